@@ -1,0 +1,67 @@
+"""The errors a user can cause: each says what is wrong, where, and what to do about it.
+
+The command line prints them without a traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+
+class CaptuneError(Exception):
+    """Base of every error that a user can cause.
+
+    Attributes:
+        what: The fault, with the offending value.
+        where: Recipe key, file and line, or image_id; empty when `what` already says it.
+        fix: A command, a key or the list of allowed values; empty when there is none.
+        exit_code: What the command line exits with.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  do:    {self.fix}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling that worker processes use.
+        return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+def _rebuild(kind: type[CaptuneError], what: str, where: str, fix: str) -> CaptuneError:
+    return kind(what, where=where, fix=fix)
+
+
+class RecipeError(CaptuneError):
+    """A recipe or a `--set` override that cannot be used."""
+
+
+class DataError(CaptuneError):
+    """A data set that cannot be read, or holds nothing usable."""
+
+
+class ImageError(DataError):
+    """One image that cannot be used; `what` is the short reason, such as `truncated`."""
+
+
+class ModelError(CaptuneError):
+    """A checkpoint that cannot be loaded, or a model that cannot do what is asked."""
+
+
+class MetricError(CaptuneError):
+    """An unknown metric, or references and predictions that do not fit each other."""
+
+
+class OutputError(CaptuneError):
+    """A place that cannot be written, or that holds something which must not be lost."""
+
+
+class MissingExtraError(CaptuneError):
+    """An optional dependency that is not installed; `fix` holds the pip line."""

@@ -1,0 +1,173 @@
+"""The typed things that flow through captune; nothing else crosses a package's border.
+
+Recipe -> [CaptionRecord] -> CaptionBatch -> loss -> model folder -> [Prediction] -> Scores.
+Shapes: B images, L tokens of a row, N captions, C channels, H and W pixels, S vision tokens,
+D width. Imports no torch: tensors appear in annotations only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORE_INDEX = -100
+"""Label of a token that takes no loss (prompt, padding)."""
+
+PADDING_CAPTION = -1
+"""`caption_ids` of padding."""
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+FinishReason = Literal["eos", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """An image inside a zip archive, read in place.
+
+    Attributes:
+        archive: The zip file.
+        member: Name of the image inside it.
+    """
+
+    archive: Path
+    member: str
+
+
+ImageSource = Path | bytes | ZipMember
+"""Where an image comes from: a file, its encoded bytes, or a member of a zip."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRecord:
+    """One image with all its human captions.
+
+    Attributes:
+        image_id: Unique in a data set; stable between runs.
+        image: The encoded image, not decoded yet.
+        captions: All human captions of the image, in file order; empty for images to caption.
+        split: The split that the data set itself gives, `None` when it gives none.
+        group: Images of one group (frame, patient, film) never lie in two splits; `None`: alone.
+        file_name: Name shown to people, relative to the data set; empty: `image_id`.
+    """
+
+    image_id: str
+    image: ImageSource
+    captions: tuple[str, ...] = ()
+    split: Split | None = None
+    group: str | None = None
+    file_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionBatch:
+    """B images, each once, and their captions packed side by side: one row an image.
+
+    Exactly one of `pixel_values` and `vision_features` is set. Labels are not shifted:
+    the token at position i is predicted from position i - 1, and the first token of every caption
+    is a prompt, so nothing is ever predicted across captions.
+
+    Attributes:
+        image_ids: B ids, in row order.
+        input_ids: int64 (B, L).
+        position_ids: int64 (B, L), from 0 in each caption.
+        caption_ids: int64 (B, L), which caption of its row a token belongs to, -1 = padding.
+        labels: int64 (B, L), `IGNORE_INDEX` on prompt and padding.
+        pixel_values: float32 (B, C, H, W).
+        vision_features: Output of the frozen part of the vision encoder, (B, S, D), or
+            (B, C, H, W) where that part is a stack of convolutions.
+    """
+
+    image_ids: tuple[str, ...]
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    caption_ids: torch.Tensor
+    labels: torch.Tensor
+    pixel_values: torch.Tensor | None = None
+    vision_features: torch.Tensor | None = None
+
+    @property
+    def num_label_tokens(self) -> int:
+        """Tokens that take loss."""
+        return int((self.labels != IGNORE_INDEX).sum())
+
+    @property
+    def num_captions(self) -> int:
+        """N, the captions of all rows together."""
+        if self.caption_ids.numel() == 0:
+            return 0
+        return int((self.caption_ids.max(dim=1).values + 1).sum())
+
+    @property
+    def padding_fraction(self) -> float:
+        """Share of the B * L tokens that is padding, 0..1."""
+        return float((self.caption_ids == PADDING_CAPTION).float().mean())
+
+    def to(self, device: torch.device | str) -> CaptionBatch:
+        """The same batch with every tensor on `device`."""
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if hasattr(value := getattr(self, f.name), "to")
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A generated caption.
+
+    Attributes:
+        image_id: The image's id.
+        caption: Decoded text without special tokens.
+        mean_logprob: Mean natural-log probability a generated token, the end token included.
+        num_tokens: Generated tokens, the end token included.
+        finish_reason: `eos`, or `length` where `max_new_tokens` cut the caption.
+        flags: Warnings such as `repetition` or `empty`.
+    """
+
+    image_id: str
+    caption: str
+    mean_logprob: float
+    num_tokens: int
+    finish_reason: FinishReason
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % bootstrap interval, in the metric's own unit."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a set of predictions is worth.
+
+    Attributes:
+        metrics: Corpus value by metric name; raw scales (COCO BLEU 0..1, `sacrebleu` 0..100).
+        intervals: 95 % bootstrap interval by metric name, where the metric has one.
+        per_image: Metric name -> one value an image, in the order of `image_ids`.
+        image_ids: The images scored.
+        signature: Tokenizer, references, split, decoding and versions, in one line.
+        signatures: The same, a metric at a time.
+    """
+
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+    per_image: Mapping[str, Sequence[float]]
+    image_ids: tuple[str, ...]
+    signature: str
+    signatures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_images(self) -> int:
+        """Images scored."""
+        return len(self.image_ids)
