@@ -1,0 +1,291 @@
+"""Every setting of captune, once: its type, unit, range, default and reason.
+
+A recipe is these frozen models filled from YAML. Unknown keys are refused; `parse.py` adds the
+did-you-mean and the file's line. There are no other defaults anywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+View = Literal["original", "flip", "crop"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SplitFractions(Section):
+    """Shares of the images (or groups) that go to each split when the data set gives none."""
+
+    train: Fraction = Field(0.8, description="Share trained on, 0..1.")
+    val: Fraction = Field(0.1, description="Share that picks the checkpoint, 0..1.")
+    test: Fraction = Field(0.1, description="Share that is scored, 0..1.")
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        if abs(self.train + self.val + self.test - 1.0) > 1e-6:
+            total = self.train + self.val + self.test
+            raise ValueError(f"train + val + test must be 1, not {total:g}")
+        return self
+
+
+class DataConfig(Section):
+    """Which images and captions, and how they are split and read."""
+
+    path: str = Field("shapes", description="Folder, file, hub id, or `shapes[:COUNT]`.")
+    format: str = Field("auto", description="Format name; `auto` looks at the data.")
+    image_column: str | None = Field(None, description="Column with the image; null: detected.")
+    caption_column: str | None = Field(None, description="Column with captions; null: detected.")
+    image_root: str | None = Field(None, description="Folder of the images; null: beside the data.")
+    revision: str | None = Field(None, description="Hub revision of the data set; null: newest.")
+    streaming: bool = Field(False, description="Read a hub data set without downloading it whole.")
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Share of the training images used, 0..1, drawn with the seed."
+    )
+    split_files: dict[Literal["train", "val", "test"], str] = Field(
+        default_factory=dict, description="Lists of image names, one a line, that give the splits."
+    )
+    split_by: Literal["image", "group"] = Field(
+        "image", description="What is never cut by a split."
+    )
+    split_fractions: SplitFractions = Field(
+        default_factory=SplitFractions, description="Used when the data set gives no splits."
+    )
+    max_captions: PositiveInt | None = Field(
+        None, description="Captions an image used in training; null: all."
+    )
+    max_caption_tokens: PositiveInt = Field(
+        64, description="Longer captions are cut to this many tokens (and the count is said)."
+    )
+    lower_case: bool = Field(False, description="Lower-case the training captions.")
+    views: tuple[View, ...] = Field(
+        ("original",),
+        min_length=1,
+        description="Views an image is trained on, one drawn an epoch; `crop` keeps 80 % of a side.",
+    )
+    max_bad_fraction: Fraction = Field(
+        0.05, description="A run stops when a larger share of the images is unusable, 0..1."
+    )
+    max_pixels: PositiveInt = Field(
+        100_000_000, description="Images with more pixels are skipped, by their header, unread."
+    )
+    num_workers: NonNegativeInt | None = Field(
+        None, description="Processes that decode images; null: the cores, at most 8; 0: none."
+    )
+
+
+class NewDecoderConfig(Section):
+    """A text decoder trained from scratch on top of `model.encoder`."""
+
+    kind: Literal["gpt2", "bert"] = Field("gpt2", description="gpt2: pre-norm; bert: post-norm.")
+    width: PositiveInt = Field(384, description="Width D of the hidden states.")
+    layers: PositiveInt = Field(2, description="Decoder layers.")
+    heads: PositiveInt = Field(6, description="Attention heads; divides the width.")
+    dropout: Fraction = Field(0.1, description="Dropout of the decoder, 0..1.")
+    bridge_layers: NonNegativeInt = Field(
+        0, description="Transformer layers between a convolutional encoder and the decoder."
+    )
+    feature_dropout: Fraction = Field(
+        0.0, description="Dropout on the convolutional encoder's features, 0..1."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}")
+        return self
+
+
+class TokenizerConfig(Section):
+    """A tokenizer trained on the training captions."""
+
+    kind: Literal["word", "wordpiece", "bpe"] = Field("wordpiece", description="Sort of tokens.")
+    vocab_size: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
+        8000, description="Tokens at most, special ones included."
+    )
+    min_count: PositiveInt = Field(2, description="Rarer words (`word`) or pairs are unknown.")
+
+
+class ModelConfig(Section):
+    """Which captioner: a checkpoint, a named size, or an encoder with a decoder; give one."""
+
+    checkpoint: str | None = Field(None, description="Hub id or folder of a ready captioner.")
+    size: str | None = Field(None, description="Named size with random weights: `captune models`.")
+    encoder: str | None = Field(None, description="Hub id or folder of a vision encoder.")
+    decoder: str | None = Field(None, description="Hub id or folder of a text decoder; null: new.")
+    new_decoder: NewDecoderConfig = Field(
+        default_factory=NewDecoderConfig, description="The decoder when `decoder` is null."
+    )
+    tokenizer: str | None = Field(
+        None, description="Hub id or folder; null: the checkpoint's or decoder's own, else trained."
+    )
+    new_tokenizer: TokenizerConfig = Field(
+        default_factory=TokenizerConfig, description="The tokenizer when it is trained."
+    )
+    revision: str | None = Field(None, description="Hub revision of the model; null: newest.")
+    image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
+        None,
+        description="Side of the square model input in pixels, for a named size; null: its own.",
+    )
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="Parts that stay as they are: vision, text, embeddings, cross_attention,"
+        " vision.first-K, text.first-K.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [k for k in ("checkpoint", "size", "encoder") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of checkpoint, size and encoder, not {' and '.join(given)}")
+        if self.decoder is not None and self.encoder is None:
+            raise ValueError("decoder needs encoder beside it")
+        return self
+
+
+class GenerateConfig(Section):
+    """How captions are decoded; the names are Hugging Face's."""
+
+    num_beams: Annotated[int, Field(ge=1, le=64)] = Field(3, description="Beams; 1: greedy.")
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
+        30, description="Tokens a caption at most."
+    )
+    min_new_tokens: NonNegativeInt = Field(0, description="Tokens before the end is allowed.")
+    length_penalty: float = Field(
+        1.0, description="Beams are ranked by log-probability / length ** this."
+    )
+    early_stopping: bool = Field(
+        False, description="Stop an image's beams once num_beams captions ended."
+    )
+    no_repeat_ngram_size: NonNegativeInt = Field(0, description="N-grams used once; 0: off.")
+    repetition_penalty: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="Divides the scores of tokens already used; 1: off."
+    )
+    do_sample: bool = Field(False, description="Sample instead of taking the best token.")
+    temperature: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Sampling only.")
+    top_k: NonNegativeInt = Field(0, description="Sampling from the k best tokens; 0: all.")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Sampling from the smallest set with this probability, 0..1."
+    )
+    seed: NonNegativeInt = Field(0, description="Seed of sampling.")
+    prompt: str = Field("", description="Text that every caption starts with.")
+
+    @model_validator(mode="after")
+    def _beams_or_samples(self) -> Self:
+        if self.do_sample and self.num_beams > 1:
+            raise ValueError("do_sample needs num_beams: 1")
+        return self
+
+
+class TrainConfig(Section):
+    """How the model learns. `step` is an optimizer step; batch sizes count images."""
+
+    engine: Literal["loop", "trainer"] = Field(
+        "loop", description="captune's loop, or Hugging Face's Seq2SeqTrainer."
+    )
+    epochs: Annotated[float, Field(gt=0.0)] = Field(3.0, description="Passes over the images.")
+    max_steps: PositiveInt | None = Field(None, description="Steps; null: from the epochs.")
+    micro_batch_size: PositiveInt = Field(8, description="Images a device a pass.")
+    global_batch_size: PositiveInt = Field(
+        32, description="Images an optimizer step; the accumulation is derived."
+    )
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(5e-5, description="Peak rate.")
+    vision_lr_scale: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="The vision encoder's rate is the peak rate times this."
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+        0.05, description="AdamW's, on matrices only."
+    )
+    beta1: Fraction = Field(0.9, description="AdamW's.")
+    beta2: Fraction = Field(0.999, description="AdamW's.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="After warm-up."
+    )
+    warmup_steps: NonNegativeInt | None = Field(None, description="Null: from warmup_fraction.")
+    warmup_fraction: Fraction = Field(0.05, description="Share of the steps that warm up, 0..1.")
+    min_lr_ratio: Fraction = Field(0.0, description="Rate at the end over the peak rate, 0..1.")
+    max_grad_norm: Annotated[float, Field(gt=0.0)] | None = Field(
+        1.0, description="Gradients are clipped to this norm; null: never."
+    )
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="0..1.")
+    word_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Share of input tokens replaced by the unknown token, 0..1."
+    )
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
+        None, description="Weights are averaged with this decay a step and used; null: no."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the hardware computes in it, else fp32."
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N, xpu or mps.")
+    gradient_checkpointing: bool = Field(False, description="Less memory for about 30 % more time.")
+    compile: bool = Field(False, description="torch.compile the forward pass.")
+    feature_cache: Literal["auto", "memory", "disk", "off"] = Field(
+        "auto", description="Keep the frozen vision part's output; auto: when it pays and fits."
+    )
+    log_every: PositiveInt = Field(10, description="Steps between two lines of log.jsonl.")
+    validate_every: PositiveInt | None = Field(None, description="Steps; null: each epoch.")
+    validate_images: PositiveInt | None = Field(
+        500, description="Validation images that captions are generated for; null: all."
+    )
+    validate_beams: PositiveInt = Field(1, description="Beams of the validation captions.")
+    save_every: PositiveInt | None = Field(None, description="Steps; null: each epoch.")
+    keep_checkpoints: PositiveInt = Field(2, description="Newest checkpoints kept, best apart.")
+    best_metric: str = Field(
+        "cider", description="Picks the model: `loss` or any metric of generated captions."
+    )
+    patience: PositiveInt | None = Field(
+        None, description="Validations without a better value before stopping; null: never."
+    )
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        ("tensorboard",), description="Where curves go besides log.jsonl."
+    )
+    push_to_hub: str | None = Field(None, description="Hub repository to push to; null: none.")
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        if self.global_batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"global_batch_size {self.global_batch_size} is not a multiple of"
+                f" micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """What is scored before and after training."""
+
+    split: Literal["train", "val", "test"] = Field("test", description="Split that is scored.")
+    metrics: tuple[str, ...] = Field(
+        ("default",), description="Metric names or groups: `captune score --help`."
+    )
+    baseline: bool = Field(True, description="Also score the model as it was before training.")
+    max_images: PositiveInt | None = Field(None, description="Images scored; null: all.")
+    max_references: PositiveInt | None = Field(None, description="References an image; null: all.")
+    batch_size: PositiveInt = Field(16, description="Images captioned at once.")
+    bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = Field(
+        1000, description="Resamples behind each 95 % interval."
+    )
+
+
+class Recipe(Section):
+    """One whole run: data in, better captioner out, with evidence."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        "captune-run", description="Names the run's folder: runs/NAME."
+    )
+    description: str = Field("", description="One sentence for `captune recipes` and the report.")
+    seed: NonNegativeInt = Field(42, description="Splits, weights, order and dropout follow it.")
+    data: DataConfig = Field(default_factory=DataConfig, description="Images and captions.")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The captioner.")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="How it learns.")
+    generate: GenerateConfig = Field(default_factory=GenerateConfig, description="Decoding.")
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig, description="Scoring.")
