@@ -69,7 +69,7 @@ class DataConfig(Section):
     views: tuple[View, ...] = Field(
         ("original",),
         min_length=1,
-        description="Views an image is trained on, one drawn an epoch; `crop` keeps 80 % of a side.",
+        description="Views trained on, one drawn an image and epoch; `crop` keeps 80 % of a side.",
     )
     max_bad_fraction: Fraction = Field(
         0.05, description="A run stops when a larger share of the images is unusable, 0..1."
@@ -133,7 +133,7 @@ class ModelConfig(Section):
     revision: str | None = Field(None, description="Hub revision of the model; null: newest.")
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None,
-        description="Side of the square model input in pixels, for a named size; null: its own.",
+        description="Side of the square input in pixels, for a named size; null: its own.",
     )
     freeze: tuple[str, ...] = Field(
         (),
