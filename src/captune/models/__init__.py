@@ -1,1 +1,26 @@
-"""To be written."""
+"""Captioners of all families behind one interface. Imports torch and transformers."""
+
+from captune.models.attention import additive_mask, packed_causal_mask
+from captune.models.captioner import Captioner, CaptionLoss, VisionContext
+from captune.models.families import FAMILIES, build_captioner, load_captioner
+from captune.models.init import build_size, new_captioner
+from captune.models.packing import pack_captions
+from captune.models.sizes import SIZES, ModelSize
+from captune.models.tokenizer import train_tokenizer
+
+__all__ = [
+    "FAMILIES",
+    "SIZES",
+    "CaptionLoss",
+    "Captioner",
+    "ModelSize",
+    "VisionContext",
+    "additive_mask",
+    "build_captioner",
+    "build_size",
+    "load_captioner",
+    "new_captioner",
+    "pack_captions",
+    "packed_causal_mask",
+    "train_tokenizer",
+]

@@ -1,0 +1,279 @@
+"""The one interface behind which every family of captioners lies.
+
+A captioner is a model with its tokenizer and image processor. It is cut in two places only:
+`encode_frozen` / `encode_trained` (the frozen part of the vision encoder is computed once an image
+and cached), and vision / text (one set of vision states serves all captions or beams of an image).
+Shapes: B images, L tokens of a row, K beams, S vision tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from captune.models.attention import packed_causal_mask
+from captune.models.freezing import Parts, freeze_parts
+from captune.models.packing import pack_captions
+from captune.records import IGNORE_INDEX, CaptionBatch
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Stage = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionLoss:
+    """Summed, not averaged, so that accumulation can normalise by counted tokens.
+
+    Attributes:
+        loss_sum: float32 scalar, natural-log cross-entropy summed over `num_tokens`.
+        num_tokens: Tokens that took loss.
+    """
+
+    loss_sum: torch.Tensor
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCaption:
+    """Token ids of a caption, start and end included, and whether it had to be cut."""
+
+    token_ids: tuple[int, ...]
+    was_cut: bool
+
+
+@dataclass(slots=True)
+class VisionContext:
+    """What the text side runs on.
+
+    Attributes:
+        vision_states: (B, S, D), each image once whatever the number of captions or beams.
+        cache: The family's key-value cache, filled step by step; `None`: whole captions at once.
+    """
+
+    vision_states: torch.Tensor
+    cache: Any = None
+
+
+class Captioner(ABC):
+    """Model, tokenizer and image processor of one family.
+
+    Attributes:
+        family: Name in the table of families.
+        model: The transformers model, saved and loaded as it is.
+        tokenizer: A transformers tokenizer.
+        image_processor: A transformers image processor, PIL backend.
+        frozen_stages: How many of the first vision stages are frozen.
+    """
+
+    family: ClassVar[str]
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.frozen_stages = 0
+
+    # What a family fills in.
+
+    @property
+    @abstractmethod
+    def bos_token_id(self) -> int:
+        """First token of every caption, in training as in generation."""
+
+    @property
+    @abstractmethod
+    def eos_token_id(self) -> int:
+        """Token that ends a caption."""
+
+    @property
+    @abstractmethod
+    def pad_token_id(self) -> int:
+        """Token that fills rows."""
+
+    @property
+    @abstractmethod
+    def max_positions(self) -> int:
+        """Longest caption in tokens, start and end included."""
+
+    @abstractmethod
+    def vision_stages(self) -> list[Stage]:
+        """The vision encoder as functions in order: pixels (B, C, H, W) to states (B, S, D)."""
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """The model's modules by the names that `freeze` takes."""
+
+    @abstractmethod
+    def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
+        """An empty cache over the vision states (B, S, D)."""
+
+    @abstractmethod
+    def hidden_states(
+        self,
+        context: VisionContext,
+        input_ids: torch.Tensor,
+        *,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Last hidden states (B, L, D) of the text side.
+
+        Args:
+            context: Vision states, and the cache of earlier steps where there is one; the new
+                tokens are appended to it, so that it holds T text tokens afterwards.
+            input_ids: int64 (B, L); the beams of an image lie side by side in its row.
+            position_ids: int64 (B, L), place of each token in its own caption.
+            attention_mask: Additive (B, 1, L, T) over the text tokens, T = L without a cache.
+                Vision tokens are always visible and not part of it.
+        """
+
+    @abstractmethod
+    def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits (..., V) of hidden states (..., D)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Writes a plain Hugging Face folder that transformers opens without captune."""
+
+    # What all families share.
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Model inputs float32 (B, C, H, W) of RGB images."""
+        pixels: torch.Tensor = self.image_processor(list(images), return_tensors="pt").pixel_values
+        return pixels
+
+    def encode_caption(self, caption: str, max_tokens: int) -> EncodedCaption:
+        """Start token, caption, end token: the way generation writes it.
+
+        Args:
+            caption: Text without special tokens.
+            max_tokens: Length at most, start and end included; the end token is never cut off.
+        """
+        token_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
+        room = min(max_tokens, self.max_positions) - 2
+        kept = token_ids[:room]
+        ids = (self.bos_token_id, *kept, self.eos_token_id)
+        return EncodedCaption(ids, was_cut=len(token_ids) > room)
+
+    def batch(
+        self,
+        captions: Sequence[Sequence[str]],
+        image_ids: Sequence[str],
+        *,
+        max_caption_tokens: int,
+    ) -> CaptionBatch:
+        """Packed rows of the captions of B images; the images are added by the caller."""
+        token_ids = [
+            [self.encode_caption(caption, max_caption_tokens).token_ids for caption in row]
+            for row in captions
+        ]
+        return pack_captions(token_ids, image_ids, pad_token_id=self.pad_token_id)
+
+    def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Output of the frozen first stages: the same in every epoch, so worth caching."""
+        features = pixel_values
+        with torch.no_grad():
+            for stage in self.vision_stages()[: self.frozen_stages]:
+                features = stage(features)
+        return features
+
+    def encode_trained(self, vision_features: torch.Tensor) -> torch.Tensor:
+        """Vision states (B, S, D) from the output of `encode_frozen`."""
+        states = vision_features
+        for stage in self.vision_stages()[self.frozen_stages :]:
+            states = stage(states)
+        return states
+
+    def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Vision states (B, S, D) of pixels (B, C, H, W)."""
+        return self.encode_trained(self.encode_frozen(pixel_values))
+
+    def loss(self, batch: CaptionBatch, label_smoothing: float = 0.0) -> CaptionLoss:
+        """Summed next-token cross-entropy of all captions of the batch, in float32.
+
+        Logits are computed for counted tokens only: padding and the last token of each caption
+        cost no vocabulary projection.
+        """
+        states = self._vision_states(batch)
+        # Autocast casts the mask with the scores; the weights' own dtype is the safe range.
+        mask = packed_causal_mask(batch.caption_ids, self.model.dtype)
+        hidden = self.hidden_states(
+            VisionContext(states),
+            batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=mask,
+        )
+        targets = batch.labels[:, 1:]
+        counted = targets != IGNORE_INDEX
+        logits = self.lm_head(hidden[:, :-1][counted])
+        loss_sum = functional.cross_entropy(
+            logits.float(), targets[counted], reduction="sum", label_smoothing=label_smoothing
+        )
+        return CaptionLoss(loss_sum, int(counted.sum()))
+
+    def _vision_states(self, batch: CaptionBatch) -> torch.Tensor:
+        if batch.vision_features is not None:
+            return self.encode_trained(batch.vision_features)
+        if batch.pixel_values is None:
+            raise ValueError("a batch needs pixel_values or vision_features")
+        return self.encode(batch.pixel_values)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of generated tokens, special ones dropped."""
+        kept = [token for token in token_ids if token >= 0]
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=True)
+        return text.strip()
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Freezes the named parts and remembers how much of the vision side is frozen.
+
+        Raises:
+            ModelError: A name that this family does not have.
+        """
+        self.frozen_stages = freeze_parts(self.parts(), names, family=self.family)
+
+    def train_mode(self) -> None:
+        """Dropout on where weights learn; frozen parts and batch norms stay in eval mode.
+
+        Micro batches are too small for batch statistics, and some checkpoints (MobileNetV2 with
+        folded norms) break when their running statistics move.
+        """
+        self.model.train()
+        for module in self.model.modules():
+            is_batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            if is_batch_norm or _is_frozen(module):
+                module.eval()
+
+    def eval_mode(self) -> None:
+        """Dropout off everywhere."""
+        self.model.eval()
+
+    def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Parameters that learn, with their names in the model."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                yield name, parameter
+
+    def is_vision_parameter(self, name: str) -> bool:
+        """Whether the named parameter belongs to the pretrained vision encoder."""
+        return any(name.startswith(prefix + ".") for prefix in self.parts().vision_prefixes)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)

@@ -1,0 +1,178 @@
+"""Any vision encoder with a GPT-2 or BERT decoder that cross-attends to it.
+
+`VisionEncoderDecoderModel` for encoders that give a sequence (ViT, DeiT, BEiT, Swin), and
+`ConvEncoderDecoderModel` for CNNs that give a map (MobileNetV2, ConvNeXt, ResNet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from captune.errors import ModelError
+from captune.models.captioner import Captioner, Stage, VisionContext
+from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
+from captune.models.freezing import Parts
+from captune.models.vision_stages import stage_encoder
+
+
+@dataclass(frozen=True, slots=True)
+class _DecoderNames:
+    """Where a decoder keeps its parts: attribute paths in the transformers class."""
+
+    body: str
+    head: str
+    layers: str
+    embeddings: tuple[str, ...]
+    cross_attention: tuple[str, ...]
+
+
+_DECODERS = {
+    "gpt2": _DecoderNames(
+        "transformer", "lm_head", "h", ("wte", "wpe"), ("crossattention", "ln_cross_attn")
+    ),
+    "bert": _DecoderNames("bert", "cls", "encoder.layer", ("embeddings",), ("crossattention",)),
+}
+
+
+class EncoderDecoderCaptioner(Captioner):
+    """A `VisionEncoderDecoderModel`, or its convolutional sister."""
+
+    family: ClassVar[str] = "encoder-decoder"
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        super().__init__(model, tokenizer, image_processor)
+        kind = model.decoder.config.model_type
+        if kind not in _DECODERS:
+            raise ModelError(
+                f"decoder of type {kind!r} is not supported",
+                where="model.decoder",
+                fix=f"use one of: {', '.join(_DECODERS)}",
+            )
+        self._names = _DECODERS[kind]
+        self._body = model.decoder.get_submodule(self._names.body)
+        self._head = model.decoder.get_submodule(self._names.head)
+
+    @property
+    def bos_token_id(self) -> int:
+        """`decoder_start_token_id`, which generation starts with."""
+        return _special_id(self.model, "decoder_start_token_id", "bos_token_id")
+
+    @property
+    def eos_token_id(self) -> int:
+        """The model's; for GPT-2 it is also the start and the padding."""
+        return _special_id(self.model, "eos_token_id", "eos_token_id")
+
+    @property
+    def pad_token_id(self) -> int:
+        """The model's; masks come from `caption_ids`, so it may equal the end token."""
+        return _special_id(self.model, "pad_token_id", "pad_token_id")
+
+    @property
+    def max_positions(self) -> int:
+        """Size of the decoder's position table."""
+        return int(self.model.decoder.config.max_position_embeddings)
+
+    def vision_stages(self) -> list[Stage]:
+        """The encoder's stages, then the bridge or projection to the decoder."""
+        encoder = self.model.encoder
+        if isinstance(self.model, ConvEncoderDecoderModel):
+            return [*stage_encoder(encoder.backbone).stages, encoder.bridge]
+        stages = list(stage_encoder(encoder).stages)
+        if hasattr(self.model, "enc_to_dec_proj"):
+            stages.append(self.model.enc_to_dec_proj)
+        return stages
+
+    def parts(self) -> Parts:
+        """The bridge between encoder and decoder always learns."""
+        is_conv = isinstance(self.model, ConvEncoderDecoderModel)
+        encoder = self.model.encoder.backbone if is_conv else self.model.encoder
+        layers = list(self._body.get_submodule(self._names.layers))
+        cross = [getattr(layer, name) for layer in layers for name in self._names.cross_attention]
+        return Parts(
+            named={
+                "vision": [encoder],
+                "text": [self.model.decoder],
+                "embeddings": [self._body.get_submodule(n) for n in self._names.embeddings],
+                "cross_attention": cross,
+            },
+            vision_layers=stage_encoder(encoder).owners,
+            text_layers=layers,
+            vision_prefixes=("encoder.backbone" if is_conv else "encoder",),
+        )
+
+    def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
+        """Self-attention cache and one set of cross-attention keys an image."""
+        return VisionContext(vision_states, EncoderDecoderCache(DynamicCache(), DynamicCache()))
+
+    def hidden_states(
+        self,
+        context: VisionContext,
+        input_ids: torch.Tensor,
+        *,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `Captioner.hidden_states`."""
+        hidden: torch.Tensor = self._body(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            attention_mask=attention_mask,
+            encoder_hidden_states=context.vision_states,
+            past_key_values=context.cache,
+            use_cache=context.cache is not None,
+        ).last_hidden_state
+        return hidden
+
+    def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """See `Captioner.lm_head`."""
+        logits: torch.Tensor = self._head(hidden_states)
+        return logits
+
+    def save(self, folder: Path) -> None:
+        """See `Captioner.save`; a CNN's folder also carries its one modeling file."""
+        if isinstance(self.model, ConvEncoderDecoderModel):
+            ConvEncoderDecoderConfig.register_for_auto_class()
+            ConvEncoderDecoderModel.register_for_auto_class("AutoModelForImageTextToText")
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+def set_special_ids(model: Any, *, start: int, end: int, pad: int) -> None:
+    """Writes the ids to every config that transformers reads them from.
+
+    `from_encoder_decoder_pretrained` leaves them unset, and generation falls back silently.
+    """
+    for config in (model.config, model.config.decoder, model.generation_config):
+        config.decoder_start_token_id = start
+        config.bos_token_id = start
+        config.eos_token_id = end
+        config.pad_token_id = pad
+    model.config.vocab_size = model.config.decoder.vocab_size
+
+
+def tie_embeddings(decoder: nn.Module) -> None:
+    """Ties output to input embeddings, which the joint model's config would switch off."""
+    decoder.config.tie_word_embeddings = True  # type: ignore[union-attr]
+    decoder.tie_weights()  # type: ignore[operator]
+
+
+def _special_id(model: Any, name: str, decoder_name: str) -> int:
+    for source in (model.generation_config, model.config):
+        value = getattr(source, name, None)
+        if value is not None:
+            return int(value[0] if isinstance(value, list) else value)
+    value = getattr(model.config.decoder, decoder_name, None)
+    if value is None:
+        raise ModelError(
+            f"the model has no {name}",
+            where="config.json",
+            fix=f"set {name} in the model's config.json",
+        )
+    return int(value)

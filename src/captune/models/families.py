@@ -1,0 +1,132 @@
+"""The table of families, and loading: from a hub id or folder to the captioner that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    BlipForConditionalGeneration,
+    GitForCausalLM,
+    VisionEncoderDecoderModel,
+)
+
+from captune.errors import ModelError
+from captune.hub import is_local, load_pretrained, require_weights
+from captune.models.blip import BlipCaptioner
+from captune.models.captioner import Captioner
+from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
+from captune.models.encoder_decoder import EncoderDecoderCaptioner
+from captune.models.git import GitCaptioner
+from captune.models.init import new_captioner
+from captune.recipe import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row of the table.
+
+    Attributes:
+        model_class: The transformers class with the weights.
+        captioner_class: captune's view of it.
+        about: One line for `captune models`.
+    """
+
+    model_class: Any
+    captioner_class: type[Captioner]
+    about: str
+
+
+FAMILIES: dict[str, Family] = {
+    # transformers' model_type: ...
+    "blip": Family(BlipForConditionalGeneration, BlipCaptioner, "BLIP (Li et al. 2022)"),
+    "git": Family(GitForCausalLM, GitCaptioner, "GIT (Wang et al. 2022)"),
+    "vision-encoder-decoder": Family(
+        VisionEncoderDecoderModel,
+        EncoderDecoderCaptioner,
+        "ViT, DeiT, BEiT or Swin with GPT-2 or BERT",
+    ),
+    ConvEncoderDecoderConfig.model_type: Family(
+        ConvEncoderDecoderModel,
+        EncoderDecoderCaptioner,
+        "MobileNetV2, ConvNeXt or ResNet with GPT-2 or BERT",
+    ),
+}
+
+
+def build_captioner(
+    config: ModelConfig, captions: Iterable[str] = (), *, seed: int = 0
+) -> Captioner:
+    """The captioner that a recipe asks for, with its named parts frozen.
+
+    Args:
+        config: The recipe's `model` section.
+        captions: Training captions, for a new tokenizer.
+        seed: Seed of new weights.
+
+    Raises:
+        ModelError: A checkpoint, size, part or combination that cannot be had.
+    """
+    if config.checkpoint is not None:
+        captioner = load_captioner(
+            config.checkpoint, revision=config.revision, where="model.checkpoint"
+        )
+    else:
+        captioner = new_captioner(config, captions, seed=seed)
+    captioner.freeze(config.freeze)
+    return captioner
+
+
+def load_captioner(
+    source: str | Path, *, revision: str | None = None, where: str = "MODEL"
+) -> Captioner:
+    """A ready captioner from a hub id or a folder.
+
+    Args:
+        source: Hub id, or a folder saved by captune or transformers.
+        revision: Hub branch, tag or commit; `None`: the newest.
+        where: Recipe key or argument, for errors.
+
+    Raises:
+        ModelError: It does not exist, has no weights, or is of an unknown family.
+    """
+    source = str(source)
+    if is_local(source) and Path(source).is_dir():
+        require_weights(Path(source), where=where)
+    # Our own modeling file is imported already, so remote code is never run.
+    pinned = {"revision": revision} if revision else {}
+    config = load_pretrained(_OwnAutoConfig, source, where=where, **pinned)
+    family = _family_of(config.model_type, source, where=where)
+    model = load_pretrained(
+        family.model_class, source, where=where, attn_implementation="eager", **pinned
+    )
+    tokenizer = load_pretrained(AutoTokenizer, source, where=where, **pinned)
+    processor = load_pretrained(AutoImageProcessor, source, where=where, backend="pil", **pinned)
+    return family.captioner_class(model.eval(), tokenizer, processor)
+
+
+class _OwnAutoConfig:
+    """AutoConfig that knows the convolutional family without running the folder's code."""
+
+    @staticmethod
+    def from_pretrained(source: str, **settings: Any) -> Any:
+        """The config object of a folder or hub id."""
+        raw, _ = ConvEncoderDecoderConfig.get_config_dict(source, **settings)
+        if raw.get("model_type") == ConvEncoderDecoderConfig.model_type:
+            return ConvEncoderDecoderConfig.from_pretrained(source, **settings)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False, **settings)
+
+
+def _family_of(model_type: str, source: str, *, where: str) -> Family:
+    if model_type not in FAMILIES:
+        raise ModelError(
+            f"{source!r} is a {model_type!r} model, a family captune does not know",
+            where=where,
+            fix=f"use a model of one of these types: {', '.join(FAMILIES)}",
+        )
+    return FAMILIES[model_type]

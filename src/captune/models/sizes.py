@@ -1,0 +1,179 @@
+"""Named sizes: model variants as data, for training from scratch and for tests.
+
+Base and large follow the published checkpoints; tiny ones fit a laptop's CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """What a named size is made of.
+
+    Attributes:
+        family: `blip`, `git` or `encoder-decoder`.
+        vision: Settings of the vision config.
+        text: Settings of the text config.
+        vision_type: transformers `model_type` of the encoder (encoder-decoder only).
+        text_type: transformers `model_type` of the decoder (encoder-decoder only).
+        processor: transformers image processor class, PIL backend.
+        about: One line for `captune models`.
+    """
+
+    family: str
+    about: str
+    vision: Mapping[str, Any]
+    text: Mapping[str, Any]
+    vision_type: str = ""
+    text_type: str = ""
+    processor: str = "ViTImageProcessorPil"
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def _vit(
+    width: int, layers: int, heads: int, *, image_size: int, patch_size: int
+) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "image_size": image_size,
+        "patch_size": patch_size,
+    }
+
+
+def _bert(width: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+    }
+
+
+def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
+    return {"n_embd": width, "n_layer": layers, "n_head": heads}
+
+
+_SWIN_TINY = {"image_size": 64, "patch_size": 4, "embed_dim": 32, "window_size": 4}
+_SWIN_BASE = {"image_size": 224, "patch_size": 4, "embed_dim": 128, "window_size": 7}
+_MOBILENET_TINY = {"image_size": 64, "depth_multiplier": 0.35}
+
+SIZES: Mapping[str, ModelSize] = MappingProxyType(
+    {
+        "blip-tiny": ModelSize(
+            "blip",
+            "1.5 M, 64 px: the demo",
+            _vit(128, 3, 4, image_size=64, patch_size=8),
+            _bert(128, 3, 4),
+            processor="BlipImageProcessorPil",
+        ),
+        "blip-base": ModelSize(
+            "blip",
+            "as Salesforce/blip-image-captioning-base",
+            _vit(768, 12, 12, image_size=384, patch_size=16),
+            _bert(768, 12, 12),
+            processor="BlipImageProcessorPil",
+        ),
+        "blip-large": ModelSize(
+            "blip",
+            "as Salesforce/blip-image-captioning-large",
+            _vit(1024, 24, 16, image_size=384, patch_size=16),
+            _bert(768, 12, 12),
+            processor="BlipImageProcessorPil",
+        ),
+        "git-tiny": ModelSize(
+            "git",
+            "1.2 M, 64 px",
+            _vit(128, 2, 4, image_size=64, patch_size=8),
+            _bert(128, 3, 4),
+            processor="CLIPImageProcessorPil",
+        ),
+        "git-base": ModelSize(
+            "git",
+            "as microsoft/git-base",
+            _vit(768, 12, 12, image_size=224, patch_size=16),
+            _bert(768, 6, 12),
+            processor="CLIPImageProcessorPil",
+        ),
+        "git-large": ModelSize(
+            "git",
+            "as microsoft/git-large",
+            _vit(1024, 24, 16, image_size=224, patch_size=14),
+            _bert(1024, 6, 16),
+            processor="CLIPImageProcessorPil",
+        ),
+        "vit-gpt2-tiny": ModelSize(
+            "encoder-decoder",
+            "1.5 M, 64 px",
+            _vit(128, 3, 4, image_size=64, patch_size=8),
+            _gpt2(128, 3, 4),
+            vision_type="vit",
+            text_type="gpt2",
+        ),
+        "vit-gpt2-base": ModelSize(
+            "encoder-decoder",
+            "as nlpconnect/vit-gpt2-image-captioning",
+            _vit(768, 12, 12, image_size=224, patch_size=16),
+            _gpt2(768, 12, 12),
+            vision_type="vit",
+            text_type="gpt2",
+        ),
+        "vit-bert-tiny": ModelSize(
+            "encoder-decoder",
+            "1.5 M, 64 px",
+            _vit(128, 3, 4, image_size=64, patch_size=8),
+            _bert(128, 2, 2),
+            vision_type="vit",
+            text_type="bert",
+        ),
+        "deit-gpt2-tiny": ModelSize(
+            "encoder-decoder",
+            "1.5 M, 64 px",
+            _vit(128, 3, 4, image_size=64, patch_size=8),
+            _gpt2(128, 3, 4),
+            vision_type="deit",
+            text_type="gpt2",
+            processor="DeiTImageProcessorPil",
+        ),
+        "beit-gpt2-tiny": ModelSize(
+            "encoder-decoder",
+            "1.5 M, 64 px",
+            _vit(128, 3, 4, image_size=64, patch_size=8),
+            _gpt2(128, 3, 4),
+            vision_type="beit",
+            text_type="gpt2",
+            processor="BeitImageProcessorPil",
+        ),
+        "swin-gpt2-tiny": ModelSize(
+            "encoder-decoder",
+            "2 M, 64 px",
+            {**_SWIN_TINY, "depths": [1, 1, 2], "num_heads": [2, 4, 8]},
+            _gpt2(128, 3, 4),
+            vision_type="swin",
+            text_type="gpt2",
+        ),
+        "swin-gpt2-base": ModelSize(
+            "encoder-decoder",
+            "as microsoft/swin-base-patch4-window7-224 with gpt2",
+            {**_SWIN_BASE, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32]},
+            _gpt2(768, 12, 12),
+            vision_type="swin",
+            text_type="gpt2",
+        ),
+        "mobilenet-gpt2-tiny": ModelSize(
+            "encoder-decoder",
+            "1.5 M, 64 px, convolutional",
+            _MOBILENET_TINY,
+            _gpt2(128, 2, 4),
+            vision_type="mobilenet_v2",
+            text_type="gpt2",
+        ),
+    }
+)

@@ -1,0 +1,90 @@
+"""A tokenizer trained on the captions, for models that start from random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
+from tokenizers import models as tokenizer_models
+from transformers import BertTokenizer, PreTrainedTokenizerFast
+
+from captune.errors import DataError
+from captune.recipe import TokenizerConfig
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
+_NAMED = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+    "bos_token": "[DEC]",
+}
+
+
+def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
+    """A transformers tokenizer over lower-cased captions, `[DEC]` its start and `[SEP]` its end.
+
+    Args:
+        captions: The training captions; never those of the other splits.
+        config: Sort of tokens, size and minimum count.
+
+    Raises:
+        DataError: There is no caption to learn from.
+    """
+    captions = [caption for caption in captions if caption.strip()]
+    if not captions:
+        raise DataError(
+            "no caption to train a tokenizer on",
+            where="model.new_tokenizer",
+            fix="check the caption column with: captune data check DATA",
+        )
+    return _TRAINERS[config.kind](captions, config)
+
+
+def _train_words(captions: list[str], config: TokenizerConfig) -> Any:
+    tokenizer = Tokenizer(tokenizer_models.WordLevel(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_count,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED)
+
+
+def _train_wordpieces(captions: list[str], config: TokenizerConfig) -> Any:
+    tokenizer = Tokenizer(tokenizer_models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_count,
+        special_tokens=list(SPECIAL_TOKENS),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, bos_token="[DEC]")
+
+
+def _train_bytes(captions: list[str], config: TokenizerConfig) -> Any:
+    tokenizer = Tokenizer(tokenizer_models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_count,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED)
+
+
+_TRAINERS = {"word": _train_words, "wordpiece": _train_wordpieces, "bpe": _train_bytes}
