@@ -16,6 +16,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForImageTextToText,
     PreTrainedConfig,
     PreTrainedModel,
     VisionEncoderDecoderConfig,
@@ -138,6 +139,11 @@ class ConvEncoderDecoderModel(VisionEncoderDecoderModel):
 
 
 # The parent builds its two halves through AutoConfig and AutoModel, which must know this encoder;
-# transformers would have to take a nested auto_map for this to become unnecessary.
+# transformers would have to take a nested auto_map for this to become unnecessary. Registering the
+# whole model lets a process that has this file open saved folders without running their copy.
 AutoConfig.register("captune-conv-grid", ConvGridConfig, exist_ok=True)
 AutoModel.register(ConvGridConfig, ConvGridEncoder, exist_ok=True)
+AutoConfig.register("captune-conv-encoder-decoder", ConvEncoderDecoderConfig, exist_ok=True)
+AutoModelForImageTextToText.register(
+    ConvEncoderDecoderConfig, ConvEncoderDecoderModel, exist_ok=True
+)

@@ -98,9 +98,8 @@ def load_captioner(
     source = str(source)
     if is_local(source) and Path(source).is_dir():
         require_weights(Path(source), where=where)
-    # Our own modeling file is imported already, so remote code is never run.
-    pinned = {"revision": revision} if revision else {}
-    config = load_pretrained(_OwnAutoConfig, source, where=where, **pinned)
+    pinned = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+    config = load_pretrained(AutoConfig, source, where=where, **pinned)
     family = _family_of(config.model_type, source, where=where)
     model = load_pretrained(
         family.model_class, source, where=where, attn_implementation="eager", **pinned
@@ -108,18 +107,6 @@ def load_captioner(
     tokenizer = load_pretrained(AutoTokenizer, source, where=where, **pinned)
     processor = load_pretrained(AutoImageProcessor, source, where=where, backend="pil", **pinned)
     return family.captioner_class(model.eval(), tokenizer, processor)
-
-
-class _OwnAutoConfig:
-    """AutoConfig that knows the convolutional family without running the folder's code."""
-
-    @staticmethod
-    def from_pretrained(source: str, **settings: Any) -> Any:
-        """The config object of a folder or hub id."""
-        raw, _ = ConvEncoderDecoderConfig.get_config_dict(source, **settings)
-        if raw.get("model_type") == ConvEncoderDecoderConfig.model_type:
-            return ConvEncoderDecoderConfig.from_pretrained(source, **settings)
-        return AutoConfig.from_pretrained(source, trust_remote_code=False, **settings)
 
 
 def _family_of(model_type: str, source: str, *, where: str) -> Family:

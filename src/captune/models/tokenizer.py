@@ -1,4 +1,8 @@
-"""A tokenizer trained on the captions, for models that start from random weights."""
+"""A tokenizer trained on the captions, for models that start from random weights.
+
+Words or byte pairs, both deterministic; the WordPiece trainer of `tokenizers` is not (it breaks
+ties in hash order), so two runs of one seed would differ.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers import models as tokenizer_models
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from captune.errors import DataError
 from captune.recipe import TokenizerConfig
@@ -57,20 +61,6 @@ def _train_words(captions: list[str], config: TokenizerConfig) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED)
 
 
-def _train_wordpieces(captions: list[str], config: TokenizerConfig) -> Any:
-    tokenizer = Tokenizer(tokenizer_models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocab_size,
-        min_frequency=config.min_count,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(captions, trainer)
-    return BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, bos_token="[DEC]")
-
-
 def _train_bytes(captions: list[str], config: TokenizerConfig) -> Any:
     tokenizer = Tokenizer(tokenizer_models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -87,4 +77,4 @@ def _train_bytes(captions: list[str], config: TokenizerConfig) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED)
 
 
-_TRAINERS = {"word": _train_words, "wordpiece": _train_wordpieces, "bpe": _train_bytes}
+_TRAINERS = {"word": _train_words, "bpe": _train_bytes}

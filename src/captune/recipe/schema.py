@@ -107,7 +107,7 @@ class NewDecoderConfig(Section):
 class TokenizerConfig(Section):
     """A tokenizer trained on the training captions."""
 
-    kind: Literal["word", "wordpiece", "bpe"] = Field("wordpiece", description="Sort of tokens.")
+    kind: Literal["word", "bpe"] = Field("bpe", description="Whole words, or byte pairs.")
     vocab_size: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
         8000, description="Tokens at most, special ones included."
     )
