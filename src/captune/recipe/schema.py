@@ -204,6 +204,9 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(
         0.05, description="AdamW's, on matrices only."
     )
+    vision_weight_decay: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="The pretrained vision encoder's; null: weight_decay."
+    )
     beta1: Fraction = Field(0.9, description="AdamW's.")
     beta2: Fraction = Field(0.999, description="AdamW's.")
     schedule: Literal["cosine", "linear", "constant"] = Field(

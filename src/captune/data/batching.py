@@ -1,0 +1,123 @@
+"""Which images go into which micro batch: a pure function of seed and epoch.
+
+Rows of like length go together, so little is padded, and a resumed run finds its place without
+decoding the images it has already seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from captune.recipe.schema import View
+
+_POOL_STEPS = 16
+_CROP_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The images of one optimizer step.
+
+    Attributes:
+        epoch: From 0.
+        micro_batches: Indices of images, one tuple a forward pass.
+    """
+
+    epoch: int
+    micro_batches: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_images(self) -> int:
+        """Images of the step."""
+        return sum(len(micro) for micro in self.micro_batches)
+
+
+def plan_epoch(
+    row_lengths: Sequence[int],
+    epoch: int,
+    *,
+    seed: int,
+    micro_batch_size: int,
+    global_batch_size: int,
+) -> list[StepPlan]:
+    """The steps of one epoch: every image once, in an order that is new each epoch.
+
+    Pools of shuffled images are sorted by row length and cut into micro batches, which are then
+    shuffled, so that an optimizer step mixes lengths though a forward pass does not.
+
+    Args:
+        row_lengths: Tokens of each image's packed row.
+        epoch: From 0; reshuffles.
+        seed: The recipe's.
+        micro_batch_size: Images a forward pass.
+        global_batch_size: Images an optimizer step, a multiple of `micro_batch_size`.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(row_lengths))
+    lengths = np.asarray(row_lengths)
+    per_step = global_batch_size // micro_batch_size
+    pool = global_batch_size * _POOL_STEPS
+    whole: list[tuple[int, ...]] = []
+    rest: list[int] = []
+    for start in range(0, len(order), pool):
+        members = order[start : start + pool]
+        members = members[np.argsort(lengths[members], kind="stable")]
+        cut = len(members) - len(members) % micro_batch_size
+        # The remainder is taken evenly over the lengths, so that long rows are not always last.
+        leftover = rng.choice(len(members), len(members) - cut, replace=False)
+        rest.extend(int(i) for i in members[np.sort(leftover)])
+        members = np.delete(members, leftover)
+        micros = [
+            tuple(int(i) for i in members[at : at + micro_batch_size])
+            for at in range(0, cut, micro_batch_size)
+        ]
+        whole.extend(micros[i] for i in rng.permutation(len(micros)))
+    whole.extend(
+        tuple(rest[at : at + micro_batch_size]) for at in range(0, len(rest), micro_batch_size)
+    )
+    return [
+        StepPlan(epoch, tuple(whole[at : at + per_step])) for at in range(0, len(whole), per_step)
+    ]
+
+
+def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> int:
+    """Position in `views` of the view that an image shows in an epoch."""
+    if len(views) == 1:
+        return 0
+    return int(np.random.default_rng([seed, epoch, index, 1]).integers(len(views)))
+
+
+def choose_captions(
+    num_captions: int, index: int, *, most: int | None, key: tuple[int, int]
+) -> list[int]:
+    """Which captions of an image are used: all, or `most` drawn by `key` = (seed, epoch)."""
+    if most is None or num_captions <= most:
+        return list(range(num_captions))
+    rng = np.random.default_rng([*key, index, 2])
+    return sorted(int(i) for i in rng.choice(num_captions, most, replace=False))
+
+
+def apply_view(image: Image.Image, view: View, *, key: str) -> Image.Image:
+    """A training view of an RGB image.
+
+    Args:
+        image: RGB.
+        view: `original`, `flip` (left-right), or `crop` (80 % of each side).
+        key: Decides where the crop lies; the same key gives the same crop.
+    """
+    if view == "original":
+        return image
+    if view == "flip":
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    width, height = image.size
+    kept = max(1, round(width * _CROP_SHARE)), max(1, round(height * _CROP_SHARE))
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    rng = np.random.default_rng(int.from_bytes(digest, "little"))
+    left = int(rng.integers(width - kept[0] + 1))
+    top = int(rng.integers(height - kept[1] + 1))
+    return image.crop((left, top, left + kept[0], top + kept[1]))
