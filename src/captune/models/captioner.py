@@ -209,7 +209,7 @@ class Captioner(ABC):
         Logits are computed for counted tokens only: padding and the last token of each caption
         cost no vocabulary projection.
         """
-        states = self._vision_states(batch)
+        states = self.vision_states(batch)
         # Autocast casts the mask with the scores; the weights' own dtype is the safe range.
         mask = packed_causal_mask(batch.caption_ids, self.model.dtype)
         hidden = self.hidden_states(
@@ -226,7 +226,8 @@ class Captioner(ABC):
         )
         return CaptionLoss(loss_sum, int(counted.sum()))
 
-    def _vision_states(self, batch: CaptionBatch) -> torch.Tensor:
+    def vision_states(self, batch: CaptionBatch) -> torch.Tensor:
+        """Vision states (B, S, D) of a batch, from its cached features where it has them."""
         if batch.vision_features is not None:
             return self.encode_trained(batch.vision_features)
         if batch.pixel_values is None:

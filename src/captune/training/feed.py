@@ -107,6 +107,11 @@ class Feed:
             step = [self._with_pixels(next(pixels), plan.epoch) for _ in plan.micro_batches]
             yield [batch for batch in step if batch is not None]
 
+    def single_batches(self, micros: Sequence[tuple[int, ...]]) -> Iterator[CaptionBatch]:
+        """Given groups of images as batches, in order: what validation reads."""
+        for step in self.batches([StepPlan(0, (micro,)) for micro in micros]):
+            yield from step
+
     def encode_views(
         self, pairs: Sequence[tuple[int, int]], hardware: Hardware
     ) -> Iterator[torch.Tensor]:

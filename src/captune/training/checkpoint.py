@@ -1,0 +1,206 @@
+"""Checkpoints that appear whole, and resuming from the newest one.
+
+A folder is written aside, synced and renamed, so that a kill at any moment leaves either the old
+state or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+
+from captune.errors import OutputError
+from captune.models import Captioner
+from captune.training.optimizer import AveragedWeights
+
+_PREFIX = "step-"
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Where a run stands; all of it is saved.
+
+    Attributes:
+        step: Optimizer steps done.
+        epoch: Epoch of the next step.
+        step_in_epoch: Steps of that epoch done.
+        best_value: Best validation value so far; `None` before the first validation.
+        best_step: Step of that value.
+        stale_validations: Validations since then.
+        loss_sum: Summed loss since the last log line.
+        loss_tokens: Tokens behind `loss_sum`.
+        splits: How often every micro batch is halved, after running out of memory.
+        seconds: Training time so far, over all resumes.
+        finished: Whether training is over.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    best_value: float | None = None
+    best_step: int = 0
+    stale_validations: int = 0
+    loss_sum: float = 0.0
+    loss_tokens: int = 0
+    splits: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def save_checkpoint(
+    folder: Path,
+    state: TrainState,
+    *,
+    captioner: Captioner,
+    optimizer: Any,
+    average: AveragedWeights | None,
+    keep: int,
+) -> Path:
+    """Writes `folder/step-000500` whole and removes all but the `keep` newest."""
+
+    def write(aside: Path) -> None:
+        save_model(captioner.model, str(aside / "weights.safetensors"))
+        extra = {
+            "optimizer": optimizer.state_dict(),
+            "average": average.weights if average else None,
+            "rng": _rng_state(),
+        }
+        torch.save(extra, aside / "state.pt")
+        (aside / "state.json").write_text(json.dumps(asdict(state), indent=1))
+
+    path = folder / f"{_PREFIX}{state.step:06d}"
+    write_folder(path, write)
+    for old in _checkpoints(folder)[:-keep]:
+        _remove(old)
+    return path
+
+
+def load_checkpoint(
+    folder: Path, *, captioner: Captioner, optimizer: Any, average: AveragedWeights | None
+) -> TrainState | None:
+    """Restores everything from the newest checkpoint; `None` when there is none."""
+    checkpoints = _checkpoints(folder)
+    if not checkpoints:
+        return None
+    newest = checkpoints[-1]
+    load_model(captioner.model, newest / "weights.safetensors")
+    extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(extra["optimizer"])
+    if average is not None and extra["average"] is not None:
+        for name, weight in average.weights.items():
+            weight.copy_(extra["average"][name])
+    _set_rng_state(extra["rng"])
+    return TrainState(**json.loads((newest / "state.json").read_text()))
+
+
+def write_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Fills a folder aside with `write`, syncs it, and puts it in place of `path`.
+
+    Raises:
+        OutputError: The place cannot be written, or the disk is full.
+    """
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        _remove(aside)
+        aside.mkdir(parents=True)
+        write(aside)
+        _sync_tree(aside)
+        old = path.with_name(f".{path.name}.old")
+        _remove(old)
+        if path.exists():
+            path.rename(old)
+        aside.rename(path)
+        _sync(path.parent)
+        _remove(old)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {str(path)!r}: {error.strerror or error}",
+            fix="free some space or choose another folder with --out; then --resume",
+        ) from error
+
+
+def recover_folder(path: Path) -> None:
+    """Puts the old folder back where a kill fell between the two renames of `write_folder`."""
+    old = path.with_name(f".{path.name}.old")
+    if not path.exists() and old.exists():
+        old.rename(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole."""
+    aside = path.with_name(f".{path.name}.new")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.glob(f"{_PREFIX}*") if (p / "state.json").is_file())
+
+
+def _rng_state() -> dict[str, Any]:
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": (version, list(words), gauss),
+        "numpy": (
+            name,
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            position,
+            has_gauss,
+            cached,
+        ),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _remove(path: Path) -> None:
+    """Out of sight first, so that a kill never leaves half a folder under a good name."""
+    if not path.exists():
+        return
+    doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
+    if doomed.exists() and doomed != path:
+        shutil.rmtree(doomed)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,405 @@
+"""The training loop: plan, step, validate, checkpoint; readable from top to bottom.
+
+Runs on one or many processes through accelerate. Each process takes every n-th micro batch of a
+step and gradients are summed over processes after the last one, so that a step is the same step
+whatever the number of processes, and uneven last batches need no padding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from captune.data.batching import StepPlan
+from captune.errors import DataError, ModelError
+from captune.models import Captioner
+from captune.models.devices import Hardware, choose_hardware
+from captune.recipe import Recipe
+from captune.records import CaptionBatch, CaptionRecord
+from captune.training.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    recover_folder,
+    save_checkpoint,
+    write_folder,
+)
+from captune.training.feed import Feed, drop_words
+from captune.training.optimizer import (
+    AveragedWeights,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
+from captune.training.prepare import make_feeds
+from captune.training.tracking import ProgressLine, RunLog, progress_line
+from captune.training.validation import Validator, is_better, make_validator
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What training came to.
+
+    Attributes:
+        model_folder: The best model, a plain Hugging Face folder.
+        steps: Optimizer steps done.
+        best_step: Step of the best validation.
+        best_value: Its value of `train.best_metric`.
+        seconds: Training time over all resumes.
+    """
+
+    model_folder: Path
+    steps: int
+    best_step: int
+    best_value: float | None
+    seconds: float
+
+
+def train(
+    captioner: Captioner,
+    records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
+    recipe: Recipe,
+    *,
+    run_folder: Path,
+    resume: bool = False,
+    say: Say = print,
+) -> TrainResult:
+    """Trains the captioner and leaves the best model in `run_folder/model`.
+
+    Args:
+        captioner: With its parts frozen; moved to the device and trained in place.
+        records: Training and validation images.
+        recipe: Every setting.
+        run_folder: Takes checkpoints/, log.jsonl, tensorboard/ and model/.
+        resume: Go on from the newest checkpoint, where there is one.
+        say: Takes lines for people.
+
+    Raises:
+        DataError: No training image is left.
+        ModelError: A single image does not fit into the device's memory.
+    """
+    run = _Run.start(captioner, records, recipe, run_folder=run_folder, say=say)
+    if resume:
+        run.resume()
+    with progress_line(
+        run.total_steps, done=run.state.step, enabled=run.accelerator.is_main_process
+    ) as bar:
+        while not run.state.finished:
+            run.epoch(bar)
+    run.accelerator.end_training()
+    state = run.state
+    return TrainResult(
+        run_folder / "model", state.step, state.best_step, state.best_value, state.seconds
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """The moving parts of one training run."""
+
+    captioner: Captioner
+    recipe: Recipe
+    folder: Path
+    hardware: Hardware
+    accelerator: Accelerator
+    feed: Feed
+    validator: Validator | None
+    optimizer: Any
+    average: AveragedWeights | None
+    log: RunLog
+    total_steps: int
+    steps_an_epoch: int
+    say: Say
+    state: TrainState
+
+    @classmethod
+    def start(
+        cls,
+        captioner: Captioner,
+        records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
+        recipe: Recipe,
+        *,
+        run_folder: Path,
+        say: Say,
+    ) -> _Run:
+        settings = recipe.train
+        hardware = choose_hardware(settings.device, settings.precision)
+        say(f"training on {hardware.describe()}")
+        accelerator = Accelerator(
+            cpu=hardware.device.type == "cpu",
+            mixed_precision="fp16" if hardware.precision == "fp16" else "no",
+            log_with=list(settings.trackers) or None,
+            project_dir=str(run_folder),
+        )
+        captioner.model.to(hardware.device)
+        if settings.gradient_checkpointing:
+            captioner.model.gradient_checkpointing_enable({"use_reentrant": False})
+        train_feed, val_feed = make_feeds(
+            captioner, records, recipe, run_folder=run_folder, hardware=hardware, say=say
+        )
+        if not train_feed.data.records:
+            raise DataError(
+                "no training image with a caption is left",
+                where="data",
+                fix="look at the set with: captune data check DATA",
+            )
+        optimizer = accelerator.prepare(make_optimizer(captioner, settings))
+        steps_an_epoch = len(train_feed.plan(0))
+        accelerator.init_trackers("tensorboard")
+        run = cls(
+            captioner=captioner,
+            recipe=recipe,
+            folder=run_folder,
+            hardware=hardware,
+            accelerator=accelerator,
+            feed=train_feed,
+            validator=make_validator(captioner, val_feed, recipe, hardware=hardware)
+            if val_feed.data.records
+            else None,
+            optimizer=optimizer,
+            average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
+            log=RunLog(run_folder / "log.jsonl", accelerator),
+            total_steps=settings.max_steps or math.ceil(settings.epochs * steps_an_epoch),
+            steps_an_epoch=steps_an_epoch,
+            say=say,
+            state=TrainState(),
+        )
+        # Each process drops other units; the weights are the same everywhere.
+        set_seed(recipe.seed + accelerator.process_index)
+        return run
+
+    def resume(self) -> None:
+        """Goes back to the newest checkpoint: weights, optimizer, random states and place."""
+        recover_folder(self.folder / "model")
+        found = load_checkpoint(
+            self.folder / "checkpoints",
+            captioner=self.captioner,
+            optimizer=self.optimizer,
+            average=self.average,
+        )
+        if found is None:
+            self.say("no checkpoint to resume from: training starts at step 0")
+            return
+        self.state = found
+        if self.accelerator.is_main_process:
+            self.log.rewind(found.step)
+        self.say(f"resumed at step {found.step} of {self.total_steps}")
+
+    def epoch(self, bar: ProgressLine) -> None:
+        """The steps of the current epoch that are left."""
+        state = self.state
+        plans = self.feed.plan(state.epoch)[state.step_in_epoch :]
+        plans = plans[: self.total_steps - state.step]
+        started, images = time.monotonic(), 0
+        for plan, batches in zip(plans, self.feed.batches(self._own_share(plans)), strict=True):
+            self.captioner.train_mode()
+            before = time.monotonic()
+            grad_norm = self._step_or_split(batches)
+            state.step += 1
+            state.step_in_epoch += 1
+            state.seconds += time.monotonic() - before
+            images += plan.num_images
+            rate = images / max(1e-9, time.monotonic() - started)
+            if state.step_in_epoch == self.steps_an_epoch:
+                state.epoch, state.step_in_epoch = state.epoch + 1, 0
+            self._log(bar, grad_norm, rate)
+            self._validate_and_save()
+            if state.finished:
+                return
+
+    def _own_share(self, plans: Sequence[StepPlan]) -> list[StepPlan]:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return [replace(p, micro_batches=p.micro_batches[rank::world]) for p in plans]
+
+    def _step_or_split(self, batches: Sequence[CaptionBatch]) -> float:
+        """One optimizer step; when memory runs out, smaller micro batches and the step again."""
+        while True:
+            parts = [p for batch in batches for p in _split_batch(batch, self.state.splits)]
+            try:
+                return self._step(parts)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(max(len(part.image_ids) for part in parts))
+
+    def _halve(self, largest: int) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.hardware.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if largest <= 1:
+            raise ModelError(
+                "one image with its captions does not fit into memory",
+                where="train.micro_batch_size",
+                fix="set data.max_captions or data.max_caption_tokens lower, use"
+                " train.gradient_checkpointing: true, or freeze more with model.freeze",
+            )
+        self.state.splits += 1
+        self.say(
+            f"out of memory: micro batches halved to {math.ceil(largest / 2)} images,"
+            " accumulation doubled; the optimizer step stays the same"
+        )
+
+    def _step(self, batches: Sequence[CaptionBatch]) -> float:
+        """Forward and backward of every micro batch, then one update; returns the norm."""
+        settings, state = self.recipe.train, self.state
+        num_tokens = self._sum(sum(batch.num_label_tokens for batch in batches))
+        step_loss = 0.0
+        for number, batch in enumerate(batches):
+            inputs = self._drop_words(batch, number).to(self.hardware.device)
+            with self.hardware.autocast():
+                loss = self.captioner.loss(inputs, settings.label_smoothing)
+            self.accelerator.backward(loss.loss_sum / num_tokens)
+            step_loss += float(loss.loss_sum.detach())
+        parameters = [p for _, p in self.captioner.named_trainable()]
+        self._sum_gradients(parameters)
+        norm = self.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
+        set_learning_rate(self.optimizer, learning_rate(state.step, self.total_steps, settings))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(state.step)
+        state.loss_sum += self._sum(step_loss)
+        state.loss_tokens += int(num_tokens)
+        return float(norm)
+
+    def _drop_words(self, batch: CaptionBatch, number: int) -> CaptionBatch:
+        unknown = self.captioner.tokenizer.unk_token_id
+        return drop_words(
+            batch,
+            self.recipe.train.word_dropout,
+            unknown_id=self.captioner.pad_token_id if unknown is None else unknown,
+            seed=(self.recipe.seed, self.state.step, number, self.accelerator.process_index),
+        )
+
+    def _sum(self, value: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.reduce(tensor, "sum"))
+
+    def _sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        if self.accelerator.num_processes == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+        flat = self.accelerator.reduce(flat, "sum")
+        sizes = [p.numel() for p in parameters]
+        for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+    def _log(self, bar: ProgressLine, grad_norm: float, rate: float) -> None:
+        state, settings = self.state, self.recipe.train
+        if state.step % settings.log_every and state.step != self.total_steps:
+            bar.advance(state.step, loss=None, images_per_second=rate)
+            return
+        loss = state.loss_sum / max(1, state.loss_tokens)
+        state.loss_sum, state.loss_tokens = 0.0, 0
+        bar.advance(state.step, loss=loss, images_per_second=rate)
+        if self.accelerator.is_main_process:
+            row = {
+                "step": state.step,
+                "epoch": round(state.step / self.steps_an_epoch, 4),
+                "loss": loss,
+                "learning_rate": learning_rate(state.step - 1, self.total_steps, settings),
+                "grad_norm": grad_norm,
+                "images_per_second": round(rate, 2),
+            }
+            self.log.write(row)
+
+    def _validate_and_save(self) -> None:
+        state, settings = self.state, self.recipe.train
+        is_last = state.step >= self.total_steps
+        if is_last or self._is_due(settings.validate_every):
+            self._validate()
+        stop = settings.patience is not None and state.stale_validations >= settings.patience
+        state.finished = is_last or stop
+        if stop and not is_last:
+            self.say(f"stopped early: {state.stale_validations} validations without a better value")
+        if (state.finished or self._is_due(settings.save_every)) and self._is_main():
+            save_checkpoint(
+                self.folder / "checkpoints",
+                state,
+                captioner=self.captioner,
+                optimizer=self.optimizer,
+                average=self.average,
+                keep=settings.keep_checkpoints,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _is_due(self, every: int | None) -> bool:
+        if every is None:
+            return self.state.step_in_epoch == 0
+        return self.state.step % every == 0
+
+    def _is_main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    def _validate(self) -> None:
+        """Values of the (averaged) weights; the best ones become `model/`."""
+        with _weights_in_use(self.average):
+            values = self._values_everywhere()
+            state, metric = self.state, self.recipe.train.best_metric
+            value = values.get(metric)
+            if value is None or is_better(value, state.best_value, metric):
+                state.best_value, state.best_step, state.stale_validations = value, state.step, 0
+                if self._is_main():
+                    write_folder(self.folder / "model", self.captioner.save)
+            else:
+                state.stale_validations += 1
+        if self._is_main() and values:
+            epoch = round(state.step / self.steps_an_epoch, 4)
+            row = {"step": state.step, "epoch": epoch}
+            self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
+            shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+            self.say(f"step {state.step}: validation {shown}")
+
+    def _values_everywhere(self) -> dict[str, float]:
+        """The main process validates; the others learn the outcome, which steers all."""
+        values: list[dict[str, float]] = [{}]
+        if self._is_main() and self.validator is not None:
+            values = [self.validator.values()]
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+
+def _weights_in_use(average: AveragedWeights | None) -> Any:
+    from contextlib import nullcontext
+
+    return average.applied() if average is not None else nullcontext()
+
+
+def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
+    """A batch cut into 2 ** times batches of about equal size; single images stay whole."""
+    size = max(1, math.ceil(len(batch.image_ids) / 2**times))
+    if size >= len(batch.image_ids):
+        yield batch
+        return
+    for start in range(0, len(batch.image_ids), size):
+        rows = slice(start, start + size)
+        yield replace(
+            batch,
+            image_ids=batch.image_ids[rows],
+            input_ids=batch.input_ids[rows],
+            position_ids=batch.position_ids[rows],
+            caption_ids=batch.caption_ids[rows],
+            labels=batch.labels[rows],
+            pixel_values=None if batch.pixel_values is None else batch.pixel_values[rows],
+            vision_features=None if batch.vision_features is None else batch.vision_features[rows],
+        )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text

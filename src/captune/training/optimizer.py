@@ -1,0 +1,99 @@
+"""AdamW's parameter groups, the learning-rate schedule, and averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from captune.models import Captioner
+from captune.recipe import TrainConfig
+
+
+def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over what learns; vectors (biases, norms) take no weight decay.
+
+    Each group carries `lr_scale`: its rate is the schedule's times this.
+    """
+    vision_decay = train.vision_weight_decay
+    if vision_decay is None:
+        vision_decay = train.weight_decay
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in captioner.named_trainable():
+        key = (captioner.is_vision_parameter(name), parameter.ndim >= 2)
+        groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr_scale": train.vision_lr_scale if is_vision else 1.0,
+                "weight_decay": (vision_decay if is_vision else train.weight_decay) * is_matrix,
+            }
+            for (is_vision, is_matrix), parameters in groups.items()
+        ],
+        lr=train.learning_rate,
+        betas=(train.beta1, train.beta2),
+    )
+
+
+def learning_rate(step: int, total_steps: int, train: TrainConfig) -> float:
+    """Rate of optimizer step `step` (from 0): linear warm-up, then the schedule to its floor."""
+    warmup = train.warmup_steps
+    if warmup is None:
+        warmup = round(train.warmup_fraction * total_steps)
+    if step < warmup:
+        return train.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    if train.schedule == "cosine":
+        share = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    elif train.schedule == "linear":
+        share = max(0.0, 1.0 - progress)
+    else:
+        return train.learning_rate
+    return train.learning_rate * (train.min_lr_ratio + (1.0 - train.min_lr_ratio) * share)
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """Writes the rate, times each group's scale, into the optimizer."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+class AveragedWeights:
+    """Exponential moving average of the weights that learn (Polyak and Juditsky 1992).
+
+    The decay is warmed up, min(decay, (1 + step) / (10 + step)), so that early averages are not
+    dominated by the random start.
+    """
+
+    def __init__(self, captioner: Captioner, decay: float) -> None:
+        self.decay = decay
+        self._parameters = dict(captioner.named_trainable())
+        self.weights = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Moves the average towards the weights after optimizer step `step` (from 0)."""
+        decay = min(self.decay, (1.0 + step) / (10.0 + step))
+        averages = list(self.weights.values())
+        current = [p.detach() for p in self._parameters.values()]
+        torch._foreach_lerp_(averages, current, 1.0 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model with the averaged weights inside the block, its own again after it."""
+        own = {name: p.detach().clone() for name, p in self._parameters.items()}
+        self._write(self.weights)
+        try:
+            yield
+        finally:
+            self._write(own)
+
+    @torch.no_grad()
+    def _write(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(weights[name])

@@ -1,0 +1,86 @@
+"""What training needs before its first step: tokens, views and cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from captune.data.batching import StepPlan
+from captune.models import Captioner
+from captune.models.devices import Hardware
+from captune.recipe import Recipe
+from captune.recipe.schema import View
+from captune.records import CaptionRecord
+from captune.training.feature_cache import (
+    FeatureCache,
+    build_feature_cache,
+    cache_key,
+    choose_storage,
+)
+from captune.training.feed import Feed, tokenize_records
+
+__all__ = ["StepPlan", "make_feeds"]
+
+
+def make_feeds(
+    captioner: Captioner,
+    records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
+    recipe: Recipe,
+    *,
+    run_folder: Path,
+    hardware: Hardware,
+    say: Callable[[str], None],
+) -> tuple[Feed, Feed]:
+    """The training feed, with all views, and the validation feed, images as they are.
+
+    Both get cached features where a frozen vision part makes that pay.
+    """
+    original: tuple[View, ...] = ("original",)
+    feeds = []
+    for name, subset, views in zip(
+        ("train", "val"), records, (recipe.data.views, original), strict=True
+    ):
+        data = tokenize_records(captioner, subset, recipe)
+        feed = Feed(captioner, data, recipe, views)
+        num_captions = sum(map(len, data.token_ids))
+        say(f"{name}: {len(data.records)} images, {num_captions} captions")
+        if data.num_cut:
+            say(
+                f"{name}: {data.num_cut} captions cut to {recipe.data.max_caption_tokens} tokens"
+                " (data.max_caption_tokens)"
+            )
+        feed.cache = _cache(feed, name, run_folder=run_folder, hardware=hardware, say=say)
+        feeds.append(feed)
+    return feeds[0], feeds[1]
+
+
+def _cache(
+    feed: Feed, name: str, *, run_folder: Path, hardware: Hardware, say: Callable[[str], None]
+) -> FeatureCache | None:
+    records, views, settings = feed.data.records, feed.views, feed.recipe.train
+    storage = choose_storage(
+        settings.feature_cache,
+        feed.captioner,
+        num_rows=len(records) * len(views),
+        epochs=settings.epochs,
+        folder=run_folder,
+    )
+    if storage == "off" or not records:
+        return None
+    feed.captioner.eval_mode()
+    say(f"{name}: frozen vision features of {len(records)} images x {len(views)} views, {storage}")
+
+    def encode(pairs: Sequence[tuple[int, int]]):  # type: ignore[no-untyped-def]
+        batches = feed.encode_views(pairs, hardware)
+        return track(batches, f"encoding {name}", total=-(-len(pairs) // 32), transient=True)
+
+    return build_feature_cache(
+        encode,
+        num_images=len(records),
+        num_views=len(views),
+        storage=storage,
+        path=run_folder / "feature_cache" / f"{name}.npy",
+        key=cache_key(feed.captioner, records, views),
+    )

@@ -1,0 +1,91 @@
+"""Where a run tells how it goes: log.jsonl, trackers, and a progress bar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from captune.training.checkpoint import write_text
+
+
+@dataclass(slots=True)
+class RunLog:
+    """log.jsonl: one JSON object a line, by optimizer step.
+
+    Attributes:
+        path: The file.
+        accelerator: Passes numbers on to TensorBoard and the like; `None`: nowhere.
+    """
+
+    path: Path
+    accelerator: Any = None
+
+    def write(self, row: Mapping[str, float | int | str]) -> None:
+        """Appends a line and passes its numbers to the trackers."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.accelerator is not None:
+            numbers = {k: v for k, v in row.items() if k not in ("step", "event", "epoch")}
+            self.accelerator.log(numbers, step=int(row["step"]))
+
+    def rewind(self, step: int) -> None:
+        """Drops the lines after `step`, which a resumed run writes again."""
+        if self.path.is_file():
+            kept = [row for row in read_log(self.path) if int(row["step"]) <= step]
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log.jsonl; a last line cut by a kill is dropped."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+@dataclass(slots=True)
+class ProgressLine:
+    """One rich progress bar over optimizer steps."""
+
+    progress: Progress
+    task: Any = field(default=None)
+
+    def advance(self, step: int, *, loss: float | None, images_per_second: float) -> None:
+        """Moves the bar to `step`."""
+        text = f"{images_per_second:.1f} images/s"
+        if loss is not None:
+            text = f"loss {loss:.3f}  {text}"
+        self.progress.update(self.task, completed=step, status=text)
+
+
+@contextmanager
+def progress_line(total_steps: int, *, done: int, enabled: bool) -> Iterator[ProgressLine]:
+    """A progress bar with loss, images a second and the time that remains."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps  {task.fields[status]}"),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not enabled) as progress:
+        task = progress.add_task("training", total=total_steps, completed=done, status="")
+        yield ProgressLine(progress, task)
