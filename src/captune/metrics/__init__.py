@@ -1,1 +1,46 @@
-"""To be written."""
+"""Caption metrics without Java and without torch: strings in, numbers out."""
+
+from captune.metrics.bootstrap import PairedTest, bootstrap_intervals, paired_bootstrap
+from captune.metrics.cider import cider_rewards, self_cider
+from captune.metrics.diversity import (
+    SampleDiversity,
+    constant_caption_baseline,
+    measure_copied_share,
+    measure_samples,
+)
+from captune.metrics.files import read_predictions, read_references
+from captune.metrics.frequencies import DocumentFrequencies
+from captune.metrics.references import References
+from captune.metrics.results import MetricResults, Statistic
+from captune.metrics.table import (
+    DEFAULT_METRICS,
+    METRIC_GROUPS,
+    METRICS,
+    Metric,
+    compute,
+    resolve_metrics,
+)
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "METRIC_GROUPS",
+    "DocumentFrequencies",
+    "Metric",
+    "MetricResults",
+    "PairedTest",
+    "References",
+    "SampleDiversity",
+    "Statistic",
+    "bootstrap_intervals",
+    "cider_rewards",
+    "compute",
+    "constant_caption_baseline",
+    "measure_copied_share",
+    "measure_samples",
+    "paired_bootstrap",
+    "read_predictions",
+    "read_references",
+    "resolve_metrics",
+    "self_cider",
+]

@@ -1,0 +1,191 @@
+"""How sure a score is: 95 % intervals, and tests of one system against another.
+
+Images are drawn with replacement. A drawing is a row of counts, so all drawings of all metrics are
+one product of (resamples, images) counts and (images, k) parts: no metric is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from captune.errors import MetricError
+from captune.metrics.results import Floats, MetricResults, Statistic
+
+LEVEL = 95.0
+"""Percent of the resampled values inside an interval."""
+
+BLOCK_COUNTS = 1 << 22
+"""Counts held at once: 32 MB, whatever the number of images."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """System B against system A on the same images.
+
+    Attributes:
+        delta: Corpus value of B minus that of A.
+        low: Lower end of the 95 % interval of `delta`.
+        high: Upper end of it.
+        p_value: Two-sided: how often the centred resamples differ at least as much as `delta`.
+        wins: Images on which B has the higher value.
+        ties: Images on which both have the same.
+        losses: Images on which A has the higher value.
+    """
+
+    delta: float
+    low: float
+    high: float
+    p_value: float
+    wins: int
+    ties: int
+    losses: int
+
+
+def bootstrap_intervals(
+    results: MetricResults, *, num_resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of every metric that decomposes.
+
+    Args:
+        results: Scores of one set of predictions.
+        num_resamples: Drawings of as many images as there are.
+        seed: Of the drawings.
+
+    Returns:
+        Metric name -> lower and upper end, in the metric's own scale.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+    """
+    values = _resample(
+        results.statistics, len(results.image_ids), num_resamples=num_resamples, seed=seed
+    )
+    return {name: _interval(column) for name, column in values.items()}
+
+
+def paired_bootstrap(
+    results_a: MetricResults,
+    results_b: MetricResults,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, PairedTest]:
+    """Test whether B differs from A, both resampled on the same images.
+
+    Args:
+        results_a: Scores of one system.
+        results_b: Scores of another on the same images.
+        num_resamples: Drawings of as many images as there are.
+        seed: Of the drawings.
+
+    Returns:
+        Metric name -> test, for the metrics that both have and that decompose.
+
+    Raises:
+        MetricError: The two were not scored on the same images, or not in the same way.
+
+    Source: Koehn 2004, Statistical significance tests for machine translation evaluation; p value
+    of the centred differences as in Riezler and Maxwell 2005.
+    """
+    _check_comparable(results_a, results_b)
+    shared = [name for name in results_a.statistics if name in results_b.statistics]
+    num_images = len(results_a.image_ids)
+    drawn = [
+        _resample(
+            {name: results.statistics[name] for name in shared},
+            num_images,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+        for results in (results_a, results_b)
+    ]
+    return {
+        name: _test(name, (results_a, results_b), deltas=drawn[1][name] - drawn[0][name])
+        for name in shared
+    }
+
+
+def draw_counts(num_images: int, *, num_resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each image is in each resample, some resamples at a time.
+
+    Yields:
+        float64 (some resamples, images), every row adding up to `num_images`.
+    """
+    generator = np.random.default_rng(seed)
+    rows = max(1, BLOCK_COUNTS // max(1, num_images))
+    for start in range(0, num_resamples, rows):
+        count = min(rows, num_resamples - start)
+        drawn = generator.integers(num_images, size=(count, num_images), dtype=np.int32)
+        flat = drawn + (np.arange(count, dtype=np.int64) * num_images)[:, None]
+        counts = np.bincount(flat.ravel(), minlength=count * num_images)
+        yield counts.reshape(count, num_images).astype(np.float64)
+
+
+def _resample(
+    statistics: Mapping[str, Statistic], num_images: int, *, num_resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Corpus values of every resample: metric name -> float64 (resamples,)."""
+    if not statistics:
+        return {}
+    # Metrics of one family share their parts, which are then summed once.
+    arrays = list({id(s.parts): s.parts for s in statistics.values()}.values())
+    stops = np.cumsum([array.shape[1] for array in arrays])
+    places = {
+        id(array): slice(stop - array.shape[1], stop)
+        for array, stop in zip(arrays, stops, strict=True)
+    }
+    parts = np.concatenate(arrays, axis=1)
+    blocks = draw_counts(num_images, num_resamples=num_resamples, seed=seed)
+    sums = np.concatenate([counts @ parts for counts in blocks])
+    return {
+        name: statistic.corpus_value(sums[:, places[id(statistic.parts)]])
+        for name, statistic in statistics.items()
+    }
+
+
+def _interval(values: Floats) -> tuple[float, float]:
+    tail = (100.0 - LEVEL) / 2
+    low, high = np.percentile(values, [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def _check_comparable(results_a: MetricResults, results_b: MetricResults) -> None:
+    if results_a.image_ids != results_b.image_ids:
+        raise MetricError(
+            f"the systems were scored on {len(results_a.image_ids)} and "
+            f"{len(results_b.image_ids)} images that are not the same in the same order",
+            fix="score both against the same references",
+        )
+    for name, signature in results_a.signatures.items():
+        other = results_b.signatures.get(name, signature)
+        if other != signature:
+            raise MetricError(
+                f"{name} was computed in two ways: {signature} and {other}",
+                fix="score both in one run",
+            )
+
+
+def _test(name: str, systems: Sequence[MetricResults], *, deltas: Floats) -> PairedTest:
+    a, b = systems
+    delta = b.corpus[name] - a.corpus[name]
+    low, high = _interval(deltas)
+    extreme = int(np.count_nonzero(np.abs(deltas - deltas.mean()) >= abs(delta)))
+    wins = losses = ties = 0
+    if name in a.per_image and name in b.per_image:
+        # Values equal but for rounding are ties: sums in another order differ by some 1e-15.
+        difference = b.per_image[name] - a.per_image[name]
+        wins = int(np.count_nonzero(difference > 1e-12))
+        losses = int(np.count_nonzero(difference < -1e-12))
+        ties = int(np.count_nonzero(np.abs(difference) <= 1e-12))
+    return PairedTest(
+        delta=delta,
+        low=low,
+        high=high,
+        # The observed difference counts as one resample, so that p is never 0.
+        p_value=(extreme + 1) / (len(deltas) + 1),
+        wins=wins,
+        ties=ties,
+        losses=losses,
+    )

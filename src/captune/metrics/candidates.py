@@ -1,0 +1,171 @@
+"""Captions to score, matched with the references of their images.
+
+One caption an image for `compute`; any number an image for rewards and diversity. Letters:
+M candidates, P (candidate, reference) pairs, in the order of candidates and then of references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from captune.errors import MetricError
+from captune.metrics.ngrams import (
+    Ints,
+    NgramTable,
+    PackedCaptions,
+    Vocabulary,
+    count_ngrams,
+    find_sorted,
+    translate_ranks,
+)
+from captune.metrics.references import References, check_caption, check_id, pack_both
+
+NAMED_IDS = 5
+"""Ids that an error spells out; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NgramMatches:
+    """The n-grams of one order that a candidate shares with its references.
+
+    Attributes:
+        entries: int64 (H,), entries of the candidates' table.
+        runs: int64 (H,), the reference run of the same n-gram and image.
+    """
+
+    entries: Ints
+    runs: Ints
+
+
+class Candidates:
+    """M captions, each of one of the referenced images.
+
+    Args:
+        references: The human captions.
+        captions: M captions.
+        images: int64 (M,), place of each caption's image in `references.image_ids`.
+    """
+
+    def __init__(self, references: References, captions: Sequence[str], *, images: Ints) -> None:
+        self.references = references
+        self.captions = tuple(captions)
+        self.images = images
+
+    @cached_property
+    def tokens(self) -> list[list[str]]:
+        """The words of each caption, as PTBTokenizer gives them, without punctuation."""
+        from captune.metrics.tokenize import tokenize
+
+        return tokenize(self.captions)
+
+    @property
+    def tokens_packed(self) -> PackedCaptions:
+        """The captions cut at U+0020 only, as ROUGE-L cuts them."""
+        return self._packed[0]
+
+    @property
+    def words(self) -> PackedCaptions:
+        """The captions cut at every blank, U+00A0 too, as BLEU and CIDEr cut them."""
+        return self._packed[1]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The references' words, then those that only candidates have."""
+        return self._packed[2]
+
+    @cached_property
+    def _packed(self) -> tuple[PackedCaptions, PackedCaptions, Vocabulary]:
+        vocabulary = Vocabulary(self.references.vocabulary)
+        by_token, by_word = pack_both(self.tokens, vocabulary)
+        return by_token, by_word, vocabulary
+
+    @cached_property
+    def tables(self) -> tuple[NgramTable, ...]:
+        """The n-grams of 1 to 4 words."""
+        return count_ngrams(self.words, num_words=max(1, len(self.vocabulary)))
+
+    @cached_property
+    def ranks(self) -> list[Ints]:
+        """For each order, the rank of each n-gram among the references' n-grams."""
+        return translate_ranks(
+            [table.ngrams for table in self.tables],
+            [table.ngrams for table in self.references.tables],
+        )
+
+    @cached_property
+    def matches(self) -> tuple[NgramMatches, ...]:
+        """For each order, what candidates share with their own references."""
+        return tuple(
+            self._match(table, ranks, order)
+            for order, (table, ranks) in enumerate(zip(self.tables, self.ranks, strict=True))
+        )
+
+    def _match(self, table: NgramTable, ranks: Ints, order: int) -> NgramMatches:
+        runs = self.references.runs[order]
+        entry_ranks = ranks[table.entry_ranks]
+        keys = entry_ranks * self.references.num_images + self.images[table.captions]
+        found = find_sorted(runs.keys, keys, where=entry_ranks >= 0)
+        entries = np.flatnonzero(found >= 0)
+        return NgramMatches(entries, found[entries])
+
+    @cached_property
+    def pair_candidates(self) -> Ints:
+        """int64 (P,), the candidate of each pair."""
+        return np.repeat(np.arange(len(self.images)), self._references_each)
+
+    @cached_property
+    def pair_references(self) -> Ints:
+        """int64 (P,), the reference caption of each pair."""
+        first = self.references.first_caption[self.images] - self.pair_starts
+        return np.arange(len(self.pair_candidates)) + np.repeat(first, self._references_each)
+
+    @cached_property
+    def pair_starts(self) -> Ints:
+        """int64 (M,), where each candidate's pairs begin."""
+        return np.cumsum(self._references_each) - self._references_each
+
+    @property
+    def _references_each(self) -> Ints:
+        return self.references.captions_per_image[self.images]
+
+
+def match_predictions(references: References, predictions: Mapping[str, str]) -> Candidates:
+    """One caption an image, in the order of the references.
+
+    Raises:
+        MetricError: Images lack a prediction or have no references, an id is given twice (as text
+            and as a number), or a prediction is not text. All such ids are counted, some named.
+    """
+    captions: dict[str, str] = {}
+    for key, caption in predictions.items():
+        image_id = check_id(key)
+        if image_id in captions:
+            raise MetricError(
+                f"image id {image_id} is there twice in the predictions, as text and as a number",
+                fix="give one caption an image",
+            )
+        captions[image_id] = check_caption(caption, image_id=image_id, kind="prediction")
+    missing = [image_id for image_id in references.image_ids if image_id not in captions]
+    extra = [image_id for image_id in captions if image_id not in references.index]
+    if missing or extra:
+        raise MetricError(
+            "references and predictions are not of the same images: "
+            + "; ".join(
+                [f"{len(missing)} without a prediction ({name_ids(missing)})"] * bool(missing)
+                + [f"{len(extra)} without references ({name_ids(extra)})"] * bool(extra)
+            ),
+            fix="give exactly one prediction for each image of the references",
+        )
+    texts = [captions[image_id] for image_id in references.image_ids]
+    return Candidates(references, texts, images=np.arange(references.num_images))
+
+
+def name_ids(ids: Sequence[str]) -> str:
+    """The first ids, and how many more there are."""
+    named = ", ".join(ids[:NAMED_IDS])
+    more = len(ids) - NAMED_IDS
+    return named if more <= 0 else f"{named} and {more} more"

@@ -1,0 +1,170 @@
+"""How varied captions are, and what a constant caption would score: signs of a collapsed model.
+
+A model that says one safe sentence to every image has decent BLEU; these figures show it.
+Words are PTB tokens without punctuation, lower-cased.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from captune.errors import MetricError
+from captune.metrics.bleu import bleu_from_parts, count_bleu_parts
+from captune.metrics.candidates import Candidates, match_predictions
+from captune.metrics.ngrams import ORDERS
+from captune.metrics.references import References
+from captune.metrics.results import Floats, MetricColumn, mean_column
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDiversity:
+    """How different several captions of one image are, over all images.
+
+    Attributes:
+        div_1: Mean over images of different words by words, 0..1.
+        div_2: Mean over images of different word pairs by words, 0..1.
+        mbleu: BLEU-1 to BLEU-4 of each caption against the others of its image, 0..1; low is
+            varied.
+        vocabulary_size: Different words in all captions.
+    """
+
+    div_1: float
+    div_2: float
+    mbleu: tuple[float, ...]
+    vocabulary_size: int
+
+
+def score_diversity(candidates: Candidates) -> dict[str, MetricColumn]:
+    """Score how varied the predictions are among themselves."""
+    captions = Counter(tuple(tokens) for tokens in candidates.tokens)
+    total = len(candidates.tokens)
+    single, pair = candidates.tables[0], candidates.tables[1]
+    variant = "variant:corpus"
+    lengths = candidates.words.lengths.astype(np.float64)
+    return {
+        "distinct_1": _corpus_only(_share(len(single.ngrams.keys), single.counts.sum()), variant),
+        "distinct_2": _corpus_only(_share(len(pair.ngrams.keys), pair.counts.sum()), variant),
+        "vocabulary_size": _corpus_only(float(len(single.ngrams.keys)), variant),
+        "distinct_captions": _corpus_only(_share(len(captions), total), variant),
+        "most_frequent_share": _corpus_only(_share(max(captions.values()), total), variant),
+        "mean_length": mean_column(lengths, variant=variant),
+    }
+
+
+def constant_caption_baseline(
+    references: References | Mapping[str, Sequence[str]],
+) -> str:
+    """The caption that scores best when it is said to every image.
+
+    It is the reference with the highest mean similarity (plain CIDEr) to the references of all
+    other images: all candidates are rated at once, against the sum of all vectors. The earliest of
+    equals wins. Where weights say nothing, as with one image, it is the most frequent caption.
+
+    Args:
+        references: Human captions, usually those of the training split.
+
+    Returns:
+        One of the captions, as written.
+    """
+    if not isinstance(references, References):
+        references = References(references)
+    captions = [caption for own in references.captions for caption in own]
+    ratings = rate_constant_captions(references)
+    if not ratings.any():
+        return Counter(captions).most_common(1)[0][0]
+    # Equal captions differ in the last digits, as sums run in another order.
+    return captions[int(np.flatnonzero(ratings >= ratings.max() - 1e-12)[0])]
+
+
+def rate_constant_captions(references: References) -> Floats:
+    """Plain CIDEr, 0..10, of each reference caption said to every image but its own.
+
+    Returns:
+        float64 (C,).
+    """
+    weights, norms = references.weigh_with(references.frequencies)
+    images = references.image_of_caption
+    share = 1.0 / references.captions_per_image[images]
+    ratings = np.zeros(len(images))
+    for order in range(ORDERS):
+        table = references.tables[order]
+        ranks = table.entry_ranks
+        norm = norms[order][table.captions]
+        vector = table.counts * weights[order][ranks]
+        unit = np.divide(vector, norm, out=np.zeros_like(vector), where=norm != 0)
+        mean = unit * share[table.captions]
+        others = np.bincount(ranks, mean, minlength=len(table.ngrams.keys))[ranks]
+        own = np.add.reduceat(mean, references.runs[order].offsets[:-1]) if len(mean) else mean
+        others -= np.repeat(own, np.diff(references.runs[order].offsets))
+        ratings += np.bincount(table.captions, unit * others, minlength=len(images))
+    rated: Floats = 10.0 * ratings / ORDERS / max(1, references.num_images - 1)
+    return rated
+
+
+def measure_copied_share(predictions: Mapping[str, str], training_captions: Sequence[str]) -> float:
+    """Share of predictions that are, word for word, captions of the training set, 0..1.
+
+    Case and punctuation are left out of the comparison.
+    """
+    from captune.metrics.tokenize import tokenize
+
+    if not predictions:
+        return 0.0
+    known = {tuple(tokens) for tokens in tokenize(training_captions)}
+    own = tokenize(list(predictions.values()))
+    return sum(tuple(tokens) in known for tokens in own) / len(own)
+
+
+def measure_samples(samples: Mapping[str, Sequence[str]]) -> SampleDiversity:
+    """Measure how different several captions of each image are.
+
+    Args:
+        samples: Image id -> its captions, the same number of at least two for every image.
+
+    Raises:
+        MetricError: There are no images, or they do not all have the same number of captions.
+
+    Source: Shetty et al. 2017, Speaking the same language, section 5; mBLEU as the mean over the
+    places in the list of the corpus BLEU against the captions of the other places.
+    """
+    references = References(samples)
+    sizes = references.captions_per_image
+    size = int(sizes[0])
+    if size < 2 or (sizes != size).any():
+        raise MetricError(
+            f"images have {sizes.min()} to {sizes.max()} captions",
+            fix="sample the same number of captions, two or more, for every image",
+        )
+    words = np.bincount(references.image_of_caption, references.words.lengths, minlength=len(sizes))
+    div = []
+    for runs in references.runs[:2]:
+        different = np.bincount(runs.keys % references.num_images, minlength=len(sizes))
+        div.append(float(np.mean(different / (1e-6 + words))))
+    bleu = np.array([_mutual_bleu(references, place) for place in range(size)]).mean(axis=0)
+    return SampleDiversity(
+        div_1=div[0],
+        div_2=div[1],
+        mbleu=tuple(float(value) for value in bleu),
+        vocabulary_size=len(references.tables[0].ngrams.keys),
+    )
+
+
+def _mutual_bleu(references: References, place: int) -> list[float]:
+    """BLEU-1 to BLEU-4 of the captions at one place against those at all others."""
+    rows = list(zip(references.image_ids, references.captions, strict=True))
+    others = References({i: [*own[:place], *own[place + 1 :]] for i, own in rows})
+    candidates = match_predictions(others, {i: own[place] for i, own in rows})
+    sums = count_bleu_parts(candidates).sum(axis=0)
+    return [float(bleu_from_parts(sums, order=order)) for order in range(1, ORDERS + 1)]
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _corpus_only(value: float, variant: str) -> MetricColumn:
+    return MetricColumn(value, None, None, variant)

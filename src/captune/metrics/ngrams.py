@@ -1,0 +1,212 @@
+"""Words and n-grams as integers: what BLEU, CIDEr and the diversity metrics count.
+
+One sort of packed (n-gram, position) integers an order gives counts, document frequencies and
+ranks, so no Python object is made an n-gram. Letters: C captions, W words in all, G different
+n-grams, E entries, an entry being one n-gram of one caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+ORDERS = 4
+"""BLEU and CIDEr look at n-grams of 1 to 4 words."""
+
+UNKNOWN = -1
+"""Rank of an n-gram that a table does not hold."""
+
+Ints = npt.NDArray[np.int64]
+Ranks = npt.NDArray[np.int32]
+
+
+class Vocabulary(dict[str, int]):
+    """Word -> id, by first occurrence; looking up a new word adds it."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = new = len(self)
+        return new
+
+
+@dataclass(frozen=True)
+class PackedCaptions:
+    """C captions as one flat array of word ids.
+
+    Attributes:
+        words: int32 (W,), word ids, caption after caption.
+        lengths: int64 (C,), words of each caption.
+    """
+
+    words: Ranks
+    lengths: Ints
+
+    @cached_property
+    def starts(self) -> Ints:
+        """int64 (C,), where each caption begins in `words`."""
+        return np.cumsum(self.lengths) - self.lengths
+
+
+@dataclass(frozen=True, slots=True)
+class NgramKeys:
+    """The different n-grams of one order; the place of one in `keys` is its rank.
+
+    Attributes:
+        keys: int64 (G,), rising: rank of the first n - 1 words * `base` + id of the last word.
+        base: Factor in `keys`, above every word id.
+    """
+
+    keys: Ints
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class NgramTable:
+    """All n-grams of one order, each with the captions that hold it.
+
+    Attributes:
+        ngrams: The G n-grams.
+        offsets: int64 (G + 1,), the entries of n-gram g are `offsets[g]:offsets[g + 1]`.
+        captions: int32 (E,), caption of each entry, rising inside an n-gram.
+        counts: int32 (E,), how often the n-gram stands in that caption.
+    """
+
+    ngrams: NgramKeys
+    offsets: Ints
+    captions: Ranks
+    counts: Ranks
+
+    @property
+    def entry_ranks(self) -> Ranks:
+        """int32 (E,), the n-gram of each entry."""
+        return np.repeat(np.arange(len(self.ngrams.keys), dtype=np.int32), np.diff(self.offsets))
+
+
+def pack_captions(tokens: Sequence[Sequence[str]], vocabulary: Vocabulary) -> PackedCaptions:
+    """Turn tokenized captions into word ids, adding new words to `vocabulary`."""
+    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    flat = map(vocabulary.__getitem__, chain.from_iterable(tokens))
+    return PackedCaptions(np.fromiter(flat, np.int32, int(lengths.sum())), lengths)
+
+
+def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTable, ...]:
+    """Count the n-grams of 1 to `ORDERS` words; n-grams never cross captions.
+
+    Args:
+        captions: C captions.
+        num_words: Size of the vocabulary, above every word id.
+
+    Returns:
+        One table an order.
+    """
+    words = captions.words
+    total = len(words)
+    caption_of = np.repeat(np.arange(len(captions.lengths), dtype=np.int32), captions.lengths)
+    after = np.repeat(np.cumsum(captions.lengths), captions.lengths) - np.arange(total)
+    positions = np.arange(total)
+    keys = words.astype(np.int64)
+    rank_at = np.empty(total, np.int32)
+    tables = []
+    for order in range(1, ORDERS + 1):
+        if order > 1:
+            positions = positions[after[positions] >= order]
+            keys = rank_at[positions] * np.int64(num_words) + words[positions + (order - 1)]
+        keys, at = sort_with_positions(keys, positions, limit=total)
+        tables.append(_group(keys, at, caption_of, rank_at=rank_at, base=num_words))
+    return tuple(tables)
+
+
+def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Ints, Ints]:
+    """Sort by key, then position.
+
+    Args:
+        keys: int64 (P,), not negative.
+        positions: int64 (P,), rising and below `limit`.
+        limit: Above every position.
+
+    Returns:
+        The sorted keys and their positions.
+    """
+    bits = max(1, int(limit).bit_length())
+    if len(keys) and int(keys.max()) >> (62 - bits):
+        # Beyond some 10^8 words the two do not fit into one integer; slower, the same order.
+        order = np.argsort(keys, kind="stable")
+        return keys[order], positions[order]
+    packed = (keys << bits) | positions
+    packed.sort()
+    return packed >> bits, packed & ((1 << bits) - 1)
+
+
+def _group(
+    keys: Ints, positions: Ints, caption_of: Ranks, *, rank_at: Ranks, base: int
+) -> NgramTable:
+    """Make the table of sorted keys, and write each position's rank into `rank_at`."""
+    captions = caption_of[positions]
+    new_key = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new_key[1:])
+    rank_at[positions] = np.cumsum(new_key, dtype=np.int32) - np.int32(1)
+    new_entry = new_key.copy()
+    new_entry[1:] |= captions[1:] != captions[:-1]
+    starts = np.flatnonzero(new_entry)
+    return NgramTable(
+        ngrams=NgramKeys(keys[new_key], base),
+        offsets=np.append(np.flatnonzero(new_key[starts]), len(starts)),
+        captions=captions[starts],
+        counts=np.diff(starts, append=len(keys)).astype(np.int32),
+    )
+
+
+def translate_ranks(
+    source: Sequence[NgramKeys], target: Sequence[NgramKeys], *, words: Ints | None = None
+) -> list[Ints]:
+    """For each n-gram of `source`, its rank in `target`.
+
+    Args:
+        source: N-grams of 1 to `ORDERS` words.
+        target: N-grams of the same orders.
+        words: int64, the target's id of each source word, `UNKNOWN` where it has none; `None`:
+            both share their ids.
+
+    Returns:
+        One int64 (G,) array an order, `UNKNOWN` where `target` lacks the n-gram.
+    """
+    ranks: list[Ints] = []
+    for order, (own, other) in enumerate(zip(source, target, strict=True)):
+        last = own.keys % own.base
+        last = last if words is None else words[last]
+        known = (last >= 0) & (last < other.base)
+        wanted = last
+        if order:
+            prefix = ranks[-1][own.keys // own.base]
+            known &= prefix >= 0
+            wanted = prefix * other.base + last
+        ranks.append(find_sorted(other.keys, wanted, where=known))
+    return ranks
+
+
+def find_sorted(values: Ints, wanted: Ints, *, where: npt.NDArray[np.bool_] | None = None) -> Ints:
+    """Where each wanted value stands in rising `values`, `UNKNOWN` where it does not.
+
+    Args:
+        values: int64 (G,), rising, each once.
+        wanted: int64 (Q,); rising ones are found faster, as the search stays in the cache.
+        where: bool (Q,), which ones to look for; `None`: all.
+    """
+    found = np.full(len(wanted), UNKNOWN, np.int64)
+    if not len(values):
+        return found
+    chosen = np.arange(len(wanted)) if where is None else np.flatnonzero(where)
+    asked = wanted[chosen]
+    at = np.minimum(np.searchsorted(values, asked), len(values) - 1)
+    hit = values[at] == asked
+    found[chosen[hit]] = at[hit]
+    return found
+
+
+def map_words(source: Mapping[str, int], target: Mapping[str, int]) -> Ints:
+    """The target's id of each source word, `UNKNOWN` where it has none."""
+    return np.fromiter((target.get(word, UNKNOWN) for word in source), np.int64, len(source))

@@ -1,0 +1,306 @@
+"""The human captions that predictions are scored against: tokenized, packed and counted once.
+
+Validation during training and rewards score many predictions against the same references, so all
+that depends on the references alone is kept, in memory and on disk. Letters: N images, C reference
+captions, G n-grams, E (n-gram, caption) entries, X (n-gram, image) runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from captune.errors import MetricError
+from captune.metrics.frequencies import DocumentFrequencies, measure_vectors
+from captune.metrics.ngrams import (
+    Ints,
+    NgramTable,
+    PackedCaptions,
+    Ranks,
+    Vocabulary,
+    count_ngrams,
+    pack_captions,
+)
+from captune.metrics.results import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class NgramRuns:
+    """The entries of one order's table, grouped by image.
+
+    Attributes:
+        keys: int64 (X,), rising: rank of the n-gram * N + image.
+        offsets: int64 (X + 1,), the entries of run x are `offsets[x]:offsets[x + 1]`.
+        max_counts: int32 (X,), how often the n-gram stands in one caption of the image at most.
+        frequencies: int64 (G,), images whose captions hold the n-gram.
+    """
+
+    keys: Ints
+    offsets: Ints
+    max_counts: Ranks
+    frequencies: Ints
+
+
+class References:
+    """Human captions by image.
+
+    Args:
+        captions: Image id -> its captions, at least one an image. Order matters: METEOR takes the
+            first of equally good references, and the tokenizer looks at the next caption to judge
+            the abbreviation that ends one.
+
+    Raises:
+        MetricError: There are no images, an image has no caption, a caption is not text, or two
+            ids are the same text (1 and "1").
+    """
+
+    def __init__(self, captions: Mapping[str, Sequence[str]]) -> None:
+        checked = _check_captions(captions)
+        self.image_ids: tuple[str, ...] = tuple(checked)
+        self.captions: tuple[tuple[str, ...], ...] = tuple(checked.values())
+        self._weighed: tuple[DocumentFrequencies, list[Floats], list[Floats]] | None = None
+
+    @classmethod
+    def of_counted(
+        cls,
+        captions: Mapping[str, Sequence[str]],
+        *,
+        tokens_packed: PackedCaptions,
+        words: PackedCaptions,
+        vocabulary: Vocabulary,
+        tables: tuple[NgramTable, ...],
+    ) -> References:
+        """References whose counts are known already, as from disk."""
+        references = cls(captions)
+        references._packed = (tokens_packed, words, vocabulary)
+        references.tables = tables
+        names = list(vocabulary)
+        ids, stops = tokens_packed.words.tolist(), np.cumsum(tokens_packed.lengths).tolist()
+        starts = [0, *stops[:-1]]
+        references.tokens = [
+            [names[word] for word in ids[start:stop]]
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+        return references
+
+    @property
+    def num_images(self) -> int:
+        """N, the number of images."""
+        return len(self.image_ids)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Image id -> place in `image_ids`."""
+        return {image_id: place for place, image_id in enumerate(self.image_ids)}
+
+    @cached_property
+    def captions_per_image(self) -> Ints:
+        """int64 (N,), number of references of each image."""
+        return np.fromiter(map(len, self.captions), np.int64, self.num_images)
+
+    @cached_property
+    def first_caption(self) -> Ints:
+        """int64 (N,), place of each image's first caption among the C captions."""
+        return np.cumsum(self.captions_per_image) - self.captions_per_image
+
+    @cached_property
+    def image_of_caption(self) -> Ranks:
+        """int32 (C,), the image of each caption."""
+        return np.repeat(np.arange(self.num_images, dtype=np.int32), self.captions_per_image)
+
+    @cached_property
+    def tokens(self) -> list[list[str]]:
+        """The words of each of the C captions, as PTBTokenizer gives them, without punctuation."""
+        from captune.metrics.tokenize import tokenize
+
+        return tokenize([caption for captions in self.captions for caption in captions])
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Word -> id; not to be added to."""
+        return self._packed[2]
+
+    @property
+    def tokens_packed(self) -> PackedCaptions:
+        """The captions cut at U+0020 only, as ROUGE-L cuts them."""
+        return self._packed[0]
+
+    @property
+    def words(self) -> PackedCaptions:
+        """The captions cut at every blank, U+00A0 too, as BLEU and CIDEr cut them."""
+        return self._packed[1]
+
+    @cached_property
+    def _packed(self) -> tuple[PackedCaptions, PackedCaptions, Vocabulary]:
+        vocabulary = Vocabulary()
+        by_token, by_word = pack_both(self.tokens, vocabulary)
+        return by_token, by_word, vocabulary
+
+    @cached_property
+    def tables(self) -> tuple[NgramTable, ...]:
+        """The n-grams of 1 to 4 words of all captions."""
+        return count_ngrams(self.words, num_words=max(1, len(self.vocabulary)))
+
+    @cached_property
+    def runs(self) -> tuple[NgramRuns, ...]:
+        """The same, grouped by image."""
+        return tuple(
+            _group_by_image(t, self.image_of_caption, self.num_images) for t in self.tables
+        )
+
+    @cached_property
+    def frequencies(self) -> DocumentFrequencies:
+        """Document frequencies counted in these captions, each image being one document."""
+        return DocumentFrequencies(
+            num_documents=self.num_images,
+            name="corpus",
+            vocabulary=self.vocabulary,
+            ngrams=tuple(table.ngrams for table in self.tables),
+            counts=tuple(runs.frequencies for runs in self.runs),
+        )
+
+    def weigh_with(self, frequencies: DocumentFrequencies) -> tuple[list[Floats], list[Floats]]:
+        """Weights of the n-grams and lengths of the captions' vectors; the last ones are kept.
+
+        Returns:
+            One float64 (G,) an order, and one float64 (C,) an order.
+        """
+        if self._weighed is None or self._weighed[0] is not frequencies:
+            ngrams = [table.ngrams for table in self.tables]
+            weights = frequencies.weigh(ngrams, self.vocabulary)
+            norms = measure_vectors(self.tables, weights, num_captions=len(self.image_of_caption))
+            self._weighed = (frequencies, weights, norms)
+        return self._weighed[1:]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of ids and captions, in hexadecimal."""
+        return hash_captions(dict(zip(self.image_ids, self.captions, strict=True)))
+
+    @cached_property
+    def description(self) -> str:
+        """`refs:LOW-HIGH|images:N` for signatures."""
+        low, high = int(self.captions_per_image.min()), int(self.captions_per_image.max())
+        return f"refs:{low if low == high else f'{low}-{high}'}|images:{self.num_images}"
+
+    def save(self, folder: Path | str) -> Path:
+        """Keep the counted references in a folder, named by their content.
+
+        Returns:
+            The file written.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        from captune.metrics.reference_store import save_references
+
+        return save_references(self, Path(folder))
+
+    @classmethod
+    def load(cls, path: Path | str) -> References:
+        """Read references that `save` wrote.
+
+        Raises:
+            MetricError: The file is missing, damaged, or of another version of captune.
+        """
+        from captune.metrics.reference_store import load_references
+
+        return load_references(Path(path))
+
+
+def pack_both(
+    tokens: Sequence[Sequence[str]], vocabulary: Vocabulary
+) -> tuple[PackedCaptions, PackedCaptions]:
+    """Pack tokens cut at U+0020 and cut at every blank; nearly always the same object twice."""
+    by_token = pack_captions(tokens, vocabulary)
+    if all(word.split() == [word] for word in vocabulary):
+        return by_token, by_token
+    # A token such as "1 1/2" holds a U+00A0, which str.split() cuts and split(" ") does not.
+    cut = [[part for token in caption for part in token.split()] for caption in tokens]
+    return by_token, pack_captions(cut, vocabulary)
+
+
+def check_id(image_id: object) -> str:
+    """An image id as text; whole numbers, as COCO has them, become text.
+
+    Raises:
+        MetricError: It is neither text nor a whole number.
+    """
+    if isinstance(image_id, str):
+        return image_id
+    if isinstance(image_id, int) and not isinstance(image_id, bool):
+        return str(image_id)
+    raise MetricError(
+        f"an image id is {image_id!r}, neither text nor a whole number",
+        fix="give ids as text",
+    )
+
+
+def check_caption(caption: object, *, image_id: str, kind: str) -> str:
+    """A caption that is text; an empty one is allowed and scored.
+
+    Raises:
+        MetricError: It is not text.
+    """
+    if isinstance(caption, str):
+        return caption
+    raise MetricError(
+        f"the {kind} of image {image_id} is {caption!r} ({type(caption).__name__}), not text",
+        where=f"image_id {image_id}",
+        fix="give a string; an empty one is allowed",
+    )
+
+
+def hash_captions(captions: Mapping[str, Sequence[str]]) -> str:
+    """SHA-256 of ids and captions in their order, in hexadecimal."""
+    pairs = [[image_id, list(texts)] for image_id, texts in captions.items()]
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+
+def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    checked: dict[str, tuple[str, ...]] = {}
+    for key, texts in captions.items():
+        image_id = check_id(key)
+        if image_id in checked:
+            raise MetricError(
+                f"image id {image_id} is there twice in the references, as text and as a number",
+                fix="give each image once, with all its captions",
+            )
+        if isinstance(texts, str) or not isinstance(texts, Sequence):
+            raise MetricError(
+                f"the references of image {image_id} are {texts!r}, not a list of captions",
+                where=f"image_id {image_id}",
+                fix='give a list, such as ["a dog on a beach"]',
+            )
+        if not texts:
+            raise MetricError(
+                f"image {image_id} has no reference caption",
+                where=f"image_id {image_id}",
+                fix="give it at least one caption, or leave the image out",
+            )
+        checked[image_id] = tuple(
+            check_caption(text, image_id=image_id, kind="reference") for text in texts
+        )
+    if not checked:
+        raise MetricError("there are no references", fix="give at least one image with a caption")
+    return checked
+
+
+def _group_by_image(table: NgramTable, image_of_caption: Ranks, num_images: int) -> NgramRuns:
+    ranks = table.entry_ranks
+    keys = ranks * np.int64(num_images) + image_of_caption[table.captions]
+    new_run = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new_run[1:])
+    starts = np.flatnonzero(new_run)
+    return NgramRuns(
+        keys=keys[starts],
+        offsets=np.append(starts, len(keys)),
+        max_counts=np.maximum.reduceat(table.counts, starts) if len(starts) else table.counts,
+        frequencies=np.bincount(ranks[starts], minlength=len(table.ngrams.keys)),
+    )
