@@ -1,1 +1,44 @@
-"""To be written."""
+"""Data sets in, records out: reading, splitting, decoding, checking and showing them."""
+
+from __future__ import annotations
+
+from captune.data.images import (
+    DEFAULT_MAX_PIXELS,
+    IMAGE_SUFFIXES,
+    decode_image,
+    describe_source,
+    image_hash,
+    read_source,
+)
+from captune.data.load import detect_format, load_records
+from captune.data.loaded import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
+from captune.data.saved_splits import load_splits, save_splits
+from captune.data.shapes import caption_is_true, is_shapes_id, make_shapes
+from captune.data.skipped import save_skipped
+from captune.data.sources import SOURCES
+from captune.data.splits import assign_splits, select_split, take_fraction
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "IMAGE_SUFFIXES",
+    "SOURCES",
+    "LoadOptions",
+    "LoadedData",
+    "SkippedImage",
+    "assign_splits",
+    "caption_is_true",
+    "decode_image",
+    "describe_source",
+    "detect_format",
+    "image_hash",
+    "is_shapes_id",
+    "load_records",
+    "load_splits",
+    "make_shapes",
+    "raise_when_too_many_bad",
+    "read_source",
+    "save_skipped",
+    "save_splits",
+    "select_split",
+    "take_fraction",
+]

@@ -1,0 +1,286 @@
+"""One image from untrusted bytes to plain RGB, or a one-word reason why not.
+
+Every photo set holds files that are empty, cut, web pages, bombs or pipes; a run must name them
+and go on. Pillow decodes; what it leaves to the caller (EXIF turn, alpha, 16 bits, limits before
+decoding) is done here, the same way for training, evaluation and captioning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from captune.data.pixels import to_rgb
+from captune.errors import DataError, ImageError
+from captune.records import ImageSource, ZipMember
+
+DEFAULT_MAX_PIXELS = 100_000_000
+MAX_ASPECT = 200
+"""Longer side over shorter side; beyond it, resizing leaves nothing of the shorter one."""
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".tga", ".ico"),
+    )
+)
+
+# A member of a zip is read whole, and a kilobyte of zip can hold a gigabyte.
+_MAX_MEMBER_BYTES = 512 * 2**20
+
+# Only formats whose decoders run no other program: EPS would start Ghostscript.
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
+    *("TGA", "ICO", "HEIF", "JXL"),
+)
+
+# Pillow's decoders let all of these escape on broken files.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
+
+# (start of the file, bytes that end a whole one; empty: no fixed end)
+_MAGIC: tuple[tuple[bytes, bytes], ...] = (
+    (b"\xff\xd8\xff", b"\xff\xd9"),
+    (b"\x89PNG\r\n\x1a\n", b"IEND"),
+    (b"GIF87a", b"\x3b"),
+    (b"GIF89a", b"\x3b"),
+    (b"RIFF", b""),
+    (b"BM", b""),
+    (b"II*\x00", b""),
+    (b"MM\x00*", b""),
+)
+
+# (bytes 4..12 or the start, module, pip line)
+_PLUGINS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
+    (
+        (b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1", b"ftypmsf1"),
+        "pillow_heif",
+        "pip install pillow-heif",
+    ),
+    (
+        (b"\x00\x00\x00\x0cJXL ", b"\xff\x0a", b"JXL \x0d\x0a\x87\x0a"),
+        "pillow_jxl",
+        "pip install pillow-jxl-plugin",
+    ),
+)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Decode an image to upright 8-bit RGB; alpha lies on white, animations give frame one.
+
+    Args:
+        source: A file, encoded bytes, or a member of a zip.
+        max_pixels: Width times height allowed; checked on the header, before decoding.
+
+    Returns:
+        A new RGB image without metadata, not tied to the file.
+
+    Raises:
+        ImageError: `what` is one of `missing`, `io` (not a regular file, not readable), `empty`,
+            `git_lfs_pointer`, `not_an_image`, `needs_plugin`, `truncated`, `corrupt`,
+            `text_bomb`, `too_many_pixels`, `aspect`.
+    """
+    name = describe_source(source)
+    with _open_source(source) as file:
+        head = file.read(512)
+        _refuse_by_head(head, name=name)
+        file.seek(0)
+        try:
+            with Image.open(file, formats=_known_formats()) as image:
+                _check_size(image.size, max_pixels=max_pixels, name=name)
+                image.load()
+                upright = _turn_upright(image)
+                return to_rgb(upright)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError("too_many_pixels", where=f"{name}: {error}") from error
+        except _DECODER_ERRORS as error:
+            raise _explain(error, head=head, tail=_read_tail(file), name=name) from error
+
+
+def image_hash(source: ImageSource) -> str:
+    """SHA-256 of the encoded bytes, in hex: equal for byte-equal files.
+
+    Raises:
+        ImageError: The bytes cannot be read.
+    """
+    with _open_source(source) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def read_source(source: ImageSource) -> bytes:
+    """The encoded bytes of an image.
+
+    Raises:
+        ImageError: The bytes cannot be read.
+    """
+    with _open_source(source) as file:
+        return file.read()
+
+
+def describe_source(source: ImageSource) -> str:
+    """A name of the source for people."""
+    if isinstance(source, Path):
+        return str(source)
+    if isinstance(source, ZipMember):
+        return f"{source.archive}:{source.member}"
+    return f"{len(source)} bytes"
+
+
+def _open_source(source: ImageSource) -> IO[bytes]:
+    if isinstance(source, Path):
+        return _open_file(source)
+    if isinstance(source, ZipMember):
+        return io.BytesIO(_read_member(source))
+    return io.BytesIO(source)
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    try:
+        # Asked before opening: opening a FIFO waits for ever, a device may do anything.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError("io", where=f"{path}: not a regular file")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError("missing", where=f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError("io", where=f"{path}: {error}") from error
+
+
+def _read_member(source: ZipMember) -> bytes:
+    name = describe_source(source)
+    try:
+        archive = open_zip(source.archive)
+        if archive.getinfo(source.member).file_size > _MAX_MEMBER_BYTES:
+            raise ImageError("too_many_pixels", where=f"{name}: over {_MAX_MEMBER_BYTES} bytes")
+        return archive.read(source.member)
+    except KeyError as error:
+        raise ImageError("missing", where=f"{name}: no such member") from error
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise ImageError("io", where=f"{name}: {error}") from error
+    except EOFError as error:
+        raise ImageError("truncated", where=name) from error
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """A zip archive, opened once a process: reading its directory anew for each image is slow.
+
+    Raises:
+        DataError: A Git LFS pointer lies where the archive should be.
+        OSError: The file cannot be read.
+        zipfile.BadZipFile: It is not a zip.
+    """
+    return _open_zip(path, os.getpid(), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _open_zip(path: Path, _process: int, _changed: int) -> zipfile.ZipFile:
+    # The process is part of the key: a file position shared across a fork is a race.
+    with path.open("rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            raise DataError(
+                f"{path} is a Git LFS pointer, not the archive itself",
+                fix="fetch the real file: `git lfs pull`, or download it by hand",
+            )
+    return zipfile.ZipFile(path)
+
+
+def _refuse_by_head(head: bytes, *, name: str) -> None:
+    if not head:
+        raise ImageError("empty", where=f"{name}: 0 bytes")
+    if head.startswith(b"version https://git-lfs"):
+        raise ImageError("git_lfs_pointer", where=name, fix="`git lfs pull`")
+    for marks, module, pip_line in _PLUGINS:
+        if any(head.startswith(mark) or head[4:12] == mark for mark in marks):
+            _load_plugin(module, pip_line=pip_line, name=name)
+
+
+def _load_plugin(module: str, *, pip_line: str, name: str) -> None:
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        raise ImageError("needs_plugin", where=name, fix=pip_line) from error
+    register = getattr(plugin, "register_heif_opener", None)
+    if register is not None:
+        register()
+
+
+def _known_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _check_size(size: tuple[int, int], *, max_pixels: int, name: str) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(
+            "too_many_pixels", where=f"{name}: {width}x{height}, more than {max_pixels} pixels"
+        )
+    if max(size) > MAX_ASPECT * max(1, min(size)):
+        raise ImageError("aspect", where=f"{name}: {width}x{height}")
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    # After load(): TIFF and AVIF turn themselves then and drop the tag.
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DECODER_ERRORS:
+        # Malformed EXIF (datasets#6739) says nothing about the pixels.
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _read_tail(file: IO[bytes]) -> bytes:
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 64))
+        return file.read()
+    except (OSError, ValueError):
+        return b""
+
+
+def _explain(error: BaseException, *, head: bytes, tail: bytes, name: str) -> ImageError:
+    where = f"{name}: {error or type(error).__name__}"
+    if "Decompressed data too large" in str(error) or "MAX_TEXT" in str(error):
+        return ImageError("text_bomb", where=where)
+    magic = next((pair for pair in _MAGIC if head.startswith(pair[0])), None)
+    if isinstance(error, UnidentifiedImageError) and magic is None:
+        return ImageError("not_an_image", where=f"{name}: starts with {head[:16]!r}")
+    cut = magic is not None and bool(magic[1]) and magic[1] not in tail
+    if cut or "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return ImageError("truncated", where=where)
+    if isinstance(error, MemoryError):
+        return ImageError("too_many_pixels", where=where)
+    return ImageError("corrupt", where=where)

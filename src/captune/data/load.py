@@ -1,0 +1,144 @@
+"""A data set from a name: looks at what is there and reads it in the format it finds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from captune.data.images import IMAGE_SUFFIXES
+from captune.data.loaded import LoadedData, LoadOptions
+from captune.data.shapes import make_shapes
+from captune.data.sources import SOURCES, assign_lists, is_hub_id, read_hub
+from captune.errors import DataError
+from captune.records import Split
+
+DEFAULT_SHAPES = 600
+_MANY_FILES = 12
+_DEFAULTS = LoadOptions()
+
+
+def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedData:
+    """Read a data set.
+
+    A data set whose images all have one and the same split (most hub data sets are one `train`)
+    has no splits: they are taken away, so that they can be drawn.
+
+    Args:
+        path: Folder, file, hub id (`owner/name[:configuration]`), or `shapes[:COUNT]`, the
+            built-in set with COUNT images.
+        options: How to read it; by default it is looked at.
+
+    Returns:
+        The records, and by name everything that was kept out.
+
+    Raises:
+        DataError: Nothing there, no known format, a broken file, or no usable image.
+    """
+    data = _read(str(path), options)
+    if not data.records and not data.skipped:
+        raise DataError(f"the data set {path} is empty: no image with a caption")
+    if not data.records:
+        first = data.skipped[0]
+        raise DataError(
+            f"no usable image in {path}: {len(data.skipped)} left out,"
+            f" the first: {first.file} ({first.reason})",
+            where=first.detail,
+            fix="give the images' folder: data.image_root, or --image-root",
+        )
+    if options.split_files:
+        return assign_lists(data, lists=_resolve_lists(options, root=data.root))
+    return _drop_single_split(data)
+
+
+def detect_format(place: Path) -> str:
+    """Name of the format of a local file or folder.
+
+    Raises:
+        DataError: None fits; what was looked for and what is there are listed.
+    """
+    for name, source in SOURCES.items():
+        if source.find(place) is not None:
+            return name
+    looked = "\n".join(f"           {name}: {source.looks_for}" for name, source in SOURCES.items())
+    raise DataError(
+        f"no known data set format in {place}; found {_describe(place)}",
+        where=f"looked for\n{looked}",
+        fix="name it with --format, or the columns with --image-column and --caption-column",
+    )
+
+
+def _read(path: str, options: LoadOptions) -> LoadedData:
+    name, _, count = path.partition(":")
+    if name == "shapes" and options.format in ("auto", "shapes"):
+        return _read_shapes(count, path=path, limit=options.limit)
+    place = Path(path).expanduser()
+    if options.format != "auto" and options.format not in (*SOURCES, "hub", "shapes"):
+        raise DataError(
+            f"unknown data format {options.format!r}",
+            fix=f"one of: auto, {', '.join(SOURCES)}, hub, shapes",
+        )
+    if options.image_root is not None and not options.image_root.is_dir():
+        raise DataError(f"no such image folder: {options.image_root}", where="data.image_root")
+    if options.format == "hub" or (not place.exists() and is_hub_id(path)):
+        return read_hub(path, options)
+    if not place.exists():
+        raise DataError(
+            f"no such file or folder: {path}",
+            fix="give a folder, a file, a hub id owner/name, or shapes",
+        )
+    chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
+    return SOURCES[chosen].read(place, options)
+
+
+def _detect_or_guess(place: Path, options: LoadOptions) -> str:
+    try:
+        return detect_format(place)
+    except DataError:
+        # With both columns named, a table needs no usual column names.
+        if options.image_column and options.caption_column:
+            return "jsonl" if place.suffix.lower() in (".jsonl", ".json") else "table"
+        raise
+
+
+def _read_shapes(count: str, *, path: str, limit: int | None) -> LoadedData:
+    if count and (not count.isdigit() or int(count) == 0):
+        raise DataError(
+            f"{path!r}: {count!r} is no number of images", fix="shapes, or shapes:COUNT"
+        )
+    number = int(count) if count else DEFAULT_SHAPES
+    records = make_shapes(min(number, limit or number))
+    return LoadedData(tuple(records), format="shapes")
+
+
+def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Path]:
+    lists: dict[Split, Path] = {}
+    for split, name in options.split_files.items():
+        path = Path(name).expanduser()
+        beside = root / path if root is not None else path
+        lists[split] = beside if not path.exists() and beside.exists() else path
+    return lists
+
+
+def _drop_single_split(data: LoadedData) -> LoadedData:
+    given = {record.split for record in data.records}
+    if len(given) != 1 or given == {None}:
+        return data
+    (only,) = given
+    return replace(
+        data,
+        records=tuple(replace(record, split=None) for record in data.records),
+        notes=(*data.notes, f"all images are {only}: the data set gives no splits"),
+    )
+
+
+def _describe(place: Path) -> str:
+    if place.is_file():
+        return f"a file of {place.stat().st_size} bytes"
+    paths = sorted(place.iterdir())
+    if not paths:
+        return "an empty folder"
+    images = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+    others = [path.name + "/" * path.is_dir() for path in paths]
+    others = [name for name in others if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
+    shown = ", ".join(others[:_MANY_FILES]) + (", ..." if len(others) > _MANY_FILES else "")
+    return "; ".join(part for part in (f"{images} images without captions", shown) if part)

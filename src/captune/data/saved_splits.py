@@ -1,0 +1,212 @@
+"""Splits on disk: `splits.json` for people, `splits/{train,val,test}.jsonl` for the next stage.
+
+Records come back exactly as they went in. Paths are kept relative to the data set, so that a
+run's folder still works after it and the data set have moved together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from captune.data.atomic import open_whole, write_jsonl, write_text
+from captune.data.text import read_json, read_jsonl
+from captune.errors import DataError
+from captune.records import SPLITS, CaptionRecord, ImageSource, Split, ZipMember
+
+_IMAGES_NAME = "images.zip"
+_VERSION = 1
+
+
+def save_splits(
+    records: Sequence[CaptionRecord],
+    folder: Path,
+    *,
+    seed: int | None = None,
+    by: Literal["image", "group"] = "image",
+) -> None:
+    """Write `splits.json` and `splits/{train,val,test}.jsonl` into a folder.
+
+    `splits.json` counts rows (captions) and unique images of each split and is written last, so
+    that a folder with it is complete. Images that exist only as bytes go to `splits/images.zip`.
+
+    Args:
+        records: Records that all have a split.
+        folder: A run's folder; made when absent.
+        seed: What drew the splits; `None` where the data set gave them.
+        by: What the splits never cut.
+
+    Raises:
+        DataError: A record has no split.
+        OutputError: The folder cannot be written.
+    """
+    homeless = [record.image_id for record in records if record.split is None]
+    if homeless:
+        raise DataError(
+            f"{len(homeless)} records have no split, such as {homeless[0]}",
+            fix="call assign_splits first",
+        )
+    root = _common_root(records)
+    _store_bytes(records, folder / "splits" / _IMAGES_NAME)
+    counts = {}
+    for split in SPLITS:
+        chosen = [record for record in records if record.split == split]
+        write_jsonl(
+            folder / "splits" / f"{split}.jsonl",
+            (_to_line(record, root=root) for record in chosen),
+        )
+        counts[split] = {
+            "rows": sum(len(record.captions) for record in chosen),
+            "unique_images": len(chosen),
+        }
+    summary = {
+        "version": _VERSION,
+        "seed": seed,
+        "by": by,
+        "splits": counts,
+        "image_root": os.fspath(root) if root else None,
+        "image_root_absolute": os.path.abspath(root) if root else None,  # noqa: PTH100
+        "image_root_from_here": _relative(root, start=folder) if root else None,
+    }
+    write_text(folder / "splits.json", json.dumps(summary, indent=2) + "\n")
+
+
+def load_splits(folder: Path) -> list[CaptionRecord]:
+    """Records saved by `save_splits`: train, then val, then test, each in its saved order.
+
+    Raises:
+        DataError: The folder holds no saved splits, or broken ones.
+    """
+    summary = _read_summary(folder)
+    read_bytes = _open_bytes(folder / "splits" / _IMAGES_NAME)
+    records: list[CaptionRecord] = []
+    root = None
+    for split in SPLITS:
+        path = folder / "splits" / f"{split}.jsonl"
+        for number, line in read_jsonl(path):
+            where = f"{path}, line {number}"
+            if root is None and isinstance(line.get("image"), str):
+                root = _find_root(summary, folder=folder, name=line["image"])
+            try:
+                records.append(_from_line(line, split=split, root=root, read_bytes=read_bytes))
+            except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+                raise DataError(f"not a saved record: {error!r}", where=where) from error
+    return records
+
+
+def _common_root(records: Sequence[CaptionRecord]) -> Path | None:
+    images = [record.image for record in records]
+    parents = {os.fspath(image.parent) for image in images if isinstance(image, Path)}
+    if not parents:
+        return None
+    try:
+        return Path(os.path.commonpath(parents))
+    except ValueError:
+        # Relative and absolute paths mixed, or two drives.
+        return None
+
+
+def _store_bytes(records: Sequence[CaptionRecord], path: Path) -> None:
+    contents = [record.image for record in records if isinstance(record.image, bytes)]
+    if not contents:
+        path.unlink(missing_ok=True)
+        return
+    written: set[str] = set()
+    with open_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for content in contents:
+            name = hashlib.sha256(content).hexdigest()
+            if name not in written:
+                written.add(name)
+                # A fixed date, so that equal splits make equal files.
+                archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def _to_line(record: CaptionRecord, *, root: Path | None) -> dict[str, object]:
+    return {
+        "image_id": record.image_id,
+        "image": _write_source(record.image, root=root),
+        "captions": list(record.captions),
+        "split": record.split,
+        "group": record.group,
+        "file_name": record.file_name,
+    }
+
+
+def _write_source(source: ImageSource, *, root: Path | None) -> object:
+    if isinstance(source, bytes):
+        return {"sha256": hashlib.sha256(source).hexdigest()}
+    if isinstance(source, ZipMember):
+        return {"archive": os.fspath(source.archive), "member": source.member}
+    return source.relative_to(root).as_posix() if root else os.fspath(source)
+
+
+def _from_line(
+    line: dict[str, Any],
+    *,
+    split: Split,
+    root: Path | None,
+    read_bytes: Callable[[str], bytes],
+) -> CaptionRecord:
+    return CaptionRecord(
+        image_id=line["image_id"],
+        image=_read_source(line["image"], root=root, read_bytes=read_bytes),
+        captions=tuple(line["captions"]),
+        split=split,
+        group=line.get("group"),
+        file_name=line.get("file_name", ""),
+    )
+
+
+def _read_source(
+    value: Any, *, root: Path | None, read_bytes: Callable[[str], bytes]
+) -> ImageSource:
+    if isinstance(value, str):
+        return root / value if root else Path(value)
+    if "sha256" in value:
+        return read_bytes(value["sha256"])
+    return ZipMember(Path(value["archive"]), value["member"])
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    path = folder / "splits.json"
+    if not path.is_file():
+        raise DataError(
+            f"no splits.json in {folder}", fix="write it: `captune data split DATA --out FOLDER`"
+        )
+    summary = read_json(path)
+    if not isinstance(summary, dict) or summary.get("version") != _VERSION:
+        raise DataError(f"not a splits.json of version {_VERSION}", where=str(path))
+    return summary
+
+
+def _find_root(summary: dict[str, Any], *, folder: Path, name: str) -> Path | None:
+    if summary.get("image_root") is None:
+        return None
+    given = Path(summary["image_root"])
+    moved = [Path(summary["image_root_absolute"])]
+    if summary.get("image_root_from_here"):
+        moved.append(folder / summary["image_root_from_here"])
+    return next((root for root in (given, *moved) if (root / name).exists()), given)
+
+
+def _open_bytes(path: Path) -> Callable[[str], bytes]:
+    if not path.is_file():
+        return _no_bytes
+    archive = zipfile.ZipFile(path)
+    return archive.read
+
+
+def _no_bytes(name: str) -> bytes:
+    raise KeyError(f"{name}: {_IMAGES_NAME} is missing")
+
+
+def _relative(root: Path, *, start: Path) -> str | None:
+    try:
+        return os.path.relpath(root, start)
+    except ValueError:
+        return None

@@ -1,0 +1,61 @@
+"""The formats captune reads, one file each, in one literal table.
+
+`find` looks at a place and says what it found there; the first format that finds something is
+read. The order goes from what is sure (a file of a fixed name) to what is a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.data.loaded import LoadedData, LoadOptions
+from captune.data.sources.coco import find_coco, read_coco
+from captune.data.sources.flickr import find_flickr, read_flickr
+from captune.data.sources.hub import (
+    find_parquet,
+    find_saved,
+    is_hub_id,
+    read_hub,
+    read_parquet,
+    read_saved,
+)
+from captune.data.sources.imagefolder import find_imagefolder, read_imagefolder
+from captune.data.sources.jsonl import find_jsonl, read_records
+from captune.data.sources.lists import assign_lists
+from captune.data.sources.run import find_run, read_run
+from captune.data.sources.sidecar import find_sidecars, read_sidecars
+from captune.data.sources.table import find_table, read_table
+
+__all__ = ["SOURCES", "Source", "assign_lists", "is_hub_id", "read_hub"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One format.
+
+    Attributes:
+        looks_for: What makes it, for people.
+        find: What was found at a place; `None` when it is not this format.
+        read: Reads the place.
+    """
+
+    looks_for: str
+    find: Callable[[Path], str | None]
+    read: Callable[[Path, LoadOptions], LoadedData]
+
+
+SOURCES: dict[str, Source] = {
+    "run": Source("splits.json with splits/train.jsonl", find_run, read_run),
+    "imagefolder": Source(
+        "metadata.jsonl or metadata.csv with file_name", find_imagefolder, read_imagefolder
+    ),
+    "saved": Source("a folder of Dataset.save_to_disk", find_saved, read_saved),
+    "flickr": Source("captions.txt with Images/, or a .token file", find_flickr, read_flickr),
+    "coco": Source("annotations/captions_*.json", find_coco, read_coco),
+    "parquet": Source("*.parquet", find_parquet, read_parquet),
+    "jsonl": Source("*.jsonl with an image and captions a line", find_jsonl, read_records),
+    "table": Source("*.csv or *.tsv with an image and a caption column", find_table, read_table),
+    "sidecar": Source("images with .txt or .caption beside them", find_sidecars, read_sidecars),
+}

@@ -1,0 +1,132 @@
+"""Hugging Face's imagefolder: images with a `metadata.jsonl` (or `.csv`) beside them.
+
+Unlike `datasets`, which silently drops images without a line and silently keeps lines without a
+file, both are named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from captune.data.images import IMAGE_SUFFIXES
+from captune.data.loaded import LoadedData, LoadOptions
+from captune.data.sources.columns import CAPTION_COLUMNS, find_column
+from captune.data.sources.jsonl import read_captions
+from captune.data.sources.rows import Row, gather_rows, parse_split
+from captune.data.sources.table import iter_table_rows
+from captune.data.text import read_jsonl
+from captune.errors import DataError
+from captune.records import Split
+
+_METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+
+
+def find_imagefolder(place: Path) -> str | None:
+    """The metadata files that make `place` an imagefolder; `None` when there are none."""
+    found = _find_metadata(place)
+    root = place if place.is_dir() else place.parent
+    return ", ".join(str(path.relative_to(root)) for path in found) if found else None
+
+
+def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
+    """Read an imagefolder; folders named train, val(idation) or test are splits.
+
+    Raises:
+        DataError: No metadata file, or a broken line in it.
+    """
+    metadata = _find_metadata(place)
+    if not metadata:
+        raise DataError(f"no metadata.jsonl or metadata.csv in {place} or in folders of it")
+    root = place if place.is_dir() else place.parent
+    notes: list[str] = []
+    rows = (row for path in metadata for row in _iter_rows(path, root, options, notes))
+    data = gather_rows(
+        rows,
+        format="imagefolder",
+        root=root,
+        folders=(options.image_root or root,),
+        limit=options.limit,
+        notes=notes,
+    )
+    unlisted = [] if options.limit else _find_unlisted(data, metadata, root=root)
+    if not unlisted:
+        return data
+    note = (
+        f"{len(unlisted)} images have no line in the metadata and are left out"
+        f" (the first: {unlisted[0]})"
+    )
+    return LoadedData(
+        data.records,
+        data.skipped,
+        data.empty_captions,
+        data.in_two_splits,
+        (*data.notes, note),
+        data.format,
+        data.root,
+    )
+
+
+def _find_metadata(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place] if place.name in _METADATA_NAMES else []
+    found: list[Path] = []
+    folders = [place, *sorted(path for path in place.iterdir() if path.is_dir())]
+    for folder in folders:
+        paths = (folder / name for name in _METADATA_NAMES)
+        found += [path for path in paths if path.is_file()][:1]
+    return found
+
+
+def _iter_rows(path: Path, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
+    folder = path.parent.relative_to(root)
+    folder_split = parse_split(folder.name) if folder.parts else None
+    if path.suffix == ".csv":
+        for row in iter_table_rows(path, options=options, notes=notes):
+            yield Row(
+                name=(folder / row.name).as_posix(),
+                captions=row.captions,
+                image_id=row.image_id,
+                split=row.split or folder_split,
+                group=row.group,
+            )
+        return
+    for number, line in read_jsonl(path, notes=notes):
+        where = f"{path}, line {number}"
+        name = line.get(options.image_column or "file_name")
+        if not isinstance(name, str) or not name:
+            raise DataError("a line has no file_name", where=where)
+        yield Row(
+            name=(folder / name).as_posix(),
+            captions=_find_captions(line, options=options, where=where),
+            image_id=str(line.get("image_id", "")),
+            split=_line_split(line.get("split")) or folder_split,
+            group=str(line["group"]) if line.get("group") is not None else None,
+        )
+
+
+def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str) -> tuple[str, ...]:
+    column = find_column(list(line), options.caption_column, usual=CAPTION_COLUMNS)
+    if column is None:
+        raise DataError(
+            f"a line has no caption; its keys are: {', '.join(line)}",
+            where=where,
+            fix="name the key: data.caption_column, or --caption-column",
+        )
+    return read_captions(line[column], where=where)
+
+
+def _line_split(value: object) -> Split | None:
+    return parse_split(value) if isinstance(value, str) else None
+
+
+def _find_unlisted(data: LoadedData, metadata: list[Path], *, root: Path) -> list[str]:
+    listed = {record.file_name for record in data.records} | {image.file for image in data.skipped}
+    folders = {path.parent for path in metadata}
+    return sorted(
+        name
+        for folder in folders
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and (name := path.relative_to(root).as_posix()) not in listed
+    )

@@ -1,0 +1,163 @@
+"""Who trains, who picks the checkpoint, who is scored: given, or drawn once and saved.
+
+All captions of an image stay together, and with `by="group"` all images of a group: near twins
+on both sides of a split turn a score into a memory test.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from captune.errors import DataError
+from captune.records import SPLITS, CaptionRecord, Split
+
+
+def assign_splits(
+    records: Sequence[CaptionRecord],
+    *,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 42,
+    by: Literal["image", "group"] = "image",
+) -> list[CaptionRecord]:
+    """Give every record a split.
+
+    Given splits are kept, and records that they leave out are left out. Where train and test are
+    given but val is not, val is drawn from train, because something must pick the checkpoint.
+    Otherwise the splits are drawn: the same ids, fractions and seed give the same splits in any
+    order of the records.
+
+    Args:
+        records: The data set.
+        fractions: Shares of train, val and test, sum 1; a share of 0 leaves the split empty.
+        seed: Draws the splits.
+        by: What is never cut: `image`, or `group` (an image without a group is its own).
+
+    Returns:
+        The records with their split, in the given order.
+
+    Raises:
+        DataError: No records, or too few images or groups to put one into each split.
+    """
+    if not records:
+        raise DataError("the data set is empty: there is nothing to split")
+    given = {record.split for record in records if record.split is not None}
+    if not given:
+        return _draw(records, shares=dict(zip(SPLITS, fractions, strict=True)), seed=seed, by=by)
+    kept = [record for record in records if record.split is not None]
+    if given == {"train", "test"} and fractions[1] > 0.0:
+        return _draw_val(kept, fractions=fractions, seed=seed, by=by)
+    return kept
+
+
+def select_split(records: Sequence[CaptionRecord], split: Split) -> list[CaptionRecord]:
+    """The records of one split.
+
+    Raises:
+        DataError: There are none; the splits that there are are named.
+    """
+    chosen = [record for record in records if record.split == split]
+    if chosen:
+        return chosen
+    counts = {name: sum(record.split == name for record in records) for name in SPLITS}
+    there = ", ".join(f"{name} ({number} images)" for name, number in counts.items() if number)
+    raise DataError(
+        f"the split {split} has no images; there is: {there or 'nothing'}",
+        fix="choose another split, or give split lists (data.split_files)",
+    )
+
+
+def take_fraction(
+    records: Sequence[CaptionRecord], fraction: float, *, seed: int
+) -> list[CaptionRecord]:
+    """A seeded share of the training images; val and test stay whole.
+
+    Args:
+        records: Records with splits.
+        fraction: Share kept, 0..1; at least one image is.
+        seed: Draws them.
+
+    Returns:
+        The records kept, in the given order. A larger share holds the smaller one.
+    """
+    train = sorted(record.image_id for record in records if record.split == "train")
+    random.Random(seed).shuffle(train)
+    kept = set(train[: max(1, round(fraction * len(train)))])
+    return [record for record in records if record.split != "train" or record.image_id in kept]
+
+
+def _draw_val(
+    records: list[CaptionRecord],
+    *,
+    fractions: tuple[float, float, float],
+    seed: int,
+    by: Literal["image", "group"],
+) -> list[CaptionRecord]:
+    train = [replace(record, split=None) for record in records if record.split == "train"]
+    share = fractions[1] / (fractions[0] + fractions[1])
+    drawn = _draw(train, shares={"train": 1.0 - share, "val": share}, seed=seed, by=by)
+    by_id = {record.image_id: record for record in drawn}
+    return [by_id.get(record.image_id, record) for record in records]
+
+
+def _draw(
+    records: Sequence[CaptionRecord],
+    *,
+    shares: Mapping[Split, float],
+    seed: int,
+    by: Literal["image", "group"],
+) -> list[CaptionRecord]:
+    sizes: dict[str, int] = {}
+    for record in records:
+        unit = _unit(record, by=by)
+        sizes[unit] = sizes.get(unit, 0) + 1
+    order = sorted(sizes)
+    random.Random(seed).shuffle(order)
+    splits = _fill(order, sizes=sizes, shares=shares, by=by)
+    return [replace(record, split=splits[_unit(record, by=by)]) for record in records]
+
+
+def _unit(record: CaptionRecord, *, by: Literal["image", "group"]) -> str:
+    if by == "group" and record.group is not None:
+        return f"group {record.group}"
+    return f"image {record.image_id}"
+
+
+def _fill(
+    order: list[str],
+    *,
+    sizes: Mapping[str, int],
+    shares: Mapping[Split, float],
+    by: Literal["image", "group"],
+) -> dict[str, Split]:
+    wanted = [split for split in shares if shares[split] > 0.0]
+    if len(order) < len(wanted):
+        raise DataError(
+            f"{len(order)} {by}s cannot fill {len(wanted)} splits: {wanted[-1]} would be empty",
+            fix="add images, or set data.split_fractions of a split to 0",
+        )
+    total = sum(sizes.values())
+    # The small splits first: train takes what is left, however the rounding falls.
+    wanted.sort(key=lambda split: shares[split])
+    splits: dict[str, Split] = {}
+    rest = list(order)
+    for number, split in enumerate(wanted[:-1], start=1):
+        most = len(rest) - (len(wanted) - number)
+        chosen = _choose(rest, sizes=sizes, room=shares[split] * total, most=most)
+        splits.update(dict.fromkeys(chosen, split))
+        rest = [unit for unit in rest if unit not in splits]
+    splits.update(dict.fromkeys(rest, wanted[-1]))
+    return splits
+
+
+def _choose(units: list[str], *, sizes: Mapping[str, int], room: float, most: int) -> list[str]:
+    chosen: list[str] = []
+    filled = 0
+    for unit in units:
+        if len(chosen) < most and filled + sizes[unit] <= room + 0.5:
+            chosen.append(unit)
+            filled += sizes[unit]
+    # A group larger than the share, or a share under one image: the smallest there is.
+    return chosen or [min(units, key=lambda unit: sizes[unit])]

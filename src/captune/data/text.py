@@ -1,0 +1,95 @@
+"""Text files of data sets, in whatever encoding the tool that wrote them left.
+
+Spreadsheets write UTF-8 with a byte-order mark, UTF-16, or Windows-1252; reading the first as
+plain UTF-8 turns the column `image` into one that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from captune.errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path, *, notes: list[str] | None = None) -> str:
+    """The text of a file, without a byte-order mark and with line feeds as line ends.
+
+    Args:
+        path: The file.
+        notes: Gets a sentence when the file is not UTF-8.
+
+    Raises:
+        DataError: The file cannot be read, or is a Git LFS pointer.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if content.startswith(b"version https://git-lfs"):
+        raise DataError(
+            f"{path} is a Git LFS pointer, not the file itself", fix="fetch it: `git lfs pull`"
+        )
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+        if notes is not None:
+            notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_head(path: Path, *, size: int = 65_536) -> str:
+    """The first bytes of a file as text, for looking at; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(size)
+    except OSError:
+        return ""
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    return content.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        DataError: The file is not JSON; the line is named.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is not JSON: {error.msg}", where=f"{path}, line {error.lineno}"
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply to be a data set") from error
+
+
+def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[int, Any]]:
+    """Line number (from 1) and object of each line that is not blank.
+
+    Raises:
+        DataError: A line is not a JSON object; the line is named.
+    """
+    for number, line in enumerate(read_text(path, notes=notes).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"a line is not JSON: {error.msg}", where=where) from error
+        if not isinstance(value, dict):
+            raise DataError(f"a line is not a JSON object: {line[:60]!r}", where=where)
+        yield number, value
