@@ -23,6 +23,7 @@ from captune.metrics.ngrams import (
     translate_ranks,
 )
 from captune.metrics.references import References, check_caption, check_id, pack_both
+from captune.metrics.tokenize import tokenize
 
 NAMED_IDS = 5
 """Ids that an error spells out; the rest are counted."""
@@ -58,8 +59,6 @@ class Candidates:
     @cached_property
     def tokens(self) -> list[list[str]]:
         """The words of each caption, as PTBTokenizer gives them, without punctuation."""
-        from captune.metrics.tokenize import tokenize
-
         return tokenize(self.captions)
 
     @property

@@ -18,6 +18,7 @@ from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.ngrams import ORDERS
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, mean_column
+from captune.metrics.tokenize import tokenize
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,6 @@ def measure_copied_share(predictions: Mapping[str, str], training_captions: Sequ
 
     Case and punctuation are left out of the comparison.
     """
-    from captune.metrics.tokenize import tokenize
-
     if not predictions:
         return 0.0
     known = {tuple(tokens) for tokens in tokenize(training_captions)}

@@ -28,6 +28,7 @@ from captune.metrics.ngrams import (
     pack_captions,
 )
 from captune.metrics.results import Floats
+from captune.metrics.tokenize import tokenize
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,6 @@ class References:
     @cached_property
     def tokens(self) -> list[list[str]]:
         """The words of each of the C captions, as PTBTokenizer gives them, without punctuation."""
-        from captune.metrics.tokenize import tokenize
-
         return tokenize([caption for captions in self.captions for caption in captions])
 
     @property
