@@ -20,6 +20,7 @@ from captune.metrics.table import (
     compute,
     resolve_metrics,
 )
+from captune.metrics.whole_files import write_text
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -43,4 +44,5 @@ __all__ = [
     "read_references",
     "resolve_metrics",
     "self_cider",
+    "write_text",
 ]

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from captune.errors import MetricError
 from captune.metrics.results import Floats, MetricResults, Statistic
+from captune.metrics.table import METRICS
+
+K = TypeVar("K")
+"""Whatever statistics are kept under."""
 
 LEVEL = 95.0
 """Percent of the resampled values inside an interval."""
@@ -30,9 +35,9 @@ class PairedTest:
         low: Lower end of the 95 % interval of `delta`.
         high: Upper end of it.
         p_value: Two-sided: how often the centred resamples differ at least as much as `delta`.
-        wins: Images on which B has the higher value.
+        wins: Images on which B is better; of a metric without a direction, higher.
         ties: Images on which both have the same.
-        losses: Images on which A has the higher value.
+        losses: Images on which A is.
     """
 
     delta: float
@@ -92,17 +97,15 @@ def paired_bootstrap(
     _check_comparable(results_a, results_b)
     shared = [name for name in results_a.statistics if name in results_b.statistics]
     num_images = len(results_a.image_ids)
-    drawn = [
-        _resample(
-            {name: results.statistics[name] for name in shared},
-            num_images,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
-        for results in (results_a, results_b)
-    ]
+    # Both systems under one set of drawings: what makes the test a paired one.
+    statistics = {
+        (system, name): results.statistics[name]
+        for system, results in enumerate((results_a, results_b))
+        for name in shared
+    }
+    drawn = _resample(statistics, num_images, num_resamples=num_resamples, seed=seed)
     return {
-        name: _test(name, (results_a, results_b), deltas=drawn[1][name] - drawn[0][name])
+        name: _test(name, (results_a, results_b), deltas=drawn[1, name] - drawn[0, name])
         for name in shared
     }
 
@@ -124,9 +127,11 @@ def draw_counts(num_images: int, *, num_resamples: int, seed: int) -> Iterator[F
 
 
 def _resample(
-    statistics: Mapping[str, Statistic], num_images: int, *, num_resamples: int, seed: int
-) -> dict[str, Floats]:
-    """Corpus values of every resample: metric name -> float64 (resamples,)."""
+    statistics: Mapping[K, Statistic], num_images: int, *, num_resamples: int, seed: int
+) -> dict[K, Floats]:
+    """Corpus values of every resample, float64 (resamples,), under the keys given."""
+    if num_resamples < 1:
+        raise MetricError(f"{num_resamples} resamples", fix="draw at least 1; 1000 is usual")
     if not statistics:
         return {}
     # Metrics of one family share their parts, which are then summed once.
@@ -175,7 +180,8 @@ def _test(name: str, systems: Sequence[MetricResults], *, deltas: Floats) -> Pai
     wins = losses = ties = 0
     if name in a.per_image and name in b.per_image:
         # Values equal but for rounding are ties: sums in another order differ by some 1e-15.
-        difference = b.per_image[name] - a.per_image[name]
+        sign = -1.0 if METRICS[name].better == "lower" else 1.0
+        difference = sign * (b.per_image[name] - a.per_image[name])
         wins = int(np.count_nonzero(difference > 1e-12))
         losses = int(np.count_nonzero(difference < -1e-12))
         ties = int(np.count_nonzero(np.abs(difference) <= 1e-12))

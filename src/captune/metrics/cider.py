@@ -243,7 +243,8 @@ def _sum_orders(
         candidate, reference = table.captions[own], reference_table.captions[other]
         first = candidates.references.first_caption[candidates.images[candidate]]
         pairs = candidates.pair_starts[candidate] + reference - first
-        sums = np.bincount(pairs, shared, minlength=len(total))
+        # Without a single match bincount forgets its weights and counts in integers.
+        sums = np.bincount(pairs, shared, minlength=len(total)).astype(np.float64, copy=False)
         norms = (
             weights.own_norms[order][candidates.pair_candidates]
             * weights.reference_norms[order][candidates.pair_references]

@@ -27,6 +27,7 @@ from captune.metrics.ngrams import (
     translate_ranks,
 )
 from captune.metrics.results import Floats
+from captune.metrics.whole_files import open_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +89,18 @@ class DocumentFrequencies:
         return _read_pickle(content, path)
 
     def save(self, path: Path | str) -> None:
-        """Write them to one `.npz` file, without pickle."""
+        """Write them to one `.npz` file, without pickle.
+
+        Raises:
+            OutputError: The place cannot be written.
+        """
         arrays: dict[str, np.ndarray[Any, Any]] = {
             "documents": np.array([self.num_documents]),
             "words": np.frombuffer("\n".join(self.vocabulary).encode(), np.uint8),
         }
         for order, (ngrams, counts) in enumerate(zip(self.ngrams, self.counts, strict=True), 1):
             arrays[f"keys_{order}"], arrays[f"counts_{order}"] = ngrams.keys, counts
-        with Path(path).open("wb") as file:
+        with open_whole(Path(path)) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def weigh(self, ngrams: Sequence[NgramKeys], vocabulary: Vocabulary) -> list[Floats]:

@@ -5,18 +5,16 @@ Plain arrays, no pickle. The name holds the hash of ids and captions and the for
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captune.errors import MetricError, OutputError
+from captune.errors import MetricError
 from captune.metrics.ngrams import ORDERS, NgramKeys, NgramTable, PackedCaptions, Vocabulary
+from captune.metrics.whole_files import open_whole
 
 if TYPE_CHECKING:
     from captune.metrics.references import References
@@ -34,23 +32,8 @@ def save_references(references: References, folder: Path) -> Path:
     path = folder / store_name(references.content_hash)
     if path.exists():
         return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **_to_arrays(references))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(aside).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(aside).unlink()
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}", fix="choose another folder"
-        ) from error
+    with open_whole(path) as file:
+        np.savez(file, allow_pickle=False, **_to_arrays(references))
     return path
 
 

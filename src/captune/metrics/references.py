@@ -202,6 +202,26 @@ class References:
         return save_references(self, Path(folder))
 
     @classmethod
+    def cached(cls, captions: Mapping[str, Sequence[str]], folder: Path | str) -> References:
+        """The counted references of a folder that have this content; counted and kept if new.
+
+        Raises:
+            MetricError: As for `References`.
+            OutputError: The folder cannot be written.
+        """
+        from captune.metrics.reference_store import load_references, store_name
+
+        references = cls(captions)
+        path = Path(folder) / store_name(references.content_hash)
+        if path.exists():
+            try:
+                return load_references(path)
+            except MetricError:
+                path.unlink(missing_ok=True)
+        references.save(folder)
+        return references
+
+    @classmethod
     def load(cls, path: Path | str) -> References:
         """Read references that `save` wrote.
 
