@@ -1,0 +1,220 @@
+"""Beam search with exactly the steps of Hugging Face's, each image on its own.
+
+2 K candidates are ranked at each step, so that K stay open when others end; only those among the
+first K may end. Ended captions are ranked by log-probability / length ** length_penalty, where the
+length counts generated tokens with the end token. An image stops for the reasons for which
+`generate` stops when it is given that image alone; what else is in the batch plays no part.
+Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N new tokens at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from captune.inference.scores import apply_penalties
+from captune.inference.search import Hypothesis, SearchTask, is_worth_dropping
+from captune.inference.token_tree import TokenTree
+
+_NEVER = -1.0e9
+
+
+@dataclass(frozen=True, slots=True)
+class _Branches:
+    """Some branches of each image, best first.
+
+    Attributes:
+        token_ids: int64 (B, K, P + N), filled from the left.
+        scores: float32 (B, K), what they are ranked by.
+        logprobs: float32 (B, K), the model's own, without penalties.
+        lengths: int64 (B, K), generated tokens.
+    """
+
+    token_ids: torch.Tensor
+    scores: torch.Tensor
+    logprobs: torch.Tensor
+    lengths: torch.Tensor
+
+    def take(self, index: torch.Tensor) -> _Branches:
+        """Branches `index`, int64 (B, K')."""
+        wide = index[:, :, None].expand(-1, -1, self.token_ids.shape[2])
+        numbers = (getattr(self, f.name).gather(1, index) for f in fields(self)[1:])
+        return _Branches(self.token_ids.gather(1, wide), *numbers)
+
+    def rows(self, index: torch.Tensor) -> _Branches:
+        """Images `index`, int64 (B',)."""
+        return _Branches(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Beams:
+    """Where the search stands.
+
+    Attributes:
+        step: Tokens generated so far.
+        open: K branches that go on.
+        parents: int64 (B, K), which of the earlier open branches each continues.
+        ended: The K best that ended; score -1e9 where there are fewer.
+        has_ended: bool (B, K), which of `ended` are real.
+        alive: bool (B,), images whose search goes on.
+    """
+
+    step: int
+    open: _Branches
+    parents: torch.Tensor
+    ended: _Branches
+    has_ended: torch.Tensor
+    alive: torch.Tensor
+
+    def rows(self, index: torch.Tensor) -> _Beams:
+        """Images `index`, int64 (B',)."""
+        return _Beams(
+            self.step,
+            self.open.rows(index),
+            self.parents[index],
+            self.ended.rows(index),
+            self.has_ended[index],
+            self.alive[index],
+        )
+
+
+def search_beams(tree: TokenTree, logits: torch.Tensor, task: SearchTask) -> list[Hypothesis]:
+    """The best hypothesis of each image.
+
+    Args:
+        tree: The prompt is in it.
+        logits: (B, V) of the first new token.
+        task: Number of beams, penalties and limits.
+    """
+    beams = _start(len(logits), task, device=logits.device)
+    rows = torch.arange(len(logits))
+    found: dict[int, Hypothesis] = {}
+    logits = logits[:, None].expand(-1, task.config.num_beams, -1)
+    while True:
+        beams = _step(beams, logits, task)
+        for at in (~beams.alive).nonzero()[:, 0].tolist():
+            # A finished image that is not dropped yet is searched on; its first end counts.
+            found.setdefault(int(rows[at]), _best(beams.ended, at, task))
+        alive = torch.tensor([row not in found for row in rows.tolist()])
+        if not alive.any():
+            return [found[row] for row in range(len(found))]
+        if is_worth_dropping(alive):
+            kept = alive.nonzero()[:, 0]
+            rows, on_device = rows[kept], kept.to(logits.device)
+            tree.keep(on_device)
+            beams = beams.rows(on_device)
+        at = len(task.prompt_ids) + beams.step - 1
+        logits = tree.grow(beams.parents, beams.open.token_ids[:, :, at])
+
+
+def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:
+    beams, prompt = task.config.num_beams, len(task.prompt_ids)
+    token_ids = torch.zeros(
+        (batch, beams, prompt + task.max_new_tokens), dtype=torch.long, device=device
+    )
+    token_ids[:, :, :prompt] = torch.tensor(task.prompt_ids, device=device)
+    zeros = torch.zeros((batch, beams), device=device)
+    # All branches start alike: only the first may be continued, or all beams would be the same.
+    scores = torch.full_like(zeros, _NEVER)
+    scores[:, 0] = 0.0
+    parents = zeros.long()
+    return _Beams(
+        step=0,
+        open=_Branches(token_ids, scores, zeros, parents),
+        parents=parents,
+        ended=_Branches(token_ids, torch.full_like(zeros, _NEVER), zeros, parents),
+        has_ended=zeros.bool(),
+        alive=torch.ones(batch, dtype=torch.bool, device=device),
+    )
+
+
+def _step(beams: _Beams, logits: torch.Tensor, task: SearchTask) -> _Beams:
+    """The beams with one more token each, chosen by logits (B, K, V)."""
+    candidates, parents = _candidates(beams, logits, task)
+    last = candidates.token_ids[:, :, len(task.prompt_ids) + beams.step]
+    ends = (last == task.eos_token_id) | (beams.step + 1 == task.max_new_tokens)
+    goes_on = replace(candidates, scores=candidates.scores + ends * _NEVER)
+    order = goes_on.scores.topk(task.config.num_beams).indices
+    ended, has_ended = _merge_ended(beams, candidates, ends, task)
+    following = _Beams(
+        step=beams.step + 1,
+        open=goes_on.take(order),
+        # After the prompt there is one branch only, whichever of the K copies was continued.
+        parents=parents.gather(1, order) if beams.step else torch.zeros_like(order),
+        ended=ended,
+        has_ended=has_ended,
+        alive=~ends.all(dim=1),
+    )
+    return replace(following, alive=following.alive & _can_improve(following, task))
+
+
+def _candidates(
+    beams: _Beams, logits: torch.Tensor, task: SearchTask
+) -> tuple[_Branches, torch.Tensor]:
+    """The best C continuations, and which open branch (B, C) each continues."""
+    at = len(task.prompt_ids) + beams.step
+    logprobs = logits.float().log_softmax(dim=-1)
+    scores = apply_penalties(
+        logprobs,
+        beams.open.token_ids[:, :, :at],
+        task.config,
+        prompt_length=len(task.prompt_ids),
+        eos_token_id=task.eos_token_id,
+    )
+    vocabulary = scores.shape[2]
+    totals = (scores + beams.open.scores[:, :, None]).flatten(1)
+    best, index = totals.topk(2 * task.config.num_beams)
+    parents = index // vocabulary
+    continued = beams.open.take(parents)
+    continued.token_ids[:, :, at] = index % vocabulary
+    candidates = _Branches(
+        continued.token_ids,
+        best,
+        continued.logprobs + logprobs.flatten(1).gather(1, index),
+        continued.lengths + 1,
+    )
+    return candidates, parents
+
+
+def _merge_ended(
+    beams: _Beams, candidates: _Branches, ends: torch.Tensor, task: SearchTask
+) -> tuple[_Branches, torch.Tensor]:
+    """The K best ended branches of before and now, and which of them are real."""
+    kept = task.config.num_beams
+    first = torch.arange(2 * kept, device=ends.device) < kept
+    now = ends & first
+    normaliser = float(beams.step + 1) ** task.config.length_penalty
+    scores = candidates.scores / normaliser + ~now * _NEVER
+    before = beams.ended
+    merged = _Branches(
+        torch.cat([before.token_ids, candidates.token_ids], dim=1),
+        torch.cat([before.scores, scores], dim=1),
+        torch.cat([before.logprobs, candidates.logprobs], dim=1),
+        torch.cat([before.lengths, candidates.lengths], dim=1),
+    )
+    order = merged.scores.topk(kept).indices
+    return merged.take(order), torch.cat([beams.has_ended, now], dim=1).gather(1, order)
+
+
+def _can_improve(beams: _Beams, task: SearchTask) -> torch.Tensor:
+    """Whether (B,) an open branch may still beat the worst ended one, as far as HF looks.
+
+    With `early_stopping`, K ended captions are enough. Else the best open branch is compared as if
+    it ended now: the heuristic of `early_stopping=False`.
+    """
+    normaliser = float(beams.step) ** task.config.length_penalty
+    reachable = beams.open.scores[:, :1] / normaliser
+    worst = beams.ended.scores.min(dim=1, keepdim=True).values
+    improvable: torch.Tensor = (reachable > torch.where(beams.has_ended, worst, _NEVER)).any(dim=1)
+    if task.config.early_stopping:
+        improvable = improvable & ~beams.has_ended.all(dim=1)
+    return improvable
+
+
+def _best(ended: _Branches, row: int, task: SearchTask) -> Hypothesis:
+    start = len(task.prompt_ids)
+    end = start + int(ended.lengths[row, 0])
+    return Hypothesis(
+        tuple(ended.token_ids[row, 0, start:end].tolist()), float(ended.logprobs[row, 0])
+    )

@@ -1,0 +1,109 @@
+"""Vision states in, captions out: the only place that decodes.
+
+Greedy, beam search and sampling with Hugging Face's settings and semantics, over packed beams.
+Shapes: B images, S vision tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from captune.errors import ModelError
+from captune.inference.beams import search_beams
+from captune.inference.flags import flag_caption
+from captune.inference.search import Hypothesis, SearchTask
+from captune.inference.single import search_single
+from captune.inference.token_tree import TokenTree
+from captune.models import Captioner
+from captune.recipe import GenerateConfig
+from captune.records import Prediction
+
+
+@torch.inference_mode()
+def generate(
+    captioner: Captioner,
+    vision_states: torch.Tensor,
+    image_ids: Sequence[str],
+    config: GenerateConfig,
+) -> list[Prediction]:
+    """Captions of B images, one each, in order.
+
+    Dropout is off for the time of the call. Captions do not depend on what else is in the batch,
+    up to the rounding of matrix products of other shapes.
+
+    Args:
+        captioner: The model; on the device of the vision states.
+        vision_states: (B, S, D) from `Captioner.encode` or `Captioner.vision_states`.
+        image_ids: B ids.
+        config: How to decode. `max_new_tokens` is cut to what the model has positions for.
+
+    Raises:
+        ModelError: The prompt leaves no room for a caption.
+    """
+    if len(image_ids) != len(vision_states):
+        raise ValueError(f"{len(image_ids)} image ids for {len(vision_states)} images")
+    if not image_ids:
+        return []
+    task = _plan(captioner, image_ids, config)
+    search = search_beams if config.num_beams > 1 else search_single
+    with _evaluating(captioner):
+        tree = TokenTree(captioner, vision_states)
+        hypotheses = search(tree, tree.prefill(task.prompt_ids), task)
+    return [
+        _predict(captioner, hypothesis, image_id, task)
+        for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
+    ]
+
+
+def _plan(captioner: Captioner, image_ids: Sequence[str], config: GenerateConfig) -> SearchTask:
+    prompt_ids: list[int] = []
+    if config.prompt:
+        prompt_ids = captioner.tokenizer(config.prompt, add_special_tokens=False).input_ids
+    room = captioner.max_positions - 1 - len(prompt_ids)
+    if room < 1:
+        raise ModelError(
+            f"the prompt is {len(prompt_ids)} tokens long and the model has"
+            f" {captioner.max_positions} positions",
+            where="generate.prompt",
+            fix="give a shorter prompt",
+        )
+    return SearchTask(
+        config=config,
+        image_ids=tuple(image_ids),
+        prompt_ids=(captioner.bos_token_id, *prompt_ids),
+        eos_token_id=captioner.eos_token_id,
+        max_new_tokens=min(config.max_new_tokens, room),
+    )
+
+
+@contextmanager
+def _evaluating(captioner: Captioner) -> Iterator[None]:
+    """Dropout off; modules that were training train again afterwards."""
+    training = [module for module in captioner.model.modules() if module.training]
+    captioner.eval_mode()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _predict(
+    captioner: Captioner, hypothesis: Hypothesis, image_id: str, task: SearchTask
+) -> Prediction:
+    token_ids = hypothesis.token_ids
+    has_ended = token_ids[-1] == task.eos_token_id
+    words = token_ids[:-1] if has_ended else token_ids
+    # The start token is left out by place: in GPT-2 it may also stand for the end.
+    caption = captioner.decode([*task.prompt_ids[1:], *words])
+    return Prediction(
+        image_id=image_id,
+        caption=caption,
+        mean_logprob=hypothesis.logprob_sum / len(token_ids),
+        num_tokens=len(token_ids),
+        finish_reason="eos" if has_ended else "length",
+        flags=flag_caption(caption),
+    )

@@ -1,0 +1,82 @@
+"""What may change a token's score before it is chosen, in Hugging Face's order and arithmetic.
+
+Shapes: B images, K beams, L tokens so far (prompt included), V vocabulary, N rows.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from captune.recipe import GenerateConfig
+
+
+def apply_penalties(
+    scores: torch.Tensor,
+    token_ids: torch.Tensor,
+    config: GenerateConfig,
+    *,
+    prompt_length: int,
+    eos_token_id: int,
+) -> torch.Tensor:
+    """Scores (B, K, V) after repetition penalty, n-gram ban and minimum length, in this order.
+
+    The prompt and its start token count as used, as they do in Hugging Face's `generate`.
+
+    Args:
+        scores: float32 (B, K, V): logits when one token is chosen a step, log-probabilities in
+            beam search. Not changed.
+        token_ids: int64 (B, K, L), the branches so far.
+        config: The penalties.
+        prompt_length: Tokens of L that were given, not generated.
+        eos_token_id: Token that may not come before `min_new_tokens`.
+    """
+    if config.repetition_penalty != 1.0:
+        scores = _penalize_used(scores, token_ids, config.repetition_penalty)
+    if config.no_repeat_ngram_size > 0:
+        scores = _ban_ngrams(scores, token_ids, config.no_repeat_ngram_size)
+    if token_ids.shape[2] - prompt_length < config.min_new_tokens:
+        scores = scores.clone()
+        scores[..., eos_token_id] = -torch.inf
+    return scores
+
+
+def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
+    """Scores (N, V) after temperature, top-k and top-p, in this order; dropped tokens: -inf."""
+    if config.temperature != 1.0:
+        scores = scores / config.temperature
+    if config.top_k > 0:
+        kept = min(config.top_k, scores.shape[-1])
+        scores = scores.masked_fill(scores < scores.topk(kept).values[:, -1:], -torch.inf)
+    if config.top_p < 1.0:
+        scores = _keep_nucleus(scores, config.top_p)
+    return scores
+
+
+def _penalize_used(scores: torch.Tensor, token_ids: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Source: Keskar et al. 2019, "CTRL", section 4.1; both signs move away from being chosen."""
+    used = scores.gather(2, token_ids)
+    return scores.scatter(2, token_ids, torch.where(used < 0, used * penalty, used / penalty))
+
+
+def _ban_ngrams(scores: torch.Tensor, token_ids: torch.Tensor, size: int) -> torch.Tensor:
+    length = token_ids.shape[2]
+    if length < size:
+        return scores
+    windows = token_ids.unfold(2, size, 1)
+    prefix = token_ids[:, :, None, length + 1 - size :]
+    matches = (windows[..., :-1] == prefix).all(dim=-1)
+    # Windows that do not match write to a spare column, where they cannot lift another's ban.
+    vocabulary = scores.shape[2]
+    banned = torch.zeros(
+        (*scores.shape[:2], vocabulary + 1), dtype=torch.bool, device=scores.device
+    )
+    banned.scatter_(2, torch.where(matches, windows[..., -1], vocabulary), True)
+    return scores.masked_fill(banned[..., :vocabulary], -torch.inf)
+
+
+def _keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Source: Holtzman et al. 2020, section 3.1 (arXiv:1904.09751)."""
+    ascending, order = scores.sort(dim=-1)
+    dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
+    dropped[:, -1] = False
+    return scores.masked_fill(dropped.scatter(1, order, dropped), -torch.inf)

@@ -1,0 +1,73 @@
+"""Packed beams: all beams of an image lie side by side in its one row.
+
+Beam search usually repeats an image's keys and values for each beam and reorders the whole cache
+at each step. Here nothing is repeated or reordered: the image's keys are kept once, each step
+appends K tokens to the row, and a beam's history is only a row of the attention mask over all past
+tokens of the image. The mask is that of token-tree attention (Miao et al. 2023, "SpecInfer",
+arXiv:2305.09781), used here for search instead of verification.
+Shapes: B images, K beams, P prompt tokens, T text tokens so far, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from captune.models import Captioner, additive_mask
+
+
+class TokenTree:
+    """The tokens of B images as K branches each, with the family's cache behind them."""
+
+    def __init__(self, captioner: Captioner, vision_states: torch.Tensor) -> None:
+        """A tree without tokens over vision states (B, S, D)."""
+        self._captioner = captioner
+        self._context = captioner.start_decoding(vision_states)
+        self._visible = torch.ones(
+            (len(vision_states), 1, 0), dtype=torch.bool, device=vision_states.device
+        )
+        self._depth = 0
+
+    def prefill(self, prompt_ids: Sequence[int]) -> torch.Tensor:
+        """Logits (B, V) of the token after the prompt, which is the root of all branches."""
+        batch, length = len(self._visible), len(prompt_ids)
+        device = self._visible.device
+        input_ids = torch.tensor(prompt_ids, device=device).expand(batch, length)
+        visible = torch.ones((length, length), dtype=torch.bool, device=device).tril()
+        hidden = self._append(input_ids, visible.expand(batch, length, length), length)
+        self._visible = torch.ones((batch, 1, length), dtype=torch.bool, device=device)
+        return self._captioner.lm_head(hidden[:, -1])
+
+    def grow(self, parents: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, V) after one more token a branch.
+
+        Args:
+            parents: int64 (B, K), which of the present branches each new one continues; zeros
+                after `prefill`.
+            token_ids: int64 (B, K), the token it continues with.
+        """
+        batch, branches = token_ids.shape
+        history = self._visible.gather(
+            1, parents[:, :, None].expand(-1, -1, self._visible.shape[2])
+        )
+        own = torch.eye(branches, dtype=torch.bool, device=token_ids.device)
+        self._visible = torch.cat([history, own.expand(batch, branches, branches)], dim=2)
+        return self._captioner.lm_head(self._append(token_ids, self._visible, 1))
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drops all images but `rows`, int64 indices into the present ones."""
+        self._visible = self._visible[rows]
+        self._context.vision_states = self._context.vision_states[rows]
+        self._context.cache.batch_select_indices(rows)
+
+    def _append(self, input_ids: torch.Tensor, visible: torch.Tensor, levels: int) -> torch.Tensor:
+        positions = torch.arange(self._depth, self._depth + levels, device=input_ids.device)
+        self._depth += levels
+        return self._captioner.hidden_states(
+            self._context,
+            input_ids,
+            position_ids=positions.expand_as(input_ids),
+            # Autocast casts the mask with the scores; the weights' own dtype is the safe range.
+            attention_mask=additive_mask(visible, self._captioner.model.dtype)[:, None],
+        )
