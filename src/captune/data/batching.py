@@ -107,13 +107,15 @@ def apply_view(image: Image.Image, view: View, *, key: str) -> Image.Image:
 
     Args:
         image: RGB.
-        view: `original`, `flip` (left-right), or `crop` (80 % of each side).
+        view: `original`, `flip` (left-right), `crop` (80 % of each side) or `flip_crop`.
         key: Decides where the crop lies; the same key gives the same crop.
     """
     if view == "original":
         return image
+    if view in ("flip", "flip_crop"):
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if view == "flip":
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return image
     width, height = image.size
     kept = max(1, round(width * _CROP_SHARE)), max(1, round(height * _CROP_SHARE))
     digest = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -143,6 +143,8 @@ def _join(config: ModelConfig, tokenizer: Any) -> Captioner:
     processor = load_pretrained(
         transformers.AutoImageProcessor, config.encoder, where="model.encoder", backend="pil"
     )
+    if config.image_size is not None:
+        _set_image_size(processor, encoder, config.image_size)
     if config.decoder is None:
         decoder = _new_decoder(_new_decoder_config(config.new_decoder, tokenizer))
     else:
@@ -152,6 +154,25 @@ def _join(config: ModelConfig, tokenizer: Any) -> Captioner:
             AutoModelForCausalLM, config.decoder, where="model.decoder", config=text
         )
     return _pair(encoder, decoder, (tokenizer, processor), new=config.new_decoder)
+
+
+def _set_image_size(processor: Any, encoder: Any, size: int) -> None:
+    """Resizes to the exact size, without the centre crop that cuts a photograph's border off.
+
+    Raises:
+        ModelError: The encoder's position table fixes its input size.
+    """
+    fixed = getattr(encoder.config, "patch_size", None) and getattr(
+        encoder.config, "image_size", size
+    )
+    if fixed and fixed != size:
+        raise ModelError(
+            f"the encoder takes images of {fixed} pixels, not {size}",
+            where="model.image_size",
+            fix="remove model.image_size",
+        )
+    processor.size = type(processor.size)(height=size, width=size)
+    processor.do_center_crop = False
 
 
 def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
-View = Literal["original", "flip", "crop"]
+View = Literal["original", "flip", "crop", "flip_crop"]
 
 
 class Section(BaseModel):
@@ -69,7 +69,8 @@ class DataConfig(Section):
     views: tuple[View, ...] = Field(
         ("original",),
         min_length=1,
-        description="Views trained on, one drawn an image and epoch; `crop` keeps 80 % of a side.",
+        description="Views trained on, one drawn an image and epoch. `crop` keeps 80 % of a side;"
+        " a crop named twice is two crops.",
     )
     max_bad_fraction: Fraction = Field(
         0.05, description="A run stops when a larger share of the images is unusable, 0..1."
@@ -133,7 +134,7 @@ class ModelConfig(Section):
     revision: str | None = Field(None, description="Hub revision of the model; null: newest.")
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None,
-        description="Side of the square input in pixels, for a named size; null: its own.",
+        description="Side of the square input in pixels, without a crop; null: the model's own.",
     )
     freeze: tuple[str, ...] = Field(
         (),

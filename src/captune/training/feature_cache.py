@@ -77,7 +77,7 @@ def cache_key(captioner: Captioner, records: Sequence[CaptionRecord], views: Seq
         for module in stage:
             for name, tensor in module.state_dict().items():
                 digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+                digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     digest.update(str(captioner.image_processor).encode())
     digest.update(json.dumps([r.image_id for r in records]).encode())
     digest.update(" ".join(views).encode())

@@ -218,7 +218,7 @@ class _Pixels(Dataset[_Decoded]):
                 failures[record.image_id] = error.what
                 continue
             indices.append(index)
-            images.append(apply_view(image, self._views[view], key=record.image_id))
+            images.append(apply_view(image, self._views[view], key=f"{record.image_id}#{view}"))
         if not images:
             return _Decoded([], torch.empty(0), failures)
         pixels = self._transform(images, return_tensors="pt").pixel_values

@@ -32,6 +32,7 @@ from captune.training.checkpoint import (
     write_folder,
 )
 from captune.training.feed import Feed, drop_words
+from captune.training.memory import keep_freed_memory
 from captune.training.optimizer import (
     AveragedWeights,
     learning_rate,
@@ -140,6 +141,8 @@ class _Run:
             log_with=list(settings.trackers) or None,
             project_dir=str(run_folder),
         )
+        if hardware.device.type == "cpu":
+            keep_freed_memory()
         captioner.model.to(hardware.device)
         if settings.gradient_checkpointing:
             captioner.model.gradient_checkpointing_enable({"use_reentrant": False})

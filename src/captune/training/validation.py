@@ -99,5 +99,5 @@ def is_better(value: float, best: float | None, metric: str) -> bool:
     """Whether `value` beats the best so far; losses and error rates go down."""
     if best is None:
         return not np.isnan(value)
-    lower = metric == "loss" or not METRICS[metric].higher_is_better
+    lower = metric == "loss" or METRICS[metric].better == "lower"
     return value < best if lower else value > best
