@@ -1,0 +1,193 @@
+"""What predictions are worth: corpus values, 95 % intervals, and a line that says how they came.
+
+Scores come from generated captions against all human captions of the images, never from
+teacher-forced argmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Self
+
+from captune.errors import DataError, MissingExtraError
+from captune.metrics import (
+    METRIC_GROUPS,
+    METRICS,
+    MetricResults,
+    References,
+    bootstrap_intervals,
+    compute,
+    resolve_metrics,
+)
+from captune.recipe import GenerateConfig, Recipe
+from captune.records import CaptionRecord, Interval, Prediction, Scores
+
+_ALWAYS_SIGNED = ("num_beams", "max_new_tokens")
+_VERSIONED = ("captune", "transformers", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringOptions:
+    """How predictions are scored, and what the signature says of their making.
+
+    Attributes:
+        metrics: Metric names or groups.
+        split: The split scored; `all` where the data set was used whole.
+        generate: Decoding settings; `None` where captune did not decode.
+        bootstrap_samples: Resamples behind each interval and test.
+        seed: Of the resampling.
+        max_references: References an image, the first ones; `None`: all.
+    """
+
+    metrics: tuple[str, ...]
+    split: str
+    generate: GenerateConfig | None
+    bootstrap_samples: int
+    seed: int
+    max_references: int | None = None
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> Self:
+        """The options that a recipe asks for."""
+        return cls(
+            metrics=recipe.evaluate.metrics,
+            split=recipe.evaluate.split,
+            generate=recipe.generate,
+            bootstrap_samples=recipe.evaluate.bootstrap_samples,
+            seed=recipe.seed,
+            max_references=recipe.evaluate.max_references,
+        )
+
+
+@dataclass(frozen=True)
+class ScoredPredictions:
+    """Scores with the parts behind them, which paired tests need.
+
+    Attributes:
+        scores: For people and files.
+        results: What was computed, an image at a time.
+    """
+
+    scores: Scores
+    results: MetricResults
+
+
+def score_predictions(
+    records: Sequence[CaptionRecord], predictions: Sequence[Prediction], *, options: ScoringOptions
+) -> Scores:
+    """Score one system's captions on the images that have both a prediction and references.
+
+    Args:
+        records: Images with their human captions.
+        predictions: Generated captions; images without one (broken files) are left out.
+        options: Metrics, references and resampling.
+
+    Raises:
+        DataError: No image has both a caption and a prediction.
+        MetricError: A metric is unknown.
+        MissingExtraError: A metric that was asked for by name needs an extra.
+    """
+    references = gather_references(
+        records, [predictions], max_references=options.max_references
+    )
+    return score_against(references, predictions, options=options).scores
+
+
+def gather_references(
+    records: Sequence[CaptionRecord],
+    systems: Sequence[Sequence[Prediction]],
+    *,
+    max_references: int | None,
+) -> References:
+    """The human captions of the images that every system has a prediction for.
+
+    Raises:
+        DataError: There is no such image.
+    """
+    predicted = [{prediction.image_id for prediction in system} for system in systems]
+    captions = {
+        record.image_id: record.captions[:max_references]
+        for record in records
+        if record.captions and all(record.image_id in ids for ids in predicted)
+    }
+    if not captions:
+        captioned = sum(bool(record.captions) for record in records)
+        raise DataError(
+            "no image has both human captions and a prediction",
+            where=f"{len(records)} images, {captioned} with captions,"
+            f" {', '.join(str(len(ids)) for ids in predicted)} predictions",
+            fix="give data with captions, and predictions of the same images",
+        )
+    return References(captions)
+
+
+def score_against(
+    references: References, predictions: Sequence[Prediction], *, options: ScoringOptions
+) -> ScoredPredictions:
+    """Score captions against references that are counted already.
+
+    Args:
+        references: The images scored; predictions of other images are left out.
+        predictions: At least one for each of those images.
+        options: Metrics and resampling; `max_references` was applied to the references.
+    """
+    wanted = references.index
+    captions = {p.image_id: p.caption for p in predictions if p.image_id in wanted}
+    results = _compute_available(references, captions, names=options.metrics)
+    ends = bootstrap_intervals(
+        results, num_resamples=options.bootstrap_samples, seed=options.seed
+    )
+    scores = Scores(
+        metrics=dict(results.corpus),
+        intervals={name: Interval(low, high) for name, (low, high) in ends.items()},
+        per_image=dict(results.per_image),
+        image_ids=results.image_ids,
+        signature=sign(references, options=options) + "; " + results.signature,
+        signatures=dict(results.signatures),
+    )
+    return ScoredPredictions(scores, results)
+
+
+def sign(references: References, *, options: ScoringOptions) -> str:
+    """Split, references, decoding, resampling and versions in one line."""
+    parts = [f"split:{options.split}", references.description]
+    if options.max_references is not None:
+        parts.append(f"max_refs:{options.max_references}")
+    if options.generate is not None:
+        parts.append("decoding:" + describe_decoding(options.generate))
+    parts.append(f"bootstrap:{options.bootstrap_samples}|seed:{options.seed}")
+    parts += [f"{name}:{_version(name)}" for name in _VERSIONED]
+    return "|".join(parts)
+
+
+def describe_decoding(generate: GenerateConfig) -> str:
+    """`num_beams=5,max_new_tokens=20` and whatever else is not at its default."""
+    defaults = GenerateConfig()
+    return ",".join(
+        f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}"
+        for name, value in generate
+        if name in _ALWAYS_SIGNED or value != getattr(defaults, name)
+    )
+
+
+def _compute_available(
+    references: References, captions: Mapping[str, str], *, names: Sequence[str]
+) -> MetricResults:
+    """All metrics asked for; of a group, those whose extra is installed."""
+    try:
+        return compute(references, captions, metrics=names)
+    except MissingExtraError:
+        by_name = {name for name in names if name in METRICS and name not in METRIC_GROUPS}
+        kept = [n for n in resolve_metrics(names) if n in by_name or not METRICS[n].needs]
+        if not kept or kept == list(resolve_metrics(names)):
+            raise
+        return compute(references, captions, metrics=kept)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

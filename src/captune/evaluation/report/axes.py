@@ -1,0 +1,93 @@
+"""Axes of charts: which values get a tick, and where a value lies in the drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A range of values laid onto a range of drawing units.
+
+    Attributes:
+        low: Value at `start`.
+        high: Value at `end`, above `low`.
+        start: Drawing unit of `low`.
+        end: Drawing unit of `high`.
+        ticks: Values that get a mark.
+        is_log: Whether equal ratios take equal room.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: tuple[float, ...]
+    is_log: bool = False
+
+    def place(self, value: float) -> float:
+        """Drawing unit of a value."""
+        if self.is_log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def linear_axis(values: Sequence[float], *, start: float, end: float, num_ticks: int = 5) -> Axis:
+    """An axis with round ticks that holds all values; never of zero length.
+
+    Args:
+        values: At least one finite value.
+        start: Drawing unit of the low end.
+        end: Drawing unit of the high end.
+        num_ticks: Ticks wanted, about.
+    """
+    low, high = min(values), max(values)
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        pad = abs(high) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+    step = _round_step((high - low) / max(1, num_ticks - 1))
+    first, last = math.floor(low / step), math.ceil(high / step)
+    ticks = tuple(round(number * step, 12) for number in range(first, last + 1))
+    return Axis(ticks[0], ticks[-1], start, end, ticks)
+
+
+def tight_axis(values: Sequence[float], *, start: float, end: float, num_ticks: int = 6) -> Axis:
+    """A linear axis that ends with the values, its ticks round; for steps and epochs."""
+    round_axis = linear_axis(values, start=start, end=end, num_ticks=num_ticks)
+    low, high = min(values), max(values)
+    if low == high:
+        return round_axis
+    ticks = tuple(tick for tick in round_axis.ticks if low <= tick <= high)
+    return Axis(low, high, start, end, ticks)
+
+
+def log_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
+    """A logarithmic axis over positive values, with ticks at 1, 2 and 5 times powers of ten."""
+    low, high = min(values), max(values)
+    if high / low < 1.2:
+        low, high = low / 1.1, high * 1.1
+    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    marks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    inside = tuple(mark for mark in marks if low <= mark <= high)
+    if len(inside) < 2:
+        plain = linear_axis([low, high], start=start, end=end)
+        inside = tuple(tick for tick in plain.ticks if low <= tick <= high)
+    if len(inside) > 8:
+        inside = tuple(mark for mark in inside if math.isclose(math.log10(mark) % 1, 0))
+    return Axis(low, high, start, end, inside, is_log=True)
+
+
+def format_tick(value: float) -> str:
+    """A tick's text: no trailing zeros, thousands as `12k`."""
+    if abs(value) >= 10_000 and value % 100 == 0:
+        return f"{value / 1000:g}k"
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(digit * power for digit in (1, 2, 2.5, 5, 10) if digit * power >= rough * 0.999)

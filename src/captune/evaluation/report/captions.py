@@ -1,0 +1,66 @@
+"""What the captions of systems look like as a whole: lengths and favourites."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from captune.evaluation.plain_text import clean_text, shorten_words
+from captune.evaluation.wording import format_share
+
+MAX_LENGTH = 40
+"""Longer captions share the last bar of the histogram."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrequentCaption:
+    """A caption that a system says often.
+
+    Attributes:
+        text: The caption.
+        count: Images that got it.
+        share: Of all images, as text.
+        percent: The same, 0..100.
+    """
+
+    text: str
+    count: int
+    share: str
+    percent: float
+
+
+def length_shares(captions: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
+    """Share of captions with 0, 1, 2 .. words, by label; sums to 1 where there are captions.
+
+    Args:
+        captions: Label -> captions.
+
+    Returns:
+        Label -> shares, all of one length; the last bin also holds what is longer.
+    """
+    lengths = {
+        label: [min(MAX_LENGTH, len(text.split())) for text in texts]
+        for label, texts in captions.items()
+        if texts
+    }
+    size = 1 + max((max(row) for row in lengths.values()), default=-1)
+    shares = {}
+    for label, row in lengths.items():
+        counts = Counter(row)
+        shares[label] = [counts[number] / len(row) for number in range(size)]
+    return shares
+
+
+def frequent_captions(captions: Sequence[str], *, limit: int = 8) -> list[FrequentCaption]:
+    """The captions said most often, the most frequent first; equal ones in order of appearance."""
+    counts = Counter(caption.strip() for caption in captions)
+    return [
+        FrequentCaption(
+            text=shorten_words(clean_text(text), 40) or "(empty)",
+            count=count,
+            share=format_share(count / len(captions)),
+            percent=100 * count / len(captions),
+        )
+        for text, count in counts.most_common(limit)
+    ]

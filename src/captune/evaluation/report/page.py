@@ -1,0 +1,63 @@
+"""Pages that are one file: style, script and pictures inside, nothing fetched.
+
+A content security policy backs the escaping: only the script written here runs, by its hash, and
+no request leaves the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from captune.data.atomic import write_text
+
+_TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
+
+
+def write_page(path: Path, template: str, *, content: object) -> None:
+    """Render a template into one HTML file, whole or not at all.
+
+    Args:
+        path: The file.
+        template: Name of a template beside this module.
+        content: What the template reads as `page`.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    write_text(path, render_page(template, content=content))
+
+
+def render_page(template: str, *, content: object) -> str:
+    """A template as HTML text; everything that is not `Markup` is escaped."""
+    script, style = _read("report.js"), _read("report.css")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline';"
+        f" script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    return _environment().get_template(template).render(
+        page=content, script=Markup(script), style=Markup(style), policy=policy
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=DictLoader({name: _read(name) for name in _TEMPLATES}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment
+
+
+def _read(name: str) -> str:
+    return (files("captune.evaluation.report") / name).read_text(encoding="utf-8")

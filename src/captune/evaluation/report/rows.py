@@ -1,0 +1,165 @@
+"""The score table of a report, row by row: values, intervals, change, and who wins how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
+from captune.evaluation.report.charts import draw_intervals
+from captune.evaluation.verdict import Outcome, judge_test
+from captune.evaluation.wording import (
+    format_delta,
+    format_p,
+    format_value,
+    is_description,
+    is_lower_better,
+    metric_label,
+)
+from captune.metrics import METRICS, PairedTest, compute
+from captune.records import CaptionRecord, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value and its interval as text; empty texts where there is none."""
+
+    value: str = ""
+    interval: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A paired test as text.
+
+    Attributes:
+        delta: The difference, signed.
+        interval: Its 95 % interval.
+        p_value: `p = 0.012`.
+        outcome: Whether that is better.
+        wins: Images on which the later system is better.
+        ties: Images on which both are equal.
+        losses: Images on which it is worse.
+        has_images: Whether the metric has a value an image, so that the three counts exist.
+    """
+
+    delta: str
+    interval: str
+    p_value: str
+    outcome: Outcome
+    wins: int
+    ties: int
+    losses: int
+    has_images: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One metric.
+
+    Attributes:
+        label: Its name for people.
+        note: What it is, in a sentence.
+        cells: One a system, in the order of the systems.
+        change: The later system against the earlier; `None` where that was not tested.
+        chart: All intervals on one scale.
+        is_lower_better: Whether a smaller value is better.
+    """
+
+    label: str
+    note: str
+    cells: tuple[Cell, ...]
+    change: Change | None
+    chart: Markup
+    is_lower_better: bool
+
+
+def quality_rows(evaluation: Evaluation, systems: Sequence[str]) -> list[ScoreRow]:
+    """Rows of the metrics that look at references.
+
+    Args:
+        evaluation: What was scored.
+        systems: Columns, in order.
+    """
+    names = [name for name in evaluation.metrics if not is_description(name)]
+    return [_score_row(evaluation, name, systems) for name in names]
+
+
+def variety_rows(
+    evaluation: Evaluation, systems: Sequence[str], *, records: Sequence[CaptionRecord]
+) -> list[ScoreRow]:
+    """Rows of the metrics that describe the captions; the last cell is what humans show."""
+    names = [name for name in evaluation.metrics if is_description(name)]
+    if not names:
+        return []
+    scored = set(next(iter(evaluation.scores.values())).image_ids)
+    captions = {r.image_id: r.captions for r in records if r.image_id in scored}
+    first = {image_id: own[0] for image_id, own in captions.items()}
+    humans = compute(captions, first, metrics=names).corpus
+    rows = []
+    for name in names:
+        row = _score_row(evaluation, name, systems)
+        cells = (*row.cells, Cell(format_value(name, humans[name])))
+        rows.append(
+            ScoreRow(row.label, row.note, cells, row.change, row.chart, row.is_lower_better)
+        )
+    return rows
+
+
+def describe_change(name: str, test: PairedTest) -> Change:
+    """A paired test in words and digits; wins count images on which the later system is better."""
+    lower = is_lower_better(name)
+    return Change(
+        delta=format_delta(name, test.delta),
+        interval=f"{format_delta(name, test.low)} to {format_delta(name, test.high)}",
+        p_value=format_p(test.p_value),
+        outcome=judge_test(name, test),
+        wins=test.losses if lower else test.wins,
+        ties=test.ties,
+        losses=test.wins if lower else test.losses,
+        has_images=test.wins + test.ties + test.losses > 0,
+    )
+
+
+def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> ScoreRow:
+    test = evaluation.test(BEFORE, AFTER).get(name)
+    return ScoreRow(
+        label=metric_label(name),
+        note=METRICS[name].description if name in METRICS else "",
+        cells=tuple(_cell(evaluation.scores[system], name) for system in systems),
+        change=None if test is None else describe_change(name, test),
+        chart=_interval_chart(evaluation, name, systems),
+        is_lower_better=is_lower_better(name),
+    )
+
+
+def _cell(scores: Scores, name: str) -> Cell:
+    if name not in scores.metrics:
+        return Cell("–")
+    interval = scores.intervals.get(name)
+    ends = (
+        ""
+        if interval is None
+        else f"{format_value(name, interval.low)} to {format_value(name, interval.high)}"
+    )
+    return Cell(format_value(name, scores.metrics[name]), ends)
+
+
+def _interval_chart(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Markup:
+    rows = []
+    for place, system in enumerate(systems):
+        scores = evaluation.scores[system]
+        if name in scores.metrics and scores.metrics[name] == scores.metrics[name]:
+            kind = _KINDS.get(system, f"system-{place % 6}")
+            rows.append((kind, scores.metrics[name], scores.intervals.get(name)))
+    values = [value for _, value, _ in rows]
+    ends = [end for _, _, i in rows if i is not None for end in (i.low, i.high)]
+    if not ends:
+        return Markup("")
+    title = f"95 % intervals of {metric_label(name)}"
+    return draw_intervals(rows, title=title, low=min(values + ends), high=max(values + ends))
+
+
+_KINDS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant"}

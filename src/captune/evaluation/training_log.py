@@ -1,0 +1,96 @@
+"""The curves of a training run, read back from its log.jsonl.
+
+A killed and resumed run logs some steps twice; the later line is the one that led to the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+VALIDATION_PREFIX = "val_"
+_NOT_METRICS = frozenset({"val_loss", "val_perplexity", "val_tokens", "val_images", "val_seconds"})
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One quantity over training.
+
+    Attributes:
+        name: Its key in the log.
+        steps: Optimizer steps, rising.
+        values: One a step, finite.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """What was logged, a step at a time.
+
+    Attributes:
+        rows: Step -> key -> number, steps rising.
+    """
+
+    rows: Mapping[int, Mapping[str, float]]
+
+    def curve(self, name: str) -> Curve:
+        """One key's values; steps where it is absent or not finite are left out."""
+        points = [(step, row[name]) for step, row in self.rows.items() if name in row]
+        finite = [(step, value) for step, value in points if math.isfinite(value)]
+        return Curve(name, tuple(s for s, _ in finite), tuple(v for _, v in finite))
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Keys of the metrics of validation captions, in the order of their first line."""
+        names: dict[str, None] = {}
+        for row in self.rows.values():
+            for key in row:
+                if key.startswith(VALIDATION_PREFIX) and key not in _NOT_METRICS:
+                    names.setdefault(key)
+        return tuple(names)
+
+    def epoch_at(self, step: int) -> float | None:
+        """The epoch that the log gives for a step."""
+        return self.rows[step].get("epoch") if step in self.rows else None
+
+
+def read_training_log(path: Path) -> TrainingLog:
+    """Read a run's log.jsonl; an absent file gives an empty log, as `captune evaluate` has none.
+
+    A last line that a kill cut off, and lines without a step, are left out.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return TrainingLog({})
+    return parse_training_log(text.splitlines())
+
+
+def parse_training_log(lines: Iterable[str]) -> TrainingLog:
+    """The log of JSON lines that each hold `step` and numbers."""
+    rows: dict[int, dict[str, float]] = {}
+    for line in lines:
+        row = _parse_line(line)
+        if "step" in row:
+            rows.setdefault(int(row["step"]), {}).update(row)
+    return TrainingLog({step: rows[step] for step in sorted(rows)})
+
+
+def _parse_line(line: str) -> dict[str, float]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    if not isinstance(row, dict):
+        return {}
+    return {
+        key: float(value)
+        for key, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

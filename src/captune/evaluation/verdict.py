@@ -1,0 +1,185 @@
+"""The verdict in one sentence, and the warnings that keep it honest.
+
+A metric can rise while the model says the same to every image, and a test on twelve images proves
+nothing; whoever reads one sentence only must learn that too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
+from captune.evaluation.plain_text import clean_text, shorten_words
+from captune.evaluation.wording import (
+    format_count,
+    format_delta,
+    format_p,
+    format_share,
+    format_value,
+    is_lower_better,
+    metric_label,
+)
+from captune.metrics import PairedTest
+from captune.records import CaptionRecord, Prediction
+
+SIGNIFICANCE = 0.05
+"""p values below it count as a measured difference."""
+
+FEW_IMAGES = 50
+_COLLAPSE_SHARE = 0.10
+_COLLAPSE_DISTINCT = 0.30
+_CUT_SHARE = 0.20
+
+Outcome = Literal["better", "same", "worse", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run came to.
+
+    Attributes:
+        outcome: `unknown` where the model before training was not scored.
+        headline: A few words.
+        sentence: By how much, with interval, p value and number of images.
+        warnings: Reasons to doubt it, a sentence or two each.
+    """
+
+    outcome: Outcome
+    headline: str
+    sentence: str
+    warnings: tuple[str, ...]
+
+
+def judge_run(
+    evaluation: Evaluation, after: Sequence[Prediction], *, records: Sequence[CaptionRecord]
+) -> Verdict:
+    """The verdict on a run from its main metric.
+
+    Args:
+        evaluation: What `score_run` gave.
+        after: Captions of the tuned model.
+        records: The images with their human captions, for what variety humans show.
+    """
+    name = evaluation.main_metric
+    test = evaluation.test(BEFORE, AFTER).get(name)
+    warnings = (
+        *_warn_of_collapse(evaluation, after, records),
+        *_warn_of_constant(evaluation),
+        *_warn_of_cut_captions(evaluation, after),
+        *_warn_of_few_images(evaluation),
+    )
+    if test is None:
+        return Verdict("unknown", *_describe_alone(evaluation), warnings)
+    outcome = judge_test(name, test)
+    return Verdict(outcome, _HEADLINES[outcome], _describe_change(evaluation, test), warnings)
+
+
+def judge_test(name: str, test: PairedTest) -> Outcome:
+    """Whether a paired test shows a better system, a worse one, or no measurable difference."""
+    if test.p_value >= SIGNIFICANCE or test.delta == 0:
+        return "same"
+    return "better" if (test.delta < 0) == is_lower_better(name) else "worse"
+
+
+_HEADLINES = {
+    "better": "Training made the captions better.",
+    "worse": "Training made the captions worse.",
+    "same": "No measurable difference.",
+}
+
+
+def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
+    name = evaluation.main_metric
+    before = evaluation.scores[BEFORE].metrics[name]
+    after = evaluation.scores[AFTER].metrics[name]
+    verb = "rose" if test.delta > 0 else "fell" if test.delta < 0 else "stayed"
+    note = " (lower is better)" if is_lower_better(name) else ""
+    return (
+        f"{metric_label(name)}{note} {verb} from {format_value(name, before)} to"
+        f" {format_value(name, after)} on {format_count(evaluation.num_images, 'test image')}:"
+        f" a change of {format_delta(name, test.delta)} (95 % interval"
+        f" {format_delta(name, test.low)} to {format_delta(name, test.high)},"
+        f" {format_p(test.p_value)})."
+    )
+
+
+def _describe_alone(evaluation: Evaluation) -> tuple[str, str]:
+    name = evaluation.main_metric
+    scores = evaluation.scores[AFTER]
+    interval = scores.intervals.get(name)
+    ends = (
+        f" (95 % interval {format_value(name, interval.low)} to {format_value(name, interval.high)})"
+        if interval
+        else ""
+    )
+    images = format_count(evaluation.num_images, "image")
+    value = format_value(name, scores.metrics[name])
+    return (
+        "Scored, with nothing to compare it to.",
+        f"The model reaches {metric_label(name)} {value}{ends} on {images}; no other model was"
+        " scored beside it.",
+    )
+
+
+def _warn_of_collapse(
+    evaluation: Evaluation, after: Sequence[Prediction], records: Sequence[CaptionRecord]
+) -> list[str]:
+    wanted = set(evaluation.scores[AFTER].image_ids)
+    said = Counter(p.caption.strip() for p in after if p.image_id in wanted)
+    human = Counter(r.captions[0].strip() for r in records if r.image_id in wanted and r.captions)
+    total, of_humans = said.total(), human.total()
+    if total < 2 or not of_humans:
+        return []
+    caption, times = said.most_common(1)[0]
+    human_share = human.most_common(1)[0][1] / of_humans
+    few = len(said) / total < min(_COLLAPSE_DISTINCT, 0.5 * len(human) / of_humans)
+    repeated = times > 1 and times / total > max(_COLLAPSE_SHARE, 2 * human_share)
+    if not (few or repeated):
+        return []
+    return [
+        f"The tuned model says only {format_count(len(said), 'different caption')} for"
+        f" {format_count(total, 'image')} (the first human captions: {len(human):,}); the most"
+        f" frequent, “{shorten_words(clean_text(caption), 30)}”, comes {times:,} times"
+        f" ({format_share(times / total)}). It has collapsed, whatever its scores say."
+    ]
+
+
+def _warn_of_constant(evaluation: Evaluation) -> list[str]:
+    name = evaluation.main_metric
+    test = evaluation.test(CONSTANT_CAPTION, AFTER).get(name)
+    if test is None or judge_test(name, test) == "better":
+        return []
+    constant = evaluation.scores[CONSTANT_CAPTION].metrics[name]
+    after = evaluation.scores[AFTER].metrics[name]
+    return [
+        "The tuned model does not beat one constant caption, "
+        f"“{shorten_words(clean_text(evaluation.constant_caption), 30)}”, said to every image:"
+        f" {metric_label(name)} {format_value(name, after)} against"
+        f" {format_value(name, constant)} ({format_p(test.p_value)})."
+    ]
+
+
+def _warn_of_cut_captions(evaluation: Evaluation, after: Sequence[Prediction]) -> list[str]:
+    wanted = set(evaluation.scores[AFTER].image_ids)
+    ends = [p.finish_reason for p in after if p.image_id in wanted]
+    share = ends.count("length") / len(ends) if ends else 0.0
+    if share <= _CUT_SHARE:
+        return []
+    return [
+        f"{format_share(share)} of the captions were cut off by max_new_tokens before they ended;"
+        " raise it, or the scores measure the cut."
+    ]
+
+
+def _warn_of_few_images(evaluation: Evaluation) -> list[str]:
+    if evaluation.num_images >= FEW_IMAGES:
+        return []
+    return [
+        f"Only {format_count(evaluation.num_images, 'image')} were scored, so these figures can"
+        " move a lot with other images; score more before relying on them."
+        if evaluation.num_images > 1
+        else "Only one image was scored; score more before relying on these figures."
+    ]

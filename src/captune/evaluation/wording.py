@@ -1,0 +1,96 @@
+"""Names of metrics and figures as people read them, the same in pages, plots and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from captune.metrics import METRICS
+
+_LABELS: Mapping[str, str] = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L (COCO)",
+    "meteor": "METEOR",
+    "cider": "CIDEr",
+    "cider_plain": "CIDEr (plain)",
+    "spice": "SPICE",
+    "sacrebleu": "sacreBLEU",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "wer": "Word error rate",
+    "wer_first": "Word error rate, first reference",
+    "distinct_1": "Distinct words",
+    "distinct_2": "Distinct word pairs",
+    "distinct_captions": "Distinct captions",
+    "most_frequent_share": "Share of the most frequent caption",
+    "vocabulary_size": "Vocabulary, words",
+    "mean_length": "Mean length, words",
+    "truth_rate": "True captions",
+}
+
+
+def metric_label(name: str) -> str:
+    """The metric's name for people."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def is_lower_better(name: str) -> bool:
+    """Whether a smaller value is the better one."""
+    return name in METRICS and METRICS[name].better == "lower"
+
+
+def is_description(name: str) -> bool:
+    """Whether the metric describes the captions by themselves and looks at no reference."""
+    return name in METRICS and METRICS[name].group == "diversity"
+
+
+def format_value(name: str, value: float) -> str:
+    """A metric's value on its own scale, with the digits that mean something."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.{_decimals(name)}f}".replace("-", "−")
+
+
+def format_delta(name: str, value: float) -> str:
+    """A difference, its sign always written."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:+,.{_decimals(name)}f}"
+    # "-0.000" would claim a loss that the digits do not show.
+    is_zero = not any(digit in text for digit in "123456789")
+    return "±" + text[1:] if is_zero else text.replace("-", "−")
+
+
+def format_p(value: float) -> str:
+    """`p < 0.001`, `p = 0.012`, `p = 0.34`."""
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """`1 image`, `1,000 images`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def format_share(share: float) -> str:
+    """`7.3 %`; a share that is neither none nor all never reads as if it were."""
+    percent = 100 * share
+    if 0 < percent < 0.05:
+        return "< 0.1 %"
+    if 99.95 <= percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
+
+
+def _decimals(name: str) -> int:
+    if name in ("vocabulary_size",):
+        return 0
+    if name in ("sacrebleu", "mean_length"):
+        return 2
+    return 3
