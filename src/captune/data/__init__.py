@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from captune.data.check import check_data
+from captune.data.duplicates import perceptual_hash
+from captune.data.findings import DataCheck, Problem
 from captune.data.images import (
     DEFAULT_MAX_PIXELS,
     IMAGE_SUFFIXES,
@@ -14,6 +17,7 @@ from captune.data.load import detect_format, load_records
 from captune.data.loaded import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
 from captune.data.saved_splits import load_splits, save_splits
 from captune.data.shapes import caption_is_true, is_shapes_id, make_shapes
+from captune.data.sheet import contact_sheet
 from captune.data.skipped import save_skipped
 from captune.data.sources import SOURCES
 from captune.data.splits import assign_splits, select_split, take_fraction
@@ -22,11 +26,15 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
     "SOURCES",
+    "DataCheck",
     "LoadOptions",
     "LoadedData",
+    "Problem",
     "SkippedImage",
     "assign_splits",
     "caption_is_true",
+    "check_data",
+    "contact_sheet",
     "decode_image",
     "describe_source",
     "detect_format",
@@ -35,6 +43,7 @@ __all__ = [
     "load_records",
     "load_splits",
     "make_shapes",
+    "perceptual_hash",
     "raise_when_too_many_bad",
     "read_source",
     "save_skipped",

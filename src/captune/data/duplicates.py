@@ -1,0 +1,166 @@
+"""Images that are the same, or nearly: found by hash, in time that grows with the images.
+
+The exact hash is of the decoded pixels, so that a copy with other metadata or in another lossless
+format counts. The near hash is a difference hash (Krawetz 2013, "Kind of Like That") of 128 bits,
+64 along rows and 64 along columns. Two hashes that differ in at most 7 bits agree in at least one
+of 8 bands of 16 bits, so only images that share a band are compared; a 16x16 thumbnail then
+decides, because flat drawings have equal hashes and different colours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_GRID = 8
+_BANDS = 8
+_MAX_BITS = _BANDS - 1
+_THUMBNAIL = 16
+_MAX_MEAN_DIFFERENCE = 10.0
+_MAX_CELL_DIFFERENCE = 40.0
+_MIN_STEP = 2
+"""Grey levels between neighbours below which JPEG noise decides; such a bit is 0."""
+_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What is kept of an image to compare it by.
+
+    Attributes:
+        pixels: SHA-256 of size and RGB pixels, hex.
+        bands: Difference hash, uint16 (8,).
+        thumbnail: uint8 (16, 16, 3).
+        width: Pixels.
+        height: Pixels.
+    """
+
+    pixels: str
+    bands: npt.NDArray[np.uint16]
+    thumbnail: npt.NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def fingerprint_image(image: Image.Image) -> Fingerprint:
+    """Fingerprint of an upright RGB image."""
+    digest = hashlib.sha256(f"{image.width}x{image.height}".encode())
+    digest.update(image.tobytes())
+    thumbnail = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    return Fingerprint(
+        pixels=digest.hexdigest(),
+        bands=perceptual_hash(image),
+        thumbnail=np.asarray(thumbnail, dtype=np.uint8),
+        width=image.width,
+        height=image.height,
+    )
+
+
+def perceptual_hash(image: Image.Image) -> npt.NDArray[np.uint16]:
+    """Difference hash of an RGB image, uint16 (8,): 128 bits; near images differ in few."""
+    grey = image.convert("L")
+    rows = _grey_grid(grey, width=_GRID + 1, height=_GRID)
+    columns = _grey_grid(grey, width=_GRID, height=_GRID + 1)
+    along_rows = rows[:, :-1] - rows[:, 1:] >= _MIN_STEP
+    along_columns = columns[:-1, :] - columns[1:, :] >= _MIN_STEP
+    bits = np.concatenate([along_rows.reshape(-1), along_columns.reshape(-1)])
+    return np.packbits(bits).view(np.uint16)
+
+
+def group_exact(prints: Sequence[Fingerprint]) -> list[list[int]]:
+    """Positions of fingerprints with equal pixels, groups of two and more."""
+    places: dict[str, list[int]] = {}
+    for place, fingerprint in enumerate(prints):
+        places.setdefault(fingerprint.pixels, []).append(place)
+    return [group for group in places.values() if len(group) > 1]
+
+
+def group_near(prints: Sequence[Fingerprint]) -> list[list[int]]:
+    """Positions of fingerprints that are nearly but not exactly equal, groups of two and more.
+
+    A chain of near images is one group. Of exactly equal images only the first takes part.
+    """
+    first: dict[str, int] = {}
+    for place, fingerprint in enumerate(prints):
+        first.setdefault(fingerprint.pixels, place)
+    places = np.fromiter(first.values(), dtype=np.int64)
+    if len(places) < 2:
+        return []
+    bands = np.stack([prints[place].bands for place in places])
+    thumbnails = np.stack([prints[place].thumbnail for place in places])
+    pairs: set[tuple[int, int]] = set()
+    for left, right in _candidate_pairs(bands):
+        near = _are_near(thumbnails, left, right)
+        pairs.update(zip(left[near].tolist(), right[near].tolist(), strict=True))
+    return [[int(places[member]) for member in group] for group in _join_pairs(pairs)]
+
+
+def _grey_grid(grey: Image.Image, *, width: int, height: int) -> npt.NDArray[np.int16]:
+    return np.asarray(grey.resize((width, height), Image.Resampling.BOX), dtype=np.int16)
+
+
+def _candidate_pairs(
+    bands: npt.NDArray[np.uint16],
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Pairs that share a band and differ in at most 7 bits, in blocks; a pair may come twice."""
+    for band in range(_BANDS):
+        order = np.argsort(bands[:, band], kind="stable")
+        values = bands[order, band]
+        edges = np.flatnonzero(np.diff(values)) + 1
+        for run in np.split(order, edges):
+            for start in range(0, len(run) - 1, _CHUNK):
+                # A block at a time: a band that thousands of flat images share stays in memory.
+                rows, others = run[start : start + _CHUNK], run[start + 1 :]
+                distance = np.bitwise_count(bands[rows][:, None] ^ bands[others][None]).sum(
+                    axis=2, dtype=np.int32
+                )
+                above = np.arange(len(others))[None] >= np.arange(len(rows))[:, None]
+                left, right = np.nonzero((distance <= _MAX_BITS) & above)
+                if len(left):
+                    yield (
+                        np.minimum(rows[left], others[right]),
+                        np.maximum(rows[left], others[right]),
+                    )
+
+
+def _are_near(
+    thumbnails: npt.NDArray[np.uint8],
+    left: npt.NDArray[np.int64],
+    right: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    near = np.zeros(len(left), dtype=np.bool_)
+    for start in range(0, len(left), _CHUNK):
+        block = slice(start, start + _CHUNK)
+        difference = thumbnails[left[block]].astype(np.float32) - thumbnails[right[block]]
+        # A change of brightness or tint is no other picture.
+        shift = difference.mean(axis=(1, 2), keepdims=True)
+        rest = np.abs(difference - np.clip(shift, -_MAX_CELL_DIFFERENCE, _MAX_CELL_DIFFERENCE))
+        near[block] = (rest.mean(axis=(1, 2, 3)) <= _MAX_MEAN_DIFFERENCE) & (
+            rest.max(axis=(1, 2, 3)) <= _MAX_CELL_DIFFERENCE
+        )
+    return near
+
+
+def _join_pairs(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Connected groups, each sorted, in the order of their first members."""
+    parent: dict[int, int] = {}
+
+    def find(place: int) -> int:
+        parent.setdefault(place, place)
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    for left, right in sorted(pairs):
+        low, high = sorted((find(left), find(right)))
+        parent[high] = low
+    groups: dict[int, list[int]] = {}
+    for place in sorted(parent):
+        groups.setdefault(find(place), []).append(place)
+    return list(groups.values())

@@ -1,0 +1,223 @@
+"""A contact sheet: images in rows with their captions under them, for looking at data."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from captune.data.images import DEFAULT_MAX_PIXELS, decode_image
+from captune.errors import DataError, ImageError
+from captune.records import CaptionRecord
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_MARGIN = 24
+_GAP = 20
+_PADDING = 12
+_TEXT_SIZE = 15
+_NAME_SIZE = 12
+_LINE = 20
+_NAME_LINE = 22
+_BETWEEN = 5
+_INDENT = 12
+_MOST_LINES = 14
+_TALLEST = 1.0
+"""Height over width of the tallest picture field."""
+_BROKEN_HEIGHT = 120
+_CORNER = 10
+_PAPER = (242, 243, 245)
+_CARD = (255, 255, 255)
+_EDGE = (222, 225, 230)
+_MAT = (233, 235, 239)
+_INK = (28, 32, 38)
+_FADED = (116, 124, 136)
+_BROKEN = (178, 52, 44)
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    picture: Image.Image | None
+    reason: str
+    name: str
+    captions: list[list[str]]
+
+
+def contact_sheet(
+    records: Sequence[CaptionRecord],
+    *,
+    columns: int = 5,
+    cell_width: int = 260,
+    max_captions: int = 5,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Image.Image:
+    """Draw images with their captions, wrapped; a caption of over 14 lines ends in dots.
+
+    Args:
+        records: What to draw, in reading order.
+        columns: Images side by side; fewer where there are fewer records.
+        cell_width: Width of an image with its captions in pixels.
+        max_captions: Captions shown an image; the rest is counted.
+        max_pixels: Images with more are shown as unreadable.
+
+    Returns:
+        An RGB image. Unreadable images are a field with the reason.
+
+    Raises:
+        DataError: Nothing to draw, or no room.
+    """
+    if not records or columns < 1 or cell_width < 80:
+        raise DataError(
+            f"cannot draw {len(records)} images in {columns} columns of {cell_width} pixels",
+            fix="at least one image, one column and 80 pixels",
+        )
+    columns = min(columns, len(records))
+    text_font, name_font = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
+    cards = [
+        _make_card(
+            record,
+            width=cell_width - 2 * _PADDING,
+            max_captions=max_captions,
+            font=text_font,
+            max_pixels=max_pixels,
+        )
+        for record in records
+    ]
+    rows = [cards[start : start + columns] for start in range(0, len(cards), columns)]
+    # Pictures of one row get one height, so that its captions start on one line.
+    frames = [max(_picture_height(card) for card in row) for row in rows]
+    heights = [
+        frame + max(_text_height(card) for card in row) + 3 * _PADDING
+        for row, frame in zip(rows, frames, strict=True)
+    ]
+    sheet = Image.new(
+        "RGB",
+        (
+            2 * _MARGIN + columns * cell_width + (columns - 1) * _GAP,
+            2 * _MARGIN + sum(heights) + (len(rows) - 1) * _GAP,
+        ),
+        _PAPER,
+    )
+    top = _MARGIN
+    for row, frame, height in zip(rows, frames, heights, strict=True):
+        for place, card in enumerate(row):
+            left = _MARGIN + place * (cell_width + _GAP)
+            box = (left, top, left + cell_width, top + height)
+            _draw_card(sheet, card, box=box, frame=frame, fonts=(text_font, name_font))
+        top += height + _GAP
+    return sheet
+
+
+def _make_card(
+    record: CaptionRecord, *, width: int, max_captions: int, font: _Font, max_pixels: int
+) -> _Card:
+    picture, reason = None, ""
+    try:
+        picture = _fit(decode_image(record.image, max_pixels=max_pixels), width=width)
+    except ImageError as error:
+        reason = error.what.replace("_", " ")
+    captions = [
+        _wrap(caption, font=font, width=width - _INDENT)
+        for caption in record.captions[:max_captions]
+    ]
+    left_out = len(record.captions) - max_captions
+    if left_out > 0:
+        captions.append([f"and {left_out} more"])
+    name = record.file_name or record.image_id
+    return _Card(picture, reason, _shorten(name, limit=width // 7), captions)
+
+
+def _fit(image: Image.Image, *, width: int) -> Image.Image:
+    scale = min(width / image.width, width * _TALLEST / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    method = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
+    return image.resize(size, method)
+
+
+def _wrap(caption: str, *, font: _Font, width: int) -> list[str]:
+    lines = [""]
+    for word in _clean(caption).split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            # A word wider than the column (a URL) breaks where it must.
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    if len(lines) > _MOST_LINES:
+        return [*lines[: _MOST_LINES - 1], lines[_MOST_LINES - 1].rstrip() + " ..."]
+    return lines
+
+
+def _clean(text: str) -> str:
+    # What has no glyph in any font: control characters, and bytes of names that are not UTF-8.
+    readable = text.encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isprintable() else " " for letter in readable)
+
+
+def _shorten(name: str, *, limit: int) -> str:
+    name = _clean(name)
+    if len(name) <= limit:
+        return name
+    half = (limit - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
+
+
+def _picture_height(card: _Card) -> int:
+    return card.picture.height if card.picture else _BROKEN_HEIGHT
+
+
+def _text_height(card: _Card) -> int:
+    lines = sum(len(caption) for caption in card.captions)
+    between = _BETWEEN * max(0, len(card.captions) - 1)
+    return _NAME_LINE + lines * _LINE + between
+
+
+def _draw_card(
+    sheet: Image.Image,
+    card: _Card,
+    *,
+    box: tuple[int, int, int, int],
+    frame: int,
+    fonts: tuple[_Font, _Font],
+) -> None:
+    draw = ImageDraw.Draw(sheet)
+    draw.rounded_rectangle(box, radius=_CORNER, fill=_CARD, outline=_EDGE)
+    left, top, right = box[0] + _PADDING, box[1] + _PADDING, box[2] - _PADDING
+    draw.rectangle((left, top, right - 1, top + frame - 1), fill=_MAT)
+    if card.picture is not None:
+        place = (
+            left + (right - left - card.picture.width) // 2,
+            top + (frame - card.picture.height) // 2,
+        )
+        sheet.paste(card.picture, place)
+    else:
+        centre = ((left + right) // 2, top + frame // 2)
+        draw.text(centre, card.reason, font=fonts[0], fill=_BROKEN, anchor="mm")
+    line = top + frame + _PADDING
+    draw.text((left, line), card.name, font=fonts[1], fill=_FADED)
+    line += _NAME_LINE
+    for caption in card.captions:
+        draw.text((left, line), "\u2022", font=fonts[0], fill=_FADED)
+        for text in caption:
+            draw.text((left + _INDENT, line), text, font=fonts[0], fill=_INK)
+            line += _LINE
+        line += _BETWEEN
+
+
+def _load_font(size: int) -> _Font:
+    # matplotlib is installed with captune and brings a font of 6,000 letters, the same on every
+    # machine; Pillow's own has little beyond Latin.
+    found = importlib.util.find_spec("matplotlib")
+    if found is not None and found.origin is not None:
+        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
