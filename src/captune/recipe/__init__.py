@@ -1,5 +1,6 @@
 """Recipes: every setting of a run, typed and checked before any work."""
 
+from captune.recipe.parse import load_recipe, parse_recipe, recipe_path
 from captune.recipe.schema import (
     DataConfig,
     EvaluateConfig,
@@ -11,6 +12,8 @@ from captune.recipe.schema import (
     TokenizerConfig,
     TrainConfig,
 )
+from captune.recipe.shipped import shipped_path, shipped_recipes
+from captune.recipe.write import dump_recipe, save_recipe
 
 __all__ = [
     "DataConfig",
@@ -22,4 +25,11 @@ __all__ = [
     "SplitFractions",
     "TokenizerConfig",
     "TrainConfig",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_path",
+    "save_recipe",
+    "shipped_path",
+    "shipped_recipes",
 ]

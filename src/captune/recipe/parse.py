@@ -1,0 +1,213 @@
+"""A recipe from YAML and `--set` overrides, checked whole: all errors at once, each with its line.
+
+Names, types and ranges come from `schema.py` alone; see `yaml_nodes.py` for how YAML is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from captune.errors import RecipeError
+from captune.recipe.schema import Recipe
+from captune.recipe.settings import Key, accepts, allowed, nearest_key, node_at, section_keys
+from captune.recipe.shipped import shipped_path
+from captune.recipe.yaml_nodes import (
+    Document,
+    Problem,
+    dotted,
+    file_name,
+    read_document,
+    read_value,
+)
+
+OVERRIDE = "--set "
+"""What the place of an override starts with."""
+
+_MAX_BYTES = 1_000_000
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a shipped name or a YAML file, with overrides laid over it.
+
+    Args:
+        source: A shipped name (`captune recipes`), or the path of a YAML file.
+        overrides: Texts `key.key=value`; the value is YAML, a list may also be `a,b`.
+
+    Raises:
+        RecipeError: There is no such recipe, or some of its settings cannot be used; the error
+            names every one with its place and what is allowed.
+    """
+    path = recipe_path(source)
+    name = file_name(path)
+    document = read_document(_read_text(path, name=name), name=name)
+    for override in overrides:
+        _lay_over(document, override)
+    return _validated(document, name=name)
+
+
+def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
+    """The recipe that YAML text holds; `name` stands for the file in errors.
+
+    Raises:
+        RecipeError: As `load_recipe`.
+    """
+    return _validated(read_document(text, name=name), name=name)
+
+
+def recipe_path(source: str | Path) -> Path:
+    """The file behind a recipe argument: a path that exists, else a shipped name.
+
+    Raises:
+        RecipeError: There is no such file and no such shipped recipe.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        inside = path / "recipe.yaml"
+        raise RecipeError(
+            f"recipe {str(source)!r} is a folder",
+            fix=f"give {inside}" if inside.is_file() else "give the YAML file in it",
+        )
+    if path.is_file():
+        return path
+    is_path = isinstance(source, Path) or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    if is_path:
+        raise RecipeError(
+            f"recipe file {str(source)!r} does not exist",
+            fix="check the path, or take a shipped name: captune recipes",
+        )
+    return shipped_path(str(source))
+
+
+def _read_text(path: Path, *, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe {name!r}: {error.strerror}") from error
+    if len(content) > _MAX_BYTES:
+        raise RecipeError(f"recipe {name!r} is larger than 1 MB", fix="give a recipe's YAML file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise RecipeError(
+            f"recipe {name!r} is not UTF-8 text", where=f"{name}:{line}", fix="save it as UTF-8"
+        ) from error
+
+
+def _lay_over(document: Document, override: str) -> None:
+    place = f"{OVERRIDE}{override}"
+    name, sign, text = override.partition("=")
+    key: Key = tuple(name.strip().split("."))
+    if not sign or not all(key):
+        fix = "write it as section.key=value, such as --set train.epochs=5"
+        document.problems.append(Problem(place, f"{override!r} is not an override", fix))
+        return
+    try:
+        value = read_value(text.strip(), key)
+    except RecipeError as error:
+        document.problems.append(Problem(place, error.what))
+        return
+    _put(document, key, value, place=place)
+
+
+def _put(document: Document, key: Key, value: Any, *, place: str) -> None:
+    """Sets one value; a mapping is laid over key by key, so that it never drops its section."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            _put(document, (*key, name), below, place=place)
+        return
+    section: Any = document.values
+    for depth, part in enumerate(key[:-1], start=1):
+        if isinstance(section, dict) and part not in section:
+            section[part] = {}
+            document.places[key[:depth]] = place
+        section = section[part] if isinstance(section, dict) else None
+    if isinstance(section, dict):
+        section[key[-1]] = value
+        document.places[key] = place
+    else:
+        what = f"{dotted(key)}: {dotted(key[:-1])} is a setting, not a section"
+        document.problems.append(Problem(place, what))
+
+
+def _validated(document: Document, *, name: str) -> Recipe:
+    problems = list(document.problems)
+    try:
+        recipe = Recipe.model_validate(document.values)
+    except ValidationError as error:
+        problems.extend(_explained(error, document, name=name))
+    if problems:
+        raise _as_error(problems, name=name)
+    return recipe
+
+
+def _explained(error: ValidationError, document: Document, *, name: str) -> Iterator[Problem]:
+    details = error.errors(include_url=False)
+    faulty = [detail["loc"] for detail in details]
+    for detail in details:
+        loc = detail["loc"]
+        # An empty list of an outer type is only the echo of the bad values inside it.
+        is_echo = detail["type"] == "too_short" and any(
+            other[: len(loc)] == loc and other != loc for other in faulty
+        )
+        if not is_echo:
+            key = tuple(part for part in loc if part != "[key]")
+            place = _place(document, key, name=name)
+            yield Problem(place, *_what_and_fix(detail, key))
+
+
+def _what_and_fix(detail: ErrorDetails, key: Key) -> tuple[str, str]:
+    if detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",):
+        return _unknown_key(key)
+    if detail["type"] == "value_error":
+        return f"{dotted(key)}: {detail['msg'].removeprefix('Value error, ')}".lstrip(": "), ""
+    node, value = node_at(key), detail["input"]
+    wanted = allowed(node) if node is not None else detail["msg"]
+    needs_list = accepts(node, "array") and isinstance(value, str | int | float)
+    fix = f"write [{value}]" if needs_list else ""
+    return f"{dotted(key)} must be {wanted}; it is {_shown(value)}", fix
+
+
+def _unknown_key(key: Key) -> tuple[str, str]:
+    near = nearest_key(key)
+    if near:
+        return f"unknown setting {dotted(key)}", f"did you mean {near}?"
+    section = dotted(key[:-1]) or "a recipe"
+    return f"unknown setting {dotted(key)}", f"{section} takes: {', '.join(section_keys(key[:-1]))}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _place(document: Document, key: Key, *, name: str) -> str:
+    """Where a key is set: by an override of it or below it, itself, or in the section above."""
+    places = document.places
+    below = [place for at, place in places.items() if at[: len(key)] == key]
+    overrides = [place for place in below if place.startswith(OVERRIDE)]
+    if overrides:
+        return overrides[-1]
+    above = (places[key[:n]] for n in range(len(key), 0, -1) if key[:n] in places)
+    return next(above, name)
+
+
+def _as_error(problems: Sequence[Problem], *, name: str) -> RecipeError:
+    if len(problems) == 1:
+        (only,) = problems
+        return RecipeError(only.what, where=only.place, fix=only.fix)
+    lines = [f"{len(problems)} settings cannot be used"]
+    for problem in problems:
+        fix = f" ({problem.fix})" if problem.fix else ""
+        lines.append(f"  {problem.place}: {problem.what}{fix}")
+    return RecipeError("\n".join(lines), where=name)

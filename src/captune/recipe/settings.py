@@ -1,0 +1,158 @@
+"""What a recipe key accepts, in words: read from the schema, so that errors never lag behind it.
+
+The walk is over the JSON schema that pydantic makes of `Recipe`; a `Node` is a part of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from captune.recipe.schema import Recipe
+
+Key = tuple[str | int, ...]
+"""Where a setting stands: ("train", "epochs"); a number is a place in a list."""
+
+Node = Mapping[str, Any]
+
+# What the same thing is called by other tools; difflib does not find these.
+_OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "accumulation": "global_batch_size",
+        "batch_size": "micro_batch_size",
+        "beam_size": "num_beams",
+        "dataset": "path",
+        "eval_steps": "validate_every",
+        "fp16": "precision",
+        "bf16": "precision",
+        "gradient_accumulation_steps": "global_batch_size",
+        "load_best_model_at_end": "best_metric",
+        "logging_steps": "log_every",
+        "lr": "learning_rate",
+        "lr_scheduler_type": "schedule",
+        "max_len": "max_new_tokens",
+        "max_length": "max_new_tokens",
+        "metric_for_best_model": "best_metric",
+        "num_train_epochs": "epochs",
+        "per_device_train_batch_size": "micro_batch_size",
+        "save_steps": "save_every",
+        "save_total_limit": "keep_checkpoints",
+        "warmup_ratio": "warmup_fraction",
+    }
+)
+
+
+def node_at(key: Key) -> Node | None:
+    """The schema of one setting or section; `None` when there is no such key."""
+    node: Node | None = _schema()
+    for part in key:
+        node = child(node, part)
+    return node
+
+
+def child(node: Node | None, part: str | int) -> Node | None:
+    """The schema of one key or list place below `node`; `None` when it has none."""
+    if node is None:
+        return None
+    if isinstance(part, int):
+        found = _kind(node, "array").get("items")
+    elif part in node.get("properties", {}):
+        found = node["properties"][part]
+    else:
+        found = node.get("additionalProperties") or None
+    return _resolved(found) if found else None
+
+
+def accepts(node: Node | None, kind: str) -> bool:
+    """Whether a setting takes `kind`, a JSON type: string, boolean, null, array, object, ..."""
+    return node is not None and any(choice.get("type") == kind for choice in _choices(node))
+
+
+def allowed(node: Node) -> str:
+    """What a setting accepts, in words with its range: `a whole number >= 1, or null`."""
+    return ", or ".join(_describe(choice) for choice in _choices(node))
+
+
+def section_keys(key: Key) -> tuple[str, ...]:
+    """The names that the section or table at `key` may hold."""
+    node = node_at(key)
+    if node is None:
+        return ()
+    return tuple(node.get("properties", ()) or node.get("propertyNames", {}).get("enum", ()))
+
+
+def nearest_key(key: Key) -> str | None:
+    """The dotted key that a wrong one probably means: here first, then in other sections."""
+    *section, wrong = (str(part) for part in key)
+    here = {name: ".".join([*section, name]) for name in section_keys(tuple(section))}
+    elsewhere = {dotted.rsplit(".", 1)[-1]: dotted for dotted in _dotted(_schema(), ())}
+    known = _OTHER_NAMES.get(wrong, wrong)
+    if known in here:
+        return here[known]
+    near = difflib.get_close_matches(wrong, here, n=1, cutoff=0.6)
+    if near:
+        return here[near[0]]
+    near = [known] if known in elsewhere else difflib.get_close_matches(wrong, elsewhere, n=1)
+    return elsewhere[near[0]] if near else None
+
+
+@cache
+def _schema() -> Node:
+    return Recipe.model_json_schema()
+
+
+def _resolved(node: Node) -> Node:
+    reference = node.get("$ref")
+    if reference is None:
+        return node
+    target: Node = _schema()["$defs"][reference.rsplit("/", 1)[-1]]
+    return target
+
+
+def _choices(node: Node) -> tuple[Node, ...]:
+    return tuple(_resolved(choice) for choice in node.get("anyOf", (node,)))
+
+
+def _kind(node: Node, kind: str) -> Node:
+    return next((c for c in _choices(node) if c.get("type") == kind), {})
+
+
+def _describe(node: Node) -> str:
+    if "enum" in node:
+        return "one of: " + ", ".join(str(value) for value in node["enum"])
+    kind = node.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _range(node)
+    if kind == "array":
+        of = allowed(_resolved(node["items"])).removeprefix("one of: ")
+        some = "a list of one or more" if node.get("minItems") else "a list"
+        return f"{some} of text" if of == "text" else f"{some} of: {of}"
+    if kind == "object":
+        names = node.get("properties") or node.get("propertyNames", {}).get("enum", ())
+        return f"a section with some of: {', '.join(names)}"
+    if "pattern" in node:
+        return f"text that matches {node['pattern']}"
+    return {"string": "text", "boolean": "true or false"}.get(str(kind), str(kind))
+
+
+def _range(node: Node) -> str:
+    lower = _bound(node, ">=", "minimum") or _bound(node, ">", "exclusiveMinimum")
+    upper = _bound(node, "<=", "maximum") or _bound(node, "<", "exclusiveMaximum")
+    return "".join((lower, " and" if lower and upper else "", upper))
+
+
+def _bound(node: Node, sign: str, name: str) -> str:
+    return f" {sign} {node[name]:.12g}" if name in node else ""
+
+
+def _dotted(node: Node, above: Key) -> Iterator[str]:
+    """Every setting's dotted key, sections aside."""
+    for name, below in node.get("properties", {}).items():
+        resolved = _resolved(below)
+        if "properties" in resolved:
+            yield from _dotted(resolved, (*above, name))
+        else:
+            yield ".".join(str(part) for part in (*above, name))

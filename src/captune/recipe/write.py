@@ -1,0 +1,92 @@
+"""A recipe as YAML, every setting with its meaning beside it: what a run keeps of itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from captune.errors import OutputError
+from captune.recipe.schema import Recipe
+from captune.recipe.settings import Key, allowed, node_at
+
+_COMMENT_COLUMN = 40
+_OBVIOUS = ("", "text", "text, or null", "true or false", "a list of text")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """YAML with every setting of `recipe`, each with its meaning and range as a comment.
+
+    `parse_recipe` of the text gives an equal recipe back.
+    """
+    lines = ["# Every setting of this recipe: meaning (what is allowed).", *_section(recipe, ())]
+    return "\n".join(lines) + "\n"
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Writes `dump_recipe(recipe)` so that the file appears whole.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=".recipe-", delete=False
+        ) as file:
+            file.write(dump_recipe(recipe))
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private; a run's recipe should be as readable as any other file.
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {str(path)!r}: {error.strerror}",
+            fix="choose another folder with --out, or free space",
+        ) from error
+
+
+def _section(section: BaseModel, key: Key) -> Iterator[str]:
+    indent = "  " * len(key)
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        below = (*key, name)
+        if isinstance(value, BaseModel):
+            yield from ("", f"{indent}# {field.description}", f"{indent}{name}:")
+            yield from _section(value, below)
+        else:
+            setting = f"{indent}{name}: {_as_yaml(value)}"
+            comment = f"# {field.description}{_allowed_note(below)}"
+            yield f"{setting:<{_COMMENT_COLUMN}}  {comment}"
+
+
+def _allowed_note(key: Key) -> str:
+    node = node_at(key)
+    words = allowed(node) if node is not None else ""
+    return f" ({words})" if words not in _OBVIOUS else ""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what a YAML 1.2 reader would take for a number, besides what 1.1 would."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def _as_yaml(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.dump(
+        plain, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
+    )
+    return text.removesuffix("\n").removesuffix("\n...").strip()

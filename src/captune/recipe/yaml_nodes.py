@@ -1,0 +1,225 @@
+"""YAML to plain values by what the schema expects, with each key's line.
+
+YAML 1.1, which PyYAML reads, turns `off` and `no` into booleans, leaves `1e-5` as text and reads
+`012` as octal. Here a setting that takes text gets the text as written, and all else follows
+YAML 1.2: only `true` and `false` are booleans, and 1e-5 is a number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from captune.errors import RecipeError
+from captune.recipe.settings import Key, Node, accepts, child, node_at
+
+_INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NULL = ("", "~", "null", "Null", "NULL")
+_BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
+_TAGS = ("str", "map", "seq")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a recipe.
+
+    Attributes:
+        place: File and line, or the `--set` text.
+        what: The fault, with the key and the value.
+        fix: What to write instead; empty when `what` says it.
+    """
+
+    place: str
+    what: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Plain values with the place of each key.
+
+    Attributes:
+        values: Nested plain values, ready for the schema.
+        places: Key -> file and line, or `--set` text.
+        problems: What is wrong with the text itself, such as a key given twice.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[Key, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_document(text: str, *, name: str) -> Document:
+    """The recipe that `text` holds.
+
+    Args:
+        text: YAML.
+        name: The file, for errors.
+
+    Raises:
+        RecipeError: The text is not YAML, is not a set of keys, or uses what a recipe has no need
+            for: several documents, anchors, tags.
+    """
+    node = _composed(text, name=name)
+    if not isinstance(node, yaml.MappingNode):
+        raise RecipeError(
+            f"recipe {name!r} holds no settings",
+            where=f"{name}:1" if node else name,
+            fix="start from a shipped one: captune recipes demo > my-recipe.yaml",
+        )
+    document = Document()
+    reader = _Reader(document, name)
+    document.values.update(reader.mapping(node, (), schema=node_at(())))
+    return document
+
+
+def read_value(text: str, key: Key) -> Any:
+    """The value that `--set key=text` means.
+
+    Raises:
+        RecipeError: The text is not YAML where the setting takes no plain text.
+    """
+    schema = node_at(key)
+    try:
+        node = _composed(text, name=".".join(map(str, key)))
+    except RecipeError:
+        if accepts(schema, "string"):
+            return text
+        raise
+    if isinstance(node, yaml.ScalarNode) or node is None:
+        return _override_scalar(node, schema, text)
+    if accepts(schema, "string"):
+        return text
+    reader = _Reader(Document(), "--set")
+    value = reader.value(node, key, schema=schema)
+    if reader.document.problems:
+        raise RecipeError(reader.document.problems[0].what)
+    return value
+
+
+def _override_scalar(node: yaml.ScalarNode | None, schema: Node | None, text: str) -> Any:
+    if accepts(schema, "array") and node is not None and node.value not in _NULL:
+        items = child(schema, 0)
+        parts = [part.strip() for part in node.value.split(",")]
+        return [_scalar(part, items, is_plain=True) for part in parts]
+    value = text if node is None else node.value
+    return _scalar(value, schema, is_plain=node is None or node.style is None)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes only; their values are read below."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # Aliases would let a file of 1 kB describe gigabytes, and recipes are short.
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="anchors are not used here", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+# No tag is guessed: `_scalar` reads the text by what the schema expects.
+_Loader.yaml_implicit_resolvers = {}
+
+
+def _composed(text: str, *, name: str) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise RecipeError(
+            f"{name} is not readable as YAML: {error.problem or error.context}",
+            where=f"{name}:{mark.line + 1}" if mark else name,
+            fix="indent with blanks, one `key: value` a line; quote text that holds `: ` or ` #`",
+        ) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"{name} is not readable as YAML: {reason}") from error
+    return node
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    document: Document
+    name: str
+
+    def value(self, node: yaml.Node, key: Key, *, schema: Node | None) -> Any:
+        if node.tag.rsplit(":", 1)[-1] not in _TAGS:
+            self._complain(node, f"{dotted(key)}: tags such as {node.tag!r} are not used")
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, key, schema=schema)
+        if isinstance(node, yaml.SequenceNode):
+            return self._sequence(node, key, schema=schema)
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        return _scalar(node.value, schema, is_plain=plain)
+
+    def mapping(self, node: yaml.MappingNode, key: Key, *, schema: Node | None) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name_node, value_node in node.value:
+            if not isinstance(name_node, yaml.ScalarNode):
+                self._complain(name_node, "a key must be one word")
+                continue
+            name = name_node.value
+            below = (*key, name)
+            if name in values:
+                first = self.document.places[below]
+                self._complain(name_node, f"{dotted(below)} is given twice, first at {first}")
+                continue
+            self.document.places[below] = self._place(name_node)
+            values[name] = self.value(value_node, below, schema=child(schema, name))
+        return values
+
+    def _sequence(self, node: yaml.SequenceNode, key: Key, *, schema: Node | None) -> list[Any]:
+        values = []
+        for number, item in enumerate(node.value):
+            self.document.places[*key, number] = self._place(item)
+            below = (*key, number)
+            values.append(self.value(item, below, schema=child(schema, number)))
+        return values
+
+    def _place(self, node: yaml.Node) -> str:
+        return f"{self.name}:{node.start_mark.line + 1}"
+
+    def _complain(self, node: yaml.Node, what: str) -> None:
+        self.document.problems.append(Problem(self._place(node), what))
+
+
+def _scalar(text: str, schema: Node | None, *, is_plain: bool) -> Any:
+    """The value of one scalar: quoted ones are text, plain ones follow the schema."""
+    if is_plain and _means_null(text, schema):
+        return None
+    if not is_plain or accepts(schema, "string"):
+        return text
+    return _number_or_boolean(text, schema)
+
+
+def _means_null(text: str, schema: Node | None) -> bool:
+    """An empty value is empty text where the setting takes text but no null."""
+    return text in _NULL and (bool(text) or accepts(schema, "null"))
+
+
+def _number_or_boolean(text: str, schema: Node | None) -> int | float | bool | str:
+    is_numeric = accepts(schema, "integer") or accepts(schema, "number")
+    # Pydantic would take true for the number 1.
+    if text in _BOOLEANS and not is_numeric:
+        return _BOOLEANS[text]
+    if _INT.fullmatch(text):
+        return int(text, 10) if text.lstrip("+-").isdigit() else int(text, 0)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def dotted(key: Key) -> str:
+    """A key as people write it: `train.epochs`."""
+    return ".".join(str(part) for part in key)
+
+
+def file_name(path: Path) -> str:
+    """A path as errors show it: relative to the working directory where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
