@@ -12,6 +12,8 @@ from captune.evaluation.compare import (
     score_run,
 )
 from captune.evaluation.evaluate import ScoringOptions, describe_decoding, score_predictions
+from captune.evaluation.plots import Picture, plot_grid, write_plots
+from captune.evaluation.predict import predict
 from captune.evaluation.predictions import read_predictions, write_predictions
 from captune.evaluation.report import Fact, ReportInputs, write_report
 from captune.evaluation.score_files import (
@@ -30,6 +32,7 @@ __all__ = [
     "CONSTANT_CAPTION",
     "Evaluation",
     "Fact",
+    "Picture",
     "ReportInputs",
     "ScoringOptions",
     "SystemPair",
@@ -39,12 +42,15 @@ __all__ = [
     "describe_decoding",
     "judge_run",
     "paired_section",
+    "plot_grid",
+    "predict",
     "read_predictions",
     "read_training_log",
     "score_predictions",
     "score_run",
     "scores_section",
     "write_json",
+    "write_plots",
     "write_predictions",
     "write_report",
     "write_results_csv",

@@ -89,9 +89,7 @@ def score_predictions(
         MetricError: A metric is unknown.
         MissingExtraError: A metric that was asked for by name needs an extra.
     """
-    references = gather_references(
-        records, [predictions], max_references=options.max_references
-    )
+    references = gather_references(records, [predictions], max_references=options.max_references)
     return score_against(references, predictions, options=options).scores
 
 
@@ -136,13 +134,11 @@ def score_against(
     wanted = references.index
     captions = {p.image_id: p.caption for p in predictions if p.image_id in wanted}
     results = _compute_available(references, captions, names=options.metrics)
-    ends = bootstrap_intervals(
-        results, num_resamples=options.bootstrap_samples, seed=options.seed
-    )
+    ends = bootstrap_intervals(results, num_resamples=options.bootstrap_samples, seed=options.seed)
     scores = Scores(
         metrics=dict(results.corpus),
         intervals={name: Interval(low, high) for name, (low, high) in ends.items()},
-        per_image=dict(results.per_image),
+        per_image={name: values.tolist() for name, values in results.per_image.items()},
         image_ids=results.image_ids,
         signature=sign(references, options=options) + "; " + results.signature,
         signatures=dict(results.signatures),

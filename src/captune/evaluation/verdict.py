@@ -100,7 +100,7 @@ def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
     return (
         f"{metric_label(name)}{note} {verb} from {format_value(name, before)} to"
         f" {format_value(name, after)} on {format_count(evaluation.num_images, 'test image')}:"
-        f" a change of {format_delta(name, test.delta)} (95 % interval"
+        f" a change of {format_delta(name, test.delta)} (95 % interval"
         f" {format_delta(name, test.low)} to {format_delta(name, test.high)},"
         f" {format_p(test.p_value)})."
     )
@@ -110,11 +110,10 @@ def _describe_alone(evaluation: Evaluation) -> tuple[str, str]:
     name = evaluation.main_metric
     scores = evaluation.scores[AFTER]
     interval = scores.intervals.get(name)
-    ends = (
-        f" (95 % interval {format_value(name, interval.low)} to {format_value(name, interval.high)})"
-        if interval
-        else ""
-    )
+    ends = ""
+    if interval is not None:
+        low, high = format_value(name, interval.low), format_value(name, interval.high)
+        ends = f" (95 % interval {low} to {high})"
     images = format_count(evaluation.num_images, "image")
     value = format_value(name, scores.metrics[name])
     return (

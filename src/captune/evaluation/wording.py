@@ -82,10 +82,10 @@ def format_share(share: float) -> str:
     """`7.3 %`; a share that is neither none nor all never reads as if it were."""
     percent = 100 * share
     if 0 < percent < 0.05:
-        return "< 0.1 %"
+        return "< 0.1 %"
     if 99.95 <= percent < 100:
-        return "> 99.9 %"
-    return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
+        return "> 99.9 %"
+    return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
 
 
 def _decimals(name: str) -> int:

@@ -169,7 +169,8 @@ def _draw_grid(
             f"{format_tick(tick)}</text>"
         )
     parts.append(
-        f'<line class="axis" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}" y1="{bottom:g}" y2="{bottom:g}"/>'
+        f'<line class="axis" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}"'
+        f' y1="{bottom:g}" y2="{bottom:g}"/>'
         f'<text class="axis-label" x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 6:g}"'
         f' text-anchor="middle">{escape(x_label)}</text>'
     )

@@ -42,21 +42,22 @@ def render_page(template: str, *, content: object) -> str:
         "default-src 'none'; img-src data:; style-src 'unsafe-inline';"
         f" script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    return _environment().get_template(template).render(
-        page=content, script=Markup(script), style=Markup(style), policy=policy
+    return (
+        _environment()
+        .get_template(template)
+        .render(page=content, script=Markup(script), style=Markup(style), policy=policy)
     )
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=DictLoader({name: _read(name) for name in _TEMPLATES}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment
 
 
 def _read(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -66,6 +66,7 @@ class ScoreRow:
         change: The later system against the earlier; `None` where that was not tested.
         chart: All intervals on one scale.
         is_lower_better: Whether a smaller value is better.
+        is_main: Whether the verdict rests on it.
     """
 
     label: str
@@ -74,6 +75,7 @@ class ScoreRow:
     change: Change | None
     chart: Markup
     is_lower_better: bool
+    is_main: bool
 
 
 def quality_rows(evaluation: Evaluation, systems: Sequence[str]) -> list[ScoreRow]:
@@ -102,23 +104,20 @@ def variety_rows(
     for name in names:
         row = _score_row(evaluation, name, systems)
         cells = (*row.cells, Cell(format_value(name, humans[name])))
-        rows.append(
-            ScoreRow(row.label, row.note, cells, row.change, row.chart, row.is_lower_better)
-        )
+        rows.append(replace(row, cells=cells))
     return rows
 
 
 def describe_change(name: str, test: PairedTest) -> Change:
-    """A paired test in words and digits; wins count images on which the later system is better."""
-    lower = is_lower_better(name)
+    """A paired test in words and digits."""
     return Change(
         delta=format_delta(name, test.delta),
         interval=f"{format_delta(name, test.low)} to {format_delta(name, test.high)}",
         p_value=format_p(test.p_value),
         outcome=judge_test(name, test),
-        wins=test.losses if lower else test.wins,
+        wins=test.wins,
         ties=test.ties,
-        losses=test.wins if lower else test.losses,
+        losses=test.losses,
         has_images=test.wins + test.ties + test.losses > 0,
     )
 
@@ -132,6 +131,7 @@ def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Sco
         change=None if test is None else describe_change(name, test),
         chart=_interval_chart(evaluation, name, systems),
         is_lower_better=is_lower_better(name),
+        is_main=name == evaluation.main_metric,
     )
 
 
