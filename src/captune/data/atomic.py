@@ -73,6 +73,17 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_text(path, "".join(_json_line(row) for row in rows))
 
 
+def refuse_existing(path: Path) -> None:
+    """Stop before anything that is there is written over.
+
+    Raises:
+        OutputError: A file is there, or a folder that is not empty.
+    """
+    is_free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
+    if not is_free:
+        raise OutputError(f"{path} exists already", fix="choose another place, or give --force")
+
+
 def _json_line(row: Mapping[str, object]) -> str:
     line = json.dumps(row, ensure_ascii=False)
     try:

@@ -1,0 +1,331 @@
+"""`captune data check|show|convert|split`: what is in a data set, what is wrong, look at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from captune.data import DataCheck, LoadedData
+    from captune.records import CaptionRecord, Split
+
+app = typer.Typer(
+    no_args_is_help=True, help="What is in a data set, what is wrong with it, look at it."
+)
+
+_FOUND_ERRORS = 3
+_MOST_LISTED = 10
+
+Data = Annotated[str, typer.Argument(help="Folder, file, hub id, or shapes[:COUNT].")]
+Format = Annotated[str, typer.Option(help="Format name; auto: looks at the data.")]
+ImageColumn = Annotated[str | None, typer.Option(help="Column with the image.")]
+CaptionColumn = Annotated[str | None, typer.Option(help="Column with the captions.")]
+ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the images.")]
+SplitFile = Annotated[
+    list[str] | None,
+    typer.Option(help="train=FILE, val=FILE or test=FILE: a list of images. May be repeated."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Read the first images only.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
+
+
+@app.command()
+def check(
+    data: Data,
+    *,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the findings to this file.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a readable page to this file.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Folder or hub id: also count tokens and cut captions.")
+    ] = None,
+    max_caption_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens kept of a caption in training.")
+    ] = 64,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Larger images are unreadable.")
+    ] = 100_000_000,
+    format: Format = "auto",
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    image_root: ImageRoot = None,
+    split_file: SplitFile = None,
+    limit: Limit = None,
+    revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Read a hub data set without downloading it.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Find missing, broken and double images, split leaks and useless captions.
+
+    Exits with 3 when images are lost or the same image lies in two splits.
+    """
+    from captune.data import LoadOptions, check_data, load_records, write_text
+
+    _refuse_existing(json_file, html_file, force=force)
+    options = LoadOptions(
+        format=format,
+        image_column=image_column,
+        caption_column=caption_column,
+        image_root=image_root,
+        split_files=_parse_split_files(split_file),
+        limit=limit,
+        revision=revision,
+        streaming=streaming,
+    )
+    loaded = load_records(data, options)
+    count_tokens = _load_token_counter(tokenizer) if tokenizer else None
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        *Progress.get_default_columns()[:2],
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("images", total=len(loaded.records))
+        findings = check_data(
+            loaded,
+            count_tokens=count_tokens,
+            max_caption_tokens=max_caption_tokens,
+            max_pixels=max_pixels,
+            report_progress=lambda done: progress.update(task, completed=done),
+        )
+    _print_findings(findings)
+    for path, text in ((json_file, findings.to_json), (html_file, findings.to_html)):
+        if path is not None:
+            write_text(path, text())
+            typer.echo(f"written: {path}")
+    if findings.num_errors:
+        raise typer.Exit(_FOUND_ERRORS)
+
+
+@app.command()
+def show(
+    data: Data,
+    *,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("contact_sheet.png"),
+    num_images: Annotated[int, typer.Option(min=1, help="Images drawn.")] = 20,
+    columns: Annotated[int, typer.Option(min=1, help="Images side by side.")] = 5,
+    width: Annotated[int, typer.Option(min=80, help="Pixels across for an image.")] = 260,
+    split: Annotated[
+        Literal["train", "val", "test"] | None, typer.Option(help="Only images of this split.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Draw images at random; without it: the first.")
+    ] = None,
+    format: Format = "auto",
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    image_root: ImageRoot = None,
+    force: Force = False,
+) -> None:
+    """Draw images with their captions into one picture."""
+    import io
+
+    from captune.data import LoadOptions, contact_sheet, load_records, select_split, write_bytes
+
+    _refuse_existing(out, force=force)
+    options = LoadOptions(
+        format=format,
+        image_column=image_column,
+        caption_column=caption_column,
+        image_root=image_root,
+        # Nothing after the last image shown need be read, unless they are drawn from all.
+        limit=num_images if split is None and seed is None else None,
+    )
+    records: Sequence[CaptionRecord] = load_records(data, options).records
+    if split is not None:
+        records = select_split(records, split)
+    chosen = _choose(records, number=num_images, seed=seed)
+    buffer = io.BytesIO()
+    contact_sheet(chosen, columns=columns, cell_width=width).save(buffer, format="PNG")
+    write_bytes(out, buffer.getvalue())
+    typer.echo(f"{len(chosen)} of {len(records)} images: {out}")
+
+
+@app.command()
+def convert(
+    data: Data,
+    out: Annotated[Path, typer.Argument(help="Folder to write; made when absent.")],
+    *,
+    to: Annotated[
+        Literal["jsonl", "csv", "coco", "imagefolder"], typer.Option(help="Format to write.")
+    ] = "jsonl",
+    images: Annotated[
+        Literal["copy", "link", "keep"],
+        typer.Option(help="Copy images, hard-link them, or keep them where they are."),
+    ] = "copy",
+    format: Format = "auto",
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    image_root: ImageRoot = None,
+    split_file: SplitFile = None,
+    limit: Limit = None,
+    force: Force = False,
+) -> None:
+    """Write a data set in another format. Exits with 3 when images had to be left out."""
+    from captune.data import LoadOptions, load_records, save_skipped, write_dataset
+
+    _refuse_existing(out, force=force)
+    options = LoadOptions(
+        format=format,
+        image_column=image_column,
+        caption_column=caption_column,
+        image_root=image_root,
+        split_files=_parse_split_files(split_file),
+        limit=limit,
+    )
+    loaded = load_records(data, options)
+    skipped = (*loaded.skipped, *write_dataset(loaded.records, out, format=to, images=images))
+    _print_notes(loaded)
+    left = len(loaded.records) + len(loaded.skipped) - len(skipped)
+    typer.echo(f"{left} images written to {out}")
+    if skipped:
+        save_skipped(skipped, out / "skipped_images.jsonl")
+        typer.echo(f"{len(skipped)} left out: {out / 'skipped_images.jsonl'}")
+        raise typer.Exit(_FOUND_ERRORS)
+
+
+@app.command()
+def split(
+    data: Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for splits.json and splits/.")],
+    train: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share trained on.")] = 0.8,
+    val: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that picks.")] = 0.1,
+    test: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share scored.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the splits.")] = 42,
+    by: Annotated[
+        Literal["image", "group"], typer.Option(help="What is never cut by a split.")
+    ] = "image",
+    format: Format = "auto",
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    image_root: ImageRoot = None,
+    split_file: SplitFile = None,
+    force: Force = False,
+) -> None:
+    """Draw train, val and test, or keep the data set's own, and save them."""
+    from captune.data import LoadOptions, assign_splits, load_records, save_splits
+    from captune.errors import DataError
+
+    if abs(train + val + test - 1.0) > 1e-6:
+        raise DataError(f"--train, --val and --test must add up to 1, not {train + val + test:g}")
+    _refuse_existing(out / "splits.json", out / "splits", force=force)
+    options = LoadOptions(
+        format=format,
+        image_column=image_column,
+        caption_column=caption_column,
+        image_root=image_root,
+        split_files=_parse_split_files(split_file),
+    )
+    loaded = load_records(data, options)
+    records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
+    save_splits(records, out, seed=seed, by=by)
+    _print_notes(loaded)
+    for name in ("train", "val", "test"):
+        chosen = [record for record in records if record.split == name]
+        captions = sum(len(record.captions) for record in chosen)
+        typer.echo(f"{name}: {len(chosen)} images, {captions} captions")
+    typer.echo(f"written: {out / 'splits.json'}")
+
+
+def _refuse_existing(*paths: Path | None, force: bool) -> None:
+    from captune.data import refuse_existing
+
+    for path in paths:
+        if path is not None and not force:
+            refuse_existing(path)
+
+
+def _parse_split_files(values: list[str] | None) -> Mapping[Split, Path]:
+    from captune.errors import DataError
+    from captune.records import SPLITS
+
+    files: dict[Split, Path] = {}
+    for value in values or ():
+        name, _, path = value.partition("=")
+        known = next((split for split in SPLITS if split == name.strip()), None)
+        if known is None or not path:
+            raise DataError(f"--split-file {value!r}", fix="train=FILE, val=FILE or test=FILE")
+        files[known] = Path(path)
+    return files
+
+
+def _load_token_counter(tokenizer: str) -> Callable[[str], int]:
+    from transformers import AutoTokenizer
+
+    from captune.errors import ModelError
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(tokenizer)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"cannot load the tokenizer {tokenizer}: {reason}") from error
+    return lambda caption: len(loaded(caption).input_ids)
+
+
+def _choose(
+    records: Sequence[CaptionRecord], *, number: int, seed: int | None
+) -> Sequence[CaptionRecord]:
+    import random
+
+    if seed is None:
+        return records[:number]
+    return random.Random(seed).sample(list(records), min(number, len(records)))
+
+
+def _print_notes(loaded: LoadedData) -> None:
+    for note in loaded.notes:
+        typer.echo(f"note: {note}")
+
+
+def _print_findings(findings: DataCheck) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    say = console.print
+    say(f"[bold]{escape(_readable(findings.source))}[/bold]", soft_wrap=True)
+    names = {"none": "without a split"}
+    splits = ", ".join(f"{number:,} {names.get(s, s)}" for s, number in findings.splits.items())
+    say(f"{findings.num_images:,} images ({splits}), {findings.num_captions:,} captions")
+    for unit, stats in (("words", findings.words), ("tokens", findings.tokens)):
+        if stats is not None:
+            say(
+                f"{unit} a caption: mean {stats.mean:.1f}, median {stats.median},"
+                f" 95 % at most {stats.p95}, longest {stats.longest}"
+            )
+    if findings.widths:
+        (low, middle, high), (bottom, centre, top) = findings.widths, findings.heights
+        say(f"pixels: median {middle}x{centre}, widths {low}-{high}, heights {bottom}-{top}")
+    for note in findings.notes:
+        say(f"[dim]note: {escape(_readable(note))}[/dim]", soft_wrap=True)
+    for problem in findings.problems:
+        colour = "red" if problem.severity == "error" else "yellow"
+        say(f"[{colour}]{problem.severity}[/]: {escape(_readable(problem.text))}", soft_wrap=True)
+        if problem.fix:
+            say(f"  [dim]{escape(problem.fix)}[/dim]", soft_wrap=True)
+    for image in (*findings.skipped, *findings.unreadable)[:_MOST_LISTED]:
+        name = _readable(image.file or image.image_id)
+        say(f"  {image.reason}: {escape(name)}", soft_wrap=True)
+    more = len(findings.skipped) + len(findings.unreadable) - _MOST_LISTED
+    if more > 0:
+        say(f"  ... and {more:,} more: --json lists them")
+    if not findings.problems:
+        say("[green]nothing wrong was found[/green]")
+
+
+def _readable(text: str) -> str:
+    # Names of files hold control characters and bytes that are not UTF-8; a terminal obeys them.
+    shown = text.encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)

@@ -1,0 +1,236 @@
+"""A data set written in another format, with its images, so that other tools can read it.
+
+Images are written first and the caption files last: a folder with its caption file is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from captune.data.atomic import write_jsonl, write_text
+from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
+from captune.data.loaded import SkippedImage
+from captune.errors import DataError, ImageError, OutputError
+from captune.records import CaptionRecord
+
+DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder"]
+ImageHandling = Literal["copy", "link", "keep"]
+
+_NO_SPLIT = "data"
+_SIGNATURES = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG", ".png"),
+    (b"GIF8", ".gif"),
+    (b"RIFF", ".webp"),
+    (b"BM", ".bmp"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A record and where its image lies, relative to the new folder or absolute."""
+
+    record: CaptionRecord
+    name: str
+
+
+def write_dataset(
+    records: Sequence[CaptionRecord],
+    folder: Path,
+    *,
+    format: DatasetFormat,
+    images: ImageHandling = "copy",
+) -> list[SkippedImage]:
+    """Write records and their images.
+
+    `jsonl` and `csv`: one file a split (`train.jsonl`; `data.jsonl` without splits) and `images/`.
+    `coco`: `annotations/captions_train.json` and `train/`. `imagefolder`: `train/metadata.jsonl`
+    beside the images, with a `text` a line, or a list `captions` where any image has several.
+
+    Args:
+        records: What to write.
+        folder: Where; made when absent.
+        format: In which format.
+        images: `copy` them, hard-`link` them (copied where that cannot be), or `keep` them where
+            they are and write their absolute paths (`jsonl` and `csv` only).
+
+    Returns:
+        Images that could not be read, and so are not in the new data set.
+
+    Raises:
+        DataError: Nothing to write, or `keep` with a format that holds its images.
+        OutputError: The folder cannot be written.
+    """
+    if not records:
+        raise DataError("the data set is empty: there is nothing to convert")
+    if images == "keep" and format in ("coco", "imagefolder"):
+        raise DataError(
+            f"{format} holds its images: they cannot be kept elsewhere",
+            fix="use --images copy or --images link, or the format jsonl or csv",
+        )
+    by_split: dict[str, list[CaptionRecord]] = {}
+    for record in records:
+        by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
+    skipped: list[SkippedImage] = []
+    taken: set[str] = set()
+    for split, chosen in by_split.items():
+        inside = split if format in ("coco", "imagefolder") else "images"
+        placed = []
+        for record in chosen:
+            try:
+                name = _place_image(record, folder, inside=inside, images=images, taken=taken)
+            except ImageError as error:
+                name = record.file_name or describe_source(record.image)
+                skipped.append(SkippedImage(record.image_id, name, error.what, error.where))
+            else:
+                placed.append(_Placed(record, name))
+        _WRITERS[format](placed, folder, split)
+    return skipped
+
+
+def _place_image(
+    record: CaptionRecord, folder: Path, *, inside: str, images: ImageHandling, taken: set[str]
+) -> str:
+    if images == "keep" and isinstance(record.image, Path):
+        return str(record.image.resolve())
+    content = None if isinstance(record.image, Path) else read_source(record.image)
+    name = _choose_name(record, content=content, inside=inside, taken=taken)
+    target = folder / inside / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            target.write_bytes(content)
+        else:
+            _copy_file(record.image, target, images=images)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    return f"{inside}/{name}"
+
+
+def _copy_file(source: object, target: Path, *, images: ImageHandling) -> None:
+    assert isinstance(source, Path)
+    if not source.is_file():
+        raise ImageError("missing" if not source.exists() else "io", where=str(source))
+    if target.exists() and target.samefile(source):
+        return
+    target.unlink(missing_ok=True)
+    if images == "link":
+        try:
+            os.link(source, target)
+        except OSError:
+            # Another file system, or one without links.
+            shutil.copyfile(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _choose_name(
+    record: CaptionRecord, *, content: bytes | None, inside: str, taken: set[str]
+) -> str:
+    # The last part only: a name out of somebody's data never leads out of the folder.
+    wanted = Path((record.file_name or record.image_id).replace("\\", "/")).name or "image"
+    wanted = wanted.replace("\0", "")
+    stem, suffix = Path(wanted).stem, Path(wanted).suffix
+    if suffix.lower() not in IMAGE_SUFFIXES:
+        stem, suffix = wanted, _suffix_of(record, content=content)
+    name, number = stem + suffix, 1
+    # Without letter case: `A.jpg` and `a.jpg` are one file on half of the world's machines.
+    while f"{inside}/{name}".lower() in taken:
+        number += 1
+        name = f"{stem}-{number}{suffix}"
+    taken.add(f"{inside}/{name}".lower())
+    return name
+
+
+def _suffix_of(record: CaptionRecord, *, content: bytes | None) -> str:
+    if content is None:
+        return record.image.suffix if isinstance(record.image, Path) else ""
+    return next((suffix for mark, suffix in _SIGNATURES if content.startswith(mark)), ".img")
+
+
+def _write_jsonl(placed: list[_Placed], folder: Path, split: str) -> None:
+    write_jsonl(
+        folder / f"{split}.jsonl",
+        (
+            {
+                "image_id": item.record.image_id,
+                "image": item.name,
+                "captions": list(item.record.captions),
+                **_optional(item.record),
+            }
+            for item in placed
+        ),
+    )
+
+
+def _write_csv(placed: list[_Placed], folder: Path, split: str) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("image", "caption", "image_id", "split", "group"))
+    for item in placed:
+        record = item.record
+        for caption in record.captions:
+            cells = (record.image_id, record.split or "", record.group or "")
+            writer.writerow((item.name, caption, *cells))
+    write_text(folder / f"{split}.csv", buffer.getvalue())
+
+
+def _write_coco(placed: list[_Placed], folder: Path, split: str) -> None:
+    given = [item.record.image_id for item in placed]
+    # COCO ids are whole numbers: the data set's own where they are, else counted.
+    numbers = (
+        [int(image_id) for image_id in given]
+        if all(image_id.isdecimal() and image_id.isascii() for image_id in given)
+        else list(range(1, len(given) + 1))
+    )
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    for number, item in zip(numbers, placed, strict=True):
+        images.append({"id": number, "file_name": Path(item.name).name})
+        for caption in item.record.captions:
+            annotations.append({"id": len(annotations) + 1, "image_id": number, "caption": caption})
+    name = "captions.json" if split == _NO_SPLIT else f"captions_{split}.json"
+    content = json.dumps({"images": images, "annotations": annotations})
+    write_text(folder / "annotations" / name, content + "\n")
+
+
+def _write_imagefolder(placed: list[_Placed], folder: Path, split: str) -> None:
+    # One kind of column in a file: Arrow, and so Hugging Face, refuses texts mixed with lists.
+    single = all(len(item.record.captions) == 1 for item in placed)
+    write_jsonl(
+        folder / split / "metadata.jsonl",
+        (
+            {
+                "file_name": Path(item.name).name,
+                **(
+                    {"text": item.record.captions[0]}
+                    if single
+                    else {"captions": list(item.record.captions)}
+                ),
+                "image_id": item.record.image_id,
+                **({"group": item.record.group} if item.record.group is not None else {}),
+            }
+            for item in placed
+        ),
+    )
+
+
+def _optional(record: CaptionRecord) -> dict[str, str]:
+    values = {"split": record.split, "group": record.group}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+_WRITERS: dict[str, Callable[[list[_Placed], Path, str], None]] = {
+    "jsonl": _write_jsonl,
+    "csv": _write_csv,
+    "coco": _write_coco,
+    "imagefolder": _write_imagefolder,
+}
