@@ -13,7 +13,7 @@ import numpy as np
 
 from captune.metrics.candidates import Candidates
 from captune.metrics.ngrams import ORDERS, Ints
-from captune.metrics.results import Floats, MetricColumn, Statistic
+from captune.metrics.results import Floats, MetricColumn, Statistic, sum_by
 
 TINY = 1e-15
 SMALL = 1e-9
@@ -53,10 +53,10 @@ def count_bleu_parts(candidates: Candidates) -> Floats:
         parts[:, 2 + order] = np.maximum(lengths - order, 0)
         table, matches = candidates.tables[order], candidates.matches[order]
         most = candidates.references.runs[order].max_counts[matches.runs]
-        parts[:, 2 + ORDERS + order] = np.bincount(
+        parts[:, 2 + ORDERS + order] = sum_by(
             table.captions[matches.entries],
-            weights=np.minimum(table.counts[matches.entries], most),
-            minlength=len(lengths),
+            np.minimum(table.counts[matches.entries], most),
+            size=len(lengths),
         )
     return parts
 

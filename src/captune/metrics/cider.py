@@ -17,7 +17,7 @@ from captune.metrics.candidates import Candidates
 from captune.metrics.frequencies import DocumentFrequencies, measure_vectors
 from captune.metrics.ngrams import ORDERS, Ints
 from captune.metrics.references import References, check_caption
-from captune.metrics.results import Floats, MetricColumn, mean_column
+from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 
 SIGMA = 6.0
 """Width of CIDEr-D's Gaussian on the difference in length, in words."""
@@ -243,8 +243,7 @@ def _sum_orders(
         candidate, reference = table.captions[own], reference_table.captions[other]
         first = candidates.references.first_caption[candidates.images[candidate]]
         pairs = candidates.pair_starts[candidate] + reference - first
-        # Without a single match bincount forgets its weights and counts in integers.
-        sums = np.bincount(pairs, shared, minlength=len(total)).astype(np.float64, copy=False)
+        sums = sum_by(pairs, shared, size=len(total))
         norms = (
             weights.own_norms[order][candidates.pair_candidates]
             * weights.reference_norms[order][candidates.pair_references]
@@ -264,7 +263,7 @@ def _expand_matches(candidates: Candidates, order: int) -> tuple[Ints, Ints]:
 
 
 def _mean_of_pairs(candidates: Candidates, similarity: Floats) -> Floats:
-    sums = np.bincount(candidates.pair_candidates, similarity, minlength=len(candidates.images))
+    sums = sum_by(candidates.pair_candidates, similarity, size=len(candidates.images))
     each = candidates.references.captions_per_image[candidates.images]
     score: Floats = sums / ORDERS / each * SCALE
     return score

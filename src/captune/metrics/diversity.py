@@ -17,7 +17,7 @@ from captune.metrics.bleu import bleu_from_parts, count_bleu_parts
 from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.ngrams import ORDERS
 from captune.metrics.references import References
-from captune.metrics.results import Floats, MetricColumn, mean_column
+from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 from captune.metrics.tokenize import tokenize
 
 
@@ -98,10 +98,10 @@ def rate_constant_captions(references: References) -> Floats:
         vector = table.counts * weights[order][ranks]
         unit = np.divide(vector, norm, out=np.zeros_like(vector), where=norm != 0)
         mean = unit * share[table.captions]
-        others = np.bincount(ranks, mean, minlength=len(table.ngrams.keys))[ranks]
+        others = sum_by(ranks, mean, size=len(table.ngrams.keys))[ranks]
         own = np.add.reduceat(mean, references.runs[order].offsets[:-1]) if len(mean) else mean
         others -= np.repeat(own, np.diff(references.runs[order].offsets))
-        ratings += np.bincount(table.captions, unit * others, minlength=len(images))
+        ratings += sum_by(table.captions, unit * others, size=len(images))
     rated: Floats = 10.0 * ratings / ORDERS / max(1, references.num_images - 1)
     return rated
 
@@ -138,7 +138,7 @@ def measure_samples(samples: Mapping[str, Sequence[str]]) -> SampleDiversity:
             f"images have {sizes.min()} to {sizes.max()} captions",
             fix="sample the same number of captions, two or more, for every image",
         )
-    words = np.bincount(references.image_of_caption, references.words.lengths, minlength=len(sizes))
+    words = sum_by(references.image_of_caption, references.words.lengths, size=len(sizes))
     div = []
     for runs in references.runs[:2]:
         different = np.bincount(runs.keys % references.num_images, minlength=len(sizes))

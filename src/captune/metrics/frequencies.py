@@ -7,7 +7,9 @@ ones, counted in a training set or read from a file. Letters: G n-grams of one o
 from __future__ import annotations
 
 import io
+import json
 import pickle
+import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from captune.metrics.ngrams import (
     map_words,
     translate_ranks,
 )
-from captune.metrics.results import Floats
+from captune.metrics.results import Floats, sum_by
 from captune.metrics.whole_files import open_whole
 
 
@@ -96,7 +98,7 @@ class DocumentFrequencies:
         """
         arrays: dict[str, np.ndarray[Any, Any]] = {
             "documents": np.array([self.num_documents]),
-            "words": np.frombuffer("\n".join(self.vocabulary).encode(), np.uint8),
+            "words": np.frombuffer(json.dumps(list(self.vocabulary)).encode(), np.uint8),
         }
         for order, (ngrams, counts) in enumerate(zip(self.ngrams, self.counts, strict=True), 1):
             arrays[f"keys_{order}"], arrays[f"counts_{order}"] = ngrams.keys, counts
@@ -141,7 +143,7 @@ def measure_vectors(
     norms = []
     for table, weight in zip(tables, weights, strict=True):
         squares = (table.counts * np.repeat(weight, np.diff(table.offsets))) ** 2
-        norms.append(np.sqrt(np.bincount(table.captions, squares, minlength=num_captions)))
+        norms.append(np.sqrt(sum_by(table.captions, squares, size=num_captions)))
     return norms
 
 
@@ -167,7 +169,7 @@ def _rank_rows(
 def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            words = bytes(arrays["words"]).decode().split("\n")
+            words = json.loads(bytes(arrays["words"]))
             vocabulary = Vocabulary({word: place for place, word in enumerate(words)})
             orders = range(1, ORDERS + 1)
             return DocumentFrequencies(
@@ -177,7 +179,7 @@ def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
                 ngrams=tuple(NgramKeys(arrays[f"keys_{n}"], len(words)) for n in orders),
                 counts=tuple(arrays[f"counts_{n}"] for n in orders),
             )
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise MetricError(
             f"{path} holds no document frequencies: {error}",
             fix="write it with DocumentFrequencies.save",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +81,21 @@ def mean_column(values: Floats, *, variant: str) -> MetricColumn:
     parts = np.stack([np.where(valid, values, 0.0), valid.astype(np.float64)], axis=1)
     corpus = float(np.mean(values[valid])) if valid.any() else float("nan")
     return MetricColumn(corpus, values, Statistic(parts, divide_sums), variant)
+
+
+def sum_by(places: npt.NDArray[np.integer], values: npt.NDArray[Any], *, size: int) -> Floats:
+    """Sum values that share a place.
+
+    Args:
+        places: (n,), below `size`.
+        values: (n,).
+        size: Number of places.
+
+    Returns:
+        float64 (size,), 0 where there is no value.
+    """
+    # numpy forgets the weights of no values at all, and then counts in integers.
+    return np.bincount(places, values, minlength=size).astype(np.float64, copy=False)
 
 
 def divide_sums(sums: Floats) -> Floats:

@@ -59,11 +59,11 @@ def longest_common_subsequences(
         int64 (P,).
     """
     common = np.zeros(len(pairs[0]), np.int64)
-    lengths = own.lengths[pairs[0]]
+    lengths, other_lengths = own.lengths[pairs[0]], references.lengths[pairs[1]]
     shortest = 0
     for width in WIDTHS:
-        chosen = np.flatnonzero((lengths > shortest) & (lengths <= width))
-        for block in _cut_blocks(chosen, references.lengths[pairs[1]], width):
+        chosen = np.flatnonzero((lengths > shortest) & (lengths <= width) & (other_lengths > 0))
+        for block in _cut_blocks(chosen, other_lengths, width):
             common[block] = _common_of_block(
                 _pad(own, pairs[0][block], width=width, fill=-1),
                 _pad(references, pairs[1][block], width=None, fill=-2),

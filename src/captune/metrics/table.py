@@ -20,7 +20,15 @@ from captune.metrics.results import MetricColumn, MetricResults
 from captune.metrics.rouge import score_rouge_l
 
 Group = Literal[
-    "bleu", "rouge_l", "meteor", "cider", "cider_plain", "sacrebleu", "rouge", "wer", "diversity"
+    "bleu",
+    "rouge_l",
+    "meteor",
+    "cider",
+    "cider_plain",
+    "sacrebleu",
+    "rouge",
+    "word_errors",
+    "diversity",
 ]
 
 
@@ -61,8 +69,10 @@ METRICS: Mapping[str, Metric] = {
     "rouge2": Metric("rouge", 0, 1, "higher", "", "ROUGE-2 F by rouge_score."),
     "rougeL": Metric("rouge", 0, 1, "higher", "", "ROUGE-L F by rouge_score."),
     "rougeLsum": Metric("rouge", 0, 1, "higher", "", "ROUGE-Lsum F by rouge_score."),
-    "wer": Metric("wer", 0, _INF, "lower", "", "Word error rate, best reference, mean."),
-    "wer_first": Metric("wer", 0, _INF, "lower", "", "Word error rate, first reference, corpus."),
+    "wer": Metric("word_errors", 0, _INF, "lower", "", "Word error rate, best reference, mean."),
+    "wer_first": Metric(
+        "word_errors", 0, _INF, "lower", "", "Word error rate, first reference, corpus."
+    ),
     "distinct_1": Metric("diversity", 0, 1, "higher", "", "Different words by words."),
     "distinct_2": Metric("diversity", 0, 1, "higher", "", "Different word pairs by pairs."),
     "vocabulary_size": Metric("diversity", 0, _INF, "higher", "", "Different words used."),
@@ -92,7 +102,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
 METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     **{
         group: tuple(name for name, metric in METRICS.items() if metric.group == group)
-        for group in dict.fromkeys(metric.group for metric in METRICS.values())
+        for group in ("bleu", "rouge", "word_errors", "diversity")
     },
     "default": DEFAULT_METRICS,
     "all": tuple(METRICS),
@@ -173,7 +183,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _sign(name: str, column: MetricColumn, references: References) -> str:
-    own_tokens = METRICS[name].group in {"sacrebleu", "rouge", "wer"}
+    own_tokens = METRICS[name].group in {"sacrebleu", "rouge", "word_errors"}
     tokens = "" if own_tokens else "|tok:ptb-3.4.1"
     return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
 
@@ -188,6 +198,6 @@ _SCORERS: Mapping[Group, Scorer] = {
     "cider_plain": score_plain_cider,
     "sacrebleu": lambda candidates, _: score_sacrebleu(candidates),
     "rouge": lambda candidates, _: score_rouge(candidates),
-    "wer": lambda candidates, _: score_wer(candidates),
+    "word_errors": lambda candidates, _: score_wer(candidates),
     "diversity": lambda candidates, _: score_diversity(candidates),
 }

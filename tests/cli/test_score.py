@@ -1,0 +1,175 @@
+"""`captune score` from files to files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from captune.cli.score import score
+from captune.errors import CaptuneError, MetricError
+
+REFERENCES = {"1": ["a red dog runs", "a dog runs"], "2": ["two cats sit"], "3": ["a bird flies"]}
+GOOD = {"1": "a red dog runs", "2": "two cats sit", "3": "a bird sings"}
+POOR = [{"image_id": 1, "caption": "a man"}, {"image_id": 3, "caption": "cats"}]
+POOR.append({"image_id": 2, "caption": "two cats"})
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "references.json").write_text(json.dumps(REFERENCES))
+    (tmp_path / "good.json").write_text(json.dumps(GOOD))
+    (tmp_path / "poor.json").write_text(json.dumps(POOR))
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, predictions: tuple[str, ...] = ("good.json",)) -> str:
+    app = typer.Typer()
+    app.command()(score)
+    given = [part for name in predictions for part in ("--predictions", str(folder / name))]
+    command = ["--references", str(folder / "references.json"), *given, *arguments]
+    result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    if isinstance(result.exception, CaptuneError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_table_has_every_digit_an_interval_and_the_signatures(files: Path) -> None:
+    output = run(files, "--metrics", "bleu_1,rouge_l")
+    lines = [line.split() for line in output.splitlines()]
+    assert ["bleu_1", "0.8999999998200003"] in lines
+    assert any(line[:1] == ["rouge_l"] for line in lines)
+    assert "bleu_1|variant:coco|reflen:closest|tok:ptb-3.4.1|refs:1-2|images:3" in output
+    assert "3 images; in brackets: 95 % bootstrap intervals." in output
+
+
+def test_json_has_the_keys_of_the_contract(files: Path) -> None:
+    run(files, "--metrics", "bleu,cider,distinct_1", "--json", str(files / "out" / "scores.json"))
+    content = json.loads((files / "out" / "scores.json").read_text())
+    assert set(content) >= {"metrics", "intervals", "num_images", "signature"}
+    assert list(content["metrics"]) == [
+        "bleu_1",
+        "bleu_2",
+        "bleu_3",
+        "bleu_4",
+        "cider",
+        "distinct_1",
+    ]
+    assert content["num_images"] == 3
+    assert set(content["intervals"]) == {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider"}
+    low, high = content["intervals"]["cider"]
+    assert low <= content["metrics"]["cider"] <= high
+    assert content["signature"].startswith("bleu_1|variant:coco")
+
+
+def test_per_image_lines_have_an_id_and_one_key_a_metric(files: Path) -> None:
+    run(files, "--metrics", "bleu_1,cider", "--per-image", str(files / "rows.jsonl"))
+    rows = [json.loads(line) for line in (files / "rows.jsonl").read_text().splitlines()]
+    assert [row["image_id"] for row in rows] == ["1", "2", "3"]
+    assert all(set(row) == {"image_id", "bleu_1", "cider"} for row in rows)
+
+
+def test_several_files_stand_side_by_side_and_are_tested_against_the_first(files: Path) -> None:
+    arguments = ["--metrics", "rouge_l,wer", "--json", str(files / "scores.json")]
+    arguments += ["--per-image", str(files / "rows.jsonl")]
+    output = run(files, *arguments, predictions=("poor.json", "good.json"))
+    assert "poor" in output
+    assert "good" in output
+    assert "3 better, 0 equal, 0 worse" in output
+    content = json.loads((files / "scores.json").read_text())
+    assert list(content["systems"]) == ["poor", "good"]
+    assert content["tested_against"] == "poor"
+    assert content["paired"]["good"]["rouge_l"]["delta"] > 0
+    assert content["paired"]["good"]["wer"]["delta"] < 0
+    rows = [json.loads(line) for line in (files / "rows.jsonl").read_text().splitlines()]
+    assert [(r["predictions"], r["image_id"]) for r in rows][:4] == [
+        ("poor", "1"),
+        ("poor", "2"),
+        ("poor", "3"),
+        ("good", "1"),
+    ]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(files: Path) -> None:
+    (files / "b").mkdir()
+    (files / "b" / "good.json").write_text(json.dumps(GOOD))
+    path = files / "scores.json"
+    given = ("good.json", "b/good.json")
+    run(files, "--metrics", "bleu_1", "--json", str(path), predictions=given)
+    assert list(json.loads(path.read_text())["systems"]) == [str(files / name) for name in given]
+
+
+def test_one_file_twice_is_an_error(files: Path) -> None:
+    with pytest.raises(MetricError, match=r"good\.json is given twice"):
+        run(files, predictions=("good.json", "good.json"))
+
+
+def test_the_seed_fixes_the_intervals(files: Path) -> None:
+    intervals = []
+    for seed in ("1", "1", "2"):
+        path = files / "scores.json"
+        run(files, "--metrics", "cider", "--seed", seed, "--resamples", "50", "--json", str(path))
+        intervals.append(json.loads(path.read_text())["intervals"])
+    assert intervals[0] == intervals[1] != intervals[2]
+
+
+def test_images_without_a_prediction_are_an_error_unless_left_out(files: Path) -> None:
+    few = {key: GOOD[key] for key in ("1", "3")}
+    (files / "few.json").write_text(json.dumps(few))
+    with pytest.raises(MetricError, match=r"1 without a prediction \(2\)") as caught:
+        run(files, predictions=("few.json",))
+    assert caught.value.exit_code == 2
+    path = files / "scores.json"
+    arguments = ["--only-predicted", "--metrics", "bleu_1", "--json", str(path)]
+    run(files, *arguments, predictions=("few.json",))
+    assert json.loads(path.read_text())["num_images"] == 2
+
+
+def test_no_image_in_common_is_an_error(files: Path) -> None:
+    (files / "other.json").write_text('{"99": "a dog"}')
+    with pytest.raises(MetricError, match="there are no references"):
+        run(files, "--only-predicted", predictions=("other.json",))
+
+
+def test_an_unknown_metric_stops_before_any_file_is_read(files: Path) -> None:
+    with pytest.raises(MetricError, match=r"unknown metric 'bleu4'; did you mean 'bleu_4'"):
+        run(files, "--metrics", "bleu4", predictions=("none.json",))
+
+
+def test_cached_references_give_the_same_scores(files: Path) -> None:
+    arguments = ["--metrics", "bleu,rouge_l,cider", "--cache", str(files / "cache")]
+    first, again = run(files, *arguments), run(files, *arguments)
+    assert first == again == run(files, *arguments[:2])
+    assert len(list((files / "cache").iterdir())) == 1
+
+
+def test_given_document_frequencies_are_named_in_the_signature(files: Path) -> None:
+    from captune.metrics import References
+
+    References(REFERENCES).frequencies.save(files / "df.npz")
+    arguments = ["--metrics", "cider", "--document-frequencies", str(files / "df.npz")]
+    assert "df:df.npz" in run(files, *arguments)
+
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no reference values at {DATA}")
+def test_the_scores_of_fakecap_are_printed_to_the_last_digit() -> None:
+    app = typer.Typer()
+    app.command()(score)
+    names: Any = ("references", "predictions")
+    command = [part for n in names for part in (f"--{n}", str(DATA / f"fakecap_{n}.json"))]
+    output = CliRunner().invoke(app, [*command, "--metrics", "bleu_4,rouge_l,cider"]).output
+    rows = [line.split()[:2] for line in output.splitlines()]
+    assert ["bleu_4", "0.1908290437674253"] in rows
+    assert ["rouge_l", "0.39625269357570847"] in rows
+    assert ["cider", "0.5997905185184199"] in rows

@@ -1,0 +1,146 @@
+"""Intervals and paired tests against resampling the slow way."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from captune.errors import MetricError
+from captune.metrics import (
+    METRICS,
+    MetricResults,
+    References,
+    bootstrap_intervals,
+    compute,
+    paired_bootstrap,
+)
+from captune.metrics.bootstrap import draw_counts
+
+WORDS = ["a", "dog", "cat", "runs", "sits", "on", "grass"]
+
+
+def make_case(num_images: int, seed: int) -> tuple[dict[str, list[str]], dict[str, str]]:
+    generator = np.random.default_rng(seed)
+
+    def say() -> str:
+        return " ".join(generator.choice(WORDS, generator.integers(2, 9)))
+
+    references = {str(i): [say() for _ in range(3)] for i in range(num_images)}
+    return references, {image_id: say() for image_id in references}
+
+
+def test_resampled_values_equal_scoring_the_drawn_images_again() -> None:
+    references, predictions = make_case(8, seed=1)
+    names = ["bleu", "rouge_l", "sacrebleu", "wer", "mean_length"]
+    results = compute(references, predictions, metrics=names)
+    counts = np.concatenate(list(draw_counts(8, num_resamples=5, seed=3)))
+    for row in counts:
+        drawn = [i for i, times in enumerate(row) for _ in range(int(times))]
+        again = compute(
+            {str(place): references[str(i)] for place, i in enumerate(drawn)},
+            {str(place): predictions[str(i)] for place, i in enumerate(drawn)},
+            metrics=names,
+        )
+        for name, statistic in results.statistics.items():
+            value = float(statistic.corpus_value(row @ statistic.parts))
+            assert value == pytest.approx(again.corpus[name], abs=1e-12), name
+
+
+def test_intervals_are_percentiles_of_the_resampled_values() -> None:
+    references, predictions = make_case(12, seed=2)
+    results = compute(references, predictions, metrics=["bleu_4", "cider"])
+    counts = np.concatenate(list(draw_counts(12, num_resamples=200, seed=5)))
+    means = counts @ results.per_image["cider"] / 12
+    low, high = bootstrap_intervals(results, num_resamples=200, seed=5)["cider"]
+    assert [low, high] == pytest.approx(np.percentile(means, [2.5, 97.5]).tolist(), abs=1e-12)
+
+
+def test_draws_have_as_many_images_as_the_set_and_follow_the_seed() -> None:
+    one = np.concatenate(list(draw_counts(7, num_resamples=50, seed=1)))
+    assert one.shape == (50, 7)
+    assert (one.sum(axis=1) == 7).all()
+    assert (one == np.concatenate(list(draw_counts(7, num_resamples=50, seed=1)))).all()
+    assert (one != np.concatenate(list(draw_counts(7, num_resamples=50, seed=2)))).any()
+
+
+def test_large_sets_are_drawn_in_blocks_of_all_resamples() -> None:
+    blocks = [block.shape for block in draw_counts(1_500_000, num_resamples=5, seed=0)]
+    assert blocks == [(2, 1_500_000), (2, 1_500_000), (1, 1_500_000)]
+
+
+def test_a_system_against_itself_is_all_ties() -> None:
+    references, predictions = make_case(10, seed=4)
+    results = compute(references, predictions, metrics=["bleu_4", "rouge_l"])
+    test = paired_bootstrap(results, results, num_resamples=100)["rouge_l"]
+    assert (test.delta, test.low, test.high, test.p_value) == (0.0, 0.0, 0.0, 1.0)
+    assert (test.wins, test.ties, test.losses) == (0, 10, 0)
+
+
+def test_a_clearly_better_system_wins() -> None:
+    references, predictions = make_case(30, seed=5)
+    counted = References(references)
+    names = ["bleu_4", "rouge_l", "wer", "distinct_1"]
+    poor = compute(counted, predictions, metrics=names)
+    good = compute(counted, {i: own[0] for i, own in references.items()}, metrics=names)
+    tests = paired_bootstrap(poor, good, num_resamples=500)
+    assert set(tests) == {"bleu_4", "rouge_l", "wer"}
+    for name, test in tests.items():
+        better = test.delta if METRICS[name].better == "higher" else -test.delta
+        assert better > 0
+        assert test.low <= test.delta <= test.high
+        assert test.low > 0 or test.high < 0
+        assert test.p_value == pytest.approx(1 / 501)
+        assert test.wins > 25
+        assert test.wins + test.ties + test.losses == 30
+
+
+def test_the_p_value_of_two_equal_systems_is_not_small() -> None:
+    references, one = make_case(60, seed=6)
+    _, other = make_case(60, seed=7)
+    counted = References(references)
+    tests = paired_bootstrap(
+        compute(counted, one, metrics=["rouge_l"]), compute(counted, other, metrics=["rouge_l"])
+    )
+    assert tests["rouge_l"].p_value > 0.05
+
+
+def test_systems_of_other_images_or_signatures_are_not_compared() -> None:
+    references, predictions = make_case(4, seed=8)
+    results = compute(references, predictions, metrics=["cider"])
+    fewer = {key: references[key] for key in list(references)[:3]}
+    other = compute(fewer, {key: predictions[key] for key in fewer}, metrics=["cider"])
+    with pytest.raises(MetricError, match="scored on 4 and 3 images"):
+        paired_bootstrap(results, other)
+    weighed = compute(
+        references, predictions, metrics=["cider"], frequencies=References(fewer).frequencies
+    )
+    paired_bootstrap(results, weighed)
+    signatures = {"cider": "cider|other"}
+    odd = MetricResults(
+        results.image_ids, results.corpus, results.per_image, results.statistics, signatures
+    )
+    with pytest.raises(MetricError, match="cider was computed in two ways"):
+        paired_bootstrap(results, odd)
+
+
+def test_no_resamples_is_an_error() -> None:
+    references, predictions = make_case(3, seed=9)
+    results = compute(references, predictions, metrics=["bleu_1"])
+    with pytest.raises(MetricError, match="0 resamples"):
+        bootstrap_intervals(results, num_resamples=0)
+
+
+def test_a_thousand_resamples_of_five_thousand_images_take_under_a_second() -> None:
+    references, predictions = make_case(500, seed=10)
+    results = compute(references, predictions, metrics=["bleu", "rouge_l", "cider"])
+    tiled = {
+        name: type(statistic)(np.tile(statistic.parts, (10, 1)), statistic.corpus_value)
+        for name, statistic in results.statistics.items()
+    }
+    ids = tuple(str(i) for i in range(5000))
+    large = MetricResults(ids, results.corpus, {}, tiled, results.signatures)
+    start = time.process_time()
+    assert len(bootstrap_intervals(large)) == 6
+    assert time.process_time() - start < 6.0

@@ -1,0 +1,166 @@
+"""Captions from files in every accepted format, and errors that name file, line and id."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from captune.errors import MetricError
+from captune.metrics import read_predictions, read_references
+
+EXPECTED = {"7": ["a dog", "one dog"], "3": ["a cat"]}
+
+
+def write(folder: Path, text: str | bytes, name: str = "captions.json") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+COCO = {
+    "images": [{"id": 7}, {"id": 3}],
+    "annotations": [
+        {"id": 1, "image_id": 3, "caption": "a cat"},
+        {"id": 2, "image_id": 7, "caption": "a dog"},
+        {"id": 3, "image_id": 7, "caption": "one dog"},
+    ],
+}
+RECORDS = [
+    {"image_id": 7, "caption": "a dog"},
+    {"image_id": 3, "caption": "a cat"},
+    {"image_id": 7, "caption": "one dog"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dict.json", json.dumps(EXPECTED)),
+        ("coco.json", json.dumps(COCO)),
+        ("list.json", json.dumps(RECORDS)),
+        ("lines.jsonl", "\n".join(json.dumps(record) for record in RECORDS) + "\n\n"),
+        ("lines.json", "\n".join(json.dumps(record) for record in RECORDS)),
+        (
+            "records.jsonl",
+            '{"image_id": "7", "captions": ["a dog", "one dog"], "file_name": "x.jpg"}\r\n'
+            '{"image_id": "3", "captions": ["a cat"]}',
+        ),
+        ("single.json", '{"7": ["a dog", "one dog"], "3": "a cat"}'),
+    ],
+)
+def test_references_are_read_from_every_format(tmp_path: Path, name: str, text: str) -> None:
+    references = read_references(write(tmp_path, text, name))
+    assert references == EXPECTED
+    assert list(references) == ["7", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dict.json", '{"7": "a dog", "3": "a cat"}'),
+        ("lists.json", '{"7": ["a dog"], "3": ["a cat"]}'),
+        (
+            "results.json",
+            '[{"image_id": 7, "caption": "a dog"}, {"image_id": 3, "caption": "a cat"}]',
+        ),
+        ("one.jsonl", '{"image_id": 7, "caption": "a dog"}\n{"image_id": "3", "caption": "a cat"}'),
+    ],
+)
+def test_predictions_are_read_from_every_format(tmp_path: Path, name: str, text: str) -> None:
+    predictions = read_predictions(write(tmp_path, text, name))
+    assert list(predictions.items()) == [("7", "a dog"), ("3", "a cat")]
+
+
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
+    text = b'\xef\xbb\xbf{"1": "a dog"}'
+    assert read_predictions(write(tmp_path, text)) == {"1": "a dog"}
+    assert read_predictions(
+        write(tmp_path, b'\xef\xbb\xbf{"image_id": 1, "caption": "a dog"}', "a.jsonl")
+    ) == {"1": "a dog"}
+
+
+def test_line_separators_inside_a_jsonl_caption_do_not_cut_it(tmp_path: Path) -> None:
+    text = '{"image_id": 1, "caption": "a\u2028dog\u0085"}\n{"image_id": 2, "caption": "b"}'
+    path = write(tmp_path, text, "a.jsonl")
+    assert read_predictions(path) == {"1": "a\u2028dog\u0085", "2": "b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "", r"a\.json is not JSON: Expecting value"),
+        ("a.json", '{"1": "a dog"', r"a\.json is not JSON"),
+        ("a.json", "3", r"a\.json holds a int"),
+        ("a.json", b"\xff\xfe", r"a\.json is not UTF-8 at byte 0"),
+        ("a.json", "[" * 100_000, r"a\.json is nested too deeply"),
+        ("a.jsonl", '{"image_id": 1, "caption": "a"}\n{oops', r"line 2 of .*a\.jsonl is not JSON"),
+        ("a.json", '{"5": "a", "6": "b", "5": "c"}', r"a\.json has 5 twice"),
+        (
+            "a.json",
+            '[{"image_id": 5, "caption": "a"}, {"image_id": "5", "caption": "b"}]',
+            r"a\.json has 1 image ids twice: 5",
+        ),
+        ("a.json", '[{"caption": "a dog"}]', r"record 1 of .*a\.json has no 'image_id'"),
+        ("a.json", '[{"image_id": 5}]', r"record 1 of .*a\.json has no 'caption'"),
+        ("a.json", "[3]", r"record 1 of .*a\.json has no 'image_id': 3"),
+        ("a.json", '{"5": NaN}', r"the prediction of image 5 is nan \(float\), not text"),
+        ("a.json", '{"5": null}', "the prediction of image 5 is None"),
+        ("a.json", '{"5": ["a", "b"]}', r"the prediction of image 5 is \['a', 'b'\]"),
+        ("a.json", '[{"image_id": 1.5, "caption": "a"}]', "an image id is 1.5"),
+    ],
+)
+def test_bad_predictions_name_file_and_place(
+    tmp_path: Path, name: str, text: str | bytes, message: str
+) -> None:
+    with pytest.raises(MetricError, match=message):
+        read_predictions(write(tmp_path, text, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", '{"5": []}', r"the references of image 5 are \[\], not a list of captions"),
+        ("a.json", '{"5": 3}', "the references of image 5 are 3"),
+        ("a.jsonl", '{"image_id": 5, "captions": null}', "the references of image 5 are None"),
+        (
+            "a.jsonl",
+            '{"image_id": 5, "captions": ["a"]}\n{"image_id": "5", "captions": ["b"]}',
+            r"a\.jsonl has 1 image ids twice: 5",
+        ),
+        (
+            "a.json",
+            '{"images": [{"id": 1}], "annotations": [{"image_id": 2, "caption": "a"}]}',
+            "annotation 1 is of image 2, which is not among the images",
+        ),
+        (
+            "a.json",
+            '{"images": [{"id": 1}], "annotations": []}',
+            r"the references of image 1 are \[\]",
+        ),
+        (
+            "a.json",
+            '{"images": [{"id": 1}, {"id": 1}], "annotations": []}',
+            r"a\.json has 1 image ids twice: 1",
+        ),
+        ("a.json", '{"annotations": [{"image_id": 2}]}', "record 1 of .* has no 'caption'"),
+        (
+            "a.json",
+            '{"annotations": [{"image_id": 2, "caption": null}]}',
+            "the reference of image 2 is None",
+        ),
+    ],
+)
+def test_bad_references_name_file_and_place(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(MetricError, match=message):
+        read_references(write(tmp_path, text, name))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MetricError, match=r"none\.json cannot be read: No such file"):
+        read_references(tmp_path / "none.json")
+    with pytest.raises(MetricError, match="cannot be read"):
+        read_predictions(tmp_path)
