@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from captune.data import decode_image
@@ -210,13 +211,16 @@ class _Pixels(Dataset[_Decoded]):
 
     def __getitem__(self, place: int) -> _Decoded:
         indices, images, failures = [], [], {}
+        decoded: dict[int, Image.Image] = {}
         for index, view in self._micros[place]:
             record = self._records[index]
             try:
-                image = decode_image(record.image, max_pixels=self._max_pixels)
+                if index not in decoded:  # its views lie side by side
+                    decoded[index] = decode_image(record.image, max_pixels=self._max_pixels)
             except ImageError as error:
                 failures[record.image_id] = error.what
                 continue
+            image = decoded[index]
             indices.append(index)
             images.append(apply_view(image, self._views[view], key=f"{record.image_id}#{view}"))
         if not images:

@@ -1,0 +1,172 @@
+"""Which stages a run has, what each depends on, and which of them are done.
+
+A stage is done when stages.json holds the hash of its present inputs: its settings and the hashes
+of the stages it builds on. A changed setting makes its stage, and all behind it, run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.data.atomic import write_text
+from captune.errors import CaptuneError
+from captune.hub import is_local, with_did_you_mean
+from captune.recipe import Recipe
+
+STAGES = ("prepare", "baseline", "train", "evaluate", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What a stage reads and writes, by name in the recipe and in the run's folder."""
+
+    settings: tuple[str, ...]
+    builds_on: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+_TABLE = {
+    "prepare": _Stage(
+        ("data", "seed"),
+        (),
+        ("splits.json", "splits", "data_check.json", "skipped_images.jsonl"),
+    ),
+    "baseline": _Stage(
+        ("model", "generate", "evaluate", "seed"), ("prepare",), ("predictions/before.jsonl",)
+    ),
+    "train": _Stage(
+        ("model", "train", "generate", "data", "seed"),
+        ("prepare",),
+        ("checkpoints", "model", "log.jsonl", "train_metrics.json", "tensorboard"),
+    ),
+    "evaluate": _Stage(
+        ("generate", "evaluate"),
+        ("baseline", "train"),
+        (
+            "predictions/after.jsonl",
+            "scores.json",
+            "results_before_training.csv",
+            "results_after_training.csv",
+        ),
+    ),
+    "report": _Stage(("name", "description"), ("evaluate",), ("plots", "report.html")),
+}
+
+
+def select_stages(only: Sequence[str], start_from: str | None) -> tuple[str, ...]:
+    """The stages asked for, in their order.
+
+    Raises:
+        CaptuneError: An unknown stage.
+    """
+    for name in (*only, *([start_from] if start_from else [])):
+        if name not in STAGES:
+            raise CaptuneError(
+                f"unknown stage {name!r}{with_did_you_mean(name, STAGES)}",
+                where="--only / --from",
+                fix=f"use one of: {', '.join(STAGES)}",
+            )
+    chosen = STAGES[STAGES.index(start_from) :] if start_from else STAGES
+    return tuple(name for name in chosen if not only or name in only)
+
+
+class StageBook:
+    """stages.json of one run folder."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self._path = folder / "stages.json"
+        self._folder = folder
+        self._recipe = recipe
+        self._done: dict[str, dict[str, object]] = {}
+        if self._path.is_file():
+            self._done = json.loads(self._path.read_text(encoding="utf-8"))
+
+    def input_hash(self, name: str) -> str:
+        """Hash of the stage's settings, of its data, and of what it builds on."""
+        stage = _TABLE[name]
+        settings = self._recipe.model_dump(mode="json", include=set(stage.settings))
+        parts = [name, json.dumps(settings, sort_keys=True)]
+        parts += [self.input_hash(other) for other in stage.builds_on]
+        if name == "prepare":
+            parts.append(_fingerprint(self._recipe.data.path))
+        return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+
+    def is_done(self, name: str) -> bool:
+        """Whether the stage ran on just these inputs."""
+        return self._done.get(name, {}).get("input_hash") == self.input_hash(name)
+
+    def ran_before(self, name: str) -> bool:
+        """Whether the stage ever ended in this folder, on whatever inputs."""
+        return name in self._done
+
+    def existing_outputs(self, name: str) -> list[Path]:
+        """What the stage has written so far."""
+        paths = (self._folder / output for output in _TABLE[name].outputs)
+        return [path for path in paths if path.exists()]
+
+    def missing_inputs(self, name: str) -> list[str]:
+        """Stages that this one builds on and that never ran here."""
+        return [n for n in _TABLE[name].builds_on if not self.ran_before(n)]
+
+    def clear(self, name: str) -> Path | None:
+        """Moves what an earlier run of the stage wrote to previous/; nothing is lost.
+
+        Returns:
+            Where it lies now; `None` when there was nothing.
+        """
+        outputs = self.existing_outputs(name)
+        self._done.pop(name, None)
+        self._save()
+        if not outputs:
+            return None
+        place = self._free_place(name)
+        for path in outputs:
+            target = place / path.relative_to(self._folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+        return place
+
+    def discard(self, name: str) -> None:
+        """Deletes what an earlier run of the stage wrote: `--force`."""
+        place = self.clear(name)
+        if place is not None:
+            shutil.rmtree(place)
+
+    def mark_done(self, name: str, seconds: float) -> None:
+        """Remembers that the stage has ended, and how long it took."""
+        self._done[name] = {
+            "input_hash": self.input_hash(name),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "seconds": round(seconds, 2),
+        }
+        self._save()
+
+    def seconds(self, name: str) -> float:
+        """How long the stage took; 0 when it has not run."""
+        value = self._done.get(name, {}).get("seconds", 0.0)
+        return float(str(value))
+
+    def _save(self) -> None:
+        write_text(self._path, json.dumps(self._done, indent=1) + "\n")
+
+    def _free_place(self, name: str) -> Path:
+        number = 1
+        while (self._folder / "previous" / f"{name}-{number}").exists():
+            number += 1
+        return self._folder / "previous" / f"{name}-{number}"
+
+
+def _fingerprint(data: str) -> str:
+    """Names, sizes and times of what lies directly in the data's folder; cheap at any size."""
+    path = Path(data).expanduser()
+    if not is_local(data) or not path.exists():
+        return ""
+    entries = [path] if path.is_file() else sorted(path.iterdir())
+    facts = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries if e.exists()]
+    return json.dumps(facts)
