@@ -1,0 +1,182 @@
+"""The frame of the command line: one table of commands, one border for errors.
+
+A command's module is imported only when that command runs, so `captune --help` takes a tenth of a
+second. Exit codes: 0 done, 1 internal error, 2 usage, recipe or data error, 3 finished with
+listed failures, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from captune import __version__
+from captune.errors import CaptuneError
+
+INTERNAL_ERROR = 1
+FINISHED_WITH_FAILURES = 3
+"""Exit code of a command that went on past failures and listed them: `raise typer.Exit(...)`."""
+
+_DEBUG = "--debug"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table of commands.
+
+    Attributes:
+        target: `module:name` of a function, or of a `typer.Typer` with commands of its own.
+        about: The line in `captune --help`.
+        panel: The heading it stands under there.
+    """
+
+    target: str
+    about: str
+    panel: str
+
+
+_RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Look around"
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "demo": Command(
+            "captune.cli.run:demo", "Make, train, evaluate and report the built-in set.", _RUNS
+        ),
+        "run": Command(
+            "captune.cli.run:run", "Run a recipe: data in, better captioner out, report.", _RUNS
+        ),
+        "train": Command("captune.cli.run:train", "Run a recipe up to the trained model.", _RUNS),
+        "caption": Command("captune.cli.caption:caption", "Caption images with a model.", _USE),
+        "evaluate": Command(
+            "captune.cli.evaluate:evaluate", "Score a model's captions on a data set.", _USE
+        ),
+        "compare": Command(
+            "captune.cli.evaluate:compare", "Score several models side by side.", _USE
+        ),
+        "score": Command("captune.cli.score:score", "Score captions that are in a file.", _USE),
+        "data": Command("captune.cli.data:app", "Check, show, convert or split a data set.", _DATA),
+        "init": Command(
+            "captune.cli.init:init", "Make a model of a named size with random weights.", _DATA
+        ),
+        "recipes": Command("captune.cli.recipes:recipes", "List or print shipped recipes.", _ABOUT),
+        "models": Command("captune.cli.models:models", "List families and named sizes.", _ABOUT),
+        "doctor": Command(
+            "captune.cli.doctor:doctor", "Say what this machine has and lacks.", _ABOUT
+        ),
+    }
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits; the console script's entry.
+
+    Args:
+        arguments: Words after `captune`; `None`: the process's own.
+
+    Raises:
+        SystemExit: Always, with the exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_debug, words = _take_debug(words)
+    try:
+        _group().main(args=words, prog_name="captune")
+    except CaptuneError as error:
+        _fail(str(error), code=error.exit_code, is_debug=is_debug)
+    except OSError as error:
+        reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        _fail(reason, code=INTERNAL_ERROR, is_debug=is_debug)
+    # The border: what no command foresaw becomes one line, and the traceback on demand.
+    except Exception as error:  # noqa: BLE001
+        message = f"internal error: {type(error).__name__}: {error}"
+        hint = "" if is_debug else "\n  do:    run it again with --debug and report the traceback"
+        _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
+
+
+def load_command(name: str) -> Any:
+    """The click command behind a name; imports its module.
+
+    Raises:
+        KeyError: The table has no such command.
+    """
+    module_name, _, attribute = COMMANDS[name].target.partition(":")
+    target = getattr(importlib.import_module(module_name), attribute)
+    app = target if isinstance(target, typer.Typer) else _single(name, target)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+class LazyGroup(TyperGroup):
+    """Lists the table's commands without importing them; imports the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, row in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=row.about, rich_help_panel=row.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command to run, loaded, and the words that are left for it."""
+        name, stub, rest = super().resolve_command(ctx, args)
+        if name is None or name not in COMMANDS:
+            return name, stub, rest
+        return name, load_command(name), rest
+
+
+def _group() -> Any:
+    app = typer.Typer(cls=LazyGroup, no_args_is_help=True)
+    app.callback()(_captune)
+    return typer.main.get_command(app)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"captune {__version__}")
+        raise typer.Exit
+
+
+def _captune(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
+    # `main` takes it out of the words; it stands here for the help.
+    _debug: Annotated[bool, typer.Option(_DEBUG, help="Print tracebacks of errors.")] = False,
+) -> None:
+    """Fine-tune, evaluate and run image captioning models, with evidence."""
+
+
+def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
+    """Takes `--debug` out wherever it stands, so that it works behind a command too."""
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != _DEBUG]
+    return len(options) < end, options + words[end:]
+
+
+def _single(name: str, function: Callable[..., None]) -> typer.Typer:
+    app = typer.Typer(add_completion=False)
+    app.command(name, help=_help_text(function))(function)
+    return app
+
+
+def _help_text(function: Callable[..., None]) -> str:
+    """A docstring without its Google sections, which are for readers of the code."""
+    text = inspect.getdoc(function) or ""
+    return re.split(r"\n\s*(?:Args|Raises|Returns|Source):\n", text)[0].strip()
+
+
+def _fail(message: str, *, code: int, is_debug: bool) -> None:
+    if is_debug:
+        traceback.print_exc()
+    label = typer.style("error:", fg=typer.colors.RED, bold=True)
+    typer.echo(f"{label} {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,46 @@
+"""`captune recipes`: the shipped recipes, listed or printed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="A shipped recipe or a YAML file; without it: the list.")
+    ] = None,
+    *,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every setting, with its meaning and range.")
+    ] = False,
+) -> None:
+    """List the shipped recipes, or print one: `captune recipes demo > my-recipe.yaml`."""
+    from captune.recipe import dump_recipe, load_recipe, recipe_path
+
+    if name is None:
+        _print_list()
+    elif full:
+        typer.echo(dump_recipe(load_recipe(name)), nl=False)
+    else:
+        typer.echo(recipe_path(name).read_text(encoding="utf-8"), nl=False)
+
+
+def _print_list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from captune.recipe import load_recipe, shipped_recipes
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", no_wrap=True)
+    for heading in ("what it does", "data", "model"):
+        table.add_column(heading)
+    for name in shipped_recipes():
+        recipe = load_recipe(name)
+        model = recipe.model.checkpoint or recipe.model.size or recipe.model.encoder or ""
+        table.add_row(name, recipe.description, recipe.data.path, model)
+    console = Console()
+    console.print(table)
+    console.print("\nPrint one: captune recipes NAME [--full]    Run one: captune run NAME")

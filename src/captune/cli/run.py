@@ -1,0 +1,104 @@
+"""`captune run`, `train` and `demo`: a recipe's stages in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from captune.recipe import Recipe
+
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set train.epochs=5"),
+]
+_Out = Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped, where it stopped.")
+]
+_Force = Annotated[bool, typer.Option("--force", help="Write over the results of another run.")]
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped name (captune recipes) or a YAML file.")],
+    *,
+    overrides: _Set = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE", help="Run only this stage; again for more, or a,b."),
+    ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after.")
+    ] = None,
+    out: _Out = None,
+    resume: _Resume = False,
+    force: _Force = False,
+) -> None:
+    """Run a recipe: read the data, train, evaluate before and after, write the report."""
+    settings = _load(recipe, overrides)
+    stages = [stage.strip() for text in only or () for stage in text.split(",") if stage.strip()]
+
+    from captune.pipeline import RunOptions
+    from captune.pipeline import run as run_recipe
+
+    options = RunOptions(start_from=start_from, resume=resume, force=force)
+    _print_results(run_recipe(settings, only=stages, out=out, options=options))
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped name (captune recipes) or a YAML file.")],
+    *,
+    overrides: _Set = None,
+    out: _Out = None,
+    resume: _Resume = False,
+    force: _Force = False,
+) -> None:
+    """Run a recipe up to the trained model."""
+    settings = _load(recipe, overrides)
+
+    from captune.pipeline import STAGES, RunOptions
+    from captune.pipeline import run as run_recipe
+
+    stages = STAGES[: STAGES.index("train") + 1]
+    options = RunOptions(resume=resume, force=force)
+    _print_results(run_recipe(settings, only=stages, out=out, options=options))
+
+
+def demo(
+    *,
+    overrides: _Set = None,
+    out: _Out = None,
+    resume: _Resume = False,
+    force: _Force = False,
+) -> None:
+    """Draw the built-in set, train a tiny BLIP on it, evaluate it and write the report."""
+    settings = _load("demo", overrides)
+
+    from captune.pipeline import RunOptions
+    from captune.pipeline import run as run_recipe
+
+    folder = run_recipe(settings, out=out, options=RunOptions(resume=resume, force=force))
+    _print_results(folder)
+    typer.echo("try next:")
+    typer.echo(f"  captune caption {folder / 'model'} PICTURE.png")
+    typer.echo("  captune recipes")
+    typer.echo("  captune data check YOUR-DATA")
+
+
+def _load(source: str, overrides: list[str] | None) -> Recipe:
+    from captune.recipe import load_recipe
+
+    return load_recipe(source, overrides or ())
+
+
+def _print_results(folder: Path) -> None:
+    """Names what the run has made and a person would open."""
+    for name, about in (
+        ("report.html", "report: "),
+        ("scores.json", "scores: "),
+        ("model", "model:  "),
+    ):
+        if (folder / name).exists():
+            typer.echo(f"{about} {folder / name}")
