@@ -47,18 +47,32 @@ def generate(
         raise ValueError(f"{len(image_ids)} image ids for {len(vision_states)} images")
     if not image_ids:
         return []
-    task = _plan(captioner, image_ids, config)
-    search = search_beams if config.num_beams > 1 else search_single
-    with _evaluating(captioner):
-        tree = TokenTree(captioner, vision_states)
-        hypotheses = search(tree, tree.prefill(task.prompt_ids), task)
+    task = plan_search(captioner, image_ids, config)
+    with eval_mode(captioner):
+        hypotheses = search(captioner, vision_states, task)
     return [
         _predict(captioner, hypothesis, image_id, task)
         for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
     ]
 
 
-def _plan(captioner: Captioner, image_ids: Sequence[str], config: GenerateConfig) -> SearchTask:
+def search(captioner: Captioner, vision_states: torch.Tensor, task: SearchTask) -> list[Hypothesis]:
+    """Generated tokens of B images, one hypothesis each, in order."""
+    tree = TokenTree(captioner, vision_states)
+    logits = tree.prefill(task.prompt_ids)
+    if task.config.num_beams > 1:
+        return search_beams(tree, logits, task)
+    return search_single(tree, logits, task)
+
+
+def plan_search(
+    captioner: Captioner, image_ids: Sequence[str], config: GenerateConfig
+) -> SearchTask:
+    """What `search` needs, in the tokens of this model.
+
+    Raises:
+        ModelError: The prompt leaves no room for a caption.
+    """
     prompt_ids: list[int] = []
     if config.prompt:
         prompt_ids = captioner.tokenizer(config.prompt, add_special_tokens=False).input_ids
@@ -80,7 +94,7 @@ def _plan(captioner: Captioner, image_ids: Sequence[str], config: GenerateConfig
 
 
 @contextmanager
-def _evaluating(captioner: Captioner) -> Iterator[None]:
+def eval_mode(captioner: Captioner) -> Iterator[None]:
     """Dropout off; modules that were training train again afterwards."""
     training = [module for module in captioner.model.modules() if module.training]
     captioner.eval_mode()

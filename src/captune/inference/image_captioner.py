@@ -1,0 +1,112 @@
+"""What `captune.load` gives: a model that captions images by path, bytes or PIL image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+from PIL import Image
+
+from captune.errors import DataError
+from captune.inference.captioning import AnyImage, OnFailure, caption_images
+from captune.inference.options import DecodingOptions, decoding_config
+from captune.models import Captioner, load_captioner
+from captune.models.devices import Hardware, choose_hardware
+from captune.records import Prediction, ZipMember
+
+ImageInput = AnyImage | str
+"""A path, encoded bytes, a member of a zip, or a PIL image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCaptioner:
+    """A model ready to caption.
+
+    Attributes:
+        captioner: The model, on its device.
+        hardware: Device and precision.
+    """
+
+    captioner: Captioner
+    hardware: Hardware
+
+    def caption(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        *,
+        batch_size: int = 16,
+        on_failure: OnFailure | None = None,
+        **decoding: Unpack[DecodingOptions],
+    ) -> list[Prediction]:
+        """A caption an image, in order; always a list, also of one.
+
+        The id of an image is its path, or its place in the list where it has none.
+
+        Args:
+            images: One image or a list: path, bytes, or PIL image.
+            batch_size: Images at once.
+            on_failure: Told of each image that cannot be read, which is then left out.
+            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`.
+
+        Raises:
+            ImageError: An image cannot be read and `on_failure` is `None`.
+            DataError: A path is a folder or a URL.
+            RecipeError: A setting that does not exist or does not fit.
+        """
+        config = decoding_config(decoding)
+        named = [_name(image, place) for place, image in enumerate(_as_list(images))]
+        return list(
+            caption_images(
+                self.captioner,
+                named,
+                config,
+                batch_size=batch_size,
+                hardware=self.hardware,
+                on_failure=on_failure,
+            )
+        )
+
+
+def load(
+    model: str | Path, *, device: str = "auto", revision: str | None = None, precision: str = "fp32"
+) -> ImageCaptioner:
+    """A captioner from a folder or hub id.
+
+    Args:
+        model: Folder saved by captune or transformers, or a hub id.
+        device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
+        revision: Hub branch, tag or commit; `None`: the newest.
+        precision: `fp32`, whose captions equal plain transformers'; `bf16` or `fp16`, several
+            times faster where the hardware has them; `auto`: bf16 there, fp32 elsewhere.
+
+    Raises:
+        ModelError: It does not exist, has no weights, or is of an unknown family.
+        RecipeError: The device is not there, or does not compute in that precision.
+    """
+    hardware = choose_hardware(device, precision)
+    captioner = load_captioner(model, revision=revision)
+    captioner.model.to(hardware.device)
+    captioner.eval_mode()
+    return ImageCaptioner(captioner, hardware)
+
+
+def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
+    if isinstance(images, str | bytes | Path | ZipMember | Image.Image):
+        return [images]
+    return images
+
+
+def _name(image: ImageInput, place: int) -> tuple[str, AnyImage]:
+    if isinstance(image, str):
+        if "://" in image:
+            raise DataError(f"{image} is a URL", fix="download the image and give its path")
+        image = Path(image)
+    if isinstance(image, Path):
+        if image.is_dir():
+            raise DataError(
+                f"{image} is a folder", fix=f"captune caption MODEL {image}, or list its images"
+            )
+        return str(image), image
+    return str(place), image

@@ -1,0 +1,57 @@
+"""Decoding settings by keyword, checked: what `ImageCaptioner.caption` and the flags take."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from pydantic import ValidationError
+
+from captune.errors import RecipeError
+from captune.hub import with_did_you_mean
+from captune.recipe import GenerateConfig
+
+
+class DecodingOptions(TypedDict, total=False):
+    """The fields of `GenerateConfig`, each of which may be left out."""
+
+    num_beams: int
+    max_new_tokens: int
+    min_new_tokens: int
+    length_penalty: float
+    early_stopping: bool
+    no_repeat_ngram_size: int
+    repetition_penalty: float
+    do_sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    prompt: str
+
+
+def decoding_config(options: DecodingOptions) -> GenerateConfig:
+    """The settings with defaults filled in; sampling without `num_beams` uses one beam.
+
+    Raises:
+        RecipeError: A name that does not exist or values that do not fit; all are named at once.
+    """
+    values: dict[str, Any] = dict(options)
+    if values.get("do_sample"):
+        values.setdefault("num_beams", 1)
+    try:
+        return GenerateConfig.model_validate(values)
+    except ValidationError as error:
+        faults = [_explain(fault) for fault in error.errors(include_url=False)]
+    raise RecipeError(
+        "; ".join(faults),
+        where="decoding",
+        fix=f"settings: {', '.join(GenerateConfig.model_fields)}",
+    )
+
+
+def _explain(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}{with_did_you_mean(name, GenerateConfig.model_fields)}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}, not {fault['input']!r}" if name else message

@@ -1,0 +1,62 @@
+"""Tiny captioners with wild weights: captions that differ by image and end at different lengths.
+
+Freshly initialised models give near-uniform logits that no image changes, so that a decoder could
+be wrong and still agree with its twin.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+
+from captune.models import Captioner, build_size, train_tokenizer
+from captune.recipe import TokenizerConfig
+
+FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny")
+NUM_IMAGES = 8
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> Any:
+    words = ["a red dog on the grass", "the cat and a dog"]
+    return train_tokenizer(words, TokenizerConfig(kind="word", min_count=1))
+
+
+def wild_captioner(size: str, *, spread: float = 4.0) -> Captioner:
+    """A random model of a named size whose captions depend on the image."""
+    captioner = build_size(size, _tokenizer())
+    generator = torch.Generator().manual_seed(7)
+    for parameter in captioner.model.parameters():
+        if parameter.dim() >= 2:
+            std = spread / parameter[0].numel() ** 0.5
+            parameter.data.normal_(std=std, generator=generator)
+    captioner.eval_mode()
+    return captioner
+
+
+def noise_images(count: int = NUM_IMAGES) -> torch.Tensor:
+    """float32 (count, 3, 64, 64)."""
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> tuple[Captioner, torch.Tensor, torch.Tensor]:
+    """Captioner, pixels and vision states of one family."""
+    captioner = wild_captioner(request.param)
+    pixels = noise_images()
+    with torch.inference_mode():
+        # One by one: matrix products of other shapes round otherwise, and a wild vision encoder
+        # makes a lot of that.
+        states = torch.cat([captioner.encode(image[None]) for image in pixels])
+    return captioner, pixels, states
+
+
+@pytest.fixture(scope="session")
+def blip() -> tuple[Captioner, torch.Tensor]:
+    """A wild BLIP and the vision states of some images."""
+    captioner = wild_captioner("blip-tiny")
+    with torch.inference_mode():
+        return captioner, captioner.encode(noise_images(12))

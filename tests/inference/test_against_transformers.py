@@ -1,0 +1,94 @@
+"""Packed beams give what plain transformers gives for one image at a time, token for token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from captune.inference.decode import plan_search, search
+from captune.models import Captioner
+from captune.recipe import GenerateConfig
+
+GREEDY = [
+    GenerateConfig(num_beams=1, max_new_tokens=14),
+    GenerateConfig(num_beams=1, max_new_tokens=5),
+    GenerateConfig(num_beams=1, max_new_tokens=14, no_repeat_ngram_size=2),
+    GenerateConfig(num_beams=1, max_new_tokens=14, repetition_penalty=1.3, min_new_tokens=6),
+]
+BEAMS = [
+    GenerateConfig(num_beams=2, max_new_tokens=14, length_penalty=0.0),
+    GenerateConfig(num_beams=3, max_new_tokens=14),
+    GenerateConfig(num_beams=3, max_new_tokens=14, early_stopping=True),
+    GenerateConfig(num_beams=4, max_new_tokens=14, length_penalty=2.0),
+    GenerateConfig(num_beams=4, max_new_tokens=12, length_penalty=-1.0),
+    GenerateConfig(num_beams=5, max_new_tokens=14, length_penalty=0.7, repetition_penalty=1.05),
+    GenerateConfig(num_beams=5, max_new_tokens=14, no_repeat_ngram_size=2),
+    GenerateConfig(num_beams=3, max_new_tokens=14, no_repeat_ngram_size=1, min_new_tokens=4),
+    GenerateConfig(num_beams=5, max_new_tokens=3),
+    GenerateConfig(num_beams=2, max_new_tokens=1),
+]
+_NOT_TRANSFORMERS = {"seed", "prompt", "temperature", "top_k", "top_p"}
+
+
+def _name(config: GenerateConfig) -> str:
+    changed = config.model_dump(exclude_defaults=True)
+    return "-".join(f"{key}={value}" for key, value in changed.items())
+
+
+@pytest.mark.parametrize("config", [*GREEDY, *BEAMS], ids=_name)
+def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config):
+    captioner, pixels, states = family
+    ours = _search(captioner, states, config)
+    theirs = [_transformers(captioner, image[None], config) for image in pixels]
+    assert ours == theirs
+
+
+def test_the_twins_captions_differ_by_image_and_end_at_different_lengths(family):
+    captioner, _, states = family
+    found = [_search(captioner, states, config) for config in (GREEDY[0], BEAMS[1], BEAMS[3])]
+    rows = [tuple(tokens) for hypotheses in found for tokens in hypotheses]
+    assert len(set(rows)) > len(rows) // 3
+    assert len({len(row) for row in rows}) > 1
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_a_prompt_is_continued_as_transformers_continues_it(family, num_beams):
+    captioner, pixels, states = family
+    config = GenerateConfig(num_beams=num_beams, max_new_tokens=8, prompt="the red")
+    prompt = plan_search(captioner, ["0"], config).prompt_ids
+    assert len(prompt) == 3
+    theirs = [_transformers(captioner, image[None], config, prompt) for image in pixels]
+    assert _search(captioner, states, config) == theirs
+
+
+def _search(
+    captioner: Captioner, states: torch.Tensor, config: GenerateConfig
+) -> list[tuple[int, ...]]:
+    image_ids = [str(number) for number in range(len(states))]
+    with torch.inference_mode():
+        found = search(captioner, states, plan_search(captioner, image_ids, config))
+    return [hypothesis.token_ids for hypothesis in found]
+
+
+def _transformers(
+    captioner: Captioner,
+    pixel_values: torch.Tensor,
+    config: GenerateConfig,
+    prompt: tuple[int, ...] = (),
+) -> tuple[int, ...]:
+    """Generated tokens of plain `model.generate` for one image, end token included."""
+    given = prompt or (captioner.bos_token_id,)
+    inputs = {}
+    if prompt:
+        ids = torch.tensor([prompt])
+        name = "decoder_input_ids" if captioner.family == "encoder-decoder" else "input_ids"
+        # BLIP drops the last token, which its processor puts there as an end.
+        inputs[name] = torch.cat([ids, ids[:, :1]], 1) if captioner.family == "blip" else ids
+    settings = {k: v for k, v in config.model_dump().items() if k not in _NOT_TRANSFORMERS}
+    output = captioner.model.generate(pixel_values=pixel_values, **inputs, **settings)
+    tokens = output[0].tolist()
+    assert tuple(tokens[: len(given)]) == given
+    new = tokens[len(given) :]
+    if captioner.eos_token_id in new:
+        new = new[: new.index(captioner.eos_token_id) + 1]
+    return tuple(new)
