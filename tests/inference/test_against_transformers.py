@@ -47,8 +47,8 @@ def test_the_twins_captions_differ_by_image_and_end_at_different_lengths(family)
     captioner, _, states = family
     found = [_search(captioner, states, config) for config in (GREEDY[0], BEAMS[1], BEAMS[3])]
     rows = [tuple(tokens) for hypotheses in found for tokens in hypotheses]
-    assert len(set(rows)) > len(rows) // 3
-    assert len({len(row) for row in rows}) > 1
+    assert len(set(rows)) > len(rows) // 2
+    assert len({len(row) for row in rows}) > 5
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
