@@ -1,18 +1,22 @@
 """Reading from the Hugging Face hub and from local folders, with errors that say what to do.
 
-Local first: a path that exists is never looked up on the hub.
+Local first: a path that exists is never looked up on the hub. Imports nothing heavy: the
+transformers class that loads is an argument.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from captune.errors import ModelError
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
+_POINTER = b"version https://git-lfs"
 
 
 def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) -> Any:
@@ -25,56 +29,68 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
         **settings: For that one call.
 
     Raises:
-        ModelError: The folder or id does not exist, holds no config or no weights, or does not
-            fit the class.
+        ModelError: The folder or id does not exist, cannot be read, or does not fit the class.
     """
-    if _looks_local(source):
+    if is_local(source):
+        source = str(Path(source).expanduser())
         check_model_folder(Path(source), where=where)
     try:
-        return loader.from_pretrained(source, **settings)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(
-            f"cannot load {source!r}: {reason[0]}",
-            where=where,
-            fix="give a folder saved with save_pretrained, or a hub id that this machine can reach"
-            f"{_nearest_cached(source)}",
-        ) from error
+        with quiet_transformers():
+            return loader.from_pretrained(source, **settings)
+    except _loading_failures() as error:
+        raise _explained(error, source, where=where) from error
 
 
 def check_model_folder(folder: Path, *, where: str) -> None:
-    """Stops early on a folder that cannot be a model.
+    """Stops early on what cannot be a model's or a tokenizer's folder.
 
     Raises:
-        ModelError: The folder is absent or has no config.json; weights are checked by
-            `require_weights`.
+        ModelError: The path is absent or not a folder.
     """
-    if not folder.is_dir():
+    if folder.is_dir():
+        return
+    if folder.exists():
         raise ModelError(
-            f"model folder {str(folder)!r} does not exist",
+            f"{str(folder)!r} is a file, not a model folder",
             where=where,
-            fix="give a folder saved by captune or transformers, or a hub id such as owner/name",
+            fix="give the folder that holds config.json and the weights",
         )
+    raise ModelError(
+        f"model folder {str(folder)!r} does not exist",
+        where=where,
+        fix="give a folder saved by captune or transformers, or a hub id such as owner/name",
+    )
 
 
 def require_weights(folder: Path, *, where: str) -> None:
-    """Stops on a model folder without weights, before anything is built.
+    """Stops on a model folder without config or usable weights, before anything is built.
 
     Raises:
-        ModelError: No safetensors or pytorch_model file lies in the folder.
+        ModelError: No config.json, no weights, or Git LFS pointers in their place.
     """
     if not (folder / "config.json").is_file():
+        inner = folder / "model"
+        given = inner if (inner / "config.json").is_file() else "runs/NAME/model"
         raise ModelError(
             f"{str(folder)!r} has no config.json",
             where=where,
-            fix="give the folder that save_pretrained wrote, such as runs/NAME/model",
+            fix=f"give the folder that save_pretrained wrote, such as {given}",
         )
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+    weights = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
+    if not weights:
         raise ModelError(
             f"model folder {str(folder)!r} has no weights (*.safetensors)",
             where=where,
             fix="copy the weights into it, or give the folder that save_pretrained wrote",
         )
+    for file in weights:
+        with file.open("rb") as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                raise ModelError(
+                    f"{str(file)!r} is a Git LFS pointer, not the weights",
+                    where=where,
+                    fix=f"fetch the file itself: cd {folder} && git lfs pull",
+                )
 
 
 def with_did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -84,13 +100,68 @@ def with_did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def is_local(source: str) -> bool:
-    """Whether `source` names something on this disk rather than a hub id."""
-    return _looks_local(source)
+    """Whether `source` names something on this disk rather than a hub id (`name`, `owner/name`)."""
+    if Path(source).expanduser().exists():
+        return True
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
 
 
-def _looks_local(source: str) -> bool:
-    path = Path(source).expanduser()
-    return path.exists() or source.startswith((".", "/", "~")) or source.count("/") != 1
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No loading bars and no tables of unused weights; downloads still show their progress.
+
+    What matters in them is said by captune in one line.
+    """
+    from transformers.utils import logging
+
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+def _loading_failures() -> tuple[type[Exception], ...]:
+    """What transformers lets through for absent, damaged or unfitting files (5.23)."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    built_in = (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError)
+    others = (RuntimeError, EOFError, pickle.UnpicklingError)
+    return (*built_in, *others, SafetensorError, StrictDataclassError)
+
+
+def _explained(error: Exception, source: str, *, where: str) -> ModelError:
+    from safetensors import SafetensorError
+
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, pickle.UnpicklingError):
+        return ModelError(
+            f"the weights of {source!r} are a pickle that holds more than tensors; it was not run",
+            where=where,
+            fix="use a copy with model.safetensors (save_pretrained writes one)",
+        )
+    if isinstance(error, SafetensorError):
+        return ModelError(
+            f"the weights of {source!r} are damaged: {reason}",
+            where=where,
+            fix="copy or download model.safetensors again",
+        )
+    if is_local(source):
+        return ModelError(
+            f"cannot load {source!r}: {reason}",
+            where=where,
+            fix="give a folder that save_pretrained wrote, complete and unchanged",
+        )
+    return ModelError(
+        f"cannot load hub id {source!r}{_nearest_cached(source)}: {reason}",
+        where=where,
+        fix="check the id and the connection, or give a local folder",
+    )
 
 
 def _nearest_cached(source: str) -> str:
@@ -101,4 +172,4 @@ def _nearest_cached(source: str) -> str:
     if not cache.is_dir():
         return ""
     cached = [p.name.removeprefix("models--").replace("--", "/") for p in cache.glob("models--*")]
-    return with_did_you_mean(source, cached)
+    return with_did_you_mean(source, [name for name in cached if name != source])

@@ -10,7 +10,7 @@ from transformers import BlipProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from captune.models.captioner import Captioner, Stage, VisionContext
-from captune.models.freezing import Parts
+from captune.models.freezing import Parts, unread_bias
 
 
 class BlipCaptioner(Captioner):
@@ -67,6 +67,7 @@ class BlipCaptioner(Captioner):
             ],
             text_layers=list(layers),
             vision_prefixes=("vision_model",),
+            unused=unread_bias(text.cls),
         )
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
@@ -100,5 +101,4 @@ class BlipCaptioner(Captioner):
 
     def save(self, folder: Path) -> None:
         """See `Captioner.save`."""
-        self.model.save_pretrained(folder)
-        BlipProcessor(self.image_processor, self.tokenizer).save_pretrained(folder)
+        self.save_with(BlipProcessor, folder)

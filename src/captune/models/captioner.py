@@ -12,20 +12,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from captune.errors import ModelError
+from captune.hub import quiet_transformers
 from captune.models.attention import packed_causal_mask
-from captune.models.freezing import Parts, freeze_parts
+from captune.models.freezing import Parts, PartSize, freeze_parts, part_sizes
+from captune.models.image_transform import ImageTransform
 from captune.models.packing import pack_captions
 from captune.records import IGNORE_INDEX, CaptionBatch
 
 if TYPE_CHECKING:
     from PIL import Image
 
+AttentionKind = Literal["eager", "sdpa"]
 Stage = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -68,6 +72,7 @@ class Captioner(ABC):
 
     Attributes:
         family: Name in the table of families.
+        attention_kinds: What `set_attention` takes.
         model: The transformers model, saved and loaded as it is.
         tokenizer: A transformers tokenizer.
         image_processor: A transformers image processor, PIL backend.
@@ -75,6 +80,7 @@ class Captioner(ABC):
     """
 
     family: ClassVar[str]
+    attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager",)
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -146,6 +152,13 @@ class Captioner(ABC):
 
     # What all families share.
 
+    def save_with(self, processor_class: Any, folder: Path) -> None:
+        """Model, processor, and the image processor in its own file for older transformers."""
+        with quiet_transformers():
+            self.model.save_pretrained(folder)
+            processor_class(self.image_processor, self.tokenizer).save_pretrained(folder)
+            self.image_processor.save_pretrained(folder)
+
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
@@ -153,19 +166,28 @@ class Captioner(ABC):
         return device
 
     def pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Model inputs float32 (B, C, H, W) of RGB images."""
-        pixels: torch.Tensor = self.image_processor(list(images), return_tensors="pt").pixel_values
-        return pixels
+        """Model inputs float32 (B, C, H, W) of B >= 1 RGB images."""
+        return self.image_transform().batch(images)
+
+    def image_transform(self) -> ImageTransform:
+        """RGB image to float32 (C, H, W): what worker processes take in place of the model."""
+        return ImageTransform(self.image_processor)
 
     def encode_caption(self, caption: str, max_tokens: int) -> EncodedCaption:
         """Start token, caption, end token: the way generation writes it.
 
         Args:
             caption: Text without special tokens.
-            max_tokens: Length at most, start and end included; the end token is never cut off.
+            max_tokens: Length at most, start and end included; these two are never cut off.
         """
-        token_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
-        room = min(max_tokens, self.max_positions) - 2
+        special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        token_ids = [
+            token
+            for token in self.tokenizer(caption, add_special_tokens=False).input_ids
+            # A caption that spells out "[SEP]" must not end there.
+            if token not in special
+        ]
+        room = max(0, min(max_tokens, self.max_positions) - 2)
         kept = token_ids[:room]
         ids = (self.bos_token_id, *kept, self.eos_token_id)
         return EncodedCaption(ids, was_cut=len(token_ids) > room)
@@ -186,7 +208,7 @@ class Captioner(ABC):
 
     def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Output of the frozen first stages: the same in every epoch, so worth caching."""
-        features = pixel_values
+        features = pixel_values.to(self.model.dtype)
         with torch.no_grad():
             for stage in self.vision_stages()[: self.frozen_stages]:
                 features = stage(features)
@@ -241,12 +263,12 @@ class Captioner(ABC):
         return text.strip()
 
     def freeze(self, names: Sequence[str]) -> None:
-        """Freezes the named parts and remembers how much of the vision side is frozen.
+        """Freezes exactly the named parts and remembers how much of the vision side is frozen.
 
         Raises:
             ModelError: A name that this family does not have.
         """
-        self.frozen_stages = freeze_parts(self.parts(), names, family=self.family)
+        self.frozen_stages = freeze_parts(self.model, self.parts(), names=names, family=self.family)
 
     def train_mode(self) -> None:
         """Dropout on where weights learn; frozen parts and batch norms stay in eval mode.
@@ -269,6 +291,36 @@ class Captioner(ABC):
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 yield name, parameter
+
+    def part_sizes(self) -> tuple[PartSize, ...]:
+        """Parameters by part, and how many of them learn."""
+        return part_sizes(self.model, self.parts())
+
+    def describe_parameters(self) -> str:
+        """One line for logs: parameters that learn, of all, by part."""
+        sizes = self.part_sizes()
+        total, trainable = sum(s.total for s in sizes), sum(s.trainable for s in sizes)
+        by_part = ", ".join(f"{s.name} {s.trainable:,} of {s.total:,}" for s in sizes)
+        return f"{trainable:,} of {total:,} parameters learn ({by_part})"
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recomputes activations in the backward pass: less memory, about 30 % more time."""
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def set_attention(self, kind: AttentionKind) -> None:
+        """Chooses how attention is computed; the results differ by rounding only.
+
+        `eager` is faster at small shapes on CPUs, `sdpa` on GPUs and for many image tokens.
+
+        Raises:
+            ModelError: This family computes in eager mode only.
+        """
+        if kind not in self.attention_kinds:
+            raise ModelError(
+                f"the family {self.family} has no attention {kind!r}",
+                fix=f"use {' or '.join(self.attention_kinds)}",
+            )
+        self.model.set_attn_implementation(kind)
 
     def is_vision_parameter(self, name: str) -> bool:
         """Whether the named parameter belongs to the pretrained vision encoder."""

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from transformers import TrOCRProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from captune.errors import ModelError
 from captune.models.captioner import Captioner, Stage, VisionContext
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
-from captune.models.freezing import Parts
+from captune.models.freezing import Parts, unread_bias
 from captune.models.vision_stages import stage_encoder
 
 
@@ -38,6 +39,9 @@ _DECODERS = {
     ),
     "bert": _DecoderNames("bert", "cls", "encoder.layer", ("embeddings",), ("crossattention",)),
 }
+
+DECODER_TYPES = tuple(_DECODERS)
+"""transformers' `model_type` of the decoders that can be joined."""
 
 
 class EncoderDecoderCaptioner(Captioner):
@@ -104,6 +108,7 @@ class EncoderDecoderCaptioner(Captioner):
             vision_layers=stage_encoder(encoder).owners,
             text_layers=layers,
             vision_prefixes=("encoder.backbone" if is_conv else "encoder",),
+            unused=[*_classifier_parameters(encoder), *unread_bias(self._head)],
         )
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
@@ -139,9 +144,8 @@ class EncoderDecoderCaptioner(Captioner):
         if isinstance(self.model, ConvEncoderDecoderModel):
             ConvEncoderDecoderConfig.register_for_auto_class()
             ConvEncoderDecoderModel.register_for_auto_class("AutoModelForImageTextToText")
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.image_processor.save_pretrained(folder)
+        # TrOCR's is transformers' processor for any image processor beside any tokenizer.
+        self.save_with(TrOCRProcessor, folder)
 
 
 def set_special_ids(model: Any, *, start: int, end: int, pad: int) -> None:
@@ -157,10 +161,12 @@ def set_special_ids(model: Any, *, start: int, end: int, pad: int) -> None:
     model.config.vocab_size = model.config.decoder.vocab_size
 
 
-def tie_embeddings(decoder: nn.Module) -> None:
-    """Ties output to input embeddings, which the joint model's config would switch off."""
-    decoder.config.tie_word_embeddings = True  # type: ignore[union-attr]
-    decoder.tie_weights()  # type: ignore[operator]
+def _classifier_parameters(encoder: Any) -> list[nn.Parameter]:
+    """What only a classifier reads: a pooler, and ConvNeXt's norm of the pooled map."""
+    modules = [getattr(encoder, "pooler", None)]
+    if encoder.config.model_type == "convnext":
+        modules.append(encoder.layernorm)
+    return [p for module in modules if module is not None for p in module.parameters()]
 
 
 def _special_id(model: Any, name: str, decoder_name: str) -> int:

@@ -9,8 +9,6 @@ from typing import Any
 
 from transformers import (
     AutoConfig,
-    AutoImageProcessor,
-    AutoTokenizer,
     BlipForConditionalGeneration,
     GitForCausalLM,
     VisionEncoderDecoderModel,
@@ -24,6 +22,12 @@ from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderD
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.models.git import GitCaptioner
 from captune.models.init import new_captioner
+from captune.models.loading import (
+    EVERY_KEY,
+    load_image_processor,
+    load_tokenizer,
+    load_weights,
+)
 from captune.recipe import ModelConfig
 
 
@@ -74,7 +78,10 @@ def build_captioner(
     """
     if config.checkpoint is not None:
         captioner = load_captioner(
-            config.checkpoint, revision=config.revision, where="model.checkpoint"
+            config.checkpoint,
+            tokenizer=config.tokenizer,
+            revision=config.revision,
+            where="model.checkpoint",
         )
     else:
         captioner = new_captioner(config, captions, seed=seed)
@@ -83,12 +90,17 @@ def build_captioner(
 
 
 def load_captioner(
-    source: str | Path, *, revision: str | None = None, where: str = "MODEL"
+    source: str | Path,
+    *,
+    tokenizer: str | None = None,
+    revision: str | None = None,
+    where: str = "MODEL",
 ) -> Captioner:
-    """A ready captioner from a hub id or a folder.
+    """A ready captioner from a hub id or a folder, in float32, with all its parts learning.
 
     Args:
         source: Hub id, or a folder saved by captune or transformers.
+        tokenizer: Hub id or folder of the tokenizer; `None`: the model's own.
         revision: Hub branch, tag or commit; `None`: the newest.
         where: Recipe key or argument, for errors.
 
@@ -96,17 +108,28 @@ def load_captioner(
         ModelError: It does not exist, has no weights, or is of an unknown family.
     """
     source = str(source)
-    if is_local(source) and Path(source).is_dir():
-        require_weights(Path(source), where=where)
+    if is_local(source) and Path(source).expanduser().is_dir():
+        require_weights(Path(source).expanduser(), where=where)
     pinned = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
     config = load_pretrained(AutoConfig, source, where=where, **pinned)
     family = _family_of(config.model_type, source, where=where)
-    model = load_pretrained(
-        family.model_class, source, where=where, attn_implementation="eager", **pinned
+    words = (
+        load_tokenizer(source, where=where, **pinned)
+        if tokenizer is None
+        else load_tokenizer(tokenizer, where="model.tokenizer", trust_remote_code=False)
     )
-    tokenizer = load_pretrained(AutoTokenizer, source, where=where, **pinned)
-    processor = load_pretrained(AutoImageProcessor, source, where=where, backend="pil", **pinned)
-    return family.captioner_class(model.eval(), tokenizer, processor)
+    processor = load_image_processor(source, where=where, **pinned)
+    model, _ = load_weights(family.model_class, source, where=where, expected=EVERY_KEY, **pinned)
+    vocab_size = model.get_input_embeddings().num_embeddings
+    if len(words) > vocab_size:
+        raise ModelError(
+            f"the tokenizer has {len(words)} tokens, the model {source!r} only {vocab_size}",
+            where=where,
+            fix="use the tokenizer that the model was trained with",
+        )
+    captioner = family.captioner_class(model.eval(), words, processor)
+    captioner.freeze(())
+    return captioner
 
 
 def _family_of(model_type: str, source: str, *, where: str) -> Family:

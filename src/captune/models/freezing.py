@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from captune.errors import ModelError
+from captune.hub import with_did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +22,47 @@ class Parts:
         vision_layers: What each vision stage owns, in stage order (embeddings first).
         text_layers: The text layers in order.
         vision_prefixes: Prefixes of the pretrained vision encoder's parameter names.
+        unused: Parameters that no caption depends on, such as a classifier's pooler: always
+            frozen, since one that never gets a gradient stops multi-process training.
     """
 
     named: Mapping[str, Sequence[nn.Module]]
     vision_layers: Sequence[Sequence[nn.Module]]
     text_layers: Sequence[nn.Module]
     vision_prefixes: tuple[str, ...] = field(default=())
+    unused: Sequence[nn.Parameter] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class PartSize:
+    """Parameters of one part of a model; the parts of a model do not overlap.
+
+    Attributes:
+        name: `vision`, `embeddings`, `cross_attention`, `text` (what is left of it), or `bridge`
+            (between the two sides).
+        total: Parameters; shared ones count once.
+        trainable: Those that learn.
+    """
+
+    name: str
+    total: int
+    trainable: int
 
 
 _FIRST_K = re.compile(r"(vision|text)\.first-(\d+)")
 
 
-def freeze_parts(parts: Parts, names: Sequence[str], *, family: str) -> int:
-    """Stops the gradients of the named parts and returns how many first vision stages are frozen.
+def freeze_parts(model: nn.Module, parts: Parts, *, names: Sequence[str], family: str) -> int:
+    """Makes exactly the named parts keep still, and returns how many first vision stages do.
 
     `vision.first-K` freezes the embeddings (or stem) and the first K layers behind them.
 
     Raises:
         ModelError: A name that the family does not have, or more layers than there are.
     """
+    model.requires_grad_(True)
+    for parameter in parts.unused:
+        parameter.requires_grad_(False)
     frozen_stages = 0
     for name in names:
         match = _FIRST_K.fullmatch(name)
@@ -47,34 +71,72 @@ def freeze_parts(parts: Parts, names: Sequence[str], *, family: str) -> int:
             if name == "vision":
                 frozen_stages = len(parts.vision_layers)
         elif match[1] == "vision":
-            depth = _checked_depth(name, int(match[2]) + 1, len(parts.vision_layers), offset=1)
+            depth = _vision_depth(name, int(match[2]), len(parts.vision_layers))
             _freeze_modules([m for stage in parts.vision_layers[:depth] for m in stage])
             frozen_stages = max(frozen_stages, depth)
         else:
-            depth = _checked_depth(name, int(match[2]), len(parts.text_layers), offset=0)
+            depth = _checked_depth(name, int(match[2]), len(parts.text_layers))
             _freeze_modules(parts.text_layers[:depth])
     return frozen_stages
+
+
+def unread_bias(head: Any) -> list[nn.Parameter]:
+    """The second bias that a BERT-like output head keeps and, unless it is tied, never reads."""
+    predictions = getattr(head, "predictions", None)
+    if predictions is None or predictions.bias is predictions.decoder.bias:
+        return []
+    return [predictions.bias]
+
+
+def part_sizes(model: nn.Module, parts: Parts) -> tuple[PartSize, ...]:
+    """How many parameters each part has and how many of them learn, empty parts left out."""
+    owners: dict[int, str] = {}
+    for name in ("cross_attention", "embeddings", "vision", "text"):
+        for module in parts.named.get(name, ()):
+            for parameter in module.parameters():
+                owners.setdefault(id(parameter), name)
+    totals: dict[str, list[int]] = {name: [0, 0] for name in _PART_ORDER}
+    for parameter in model.parameters():
+        counts = totals[owners.get(id(parameter), "bridge")]
+        counts[0] += parameter.numel()
+        counts[1] += parameter.numel() * parameter.requires_grad
+    return tuple(PartSize(name, *counts) for name, counts in totals.items() if counts[0])
+
+
+_PART_ORDER = ("vision", "bridge", "embeddings", "cross_attention", "text")
 
 
 def _named_modules(parts: Parts, name: str, *, family: str) -> Sequence[nn.Module]:
     if name not in parts.named:
         allowed = [*parts.named, "vision.first-K", "text.first-K"]
         raise ModelError(
-            f"the family {family} has no part {name!r} to freeze",
+            f"the family {family} has no part {name!r} to freeze{with_did_you_mean(name, allowed)}",
             where="model.freeze",
             fix=f"use one of: {', '.join(allowed)}",
         )
     return parts.named[name]
 
 
-def _checked_depth(name: str, depth: int, available: int, *, offset: int) -> int:
-    if depth > available:
+def _vision_depth(name: str, layers: int, available: int) -> int:
+    """Frozen stages: the stem and `layers` behind it."""
+    if available == 1:
         raise ModelError(
-            f"{name} asks for more layers than the {available - offset} that can be told apart",
+            f"{name}: the layers of this vision encoder cannot be told apart",
             where="model.freeze",
-            fix=f"use a K up to {available - offset}, or freeze the whole part",
+            fix="freeze the whole of it (vision), or use a ViT, DeiT, MobileNetV2, ConvNeXt or"
+            " ResNet encoder",
         )
-    return depth
+    return 1 + _checked_depth(name, layers, available - 1)
+
+
+def _checked_depth(name: str, layers: int, available: int) -> int:
+    if layers > available:
+        raise ModelError(
+            f"{name} asks for more than the {available} layers that there are",
+            where="model.freeze",
+            fix=f"use a K up to {available}, or freeze the whole part",
+        )
+    return layers
 
 
 def _freeze_modules(modules: Sequence[nn.Module]) -> None:

@@ -72,6 +72,8 @@ class GitCaptioner(Captioner):
             ],
             text_layers=list(git.encoder.layer),
             vision_prefixes=("git.image_encoder",),
+            # One position a video frame; images have none.
+            unused=list(getattr(git, "img_temporal_embedding", ())),
         )
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
@@ -107,8 +109,7 @@ class GitCaptioner(Captioner):
 
     def save(self, folder: Path) -> None:
         """See `Captioner.save`."""
-        self.model.save_pretrained(folder)
-        GitProcessor(self.image_processor, self.tokenizer).save_pretrained(folder)
+        self.save_with(GitProcessor, folder)
 
 
 def _layer_stage(layer: torch.nn.Module) -> Stage:

@@ -1,7 +1,7 @@
 """A tokenizer trained on the captions, for models that start from random weights.
 
 Words or byte pairs, both deterministic; the WordPiece trainer of `tokenizers` is not (it breaks
-ties in hash order), so two runs of one seed would differ.
+ties in hash order), so two runs of one seed would differ. Both lower-case.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers import models as tokenizer_models
 from transformers import PreTrainedTokenizerFast
 
@@ -26,9 +26,17 @@ _NAMED = {
     "bos_token": "[DEC]",
 }
 
+# Metrics score t-shirt, don't and 3.5 as one word each, and split the possessive off; cut
+# otherwise, a generated "t - shirt" would never match a reference.
+_WORDS = r"\d+(?:[.,]\d+)+|\w+(?:-\w+)*(?:'(?!s\b)\w+)*|'s\b|[^\w\s]"
+_STARTS_AFTER_SPACE = r"^(?!(?:[.,!?;:)\]}%]|'s)$)"
+
 
 def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
     """A transformers tokenizer over lower-cased captions, `[DEC]` its start and `[SEP]` its end.
+
+    Words come back with the usual spacing (`a dog's ball.`, however the caption spaced it); byte
+    pairs come back as the caption spaced them.
 
     Args:
         captions: The training captions; never those of the other splits.
@@ -44,13 +52,23 @@ def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
             where="model.new_tokenizer",
             fix="check the caption column with: captune data check DATA",
         )
-    return _TRAINERS[config.kind](captions, config)
+    tokenizer = _TRAINERS[config.kind](captions, config)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **_NAMED
+    )
 
 
-def _train_words(captions: list[str], config: TokenizerConfig) -> Any:
+def _train_words(captions: list[str], config: TokenizerConfig) -> Tokenizer:
     tokenizer = Tokenizer(tokenizer_models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace(Regex(_STARTS_AFTER_SPACE), " "),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
     trainer = trainers.WordLevelTrainer(
         vocab_size=config.vocab_size,
         min_frequency=config.min_count,
@@ -58,10 +76,10 @@ def _train_words(captions: list[str], config: TokenizerConfig) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(captions, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED)
+    return tokenizer
 
 
-def _train_bytes(captions: list[str], config: TokenizerConfig) -> Any:
+def _train_bytes(captions: list[str], config: TokenizerConfig) -> Tokenizer:
     tokenizer = Tokenizer(tokenizer_models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -74,7 +92,7 @@ def _train_bytes(captions: list[str], config: TokenizerConfig) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(captions, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED)
+    return tokenizer
 
 
 _TRAINERS = {"word": _train_words, "bpe": _train_bytes}

@@ -1,0 +1,192 @@
+"""Any vision encoder joined with a text decoder, pretrained or new (Rothe et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from captune.errors import ModelError
+from captune.hub import load_pretrained
+from captune.models.captioner import Captioner
+from captune.models.conv_captioner import (
+    ConvEncoderDecoderConfig,
+    ConvEncoderDecoderModel,
+    ConvGridConfig,
+    ConvGridEncoder,
+)
+from captune.models.encoder_decoder import (
+    DECODER_TYPES,
+    EncoderDecoderCaptioner,
+    set_special_ids,
+)
+from captune.models.loading import (
+    DECODER_ONLY,
+    ENCODER_ONLY,
+    load_image_processor,
+    load_weights,
+    say_new_weights,
+)
+from captune.models.special_ids import special_ids
+from captune.models.vision_stages import output_shape
+from captune.recipe import ModelConfig, NewDecoderConfig
+
+_NEW_POSITIONS = 128
+
+
+def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
+    """A pretrained encoder with a pretrained or a new decoder.
+
+    Args:
+        config: With `encoder` set, and `decoder` or `new_decoder`.
+        tokenizer: The decoder's.
+
+    Raises:
+        ModelError: A part that cannot be loaded, or is not what it should be.
+    """
+    if config.encoder is None:
+        raise ModelError("an encoder is needed to join", where="model.encoder")
+    encoder = _load_encoder(config.encoder)
+    processor = load_image_processor(config.encoder, where="model.encoder", trust_remote_code=False)
+    if config.decoder is None:
+        decoder = new_decoder(_new_decoder_config(config.new_decoder, tokenizer))
+    else:
+        decoder = _load_decoder(config.decoder)
+    captioner = join_models(
+        encoder, decoder, processors=(tokenizer, processor), new=config.new_decoder
+    )
+    captioner.model.eval()
+    captioner.freeze(())
+    return captioner
+
+
+def join_models(
+    encoder: Any, decoder: Any, *, processors: tuple[Any, Any], new: NewDecoderConfig
+) -> Captioner:
+    """The captioner of an encoder and a decoder, bridged where the encoder gives a map.
+
+    Args:
+        encoder: A transformers vision encoder.
+        decoder: A transformers language model with cross-attention.
+        processors: Tokenizer and image processor.
+        new: Settings of the bridge.
+
+    Raises:
+        ModelError: The encoder takes no images of the size that its processor gives.
+    """
+    tokenizer, processor = processors
+    ids = special_ids(tokenizer)
+    if len(tokenizer) > decoder.config.vocab_size:
+        decoder.resize_token_embeddings(len(tokenizer))
+    shape = output_shape(
+        encoder, _input_size(processor), getattr(encoder.config, "num_channels", 3)
+    )
+    if len(shape) == 4:
+        grid = _conv_encoder(encoder, shape, decoder.config.hidden_size, new=new)
+        config = ConvEncoderDecoderConfig(
+            encoder=grid.config.to_dict(), decoder=decoder.config.to_dict()
+        )
+        model = ConvEncoderDecoderModel(config, encoder=grid, decoder=decoder)
+    else:
+        model = transformers.VisionEncoderDecoderModel(encoder=encoder, decoder=decoder)
+    set_special_ids(model, start=ids.start, end=ids.end, pad=ids.pad)
+    return EncoderDecoderCaptioner(model, tokenizer, processor)
+
+
+def new_decoder(text: Any) -> Any:
+    """A decoder of a text config with random weights, cross-attending to the image."""
+    text.is_decoder = text.add_cross_attention = True
+    return AutoModelForCausalLM.from_config(text, attn_implementation="eager")
+
+
+def _load_encoder(source: str) -> Any:
+    encoder, _ = load_weights(
+        AutoModel, source, where="model.encoder", expected=ENCODER_ONLY, trust_remote_code=False
+    )
+    if encoder.main_input_name != "pixel_values":
+        raise ModelError(
+            f"{source!r} is a {encoder.config.model_type!r} model, not a vision encoder",
+            where="model.encoder",
+            fix="use a ViT, DeiT, BEiT, Swin, MobileNetV2, ConvNeXt or ResNet model",
+        )
+    return encoder
+
+
+def _load_decoder(source: str) -> Any:
+    text = load_pretrained(AutoConfig, source, where="model.decoder", trust_remote_code=False)
+    if text.model_type not in DECODER_TYPES:
+        raise ModelError(
+            f"{source!r} is a {text.model_type!r} model, not a decoder that captune can join",
+            where="model.decoder",
+            fix=f"use a model of one of these types: {', '.join(DECODER_TYPES)}; or leave"
+            " model.decoder out for a new one",
+        )
+    # transformers raises later unless both are set here.
+    text.is_decoder = text.add_cross_attention = True
+    decoder, new_keys = load_weights(
+        AutoModelForCausalLM,
+        source,
+        where="model.decoder",
+        expected=DECODER_ONLY,
+        config=text,
+        trust_remote_code=False,
+    )
+    say_new_weights(new_keys, source)
+    return decoder
+
+
+def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:
+    ids = special_ids(tokenizer)
+    known = {"bos_token_id": ids.start, "eos_token_id": ids.end, "pad_token_id": ids.pad}
+    if new.kind == "bert":
+        return transformers.BertConfig(
+            vocab_size=len(tokenizer),
+            **known,
+            hidden_size=new.width,
+            num_hidden_layers=new.layers,
+            num_attention_heads=new.heads,
+            intermediate_size=4 * new.width,
+            max_position_embeddings=_NEW_POSITIONS,
+            hidden_dropout_prob=new.dropout,
+            attention_probs_dropout_prob=new.dropout,
+        )
+    return transformers.GPT2Config(
+        vocab_size=len(tokenizer),
+        **known,
+        n_embd=new.width,
+        n_layer=new.layers,
+        n_head=new.heads,
+        n_positions=_NEW_POSITIONS,
+        embd_pdrop=new.dropout,
+        attn_pdrop=new.dropout,
+        resid_pdrop=new.dropout,
+    )
+
+
+def _conv_encoder(
+    backbone: Any, shape: torch.Size, width: int, *, new: NewDecoderConfig
+) -> ConvGridEncoder:
+    config = ConvGridConfig(
+        backbone=backbone.config.to_dict(),
+        backbone_width=shape[1],
+        grid_size=shape[2] * shape[3],
+        hidden_size=width,
+        num_layers=new.bridge_layers,
+        num_heads=new.heads,
+        dropout=new.dropout,
+        feature_dropout=new.feature_dropout,
+    )
+    return ConvGridEncoder(config, backbone=backbone)
+
+
+def _input_size(processor: Any) -> tuple[int, int]:
+    """Height and width in pixels that the image processor gives."""
+    if getattr(processor, "do_center_crop", False) and processor.crop_size:
+        size = processor.crop_size
+    else:
+        size = processor.size
+    if "height" in size:
+        return int(size["height"]), int(size["width"])
+    return int(size["shortest_edge"]), int(size["shortest_edge"])

@@ -1,0 +1,146 @@
+"""Weights from a folder or hub id, with every key accounted for.
+
+transformers prints a table and goes on with random weights where keys are missing; a captioner
+that silently lost its decoder would then be trained, scored and saved.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from captune.errors import ModelError
+from captune.hub import load_pretrained
+
+_log = logging.getLogger("captune.models")
+
+# Buffers that old transformers saved as weights: position ids and GPT-2's causal masks.
+_OLD_BUFFERS = r"(^|\.)position_ids$|\.attn\.(masked_)?bias$|\.crossattention\.(masked_)?bias$"
+# A pooler feeds classifiers; captions are written from the states below it.
+_POOLERS = r"(^|\.)pooler\."
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Keys (regular expressions) that may differ between a model and its weights.
+
+    Attributes:
+        missing: May be absent and start from random values.
+        unexpected: May be in the file and are left out in silence.
+    """
+
+    missing: str = _POOLERS
+    unexpected: str = _OLD_BUFFERS
+
+
+EVERY_KEY = Expected()
+"""A whole captioner: nothing may be new but a pooler that captions do not use."""
+
+ENCODER_ONLY = Expected(unexpected="")
+"""A vision encoder from any checkpoint: heads of other tasks are left out."""
+
+DECODER_ONLY = Expected(
+    missing=r"crossattention|ln_cross_attn|^cls\.|^lm_head|" + _POOLERS, unexpected=""
+)
+"""A language model: cross-attention to the image is new, and perhaps the output head."""
+
+
+def load_weights(
+    model_class: Any, source: str, *, where: str, expected: Expected, **settings: Any
+) -> tuple[Any, tuple[str, ...]]:
+    """The model in float32 with eager attention, and the keys that started from random values.
+
+    float32 because half-precision weights cannot be trained with AdamW, and run slowly or not at
+    all on CPUs; autocast gives the speed back where the hardware has it.
+
+    Args:
+        model_class: A transformers class.
+        source: Folder or hub id.
+        where: Recipe key or argument, for errors.
+        expected: Keys that may differ.
+        **settings: For `from_pretrained`.
+
+    Raises:
+        ModelError: The files cannot be read, or hold other weights than the model needs.
+    """
+    model, report = load_pretrained(
+        model_class,
+        source,
+        where=where,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        weights_only=True,
+        ignore_mismatched_sizes=True,  # reported below with names and sizes
+        output_loading_info=True,
+        **settings,
+    )
+    if report["mismatched_keys"]:
+        name, found, wanted = min(report["mismatched_keys"])
+        raise ModelError(
+            f"the weights of {source!r} do not fit its config.json: {name} is {tuple(found)},"
+            f" the config asks for {tuple(wanted)}",
+            where=where,
+            fix="use config.json and weights of one and the same model",
+        )
+    missing = sorted(report["missing_keys"])
+    lost = [key for key in missing if not re.search(expected.missing, key)]
+    if lost:
+        raise ModelError(
+            f"the weights of {source!r} lack {_listed(lost)}",
+            where=where,
+            fix="use the whole checkpoint; captune does not go on with random weights",
+        )
+    unexpected = [k for k in report["unexpected_keys"] if not re.search(expected.unexpected, k)]
+    if unexpected and expected.unexpected:
+        _log.warning("%s: %s not used by this model", source, _listed(sorted(unexpected)))
+    return model, tuple(key for key in missing if not re.search(_POOLERS, key))
+
+
+def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
+    """The tokenizer of a folder or hub id.
+
+    Raises:
+        ModelError: It cannot be read, or is empty: transformers makes up a tokenizer of special
+            tokens only where a folder has none.
+    """
+    tokenizer = load_pretrained(AutoTokenizer, source, where=where, **settings)
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ModelError(
+            f"{source!r} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and"
+            " merges.txt)",
+            where=where,
+            fix="copy the tokenizer's files into it, or set model.tokenizer",
+        )
+    return tokenizer
+
+
+def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
+    """The image processor of a folder or hub id, on PIL: the same pixels on every machine.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    return load_pretrained(AutoImageProcessor, source, where=where, backend="pil", **settings)
+
+
+def say_new_weights(keys: Collection[str], source: str) -> None:
+    """One line about random weights that are as they should be."""
+    if keys:
+        _log.warning(
+            "%s: %d weights are new and start from random values, as a decoder that never saw"
+            " images needs: %s",
+            source,
+            len(keys),
+            _listed(sorted(keys)),
+        )
+
+
+def _listed(keys: list[str]) -> str:
+    shown = ", ".join(keys[:3])
+    return f"{shown} and {len(keys) - 3} more" if len(keys) > 3 else shown

@@ -1,0 +1,43 @@
+"""Start, end and padding of captions, whatever a tokenizer calls them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from captune.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """Token ids: what a caption starts with, ends with, and is padded with."""
+
+    start: int
+    end: int
+    pad: int
+
+
+def special_ids(tokenizer: Any) -> SpecialIds:
+    """The ids; BERT-like tokenizers have [CLS] and [SEP], GPT-2's has one token for all.
+
+    A tokenizer without a padding token gets its end token as one: captune decides what is padding
+    by `caption_ids`, never by the token.
+
+    Raises:
+        ModelError: There is no token to start or to end with.
+    """
+    start = _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
+    end = _first(tokenizer.sep_token_id, tokenizer.eos_token_id)
+    if start is None or end is None:
+        raise ModelError(
+            f"the tokenizer has no {'start' if start is None else 'end'} token",
+            where="model.tokenizer",
+            fix="give a tokenizer with cls/bos and sep/eos tokens, or let captune train one",
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end)
+    return SpecialIds(start, end, int(tokenizer.pad_token_id))
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
