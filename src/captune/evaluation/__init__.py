@@ -13,9 +13,15 @@ from captune.evaluation.compare import (
 )
 from captune.evaluation.evaluate import ScoringOptions, describe_decoding, score_predictions
 from captune.evaluation.plots import Picture, plot_grid, write_plots
-from captune.evaluation.predict import predict
+from captune.evaluation.predict import choose_scored, predict
 from captune.evaluation.predictions import read_predictions, write_predictions
-from captune.evaluation.report import Fact, ReportInputs, write_report
+from captune.evaluation.report import (
+    ComparisonInputs,
+    Fact,
+    ReportInputs,
+    write_comparison,
+    write_report,
+)
 from captune.evaluation.score_files import (
     paired_section,
     scores_section,
@@ -30,6 +36,7 @@ __all__ = [
     "AFTER",
     "BEFORE",
     "CONSTANT_CAPTION",
+    "ComparisonInputs",
     "Evaluation",
     "Fact",
     "Picture",
@@ -38,6 +45,7 @@ __all__ = [
     "SystemPair",
     "TrainingLog",
     "Verdict",
+    "choose_scored",
     "compare_systems",
     "describe_decoding",
     "judge_run",
@@ -49,6 +57,7 @@ __all__ = [
     "score_predictions",
     "score_run",
     "scores_section",
+    "write_comparison",
     "write_json",
     "write_plots",
     "write_predictions",

@@ -27,7 +27,7 @@ from captune.records import CaptionRecord
 
 SAMPLE_IMAGES = 6
 CAPTION_IMAGES = 12
-_WRAP = 42
+_WRAP = 52
 _THUMBNAIL = 480
 _COLORS = {BEFORE: "#8a94a3", AFTER: "#0d8a82", CONSTANT_CAPTION: "#c98a1b"}
 _LABELS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant caption"}
@@ -90,6 +90,8 @@ def plot_grid(pictures: Sequence[Picture], *, columns: int = 3) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, axis in enumerate(axes.flat):
         axis.set_axis_off()
+        # Narrow images stand at the left, above the first letter of their text.
+        axis.set_anchor("SW")
         if place < len(pictures):
             _draw_picture(axis, pictures[place], text=texts[place])
     figure.subplots_adjust(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import random
+from collections.abc import Callable, Sequence
 
-import torch
-from PIL import Image
-
-from captune.data import SkippedImage, decode_image, describe_source
+from captune.data import SkippedImage, describe_source
 from captune.errors import ImageError
-from captune.inference import generate
+from captune.inference import caption_images
 from captune.models import Captioner
-from captune.models.devices import Hardware, choose_hardware
+from captune.models.devices import choose_hardware
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
-
-_DECODING_THREADS = 2
-_Decoded = Image.Image | ImageError
 
 
 def predict(
@@ -35,7 +29,7 @@ def predict(
         captioner: The model, on its device.
         records: Images; their captions are not looked at.
         config: How to decode.
-        batch_size: Images at once.
+        batch_size: Images at once; halved with a warning where they do not fit.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         progress: Told of every image once: its prediction, or why it has none.
 
@@ -43,59 +37,43 @@ def predict(
         RecipeError: The device cannot compute in that precision.
         ModelError: The prompt leaves no room for a caption.
     """
-    hardware = choose_hardware(str(captioner.device), precision)
     tell = progress or (lambda _: None)
-    predictions: list[Prediction] = []
-    for batch, images in _decode_ahead(records, batch_size=batch_size):
-        readable: list[tuple[CaptionRecord, Image.Image]] = []
-        for record, image in zip(batch, images, strict=True):
-            if isinstance(image, ImageError):
-                tell(_skipped(record, image))
-            else:
-                readable.append((record, image))
-        for prediction in _caption(captioner, readable, config, hardware=hardware):
-            predictions.append(prediction)
-            tell(prediction)
+    by_id = {record.image_id: record for record in records}
+
+    def tell_failure(image_id: str, error: ImageError) -> None:
+        record = by_id[image_id]
+        name = record.file_name or describe_source(record.image)
+        tell(SkippedImage(image_id, name, error.what, error.where))
+
+    predictions = []
+    for prediction in caption_images(
+        captioner,
+        ((record.image_id, record.image) for record in records),
+        config,
+        batch_size=batch_size,
+        hardware=choose_hardware(str(captioner.device), precision),
+        on_failure=tell_failure,
+    ):
+        tell(prediction)
+        predictions.append(prediction)
     return predictions
 
 
-def _decode_ahead(
-    records: Sequence[CaptionRecord], *, batch_size: int
-) -> Iterator[tuple[Sequence[CaptionRecord], list[_Decoded]]]:
-    """Batches of images; the next one is decoded while the model works on this one."""
-    batches = [records[at : at + batch_size] for at in range(0, len(records), batch_size)]
-    with ThreadPoolExecutor(_DECODING_THREADS) as pool:
-        waiting: list[list[Future[_Decoded]]] = []
-        for place, batch in enumerate(batches):
-            for ahead in batches[place + len(waiting) : place + 2]:
-                waiting.append([pool.submit(_decode, record) for record in ahead])
-            yield batch, [future.result() for future in waiting.pop(0)]
+def choose_scored(
+    records: Sequence[CaptionRecord], max_images: int | None, *, seed: int
+) -> list[CaptionRecord]:
+    """At most `max_images` records, drawn with the seed, the same ones in every run.
 
+    The draw depends on the ids, not on their order, so that another listing of the same files
+    scores the same images. The records keep their order.
 
-def _decode(record: CaptionRecord) -> _Decoded:
-    try:
-        return decode_image(record.image)
-    except ImageError as error:
-        return error
-
-
-@torch.inference_mode()
-def _caption(
-    captioner: Captioner,
-    readable: Sequence[tuple[CaptionRecord, Image.Image]],
-    config: GenerateConfig,
-    *,
-    hardware: Hardware,
-) -> list[Prediction]:
-    if not readable:
-        return []
-    captioner.eval_mode()
-    pixels = captioner.pixel_values([image for _, image in readable]).to(hardware.device)
-    with hardware.autocast():
-        states = captioner.encode(pixels)
-        return generate(captioner, states, [record.image_id for record, _ in readable], config)
-
-
-def _skipped(record: CaptionRecord, error: ImageError) -> SkippedImage:
-    name = record.file_name or describe_source(record.image)
-    return SkippedImage(record.image_id, name, error.what, error.where)
+    Args:
+        records: Images.
+        max_images: How many at most; `None`: all.
+        seed: Of the draw.
+    """
+    if max_images is None or len(records) <= max_images:
+        return list(records)
+    ids = sorted(record.image_id for record in records)
+    drawn = set(random.Random(seed).sample(ids, max_images))
+    return [record for record in records if record.image_id in drawn]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from captune.data.atomic import write_jsonl
+from captune.data import write_jsonl
 from captune.errors import DataError
 from captune.records import Prediction
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from captune.data.atomic import write_text
+from captune.data import write_text
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation
 from captune.evaluation.plain_text import spreadsheet_text
 from captune.metrics import PairedTest

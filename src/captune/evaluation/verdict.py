@@ -7,7 +7,7 @@ nothing; whoever reads one sentence only must learn that too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +33,9 @@ _COLLAPSE_SHARE = 0.10
 _COLLAPSE_DISTINCT = 0.30
 _CUT_SHARE = 0.20
 
-Outcome = Literal["better", "same", "worse", "unknown"]
+Outcome = Literal["better", "doubtful", "same", "worse", "unknown"]
+Occasion = Literal["run", "evaluation"]
+"""A training run (before and after), or a model beside a baseline (`captune evaluate`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Verdict:
     """What a run came to.
 
     Attributes:
-        outcome: `unknown` where the model before training was not scored.
+        outcome: `unknown` where there is nothing to compare with; `doubtful` where the score rose
+            but the captions collapsed, or a constant caption does as well.
         headline: A few words.
         sentence: By how much, with interval, p value and number of images.
         warnings: Reasons to doubt it, a sentence or two each.
@@ -54,7 +57,11 @@ class Verdict:
 
 
 def judge_run(
-    evaluation: Evaluation, after: Sequence[Prediction], *, records: Sequence[CaptionRecord]
+    evaluation: Evaluation,
+    after: Sequence[Prediction],
+    *,
+    records: Sequence[CaptionRecord],
+    occasion: Occasion = "run",
 ) -> Verdict:
     """The verdict on a run from its main metric.
 
@@ -62,19 +69,58 @@ def judge_run(
         evaluation: What `score_run` gave.
         after: Captions of the tuned model.
         records: The images with their human captions, for what variety humans show.
+        occasion: Chooses the words.
     """
     name = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(name)
+    collapse = _warn_of_collapse(evaluation, after, records)
+    constant = _warn_of_constant(evaluation)
     warnings = (
-        *_warn_of_collapse(evaluation, after, records),
-        *_warn_of_constant(evaluation),
+        *collapse,
+        *constant,
         *_warn_of_cut_captions(evaluation, after),
         *_warn_of_few_images(evaluation),
     )
     if test is None:
         return Verdict("unknown", *_describe_alone(evaluation), warnings)
+    sentence = _describe_change(evaluation, test)
     outcome = judge_test(name, test)
-    return Verdict(outcome, _HEADLINES[outcome], _describe_change(evaluation, test), warnings)
+    if outcome == "better" and (collapse or constant):
+        headline = _COLLAPSED if collapse else _NO_BETTER_THAN_CONSTANT
+        return Verdict("doubtful", headline, sentence, warnings)
+    return Verdict(outcome, _HEADLINES[occasion][outcome], sentence, warnings)
+
+
+def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
+    """Who is best of several systems by the main metric, and how sure that is.
+
+    Returns:
+        A headline, and a sentence with values, interval, p value and number of images.
+    """
+    name = evaluation.main_metric
+    sign = -1.0 if is_lower_better(name) else 1.0
+    ranked = sorted(evaluation.scores, key=lambda s: -sign * evaluation.scores[s].metrics[name])
+    best = clean_text(ranked[0])
+    alone = _describe_alone(evaluation, ranked[0])
+    if len(ranked) == 1:
+        return alone
+    values = [format_value(name, evaluation.scores[s].metrics[name]) for s in ranked[:2]]
+    tests = evaluation.test(ranked[1], ranked[0]) or evaluation.test(ranked[0], ranked[1])
+    test, second = tests.get(name), clean_text(ranked[1])
+    images = format_count(evaluation.num_images, "image")
+    sentence = f"{metric_label(name)} {values[0]} against {values[1]} of {second} on {images}"
+    if test is None:
+        return f"{best} scores best.", sentence + "."
+    low, high = sorted((abs(test.low), abs(test.high)))
+    if test.p_value >= SIGNIFICANCE:
+        text = f": no measurable difference ({format_p(test.p_value)})."
+        return f"{best} and {second} cannot be told apart.", sentence + text
+    ends = f"{format_value(name, low)} to {format_value(name, high)}"
+    text = (
+        f": ahead by {format_value(name, abs(test.delta))} (95 % interval {ends},"
+        f" {format_p(test.p_value)})."
+    )
+    return f"{best} is best.", sentence + text
 
 
 def judge_test(name: str, test: PairedTest) -> Outcome:
@@ -84,21 +130,29 @@ def judge_test(name: str, test: PairedTest) -> Outcome:
     return "better" if (test.delta < 0) == is_lower_better(name) else "worse"
 
 
-_HEADLINES = {
-    "better": "Training made the captions better.",
-    "worse": "Training made the captions worse.",
-    "same": "No measurable difference.",
+_HEADLINES: Mapping[Occasion, Mapping[Outcome, str]] = {
+    "run": {
+        "better": "Training made the captions better.",
+        "worse": "Training made the captions worse.",
+        "same": "Training made no measurable difference.",
+    },
+    "evaluation": {
+        "better": "The model is better than the baseline.",
+        "worse": "The model is worse than the baseline.",
+        "same": "No measurable difference from the baseline.",
+    },
 }
+_COLLAPSED = "The score is better, but the captions have collapsed."
+_NO_BETTER_THAN_CONSTANT = "The score is better, but one constant caption does as well."
 
 
 def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
     name = evaluation.main_metric
     before = evaluation.scores[BEFORE].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
-    verb = "rose" if test.delta > 0 else "fell" if test.delta < 0 else "stayed"
     note = " (lower is better)" if is_lower_better(name) else ""
     return (
-        f"{metric_label(name)}{note} {verb} from {format_value(name, before)} to"
+        f"{metric_label(name)}{note} went from {format_value(name, before)} to"
         f" {format_value(name, after)} on {format_count(evaluation.num_images, 'test image')}:"
         f" a change of {format_delta(name, test.delta)} (95 % interval"
         f" {format_delta(name, test.low)} to {format_delta(name, test.high)},"
@@ -106,9 +160,9 @@ def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
     )
 
 
-def _describe_alone(evaluation: Evaluation) -> tuple[str, str]:
+def _describe_alone(evaluation: Evaluation, system: str = AFTER) -> tuple[str, str]:
     name = evaluation.main_metric
-    scores = evaluation.scores[AFTER]
+    scores = evaluation.scores[system]
     interval = scores.intervals.get(name)
     ends = ""
     if interval is not None:
@@ -138,11 +192,14 @@ def _warn_of_collapse(
     repeated = times > 1 and times / total > max(_COLLAPSE_SHARE, 2 * human_share)
     if not (few or repeated):
         return []
+    quoted = f"“{shorten_words(clean_text(caption), 30)}”"
+    if len(said) == 1:
+        return [f"The model says {quoted} to every image: it does not look at them."]
     return [
-        f"The tuned model says only {format_count(len(said), 'different caption')} for"
-        f" {format_count(total, 'image')} (the first human captions: {len(human):,}); the most"
-        f" frequent, “{shorten_words(clean_text(caption), 30)}”, comes {times:,} times"
-        f" ({format_share(times / total)}). It has collapsed, whatever its scores say."
+        f"The model says only {format_count(len(said), 'different caption')} for"
+        f" {format_count(total, 'image')} (humans, first captions: {len(human):,}); the most"
+        f" frequent, {quoted}, comes {times:,} times ({format_share(times / total)}). It has"
+        " collapsed, whatever its scores say."
     ]
 
 
@@ -154,7 +211,7 @@ def _warn_of_constant(evaluation: Evaluation) -> list[str]:
     constant = evaluation.scores[CONSTANT_CAPTION].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
     return [
-        "The tuned model does not beat one constant caption, "
+        "The model does not beat one constant caption, "
         f"“{shorten_words(clean_text(evaluation.constant_caption), 30)}”, said to every image:"
         f" {metric_label(name)} {format_value(name, after)} against"
         f" {format_value(name, constant)} ({format_p(test.p_value)})."

@@ -24,15 +24,15 @@ from captune.evaluation.report.rows import (
     variety_rows,
 )
 from captune.evaluation.training_log import TrainingLog
-from captune.evaluation.verdict import Verdict, judge_run
+from captune.evaluation.verdict import Occasion, Verdict, judge_run
 from captune.evaluation.wording import format_value, is_lower_better, metric_label
 from captune.records import Prediction
 
-COLUMN_LABELS: Mapping[str, str] = {
-    BEFORE: "Before",
-    AFTER: "After",
-    CONSTANT_CAPTION: "Constant caption",
+LABELS: Mapping[Occasion, Mapping[str, str]] = {
+    "run": {BEFORE: "Before", AFTER: "After", CONSTANT_CAPTION: "Constant caption"},
+    "evaluation": {BEFORE: "Baseline", AFTER: "Model", CONSTANT_CAPTION: "Constant caption"},
 }
+"""What the systems are called; the order is that of the columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class MetricChart:
 class ReportPage:
     """What the template reads; see report.html."""
 
+    occasion: Occasion
     title: str
     description: str
     verdict: Verdict
@@ -58,7 +59,7 @@ class ReportPage:
     before_value: str
     after_value: str
     systems: tuple[str, ...]
-    columns: tuple[str, ...]
+    labels: Mapping[str, str]
     quality: Sequence[ScoreRow]
     variety: Sequence[ScoreRow]
     constant_caption: str
@@ -90,15 +91,19 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
 def build_report(inputs: ReportInputs) -> ReportPage:
     """Everything the report shows, computed."""
     evaluation = inputs.evaluation
-    systems = tuple(name for name in COLUMN_LABELS if name in evaluation.scores)
+    labels = LABELS[inputs.occasion]
+    systems = tuple(name for name in labels if name in evaluation.scores)
     main = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(main)
     loss_linear, loss_log = _loss_charts(inputs.log)
     image_metric = evaluation.main_image_metric
     return ReportPage(
+        occasion=inputs.occasion,
         title=clean_text(inputs.title),
         description=clean_text(inputs.description),
-        verdict=judge_run(evaluation, inputs.after, records=inputs.records),
+        verdict=judge_run(
+            evaluation, inputs.after, records=inputs.records, occasion=inputs.occasion
+        ),
         num_images=evaluation.num_images,
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
@@ -106,7 +111,7 @@ def build_report(inputs: ReportInputs) -> ReportPage:
         before_value=_value(evaluation, BEFORE, main),
         after_value=_value(evaluation, AFTER, main),
         systems=systems,
-        columns=tuple(COLUMN_LABELS[name] for name in systems),
+        labels=labels,
         quality=quality_rows(evaluation, systems),
         variety=variety_rows(evaluation, systems, records=inputs.records),
         constant_caption=clean_text(evaluation.constant_caption),
@@ -222,7 +227,7 @@ def _length_chart(inputs: ReportInputs) -> Markup:
 
 def _frequent(inputs: ReportInputs) -> dict[str, list[FrequentCaption]]:
     scored = set(inputs.evaluation.scores[AFTER].image_ids)
-    lists = {COLUMN_LABELS[AFTER]: inputs.after, COLUMN_LABELS[BEFORE]: inputs.before or ()}
+    lists = {AFTER: inputs.after, BEFORE: inputs.before or ()}
     said = {n: [p.caption for p in own if p.image_id in scored] for n, own in lists.items()}
     return {name: frequent_captions(own) for name, own in said.items() if own}
 

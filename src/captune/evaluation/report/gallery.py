@@ -20,7 +20,7 @@ from captune.records import CaptionRecord
 
 THUMBNAIL_SIDE = 400
 _JPEG_QUALITY = 78
-_MAX_WORDS = 150
+_MAX_WORDS = 80
 _MAX_REFERENCES = 8
 
 
@@ -77,6 +77,11 @@ class Card:
     captions: tuple[ShownCaption, ...]
     gain: float
     reasons: tuple[str, ...]
+
+    @property
+    def gain_text(self) -> str:
+        """The gain with its sign, two digits."""
+        return f"{self.gain:+.2f}".replace("-", "−").replace("+0.00", "±0.00")
 
 
 def choose_images(

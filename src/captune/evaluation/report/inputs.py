@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from captune.data import SkippedImage
 from captune.evaluation.compare import Evaluation
 from captune.evaluation.training_log import TrainingLog
+from captune.evaluation.verdict import Occasion
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
@@ -49,6 +50,7 @@ class ReportInputs:
         skipped: Images that could not be used.
         extra: More figures about the tuned model by name, such as `truth_rate`.
         gallery_size: Images in the gallery at most.
+        occasion: A training run, or a model beside a baseline; chooses the words.
     """
 
     title: str
@@ -65,3 +67,4 @@ class ReportInputs:
     skipped: Sequence[SkippedImage] = ()
     extra: Mapping[str, float] = field(default_factory=dict)
     gallery_size: int = GALLERY_SIZE
+    occasion: Occasion = "run"

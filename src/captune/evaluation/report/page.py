@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from captune.data.atomic import write_text
+from captune.data import write_text
 
 _TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,10 +25,11 @@ from captune.records import CaptionRecord, Scores
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value and its interval as text; empty texts where there is none."""
+    """A value and its interval as text, empty where there is none, and whether it is the best."""
 
-    value: str = ""
+    value: str
     interval: str = ""
+    is_best: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,11 @@ def describe_change(name: str, test: PairedTest) -> Change:
 
 
 def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> ScoreRow:
-    test = evaluation.test(BEFORE, AFTER).get(name)
+    test = evaluation.test(systems[0], systems[1]).get(name) if len(systems) > 1 else None
     return ScoreRow(
         label=metric_label(name),
         note=METRICS[name].description if name in METRICS else "",
-        cells=tuple(_cell(evaluation.scores[system], name) for system in systems),
+        cells=_cells(evaluation, name, systems),
         change=None if test is None else describe_change(name, test),
         chart=_interval_chart(evaluation, name, systems),
         is_lower_better=is_lower_better(name),
@@ -135,7 +137,14 @@ def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Sco
     )
 
 
-def _cell(scores: Scores, name: str) -> Cell:
+def _cells(evaluation: Evaluation, name: str, systems: Sequence[str]) -> tuple[Cell, ...]:
+    sign = -1.0 if is_lower_better(name) else 1.0
+    known = [s for s in systems if math.isfinite(evaluation.scores[s].metrics.get(name, math.nan))]
+    best = max(known, key=lambda s: sign * evaluation.scores[s].metrics[name], default=None)
+    return tuple(_cell(evaluation.scores[s], name, is_best=s == best) for s in systems)
+
+
+def _cell(scores: Scores, name: str, *, is_best: bool) -> Cell:
     if name not in scores.metrics:
         return Cell("–")
     interval = scores.intervals.get(name)
@@ -144,7 +153,7 @@ def _cell(scores: Scores, name: str) -> Cell:
         if interval is None
         else f"{format_value(name, interval.low)} to {format_value(name, interval.high)}"
     )
-    return Cell(format_value(name, scores.metrics[name]), ends)
+    return Cell(format_value(name, scores.metrics[name]), ends, is_best)
 
 
 def _interval_chart(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Markup:
