@@ -12,26 +12,31 @@ if TYPE_CHECKING:
 
     from captune.metrics import MetricResults, PairedTest, References
 
+METRICS_HELP = (
+    "Metrics and groups, with commas. Groups: default, all, bleu, rouge, word_errors, diversity."
+    " Metrics: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l, meteor, cider, cider_plain, sacrebleu,"
+    " rouge1, rouge2, rougeL, rougeLsum, wer, wer_first, distinct_1, distinct_2, vocabulary_size,"
+    " distinct_captions, most_frequent_share, mean_length."
+)
+"""Written out, so that `--help` need not load the metrics; a test holds it to their table."""
+
 Intervals = dict[str, tuple[float, float]]
 
 
 def score(
     references: Annotated[
         Path,
-        typer.Option(help="Human captions: COCO annotations, {id: [captions]}, or JSONL."),
+        typer.Option(help="Human captions: COCO annotations, JSON of id to list, or JSONL."),
     ],
     predictions: Annotated[
         list[Path],
         typer.Option(
-            help="One caption an image: COCO results, {id: caption}, or JSONL. Give the option"
-            " again to put several files side by side; the first is what the others are tested"
-            " against."
+            help="One caption an image: COCO results, JSON of id to caption, or JSONL. Give it"
+            " again for several files side by side; the others are tested against the first."
         ),
     ],
     *,
-    metrics: Annotated[
-        str, typer.Option(help="Metrics or groups, with commas: default, all, bleu, cider, ...")
-    ] = "default",
+    metrics: Annotated[str, typer.Option(help=METRICS_HELP)] = "default",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write scores and intervals to this file.")
     ] = None,

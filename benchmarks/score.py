@@ -1,0 +1,232 @@
+"""captune's metrics beside pycocoevalcap's: time and memory on the same captions, in one command.
+
+    python benchmarks/score.py [--images N] [--meteor] [--repeats 3]
+
+Each side runs in processes of its own, so that memory is its own and nothing is warm; the start of
+processes (Python's and Java's) is left out on both sides. Best of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import io
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
+STEP_NAMES = {
+    "tokenize": "tokenize",
+    "count": "count n-grams",
+    "bleu": "BLEU-1..4",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr-D",
+    "meteor": "METEOR",
+}
+STEPS = tuple(STEP_NAMES)
+
+
+def main() -> None:
+    options = parse_options()
+    if options.side:
+        measure_side(options)
+        return
+    sides = {}
+    for side in ("pycocoevalcap", "captune"):
+        runs = [run_side(side) for _ in range(options.repeats)]
+        sides[side] = {key: min(run[key] for run in runs) for key in runs[0] if key != "values"} | {
+            "values": runs[0]["values"]
+        }
+    check_equal(sides)
+    print_table(sides)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--references", type=Path, default=DATA / "val5k_references.json")
+    parser.add_argument("--predictions", type=Path, default=DATA / "val5k_predictions.json")
+    parser.add_argument("--images", type=int, help="repeat the images, words changed, up to this")
+    parser.add_argument("--meteor", action="store_true", help="METEOR too")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--side", choices=["pycocoevalcap", "captune"], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run_side(side: str) -> dict[str, object]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_side(options: argparse.Namespace) -> None:
+    references, predictions = read_captions(options)
+    measure = measure_reference if options.side == "pycocoevalcap" else measure_captune
+    with contextlib.redirect_stdout(io.StringIO()):
+        measured = measure(references, predictions, meteor=options.meteor)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    java = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # The two stand in memory together; the larger alone is the kinder figure for the reference.
+    measured["peak_mb"] = max(own, java) / 1024
+    measured["images"] = len(references)
+    measured["captions"] = sum(map(len, references.values())) + len(predictions)
+    print(json.dumps(measured))
+
+
+def read_captions(options: argparse.Namespace) -> tuple[dict[str, list[str]], dict[str, str]]:
+    references = json.loads(options.references.read_text(encoding="utf-8"))
+    predictions = json.loads(options.predictions.read_text(encoding="utf-8"))
+    if not options.images:
+        return references, predictions
+    generator = random.Random(0)
+    words = sorted({word for own in references.values() for c in own for word in c.split(" ")})
+    more, said = dict(references), dict(predictions)
+    copy = 0
+    while len(more) < options.images:
+        copy += 1
+        for image_id in list(references)[: options.images - len(more)]:
+            captions = references[image_id]
+            more[f"{copy}-{image_id}"] = [change(c, words, generator) for c in captions]
+            said[f"{copy}-{image_id}"] = change(predictions[image_id], words, generator)
+    kept = list(more)[: options.images]
+    return {i: more[i] for i in kept}, {i: said[i] for i in kept}
+
+
+def change(caption: str, words: list[str], generator: random.Random) -> str:
+    """Move one word and replace another now and then, so that copies are not all the same."""
+    parts = caption.split(" ")
+    parts.insert(generator.randrange(len(parts)), parts.pop(generator.randrange(len(parts))))
+    if generator.random() < 0.5:
+        parts[generator.randrange(len(parts))] = generator.choice(words)
+    return " ".join(parts)
+
+
+def measure_reference(
+    references: dict[str, list[str]], predictions: dict[str, str], *, meteor: bool
+) -> dict[str, object]:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.rouge.rouge import Rouge
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    own = {key: [{"caption": c} for c in captions] for key, captions in references.items()}
+    said = {key: [{"caption": caption}] for key, caption in predictions.items()}
+    tokenizer = PTBTokenizer()
+    start = min(clock(lambda: tokenizer.tokenize({"1": [{"caption": "a"}]}))[0] for _ in range(2))
+    measured: dict[str, object] = {}
+    seconds, tokens = clock(lambda: (tokenizer.tokenize(own), tokenizer.tokenize(said)))
+    measured["tokenize"] = seconds - 2 * start
+    values = {}
+    scorers = {"bleu": Bleu(4), "rouge_l": Rouge(), "cider": Cider()}
+    for name, scorer in scorers.items():
+        measured[name], (value, _) = clock(lambda scorer=scorer: scorer.compute_score(*tokens))
+        values |= {"bleu_4": value[3]} if name == "bleu" else {name: float(value)}
+    if meteor:
+        scorer = Meteor()
+        # The jar reads its tables while the first caption waits; that is its start.
+        clock(lambda: scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]}))
+        measured["meteor"], (values["meteor"], _) = clock(lambda: scorer.compute_score(*tokens))
+        scorer.meteor_p.kill()
+        scorer.meteor_p.wait()
+    measured["values"] = values
+    return measured
+
+
+def measure_captune(
+    references: dict[str, list[str]], predictions: dict[str, str], *, meteor: bool
+) -> dict[str, object]:
+    from captune.metrics import References, compute
+    from captune.metrics.bleu import score_bleu
+    from captune.metrics.candidates import match_predictions
+    from captune.metrics.cider import score_cider
+    from captune.metrics.rouge import score_rouge_l
+
+    if meteor:
+        # Reads the tables, as the jar's first caption does.
+        compute({"1": ["a dog"]}, {"1": "a dog"}, metrics=["meteor"])
+    begin = time.perf_counter()
+    counted = References(references)
+    candidates = match_predictions(counted, predictions)
+    measured: dict[str, object] = {}
+    clock(lambda: (counted.tokens, candidates.tokens))
+    measured["tokenize"] = time.perf_counter() - begin
+    # BLEU and CIDEr share this.
+    measured["count"], _ = clock(lambda: (counted.runs, candidates.matches))
+    values = {}
+    scorers = {"bleu": score_bleu, "rouge_l": score_rouge_l, "cider": score_cider}
+    for name, scorer in scorers.items():
+        measured[name], columns = clock(lambda scorer=scorer: scorer(candidates))
+        values |= {key: column.corpus for key, column in columns.items()}
+    if meteor:
+        measured["meteor"], results = clock(
+            lambda: compute(counted, predictions, metrics=["meteor"])
+        )
+        values |= results.corpus
+    measured["values"] = values
+    return measured
+
+
+def check_equal(sides: dict[str, dict]) -> None:
+    for name, value in sides["pycocoevalcap"]["values"].items():
+        own = sides["captune"]["values"][name]
+        if abs(own - value) > 1e-12:
+            raise SystemExit(f"{name} differs: pycocoevalcap {value!r}, captune {own!r}")
+
+
+def print_table(sides: dict[str, dict]) -> None:
+    reference, own = sides["pycocoevalcap"], sides["captune"]
+    print(f"{own['images']} images, {own['captions']} captions; {describe_machine()}")
+    print()
+    print("| step | pycocoevalcap, s | captune, s | times |")
+    print("|---|---|---|---|")
+    totals = {"all but METEOR": [s for s in STEPS if s != "meteor"], "all": list(STEPS)}
+    if "meteor" not in own:
+        del totals["all"]
+    for step in STEPS:
+        if step in own or step in reference:
+            print_row(STEP_NAMES[step], reference.get(step), own.get(step))
+    for name, steps in totals.items():
+        print_row(
+            f"**{name}**",
+            *(sum(side.get(step, 0.0) for step in steps) for side in (reference, own)),
+        )
+    print_row("peak memory, MB", reference["peak_mb"], own["peak_mb"], digits=0)
+
+
+def print_row(name: str, reference: float | None, own: float | None, *, digits: int = 3) -> None:
+    shown = ["" if value is None else f"{value:.{digits}f}" for value in (reference, own)]
+    times = f"{reference / own:.1f}" if reference and own else ""
+    print(f"| {name} | {shown[0]} | {shown[1]} | {times} |")
+
+
+def describe_machine() -> str:
+    models = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    model = models[0] if models else platform.processor() or platform.machine()
+    today = datetime.date.today().isoformat()
+    python = platform.python_version()
+    return f"{model}, {os.cpu_count()} cores, Python {python}, {today}"
+
+
+def clock(work):
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+if __name__ == "__main__":
+    main()
