@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from captune.cli.score import score
+from captune.cli.score import METRICS_HELP, score
 from captune.errors import CaptuneError, MetricError
+from captune.metrics import METRIC_GROUPS, METRICS
 
 REFERENCES = {"1": ["a red dog runs", "a dog runs"], "2": ["two cats sit"], "3": ["a bird flies"]}
 GOOD = {"1": "a red dog runs", "2": "two cats sit", "3": "a bird sings"}
@@ -129,6 +131,11 @@ def test_images_without_a_prediction_are_an_error_unless_left_out(files: Path) -
     arguments = ["--only-predicted", "--metrics", "bleu_1", "--json", str(path)]
     run(files, *arguments, predictions=("few.json",))
     assert json.loads(path.read_text())["num_images"] == 2
+
+
+def test_the_help_names_every_metric_and_group() -> None:
+    named = set(re.findall(r"\w+", METRICS_HELP))
+    assert named >= {*METRICS, *METRIC_GROUPS}
 
 
 def test_no_image_in_common_is_an_error(files: Path) -> None:
