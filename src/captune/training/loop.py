@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from captune.data.batching import StepPlan
-from captune.errors import DataError, ModelError
+from captune.errors import DataError
 from captune.models import Captioner
 from captune.models.devices import Hardware, choose_hardware
 from captune.recipe import Recipe
-from captune.records import CaptionBatch, CaptionRecord
+from captune.records import CaptionRecord
 from captune.training.checkpoint import (
     TrainState,
     load_checkpoint,
@@ -31,15 +31,15 @@ from captune.training.checkpoint import (
     save_checkpoint,
     write_folder,
 )
-from captune.training.feed import Feed, drop_words
+from captune.training.feed import Feed
 from captune.training.memory import keep_freed_memory
 from captune.training.optimizer import (
     AveragedWeights,
     learning_rate,
     make_optimizer,
-    set_learning_rate,
 )
 from captune.training.prepare import make_feeds
+from captune.training.steps import Stepper
 from captune.training.tracking import ProgressLine, RunLog, progress_line
 from captune.training.validation import Validator, is_better, make_validator
 
@@ -114,8 +114,7 @@ class _Run:
     accelerator: Accelerator
     feed: Feed
     validator: Validator | None
-    optimizer: Any
-    average: AveragedWeights | None
+    stepper: Stepper
     log: RunLog
     total_steps: int
     steps_an_epoch: int
@@ -133,6 +132,7 @@ class _Run:
         say: Say,
     ) -> _Run:
         settings = recipe.train
+        run_folder.mkdir(parents=True, exist_ok=True)
         hardware = choose_hardware(settings.device, settings.precision)
         say(f"training on {hardware.describe()}")
         accelerator = Accelerator(
@@ -155,8 +155,18 @@ class _Run:
                 where="data",
                 fix="look at the set with: captune data check DATA",
             )
-        optimizer = accelerator.prepare(make_optimizer(captioner, settings))
         steps_an_epoch = len(train_feed.plan(0))
+        total_steps = settings.max_steps or math.ceil(settings.epochs * steps_an_epoch)
+        stepper = Stepper(
+            captioner=captioner,
+            recipe=recipe,
+            hardware=hardware,
+            accelerator=accelerator,
+            optimizer=accelerator.prepare(make_optimizer(captioner, settings)),
+            average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
+            total_steps=total_steps,
+            say=say,
+        )
         accelerator.init_trackers("tensorboard")
         run = cls(
             captioner=captioner,
@@ -168,10 +178,9 @@ class _Run:
             validator=make_validator(captioner, val_feed, recipe, hardware=hardware)
             if val_feed.data.records
             else None,
-            optimizer=optimizer,
-            average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
+            stepper=stepper,
             log=RunLog(run_folder / "log.jsonl", accelerator),
-            total_steps=settings.max_steps or math.ceil(settings.epochs * steps_an_epoch),
+            total_steps=total_steps,
             steps_an_epoch=steps_an_epoch,
             say=say,
             state=TrainState(),
@@ -186,8 +195,8 @@ class _Run:
         found = load_checkpoint(
             self.folder / "checkpoints",
             captioner=self.captioner,
-            optimizer=self.optimizer,
-            average=self.average,
+            optimizer=self.stepper.optimizer,
+            average=self.stepper.average,
         )
         if found is None:
             self.say("no checkpoint to resume from: training starts at step 0")
@@ -206,7 +215,7 @@ class _Run:
         for plan, batches in zip(plans, self.feed.batches(self._own_share(plans)), strict=True):
             self.captioner.train_mode()
             before = time.monotonic()
-            grad_norm = self._step_or_split(batches)
+            grad_norm = self.stepper.step(batches, state)
             state.step += 1
             state.step_in_epoch += 1
             state.seconds += time.monotonic() - before
@@ -222,84 +231,6 @@ class _Run:
     def _own_share(self, plans: Sequence[StepPlan]) -> list[StepPlan]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         return [replace(p, micro_batches=p.micro_batches[rank::world]) for p in plans]
-
-    def _step_or_split(self, batches: Sequence[CaptionBatch]) -> float:
-        """One optimizer step; when memory runs out, smaller micro batches and the step again."""
-        while True:
-            parts = [p for batch in batches for p in _split_batch(batch, self.state.splits)]
-            try:
-                return self._step(parts)
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self._halve(max(len(part.image_ids) for part in parts))
-
-    def _halve(self, largest: int) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.hardware.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if largest <= 1:
-            raise ModelError(
-                "one image with its captions does not fit into memory",
-                where="train.micro_batch_size",
-                fix="set data.max_captions or data.max_caption_tokens lower, use"
-                " train.gradient_checkpointing: true, or freeze more with model.freeze",
-            )
-        self.state.splits += 1
-        self.say(
-            f"out of memory: micro batches halved to {math.ceil(largest / 2)} images,"
-            " accumulation doubled; the optimizer step stays the same"
-        )
-
-    def _step(self, batches: Sequence[CaptionBatch]) -> float:
-        """Forward and backward of every micro batch, then one update; returns the norm."""
-        settings, state = self.recipe.train, self.state
-        num_tokens = self._sum(sum(batch.num_label_tokens for batch in batches))
-        step_loss = 0.0
-        for number, batch in enumerate(batches):
-            inputs = self._drop_words(batch, number).to(self.hardware.device)
-            with self.hardware.autocast():
-                loss = self.captioner.loss(inputs, settings.label_smoothing)
-            self.accelerator.backward(loss.loss_sum / num_tokens)
-            step_loss += float(loss.loss_sum.detach())
-        parameters = [p for _, p in self.captioner.named_trainable()]
-        self._sum_gradients(parameters)
-        norm = self.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
-        set_learning_rate(self.optimizer, learning_rate(state.step, self.total_steps, settings))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            self.average.update(state.step)
-        state.loss_sum += self._sum(step_loss)
-        state.loss_tokens += int(num_tokens)
-        return float(norm)
-
-    def _drop_words(self, batch: CaptionBatch, number: int) -> CaptionBatch:
-        unknown = self.captioner.tokenizer.unk_token_id
-        return drop_words(
-            batch,
-            self.recipe.train.word_dropout,
-            unknown_id=self.captioner.pad_token_id if unknown is None else unknown,
-            seed=(self.recipe.seed, self.state.step, number, self.accelerator.process_index),
-        )
-
-    def _sum(self, value: float) -> float:
-        if self.accelerator.num_processes == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
-        return float(self.accelerator.reduce(tensor, "sum"))
-
-    def _sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
-        flat = self.accelerator.reduce(flat, "sum")
-        sizes = [p.numel() for p in parameters]
-        for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
-            parameter.grad = gradient.view_as(parameter)
 
     def _log(self, bar: ProgressLine, grad_norm: float, rate: float) -> None:
         state, settings = self.state, self.recipe.train
@@ -334,8 +265,8 @@ class _Run:
                 self.folder / "checkpoints",
                 state,
                 captioner=self.captioner,
-                optimizer=self.optimizer,
-                average=self.average,
+                optimizer=self.stepper.optimizer,
+                average=self.stepper.average,
                 keep=settings.keep_checkpoints,
             )
         self.accelerator.wait_for_everyone()
@@ -350,7 +281,7 @@ class _Run:
 
     def _validate(self) -> None:
         """Values of the (averaged) weights; the best ones become `model/`."""
-        with _weights_in_use(self.average):
+        with _weights_in_use(self.stepper.average):
             values = self._values_everywhere()
             state, metric = self.state, self.recipe.train.best_metric
             value = values.get(metric)
@@ -377,32 +308,5 @@ class _Run:
         return values[0]
 
 
-def _weights_in_use(average: AveragedWeights | None) -> Any:
-    from contextlib import nullcontext
-
+def _weights_in_use(average: AveragedWeights | None) -> AbstractContextManager[None]:
     return average.applied() if average is not None else nullcontext()
-
-
-def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
-    """A batch cut into 2 ** times batches of about equal size; single images stay whole."""
-    size = max(1, math.ceil(len(batch.image_ids) / 2**times))
-    if size >= len(batch.image_ids):
-        yield batch
-        return
-    for start in range(0, len(batch.image_ids), size):
-        rows = slice(start, start + size)
-        yield replace(
-            batch,
-            image_ids=batch.image_ids[rows],
-            input_ids=batch.input_ids[rows],
-            position_ids=batch.position_ids[rows],
-            caption_ids=batch.caption_ids[rows],
-            labels=batch.labels[rows],
-            pixel_values=None if batch.pixel_values is None else batch.pixel_values[rows],
-            vision_features=None if batch.vision_features is None else batch.vision_features[rows],
-        )
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text

@@ -1,0 +1,299 @@
+"""The loop learns, resumes bit for bit, and is the same loop however its batches are cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from captune.errors import DataError, ModelError
+from captune.training import train
+
+
+def losses(folder: Path) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return load_file(newest / "weights.safetensors")
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    ours, theirs = weights(a), weights(b)
+    assert ours.keys() == theirs.keys()
+    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert different == []
+
+
+def test_the_loss_falls_and_the_best_model_is_saved(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    recipe = make_recipe(train__epochs=8)
+    result = train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path)
+    curve = losses(tmp_path)
+    assert len(curve) == result.steps == 24
+    assert sum(curve[-3:]) < 0.8 * sum(curve[:3])
+    assert (result.model_folder / "model.safetensors").is_file()
+    assert result.best_step % 3 == 0
+
+
+def test_accumulated_micro_batches_give_the_same_losses_as_one_batch(
+    tmp_path, shapes, make_recipe, make_captioner, no_dropout
+) -> None:
+    for size in (8, 2):
+        recipe = make_recipe(train__micro_batch_size=size, data__views=["original"])
+        captioner = no_dropout(make_captioner(recipe))
+        # One pool of 24 images: order differs by micro batch size, so compare a whole epoch's step.
+        recipe = recipe.model_copy(
+            update={"train": recipe.train.model_copy(update={"global_batch_size": 24})}
+        )
+        train(captioner, shapes, recipe, run_folder=tmp_path / str(size))
+    assert losses(tmp_path / "8") == pytest.approx(losses(tmp_path / "2"), abs=1e-5)
+
+
+def test_a_run_killed_between_checkpoints_resumes_to_the_same_bits(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    recipe = make_recipe(
+        model__size="vit-gpt2-tiny",
+        train__save_every=2,
+        train__word_dropout=0.2,
+        train__ema_decay=0.9,
+    )
+    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path / "whole")
+    interrupt_after(5, make_captioner(recipe), shapes, recipe, tmp_path / "cut")
+    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path / "cut", resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    model = "model/model.safetensors"
+    assert (tmp_path / "whole" / model).read_bytes() == (tmp_path / "cut" / model).read_bytes()
+
+
+class _Interrupt(Exception):
+    pass
+
+
+def interrupt_after(steps, captioner, records, recipe, folder) -> None:
+    """Stops as a kill would: in the middle, with no chance to save."""
+    real = captioner.loss
+    calls = 0
+
+    def loss(*args):
+        nonlocal calls
+        if captioner.model.training:
+            calls += 1
+            if calls > steps * 2:
+                raise _Interrupt
+        return real(*args)
+
+    captioner.loss = loss
+    with pytest.raises(_Interrupt):
+        train(captioner, records, recipe, run_folder=folder)
+
+
+def test_resuming_decodes_no_image_that_was_already_seen(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch
+) -> None:
+    from captune.training import feed
+
+    recipe = make_recipe(train__save_every=1, train__epochs=1, train__max_steps=3)
+    interrupt_after(2, make_captioner(recipe), shapes, recipe, tmp_path)
+    decoded = []
+    real = feed.decode_image
+    monkeypatch.setattr(
+        feed, "decode_image", lambda source, **kw: decoded.append(1) or real(source, **kw)
+    )
+    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path, resume=True)
+    # One step of 8 images, and the validation images for loss and for captions.
+    assert len(decoded) == 8 + 6 + 4
+
+
+SCRIPT = """
+    import sys
+    from pathlib import Path
+    from captune.data import make_shapes
+    from captune.models import build_captioner
+    from captune.recipe import Recipe
+    from captune.training import train
+
+    folder, resume, settings = Path(sys.argv[1]), sys.argv[2] == "resume", sys.argv[3]
+    recipe = Recipe.model_validate_json(settings)
+    records = list(make_shapes(30, seed=3, image_size=64))
+    captions = [c for r in records[:24] for c in r.captions]
+    captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
+    if recipe.name == "no-dropout":
+        import torch
+        for module in captioner.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    train(captioner, (records[:24], records[24:]), recipe, run_folder=folder, resume=resume,
+          say=lambda line: print(line, flush=True))
+"""
+
+
+def start(folder: Path, mode: str, recipe, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+    script = folder.parent / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(script), str(folder), mode, recipe.model_dump_json()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    # GPT-2's dropout draws from torch's random state, BLIP's is zero by default.
+    recipe = make_recipe(model__size="vit-gpt2-tiny", train__save_every=1, train__epochs=4)
+    process = start(tmp_path / "whole", "start", recipe)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    folder = tmp_path / "cut"
+    kills = 0
+    for delay in (0.05, 0.4, 0.15):
+        process = start(folder, "resume", recipe)
+        deadline = time.monotonic() + 120
+        seen = len(list((folder / "checkpoints").glob("step-*"))) if folder.exists() else 0
+        newest = max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
+        while process.poll() is None and time.monotonic() < deadline:
+            now = max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
+            if now != newest:
+                break
+            time.sleep(0.005)
+        time.sleep(delay)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate(timeout=60)
+        assert seen <= 2
+    assert kills >= 2
+    process = start(folder, "resume", recipe)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert_same_weights(tmp_path / "whole", folder)
+    assert losses(tmp_path / "whole") == losses(folder)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one(tmp_path, make_recipe) -> None:
+    recipe = make_recipe(name="no-dropout", model__size="vit-gpt2-tiny", data__views=["original"])
+    one = start(tmp_path / "one", "start", recipe)
+    output, _ = one.communicate(timeout=200)
+    assert one.returncode == 0, output
+    launcher = (
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+    )
+    two = start(tmp_path / "two", "start", recipe, launcher)
+    output, _ = two.communicate(timeout=250)
+    assert two.returncode == 0, output
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
+    tmp_path, shapes, make_recipe, make_captioner, no_dropout
+) -> None:
+    recipe = make_recipe(train__micro_batch_size=8, data__views=["original"])
+    train(no_dropout(make_captioner(recipe)), shapes, recipe, run_folder=tmp_path / "free")
+    tight = no_dropout(make_captioner(recipe))
+    real = tight.loss
+
+    def loss(batch, *args):
+        if len(batch.image_ids) > 2 and tight.model.training:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(batch, *args)
+
+    tight.loss = loss
+    said: list[str] = []
+    train(tight, shapes, recipe, run_folder=tmp_path / "tight", say=said.append)
+    assert losses(tmp_path / "tight") == pytest.approx(losses(tmp_path / "free"), abs=1e-5)
+    assert [line for line in said if "halved" in line] == [
+        "out of memory: micro batches halved to 4 images, accumulation doubled;"
+        " the optimizer step stays the same",
+        "out of memory: micro batches halved to 2 images, accumulation doubled;"
+        " the optimizer step stays the same",
+    ]
+
+
+def test_one_image_too_large_for_memory_is_an_error_with_advice(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    recipe = make_recipe()
+    captioner = make_captioner(recipe)
+
+    def loss(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    captioner.loss = loss
+    with pytest.raises(ModelError, match="one image with its captions does not fit") as error:
+        train(captioner, shapes, recipe, run_folder=tmp_path, say=lambda _: None)
+    assert "data.max_captions" in error.value.fix
+
+
+def test_patience_stops_a_run_that_does_not_get_better(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    recipe = make_recipe(
+        train__epochs=10, train__learning_rate=1e-12, train__patience=2, train__validate_every=1
+    )
+    recipe = recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"best_metric": "bleu_4"})}
+    )
+    said: list[str] = []
+    result = train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path, say=said.append)
+    assert result.steps == 3
+    assert any(line.startswith("stopped early") for line in said)
+
+
+def test_images_without_captions_leave_nothing_to_train_on(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    from dataclasses import replace
+
+    recipe = make_recipe()
+    bare = [replace(record, captions=()) for record in shapes[0]]
+    with pytest.raises(DataError, match="no training image with a caption"):
+        train(make_captioner(recipe), (bare, []), recipe, run_folder=tmp_path, say=lambda _: None)
+
+
+def test_no_checkpoint_is_left_half_written(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch
+) -> None:
+    from captune.training import checkpoint
+
+    recipe = make_recipe(train__save_every=1)
+    real, saved = checkpoint.torch.save, 0
+
+    def save(*args, **kwargs):
+        nonlocal saved
+        saved += 1
+        if saved == 3:
+            raise _Interrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint.torch, "save", save)
+    captioner = make_captioner(recipe)
+    with pytest.raises(_Interrupt):
+        train(captioner, shapes, recipe, run_folder=tmp_path, say=lambda _: None)
+    names = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
+    assert names == ["step-000001", "step-000002"]
