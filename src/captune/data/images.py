@@ -127,7 +127,7 @@ def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError("too_many_pixels", where=f"{name}: {error}") from error
         except _DECODER_ERRORS as error:
-            raise _explain(error, head=head, tail=_read_tail(file), name=name) from error
+            raise _explain(error, head=head, file=file, name=name) from error
 
 
 def image_hash(source: ImageSource) -> str:
@@ -262,24 +262,33 @@ def _turn_upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _read_tail(file: IO[bytes]) -> bytes:
+def _read_tail(file: IO[bytes]) -> tuple[bytes, int]:
     try:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 64))
-        return file.read()
+        return file.read(), size
     except (OSError, ValueError):
-        return b""
+        return b"", 0
 
 
-def _explain(error: BaseException, *, head: bytes, tail: bytes, name: str) -> ImageError:
+def _is_cut(head: bytes, *, tail: bytes, size: int) -> bool:
+    if head.startswith(b"RIFF"):
+        # WebP says how long it is; what it says leaves out its own first 8 bytes.
+        return int.from_bytes(head[4:8], "little") + 8 > size
+    ends = next((end for start, end in _MAGIC if head.startswith(start)), b"")
+    return bool(ends) and ends not in tail
+
+
+def _explain(error: BaseException, *, head: bytes, file: IO[bytes], name: str) -> ImageError:
     where = f"{name}: {error or type(error).__name__}"
     if "Decompressed data too large" in str(error) or "MAX_TEXT" in str(error):
         return ImageError("text_bomb", where=where)
-    magic = next((pair for pair in _MAGIC if head.startswith(pair[0])), None)
-    if isinstance(error, UnidentifiedImageError) and magic is None:
+    is_image = any(head.startswith(start) for start, _ in _MAGIC)
+    if isinstance(error, UnidentifiedImageError) and not is_image:
         return ImageError("not_an_image", where=f"{name}: starts with {head[:16]!r}")
-    cut = magic is not None and bool(magic[1]) and magic[1] not in tail
-    if cut or "truncated" in str(error).lower() or isinstance(error, EOFError):
+    tail, size = _read_tail(file)
+    cut = _is_cut(head, tail=tail, size=size) or isinstance(error, EOFError)
+    if cut or "truncated" in str(error).lower():
         return ImageError("truncated", where=where)
     if isinstance(error, MemoryError):
         return ImageError("too_many_pixels", where=where)

@@ -44,6 +44,8 @@ class LoadOptions:
         limit: Images read at most, from the start; `None`: all.
         revision: Revision of a hub data set; `None`: the newest.
         streaming: Read a hub data set row by row instead of downloading it whole.
+        memory_limit: Bytes of images from a hub data set or Parquet held in memory; the rest goes
+            to files under `$CAPTUNE_CACHE`, else `~/.cache/captune`.
     """
 
     format: str = "auto"
@@ -54,6 +56,7 @@ class LoadOptions:
     limit: int | None = None
     revision: str | None = None
     streaming: bool = False
+    memory_limit: int = 2**30
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,5 +59,5 @@ def _scale_to_byte(
     elif low >= 0.0 and high <= _SIXTEEN_BITS:
         scaled = values / 257.0
     else:
-        scaled = (values - low) * (_EIGHT_BITS / (high - low))
+        scaled = (values - low) * (_EIGHT_BITS / max(high - low, 1e-300))
     return np.asarray(np.clip(np.rint(scaled), 0, _EIGHT_BITS), dtype=np.uint8)

@@ -72,8 +72,9 @@ def _find_captions(place: Path) -> Path | None:
     for folder in (place / name for name in _TEXT_FOLDERS):
         if not folder.is_dir():
             continue
+        has_images = len(usual_folders(folder)) > 1 or len(usual_folders(place)) > 1
         for name in _CSV_NAMES:
-            if is_table(folder / name):
+            if has_images and is_table(folder / name):
                 return folder / name
         for path in sorted([*folder.glob("*.token.txt"), *folder.glob("*.token")]):
             if _is_token_file(path):

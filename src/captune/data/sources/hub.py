@@ -6,9 +6,9 @@ is `owner/name` or `owner/name:configuration`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from captune.data.loaded import LoadedData, LoadOptions
 from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
 from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split, usual_folders
+from captune.data.sources.store import ImageStore
 from captune.errors import DataError
 from captune.records import ImageSource
 
@@ -119,13 +120,14 @@ def _read_parts(
     parts: dict[str, Any], *, name: str, root: Path | None, options: LoadOptions
 ) -> LoadedData:
     notes: list[str] = []
+    store = ImageStore(options.memory_limit)
     rows = (
         row
         for split, part in parts.items()
-        for row in _iter_rows(part, split=split, options=options, notes=notes)
+        for row in _iter_rows(part, split=split, options=options, notes=notes, store=store)
     )
     base = options.image_root or root
-    return gather_rows(
+    data = gather_rows(
         rows,
         format=name,
         root=root or Path(),
@@ -133,9 +135,13 @@ def _read_parts(
         limit=options.limit,
         notes=notes,
     )
+    kept = f"{store.num_files} images are kept as files in {store.folder}"
+    return replace(data, root=root, notes=(*notes, kept) if store.num_files else tuple(notes))
 
 
-def _iter_rows(part: Any, *, split: str, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
+def _iter_rows(
+    part: Any, *, split: str, options: LoadOptions, notes: list[str], store: ImageStore
+) -> Iterator[Row]:
     import datasets
 
     features = part.features or part._resolve_features().features
@@ -150,13 +156,14 @@ def _iter_rows(part: Any, *, split: str, options: LoadOptions, notes: list[str])
     if split and given is None:
         notes.append(f"the split {split!r} is none of train, val, test: its images have no split")
     for number, line in enumerate(part):
-        source, name = _read_image(line[image], where=f"{split or 'data'}, row {number}")
+        where = f"{split or 'data'}, row {number}"
+        source, name = _read_image(line[image], store=store, where=where)
         if not name and source is None:
             name = f"{split or 'data'}-{number:06d}"
         has_id = id_column is not None and line[id_column] is not None
         yield Row(
             name=name,
-            captions=read_captions(line[caption], where=f"{split or 'data'}, row {number}"),
+            captions=read_captions(line[caption], where=where),
             image=source,
             image_id=str(line[id_column]) if has_id else "",
             split=given,
@@ -202,27 +209,22 @@ def _is_text(feature: Any) -> bool:
     return getattr(feature, "dtype", None) in ("string", "large_string")
 
 
-def _read_image(value: Any, *, where: str) -> tuple[ImageSource | None, str]:
+def _read_image(value: Any, *, store: ImageStore, where: str) -> tuple[ImageSource | None, str]:
     if value is None:
         return None, ""
     if isinstance(value, str):
         return None, value
-    if isinstance(value, bytes):
-        return value, _name_bytes(value, path=None)
+    path = None
     if isinstance(value, dict):
-        content, path = value.get("bytes"), value.get("path")
-        if isinstance(content, bytes):
-            return content, _name_bytes(content, path=path)
-        if isinstance(path, str):
+        value, path = value.get("bytes"), value.get("path")
+        if value is None and isinstance(path, str):
             return None, path
-    raise DataError(f"not an image: {type(value).__name__}", where=where)
-
-
-def _name_bytes(content: bytes, *, path: str | None) -> str:
+    if not isinstance(value, bytes):
+        raise DataError(f"not an image: {type(value).__name__}", where=where)
     # Named by what they are: a data set with one caption a row repeats the image in each, and
     # paths in a Parquet file are often all the same.
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    return f"{digest}-{Path(path).name}" if path else digest
+    image, digest = store.keep(value)
+    return image, f"{digest[:16]}-{Path(path).name}" if path else digest[:16]
 
 
 def _explain(error: Exception, *, path: str) -> DataError:

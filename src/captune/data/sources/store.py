@@ -1,0 +1,58 @@
+"""Keeps the encoded images of a hub data set: in memory while they are few, else as files.
+
+A million photographs do not fit into memory. Files are named by their content, so a second read
+of the same data set finds them there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from captune.data.atomic import write_bytes
+from captune.records import ImageSource
+
+
+class ImageStore:
+    """Takes encoded images and says where they are.
+
+    Args:
+        memory_limit: Bytes held in memory at most.
+        folder: Where further images go; `None`: `$CAPTUNE_CACHE/images`, else
+            `~/.cache/captune/images`.
+    """
+
+    def __init__(self, memory_limit: int, *, folder: Path | None = None) -> None:
+        self._room = memory_limit
+        self._known: dict[str, ImageSource] = {}
+        self.folder = folder or _default_folder()
+        self.num_files = 0
+
+    def keep(self, content: bytes) -> tuple[ImageSource, str]:
+        """Where an image is kept, and its SHA-256 in hex; equal images are kept once.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        known = self._known.get(digest)
+        if known is None:
+            known = self._known[digest] = self._place(content, digest=digest)
+        return known, digest
+
+    def _place(self, content: bytes, *, digest: str) -> ImageSource:
+        if len(content) <= self._room:
+            self._room -= len(content)
+            return content
+        # Two letters of the name as folder: a million files in one are slow to list.
+        path = self.folder / digest[:2] / digest
+        if not path.is_file() or path.stat().st_size != len(content):
+            write_bytes(path, content)
+        self.num_files += 1
+        return path
+
+
+def _default_folder() -> Path:
+    cache = os.environ.get("CAPTUNE_CACHE")
+    return (Path(cache) if cache else Path.home() / ".cache" / "captune") / "images"

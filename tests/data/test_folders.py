@@ -1,0 +1,314 @@
+"""imagefolder, sidecar files, COCO JSON and JSON records, and the detection among them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+
+import pytest
+
+from captune.data import LoadOptions, detect_format, load_records
+from captune.errors import DataError
+
+
+def captions_of(data):
+    return {record.image_id: record.captions for record in data.records}
+
+
+def write_lines(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+# --- imagefolder ------------------------------------------------------------------------------
+
+
+def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    draw_image(tmp_path / "unlisted.png")
+    write_lines(
+        tmp_path / "metadata.jsonl",
+        [{"file_name": "a.png", "text": "An a"}, {"file_name": "gone.png", "text": "None"}],
+    )
+    data = load_records(tmp_path)
+    assert data.format == "imagefolder"
+    assert captions_of(data) == {"a.png": ("An a",)}
+    assert [(image.file, image.reason) for image in data.skipped] == [("gone.png", "missing")]
+    assert data.notes == (
+        "1 images have no line in the metadata and are left out (the first: unlisted.png)",
+    )
+
+
+def test_imagefolder_subfolders_are_splits(tmp_path, draw_image):
+    for name in ("train", "validation", "test"):
+        draw_image(tmp_path / name / "same.png")
+        write_lines(
+            tmp_path / name / "metadata.jsonl", [{"file_name": "same.png", "caption": ["x", "y"]}]
+        )
+    data = load_records(tmp_path)
+    assert {record.image_id: record.split for record in data.records} == {
+        "train/same.png": "train",
+        "validation/same.png": "val",
+        "test/same.png": "test",
+    }
+    assert data.records[0].captions == ("x", "y")
+
+
+def test_imagefolder_with_a_metadata_csv_is_read(tmp_path, draw_image):
+    draw_image(tmp_path / "train" / "a.png")
+    (tmp_path / "train" / "metadata.csv").write_text('file_name,text\na.png,"A, a"\n')
+    assert captions_of(load_records(tmp_path)) == {"train/a.png": ("A, a",)}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "x"}', "a line has no file_name"),
+        ('{"file_name": "a.png", "words": "x"}', "has no caption; its keys are: file_name, words"),
+        ('{"file_name": "a.png"', "a line is not JSON"),
+        ("[1]", "a line is not a JSON object"),
+        ('{"file_name": "a.png", "text": 3}', "must be text or a list of texts, not int"),
+    ],
+)
+def test_a_broken_metadata_line_is_named(tmp_path, draw_image, line, message):
+    draw_image(tmp_path / "a.png")
+    good = json.dumps({"file_name": "a.png", "text": "x"})
+    (tmp_path / "metadata.jsonl").write_text(f"{good}\n\n{line}\n")
+    with pytest.raises(DataError, match=message) as caught:
+        load_records(tmp_path)
+    assert caught.value.where.endswith("metadata.jsonl, line 3")
+
+
+# --- sidecar ----------------------------------------------------------------------------------
+
+
+def test_captions_lie_beside_their_images_one_a_line(tmp_path, draw_image):
+    draw_image(tmp_path / "train" / "a.png")
+    draw_image(tmp_path / "test" / "b.png")
+    draw_image(tmp_path / "test" / "c.png")
+    draw_image(tmp_path / "test" / "bare.png")
+    draw_image(tmp_path / "test" / "empty.png")
+    (tmp_path / "train" / "a.txt").write_bytes(b"\xef\xbb\xbfOne\r\n\r\nTwo\r\n")
+    (tmp_path / "test" / "b.caption").write_text("Three")
+    (tmp_path / "test" / "c.png.txt").write_text("Four")
+    (tmp_path / "test" / "empty.txt").write_text(" \n")
+    data = load_records(tmp_path)
+    assert data.format == "sidecar"
+    assert captions_of(data) == {
+        "test/b.png": ("Three",),
+        "test/c.png": ("Four",),
+        "train/a.png": ("One", "Two"),
+    }
+    assert [record.split for record in data.records] == ["test", "test", "train"]
+    assert {image.file: image.reason for image in data.skipped} == {
+        "test/bare.png": "no_caption",
+        "test/empty.png": "no_caption",
+    }
+    assert data.empty_captions == ("test/empty.png",)
+
+
+def test_two_images_with_one_caption_file_are_an_error(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    draw_image(tmp_path / "a.jpg")
+    (tmp_path / "a.txt").write_text("One")
+    with pytest.raises(DataError, match=r"share the caption file .*a.txt: a.jpg and a.png"):
+        load_records(tmp_path)
+
+
+def test_a_loop_of_links_ends(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("One")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert len(load_records(tmp_path).records) == 1
+
+
+def test_odd_file_names_survive_until_the_split_files(tmp_path, draw_image):
+    from captune.data import assign_splits, load_splits, save_splits
+
+    names = ["new\nline.png", "-dash.png", "smile \U0001f600.png", "\u202ertl.png"]
+    names.append(os.fsdecode(b"latin-\xe9.png"))
+    for name in names:
+        draw_image(tmp_path / "data" / name)
+        (tmp_path / "data" / f"{name}.txt").write_text("x")
+    data = load_records(tmp_path / "data")
+    assert {record.image_id for record in data.records} == set(names)
+    records = assign_splits(data.records)
+    save_splits(records, tmp_path / "run")
+    assert set(load_splits(tmp_path / "run")) == set(records)
+
+
+# --- COCO -------------------------------------------------------------------------------------
+
+
+def coco(pairs):
+    return {
+        "images": [{"id": number, "file_name": f"{number:012}.png"} for number in pairs],
+        "annotations": [
+            {"id": 10 * number + turn, "image_id": number, "caption": text}
+            for number, texts in pairs.items()
+            for turn, text in enumerate(texts)
+        ],
+    }
+
+
+def write_coco(tmp_path, draw_image, name, pairs):
+    for number in pairs:
+        draw_image(tmp_path / name / f"{number:012}.png")
+    path = tmp_path / "annotations" / f"captions_{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(coco(pairs)))
+    return path
+
+
+def test_coco_captions_of_train_and_val_are_read_with_their_folders(tmp_path, draw_image):
+    write_coco(tmp_path, draw_image, "train2017", {7: ["A", "B"], 9: ["C"]})
+    path = write_coco(tmp_path, draw_image, "val2017", {3: ["D"]})
+    data = load_records(tmp_path)
+    assert data.format == "coco"
+    assert captions_of(data) == {"7": ("A", "B"), "9": ("C",), "3": ("D",)}
+    assert [record.split for record in data.records] == ["train", "train", "val"]
+    assert data.records[2].image == tmp_path / "val2017" / "000000000003.png"
+    assert captions_of(load_records(path)) == {"3": ("D",)}
+
+
+def test_coco_lists_missing_images_and_images_without_captions(tmp_path, draw_image):
+    path = write_coco(tmp_path, draw_image, "train2017", {7: ["A"], 9: ["C"], 5: []})
+    (tmp_path / "train2017" / "000000000009.png").unlink()
+    data = load_records(path)
+    assert {image.image_id: image.reason for image in data.skipped} == {
+        "9": "missing",
+        "5": "no_caption",
+    }
+
+
+def test_coco_boxes_are_not_taken_for_captions(tmp_path, draw_image):
+    write_coco(tmp_path, draw_image, "train2017", {7: ["A"]})
+    boxes = {"images": [], "annotations": [{"id": 1, "image_id": 7, "bbox": [0, 0, 1, 1]}]}
+    (tmp_path / "annotations" / "instances_train2017.json").write_text(json.dumps(boxes))
+    assert captions_of(load_records(tmp_path)) == {"7": ("A",)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": []}, "no list of annotations"),
+        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\] has no file_name"),
+        (
+            {"images": [], "annotations": [{"image_id": 4, "caption": "x"}]},
+            "a caption belongs to image 4, which `images` does not list",
+        ),
+    ],
+)
+def test_a_broken_coco_file_says_what_is_absent(tmp_path, content, message):
+    path = tmp_path / "captions_val.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        load_records(path)
+
+
+@pytest.mark.real_data
+def test_the_real_coco_sample_has_eighty_images_of_five_captions(real_data):
+    data = load_records(real_data / "coco_mini")
+    assert len(data.records) == 80
+    assert sum(len(record.captions) for record in data.records) == 400
+    # One train file alone is no split.
+    assert data.count_splits() == {"none": 80}
+
+
+# --- JSON records -----------------------------------------------------------------------------
+
+
+def test_json_records_are_read_however_they_spell_their_keys(tmp_path, draw_image, png_bytes):
+    draw_image(tmp_path / "a.png")
+    draw_image(tmp_path / "sub" / "b.png")
+    encoded = base64.b64encode(png_bytes()).decode()
+    write_lines(
+        tmp_path / "data.jsonl",
+        [
+            {"image_id": 17, "image": "a.png", "captions": ["A", "B"], "group": "g"},
+            {"image": {"path": "sub/b.png"}, "captions": [{"raw": "C"}, {"raw": "D"}]},
+            {"image": {"bytes": encoded, "path": "c.png"}, "captions": "E"},
+        ],
+    )
+    data = load_records(tmp_path)
+    assert data.format == "jsonl"
+    assert captions_of(data) == {"17": ("A", "B"), "sub/b.png": ("C", "D"), "c.png": ("E",)}
+    assert data.records[0].group == "g"
+    assert data.records[2].image == png_bytes()
+
+
+def test_a_json_list_of_records_is_read(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "d.json").write_text(json.dumps([{"file_name": "a.png", "text": "A"}]))
+    assert captions_of(load_records(tmp_path / "d.json")) == {"a.png": ("A",)}
+
+
+# --- detection --------------------------------------------------------------------------------
+
+
+def test_an_unknown_folder_is_described_with_what_was_looked_for(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "notes.md").touch()
+    with pytest.raises(DataError) as caught:
+        load_records(tmp_path)
+    assert "found 1 images without captions; notes.md" in caught.value.what
+    assert "sidecar: images with .txt or .caption beside them" in caught.value.where
+    assert "--format" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no/such/folder", "no such file or folder: no/such/folder"),
+        ("shapes:many", "'many' is no number of images"),
+        ("shapes:0", "'0' is no number of images"),
+    ],
+)
+def test_a_place_that_is_not_there_is_named(path, message):
+    with pytest.raises(DataError, match=message):
+        load_records(path)
+
+
+def test_an_unknown_format_lists_the_known_ones(tmp_path):
+    with pytest.raises(DataError, match="unknown data format 'cocoo'") as caught:
+        load_records(tmp_path, LoadOptions(format="cocoo"))
+    assert "imagefolder" in caught.value.fix
+
+
+def test_a_data_set_without_one_usable_image_is_an_error_that_names_the_first(tmp_path):
+    (tmp_path / "d.csv").write_text("image,caption\ngone.png,x\n")
+    with pytest.raises(
+        DataError, match=r"no usable image .* first: gone.png \(missing\)"
+    ) as caught:
+        load_records(tmp_path)
+    assert "--image-root" in caught.value.fix
+
+
+def test_an_empty_table_is_an_empty_data_set(tmp_path):
+    (tmp_path / "d.csv").write_text("image,caption\n")
+    with pytest.raises(DataError, match="is empty"):
+        load_records(tmp_path)
+
+
+def test_one_split_alone_is_no_split_and_that_is_said(tmp_path, draw_image):
+    draw_image(tmp_path / "train" / "a.png")
+    write_lines(tmp_path / "train" / "metadata.jsonl", [{"file_name": "a.png", "text": "x"}])
+    data = load_records(tmp_path)
+    assert data.records[0].split is None
+    assert data.notes == ("all images are train: the data set gives no splits",)
+
+
+def test_the_built_in_set_is_a_data_set():
+    data = load_records("shapes:5")
+    assert (len(data.records), data.format) == (5, "shapes")
+    assert len(load_records("shapes:5", LoadOptions(limit=2)).records) == 2
+
+
+def test_the_format_override_wins_over_looking(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("beside")
+    (tmp_path / "d.csv").write_text("image,caption\na.png,table\n")
+    assert detect_format(tmp_path) == "table"
+    data = load_records(tmp_path, LoadOptions(format="sidecar"))
+    assert captions_of(data) == {"a.png": ("beside",)}

@@ -1,0 +1,155 @@
+"""Data sets read through `datasets`: saved folders, Parquet, streaming, and hub ids offline."""
+
+from __future__ import annotations
+
+import pytest
+
+from captune.data import LoadOptions, decode_image, load_records
+from captune.errors import DataError
+
+datasets = pytest.importorskip("datasets")
+
+
+@pytest.fixture(autouse=True)
+def offline_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+def make_set(images, captions, **columns):
+    features = {"image": datasets.Image(), "text": datasets.Value("string")}
+    if isinstance(captions[0], list):
+        features["text"] = datasets.List(datasets.Value("string"))
+    data = {"image": [{"bytes": image, "path": None} for image in images], "text": captions}
+    features |= {name: datasets.Value("string") for name in columns}
+    return datasets.Dataset.from_dict({**data, **columns}, features=datasets.Features(features))
+
+
+@pytest.fixture
+def four(png_bytes):
+    return [png_bytes((n, 0, 0)) for n in range(4)]
+
+
+def test_a_saved_data_set_keeps_images_encoded(tmp_path, four):
+    make_set(four, ["a", "b", "c", "d"]).save_to_disk(str(tmp_path / "set"))
+    data = load_records(tmp_path / "set")
+    assert data.format == "saved"
+    assert [record.captions for record in data.records] == [("a",), ("b",), ("c",), ("d",)]
+    assert [record.image for record in data.records] == four
+    assert len({record.image_id for record in data.records}) == 4
+
+
+def test_saved_splits_are_kept_and_odd_ones_are_said(tmp_path, four):
+    parts = {
+        "train": make_set(four[:1], ["a"]),
+        "validation": make_set(four[1:2], ["b"]),
+        "test": make_set(four[2:3], ["c"]),
+        "extra": make_set(four[3:], ["d"]),
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
+    data = load_records(tmp_path / "set")
+    assert sorted((record.captions[0], record.split) for record in data.records[:3]) == [
+        ("a", "train"),
+        ("b", "val"),
+        ("c", "test"),
+    ]
+    assert data.records[3].split is None
+    assert any("'extra' is none of train, val, test" in note for note in data.notes)
+
+
+def test_one_caption_a_row_and_a_list_a_row_give_the_same_records(tmp_path, four):
+    rows = make_set([four[0], four[1], four[0]], ["a", "b", "A"])
+    lists = make_set(four[:2], [["a", "A"], ["b"]])
+    rows.save_to_disk(str(tmp_path / "rows"))
+    lists.save_to_disk(str(tmp_path / "lists"))
+    first, second = (load_records(tmp_path / name).records for name in ("rows", "lists"))
+    assert first == second
+    assert [record.captions for record in first] == [("a", "A"), ("b",)]
+
+
+def test_sentences_as_objects_with_raw_text_are_read(tmp_path, four):
+    data = datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": four[0], "path": None}],
+            "sentences": [[{"raw": "A b", "sentid": 1}, {"raw": "C", "sentid": 2}]],
+        },
+        features=datasets.Features(
+            {
+                "image": datasets.Image(),
+                "sentences": [{"raw": datasets.Value("string"), "sentid": datasets.Value("int64")}],
+            }
+        ),
+    )
+    data.save_to_disk(str(tmp_path / "set"))
+    assert load_records(tmp_path / "set").records[0].captions == ("A b", "C")
+
+
+def test_ids_and_groups_of_the_set_are_used(tmp_path, four):
+    data = make_set(four[:2], ["a", "b"], image_id=["x", "y"], group=["g", "h"])
+    data.save_to_disk(str(tmp_path / "set"))
+    records = load_records(tmp_path / "set").records
+    assert [(record.image_id, record.group) for record in records] == [("x", "g"), ("y", "h")]
+
+
+def test_parquet_files_are_read_in_place_with_their_splits(tmp_path, four):
+    for name, image in (("train-00000-of-00001", four[0]), ("test-00000-of-00001", four[1])):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        make_set([image], [name]).to_parquet(str(tmp_path / "data" / f"{name}.parquet"))
+    data = load_records(tmp_path)
+    assert data.format == "parquet"
+    assert {record.split for record in data.records} == {"train", "test"}
+    assert decode_image(data.records[0].image).size == (16, 16)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hub_data_set_is_read_whole_or_streamed(tmp_path, four, streaming):
+    make_set(four, ["a", "b", "c", "d"]).to_parquet(str(tmp_path / "train.parquet"))
+    options = LoadOptions(format="hub", streaming=streaming, limit=3)
+    data = load_records(tmp_path, options)
+    assert data.format == "hub"
+    assert [record.captions[0] for record in data.records] == ["a", "b", "c"]
+    assert {record.split for record in data.records} == {None}
+
+
+def test_unusual_columns_are_found_by_their_kind_or_named(tmp_path, four):
+    data = make_set(four[:1], ["A lung"]).rename_columns({"image": "scan", "text": "report"})
+    data.save_to_disk(str(tmp_path / "set"))
+    assert load_records(tmp_path / "set").records[0].captions == ("A lung",)
+    more = data.add_column("author", ["Dr. B"])
+    more.save_to_disk(str(tmp_path / "more"))
+    with pytest.raises(DataError, match="which column is the caption") as caught:
+        load_records(tmp_path / "more")
+    assert "scan, report, author" in caught.value.what
+    options = LoadOptions(caption_column="report")
+    assert load_records(tmp_path / "more", options).records[0].captions == ("A lung",)
+
+
+def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, four, monkeypatch):
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    make_set(four, ["a", "b", "c", "d"]).save_to_disk(str(tmp_path / "set"))
+    options = LoadOptions(memory_limit=len(four[0]) + len(four[1]))
+    data = load_records(tmp_path / "set", options)
+    whole = load_records(tmp_path / "set")
+    assert [type(record.image) for record in data.records[:2]] == [bytes, bytes]
+    files = [record.image for record in data.records[2:]]
+    assert [path.read_bytes() for path in files] == four[2:]
+    assert {path.parents[1] for path in files} == {tmp_path / "cache" / "images"}
+    assert [r.image_id for r in data.records] == [r.image_id for r in whole.records]
+    assert data.notes == (f"2 images are kept as files in {tmp_path / 'cache' / 'images'}",)
+
+
+def test_rows_without_an_image_are_listed(tmp_path, four):
+    data = datasets.Dataset.from_dict(
+        {"image": [{"bytes": four[0], "path": None}, None], "text": ["a", "b"]},
+        features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}),
+    )
+    data.save_to_disk(str(tmp_path / "set"))
+    loaded = load_records(tmp_path / "set")
+    assert [record.captions for record in loaded.records] == [("a",)]
+    assert [image.reason for image in loaded.skipped] == ["missing"]
+
+
+def test_a_hub_id_that_cannot_be_reached_says_what_to_do():
+    with pytest.raises(DataError, match="cannot load the hub data set captune/none") as caught:
+        load_records("captune/none")
+    assert "network" in caught.value.fix
