@@ -103,12 +103,13 @@ def read_value(text: str, key: Key) -> Any:
 
 
 def _override_scalar(node: yaml.ScalarNode | None, schema: Node | None, text: str) -> Any:
-    if accepts(schema, "array") and node is not None and node.value not in _NULL:
+    is_plain = node is None or node.style is None
+    # All of plain text counts: a shell has no YAML comments.
+    value = text if is_plain or node is None else node.value
+    if accepts(schema, "array") and value not in _NULL:
         items = child(schema, 0)
-        parts = [part.strip() for part in node.value.split(",")]
-        return [_scalar(part, items, is_plain=True) for part in parts]
-    value = text if node is None else node.value
-    return _scalar(value, schema, is_plain=node is None or node.style is None)
+        return [_scalar(part.strip(), items, is_plain=True) for part in value.split(",")]
+    return _scalar(value, schema, is_plain=is_plain)
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,0 +1,56 @@
+"""What every test stands on: no network, real photographs where they are, none where not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before transformers or datasets is imported: a test that asks the hub fails at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).parent.parent
+REAL_DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data")
+_LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what this machine cannot run, with the reason."""
+    for item in items:
+        if "real_data" in item.keywords and not REAL_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"no real photographs in {REAL_DATA}"))
+        if "network" in item.keywords and not os.environ.get("CAPTUNE_NETWORK"):
+            item.add_marker(pytest.mark.skip(reason="set CAPTUNE_NETWORK=1 to use the internet"))
+        if "gpu" in item.keywords and not _has_accelerator():
+            item.add_marker(pytest.mark.skip(reason="no accelerator"))
+
+
+def _has_accelerator() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real photographs, captions and weights; for tests marked `real_data`."""
+    return REAL_DATA
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "network" in request.keywords:
+        return
+    connect = socket.socket.connect
+
+    def connect_locally(self: socket.socket, address: Any) -> None:
+        is_local = isinstance(address, str | bytes) or str(address[0]).startswith(_LOCAL)
+        if not is_local:
+            raise AssertionError(f"a test without the network mark connects to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)

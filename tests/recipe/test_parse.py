@@ -1,0 +1,283 @@
+"""Recipes from YAML and overrides: what is read, and how every fault is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captune.errors import RecipeError
+from captune.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+
+
+def fault(text: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, name="my.yaml")
+    return str(caught.value)
+
+
+def override_fault(*overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("demo", overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_parses_bears_its_files_name_and_says_what_it_does(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description.endswith(".")
+
+
+def test_settings_that_the_text_leaves_out_keep_their_defaults() -> None:
+    assert parse_recipe("name: x") == Recipe(name="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-5", 1e-5), ("1E-5", 1e-5), ("2.5e-4", 2.5e-4), (".5", 0.5), ("3", 3.0)]
+)
+def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
+    recipe = parse_recipe(f"train: {{learning_rate: {text}}}")
+    assert recipe.train.learning_rate == value
+    assert load_recipe("demo", [f"train.learning_rate={text}"]).train.learning_rate == value
+
+
+def test_a_leading_zero_is_decimal_not_octal() -> None:
+    assert parse_recipe("seed: 010").seed == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["off", "no", "1e5", "0123", "12345678", "2024-01-01", "1_0", "0x1f", "true", "12:30"]
+)
+def test_a_setting_that_takes_text_gets_the_text_as_written(text: str) -> None:
+    assert parse_recipe(f"model: {{revision: {text}}}").model.revision == text
+    assert load_recipe("demo", [f"model.revision={text}"]).model.revision == text
+
+
+def test_feature_cache_off_is_the_word_not_false() -> None:
+    assert parse_recipe("train: {feature_cache: off}").train.feature_cache == "off"
+
+
+@pytest.mark.parametrize("text", ["null", "~", ""])
+def test_null_is_nothing_where_nothing_is_allowed(text: str) -> None:
+    assert parse_recipe(f"data: {{image_column: {text}}}").data.image_column is None
+    assert load_recipe("demo", [f"data.image_column={text}"]).data.image_column is None
+    assert load_recipe("demo", [f"train.max_steps={text}"]).train.max_steps is None
+
+
+def test_quoted_null_is_text() -> None:
+    assert parse_recipe("data: {image_column: 'null'}").data.image_column == "null"
+
+
+def test_an_unknown_key_is_told_with_its_line_and_the_key_that_was_meant() -> None:
+    assert fault("name: x\ntrain:\n  epochs: 2\n  learning_rat: 1e-5\n") == (
+        "unknown setting train.learning_rat\n"
+        "  where: my.yaml:4\n"
+        "  do:    did you mean train.learning_rate?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("train.lr", "train.learning_rate"),
+        ("train.batch_size", "train.micro_batch_size"),
+        ("train.gradient_accumulation_steps", "train.global_batch_size"),
+        ("evaluate.num_beams", "generate.num_beams"),
+        ("generate.beam_size", "generate.num_beams"),
+        ("learning_rate", "train.learning_rate"),
+        ("trian", "train"),
+        ("model.new_decoder.layer", "model.new_decoder.layers"),
+        ("data.split_files.vak", "data.split_files.val"),
+    ],
+)
+def test_the_key_that_was_meant_is_found_in_its_section_in_others_and_by_other_names(
+    key: str, meant: str
+) -> None:
+    assert f"did you mean {meant}?" in override_fault(f"{key}=1")
+
+
+def test_an_unknown_key_like_no_other_gets_the_list_of_keys() -> None:
+    assert "do:    generate takes: num_beams, max_new_tokens," in override_fault("generate.qqq=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "train: {epochs: many}",
+            "train.epochs must be a number > 0; it is 'many'",
+        ),
+        ("train: {epochs: 0}", "train.epochs must be a number > 0; it is 0"),
+        (
+            "generate: {num_beams: 65}",
+            "generate.num_beams must be a whole number >= 1 and <= 64; it is 65",
+        ),
+        (
+            "generate: {num_beams: 2.5}",
+            "generate.num_beams must be a whole number >= 1 and <= 64; it is 2.5",
+        ),
+        (
+            "generate: {num_beams: true}",
+            "generate.num_beams must be a whole number >= 1 and <= 64; it is 'true'",
+        ),
+        (
+            "train: {schedule: cosin}",
+            "train.schedule must be one of: cosine, linear, constant; it is 'cosin'",
+        ),
+        ("data: {path: null}", "data.path must be text; it is null"),
+        ("data: {path: [a]}", "data.path must be text; it is ['a']"),
+        ("generate: {do_sample: perhaps}", "must be true or false; it is 'perhaps'"),
+        (
+            "data: {views: []}",
+            "data.views must be a list of one or more of: original, flip, crop",
+        ),
+        ("data: {views: [flip, spin]}", "data.views.1 must be one of: original, flip, crop"),
+        ("model: blip", "model must be a section with some of: checkpoint, size,"),
+        ("name: a b", "name must be text that matches ^[A-Za-z0-9][A-Za-z0-9._-]*$; it is 'a b'"),
+        (
+            "data: {split_fractions: {train: 0.9}}",
+            "data.split_fractions: train + val + test must be 1, not 1.1",
+        ),
+        (
+            "train: {micro_batch_size: 5}",
+            "train: global_batch_size 32 is not a multiple of micro_batch_size 5",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_with_what_is_allowed(text: str, expected: str) -> None:
+    message = fault(text)
+    assert expected in message
+    assert "where: my.yaml:1" in message
+
+
+def test_a_single_value_for_a_list_gets_the_brackets_to_write() -> None:
+    assert "do:    write [cider]" in fault("evaluate: {metrics: cider}")
+
+
+def test_all_faults_of_file_and_overrides_come_at_once_each_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("name: x\nsed: 1\ntrain:\n  epochs: -1\n  views: 2\n  epochs: 3\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, ["generate.top_p=2", "epochs"])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "6 settings cannot be used"
+    assert sorted(lines[1:-1]) == sorted(
+        [
+            f"  {path}:2: unknown setting sed (did you mean seed?)",
+            f"  {path}:4: train.epochs must be a number > 0; it is -1",
+            f"  {path}:5: unknown setting train.views (did you mean data.views?)",
+            f"  {path}:6: train.epochs is given twice, first at {path}:4",
+            "  --set generate.top_p=2: generate.top_p must be a number > 0 and <= 1; it is 2",
+            "  --set epochs: 'epochs' is not an override"
+            " (write it as section.key=value, such as --set train.epochs=5)",
+        ]
+    )
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("train: {epochs: 3, learning_rate: 1e-4}\n")
+    recipe = load_recipe(path, ["train.epochs=5", "train.epochs=7"])
+    assert (recipe.train.epochs, recipe.train.learning_rate) == (7.0, 1e-4)
+
+
+@pytest.mark.parametrize("text", ["bleu_4,cider", "[bleu_4, cider]", "bleu_4, cider"])
+def test_a_list_override_is_yaml_or_names_with_commas(text: str) -> None:
+    recipe = load_recipe("demo", [f"evaluate.metrics={text}"])
+    assert recipe.evaluate.metrics == ("bleu_4", "cider")
+
+
+def test_an_override_of_text_may_hold_anything() -> None:
+    for text in ("a: b", "[x", "{", "a #b", "x = y", "- no"):
+        assert load_recipe("demo", [f"generate.prompt={text}"]).generate.prompt == text
+    assert load_recipe("demo", ["generate.prompt="]).generate.prompt == ""
+    assert load_recipe("demo", ["generate.prompt='a '"]).generate.prompt == "a "
+
+
+def test_an_override_with_a_mapping_keeps_the_rest_of_its_section() -> None:
+    recipe = load_recipe("demo", ["train={epochs: 2}", "data.split_files={val: v.txt}"])
+    assert recipe.train == load_recipe("demo").train.model_copy(update={"epochs": 2.0})
+    assert recipe.data.split_files == {"val": "v.txt"}
+
+
+def test_an_override_below_a_plain_setting_is_refused() -> None:
+    assert "data.path is a setting, not a section" in override_fault("data.path.x=1")
+    message = override_fault("data.max_captions.x=2")
+    assert "data.max_captions must be a whole number >= 1, or null; it is {'x': 2}" in message
+
+
+def test_a_fault_between_settings_names_the_override_that_caused_it() -> None:
+    assert "where: --set train.micro_batch_size=5" in override_fault("train.micro_batch_size=5")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train:\n\tepochs: 1\n", "where: my.yaml:2"),
+        ("name: x\n  seed: 1\n", "where: my.yaml:2"),
+        ("train: [1\nname: x\n", "where: my.yaml:2"),
+        ("name: x\n---\nname: y\n", "where: my.yaml:2"),
+        ("a: &x 1\nb: *x\n", "anchors are not used here\n  where: my.yaml:2"),
+        ("", "recipe 'my.yaml' holds no settings"),
+        ("# only a comment\n", "holds no settings"),
+        ("- a\n", "holds no settings\n  where: my.yaml:1"),
+        ("name: !!python/name:os.system x\n", "tags such as"),
+        ("? [a, b]\n: c\n", "a key must be one word"),
+        ("[" * 5000, "is not readable as YAML"),
+        ("name: \x07", "is not readable as YAML"),
+    ],
+)
+def test_what_is_not_a_recipes_yaml_is_refused_with_its_place(text: str, expected: str) -> None:
+    assert expected in fault(text)
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"name: x\ndescription: caf\xe9\n")
+    with pytest.raises(RecipeError, match="is not UTF-8 text") as caught:
+        load_recipe(path)
+    assert caught.value.where == f"{path}:2"
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "bom.yaml"
+    path.write_bytes(b"\xef\xbb\xbfname: x\r\nseed: 3\r\n")
+    assert load_recipe(path) == Recipe(name="x", seed=3)
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "big.yaml"
+    path.write_bytes(b"#" * 1_000_001)
+    with pytest.raises(RecipeError, match="larger than 1 MB"):
+        load_recipe(path)
+
+
+def test_an_unknown_name_gets_the_names_and_the_nearest() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("dmo")
+    assert caught.value.what == "unknown recipe 'dmo' (did you mean 'demo'?)"
+    assert "demo" in caught.value.fix
+
+
+def test_a_missing_file_and_a_folder_say_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=r"recipe file 'nope\.yaml' does not exist"):
+        load_recipe("nope.yaml")
+    Path("run").mkdir()
+    Path("run/recipe.yaml").write_text("name: x\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("run")
+    assert caught.value.fix == "give run/recipe.yaml"
+
+
+def test_a_recipe_in_the_working_folder_is_named_by_its_short_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text("seed: -1\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "my.yaml")
+    assert caught.value.where == "my.yaml:1"
