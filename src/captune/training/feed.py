@@ -237,6 +237,9 @@ def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[_Decoded]:
         batch_size=None,
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
+        # Without its own generator each loader draws from the global one, which dropout uses: a
+        # run resumed inside an epoch would then drop other units.
+        generator=torch.Generator(),
     )
 
 
