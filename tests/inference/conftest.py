@@ -15,13 +15,14 @@ import torch
 from captune.models import Captioner, build_size, train_tokenizer
 from captune.recipe import TokenizerConfig
 
-# Size: spread of the weights and seed, looked up for varied captions.
+# Size: spread of the weights and seed, looked up for varied captions. A spread of 6 makes attention
+# so sharp that rounding alone (3e-2 nats against float64) turns near ties.
 FAMILIES = {
-    "blip-tiny": (6.0, 7),
-    "git-tiny": (6.0, 0),
-    "vit-gpt2-tiny": (4.0, 2),
-    "vit-bert-tiny": (4.0, 5),
-    "mobilenet-gpt2-tiny": (6.0, 2),
+    "blip-tiny": (3.0, 10),
+    "git-tiny": (3.0, 11),
+    "vit-gpt2-tiny": (3.5, 11),
+    "vit-bert-tiny": (3.0, 8),
+    "mobilenet-gpt2-tiny": (3.0, 2),
 }
 NUM_IMAGES = 8
 
@@ -34,8 +35,10 @@ def _tokenizer() -> Any:
 
 def wild_captioner(size: str) -> Captioner:
     """A random model of a named size whose captions depend on the image."""
-    captioner = build_size(size, _tokenizer())
     spread, seed = FAMILIES[size]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        captioner = build_size(size, _tokenizer())
     generator = torch.Generator().manual_seed(seed)
     for parameter in captioner.model.parameters():
         if parameter.dim() >= 2:
