@@ -104,18 +104,17 @@ def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTabl
         One table an order.
     """
     words = captions.words
-    total = len(words)
     caption_of = np.repeat(np.arange(len(captions.lengths), dtype=np.int32), captions.lengths)
-    after = np.repeat(np.cumsum(captions.lengths), captions.lengths) - np.arange(total)
-    positions = np.arange(total)
-    keys = words.astype(np.int64)
-    rank_at = np.empty(total, np.int32)
+    rank_at = np.zeros(len(words), np.int32)
     tables = []
     for order in range(1, ORDERS + 1):
+        span = max(0, len(words) - order + 1)
+        inside = caption_of[:span] == caption_of[len(words) - span :]
+        # In place where it can be: at millions of words, fresh memory costs more than arithmetic.
+        keys = words[len(words) - span :][inside].astype(np.int64)
         if order > 1:
-            positions = positions[after[positions] >= order]
-            keys = rank_at[positions] * np.int64(num_words) + words[positions + (order - 1)]
-        keys, at = sort_with_positions(keys, positions, limit=total)
+            keys += rank_at[:span][inside] * np.int64(num_words)
+        keys, at = sort_with_positions(keys, np.flatnonzero(inside), limit=len(words))
         tables.append(_group(keys, at, caption_of, rank_at=rank_at, base=num_words))
     return tuple(tables)
 
@@ -136,9 +135,12 @@ def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Int
         # Beyond some 10^8 words the two do not fit into one integer; slower, the same order.
         order = np.argsort(keys, kind="stable")
         return keys[order], positions[order]
-    packed = (keys << bits) | positions
+    packed = keys << bits
+    packed |= positions
     packed.sort()
-    return packed >> bits, packed & ((1 << bits) - 1)
+    at = packed & ((1 << bits) - 1)
+    packed >>= bits
+    return packed, at
 
 
 def _group(
@@ -148,16 +150,27 @@ def _group(
     captions = caption_of[positions]
     new_key = np.ones(len(keys), np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=new_key[1:])
-    rank_at[positions] = np.cumsum(new_key, dtype=np.int32) - np.int32(1)
-    new_entry = new_key.copy()
-    new_entry[1:] |= captions[1:] != captions[:-1]
+    ranks = np.cumsum(new_key, dtype=np.int32)
+    ranks -= np.int32(1)
+    rank_at[positions] = ranks
+    new_entry = np.ones(len(keys), np.bool_)
+    np.not_equal(captions[1:], captions[:-1], out=new_entry[1:])
+    new_entry |= new_key
     starts = np.flatnonzero(new_entry)
     return NgramTable(
         ngrams=NgramKeys(keys[new_key], base),
         offsets=np.append(np.flatnonzero(new_key[starts]), len(starts)),
         captions=captions[starts],
-        counts=np.diff(starts, append=len(keys)).astype(np.int32),
+        counts=measure_gaps(starts, end=len(keys)),
     )
+
+
+def measure_gaps(starts: Ints, *, end: int) -> Ranks:
+    """int32, how far it is from each rising start to the next, and from the last to the end."""
+    gaps = np.empty(len(starts), np.int32)
+    np.subtract(starts[1:], starts[:-1], out=gaps[:-1], casting="unsafe")
+    gaps[-1:] = end - starts[-1:]
+    return gaps
 
 
 def translate_ranks(

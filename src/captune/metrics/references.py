@@ -25,6 +25,7 @@ from captune.metrics.ngrams import (
     Ranks,
     Vocabulary,
     count_ngrams,
+    measure_gaps,
     pack_captions,
 )
 from captune.metrics.results import Floats
@@ -312,14 +313,31 @@ def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
 
 
 def _group_by_image(table: NgramTable, image_of_caption: Ranks, num_images: int) -> NgramRuns:
-    ranks = table.entry_ranks
-    keys = ranks * np.int64(num_images) + image_of_caption[table.captions]
-    new_run = np.ones(len(keys), np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=new_run[1:])
+    images = image_of_caption[table.captions]
+    new_run = np.ones(len(images), np.bool_)
+    np.not_equal(images[1:], images[:-1], out=new_run[1:])
+    new_run[table.offsets[:-1]] = True
     starts = np.flatnonzero(new_run)
+    # Each n-gram's first entry begins a run, so its runs end where the next n-gram's begin.
+    first_run = (np.cumsum(new_run, dtype=np.int32) - 1)[table.offsets[:-1]]
+    frequencies = measure_gaps(first_run.astype(np.int64), end=len(starts)).astype(np.int64)
+    keys = np.repeat(np.arange(len(frequencies)) * num_images, frequencies)
+    keys += images[starts]
     return NgramRuns(
-        keys=keys[starts],
-        offsets=np.append(starts, len(keys)),
-        max_counts=np.maximum.reduceat(table.counts, starts) if len(starts) else table.counts,
-        frequencies=np.bincount(ranks[starts], minlength=len(table.ngrams.keys)),
+        keys=keys,
+        offsets=np.append(starts, len(images)),
+        max_counts=_largest_of_runs(table.counts, starts),
+        frequencies=frequencies,
     )
+
+
+def _largest_of_runs(counts: Ranks, starts: Ints) -> Ranks:
+    """The largest count of each run. Most runs have one entry, so few are left to compare."""
+    largest = counts[starts]
+    sizes = measure_gaps(starts, end=len(counts))
+    place, longer = 1, np.flatnonzero(sizes > 1)
+    while len(longer):
+        largest[longer] = np.maximum(largest[longer], counts[starts[longer] + place])
+        place += 1
+        longer = longer[sizes[longer] > place]
+    return largest
