@@ -1,0 +1,191 @@
+"""The command line's frame: light, one border for errors, the exit codes of the contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+import typer
+
+import captune.cli.app as app_module
+from captune import __version__
+from captune.cli import FINISHED_WITH_FAILURES, main
+from captune.cli.app import COMMANDS, Command, load_command
+from captune.errors import DataError
+
+# Their import takes seconds, or draws in what takes seconds.
+HEAVY = ("torch", "transformers", "datasets", "matplotlib", "accelerate", "pandas", "sacrebleu")
+
+
+def leave(*words: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    code = caught.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def add_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], None]:
+    """Puts a function into the table of commands, as `captune x`."""
+
+    def add(function: Callable[..., None]) -> None:
+        monkeypatch.setattr(app_module, "made_up", function, raising=False)
+        table = {**COMMANDS, "x": Command("captune.cli.app:made_up", "Made up.", "Train")}
+        monkeypatch.setattr(app_module, "COMMANDS", table)
+
+    return add
+
+
+def test_help_names_every_command_and_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("--help") == 0
+    printed = capsys.readouterr().out
+    assert all(f" {name} " in printed for name in COMMANDS)
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("--version") == 0
+    assert capsys.readouterr().out == f"captune {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["recipes", "demo"], ["recipes"]])
+def test_looking_around_loads_nothing_heavy(words: list[str]) -> None:
+    script = (
+        "import sys, captune.cli\n"
+        "try: captune.cli.main(sys.argv[1:])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_there_in_half_a_second() -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "captune", "--help"]
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    # The best of five: the machine may be busy, the command may not.
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_of_the_table_exists_and_has_help_without_google_sections(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load_command(name).name == name
+    assert leave(name, "--help") == 0
+    printed = capsys.readouterr().out
+    assert "Args:" not in printed
+    assert "Raises:" not in printed
+
+
+def test_an_unknown_command_exits_2_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert leave("recipe") == 2
+    assert "Did you mean 'recipes'?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_unknown_option_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("recipes", "--fool") == 2
+    assert "--fool" in capsys.readouterr().err
+
+
+def test_a_users_error_exits_2_without_a_traceback(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise DataError("no images", where="data.path", fix="give a folder")
+
+    add_command(fail)
+    assert leave("x") == 2
+    output = capsys.readouterr()
+    assert output.err == "error: no images\n  where: data.path\n  do:    give a folder\n"
+    assert output.out == ""
+
+
+@pytest.mark.parametrize("words", [["--debug", "x", "--", "a"], ["x", "--debug", "--", "a"]])
+def test_debug_prints_the_traceback_wherever_it_stands(
+    words: list[str], add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(text: str) -> None:
+        raise DataError(f"no {text}")
+
+    add_command(fail)
+    assert leave(*words) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in printed
+    assert printed.endswith("error: no a\n")
+
+
+def test_debug_behind_two_dashes_is_a_word_like_any_other(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def show(text: str) -> None:
+        typer.echo(text)
+
+    add_command(show)
+    assert leave("x", "--", "--debug") == 0
+    assert capsys.readouterr().out == "--debug\n"
+
+
+def test_an_unforeseen_error_exits_1_in_one_line_with_a_hint(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    add_command(fail)
+    assert leave("x") == 1
+    assert capsys.readouterr().err == (
+        "error: internal error: ZeroDivisionError: division by zero\n"
+        "  do:    run it again with --debug and report the traceback\n"
+    )
+
+
+def test_a_full_disk_exits_1_with_what_the_system_says(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device", "out.jsonl")
+
+    add_command(fail)
+    assert leave("x") == 1
+    assert capsys.readouterr().err == "error: No space left on device: out.jsonl\n"
+
+
+def test_an_interrupt_exits_130(add_command: Callable[..., None]) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    add_command(stop)
+    assert leave("x") == 130
+
+
+def test_listed_failures_exit_3(add_command: Callable[..., None]) -> None:
+    def finish() -> None:
+        raise typer.Exit(FINISHED_WITH_FAILURES)
+
+    add_command(finish)
+    assert leave("x") == 3
+
+
+def test_a_closed_pipe_is_no_internal_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m captune recipes demo --full | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "internal error" not in done.stderr
+    assert done.stdout.startswith("#")

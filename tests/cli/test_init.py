@@ -1,0 +1,87 @@
+"""`captune init`: a plain model folder, and nothing lost that lay there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from captune.cli import main
+
+SHAPES = ["--train-tokenizer", "shapes:10"]
+
+
+def init(*words: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["init", *words])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_a_new_model_opens_in_plain_transformers_and_says_how_to_train_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    out = tmp_path / "model"
+    assert init("blip-tiny", str(out), *SHAPES, "--image-size", "32") == 0
+    model = AutoModelForImageTextToText.from_pretrained(out)
+    assert model.config.vision_config.image_size == 32
+    assert AutoTokenizer.from_pretrained(out).convert_tokens_to_ids("[DEC]") > 0
+    assert f"--set model.checkpoint={out}" in capsys.readouterr().out
+
+
+def test_one_seed_gives_one_model_and_another_seed_another(tmp_path: Path) -> None:
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert init("git-tiny", str(tmp_path / name), *SHAPES, "--seed", seed) == 0
+    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
+    assert all(a[key].equal(b[key]) for key in a)
+    assert not all(a[key].equal(c[key]) for key in a)
+
+
+def test_a_tokenizer_of_a_model_folder_serves_another_model(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    words = ["--tokenizer-kind", "word", "--vocab-size", "50"]
+    assert init("blip-tiny", str(first), *SHAPES, *words) == 0
+    assert init("blip-tiny", str(second), "--tokenizer", str(first)) == 0
+    weights = [load_file(folder / "model.safetensors") for folder in (first, second)]
+    name = "text_decoder.bert.embeddings.word_embeddings.weight"
+    assert weights[0][name].shape == weights[1][name].shape == (50, 128)
+
+
+def test_a_folder_with_files_is_left_alone_without_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert init("blip-tiny", str(tmp_path), *SHAPES) == 2
+    assert "--force" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert init("blip-tiny", str(tmp_path), *SHAPES, "--force") == 0
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["blip-tiny"], "give either --tokenizer DIR or --train-tokenizer DATA"),
+        (["blip-tiny", "--tokenizer", "x", *SHAPES], "needs one tokenizer"),
+        (["blip-huge", *SHAPES], "unknown model size 'blip-huge'"),
+        (["blip-tiny", "--train-tokenizer", "/no/such"], "no such file or folder: /no/such"),
+        (["blip-tiny", "--tokenizer", "/no/such"], "'/no/such' does not exist"),
+    ],
+)
+def test_a_wrong_wish_exits_2_and_writes_nothing(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    assert init(words[0], str(out), *words[1:]) == 2
+    assert expected in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    assert init("blip-tiny", str(path), *SHAPES) == 2
+    assert "is a file" in capsys.readouterr().err

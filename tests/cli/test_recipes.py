@@ -1,0 +1,34 @@
+"""`captune recipes`: listed, printed as shipped, printed whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from captune.cli import main
+from captune.recipe import load_recipe, parse_recipe, shipped_path, shipped_recipes
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(["recipes", *words])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_list_names_every_shipped_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys).splitlines()
+    named = {line.split()[0] for line in lines if line and not line.startswith(" ")}
+    assert set(shipped_recipes()) <= named
+
+
+def test_a_recipe_is_printed_as_shipped_with_its_comments(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed(capsys, "demo")
+    assert text == shipped_path("demo").read_text()
+    assert text.startswith("#")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_full_print_is_the_same_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse_recipe(printed(capsys, name, "--full")) == load_recipe(name)

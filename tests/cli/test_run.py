@@ -1,0 +1,50 @@
+"""`captune run`, `train`, `demo`: words become a recipe and options; faults come before work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captune.cli import main
+
+
+@pytest.mark.parametrize("command", [["run", "demo"], ["train", "demo"], ["demo"]])
+def test_a_wrong_setting_exits_2_before_any_folder_is_made(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--set", "train.epochs=-1", "--set", "sed=1"])
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert "2 settings cannot be used" in printed
+    assert "--set sed=1: unknown setting sed (did you mean seed?)" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_stage_exits_2_with_the_stages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "demo", "--only", "prepare,trian"])
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert "unknown stage 'trian'" in printed
+    assert "prepare, baseline, train, evaluate, report" in printed
+
+
+def test_one_stage_runs_alone_with_its_overrides_and_is_skipped_the_second_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "demo", "--only", "prepare", "--set", "data.path=shapes:12", "--out"]
+    for expected in ("prepare: done in", "prepare: done before, skipped"):
+        with pytest.raises(SystemExit) as caught:
+            main([*words, str(tmp_path / "run")])
+        assert caught.value.code == 0
+        assert expected in capsys.readouterr().out
+    assert "path: shapes:12" in (tmp_path / "run" / "recipe.yaml").read_text()
