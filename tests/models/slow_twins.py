@@ -1,0 +1,67 @@
+"""Slow, obvious twins: plain transformers, one caption at a time, nothing packed or cached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from captune.models import Captioner
+
+
+def plain_logits(
+    captioner: Captioner, pixel_values: torch.Tensor, input_ids: torch.Tensor
+) -> torch.Tensor:
+    """Logits (1, L, V) of one caption (1, L) for one image (1, 3, H, W), by transformers alone."""
+    model = captioner.model
+    if captioner.family == "blip":
+        states = model.vision_model(pixel_values).last_hidden_state
+        return model.text_decoder(input_ids=input_ids, encoder_hidden_states=states).logits
+    if captioner.family == "git":
+        output = model(input_ids=input_ids, pixel_values=pixel_values)
+        return output.logits[:, -input_ids.shape[1] :]
+    return model(pixel_values=pixel_values, decoder_input_ids=input_ids).logits
+
+
+def loss_a_caption_a_row(
+    captioner: Captioner,
+    rows: Sequence[Sequence[str]],
+    *,
+    pixel_values: torch.Tensor,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Summed cross-entropy, every caption with its own forward pass of the whole model."""
+    total = torch.zeros(())
+    for row, pixels in zip(rows, pixel_values, strict=True):
+        for caption in row:
+            words = captioner.tokenizer(caption, add_special_tokens=False).input_ids
+            ids = torch.tensor([[captioner.bos_token_id, *words, captioner.eos_token_id]])
+            logits = plain_logits(captioner, pixels[None], ids)
+            total = total + functional.cross_entropy(
+                logits[0, :-1], ids[0, 1:], reduction="sum", label_smoothing=label_smoothing
+            )
+    return total
+
+
+def gradients(captioner: Captioner, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Gradient of every parameter that learns."""
+    captioner.model.zero_grad()
+    loss.backward()
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in captioner.named_trainable()
+        if parameter.grad is not None
+    }
+
+
+@torch.inference_mode()
+def greedy_without_cache(
+    captioner: Captioner, pixel_values: torch.Tensor, *, max_new_tokens: int
+) -> list[int]:
+    """Token ids of one image's greedy caption, the start token left out."""
+    ids = [captioner.bos_token_id]
+    while len(ids) <= max_new_tokens and (len(ids) == 1 or ids[-1] != captioner.eos_token_id):
+        logits = plain_logits(captioner, pixel_values, torch.tensor([ids]))
+        ids.append(int(logits[0, -1].argmax()))
+    return ids[1:]

@@ -1,0 +1,61 @@
+"""Where transformers' own loss is right, captune's is the same number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_models import ALL, CAPTIONS, build, noise_pixels
+
+from captune.models import Captioner
+from captune.records import IGNORE_INDEX, CaptionBatch
+
+ROWS = [[CAPTIONS[0]], [CAPTIONS[4]], [CAPTIONS[3]]]
+OTHERS = [n for n in ALL if n not in ("blip-tiny", "git-tiny")]
+
+
+def one_a_row(captioner: Captioner) -> CaptionBatch:
+    batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
+    return replace(batch, pixel_values=noise_pixels())
+
+
+def mean_loss(captioner: Captioner, batch: CaptionBatch) -> torch.Tensor:
+    loss = captioner.loss(batch)
+    return loss.loss_sum / loss.num_tokens
+
+
+def test_blip_with_pads_at_minus_100_gives_the_same_loss() -> None:
+    captioner = build("blip-tiny")
+    batch = one_a_row(captioner)
+    mask = (batch.caption_ids >= 0).long()
+    theirs = captioner.model(
+        pixel_values=batch.pixel_values,
+        input_ids=batch.input_ids,
+        attention_mask=mask,
+        labels=batch.input_ids.masked_fill(mask == 0, IGNORE_INDEX),
+    ).loss
+    torch.testing.assert_close(mean_loss(captioner, batch), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_git_gives_the_same_loss() -> None:
+    captioner = build("git-tiny")
+    batch = one_a_row(captioner)
+    mask = (batch.caption_ids >= 0).long()
+    theirs = captioner.model(
+        pixel_values=batch.pixel_values,
+        input_ids=batch.input_ids,
+        attention_mask=mask,
+        labels=batch.input_ids.masked_fill(mask == 0, IGNORE_INDEX),
+    ).loss
+    torch.testing.assert_close(mean_loss(captioner, batch), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_encoder_decoder_gives_the_same_loss(name: str) -> None:
+    captioner = build(name)
+    batch = one_a_row(captioner)
+    # Their labels begin behind the start token: the model shifts them right itself.
+    labels = batch.labels[:, 1:]
+    theirs = captioner.model(pixel_values=batch.pixel_values, labels=labels).loss
+    torch.testing.assert_close(mean_loss(captioner, batch), theirs, rtol=1e-5, atol=1e-5)
