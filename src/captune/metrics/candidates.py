@@ -90,10 +90,7 @@ class Candidates:
     @cached_property
     def ranks(self) -> list[Ints]:
         """For each order, the rank of each n-gram among the references' n-grams."""
-        return translate_ranks(
-            [table.ngrams for table in self.tables],
-            [table.ngrams for table in self.references.tables],
-        )
+        return translate_ranks([table.ngrams for table in self.tables], self.references.ngrams)
 
     @cached_property
     def matches(self) -> tuple[NgramMatches, ...]:

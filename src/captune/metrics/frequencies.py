@@ -13,6 +13,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ class DocumentFrequencies:
         Returns:
             One float64 (G,) an order.
         """
+        if ngrams is self.ngrams:
+            return [weights[:-1] for weights in self._weights]
         words = None if vocabulary is self.vocabulary else map_words(vocabulary, self.vocabulary)
         ranks = translate_ranks(ngrams, self.ngrams, words=words)
         return [self.weigh_ranks(rank, order) for order, rank in enumerate(ranks)]
@@ -125,11 +128,19 @@ class DocumentFrequencies:
         Returns:
             float64, one a rank.
         """
-        # One more place, which UNKNOWN (-1) points at.
-        counts = np.append(self.counts[order], 0).astype(np.float64)
-        weights = np.log(self.num_documents) - np.log(np.maximum(counts, 1.0))
-        chosen: Floats = weights[ranks]
+        chosen: Floats = self._weights[order][ranks]
         return chosen
+
+    @cached_property
+    def _weights(self) -> list[Floats]:
+        """Weight of each n-gram, and last that of unknown ones, which rank -1 points at."""
+        weights = []
+        for counts in self.counts:
+            logarithms = np.append(counts, 0).astype(np.float64)
+            np.maximum(logarithms, 1.0, out=logarithms)
+            np.log(logarithms, out=logarithms)
+            weights.append(np.subtract(np.log(self.num_documents), logarithms, out=logarithms))
+        return weights
 
 
 def measure_vectors(
@@ -142,7 +153,9 @@ def measure_vectors(
     """
     norms = []
     for table, weight in zip(tables, weights, strict=True):
-        squares = (table.counts * np.repeat(weight, np.diff(table.offsets))) ** 2
+        squares = np.repeat(weight, np.diff(table.offsets))
+        squares *= table.counts
+        squares *= squares
         norms.append(np.sqrt(sum_by(table.captions, squares, size=num_captions)))
     return norms
 

@@ -20,6 +20,7 @@ from captune.errors import MetricError
 from captune.metrics.frequencies import DocumentFrequencies, measure_vectors
 from captune.metrics.ngrams import (
     Ints,
+    NgramKeys,
     NgramTable,
     PackedCaptions,
     Ranks,
@@ -148,6 +149,11 @@ class References:
         return count_ngrams(self.words, num_words=max(1, len(self.vocabulary)))
 
     @cached_property
+    def ngrams(self) -> tuple[NgramKeys, ...]:
+        """The different n-grams of 1 to 4 words."""
+        return tuple(table.ngrams for table in self.tables)
+
+    @cached_property
     def runs(self) -> tuple[NgramRuns, ...]:
         """The same, grouped by image."""
         return tuple(
@@ -161,7 +167,7 @@ class References:
             num_documents=self.num_images,
             name="corpus",
             vocabulary=self.vocabulary,
-            ngrams=tuple(table.ngrams for table in self.tables),
+            ngrams=self.ngrams,
             counts=tuple(runs.frequencies for runs in self.runs),
         )
 
@@ -172,8 +178,7 @@ class References:
             One float64 (G,) an order, and one float64 (C,) an order.
         """
         if self._weighed is None or self._weighed[0] is not frequencies:
-            ngrams = [table.ngrams for table in self.tables]
-            weights = frequencies.weigh(ngrams, self.vocabulary)
+            weights = frequencies.weigh(self.ngrams, self.vocabulary)
             norms = measure_vectors(self.tables, weights, num_captions=len(self.image_of_caption))
             self._weighed = (frequencies, weights, norms)
         return self._weighed[1:]
