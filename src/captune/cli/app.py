@@ -110,8 +110,11 @@ def load_command(name: str) -> Any:
     """
     module_name, _, attribute = COMMANDS[name].target.partition(":")
     target = getattr(importlib.import_module(module_name), attribute)
-    app = target if isinstance(target, typer.Typer) else _single(name, target)
-    command = typer.main.get_command(app)
+    if isinstance(target, typer.Typer):
+        # A group made this way bears no completion options of its own.
+        command: Any = typer.main.get_group(target)
+    else:
+        command = typer.main.get_command(_single(name, target))
     command.name = name
     return command
 

@@ -1,0 +1,161 @@
+"""The shape of the code: sizes, layers, names and light imports, so that decay fails a test."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "captune"
+FILES = sorted(SOURCE.rglob("*.py"))
+TESTS_AND_MORE = [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 50
+MAX_STATEMENTS = 40
+MAX_PARAMETERS = 6
+MAX_POSITIONAL = 2
+# A private helper is read beside its only callers.
+MAX_POSITIONAL_PRIVATE = 3
+# Each is a drawer for what found no name.
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "stuff"}
+# Click's words become parameters one by one: a command line has as many as it has options.
+COMMAND_LINE = SOURCE / "cli"
+LIGHT = ("captune", "captune.cli", "captune.metrics", "captune.recipe", "captune.records")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[tuple[Function, bool]]:
+    """Every function of a file, and whether it is a method."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    methods = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for child in node.body
+        if not _is_static(child)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, Function):
+            yield node, id(node) in methods
+
+
+def _is_static(node: ast.stmt) -> bool:
+    return isinstance(node, Function) and any(
+        isinstance(mark, ast.Name) and mark.id == "staticmethod" for mark in node.decorator_list
+    )
+
+
+def count_statements(function: Function) -> int:
+    """As pylint counts: every statement in the body at any depth, without the docstring."""
+    inner = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
+    return len(inner) - 1 - (ast.get_docstring(function) is not None)
+
+
+def test_there_is_code_to_look_at() -> None:
+    assert len(FILES) > 50
+    assert sum(1 for path in FILES for _ in functions(path)) > 300
+
+
+def test_no_file_is_longer_than_the_limit() -> None:
+    sizes = {name_of(path): len(path.read_text().splitlines()) for path in TESTS_AND_MORE}
+    assert {name: size for name, size in sizes.items() if size > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_longer_than_the_limits() -> None:
+    too_long = [
+        f"{name_of(path)}:{function.lineno} {function.name}"
+        for path in FILES
+        for function, _ in functions(path)
+        if _lines_of_code(function) > MAX_FUNCTION_LINES
+        or count_statements(function) > MAX_STATEMENTS
+    ]
+    assert too_long == []
+
+
+def _lines_of_code(function: Function) -> int:
+    """Lines from `def` to the end, the docstring and a command's options not counted."""
+    first = function.body[0]
+    if ast.get_docstring(function) is None:
+        start = first.lineno
+    else:
+        start = (first.end_lineno or first.lineno) + 1
+    return (function.end_lineno or start) - start + 1
+
+
+def test_parameters_are_few_and_all_but_two_are_keyword_only() -> None:
+    faults = [
+        f"{name_of(path)}:{function.lineno} {function.name}"
+        for path in FILES
+        if not path.is_relative_to(COMMAND_LINE)
+        for function, is_method in functions(path)
+        if not _is_special(function) and _has_too_many(function, is_method=is_method)
+    ]
+    assert faults == []
+
+
+def _is_special(function: Function) -> bool:
+    """Signatures that Python or a base class of another library sets."""
+    is_override = any(
+        isinstance(mark, ast.Name) and mark.id == "override" for mark in function.decorator_list
+    )
+    return function.name.startswith("__") or function.name == "forward" or is_override
+
+
+def _has_too_many(function: Function, *, is_method: bool) -> bool:
+    positional = len(function.args.posonlyargs) + len(function.args.args) - is_method
+    total = positional + len(function.args.kwonlyargs)
+    limit = MAX_POSITIONAL_PRIVATE if function.name.startswith("_") else MAX_POSITIONAL
+    return positional > limit or total > MAX_PARAMETERS
+
+
+def test_no_module_is_a_drawer_for_what_found_no_name() -> None:
+    names = {name_of(path): set(path.relative_to(SOURCE).with_suffix("").parts) for path in FILES}
+    assert [name for name, parts in names.items() if parts & FORBIDDEN_NAMES] == []
+
+
+def test_every_file_starts_with_a_docstring() -> None:
+    first_lines = {name_of(path): path.read_text(encoding="utf-8")[:4] for path in TESTS_AND_MORE}
+    bare = [name for name, line in first_lines.items() if not line.startswith(('"""', 'r"""'))]
+    assert bare == []
+
+
+def test_blanket_excepts_stand_at_the_two_borders_only() -> None:
+    borders = {"src/captune/cli/app.py", "src/captune/serving/server.py"}
+    found = {
+        name_of(path)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ExceptHandler) and _is_blanket(node.type)
+    }
+    assert found <= borders
+
+
+def _is_blanket(caught: ast.expr | None) -> bool:
+    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any(
+        name is None or (isinstance(name, ast.Name) and name.id in ("Exception", "BaseException"))
+        for name in names
+    )
+
+
+def test_imports_go_down_only(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert exit_code == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", [*LIGHT, "captune.hub"])
+def test_light_packages_leave_torch_out(module: str) -> None:
+    script = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
