@@ -9,18 +9,67 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 
+from captune.metrics import ptb_words
 from captune.metrics.ptb_lexer import lex
 
 PUNCTUATION = frozenset(
-    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--"]
-    + ["...", ";"]
+    [
+        "''",
+        "'",
+        "``",
+        "`",
+        "-LRB-",
+        "-RRB-",
+        "-LCB-",
+        "-RCB-",
+        ".",
+        "?",
+        "!",
+        ",",
+        ":",
+        "-",
+        "--",
+        "...",
+        ";",
+    ]
 )
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\u2028\u2029", " "))
 # Chunks whose tokens may depend on the next chunk: numbers (1 1/2, telephone), odd blanks.
 _OPEN_ENDED = re.compile("[0-9]\\)?$|[\t\u00a0\u2000-\u200a\u3000]")
 # What may follow a chunk: small letter, capital, sentence starter, two blanks, digit, nothing.
 _FOLLOWERS = (" a b", " Q b", " The b", "  b", " 5 b", "\nb")
+# Nine chunks of ten are a word, perhaps with a mark after it, and need no rules but these lists.
+_PLAIN_CHUNK = re.compile("([A-Za-z]+)([.,]?)")
+_SPLIT_WORDS = frozenset(["cannot", "gonna", "wanna", "gotta", "gimme", "lemme"])
+_ABBREVIATIONS = frozenset(
+    [
+        *ptb_words.ABBREVIATIONS_ENDING_SENTENCES.split(),
+        *ptb_words.CAPITALISED_ABBREVIATIONS.split(),
+        *ptb_words.TITLES.split(),
+        *ptb_words.NUMBERED_ABBREVIATIONS.split(),
+        *["pte", "pty", "ptes", "ptys", "ppte", "ppty", "pptes", "pptys", "mtg", "mfg"],
+    ]
+)
+_MEMO_SIZE = 1 << 17
+_MEMO_CHUNK = 64  # Longer ones come once, and hostile captions could fill the memory.
+
+
+class _Memo(dict[str, list[str] | None]):
+    """Tokens of a chunk between blanks; None where they may depend on what follows."""
+
+    def __init__(self, dropped: frozenset[str]) -> None:
+        super().__init__({"": []})
+        self._dropped = dropped
+
+    def __missing__(self, chunk: str) -> list[str] | None:
+        tokens = _tokenize_chunk(chunk)
+        if tokens is not None:
+            tokens = [token for token in tokens if token not in self._dropped]
+        if len(chunk) <= _MEMO_CHUNK:
+            self[chunk] = tokens
+        return tokens
 
 
 def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list[list[str]]:
@@ -34,37 +83,45 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
     Returns:
         One list of lower-case tokens a caption. A token holds no blank but U+00A0 (`1 1/2`).
     """
-    cleaned = [caption.translate(_LINE_BREAKS) for caption in captions]
-    memo: dict[str, list[str] | None] = {"": []}
+    cleaned = [c if c.isprintable() else c.translate(_LINE_BREAKS) for c in captions]
+    dropped = frozenset[str]() if keep_punctuation else PUNCTUATION
+    memo = _MEMOS[keep_punctuation]
+    if len(memo) > _MEMO_SIZE:
+        memo.clear()
+        memo[""] = []
     lines = []
     last = len(cleaned) - 1
     for index, caption in enumerate(cleaned):
         tokens = None if index == last else _tokenize_chunks(caption, memo)
         if tokens is None:
-            tokens = lex(_with_context(cleaned, index), 0, len(caption))
+            read = lex(_with_context(cleaned, index), 0, len(caption))
+            tokens = [token for token in read if token not in dropped]
         lines.append(tokens)
-    if keep_punctuation:
-        return lines
-    return [[token for token in line if token not in PUNCTUATION] for line in lines]
+    return lines
 
 
-def _tokenize_chunks(caption: str, memo: dict[str, list[str] | None]) -> list[str] | None:
+# One a process: most chunks of a batch are known from the one before.
+_MEMOS = {True: _Memo(frozenset()), False: _Memo(PUNCTUATION)}
+
+
+def _tokenize_chunks(caption: str, memo: _Memo) -> list[str] | None:
     """Tokens of a caption whose chunks do not depend on each other; None where they might."""
     if "<" in caption or ". ." in caption:  # Tags and spaced dots reach over blanks.
         return None
-    tokens: list[str] = []
-    for chunk in caption.split(" "):
-        if chunk not in memo:
-            memo[chunk] = _tokenize_chunk(chunk)
-        known = memo[chunk]
-        if known is None:
-            return None
-        tokens += known
-    return tokens
+    known = list(map(memo.__getitem__, caption.split(" ")))
+    if None in known:
+        return None
+    return list(chain.from_iterable(known))  # type: ignore[arg-type]
 
 
 def _tokenize_chunk(chunk: str) -> list[str] | None:
     """Tokens of a chunk between blanks; None when they depend on what follows."""
+    plain = _PLAIN_CHUNK.fullmatch(chunk)
+    if plain is not None:
+        word, mark = plain[1].lower(), plain[2]
+        is_abbreviation = mark == "." and (len(word) == 1 or word in _ABBREVIATIONS)
+        if word not in _SPLIT_WORDS and not is_abbreviation:
+            return [word, mark] if mark else [word]
     if _OPEN_ENDED.search(chunk):
         return None
     readings = [
