@@ -76,7 +76,7 @@ def check(
         image_column=image_column,
         caption_column=caption_column,
         image_root=image_root,
-        split_files=_parse_split_files(split_file),
+        split_files=parse_split_files(split_file),
         limit=limit,
         revision=revision,
         streaming=streaming,
@@ -181,7 +181,7 @@ def convert(
         image_column=image_column,
         caption_column=caption_column,
         image_root=image_root,
-        split_files=_parse_split_files(split_file),
+        split_files=parse_split_files(split_file),
         limit=limit,
     )
     loaded = load_records(data, options)
@@ -226,7 +226,7 @@ def split(
         image_column=image_column,
         caption_column=caption_column,
         image_root=image_root,
-        split_files=_parse_split_files(split_file),
+        split_files=parse_split_files(split_file),
     )
     loaded = load_records(data, options)
     records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
@@ -247,7 +247,12 @@ def _refuse_existing(*paths: Path | None, force: bool) -> None:
             refuse_existing(path)
 
 
-def _parse_split_files(values: list[str] | None) -> Mapping[Split, Path]:
+def parse_split_files(values: list[str] | None) -> Mapping[Split, Path]:
+    """The lists that `--split-file` names, by split.
+
+    Raises:
+        DataError: A value is not SPLIT=FILE with a known split.
+    """
     from captune.errors import DataError
     from captune.records import SPLITS
 

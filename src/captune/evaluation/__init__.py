@@ -12,6 +12,21 @@ from captune.evaluation.compare import (
     score_run,
 )
 from captune.evaluation.evaluate import ScoringOptions, describe_decoding, score_predictions
+from captune.evaluation.facts import (
+    command_fact,
+    describe_seconds,
+    evaluation_facts,
+    software_facts,
+)
+from captune.evaluation.models import (
+    CaptionedImages,
+    ComputeOptions,
+    Progress,
+    caption_with,
+    find_model,
+    name_models,
+)
+from captune.evaluation.outputs import check_output, write_comparison_files, write_evaluation
 from captune.evaluation.plots import Picture, plot_grid, write_plots
 from captune.evaluation.predict import choose_scored, predict
 from captune.evaluation.predictions import read_predictions, write_predictions
@@ -23,32 +38,52 @@ from captune.evaluation.report import (
     write_report,
 )
 from captune.evaluation.score_files import (
+    comparison_section,
     paired_section,
     scores_section,
     write_json,
     write_results_csv,
     write_scores_json,
 )
+from captune.evaluation.scored_data import ScoredData, load_scored, select_scored
 from captune.evaluation.training_log import TrainingLog, read_training_log
-from captune.evaluation.verdict import Verdict, judge_run
+from captune.evaluation.verdict import Verdict, describe_ranking, judge_run
+from captune.evaluation.wording import format_delta, format_p, format_value
 
 __all__ = [
     "AFTER",
     "BEFORE",
     "CONSTANT_CAPTION",
+    "CaptionedImages",
     "ComparisonInputs",
+    "ComputeOptions",
     "Evaluation",
     "Fact",
     "Picture",
+    "Progress",
     "ReportInputs",
+    "ScoredData",
     "ScoringOptions",
     "SystemPair",
     "TrainingLog",
     "Verdict",
+    "caption_with",
+    "check_output",
     "choose_scored",
+    "command_fact",
     "compare_systems",
+    "comparison_section",
     "describe_decoding",
+    "describe_ranking",
+    "describe_seconds",
+    "evaluation_facts",
+    "find_model",
+    "format_delta",
+    "format_p",
+    "format_value",
     "judge_run",
+    "load_scored",
+    "name_models",
     "paired_section",
     "plot_grid",
     "predict",
@@ -57,7 +92,11 @@ __all__ = [
     "score_predictions",
     "score_run",
     "scores_section",
+    "select_scored",
+    "software_facts",
     "write_comparison",
+    "write_comparison_files",
+    "write_evaluation",
     "write_json",
     "write_plots",
     "write_predictions",

@@ -46,6 +46,15 @@ def write_scores_json(
     write_json(path, {**(extra or {}), **sections})
 
 
+def comparison_section(evaluation: Evaluation) -> dict[str, object]:
+    """`systems`: a section a model, in order; `paired`; `num_images`."""
+    return {
+        "systems": {name: scores_section(scores) for name, scores in evaluation.scores.items()},
+        "paired": paired_section(evaluation),
+        "num_images": evaluation.num_images,
+    }
+
+
 def scores_section(scores: Scores) -> dict[str, object]:
     """`metrics`, `intervals`, `num_images`, `signature`, the keys that `--json` promises."""
     return {

@@ -46,8 +46,9 @@ def linear_axis(values: Sequence[float], *, start: float, end: float, num_ticks:
         num_ticks: Ticks wanted, about.
     """
     low, high = min(values), max(values)
-    if high - low < 1e-12 * max(1.0, abs(high)):
-        pad = abs(high) * 0.1 or 1.0
+    # Below this, ticks would differ in digits that a float of their size does not have.
+    if high - low < 1e-9 * max(1.0, abs(high), abs(low)):
+        pad = abs(high) * 0.1 if abs(high) > 1e-6 else 1.0
         low, high = low - pad, high + pad
     step = _round_step((high - low) / max(1, num_ticks - 1))
     first, last = math.floor(low / step), math.ceil(high / step)
@@ -59,9 +60,9 @@ def tight_axis(values: Sequence[float], *, start: float, end: float, num_ticks: 
     """A linear axis that ends with the values, its ticks round; for steps and epochs."""
     round_axis = linear_axis(values, start=start, end=end, num_ticks=num_ticks)
     low, high = min(values), max(values)
-    if low == high:
-        return round_axis
     ticks = tuple(tick for tick in round_axis.ticks if low <= tick <= high)
+    if low == high or not ticks:
+        return round_axis
     return Axis(low, high, start, end, ticks)
 
 
@@ -75,7 +76,7 @@ def log_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
     inside = tuple(mark for mark in marks if low <= mark <= high)
     if len(inside) < 2:
         plain = linear_axis([low, high], start=start, end=end)
-        inside = tuple(tick for tick in plain.ticks if low <= tick <= high)
+        inside = tuple(tick for tick in plain.ticks if low <= tick <= high) or (low, high)
     if len(inside) > 8:
         inside = tuple(mark for mark in inside if math.isclose(math.log10(mark) % 1, 0))
     return Axis(low, high, start, end, inside, is_log=True)

@@ -1,0 +1,68 @@
+"""The facts under which figures were made: machine, versions, command."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from captune.evaluation.models import CaptionedImages
+from captune.evaluation.report.inputs import Fact
+
+_PLAIN_NAMES = ("model", "baseline")
+_PACKAGES = ("captune", "torch", "transformers")
+
+
+def evaluation_facts(
+    models: Mapping[str, str], captioned: CaptionedImages, *, data: str
+) -> list[Fact]:
+    """What `captune evaluate` and `captune compare` tell of their making.
+
+    Args:
+        models: Name -> where it came from.
+        captioned: What the models said, on what and in what time.
+        data: The data set and split.
+    """
+    facts = [command_fact(sys.argv), Fact("Data", data)]
+    for name, source in models.items():
+        is_plain = name in _PLAIN_NAMES
+        told = source if is_plain or name == source else f"{name}: {source}"
+        took = describe_seconds(captioned.seconds[name])
+        label = name.capitalize() if is_plain else "Model"
+        facts.append(Fact(label, f"{told} (captioned in {took})"))
+    return [*facts, Fact("Hardware", captioned.hardware), *software_facts()]
+
+
+def software_facts() -> list[Fact]:
+    """Python, operating system, and the packages that decide on captions."""
+    facts = [
+        Fact("Python", platform.python_version()),
+        Fact("System", f"{platform.system()} {platform.machine()}"),
+    ]
+    return facts + [Fact(name, _version(name)) for name in _PACKAGES]
+
+
+def command_fact(words: Sequence[str]) -> Fact:
+    """The command line as it can be given again; the program by its name, not by its path."""
+    shown = [Path(words[0]).name, *words[1:]] if words else []
+    return Fact("Command", shlex.join(shown), is_code=True)
+
+
+def describe_seconds(seconds: float) -> str:
+    """`48 s`, `17 min 41 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,147 @@
+"""Several models caption the same images, one after the other, each loaded once and let go."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.data import SkippedImage
+from captune.errors import ModelError
+from captune.evaluation.predict import predict
+from captune.hub import check_model_folder, is_local, require_weights
+from captune.inference import load
+from captune.recipe import GenerateConfig
+from captune.records import CaptionRecord, Prediction
+
+Progress = Callable[[str, Prediction | SkippedImage], None]
+"""Told of every image once a model: the model's name, and its caption or why it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeOptions:
+    """Where and how models run.
+
+    Attributes:
+        device: `auto` or a torch device name.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        batch_size: Images captioned at once.
+    """
+
+    device: str
+    precision: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class CaptionedImages:
+    """What models said of the same images.
+
+    Attributes:
+        predictions: Name of the model -> its captions.
+        skipped: Images that could not be read, once each.
+        hardware: Device, chip, memory and precision, for people.
+        seconds: Time that captioning took, by model, loading not counted.
+    """
+
+    predictions: Mapping[str, Sequence[Prediction]]
+    skipped: Sequence[SkippedImage]
+    hardware: str
+    seconds: Mapping[str, float]
+
+
+def caption_with(
+    models: Mapping[str, str],
+    records: Sequence[CaptionRecord],
+    config: GenerateConfig,
+    *,
+    compute: ComputeOptions,
+    progress: Progress | None = None,
+) -> CaptionedImages:
+    """Caption the same images with every model.
+
+    Args:
+        models: Name -> folder, run's folder or hub id; all folders are looked at before the
+            first model works.
+        records: Images.
+        config: How to decode, the same for all.
+        compute: Where and how.
+        progress: See `Progress`.
+
+    Raises:
+        ModelError: A model cannot be loaded.
+        RecipeError: The device is not there, or does not compute in that precision.
+    """
+    places = {name: find_model(source) for name, source in models.items()}
+    predictions: dict[str, list[Prediction]] = {}
+    seconds: dict[str, float] = {}
+    skipped: dict[str, SkippedImage] = {}
+    hardware = ""
+    for name, source in places.items():
+        loaded = load(source, device=compute.device, precision=compute.precision)
+        hardware = loaded.hardware.describe()
+
+        def tell(outcome: Prediction | SkippedImage, model: str = name) -> None:
+            if isinstance(outcome, SkippedImage):
+                skipped[outcome.image_id] = outcome
+            if progress is not None:
+                progress(model, outcome)
+
+        started = time.monotonic()
+        predictions[name] = predict(
+            loaded.captioner,
+            records,
+            config,
+            batch_size=compute.batch_size,
+            precision=loaded.hardware.precision,
+            progress=tell,
+        )
+        seconds[name] = time.monotonic() - started
+        # Two models at once may not fit where each does.
+        del loaded
+        gc.collect()
+    return CaptionedImages(predictions, tuple(skipped.values()), hardware, seconds)
+
+
+def find_model(source: str) -> str:
+    """The folder of a model: a run's folder stands for the `model` in it; hub ids stay.
+
+    Raises:
+        ModelError: A local folder is absent, or holds no model.
+    """
+    if not is_local(source):
+        return source
+    folder = Path(source).expanduser()
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    check_model_folder(folder, where=f"MODEL {source}")
+    require_weights(folder, where=f"MODEL {source}")
+    return str(folder)
+
+
+def name_models(sources: Iterable[str]) -> dict[str, str]:
+    """Short names for models, told apart: `runs/a/model` and `runs/b/model` are `a` and `b`.
+
+    Returns:
+        Name -> source, in the given order.
+
+    Raises:
+        ModelError: A model is given twice.
+    """
+    given = list(sources)
+    double = next((source for source in given if given.count(source) > 1), None)
+    if double is not None:
+        raise ModelError(f"the model {double} is given twice", fix="give each model once")
+    short = [_short_name(source) for source in given]
+    if len(set(short)) < len(short):
+        short = given
+    return dict(zip(short, given, strict=True))
+
+
+def _short_name(source: str) -> str:
+    parts = [part for part in Path(source).parts if part not in ("/", ".", "..", "~")]
+    if len(parts) > 1 and parts[-1] == "model":
+        return parts[-2]
+    return parts[-1] if parts else source

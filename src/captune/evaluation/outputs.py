@@ -1,0 +1,104 @@
+"""The files of `captune evaluate --out` and `captune compare --out`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from captune.data import refuse_existing, save_skipped
+from captune.errors import OutputError
+from captune.evaluation.compare import AFTER, BEFORE
+from captune.evaluation.plots import Picture, plot_grid, write_plots
+from captune.evaluation.png import save_figure
+from captune.evaluation.predictions import write_predictions
+from captune.evaluation.report import (
+    ComparisonInputs,
+    ReportInputs,
+    write_comparison,
+    write_report,
+)
+from captune.evaluation.score_files import (
+    comparison_section,
+    write_json,
+    write_results_csv,
+    write_scores_json,
+)
+
+_SIDE_BY_SIDE = 12
+
+
+def check_output(folder: Path, *, force: bool) -> None:
+    """Stop before any work when results would be written over, or cannot be written.
+
+    Args:
+        folder: Made where it does not exist.
+        force: Whether what is there may be written over.
+
+    Raises:
+        OutputError: The folder holds something, or is not writable.
+    """
+    if not force:
+        refuse_existing(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {folder}: {error.strerror or error}",
+            fix="choose another place with --out",
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into {folder}", fix="choose another place with --out")
+
+
+def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
+    """Write predictions, results CSV, scores.json, plots and report.html of one model.
+
+    `predictions.jsonl` and `results.csv` are the model's; the baseline's, where there is one, are
+    `predictions_baseline.jsonl` and `results_baseline.csv`.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    systems = {AFTER: ("", inputs.after), BEFORE: ("_baseline", inputs.before or ())}
+    for name, (suffix, predictions) in systems.items():
+        if name in inputs.evaluation.scores:
+            write_predictions(folder / f"predictions{suffix}.jsonl", predictions)
+            scores = inputs.evaluation.scores[name]
+            path = folder / f"results{suffix}.csv"
+            write_results_csv(path, inputs.records, predictions, scores=scores)
+    if inputs.skipped:
+        save_skipped(inputs.skipped, folder / "skipped_images.jsonl")
+    write_plots(folder / "plots", inputs)
+    write_scores_json(folder / "scores.json", inputs.evaluation, extra=inputs.extra)
+    write_report(inputs, folder / "report.html")
+
+
+def write_comparison_files(folder: Path, inputs: ComparisonInputs) -> None:
+    """Write each model's predictions and CSV, scores.json, comparison.png and comparison.html.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    scored = {record.image_id for record in inputs.records}
+    for place, (name, predictions) in enumerate(inputs.systems.items(), start=1):
+        # Names of models hold slashes and more; the number is what scores.json counts by.
+        own = [p for p in predictions if p.image_id in scored]
+        write_predictions(folder / "predictions" / f"model_{place}.jsonl", own)
+        scores = inputs.evaluation.scores[name]
+        write_results_csv(folder / f"results_model_{place}.csv", inputs.records, own, scores=scores)
+    save_figure(folder / "comparison.png", plot_grid(_side_by_side(inputs)))
+    write_json(folder / "scores.json", comparison_section(inputs.evaluation))
+    write_comparison(inputs, folder / "comparison.html")
+
+
+def _side_by_side(inputs: ComparisonInputs) -> list[Picture]:
+    captions = {
+        name: {p.image_id: p.caption for p in predictions}
+        for name, predictions in inputs.systems.items()
+    }
+    pictures = []
+    for record in inputs.chosen or inputs.records[:_SIDE_BY_SIDE]:
+        said = [f"{n}: {own.get(record.image_id) or '(none)'}" for n, own in captions.items()]
+        human = [f"human: {caption}" for caption in record.captions[:1]]
+        pictures.append(Picture(record, (*said, *human)))
+    return pictures

@@ -1,0 +1,55 @@
+"""Predictions to JSONL and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from captune.errors import DataError
+from captune.evaluation import read_predictions, write_predictions
+from captune.records import Prediction
+
+
+def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
+    written = [
+        Prediction("1", 'a "dog"\nruns \x00 \ud800', -0.25, 7, "eos"),
+        Prediction("ünï", "", -1.5, 30, "length", ("empty", "repetition")),
+    ]
+    write_predictions(tmp_path / "a" / "p.jsonl", written)
+    assert read_predictions(tmp_path / "a" / "p.jsonl") == written
+
+
+def test_a_log_probability_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.jsonl", [Prediction("1", "", math.nan, 0, "eos")])
+    assert json.loads((tmp_path / "p.jsonl").read_text())["mean_logprob"] is None
+    assert math.isnan(read_predictions(tmp_path / "p.jsonl")[0].mean_logprob)
+
+
+def test_lines_with_id_and_caption_only_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"image_id": 5, "caption": "a dog"}\n\n')
+    prediction = read_predictions(tmp_path / "p.jsonl")[0]
+    assert (prediction.image_id, prediction.caption) == ("5", "a dog")
+
+
+@pytest.mark.parametrize("line", ["not json", "[1]", '{"image_id": "1"}', '"text"', "3"])
+def test_a_line_that_is_no_prediction_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "p.jsonl").write_text('{"image_id": "0", "caption": ""}\n' + line + "\n")
+    with pytest.raises(DataError) as caught:
+        read_predictions(tmp_path / "p.jsonl")
+    assert "line 2" in str(caught.value)
+
+
+def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no predictions") as caught:
+        read_predictions(tmp_path / "p.jsonl")
+    assert "captune evaluate" in str(caught.value)
+
+
+def test_an_image_with_two_predictions_is_refused(tmp_path: Path) -> None:
+    line = '{"image_id": "7", "caption": "a"}\n'
+    (tmp_path / "p.jsonl").write_text(line + line)
+    with pytest.raises(DataError, match="image 7 has two predictions"):
+        read_predictions(tmp_path / "p.jsonl")

@@ -1,0 +1,38 @@
+"""Curves read back from log.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from captune.evaluation import read_training_log
+from captune.evaluation.training_log import parse_training_log
+
+
+def test_training_and_validation_lines_of_a_step_are_one_row() -> None:
+    log = parse_training_log(['{"step": 5, "loss": 2.0}', '{"step": 5, "val_loss": 3.0}'])
+    assert log.curve("loss").values == (2.0,)
+    assert log.curve("val_loss").steps == (5,)
+
+
+def test_a_step_logged_again_after_a_resume_counts_once_with_its_later_value() -> None:
+    log = parse_training_log(['{"step": 5, "loss": 2.0}', '{"step": 6, "loss": 1}', '{"step": 5, "loss": 1.5}'])
+    assert log.curve("loss").values == (1.5, 1.0)
+
+
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_training_log(tmp_path / "log.jsonl").curve("loss").steps == (1,)
+
+
+def test_values_that_are_no_numbers_are_left_out_of_a_curve() -> None:
+    log = parse_training_log(['{"step": 1, "loss": NaN}', '{"step": 2, "loss": "x"}', "3", '{"loss": 1}'])
+    assert log.curve("loss").values == ()
+
+
+def test_metrics_of_validation_captions_are_named_without_the_loss() -> None:
+    log = parse_training_log(['{"step": 1, "val_loss": 1, "val_cider": 0.5, "val_bleu_4": 0.1}'])
+    assert log.metric_names() == ("val_cider", "val_bleu_4")
+
+
+def test_a_run_without_a_log_has_empty_curves(tmp_path: Path) -> None:
+    assert read_training_log(tmp_path / "log.jsonl").curve("loss").values == ()

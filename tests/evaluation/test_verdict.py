@@ -1,0 +1,172 @@
+"""The sentence that people read, and the warnings that keep it honest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from captune.evaluation import (
+    Evaluation,
+    ScoringOptions,
+    Verdict,
+    compare_systems,
+    judge_run,
+    score_run,
+)
+from captune.evaluation.verdict import describe_ranking, judge_test
+from captune.metrics import PairedTest
+from captune.records import CaptionRecord, Prediction
+
+
+def say(captions: dict[str, str], *, finish: str = "eos") -> list[Prediction]:
+    return [Prediction(i, text, -1.0, 5, finish) for i, text in captions.items()]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def many() -> list[CaptionRecord]:
+    things = ["dog", "cat", "bird", "boat", "tree", "car", "house", "horse"]
+    places = ["grass", "sand", "snow", "ice", "stone", "wood", "water", "hay"]
+    return [
+        CaptionRecord(f"{t} {p}", b"", (f"a {t} stands on the {p}", f"one {t} near {p} outside"))
+        for t in things
+        for p in places
+    ]
+
+
+def judge(
+    many: list[CaptionRecord],
+    options: ScoringOptions,
+    *,
+    before: dict[str, str] | None,
+    after: dict[str, str],
+    finish: str = "eos",
+) -> Verdict:
+    tuned = say(after, finish=finish)
+    run = score_run(
+        many,
+        before=None if before is None else say(before),
+        after=tuned,
+        training_records=many,
+        options=options,
+    )
+    return judge_run(run, tuned, records=many)
+
+
+def true_captions(many: list[CaptionRecord]) -> dict[str, str]:
+    return {r.image_id: r.captions[0] for r in many}
+
+
+def dull_captions(many: list[CaptionRecord]) -> dict[str, str]:
+    return {r.image_id: "a man in a field" for r in many}
+
+
+def test_a_better_model_is_said_to_be_better_with_interval_p_and_images(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    verdict = judge(many, options, before=dull_captions(many), after=true_captions(many))
+    assert verdict.outcome == "better"
+    assert verdict.headline == "Training made the captions better."
+    assert verdict.sentence.startswith("CIDEr went from 0.")
+    assert "on 64 test images: a change of +" in verdict.sentence
+    assert "95\u00a0% interval +" in verdict.sentence
+    # With 200 resamples no p value is below 1 / 201.
+    assert verdict.sentence.endswith("p = 0.005).")
+    assert verdict.warnings == ()
+
+
+def test_a_worse_model_is_said_to_be_worse(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    verdict = judge(many, options, before=true_captions(many), after=dull_captions(many))
+    assert verdict.outcome == "worse"
+    assert "a change of −" in verdict.sentence
+
+
+def test_the_same_captions_are_no_measurable_difference(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    verdict = judge(many, options, before=true_captions(many), after=true_captions(many))
+    assert verdict.outcome == "same"
+    assert "±0.000" in verdict.sentence
+    assert "p = 1.00" in verdict.sentence
+
+
+def test_one_caption_for_every_image_is_doubted_even_when_its_score_is_better(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    constant = {r.image_id: "a dog stands on the grass" for r in many}
+    verdict = judge(many, options, before=dull_captions(many), after=constant)
+    assert verdict.outcome == "doubtful"
+    assert verdict.headline == "The score is better, but the captions have collapsed."
+    assert "“a dog stands on the grass” to every image" in verdict.warnings[0]
+    assert "does not beat one constant caption" in verdict.warnings[1]
+
+
+def test_a_few_captions_for_many_images_are_counted(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    few = {r.image_id: f"a {r.image_id.split()[0]} stands on the grass" for r in many}
+    verdict = judge(many, options, before=None, after=few)
+    assert verdict.outcome == "unknown"
+    assert (
+        "only 8 different captions for 64 images (humans, first captions: 64)" in verdict.warnings[0]
+    )
+    assert "comes 8 times (12.5\u00a0%)" in verdict.warnings[0]
+
+
+def test_as_few_captions_as_humans_give_are_no_collapse(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    alike = [replace(r, captions=(f"a {r.image_id.split()[0]} here",)) for r in many]
+    verdict = judge(alike, options, before=dull_captions(many), after=true_captions(alike))
+    assert verdict.outcome == "better"
+    assert verdict.warnings == ()
+
+
+def test_a_model_alone_is_not_called_better(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    verdict = judge(many, options, before=None, after=true_captions(many))
+    assert verdict.outcome == "unknown"
+    assert "no other model was scored beside it" in verdict.sentence
+
+
+def test_captions_cut_by_the_token_limit_are_told(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    captions = true_captions(many)
+    verdict = judge(many, options, before=None, after=captions, finish="length")
+    assert "100\u00a0% of the captions were cut off by max_new_tokens" in verdict.warnings[0]
+
+
+def test_few_images_are_told(evaluation: Evaluation, after: list[Prediction], records: list[CaptionRecord]) -> None:
+    verdict = judge_run(evaluation, after, records=records)
+    assert "Only 6 images were scored" in verdict.warnings[-1]
+
+
+def test_an_error_rate_that_falls_is_better() -> None:
+    falling = PairedTest(-0.2, -0.3, -0.1, 0.004, 9, 0, 1)
+    assert judge_test("wer", falling) == "better"
+    assert judge_test("cider", falling) == "worse"
+    assert judge_test("cider", replace(falling, p_value=0.05)) == "same"
+
+
+def test_the_best_of_several_models_is_named_with_its_lead(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    systems = {"dull": say(dull_captions(many)), "true": say(true_captions(many))}
+    headline, sentence = describe_ranking(compare_systems(many, systems, options=options))
+    assert headline == "true is best."
+    assert "of dull on 64 images: ahead by" in sentence
+    turned = {"true": systems["true"], "dull": systems["dull"]}
+    assert describe_ranking(compare_systems(many, turned, options=options)) == (headline, sentence)
+
+
+def test_models_that_are_alike_cannot_be_told_apart(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    systems = {"a": say(true_captions(many)), "b": say(true_captions(many))}
+    headline, sentence = describe_ranking(compare_systems(many, systems, options=options))
+    assert headline == "a and b cannot be told apart."
+    assert "no measurable difference (p = 1.00)" in sentence

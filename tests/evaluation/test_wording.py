@@ -1,0 +1,76 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from captune.evaluation.wording import (
+    format_count,
+    format_delta,
+    format_p,
+    format_share,
+    format_value,
+    is_description,
+    is_lower_better,
+    metric_label,
+)
+from captune.metrics import METRICS
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("cider", 0.51249, "0.512"),
+        ("sacrebleu", 29.494, "29.49"),
+        ("vocabulary_size", 2926.0, "2,926"),
+        ("mean_length", 9.5, "9.50"),
+        ("bleu_4", math.nan, "–"),
+        ("cider", -0.5, "−0.500"),
+    ],
+)
+def test_values_keep_their_own_scale(name: str, value: float, text: str) -> None:
+    assert format_value(name, value) == text
+
+
+@pytest.mark.parametrize(
+    ("delta", "text"), [(0.0314, "+0.031"), (-0.0314, "−0.031"), (-0.0001, "±0.000"), (0.0, "±0.000")]
+)
+def test_a_difference_has_a_sign_and_claims_none_that_its_digits_do_not_show(
+    delta: float, text: str
+) -> None:
+    assert format_delta("cider", delta) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.000999, "p < 0.001"), (0.0124, "p = 0.012"), (0.345, "p = 0.34")]
+)
+def test_p_values_have_two_or_three_digits(p: float, text: str) -> None:
+    assert format_p(p) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0\u00a0%"), (1.0, "100\u00a0%"), (0.0001, "< 0.1\u00a0%"), (0.9999, "> 99.9\u00a0%"), (0.073, "7.3\u00a0%")],
+)
+def test_a_share_reads_as_none_or_all_only_when_it_is(share: float, text: str) -> None:
+    assert format_share(share) == text
+
+
+def test_counts_agree_with_their_noun() -> None:
+    assert format_count(1, "image") == "1 image"
+    assert format_count(1000, "image") == "1,000 images"
+
+
+def test_every_metric_of_the_table_has_a_name_for_people() -> None:
+    assert [name for name in METRICS if metric_label(name) == name] == []
+    assert metric_label("bert_f1") == "bert f1"
+
+
+def test_directions_and_descriptions_follow_the_table_of_metrics() -> None:
+    assert is_lower_better("wer")
+    assert not is_lower_better("cider")
+    assert is_description("mean_length")
+    assert not is_description("wer")
+    assert not is_lower_better("unheard_of")
