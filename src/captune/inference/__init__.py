@@ -1,18 +1,61 @@
-"""Images in, captions out; the only package that decodes. Imports torch."""
+"""Images in, captions out; the only package that decodes.
 
-from captune.inference.captioning import AnyImage, OnFailure, caption_images
-from captune.inference.decode import generate
-from captune.inference.image_captioner import ImageCaptioner, ImageInput, load
-from captune.inference.options import DecodingOptions, decoding_config
+Its names are imported when first used: finding images and checking settings must not wait the
+seconds that torch takes to load.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from captune.inference.captioning import AnyImage, OnFailure, caption_images
+    from captune.inference.decode import generate
+    from captune.inference.destinations import Destination, escape_steering, open_destination
+    from captune.inference.image_captioner import ImageCaptioner, ImageInput, load
+    from captune.inference.image_files import ImageFiles, find_images
+    from captune.inference.options import DecodingOptions, decoding_config
+    from captune.inference.rows import prediction_row
 
 __all__ = [
     "AnyImage",
     "DecodingOptions",
+    "Destination",
     "ImageCaptioner",
+    "ImageFiles",
     "ImageInput",
     "OnFailure",
     "caption_images",
     "decoding_config",
+    "escape_steering",
+    "find_images",
     "generate",
     "load",
+    "open_destination",
+    "prediction_row",
 ]
+
+_HOMES = {
+    "AnyImage": "captioning",
+    "DecodingOptions": "options",
+    "Destination": "destinations",
+    "ImageCaptioner": "image_captioner",
+    "ImageFiles": "image_files",
+    "ImageInput": "image_captioner",
+    "OnFailure": "captioning",
+    "caption_images": "captioning",
+    "decoding_config": "options",
+    "escape_steering": "destinations",
+    "find_images": "image_files",
+    "generate": "decode",
+    "load": "image_captioner",
+    "open_destination": "destinations",
+    "prediction_row": "rows",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,250 @@
+"""`captune caption`: captions for files, folders and globs, on the screen or in files.
+
+Everything that can be known beforehand (no image, two images for one text file, a folder that
+cannot be written) stops the command before the model is loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.cli.decoding import (
+    BatchSize,
+    Device,
+    ModelArgument,
+    Precision,
+    Revision,
+    takes_decoding,
+)
+from captune.errors import ImageError, OutputError, RecipeError
+from captune.recipe import GenerateConfig
+
+if TYPE_CHECKING:
+    from captune.inference import ImageCaptioner
+    from captune.records import Prediction
+
+_INTERRUPTED = 130
+
+
+class Target(StrEnum):
+    """Where captions go, and how."""
+
+    STDOUT = "stdout"
+    TXT = "txt"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class SidecarNaming(StrEnum):
+    """How a text file is named after its image."""
+
+    STEM = "stem"
+    FULL = "full"
+
+
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders and globs.")]
+To = Annotated[
+    Target | None,
+    typer.Option(
+        help="stdout: path and caption. txt: a file beside each image. jsonl, csv: one file (--out)"
+        " or the screen.",
+        show_default="by the ending of --out, else stdout",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="File for jsonl or csv.")]
+Force = Annotated[bool, typer.Option("--force", help="Caption anew what has a caption already.")]
+SidecarName = Annotated[SidecarNaming, typer.Option(help="stem: photo.txt; full: photo.jpg.txt.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead out of a folder.")]
+
+
+@takes_decoding
+def caption(
+    model: ModelArgument,
+    inputs: Inputs,
+    *,
+    to: To = None,
+    out: Out = None,
+    force: Force = False,
+    sidecar_name: SidecarName = SidecarNaming.STEM,
+    follow: Follow = False,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    revision: Revision = None,
+    decoding: GenerateConfig,
+) -> None:
+    """Caption images with a model.
+
+    Images that have a caption already are skipped, and a run that was stopped goes on where it
+    was. Broken images are listed at the end; the exit code is then 3.
+    """
+    from captune.inference import find_images, open_destination
+
+    files = find_images(inputs, follow_links=follow)
+    report = _Report([(str(path), error) for path, error in files.unreadable])
+    report.num_links = len(files.skipped_links)
+    with open_destination(
+        _choose_target(to, out).value,
+        files.paths,
+        out=out or sys.stdout.buffer,
+        made_by={"model": model, "revision": revision, "decoding": decoding.model_dump()},
+        sidecar_name=sidecar_name.value,
+        force=force,
+    ) as destination:
+        waiting = [path for path in files.paths if not destination.has(str(path))]
+        report.num_skipped = len(files.paths) - len(waiting)
+        if waiting:
+            captioner = _load(model, device=device, precision=precision, revision=revision)
+            with _stopping_cleanly(report):
+                for prediction in _predictions(
+                    captioner, waiting, decoding, batch_size=batch_size, report=report
+                ):
+                    destination.write(prediction)
+        destination.finish()
+    report.show()
+    if report.failures:
+        raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+@dataclass(slots=True)
+class _Report:
+    """What is told at the end, on stderr.
+
+    Attributes:
+        failures: Path and reason of each image without a caption.
+        num_captions: Images captioned.
+        num_skipped: Images that had a caption.
+        num_links: Links not followed.
+        hardware: Device and precision, once a model is loaded.
+        started: Clock at the first image, seconds.
+    """
+
+    failures: list[tuple[str, ImageError]] = field(default_factory=list)
+    num_captions: int = 0
+    num_skipped: int = 0
+    num_links: int = 0
+    hardware: str = ""
+    started: float = 0.0
+
+    def show(self) -> None:
+        """Counts and speed, then every failure with its reason."""
+        from captune.inference import escape_steering
+
+        parts = [self._speed()] if self.hardware else []
+        if self.num_skipped:
+            parts.append(f"{self.num_skipped} had a caption already (--force captions them anew)")
+        if self.num_links:
+            parts.append(f"{self.num_links} links out of the folder not followed (--follow)")
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed:")
+        _say("; ".join(parts))
+        for path, error in self.failures:
+            fix = f" ({error.fix})" if error.fix else ""
+            _say(f"  failed:{error.what}  {escape_steering(path)}{fix}")
+
+    def _speed(self) -> str:
+        seconds = time.perf_counter() - self.started
+        rate = self.num_captions / max(seconds, 1e-9)
+        return (
+            f"{self.num_captions} captioned in {seconds:.1f} s, {rate:.1f} images/s on"
+            f" {self.hardware}"
+        )
+
+
+def _choose_target(to: Target | None, out: Path | None) -> Target:
+    by_name = {".jsonl": Target.JSONL, ".csv": Target.CSV}
+    if to in (Target.TXT, Target.STDOUT) and out is not None:
+        raise OutputError(
+            f"--to {to} writes no file, and --out {out} is one", fix="--to jsonl or --to csv"
+        )
+    if to is not None:
+        return to
+    if out is None:
+        return Target.STDOUT
+    if out.suffix.lower() not in by_name:
+        raise OutputError(
+            f"the ending of --out {out} names no format", fix="add --to jsonl or --to csv"
+        )
+    return by_name[out.suffix.lower()]
+
+
+def _load(model: str, *, device: str, precision: str, revision: str | None) -> ImageCaptioner:
+    from captune.inference import load
+
+    try:
+        return load(model, device=device, precision=precision, revision=revision)
+    except RecipeError as error:
+        # The same check serves recipes, whose keys it names.
+        where = error.where.replace("train.", "--")
+        raise RecipeError(error.what, where=where, fix=error.fix) from error
+
+
+def _predictions(
+    captioner: ImageCaptioner,
+    paths: Sequence[Path],
+    decoding: GenerateConfig,
+    *,
+    batch_size: int,
+    report: _Report,
+) -> Iterator[Prediction]:
+    """Captions in the order of the paths; counts them and notes what failed."""
+    from captune.inference import caption_images
+
+    report.hardware, report.started = captioner.hardware.describe(), time.perf_counter()
+    with _progress(len(paths)) as advance:
+
+        def fail(image_id: str, error: ImageError) -> None:
+            report.failures.append((image_id, error))
+            advance()
+
+        for prediction in caption_images(
+            captioner.captioner,
+            ((str(path), path) for path in paths),
+            decoding,
+            batch_size=batch_size,
+            hardware=captioner.hardware,
+            on_failure=fail,
+        ):
+            yield prediction
+            report.num_captions += 1
+            if "empty" in prediction.flags:
+                report.failures.append((prediction.image_id, ImageError("empty_caption")))
+            advance()
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr where someone looks at it."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    console = Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
+        task = bar.add_task("captioning", total=total)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def _stopping_cleanly(report: _Report) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(f"stopped; {report.num_captions} captions are kept: run the same command to go on")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _say(text: str) -> None:
+    print(text.encode("utf-8", "replace").decode("utf-8"), file=sys.stderr)  # noqa: T201

@@ -1,0 +1,110 @@
+"""Flags of every command that decodes: how, with Hugging Face's names and dashes, and on what.
+
+Names, types, defaults and help come from `GenerateConfig`, so that a flag cannot differ from the
+recipe key of the same name.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from captune.errors import RecipeError
+from captune.recipe import GenerateConfig
+
+ModelArgument = Annotated[
+    str, typer.Argument(help="Folder saved by captune or transformers, or a hub id.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="fp32: captions equal plain transformers'. bf16, fp16: faster where the hardware has"
+        " them. auto: bf16 there, else fp32."
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Hub branch, tag or commit.", show_default="newest")
+]
+
+_PANEL = "Decoding"
+_TYPES: MappingProxyType[str, type] = MappingProxyType(
+    {
+        "num_beams": int,
+        "max_new_tokens": int,
+        "min_new_tokens": int,
+        "length_penalty": float,
+        "early_stopping": bool,
+        "no_repeat_ngram_size": int,
+        "repetition_penalty": float,
+        "do_sample": bool,
+        "temperature": float,
+        "top_k": int,
+        "top_p": float,
+        "seed": int,
+        "prompt": str,
+    }
+)
+
+
+def takes_decoding(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the decoding flags added; it gets them as one `decoding: GenerateConfig`.
+
+    A flag that is not given keeps the config's default; sampling without `--num-beams` uses one
+    beam. Values that do not fit stop the command with all of them named.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    hints.pop("decoding")
+    flags = {name: _flag(name, kind) for name, kind in _TYPES.items()}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        given = {name: values.pop(name) for name in flags}
+        command(**values, decoding=_config(given))
+
+    own = inspect.signature(command).parameters.values()
+    parameters = [
+        p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in own
+        if p.name != "decoding"
+    ]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in flags.items()
+    ]
+    # typer reads both.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**hints, **flags}
+    return run
+
+
+def _flag(name: str, kind: type) -> Any:
+    field = GenerateConfig.model_fields[name]
+    option = typer.Option(
+        help=field.description,
+        show_default=str(field.default) if field.default != "" else False,
+        rich_help_panel=_PANEL,
+    )
+    return Annotated[kind | None, option]
+
+
+def _config(given: dict[str, Any]) -> GenerateConfig:
+    # Here and not above: the inference package loads torch.
+    from captune.inference import decoding_config
+
+    try:
+        return decoding_config({name: value for name, value in given.items() if value is not None})  # type: ignore[typeddict-item]
+    except RecipeError as error:
+        flags = "; ".join(_as_flags(part) for part in error.what.split("; "))
+        raise RecipeError(flags, where="decoding flags", fix="captune caption --help") from error
+
+
+def _as_flags(fault: str) -> str:
+    name, colon, rest = fault.partition(":")
+    return f"--{name.replace('_', '-')}{colon}{rest}" if name in _TYPES else fault

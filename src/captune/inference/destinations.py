@@ -1,0 +1,115 @@
+"""Where captions of image files go: lines on a stream, files beside the images, or one file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Literal, Protocol, Self
+
+from captune.errors import OutputError
+from captune.inference.caption_file import CaptionFile
+from captune.inference.rows import csv_text, prediction_row
+from captune.inference.sidecars import SidecarName, Sidecars
+from captune.records import Prediction
+
+Target = Literal["stdout", "txt", "jsonl", "csv"]
+
+# Control characters, and those that turn the direction of text: a file name must not steer a
+# terminal.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class Destination(Protocol):
+    """Takes captions of image files, whose ids are their paths."""
+
+    def has(self, image_id: str) -> bool:
+        """Whether the image has a caption already and is to be skipped."""
+
+    def write(self, prediction: Prediction) -> None:
+        """Takes one caption; it outlives a kill once this returns."""
+
+    def finish(self) -> None:
+        """Brings everything to its final place; called when all went well."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_destination(
+    target: Target,
+    paths: Sequence[Path],
+    *,
+    out: Path | IO[bytes],
+    made_by: Mapping[str, object],
+    sidecar_name: SidecarName = "stem",
+    force: bool = False,
+) -> Destination:
+    """The destination, found to be possible before any work.
+
+    Args:
+        target: Form of the output.
+        paths: All images found.
+        out: A file for `jsonl` and `csv`, or a stream for all but `txt`.
+        made_by: Model and decoding, in JSON types; what others began is not continued.
+        sidecar_name: How text files are named.
+        force: Caption anew what has a caption already.
+
+    Raises:
+        OutputError: A place cannot be written, two images would share a file, a file holds
+            something else, or the form and the place do not fit.
+    """
+    if target == "txt":
+        return Sidecars(paths, name=sidecar_name, force=force)
+    if not isinstance(out, Path):
+        return Lines(out, target)
+    if target == "stdout":
+        raise OutputError(
+            f"{out} is a file, and --to stdout writes none", fix="--to jsonl or --to csv"
+        )
+    return CaptionFile(out, target, made_by=made_by, force=force)
+
+
+class Lines:
+    """A line an image on a stream: path, tab and caption, or JSONL, or CSV."""
+
+    def __init__(self, stream: IO[bytes], target: Literal["stdout", "jsonl", "csv"]) -> None:
+        """Writes nothing yet."""
+        self._stream, self._target = stream, target
+        self._has_header = False
+
+    def has(self, image_id: str) -> bool:  # noqa: ARG002 - the protocol's
+        """Nothing is ever there."""
+        return False
+
+    def write(self, prediction: Prediction) -> None:
+        """Writes one line and lets it out."""
+        row = prediction_row(prediction)
+        if self._target == "jsonl":
+            line = json.dumps(row) + "\n"
+        elif self._target == "csv":
+            line = csv_text([row], with_header=not self._has_header)
+            self._has_header = True
+        else:
+            line = (
+                f"{escape_steering(prediction.image_id)}\t{escape_steering(prediction.caption)}\n"
+            )
+        # File names come out with the bytes that they have.
+        self._stream.write(line.encode("utf-8", "surrogateescape"))
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The stream stays open: it is the caller's."""
+
+
+def escape_steering(text: str) -> str:
+    r"""The text with control characters and direction marks as `\n`, `\x1b`, `\u202e`."""
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

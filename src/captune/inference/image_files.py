@@ -1,0 +1,125 @@
+"""Files, folders and globs to the image files behind them, found before any model is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captune.data import IMAGE_SUFFIXES
+from captune.errors import DataError, ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """What was found.
+
+    Attributes:
+        paths: Each file once, in the order of the inputs, by name inside a folder.
+        unreadable: Folders that could not be looked into, and why.
+        skipped_links: Links that lead out of their folder and were not followed.
+    """
+
+    paths: tuple[Path, ...]
+    unreadable: tuple[tuple[Path, ImageError], ...] = ()
+    skipped_links: tuple[Path, ...] = ()
+
+
+def find_images(inputs: Sequence[str], *, follow_links: bool = False) -> ImageFiles:
+    """The image files that the inputs name.
+
+    Folders are searched to the bottom for names with an image's ending; hidden ones (`.name`) are
+    left out. A file that is named itself is taken whatever its ending is, and nothing is opened.
+
+    Args:
+        inputs: Files, folders, and globs with `*`, `?`, `[...]` and `**`.
+        follow_links: Follow links that lead out of a folder; loops are ended either way.
+
+    Raises:
+        DataError: An input does not exist, or there is no image at all.
+    """
+    search = _Search(follow_links=follow_links)
+    for text in inputs:
+        for path in _expand(text):
+            search.add(path, is_named=path == Path(text))
+    if not search.paths and not search.unreadable:
+        raise DataError(
+            f"no images in {', '.join(inputs)}",
+            fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    return ImageFiles(
+        tuple(search.paths.values()), tuple(search.unreadable), tuple(search.skipped_links)
+    )
+
+
+def _expand(text: str) -> list[Path]:
+    """The path itself where it exists, else what the glob matches."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, flags=re.IGNORECASE):
+        raise DataError(f"{text} is a URL", fix="download the image and give its path")
+    path = Path(text)
+    if os.path.lexists(path):
+        return [path]
+    if not glob.has_magic(text):
+        raise DataError(f"there is no {text}{_nearest(path)}", fix="check the path")
+    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+    if not matches:
+        raise DataError(f"nothing matches {text}", fix="check the pattern, and quote it")
+    return matches
+
+
+def _nearest(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""
+
+
+@dataclass(slots=True)
+class _Search:
+    """What has been found; a file is known by its absolute path, a folder by its real one."""
+
+    follow_links: bool
+    paths: dict[str, Path] = field(default_factory=dict)
+    unreadable: list[tuple[Path, ImageError]] = field(default_factory=list)
+    skipped_links: list[Path] = field(default_factory=list)
+    _folders: set[str] = field(default_factory=set)
+
+    def add(self, path: Path, *, is_named: bool) -> None:
+        """Adds a file, or what lies in a folder; what a glob matched needs an image's ending."""
+        if path.is_dir():
+            self._add_folder(path, root=os.path.realpath(path))
+        elif is_named or path.suffix.lower() in IMAGE_SUFFIXES:
+            self.paths.setdefault(os.path.abspath(path), path)  # noqa: PTH100
+
+    def _add_folder(self, folder: Path, *, root: str) -> None:
+        real = os.path.realpath(folder)
+        if real in self._folders:
+            return
+        self._folders.add(real)
+        for entry in self._entries(folder):
+            path = folder / entry.name
+            if entry.is_symlink() and not self._may_follow(path, root=root):
+                self.skipped_links.append(path)
+            elif path.is_dir():
+                self._add_folder(path, root=root)
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
+                self.add(path, is_named=True)
+
+    def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            self.unreadable.append((folder, ImageError("io", where=f"{folder}: {error}")))
+            return
+        yield from (entry for entry in entries if not entry.name.startswith("."))
+
+    def _may_follow(self, path: Path, *, root: str) -> bool:
+        inside = os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+        return self.follow_links or inside
