@@ -42,6 +42,9 @@ class _Placed:
     name: str
 
 
+_BySplit = dict[str, list[_Placed]]
+
+
 def write_dataset(
     records: Sequence[CaptionRecord],
     folder: Path,
@@ -81,9 +84,10 @@ def write_dataset(
         by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
     skipped: list[SkippedImage] = []
     taken: set[str] = set()
+    placed: dict[str, list[_Placed]] = {}
     for split, chosen in by_split.items():
         inside = split if format in ("coco", "imagefolder") else "images"
-        placed = []
+        placed[split] = []
         for record in chosen:
             try:
                 name = _place_image(record, folder, inside=inside, images=images, taken=taken)
@@ -91,8 +95,8 @@ def write_dataset(
                 name = record.file_name or describe_source(record.image)
                 skipped.append(SkippedImage(record.image_id, name, error.what, error.where))
             else:
-                placed.append(_Placed(record, name))
-        _WRITERS[format](placed, folder, split)
+                placed[split].append(_Placed(record, name))
+    _WRITERS[format](placed, folder)
     return skipped
 
 
@@ -136,7 +140,8 @@ def _choose_name(
     record: CaptionRecord, *, content: bytes | None, inside: str, taken: set[str]
 ) -> str:
     # The last part only: a name out of somebody's data never leads out of the folder.
-    wanted = Path((record.file_name or record.image_id).replace("\\", "/")).name or "image"
+    own = record.image.name if isinstance(record.image, Path) else record.image_id
+    wanted = Path((record.file_name or own).replace("\\", "/")).name or "image"
     wanted = wanted.replace("\0", "")
     stem, suffix = Path(wanted).stem, Path(wanted).suffix
     if suffix.lower() not in IMAGE_SUFFIXES:
@@ -156,79 +161,79 @@ def _suffix_of(record: CaptionRecord, *, content: bytes | None) -> str:
     return next((suffix for mark, suffix in _SIGNATURES if content.startswith(mark)), ".img")
 
 
-def _write_jsonl(placed: list[_Placed], folder: Path, split: str) -> None:
-    write_jsonl(
-        folder / f"{split}.jsonl",
-        (
-            {
-                "image_id": item.record.image_id,
-                "image": item.name,
-                "captions": list(item.record.captions),
-                **_optional(item.record),
-            }
-            for item in placed
-        ),
-    )
+def _write_jsonl(placed: _BySplit, folder: Path) -> None:
+    for split, items in placed.items():
+        write_jsonl(
+            folder / f"{split}.jsonl",
+            (
+                {
+                    "image_id": item.record.image_id,
+                    "image": item.name,
+                    "captions": list(item.record.captions),
+                    "split": item.record.split,
+                    "group": item.record.group,
+                }
+                for item in items
+            ),
+        )
 
 
-def _write_csv(placed: list[_Placed], folder: Path, split: str) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("image", "caption", "image_id", "split", "group"))
-    for item in placed:
-        record = item.record
-        for caption in record.captions:
-            cells = (record.image_id, record.split or "", record.group or "")
-            writer.writerow((item.name, caption, *cells))
-    write_text(folder / f"{split}.csv", buffer.getvalue())
+def _write_csv(placed: _BySplit, folder: Path) -> None:
+    for split, items in placed.items():
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(("image", "caption", "image_id", "split", "group"))
+        for item in items:
+            record = item.record
+            for caption in record.captions:
+                cells = (record.image_id, record.split or "", record.group or "")
+                writer.writerow((item.name, caption, *cells))
+        write_text(folder / f"{split}.csv", buffer.getvalue())
 
 
-def _write_coco(placed: list[_Placed], folder: Path, split: str) -> None:
-    given = [item.record.image_id for item in placed]
+def _write_coco(placed: _BySplit, folder: Path) -> None:
+    ids = [item.record.image_id for items in placed.values() for item in items]
     # COCO ids are whole numbers: the data set's own where they are, else counted.
-    numbers = (
-        [int(image_id) for image_id in given]
-        if all(image_id.isdecimal() and image_id.isascii() for image_id in given)
-        else list(range(1, len(given) + 1))
-    )
-    images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
-    for number, item in zip(numbers, placed, strict=True):
-        images.append({"id": number, "file_name": Path(item.name).name})
-        for caption in item.record.captions:
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "caption": caption})
-    name = "captions.json" if split == _NO_SPLIT else f"captions_{split}.json"
-    content = json.dumps({"images": images, "annotations": annotations})
-    write_text(folder / "annotations" / name, content + "\n")
+    is_numbered = all(image_id.isdecimal() and image_id.isascii() for image_id in ids)
+    numbers = {image_id: number for number, image_id in enumerate(ids, start=1)}
+    for split, items in placed.items():
+        images: list[dict[str, object]] = []
+        annotations: list[dict[str, object]] = []
+        for item in items:
+            given = item.record.image_id
+            number = int(given) if is_numbered else numbers[given]
+            images.append({"id": number, "file_name": Path(item.name).name})
+            for caption in item.record.captions:
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": number, "caption": caption}
+                )
+        name = "captions.json" if split == _NO_SPLIT else f"captions_{split}.json"
+        content = json.dumps({"images": images, "annotations": annotations})
+        write_text(folder / "annotations" / name, content + "\n")
 
 
-def _write_imagefolder(placed: list[_Placed], folder: Path, split: str) -> None:
-    # One kind of column in a file: Arrow, and so Hugging Face, refuses texts mixed with lists.
-    single = all(len(item.record.captions) == 1 for item in placed)
-    write_jsonl(
-        folder / split / "metadata.jsonl",
-        (
-            {
-                "file_name": Path(item.name).name,
-                **(
-                    {"text": item.record.captions[0]}
-                    if single
-                    else {"captions": list(item.record.captions)}
-                ),
-                "image_id": item.record.image_id,
-                **({"group": item.record.group} if item.record.group is not None else {}),
-            }
-            for item in placed
-        ),
-    )
+def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
+    # One kind of column in all files: Arrow, and so Hugging Face, refuses texts beside lists.
+    is_single = all(len(item.record.captions) == 1 for items in placed.values() for item in items)
+    for split, items in placed.items():
+        write_jsonl(
+            folder / split / "metadata.jsonl",
+            (
+                {
+                    "file_name": Path(item.name).name,
+                    "text" if is_single else "captions": (
+                        item.record.captions[0] if is_single else list(item.record.captions)
+                    ),
+                    "image_id": item.record.image_id,
+                    # An empty text, because a column of nothing but null has no type in Arrow.
+                    "group": item.record.group or "",
+                }
+                for item in items
+            ),
+        )
 
 
-def _optional(record: CaptionRecord) -> dict[str, str]:
-    values = {"split": record.split, "group": record.group}
-    return {key: value for key, value in values.items() if value is not None}
-
-
-_WRITERS: dict[str, Callable[[list[_Placed], Path, str], None]] = {
+_WRITERS: dict[str, Callable[[_BySplit, Path], None]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "coco": _write_coco,

@@ -10,7 +10,7 @@ decides, because flat drawings have equal hashes and different colours.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,74 +93,54 @@ def group_near(prints: Sequence[Fingerprint]) -> list[list[int]]:
         return []
     bands = np.stack([prints[place].bands for place in places])
     thumbnails = np.stack([prints[place].thumbnail for place in places])
-    pairs: set[tuple[int, int]] = set()
-    for left, right in _candidate_pairs(bands):
-        near = _are_near(thumbnails, left, right)
-        pairs.update(zip(left[near].tolist(), right[near].tolist(), strict=True))
-    return [[int(places[member]) for member in group] for group in _join_pairs(pairs)]
+    labels = np.arange(len(places))
+    for band in range(_BANDS):
+        order = np.argsort(bands[:, band], kind="stable")
+        edges = np.flatnonzero(np.diff(bands[order, band])) + 1
+        for run in np.split(order, edges):
+            _join_run(run, labels, bands=bands.view(np.uint64), thumbnails=thumbnails)
+    groups: dict[int, list[int]] = {}
+    for place, label in zip(places.tolist(), labels.tolist(), strict=True):
+        groups.setdefault(label, []).append(place)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _grey_grid(grey: Image.Image, *, width: int, height: int) -> npt.NDArray[np.int16]:
     return np.asarray(grey.resize((width, height), Image.Resampling.BOX), dtype=np.int16)
 
 
-def _candidate_pairs(
-    bands: npt.NDArray[np.uint16],
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Pairs that share a band and differ in at most 7 bits, in blocks; a pair may come twice."""
-    for band in range(_BANDS):
-        order = np.argsort(bands[:, band], kind="stable")
-        values = bands[order, band]
-        edges = np.flatnonzero(np.diff(values)) + 1
-        for run in np.split(order, edges):
-            for start in range(0, len(run) - 1, _CHUNK):
-                # A block at a time: a band that thousands of flat images share stays in memory.
-                rows, others = run[start : start + _CHUNK], run[start + 1 :]
-                distance = np.bitwise_count(bands[rows][:, None] ^ bands[others][None]).sum(
-                    axis=2, dtype=np.int32
-                )
-                above = np.arange(len(others))[None] >= np.arange(len(rows))[:, None]
-                left, right = np.nonzero((distance <= _MAX_BITS) & above)
-                if len(left):
-                    yield (
-                        np.minimum(rows[left], others[right]),
-                        np.maximum(rows[left], others[right]),
-                    )
+def _join_run(
+    run: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    *,
+    bands: npt.NDArray[np.uint64],
+    thumbnails: npt.NDArray[np.uint8],
+) -> None:
+    """Give near images of one run, which share a band, one label, in place."""
+    for place in range(len(run) - 1):
+        image, others = run[place], run[place + 1 :]
+        # What is one group already is compared no more: thousands of blank pages cost one pass.
+        others = others[labels[others] != labels[image]]
+        if not len(others):
+            continue
+        distance = np.bitwise_count(bands[others] ^ bands[image]).sum(axis=1)
+        others = others[distance <= _MAX_BITS]
+        for start in range(0, len(others), _CHUNK):
+            block = others[start : start + _CHUNK]
+            near = block[_are_near(thumbnails[image], thumbnails[block])]
+            if len(near):
+                joined = np.append(labels[near], labels[image])
+                labels[np.isin(labels, joined)] = joined.min()
 
 
 def _are_near(
-    thumbnails: npt.NDArray[np.uint8],
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
+    thumbnail: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.bool_]:
-    near = np.zeros(len(left), dtype=np.bool_)
-    for start in range(0, len(left), _CHUNK):
-        block = slice(start, start + _CHUNK)
-        difference = thumbnails[left[block]].astype(np.float32) - thumbnails[right[block]]
-        # A change of brightness or tint is no other picture.
-        shift = difference.mean(axis=(1, 2), keepdims=True)
-        rest = np.abs(difference - np.clip(shift, -_MAX_CELL_DIFFERENCE, _MAX_CELL_DIFFERENCE))
-        near[block] = (rest.mean(axis=(1, 2, 3)) <= _MAX_MEAN_DIFFERENCE) & (
-            rest.max(axis=(1, 2, 3)) <= _MAX_CELL_DIFFERENCE
-        )
+    difference = others.astype(np.float32) - thumbnail
+    # A change of brightness or tint is no other picture.
+    shift = difference.mean(axis=(1, 2), keepdims=True)
+    rest = np.abs(difference - np.clip(shift, -_MAX_CELL_DIFFERENCE, _MAX_CELL_DIFFERENCE))
+    near: npt.NDArray[np.bool_] = (rest.mean(axis=(1, 2, 3)) <= _MAX_MEAN_DIFFERENCE) & (
+        rest.max(axis=(1, 2, 3)) <= _MAX_CELL_DIFFERENCE
+    )
     return near
-
-
-def _join_pairs(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Connected groups, each sorted, in the order of their first members."""
-    parent: dict[int, int] = {}
-
-    def find(place: int) -> int:
-        parent.setdefault(place, place)
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    for left, right in sorted(pairs):
-        low, high = sorted((find(left), find(right)))
-        parent[high] = low
-    groups: dict[int, list[int]] = {}
-    for place in sorted(parent):
-        groups.setdefault(find(place), []).append(place)
-    return list(groups.values())

@@ -101,7 +101,7 @@ def _iter_rows(path: Path, root: Path, options: LoadOptions, notes: list[str]) -
             captions=_find_captions(line, options=options, where=where),
             image_id=str(line.get("image_id", "")),
             split=_line_split(line.get("split")) or folder_split,
-            group=str(line["group"]) if line.get("group") is not None else None,
+            group=str(line["group"]) if line.get("group") not in (None, "") else None,
         )
 
 

@@ -1,0 +1,130 @@
+"""`captune data check|show|convert|split` from the outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from captune.cli.data import app
+from captune.errors import DataError, ModelError, OutputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "set"
+    root.mkdir()
+    for number in range(10):
+        noise = np.random.default_rng(number).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / f"{number}.png")
+        (root / f"{number}.txt").write_text(f"caption number {number} [bold]\n")
+    return root
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if code is not None:
+        assert result.exit_code == code, result.output
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_check_of_a_clean_set_says_so(folder):
+    output = run("check", folder)
+    assert "10 images (10 without a split), 10 captions" in output
+    assert "nothing wrong was found" in output
+
+
+def test_check_lists_broken_images_writes_both_files_and_exits_with_3(folder, tmp_path):
+    (folder / "3.png").write_bytes(b"")
+    out = run("check", folder, "--json", tmp_path / "c.json", "--html", tmp_path / "c.html", code=3)
+    assert "error: 1 image cannot be read (1 empty)" in out
+    assert "empty: 3.png" in out
+    assert json.loads((tmp_path / "c.json").read_text())["unreadable"][0]["file"] == "3.png"
+    assert (tmp_path / "c.html").read_text().startswith("<!doctype html>")
+
+
+def test_nothing_is_written_over_without_force(folder, tmp_path):
+    kept = tmp_path / "c.json"
+    kept.write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        run("check", folder, "--json", kept, code=None)
+    with pytest.raises(OutputError, match="exists already"):
+        run("show", folder, "--out", kept, code=None)
+    with pytest.raises(OutputError, match="exists already"):
+        run("convert", folder, tmp_path, code=None)
+    assert kept.read_text() == "mine"
+    run("check", folder, "--json", kept, "--force")
+    assert json.loads(kept.read_text())["num_images"] == 10
+
+
+def test_show_writes_a_png(folder, tmp_path):
+    out = tmp_path / "sheet.png"
+    assert "4 of 4 images" in run("show", folder, "--out", out, "--num-images", 4, "--columns", 2)
+    assert Image.open(out).width == 24 + 2 * 260 + 20 + 24
+    run("show", folder, "--out", out, "--seed", 1, "--num-images", 4, "--force")
+
+
+def test_show_of_an_absent_split_names_the_splits(folder, tmp_path):
+    with pytest.raises(DataError, match="the split test has no images"):
+        run("show", folder, "--out", tmp_path / "s.png", "--split", "test", code=None)
+
+
+def test_split_saves_what_check_then_reads(folder, tmp_path):
+    output = run("split", folder, "--out", tmp_path / "run", "--seed", 7)
+    assert "train: 8 images, 8 captions" in output
+    summary = json.loads((tmp_path / "run" / "splits.json").read_text())
+    assert summary["seed"] == 7
+    assert "8 train, 1 val, 1 test" in run("check", tmp_path / "run")
+    with pytest.raises(OutputError):
+        run("split", folder, "--out", tmp_path / "run", code=None)
+
+
+def test_split_lists_and_shares_are_checked_first(folder, tmp_path):
+    with pytest.raises(DataError, match=r"must add up to 1, not 1\.1"):
+        run("split", folder, "--out", tmp_path / "r", "--train", 0.9, code=None)
+    with pytest.raises(DataError, match="--split-file 'dev=x'"):
+        run("split", folder, "--out", tmp_path / "r", "--split-file", "dev=x", code=None)
+    lists = []
+    for name, numbers in (("train", range(6)), ("val", range(6, 10))):
+        path = tmp_path / f"{name}.lst"
+        path.write_text("".join(f"{number}.png\n" for number in numbers))
+        lists += ["--split-file", f"{name}={path}"]
+    assert "val: 4 images" in run("split", folder, "--out", tmp_path / "r", *lists)
+
+
+def test_convert_writes_a_set_and_lists_what_it_left_out(folder, tmp_path):
+    (folder / "bare.png").write_bytes((folder / "0.png").read_bytes())
+    output = run("convert", folder, tmp_path / "out", "--to", "imagefolder", code=3)
+    assert "10 images written" in output
+    (line,) = (tmp_path / "out" / "skipped_images.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"] == "no_caption"
+    assert "10 images" in run("check", tmp_path / "out")
+
+
+def test_a_missing_tokenizer_is_an_error(folder, tmp_path):
+    with pytest.raises(ModelError, match="cannot load the tokenizer"):
+        run("check", folder, "--tokenizer", tmp_path / "none", code=None)
+
+
+@pytest.mark.real_data
+def test_check_counts_cut_captions_with_a_real_tokenizer(real_data):
+    tokenizer = real_data / "weights" / "gpt2-tokenizer"
+    output = run(
+        "check", real_data / "coco_mini", "--tokenizer", tokenizer, "--max-caption-tokens", 20
+    )
+    assert "9 captions (2.2%) longer than 20 tokens would be cut" in output
+
+
+def test_the_help_loads_neither_torch_nor_numpy():
+    code = (
+        "import sys, captune.cli.data;"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'datasets', 'PIL')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,214 @@
+"""What the data package writes: contact sheets, converted sets, lists of skipped images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captune.data import (
+    LoadOptions,
+    SkippedImage,
+    contact_sheet,
+    load_records,
+    make_shapes,
+    open_whole,
+    raise_when_too_many_bad,
+    refuse_existing,
+    save_skipped,
+    write_dataset,
+    write_text,
+)
+from captune.errors import DataError, OutputError
+from captune.records import CaptionRecord
+
+# --- contact sheet ----------------------------------------------------------------------------
+
+
+def test_a_contact_sheet_has_a_cell_an_image():
+    sheet = contact_sheet(make_shapes(7), columns=3, cell_width=200)
+    # 24 margin, 3 cells of 200 with 20 between them.
+    assert sheet.width == 24 + 3 * 200 + 2 * 20 + 24
+    assert contact_sheet(make_shapes(2), columns=5, cell_width=200).width == 24 + 420 + 24
+
+
+def test_pictures_keep_their_shape_and_colours(tmp_path, draw_image):
+    records = [CaptionRecord("a", draw_image(tmp_path / "a.png", (10, 200, 30)), ("x",))]
+    pixels = np.asarray(contact_sheet(records, cell_width=200))
+    assert (pixels == (10, 200, 30)).all(axis=-1).sum() == 176 * 176
+
+
+def test_long_captions_make_the_cell_taller_and_never_wider():
+    image = make_shapes(1)[0].image
+    short = contact_sheet([CaptionRecord("a", image, ("a dog",))], cell_width=200)
+    long = contact_sheet([CaptionRecord("a", image, ("a dog " * 15,))], cell_width=200)
+    endless = contact_sheet([CaptionRecord("a", image, ("x" * 9000,))], cell_width=200)
+    assert short.width == long.width == endless.width
+    assert short.height < long.height < endless.height < short.height + 15 * 20
+    right_edge = np.asarray(endless)[:, 24 + 200 - 11 : 24 + 200 - 2]
+    assert (right_edge[300:-60] == 255).all()
+
+
+def test_more_captions_than_shown_are_counted():
+    image = make_shapes(1)[0].image
+    six = [CaptionRecord("a", image, tuple("abcdef"))]
+    five = [CaptionRecord("a", image, tuple("abcde"))]
+    assert contact_sheet(six).height == contact_sheet(five).height + 20 + 5
+
+
+def test_unreadable_images_and_odd_captions_do_not_stop_the_sheet():
+    records = [
+        CaptionRecord("a\n\u202e\udce9", b"not an image", ("\0 bell \a", "", "犬 \U0001f600")),
+        *make_shapes(1),
+    ]
+    assert contact_sheet(records).width > 500
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(DataError, match="cannot draw 0 images"):
+        contact_sheet([])
+
+
+# --- conversion -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def records(tmp_path, draw_image, png_bytes):
+    return [
+        CaptionRecord("1", draw_image(tmp_path / "in" / "x" / "a.png"), ("A, b", 'C "d"'), "train"),
+        CaptionRecord("2", draw_image(tmp_path / "in" / "y" / "A.png"), ("é",), "train", "g"),
+        CaptionRecord("3", png_bytes(), ("F",), "val", file_name="../../out.png"),
+    ]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "coco", "imagefolder"])
+@pytest.mark.parametrize("images", ["copy", "link"])
+def test_a_converted_set_reads_back_the_same(tmp_path, records, format, images):
+    out = tmp_path / "out"
+    assert write_dataset(records, out, format=format, images=images) == []
+    data = load_records(out)
+    assert data.format == {"csv": "table"}.get(format, format)
+    assert data.skipped == ()
+    assert [r.image_id for r in data.records] == ["1", "2", "3"] or format == "coco"
+    assert [(r.captions, r.split) for r in data.records] == [(r.captions, r.split) for r in records]
+    assert all(record.image.resolve().is_relative_to(out.resolve()) for record in data.records)
+    assert not (tmp_path.parent / "out.png").exists()
+    if format != "coco":
+        assert [record.group for record in data.records] == [None, "g", None]
+
+
+def test_images_of_one_name_are_kept_apart_without_letter_case(tmp_path, records):
+    write_dataset(records[:2], tmp_path / "out", format="jsonl")
+    names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
+    assert names == ["A-2.png", "a.png"]
+
+
+def test_coco_keeps_whole_numbers_as_ids_and_counts_others(tmp_path, records):
+    write_dataset(records[:2], tmp_path / "a", format="coco")
+    written = json.loads((tmp_path / "a" / "annotations" / "captions_train.json").read_text())
+    assert [image["id"] for image in written["images"]] == [1, 2]
+    assert [a["image_id"] for a in written["annotations"]] == [1, 1, 2]
+    shapes = make_shapes(2)
+    write_dataset(shapes, tmp_path / "b", format="coco")
+    assert [r.image_id for r in load_records(tmp_path / "b").records] == ["1", "2"]
+
+
+def test_csv_is_real_csv(tmp_path, records):
+    write_dataset(records, tmp_path / "out", format="csv")
+    with (tmp_path / "out" / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["caption"] for row in rows] == ["A, b", 'C "d"', "é"]
+
+
+def test_kept_images_stay_where_they_are(tmp_path, records):
+    write_dataset(records[:2], tmp_path / "out", format="jsonl", images="keep")
+    assert [r.image for r in load_records(tmp_path / "out").records] == [
+        record.image for record in records[:2]
+    ]
+    assert not (tmp_path / "out" / "images").exists()
+    with pytest.raises(DataError, match="coco holds its images"):
+        write_dataset(records, tmp_path / "out", format="coco", images="keep")
+
+
+def test_missing_images_are_listed_and_left_out(tmp_path, records):
+    records[0].image.unlink()
+    skipped = write_dataset(records, tmp_path / "out", format="jsonl")
+    assert [(image.image_id, image.reason) for image in skipped] == [("1", "missing")]
+    assert [r.image_id for r in load_records(tmp_path / "out").records] == ["2", "3"]
+
+
+def test_hugging_face_reads_what_imagefolder_writes(tmp_path, records, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    out = tmp_path / "out"
+    write_dataset(records, out, format="imagefolder")
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(out), cache_dir=str(tmp_path / "c"))
+    assert {name: len(part) for name, part in loaded.items()} == {"train": 2, "validation": 1}
+    assert loaded["train"][0]["captions"] == ["A, b", 'C "d"']
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_skipped_images_are_one_json_object_a_line(tmp_path):
+    path = tmp_path / "run" / "skipped_images.jsonl"
+    save_skipped([SkippedImage("a", "x\udce9\n.jpg", "truncated", "why")], path)
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line) == {
+        "image_id": "a",
+        "file": "x\udce9\n.jpg",
+        "reason": "truncated",
+        "detail": "why",
+    }
+
+
+def test_too_many_bad_images_stop_a_run_with_the_reasons():
+    bad = [SkippedImage("a", "a.jpg", "empty"), SkippedImage("b", "b.jpg", "truncated")]
+    raise_when_too_many_bad(bad, num_images=40, max_bad_fraction=0.05)
+    raise_when_too_many_bad([], num_images=0, max_bad_fraction=0.0)
+    with pytest.raises(DataError, match=r"2 of 39 images are unusable \(1 empty, 1 truncated\)"):
+        raise_when_too_many_bad(bad, num_images=39, max_bad_fraction=0.05)
+    with pytest.raises(DataError, match="max_bad_fraction 0 allows"):
+        raise_when_too_many_bad(bad, num_images=1000, max_bad_fraction=0.0)
+
+
+def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail():
+        with open_whole(path) as file:
+            file.write(b"new")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_what_is_there_is_refused_and_an_empty_folder_is_free(tmp_path):
+    refuse_existing(tmp_path / "new")
+    refuse_existing(tmp_path)
+    write_text(tmp_path / "a.txt", "x")
+    for path in (tmp_path / "a.txt", tmp_path):
+        with pytest.raises(OutputError, match="exists already") as caught:
+            refuse_existing(path)
+        assert "--force" in caught.value.fix
+
+
+@pytest.mark.real_data
+def test_a_real_set_converts_and_draws(tmp_path, real_data):
+    data = load_records(real_data / "coco_mini", LoadOptions(limit=10))
+    write_dataset(data.records, tmp_path / "out", format="imagefolder", images="link")
+    again = load_records(Path(tmp_path / "out")).records
+    assert [r.captions for r in again] == [r.captions for r in data.records]
+    assert contact_sheet(again, columns=5).width > 1300

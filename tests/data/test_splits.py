@@ -1,0 +1,226 @@
+"""Splits: drawn, kept, saved and read back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captune.data import (
+    assign_splits,
+    load_records,
+    load_splits,
+    save_splits,
+    select_split,
+    take_fraction,
+)
+from captune.errors import DataError
+from captune.records import CaptionRecord, ZipMember
+
+
+def make_records(number, *, split=None, group=None):
+    return [
+        CaptionRecord(f"id{n:03}", Path(f"/d/{n}.jpg"), (f"c{n}",), split, group and group(n))
+        for n in range(number)
+    ]
+
+
+def count(records):
+    return Counter(record.split for record in records)
+
+
+def test_shares_are_of_images_and_train_takes_what_rounding_leaves():
+    assert count(assign_splits(make_records(8091))) == {"train": 6473, "val": 809, "test": 809}
+    assert count(assign_splits(make_records(10))) == {"train": 8, "val": 1, "test": 1}
+
+
+def test_a_small_set_still_gets_one_image_in_every_split():
+    # 6 images, the football set: a tenth rounds to nothing.
+    assert count(assign_splits(make_records(6))) == {"train": 4, "val": 1, "test": 1}
+    assert count(assign_splits(make_records(3))) == {"train": 1, "val": 1, "test": 1}
+
+
+def test_too_few_images_are_an_error_that_names_the_empty_split():
+    with pytest.raises(DataError, match="2 images cannot fill 3 splits: test would be empty"):
+        assign_splits(make_records(2))
+    with pytest.raises(DataError, match="the data set is empty"):
+        assign_splits([])
+
+
+def test_a_share_of_zero_leaves_its_split_empty():
+    records = assign_splits(make_records(10), fractions=(0.9, 0.1, 0.0))
+    assert count(records) == {"train": 9, "val": 1}
+
+
+def test_the_seed_draws_and_the_order_of_the_records_does_not():
+    records = make_records(50)
+    by_id = {record.image_id: record.split for record in assign_splits(records, seed=1)}
+    turned = assign_splits(records[::-1], seed=1)
+    assert {record.image_id: record.split for record in turned} == by_id
+    assert [record.image_id for record in turned] == [r.image_id for r in records[::-1]]
+    assert {r.image_id: r.split for r in assign_splits(records, seed=2)} != by_id
+
+
+def test_a_known_draw_stays_for_ever():
+    # A changed draw would silently move test images into training of a resumed run.
+    records = assign_splits(make_records(12), seed=42)
+    assert [record.image_id for record in records if record.split == "test"] == KNOWN_TEST
+    assert [record.image_id for record in records if record.split == "val"] == KNOWN_VAL
+
+
+KNOWN_VAL = ["id007"]
+KNOWN_TEST = ["id005"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=3, max_size=40),
+    seed=st.integers(0, 5),
+)
+def test_groups_are_never_cut_and_no_split_is_empty(sizes, seed):
+    groups = [f"g{place}" for place, size in enumerate(sizes) for _ in range(size)]
+    records = [CaptionRecord(f"i{n}", b"", ("c",), group=group) for n, group in enumerate(groups)]
+    drawn = assign_splits(records, seed=seed, by="group")
+    splits: dict[str, set[str]] = {}
+    for record in drawn:
+        splits.setdefault(record.group, set()).add(record.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert set(count(drawn)) == {"train", "val", "test"}
+
+
+def test_shares_of_small_groups_are_met_to_a_group():
+    records = make_records(300, group=lambda n: f"g{n // 3}")
+    assert count(assign_splits(records, by="group")) == {"train": 240, "val": 30, "test": 30}
+
+
+def test_a_group_larger_than_its_share_stays_in_train():
+    records = make_records(20, group=lambda n: "big" if n < 15 else f"g{n}")
+    drawn = assign_splits(records, by="group")
+    assert {record.split for record in drawn if record.group == "big"} == {"train"}
+
+
+def test_by_image_the_group_is_not_looked_at():
+    records = make_records(20, group=lambda n: "one")
+    assert set(count(assign_splits(records, by="image"))) == {"train", "val", "test"}
+    with pytest.raises(DataError, match="1 groups cannot fill 3 splits"):
+        assign_splits(records, by="group")
+
+
+def test_given_splits_are_kept_and_records_outside_them_left_out():
+    records = make_records(4)
+    given = [
+        replace(r, split=s) for r, s in zip(records, ("val", "train", None, "train"), strict=True)
+    ]
+    assert assign_splits(given) == [given[0], given[1], given[3]]
+
+
+def test_val_is_drawn_from_train_where_only_train_and_test_are_given():
+    train = [replace(r, split="train") for r in make_records(90)]
+    test = [CaptionRecord(f"t{n}", b"", ("c",), "test") for n in range(50)]
+    drawn = assign_splits([*train, *test])
+    # 0.1 of the 0.9 that are not test: a ninth of 90.
+    assert count(drawn) == {"train": 80, "val": 10, "test": 50}
+    assert {r.image_id for r in drawn if r.split == "test"} == {r.image_id for r in test}
+    assert count(assign_splits([*train, *test], fractions=(0.9, 0.0, 0.1))) == {
+        "train": 90,
+        "test": 50,
+    }
+
+
+def test_selecting_a_split_that_is_empty_names_those_that_are_not():
+    records = [replace(r, split="train") for r in make_records(3)]
+    assert select_split(records, "train") == records
+    with pytest.raises(DataError, match=r"split test has no images; there is: train \(3 images\)"):
+        select_split(records, "test")
+
+
+def test_a_fraction_of_training_is_nested_and_leaves_the_rest_whole():
+    records = assign_splits(make_records(100))
+    half, tenth = (take_fraction(records, share, seed=0) for share in (0.5, 0.1))
+    assert count(half) == {"train": 40, "val": 10, "test": 10}
+    assert count(tenth) == {"train": 8, "val": 10, "test": 10}
+    assert {r.image_id for r in tenth} < {r.image_id for r in half}
+    assert take_fraction(records, 1.0, seed=0) == records
+
+
+# --- on disk ----------------------------------------------------------------------------------
+
+
+def test_saved_splits_come_back_exactly_whatever_the_images_are(tmp_path, draw_image, png_bytes):
+    records = [
+        CaptionRecord("p", draw_image(tmp_path / "d" / "x" / "p.png"), ("a, b", 'c "d"'), "train"),
+        CaptionRecord("q", draw_image(tmp_path / "d" / "q.png"), (), "train", "group", "q.png"),
+        CaptionRecord("z", ZipMember(Path("a.zip"), "in/z.png"), ("é \U0001f600",), "val"),
+        CaptionRecord("b", png_bytes(), ("c",), "test"),
+        CaptionRecord("b2", png_bytes(), ("c",), "test"),
+    ]
+    save_splits(records, tmp_path / "run", seed=7)
+    assert load_splits(tmp_path / "run") == records
+    assert load_records(tmp_path / "run").records == tuple(records)
+
+
+def test_splits_json_counts_rows_and_unique_images(tmp_path):
+    records = [
+        CaptionRecord("a", Path("d/a.jpg"), ("1", "2"), "train"),
+        CaptionRecord("b", Path("d/b.jpg"), ("3",), "val"),
+    ]
+    save_splits(records, tmp_path, seed=42)
+    summary = json.loads((tmp_path / "splits.json").read_text())
+    assert summary["seed"] == 42
+    assert summary["splits"] == {
+        "train": {"rows": 2, "unique_images": 1},
+        "val": {"rows": 1, "unique_images": 1},
+        "test": {"rows": 0, "unique_images": 0},
+    }
+    line = json.loads((tmp_path / "splits" / "train.jsonl").read_text())
+    assert line["image"] == "a.jpg"
+
+
+def test_relative_paths_come_back_relative(tmp_path):
+    records = [CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")]
+    save_splits(records, tmp_path)
+    assert load_splits(tmp_path) == records
+
+
+def test_a_run_and_its_data_moved_together_still_find_each_other(tmp_path, draw_image):
+    image = draw_image(tmp_path / "old" / "data" / "a.png")
+    save_splits([CaptionRecord("a", image, ("1",), "train")], tmp_path / "old" / "run")
+    (tmp_path / "old").rename(tmp_path / "new")
+    (record,) = load_splits(tmp_path / "new" / "run")
+    assert record.image.resolve() == tmp_path / "new" / "data" / "a.png"
+
+
+def test_saving_again_replaces_what_was_there(tmp_path, png_bytes):
+    save_splits([CaptionRecord("b", png_bytes(), ("c",), "test")], tmp_path)
+    save_splits([CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")], tmp_path)
+    assert [record.image_id for record in load_splits(tmp_path)] == ["a"]
+    assert not (tmp_path / "splits" / "images.zip").exists()
+
+
+def test_records_without_a_split_are_not_saved_silently(tmp_path):
+    with pytest.raises(DataError, match="1 records have no split, such as id000"):
+        save_splits(make_records(1), tmp_path)
+    assert not (tmp_path / "splits.json").exists()
+
+
+def test_missing_and_broken_saved_splits_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"no splits.json in .*"):
+        load_splits(tmp_path)
+    save_splits([CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")], tmp_path)
+    path = tmp_path / "splits" / "train.jsonl"
+    path.write_text('{"image_id": "a"}\n')
+    with pytest.raises(DataError, match="not a saved record") as caught:
+        load_splits(tmp_path)
+    assert caught.value.where == f"{path}, line 1"
+
+
+@pytest.mark.real_data
+def test_the_real_flickr8k_round_trips(tmp_path, real_data):
+    records = assign_splits(load_records(real_data / "flickr8k").records)
+    save_splits(records, tmp_path)
+    assert set(load_splits(tmp_path)) == set(records)
