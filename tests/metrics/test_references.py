@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from captune.errors import MetricError, OutputError
 from captune.metrics import References, compute
+from captune.metrics.ngrams import Vocabulary
+from captune.metrics.references import pack_both
 
 CAPTIONS = {"1": ["A red dog runs.", "a dog"], "2": ["two cats sit on 1 1/2 mats", ""]}
 PREDICTIONS = {"1": "a dog runs", "2": "a cat on 1 1/2 mats"}
@@ -69,6 +72,22 @@ def test_a_token_with_a_blank_inside_is_one_word_of_rouge_and_two_of_bleu() -> N
     assert references.tokens == [["1\u00a01/2", "mats"]]
     assert references.tokens_packed.lengths.tolist() == [2]
     assert references.words.lengths.tolist() == [3]
+
+
+def test_cutting_tokens_at_odd_blanks_equals_cutting_the_joined_captions() -> None:
+    tokens = [["a", "1\u00a01/2"], [], ["\u00a0"], ["b\u2003c\u00a0d", "a", "1\u00a01/2"], ["b"]]
+    vocabulary = Vocabulary()
+    by_token, by_word = pack_both(tokens, vocabulary)
+    names = list(vocabulary)
+    for packed, expected in (
+        (by_token, tokens),
+        (by_word, [" ".join(caption).split() for caption in tokens]),
+    ):
+        stops = np.cumsum(packed.lengths)
+        spelled = [names[word] for word in packed.words]
+        starts = stops - packed.lengths
+        found = [spelled[a:b] for a, b in zip(starts, stops, strict=True)]
+        assert found == expected
 
 
 @pytest.mark.parametrize(

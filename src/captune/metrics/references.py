@@ -244,11 +244,22 @@ def pack_both(
 ) -> tuple[PackedCaptions, PackedCaptions]:
     """Pack tokens cut at U+0020 and cut at every blank; nearly always the same object twice."""
     by_token = pack_captions(tokens, vocabulary)
-    if all(word.split() == [word] for word in vocabulary):
-        return by_token, by_token
     # A token such as "1 1/2" holds a U+00A0, which str.split() cuts and split(" ") does not.
-    cut = [[part for token in caption for part in token.split()] for caption in tokens]
-    return by_token, pack_captions(cut, vocabulary)
+    parts = {place: word.split() for word, place in vocabulary.items() if word.split() != [word]}
+    if not parts:
+        return by_token, by_token
+    words, lengths = by_token.words, by_token.lengths.copy()
+    sizes = np.ones(len(words), np.int64)
+    places = np.flatnonzero(np.isin(words, list(parts)))
+    sizes[places] = [len(parts[place]) for place in words[places].tolist()]
+    cut = np.repeat(words, sizes)
+    ends = np.cumsum(sizes)
+    for place in places.tolist():
+        own = [vocabulary[part] for part in parts[int(words[place])]]
+        cut[ends[place] - len(own) : ends[place]] = own
+    captions = np.searchsorted(np.cumsum(lengths), places, side="right")
+    np.add.at(lengths, captions, sizes[places] - 1)
+    return by_token, PackedCaptions(cut, lengths)
 
 
 def check_id(image_id: object) -> str:
