@@ -139,7 +139,9 @@ def test_a_decoder_config_without_cross_attention_is_what_transformers_refuses()
 def test_every_pixel_format_becomes_model_input_through_the_data_package(mode: str) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     grey = Image.fromarray(levels)
-    image = Image.fromarray(levels.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    image = (
+        Image.fromarray(levels.astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+    )
     assert image.mode == mode
     encoded = io.BytesIO()
     image.save(encoded, "TIFF" if mode == "CMYK" else "PNG")
@@ -188,7 +190,8 @@ def test_unknown_words_stay_in_a_caption() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "length", "cut"), [(7, 7, False), (6, 6, True), (3, 3, True), (2, 2, True), (1, 2, True)]
+    ("limit", "length", "cut"),
+    [(7, 7, False), (6, 6, True), (3, 3, True), (2, 2, True), (1, 2, True)],
 )
 def test_captions_are_cut_before_their_end_token(limit: int, length: int, cut: bool) -> None:
     captioner = build("vit-gpt2-tiny")
@@ -239,7 +242,11 @@ def test_a_decoder_of_an_unknown_sort_is_refused_by_name() -> None:
     from captune.errors import ModelError
 
     opt = OPTConfig(
-        vocab_size=20, hidden_size=16, num_hidden_layers=1, ffn_dim=16, num_attention_heads=2,
+        vocab_size=20,
+        hidden_size=16,
+        num_hidden_layers=1,
+        ffn_dim=16,
+        num_attention_heads=2,
         word_embed_proj_dim=16,
     )
     model = VisionEncoderDecoderModel(

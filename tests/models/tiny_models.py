@@ -46,15 +46,23 @@ def tokenizer() -> Any:
     return copy.deepcopy(_trained_tokenizer())
 
 
-def build(name: str, *, seed: int = 0) -> Captioner:
-    """A new captioner in eval mode; the same seed gives the same weights."""
+def build(name: str, *, seed: int = 0, spread: float = 1.5) -> Captioner:
+    """A new captioner in eval mode; the same seed gives the same weights.
+
+    A larger spread of the weights gives livelier captions and larger rounding errors.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         captioner = build_size(name, tokenizer()) if name in SIZES else _build_variant(name)
-    _enliven(captioner, seed)
+    _enliven(captioner, seed, spread)
     captioner.freeze(())
     captioner.eval_mode()
     return captioner
+
+
+def build_wild(name: str) -> Captioner:
+    """A captioner whose captions differ by image and change from token to token."""
+    return build(name, spread=1.5 if name == "git-tiny" else 2.5)
 
 
 def images(count: int = 3, *, seed: int = 0) -> list[Image.Image]:
@@ -83,7 +91,9 @@ def tiny_encoder(kind: str) -> Any:
         "deit": lambda: transformers.DeiTConfig(**vit),
         "beit": lambda: transformers.BeitConfig(**vit),
         "swin": lambda: transformers.SwinConfig(**swin, window_size=4),
-        "mobilenet_v2": lambda: transformers.MobileNetV2Config(image_size=64, depth_multiplier=0.35),
+        "mobilenet_v2": lambda: transformers.MobileNetV2Config(
+            image_size=64, depth_multiplier=0.35
+        ),
         "resnet": lambda: transformers.ResNetConfig(embedding_size=8, layer_type="basic", **conv),
         "convnext": lambda: transformers.ConvNextConfig(num_stages=3, **conv),
     }[kind]()
@@ -122,12 +132,12 @@ def _build_variant(name: str) -> Captioner:
     )
 
 
-def _enliven(captioner: Captioner, seed: int) -> None:
+def _enliven(captioner: Captioner, seed: int, spread: float) -> None:
     """Larger weights: fresh ones give the same logits for every image."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in captioner.model.parameters():
         if parameter.dim() >= 2:
-            std = 1.5 / parameter[0].numel() ** 0.5
+            std = spread / parameter[0].numel() ** 0.5
             parameter.data.normal_(std=std, generator=generator)
         else:
             noise = torch.empty_like(parameter).normal_(std=0.1, generator=generator)
