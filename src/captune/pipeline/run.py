@@ -20,6 +20,7 @@ from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.stages import StageBook, select_stages
 from captune.recipe import Recipe, load_recipe, save_recipe
+from captune.training import NO_METRIC
 
 Say = Callable[[str], None]
 
@@ -84,7 +85,7 @@ def check_before_work(recipe: Recipe) -> None:
     """
     choose_hardware(recipe.train.device, recipe.train.precision)
     resolve_metrics(recipe.evaluate.metrics)
-    if recipe.train.best_metric != "loss":
+    if recipe.train.best_metric not in NO_METRIC:
         resolve_metrics([recipe.train.best_metric])
     if recipe.train.engine != "loop":
         raise RecipeError(

@@ -244,7 +244,9 @@ class TrainConfig(Section):
     save_every: PositiveInt | None = Field(None, description="Steps; null: each epoch.")
     keep_checkpoints: PositiveInt = Field(2, description="Newest checkpoints kept, best apart.")
     best_metric: str = Field(
-        "cider", description="Picks the model: `loss` or any metric of generated captions."
+        "cider",
+        description="Picks the model: `loss`, any metric of generated captions, or `last` for no"
+        " choice: the last weights, so that the validation split stays unused.",
     )
     patience: PositiveInt | None = Field(
         None, description="Validations without a better value before stopping; null: never."

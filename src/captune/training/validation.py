@@ -17,6 +17,8 @@ from captune.records import CaptionBatch
 from captune.training.feed import Feed
 
 _ALWAYS = ("bleu_4", "cider", "distinct_captions")
+NO_METRIC = ("loss", "last")
+"""Values of `train.best_metric` that need no generated captions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def make_validator(
 
 def validation_metrics(best_metric: str) -> tuple[str, ...]:
     """Metrics computed at each validation."""
-    wanted = _ALWAYS if best_metric == "loss" else (*_ALWAYS, *resolve_metrics([best_metric]))
+    named = [] if best_metric in NO_METRIC else resolve_metrics([best_metric])
+    wanted = (*_ALWAYS, *named)
     return tuple(dict.fromkeys(wanted))
 
 
