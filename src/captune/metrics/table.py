@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from captune import __version__
-from captune.errors import MetricError
+from captune.errors import MetricError, MissingExtraError
 from captune.metrics.bleu import score_bleu
 from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.cider import score_cider, score_plain_cider
@@ -18,6 +18,7 @@ from captune.metrics.lexical import score_rouge, score_sacrebleu, score_wer
 from captune.metrics.references import References
 from captune.metrics.results import MetricColumn, MetricResults
 from captune.metrics.rouge import score_rouge_l
+from captune.metrics.spice import find_spice, score_spice
 
 Group = Literal[
     "bleu",
@@ -29,6 +30,7 @@ Group = Literal[
     "rouge",
     "word_errors",
     "diversity",
+    "spice",
 ]
 
 
@@ -73,6 +75,7 @@ METRICS: Mapping[str, Metric] = {
     "wer_first": Metric(
         "word_errors", 0, _INF, "lower", "", "Word error rate, first reference, corpus."
     ),
+    "spice": Metric("spice", 0, 1, "higher", "java", "SPICE by its own jar, scene graphs."),
     "distinct_1": Metric("diversity", 0, 1, "higher", "", "Different words by words."),
     "distinct_2": Metric("diversity", 0, 1, "higher", "", "Different word pairs by pairs."),
     "vocabulary_size": Metric("diversity", 0, _INF, "higher", "", "Different words used."),
@@ -179,6 +182,11 @@ def resolve_metrics(names: Sequence[str]) -> tuple[str, ...]:
 
 def _is_installed(name: str) -> bool:
     """Whether a metric's extra is there; asked by name, a metric without it is an error."""
+    if METRICS[name].needs == "java":
+        try:
+            find_spice()
+        except MissingExtraError:
+            return False
     return METRICS[name].needs != "meteor"
 
 
@@ -199,5 +207,6 @@ _SCORERS: Mapping[Group, Scorer] = {
     "sacrebleu": lambda candidates, _: score_sacrebleu(candidates),
     "rouge": lambda candidates, _: score_rouge(candidates),
     "word_errors": lambda candidates, _: score_wer(candidates),
+    "spice": lambda candidates, _: score_spice(candidates),
     "diversity": lambda candidates, _: score_diversity(candidates),
 }

@@ -1,0 +1,153 @@
+"""SPICE's border: a stand-in for java shows what is sent, and what comes of each answer."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captune.errors import MetricError, MissingExtraError
+from captune.metrics import compute
+from captune.metrics.spice import CORENLP_JARS, find_spice
+
+REFERENCES = {"a b": ["A dog runs.", "one dog"], "7": ["two cats"]}
+PREDICTIONS = {"a b": "A dog!", "7": "cats"}
+
+JAVA = """#!{python}
+import json, pathlib, sys, time
+arguments = sys.argv[1:]
+if arguments == ["-version"]:
+    print('openjdk version "{version}" 2021-09-14', file=sys.stderr)
+    sys.exit(0)
+rows = json.loads(pathlib.Path(arguments[arguments.index("-jar") + 2]).read_text())
+out = pathlib.Path(arguments[arguments.index("-out") + 1])
+pathlib.Path(r"{log}").write_text(json.dumps([arguments, rows]))
+{act}
+"""
+ANSWER = "out.write_text(json.dumps([dict(image_id=r['image_id'], scores=dict(All=dict(f={f})))"
+ANSWER += " for r in rows[::-1]]))"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "spice"
+    (folder / "lib").mkdir(parents=True)
+    (folder / "spice-1.0.jar").touch()
+    for name in CORENLP_JARS:
+        (folder / "lib" / name).touch()
+    monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(folder))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return folder
+
+
+def install_java(home: Path, act: str, *, version: str = "17.0.1") -> Path:
+    """Put a program called java into PATH; returns where it writes what it was given."""
+    log = home.parent / "log.json"
+    program = home.parent / "bin" / "java"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(JAVA.format(python=sys.executable, version=version, log=log, act=act))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return log
+
+
+def test_scores_come_back_to_their_images(home: Path) -> None:
+    install_java(home, ANSWER.format(f="0.25 + r['image_id'] / 2"))
+    results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+    assert results.per_image["spice"].tolist() == [0.25, 0.75]
+    assert results.corpus["spice"] == 0.5
+    assert "variant:spice-1.0|nan:0" in results.signatures["spice"]
+
+
+def test_java_gets_tokens_memory_and_a_folder_outside_the_installed_packages(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPTUNE_SPICE_MEMORY", "3g")
+    log = install_java(home, ANSWER.format(f="1"))
+    compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+    arguments, rows = json.loads(log.read_text())
+    assert rows == [
+        {"image_id": 0, "test": "a dog", "refs": ["a dog runs", "one dog"]},
+        {"image_id": 1, "test": "cats", "refs": ["two cats"]},
+    ]
+    assert "-Xmx3g" in arguments
+    assert arguments[:2] == ["--add-opens", "java.base/java.lang=ALL-UNNAMED"]
+    place = Path(arguments[arguments.index("-cache") + 1])
+    assert "captune-spice-" in str(place)
+    assert not place.parent.exists()
+
+
+def test_java_8_is_not_given_what_it_does_not_know(home: Path) -> None:
+    log = install_java(home, ANSWER.format(f="1"), version="1.8.0_392")
+    compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+    assert "--add-opens" not in json.loads(log.read_text())[0]
+
+
+def test_images_without_a_number_are_named_and_left_out_of_the_mean(home: Path) -> None:
+    install_java(home, ANSWER.format(f="float('nan') if r['image_id'] else 0.5"))
+    with pytest.warns(UserWarning, match="no number for 1 images, left out of its mean: 7"):
+        results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+    assert results.corpus["spice"] == 0.5
+    assert np.isnan(results.per_image["spice"][1])
+    assert "nan:1" in results.signatures["spice"]
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        ("print('boom'); sys.exit(3)", "SPICE failed with exit code 3: boom"),
+        ("pass", "SPICE failed with exit code 0"),
+        ("out.write_text('{')", "SPICE wrote what cannot be read"),
+        ("out.write_text('[]')", "SPICE gave 0 scores for 2 images"),
+    ],
+)
+def test_a_failing_spice_is_an_error_that_quotes_it(home: Path, act: str, message: str) -> None:
+    install_java(home, act)
+    with pytest.raises(MetricError, match=message):
+        compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+
+
+def test_a_spice_out_of_memory_is_told_how_to_get_more(home: Path) -> None:
+    install_java(home, "sys.exit('java.lang.OutOfMemoryError: Java heap space')")
+    with pytest.raises(MetricError) as caught:
+        compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+    assert caught.value.fix == "set CAPTUNE_SPICE_MEMORY to more than it had"
+
+
+def test_a_spice_that_hangs_is_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTUNE_SPICE_TIMEOUT", "1")
+    install_java(home, "time.sleep(60)")
+    with pytest.raises(MetricError, match="SPICE did not finish in 1 s"):
+        compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+
+
+@pytest.mark.parametrize("name", ["MEMORY", "TIMEOUT"])
+def test_bad_settings_are_named(home: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"CAPTUNE_SPICE_{name}", "lots")
+    install_java(home, ANSWER.format(f="1"))
+    with pytest.raises(MetricError, match=f"CAPTUNE_SPICE_{name} is 'lots'"):
+        compute(REFERENCES, PREDICTIONS, metrics=["spice"])
+
+
+def test_what_is_missing_is_named_with_the_way_to_get_it(home: Path) -> None:
+    with pytest.raises(MissingExtraError, match="no java in PATH") as caught:
+        find_spice()
+    assert "pip install 'captune[java]'" in caught.value.fix
+    install_java(home, "pass")
+    (home / "lib" / CORENLP_JARS[1]).unlink()
+    with pytest.raises(MissingExtraError, match=f"{CORENLP_JARS[1]} not there"):
+        find_spice()
+    (home / "spice-1.0.jar").unlink()
+    with pytest.raises(MissingExtraError, match="SPICE's jar is not there"):
+        find_spice()
+
+
+def test_all_leaves_spice_out_where_it_cannot_run_and_says_so_where_asked(home: Path) -> None:
+    results = compute(REFERENCES, PREDICTIONS, metrics=["all"])
+    assert "spice" not in results.corpus
+    assert "cider" in results.corpus
+    with pytest.raises(MissingExtraError):
+        compute(REFERENCES, PREDICTIONS, metrics=["spice", "cider"])
