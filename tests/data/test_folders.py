@@ -312,3 +312,57 @@ def test_the_format_override_wins_over_looking(tmp_path, draw_image):
     assert detect_format(tmp_path) == "table"
     data = load_records(tmp_path, LoadOptions(format="sidecar"))
     assert captions_of(data) == {"a.png": ("beside",)}
+
+
+# --- ids that start anew ----------------------------------------------------------------------
+
+
+def test_ids_and_names_that_start_anew_in_each_coco_file_are_different_images(tmp_path, draw_image):
+    write_coco(tmp_path, draw_image, "train", {1: ["train one"], 2: ["train two"]})
+    write_coco(tmp_path, draw_image, "val", {1: ["val one"]})
+    data = load_records(tmp_path)
+    assert {(r.image_id, r.split, r.captions, r.image.parent.name) for r in data.records} == {
+        ("1", "train", ("train one",), "train"),
+        ("2", "train", ("train two",), "train"),
+        ("val/1", "val", ("val one",), "val"),
+    }
+    assert data.in_two_splits == ()
+    assert data.notes == ("1 ids name several images (the first: 1); all but one were renamed",)
+
+
+def test_an_id_used_for_two_images_never_mixes_their_captions(tmp_path, draw_image):
+    for name in "abc":
+        draw_image(tmp_path / f"{name}.png")
+    rows = [("a.png", "A", 0), ("b.png", "B", 0), ("a.png", "AA", 0), ("c.png", "C", 0)]
+    write_lines(
+        tmp_path / "d.jsonl",
+        [{"image": image, "caption": text, "image_id": number} for image, text, number in rows],
+    )
+    data = load_records(tmp_path)
+    assert captions_of(data) == {"0": ("A", "AA"), "b.png": ("B",), "c.png": ("C",)}
+
+
+def test_imagefolder_with_one_metadata_file_finds_splits_and_strays_in_its_folders(
+    tmp_path, draw_image
+):
+    for name in ("train/a.png", "train/stray.png", "test/b.png"):
+        draw_image(tmp_path / name)
+    write_lines(
+        tmp_path / "metadata.jsonl",
+        [{"file_name": "train/a.png", "text": "A"}, {"file_name": "test/b.png", "text": "B"}],
+    )
+    data = load_records(tmp_path)
+    assert [(r.image_id, r.split) for r in data.records] == [
+        ("train/a.png", "train"),
+        ("test/b.png", "test"),
+    ]
+    assert "the first: train/stray.png" in data.notes[0]
+
+
+def test_imagefolder_below_a_data_folder_is_found(tmp_path, draw_image):
+    for name in ("train", "test"):
+        draw_image(tmp_path / "data" / name / "a.png")
+        write_lines(
+            tmp_path / "data" / name / "metadata.jsonl", [{"file_name": "a.png", "text": name}]
+        )
+    assert [r.split for r in load_records(tmp_path).records] == ["test", "train"]

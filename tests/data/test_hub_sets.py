@@ -153,3 +153,24 @@ def test_a_hub_id_that_cannot_be_reached_says_what_to_do():
     with pytest.raises(DataError, match="cannot load the hub data set captune/none") as caught:
         load_records("captune/none")
     assert "network" in caught.value.fix
+
+
+def test_ids_that_start_anew_in_each_split_are_different_images(tmp_path, four):
+    parts = {
+        "train": make_set(four[:2], ["a", "b"], image_id=["0", "1"]),
+        "test": make_set(four[2:], ["c", "d"], image_id=["0", "1"]),
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
+    records = load_records(tmp_path / "set").records
+    assert {record.image_id: record.captions for record in records} == {
+        "0": ("a",),
+        "1": ("b",),
+        "test/0": ("c",),
+        "test/1": ("d",),
+    }
+
+
+def test_a_broken_parquet_file_is_a_data_error(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(DataError, match="cannot read the Parquet files"):
+        load_records(tmp_path)

@@ -222,6 +222,9 @@ def _refuse_by_head(head: bytes, *, name: str) -> None:
         raise ImageError("empty", where=f"{name}: 0 bytes")
     if head.startswith(b"version https://git-lfs"):
         raise ImageError("git_lfs_pointer", where=name, fix="`git lfs pull`")
+    if b"avif" in head[8:64]:
+        # AVIF may call itself mif1 too, and Pillow reads it.
+        return
     for marks, module, pip_line in _PLUGINS:
         if any(head.startswith(mark) or head[4:12] == mark for mark in marks):
             _load_plugin(module, pip_line=pip_line, name=name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from captune.errors import DataError
 
+_LFS_MARK = b"version https://git-lfs"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -35,7 +36,7 @@ def read_text(path: Path, *, notes: list[str] | None = None) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    if content.startswith(b"version https://git-lfs"):
+    if content.startswith(_LFS_MARK):
         raise DataError(
             f"{path} is a Git LFS pointer, not the file itself", fix="fetch it: `git lfs pull`"
         )
@@ -82,7 +83,7 @@ def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[
     Raises:
         DataError: A line is not a JSON object; the line is named.
     """
-    for number, line in enumerate(read_text(path, notes=notes).split("\n"), start=1):
+    for number, line in enumerate(_iter_lines(path, notes=notes), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -90,6 +91,28 @@ def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[
             value = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"a line is not JSON: {error.msg}", where=where) from error
+        except RecursionError as error:
+            raise DataError("a line is nested too deeply", where=where) from error
         if not isinstance(value, dict):
             raise DataError(f"a line is not a JSON object: {line[:60]!r}", where=where)
         yield number, value
+
+
+def _iter_lines(path: Path, *, notes: list[str] | None) -> Iterator[str]:
+    # A line at a time: records of a million images are gigabytes of text.
+    try:
+        with path.open("rb") as file:
+            head = file.read(40)
+            file.seek(0)
+            if any(head.startswith(mark) for mark, name in _MARKS if name == "utf-16") or (
+                head.startswith(_LFS_MARK)
+            ):
+                yield from read_text(path, notes=notes).split("\n")
+                return
+            for raw in file:
+                try:
+                    yield raw.decode("utf-8-sig")
+                except UnicodeDecodeError as error:
+                    raise DataError(f"{path} is not UTF-8: {error.reason}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error

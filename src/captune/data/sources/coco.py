@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.sources.rows import Row, gather_rows, parse_split, usual_folders
+from captune.data.sources.rows import ImageFinder, Row, gather_rows, parse_split, usual_folders
 from captune.data.text import read_head, read_json
 from captune.errors import DataError
 from captune.records import Split
@@ -38,15 +38,10 @@ def read_coco(place: Path, options: LoadOptions) -> LoadedData:
     root = place if place.is_dir() else place.parent
     if root.name == "annotations":
         root = root.parent
-    rows = (row for path in files for row in _iter_rows(path))
     base = options.image_root or root
-    names = [folder for path in files for folder in _image_folders(path, base=base)]
+    rows = (row for path in files for row in _iter_rows(path, base=base))
     return gather_rows(
-        rows,
-        format="coco",
-        root=root,
-        folders=(*dict.fromkeys(names), *usual_folders(base)),
-        limit=options.limit,
+        rows, format="coco", root=root, folders=usual_folders(base), limit=options.limit
     )
 
 
@@ -83,7 +78,7 @@ def _is_captions(path: Path) -> bool:
     )
 
 
-def _iter_rows(path: Path) -> Iterator[Row]:
+def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
     images, annotations = _read_parts(path)
     split = _split_of(path)
     names: dict[str, str] = {}
@@ -98,8 +93,11 @@ def _iter_rows(path: Path) -> Iterator[Row]:
                 where=f"{path}, annotation {number}",
             )
         captions[image_id].append(str(annotation["caption"]))
+    # A finder a file: train/1.jpg and val/1.jpg are two images.
+    finder = ImageFinder((*_image_folders(path, base=base), *usual_folders(base)))
     for image_id, texts in captions.items():
-        yield Row(names[image_id], tuple(texts), image_id=image_id, split=split)
+        name = names[image_id]
+        yield Row(name, tuple(texts), image=finder.find(name), image_id=image_id, split=split)
 
 
 def _read_parts(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

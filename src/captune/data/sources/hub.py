@@ -21,7 +21,7 @@ from captune.errors import DataError
 from captune.records import ImageSource
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
-_ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "uid", "key")
+_ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid")
 _GROUP_COLUMNS = ("group",)
 
 
@@ -57,7 +57,7 @@ def read_saved(place: Path, options: LoadOptions) -> LoadedData:
 
     try:
         loaded = datasets.load_from_disk(str(place))
-    except (OSError, ValueError, KeyError) as error:
+    except _load_errors() as error:
         raise DataError(f"cannot load the saved data set {place}: {_first_line(error)}") from error
     return _read_parts(_split_parts(loaded), name="saved", root=place, options=options)
 
@@ -84,7 +84,7 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
         }
         root = place if place.is_dir() else place.parent
         return _read_parts(parts, name="parquet", root=root, options=options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except _load_errors() as error:
         raise DataError(f"cannot read the Parquet files: {_first_line(error)}") from error
 
 
@@ -102,7 +102,7 @@ def read_hub(path: str, options: LoadOptions) -> LoadedData:
             name, configuration or None, revision=options.revision, streaming=options.streaming
         )
         return _read_parts(_split_parts(loaded), name="hub", root=None, options=options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except _load_errors() as error:
         raise _explain(error, path=path) from error
 
 
@@ -110,6 +110,13 @@ def _list_parquet(place: Path) -> list[Path]:
     if place.is_file():
         return [place] if place.suffix.lower() == ".parquet" else []
     return sorted([*place.glob("*.parquet"), *place.glob("data/*.parquet")])
+
+
+def _load_errors() -> tuple[type[Exception], ...]:
+    # What `datasets` lets escape; errors of the network are OSError in the hub's client.
+    from datasets.exceptions import DatasetsError
+
+    return (OSError, ValueError, KeyError, RuntimeError, DatasetsError)
 
 
 def _split_parts(loaded: Any) -> dict[str, Any]:
@@ -239,7 +246,7 @@ def _explain(error: Exception, *, path: str) -> DataError:
             f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
         )
     return DataError(
-        f"cannot load the hub data set {path}: {message}",
+        f"no folder {path} here, and cannot load the hub data set {path}: {message}",
         fix="check the spelling and the network; log in with `hf auth login` when it is gated;"
         " a local folder needs its full path",
     )

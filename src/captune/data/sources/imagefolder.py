@@ -7,18 +7,20 @@ file, both are named here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from captune.data.images import IMAGE_SUFFIXES
 from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.sources.columns import CAPTION_COLUMNS, find_column
+from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
 from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split
+from captune.data.sources.sidecar import walk_images
 from captune.data.sources.table import iter_table_rows
 from captune.data.text import read_jsonl
 from captune.errors import DataError
 from captune.records import Split
 
+_IMAGE_COLUMNS = ("file_name", "image_file_name", *IMAGE_COLUMNS)
 _METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 
 
@@ -49,30 +51,22 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
         limit=options.limit,
         notes=notes,
     )
-    unlisted = [] if options.limit else _find_unlisted(data, metadata, root=root)
+    unlisted = [] if options.limit else _find_unlisted(data, root=root)
     if not unlisted:
         return data
     note = (
         f"{len(unlisted)} images have no line in the metadata and are left out"
         f" (the first: {unlisted[0]})"
     )
-    return LoadedData(
-        data.records,
-        data.skipped,
-        data.empty_captions,
-        data.in_two_splits,
-        (*data.notes, note),
-        data.format,
-        data.root,
-    )
+    return replace(data, notes=(*data.notes, note))
 
 
 def _find_metadata(place: Path) -> list[Path]:
     if place.is_file():
         return [place] if place.name in _METADATA_NAMES else []
     found: list[Path] = []
-    folders = [place, *sorted(path for path in place.iterdir() if path.is_dir())]
-    for folder in folders:
+    below = [*place.iterdir(), *place.glob("data/*")]
+    for folder in (place, *sorted(path for path in below if path.is_dir())):
         paths = (folder / name for name in _METADATA_NAMES)
         found += [path for path in paths if path.is_file()][:1]
     return found
@@ -80,27 +74,29 @@ def _find_metadata(place: Path) -> list[Path]:
 
 def _iter_rows(path: Path, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
     folder = path.parent.relative_to(root)
-    folder_split = parse_split(folder.name) if folder.parts else None
     if path.suffix == ".csv":
         for row in iter_table_rows(path, options=options, notes=notes):
+            name = folder / row.name
             yield Row(
-                name=(folder / row.name).as_posix(),
+                name=name.as_posix(),
                 captions=row.captions,
                 image_id=row.image_id,
-                split=row.split or folder_split,
+                split=row.split or _folder_split(name),
                 group=row.group,
             )
         return
     for number, line in read_jsonl(path, notes=notes):
         where = f"{path}, line {number}"
-        name = line.get(options.image_column or "file_name")
-        if not isinstance(name, str) or not name:
+        column = find_column(list(line), options.image_column, usual=_IMAGE_COLUMNS)
+        value = line[column] if column else None
+        if not isinstance(value, str) or not value:
             raise DataError("a line has no file_name", where=where)
+        name = folder / value
         yield Row(
-            name=(folder / name).as_posix(),
+            name=name.as_posix(),
             captions=_find_captions(line, options=options, where=where),
             image_id=str(line.get("image_id", "")),
-            split=_line_split(line.get("split")) or folder_split,
+            split=_line_split(line.get("split")) or _folder_split(name),
             group=str(line["group"]) if line.get("group") not in (None, "") else None,
         )
 
@@ -116,17 +112,15 @@ def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str)
     return read_captions(line[column], where=where)
 
 
+def _folder_split(name: Path) -> Split | None:
+    return next((split for part in name.parts[:-1] if (split := parse_split(part))), None)
+
+
 def _line_split(value: object) -> Split | None:
     return parse_split(value) if isinstance(value, str) else None
 
 
-def _find_unlisted(data: LoadedData, metadata: list[Path], *, root: Path) -> list[str]:
+def _find_unlisted(data: LoadedData, *, root: Path) -> list[str]:
     listed = {record.file_name for record in data.records} | {image.file for image in data.skipped}
-    folders = {path.parent for path in metadata}
-    return sorted(
-        name
-        for folder in folders
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and (name := path.relative_to(root).as_posix()) not in listed
-    )
+    names = (path.relative_to(root).as_posix() for path in walk_images(root))
+    return [name for name in names if name not in listed]

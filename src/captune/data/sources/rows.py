@@ -71,6 +71,13 @@ class _Gathered:
     group: str | None = None
 
 
+@dataclass(slots=True)
+class _Merged:
+    images: dict[str, _Gathered] = field(default_factory=dict)
+    in_two_splits: dict[str, None] = field(default_factory=dict)
+    reused_ids: dict[str, None] = field(default_factory=dict)
+
+
 def parse_split(name: str) -> Split | None:
     """The split that a name such as `valid` or `train2017` means; `None` when it means none."""
     return _SPLIT_NAMES.get(name.strip().lower().rstrip("0123456789").rstrip("-_. "))
@@ -98,10 +105,10 @@ def gather_rows(
     Returns:
         One record an image, in order of first appearance.
     """
-    gathered, two_splits = _merge(rows, limit=limit)
-    finder = _Finder(tuple(folders) or usual_folders(root))
+    merged = _merge(rows, limit=limit)
+    finder = ImageFinder(tuple(folders) or usual_folders(root))
     records, skipped, empty = [], [], []
-    for key, image in gathered.items():
+    for key, image in merged.images.items():
         captions = tuple(text for text in image.captions if text)
         empty += [key] * (len(image.captions) - len(captions))
         source = image.first.image or finder.find(image.first.name)
@@ -121,7 +128,13 @@ def gather_rows(
             )
         )
     return LoadedData(
-        tuple(records), tuple(skipped), tuple(empty), tuple(two_splits), tuple(notes), format, root
+        records=tuple(records),
+        skipped=tuple(skipped),
+        empty_captions=tuple(empty),
+        in_two_splits=tuple(merged.in_two_splits),
+        notes=(*notes, *_note_reused(merged)),
+        format=format,
+        root=root,
     )
 
 
@@ -130,29 +143,44 @@ def usual_folders(root: Path) -> tuple[Path, ...]:
     return (root, *(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()))
 
 
-def _merge(rows: Iterable[Row], *, limit: int | None) -> tuple[dict[str, _Gathered], list[str]]:
-    gathered: dict[str, _Gathered] = {}
-    two_splits: dict[str, None] = {}
+def _merge(rows: Iterable[Row], *, limit: int | None) -> _Merged:
+    merged = _Merged()
     for row in rows:
-        key = row.image_id or _normalise(row.name)
-        image = gathered.get(key)
+        key = _choose_key(row, merged)
+        image = merged.images.get(key)
         if image is None:
-            if limit is not None and len(gathered) >= limit:
+            if limit is not None and len(merged.images) >= limit:
                 # Captions of one image need not lie side by side in a table, but past the limit
                 # an endless stream must end.
                 break
-            image = gathered[key] = _Gathered(row)
+            image = merged.images[key] = _Gathered(row)
         image.captions += [" ".join(text.split()) for text in row.captions]
         image.group = image.group or row.group
         if row.split is not None and row.split not in image.splits:
             image.splits.append(row.split)
             if len(image.splits) > 1:
-                two_splits[key] = None
-    return gathered, list(two_splits)
+                merged.in_two_splits[key] = None
+    return merged
 
 
-def _normalise(name: str) -> str:
-    return str(PurePosixPath(name)) if name else name
+def _choose_key(row: Row, merged: _Merged) -> str:
+    """The row's id, unless it is another image's: then the split with it, then its name.
+
+    Ids that start at 0 anew in each split are common, and merging those images would give each
+    the other's captions.
+    """
+    name = str(PurePosixPath(row.name)) if row.name else row.name
+    if not row.image_id:
+        return name
+    in_split = [f"{row.split}/{row.image_id}"] if row.split else []
+    keys = (row.image_id, *in_split, name)
+    for key in keys:
+        image = merged.images.get(key)
+        if image is None or (image.first.name, image.first.image) == (row.name, row.image):
+            if key != row.image_id:
+                merged.reused_ids[row.image_id] = None
+            return key
+    return f"{row.split or row.image_id}/{name}"
 
 
 def _reason_to_skip(name: str, *, source: ImageSource | None, captions: Sequence[str]) -> str:
@@ -165,13 +193,25 @@ def _reason_to_skip(name: str, *, source: ImageSource | None, captions: Sequence
     return ""
 
 
-class _Finder:
-    """Finds the file of a name; remembers the folder that had the last one."""
+def _note_reused(merged: _Merged) -> list[str]:
+    if not merged.reused_ids:
+        return []
+    number, first = len(merged.reused_ids), next(iter(merged.reused_ids))
+    return [f"{number} ids name several images (the first: {first}); all but one were renamed"]
+
+
+class ImageFinder:
+    """Finds the file of a name; asks the folder first that had the last one.
+
+    Args:
+        folders: Where to look.
+    """
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self._folders = list(folders)
 
     def find(self, name: str) -> Path | None:
+        """The file of a name, relative or absolute; `None` when no folder has it."""
         if not name:
             return None
         found = self._find_exactly(name)
@@ -180,6 +220,7 @@ class _Finder:
         return found
 
     def describe(self) -> str:
+        """Where it looks, for people."""
         return "looked in " + ", ".join(str(folder) for folder in self._folders)
 
     def _find_exactly(self, name: str) -> Path | None:

@@ -23,7 +23,7 @@ def find_sidecars(place: Path) -> str | None:
     """How many images of the folder have a caption file; `None` for none."""
     if not place.is_dir():
         return None
-    number = sum(_find_sidecar(path) is not None for path in _walk_images(place))
+    number = sum(_find_sidecar(path) is not None for path in walk_images(place))
     return f"{number} images with a caption file beside them" if number else None
 
 
@@ -44,7 +44,7 @@ def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
 
 def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
     owners: dict[Path, Path] = {}
-    for path in _walk_images(root):
+    for path in walk_images(root):
         sidecar = _find_sidecar(path)
         captions: tuple[str, ...] = ()
         if sidecar is not None:
@@ -66,7 +66,8 @@ def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
         )
 
 
-def _walk_images(root: Path) -> Iterator[Path]:
+def walk_images(root: Path) -> Iterator[Path]:
+    """Files with an image's suffix in a folder and below it, by name; hidden ones are left out."""
     # os.walk does not follow links to folders: a loop of links ends, and nothing outside is read.
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
