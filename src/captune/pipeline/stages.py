@@ -24,7 +24,7 @@ STAGES = ("prepare", "baseline", "train", "evaluate", "report")
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What a stage reads and writes, by name in the recipe and in the run's folder."""
+    """What a stage reads and writes: keys of the recipe, and names in the run's folder."""
 
     settings: tuple[str, ...]
     builds_on: tuple[str, ...]
@@ -38,10 +38,20 @@ _TABLE = {
         ("splits.json", "splits", "data_check.json", "skipped_images.jsonl"),
     ),
     "baseline": _Stage(
-        ("model", "generate", "evaluate", "seed"), ("prepare",), ("predictions/before.jsonl",)
+        (
+            "model",
+            "generate",
+            "evaluate.baseline",
+            "evaluate.split",
+            "evaluate.max_images",
+            "seed",
+        ),
+        ("prepare",),
+        ("predictions/before.jsonl",),
     ),
     "train": _Stage(
-        ("model", "train", "generate", "data", "seed"),
+        # Not `generate`: other beams for the test captions are no reason to train again.
+        ("model", "train", "seed"),
         ("prepare",),
         ("checkpoints", "model", "log.jsonl", "train_metrics.json", "tensorboard"),
     ),
@@ -57,6 +67,18 @@ _TABLE = {
     ),
     "report": _Stage(("name", "description"), ("evaluate",), ("plots", "report.html")),
 }
+
+
+_WITHOUT_EFFECT = (
+    "data.num_workers",
+    "train.log_every",
+    "train.trackers",
+    "train.keep_checkpoints",
+    "train.save_every",
+    "train.push_to_hub",
+    "evaluate.batch_size",
+)
+"""Settings that change no result, so that changing them reruns nothing."""
 
 
 def select_stages(only: Sequence[str], start_from: str | None) -> tuple[str, ...]:
@@ -90,7 +112,7 @@ class StageBook:
     def input_hash(self, name: str) -> str:
         """Hash of the stage's settings, of its data, and of what it builds on."""
         stage = _TABLE[name]
-        settings = self._recipe.model_dump(mode="json", include=set(stage.settings))
+        settings = {key: _setting(self._recipe, key) for key in stage.settings}
         parts = [name, json.dumps(settings, sort_keys=True)]
         parts += [self.input_hash(other) for other in stage.builds_on]
         if name == "prepare":
@@ -160,6 +182,17 @@ class StageBook:
         while (self._folder / "previous" / f"{name}-{number}").exists():
             number += 1
         return self._folder / "previous" / f"{name}-{number}"
+
+
+def _setting(recipe: Recipe, key: str) -> object:
+    """A section without what has no effect, or one setting of a section."""
+    section, _, name = key.partition(".")
+    value = recipe.model_dump(mode="json")[section]
+    if name:
+        return value[name]
+    if not isinstance(value, dict):
+        return value
+    return {k: v for k, v in value.items() if f"{section}.{k}" not in _WITHOUT_EFFECT}
 
 
 def _fingerprint(data: str) -> str:

@@ -1,0 +1,201 @@
+"""A recipe from data to report: what is written, what is skipped, what is refused, what is kept."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from captune.data import load_splits
+from captune.errors import CaptuneError, DataError, MetricError, OutputError, RecipeError
+from captune.pipeline import RunOptions, run
+from captune.recipe import Recipe
+
+ARTEFACTS = (
+    *("recipe.yaml", "environment.json", "stages.json", "splits.json", "data_check.json"),
+    *("splits/train.jsonl", "splits/val.jsonl", "splits/test.jsonl", "skipped_images.jsonl"),
+    *("log.jsonl", "train_metrics.json", "checkpoints/step-000006"),
+    *("model/config.json", "model/model.safetensors"),
+    *("predictions/before.jsonl", "predictions/after.jsonl", "scores.json"),
+    *("results_before_training.csv", "results_after_training.csv", "report.html"),
+    *(f"plots/{name}.png" for name in ("samples", "loss", "before_after", "captions")),
+)
+
+
+def recipe(**overrides) -> Recipe:
+    settings = {
+        "name": "tiny",
+        "data": {"path": "shapes:40", "num_workers": 0},
+        "model": {"size": "blip-tiny"},
+        "train": {
+            "epochs": 2,
+            "micro_batch_size": 6,
+            "global_batch_size": 12,
+            "precision": "fp32",
+            "device": "cpu",
+            "validate_images": 2,
+            "trackers": [],
+        },
+        "generate": {"num_beams": 1, "max_new_tokens": 6},
+        "evaluate": {"bootstrap_samples": 100},
+    }
+    for key, value in overrides.items():
+        section, _, name = key.partition("__")
+        settings[section] = {**settings[section], name: value} if name else value
+    return Recipe.model_validate(settings)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    """One finished run; tests that change it copy it first."""
+    return run(recipe(), out=tmp_path_factory.mktemp("run"), say=lambda _: None)
+
+
+@pytest.fixture
+def copy(done, tmp_path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(done, tmp_path / "run"))
+
+
+def stages_that_ran(folder: Path, settings: Recipe, **options) -> list[str]:
+    said: list[str] = []
+    run(settings, out=folder, options=RunOptions(**options), say=said.append)
+    return [line.partition(":")[0] for line in said if line.endswith(": started")]
+
+
+def test_a_run_leaves_every_artefact(done) -> None:
+    assert [name for name in ARTEFACTS if not (done / name).exists()] == []
+
+
+def test_scores_hold_every_system_and_the_truth_rate_of_the_built_in_set(done) -> None:
+    scores = json.loads((done / "scores.json").read_text())
+    for system in ("before", "after", "constant_caption"):
+        assert {"metrics", "intervals", "num_images", "signature"} <= scores[system].keys()
+        assert scores[system]["num_images"] == 4
+    assert 0.0 <= scores["truth_rate"] <= 1.0
+    assert "truth_rate_constant_caption" in scores
+
+
+def test_the_csv_holds_one_row_a_test_image_with_relative_names(done) -> None:
+    with (done / "results_after_training.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    test = [r for r in load_splits(done) if r.split == "test"]
+    assert len(rows) == len(test)
+    assert list(rows[0])[:3] == ["filename", "actual_caption", "generated_caption"]
+    assert not any(row["filename"].startswith("/") for row in rows)
+
+
+def test_a_finished_run_is_skipped_whole(copy) -> None:
+    assert stages_that_ran(copy, recipe()) == []
+
+
+def test_more_resamples_score_again_without_captioning_the_baseline(copy) -> None:
+    settings = recipe(evaluate__bootstrap_samples=200)
+    assert stages_that_ran(copy, settings) == ["evaluate", "report"]
+
+
+def test_other_decoding_captions_again_without_training(copy) -> None:
+    settings = recipe(generate__num_beams=2)
+    assert stages_that_ran(copy, settings) == ["baseline", "evaluate", "report"]
+
+
+def test_settings_without_effect_rerun_nothing(copy) -> None:
+    assert stages_that_ran(copy, recipe(train__log_every=3, data__num_workers=1)) == []
+
+
+def test_a_changed_rate_trains_again_and_keeps_the_old_model_aside(copy) -> None:
+    old = (copy / "model" / "model.safetensors").read_bytes()
+    ran = stages_that_ran(copy, recipe(train__learning_rate=1e-3))
+    assert ran == ["train", "evaluate", "report"]
+    kept = copy / "previous" / "train-1" / "model" / "model.safetensors"
+    assert kept.read_bytes() == old
+    assert (copy / "model" / "model.safetensors").read_bytes() != old
+
+
+def test_force_replaces_instead_of_keeping(copy) -> None:
+    stages_that_ran(copy, recipe(train__learning_rate=1e-3), force=True)
+    assert not any((copy / "previous").glob("train-*"))
+
+
+def test_from_runs_a_stage_and_all_after_it(copy) -> None:
+    assert stages_that_ran(copy, recipe(), start_from="evaluate") == ["evaluate", "report"]
+
+
+def test_only_runs_one_stage_from_what_lies_on_disk(tmp_path) -> None:
+    settings = recipe()
+    run(settings, only=["prepare"], out=tmp_path, say=lambda _: None)
+    assert (tmp_path / "splits.json").exists()
+    assert not (tmp_path / "model").exists()
+    run(settings, only=["train"], out=tmp_path, say=lambda _: None)
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+def test_a_stage_without_what_it_needs_names_the_stage_to_run_first(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="stage train needs prepare") as error:
+        run(recipe(), only=["train"], out=tmp_path, say=lambda _: None)
+    assert "--only prepare" in error.value.fix
+
+
+def test_an_interrupted_training_asks_for_resume(copy) -> None:
+    stages = json.loads((copy / "stages.json").read_text())
+    del stages["train"]
+    (copy / "stages.json").write_text(json.dumps(stages))
+    with pytest.raises(OutputError, match="interrupted") as error:
+        run(recipe(), out=copy, say=lambda _: None)
+    assert "--resume" in error.value.fix
+    assert stages_that_ran(copy, recipe(), resume=True) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "text"),
+    [
+        ({"data__path": "nowhere"}, DataError, "nowhere"),
+        ({"evaluate__metrics": ["cidr"]}, MetricError, "cider"),
+        ({"train__best_metric": "blue_4"}, MetricError, "bleu_4"),
+        ({"train__device": "quantum"}, RecipeError, "quantum"),
+        ({"model__freeze": ["visio"]}, CaptuneError, "visio"),
+        ({"model": {"checkpoint": "./no-model"}}, CaptuneError, "no-model"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_name(tmp_path, overrides, kind, text) -> None:
+    with pytest.raises(kind) as error:
+        run(recipe(**overrides), out=tmp_path, say=lambda _: None)
+    assert text in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_a_split_that_leaves_nothing_is_an_error(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"split|few"):
+        run(recipe(data__path="shapes:2"), out=tmp_path, say=lambda _: None)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_work(tmp_path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write to the run's folder") as error:
+        run(recipe(), out=tmp_path / "file" / "run", say=lambda _: None)
+    assert "--out" in error.value.fix
+
+
+def test_broken_images_are_listed_and_too_many_stop_the_run(tmp_path) -> None:
+    from captune.data import make_shapes
+
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for record in make_shapes(30, seed=1):
+        (folder / f"{record.image_id}.png").write_bytes(bytes(record.image))
+        (folder / f"{record.image_id}.txt").write_text("\n".join(record.captions))
+    broken = sorted(folder.glob("*.png"))[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    out = run(
+        recipe(data__path=str(folder)), only=["prepare"], out=tmp_path / "a", say=lambda _: None
+    )
+    skipped = [json.loads(x) for x in (out / "skipped_images.jsonl").read_text().splitlines()]
+    assert [(s["image_id"], s["reason"]) for s in skipped] == [(broken.name, "truncated")]
+    assert broken.name not in {r.image_id for r in load_splits(out)}
+    for path in sorted(folder.glob("*.png"))[1:6]:
+        path.write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"data\.max_bad_fraction"):
+        run(recipe(data__path=str(folder)), out=tmp_path / "b", say=lambda _: None)

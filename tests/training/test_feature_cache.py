@@ -1,0 +1,114 @@
+"""Cached features give the training of decoded images, in less time and from one pass."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from captune.models.devices import choose_hardware
+from captune.training import train
+from captune.training.feature_cache import build_feature_cache, cache_key, choose_storage
+from captune.training.prepare import make_feeds
+
+
+def losses(folder) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.parametrize("freeze", ["vision", "vision.first-1"])
+def test_cached_and_decoded_training_have_the_same_losses(
+    tmp_path, shapes, make_recipe, make_captioner, freeze
+) -> None:
+    curves = {}
+    for storage in ("off", "memory", "disk"):
+        recipe = make_recipe(model__freeze=[freeze], train__feature_cache=storage)
+        folder = tmp_path / storage
+        train(make_captioner(recipe), shapes, recipe, run_folder=folder, say=lambda _: None)
+        curves[storage] = losses(folder)
+    # float16 keeps 11 bits of a feature.
+    assert curves["memory"] == pytest.approx(curves["off"], abs=5e-3)
+    assert curves["disk"] == curves["memory"]
+
+
+def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    recipe = make_recipe(model__freeze=["vision"], train__feature_cache="disk")
+    said: list[str] = []
+    captioner = make_captioner(recipe)
+    hardware = choose_hardware("cpu", "fp32")
+    first, _ = make_feeds(
+        captioner, shapes, recipe, run_folder=tmp_path, hardware=hardware, say=said.append
+    )
+    files = sorted((tmp_path / "feature_cache").iterdir())
+    times = [f.stat().st_mtime_ns for f in files]
+    again, _ = make_feeds(
+        captioner, shapes, recipe, run_folder=tmp_path, hardware=hardware, say=said.append
+    )
+    assert [f.stat().st_mtime_ns for f in files] == times
+    assert np.array_equal(first.cache.array, again.cache.array)
+    assert first.cache.array.shape[0] == 24 * 2
+
+
+def test_the_key_follows_weights_images_and_views(shapes, make_recipe, make_captioner) -> None:
+    recipe = make_recipe(model__freeze=["vision"])
+    captioner = make_captioner(recipe)
+    key = cache_key(captioner, shapes[0], ("original",))
+    assert key == cache_key(captioner, shapes[0], ("original",))
+    assert key != cache_key(captioner, shapes[0], ("flip",))
+    assert key != cache_key(captioner, shapes[1], ("original",))
+    with torch.no_grad():
+        captioner.model.vision_model.embeddings.class_embedding.add_(1e-3)
+    assert key != cache_key(captioner, shapes[0], ("original",))
+
+
+def test_auto_caches_only_where_it_pays(tmp_path, make_recipe, make_captioner) -> None:
+    frozen = make_captioner(make_recipe(model__freeze=["vision"]))
+    free = make_captioner(make_recipe())
+
+    def choose(captioner, *, epochs, setting="auto", rows=100):
+        return choose_storage(setting, captioner, num_rows=rows, epochs=epochs, folder=tmp_path)
+
+    assert choose(frozen, epochs=3) == "disk"
+    assert choose(frozen, epochs=1) == "off"
+    assert choose(free, epochs=3) == "off"
+    assert choose(free, epochs=3, setting="memory") == "off"
+    assert choose(frozen, epochs=3, setting="off") == "off"
+    assert choose(frozen, epochs=3, rows=10**12) == "off"
+
+
+def test_features_too_large_for_float16_are_clamped_not_infinite(tmp_path) -> None:
+    cache = build_feature_cache(
+        lambda pairs: [torch.full((len(pairs), 2), 1e6)],
+        num_images=2,
+        num_views=1,
+        storage="memory",
+        path=tmp_path / "x.npy",
+        key="k",
+    )
+    assert np.isfinite(cache.array).all()
+    assert cache.rows([1], [0]).dtype == torch.float32
+
+
+def test_an_image_that_broke_since_it_was_prepared_is_named(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    from dataclasses import replace
+
+    from captune.errors import ImageError
+
+    recipe = make_recipe(model__freeze=["vision"], train__feature_cache="memory")
+    broken = [*shapes[0][:3], replace(shapes[0][3], image=b"GIF89a nothing")]
+    with pytest.raises(ImageError, match=r"truncated|not_an_image|corrupt") as error:
+        train(
+            make_captioner(recipe),
+            (broken, []),
+            recipe,
+            run_folder=tmp_path,
+            say=lambda _: None,
+        )
+    assert shapes[0][3].image_id in error.value.where
