@@ -181,9 +181,11 @@ def test_problems_are_sentences_with_figures_errors_first(tmp_path):
     assert texts[:4] == [
         "1 image cannot be found (1 missing)",
         "1 image cannot be read (1 truncated)",
-        "1 image without any caption, left out",
         "the data set itself puts an image into two splits (it was kept in the first): 1 case",
+        "the same image lies in two splits: 1 case",
     ]
+    assert "1 caption with no description, such as 'IMG_0001.jpg'" in texts
+    assert "1 image without any caption, left out" in texts
     assert "8 captions (100.0%) longer than 9 tokens would be cut" in texts
     assert found.num_errors == 4
 

@@ -115,8 +115,9 @@ def _read_images(
         try:
             return fingerprint_image(decode_image(record.image, max_pixels=max_pixels))
         except ImageError as error:
-            name = record.file_name or describe_source(record.image)
-            return SkippedImage(record.image_id, name, error.what, error.where)
+            is_nameless = isinstance(record.image, bytes)
+            name = record.image_id if is_nameless else describe_source(record.image)
+            return SkippedImage(record.image_id, record.file_name or name, error.what, error.where)
 
     workers = num_workers or min(os.cpu_count() or 1, _MOST_WORKERS)
     images = _Images([], [], [])

@@ -19,12 +19,13 @@ _LEAK_WORDS = {
 
 def list_problems(findings: DataCheck) -> tuple[Problem, ...]:
     """The problems of a data set, errors first."""
-    return (
+    problems = (
         *_list_file_problems(findings),
         *_list_leaks(findings),
         *_list_duplicates(findings),
         *_list_caption_problems(findings),
     )
+    return tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
 
 
 def _list_file_problems(findings: DataCheck) -> list[Problem]:
@@ -101,7 +102,7 @@ def _list_caption_problems(findings: DataCheck) -> list[Problem]:
         problems.append(
             Problem(
                 "warning",
-                f"{_count(number, 'caption')} that describe nothing, such as {first!r}",
+                f"{_count(number, 'caption')} with no description, such as {first!r}",
                 "remove them: a model learns to say them",
             )
         )
