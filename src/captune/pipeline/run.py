@@ -20,7 +20,7 @@ from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.stages import StageBook, select_stages
 from captune.recipe import Recipe, load_recipe, save_recipe
-from captune.training import NO_METRIC
+from captune.training import NO_METRIC, check_trackers
 
 Say = Callable[[str], None]
 
@@ -82,17 +82,13 @@ def check_before_work(recipe: Recipe) -> None:
     Raises:
         RecipeError: The device or precision is not available.
         MetricError: A metric is unknown.
+        MissingExtraError: A tracker is not installed.
     """
     choose_hardware(recipe.train.device, recipe.train.precision)
     resolve_metrics(recipe.evaluate.metrics)
     if recipe.train.best_metric not in NO_METRIC:
         resolve_metrics([recipe.train.best_metric])
-    if recipe.train.engine != "loop":
-        raise RecipeError(
-            f"train.engine {recipe.train.engine!r} is not built yet",
-            where="train.engine",
-            fix="use loop",
-        )
+    check_trackers(recipe.train.trackers)
 
 
 def _open_folder(folder: Path) -> Path:

@@ -75,7 +75,6 @@ _WITHOUT_EFFECT = (
     "train.trackers",
     "train.keep_checkpoints",
     "train.save_every",
-    "train.push_to_hub",
     "evaluate.batch_size",
 )
 """Settings that change no result, so that changing them reruns nothing."""

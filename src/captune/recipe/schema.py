@@ -189,9 +189,6 @@ class GenerateConfig(Section):
 class TrainConfig(Section):
     """How the model learns. `step` is an optimizer step; batch sizes count images."""
 
-    engine: Literal["loop", "trainer"] = Field(
-        "loop", description="captune's loop, or Hugging Face's Seq2SeqTrainer."
-    )
     epochs: Annotated[float, Field(gt=0.0)] = Field(3.0, description="Passes over the images.")
     max_steps: PositiveInt | None = Field(None, description="Steps; null: from the epochs.")
     micro_batch_size: PositiveInt = Field(8, description="Images a device a pass.")
@@ -231,7 +228,6 @@ class TrainConfig(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N, xpu or mps.")
     gradient_checkpointing: bool = Field(False, description="Less memory for about 30 % more time.")
-    compile: bool = Field(False, description="torch.compile the forward pass.")
     feature_cache: Literal["auto", "memory", "disk", "off"] = Field(
         "auto", description="Keep the frozen vision part's output; auto: when it pays and fits."
     )
@@ -254,7 +250,6 @@ class TrainConfig(Section):
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
         ("tensorboard",), description="Where curves go besides log.jsonl."
     )
-    push_to_hub: str | None = Field(None, description="Hub repository to push to; null: none.")
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Self:

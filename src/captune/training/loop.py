@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import ProjectConfiguration, set_seed
 
 from captune.data.batching import StepPlan
 from captune.errors import DataError
@@ -139,7 +139,9 @@ class _Run:
             cpu=hardware.device.type == "cpu",
             mixed_precision="fp16" if hardware.precision == "fp16" else "no",
             log_with=list(settings.trackers) or None,
-            project_dir=str(run_folder),
+            project_config=ProjectConfiguration(
+                project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
+            ),
         )
         if hardware.device.type == "cpu":
             keep_freed_memory()
@@ -167,7 +169,7 @@ class _Run:
             total_steps=total_steps,
             say=say,
         )
-        accelerator.init_trackers("tensorboard")
+        accelerator.init_trackers(recipe.name)
         run = cls(
             captioner=captioner,
             recipe=recipe,

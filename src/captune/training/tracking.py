@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,23 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from captune.errors import MissingExtraError
 from captune.training.checkpoint import write_text
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Stops before any work when a tracker is not installed.
+
+    Raises:
+        MissingExtraError: `wandb` or `trackio` without the extra.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(
+                f"tracker {name!r} is not installed",
+                where="train.trackers",
+                fix='pip install "captune[track]"',
+            )
 
 
 @dataclass(slots=True)

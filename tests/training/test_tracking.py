@@ -1,0 +1,43 @@
+"""The log survives kills and resumes; trackers are checked before work and take the numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from captune.errors import MissingExtraError
+from captune.training import check_trackers, train
+from captune.training.tracking import RunLog, read_log
+
+
+def test_rewinding_drops_what_a_resumed_run_writes_again(tmp_path) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    for step in (1, 2, 3, 4):
+        log.write({"step": step, "loss": 0.5 * step})
+    log.rewind(2)
+    assert read_log(log.path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}]
+
+
+def test_a_line_cut_by_a_kill_is_dropped(tmp_path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_log(path) == [{"step": 1, "loss": 2.0}]
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_its_pip_line() -> None:
+    check_trackers(["tensorboard"])
+    with pytest.raises(MissingExtraError, match="no_such_tracker") as error:
+        check_trackers(["no_such_tracker"])
+    assert error.value.fix == 'pip install "captune[track]"'
+
+
+def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_captioner) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=1)
+    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path, say=lambda _: None)
+    (file,) = (tmp_path / "tensorboard").rglob("events.*")
+    events = EventAccumulator(str(file.parent)).Reload()
+    assert [e.step for e in events.Scalars("loss")] == [1, 2, 3]
+    assert len(events.Scalars("val_loss")) == 1
+    logged = [row["loss"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row]
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx(logged)
