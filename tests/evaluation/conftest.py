@@ -41,7 +41,7 @@ def records() -> list[CaptionRecord]:
 
 @pytest.fixture
 def before() -> list[Prediction]:
-    return say({noun: "a man in a field" for noun in NOUNS})
+    return say(dict.fromkeys(NOUNS, "a man in a field"))
 
 
 @pytest.fixture
@@ -68,9 +68,7 @@ def evaluation(
     after: list[Prediction],
     options: ScoringOptions,
 ) -> Evaluation:
-    return score_run(
-        records, before=before, after=after, training_records=records, options=options
-    )
+    return score_run(records, before=before, after=after, training_records=records, options=options)
 
 
 @pytest.fixture

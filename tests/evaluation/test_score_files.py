@@ -95,11 +95,11 @@ def test_cells_that_a_spreadsheet_would_run_are_text(
     tmp_path: Path, records: list[CaptionRecord], evaluation: Evaluation
 ) -> None:
     hostile = [Prediction("dog", '=HYPERLINK("http://x","y")', -1.0, 4, "eos")]
-    record = replace(records[0], captions=("+1 dog, \"quoted\"\nand more",), file_name="@x.png")
+    record = replace(records[0], captions=('+1 dog, "quoted"\nand more',), file_name="@x.png")
     write_results_csv(tmp_path / "r.csv", [record], hostile, scores=evaluation.scores[AFTER])
     row = read_rows(tmp_path / "r.csv")[0]
     assert row["generated_caption"] == '\'=HYPERLINK("http://x","y")'
-    assert row["actual_caption"].startswith("'+1 dog, \"quoted\"\nand")
+    assert row["actual_caption"].startswith('\'+1 dog, "quoted"\nand')
     assert row["filename"] == "'@x.png"
 
 

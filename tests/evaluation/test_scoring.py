@@ -39,7 +39,9 @@ def test_scores_are_those_of_the_metrics_on_all_references(
     assert scores.image_ids == tuple(r.image_id for r in records)
     assert scores.metrics["distinct_captions"] == 1.0
     assert np.allclose(scores.per_image["cider"], direct.per_image["cider"])
-    assert scores.intervals["cider"].low <= scores.metrics["cider"] <= scores.intervals["cider"].high
+    assert (
+        scores.intervals["cider"].low <= scores.metrics["cider"] <= scores.intervals["cider"].high
+    )
 
 
 def test_the_order_of_predictions_does_not_matter(
@@ -61,7 +63,9 @@ def test_max_references_takes_the_first_ones(
 
 def test_the_signature_says_split_references_decoding_and_versions(evaluation: Evaluation) -> None:
     signature = evaluation.scores[AFTER].signature
-    assert signature.startswith("split:test|refs:2|images:6|decoding:num_beams=5,max_new_tokens=20|")
+    assert signature.startswith(
+        "split:test|refs:2|images:6|decoding:num_beams=5,max_new_tokens=20|"
+    )
     for part in ("bootstrap:200", "seed:7", "captune:", "transformers:", "torch:", "tok:ptb-3.4.1"):
         assert part in signature
     assert "\n" not in signature

@@ -15,7 +15,9 @@ def test_training_and_validation_lines_of_a_step_are_one_row() -> None:
 
 
 def test_a_step_logged_again_after_a_resume_counts_once_with_its_later_value() -> None:
-    log = parse_training_log(['{"step": 5, "loss": 2.0}', '{"step": 6, "loss": 1}', '{"step": 5, "loss": 1.5}'])
+    log = parse_training_log(
+        ['{"step": 5, "loss": 2.0}', '{"step": 6, "loss": 1}', '{"step": 5, "loss": 1.5}']
+    )
     assert log.curve("loss").values == (1.5, 1.0)
 
 
@@ -25,7 +27,9 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
 
 
 def test_values_that_are_no_numbers_are_left_out_of_a_curve() -> None:
-    log = parse_training_log(['{"step": 1, "loss": NaN}', '{"step": 2, "loss": "x"}', "3", '{"loss": 1}'])
+    log = parse_training_log(
+        ['{"step": 1, "loss": NaN}', '{"step": 2, "loss": "x"}', "3", '{"loss": 1}']
+    )
     assert log.curve("loss").values == ()
 
 

@@ -68,7 +68,7 @@ def test_a_better_model_is_said_to_be_better_with_interval_p_and_images(
     assert verdict.outcome == "better"
     assert verdict.headline == "Training made the captions better."
     assert verdict.sentence.startswith("CIDEr went from 0.")
-    assert "on 64 test images: a change of +" in verdict.sentence
+    assert "on 64 images: a change of +" in verdict.sentence
     assert "95\u00a0% interval +" in verdict.sentence
     # With 200 resamples no p value is below 1 / 201.
     assert verdict.sentence.endswith("p = 0.005).")
@@ -110,7 +110,8 @@ def test_a_few_captions_for_many_images_are_counted(
     verdict = judge(many, options, before=None, after=few)
     assert verdict.outcome == "unknown"
     assert (
-        "only 8 different captions for 64 images (humans, first captions: 64)" in verdict.warnings[0]
+        "only 8 different captions for 64 images (humans, first captions: 64)"
+        in verdict.warnings[0]
     )
     assert "comes 8 times (12.5\u00a0%)" in verdict.warnings[0]
 
@@ -140,7 +141,9 @@ def test_captions_cut_by_the_token_limit_are_told(
     assert "100\u00a0% of the captions were cut off by max_new_tokens" in verdict.warnings[0]
 
 
-def test_few_images_are_told(evaluation: Evaluation, after: list[Prediction], records: list[CaptionRecord]) -> None:
+def test_few_images_are_told(
+    evaluation: Evaluation, after: list[Prediction], records: list[CaptionRecord]
+) -> None:
     verdict = judge_run(evaluation, after, records=records)
     assert "Only 6 images were scored" in verdict.warnings[-1]
 

@@ -35,7 +35,8 @@ def test_values_keep_their_own_scale(name: str, value: float, text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("delta", "text"), [(0.0314, "+0.031"), (-0.0314, "−0.031"), (-0.0001, "±0.000"), (0.0, "±0.000")]
+    ("delta", "text"),
+    [(0.0314, "+0.031"), (-0.0314, "−0.031"), (-0.0001, "±0.000"), (0.0, "±0.000")],
 )
 def test_a_difference_has_a_sign_and_claims_none_that_its_digits_do_not_show(
     delta: float, text: str
@@ -52,7 +53,13 @@ def test_p_values_have_two_or_three_digits(p: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.0, "0\u00a0%"), (1.0, "100\u00a0%"), (0.0001, "< 0.1\u00a0%"), (0.9999, "> 99.9\u00a0%"), (0.073, "7.3\u00a0%")],
+    [
+        (0.0, "0\u00a0%"),
+        (1.0, "100\u00a0%"),
+        (0.0001, "< 0.1\u00a0%"),
+        (0.9999, "> 99.9\u00a0%"),
+        (0.073, "7.3\u00a0%"),
+    ],
 )
 def test_a_share_reads_as_none_or_all_only_when_it_is(share: float, text: str) -> None:
     assert format_share(share) == text

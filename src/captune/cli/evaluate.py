@@ -172,6 +172,7 @@ def compare(
 def _evaluate(model: str, baseline: str | None, request: _Request) -> None:
     from captune.evaluation import (
         ReportInputs,
+        evaluation_facts,
         judge_run,
         score_run,
         write_evaluation,

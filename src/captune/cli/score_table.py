@@ -25,7 +25,7 @@ def print_scores(evaluation: Evaluation, *, names: Mapping[str, str]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric", no_wrap=True)
     for system in systems:
-        table.add_column(Text(names.get(system, system)), justify="right")
+        table.add_column(Text(names.get(system, system).replace("_", " ")), justify="right")
     if _tested(systems):
         table.add_column("change", justify="right")
     for metric in evaluation.metrics:
@@ -54,11 +54,11 @@ def _cell(evaluation: Evaluation, system: str, metric: str) -> str:
     interval = scores.intervals.get(metric)
     if interval is None:
         return text
-    return f"{text} [{format_value(metric, interval.low)}, {format_value(metric, interval.high)}]"
+    return f"{text}\n[{format_value(metric, interval.low)}, {format_value(metric, interval.high)}]"
 
 
 def _change(evaluation: Evaluation, against: str, system: str, *, metric: str) -> str:
     from captune.evaluation import format_delta, format_p
 
     test = evaluation.test(against, system).get(metric)
-    return "" if test is None else f"{format_delta(metric, test.delta)} {format_p(test.p_value)}"
+    return "" if test is None else f"{format_delta(metric, test.delta)}\n{format_p(test.p_value)}"

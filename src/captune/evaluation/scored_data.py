@@ -40,6 +40,10 @@ class ScoredData:
     skipped: Sequence[SkippedImage]
     notes: Sequence[str]
 
+    def describe(self, path: str) -> str:
+        """The data set and what of it is scored, in one line."""
+        return f"{path}, split: {self.split}, {len(self.records)} images"
+
 
 def load_scored(
     path: str, options: LoadOptions, *, split: Split, max_images: int | None, seed: int

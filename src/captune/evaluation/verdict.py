@@ -125,7 +125,8 @@ def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
 
 def judge_test(name: str, test: PairedTest) -> Outcome:
     """Whether a paired test shows a better system, a worse one, or no measurable difference."""
-    if test.p_value >= SIGNIFICANCE or test.delta == 0:
+    # BLEU of captions without a match is some 1e-18, never 0; such differences mean nothing.
+    if test.p_value >= SIGNIFICANCE or abs(test.delta) < 1e-9:
         return "same"
     return "better" if (test.delta < 0) == is_lower_better(name) else "worse"
 
@@ -153,7 +154,7 @@ def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
     note = " (lower is better)" if is_lower_better(name) else ""
     return (
         f"{metric_label(name)}{note} went from {format_value(name, before)} to"
-        f" {format_value(name, after)} on {format_count(evaluation.num_images, 'test image')}:"
+        f" {format_value(name, after)} on {format_count(evaluation.num_images, 'image')}:"
         f" a change of {format_delta(name, test.delta)} (95 % interval"
         f" {format_delta(name, test.low)} to {format_delta(name, test.high)},"
         f" {format_p(test.p_value)})."

@@ -10,7 +10,6 @@ from pathlib import Path
 from markupsafe import Markup
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
-from captune.evaluation.plain_text import clean_text
 from captune.evaluation.report.captions import FrequentCaption, frequent_captions, length_shares
 from captune.evaluation.report.charts import Series, draw_histogram, draw_lines
 from captune.evaluation.report.gallery import Card, choose_images, make_card
@@ -99,8 +98,8 @@ def build_report(inputs: ReportInputs) -> ReportPage:
     image_metric = evaluation.main_image_metric
     return ReportPage(
         occasion=inputs.occasion,
-        title=clean_text(inputs.title),
-        description=clean_text(inputs.description),
+        title=inputs.title,
+        description=inputs.description,
         verdict=judge_run(
             evaluation, inputs.after, records=inputs.records, occasion=inputs.occasion
         ),
@@ -114,7 +113,7 @@ def build_report(inputs: ReportInputs) -> ReportPage:
         labels=labels,
         quality=quality_rows(evaluation, systems),
         variety=variety_rows(evaluation, systems, records=inputs.records),
-        constant_caption=clean_text(evaluation.constant_caption),
+        constant_caption=evaluation.constant_caption,
         constant_from=evaluation.constant_from,
         extra=[Fact(metric_label(k), format_value(k, v)) for k, v in inputs.extra.items()],
         loss_linear=loss_linear,
@@ -125,10 +124,9 @@ def build_report(inputs: ReportInputs) -> ReportPage:
         lengths=_length_chart(inputs),
         frequent=_frequent(inputs),
         decoding=[Fact(name, _setting(value)) for name, value in inputs.generate],
-        facts=[Fact(f.label, clean_text(f.value), is_code=f.is_code) for f in inputs.facts],
+        facts=inputs.facts,
         skipped=[
-            Fact(clean_text(s.file or s.image_id), clean_text(f"{s.reason} {s.detail}".strip()))
-            for s in inputs.skipped
+            Fact(s.file or s.image_id, f"{s.reason} {s.detail}".strip()) for s in inputs.skipped
         ],
         signature=evaluation.scores[AFTER].signature.split("; ")[0],
         signatures=list(evaluation.scores[AFTER].signatures.values()),
@@ -235,4 +233,4 @@ def _frequent(inputs: ReportInputs) -> dict[str, list[FrequentCaption]]:
 def _setting(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return clean_text(repr(value)) if isinstance(value, str) else str(value)
+    return repr(value) if isinstance(value, str) else str(value)

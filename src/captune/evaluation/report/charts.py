@@ -22,7 +22,7 @@ from captune.evaluation.report.axes import (
 from captune.records import Interval
 
 WIDTH, HEIGHT = 560.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 14.0, 42.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 14.0, 46.0
 _MAX_POINTS = 400
 
 
@@ -171,7 +171,7 @@ def _draw_grid(
     parts.append(
         f'<line class="axis" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}"'
         f' y1="{bottom:g}" y2="{bottom:g}"/>'
-        f'<text class="axis-label" x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 6:g}"'
+        f'<text class="axis-label" x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 5:g}"'
         f' text-anchor="middle">{escape(x_label)}</text>'
     )
     return "".join(parts)

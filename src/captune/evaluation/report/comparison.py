@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captune.evaluation.compare import Evaluation
-from captune.evaluation.plain_text import clean_text
 from captune.evaluation.report.captions import FrequentCaption, frequent_captions
 from captune.evaluation.report.gallery import Card, choose_images, make_card
 from captune.evaluation.report.inputs import GALLERY_SIZE, Fact
@@ -105,26 +104,26 @@ def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
         name: [p.caption for p in inputs.systems[name] if p.image_id in scored] for name in names
     }
     return ComparisonPage(
-        title=", ".join(clean_text(name) for name in names),
+        title=", ".join(names),
         headline=headline,
         sentence=sentence,
         num_images=evaluation.num_images,
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
-        systems=[clean_text(name) for name in names],
+        systems=names,
         quality=quality_rows(evaluation, names),
         variety=variety_rows(evaluation, names, records=inputs.records),
         duels=[
-            Duel(clean_text(p.against), clean_text(p.system), describe_change(main, tests[main]))
+            Duel(p.against, p.system, describe_change(main, tests[main]))
             for p, tests in evaluation.tests.items()
             if main in tests
         ],
         cards=_chosen_cards(inputs) if inputs.chosen else _scored_cards(inputs, image_metric),
         is_chosen=bool(inputs.chosen),
         image_metric=metric_label(image_metric) if image_metric and not inputs.chosen else "",
-        frequent={clean_text(n): frequent_captions(own, limit=5) for n, own in said.items()},
+        frequent={n: frequent_captions(own, limit=5) for n, own in said.items()},
         decoding=[Fact(key, str(value)) for key, value in inputs.generate],
-        facts=[Fact(f.label, clean_text(f.value), is_code=f.is_code) for f in inputs.facts],
+        facts=inputs.facts,
         signature=evaluation.scores[names[0]].signature.split("; ")[0],
         signatures=list(evaluation.scores[names[0]].signatures.values()),
     )

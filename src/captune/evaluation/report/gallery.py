@@ -81,7 +81,8 @@ class Card:
     @property
     def gain_text(self) -> str:
         """The gain with its sign, two digits."""
-        return f"{self.gain:+.2f}".replace("-", "−").replace("+0.00", "±0.00")
+        text = f"{self.gain:+.2f}"
+        return "±0.00" if text[1:] == "0.00" else text.replace("-", "−")
 
 
 def choose_images(

@@ -1,7 +1,7 @@
 """Pages that are one file: style, script and pictures inside, nothing fetched.
 
-A content security policy backs the escaping: only the script written here runs, by its hash, and
-no request leaves the page.
+All text is escaped and cleaned here, at the border. A content security policy backs that: only
+the script written here runs, by its hash, and no request leaves the page.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from captune.data import write_text
+from captune.evaluation.plain_text import clean_text
 
 _TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
 
@@ -54,10 +55,16 @@ def _environment() -> Environment:
     return Environment(
         loader=DictLoader({name: _read(name) for name in _TEMPLATES}),
         autoescape=True,
+        finalize=_clean,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _clean(value: object) -> object:
+    """Whatever a template shows, but for the page's own markup, loses what escaping leaves."""
+    return clean_text(value) if type(value) is str else value
 
 
 def _read(name: str) -> str:

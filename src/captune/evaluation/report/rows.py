@@ -138,37 +138,41 @@ def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Sco
 
 
 def _cells(evaluation: Evaluation, name: str, systems: Sequence[str]) -> tuple[Cell, ...]:
-    sign = -1.0 if is_lower_better(name) else 1.0
-    known = [s for s in systems if math.isfinite(evaluation.scores[s].metrics.get(name, math.nan))]
-    best = max(known, key=lambda s: sign * evaluation.scores[s].metrics[name], default=None)
-    return tuple(_cell(evaluation.scores[s], name, is_best=s == best) for s in systems)
+    """One cell a system; values that read the same are equally good, and all alike none is best."""
+    cells = [_cell(evaluation.scores[system], name) for system in systems]
+    values = [evaluation.scores[system].metrics.get(name, math.nan) for system in systems]
+    known = [value for value in values if math.isfinite(value)]
+    if len({cell.value for cell in cells}) < 2 or not known:
+        return tuple(cells)
+    best = format_value(name, min(known) if is_lower_better(name) else max(known))
+    return tuple(replace(cell, is_best=cell.value == best) for cell in cells)
 
 
-def _cell(scores: Scores, name: str, *, is_best: bool) -> Cell:
+def _cell(scores: Scores, name: str) -> Cell:
     if name not in scores.metrics:
         return Cell("–")
     interval = scores.intervals.get(name)
-    ends = (
-        ""
-        if interval is None
-        else f"{format_value(name, interval.low)} to {format_value(name, interval.high)}"
-    )
-    return Cell(format_value(name, scores.metrics[name]), ends, is_best)
+    ends = ""
+    if interval is not None:
+        ends = f"{format_value(name, interval.low)} to {format_value(name, interval.high)}"
+    return Cell(format_value(name, scores.metrics[name]), ends)
 
 
 def _interval_chart(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Markup:
     rows = []
     for place, system in enumerate(systems):
         scores = evaluation.scores[system]
-        if name in scores.metrics and scores.metrics[name] == scores.metrics[name]:
+        if name in scores.metrics and math.isfinite(scores.metrics[name]):
             kind = _KINDS.get(system, f"system-{place % 6}")
             rows.append((kind, scores.metrics[name], scores.intervals.get(name)))
     values = [value for _, value, _ in rows]
     ends = [end for _, _, i in rows if i is not None for end in (i.low, i.high)]
-    if not ends:
+    low, high = min(values + ends, default=0.0), max(values + ends, default=0.0)
+    # BLEU of captions without a match is some 1e-18: nothing to draw apart.
+    if not ends or high - low < 1e-9:
         return Markup("")
-    title = f"95 % intervals of {metric_label(name)}"
-    return draw_intervals(rows, title=title, low=min(values + ends), high=max(values + ends))
+    title = f"95 % intervals of {metric_label(name)}"
+    return draw_intervals(rows, title=title, low=low, high=high)
 
 
 _KINDS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant"}

@@ -1,0 +1,103 @@
+"""Which images a report shows, and how."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from captune.evaluation.report.gallery import choose_images, make_card, make_thumbnail
+from captune.records import CaptionRecord
+
+values = st.lists(st.one_of(st.floats(-5, 5), st.just(math.nan)), max_size=40)
+
+
+def test_gains_losses_worst_and_random_images_are_chosen() -> None:
+    gains = [0.0, 3.0, -2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    quality = [5.0, 5.0, 5.0, 5.0, 0.1, 5.0, 5.0, 5.0, 5.0, 5.0]
+    chosen = {c.place: c.reasons for c in choose_images(gains, quality, size=4, seed=1)}
+    assert chosen.pop(1) == ("gain",)
+    assert chosen.pop(2) == ("loss",)
+    assert chosen.pop(4) == ("worst",)
+    assert list(chosen.values()) == [("random",)]
+
+
+def test_an_image_chosen_for_two_reasons_is_shown_once() -> None:
+    chosen = choose_images([0.0, -4.0, 1.0], [1.0, 0.0, 2.0], size=4, seed=0)
+    assert [c.place for c in chosen] == [0, 1, 2]
+    assert chosen[1].reasons == ("loss", "worst")
+
+
+def test_the_same_seed_draws_the_same_images() -> None:
+    zeros = [0.0] * 50
+    one = choose_images(zeros, [1.0] * 50, size=8, seed=3)
+    assert one == choose_images(zeros, [1.0] * 50, size=8, seed=3)
+    assert one != choose_images(zeros, [1.0] * 50, size=8, seed=4)
+
+
+@given(values, st.integers(1, 20))
+def test_never_more_images_than_asked_for_and_each_once(gains: list[float], size: int) -> None:
+    chosen = choose_images(gains, [g / 2 for g in gains], size=size, seed=0)
+    places = [c.place for c in chosen]
+    assert len(places) == min(size, len(gains))
+    assert sorted(set(places)) == places
+    assert all(c.reasons for c in chosen)
+
+
+def test_without_scores_the_images_are_drawn() -> None:
+    unknown = [math.nan] * 9
+    chosen = choose_images(unknown, unknown, size=3, seed=0)
+    assert [c.reasons for c in chosen] == [("random",)] * 3
+
+
+def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape() -> None:
+    uri, size = make_thumbnail(Image.new("RGB", (1600, 800), (200, 10, 10)))
+    assert size == (400, 200)
+    image = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
+    assert (image.format, image.size) == ("JPEG", (400, 200))
+
+
+def test_a_small_picture_is_not_enlarged() -> None:
+    assert make_thumbnail(Image.new("RGB", (30, 20)))[1] == (30, 20)
+
+
+def test_a_broken_image_gets_a_card_that_says_why() -> None:
+    card = make_card(
+        CaptionRecord("x", b"<html>", ("a dog",)),
+        {"before": "a cat", "after": "a dog"},
+        scores={"after": 1.5},
+        gain=0.25,
+        reasons=("gain",),
+    )
+    assert (card.thumbnail, card.problem) == ("", "not_an_image")
+    assert card.gain_text == "+0.25"
+    assert math.isnan(card.captions[0].score)
+
+
+@pytest.mark.parametrize(("gain", "text"), [(-0.84, "−0.84"), (0.001, "±0.00"), (-0.001, "±0.00")])
+def test_a_gain_claims_no_direction_that_its_digits_do_not_show(gain: float, text: str) -> None:
+    card = make_card(CaptionRecord("x", b""), {"a": "b"}, scores={}, gain=gain, reasons=())
+    assert card.gain_text == text
+
+
+def test_many_references_are_counted_not_shown() -> None:
+    record = CaptionRecord("x", b"", tuple(f"caption {n}" for n in range(30)))
+    card = make_card(record, {"a": "b"}, scores={}, gain=math.nan, reasons=())
+    assert len(card.references) + card.hidden_references == 30
+    assert card.hidden_references > 0
+
+
+def test_each_model_is_marked_against_the_first() -> None:
+    card = make_card(
+        CaptionRecord("x", b"", ("a red dog",)),
+        {"one": "a dog", "two": "a red dog", "three": "a dog"},
+        scores={},
+        gain=math.nan,
+        reasons=(),
+    )
+    assert [[w.text for w in c.words if w.changed] for c in card.captions] == [[], ["red"], []]
