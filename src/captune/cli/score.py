@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from captune.metrics import MetricResults, PairedTest, References
 
 METRICS_HELP = (
-    "Metrics and groups, with commas. Groups: default, all, bleu, rouge, word_errors, diversity."
-    " Metrics: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l, meteor, cider, cider_plain, sacrebleu,"
-    " rouge1, rouge2, rougeL, rougeLsum, wer, wer_first, spice, distinct_1, distinct_2,"
-    " vocabulary_size, distinct_captions, most_frequent_share, mean_length."
+    "Metrics and groups, with commas. Groups: default, all, bleu, rouge, word_errors,"
+    " hallucination, diversity. Metrics: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l, meteor, cider,"
+    " cider_plain, sacrebleu, rouge1, rouge2, rougeL, rougeLsum, wer, wer_first, spice, chair_i,"
+    " chair_s, distinct_1, distinct_2, vocabulary_size, distinct_captions, most_frequent_share,"
+    " mean_length."
 )
 """Written out, so that `--help` need not load the metrics; a test holds it to their table."""
 

@@ -10,6 +10,7 @@ from captune.metrics.diversity import (
 )
 from captune.metrics.files import read_predictions, read_references
 from captune.metrics.frequencies import DocumentFrequencies
+from captune.metrics.hallucination import read_object_words, score_hallucination
 from captune.metrics.references import References
 from captune.metrics.results import MetricResults, Statistic
 from captune.metrics.table import (
@@ -40,9 +41,11 @@ __all__ = [
     "measure_copied_share",
     "measure_samples",
     "paired_bootstrap",
+    "read_object_words",
     "read_predictions",
     "read_references",
     "resolve_metrics",
+    "score_hallucination",
     "self_cider",
     "write_text",
 ]

@@ -14,6 +14,7 @@ from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.cider import score_cider, score_plain_cider
 from captune.metrics.diversity import score_diversity
 from captune.metrics.frequencies import DocumentFrequencies
+from captune.metrics.hallucination import score_hallucination
 from captune.metrics.lexical import score_rouge, score_sacrebleu, score_wer
 from captune.metrics.references import References
 from captune.metrics.results import MetricColumn, MetricResults
@@ -30,6 +31,7 @@ Group = Literal[
     "rouge",
     "word_errors",
     "diversity",
+    "hallucination",
     "spice",
 ]
 
@@ -76,6 +78,8 @@ METRICS: Mapping[str, Metric] = {
         "word_errors", 0, _INF, "lower", "", "Word error rate, first reference, corpus."
     ),
     "spice": Metric("spice", 0, 1, "higher", "java", "SPICE by its own jar, scene graphs."),
+    "chair_i": Metric("hallucination", 0, 1, "lower", "", "Named objects not in the image."),
+    "chair_s": Metric("hallucination", 0, 1, "lower", "", "Captions that name such an object."),
     "distinct_1": Metric("diversity", 0, 1, "higher", "", "Different words by words."),
     "distinct_2": Metric("diversity", 0, 1, "higher", "", "Different word pairs by pairs."),
     "vocabulary_size": Metric("diversity", 0, _INF, "higher", "", "Different words used."),
@@ -105,7 +109,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
 METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     **{
         group: tuple(name for name, metric in METRICS.items() if metric.group == group)
-        for group in ("bleu", "rouge", "word_errors", "diversity")
+        for group in ("bleu", "rouge", "word_errors", "hallucination", "diversity")
     },
     "default": DEFAULT_METRICS,
     "all": tuple(METRICS),
@@ -208,5 +212,6 @@ _SCORERS: Mapping[Group, Scorer] = {
     "rouge": lambda candidates, _: score_rouge(candidates),
     "word_errors": lambda candidates, _: score_wer(candidates),
     "spice": lambda candidates, _: score_spice(candidates),
+    "hallucination": lambda candidates, _: score_hallucination(candidates),
     "diversity": lambda candidates, _: score_diversity(candidates),
 }
