@@ -12,7 +12,7 @@ from captune.data.sources import SOURCES, assign_lists, is_hub_id, read_hub
 from captune.errors import DataError
 from captune.records import Split
 
-DEFAULT_SHAPES = 600
+DEFAULT_SHAPES = 2000
 _MANY_FILES = 12
 _DEFAULTS = LoadOptions()
 

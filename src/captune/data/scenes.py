@@ -23,7 +23,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "orange": (245, 130, 25),
 }
 SHAPES = ("circle", "square", "triangle", "star")
-SIZES = {"small": 0.115, "large": 0.205}
+SIZES = {"small": 0.135, "large": 0.215}
 """Radius of the circle around a shape, as a share of the image's side."""
 
 ROWS = ("top", "middle", "bottom")
@@ -31,7 +31,7 @@ COLUMNS = ("left", "middle", "right")
 
 _CORNERS = ((0, 0), (0, 2), (2, 0), (2, 2))
 _CENTRES = (0.255, 0.5, 0.745)
-_JITTER = 0.035
+_JITTER = 0.025
 _SUPERSAMPLING = 4
 _COUNT_WEIGHTS = (0.3, 0.45, 0.25)
 """Shares of scenes with one, two and three shapes."""

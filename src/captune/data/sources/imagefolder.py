@@ -42,7 +42,11 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
         raise DataError(f"no metadata.jsonl or metadata.csv in {place} or in folders of it")
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
-    rows = (row for path in metadata for row in _iter_rows(path, root, options, notes))
+    rows = (
+        row
+        for path in metadata
+        for row in _iter_rows(path, root=root, options=options, notes=notes)
+    )
     data = gather_rows(
         rows,
         format="imagefolder",
@@ -72,7 +76,7 @@ def _find_metadata(place: Path) -> list[Path]:
     return found
 
 
-def _iter_rows(path: Path, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
+def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
     folder = path.parent.relative_to(root)
     if path.suffix == ".csv":
         for row in iter_table_rows(path, options=options, notes=notes):
