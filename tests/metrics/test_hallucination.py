@@ -14,11 +14,13 @@ from captune.metrics.coco_objects import COCO_OBJECTS
 from captune.metrics.hallucination import (
     build_phrases,
     find_objects,
+    parse_object_words,
     read_object_words,
     score_hallucination,
 )
 
-PHRASES = build_phrases(COCO_OBJECTS)
+CLASSES = parse_object_words(COCO_OBJECTS)
+PHRASES = build_phrases(tuple(tuple(row) for row in CLASSES))
 
 
 @pytest.mark.parametrize(
@@ -42,13 +44,13 @@ def test_objects_are_found_by_their_longest_phrase(caption: str, expected: list[
 
 
 def test_every_class_is_found_by_its_own_name() -> None:
-    assert len(COCO_OBJECTS) == 80
-    for row in COCO_OBJECTS:
+    assert len(CLASSES) == 80
+    for row in CLASSES:
         assert find_objects(row[0].split(), PHRASES) == [row[0]]
 
 
 def test_a_word_names_one_class() -> None:
-    words = [word for row in COCO_OBJECTS for word in row]
+    words = [word for row in CLASSES for word in row]
     assert len(words) == len(set(words))
 
 

@@ -32,7 +32,7 @@ def score_hallucination(
     candidates: Candidates,
     *,
     objects: Mapping[str, Sequence[str]] | None = None,
-    words: Sequence[Sequence[str]] = COCO_OBJECTS,
+    words: Sequence[Sequence[str]] | None = None,
 ) -> dict[str, MetricColumn]:
     """Score CHAIRi (share of named objects) and CHAIRs (share of captions), 0 (best) to 1.
 
@@ -40,11 +40,12 @@ def score_hallucination(
         candidates: M captions.
         objects: Image id -> words for what is known to be in it, such as the classes of its boxes;
             added to what the references name.
-        words: A row a class: its name, then other words for it.
+        words: A row a class: its name, then other words for it; `None`: the classes of COCO.
 
     Source: Rohrbach et al. 2018, Object hallucination in image captioning, section 3.
     """
-    phrases = build_phrases(tuple(tuple(row) for row in words))
+    rows = parse_object_words(COCO_OBJECTS) if words is None else words
+    phrases = build_phrases(tuple(tuple(row) for row in rows))
     present = _find_present(candidates, phrases, objects or {})
     parts = np.zeros((len(candidates.tokens), 2))
     for place, (image, tokens) in enumerate(
@@ -53,7 +54,7 @@ def score_hallucination(
         named = find_objects(tokens, phrases)
         parts[place] = [sum(name not in present[image] for name in named), len(named)]
     known = "references" if objects is None else "references+objects"
-    listed = "captune-coco80" if words is COCO_OBJECTS else f"given-{len(words)}"
+    listed = "captune-coco80" if words is None else f"given-{len(words)}"
     variant = f"words:{listed}|truth:{known}"
     return {
         "chair_i": MetricColumn(
@@ -116,16 +117,22 @@ def read_object_words(path: Path | str) -> list[list[str]]:
         MetricError: The file cannot be read or is empty.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise MetricError(
-            f"{path} cannot be read: {error}", fix="give a UTF-8 text file"
-        ) from error
-    rows = [[word.strip().lower() for word in line.split(",") if word.strip()] for line in lines]
-    rows = [row for row in rows if row]
+        raise MetricError(f"{path} cannot be read: {error}", fix="give UTF-8 text") from error
+    rows = parse_object_words(text)
     if not rows:
         raise MetricError(f"{path} holds no words", fix="give a line a class: dog, puppy, pup")
     return rows
+
+
+def parse_object_words(text: str) -> list[list[str]]:
+    """A row a line that is not empty, cut at commas, in lower case."""
+    rows = [
+        [word.strip().lower() for word in line.split(",") if word.strip()]
+        for line in text.splitlines()
+    ]
+    return [row for row in rows if row]
 
 
 def _find_present(
