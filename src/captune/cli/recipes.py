@@ -35,12 +35,9 @@ def _print_list() -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("recipe", no_wrap=True)
-    for heading in ("what it does", "data", "model"):
-        table.add_column(heading)
+    table.add_column("what it does")
     for name in shipped_recipes():
-        recipe = load_recipe(name)
-        model = recipe.model.checkpoint or recipe.model.size or recipe.model.encoder or ""
-        table.add_row(name, recipe.description, recipe.data.path, model)
+        table.add_row(name, load_recipe(name).description)
     console = Console()
     console.print(table)
     console.print("\nPrint one: captune recipes NAME [--full]    Run one: captune run NAME")
