@@ -35,7 +35,7 @@ def run(folder: Path, *arguments: str, predictions: tuple[str, ...] = ("good.jso
     app.command()(score)
     given = [part for name in predictions for part in ("--predictions", str(folder / name))]
     command = ["--references", str(folder / "references.json"), *given, *arguments]
-    result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, command)
     if isinstance(result.exception, CaptuneError):
         raise result.exception
     assert result.exit_code == 0, result.output

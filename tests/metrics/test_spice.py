@@ -59,7 +59,7 @@ def test_scores_come_back_to_their_images(home: Path) -> None:
     results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert results.per_image["spice"].tolist() == [0.25, 0.75]
     assert results.corpus["spice"] == 0.5
-    assert "variant:spice-1.0|nan:0" in results.signatures["spice"]
+    assert "variant:spice-1.0|tok:ptb" in results.signatures["spice"]
 
 
 def test_java_gets_tokens_memory_and_a_folder_outside_the_installed_packages(
@@ -92,7 +92,6 @@ def test_images_without_a_number_are_named_and_left_out_of_the_mean(home: Path) 
         results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert results.corpus["spice"] == 0.5
     assert np.isnan(results.per_image["spice"][1])
-    assert "nan:1" in results.signatures["spice"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,7 +136,9 @@ def _print_scores(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # A pipe has no width: numbers cut to fit 80 columns are of no use to the program behind it.
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(highlight=False, width=width)
     first = next(iter(results.values()))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric", no_wrap=True)

@@ -56,8 +56,8 @@ def score_cider(
     """
     _warn_of_one_image(candidates, frequencies)
     values = compute_cider(candidates, frequencies)
-    name = "corpus" if frequencies is None else frequencies.name
-    return {"cider": mean_column(values, variant=f"variant:cider-d|sigma:6|df:{name}")}
+    variant = f"variant:cider-d|sigma:6|df:{_name(candidates, frequencies)}"
+    return {"cider": mean_column(values, variant=variant)}
 
 
 def score_plain_cider(
@@ -73,8 +73,8 @@ def score_plain_cider(
     """
     _warn_of_one_image(candidates, frequencies)
     values = compute_plain_cider(candidates, frequencies)
-    name = "corpus" if frequencies is None else frequencies.name
-    return {"cider_plain": mean_column(values, variant=f"variant:cider|stem:no|df:{name}")}
+    variant = f"variant:cider|stem:no|df:{_name(candidates, frequencies)}"
+    return {"cider_plain": mean_column(values, variant=variant)}
 
 
 def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | None = None) -> Floats:
@@ -197,6 +197,12 @@ def _warn_of_one_image(candidates: Candidates, frequencies: DocumentFrequencies 
             UserWarning,
             stacklevel=2,
         )
+
+
+def _name(candidates: Candidates, frequencies: DocumentFrequencies | None) -> str:
+    if frequencies is None or frequencies is candidates.references.frequencies:
+        return "corpus"
+    return frequencies.label
 
 
 def _weigh(candidates: Candidates, frequencies: DocumentFrequencies | None) -> _Weights:

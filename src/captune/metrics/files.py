@@ -55,12 +55,7 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
     else:
         raise _wrong_format(path, content, REFERENCE_FORMATS)
     for image_id, captions in references.items():
-        if not isinstance(captions, list) or not captions:
-            raise MetricError(
-                f"the references of image {image_id} are {captions!r}, not a list of captions",
-                where=f"{path}, image_id {image_id}",
-                fix="give it at least one caption, or leave the image out",
-            )
+        _check_list(captions, image_id, path)
     return references
 
 
@@ -187,18 +182,22 @@ def _group_records(records: Iterable[Any], path: Path) -> dict[str, list[str]]:
         image_id = _id_of(record, path, number)
         if "captions" in record:
             whole.append(image_id)
-            grouped.setdefault(image_id, [])
             captions = record["captions"]
-            if not isinstance(captions, list):
-                grouped[image_id] = captions
-                continue
+            _check_list(captions, image_id, path)
         else:
             captions = [_field(record, "caption", path=path, number=number)]
-        grouped[image_id].extend(captions) if image_id in grouped else grouped.update(
-            {image_id: captions}
-        )
+        grouped.setdefault(image_id, []).extend(captions)
     _refuse_double(whole, path)
     return grouped
+
+
+def _check_list(captions: object, image_id: str, path: Path) -> None:
+    if not isinstance(captions, list) or not captions:
+        raise MetricError(
+            f"the references of image {image_id} are {captions!r}, not a list of captions",
+            where=f"{path}, image_id {image_id}",
+            fix="give it at least one caption, or leave the image out",
+        )
 
 
 def _id_of(record: Any, path: Path, number: int) -> str:

@@ -6,6 +6,7 @@ ones, counted in a training set or read from a file. Letters: G n-grams of one o
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -39,7 +40,7 @@ class DocumentFrequencies:
 
     Attributes:
         num_documents: Images they were counted in.
-        name: What signatures call them.
+        name: What signatures call them; empty: the hash of their content.
         vocabulary: Word -> id.
         ngrams: The n-grams of each order.
         counts: int64 (G,) an order, images that hold the n-gram.
@@ -50,6 +51,16 @@ class DocumentFrequencies:
     vocabulary: Vocabulary
     ngrams: tuple[NgramKeys, ...]
     counts: tuple[Ints, ...]
+
+    @cached_property
+    def label(self) -> str:
+        """What signatures call them."""
+        if self.name:
+            return self.name
+        digest = hashlib.sha256(json.dumps(list(self.vocabulary)).encode())
+        for ngrams, counts in zip(self.ngrams, self.counts, strict=True):
+            digest.update(ngrams.keys.tobytes() + counts.tobytes())
+        return f"{self.num_documents:g}-images-{digest.hexdigest()[:8]}"
 
     @classmethod
     def of_ngrams(

@@ -1,6 +1,7 @@
 """Counted references on disk: one file a content, so that the next run pays for predictions only.
 
-Plain arrays, no pickle. The name holds the hash of ids and captions and the format's version.
+Plain arrays, no pickle. The name holds the hash of ids and captions, and captune's version, as
+another version may cut words otherwise.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from captune import __version__
 from captune.errors import MetricError
 from captune.metrics.ngrams import ORDERS, NgramKeys, NgramTable, PackedCaptions, Vocabulary
 from captune.metrics.whole_files import open_whole
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from captune.metrics.references import References
 
 FORMAT = 1
-"""Raised when the arrays or the tokenizer's output change: older files are then not read."""
+"""Raised when the arrays change: older files are then not read."""
 
 
 def save_references(references: References, folder: Path) -> Path:
@@ -55,7 +57,7 @@ def load_references(path: Path) -> References:
 
 def store_name(content_hash: str) -> str:
     """File name of references with this content."""
-    return f"references-{FORMAT}-{content_hash[:32]}.npz"
+    return f"references-{FORMAT}-{__version__}-{content_hash[:32]}.npz"
 
 
 def _to_arrays(references: References) -> dict[str, np.ndarray[Any, Any]]:

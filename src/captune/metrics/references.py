@@ -165,7 +165,7 @@ class References:
         """Document frequencies counted in these captions, each image being one document."""
         return DocumentFrequencies(
             num_documents=self.num_images,
-            name="corpus",
+            name="",
             vocabulary=self.vocabulary,
             ngrams=self.ngrams,
             counts=tuple(runs.frequencies for runs in self.runs),

@@ -57,7 +57,7 @@ def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
             UserWarning,
             stacklevel=2,
         )
-    return {"spice": mean_column(values, variant=f"variant:{jar.stem}|nan:{len(lost)}")}
+    return {"spice": mean_column(values, variant=f"variant:{jar.stem}")}
 
 
 def find_spice() -> tuple[str, Path]:
