@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,20 @@ def test_one_stage_runs_alone_with_its_overrides_and_is_skipped_the_second_time(
         assert caught.value.code == 0
         assert expected in capsys.readouterr().out
     assert "path: shapes:12" in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
+def test_an_interrupted_run_exits_130_and_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt_the_run() -> None:
+        while not (tmp_path / "run" / "stages.json").exists():
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    words = ["run", "demo", "--set", "data.path=shapes:20", "--out", str(tmp_path / "run")]
+    thread = threading.Thread(target=interrupt_the_run, daemon=True)
+    thread.start()
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--set", "train.epochs=100000"])
+    assert caught.value.code == 130
+    assert "--resume goes on from here" in capsys.readouterr().err

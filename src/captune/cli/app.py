@@ -26,6 +26,7 @@ from captune.errors import CaptuneError
 INTERNAL_ERROR = 1
 FINISHED_WITH_FAILURES = 3
 """Exit code of a command that went on past failures and listed them: `raise typer.Exit(...)`."""
+INTERRUPTED = 130
 
 _DEBUG = "--debug"
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from captune.cli.app import INTERRUPTED
+
 if TYPE_CHECKING:
+    from captune.pipeline import RunOptions
     from captune.recipe import Recipe
 
 _Set = Annotated[
@@ -41,10 +45,9 @@ def run(
     stages = [stage.strip() for text in only or () for stage in text.split(",") if stage.strip()]
 
     from captune.pipeline import RunOptions
-    from captune.pipeline import run as run_recipe
 
     options = RunOptions(start_from=start_from, resume=resume, force=force)
-    _print_results(run_recipe(settings, only=stages, out=out, options=options))
+    _print_results(_execute(settings, stages, out=out, options=options))
 
 
 def train(
@@ -59,11 +62,10 @@ def train(
     settings = _load(recipe, overrides)
 
     from captune.pipeline import STAGES, RunOptions
-    from captune.pipeline import run as run_recipe
 
     stages = STAGES[: STAGES.index("train") + 1]
     options = RunOptions(resume=resume, force=force)
-    _print_results(run_recipe(settings, only=stages, out=out, options=options))
+    _print_results(_execute(settings, stages, out=out, options=options))
 
 
 def demo(
@@ -77,9 +79,9 @@ def demo(
     settings = _load("demo", overrides)
 
     from captune.pipeline import RunOptions
-    from captune.pipeline import run as run_recipe
 
-    folder = run_recipe(settings, out=out, options=RunOptions(resume=resume, force=force))
+    options = RunOptions(resume=resume, force=force)
+    folder = _execute(settings, (), out=out, options=options)
     _print_results(folder)
     typer.echo("try next:")
     typer.echo(f"  captune caption {folder / 'model'} PICTURE.png")
@@ -91,6 +93,18 @@ def _load(source: str, overrides: list[str] | None) -> Recipe:
     from captune.recipe import load_recipe
 
     return load_recipe(source, overrides or ())
+
+
+def _execute(
+    recipe: Recipe, stages: Sequence[str], *, out: Path | None, options: RunOptions
+) -> Path:
+    from captune.pipeline import run as run_recipe
+
+    try:
+        return run_recipe(recipe, only=stages, out=out, options=options)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command with --resume goes on from here", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print_results(folder: Path) -> None:
