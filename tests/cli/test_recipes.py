@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from captune.cli import main
@@ -32,3 +34,16 @@ def test_a_recipe_is_printed_as_shipped_with_its_comments(
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_the_full_print_is_the_same_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert parse_recipe(printed(capsys, name, "--full")) == load_recipe(name)
+
+
+def test_a_file_is_checked_before_it_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("name: mine\nsed: 1\n")
+    with pytest.raises(SystemExit) as caught:
+        main(["recipes", str(path)])
+    assert caught.value.code == 2
+    assert "did you mean seed?" in capsys.readouterr().err
+    path.write_text("name: mine  # a comment\n")
+    assert printed(capsys, str(path)) == "name: mine  # a comment\n"

@@ -21,10 +21,11 @@ def recipes(
 
     if name is None:
         _print_list()
-    elif full:
-        typer.echo(dump_recipe(load_recipe(name)), nl=False)
-    else:
-        typer.echo(recipe_path(name).read_text(encoding="utf-8"), nl=False)
+        return
+    # Checked in both cases: what is printed can be run.
+    recipe = load_recipe(name)
+    text = dump_recipe(recipe) if full else recipe_path(name).read_text(encoding="utf-8-sig")
+    typer.echo(text, nl=False)
 
 
 def _print_list() -> None:
