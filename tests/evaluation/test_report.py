@@ -81,7 +81,7 @@ def test_the_report_says_verdict_scores_images_captions_and_run(
         "Training made the captions better.",
         "Only 6 images were scored",
         "CIDEr",
-        "True captions 0.500",
+        "True captions 50.0 %",
         "a red dog stands on the grass",
         "one dog outside",
         "a man in a field",

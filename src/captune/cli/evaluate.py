@@ -130,7 +130,7 @@ def compare(
     *,
     data: Data,
     images: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="Show the captions of this image; again for more. Not scored."),
     ] = None,
     format: Format = "auto",
@@ -206,9 +206,7 @@ def _evaluate(model: str, baseline: str | None, request: _Request) -> None:
             evaluation=evaluation,
             generate=request.decoding,
             seed=scoring.seed,
-            facts=evaluation_facts(
-                models, captioned, data=f"{request.data}, split: {scored.split}"
-            ),
+            facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
             skipped=captioned.skipped,
             occasion="evaluation",
         )
@@ -217,7 +215,7 @@ def _evaluate(model: str, baseline: str | None, request: _Request) -> None:
     _finish(captioned.skipped, scored)
 
 
-def _compare(sources: Sequence[str], images: Sequence[Path], request: _Request) -> None:
+def _compare(sources: Sequence[str], images: Sequence[str], request: _Request) -> None:
     from captune.evaluation import (
         ComparisonInputs,
         compare_systems,
@@ -251,9 +249,7 @@ def _compare(sources: Sequence[str], images: Sequence[Path], request: _Request) 
             generate=request.decoding,
             seed=scoring.seed,
             chosen=chosen,
-            facts=evaluation_facts(
-                models, captioned, data=f"{request.data}, split: {scored.split}"
-            ),
+            facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
         )
         write_comparison_files(request.places.out, inputs)
         typer.echo(f"page:    {request.places.out / 'comparison.html'}")
@@ -353,25 +349,27 @@ def _progress_bars(models: Iterable[str], total: int) -> Iterator[Progress]:
         yield lambda name, _: bars.advance(tasks[name])
 
 
-def _read_chosen(images: Sequence[Path]) -> list[CaptionRecord]:
+def _read_chosen(images: Sequence[str]) -> list[CaptionRecord]:
     from captune.errors import DataError
     from captune.records import CaptionRecord
 
-    for path in images:
-        if not path.is_file():
-            fix = "download it and give its path" if "://" in str(path) else "give a file"
-            raise DataError(f"there is no image file {path}", where="--images", fix=fix)
+    for name in images:
+        if not Path(name).is_file():
+            fix = "download it and give its path" if "://" in name else "give a file"
+            raise DataError(f"there is no image file {name}", where="--images", fix=fix)
     # The prefix keeps them apart from the ids of the data set.
-    return [CaptionRecord(f"chosen:{path}", path, file_name=path.name) for path in images]
+    paths = [Path(name) for name in images]
+    return [CaptionRecord(f"chosen:{path}", path, file_name=path.name) for path in paths]
 
 
 def _write_json(
     path: Path, evaluation: Evaluation, *, model: str, captioned: CaptionedImages
 ) -> None:
     """The keys of the contract, and beside them what they were compared with."""
-    from captune.evaluation import paired_section, scores_section, write_json
+    from captune.evaluation import paired_section, system_sections, write_json
 
-    others = {name: scores_section(s) for name, s in evaluation.scores.items() if name != "after"}
+    others = system_sections(evaluation)
+    content = others.pop("after")
     if "before" in others:
         others["baseline"] = others.pop("before")
     paired = {
@@ -379,7 +377,6 @@ def _write_json(
         for name, tests in paired_section(evaluation).items()
     }
     skipped = [{"image_id": s.image_id, "reason": s.reason} for s in captioned.skipped]
-    content = scores_section(evaluation.scores["after"])
     write_json(path, {**content, "model": model, **others, "paired": paired, "skipped": skipped})
 
 

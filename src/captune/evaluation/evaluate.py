@@ -6,20 +6,17 @@ teacher-forced argmax.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
-from captune.errors import DataError, MissingExtraError
+from captune.errors import DataError
 from captune.metrics import (
-    METRIC_GROUPS,
-    METRICS,
     MetricResults,
     References,
     bootstrap_intervals,
     compute,
-    resolve_metrics,
 )
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Interval, Prediction, Scores
@@ -133,7 +130,7 @@ def score_against(
     """
     wanted = references.index
     captions = {p.image_id: p.caption for p in predictions if p.image_id in wanted}
-    results = _compute_available(references, captions, names=options.metrics)
+    results = compute(references, captions, metrics=options.metrics)
     ends = bootstrap_intervals(results, num_resamples=options.bootstrap_samples, seed=options.seed)
     scores = Scores(
         metrics=dict(results.corpus),
@@ -166,20 +163,6 @@ def describe_decoding(generate: GenerateConfig) -> str:
         for name, value in generate
         if name in _ALWAYS_SIGNED or value != getattr(defaults, name)
     )
-
-
-def _compute_available(
-    references: References, captions: Mapping[str, str], *, names: Sequence[str]
-) -> MetricResults:
-    """All metrics asked for; of a group, those whose extra is installed."""
-    try:
-        return compute(references, captions, metrics=names)
-    except MissingExtraError:
-        by_name = {name for name in names if name in METRICS and name not in METRIC_GROUPS}
-        kept = [n for n in resolve_metrics(names) if n in by_name or not METRICS[n].needs]
-        if not kept or kept == list(resolve_metrics(names)):
-            raise
-        return compute(references, captions, metrics=kept)
 
 
 def _version(package: str) -> str:

@@ -33,17 +33,22 @@ def write_scores_json(
         OutputError: The place cannot be written.
     """
     sections: dict[str, object] = {
-        name: scores_section(scores) for name, scores in evaluation.scores.items()
+        **system_sections(evaluation),
+        "paired": paired_section(evaluation),
+        "num_images": evaluation.num_images,
     }
-    if CONSTANT_CAPTION in evaluation.scores:
-        sections[CONSTANT_CAPTION] = {
-            **scores_section(evaluation.scores[CONSTANT_CAPTION]),
+    write_json(path, {**(extra or {}), **sections})
+
+
+def system_sections(evaluation: Evaluation) -> dict[str, dict[str, object]]:
+    """A section a system; the constant caption's also says `caption` and `chosen_from`."""
+    sections = {name: scores_section(scores) for name, scores in evaluation.scores.items()}
+    if CONSTANT_CAPTION in sections:
+        sections[CONSTANT_CAPTION] |= {
             "caption": evaluation.constant_caption,
             "chosen_from": evaluation.constant_from,
         }
-    sections["paired"] = paired_section(evaluation)
-    sections["num_images"] = evaluation.num_images
-    write_json(path, {**(extra or {}), **sections})
+    return sections
 
 
 def comparison_section(evaluation: Evaluation) -> dict[str, object]:

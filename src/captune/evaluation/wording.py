@@ -30,7 +30,11 @@ _LABELS: Mapping[str, str] = {
     "most_frequent_share": "Share of the most frequent caption",
     "vocabulary_size": "Vocabulary, words",
     "mean_length": "Mean length, words",
+    "chair_i": "CHAIR-i, objects",
+    "chair_s": "CHAIR-s, captions",
     "truth_rate": "True captions",
+    "truth_rate_before": "True captions before",
+    "truth_rate_constant_caption": "True, constant caption",
 }
 
 
@@ -53,6 +57,8 @@ def format_value(name: str, value: float) -> str:
     """A metric's value on its own scale, with the digits that mean something."""
     if not math.isfinite(value):
         return "–"
+    if name.startswith("truth_rate"):
+        return format_share(value)
     return f"{value:,.{_decimals(name)}f}".replace("-", "−")
 
 

@@ -1,0 +1,227 @@
+"""`captune evaluate` and `captune compare` from words to files and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from captune.cli import main
+from captune.models import build_size, train_tokenizer
+from captune.recipe import TokenizerConfig
+
+COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (90, 90, 90)}
+FAST = ["--num-beams", "1", "--max-new-tokens", "5", "--resamples", "100", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiny random models: `run/model` and `other`."""
+    folder = tmp_path_factory.mktemp("models")
+    words = [f"a {color} square on white" for color in COLORS]
+    tokenizer = train_tokenizer(words, TokenizerConfig(kind="word", min_count=1))
+    build_size("vit-gpt2-tiny", tokenizer).save(folder / "run" / "model")
+    build_size("blip-tiny", tokenizer).save(folder / "other")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four images with two captions each, no splits."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with (folder / "captions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "caption"])
+        for name, color in COLORS.items():
+            Image.new("RGB", (64, 64), color).save(folder / f"{name}.png")
+            writer.writerow([f"{name}.png", f"a {name} square on white"])
+            writer.writerow([f"{name}.png", f"{name}, and nothing else"])
+    return folder
+
+
+def run(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    code = caught.value.code
+    return code if isinstance(code, int) else 0
+
+
+def test_json_has_the_keys_of_the_contract_and_the_whole_set_is_said_to_be_used(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    json_file = tmp_path / "scores.json"
+    code = run(
+        "evaluate", models / "run", "--data", data, *FAST, "--metrics", "bleu,cider", "--json",
+        json_file,
+    )  # fmt: skip
+    assert code == 0
+    content = json.loads(json_file.read_text())
+    assert {"metrics", "intervals", "num_images", "signature"} <= set(content)
+    assert list(content["metrics"]) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider"]
+    assert content["num_images"] == 4
+    assert content["signature"].startswith("split:all|refs:2|images:4|decoding:num_beams=1,")
+    assert content["constant_caption"]["num_images"] == 4
+    output = capsys.readouterr()
+    assert "has no splits: all 4 images are scored" in output.err
+    assert "bleu_4" in output.out
+    assert "Only 4 images were scored" in output.out
+
+
+def test_out_holds_predictions_csv_scores_plots_and_the_report(
+    models: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    other = models / "other"
+    code = run(
+        "evaluate", models / "run" / "model", "--data", data, *FAST, "--baseline", other, "--out",
+        out,
+    )  # fmt: skip
+    assert code == 0
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names == {
+        "predictions.jsonl",
+        "predictions_baseline.jsonl",
+        "results.csv",
+        "results_baseline.csv",
+        "scores.json",
+        "report.html",
+        "plots/samples.png",
+        "plots/before_after.png",
+        "plots/captions.png",
+    }
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["filename"] for row in rows] == [f"{name}.png" for name in COLORS]
+    assert rows[0]["actual_caption"] == "a red square on white | red, and nothing else"
+    report = (out / "report.html").read_text()
+    assert "the baseline" in report
+    assert "split: all, 4 images" in report
+    scores = json.loads((out / "scores.json").read_text())
+    assert set(scores["paired"]) == {"after_vs_before", "after_vs_constant_caption"}
+
+
+def test_nothing_written_before_is_lost_without_force(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    command = ["evaluate", models / "run", "--data", data, *FAST]
+    assert run(*command, "--out", tmp_path / "out") == 2
+    assert "exists already" in capsys.readouterr().err
+    (tmp_path / "s.json").write_text("mine")
+    assert run(*command, "--json", tmp_path / "s.json") == 2
+    assert (tmp_path / "s.json").read_text() == "mine"
+    assert run(*command, "--json", tmp_path / "s.json", "--force") == 0
+    assert (tmp_path / "s.json").read_text() != "mine"
+
+
+def test_a_broken_image_is_listed_and_the_exit_code_is_three(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "blue.png").write_bytes((data / "blue.png").read_bytes()[:60])
+    code = run("evaluate", models / "run", "--data", data, *FAST, "--json", tmp_path / "s.json")
+    assert code == 3
+    assert "not read: blue.png (truncated)" in capsys.readouterr().err
+    content = json.loads((tmp_path / "s.json").read_text())
+    assert content["num_images"] == 3
+    assert content["skipped"] == [{"image_id": "blue.png", "reason": "truncated"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metrics", "cidr"], "did you mean 'cider'"),
+        (["--data", "nowhere/at/all"], "no such file or folder"),
+        (["--baseline", "./nothing"], "'nothing' does not exist"),
+        (["--num-beams", "0"], "--num-beams"),
+        (["--device", "quantum"], "device 'quantum' is not available"),
+        (["--split-file", "dev=x"], "train=FILE, val=FILE or test=FILE"),
+    ],
+)
+def test_what_is_asked_wrong_is_said_with_exit_code_two(
+    models: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    assert run("evaluate", models / "run", "--data", data, *FAST, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_split_that_is_not_there_names_what_is(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.txt").write_text("red.png\n")
+    (tmp_path / "test.txt").write_text("green.png\nblue.png\n")
+    command = [
+        "evaluate", models / "run", "--data", data, *FAST,
+        "--split-file", f"train={tmp_path / 'train.txt'}",
+        "--split-file", f"test={tmp_path / 'test.txt'}",
+    ]  # fmt: skip
+    assert run(*command, "--split", "val") == 2
+    assert "train (1 images), test (2 images)" in capsys.readouterr().err
+    assert run(*command, "--json", tmp_path / "s.json") == 0
+    content = json.loads((tmp_path / "s.json").read_text())
+    assert content["num_images"] == 2
+    assert content["signature"].startswith("split:test|")
+    assert content["constant_caption"]["caption"].find("red") >= 0
+
+
+def test_compare_scores_models_side_by_side_and_shows_asked_images(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "asked.png"
+    Image.new("RGB", (50, 40), "white").save(asked)
+    code = run(
+        "compare", models / "run", models / "other", "--data", data, *FAST, "--images", asked,
+        "--out", tmp_path / "out", "--json", tmp_path / "c.json",
+    )  # fmt: skip
+    assert code == 0
+    output = capsys.readouterr().out
+    assert "asked.png\n  run: " in output
+    assert "other" in output
+    content = json.loads((tmp_path / "c.json").read_text())
+    assert list(content["systems"]) == ["run", "other"]
+    assert content["systems"]["run"]["num_images"] == 4
+    assert list(content["paired"]) == ["other_vs_run"]
+    names = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    assert names == {
+        "comparison.html",
+        "comparison.png",
+        "scores.json",
+        "results_model_1.csv",
+        "results_model_2.csv",
+        "predictions/model_1.jsonl",
+        "predictions/model_2.jsonl",
+    }
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "asked.png" in page
+    assert page.count("<article") == 1
+
+
+def test_an_asked_image_that_is_not_there_stops_before_any_work(
+    models: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run("compare", models / "run", "--data", data, *FAST, "--images", "https://x.org/a.jpg")
+    assert code == 2
+    assert "download it and give its path" in capsys.readouterr().err
+
+
+@pytest.mark.real_data
+def test_real_photographs_are_evaluated(models: Path, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("CAPTUNE_REAL_DATA", "../shared/data")) / "coco_mini"
+    if not folder.is_dir():
+        pytest.skip(f"no real photographs at {folder}: set CAPTUNE_REAL_DATA")
+    code = run(
+        "evaluate", models / "run", "--data", folder, *FAST, "--max-images", "12", "--out",
+        tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0
+    assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 12
+    assert (tmp_path / "out" / "report.html").stat().st_size < 8_000_000

@@ -1,0 +1,100 @@
+"""Names and places of models, and what a broken image does to the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captune.data import SkippedImage
+from captune.errors import ModelError
+from captune.evaluation import ComputeOptions, caption_with, find_model, name_models, predict
+from captune.models import build_size, load_captioner, train_tokenizer
+from captune.recipe import GenerateConfig, TokenizerConfig
+from captune.records import CaptionRecord, Prediction
+
+GREEDY = GenerateConfig(num_beams=1, max_new_tokens=4)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "model"
+    words = ["a red dog stands on the grass"]
+    tokenizer = train_tokenizer(words, TokenizerConfig(kind="word", min_count=1))
+    build_size("vit-gpt2-tiny", tokenizer).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["runs/a/model", "runs/b/model"], ["a", "b"]),
+        (["Salesforce/blip", "microsoft/git"], ["blip", "git"]),
+        (["one/blip", "two/blip"], ["one/blip", "two/blip"]),
+        (["./model"], ["model"]),
+        (["/data/runs/x/"], ["x"]),
+    ],
+)
+def test_models_have_short_names_that_differ(sources: list[str], names: list[str]) -> None:
+    assert list(name_models(sources)) == names
+    assert list(name_models(sources).values()) == sources
+
+
+def test_a_model_given_twice_is_refused() -> None:
+    with pytest.raises(ModelError, match="a/b is given twice"):
+        name_models(["a/b", "c/d", "a/b"])
+
+
+def test_a_run_s_folder_stands_for_the_model_in_it(model_folder: Path) -> None:
+    assert find_model(str(model_folder.parent)) == str(model_folder)
+    assert find_model(str(model_folder)) == str(model_folder)
+    assert find_model("owner/name") == "owner/name"
+
+
+def test_a_folder_without_a_model_is_refused_before_any_work(
+    model_folder: Path, tmp_path: Path, records: list[CaptionRecord]
+) -> None:
+    told: list[str] = []
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        caption_with(
+            {"good": str(model_folder), "bad": str(tmp_path)},
+            records,
+            GREEDY,
+            compute=ComputeOptions("cpu", "fp32", 4),
+            progress=lambda name, _: told.append(name),
+        )
+    assert told == []
+
+
+def test_a_broken_image_is_told_and_the_others_are_captioned_in_order(
+    model_folder: Path, records: list[CaptionRecord]
+) -> None:
+    broken = CaptionRecord("bad", b"<html>", ("x",), file_name="bad.jpg")
+    told: list[Prediction | SkippedImage] = []
+    predictions = predict(
+        load_captioner(model_folder),
+        [records[0], broken, *records[1:]],
+        GREEDY,
+        batch_size=3,
+        precision="fp32",
+        progress=told.append,
+    )
+    assert [p.image_id for p in predictions] == [r.image_id for r in records]
+    skipped = [outcome for outcome in told if isinstance(outcome, SkippedImage)]
+    assert [(s.image_id, s.file, s.reason) for s in skipped] == [("bad", "bad.jpg", "not_an_image")]
+    assert len(told) == 7
+
+
+def test_an_image_that_two_models_cannot_read_is_listed_once(
+    model_folder: Path, records: list[CaptionRecord]
+) -> None:
+    captioned = caption_with(
+        {"a": str(model_folder), "b": str(model_folder.parent)},
+        [*records[:2], CaptionRecord("bad", b"")],
+        GREEDY,
+        compute=ComputeOptions("cpu", "fp32", 2),
+    )
+    assert [s.reason for s in captioned.skipped] == ["empty"]
+    assert list(captioned.predictions) == ["a", "b"]
+    assert captioned.predictions["a"] == captioned.predictions["b"]
+    assert captioned.hardware.endswith("fp32")

@@ -1,0 +1,77 @@
+"""The PNG plots: written, of the right shape, and safe against what captions hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captune.evaluation import Picture, ReportInputs, plot_grid, write_plots
+from captune.evaluation.plots import plot_loss, plot_scores
+from captune.evaluation.png import save_figure
+from captune.records import CaptionRecord
+
+
+def shades(path: Path) -> int:
+    """Different colours: a blank picture has one."""
+    return len(np.unique(np.asarray(Image.open(path).convert("L"))))
+
+
+def test_all_four_plots_are_written(inputs: ReportInputs, tmp_path: Path) -> None:
+    written = write_plots(tmp_path / "plots", inputs)
+    names = ["samples.png", "loss.png", "before_after.png", "captions.png"]
+    assert written == [tmp_path / "plots" / name for name in names]
+    assert all(shades(path) > 10 for path in written)
+
+
+def test_without_training_there_is_no_loss_plot(inputs: ReportInputs, tmp_path: Path) -> None:
+    written = write_plots(tmp_path, replace(inputs, log=type(inputs.log)({})))
+    assert "loss.png" not in {path.name for path in written}
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (3, 1), (7, 3), (14, 5)])
+def test_a_grid_holds_any_number_of_images(inputs: ReportInputs, count: int, rows: int) -> None:
+    record = inputs.records[0]
+    figure = plot_grid([Picture(record, ("a caption",))] * count)
+    assert len(figure.axes) == rows * min(count, 3)
+    assert sum(bool(axis.images) for axis in figure.axes) == count
+
+
+def test_dollars_controls_and_long_words_are_drawn_as_text(
+    inputs: ReportInputs, tmp_path: Path
+) -> None:
+    lines = ("$x^2$ and $ 5 _", "\x00\ud800 \u202e", "w" * 500, "", "一只狗")
+    figure = plot_grid([Picture(inputs.records[0], lines)])
+    save_figure(tmp_path / "a.png", figure)
+    assert "$x^2$ and $ 5 _" in figure.axes[0].texts[0].get_text()
+    assert Image.open(tmp_path / "a.png").width < 3000
+
+
+def test_a_broken_image_says_so_in_its_place(tmp_path: Path) -> None:
+    figure = plot_grid([Picture(CaptionRecord("x", b"junk"), ("a dog",))])
+    assert "not_an_image" in figure.axes[0].texts[0].get_text()
+
+
+def test_the_loss_is_drawn_on_a_linear_and_on_a_logarithmic_axis(inputs: ReportInputs) -> None:
+    figure = plot_loss(inputs.log)
+    assert figure is not None
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log"]
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(lines["training"].get_ydata()) == [4.0, 2.0]
+    assert list(lines["validation"].get_xdata()) == [2]
+
+
+def test_the_bars_are_the_scores_before_after_and_constant(inputs: ReportInputs) -> None:
+    figure = plot_scores(inputs.evaluation)
+    axis = next(axis for axis in figure.axes if axis.get_title() == "CIDEr")
+    scores = inputs.evaluation.scores
+    expected = [scores[name].metrics["cider"] for name in ("before", "after", "constant_caption")]
+    assert [bar.get_height() for bar in axis.patches] == pytest.approx(expected)
+
+
+def test_the_same_figures_give_the_same_bytes(inputs: ReportInputs, tmp_path: Path) -> None:
+    one, two = (write_plots(tmp_path / name, inputs) for name in "ab")
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
