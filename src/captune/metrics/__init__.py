@@ -2,6 +2,7 @@
 
 from captune.metrics.bootstrap import PairedTest, bootstrap_intervals, paired_bootstrap
 from captune.metrics.cider import cider_rewards, self_cider
+from captune.metrics.clip_score import ClipScorer, compute_clip_score, embed_images_cached
 from captune.metrics.diversity import (
     SampleDiversity,
     constant_caption_baseline,
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "METRIC_GROUPS",
+    "ClipScorer",
     "DocumentFrequencies",
     "Metric",
     "MetricResults",
@@ -37,7 +39,9 @@ __all__ = [
     "bootstrap_intervals",
     "cider_rewards",
     "compute",
+    "compute_clip_score",
     "constant_caption_baseline",
+    "embed_images_cached",
     "measure_copied_share",
     "measure_samples",
     "paired_bootstrap",
