@@ -196,6 +196,17 @@ def test_saving_over_a_saved_folder_and_loading_again_works(name: str, tmp_path:
     assert all(torch.equal(old[key], new[key]) for key in old)
 
 
+@pytest.mark.parametrize("left_out", ["preprocessor_config.json", "processor_config.json"])
+@pytest.mark.parametrize("name", ["blip-tiny", "git-tiny", "vit-gpt2-tiny"])
+def test_either_processor_file_is_enough(left_out: str, name: str, tmp_path: Path) -> None:
+    captioner = build_wild(name)
+    captioner.save(tmp_path)
+    (tmp_path / left_out).unlink()
+    again = load_captioner(tmp_path)
+    pixels = captioner.pixel_values(images(3))
+    assert torch.equal(again.pixel_values(images(3)), pixels)
+
+
 def test_saving_and_loading_print_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def build(name: str, *, seed: int = 0, spread: float = 1.5) -> Captioner:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         captioner = build_size(name, tokenizer()) if name in SIZES else _build_variant(name)
-    _enliven(captioner, seed, spread)
+    enliven(captioner.model, seed, spread)
     captioner.freeze(())
     captioner.eval_mode()
     return captioner
@@ -132,10 +132,10 @@ def _build_variant(name: str) -> Captioner:
     )
 
 
-def _enliven(captioner: Captioner, seed: int, spread: float) -> None:
+def enliven(model: Any, seed: int, spread: float) -> None:
     """Larger weights: fresh ones give the same logits for every image."""
     generator = torch.Generator().manual_seed(seed)
-    for parameter in captioner.model.parameters():
+    for parameter in model.parameters():
         if parameter.dim() >= 2:
             std = spread / parameter[0].numel() ** 0.5
             parameter.data.normal_(std=std, generator=generator)

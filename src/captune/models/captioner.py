@@ -8,6 +8,7 @@ Shapes: B images, L tokens of a row, K beams, S vision tokens, D width, V vocabu
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -305,7 +306,13 @@ class Captioner(ABC):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recomputes activations in the backward pass: less memory, about 30 % more time."""
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():
+            # The new name of the method is younger than the oldest transformers supported.
+            warnings.simplefilter("ignore", FutureWarning)
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # Only reentrant checkpoints need it, and GIT adds its positions in place, which fails on
+        # the leaf that this hook makes of a frozen embedding's output.
+        self.model.disable_input_require_grads()
 
     def set_attention(self, kind: AttentionKind) -> None:
         """Chooses how attention is computed; the results differ by rounding only.
@@ -320,7 +327,11 @@ class Captioner(ABC):
                 f"the family {self.family} has no attention {kind!r}",
                 fix=f"use {' or '.join(self.attention_kinds)}",
             )
-        self.model.set_attn_implementation(kind)
+        self.attending_model().set_attn_implementation(kind)
+
+    def attending_model(self) -> Any:
+        """The transformers model whose attention can be chosen."""
+        return self.model
 
     def is_vision_parameter(self, name: str) -> bool:
         """Whether the named parameter belongs to the pretrained vision encoder."""

@@ -16,7 +16,7 @@ from transformers import TrOCRProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from captune.errors import ModelError
-from captune.models.captioner import Captioner, Stage, VisionContext
+from captune.models.captioner import AttentionKind, Captioner, Stage, VisionContext
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.freezing import Parts, unread_bias
 from captune.models.vision_stages import stage_encoder
@@ -48,6 +48,7 @@ class EncoderDecoderCaptioner(Captioner):
     """A `VisionEncoderDecoderModel`, or its convolutional sister."""
 
     family: ClassVar[str] = "encoder-decoder"
+    attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager", "sdpa")
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         super().__init__(model, tokenizer, image_processor)
@@ -110,6 +111,11 @@ class EncoderDecoderCaptioner(Captioner):
             vision_prefixes=("encoder.backbone" if is_conv else "encoder",),
             unused=[*_classifier_parameters(encoder), *unread_bias(self._head)],
         )
+
+    def attending_model(self) -> Any:
+        """A CNN has no attention, and transformers refuses to choose one for it."""
+        is_conv = isinstance(self.model, ConvEncoderDecoderModel)
+        return self.model.decoder if is_conv else self.model
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
         """Self-attention cache and one set of cross-attention keys an image."""

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +23,10 @@ _log = logging.getLogger("captune.models")
 
 # Buffers that old transformers saved as weights: position ids and GPT-2's causal masks.
 _OLD_BUFFERS = r"(^|\.)position_ids$|\.attn\.(masked_)?bias$|\.crossattention\.(masked_)?bias$"
+_CROSSING = r"crossattention|ln_cross_attn"
 # A pooler feeds classifiers; captions are written from the states below it.
 _POOLERS = r"(^|\.)pooler\."
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,7 @@ EVERY_KEY = Expected()
 ENCODER_ONLY = Expected(unexpected="")
 """A vision encoder from any checkpoint: heads of other tasks are left out."""
 
-DECODER_ONLY = Expected(
-    missing=r"crossattention|ln_cross_attn|^cls\.|^lm_head|" + _POOLERS, unexpected=""
-)
+DECODER_ONLY = Expected(missing=_CROSSING + r"|^cls\.|^lm_head|" + _POOLERS, unexpected="")
 """A language model: cross-attention to the image is new, and perhaps the output head."""
 
 
@@ -109,14 +110,17 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
         ModelError: It cannot be read, or is empty: transformers makes up a tokenizer of special
             tokens only where a folder has none.
     """
+    none = ModelError(
+        f"{source!r} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt)",
+        where=where,
+        fix="copy the tokenizer's files into it, or set model.tokenizer",
+    )
+    folder = Path(source).expanduser()
+    if folder.is_dir() and not any(next(folder.glob(name), None) for name in _VOCABULARIES):
+        raise none
     tokenizer = load_pretrained(AutoTokenizer, source, where=where, **settings)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise ModelError(
-            f"{source!r} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and"
-            " merges.txt)",
-            where=where,
-            fix="copy the tokenizer's files into it, or set model.tokenizer",
-        )
+        raise none
     return tokenizer
 
 
@@ -130,15 +134,12 @@ def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
 
 
 def say_new_weights(keys: Collection[str], source: str) -> None:
-    """One line about random weights that are as they should be."""
-    if keys:
-        _log.warning(
-            "%s: %d weights are new and start from random values, as a decoder that never saw"
-            " images needs: %s",
-            source,
-            len(keys),
-            _listed(sorted(keys)),
-        )
+    """One line about a joined decoder's random weights, which are as they should be."""
+    crossing = sum(1 for key in keys if re.search(_CROSSING, key))
+    groups = {"cross-attention to the image": crossing, "the output head": len(keys) - crossing}
+    new = " and ".join(f"{name} ({count} weights)" for name, count in groups.items() if count)
+    if new:
+        _log.warning("%s: %s: new, from random values", source, new)
 
 
 def _listed(keys: list[str]) -> str:

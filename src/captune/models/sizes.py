@@ -1,12 +1,13 @@
 """Named sizes: model variants as data, for training from scratch and for tests.
 
-Base and large follow the published checkpoints; tiny ones fit a laptop's CPU.
+Base and large have the shapes of the published checkpoints; tiny ones take images of 64 pixels and
+fit a laptop's CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +33,6 @@ class ModelSize:
     vision_type: str = ""
     text_type: str = ""
     processor: str = "ViTImageProcessorPil"
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def _vit(
@@ -69,7 +69,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
     {
         "blip-tiny": ModelSize(
             "blip",
-            "1.5 M, 64 px: the demo",
+            "for laptops: the demo",
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _bert(128, 3, 4),
             processor="BlipImageProcessorPil",
@@ -90,7 +90,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         ),
         "git-tiny": ModelSize(
             "git",
-            "1.2 M, 64 px",
+            "for laptops",
             _vit(128, 2, 4, image_size=64, patch_size=8),
             _bert(128, 3, 4),
             processor="CLIPImageProcessorPil",
@@ -106,12 +106,12 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
             "git",
             "as microsoft/git-large",
             _vit(1024, 24, 16, image_size=224, patch_size=14),
-            _bert(1024, 6, 16),
+            _bert(768, 6, 12),
             processor="CLIPImageProcessorPil",
         ),
         "vit-gpt2-tiny": ModelSize(
             "encoder-decoder",
-            "1.5 M, 64 px",
+            "for laptops",
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _gpt2(128, 3, 4),
             vision_type="vit",
@@ -127,7 +127,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         ),
         "vit-bert-tiny": ModelSize(
             "encoder-decoder",
-            "1.5 M, 64 px",
+            "for laptops",
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _bert(128, 2, 2),
             vision_type="vit",
@@ -135,7 +135,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         ),
         "deit-gpt2-tiny": ModelSize(
             "encoder-decoder",
-            "1.5 M, 64 px",
+            "for laptops",
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _gpt2(128, 3, 4),
             vision_type="deit",
@@ -144,7 +144,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         ),
         "beit-gpt2-tiny": ModelSize(
             "encoder-decoder",
-            "1.5 M, 64 px",
+            "for laptops",
             _vit(128, 3, 4, image_size=64, patch_size=8),
             _gpt2(128, 3, 4),
             vision_type="beit",
@@ -153,7 +153,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         ),
         "swin-gpt2-tiny": ModelSize(
             "encoder-decoder",
-            "2 M, 64 px",
+            "for laptops",
             {**_SWIN_TINY, "depths": [1, 1, 2], "num_heads": [2, 4, 8]},
             _gpt2(128, 3, 4),
             vision_type="swin",
@@ -169,7 +169,7 @@ SIZES: Mapping[str, ModelSize] = MappingProxyType(
         ),
         "mobilenet-gpt2-tiny": ModelSize(
             "encoder-decoder",
-            "1.5 M, 64 px, convolutional",
+            "for laptops, convolutional",
             _MOBILENET_TINY,
             _gpt2(128, 2, 4),
             vision_type="mobilenet_v2",

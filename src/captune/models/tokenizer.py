@@ -66,6 +66,7 @@ def _train_words(captions: list[str], config: TokenizerConfig) -> Tokenizer:
         [
             decoders.Replace(Regex(_STARTS_AFTER_SPACE), " "),
             decoders.Fuse(),
+            decoders.Replace("( ", "("),
             decoders.Strip(" ", 1, 0),
         ]
     )

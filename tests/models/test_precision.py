@@ -1,0 +1,144 @@
+"""Autocast, SDPA and gradient checkpointing change the speed, not what is learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from slow_twins import gradients
+from tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
+
+from captune.errors import ModelError
+from captune.models import Captioner, additive_mask, packed_causal_mask
+from captune.records import CaptionBatch
+
+PAIRS = tuple(name for name in ALL if name not in ("blip-tiny", "git-tiny"))
+
+WAYS = [(name, "eager") for name in ONE_OF_EACH] + [
+    (name, "sdpa") for name in ONE_OF_EACH if name in PAIRS
+]
+
+
+def batch_of(captioner: Captioner) -> CaptionBatch:
+    batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
+    return replace(batch, pixel_values=noise_pixels())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_sdpa_gives_the_loss_and_gradients_of_eager_attention(name: str) -> None:
+    captioner = build(name)
+    batch = batch_of(captioner)
+    eager = captioner.loss(batch).loss_sum
+    expected = gradients(captioner, eager)
+    captioner.set_attention("sdpa")
+    sdpa = captioner.loss(batch).loss_sum
+    found = gradients(captioner, sdpa)
+    assert captioner.model.decoder.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(sdpa, eager, rtol=1e-5, atol=1e-5)
+    for key, value in expected.items():
+        scale = max(1.0, float(value.abs().max()))
+        torch.testing.assert_close(found[key] / scale, value / scale, rtol=1e-5, atol=1e-5)
+    captioner.set_attention("eager")
+    assert torch.equal(captioner.loss(batch).loss_sum, eager)
+
+
+@pytest.mark.parametrize("name", ["blip-tiny", "git-tiny"])
+def test_families_without_sdpa_say_so(name: str) -> None:
+    captioner = build(name)
+    captioner.set_attention("eager")
+    with pytest.raises(ModelError) as caught:
+        captioner.set_attention("sdpa")
+    assert caught.value.what == f"the family {captioner.family} has no attention 'sdpa'"
+    assert caught.value.fix == "use eager"
+
+
+@pytest.mark.parametrize(("name", "kind"), WAYS)
+def test_bf16_autocast_gives_a_near_loss_and_finite_gradients(name: str, kind: str) -> None:
+    captioner = build(name)
+    captioner.set_attention(kind)  # type: ignore[arg-type]
+    batch = batch_of(captioner)
+    full = captioner.loss(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = captioner.loss(batch)
+    assert half.loss_sum.dtype == torch.float32
+    assert half.num_tokens == full.num_tokens
+    torch.testing.assert_close(half.loss_sum, full.loss_sum, rtol=0.05, atol=0.5)
+    found = gradients(captioner, half.loss_sum)
+    assert all(torch.isfinite(gradient).all() for gradient in found.values())
+    assert all(p.dtype == torch.float32 for p in captioner.model.parameters())
+
+
+@pytest.mark.parametrize(("name", "kind"), WAYS)
+def test_captions_stay_blind_to_each_other_under_autocast(name: str, kind: str) -> None:
+    """float32's minimum becomes minus infinity in bf16: no row may turn into NaN, none may leak."""
+    captioner = build(name)
+    captioner.set_attention(kind)  # type: ignore[arg-type]
+    batch = batch_of(captioner)
+    ids = batch.input_ids.clone()
+    second = batch.caption_ids[0] == 1
+    ids[0, second] = (ids[0, second] + 7) % 20
+    only_first = replace(batch, labels=batch.labels.masked_fill(batch.caption_ids != 0, -100))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        before = captioner.loss(only_first).loss_sum
+        after = captioner.loss(replace(only_first, input_ids=ids)).loss_sum
+    assert torch.isfinite(before)
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@torch.inference_mode()
+def test_half_precision_weights_run_with_masks_of_their_own_type(name: str) -> None:
+    captioner = build(name)
+    captioner.model.to(torch.bfloat16)
+    assert torch.isfinite(captioner.loss(batch_of(captioner)).loss_sum)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradient_checkpointing_gives_the_same_loss_and_gradients(name: str) -> None:
+    captioner = build(name)
+    captioner.freeze(["embeddings"])
+    captioner.train_mode()
+    batch = batch_of(captioner)
+    # With dropout on: the second pass through a layer must drop what the first one dropped.
+    plain = seeded_loss(captioner, batch)
+    expected = gradients(captioner, plain)
+
+    captioner.enable_gradient_checkpointing()
+    calls = count_block_calls(captioner)
+    loss = seeded_loss(captioner, batch)
+    forward_calls = len(calls)
+    found = gradients(captioner, loss)
+    assert len(calls) > forward_calls > 0
+    assert torch.equal(loss, plain)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6)
+
+
+def seeded_loss(captioner: Captioner, batch: CaptionBatch) -> torch.Tensor:
+    torch.manual_seed(0)
+    return captioner.loss(batch).loss_sum
+
+
+def count_block_calls(captioner: Captioner) -> list[int]:
+    """Grows by one with every pass through a text layer, recomputed ones too."""
+    calls: list[int] = []
+    inner = next(captioner.parts().text_layers[-1].children())
+    inner.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_the_packed_mask_by_hand() -> None:
+    mask = packed_causal_mask(torch.tensor([[0, 0, 1, -1]]), torch.float32)
+    no = torch.finfo(torch.float32).min
+    assert mask.tolist() == [
+        [[[0.0, no, no, no], [0.0, 0.0, no, no], [no, no, 0.0, no], [no, no, no, 0.0]]]
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_additive_masks_hide_with_the_minimum_of_their_type(dtype: torch.dtype) -> None:
+    mask = additive_mask(torch.tensor([True, False]), dtype)
+    assert mask.dtype == dtype
+    assert mask.tolist() == [0.0, torch.finfo(dtype).min]
