@@ -26,6 +26,7 @@ from captune.metrics.ngrams import (
     Ints,
     NgramKeys,
     NgramTable,
+    Ranks,
     Vocabulary,
     map_words,
     translate_ranks,
@@ -43,14 +44,14 @@ class DocumentFrequencies:
         name: What signatures call them; empty: the hash of their content.
         vocabulary: Word -> id.
         ngrams: The n-grams of each order.
-        counts: int64 (G,) an order, images that hold the n-gram.
+        counts: int32 (G,) an order, images that hold the n-gram.
     """
 
     num_documents: float
     name: str
     vocabulary: Vocabulary
     ngrams: tuple[NgramKeys, ...]
-    counts: tuple[Ints, ...]
+    counts: tuple[Ranks, ...]
 
     @cached_property
     def label(self) -> str:
@@ -173,7 +174,7 @@ def measure_vectors(
 
 def _rank_rows(
     words: Ints, lengths: Ints, values: Floats, *, base: int
-) -> tuple[tuple[NgramKeys, ...], tuple[Ints, ...]]:
+) -> tuple[tuple[NgramKeys, ...], tuple[Ranks, ...]]:
     """Rank n-grams given as padded rows of words, and their first words with them."""
     ngrams, counts = [], []
     prefix = np.zeros(len(words), np.int64)
@@ -185,7 +186,7 @@ def _rank_rows(
         whole = lengths == order
         count[inverse[whole]] = values[whole]
         ngrams.append(NgramKeys(keys, base))
-        counts.append(count.astype(np.int64))
+        counts.append(count.astype(np.int32))
         prefix = inverse.astype(np.int64)
     return tuple(ngrams), tuple(counts)
 

@@ -70,13 +70,13 @@ class NgramTable:
 
     Attributes:
         ngrams: The G n-grams.
-        offsets: int64 (G + 1,), the entries of n-gram g are `offsets[g]:offsets[g + 1]`.
+        offsets: int32 (G + 1,), the entries of n-gram g are `offsets[g]:offsets[g + 1]`.
         captions: int32 (E,), caption of each entry, rising inside an n-gram.
         counts: int32 (E,), how often the n-gram stands in that caption.
     """
 
     ngrams: NgramKeys
-    offsets: Ints
+    offsets: Ranks
     captions: Ranks
     counts: Ranks
 
@@ -159,13 +159,13 @@ def _group(
     starts = np.flatnonzero(new_entry)
     return NgramTable(
         ngrams=NgramKeys(keys[new_key], base),
-        offsets=np.append(np.flatnonzero(new_key[starts]), len(starts)),
+        offsets=np.append(np.flatnonzero(new_key[starts]), len(starts)).astype(np.int32),
         captions=captions[starts],
         counts=measure_gaps(starts, end=len(keys)),
     )
 
 
-def measure_gaps(starts: Ints, *, end: int) -> Ranks:
+def measure_gaps(starts: Ints | Ranks, *, end: int) -> Ranks:
     """int32, how far it is from each rising start to the next, and from the last to the end."""
     gaps = np.empty(len(starts), np.int32)
     np.subtract(starts[1:], starts[:-1], out=gaps[:-1], casting="unsafe")

@@ -39,15 +39,15 @@ class NgramRuns:
 
     Attributes:
         keys: int64 (X,), rising: rank of the n-gram * N + image.
-        offsets: int64 (X + 1,), the entries of run x are `offsets[x]:offsets[x + 1]`.
+        offsets: int32 (X + 1,), the entries of run x are `offsets[x]:offsets[x + 1]`.
         max_counts: int32 (X,), how often the n-gram stands in one caption of the image at most.
-        frequencies: int64 (G,), images whose captions hold the n-gram.
+        frequencies: int32 (G,), images whose captions hold the n-gram.
     """
 
     keys: Ints
-    offsets: Ints
+    offsets: Ranks
     max_counts: Ranks
-    frequencies: Ints
+    frequencies: Ranks
 
 
 class References:
@@ -336,12 +336,12 @@ def _group_by_image(table: NgramTable, image_of_caption: Ranks, num_images: int)
     starts = np.flatnonzero(new_run)
     # Each n-gram's first entry begins a run, so its runs end where the next n-gram's begin.
     first_run = (np.cumsum(new_run, dtype=np.int32) - 1)[table.offsets[:-1]]
-    frequencies = measure_gaps(first_run.astype(np.int64), end=len(starts)).astype(np.int64)
+    frequencies = measure_gaps(first_run, end=len(starts))
     keys = np.repeat(np.arange(len(frequencies)) * num_images, frequencies)
     keys += images[starts]
     return NgramRuns(
         keys=keys,
-        offsets=np.append(starts, len(images)),
+        offsets=np.append(starts, len(images)).astype(np.int32),
         max_counts=_largest_of_runs(table.counts, starts),
         frequencies=frequencies,
     )
