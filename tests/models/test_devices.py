@@ -17,7 +17,7 @@ def test_a_device_that_is_not_here_names_those_that_are() -> None:
     assert "cpu" in caught.value.fix
 
 
-@pytest.mark.parametrize("name", ["tpu", "gpu", "cuda:x", ""])
+@pytest.mark.parametrize("name", ["tpu", "graphics", "cuda:x", ""])
 def test_a_device_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="is not available here"):
         choose_hardware(name)

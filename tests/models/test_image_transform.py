@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from captune.models.image_transform import ImageTransform
 
-REAL = Path(os.environ.get("CAPTUNE_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
 SQUARE = {"height": 64, "width": 64}
 PROCESSORS: dict[str, Any] = {
     "vit": lambda: transformers.ViTImageProcessorPil(size=SQUARE),
@@ -121,11 +119,10 @@ def test_it_travels_to_worker_processes() -> None:
 
 
 @pytest.mark.real_data
-def test_real_photographs_give_the_same_pixels() -> None:
-    photos = sorted((REAL / "coco_mini/train2017").glob("*.jpg"))[:3]
-    folder = REAL / "weights/mobilenet_v2_1.0_224-hf"
-    if not photos or not folder.is_dir():
-        pytest.skip(f"no photographs or weights in {REAL}")
+def test_real_photographs_give_the_same_pixels(real_data: Path) -> None:
+    photos = sorted((real_data / "coco_mini/train2017").glob("*.jpg"))[:3]
+    assert len(photos) == 3
+    folder = real_data / "weights/mobilenet_v2_1.0_224-hf"
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     transform = ImageTransform(processor)
     for photo in photos:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from captune.errors import ModelError
 from captune.models import build_captioner, load_captioner
 from captune.recipe import ModelConfig, NewDecoderConfig, TokenizerConfig
 
-REAL = Path(os.environ.get("CAPTUNE_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
-MOBILENET = REAL / "weights/mobilenet_v2_1.0_224-hf"
+MOBILENET = "weights/mobilenet_v2_1.0_224-hf"
 ENCODERS = ("vit", "deit", "beit", "swin", "mobilenet_v2", "resnet", "convnext")
 SMALL = NewDecoderConfig(width=32, heads=2, layers=1)
 
@@ -217,18 +215,18 @@ def test_a_decoder_that_lost_layers_is_refused(parts: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.real_data
-def test_an_unknown_decoder_family_is_refused() -> None:
-    llama = real("stories260K-hf")
-    config = ModelConfig(encoder=str(real("mobilenet_v2_1.0_224-hf")), decoder=str(llama))
+def test_an_unknown_decoder_family_is_refused(real_data: Path) -> None:
+    llama = real_data / "weights/stories260K-hf"
+    config = ModelConfig(encoder=str(real_data / MOBILENET), decoder=str(llama))
     with pytest.raises(ModelError) as caught:
         build_captioner(config)
     assert caught.value.what.startswith(f"'{llama}' is a 'llama' model")
 
 
 @pytest.mark.real_data
-def test_the_real_mobilenet_joins_a_new_decoder(tmp_path: Path) -> None:
+def test_the_real_mobilenet_joins_a_new_decoder(tmp_path: Path, real_data: Path) -> None:
     config = ModelConfig(
-        encoder=str(real("mobilenet_v2_1.0_224-hf")),
+        encoder=str(real_data / MOBILENET),
         new_decoder=NewDecoderConfig(width=32, heads=2, bridge_layers=1),
         new_tokenizer=TokenizerConfig(kind="word", min_count=1),
         freeze=("vision.first-9",),
@@ -246,13 +244,6 @@ def test_the_real_mobilenet_joins_a_new_decoder(tmp_path: Path) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(again.encode(pixels), states, rtol=0, atol=1e-5)
     assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["auto_map"]
-
-
-def real(name: str) -> Path:
-    folder = REAL / "weights" / name
-    if not folder.is_dir():
-        pytest.skip(f"real weights are not at {folder}")
-    return folder
 
 
 def test_the_builtin_size_needs_no_files() -> None:

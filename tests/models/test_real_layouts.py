@@ -6,7 +6,6 @@ The weights are random; tokenizers, file names and config keys are the published
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from tiny_models import enliven, images
 from captune.models import load_captioner
 
 pytestmark = pytest.mark.real_data
-REAL = Path(os.environ.get("CAPTUNE_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
@@ -35,7 +33,7 @@ BERT_SPECIALS = {
 
 
 @pytest.fixture(scope="module")
-def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blip(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
     """As Salesforce/blip-image-captioning-base."""
     folder = tmp_path_factory.mktemp("blip")
     config = {
@@ -95,12 +93,12 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "preprocessor_config.json",
         {**pixels({"height": 64, "width": 64}, resample=3), **processor, "size_divisor": 32},
     )
-    write_bert_tokenizer(folder, processor_class="BlipProcessor")
+    write_bert_tokenizer(folder, real_data, processor_class="BlipProcessor")
     return folder
 
 
 @pytest.fixture(scope="module")
-def git(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def git(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
     """As microsoft/git-base."""
     folder = tmp_path_factory.mktemp("git")
     config = {
@@ -154,15 +152,15 @@ def git(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "processor_class": "GitProcessor",
         },
     )
-    write_bert_tokenizer(folder, processor_class="GitProcessor")
+    write_bert_tokenizer(folder, real_data, processor_class="GitProcessor")
     return folder
 
 
 @pytest.fixture(scope="module")
-def vit_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vit_gpt2(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
     """As nlpconnect/vit-gpt2-image-captioning: one pickle, a feature extractor's config."""
     folder = tmp_path_factory.mktemp("vit_gpt2")
-    source = real("gpt2-tokenizer")
+    source = real_data / "weights/gpt2-tokenizer"
     config = {
         "architectures": ["VisionEncoderDecoderModel"],
         "bos_token_id": 50256,
@@ -342,13 +340,6 @@ def plain_captions(folder: Path) -> list[str]:
     return captions
 
 
-def real(name: str) -> Path:
-    folder = REAL / "weights" / name
-    if not folder.is_dir():
-        pytest.skip(f"real tokenizer files are not at {folder}")
-    return folder
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
@@ -366,9 +357,9 @@ def pixels(size: dict[str, int], *, resample: int) -> dict[str, Any]:
     }
 
 
-def write_bert_tokenizer(folder: Path, *, processor_class: str) -> None:
+def write_bert_tokenizer(folder: Path, real_data: Path, *, processor_class: str) -> None:
     """vocab.txt, tokenizer.json, tokenizer_config.json and special_tokens_map.json."""
-    source = real("bert-base-uncased-vocab")
+    source = real_data / "weights/bert-base-uncased-vocab"
     shutil.copy(source / "vocab.txt", folder / "vocab.txt")
     fast = transformers.AutoTokenizer.from_pretrained(source)
     fast.backend_tokenizer.save(str(folder / "tokenizer.json"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from captune.errors import ModelError
 from captune.models import FAMILIES, SIZES, Captioner, build_captioner, build_size
 from captune.recipe import ModelConfig, TokenizerConfig
 
-REAL = Path(os.environ.get("CAPTUNE_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
 # Parameters of the published repositories. BLIP's own vocabulary has one token more, [ENC]:
 # 768 + 1; and their files count the head that shares the embedding (30,524 * 768) twice.
 PUBLISHED = {
@@ -32,13 +30,11 @@ def count(captioner: Captioner) -> int:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_base_and_large_weigh_what_the_published_ones_do(name: str) -> None:
+def test_base_and_large_weigh_what_the_published_ones_do(name: str, real_data: Path) -> None:
     from transformers import AutoTokenizer
 
     folder, published = PUBLISHED[name]
-    if not (REAL / "weights" / folder).is_dir():
-        pytest.skip(f"no tokenizer at {REAL / 'weights' / folder}")
-    words: Any = AutoTokenizer.from_pretrained(REAL / "weights" / folder)
+    words: Any = AutoTokenizer.from_pretrained(real_data / "weights" / folder)
     with torch.device("meta"):
         assert count(build_size(name, words)) == published
 

@@ -19,7 +19,6 @@ from captune.models import train_tokenizer
 from captune.models.tokenizer import SPECIAL_TOKENS
 from captune.recipe import TokenizerConfig
 
-REAL = Path(os.environ.get("CAPTUNE_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
 CAPTIONS = (
     "A dog's ball, on the grass .",
     "The t-shirt isn't blue ; it's 3.5 metres long !",
@@ -141,11 +140,8 @@ def test_no_captions_are_refused(kind: str, captions: list[str]) -> None:
 
 
 @pytest.mark.real_data
-def test_real_captions_come_back_as_the_metrics_read_them() -> None:
-    path = REAL / "flickr8k/captions.txt"
-    if not path.is_file():
-        pytest.skip(f"the real captions are not at {path}")
-    with path.open(encoding="utf-8", newline="") as file:
+def test_real_captions_come_back_as_the_metrics_read_them(real_data: Path) -> None:
+    with (real_data / "flickr8k/captions.txt").open(encoding="utf-8", newline="") as file:
         captions = [row[1] for row in csv.reader(file)][1:5001]
     tokenizer = trained("word", captions, vocab_size=20_000)
     back = [round_trip(tokenizer, caption) for caption in captions]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,23 +21,15 @@ from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.recipe import ModelConfig
 from captune.records import IGNORE_INDEX
 
-REAL = Path(os.environ.get("CAPTUNE_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
+
+@pytest.fixture(scope="module")
+def gpt2_tokenizer(real_data: Path) -> Any:
+    return AutoTokenizer.from_pretrained(real_data / "weights/gpt2-tokenizer")
 
 
 @pytest.fixture(scope="module")
-def gpt2_tokenizer() -> Any:
-    folder = REAL / "weights/gpt2-tokenizer"
-    if not folder.is_dir():
-        pytest.skip(f"the real GPT-2 tokenizer is not at {folder}")
-    return AutoTokenizer.from_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def bert_tokenizer() -> Any:
-    folder = REAL / "weights/bert-base-uncased-vocab"
-    if not folder.is_dir():
-        pytest.skip(f"the real BERT vocabulary is not at {folder}")
-    return AutoTokenizer.from_pretrained(folder)
+def bert_tokenizer(real_data: Path) -> Any:
+    return AutoTokenizer.from_pretrained(real_data / "weights/bert-base-uncased-vocab")
 
 
 @pytest.mark.real_data
