@@ -14,8 +14,9 @@ from captune.evaluation import (
     judge_run,
     score_run,
 )
-from captune.evaluation.verdict import describe_ranking, judge_test
+from captune.evaluation.verdict import describe_ranking, judge_test, warn_of_collapses
 from captune.metrics import PairedTest
+from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
 
@@ -173,3 +174,21 @@ def test_models_that_are_alike_cannot_be_told_apart(
     headline, sentence = describe_ranking(compare_systems(many, systems, options=options))
     assert headline == "a and b cannot be told apart."
     assert "no measurable difference (p = 1.00)" in sentence
+
+
+def test_every_model_that_collapsed_is_named(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    systems = {"dull": say(dull_captions(many)), "true": say(true_captions(many))}
+    comparison = compare_systems(many, systems, options=options)
+    warnings = warn_of_collapses(comparison, systems, records=many)
+    assert warnings == ["dull says “a man in a field” to every image: it does not look at them."]
+
+
+def test_the_run_s_signature_ends_before_those_of_the_metrics(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    prompted = replace(options, generate=GenerateConfig(prompt="one; two"))
+    comparison = compare_systems(many, {"a": say(true_captions(many))}, options=prompted)
+    assert "prompt='one; two'" in comparison.run_signature
+    assert "bleu_1" not in comparison.run_signature

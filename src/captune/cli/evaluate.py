@@ -223,6 +223,7 @@ def _compare(sources: Sequence[str], images: Sequence[str], request: _Request) -
         describe_ranking,
         evaluation_facts,
         name_models,
+        warn_of_collapses,
         write_comparison_files,
         write_json,
     )
@@ -233,7 +234,9 @@ def _compare(sources: Sequence[str], images: Sequence[str], request: _Request) -
     captioned = _caption(models, [*scored.records, *chosen], request)
     evaluation = compare_systems(scored.records, captioned.predictions, options=scoring)
     print_scores(evaluation, names={})
-    typer.echo(" ".join(describe_ranking(evaluation)))
+    warnings = warn_of_collapses(evaluation, captioned.predictions, records=scored.records)
+    for sentence in (" ".join(describe_ranking(evaluation)), *warnings):
+        typer.echo(sentence)
     for record in chosen:
         typer.echo(f"{record.file_name}")
         for name, predictions in captioned.predictions.items():

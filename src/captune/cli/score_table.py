@@ -35,8 +35,7 @@ def print_scores(evaluation: Evaluation, *, names: Mapping[str, str]) -> None:
         table.add_row(Text(metric), *map(Text, cells))
     console = Console(highlight=False)
     console.print(table)
-    signature = evaluation.scores[systems[0]].signature.split("; ")[0]
-    console.print(signature, markup=False, soft_wrap=True)
+    console.print(evaluation.run_signature, markup=False, soft_wrap=True)
 
 
 def _tested(systems: Sequence[str]) -> bool:

@@ -48,7 +48,7 @@ from captune.evaluation.score_files import (
 )
 from captune.evaluation.scored_data import ScoredData, load_scored, select_scored
 from captune.evaluation.training_log import TrainingLog, read_training_log
-from captune.evaluation.verdict import Verdict, describe_ranking, judge_run
+from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
 from captune.evaluation.wording import format_delta, format_p, format_value
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "select_scored",
     "software_facts",
     "system_sections",
+    "warn_of_collapses",
     "write_comparison",
     "write_comparison_files",
     "write_evaluation",

@@ -7,7 +7,7 @@ A score without a constant caption beside it hides a model that says one sentenc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from captune.evaluation.evaluate import (
     ScoredPredictions,
@@ -55,11 +55,17 @@ class Evaluation:
     constant_caption: str = ""
     constant_from: str = ""
     left_out: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        names = dict.fromkeys(name for scores in self.scores.values() for name in scores.metrics)
-        object.__setattr__(self, "metrics", tuple(names))
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of all systems, in the order of tables."""
+        return tuple(dict.fromkeys(n for scores in self.scores.values() for n in scores.metrics))
+
+    @property
+    def run_signature(self) -> str:
+        """Split, references, decoding, resampling and versions, without the metrics' own lines."""
+        scores = next(iter(self.scores.values()))
+        return scores.signature.removesuffix("; " + "; ".join(scores.signatures.values()))
 
     @property
     def num_images(self) -> int:

@@ -61,11 +61,15 @@ def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
     """
     systems = {AFTER: ("", inputs.after), BEFORE: ("_baseline", inputs.before or ())}
     for name, (suffix, predictions) in systems.items():
+        rows, table = folder / f"predictions{suffix}.jsonl", folder / f"results{suffix}.csv"
         if name in inputs.evaluation.scores:
-            write_predictions(folder / f"predictions{suffix}.jsonl", predictions)
+            write_predictions(rows, predictions)
             scores = inputs.evaluation.scores[name]
-            path = folder / f"results{suffix}.csv"
-            write_results_csv(path, inputs.records, predictions, scores=scores)
+            write_results_csv(table, inputs.records, predictions, scores=scores)
+        else:
+            # With --force, another evaluation's baseline must not stand beside this model.
+            rows.unlink(missing_ok=True)
+            table.unlink(missing_ok=True)
     if inputs.skipped:
         save_skipped(inputs.skipped, folder / "skipped_images.jsonl")
     write_plots(folder / "plots", inputs)

@@ -73,7 +73,8 @@ def judge_run(
     """
     name = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(name)
-    collapse = _warn_of_collapse(evaluation, after, records)
+    scored = evaluation.scores[AFTER].image_ids
+    collapse = _warn_of_collapse("The model", after, records=records, scored=scored)
     constant = _warn_of_constant(evaluation)
     warnings = (
         *collapse,
@@ -101,9 +102,8 @@ def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
     sign = -1.0 if is_lower_better(name) else 1.0
     ranked = sorted(evaluation.scores, key=lambda s: -sign * evaluation.scores[s].metrics[name])
     best = clean_text(ranked[0])
-    alone = _describe_alone(evaluation, ranked[0])
     if len(ranked) == 1:
-        return alone
+        return _describe_alone(evaluation, ranked[0])
     values = [format_value(name, evaluation.scores[s].metrics[name]) for s in ranked[:2]]
     tests = evaluation.test(ranked[1], ranked[0]) or evaluation.test(ranked[0], ranked[1])
     test, second = tests.get(name), clean_text(ranked[1])
@@ -111,16 +111,40 @@ def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
     sentence = f"{metric_label(name)} {values[0]} against {values[1]} of {second} on {images}"
     if test is None:
         return f"{best} scores best.", sentence + "."
-    low, high = sorted((abs(test.low), abs(test.high)))
-    if test.p_value >= SIGNIFICANCE:
+    if judge_test(name, test) == "same":
         text = f": no measurable difference ({format_p(test.p_value)})."
         return f"{best} and {second} cannot be told apart.", sentence + text
+    # Seen from the best one, whichever of the two was tested against the other.
+    ahead = 1.0 if test.delta > 0 else -1.0
+    low, high = sorted((ahead * test.low, ahead * test.high))
     ends = f"{format_value(name, low)} to {format_value(name, high)}"
     text = (
         f": ahead by {format_value(name, abs(test.delta))} (95 % interval {ends},"
         f" {format_p(test.p_value)})."
     )
     return f"{best} is best.", sentence + text
+
+
+def warn_of_collapses(
+    evaluation: Evaluation,
+    systems: Mapping[str, Sequence[Prediction]],
+    *,
+    records: Sequence[CaptionRecord],
+) -> list[str]:
+    """A sentence for every system that says few captions for many images.
+
+    Args:
+        evaluation: What `compare_systems` gave.
+        systems: Name -> captions.
+        records: The images with their human captions, for what variety humans show.
+    """
+    return [
+        sentence
+        for name, scores in evaluation.scores.items()
+        for sentence in _warn_of_collapse(
+            clean_text(name), systems[name], records=records, scored=scores.image_ids
+        )
+    ]
 
 
 def judge_test(name: str, test: PairedTest) -> Outcome:
@@ -179,10 +203,14 @@ def _describe_alone(evaluation: Evaluation, system: str = AFTER) -> tuple[str, s
 
 
 def _warn_of_collapse(
-    evaluation: Evaluation, after: Sequence[Prediction], records: Sequence[CaptionRecord]
+    model: str,
+    predictions: Sequence[Prediction],
+    *,
+    records: Sequence[CaptionRecord],
+    scored: Sequence[str],
 ) -> list[str]:
-    wanted = set(evaluation.scores[AFTER].image_ids)
-    said = Counter(p.caption.strip() for p in after if p.image_id in wanted)
+    wanted = set(scored)
+    said = Counter(p.caption.strip() for p in predictions if p.image_id in wanted)
     human = Counter(r.captions[0].strip() for r in records if r.image_id in wanted and r.captions)
     total, of_humans = said.total(), human.total()
     if total < 2 or not of_humans:
@@ -195,9 +223,9 @@ def _warn_of_collapse(
         return []
     quoted = f"“{shorten_words(clean_text(caption), 30)}”"
     if len(said) == 1:
-        return [f"The model says {quoted} to every image: it does not look at them."]
+        return [f"{model} says {quoted} to every image: it does not look at them."]
     return [
-        f"The model says only {format_count(len(said), 'different caption')} for"
+        f"{model} says only {format_count(len(said), 'different caption')} for"
         f" {format_count(total, 'image')} (humans, first captions: {len(human):,}); the most"
         f" frequent, {quoted}, comes {times:,} times ({format_share(times / total)}). It has"
         " collapsed, whatever its scores say."

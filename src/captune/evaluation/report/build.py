@@ -128,7 +128,7 @@ def build_report(inputs: ReportInputs) -> ReportPage:
         skipped=[
             Fact(s.file or s.image_id, f"{s.reason} {s.detail}".strip()) for s in inputs.skipped
         ],
-        signature=evaluation.scores[AFTER].signature.split("; ")[0],
+        signature=evaluation.run_signature,
         signatures=list(evaluation.scores[AFTER].signatures.values()),
     )
 

@@ -19,7 +19,7 @@ from captune.evaluation.report.rows import (
     quality_rows,
     variety_rows,
 )
-from captune.evaluation.verdict import describe_ranking
+from captune.evaluation.verdict import describe_ranking, warn_of_collapses
 from captune.evaluation.wording import is_lower_better, metric_label
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
@@ -67,6 +67,7 @@ class ComparisonPage:
     title: str
     headline: str
     sentence: str
+    warnings: Sequence[str]
     num_images: int
     left_out: int
     main_label: str
@@ -107,6 +108,7 @@ def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
         title=", ".join(names),
         headline=headline,
         sentence=sentence,
+        warnings=warn_of_collapses(evaluation, inputs.systems, records=inputs.records),
         num_images=evaluation.num_images,
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
@@ -124,7 +126,7 @@ def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
         frequent={n: frequent_captions(own, limit=5) for n, own in said.items()},
         decoding=[Fact(key, str(value)) for key, value in inputs.generate],
         facts=inputs.facts,
-        signature=evaluation.scores[names[0]].signature.split("; ")[0],
+        signature=evaluation.run_signature,
         signatures=list(evaluation.scores[names[0]].signatures.values()),
     )
 
