@@ -69,7 +69,7 @@ def run(
     book = StageBook(folder, recipe)
     _check_order(stages, book)
     save_recipe(recipe, folder / "recipe.yaml")
-    environment = describe_environment(recipe)
+    environment = {fact.label: fact.value for fact in describe_environment(recipe)}
     write_text(folder / "environment.json", json.dumps(environment, indent=1) + "\n")
     for name in stages:
         _run_stage(name, recipe, folder, book=book, options=options, say=say)

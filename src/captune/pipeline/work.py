@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captune.data import (
-    LoadedData,
     LoadOptions,
     SkippedImage,
     assign_splits,
@@ -32,6 +31,7 @@ from captune.evaluation import (
     ReportInputs,
     ScoringOptions,
     TrainingLog,
+    choose_scored,
     predict,
     read_predictions,
     read_training_log,
@@ -81,8 +81,10 @@ def prepare(job: Job) -> None:
     loaded = load_records(data.path, options)
     for note in loaded.notes:
         job.say(note)
+    # Splits are drawn first, so that the check sees an image on both sides of one.
+    records = _split(job.recipe, loaded.records)
     check = check_data(
-        loaded,
+        replace(loaded, records=tuple(records)),
         max_caption_tokens=data.max_caption_tokens,
         max_pixels=data.max_pixels,
         num_workers=data.num_workers or None,
@@ -90,22 +92,19 @@ def prepare(job: Job) -> None:
     write_text(job.folder / "data_check.json", check.to_json())
     skipped = (*loaded.skipped, *check.unreadable)
     save_skipped(skipped, job.folder / "skipped_images.jsonl")
+    broken = [image for image in skipped if image.reason != "no_caption"]
     raise_when_too_many_bad(
-        skipped,
+        broken,
         num_images=len(loaded.records) + len(loaded.skipped),
         max_bad_fraction=data.max_bad_fraction,
     )
     for problem in check.problems:
         job.say(f"data: {problem.text}")
-    records = _split(job.recipe, _without(loaded, check.unreadable))
-    by = data.split_by
+    unreadable = {image.image_id for image in check.unreadable}
+    records = [record for record in records if record.image_id not in unreadable]
     given = any(record.split for record in loaded.records)
-    save_splits(records, job.folder, seed=None if given else job.recipe.seed, by=by)
-
-
-def _without(loaded: LoadedData, unreadable: Sequence[SkippedImage]) -> list[CaptionRecord]:
-    bad = {image.image_id for image in unreadable}
-    return [record for record in loaded.records if record.image_id not in bad]
+    seed = None if given else job.recipe.seed
+    save_splits(records, job.folder, seed=seed, by=data.split_by)
 
 
 def _split(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
@@ -116,7 +115,6 @@ def _split(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionReco
         seed=recipe.seed,
         by=recipe.data.split_by,
     )
-    select_split(split, "train")
     train_part = take_fraction(select_split(split, "train"), recipe.data.fraction, seed=recipe.seed)
     return [*train_part, *(record for record in split if record.split != "train")]
 
@@ -203,7 +201,9 @@ def report(job: Job) -> None:
         before=_before(job),
         training_records=[r for r in records if r.split == "train"],
         log=read_training_log(job.folder / "log.jsonl"),
-        facts=[Fact(label, value, label == "command") for label, value in environment.items()],
+        facts=[
+            Fact(label, value, is_code=label == "Command") for label, value in environment.items()
+        ],
         skipped=_read_skipped(job.folder),
         extra=_extra(job, evaluation, after),
     )
@@ -227,24 +227,26 @@ def _new_captioner(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
 
 
 def _scored_records(job: Job, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
-    """The images of the scored split, the first `max_images` of a seeded order."""
+    """The images of the scored split, or a seeded choice of `evaluate.max_images` of them."""
     chosen = select_split(records, job.recipe.evaluate.split)
-    most = job.recipe.evaluate.max_images
-    if most is None or len(chosen) <= most:
-        return chosen
-    return take_fraction(chosen, most / len(chosen), seed=job.recipe.seed)
+    return choose_scored(chosen, job.recipe.evaluate.max_images, seed=job.recipe.seed)
 
 
 def _predict(job: Job, captioner: Captioner, records: Sequence[CaptionRecord]) -> list[Prediction]:
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
     captioner.model.to(hardware.device)
-    return predict(
+    lost: list[SkippedImage] = []
+    predictions = predict(
         captioner,
         records,
         job.recipe.generate,
         batch_size=job.recipe.evaluate.batch_size,
         precision=hardware.precision,
+        progress=lambda done: lost.append(done) if isinstance(done, SkippedImage) else None,
     )
+    for image in lost:
+        job.say(f"{image.file}: {image.reason}; not captioned, not scored")
+    return predictions
 
 
 def _before(job: Job) -> list[Prediction] | None:

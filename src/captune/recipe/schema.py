@@ -266,7 +266,8 @@ class EvaluateConfig(Section):
 
     split: Literal["train", "val", "test"] = Field("test", description="Split that is scored.")
     metrics: tuple[str, ...] = Field(
-        ("default",), description="Metric names or groups: `captune score --help`."
+        ("default", "sacrebleu", "rouge", "wer"),
+        description="Metric names or groups: `captune score --help`.",
     )
     baseline: bool = Field(True, description="Also score the model as it was before training.")
     max_images: PositiveInt | None = Field(None, description="Images scored; null: all.")
