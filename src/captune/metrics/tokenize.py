@@ -41,7 +41,6 @@ _OPEN_ENDED = re.compile("[0-9]\\)?$|[\t\u00a0\u2000-\u200a\u3000]")
 # What may follow a chunk: small letter, capital, sentence starter, two blanks, digit, nothing.
 _FOLLOWERS = (" a b", " Q b", " The b", "  b", " 5 b", "\nb")
 # Nine chunks of ten are a word, perhaps with a mark after it, and need no rules but these lists.
-_PLAIN_CHUNK = re.compile("([A-Za-z]+)([.,]?)")
 _SPLIT_WORDS = frozenset(["cannot", "gonna", "wanna", "gotta", "gimme", "lemme"])
 _ABBREVIATIONS = frozenset(
     [
@@ -57,14 +56,14 @@ _MEMO_CHUNK = 64  # Longer ones come once, and hostile captions could fill the m
 
 
 class _Memo(dict[str, list[str] | None]):
-    """Tokens of a chunk between blanks; None where they may depend on what follows."""
+    """Tokens of a chunk between blanks; None where they may depend on the chunks beside it."""
 
     def __init__(self, dropped: frozenset[str]) -> None:
         super().__init__({"": []})
         self._dropped = dropped
 
     def __missing__(self, chunk: str) -> list[str] | None:
-        tokens = _tokenize_chunk(chunk)
+        tokens = _read_plain(chunk) or _tokenize_chunk(chunk)
         if tokens is not None:
             tokens = [token for token in tokens if token not in self._dropped]
         if len(chunk) <= _MEMO_CHUNK:
@@ -92,8 +91,12 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
     lines = []
     last = len(cleaned) - 1
     for index, caption in enumerate(cleaned):
-        tokens = None if index == last else _tokenize_chunks(caption, memo)
-        if tokens is None:
+        try:
+            # A chunk without tokens of its own is None, which does not iterate.
+            tokens = list(chain.from_iterable(map(memo.__getitem__, caption.split(" "))))  # type: ignore[arg-type]
+        except TypeError:
+            tokens = None
+        if tokens is None or index == last:
             read = lex(_with_context(cleaned, index), 0, len(caption))
             tokens = [token for token in read if token not in dropped]
         lines.append(tokens)
@@ -104,25 +107,25 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
 _MEMOS = {True: _Memo(frozenset()), False: _Memo(PUNCTUATION)}
 
 
-def _tokenize_chunks(caption: str, memo: _Memo) -> list[str] | None:
-    """Tokens of a caption whose chunks do not depend on each other; None where they might."""
-    if "<" in caption or ". ." in caption:  # Tags and spaced dots reach over blanks.
+def _read_plain(chunk: str) -> list[str] | None:
+    """Tokens of a word, perhaps with a full stop or comma after it; None of all other chunks."""
+    mark = chunk[-1:]
+    word = chunk[:-1] if mark in ".," else chunk
+    if not (word.isalpha() and word.isascii()):
         return None
-    known = list(map(memo.__getitem__, caption.split(" ")))
-    if None in known:
+    word = word.lower()
+    if word in _SPLIT_WORDS:
         return None
-    return list(chain.from_iterable(known))  # type: ignore[arg-type]
+    if mark == ".":
+        is_abbreviation = len(word) == 1 or word in _ABBREVIATIONS
+        return None if is_abbreviation else [word, mark]
+    return [word, mark] if mark == "," else [word]
 
 
 def _tokenize_chunk(chunk: str) -> list[str] | None:
-    """Tokens of a chunk between blanks; None when they depend on what follows."""
-    plain = _PLAIN_CHUNK.fullmatch(chunk)
-    if plain is not None:
-        word, mark = plain[1].lower(), plain[2]
-        is_abbreviation = mark == "." and (len(word) == 1 or word in _ABBREVIATIONS)
-        if word not in _SPLIT_WORDS and not is_abbreviation:
-            return [word, mark] if mark else [word]
-    if _OPEN_ENDED.search(chunk):
+    """Tokens of a chunk between blanks; None when they depend on what stands beside it."""
+    # Tags and spaced dots reach over blanks.
+    if "<" in chunk or chunk.startswith(".") or _OPEN_ENDED.search(chunk):
         return None
     readings = [
         lex(chunk + follower, 0, len(chunk))
