@@ -1,0 +1,35 @@
+"""Captions as word numbers laid end to end, and the one trick that walks over ragged arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """Word numbers of many captions, laid end to end.
+
+    Attributes:
+        words: int64: word numbers.
+        starts: int64 (N + 1,): caption n is `words[starts[n]:starts[n + 1]]`.
+    """
+
+    words: Ints
+    starts: Ints
+
+    @property
+    def lengths(self) -> Ints:
+        """Words of each caption, int64 (N,)."""
+        return np.diff(self.starts)
+
+
+def expand_ranges(starts: Ints, counts: Ints) -> Ints:
+    """The numbers `start, start + 1, ...` of every range, one range after the other."""
+    total = int(counts.sum())
+    firsts = np.cumsum(counts) - counts
+    return np.arange(total, dtype=np.int64) + np.repeat(starts - firsts, counts)

@@ -1,0 +1,113 @@
+"""What METEOR knows of single words: identity, stem, synsets, function word, paraphrase number.
+
+Words and stems are compared by Java's 32-bit string hash, because the jar does: `1n` and `30`
+are the same word to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from captune.metrics.meteor_captions import expand_ranges
+from captune.metrics.meteor_data import MeteorData
+from captune.metrics.meteor_stem import stem
+
+Ints = npt.NDArray[np.int64]
+
+# WordNet's rules of detachment: nouns, then verbs, then adjectives. The first base form that
+# WordNet knows counts.
+_ENDINGS = (
+    *(("s", ""), ("men", "man"), ("ies", "y"), ("es", "")),
+    *(("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
+    *(("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
+)
+
+
+class Words:
+    """Numbers for words, with METEOR's view of each.
+
+    Attributes:
+        identity: int64 (V,): equal where METEOR takes two words for the same.
+        stems: int64 (V,): equal where two words share a stem.
+        function: bool (V,): function words weigh less.
+        table_numbers: int64 (V,): number in the paraphrase table, -1 where it is absent.
+        synset_starts: int64 (V + 1,): the synsets of word v are `synset_starts[v:v + 2]`.
+        synset_ids: int64: synset numbers.
+    """
+
+    def __init__(self, data: MeteorData, words: Sequence[str]) -> None:
+        """Look words up.
+
+        Args:
+            data: METEOR's tables.
+            words: Distinct lower-case words; a word's number is its place.
+        """
+        self.identity = np.array([java_hash(word) for word in words], dtype=np.int64)
+        self.stems = np.array([java_hash(stem(word)) for word in words], dtype=np.int64)
+        self.function = np.array([word in data.function_words for word in words], dtype=np.bool_)
+        self.table_numbers = _find(data.table_words, words)
+        self.synset_starts, self.synset_ids = _find_synsets(data, words)
+
+
+def java_hash(word: str) -> int:
+    """`String.hashCode` of Java, as an unsigned 32-bit number."""
+    value = 0
+    units = word.encode("utf-16-le", "surrogatepass")
+    for low, high in zip(units[::2], units[1::2], strict=True):
+        value = (31 * value + low + (high << 8)) & 0xFFFFFFFF
+    return value
+
+
+def _find(table: npt.NDArray[np.bytes_], words: Sequence[str]) -> Ints:
+    """Places in a sorted table, -1 where a word is absent."""
+    width = table.dtype.itemsize
+    encoded = [word.encode("utf-8", "surrogatepass") for word in words]
+    # Longer words would be cut to the table's width, and a trailing NUL would vanish.
+    usable = [word if len(word) <= width and b"\0" not in word else b"" for word in encoded]
+    queries = np.array(usable, dtype=table.dtype)
+    places = np.minimum(np.searchsorted(table, queries), len(table) - 1)
+    found = (table[places] == queries) & (queries != b"")
+    return np.where(found, places, -1)
+
+
+def _find_synsets(data: MeteorData, words: Sequence[str]) -> tuple[Ints, Ints]:
+    """The synsets of each word together with those of its base forms."""
+    owners: list[int] = []
+    candidates: list[str] = []
+    ruled: list[tuple[int, list[str]]] = []
+    for number, word in enumerate(words):
+        irregular = data.bases.get(word, ())
+        forms = [word, *irregular]
+        owners += [number] * len(forms)
+        candidates += forms
+        if not irregular:
+            ruled.append((number, _regular_bases(word)))
+    first_known = _first_known(data, [forms for _, forms in ruled])
+    for (number, _), base in zip(ruled, first_known, strict=True):
+        if base is not None:
+            owners.append(number)
+            candidates.append(base)
+    places = _find(data.synset_words, candidates)
+    known = places >= 0
+    starts = data.synset_starts[places[known]].astype(np.int64)
+    counts = data.synset_starts[places[known] + 1].astype(np.int64) - starts
+    owner = np.repeat(np.array(owners, dtype=np.int64)[known], counts)
+    ids = np.asarray(data.synset_ids[expand_ranges(starts, counts)], dtype=np.int64)
+    pairs = np.unique(np.stack([owner, ids], axis=1), axis=0)
+    bounds = np.searchsorted(pairs[:, 0], np.arange(len(words) + 1))
+    return bounds.astype(np.int64), pairs[:, 1]
+
+
+def _regular_bases(word: str) -> list[str]:
+    if len(word) <= 2 or word.endswith("ss"):
+        return []
+    return [word[: len(word) - len(end)] + base for end, base in _ENDINGS if word.endswith(end)]
+
+
+def _first_known(data: MeteorData, forms: Sequence[Sequence[str]]) -> list[str | None]:
+    flat = sorted({form for group in forms for form in group})
+    known = dict(zip(flat, _find(data.synset_words, flat) >= 0, strict=True)) if flat else {}
+    return [next((form for form in group if known[form]), None) for group in forms]
