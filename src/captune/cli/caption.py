@@ -122,7 +122,7 @@ class _Report:
 
     Attributes:
         failures: Path and reason of each image without a caption.
-        num_captions: Images captioned.
+        num_captions: Captions with text.
         num_skipped: Images that had a caption.
         num_links: Links not followed.
         hardware: Device and precision, once a model is loaded.
@@ -216,9 +216,10 @@ def _predictions(
             on_failure=fail,
         ):
             yield prediction
-            report.num_captions += 1
             if "empty" in prediction.flags:
                 report.failures.append((prediction.image_id, ImageError("empty_caption")))
+            else:
+                report.num_captions += 1
             advance()
 
 

@@ -7,6 +7,7 @@ run that was stopped finds the journal and goes on after its last whole line.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import time
@@ -136,8 +137,8 @@ class CaptionFile:
 
 def _read_rows(path: Path, file_format: FileFormat) -> list[Mapping[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except FileNotFoundError:
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise OutputError(f"cannot read {path}: {error.strerror}", where="--out") from error
@@ -149,7 +150,7 @@ def _read_rows(path: Path, file_format: FileFormat) -> list[Mapping[str, Any]]:
         )
         if all(str(row["image_id"]) and "caption" in row for row in rows):
             return rows
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error):
         pass
     raise OutputError(
         f"{path} holds something else than captions",

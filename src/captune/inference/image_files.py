@@ -121,5 +121,5 @@ class _Search:
         yield from (entry for entry in entries if not entry.name.startswith("."))
 
     def _may_follow(self, path: Path, *, root: str) -> bool:
-        inside = os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
-        return self.follow_links or inside
+        target = os.path.realpath(path) + os.sep
+        return self.follow_links or target.startswith(root.rstrip(os.sep) + os.sep)

@@ -36,22 +36,38 @@ def prediction_row(prediction: Prediction) -> dict[str, object]:
 def csv_text(rows: Iterable[Row], *, with_header: bool) -> str:
     """Rows as CSV that no spreadsheet takes for formulas: those cells start with an apostrophe."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    plain = csv.writer(text, lineterminator="\n")
+    # Python before 3.13 leaves a carriage return bare, which readers take for the end of a row.
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     if with_header:
-        writer.writerow(COLUMNS)
+        plain.writerow(COLUMNS)
     for row in rows:
-        writer.writerow(_cell(row.get(name)) for name in COLUMNS)
+        cells = [_cell(row.get(name)) for name in COLUMNS]
+        writer = quoted if any("\r" in str(cell) for cell in cells) else plain
+        writer.writerow(cells)
     return text.getvalue()
 
 
 def parse_csv(text: str) -> list[dict[str, object]]:
-    """Rows of `csv_text`, the added apostrophes taken off."""
-    rows: list[dict[str, object]] = []
-    for cells in csv.DictReader(io.StringIO(text, newline="")):
-        row: dict[str, object] = {name: _plain(cells.get(name) or "") for name in COLUMNS}
-        row["flags"] = str(row["flags"]).split()
-        rows.append(row)
-    return rows
+    """Rows of `csv_text`, the added apostrophes taken off.
+
+    Raises:
+        ValueError: It has other columns, or numbers that are none.
+    """
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    if reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
+        raise ValueError(f"columns are not {', '.join(COLUMNS)}")
+    return [
+        {
+            "image_id": _plain(cells["image_id"]),
+            "caption": _plain(cells["caption"]),
+            "mean_logprob": float(cells["mean_logprob"]) if cells["mean_logprob"] else None,
+            "num_tokens": int(cells["num_tokens"]),
+            "finish_reason": cells["finish_reason"],
+            "flags": cells["flags"].split(),
+        }
+        for cells in reader
+    ]
 
 
 def _cell(value: object) -> object:
