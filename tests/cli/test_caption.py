@@ -1,0 +1,253 @@
+"""`captune caption`: what it prints, writes, skips and refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captune.cli import main
+from captune.inference import load
+from captune.models import build_size, train_tokenizer
+from captune.recipe import TokenizerConfig
+
+
+def _tokenizer() -> Any:
+    words = ["a red dog on the grass", "the cat and a dog"]
+    return train_tokenizer(words, TokenizerConfig(kind="word", min_count=1))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GPT-2 captioner with wild weights: every image gets words, not always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        captioner = build_size("vit-gpt2-tiny", _tokenizer())
+        for parameter in captioner.model.parameters():
+            if parameter.dim() >= 2:
+                parameter.data.normal_(std=3.5 / parameter[0].numel() ** 0.5)
+    path = tmp_path_factory.mktemp("model")
+    captioner.save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.jpg", "sub/c.bmp")):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["caption", *map(str, words)])
+    code = caught.value.code
+    return 0 if code is None else int(code)
+
+
+def expected(model: Path, *paths: Path, **decoding: object) -> list[str]:
+    return [p.caption for p in load(model, device="cpu").caption(list(paths), **decoding)]
+
+
+def test_the_screen_gets_a_line_an_image(model, photos, capsys):
+    assert run(model, photos, "--min-new-tokens", 3) == 0
+    paths = [photos / "a.png", photos / "b.jpg", photos / "sub" / "c.bmp"]
+    captions = expected(model, *paths, min_new_tokens=3)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"{path}\t{caption}" for path, caption in zip(paths, captions, strict=True)
+    ]
+    assert printed.err.startswith("3 captioned in ")
+
+
+def test_decoding_flags_reach_the_decoder(model, photos, capsys):
+    decoding = {
+        "num_beams": 2,
+        "max_new_tokens": 6,
+        "min_new_tokens": 4,
+        "length_penalty": -0.5,
+        "early_stopping": True,
+        "no_repeat_ngram_size": 2,
+        "repetition_penalty": 1.2,
+        "prompt": "the red",
+    }
+    flags: list[object] = []
+    for name, value in decoding.items():
+        flag = f"--{name.replace('_', '-')}"
+        flags += [flag] if value is True else [flag, value]
+    assert run(model, photos / "a.png", *flags, "--to", "jsonl") == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert row["caption"] == expected(model, photos / "a.png", **decoding)[0]
+    assert row["caption"].startswith("the red")
+
+
+def test_sampling_flags_reach_the_decoder(model, photos, capsys):
+    decoding = {"do_sample": True, "temperature": 1.5, "top_k": 5, "top_p": 0.9, "seed": 4}
+    flags = ["--do-sample", "--temperature", 1.5, "--top-k", 5, "--top-p", 0.9, "--seed", 4]
+    assert run(model, photos / "b.jpg", *flags, "--min-new-tokens", 4) == 0
+    caption = capsys.readouterr().out.rstrip("\n").split("\t")[1]
+    assert caption == expected(model, photos / "b.jpg", **decoding, min_new_tokens=4)[0]
+
+
+def test_text_files_lie_beside_the_images_and_are_kept(model, photos, capsys):
+    (photos / "b.txt").write_text("mine")
+    assert run(model, photos, "--to", "txt", "--min-new-tokens", 3) == 0
+    assert (photos / "b.txt").read_text() == "mine"
+    assert (photos / "sub" / "c.txt").read_text().strip()
+    assert "1 had a caption already (--force captions them anew)" in capsys.readouterr().err
+    assert run(model, photos, "--to", "txt", "--min-new-tokens", 3, "--force") == 0
+    assert (photos / "b.txt").read_text() != "mine"
+
+
+def test_when_all_is_done_the_model_is_not_even_looked_for(photos, capsys):
+    (photos / "a.txt").write_text("a dog")
+    assert run("no-such-model", photos / "a.png", "--to", "txt") == 0
+    assert capsys.readouterr().err.startswith("1 had a caption already")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_one_file_by_its_ending(model, photos, tmp_path, ending):
+    out = tmp_path / f"out.{ending}"
+    flags = ["--num-beams", 1, "--min-new-tokens", 3]
+    assert run(model, f"{photos}/*.png", "--out", out, *flags) == 0
+    assert run(model, photos, "--out", out, *flags) == 0
+    with out.open(newline="") as file:
+        rows = (
+            list(csv.DictReader(file)) if ending == "csv" else [json.loads(line) for line in file]
+        )
+    names = ["a.png", "b.jpg", "sub/c.bmp"]
+    assert [row["image_id"] for row in rows] == [str(photos / name) for name in names]
+    assert all(row["caption"] for row in rows)
+
+
+def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "page.png").write_text("<html>404</html>")
+    cut = (photos / "b.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(cut[: len(cut) // 2])
+    (photos / "line\nbreak.gif").write_bytes(b"")
+    assert run(model, photos, "--to", "txt", "--min-new-tokens", 3) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("3 captioned in ")
+    assert lines[0].endswith("4 failed:")
+    assert lines[1:] == [
+        f"  failed:truncated  {photos}/cut.jpg",
+        f"  failed:empty  {photos}/empty.jpg",
+        f"  failed:empty  {photos}/line\\nbreak.gif",
+        f"  failed:not_an_image  {photos}/page.png",
+    ]
+    assert sorted(path.name for path in photos.rglob("*.txt")) == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_an_empty_caption_is_a_failure_and_no_file(photos, tmp_path, capsys):
+    captioner = build_size("blip-tiny", _tokenizer())
+    captioner.model.text_decoder.cls.predictions.bias.data[captioner.eos_token_id] = 1e4
+    captioner.save(tmp_path / "silent")
+    assert run(tmp_path / "silent", photos / "a.png", "--to", "txt") == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("0 captioned in ")
+    assert lines[1:] == [f"  failed:empty_caption  {photos}/a.png"]
+    assert not list(photos.rglob("*.txt"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such.jpg"], "there is no no-such.jpg"),
+        (["{photos}/*.gif"], "nothing matches"),
+        (["{photos}", "--num-beams", "0"], "--num-beams: Input should be greater than or equal"),
+        (["{photos}", "--do-sample", "--num-beams", "2"], "do_sample needs num_beams: 1"),
+        (["{photos}", "--out", "x.xml"], "the ending of --out x.xml names no format"),
+        (["{photos}", "--to", "txt", "--out", "x"], "--to txt writes no file, and --out x is one"),
+        (["{photos}", "--device", "abacus"], "device 'abacus' is not available here"),
+    ],
+)
+def test_what_cannot_work_stops_with_code_2(model, photos, capsys, words, message):
+    assert run(model, *(word.format(photos=photos) for word in words)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_stops_with_code_2_and_leaves_nothing(photos, tmp_path, capsys):
+    assert run(tmp_path / "nothing", photos, "--out", tmp_path / "o.jsonl") == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_two_images_for_one_text_file_stop_before_the_model_is_loaded(photos, capsys):
+    Image.open(photos / "a.png").save(photos / "a.webp")
+    assert run("no-such-model", photos, "--to", "txt") == 2
+    error = capsys.readouterr().err
+    assert "a.png and a.webp would both be captioned in" in error
+    assert "--sidecar-name full" in error
+    assert not list(photos.rglob("*.txt"))
+
+
+def test_full_sidecar_names_tell_them_apart(model, photos):
+    Image.open(photos / "a.png").save(photos / "a.webp")
+    flags = ["--to", "txt", "--sidecar-name", "full", "--min-new-tokens", 3]
+    assert run(model, photos, *flags) == 0
+    assert {path.name for path in photos.glob("*.txt")} == {
+        "a.png.txt",
+        "a.webp.txt",
+        "b.jpg.txt",
+    }
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_stops_before_the_model_is_loaded(photos, capsys):
+    photos.chmod(0o555)
+    try:
+        assert run("no-such-model", photos, "--to", "txt") == 2
+    finally:
+        photos.chmod(0o755)
+    assert "cannot write beside the images" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    image = Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8))
+    for number in range(400):
+        image.save(folder / f"{number:03}.png")
+    out = tmp_path / "o.jsonl"
+    command = [sys.executable, "-c", "from captune.cli import main; main()"]
+    command += ["caption", str(model), str(folder), "--out", str(out)]
+    command += ["--batch-size", "2", "--num-beams", "1"]
+    for stop, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        before = _journal_lines(out)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while _journal_lines(out) < before + 10:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        process.send_signal(stop)
+        error = process.communicate(timeout=20)[1]
+        assert process.returncode == code
+        if code == 130:
+            assert "are kept: run the same command to go on" in error
+        assert not out.exists()
+    kept = _journal_lines(out)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(400)]
+    assert f"{kept - 1} had a caption already" in done.stderr
+    assert not Path(f"{out}.part").exists()
+
+
+def _journal_lines(out: Path) -> int:
+    journal = Path(f"{out}.part")
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
