@@ -7,7 +7,7 @@ pycocoevalcap wheel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,10 @@ ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 MATCHER_WEIGHTS = (1.0, 0.6, 0.8, 0.6)
 # Images aligned together: enough to amortise numpy's calls, few enough to stay in the cache.
 _BLOCK = 500
+# Words of a prediction from which on it is aligned alone, since its paths are wide.
+_LONG = 512
+MAX_WORD_PAIRS = 4_000_000
+"""Largest product of the words of a prediction and of a reference; beyond it memory runs out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,33 @@ class MeteorResult:
         return _additive(self.statistics)
 
 
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Captions as numbers: predictions, references, and where each image's references start."""
+
+    left: Captions
+    right: Captions
+    bounds: Ints
+    words: Words
+
+    def take(self, images: slice) -> tuple[Captions, Captions, Ints, Words]:
+        """Predictions, references, the prediction of each reference, and a vocabulary of its own.
+
+        The small vocabulary keeps the table of related words small.
+        """
+        bounds = self.bounds[images.start : images.stop + 1]
+        left = self.left.slice(images.start, images.stop)
+        right = self.right.slice(int(bounds[0]), int(bounds[-1]))
+        both = np.concatenate([left.words, right.words])
+        used, numbers = np.unique(both, return_inverse=True)
+        return (
+            Captions(numbers[: len(left.words)], left.starts),
+            Captions(numbers[len(left.words) :], right.starts),
+            np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)),
+            self.words.take(used),
+        )
+
+
 class Meteor:
     """The metric with its tables open; make one and use it for many sets."""
 
@@ -71,7 +102,11 @@ class Meteor:
         return cls(load_data())
 
     def score(
-        self, references: Sequence[Sequence[Sequence[str]]], predictions: Sequence[Sequence[str]]
+        self,
+        references: Sequence[Sequence[Sequence[str]]],
+        predictions: Sequence[Sequence[str]],
+        *,
+        image_ids: Sequence[str] | None = None,
     ) -> MeteorResult:
         """Score predictions against their references.
 
@@ -79,35 +114,42 @@ class Meteor:
             references: For each image its references, each a list of tokens of `tokenize`. Their
                 order matters: where two score the same, the first one's statistics count.
             predictions: For each image one list of tokens.
+            image_ids: What error messages call the images; `None`: their numbers.
 
         Returns:
             Values equal to those of pycocoevalcap.
 
         Raises:
-            MetricError: Different numbers of images, or an image without references.
+            MetricError: Different numbers of images, an image without references, or two captions
+                so long that comparing them would fill the memory.
         """
-        _check(references, predictions)
-        blocks = [
-            self._score_block(
-                references[start : start + _BLOCK], predictions[start : start + _BLOCK]
-            )
-            for start in range(0, len(predictions), _BLOCK)
-        ]
-        statistics = np.concatenate(blocks) if blocks else np.zeros((0, NUM_STATISTICS))
+        _check_counts(references, predictions, image_ids)
+        packed = self._pack(references, predictions)
+        _check_lengths(packed, image_ids)
+        blocks = [self._score_block(packed, images) for images in _cut_blocks(packed.left.lengths)]
+        statistics = np.concatenate([np.zeros((0, NUM_STATISTICS)), *blocks])
         corpus = float(score_parts(_additive(statistics).sum(axis=0)))
         return MeteorResult(corpus, score_statistics(statistics), statistics)
 
-    def _score_block(
+    def _pack(
         self, references: Sequence[Sequence[Sequence[str]]], predictions: Sequence[Sequence[str]]
-    ) -> Floats:
+    ) -> _Packed:
         prefixes = self._data.prefixes
-        ours = [normalize(_as_hypothesis(tokens), prefixes) for tokens in predictions]
-        theirs = [normalize(" ".join(tokens), prefixes) for group in references for tokens in group]
         vocabulary: dict[str, int] = {}
-        left, right = _number(ours, vocabulary), _number(theirs, vocabulary)
-        words = Words(self._data, list(vocabulary))
-        sizes = np.array([len(group) for group in references])
-        owner = np.repeat(np.arange(len(sizes)), sizes)
+        left = _number(
+            [normalize(_as_hypothesis(tokens), prefixes) for tokens in predictions], vocabulary
+        )
+        right = _number(
+            [normalize(" ".join(tokens), prefixes) for group in references for tokens in group],
+            vocabulary,
+        )
+        words = Words.look_up(self._data, list(vocabulary))
+        bounds = np.cumsum([0, *(len(group) for group in references)])
+        return _Packed(left, right, bounds, words)
+
+    def _score_block(self, packed: _Packed, images: slice) -> Floats:
+        """Statistics of the best reference of each of some images."""
+        left, right, owner, words = packed.take(images)
         matches = find_matches(left, right, owner=owner, words=words, data=self._data)
         chosen = align(
             matches, prediction_lengths=left.lengths[owner], reference_lengths=right.lengths
@@ -148,8 +190,10 @@ def _additive(statistics: Floats) -> Floats:
     return parts
 
 
-def _check(
-    references: Sequence[Sequence[Sequence[str]]], predictions: Sequence[Sequence[str]]
+def _check_counts(
+    references: Sequence[Sequence[Sequence[str]]],
+    predictions: Sequence[Sequence[str]],
+    image_ids: Sequence[str] | None,
 ) -> None:
     if len(references) != len(predictions):
         raise MetricError(
@@ -158,7 +202,35 @@ def _check(
         )
     for place, group in enumerate(references):
         if not group:
-            raise MetricError("an image has no references", where=f"image number {place}")
+            raise MetricError("an image has no references", where=_name(place, image_ids))
+
+
+def _check_lengths(packed: _Packed, image_ids: Sequence[str] | None) -> None:
+    owner = np.repeat(np.arange(len(packed.bounds) - 1), np.diff(packed.bounds))
+    sizes = packed.left.lengths[owner] * packed.right.lengths
+    if sizes.max(initial=0) > MAX_WORD_PAIRS:
+        pair = int(sizes.argmax())
+        place = int(owner[pair])
+        raise MetricError(
+            f"a prediction of {packed.left.lengths[place]} words against a reference of"
+            f" {packed.right.lengths[pair]} words is too long for METEOR",
+            where=_name(place, image_ids),
+            fix=f"keep the product of both lengths under {MAX_WORD_PAIRS:,}",
+        )
+
+
+def _name(place: int, image_ids: Sequence[str] | None) -> str:
+    return f"image number {place}" if image_ids is None else f"image_id {image_ids[place]}"
+
+
+def _cut_blocks(lengths: Ints) -> Iterator[slice]:
+    """Runs of images to be aligned together; a very long prediction stays alone."""
+    start = 0
+    for place in range(1, len(lengths) + 1):
+        full = place - start == _BLOCK or place == len(lengths)
+        if full or lengths[place - 1 : place + 1].max() > _LONG:
+            yield slice(start, place)
+            start = place
 
 
 def _as_hypothesis(tokens: Sequence[str]) -> str:
@@ -178,27 +250,33 @@ def _count(
     matches: Matches, chosen: Ints, *, left: Captions, right: Captions, owner: Ints, words: Words
 ) -> Floats:
     """The jar's 23 numbers for every pair."""
-    table = np.zeros((len(owner), NUM_STATISTICS))
-    for side, captions in enumerate((left, right)):
-        pairs = owner if side == 0 else np.arange(len(owner))
-        function = np.r_[0, np.cumsum(words.function[captions.words])]
-        table[:, side] = captions.lengths[pairs]
-        table[:, 2 + side] = (function[captions.starts[1:]] - function[captions.starts[:-1]])[pairs]
     pair = matches.pair[chosen]
-    first = (matches.prediction[chosen], matches.reference[chosen])
-    length = (matches.prediction_length[chosen], matches.reference_length[chosen])
-    for side, captions in enumerate((left, right)):
-        start = captions.starts[owner[pair] if side == 0 else pair] + first[side]
+    column = 4 + 4 * matches.matcher[chosen]
+    starts = (matches.prediction[chosen], matches.reference[chosen])
+    lengths = (matches.prediction_length[chosen], matches.reference_length[chosen])
+    table = np.zeros((len(owner), NUM_STATISTICS))
+    sides = ((left, owner, owner[pair]), (right, np.arange(len(owner)), pair))
+    for side, (captions, rows, here) in enumerate(sides):
         function = np.r_[0, np.cumsum(words.function[captions.words])]
-        light = function[start + length[side]] - function[start]
-        column = 4 + 4 * matches.matcher[chosen] + side
-        np.add.at(table, (pair, column), length[side] - light)
-        np.add.at(table, (pair, column + 2), light)
-        np.add.at(table, (pair, 21 + side), length[side])
-    joined = (pair[1:] == pair[:-1]) & (first[0][1:] == (first[0] + length[0])[:-1])
-    joined &= first[1][1:] == (first[1] + length[1])[:-1]
-    np.add.at(table, (pair, 20), np.r_[np.ones(min(1, len(pair))), ~joined])
+        table[:, side] = captions.lengths[rows]
+        table[:, 2 + side] = np.diff(function[captions.starts])[rows]
+        first = captions.starts[here] + starts[side]
+        light = function[first + lengths[side]] - function[first]
+        _add(table, pair, column=column + side, values=lengths[side] - light)
+        _add(table, pair, column=column + side + 2, values=light)
+        _add(table, pair, column=np.full_like(pair, 21 + side), values=lengths[side])
+    ends = (starts[0] + lengths[0], starts[1] + lengths[1])
+    joined = (pair[1:] == pair[:-1]) & (starts[0][1:] == ends[0][:-1])
+    joined &= starts[1][1:] == ends[1][:-1]
+    opening = np.r_[np.ones(min(1, len(pair)), dtype=np.bool_), ~joined]
+    _add(table, pair, column=np.full_like(pair, 20), values=opening)
     return table
+
+
+def _add(table: Floats, rows: Ints, *, column: Ints, values: Ints | npt.NDArray[np.bool_]) -> None:
+    """Add values to cells, a cell as often as it is named."""
+    places = rows * table.shape[1] + column
+    table += np.bincount(places, weights=values, minlength=table.size).reshape(table.shape)
 
 
 def _pick_best(values: Floats, owner: Ints) -> Ints:

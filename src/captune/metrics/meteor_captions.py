@@ -27,6 +27,11 @@ class Captions:
         """Words of each caption, int64 (N,)."""
         return np.diff(self.starts)
 
+    def slice(self, first: int, last: int) -> Captions:
+        """Captions `first` to `last - 1`."""
+        starts = self.starts[first : last + 1]
+        return Captions(self.words[starts[0] : starts[-1]], starts - starts[0])
+
 
 def expand_ranges(starts: Ints, counts: Ints) -> Ints:
     """The numbers `start, start + 1, ...` of every range, one range after the other."""

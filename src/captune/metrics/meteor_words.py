@@ -7,6 +7,7 @@ are the same word to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,9 @@ _ENDINGS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Words:
-    """Numbers for words, with METEOR's view of each.
+    """METEOR's view of word numbers.
 
     Attributes:
         identity: int64 (V,): equal where METEOR takes two words for the same.
@@ -38,18 +40,37 @@ class Words:
         synset_ids: int64: synset numbers.
     """
 
-    def __init__(self, data: MeteorData, words: Sequence[str]) -> None:
-        """Look words up.
+    identity: Ints
+    stems: Ints
+    function: npt.NDArray[np.bool_]
+    table_numbers: Ints
+    synset_starts: Ints
+    synset_ids: Ints
 
-        Args:
-            data: METEOR's tables.
-            words: Distinct lower-case words; a word's number is its place.
-        """
-        self.identity = np.array([java_hash(word) for word in words], dtype=np.int64)
-        self.stems = np.array([java_hash(stem(word)) for word in words], dtype=np.int64)
-        self.function = np.array([word in data.function_words for word in words], dtype=np.bool_)
-        self.table_numbers = _find(data.table_words, words)
-        self.synset_starts, self.synset_ids = _find_synsets(data, words)
+    @classmethod
+    def look_up(cls, data: MeteorData, words: Sequence[str]) -> Words:
+        """Look distinct lower-case words up; a word's number is its place."""
+        starts, ids = _find_synsets(data, words)
+        return cls(
+            identity=np.array([java_hash(word) for word in words], dtype=np.int64),
+            stems=np.array([java_hash(stem(word)) for word in words], dtype=np.int64),
+            function=np.array([word in data.function_words for word in words], dtype=np.bool_),
+            table_numbers=_find(data.table_words, words),
+            synset_starts=starts,
+            synset_ids=ids,
+        )
+
+    def take(self, numbers: Ints) -> Words:
+        """Some of the words, numbered anew in the order given."""
+        counts = np.diff(self.synset_starts)[numbers]
+        return Words(
+            identity=self.identity[numbers],
+            stems=self.stems[numbers],
+            function=self.function[numbers],
+            table_numbers=self.table_numbers[numbers],
+            synset_starts=np.r_[0, np.cumsum(counts)],
+            synset_ids=self.synset_ids[expand_ranges(self.synset_starts[numbers], counts)],
+        )
 
 
 def java_hash(word: str) -> int:
