@@ -17,7 +17,7 @@ ARTEFACTS = (
     *("recipe.yaml", "environment.json", "stages.json", "splits.json", "data_check.json"),
     *("splits/train.jsonl", "splits/val.jsonl", "splits/test.jsonl", "skipped_images.jsonl"),
     *("log.jsonl", "train_metrics.json", "checkpoints/step-000006"),
-    *("model/config.json", "model/model.safetensors"),
+    *("model/config.json", "model/model.safetensors", "model/README.md"),
     *("predictions/before.jsonl", "predictions/after.jsonl", "scores.json"),
     *("results_before_training.csv", "results_after_training.csv", "report.html"),
     *(f"plots/{name}.png" for name in ("samples", "loss", "before_after", "captions")),
@@ -77,6 +77,18 @@ def test_scores_hold_every_system_and_the_truth_rate_of_the_built_in_set(done) -
         assert scores[system]["num_images"] == 4
     assert 0.0 <= scores["truth_rate"] <= 1.0
     assert "truth_rate_constant_caption" in scores
+
+
+def test_the_model_card_carries_the_scores_for_the_hub(done) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(done / "model" / "README.md")
+    scores = json.loads((done / "scores.json").read_text())["after"]["metrics"]
+    told = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert told["cider"] == pytest.approx(scores["cider"], abs=1e-6)
+    assert told["sacrebleu"] == pytest.approx(scores["sacrebleu"], abs=1e-6)
+    assert "mean_length" not in told
+    assert "size: blip-tiny" in card.text
 
 
 def test_the_csv_holds_one_row_a_test_image_with_relative_names(done) -> None:

@@ -18,6 +18,7 @@ from captune.evaluation.facts import (
     evaluation_facts,
     software_facts,
 )
+from captune.evaluation.model_card import describe_model, write_model_card
 from captune.evaluation.models import (
     CaptionedImages,
     ComputeOptions,
@@ -75,6 +76,7 @@ __all__ = [
     "compare_systems",
     "comparison_section",
     "describe_decoding",
+    "describe_model",
     "describe_ranking",
     "describe_seconds",
     "evaluation_facts",
@@ -101,6 +103,7 @@ __all__ = [
     "write_comparison_files",
     "write_evaluation",
     "write_json",
+    "write_model_card",
     "write_plots",
     "write_predictions",
     "write_report",

@@ -49,7 +49,7 @@ def predict(
     for prediction in caption_images(
         captioner,
         ((record.image_id, record.image) for record in records),
-        config,
+        config=config,
         batch_size=batch_size,
         hardware=choose_hardware(str(captioner.device), precision),
         on_failure=tell_failure,

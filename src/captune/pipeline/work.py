@@ -36,6 +36,7 @@ from captune.evaluation import (
     read_predictions,
     read_training_log,
     score_run,
+    write_model_card,
     write_plots,
     write_predictions,
     write_report,
@@ -185,7 +186,7 @@ def evaluate(job: Job) -> None:
 
 
 def report(job: Job) -> None:
-    """Writes the plots and report.html from what the other stages left."""
+    """Writes the plots, report.html and the model card from what the other stages left."""
     records = load_splits(job.folder)
     after = read_predictions(job.folder / "predictions" / "after.jsonl")
     evaluation = _score(job, records, after)
@@ -209,6 +210,12 @@ def report(job: Job) -> None:
     )
     write_plots(job.folder / "plots", inputs)
     write_report(inputs, job.folder / "report.html")
+    write_model_card(
+        job.folder / "model",
+        inputs,
+        data=job.recipe.data.path,
+        recipe=(job.folder / "recipe.yaml").read_text(encoding="utf-8"),
+    )
     job.say(f"report: {job.folder / 'report.html'}")
 
 
