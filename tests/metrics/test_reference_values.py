@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captune.errors import MissingExtraError
 from captune.metrics import References, compute
+from captune.metrics.meteor_data import find_source
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
@@ -22,20 +24,32 @@ pytestmark = [
 ]
 
 
+def has_meteor() -> bool:
+    try:
+        find_source()
+    except MissingExtraError:
+        return False
+    return True
+
+
+needs_meteor = pytest.mark.skipif(not has_meteor(), reason="the extra `meteor` is not installed")
+
+
 def read(name: str) -> Any:
     return json.loads((DATA / name).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", ["fakecap", "val5k"])
-def test_coco_metrics_equal_pycocoevalcap(name: str) -> None:
+@pytest.mark.parametrize("metrics", [COCO, pytest.param(("meteor",), marks=needs_meteor)])
+def test_coco_metrics_equal_pycocoevalcap(name: str, metrics: tuple[str, ...]) -> None:
     expected = read(f"{name}_expected.json")
     per_image = expected.get("per_image") or expected["per_image_first500"]
     results = compute(
-        read(f"{name}_references.json"), read(f"{name}_predictions.json"), metrics=COCO
+        read(f"{name}_references.json"), read(f"{name}_predictions.json"), metrics=metrics
     )
     ids = expected["image_ids"]
     assert list(results.image_ids[: len(ids)]) == ids
-    for metric in COCO:
+    for metric in metrics:
         assert results.corpus[metric] == pytest.approx(expected["corpus"][metric], abs=1e-12)
         own = results.per_image[metric][: len(ids)]
         np.testing.assert_allclose(own, per_image[metric], rtol=0, atol=1e-12, err_msg=metric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from captune import __version__
@@ -16,8 +17,10 @@ from captune.metrics.diversity import score_diversity
 from captune.metrics.frequencies import DocumentFrequencies
 from captune.metrics.hallucination import score_hallucination
 from captune.metrics.lexical import score_rouge, score_sacrebleu, score_wer
+from captune.metrics.meteor import Meteor, score_parts
+from captune.metrics.meteor_data import find_source
 from captune.metrics.references import References
-from captune.metrics.results import MetricColumn, MetricResults
+from captune.metrics.results import MetricColumn, MetricResults, Statistic
 from captune.metrics.rouge import score_rouge_l
 from captune.metrics.spice import find_spice, score_spice
 
@@ -156,10 +159,6 @@ def compute(
     )
 
 
-def _score_meteor(candidates: Candidates, _: DocumentFrequencies | None) -> dict[str, MetricColumn]:
-    raise MetricError(f"METEOR of {len(candidates.captions)} captions is not there yet")
-
-
 def resolve_metrics(names: Sequence[str]) -> tuple[str, ...]:
     """Metric names for names of metrics and groups, in the order of the table.
 
@@ -186,18 +185,50 @@ def resolve_metrics(names: Sequence[str]) -> tuple[str, ...]:
 
 def _is_installed(name: str) -> bool:
     """Whether a metric's extra is there; asked by name, a metric without it is an error."""
-    if METRICS[name].needs == "java":
-        try:
+    try:
+        if METRICS[name].needs == "meteor":
+            find_source()
+        if METRICS[name].needs == "java":
             find_spice()
-        except MissingExtraError:
-            return False
-    return METRICS[name].needs != "meteor"
+    except MissingExtraError:
+        return False
+    return True
 
 
 def _sign(name: str, column: MetricColumn, references: References) -> str:
     own_tokens = METRICS[name].group in {"sacrebleu", "rouge", "word_errors"}
     tokens = "" if own_tokens else "|tok:ptb-3.4.1"
     return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
+
+
+def _score_meteor(candidates: Candidates, _: DocumentFrequencies | None) -> dict[str, MetricColumn]:
+    references = candidates.references
+    groups = [
+        references.tokens[start : start + size]
+        for start, size in zip(
+            references.first_caption.tolist(), references.captions_per_image.tolist(), strict=True
+        )
+    ]
+    images = candidates.images.tolist()
+    result = _open_meteor().score(
+        [groups[image] for image in images],
+        candidates.tokens,
+        image_ids=[references.image_ids[image] for image in images],
+    )
+    return {
+        "meteor": MetricColumn(
+            corpus=result.corpus,
+            per_image=result.per_image,
+            statistic=Statistic(result.parts, score_parts),
+            variant="variant:1.5|lang:en|norm:yes",
+        )
+    }
+
+
+@cache
+def _open_meteor() -> Meteor:
+    """The tables stay mapped for the next set of predictions."""
+    return Meteor.load()
 
 
 Scorer = Callable[[Candidates, DocumentFrequencies | None], dict[str, MetricColumn]]
