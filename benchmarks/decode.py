@@ -60,7 +60,9 @@ def compare(captioner: Captioner, beams: int, *, options: argparse.Namespace, si
     )
     image_ids = [str(number) for number in range(options.batch_size)]
     sides: dict[str, Callable[[], list[str]]] = {
-        "packed": lambda: [p.caption for p in generate(captioner, states, image_ids, config)],
+        "packed": lambda: [
+            p.caption for p in generate(captioner, states, image_ids=image_ids, config=config)
+        ],
         "plain": lambda: generate_plain(captioner, states, config),
     }
     alone = options.device == "cpu" and options.threads == 1

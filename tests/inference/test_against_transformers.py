@@ -55,7 +55,7 @@ def test_the_twins_captions_differ_by_image_and_end_at_different_lengths(family)
 def test_a_prompt_is_continued_as_transformers_continues_it(family, num_beams):
     captioner, pixels, states = family
     config = GenerateConfig(num_beams=num_beams, max_new_tokens=8, prompt="the red")
-    prompt = plan_search(captioner, ["0"], config).prompt_ids
+    prompt = plan_search(captioner, ["0"], config=config).prompt_ids
     assert len(prompt) == 3
     theirs = [_transformers(captioner, image[None], config, prompt) for image in pixels]
     assert _search(captioner, states, config) == theirs
@@ -66,7 +66,7 @@ def _search(
 ) -> list[tuple[int, ...]]:
     image_ids = [str(number) for number in range(len(states))]
     with torch.inference_mode():
-        found = search(captioner, states, plan_search(captioner, image_ids, config))
+        found = search(captioner, states, task=plan_search(captioner, image_ids, config=config))
     return [hypothesis.token_ids for hypothesis in found]
 
 

@@ -49,7 +49,7 @@ def test_captions_come_in_order_whatever_the_batch_size(blip, folder):
     captioner, _ = blip
     images = [(path.name, path) for path in sorted(folder.iterdir())]
     found = {
-        size: list(caption_images(captioner, images, CONFIG, batch_size=size))
+        size: list(caption_images(captioner, images, config=CONFIG, batch_size=size))
         for size in (1, 3, 50)
     }
     assert [p.image_id for p in found[1]] == [f"{n}.png" for n in range(7)]
@@ -71,7 +71,7 @@ def test_broken_images_are_told_in_their_place_and_left_out(blip, folder):
         caption_images(
             captioner,
             images,
-            CONFIG,
+            config=CONFIG,
             batch_size=2,
             on_failure=lambda image_id, error: told.append((image_id, error.what)),
         )
@@ -82,7 +82,7 @@ def test_broken_images_are_told_in_their_place_and_left_out(blip, folder):
 
 def test_without_on_failure_a_broken_image_is_an_error(blip):
     with pytest.raises(ImageError, match="not_an_image"):
-        list(caption_images(blip[0], [("page", b"<html>404</html>")], CONFIG))
+        list(caption_images(blip[0], [("page", b"<html>404</html>")], config=CONFIG))
 
 
 def test_path_bytes_and_pil_image_give_one_caption(blip, tmp_path):
@@ -95,7 +95,7 @@ def test_path_bytes_and_pil_image_give_one_caption(blip, tmp_path):
         ("pil", image),
         ("lazy", Image.open(path)),
     ]
-    captions = {p.caption for p in caption_images(blip[0], images, CONFIG)}
+    captions = {p.caption for p in caption_images(blip[0], images, config=CONFIG)}
     assert len(captions) == 1
 
 
@@ -105,7 +105,7 @@ def test_a_turned_photo_gives_the_caption_of_the_upright_one(blip):
     exif[0x0112] = 6
     lying = _encoded(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
     images = [("a", upright), ("b", lying), ("c", Image.open(io.BytesIO(lying)))]
-    assert len({p.caption for p in caption_images(blip[0], images, CONFIG)}) == 1
+    assert len({p.caption for p in caption_images(blip[0], images, config=CONFIG)}) == 1
 
 
 def test_a_broken_pil_image_is_told_like_a_broken_file(blip):
@@ -114,7 +114,7 @@ def test_a_broken_pil_image_is_told_like_a_broken_file(blip):
     cut = Image.open(io.BytesIO(whole[:2000]))
     predictions = list(
         caption_images(
-            blip[0], [("cut", cut)], CONFIG, on_failure=lambda *failure: told.append(failure)
+            blip[0], [("cut", cut)], config=CONFIG, on_failure=lambda *failure: told.append(failure)
         )
     )
     assert predictions == []
@@ -129,7 +129,7 @@ def test_images_are_read_only_a_little_ahead(blip):
             read.append(number)
             yield str(number), _image(number)
 
-    predictions = caption_images(blip[0], images(), CONFIG, batch_size=2)
+    predictions = caption_images(blip[0], images(), config=CONFIG, batch_size=2)
     next(predictions)
     predictions.close()
     assert len(read) <= 10
@@ -149,15 +149,15 @@ def test_a_batch_that_does_not_fit_is_halved_with_a_warning(blip, folder):
     small = SmallMemory(captioner.model, captioner.tokenizer, captioner.image_processor)
     small.most = 2
     images = [(path.name, path) for path in sorted(folder.iterdir())]
-    expected = [(p.image_id, p.caption) for p in caption_images(captioner, images, CONFIG)]
+    expected = [(p.image_id, p.caption) for p in caption_images(captioner, images, config=CONFIG)]
     with pytest.warns(UserWarning) as told:
-        found = [(p.image_id, p.caption) for p in caption_images(small, images, CONFIG)]
+        found = [(p.image_id, p.caption) for p in caption_images(small, images, config=CONFIG)]
     assert found == expected
     text = "images do not fit the memory of cpu at once: going on with"
     assert [str(warning.message) for warning in told] == [f"7 {text} 3", f"3 {text} 1"]
     small.most = 0
     with pytest.warns(UserWarning), pytest.raises(ModelError, match="one image does not fit"):
-        list(caption_images(small, images, CONFIG))
+        list(caption_images(small, images, config=CONFIG))
 
 
 def test_load_captions_one_image_or_a_list(saved, folder):

@@ -19,7 +19,10 @@ SETTINGS = [
 
 def _captions(captioner, states, config, image_ids=None):
     ids = image_ids or [str(number) for number in range(len(states))]
-    return {p.image_id: (p.caption, p.num_tokens) for p in generate(captioner, states, ids, config)}
+    return {
+        p.image_id: (p.caption, p.num_tokens)
+        for p in generate(captioner, states, image_ids=ids, config=config)
+    }
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=["greedy", "beams", "samples"])
@@ -55,9 +58,9 @@ def test_images_that_end_early_are_dropped_without_a_trace(blip):
 def test_mean_logprob_is_the_models_own_without_penalties(family, config):
     captioner, _, states = family
     ids = [str(number) for number in range(len(states))]
-    predictions = generate(captioner, states, ids, config)
+    predictions = generate(captioner, states, image_ids=ids, config=config)
     with torch.inference_mode():
-        found = search(captioner, states, plan_search(captioner, ids, config))
+        found = search(captioner, states, task=plan_search(captioner, ids, config=config))
         for row, prediction in enumerate(predictions):
             expected = _whole_logprob(captioner, states[row : row + 1], found[row].token_ids)
             assert prediction.num_tokens == len(found[row].token_ids)
@@ -85,11 +88,15 @@ def _whole_logprob(captioner, state, token_ids):
 
 def test_finish_reason_tells_an_end_from_a_cut(blip):
     captioner, states = blip
-    cut = generate(captioner, states[:1], ["a"], GenerateConfig(num_beams=2, max_new_tokens=2))[0]
+    cut = generate(
+        captioner, states[:1], image_ids=["a"], config=GenerateConfig(num_beams=2, max_new_tokens=2)
+    )[0]
     assert (cut.finish_reason, cut.num_tokens) == ("length", 2)
     config = GenerateConfig(num_beams=1, max_new_tokens=40)
     ended = [
-        p for p in generate(captioner, states, list("abcdefghijkl"), config) if p.num_tokens < 40
+        p
+        for p in generate(captioner, states, image_ids=list("abcdefghijkl"), config=config)
+        if p.num_tokens < 40
     ]
     assert ended
     assert {p.finish_reason for p in ended} == {"eos"}
@@ -98,7 +105,7 @@ def test_finish_reason_tells_an_end_from_a_cut(blip):
 def test_the_caption_starts_with_the_prompt_and_counts_only_new_tokens(blip):
     captioner, states = blip
     config = GenerateConfig(num_beams=3, max_new_tokens=4, prompt="the red dog")
-    for prediction in generate(captioner, states[:3], list("abc"), config):
+    for prediction in generate(captioner, states[:3], image_ids=list("abc"), config=config):
         assert prediction.caption.startswith("the red dog")
         assert prediction.num_tokens <= 4
 
@@ -107,18 +114,20 @@ def test_a_prompt_longer_than_the_model_is_refused(blip):
     captioner, states = blip
     config = GenerateConfig(prompt="dog " * captioner.max_positions)
     with pytest.raises(ModelError, match=r"the prompt is 512 tokens long.*512 positions"):
-        generate(captioner, states[:1], ["a"], config)
+        generate(captioner, states[:1], image_ids=["a"], config=config)
 
 
 def test_max_new_tokens_is_cut_to_the_models_positions(blip):
     captioner, _ = blip
-    task = plan_search(captioner, ["a"], GenerateConfig(max_new_tokens=4096, prompt="the dog"))
+    task = plan_search(
+        captioner, ["a"], config=GenerateConfig(max_new_tokens=4096, prompt="the dog")
+    )
     assert task.max_new_tokens == 512 - 3
 
 
 def test_no_image_gives_no_caption(blip):
     captioner, states = blip
-    assert generate(captioner, states[:0], [], GenerateConfig()) == []
+    assert generate(captioner, states[:0], image_ids=[], config=GenerateConfig()) == []
 
 
 def test_a_model_in_training_decodes_without_dropout_and_trains_on(blip):
@@ -137,5 +146,5 @@ def test_a_model_in_training_decodes_without_dropout_and_trains_on(blip):
 def test_bf16_autocast_decodes_too(family):
     captioner, _, states = family
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        predictions = generate(captioner, states, list("abcdefgh"), SETTINGS[1])
+        predictions = generate(captioner, states, image_ids=list("abcdefgh"), config=SETTINGS[1])
     assert all(p.num_tokens >= 1 and p.mean_logprob <= 0 for p in predictions)

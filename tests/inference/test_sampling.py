@@ -13,7 +13,7 @@ from captune.recipe import GenerateConfig
 
 def _sample(captioner, states, image_ids, **settings):
     config = GenerateConfig(num_beams=1, do_sample=True, **settings)
-    return [p.caption for p in generate(captioner, states, image_ids, config)]
+    return [p.caption for p in generate(captioner, states, image_ids=image_ids, config=config)]
 
 
 def test_seed_and_image_id_decide_the_sample(blip):
@@ -39,7 +39,7 @@ def test_the_global_generator_is_left_alone(blip):
 def test_top_k_1_is_greedy(blip):
     captioner, states = blip
     ids = list("abcdefghijkl")
-    greedy = generate(captioner, states, ids, GenerateConfig(num_beams=1))
+    greedy = generate(captioner, states, image_ids=ids, config=GenerateConfig(num_beams=1))
     assert _sample(captioner, states, ids, top_k=1) == [p.caption for p in greedy]
 
 
@@ -50,9 +50,9 @@ def test_first_tokens_follow_the_models_probabilities(blip, temperature):
     config = GenerateConfig(
         num_beams=1, do_sample=True, temperature=temperature, max_new_tokens=1, seed=3
     )
-    task = plan_search(captioner, [f"image-{n}" for n in range(count)], config)
+    task = plan_search(captioner, [f"image-{n}" for n in range(count)], config=config)
     with torch.inference_mode():
-        found = search(captioner, states[:1].expand(count, -1, -1), task)
+        found = search(captioner, states[:1].expand(count, -1, -1), task=task)
         logits = _first_logits(captioner, states[:1])
     expected = (logits / temperature).softmax(-1)
     counts = torch.bincount(

@@ -43,7 +43,7 @@ def _random(length: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_penalties_equal_transformers_processors(config, length):
     scores, tokens = _random(length)
     before = scores.clone()
-    ours = apply_penalties(scores, tokens, config, prompt_length=PROMPT, eos_token_id=EOS)
+    ours = apply_penalties(scores, tokens, config=config, prompt_length=PROMPT, eos_token_id=EOS)
     processors = LogitsProcessorList()
     if config.repetition_penalty != 1.0:
         processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))

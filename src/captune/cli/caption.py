@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,31 +29,15 @@ from captune.errors import ImageError, OutputError, RecipeError
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
-    from captune.inference import ImageCaptioner
+    from captune.inference import ImageCaptioner, Target
     from captune.records import Prediction
 
 _INTERRUPTED = 130
 
 
-class Target(StrEnum):
-    """Where captions go, and how."""
-
-    STDOUT = "stdout"
-    TXT = "txt"
-    JSONL = "jsonl"
-    CSV = "csv"
-
-
-class SidecarNaming(StrEnum):
-    """How a text file is named after its image."""
-
-    STEM = "stem"
-    FULL = "full"
-
-
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders and globs.")]
 To = Annotated[
-    Target | None,
+    Literal["stdout", "txt", "jsonl", "csv"] | None,
     typer.Option(
         help="stdout: path and caption. txt: a file beside each image. jsonl, csv: one file (--out)"
         " or the screen.",
@@ -63,7 +46,9 @@ To = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="File for jsonl or csv.")]
 Force = Annotated[bool, typer.Option("--force", help="Caption anew what has a caption already.")]
-SidecarName = Annotated[SidecarNaming, typer.Option(help="stem: photo.txt; full: photo.jpg.txt.")]
+SidecarName = Annotated[
+    Literal["stem", "full"], typer.Option(help="stem: photo.txt; full: photo.jpg.txt.")
+]
 Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead out of a folder.")]
 
 
@@ -75,7 +60,7 @@ def caption(
     to: To = None,
     out: Out = None,
     force: Force = False,
-    sidecar_name: SidecarName = SidecarNaming.STEM,
+    sidecar_name: SidecarName = "stem",
     follow: Follow = False,
     batch_size: BatchSize = 16,
     device: Device = "auto",
@@ -94,11 +79,11 @@ def caption(
     report = _Report([(str(path), error) for path, error in files.unreadable])
     report.num_links = len(files.skipped_links)
     with open_destination(
-        _choose_target(to, out).value,
+        _choose_target(to, out),
         files.paths,
         out=out or sys.stdout.buffer,
         made_by={"model": model, "revision": revision, "decoding": decoding.model_dump()},
-        sidecar_name=sidecar_name.value,
+        sidecar_name=sidecar_name,
         force=force,
     ) as destination:
         waiting = [path for path in files.paths if not destination.has(str(path))]
@@ -162,20 +147,21 @@ class _Report:
 
 
 def _choose_target(to: Target | None, out: Path | None) -> Target:
-    by_name = {".jsonl": Target.JSONL, ".csv": Target.CSV}
-    if to in (Target.TXT, Target.STDOUT) and out is not None:
+    """The form asked for, else that of the file's ending, else lines on the screen."""
+    if to in ("txt", "stdout") and out is not None:
         raise OutputError(
             f"--to {to} writes no file, and --out {out} is one", fix="--to jsonl or --to csv"
         )
     if to is not None:
         return to
     if out is None:
-        return Target.STDOUT
-    if out.suffix.lower() not in by_name:
+        return "stdout"
+    by_ending: dict[str, Target] = {".jsonl": "jsonl", ".csv": "csv"}
+    if out.suffix.lower() not in by_ending:
         raise OutputError(
             f"the ending of --out {out} names no format", fix="add --to jsonl or --to csv"
         )
-    return by_name[out.suffix.lower()]
+    return by_ending[out.suffix.lower()]
 
 
 def _load(model: str, *, device: str, precision: str, revision: str | None) -> ImageCaptioner:
@@ -210,7 +196,7 @@ def _predictions(
         for prediction in caption_images(
             captioner.captioner,
             ((str(path), path) for path in paths),
-            decoding,
+            config=decoding,
             batch_size=batch_size,
             hardware=captioner.hardware,
             on_failure=fail,

@@ -10,11 +10,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import typer
 
 from captune.errors import RecipeError
+from captune.inference import DecodingOptions, decoding_config
 from captune.recipe import GenerateConfig
 
 ModelArgument = Annotated[
@@ -23,7 +24,7 @@ ModelArgument = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps.")]
 Precision = Annotated[
-    str,
+    Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(
         help="fp32: captions equal plain transformers'. bf16, fp16: faster where the hardware has"
         " them. auto: bf16 there, else fp32."
@@ -95,14 +96,12 @@ def _flag(name: str, kind: type) -> Any:
 
 
 def _config(given: dict[str, Any]) -> GenerateConfig:
-    # Here and not above: the inference package loads torch.
-    from captune.inference import decoding_config
-
+    chosen = {name: value for name, value in given.items() if value is not None}
     try:
-        return decoding_config({name: value for name, value in given.items() if value is not None})  # type: ignore[typeddict-item]
+        return decoding_config(cast(DecodingOptions, chosen))
     except RecipeError as error:
         flags = "; ".join(_as_flags(part) for part in error.what.split("; "))
-        raise RecipeError(flags, where="decoding flags", fix="captune caption --help") from error
+        raise RecipeError(flags, fix="the decoding flags stand in --help") from error
 
 
 def _as_flags(fault: str) -> str:

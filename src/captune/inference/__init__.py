@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from captune.inference.captioning import AnyImage, OnFailure, caption_images
     from captune.inference.decode import generate
-    from captune.inference.destinations import Destination, escape_steering, open_destination
+    from captune.inference.destinations import (
+        Destination,
+        Target,
+        escape_steering,
+        open_destination,
+    )
     from captune.inference.image_captioner import ImageCaptioner, ImageInput, load
     from captune.inference.image_files import ImageFiles, find_images
     from captune.inference.options import DecodingOptions, decoding_config
@@ -26,6 +31,7 @@ __all__ = [
     "ImageFiles",
     "ImageInput",
     "OnFailure",
+    "Target",
     "caption_images",
     "decoding_config",
     "escape_steering",
@@ -44,6 +50,7 @@ _HOMES = {
     "ImageFiles": "image_files",
     "ImageInput": "image_captioner",
     "OnFailure": "captioning",
+    "Target": "destinations",
     "caption_images": "captioning",
     "decoding_config": "options",
     "escape_steering": "destinations",

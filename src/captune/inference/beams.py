@@ -79,7 +79,7 @@ class _Beams:
         )
 
 
-def search_beams(tree: TokenTree, logits: torch.Tensor, task: SearchTask) -> list[Hypothesis]:
+def search_beams(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:
     """The best hypothesis of each image.
 
     Args:
@@ -136,7 +136,7 @@ def _step(beams: _Beams, logits: torch.Tensor, task: SearchTask) -> _Beams:
     ends = (last == task.eos_token_id) | (beams.step + 1 == task.max_new_tokens)
     goes_on = replace(candidates, scores=candidates.scores + ends * _NEVER)
     order = goes_on.scores.topk(task.config.num_beams).indices
-    ended, has_ended = _merge_ended(beams, candidates, ends, task)
+    ended, has_ended = _merge_ended(beams, candidates, ends=ends, task=task)
     following = _Beams(
         step=beams.step + 1,
         open=goes_on.take(order),
@@ -158,7 +158,7 @@ def _candidates(
     scores = apply_penalties(
         logprobs,
         beams.open.token_ids[:, :, :at],
-        task.config,
+        config=task.config,
         prompt_length=len(task.prompt_ids),
         eos_token_id=task.eos_token_id,
     )
@@ -178,7 +178,7 @@ def _candidates(
 
 
 def _merge_ended(
-    beams: _Beams, candidates: _Branches, ends: torch.Tensor, task: SearchTask
+    beams: _Beams, candidates: _Branches, *, ends: torch.Tensor, task: SearchTask
 ) -> tuple[_Branches, torch.Tensor]:
     """The K best ended branches of before and now, and which of them are real."""
     kept = task.config.num_beams

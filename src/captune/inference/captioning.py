@@ -38,8 +38,8 @@ _BATCHES_AHEAD = 2
 def caption_images(
     captioner: Captioner,
     images: Iterable[tuple[str, AnyImage]],
-    config: GenerateConfig,
     *,
+    config: GenerateConfig,
     batch_size: int = 16,
     hardware: Hardware | None = None,
     on_failure: OnFailure | None = None,
@@ -171,4 +171,4 @@ def _caption(
     pixels = torch.stack([pixels for _, pixels in batch]).to(hardware.device)
     # One autocast for both: it keeps the weights it has cast until it ends.
     with hardware.autocast(), eval_mode(captioner):
-        return generate(captioner, captioner.encode(pixels), image_ids, config)
+        return generate(captioner, captioner.encode(pixels), image_ids=image_ids, config=config)

@@ -26,6 +26,7 @@ from captune.records import Prediction
 def generate(
     captioner: Captioner,
     vision_states: torch.Tensor,
+    *,
     image_ids: Sequence[str],
     config: GenerateConfig,
 ) -> list[Prediction]:
@@ -47,22 +48,24 @@ def generate(
         raise ValueError(f"{len(image_ids)} image ids for {len(vision_states)} images")
     if not image_ids:
         return []
-    task = plan_search(captioner, image_ids, config)
+    task = plan_search(captioner, image_ids, config=config)
     with eval_mode(captioner):
-        hypotheses = search(captioner, vision_states, task)
+        hypotheses = search(captioner, vision_states, task=task)
     return [
-        _predict(captioner, hypothesis, image_id, task)
+        _predict(captioner, hypothesis, image_id=image_id, task=task)
         for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
     ]
 
 
-def search(captioner: Captioner, vision_states: torch.Tensor, task: SearchTask) -> list[Hypothesis]:
+def search(
+    captioner: Captioner, vision_states: torch.Tensor, *, task: SearchTask
+) -> list[Hypothesis]:
     """Generated tokens of B images, one hypothesis each, in order."""
     tree = TokenTree(captioner, vision_states)
     logits = tree.prefill(task.prompt_ids)
     if task.config.num_beams > 1:
-        return search_beams(tree, logits, task)
-    return search_single(tree, logits, task)
+        return search_beams(tree, logits, task=task)
+    return search_single(tree, logits, task=task)
 
 
 def plan_search(
@@ -106,7 +109,7 @@ def eval_mode(captioner: Captioner) -> Iterator[None]:
 
 
 def _predict(
-    captioner: Captioner, hypothesis: Hypothesis, image_id: str, task: SearchTask
+    captioner: Captioner, hypothesis: Hypothesis, *, image_id: str, task: SearchTask
 ) -> Prediction:
     token_ids = hypothesis.token_ids
     has_ended = token_ids[-1] == task.eos_token_id

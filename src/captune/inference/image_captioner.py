@@ -61,7 +61,7 @@ class ImageCaptioner:
             caption_images(
                 self.captioner,
                 named,
-                config,
+                config=config,
                 batch_size=batch_size,
                 hardware=self.hardware,
                 on_failure=on_failure,

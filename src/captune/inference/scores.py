@@ -13,8 +13,8 @@ from captune.recipe import GenerateConfig
 def apply_penalties(
     scores: torch.Tensor,
     token_ids: torch.Tensor,
-    config: GenerateConfig,
     *,
+    config: GenerateConfig,
     prompt_length: int,
     eos_token_id: int,
 ) -> torch.Tensor:

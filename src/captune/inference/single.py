@@ -14,7 +14,7 @@ from captune.inference.search import Hypothesis, SearchTask, is_worth_dropping
 from captune.inference.token_tree import TokenTree
 
 
-def search_single(tree: TokenTree, logits: torch.Tensor, task: SearchTask) -> list[Hypothesis]:
+def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:
     """One hypothesis an image, greedy or sampled.
 
     Args:
@@ -79,7 +79,7 @@ def _choose(
     scores = apply_penalties(
         logits[:, None],
         token_ids[:, None],
-        task.config,
+        config=task.config,
         prompt_length=len(task.prompt_ids),
         eos_token_id=task.eos_token_id,
     )[:, 0]

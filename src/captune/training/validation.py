@@ -64,7 +64,9 @@ class Validator:
         for batch in self._batches(self.chosen):
             with self.hardware.autocast():
                 states = self.captioner.vision_states(batch)
-                predictions = generate(self.captioner, states, batch.image_ids, config)
+                predictions = generate(
+                    self.captioner, states, image_ids=batch.image_ids, config=config
+                )
             captions.update({p.image_id: p.caption for p in predictions})
         metrics = validation_metrics(self.recipe.train.best_metric)
         results = compute(self.references, captions, metrics=metrics)
