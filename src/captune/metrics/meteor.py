@@ -169,14 +169,16 @@ def score_parts(parts: Floats) -> Floats:
     A bootstrap resamples rows of `MeteorResult.parts`, adds them up and calls this.
     """
     counts = parts[..., 4:20].reshape(*parts.shape[:-1], 4, 4)
-    weights = np.array(MATCHER_WEIGHTS)
     # Columns: prediction and reference content words, then prediction and reference function words.
-    weighted = DELTA * counts[..., :2] + (1 - DELTA) * counts[..., 2:]
-    matched = (weights[:, None] * weighted).sum(axis=-2)
+    # Added up in the jar's order, which makes the values equal to the last bit.
+    matched = np.zeros((*parts.shape[:-1], 2))
+    for share, columns in ((DELTA, slice(0, 2)), (1 - DELTA, slice(2, 4))):
+        for matcher, weight in enumerate(MATCHER_WEIGHTS):
+            matched += weight * share * counts[..., matcher, columns]
     lengths = DELTA * (parts[..., 0:2] - parts[..., 2:4]) + (1 - DELTA) * parts[..., 2:4]
     with np.errstate(divide="ignore", invalid="ignore"):
         precision, recall = np.moveaxis(matched / lengths, -1, 0)
-        mean = precision * recall / (ALPHA * precision + (1 - ALPHA) * recall)
+        mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
         fragmentation = parts[..., 20] / ((parts[..., 21] + parts[..., 22]) / 2)
         value = mean * (1 - GAMMA * fragmentation**BETA)
     return np.where(matched.min(axis=-1) > 0, value, 0.0)
