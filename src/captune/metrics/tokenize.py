@@ -137,7 +137,9 @@ def _tokenize_chunk(chunk: str) -> list[str] | None:
 def _with_context(captions: Sequence[str], index: int) -> str:
     """A caption and, line by line, what follows it as far as a rule may look."""
     lines = [captions[index]]
-    for following in captions[index + 1 :]:
+    # By place, not by a slice: copying the rest of a large batch again and again is what costs.
+    for place in range(index + 1, len(captions)):
+        following = captions[place]
         lines.append(following)
         if following.strip():
             lines.append("")
