@@ -32,10 +32,11 @@ class CaptuneError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling that worker processes use.
-        return _rebuild, (type(self), self.what, self.where, self.fix)
+        return _rebuild, (type(self), (self.what, self.where, self.fix))
 
 
-def _rebuild(kind: type[CaptuneError], what: str, where: str, fix: str) -> CaptuneError:
+def _rebuild(kind: type[CaptuneError], texts: tuple[str, str, str]) -> CaptuneError:
+    what, where, fix = texts
     return kind(what, where=where, fix=fix)
 
 
