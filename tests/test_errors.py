@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-import captune.errors as errors
+from captune import errors
 from captune.errors import CaptuneError, ImageError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
