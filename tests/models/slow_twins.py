@@ -32,7 +32,7 @@ def loss_a_caption_a_row(
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Summed cross-entropy, every caption with its own forward pass of the whole model."""
-    total = torch.zeros(())
+    total = torch.zeros((), dtype=captioner.model.dtype)
     for row, pixels in zip(rows, pixel_values, strict=True):
         for caption in row:
             words = captioner.tokenizer(caption, add_special_tokens=False).input_ids

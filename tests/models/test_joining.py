@@ -14,7 +14,7 @@ from slow_twins import greedy_without_cache, loss_a_caption_a_row
 from tiny_models import CAPTIONS, ROWS, build, images, square_processor, tiny_encoder, tokenizer
 
 from captune.errors import ModelError
-from captune.models import build_captioner, load_captioner
+from captune.models import build_captioner, build_size, load_captioner
 from captune.recipe import ModelConfig, NewDecoderConfig, TokenizerConfig
 
 MOBILENET = "weights/mobilenet_v2_1.0_224-hf"
@@ -244,6 +244,70 @@ def test_the_real_mobilenet_joins_a_new_decoder(tmp_path: Path, real_data: Path)
     with torch.inference_mode():
         torch.testing.assert_close(again.encode(pixels), states, rtol=0, atol=1e-5)
     assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["auto_map"]
+
+
+VIT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 16,
+}
+OTHERS = {
+    "dinov2": lambda: transformers.Dinov2Config(**VIT),
+    "clip_vision_model": lambda: transformers.CLIPVisionConfig(**VIT),
+    "siglip_vision_model": lambda: transformers.SiglipVisionConfig(**VIT),
+    "convnextv2": lambda: transformers.ConvNextV2Config(
+        depths=[1, 1], hidden_sizes=[8, 16], num_stages=2
+    ),
+    "regnet": lambda: transformers.RegNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=8
+    ),
+    "focalnet": lambda: transformers.FocalNetConfig(image_size=64, embed_dim=16, depths=[1, 1]),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_encoders_outside_the_table_join_as_one_piece(kind: str, tmp_path: Path) -> None:
+    encoder = transformers.AutoModel.from_config(OTHERS[kind](), attn_implementation="eager")
+    assert encoder.config.model_type == kind
+    encoder.save_pretrained(tmp_path / "encoder")
+    square_processor().save_pretrained(tmp_path / "encoder")
+    captioner = joined(tmp_path, "encoder", None)
+    batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
+    batch = replace(batch, pixel_values=captioner.pixel_values(images(3)))
+    loss = captioner.loss(batch).loss_sum
+    loss.backward()
+    assert [name for name, p in captioner.named_trainable() if p.grad is None] == []
+    captioner.save(tmp_path / "joined")
+    assert torch.equal(load_captioner(tmp_path / "joined").loss(batch).loss_sum, loss)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (transformers.ViTMAEConfig(**VIT), "it gives other states for the same image each time"),
+        (transformers.ViTConfig(**VIT | {"image_size": 32}), "it fails on an image of (64, 64): "),
+    ],
+)
+def test_encoders_that_cannot_serve_say_why(config: Any, why: str, tmp_path: Path) -> None:
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "encoder")
+    square_processor().save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ModelError) as caught:
+        joined(tmp_path, "encoder", None)
+    kind = config.model_type
+    assert caught.value.what.startswith(f"a {kind!r} model cannot be the vision encoder: {why}")
+    assert caught.value.where == "model.encoder"
+    assert "MobileNetV2" in caught.value.fix
+
+
+def test_building_leaves_batch_statistics_alone() -> None:
+    captioner = build_size("mobilenet-gpt2-tiny", tokenizer())
+    norms = [m for m in captioner.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all((norm.running_mean == 0).all() for norm in norms)
+    assert all((norm.running_var == 1).all() for norm in norms)
 
 
 def test_the_builtin_size_needs_no_files() -> None:

@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from slow_twins import gradients, loss_a_caption_a_row
-from tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
+from tiny_models import ALL, ONE_OF_EACH, ROWS, build, build_wild, noise_pixels
 
 from captune.models import Captioner, pack_captions
 from captune.records import IGNORE_INDEX, CaptionBatch
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CNNS = ("mobilenet-gpt2-tiny", "resnet-bert", "convnext-gpt2")
 
 
-def packed_batch(captioner: Captioner, rows=ROWS) -> CaptionBatch:
+def packed_batch(captioner: Captioner, rows: Sequence[Sequence[str]] = ROWS) -> CaptionBatch:
     return captioner.batch(rows, [str(i) for i in range(len(rows))], max_caption_tokens=20)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_loss_and_every_gradient_equal_one_caption_a_row(name: str) -> None:
-    captioner = build(name)
-    pixels = noise_pixels()
-    packed = captioner.loss(replace(packed_batch(captioner), pixel_values=pixels))
-    slow = loss_a_caption_a_row(captioner, ROWS, pixel_values=pixels)
+    # 52 convolutions round differently over one and over three images, until a relu6 flips: one
+    # image here, all of them in float64 below.
+    rows = ROWS[:1] if name == "mobilenet-gpt2-tiny" else ROWS
+    assert_equal_to_single_captions(build(name), rows, limit=1e-5)
 
-    torch.testing.assert_close(packed.loss_sum, slow, **CLOSE)
+
+@pytest.mark.parametrize("name", ALL)
+def test_in_float64_nothing_but_rounding_is_left(name: str) -> None:
+    captioner = build_wild(name)
+    captioner.model.to(torch.float64)
+    if name not in CNNS:
+        # transformers keeps the softmax of vision encoders in float32.
+        captioner.freeze(["vision"])
+    assert_equal_to_single_captions(captioner, ROWS, limit=1e-9)
+
+
+def assert_equal_to_single_captions(
+    captioner: Captioner, rows: Sequence[Sequence[str]], *, limit: float
+) -> None:
+    pixels = noise_pixels(len(rows)).to(captioner.model.dtype)
+    packed = captioner.loss(replace(packed_batch(captioner, rows), pixel_values=pixels))
+    slow = loss_a_caption_a_row(captioner, rows, pixel_values=pixels)
+
+    torch.testing.assert_close(packed.loss_sum, slow, rtol=limit, atol=limit)
     fast_gradients = gradients(captioner, packed.loss_sum)
     slow_gradients = gradients(captioner, slow)
     assert fast_gradients.keys() == slow_gradients.keys()
     for key, expected in slow_gradients.items():
         # Relative to the largest entry: sums of thousands of terms round in another order.
         scale = max(1.0, float(expected.abs().max()))
-        torch.testing.assert_close(
-            fast_gradients[key] / scale, expected / scale, **CLOSE, msg=lambda m, k=key: f"{k}: {m}"
-        )
+        difference = float((fast_gradients[key] - expected).abs().max()) / scale
+        assert difference <= limit, key
 
 
 @pytest.mark.parametrize("name", ALL)

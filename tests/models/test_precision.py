@@ -53,10 +53,37 @@ def test_families_without_sdpa_say_so(name: str) -> None:
     assert caught.value.fix == "use eager"
 
 
+@pytest.mark.parametrize(
+    ("name", "device", "kind"),
+    [
+        ("vit-gpt2-tiny", "cpu", "eager"),
+        ("vit-gpt2-tiny", "cuda", "sdpa"),
+        ("vit-gpt2-tiny", "xpu:1", "sdpa"),
+        ("blip-tiny", "cuda", "eager"),
+        ("git-tiny", "mps", "eager"),
+    ],
+)
+def test_accelerators_get_sdpa_where_the_family_has_it(name: str, device: str, kind: str) -> None:
+    captioner = build(name)
+    captioner.choose_attention(torch.device(device))
+    assert captioner.model.config.get_text_config()._attn_implementation == kind
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_features_cached_in_half_precision_are_taken(name: str, dtype: torch.dtype) -> None:
+    captioner = build(name)
+    captioner.freeze(["vision"])
+    batch = batch_of(captioner)
+    cached = captioner.encode_frozen(batch.pixel_values).to(dtype)
+    half = captioner.loss(replace(batch, pixel_values=None, vision_features=cached))
+    torch.testing.assert_close(half.loss_sum, captioner.loss(batch).loss_sum, rtol=0.02, atol=0.1)
+
+
 @pytest.mark.parametrize(("name", "kind"), WAYS)
 def test_bf16_autocast_gives_a_near_loss_and_finite_gradients(name: str, kind: str) -> None:
     captioner = build(name)
-    captioner.set_attention(kind)  # type: ignore[arg-type]
+    captioner.set_attention(kind)
     batch = batch_of(captioner)
     full = captioner.loss(batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -73,7 +100,7 @@ def test_bf16_autocast_gives_a_near_loss_and_finite_gradients(name: str, kind: s
 def test_captions_stay_blind_to_each_other_under_autocast(name: str, kind: str) -> None:
     """float32's minimum becomes minus infinity in bf16: no row may turn into NaN, none may leak."""
     captioner = build(name)
-    captioner.set_attention(kind)  # type: ignore[arg-type]
+    captioner.set_attention(kind)
     batch = batch_of(captioner)
     ids = batch.input_ids.clone()
     second = batch.caption_ids[0] == 1
@@ -91,7 +118,9 @@ def test_captions_stay_blind_to_each_other_under_autocast(name: str, kind: str) 
 def test_half_precision_weights_run_with_masks_of_their_own_type(name: str) -> None:
     captioner = build(name)
     captioner.model.to(torch.bfloat16)
-    assert torch.isfinite(captioner.loss(batch_of(captioner)).loss_sum)
+    loss = captioner.loss(batch_of(captioner)).loss_sum
+    assert loss.dtype == torch.float32
+    assert torch.isfinite(loss)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -55,6 +55,8 @@ def build(name: str, *, seed: int = 0, spread: float = 1.5) -> Captioner:
         torch.manual_seed(seed)
         captioner = build_size(name, tokenizer()) if name in SIZES else _build_variant(name)
     enliven(captioner.model, seed, spread)
+    if hasattr(captioner.model, "encoder") and hasattr(captioner.model.encoder, "backbone"):
+        _settle_batch_norms(captioner.model.encoder.backbone)
     captioner.freeze(())
     captioner.eval_mode()
     return captioner
@@ -130,6 +132,16 @@ def _build_variant(name: str) -> Captioner:
         processors=(words, square_processor()),
         new=NewDecoderConfig(width=32, heads=2, bridge_layers=1 if name == "resnet-bert" else 0),
     )
+
+
+def _settle_batch_norms(backbone: Any) -> None:
+    """Statistics of noise, as if trained: without them deep CNNs blow up every rounding error."""
+    norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    backbone.train()
+    with torch.no_grad():
+        backbone(noise_pixels(4, seed=9))
 
 
 def enliven(model: Any, seed: int, spread: float) -> None:

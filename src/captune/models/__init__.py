@@ -3,6 +3,8 @@
 from captune.models.attention import additive_mask, packed_causal_mask
 from captune.models.captioner import Captioner, CaptionLoss, VisionContext
 from captune.models.families import FAMILIES, build_captioner, load_captioner
+from captune.models.freezing import PartSize
+from captune.models.image_transform import ImageTransform
 from captune.models.init import build_size, new_captioner
 from captune.models.packing import pack_captions
 from captune.models.sizes import SIZES, ModelSize
@@ -13,7 +15,9 @@ __all__ = [
     "SIZES",
     "CaptionLoss",
     "Captioner",
+    "ImageTransform",
     "ModelSize",
+    "PartSize",
     "VisionContext",
     "additive_mask",
     "build_captioner",

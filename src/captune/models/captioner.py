@@ -73,7 +73,7 @@ class Captioner(ABC):
 
     Attributes:
         family: Name in the table of families.
-        attention_kinds: What `set_attention` takes.
+        attention_kinds: What `set_attention` takes, the fastest on accelerators last.
         model: The transformers model, saved and loaded as it is.
         tokenizer: A transformers tokenizer.
         image_processor: A transformers image processor, PIL backend.
@@ -88,6 +88,7 @@ class Captioner(ABC):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.frozen_stages = 0
+        self._transform: ImageTransform | None = None
 
     # What a family fills in.
 
@@ -172,7 +173,9 @@ class Captioner(ABC):
 
     def image_transform(self) -> ImageTransform:
         """RGB image to float32 (C, H, W): what worker processes take in place of the model."""
-        return ImageTransform(self.image_processor)
+        if self._transform is None:
+            self._transform = ImageTransform(self.image_processor)
+        return self._transform
 
     def encode_caption(self, caption: str, max_tokens: int) -> EncodedCaption:
         """Start token, caption, end token: the way generation writes it.
@@ -217,7 +220,8 @@ class Captioner(ABC):
 
     def encode_trained(self, vision_features: torch.Tensor) -> torch.Tensor:
         """Vision states (B, S, D) from the output of `encode_frozen`."""
-        states = vision_features
+        # A cache may hold them in half precision.
+        states = vision_features.to(self.model.dtype)
         for stage in self.vision_stages()[self.frozen_stages :]:
             states = stage(states)
         return states
@@ -227,7 +231,7 @@ class Captioner(ABC):
         return self.encode_trained(self.encode_frozen(pixel_values))
 
     def loss(self, batch: CaptionBatch, label_smoothing: float = 0.0) -> CaptionLoss:
-        """Summed next-token cross-entropy of all captions of the batch, in float32.
+        """Summed next-token cross-entropy of all captions of the batch, in float32 at least.
 
         Logits are computed for counted tokens only: padding and the last token of each caption
         cost no vocabulary projection.
@@ -245,7 +249,10 @@ class Captioner(ABC):
         counted = targets != IGNORE_INDEX
         logits = self.lm_head(hidden[:, :-1][counted])
         loss_sum = functional.cross_entropy(
-            logits.float(), targets[counted], reduction="sum", label_smoothing=label_smoothing
+            logits.to(torch.promote_types(logits.dtype, torch.float32)),
+            targets[counted],
+            reduction="sum",
+            label_smoothing=label_smoothing,
         )
         return CaptionLoss(loss_sum, int(counted.sum()))
 
@@ -328,6 +335,11 @@ class Captioner(ABC):
                 fix=f"use {' or '.join(self.attention_kinds)}",
             )
         self.attending_model().set_attn_implementation(kind)
+
+    def choose_attention(self, device: torch.device) -> None:
+        """`sdpa` on accelerators, where the family has it; `eager` on CPUs."""
+        on_cpu = device.type == "cpu"
+        self.set_attention("eager" if on_cpu else self.attention_kinds[-1])
 
     def attending_model(self) -> Any:
         """The transformers model whose attention can be chosen."""

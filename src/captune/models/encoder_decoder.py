@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers import TrOCRProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
@@ -19,7 +18,7 @@ from captune.errors import ModelError
 from captune.models.captioner import AttentionKind, Captioner, Stage, VisionContext
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.freezing import Parts, unread_bias
-from captune.models.vision_stages import stage_encoder
+from captune.models.vision_stages import stage_encoder, unread_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +65,17 @@ class EncoderDecoderCaptioner(Captioner):
     @property
     def bos_token_id(self) -> int:
         """`decoder_start_token_id`, which generation starts with."""
-        return _special_id(self.model, "decoder_start_token_id", "bos_token_id")
+        return _special_id(self.model, "decoder_start_token_id", in_decoder="bos_token_id")
 
     @property
     def eos_token_id(self) -> int:
         """The model's; for GPT-2 it is also the start and the padding."""
-        return _special_id(self.model, "eos_token_id", "eos_token_id")
+        return _special_id(self.model, "eos_token_id", in_decoder="eos_token_id")
 
     @property
     def pad_token_id(self) -> int:
         """The model's; masks come from `caption_ids`, so it may equal the end token."""
-        return _special_id(self.model, "pad_token_id", "pad_token_id")
+        return _special_id(self.model, "pad_token_id", in_decoder="pad_token_id")
 
     @property
     def max_positions(self) -> int:
@@ -109,7 +108,7 @@ class EncoderDecoderCaptioner(Captioner):
             vision_layers=stage_encoder(encoder).owners,
             text_layers=layers,
             vision_prefixes=("encoder.backbone" if is_conv else "encoder",),
-            unused=[*_classifier_parameters(encoder), *unread_bias(self._head)],
+            unused=[*unread_parameters(encoder), *unread_bias(self._head)],
         )
 
     def attending_model(self) -> Any:
@@ -167,20 +166,12 @@ def set_special_ids(model: Any, *, start: int, end: int, pad: int) -> None:
     model.config.vocab_size = model.config.decoder.vocab_size
 
 
-def _classifier_parameters(encoder: Any) -> list[nn.Parameter]:
-    """What only a classifier reads: a pooler, and ConvNeXt's norm of the pooled map."""
-    modules = [getattr(encoder, "pooler", None)]
-    if encoder.config.model_type == "convnext":
-        modules.append(encoder.layernorm)
-    return [p for module in modules if module is not None for p in module.parameters()]
-
-
-def _special_id(model: Any, name: str, decoder_name: str) -> int:
+def _special_id(model: Any, name: str, *, in_decoder: str) -> int:
     for source in (model.generation_config, model.config):
         value = getattr(source, name, None)
         if value is not None:
             return int(value[0] if isinstance(value, list) else value)
-    value = getattr(model.config.decoder, decoder_name, None)
+    value = getattr(model.config.decoder, in_decoder, None)
     if value is None:
         raise ModelError(
             f"the model has no {name}",

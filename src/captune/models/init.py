@@ -66,7 +66,9 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
         size=side, crop_size=side, do_center_crop=False
     )
     # Special tokens may be added to it.
-    captioner = _BUILDERS[size.family](size, vision, copy.deepcopy(tokenizer), processor)
+    captioner = _BUILDERS[size.family](
+        size, vision, tokenizer=copy.deepcopy(tokenizer), processor=processor
+    )
     captioner.model.eval()
     captioner.freeze(())
     return captioner
@@ -108,7 +110,7 @@ def _tokenizer(config: ModelConfig, captions: Iterable[str]) -> Any:
 
 
 def _build_blip(
-    size: ModelSize, vision: dict[str, Any], tokenizer: Any, processor: Any
+    size: ModelSize, vision: dict[str, Any], *, tokenizer: Any, processor: Any
 ) -> Captioner:
     if tokenizer.convert_tokens_to_ids("[DEC]") in (None, tokenizer.unk_token_id):
         tokenizer.add_special_tokens({"bos_token": "[DEC]"})
@@ -133,7 +135,7 @@ def _build_blip(
 
 
 def _build_git(
-    size: ModelSize, vision: dict[str, Any], tokenizer: Any, processor: Any
+    size: ModelSize, vision: dict[str, Any], *, tokenizer: Any, processor: Any
 ) -> Captioner:
     ids = special_ids(tokenizer)
     config = transformers.GitConfig(
@@ -149,7 +151,7 @@ def _build_git(
 
 
 def _build_pair(
-    size: ModelSize, vision: dict[str, Any], tokenizer: Any, processor: Any
+    size: ModelSize, vision: dict[str, Any], *, tokenizer: Any, processor: Any
 ) -> Captioner:
     encoder = AutoModel.from_config(
         AutoConfig.for_model(size.vision_type, **vision), attn_implementation="eager"

@@ -74,22 +74,24 @@ def join_models(
         new: Settings of the bridge.
 
     Raises:
-        ModelError: The encoder takes no images of the size that its processor gives.
+        ModelError: The encoder takes no images of the size that its processor gives, or is none.
     """
     tokenizer, processor = processors
     ids = special_ids(tokenizer)
     if len(tokenizer) > decoder.config.vocab_size:
         decoder.resize_token_embeddings(len(tokenizer))
-    shape = output_shape(
-        encoder, _input_size(processor), getattr(encoder.config, "num_channels", 3)
-    )
+    channels = getattr(encoder.config, "num_channels", 3)
+    shape = output_shape(encoder, _input_size(processor), channels=channels)
     if len(shape) == 4:
-        grid = _conv_encoder(encoder, shape, decoder.config.hidden_size, new=new)
+        grid = _conv_encoder(encoder, shape, width=decoder.config.hidden_size, new=new)
         config = ConvEncoderDecoderConfig(
             encoder=grid.config.to_dict(), decoder=decoder.config.to_dict()
         )
         model = ConvEncoderDecoderModel(config, encoder=grid, decoder=decoder)
     else:
+        # Where a config has another word for it, VisionEncoderDecoderModel would not find it.
+        if not hasattr(encoder.config, "hidden_size"):
+            encoder.config.hidden_size = shape[-1]
         model = transformers.VisionEncoderDecoderModel(encoder=encoder, decoder=decoder)
     set_special_ids(model, start=ids.start, end=ids.end, pad=ids.pad)
     return EncoderDecoderCaptioner(model, tokenizer, processor)
@@ -166,7 +168,7 @@ def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:
 
 
 def _conv_encoder(
-    backbone: Any, shape: torch.Size, width: int, *, new: NewDecoderConfig
+    backbone: Any, shape: torch.Size, *, width: int, new: NewDecoderConfig
 ) -> ConvGridEncoder:
     config = ConvGridConfig(
         backbone=backbone.config.to_dict(),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from captune.errors import ModelError
 from captune.models.captioner import Stage
 
 
@@ -36,7 +37,7 @@ def stage_encoder(encoder: Any) -> Staged:
         return Staged([lambda pixels: encoder(pixels).last_hidden_state], [[encoder]])
     stem_name, layers_name, head_name = attributes
     stem = getattr(encoder, stem_name)
-    layers = list(_follow(encoder, layers_name))
+    layers = list(encoder.get_submodule(layers_name))
     head = getattr(encoder, head_name) if head_name else nn.Identity()
     *first, last = layers
     stages: list[Stage] = [stem, *first, lambda hidden: head(last(hidden))]
@@ -53,13 +54,49 @@ _STRUCTURE = {
 }
 
 
-def _follow(module: nn.Module, path: str) -> Any:
-    return module.get_submodule(path)
+def output_shape(encoder: Any, image_size: tuple[int, int], *, channels: int) -> torch.Size:
+    """Shape of the encoder's `last_hidden_state` for one image: (1, S, D) or (1, C, H, W).
+
+    Leaves the encoder in eval mode: in training mode the probe would move its batch norms.
+
+    Raises:
+        ModelError: It takes no image of that size, gives no such state, or gives another one
+            each time, as masked autoencoders do.
+    """
+    encoder.eval()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, channels, *image_size, generator=generator, device="cpu")
+    pixels = noise.to(encoder.device, encoder.dtype)
+    try:
+        with torch.no_grad():
+            states, again = (encoder(pixels).last_hidden_state for _ in range(2))
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise _not_an_encoder(encoder, f"it fails on an image of {image_size}: {error}") from error
+    if not isinstance(states, torch.Tensor) or states.dim() not in (3, 4):
+        raise _not_an_encoder(encoder, "it gives neither a sequence nor a map")
+    if states.device.type != "meta" and not torch.equal(states, again):
+        raise _not_an_encoder(encoder, "it gives other states for the same image each time")
+    return states.shape
 
 
-def output_shape(encoder: Any, image_size: tuple[int, int], channels: int) -> torch.Size:
-    """Shape of the encoder's `last_hidden_state` for one image: (1, S, D) or (1, C, H, W)."""
-    with torch.no_grad():
-        pixels = torch.zeros(1, channels, *image_size, dtype=encoder.dtype, device=encoder.device)
-        shape: torch.Size = encoder(pixels).last_hidden_state.shape
-    return shape
+def unread_parameters(encoder: Any) -> list[nn.Parameter]:
+    """Parameters that `last_hidden_state` does not depend on: classifiers' and pretraining's."""
+    heads = _UNREAD.get(encoder.config.model_type, ())
+    unread = ("pooler", "embeddings.mask_token", *heads)
+    return [p for name, p in encoder.named_parameters() if name.startswith(unread)]
+
+
+_UNREAD = {
+    "convnext": ("layernorm.",),
+    "convnextv2": ("layernorm.",),
+    "clip_vision_model": ("post_layernorm.",),
+    "siglip_vision_model": ("head.",),
+}
+
+
+def _not_an_encoder(encoder: Any, why: str) -> ModelError:
+    return ModelError(
+        f"a {encoder.config.model_type!r} model cannot be the vision encoder: {why}",
+        where="model.encoder",
+        fix="use a ViT, DeiT, BEiT, Swin, MobileNetV2, ConvNeXt or ResNet model",
+    )
