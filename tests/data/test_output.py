@@ -15,14 +15,12 @@ from captune.data import (
     contact_sheet,
     load_records,
     make_shapes,
-    open_whole,
     raise_when_too_many_bad,
-    refuse_existing,
     save_skipped,
     write_dataset,
-    write_text,
 )
 from captune.errors import DataError, OutputError
+from captune.files import open_whole, refuse_existing, write_text
 from captune.records import CaptionRecord
 
 # --- contact sheet ----------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_a_folder_without_a_model_is_refused_before_any_work(
         caption_with(
             {"good": str(model_folder), "bad": str(tmp_path)},
             records,
-            GREEDY,
+            config=GREEDY,
             compute=ComputeOptions("cpu", "fp32", 4),
             progress=lambda name, _: told.append(name),
         )
@@ -74,7 +74,7 @@ def test_a_broken_image_is_told_and_the_others_are_captioned_in_order(
     predictions = predict(
         load_captioner(model_folder),
         [records[0], broken, *records[1:]],
-        GREEDY,
+        config=GREEDY,
         batch_size=3,
         precision="fp32",
         progress=told.append,
@@ -91,7 +91,7 @@ def test_an_image_that_two_models_cannot_read_is_listed_once(
     captioned = caption_with(
         {"a": str(model_folder), "b": str(model_folder.parent)},
         [*records[:2], CaptionRecord("bad", b"")],
-        GREEDY,
+        config=GREEDY,
         compute=ComputeOptions("cpu", "fp32", 2),
     )
     assert [s.reason for s in captioned.skipped] == ["empty"]

@@ -67,7 +67,7 @@ def test_the_csv_has_names_captions_and_a_column_a_metric(
     tmp_path: Path, records: list[CaptionRecord], after: list[Prediction], evaluation: Evaluation
 ) -> None:
     scores = evaluation.scores[AFTER]
-    write_results_csv(tmp_path / "r.csv", records, after, scores=scores)
+    write_results_csv(tmp_path / "r.csv", records, predictions=after, scores=scores)
     rows = read_rows(tmp_path / "r.csv")
     header = ["filename", "actual_caption", "generated_caption", *scores.per_image]
     assert list(rows[0]) == header
@@ -82,7 +82,7 @@ def test_an_image_without_a_prediction_has_no_row_and_one_without_a_score_empty_
     tmp_path: Path, records: list[CaptionRecord], after: list[Prediction]
 ) -> None:
     scores = Scores({"m": 1.0}, {}, {"m": [0.5, math.nan]}, ("cat", "bird"), "")
-    write_results_csv(tmp_path / "r.csv", records, after[1:4], scores=scores)
+    write_results_csv(tmp_path / "r.csv", records, predictions=after[1:4], scores=scores)
     rows = read_rows(tmp_path / "r.csv")
     assert [(row["filename"], row["m"]) for row in rows] == [
         ("images/cat.png", "0.5"),
@@ -96,7 +96,9 @@ def test_cells_that_a_spreadsheet_would_run_are_text(
 ) -> None:
     hostile = [Prediction("dog", '=HYPERLINK("http://x","y")', -1.0, 4, "eos")]
     record = replace(records[0], captions=('+1 dog, "quoted"\nand more',), file_name="@x.png")
-    write_results_csv(tmp_path / "r.csv", [record], hostile, scores=evaluation.scores[AFTER])
+    write_results_csv(
+        tmp_path / "r.csv", [record], predictions=hostile, scores=evaluation.scores[AFTER]
+    )
     row = read_rows(tmp_path / "r.csv")[0]
     assert row["generated_caption"] == '\'=HYPERLINK("http://x","y")'
     assert row["actual_caption"].startswith('\'+1 dog, "quoted"\nand')

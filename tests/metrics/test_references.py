@@ -57,7 +57,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         References(CAPTIONS).save(tmp_path / "file" / "folder")
 
 

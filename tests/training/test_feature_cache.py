@@ -27,7 +27,7 @@ def test_cached_and_decoded_training_have_the_same_losses(
     for storage in ("off", "memory", "disk"):
         recipe = make_recipe(model__freeze=[freeze], train__feature_cache=storage)
         folder = tmp_path / storage
-        train(make_captioner(recipe), shapes, recipe, run_folder=folder, say=lambda _: None)
+        train(make_captioner(recipe), shapes, recipe=recipe, run_folder=folder, say=lambda _: None)
         curves[storage] = losses(folder)
     # float16 keeps 11 bits of a feature.
     assert curves["memory"] == pytest.approx(curves["off"], abs=5e-3)
@@ -42,12 +42,12 @@ def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
     captioner = make_captioner(recipe)
     hardware = choose_hardware("cpu", "fp32")
     first, _ = make_feeds(
-        captioner, shapes, recipe, run_folder=tmp_path, hardware=hardware, say=said.append
+        captioner, shapes, recipe=recipe, run_folder=tmp_path, hardware=hardware, say=said.append
     )
     files = sorted((tmp_path / "feature_cache").iterdir())
     times = [f.stat().st_mtime_ns for f in files]
     again, _ = make_feeds(
-        captioner, shapes, recipe, run_folder=tmp_path, hardware=hardware, say=said.append
+        captioner, shapes, recipe=recipe, run_folder=tmp_path, hardware=hardware, say=said.append
     )
     assert [f.stat().st_mtime_ns for f in files] == times
     assert np.array_equal(first.cache.array, again.cache.array)
@@ -57,13 +57,13 @@ def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
 def test_the_key_follows_weights_images_and_views(shapes, make_recipe, make_captioner) -> None:
     recipe = make_recipe(model__freeze=["vision"])
     captioner = make_captioner(recipe)
-    key = cache_key(captioner, shapes[0], ("original",))
-    assert key == cache_key(captioner, shapes[0], ("original",))
-    assert key != cache_key(captioner, shapes[0], ("flip",))
-    assert key != cache_key(captioner, shapes[1], ("original",))
+    key = cache_key(captioner, shapes[0], views=("original",))
+    assert key == cache_key(captioner, shapes[0], views=("original",))
+    assert key != cache_key(captioner, shapes[0], views=("flip",))
+    assert key != cache_key(captioner, shapes[1], views=("original",))
     with torch.no_grad():
         captioner.model.vision_model.embeddings.class_embedding.add_(1e-3)
-    assert key != cache_key(captioner, shapes[0], ("original",))
+    assert key != cache_key(captioner, shapes[0], views=("original",))
 
 
 def test_auto_caches_only_where_it_pays(tmp_path, make_recipe, make_captioner) -> None:
@@ -107,7 +107,7 @@ def test_an_image_that_broke_since_it_was_prepared_is_named(
         train(
             make_captioner(recipe),
             (broken, []),
-            recipe,
+            recipe=recipe,
             run_folder=tmp_path,
             say=lambda _: None,
         )

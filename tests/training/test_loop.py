@@ -40,7 +40,7 @@ def test_the_loss_falls_and_the_best_model_is_saved(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe(train__epochs=8)
-    result = train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path)
+    result = train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path)
     curve = losses(tmp_path)
     assert len(curve) == result.steps == 24
     assert sum(curve[-3:]) < 0.8 * sum(curve[:3])
@@ -58,7 +58,7 @@ def test_accumulated_micro_batches_give_the_same_losses_as_one_batch(
         recipe = recipe.model_copy(
             update={"train": recipe.train.model_copy(update={"global_batch_size": 24})}
         )
-        train(captioner, shapes, recipe, run_folder=tmp_path / str(size))
+        train(captioner, shapes, recipe=recipe, run_folder=tmp_path / str(size))
     assert losses(tmp_path / "8") == pytest.approx(losses(tmp_path / "2"), abs=1e-5)
 
 
@@ -71,9 +71,9 @@ def test_a_run_killed_between_checkpoints_resumes_to_the_same_bits(
         train__word_dropout=0.2,
         train__ema_decay=0.9,
     )
-    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path / "whole")
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "whole")
     interrupt_after(5, make_captioner(recipe), shapes, recipe, tmp_path / "cut")
-    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path / "cut", resume=True)
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "cut", resume=True)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     model = "model/model.safetensors"
@@ -99,7 +99,7 @@ def interrupt_after(steps, captioner, records, recipe, folder) -> None:
 
     captioner.loss = loss
     with pytest.raises(_Interrupt):
-        train(captioner, records, recipe, run_folder=folder)
+        train(captioner, records, recipe=recipe, run_folder=folder)
 
 
 def test_resuming_decodes_no_image_that_was_already_seen(
@@ -114,7 +114,7 @@ def test_resuming_decodes_no_image_that_was_already_seen(
     monkeypatch.setattr(
         feed, "decode_image", lambda source, **kw: decoded.append(1) or real(source, **kw)
     )
-    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path, resume=True)
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, resume=True)
     # One step of 8 images, and the validation images for loss and for captions.
     assert len(decoded) == 8 + 6 + 4
 
@@ -137,7 +137,7 @@ SCRIPT = """
         for module in captioner.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-    train(captioner, (records[:24], records[24:]), recipe, run_folder=folder, resume=resume,
+    train(captioner, (records[:24], records[24:]), recipe=recipe, run_folder=folder, resume=resume,
           say=lambda line: print(line, flush=True))
 """
 
@@ -214,7 +214,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
     tmp_path, shapes, make_recipe, make_captioner, no_dropout
 ) -> None:
     recipe = make_recipe(train__micro_batch_size=8, data__views=["original"])
-    train(no_dropout(make_captioner(recipe)), shapes, recipe, run_folder=tmp_path / "free")
+    train(no_dropout(make_captioner(recipe)), shapes, recipe=recipe, run_folder=tmp_path / "free")
     tight = no_dropout(make_captioner(recipe))
     real = tight.loss
 
@@ -225,7 +225,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
 
     tight.loss = loss
     said: list[str] = []
-    train(tight, shapes, recipe, run_folder=tmp_path / "tight", say=said.append)
+    train(tight, shapes, recipe=recipe, run_folder=tmp_path / "tight", say=said.append)
     assert losses(tmp_path / "tight") == pytest.approx(losses(tmp_path / "free"), abs=1e-5)
     assert [line for line in said if "halved" in line] == [
         "out of memory: micro batches halved to 4 images, accumulation doubled;"
@@ -246,7 +246,7 @@ def test_one_image_too_large_for_memory_is_an_error_with_advice(
 
     captioner.loss = loss
     with pytest.raises(ModelError, match="one image with its captions does not fit") as error:
-        train(captioner, shapes, recipe, run_folder=tmp_path, say=lambda _: None)
+        train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     assert "data.max_captions" in error.value.fix
 
 
@@ -260,7 +260,9 @@ def test_patience_stops_a_run_that_does_not_get_better(
         update={"train": recipe.train.model_copy(update={"best_metric": "bleu_4"})}
     )
     said: list[str] = []
-    result = train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path, say=said.append)
+    result = train(
+        make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=said.append
+    )
     assert result.steps == 3
     assert any(line.startswith("stopped early") for line in said)
 
@@ -273,7 +275,13 @@ def test_images_without_captions_leave_nothing_to_train_on(
     recipe = make_recipe()
     bare = [replace(record, captions=()) for record in shapes[0]]
     with pytest.raises(DataError, match="no training image with a caption"):
-        train(make_captioner(recipe), (bare, []), recipe, run_folder=tmp_path, say=lambda _: None)
+        train(
+            make_captioner(recipe),
+            (bare, []),
+            recipe=recipe,
+            run_folder=tmp_path,
+            say=lambda _: None,
+        )
 
 
 def test_no_checkpoint_is_left_half_written(
@@ -294,6 +302,6 @@ def test_no_checkpoint_is_left_half_written(
     monkeypatch.setattr(checkpoint.torch, "save", save)
     captioner = make_captioner(recipe)
     with pytest.raises(_Interrupt):
-        train(captioner, shapes, recipe, run_folder=tmp_path, say=lambda _: None)
+        train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     names = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
     assert names == ["step-000001", "step-000002"]

@@ -12,7 +12,7 @@ from captune.training.optimizer import AveragedWeights, learning_rate, make_opti
 
 
 def rates(train: TrainConfig, steps: int) -> list[float]:
-    return [learning_rate(step, steps, train) for step in range(steps)]
+    return [learning_rate(step, steps, train=train) for step in range(steps)]
 
 
 def test_warm_up_rises_to_the_peak_and_cosine_falls_to_its_floor() -> None:

@@ -34,7 +34,7 @@ def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_caption
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=1)
-    train(make_captioner(recipe), shapes, recipe, run_folder=tmp_path, say=lambda _: None)
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     (file,) = (tmp_path / "tensorboard").rglob("events.*")
     events = EventAccumulator(str(file.parent)).Reload()
     assert [e.step for e in events.Scalars("loss")] == [1, 2, 3]

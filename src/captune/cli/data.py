@@ -68,7 +68,8 @@ def check(
 
     Exits with 3 when images are lost or the same image lies in two splits.
     """
-    from captune.data import LoadOptions, check_data, load_records, write_text
+    from captune.data import LoadOptions, check_data, load_records
+    from captune.files import write_text
 
     _refuse_existing(json_file, html_file, force=force)
     options = LoadOptions(
@@ -131,7 +132,8 @@ def show(
     """Draw images with their captions into one picture."""
     import io
 
-    from captune.data import LoadOptions, contact_sheet, load_records, select_split, write_bytes
+    from captune.data import LoadOptions, contact_sheet, load_records, select_split
+    from captune.files import write_bytes
 
     _refuse_existing(out, force=force)
     options = LoadOptions(
@@ -240,7 +242,7 @@ def split(
 
 
 def _refuse_existing(*paths: Path | None, force: bool) -> None:
-    from captune.data import refuse_existing
+    from captune.files import refuse_existing
 
     for path in paths:
         if path is not None and not force:

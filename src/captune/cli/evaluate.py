@@ -307,8 +307,8 @@ def _compute(device: str, precision: str, batch_size: int) -> ComputeOptions:
 
 def _prepare(request: _Request, models: Iterable[str]) -> tuple[ScoredData, ScoringOptions]:
     """The images, once the places and the models are known to be good."""
-    from captune.data import refuse_existing
     from captune.evaluation import check_output, find_model, load_scored
+    from captune.files import refuse_existing
 
     places = request.places
     if places.out is not None:
@@ -336,7 +336,7 @@ def _caption(
 
     with _progress_bars(models, len(records)) as progress:
         return caption_with(
-            models, records, request.decoding, compute=request.compute, progress=progress
+            models, records, config=request.decoding, compute=request.compute, progress=progress
         )
 
 

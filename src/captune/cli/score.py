@@ -183,7 +183,7 @@ def _write_json(
     import json
     from dataclasses import asdict
 
-    from captune.metrics import write_text
+    from captune.files import write_text
 
     sections = {name: _section(result, intervals[name]) for name, result in results.items()}
     first, *others = sections
@@ -216,7 +216,7 @@ def _write_per_image(path: Path, results: Mapping[str, MetricResults]) -> None:
     """A line an image and file; `predictions` names the file where there are several."""
     import json
 
-    from captune.metrics import write_text
+    from captune.files import write_text
 
     lines = []
     for name, result in results.items():

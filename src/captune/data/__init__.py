@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from captune.data.atomic import (
-    open_whole,
-    refuse_existing,
-    write_bytes,
-    write_jsonl,
-    write_text,
-)
 from captune.data.check import check_data
 from captune.data.convert import write_dataset
 from captune.data.duplicates import perceptual_hash
@@ -51,17 +44,12 @@ __all__ = [
     "load_records",
     "load_splits",
     "make_shapes",
-    "open_whole",
     "perceptual_hash",
     "raise_when_too_many_bad",
     "read_source",
-    "refuse_existing",
     "save_skipped",
     "save_splits",
     "select_split",
     "take_fraction",
-    "write_bytes",
     "write_dataset",
-    "write_jsonl",
-    "write_text",
 ]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from captune.data.atomic import write_jsonl, write_text
 from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
 from captune.data.loaded import SkippedImage
 from captune.errors import DataError, ImageError, OutputError
+from captune.files import write_jsonl, write_text
 from captune.records import CaptionRecord
 
 DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder"]

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from captune.data.atomic import open_whole, write_jsonl, write_text
 from captune.data.text import read_json, read_jsonl
 from captune.errors import DataError
+from captune.files import open_whole, write_jsonl, write_text
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, ZipMember
 
 _IMAGES_NAME = "images.zip"

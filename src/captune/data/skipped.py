@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from captune.data.atomic import write_jsonl
 from captune.data.loaded import SkippedImage
+from captune.files import write_jsonl
 
 
 def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:

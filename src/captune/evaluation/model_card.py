@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from captune.data.atomic import write_text
 from captune.evaluation.compare import AFTER, Evaluation
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.verdict import judge_run
+from captune.files import write_text
 from captune.metrics import METRICS
 from captune.records import Prediction
 

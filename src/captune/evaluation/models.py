@@ -55,8 +55,8 @@ class CaptionedImages:
 def caption_with(
     models: Mapping[str, str],
     records: Sequence[CaptionRecord],
-    config: GenerateConfig,
     *,
+    config: GenerateConfig,
     compute: ComputeOptions,
     progress: Progress | None = None,
 ) -> CaptionedImages:
@@ -93,7 +93,7 @@ def caption_with(
         predictions[name] = predict(
             loaded.captioner,
             records,
-            config,
+            config=config,
             batch_size=compute.batch_size,
             precision=loaded.hardware.precision,
             progress=tell,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from captune.data import refuse_existing, save_skipped
+from captune.data import save_skipped
 from captune.errors import OutputError
 from captune.evaluation.compare import AFTER, BEFORE
 from captune.evaluation.plots import Picture, plot_grid, write_plots
@@ -23,6 +23,7 @@ from captune.evaluation.score_files import (
     write_results_csv,
     write_scores_json,
 )
+from captune.files import refuse_existing
 
 _SIDE_BY_SIDE = 12
 
@@ -65,7 +66,7 @@ def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
         if name in inputs.evaluation.scores:
             write_predictions(rows, predictions)
             scores = inputs.evaluation.scores[name]
-            write_results_csv(table, inputs.records, predictions, scores=scores)
+            write_results_csv(table, inputs.records, predictions=predictions, scores=scores)
         else:
             # With --force, another evaluation's baseline must not stand beside this model.
             rows.unlink(missing_ok=True)
@@ -89,7 +90,9 @@ def write_comparison_files(folder: Path, inputs: ComparisonInputs) -> None:
         own = [p for p in predictions if p.image_id in scored]
         write_predictions(folder / "predictions" / f"model_{place}.jsonl", own)
         scores = inputs.evaluation.scores[name]
-        write_results_csv(folder / f"results_model_{place}.csv", inputs.records, own, scores=scores)
+        write_results_csv(
+            folder / f"results_model_{place}.csv", inputs.records, predictions=own, scores=scores
+        )
     save_figure(folder / "comparison.png", plot_grid(_side_by_side(inputs)))
     write_json(folder / "scores.json", comparison_section(inputs.evaluation))
     write_comparison(inputs, folder / "comparison.html")

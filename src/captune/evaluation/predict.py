@@ -17,8 +17,8 @@ from captune.records import CaptionRecord, Prediction
 def predict(
     captioner: Captioner,
     records: Sequence[CaptionRecord],
-    config: GenerateConfig,
     *,
+    config: GenerateConfig,
     batch_size: int,
     precision: str = "auto",
     progress: Callable[[Prediction | SkippedImage], None] | None = None,

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from captune.data import write_jsonl
 from captune.errors import DataError
+from captune.files import write_jsonl
 from captune.records import Prediction
 
 

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from captune.data import write_text
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation
 from captune.evaluation.plain_text import spreadsheet_text
+from captune.files import write_text
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction, Scores
 
@@ -91,8 +91,8 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 def write_results_csv(
     path: Path,
     records: Sequence[CaptionRecord],
-    predictions: Sequence[Prediction],
     *,
+    predictions: Sequence[Prediction],
     scores: Scores,
 ) -> None:
     """Write `filename,actual_caption,generated_caption` and one column a per-image metric.

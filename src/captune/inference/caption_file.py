@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
-from captune.data import write_jsonl, write_text
 from captune.errors import OutputError
+from captune.files import write_jsonl, write_text
 from captune.inference.rows import csv_text, parse_csv, prediction_row
 from captune.records import Prediction
 

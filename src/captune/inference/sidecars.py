@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from captune.data import write_text
 from captune.errors import OutputError
+from captune.files import write_text
 from captune.records import Prediction
 
 SidecarName = Literal["stem", "full"]

@@ -22,7 +22,6 @@ from captune.metrics.table import (
     compute,
     resolve_metrics,
 )
-from captune.metrics.whole_files import write_text
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -51,5 +50,4 @@ __all__ = [
     "resolve_metrics",
     "score_hallucination",
     "self_cider",
-    "write_text",
 ]

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MetricError, ModelError
+from captune.files import open_whole
 from captune.metrics.candidates import match_predictions
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
-from captune.metrics.whole_files import open_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from captune.errors import MetricError
+from captune.files import open_whole
 from captune.metrics.ngrams import (
     ORDERS,
     Ints,
@@ -32,7 +33,6 @@ from captune.metrics.ngrams import (
     translate_ranks,
 )
 from captune.metrics.results import Floats, sum_by
-from captune.metrics.whole_files import open_whole
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.data.atomic import write_text
 from captune.errors import OutputError, RecipeError
+from captune.files import write_text
 from captune.metrics import resolve_metrics
 from captune.models.devices import choose_hardware
 from captune.pipeline import work

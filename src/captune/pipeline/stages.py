@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.data.atomic import write_text
 from captune.errors import CaptuneError
+from captune.files import write_text
 from captune.hub import is_local, with_did_you_mean
 from captune.recipe import Recipe
 

@@ -23,7 +23,6 @@ from captune.data import (
     select_split,
     take_fraction,
 )
-from captune.data.atomic import write_text
 from captune.evaluation import (
     CONSTANT_CAPTION,
     Evaluation,
@@ -43,6 +42,7 @@ from captune.evaluation import (
     write_results_csv,
     write_scores_json,
 )
+from captune.files import write_text
 from captune.models import Captioner, build_captioner, load_captioner
 from captune.models.devices import choose_hardware
 from captune.recipe import Recipe
@@ -139,7 +139,7 @@ def train_model(job: Job) -> None:
     if not parts[1]:
         job.say("no validation split: the last weights are kept, not the best")
     result = train(
-        captioner, parts, job.recipe, run_folder=job.folder, resume=job.resume, say=job.say
+        captioner, parts, recipe=job.recipe, run_folder=job.folder, resume=job.resume, say=job.say
     )
     log = read_training_log(job.folder / "log.jsonl")
     metrics = {
@@ -180,7 +180,7 @@ def evaluate(job: Job) -> None:
             write_results_csv(
                 job.folder / f"results_{name}_training.csv",
                 scored,
-                predictions,
+                predictions=predictions,
                 scores=evaluation.scores[name],
             )
 
@@ -246,7 +246,7 @@ def _predict(job: Job, captioner: Captioner, records: Sequence[CaptionRecord]) -
     predictions = predict(
         captioner,
         records,
-        job.recipe.generate,
+        config=job.recipe.generate,
         batch_size=job.recipe.evaluate.batch_size,
         precision=hardware.precision,
         progress=lambda done: lost.append(done) if isinstance(done, SkippedImage) else None,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from captune.errors import OutputError
+from captune.files import write_text
 from captune.recipe.schema import Recipe
 from captune.recipe.settings import Key, allowed, node_at
 
@@ -35,22 +33,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     Raises:
         OutputError: The place cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".recipe-", delete=False
-        ) as file:
-            file.write(dump_recipe(recipe))
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private; a run's recipe should be as readable as any other file.
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {str(path)!r}: {error.strerror}",
-            fix="choose another folder with --out, or free space",
-        ) from error
+    write_text(path, dump_recipe(recipe))
 
 
 def _section(section: BaseModel, key: Key) -> Iterator[str]:

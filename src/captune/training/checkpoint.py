@@ -136,16 +136,6 @@ def recover_folder(path: Path) -> None:
         old.rename(path)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file as a whole."""
-    aside = path.with_name(f".{path.name}.new")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

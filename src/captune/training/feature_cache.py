@@ -70,7 +70,9 @@ def choose_storage(
     return "memory" if needed < _free_memory() // 2 else "off"
 
 
-def cache_key(captioner: Captioner, records: Sequence[CaptionRecord], views: Sequence[View]) -> str:
+def cache_key(
+    captioner: Captioner, records: Sequence[CaptionRecord], *, views: Sequence[View]
+) -> str:
     """Changes when the frozen weights, the preprocessing, the images or the views change."""
     digest = hashlib.blake2b(digest_size=16)
     for stage in captioner.parts().vision_layers[: captioner.frozen_stages]:

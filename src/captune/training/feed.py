@@ -49,7 +49,7 @@ class TokenizedSet:
 
 
 def tokenize_records(
-    captioner: Captioner, records: Sequence[CaptionRecord], recipe: Recipe
+    captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe
 ) -> TokenizedSet:
     """Tokenizes once what every epoch will use; images without a caption are left out."""
     kept, rows, num_cut = [], [], 0

@@ -68,8 +68,8 @@ class TrainResult:
 def train(
     captioner: Captioner,
     records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
-    recipe: Recipe,
     *,
+    recipe: Recipe,
     run_folder: Path,
     resume: bool = False,
     say: Say = print,
@@ -88,7 +88,7 @@ def train(
         DataError: No training image is left.
         ModelError: A single image does not fit into the device's memory.
     """
-    run = _Run.start(captioner, records, recipe, run_folder=run_folder, say=say)
+    run = _start(captioner, records, recipe=recipe, run_folder=run_folder, say=say)
     if resume:
         run.resume()
     with progress_line(
@@ -120,76 +120,6 @@ class _Run:
     steps_an_epoch: int
     say: Say
     state: TrainState
-
-    @classmethod
-    def start(
-        cls,
-        captioner: Captioner,
-        records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
-        recipe: Recipe,
-        *,
-        run_folder: Path,
-        say: Say,
-    ) -> _Run:
-        settings = recipe.train
-        run_folder.mkdir(parents=True, exist_ok=True)
-        hardware = choose_hardware(settings.device, settings.precision)
-        say(f"training on {hardware.describe()}")
-        accelerator = Accelerator(
-            cpu=hardware.device.type == "cpu",
-            mixed_precision="fp16" if hardware.precision == "fp16" else "no",
-            log_with=list(settings.trackers) or None,
-            project_config=ProjectConfiguration(
-                project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
-            ),
-        )
-        if hardware.device.type == "cpu":
-            keep_freed_memory()
-        captioner.model.to(hardware.device)
-        if settings.gradient_checkpointing:
-            captioner.model.gradient_checkpointing_enable({"use_reentrant": False})
-        train_feed, val_feed = make_feeds(
-            captioner, records, recipe, run_folder=run_folder, hardware=hardware, say=say
-        )
-        if not train_feed.data.records:
-            raise DataError(
-                "no training image with a caption is left",
-                where="data",
-                fix="look at the set with: captune data check DATA",
-            )
-        steps_an_epoch = len(train_feed.plan(0))
-        total_steps = settings.max_steps or math.ceil(settings.epochs * steps_an_epoch)
-        stepper = Stepper(
-            captioner=captioner,
-            recipe=recipe,
-            hardware=hardware,
-            accelerator=accelerator,
-            optimizer=accelerator.prepare(make_optimizer(captioner, settings)),
-            average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
-            total_steps=total_steps,
-            say=say,
-        )
-        accelerator.init_trackers(recipe.name)
-        run = cls(
-            captioner=captioner,
-            recipe=recipe,
-            folder=run_folder,
-            hardware=hardware,
-            accelerator=accelerator,
-            feed=train_feed,
-            validator=make_validator(captioner, val_feed, recipe, hardware=hardware)
-            if val_feed.data.records
-            else None,
-            stepper=stepper,
-            log=RunLog(run_folder / "log.jsonl", accelerator),
-            total_steps=total_steps,
-            steps_an_epoch=steps_an_epoch,
-            say=say,
-            state=TrainState(),
-        )
-        # Each process drops other units; the weights are the same everywhere.
-        set_seed(recipe.seed + accelerator.process_index)
-        return run
 
     def resume(self) -> None:
         """Goes back to the newest checkpoint: weights, optimizer, random states and place."""
@@ -247,7 +177,7 @@ class _Run:
                 "step": state.step,
                 "epoch": round(state.step / self.steps_an_epoch, 4),
                 "loss": loss,
-                "learning_rate": learning_rate(state.step - 1, self.total_steps, settings),
+                "learning_rate": learning_rate(state.step - 1, self.total_steps, train=settings),
                 "grad_norm": grad_norm,
                 "images_per_second": round(rate, 2),
             }
@@ -287,7 +217,7 @@ class _Run:
             values = self._values_everywhere()
             state, metric = self.state, self.recipe.train.best_metric
             value = values.get(metric)
-            if value is None or is_better(value, state.best_value, metric):
+            if value is None or is_better(value, state.best_value, metric=metric):
                 state.best_value, state.best_step, state.stale_validations = value, state.step, 0
                 if self._is_main():
                     write_folder(self.folder / "model", self.captioner.save)
@@ -308,6 +238,85 @@ class _Run:
         if self.accelerator.num_processes > 1:
             torch.distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+
+def _start(
+    captioner: Captioner,
+    records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
+    *,
+    recipe: Recipe,
+    run_folder: Path,
+    say: Say,
+) -> _Run:
+    """Everything that stands before the first step."""
+    settings = recipe.train
+    hardware = choose_hardware(settings.device, settings.precision)
+    say(f"training on {hardware.describe()}; {captioner.describe_parameters()}")
+    run_folder.mkdir(parents=True, exist_ok=True)
+    accelerator = _make_accelerator(recipe, run_folder, hardware=hardware)
+    _place(captioner, recipe, hardware=hardware)
+    feed, val_feed = make_feeds(
+        captioner, records, recipe=recipe, run_folder=run_folder, hardware=hardware, say=say
+    )
+    if not feed.data.records:
+        raise DataError(
+            "no training image with a caption is left",
+            where="data",
+            fix="look at the set with: captune data check DATA",
+        )
+    steps_an_epoch = len(feed.plan(0))
+    total_steps = settings.max_steps or math.ceil(settings.epochs * steps_an_epoch)
+    stepper = Stepper(
+        captioner=captioner,
+        recipe=recipe,
+        hardware=hardware,
+        accelerator=accelerator,
+        optimizer=accelerator.prepare(make_optimizer(captioner, settings)),
+        average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
+        total_steps=total_steps,
+        say=say,
+    )
+    validator = None
+    if val_feed.data.records:
+        validator = make_validator(captioner, val_feed, recipe=recipe, hardware=hardware)
+    # Each process drops other units; the weights are the same everywhere.
+    set_seed(recipe.seed + accelerator.process_index)
+    return _Run(
+        captioner=captioner,
+        recipe=recipe,
+        folder=run_folder,
+        hardware=hardware,
+        accelerator=accelerator,
+        feed=feed,
+        validator=validator,
+        stepper=stepper,
+        log=RunLog(run_folder / "log.jsonl", accelerator),
+        total_steps=total_steps,
+        steps_an_epoch=steps_an_epoch,
+        say=say,
+        state=TrainState(),
+    )
+
+
+def _make_accelerator(recipe: Recipe, run_folder: Path, *, hardware: Hardware) -> Accelerator:
+    accelerator = Accelerator(
+        cpu=hardware.device.type == "cpu",
+        mixed_precision="fp16" if hardware.precision == "fp16" else "no",
+        log_with=list(recipe.train.trackers) or None,
+        project_config=ProjectConfiguration(
+            project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
+        ),
+    )
+    accelerator.init_trackers(recipe.name)
+    return accelerator
+
+
+def _place(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
+    if hardware.device.type == "cpu":
+        keep_freed_memory()
+    captioner.model.to(hardware.device)
+    if recipe.train.gradient_checkpointing:
+        captioner.enable_gradient_checkpointing()
 
 
 def _weights_in_use(average: AveragedWeights | None) -> AbstractContextManager[None]:

@@ -40,7 +40,7 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
     )
 
 
-def learning_rate(step: int, total_steps: int, train: TrainConfig) -> float:
+def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
     """Rate of optimizer step `step` (from 0): linear warm-up, then the schedule to its floor."""
     warmup = train.warmup_steps
     if warmup is None:

@@ -27,8 +27,8 @@ __all__ = ["StepPlan", "make_feeds"]
 def make_feeds(
     captioner: Captioner,
     records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
-    recipe: Recipe,
     *,
+    recipe: Recipe,
     run_folder: Path,
     hardware: Hardware,
     say: Callable[[str], None],
@@ -42,7 +42,7 @@ def make_feeds(
     for name, subset, views in zip(
         ("train", "val"), records, (recipe.data.views, original), strict=True
     ):
-        data = tokenize_records(captioner, subset, recipe)
+        data = tokenize_records(captioner, subset, recipe=recipe)
         feed = Feed(captioner, data, recipe, views)
         num_captions = sum(map(len, data.token_ids))
         say(f"{name}: {len(data.records)} images, {num_captions} captions")
@@ -82,5 +82,5 @@ def _cache(
         num_views=len(views),
         storage=storage,
         path=run_folder / "feature_cache" / f"{name}.npy",
-        key=cache_key(feed.captioner, records, views),
+        key=cache_key(feed.captioner, records, views=views),
     )

@@ -97,7 +97,8 @@ class Stepper:
         parameters = [p for _, p in self.captioner.named_trainable()]
         self._sum_gradients(parameters)
         norm = self.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
-        set_learning_rate(self.optimizer, learning_rate(state.step, self.total_steps, settings))
+        rate = learning_rate(state.step, self.total_steps, train=settings)
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:

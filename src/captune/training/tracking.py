@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from captune.errors import MissingExtraError
-from captune.training.checkpoint import write_text
+from captune.files import write_text
 
 
 def check_trackers(names: Sequence[str]) -> None:

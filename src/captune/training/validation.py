@@ -82,7 +82,7 @@ class Validator:
 
 
 def make_validator(
-    captioner: Captioner, feed: Feed, recipe: Recipe, *, hardware: Hardware
+    captioner: Captioner, feed: Feed, *, recipe: Recipe, hardware: Hardware
 ) -> Validator:
     """A validator over a fixed choice of at most `train.validate_images` images."""
     records = feed.data.records
@@ -100,7 +100,7 @@ def validation_metrics(best_metric: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def is_better(value: float, best: float | None, metric: str) -> bool:
+def is_better(value: float, best: float | None, *, metric: str) -> bool:
     """Whether `value` beats the best so far; losses and error rates go down."""
     if best is None:
         return not np.isnan(value)

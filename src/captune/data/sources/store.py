@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from captune.data.atomic import write_bytes
+from captune.files import write_bytes
 from captune.records import ImageSource
 
 
