@@ -118,16 +118,16 @@ def test_rewards_score_any_number_of_captions_an_image() -> None:
         slow_cider(text, references[i], frequencies, plain=False)
         for text, i in zip(captions, ids, strict=True)
     ]
-    rewards = cider_rewards(References(references), captions, ids)
+    rewards = cider_rewards(References(references), captions, image_ids=ids)
     np.testing.assert_allclose(rewards, expected, rtol=0, atol=1e-12)
 
 
 def test_rewards_name_an_unknown_image() -> None:
     references = References({"1": ["a dog"], "2": ["a cat"]})
     with pytest.raises(MetricError, match="image 9 has no references"):
-        cider_rewards(references, ["a dog"], ["9"])
+        cider_rewards(references, ["a dog"], image_ids=["9"])
     with pytest.raises(MetricError, match="1 captions and 2 image ids"):
-        cider_rewards(references, ["a dog"], ["1", "2"])
+        cider_rewards(references, ["a dog"], image_ids=["1", "2"])
 
 
 def test_self_cider_is_zero_for_equal_captions_and_one_for_unlike_ones() -> None:

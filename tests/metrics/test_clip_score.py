@@ -52,7 +52,7 @@ def paint() -> list[Image.Image]:
 
 def test_scores_follow_the_formula_of_the_paper(scorer: ClipScorer) -> None:
     features = scorer.embed_images(paint())
-    results = compute_clip_score(REFERENCES, PREDICTIONS, features, scorer=scorer)
+    results = compute_clip_score(REFERENCES, PREDICTIONS, image_features=features, scorer=scorer)
     texts = scorer.embed_captions([*PREDICTIONS.values(), "one dog", "two cats sit"])
     cosines = [float(texts[i] @ features[i]) for i in range(2)]
     with_image = [2.5 * max(cosine, 0.0) for cosine in cosines]
@@ -70,7 +70,7 @@ def test_the_weight_of_pac_s_scales_the_score(scorer: ClipScorer) -> None:
     features = scorer.embed_captions(list(PREDICTIONS.values()))
     for weight in (2.5, 2.0):
         results = compute_clip_score(
-            REFERENCES, PREDICTIONS, features, scorer=scorer, weight=weight
+            REFERENCES, PREDICTIONS, image_features=features, scorer=scorer, weight=weight
         )
         np.testing.assert_allclose(results.per_image["clip_score"], [weight] * 2, atol=1e-5)
         assert f"weight:{weight:g}|dtype:fp32|refs:1-2" in results.signatures["clip_score"]
@@ -110,7 +110,7 @@ def test_cached_features_are_read_without_the_images(scorer: ClipScorer, tmp_pat
 def test_features_must_fit_the_images(scorer: ClipScorer) -> None:
     features = scorer.embed_images(paint()[:1])
     with pytest.raises(MetricError, match="1 rows of image features for 2 images"):
-        compute_clip_score(REFERENCES, PREDICTIONS, features, scorer=scorer)
+        compute_clip_score(REFERENCES, PREDICTIONS, image_features=features, scorer=scorer)
 
 
 def test_what_is_no_clip_model_is_named(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def search(
 
 
 def plan_search(
-    captioner: Captioner, image_ids: Sequence[str], config: GenerateConfig
+    captioner: Captioner, image_ids: Sequence[str], *, config: GenerateConfig
 ) -> SearchTask:
     """What `search` needs, in the tokens of this model.
 

@@ -115,8 +115,8 @@ def compute_plain_cider(
 def cider_rewards(
     references: References,
     captions: Sequence[str],
-    image_ids: Sequence[str],
     *,
+    image_ids: Sequence[str],
     frequencies: DocumentFrequencies | None = None,
 ) -> Floats:
     """CIDEr-D of any number of captions an image, as self-critical training needs.

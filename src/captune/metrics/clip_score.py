@@ -139,8 +139,8 @@ class ClipScorer:
 def compute_clip_score(
     references: References | Mapping[str, Sequence[str]],
     predictions: Mapping[str, str],
-    image_features: Features,
     *,
+    image_features: Features,
     scorer: ClipScorer,
     weight: float = CLIP_WEIGHT,
 ) -> MetricResults:

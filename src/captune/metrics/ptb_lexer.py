@@ -9,7 +9,7 @@ from __future__ import annotations
 from captune.metrics.ptb_rules import rules_for
 
 
-def lex(text: str, start: int, stop: int) -> list[str]:
+def lex(text: str, start: int, *, stop: int) -> list[str]:
     """The lower-case tokens that start in `text[start:stop]`, punctuation included.
 
     Args:

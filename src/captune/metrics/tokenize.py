@@ -97,7 +97,7 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
         except TypeError:
             tokens = None
         if tokens is None or index == last:
-            read = lex(_with_context(cleaned, index), 0, len(caption))
+            read = lex(_with_context(cleaned, index), 0, stop=len(caption))
             tokens = [token for token in read if token not in dropped]
         lines.append(tokens)
     return lines
@@ -128,7 +128,7 @@ def _tokenize_chunk(chunk: str) -> list[str] | None:
     if "<" in chunk or chunk.startswith(".") or _OPEN_ENDED.search(chunk):
         return None
     readings = [
-        lex(chunk + follower, 0, len(chunk))
+        lex(chunk + follower, 0, stop=len(chunk))
         for follower in (_FOLLOWERS if chunk.endswith(".") else _FOLLOWERS[:1])
     ]
     return readings[0] if all(reading == readings[0] for reading in readings) else None
