@@ -174,6 +174,14 @@ def test_a_caption_that_spells_a_special_token_does_not_end_there() -> None:
     assert captioner.encode_caption("a dog [SEP] and [DEC] a [PAD] cat", 20).token_ids == honest
 
 
+@pytest.mark.real_data
+def test_gpt2s_one_special_token_does_not_end_a_caption_either(gpt2_tokenizer: Any) -> None:
+    captioner = build_size("vit-gpt2-tiny", gpt2_tokenizer)
+    # There it is the unknown token as well, which other tokenizers' captions keep.
+    spelt = captioner.encode_caption("a<|endoftext|> dog", 20).token_ids
+    assert spelt == captioner.encode_caption("a dog", 20).token_ids
+
+
 def test_unknown_words_stay_in_a_caption() -> None:
     captioner = build("blip-tiny")
     unknown = captioner.tokenizer.unk_token_id

@@ -184,13 +184,11 @@ class Captioner(ABC):
             caption: Text without special tokens.
             max_tokens: Length at most, start and end included; these two are never cut off.
         """
-        special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
-        token_ids = [
-            token
-            for token in self.tokenizer(caption, add_special_tokens=False).input_ids
-            # A caption that spells out "[SEP]" must not end there.
-            if token not in special
-        ]
+        ends = {self.bos_token_id, self.eos_token_id, self.pad_token_id}
+        # A caption that spells out "[SEP]" must not end there; unknown words stay in it.
+        dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        all_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
+        token_ids = [token for token in all_ids if token not in dropped]
         room = max(0, min(max_tokens, self.max_positions) - 2)
         kept = token_ids[:room]
         ids = (self.bos_token_id, *kept, self.eos_token_id)
