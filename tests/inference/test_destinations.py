@@ -179,6 +179,44 @@ def test_another_models_journal_is_not_gone_on_with(tmp_path):
         assert not destination.has("a.jpg")
 
 
+def test_a_stopped_forced_run_goes_on_too(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"image_id": "a.jpg", "caption": "old"}\n')
+    with pytest.raises(KeyboardInterrupt), file_at(path, force=True) as destination:
+        destination.write(prediction("a.jpg", "new"))
+        raise KeyboardInterrupt
+    with pytest.raises(OutputError, match="or with --force"):
+        file_at(path)
+    with file_at(path, force=True) as destination:
+        assert destination.has("a.jpg")
+        destination.finish()
+    assert [json.loads(line)["caption"] for line in path.read_text().splitlines()] == ["new"]
+    with file_at(path, force=True) as destination:
+        assert not destination.has("a.jpg")
+
+
+def test_a_kill_between_file_and_journal_doubles_nothing(tmp_path):
+    path, journal = tmp_path / "c.jsonl", tmp_path / "c.jsonl.part"
+    with file_at(path) as destination:
+        destination.write(prediction("a.jpg"))
+        kept = journal.read_bytes()
+        destination.finish()
+    journal.write_bytes(kept)
+    with file_at(path) as destination:
+        destination.write(prediction("b.jpg"))
+        destination.finish()
+    rows = [json.loads(line)["image_id"] for line in path.read_text().splitlines()]
+    assert rows == ["a.jpg", "b.jpg"]
+
+
+def test_a_strange_file_in_the_journals_place_is_kept(tmp_path):
+    journal = tmp_path / "c.jsonl.part"
+    journal.write_text("half a film\n")
+    with pytest.raises(OutputError, match="is not a journal of captions"):
+        file_at(tmp_path / "c.jsonl", force=True)
+    assert journal.read_text() == "half a film\n"
+
+
 def test_a_run_that_does_nothing_leaves_no_journal(tmp_path):
     with pytest.raises(ValueError, match="the model"), file_at(tmp_path / "c.jsonl"):
         raise ValueError("the model could not be loaded")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -90,10 +90,13 @@ def caption(
         report.num_skipped = len(files.paths) - len(waiting)
         if waiting:
             captioner = _load(model, device=device, precision=precision, revision=revision)
-            with _stopping_cleanly(report):
-                for prediction in _predictions(
-                    captioner, waiting, decoding, batch_size=batch_size, report=report
-                ):
+            with (
+                _stopping_cleanly(report),
+                closing(
+                    _predictions(captioner, waiting, decoding, batch_size=batch_size, report=report)
+                ) as predictions,
+            ):
+                for prediction in predictions:
                     destination.write(prediction)
         destination.finish()
     report.show()
@@ -182,7 +185,7 @@ def _predictions(
     *,
     batch_size: int,
     report: _Report,
-) -> Iterator[Prediction]:
+) -> Generator[Prediction]:
     """Captions in the order of the paths; counts them and notes what failed."""
     from captune.inference import caption_images
 

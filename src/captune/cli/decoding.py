@@ -19,7 +19,8 @@ from captune.inference import DecodingOptions, decoding_config
 from captune.recipe import GenerateConfig
 
 ModelArgument = Annotated[
-    str, typer.Argument(help="Folder saved by captune or transformers, or a hub id.")
+    str,
+    typer.Argument(metavar="MODEL", help="Folder saved by captune or transformers, or a hub id."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps.")]

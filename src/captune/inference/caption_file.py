@@ -36,14 +36,15 @@ class CaptionFile:
             path: The file; captions that it holds are kept and their images skipped.
             file_format: `jsonl` or `csv`.
             made_by: Model and decoding; a journal that was made by others is not continued.
-            force: Captions anew what the file and the journal hold.
+            force: Captions anew what the file holds, and goes on only with a journal of the same.
 
         Raises:
             OutputError: The place cannot be written, holds something else, or another run writes.
         """
         self.path, self.journal_path = path, Path(f"{path}.part")
         self._format, self._synced = file_format, 0.0
-        self._rows: list[Mapping[str, Any]] = [] if force else _read_rows(path, file_format)
+        old = [] if force else _read_rows(path, file_format)
+        header = {"made_by": json.loads(json.dumps(made_by)), "anew": force}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._journal = self.journal_path.open("a+b")
@@ -51,12 +52,17 @@ class CaptionFile:
             raise OutputError(
                 f"cannot write {self.journal_path}: {error.strerror}", fix="choose another --out"
             ) from error
-        _lock(self._journal, self.journal_path)
-        self._num_old = len(self._rows)
-        if force:
-            self._journal.truncate(0)
-        self._rows += self._resume(made_by)
+        try:
+            _lock(self._journal, self.journal_path)
+            new = self._resume(header)
+        except OutputError:
+            self._journal.close()
+            raise
+        # A run that was killed between writing the file and dropping the journal left both.
+        replaced = {str(row["image_id"]) for row in new}
+        self._rows = [row for row in old if str(row["image_id"]) not in replaced] + new
         self._known = {str(row["image_id"]) for row in self._rows}
+        self._has_news = bool(new)
 
     def has(self, image_id: str) -> bool:
         """Whether the image is captioned already."""
@@ -69,60 +75,66 @@ class CaptionFile:
             OutputError: The disk is full or gone.
         """
         row = prediction_row(prediction)
-        self._append([row])
+        self._append(row)
         self._rows.append(row)
+        self._has_news = True
 
     def finish(self) -> None:
-        """Writes the file whole and drops the journal; nothing new leaves the file as it is.
+        """Writes the file whole; nothing new leaves it as it is.
 
         Raises:
             OutputError: The place cannot be written.
         """
-        if len(self._rows) > self._num_old or not self.path.exists():
+        if self._has_news or not self.path.exists():
             if self._format == "jsonl":
                 write_jsonl(self.path, self._rows)
             else:
                 write_text(self.path, csv_text(self._rows, with_header=True))
-        self._num_old = len(self._rows)
+        self._has_news = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Closes the journal, and drops it unless it holds captions that the file does not."""
-        if len(self._rows) == self._num_old:
-            self.journal_path.unlink(missing_ok=True)
         self._journal.close()
+        if not self._has_news:
+            self.journal_path.unlink(missing_ok=True)
 
-    def _resume(self, made_by: Mapping[str, object]) -> list[Mapping[str, Any]]:
+    def _resume(self, header: Mapping[str, object]) -> list[Mapping[str, Any]]:
+        """The rows of an earlier run's journal; begins one where there is none to go on with."""
         self._journal.seek(0)
-        lines = self._journal.read().split(b"\n")
         # What follows the last line feed was cut by a kill.
-        whole = [line for line in lines[:-1] if line]
-        if not whole:
-            self._journal.truncate(0)
-            self._append([{"made_by": made_by}])
-            return []
-        self._journal.truncate(sum(len(line) + 1 for line in lines[:-1]))
-        try:
-            header, *rows = (json.loads(line) for line in whole)
-            begun_by = header["made_by"]
-        except (ValueError, KeyError, TypeError) as error:
+        whole = self._journal.read().split(b"\n")[:-1]
+        begun_by, rows = self._parse(whole) if whole else (None, [])
+        if whole and begun_by == header:
+            self._journal.truncate(sum(len(line) + 1 for line in whole))
+            return rows
+        if whole and not header["anew"]:
             raise OutputError(
-                f"{self.journal_path} is not a journal of captions", fix="move it away, or --force"
-            ) from error
-        if begun_by != json.loads(json.dumps(made_by)):
-            raise OutputError(
-                f"{self.journal_path} was begun with another model or decoding",
-                fix="give the same ones to go on, --force to start again, or another --out",
+                f"{self.journal_path} was begun with another model or decoding, or with --force",
+                fix="give the same to go on, --force to start again, or another --out",
             )
-        return rows
+        self._journal.truncate(0)
+        self._append(header)
+        return []
 
-    def _append(self, rows: Sequence[Mapping[str, object]]) -> None:
-        # ASCII with escapes: file names may hold bytes that are not UTF-8.
-        text = "".join(json.dumps(row) + "\n" for row in rows)
+    def _parse(self, lines: Sequence[bytes]) -> tuple[object, list[Mapping[str, Any]]]:
         try:
-            self._journal.write(text.encode("ascii"))
+            header, *rows = (json.loads(line) for line in lines)
+            if "made_by" in header and all("image_id" in row for row in rows):
+                return header, rows
+        except (ValueError, TypeError):
+            pass
+        raise OutputError(
+            f"{self.journal_path} is not a journal of captions",
+            fix="move it away, or choose another --out",
+        )
+
+    def _append(self, row: Mapping[str, object]) -> None:
+        try:
+            # ASCII with escapes: file names may hold bytes that are not UTF-8.
+            self._journal.write(json.dumps(row).encode("ascii") + b"\n")
             self._journal.flush()
             # A kill loses nothing that is flushed; a power cut loses a second at most.
             if time.monotonic() - self._synced > 1.0:

@@ -92,7 +92,7 @@ class _Search:
 
     def add(self, path: Path, *, is_named: bool) -> None:
         """Adds a file, or what lies in a folder; what a glob matched needs an image's ending."""
-        if path.is_dir():
+        if _is_folder(path):
             self._add_folder(path, root=os.path.realpath(path))
         elif is_named or path.suffix.lower() in IMAGE_SUFFIXES:
             self.paths.setdefault(os.path.abspath(path), path)  # noqa: PTH100
@@ -106,7 +106,7 @@ class _Search:
             path = folder / entry.name
             if entry.is_symlink() and not self._may_follow(path, root=root):
                 self.skipped_links.append(path)
-            elif path.is_dir():
+            elif _is_folder(path):
                 self._add_folder(path, root=root)
             elif path.suffix.lower() in IMAGE_SUFFIXES:
                 self.add(path, is_named=True)
@@ -123,3 +123,11 @@ class _Search:
     def _may_follow(self, path: Path, *, root: str) -> bool:
         target = os.path.realpath(path) + os.sep
         return self.follow_links or target.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _is_folder(path: Path) -> bool:
+    """False also where nobody may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

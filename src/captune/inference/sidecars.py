@@ -16,6 +16,10 @@ SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
 
 
+# Bytes in which a caption shows.
+_ENOUGH = 4096
+
+
 class Sidecars:
     """Where each image's caption goes; found to be possible before anything is written."""
 
@@ -55,9 +59,10 @@ class Sidecars:
             return False
         target = self.path_of(Path(image_id))
         try:
-            return bool(target.read_bytes().strip())
-        except FileNotFoundError:
-            return False
+            if not target.is_file():
+                return False
+            with target.open("rb") as file:
+                return bool(file.read(_ENOUGH).strip())
         except OSError as error:
             raise OutputError(
                 f"cannot read {target}: {error.strerror}", fix="make it readable, or move it away"
