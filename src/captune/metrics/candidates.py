@@ -96,11 +96,11 @@ class Candidates:
     def matches(self) -> tuple[NgramMatches, ...]:
         """For each order, what candidates share with their own references."""
         return tuple(
-            self._match(table, ranks, order)
+            self._match(table, ranks, order=order)
             for order, (table, ranks) in enumerate(zip(self.tables, self.ranks, strict=True))
         )
 
-    def _match(self, table: NgramTable, ranks: Ints, order: int) -> NgramMatches:
+    def _match(self, table: NgramTable, ranks: Ints, *, order: int) -> NgramMatches:
         runs = self.references.runs[order]
         entry_ranks = ranks[table.entry_ranks]
         keys = entry_ranks * self.references.num_images + self.images[table.captions]

@@ -88,7 +88,7 @@ def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | Non
         float64 (M,).
     """
     weights = _weigh(candidates, frequencies)
-    similarity = _sum_orders(candidates, weights, _clipped_product)
+    similarity = _sum_orders(candidates, weights, product=_clipped_product)
     # The reference implementation takes the number of bigrams for the length.
     own = np.maximum(candidates.words.lengths - 1, 0)
     other = np.maximum(candidates.references.words.lengths - 1, 0)
@@ -109,7 +109,7 @@ def compute_plain_cider(
         float64 (M,).
     """
     weights = _weigh(candidates, frequencies)
-    return _mean_of_pairs(candidates, _sum_orders(candidates, weights, np.multiply))
+    return _mean_of_pairs(candidates, _sum_orders(candidates, weights, product=np.multiply))
 
 
 def cider_rewards(
@@ -180,7 +180,7 @@ def self_cider(
     # Samples are tokenized once, in one batch, whichever side of the comparison they stand on.
     candidates.tokens = references.tokens
     weights = _weigh(candidates, frequencies)
-    kernel = _sum_orders(candidates, weights, np.multiply) / ORDERS
+    kernel = _sum_orders(candidates, weights, product=np.multiply) / ORDERS
     values, start = {}, 0
     for image_id, own in zip(references.image_ids, references.captions, strict=True):
         stop = start + len(own) ** 2
@@ -228,7 +228,7 @@ def _clipped_product(own: Floats, other: Floats) -> Floats:
 
 
 def _sum_orders(
-    candidates: Candidates, weights: _Weights, product: Callable[[Floats, Floats], Floats]
+    candidates: Candidates, weights: _Weights, *, product: Callable[[Floats, Floats], Floats]
 ) -> Floats:
     """Similarity of each pair, summed over the orders.
 

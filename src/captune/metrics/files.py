@@ -53,9 +53,9 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
     elif isinstance(content, list):
         references = _group_records(content, path)
     else:
-        raise _wrong_format(path, content, REFERENCE_FORMATS)
+        raise _wrong_format(path, content, formats=REFERENCE_FORMATS)
     for image_id, captions in references.items():
-        _check_list(captions, image_id, path)
+        _check_list(captions, image_id, path=path)
     return references
 
 
@@ -78,11 +78,11 @@ def read_predictions(path: Path | str) -> dict[str, str]:
         rows = [(check_id(key), _single(value)) for key, value in content.items()]
     elif isinstance(content, list):
         rows = [
-            (_id_of(r, path, number), _field(r, "caption", path=path, number=number))
+            (_id_of(r, path, number=number), _field(r, "caption", path=path, number=number))
             for number, r in enumerate(content, 1)
         ]
     else:
-        raise _wrong_format(path, content, PREDICTION_FORMATS)
+        raise _wrong_format(path, content, formats=PREDICTION_FORMATS)
     _refuse_double([image_id for image_id, _ in rows], path)
     return {
         image_id: check_caption(caption, image_id=image_id, kind="prediction")
@@ -160,7 +160,7 @@ def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
     _refuse_double([check_id(image_id) for image_id in listed], path)
     grouped: dict[str, list[str]] = {check_id(image_id): [] for image_id in listed}
     for number, annotation in enumerate(content["annotations"], 1):
-        image_id = _id_of(annotation, path, number)
+        image_id = _id_of(annotation, path, number=number)
         if listed and image_id not in grouped:
             raise MetricError(
                 f"annotation {number} is of image {image_id}, which is not among the images",
@@ -179,11 +179,11 @@ def _group_records(records: Iterable[Any], path: Path) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = {}
     whole: list[str] = []
     for number, record in enumerate(records, 1):
-        image_id = _id_of(record, path, number)
+        image_id = _id_of(record, path, number=number)
         if "captions" in record:
             whole.append(image_id)
             captions = record["captions"]
-            _check_list(captions, image_id, path)
+            _check_list(captions, image_id, path=path)
         else:
             captions = [_field(record, "caption", path=path, number=number)]
         grouped.setdefault(image_id, []).extend(captions)
@@ -191,7 +191,7 @@ def _group_records(records: Iterable[Any], path: Path) -> dict[str, list[str]]:
     return grouped
 
 
-def _check_list(captions: object, image_id: str, path: Path) -> None:
+def _check_list(captions: object, image_id: str, *, path: Path) -> None:
     if not isinstance(captions, list) or not captions:
         raise MetricError(
             f"the references of image {image_id} are {captions!r}, not a list of captions",
@@ -200,7 +200,7 @@ def _check_list(captions: object, image_id: str, path: Path) -> None:
         )
 
 
-def _id_of(record: Any, path: Path, number: int) -> str:
+def _id_of(record: Any, path: Path, *, number: int) -> str:
     return check_id(_field(record, "image_id", path=path, number=number))
 
 
@@ -232,5 +232,5 @@ def _refuse_double(ids: Sequence[str], path: Path) -> None:
     )
 
 
-def _wrong_format(path: Path, content: Any, formats: str) -> MetricError:
+def _wrong_format(path: Path, content: Any, *, formats: str) -> MetricError:
     return MetricError(f"{path} holds a {type(content).__name__}", where=str(path), fix=formats)

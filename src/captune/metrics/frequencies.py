@@ -81,7 +81,7 @@ class DocumentFrequencies:
             words[place, : len(gram)] = [vocabulary[word] for word in gram]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         values = np.fromiter((counts[gram] for gram in rows), np.float64, len(rows))
-        ngrams, by_order = _rank_rows(words, lengths, values, base=max(1, len(vocabulary)))
+        ngrams, by_order = _rank_rows(words, lengths, values=values, base=max(1, len(vocabulary)))
         return cls(num_documents, name, vocabulary, ngrams, by_order)
 
     @classmethod
@@ -173,7 +173,7 @@ def measure_vectors(
 
 
 def _rank_rows(
-    words: Ints, lengths: Ints, values: Floats, *, base: int
+    words: Ints, lengths: Ints, *, values: Floats, base: int
 ) -> tuple[tuple[NgramKeys, ...], tuple[Ranks, ...]]:
     """Rank n-grams given as padded rows of words, and their first words with them."""
     ngrams, counts = [], []

@@ -46,7 +46,7 @@ def score_hallucination(
     """
     rows = parse_object_words(COCO_OBJECTS) if words is None else words
     phrases = build_phrases(tuple(tuple(row) for row in rows))
-    present = _find_present(candidates, phrases, objects or {})
+    present = _find_present(candidates, phrases, objects=objects or {})
     parts = np.zeros((len(candidates.tokens), 2))
     for place, (image, tokens) in enumerate(
         zip(candidates.images.tolist(), candidates.tokens, strict=True)
@@ -136,7 +136,7 @@ def parse_object_words(text: str) -> list[list[str]]:
 
 
 def _find_present(
-    candidates: Candidates, phrases: Phrases, objects: Mapping[str, Sequence[str]]
+    candidates: Candidates, phrases: Phrases, *, objects: Mapping[str, Sequence[str]]
 ) -> list[set[str]]:
     references = candidates.references
     present: list[set[str]] = [set() for _ in references.image_ids]

@@ -115,7 +115,7 @@ def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTabl
         if order > 1:
             keys += rank_at[:span][inside] * np.int64(num_words)
         keys, at = sort_with_positions(keys, np.flatnonzero(inside), limit=len(words))
-        tables.append(_group(keys, at, caption_of, rank_at=rank_at, base=num_words))
+        tables.append(_group(keys, at, caption_of=caption_of, rank_at=rank_at, base=num_words))
     return tuple(tables)
 
 
@@ -144,7 +144,7 @@ def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Int
 
 
 def _group(
-    keys: Ints, positions: Ints, caption_of: Ranks, *, rank_at: Ranks, base: int
+    keys: Ints, positions: Ints, *, caption_of: Ranks, rank_at: Ranks, base: int
 ) -> NgramTable:
     """Make the table of sorted keys, and write each position's rank into `rank_at`."""
     captions = caption_of[positions]

@@ -157,7 +157,8 @@ class References:
     def runs(self) -> tuple[NgramRuns, ...]:
         """The same, grouped by image."""
         return tuple(
-            _group_by_image(t, self.image_of_caption, self.num_images) for t in self.tables
+            _group_by_image(t, self.image_of_caption, num_images=self.num_images)
+            for t in self.tables
         )
 
     @cached_property
@@ -328,7 +329,7 @@ def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
     return checked
 
 
-def _group_by_image(table: NgramTable, image_of_caption: Ranks, num_images: int) -> NgramRuns:
+def _group_by_image(table: NgramTable, image_of_caption: Ranks, *, num_images: int) -> NgramRuns:
     images = image_of_caption[table.captions]
     new_run = np.ones(len(images), np.bool_)
     np.not_equal(images[1:], images[:-1], out=new_run[1:])

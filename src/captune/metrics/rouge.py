@@ -63,7 +63,7 @@ def longest_common_subsequences(
     shortest = 0
     for width in WIDTHS:
         chosen = np.flatnonzero((lengths > shortest) & (lengths <= width) & (other_lengths > 0))
-        for block in _cut_blocks(chosen, other_lengths, width):
+        for block in _cut_blocks(chosen, other_lengths, width=width):
             common[block] = _common_of_block(
                 _pad(own, pairs[0][block], width=width, fill=-1),
                 _pad(references, pairs[1][block], width=None, fill=-2),
@@ -86,7 +86,7 @@ def _with_empty_word(captions: PackedCaptions) -> PackedCaptions:
     return PackedCaptions(words, np.maximum(captions.lengths, 1))
 
 
-def _cut_blocks(chosen: Ints, reference_lengths: Ints, width: int) -> Iterator[Ints]:
+def _cut_blocks(chosen: Ints, reference_lengths: Ints, *, width: int) -> Iterator[Ints]:
     """Blocks of pairs with references of about one length, so that little is padding."""
     chosen = chosen[np.argsort(reference_lengths[chosen], kind="stable")]
     lengths = reference_lengths[chosen]

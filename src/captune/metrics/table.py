@@ -155,7 +155,7 @@ def compute(
         corpus={name: columns[name].corpus for name in names},
         per_image={n: v for n in names if (v := columns[n].per_image) is not None},
         statistics={n: s for n in names if (s := columns[n].statistic) is not None},
-        signatures={name: _sign(name, columns[name], references) for name in names},
+        signatures={name: _sign(name, columns[name], references=references) for name in names},
     )
 
 
@@ -195,7 +195,7 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _sign(name: str, column: MetricColumn, references: References) -> str:
+def _sign(name: str, column: MetricColumn, *, references: References) -> str:
     own_tokens = METRICS[name].group in {"sacrebleu", "rouge", "word_errors"}
     tokens = "" if own_tokens else "|tok:ptb-3.4.1"
     return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
