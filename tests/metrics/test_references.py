@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         References(CAPTIONS).save(tmp_path / "file" / "folder")
+
+
+def test_references_go_to_other_processes() -> None:
+    fresh = References(CAPTIONS)
+    names = ["bleu", "rouge_l", "cider"]
+    expected = compute(fresh, PREDICTIONS, metrics=names).corpus
+    copied = pickle.loads(pickle.dumps(fresh))
+    assert compute(copied, PREDICTIONS, metrics=names).corpus == expected
 
 
 def test_odd_text_survives_saving(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ n-grams, E entries, an entry being one n-gram of one caption.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +26,20 @@ Ints = npt.NDArray[np.int64]
 Ranks = npt.NDArray[np.int32]
 
 
-class Vocabulary(dict[str, int]):
-    """Word -> id, by first occurrence; looking up a new word adds it."""
+class Vocabulary(defaultdict[str, int]):
+    """Word -> id, by first occurrence; looking up a new word adds it.
 
-    def __missing__(self, word: str) -> int:
-        self[word] = new = len(self)
-        return new
+    Args:
+        words: Words that have their ids already, from 0 on.
+    """
+
+    def __init__(self, words: Mapping[str, int] | None = None) -> None:
+        known = words or {}
+        super().__init__(count(len(known)).__next__, known)
+
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[dict[str, int]]]:
+        # A counter does not go through a pickle; the words and their number do.
+        return Vocabulary, (dict(self),)
 
 
 @dataclass(frozen=True)
