@@ -1,0 +1,23 @@
+"""Random weights of a named size are fit to learn from."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from captune.models import SIZES, build_captioner
+from captune.recipe import ModelConfig, TokenizerConfig
+
+
+@pytest.mark.parametrize("size", [name for name in SIZES if name.endswith("tiny")])
+def test_no_matrix_starts_at_almost_nothing(size) -> None:
+    """transformers' BLIP vision config says 1e-10, which only suits loading a checkpoint."""
+    config = ModelConfig(size=size, new_tokenizer=TokenizerConfig(kind="word", min_count=1))
+    captioner = build_captioner(config, ["a red circle above a square"] * 2, seed=0)
+    matrices = [
+        (name, module.weight)
+        for name, module in captioner.model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding)
+    ]
+    assert len(matrices) > 10
+    assert [name for name, weight in matrices if weight.std() < 1e-3] == []
