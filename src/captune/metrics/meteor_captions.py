@@ -37,4 +37,5 @@ def expand_ranges(starts: Ints, counts: Ints) -> Ints:
     """The numbers `start, start + 1, ...` of every range, one range after the other."""
     total = int(counts.sum())
     firsts = np.cumsum(counts) - counts
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - firsts, counts)
+    places: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - firsts, counts)
+    return places

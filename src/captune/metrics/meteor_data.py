@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -160,8 +161,9 @@ def _open(folder: Path) -> MeteorData:
         *("table_words", "trie_keys", "rule_starts", "rule_targets", "is_target"),
         *("synset_words", "synset_starts", "synset_ids"),
     )
+    arrays: dict[str, Any] = {name: mapped(name) for name in names}
     return MeteorData(
-        *(mapped(name) for name in names),  # type: ignore[arg-type]
+        **arrays,
         bases=lists["bases"],
         function_words=frozenset(lists["function_words"]),
         prefixes=frozenset(lists["prefixes"]),

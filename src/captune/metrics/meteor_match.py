@@ -75,7 +75,7 @@ def _find_identical(
     predictions: Captions, references: Captions, *, owner: Ints, words: Words
 ) -> Bools:
     lengths = references.lengths
-    same = predictions.lengths[owner] == lengths
+    same: Bools = predictions.lengths[owner] == lengths
     rows = np.flatnonzero(same)
     left = words.identity[
         predictions.words[expand_ranges(predictions.starts[owner[rows]], lengths[rows])]
