@@ -133,6 +133,15 @@ def test_images_without_a_prediction_are_an_error_unless_left_out(files: Path) -
     assert json.loads(path.read_text())["num_images"] == 2
 
 
+def test_metrics_left_out_for_want_of_an_extra_are_said(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
+    output = run(files, "--metrics", "all")
+    assert "spice is left out: its extra is not there (pip install 'captune[java]')" in output
+    assert "left out" not in run(files, "--metrics", "bleu")
+
+
 def test_the_help_names_every_metric_and_group() -> None:
     named = set(re.findall(r"\w+", METRICS_HELP))
     assert named >= {*METRICS, *METRIC_GROUPS}

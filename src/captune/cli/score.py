@@ -63,15 +63,18 @@ def score(
 ) -> None:
     """Score captions in files against human captions."""
     from captune.metrics import (
+        METRICS,
         DocumentFrequencies,
         bootstrap_intervals,
         compute,
+        list_left_out,
         paired_bootstrap,
         read_predictions,
         resolve_metrics,
     )
 
-    wanted = resolve_metrics([name.strip() for name in metrics.split(",") if name.strip()])
+    asked = [name.strip() for name in metrics.split(",") if name.strip()]
+    wanted = resolve_metrics(asked)
     systems = {
         name: read_predictions(path)
         for name, path in zip(_name_systems(predictions), predictions, strict=True)
@@ -93,6 +96,9 @@ def score(
         for name in others
     }
     _print_scores(results, intervals, tests=tests)
+    for name in list_left_out(asked):
+        extra = METRICS[name].needs
+        typer.echo(f"{name} is left out: its extra is not there (pip install 'captune[{extra}]')")
     if json_file:
         _write_json(json_file, results, intervals=intervals, tests=tests)
     if per_image:

@@ -20,6 +20,7 @@ from captune.metrics.table import (
     METRICS,
     Metric,
     compute,
+    list_left_out,
     resolve_metrics,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "compute_clip_score",
     "constant_caption_baseline",
     "embed_images_cached",
+    "list_left_out",
     "measure_copied_share",
     "measure_samples",
     "paired_bootstrap",

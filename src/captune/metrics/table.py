@@ -183,6 +183,15 @@ def resolve_metrics(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in METRICS if name in wanted)
 
 
+def list_left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """Metrics of `default` or `all`, where asked for, whose extra is not installed."""
+    asked = [
+        metric for name in names if name in {"default", "all"} for metric in METRIC_GROUPS[name]
+    ]
+    kept = resolve_metrics(names)
+    return tuple(name for name in dict.fromkeys(asked) if name not in kept)
+
+
 def _is_installed(name: str) -> bool:
     """Whether a metric's extra is there; asked by name, a metric without it is an error."""
     try:
