@@ -168,6 +168,19 @@ def test_every_cut_of_the_journal_keeps_the_whole_lines(tmp_path):
         assert kept == [cut >= ends[1], cut >= ends[2]]
 
 
+def test_what_is_written_after_a_cut_outlives_the_next_kill(tmp_path):
+    path, journal = tmp_path / "c.jsonl", tmp_path / "c.jsonl.part"
+    for name in ("a.jpg", "b.jpg"):
+        with pytest.raises(KeyboardInterrupt), file_at(path) as destination:
+            destination.write(prediction(name))
+            destination.write(prediction("torn.jpg"))
+            raise KeyboardInterrupt
+        journal.write_bytes(journal.read_bytes()[:-9])
+    with file_at(path) as destination:
+        kept = [destination.has(name) for name in ("a.jpg", "b.jpg", "torn.jpg")]
+    assert kept == [True, True, False]
+
+
 def test_another_models_journal_is_not_gone_on_with(tmp_path):
     path = tmp_path / "c.jsonl"
     with pytest.raises(KeyboardInterrupt), file_at(path) as destination:
