@@ -21,11 +21,11 @@ _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what this machine cannot run, with the reason."""
     for item in items:
-        if "real_data" in item.keywords and not REAL_DATA.is_dir():
+        if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no real photographs in {REAL_DATA}"))
-        if "network" in item.keywords and not os.environ.get("CAPTUNE_NETWORK"):
+        if item.get_closest_marker("network") and not os.environ.get("CAPTUNE_NETWORK"):
             item.add_marker(pytest.mark.skip(reason="set CAPTUNE_NETWORK=1 to use the internet"))
-        if "gpu" in item.keywords and not _has_accelerator():
+        if item.get_closest_marker("gpu") and not _has_accelerator():
             item.add_marker(pytest.mark.skip(reason="no accelerator"))
 
 

@@ -225,7 +225,9 @@ def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_pat
     for number in range(400):
         image.save(folder / f"{number:03}.png")
     out = tmp_path / "o.jsonl"
-    command = [sys.executable, "-c", "from captune.cli import main; main()"]
+    # A shell starts background jobs deaf to SIGINT, and their children inherit that.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; from captune.cli import main; main()"]
     command += ["caption", str(model), str(folder), "--out", str(out)]
     command += ["--batch-size", "2", "--num-beams", "1"]
     for stop, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
 from pathlib import Path
@@ -56,6 +57,9 @@ def test_one_stage_runs_alone_with_its_overrides_and_is_skipped_the_second_time(
 def test_an_interrupted_run_exits_130_and_says_how_to_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # A shell starts background jobs deaf to SIGINT; the test run may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def interrupt_the_run() -> None:
         while not (tmp_path / "run" / "stages.json").exists():
             time.sleep(0.01)
@@ -64,7 +68,10 @@ def test_an_interrupted_run_exits_130_and_says_how_to_go_on(
     words = ["run", "demo", "--set", "data.path=shapes:20", "--out", str(tmp_path / "run")]
     thread = threading.Thread(target=interrupt_the_run, daemon=True)
     thread.start()
-    with pytest.raises(SystemExit) as caught:
-        main([*words, "--set", "train.epochs=100000"])
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main([*words, "--set", "train.epochs=100000"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert caught.value.code == 130
     assert "--resume goes on from here" in capsys.readouterr().err

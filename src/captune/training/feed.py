@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from PIL import Image
@@ -202,7 +201,7 @@ class _Pixels(Dataset[_Decoded]):
     def __init__(self, feed: Feed, micros: Sequence[Sequence[tuple[int, int]]]) -> None:
         self._records = feed.data.records
         self._views = feed.views
-        self._transform: Any = feed.captioner.image_processor
+        self._transform = feed.captioner.image_transform()
         self._max_pixels = feed.recipe.data.max_pixels
         self._micros = micros
 
@@ -225,7 +224,7 @@ class _Pixels(Dataset[_Decoded]):
             images.append(apply_view(image, self._views[view], key=f"{record.image_id}#{view}"))
         if not images:
             return _Decoded([], torch.empty(0), failures)
-        pixels = self._transform(images, return_tensors="pt").pixel_values
+        pixels = self._transform.batch(images)
         return _Decoded(indices, pixels, failures)
 
 
