@@ -75,19 +75,38 @@ _SYMBOL_RANGES = (
 # Non-ASCII characters whose runs are one token.
 _RUN_RANGES = "B2-B3 B9 201A 201E-201F 2070 2074-2079 2080-2089"
 
+# Non-ASCII capitals, which start sentences; `/2`: every other one.
+_CAPITAL_RANGES = (
+    "C0-D6 D8-DE 100-136/2 139-147/2 14A-176/2 178-179 17B 17D 181-182 184 186-187 189-18B "
+    "18E-191 193-194 196-198 19C-19D 19F-1A0 1A2 1A4 1A6-1A7 1A9 1AC 1AE-1AF 1B1-1B3 1B5 "
+    "1B7-1B8 1BC 1C4 1C7 1CA 1CD-1DB/2 1DE-1EE/2 1F1 1F4 1F6-1F8 1FA-232/2 23A-23B 23D-23E 241 "
+    "243-246 248-24E/2 370 372 376 386 388-38A 38C 38E-38F 391-3A1 3A3-3AB 3CF 3D2-3D4 "
+    "3D8-3EE/2 3F4 3F7 3F9-3FA 3FD-42F 460-480/2 48A-4BE/2 4C0-4C1 4C3-4CD/2 4D0-526/2 531-556 "
+    "10A0-10C5 10C7 10CD 1E00-1E94/2 1E9E-1EFE/2 1F08-1F0F 1F18-1F1D 1F28-1F2F 1F38-1F3F "
+    "1F48-1F4D 1F59-1F5F/2 1F68-1F6F 1FB8-1FBB 1FC8-1FCB 1FD8-1FDB 1FE8-1FEC 1FF8-1FFB 2102 "
+    "2107 210B-210D 2110-2112 2115 2119-211D 2124-2128/2 212A-212D 2130-2133 213E-213F 2145 "
+    "2160-216F 2183 24B6-24CF 2C00-2C2E 2C60 2C62-2C64 2C67-2C6B/2 2C6D-2C70 2C72 2C75 "
+    "2C7E-2C80 2C82-2CE2/2 2CEB 2CED 2CF2 A640-A66C/2 A680-A696/2 A722-A72E/2 A732-A76E/2 A779 "
+    "A77B A77D-A77E A780-A786/2 A78B A78D A790 A792 A7A0-A7AA/2 FF21-FF3A"
+)
+
 
 def _to_class(ranges: str) -> str:
-    spans = [span.split("-") for span in ranges.split()]
-    return "".join(
-        f"\\u{int(span[0], 16):04x}-\\u{int(span[-1], 16):04x}"
-        if len(span) == 2
-        else f"\\u{int(span[0], 16):04x}"
-        for span in spans
-    )
+    """The body of a regular expression class, from hexadecimal ranges."""
+    return "".join(map(_to_span, ranges.split()))
+
+
+def _to_span(span: str) -> str:
+    bounds, _, step = span.partition("/")
+    first, _, last = bounds.partition("-")
+    if step:
+        return "".join(map(chr, range(int(first, 16), int(last, 16) + 1, int(step))))
+    return chr(int(first, 16)) + (f"-{chr(int(last, 16))}" if last else "")
 
 
 # Bodies of regular expression classes (to be put between brackets).
 LETTERS = "A-Za-z" + _to_class(_LETTER_RANGES)
+CAPITALS = "A-Z" + _to_class(_CAPITAL_RANGES)
 DIGITS = "0-9" + _to_class(_DIGIT_RANGES)
 MARKS = _to_class(_MARK_RANGES)
 SYMBOLS = _to_class(_SYMBOL_RANGES)

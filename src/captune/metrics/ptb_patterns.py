@@ -32,10 +32,10 @@ WORD = (
 )
 _JOINT = f"(?:[dDlLoO]{ANY_APOSTROPHE}[{LETTERS}{DIGITS}])?[{LETTERS}{DIGITS}]+"
 JOINED = f"{_JOINT}(?:[-_\u058a\u2010\u2011]{_JOINT})*"
-HYPHENED = "[A-Za-z0-9][A-Za-z0-9.,\u00ad]{0,200}(?:-(?:(?:[A-Za-z]\\.){2,}|[A-Za-z0-9\u00ad]+))+"
+HYPHENED = "[A-Za-z0-9][A-Za-z0-9.,\u00ad]{0,100}(?:-(?:(?:[A-Za-z]\\.){2,}|[A-Za-z0-9\u00ad]+))+"
 _PART = "[A-Za-z0-9]+(?:-[A-Za-z]+)*"
 SLASHED = f"{_PART}(?:\\\\?/{_PART}){{1,2}}"
-CAPITALS = "[A-Z]+(?:(?:[&+]|&(?ai:amp);)[A-Z]+)+"
+CAPITALS = "[A-Z]+(?:(?:&(?ai:amp);|[&+])[A-Z]+)+"
 INNER_APOSTROPHE = (
     f"(?:(?ai:c{ANY_APOSTROPHE}mon|cap{ANY_APOSTROPHE}n|e{ANY_APOSTROPHE}er|ev{ANY_APOSTROPHE}ry"
     f"|li{ANY_APOSTROPHE}l|nat{ANY_APOSTROPHE}l|c{ANY_APOSTROPHE}est|o{ANY_APOSTROPHE}o)"
@@ -67,7 +67,7 @@ TITLE = f"(?:{_any_case(ptb_words.TITLES)}|[Mm][ft][Gg])"
 NUMBERED = _any_case(ptb_words.NUMBERED_ABBREVIATIONS)
 DEGREE = "(?ai:ph|ed)\\.[Dd]"
 ACRONYM = f"(?:(?:[A-Za-z]\\.)+[A-Za-z]|{DEGREE})"
-STARTER = f"(?:(?:{_capitalised(ptb_words.SENTENCE_STARTERS)}|M[RSrs]\\.){SPACE}|{TAG})"
+STARTER = f"(?:(?:{_capitalised(ptb_words.SENTENCE_STARTERS)}|M[RSrs]\\.|{TAG}){SPACE})"
 
 _ADDRESS = ' \\t\\n"<>|()'
 _PATH = f"/[^{_ADDRESS}]{{1,2000}}[^{_ADDRESS}{{}}.!?,\\-]"
@@ -79,7 +79,7 @@ SITE = f"(?:[^{_DOMAIN}]{{1,63}}\\.){{1,8}}(?ai:com|net|org|edu)(?:{_PATH})?"
 _MAIL = ' \\t\\n\u00a0"<>|(){}'
 MAIL = f"<?[A-Za-z0-9][^{_MAIL}]{{0,500}}@(?:[^{_MAIL}.]+\\.)*[^{_MAIL}.]+>?"
 FILE = (
-    f"[{LETTERS}{DIGITS}]{{1,200}}(?:\\.[{LETTERS}{DIGITS}]{{1,200}}){{0,20}}"
+    f"[{LETTERS}{DIGITS}\u00ad]{{1,200}}(?:\\.[{LETTERS}{DIGITS}\u00ad]{{1,200}}){{0,20}}"
     f"\\.{_any_case(ptb_words.FILE_EXTENSIONS)}"
 )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from captune.metrics import ptb_patterns as p
-from captune.metrics.ptb_characters import BLANKS, DIGITS, LETTERS, SYMBOL_RUNS, SYMBOLS
+from captune.metrics.ptb_characters import BLANKS, CAPITALS, DIGITS, LETTERS, SYMBOL_RUNS, SYMBOLS
 
 
 class Rule(NamedTuple):
@@ -42,22 +42,19 @@ def _no_break(token: str) -> str:
     return _escape_brackets(re.sub(f"[{BLANKS}]", "\u00a0", token))
 
 
-def _drop_soft_hyphens(token: str) -> str:
-    return token.replace("\u00ad", "") or "-"
+def _clean(token: str) -> str:
+    return _AMPERSAND.sub("&", token.replace("\u00ad", "")) or "-"
 
 
 def _add_stop(token: str) -> str:
     return token + "."
 
 
-def _plain_ampersands(token: str) -> str:
-    return re.sub("(?ai:&amp;)", "&", token)
-
-
 def _write(text: str) -> Callable[[str], str]:
     return lambda _: text
 
 
+_AMPERSAND = re.compile("(?ai:&amp;)")
 _BRACKETS = str.maketrans({"(": "-lrb-", ")": "-rrb-"})
 _QUOTE_MARKS = "\u0091-\u0094\u2018\u2019\u201b-\u201d\u00ab\u00bb\u2039\u203a"
 _QUOTES = str.maketrans(
@@ -75,13 +72,18 @@ _WORDS = (
     Rule("A-Za-z", "((?ai:gon|wan))(?ai:na)"),
     Rule("A-Za-z", "((?ai:got))(?ai:ta)"),
     Rule("A-Za-z", "((?ai:gim|lem))(?ai:me)"),
+    Rule("A-Za-z", "((?ai:anti|pro)-)"),
     Rule(
         "A-Za-z\u00ad",
-        f"([A-Za-z\u00ad]*[A-MO-Za-mo-z])(?ai:n{p.ANY_APOSTROPHE}t)",
-        _drop_soft_hyphens,
+        f"([A-Za-z\u00ad]*[A-MO-Za-mo-z]\u00ad*)(?ai:n{p.ANY_APOSTROPHE}t)",
+        _clean,
     ),
     Rule("A-Za-z", f"((?ai:n{p.ANY_APOSTROPHE}t))", _normal_quotes),
-    Rule(f"{LETTERS}{DIGITS}", f"([{LETTERS}{DIGITS}]+){p.APOSTROPHE}{p.CONTRACTION}"),
+    Rule(
+        f"{p.LETTER}{DIGITS}",
+        f"({p.WORD}|[{LETTERS}{DIGITS}]+){p.APOSTROPHE}{p.CONTRACTION}",
+        _clean,
+    ),
     Rule("'", "('[tT])(?ai:is|was)"),
     Rule("'\u0092\u2019&", f"({p.APOSTROPHE}{p.CONTRACTION})[^A-Za-z]", _normal_quotes),
     Rule("'", "('[smdSMD])"),
@@ -97,11 +99,11 @@ _WORDS = (
     Rule(
         f"{p.LETTER}{DIGITS}&",
         f"((?:{p.WORD}|{p.JOINED}|{p.HYPHENED}|{p.CAPITALS})\\.)[,;:]",
-        _drop_soft_hyphens,
+        _clean,
     ),
     Rule(
         "A-Za-z",
-        f"({p.ABBREVIATION})\\.(?:{p.SPACE}(?:{p.SPACE}+|[A-Z]|{p.TAG})|{p.SPACE}*\\Z)",
+        f"({p.ABBREVIATION})\\.(?:{p.SPACE}(?:{p.SPACE}+|[{CAPITALS}]|{p.TAG})|{p.SPACE}*\\Z)",
         _add_stop,
     ),
     Rule("A-Za-z", f"((?:{p.ABBREVIATION}|{p.TITLE})\\.)"),
@@ -109,21 +111,21 @@ _WORDS = (
     Rule("A-Za-z", f"([A-Za-z])\\.{p.SPACE}+{p.STARTER}"),
     Rule("A-Za-z", f"({p.ACRONYM})\\.{p.SPACE}+{p.STARTER}", _add_stop),
     Rule("A-Za-z", f"((?:{p.ACRONYM}|[A-Za-z])\\.)"),
-    Rule(f"{p.LETTER}&", f"({p.WORD})", _drop_soft_hyphens),
+    Rule(f"{p.LETTER}&", f"({p.WORD})", _clean),
     Rule("A-Za-z", f"((?:{p.ABBREVIATION}|{p.DEGREE})\\.)(?s:..)"),
     Rule(f"{LETTERS}{DIGITS}", f"({p.JOINED})"),
-    Rule("A-Za-z0-9", f"({p.HYPHENED})", _drop_soft_hyphens),
-    Rule("A-Z", f"({p.CAPITALS})", _plain_ampersands),
+    Rule("A-Za-z0-9", f"({p.HYPHENED})", _clean),
+    Rule("A-Z", f"({p.CAPITALS})", _clean),
     Rule("A-Z", "([A-Z]+\\$)"),
     Rule("A-Za-z0-9", f"({p.SLASHED})"),
 )
 
 _NUMBERS_AND_ADDRESSES = (
-    Rule(f"{DIGITS}.:,+\\-\u00ad\u066b\u066c", f"({p.NUMBER})", _drop_soft_hyphens),
+    Rule(f"{DIGITS}.:,+\\-\u00ad\u066b\u066c", f"({p.NUMBER})", _clean),
     Rule("0-9", f"({p.FRACTION})", _no_break),
     Rule("0-9", f"({p.DATE})"),
     Rule("0-9(+", f"({p.TELEPHONE})", _no_break),
-    Rule(f"{LETTERS}{DIGITS}", f"({p.FILE})[ \\t\\n.!?,]"),
+    Rule(f"{LETTERS}{DIGITS}\u00ad", f"({p.FILE})[ \\t\\n.!?,]"),
     Rule("Hh", f"((?ai:{p.WEB}))"),
     Rule("Ww", f"({p.WWW})"),
     Rule("^ \\t\\n\"`'<>|!?(){}$,-_", f"({p.SITE})"),

@@ -125,7 +125,9 @@ def _read_plain(chunk: str) -> list[str] | None:
 def _tokenize_chunk(chunk: str) -> list[str] | None:
     """Tokens of a chunk between blanks; None when they depend on what stands beside it."""
     # Tags and spaced dots reach over blanks.
-    if "<" in chunk or chunk.startswith(".") or _OPEN_ENDED.search(chunk):
+    # A long chunk is read once, with its caption.
+    is_open = "<" in chunk or chunk.startswith(".") or _OPEN_ENDED.search(chunk)
+    if is_open or len(chunk) > _MEMO_CHUNK:
         return None
     readings = [
         lex(chunk + follower, 0, stop=len(chunk))
