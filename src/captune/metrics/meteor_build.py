@@ -9,13 +9,17 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.progress import Progress
 
 Ints = npt.NDArray[np.int64]
@@ -47,85 +51,111 @@ def build_arrays(source: MeteorSource, folder: Path) -> None:
     Raises:
         OSError: A file cannot be read or written.
     """
-    with Progress(transient=True) as progress:
-        steps = progress.add_task("METEOR: reading 5 million paraphrases (once)", total=None)
-        phrases, sources, targets = _read_rules(source.paraphrases, progress)
-        progress.update(steps, total=100, completed=70)
-        _write_trie(folder, phrases=phrases, sources=sources, targets=targets)
-        progress.update(steps, completed=95)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        rules = _read_rules(source.paraphrases, progress)
+        progress.add_task("METEOR: sorting the phrases (once)", total=None)
+        _write_trie(folder, rules)
         _write_synsets(folder, source.jar)
         _write_lists(folder, source.jar)
 
 
-def _read_rules(path: Path, progress: Progress) -> tuple[list[str], Ints, Ints]:
-    """All phrases, and the numbers of each rule's source and target phrase, in file order."""
-    size = path.stat().st_size
-    bar = progress.add_task("  paraphrase table", total=size)
-    numbers: dict[str, int] = {}
-    sources: list[int] = []
-    targets: list[int] = []
+class _Rules(NamedTuple):
+    """The paraphrase table as word numbers: all source phrases, then every rule's target.
+
+    Attributes:
+        words: The table's words by number.
+        flat: int32: the word numbers of all phrases, end to end.
+        lengths: int8 (phrases,): words of each phrase.
+        sources: int32 (rules,): the source phrase of each rule, in file order.
+    """
+
+    words: list[str]
+    flat: npt.NDArray[np.int32]
+    lengths: npt.NDArray[np.int8]
+    sources: npt.NDArray[np.int32]
+
+
+def _read_rules(path: Path, progress: Progress) -> _Rules:
+    bar = progress.add_task(
+        "METEOR: reading 5 million paraphrases (once)", total=path.stat().st_size
+    )
+    number: defaultdict[str, int] = defaultdict()
+    number.default_factory = number.__len__
+    sources, targets = _Phrases(number), _Phrases(number)
+    owners = array("i")
+    last = ""
     with path.open("rb") as raw, gzip.open(raw, "rt", encoding="utf-8", newline="\n") as lines:
-        while block := list(islice(lines, 3 * 100_000)):
-            for source, target in _pairs(block):
-                sources.append(numbers.setdefault(source, len(numbers)))
-                targets.append(numbers.setdefault(target, len(numbers)))
+        # A rule is three lines: probability (which plays no part), source, target.
+        while block := list(islice(lines, 3 * 50_000)):
+            new = []
+            for source in block[1::3]:
+                # The table is sorted by source, so a phrase comes once.
+                if source != last:
+                    new.append(source)
+                    last = source
+                owners.append(len(sources.lengths) + len(new) - 1)
+            sources.add(new)
+            targets.add(block[2::3])
             progress.update(bar, completed=raw.tell())
-    return (
-        list(numbers),
-        np.array(sources, dtype=np.int64),
-        np.array(targets, dtype=np.int64),
+    return _Rules(
+        words=list(number),
+        flat=np.concatenate([np.asarray(part.flat) for part in (sources, targets)]),
+        lengths=np.concatenate([np.asarray(part.lengths) for part in (sources, targets)]),
+        sources=np.asarray(owners),
     )
 
 
-def _pairs(block: Sequence[str]) -> Iterator[tuple[str, str]]:
-    # A rule is three lines: probability (which METEOR does not use to match), source, target.
-    return zip(
-        map(str.strip, block[1::3]),
-        map(str.strip, block[2::3]),
-        strict=True,
-    )
+class _Phrases:
+    """Growing word numbers of phrases; plain arrays, as lists would take a gigabyte."""
+
+    def __init__(self, number: defaultdict[str, int]) -> None:
+        self.flat = array("i")
+        self.lengths = array("b")
+        self._number = number
+
+    def add(self, phrases: Sequence[str]) -> None:
+        self.lengths.extend(phrase.count(" ") + 1 for phrase in phrases)
+        self.flat.extend(map(self._number.__getitem__, " ".join(phrases).split()))
 
 
-def _write_trie(folder: Path, *, phrases: Sequence[str], sources: Ints, targets: Ints) -> None:
-    split = [phrase.split() for phrase in phrases]
-    words = sorted({word for phrase in split for word in phrase})
-    number = {word: index for index, word in enumerate(words)}
-    keys, nodes = _grow([[number[word] for word in phrase] for phrase in split], len(words))
-    source_nodes, target_nodes = nodes[sources], nodes[targets]
-    order = np.argsort(source_nodes, kind="stable")
-    starts = np.zeros(len(keys) + 2, dtype=np.int64)
+def _write_trie(folder: Path, rules: _Rules) -> None:
+    order = sorted(range(len(rules.words)), key=rules.words.__getitem__)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    keys, nodes = _grow(place[rules.flat], rules.lengths, num_words=len(order))
+    num_sources = len(rules.lengths) - len(rules.sources)
+    source_nodes, target_nodes = nodes[rules.sources], nodes[num_sources:]
+    starts = np.zeros(len(keys) + 2, dtype=np.int32)
     np.cumsum(np.bincount(source_nodes, minlength=len(keys) + 1), out=starts[1:])
     is_target = np.zeros(len(keys) + 1, dtype=np.bool_)
     is_target[target_nodes] = True
-    np.save(folder / "table_words.npy", _pack_words(words))
+    np.save(folder / "table_words.npy", np.array([rules.words[index].encode() for index in order]))
     np.save(folder / "trie_keys.npy", keys)
-    np.save(folder / "rule_starts.npy", starts.astype(np.int32))
-    np.save(folder / "rule_targets.npy", target_nodes[order].astype(np.int32))
+    np.save(folder / "rule_starts.npy", starts)
+    by_source = np.argsort(source_nodes, kind="stable")
+    np.save(folder / "rule_targets.npy", target_nodes[by_source].astype(np.int32))
     np.save(folder / "is_target.npy", is_target)
 
 
-def _grow(phrases: Sequence[Sequence[int]], num_words: int) -> tuple[Ints, Ints]:
+def _grow(flat: Ints, lengths: npt.NDArray[np.int8], *, num_words: int) -> tuple[Ints, Ints]:
     """Keys `parent * num_words + word` in node order, and each phrase's node.
 
     Nodes are numbered level by level, the root being 0, so that the keys of all levels together
     are sorted and node `n` has key number `n - 1`.
     """
-    lengths = np.array([len(phrase) for phrase in phrases], dtype=np.int64)
-    table = np.zeros((len(phrases), MAX_PHRASE), dtype=np.int64)
-    flat = np.array([word for phrase in phrases for word in phrase], dtype=np.int64)
-    table[np.arange(MAX_PHRASE) < lengths[:, None]] = flat
-    nodes = np.zeros(len(phrases), dtype=np.int64)
-    keys: list[Ints] = []
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    nodes = np.zeros(len(lengths), dtype=np.int64)
+    keys = [np.zeros(0, dtype=np.int64)]
     count = 0
     for level in range(int(lengths.max(initial=0))):
         longer = np.flatnonzero(lengths > level)
         unique, inverse = np.unique(
-            nodes[longer] * num_words + table[longer, level], return_inverse=True
+            nodes[longer] * num_words + flat[starts[longer] + level], return_inverse=True
         )
         nodes[longer] = count + 1 + inverse
         count += len(unique)
         keys.append(unique)
-    return np.concatenate(keys) if keys else np.zeros(0, dtype=np.int64), nodes
+    return np.concatenate(keys), nodes
 
 
 def _write_synsets(folder: Path, jar: Path) -> None:
@@ -165,7 +195,3 @@ def _write_lists(folder: Path, jar: Path) -> None:
 def _read_text(jar: Path, name: str) -> str:
     with zipfile.ZipFile(jar) as archive:
         return archive.read(name).decode("utf-8")
-
-
-def _pack_words(words: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    return np.array([word.encode() for word in words])

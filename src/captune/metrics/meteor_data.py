@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import importlib.util
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from captune.metrics.meteor_build import MeteorSource, build_arrays
 
 Ints = npt.NDArray[np.int64]
 
+_REINSTALL = 'pip install --force-reinstall "pycocoevalcap==1.2"'
 FORMAT = 1
 """Raised when the arrays change: older caches are then not read."""
 
@@ -98,7 +101,7 @@ def find_source() -> MeteorSource:
         if not path.is_file():
             raise MetricError(
                 f"pycocoevalcap lacks {path}",
-                fix='pip install --force-reinstall "pycocoevalcap==1.2"',
+                fix=_REINSTALL,
             )
     return source
 
@@ -114,9 +117,12 @@ def _fingerprint(source: MeteorSource) -> str:
     except zipfile.BadZipFile as error:
         raise MetricError(
             f"{source.jar} is damaged: {error}",
-            fix='pip install --force-reinstall "pycocoevalcap==1.2"',
+            fix=_REINSTALL,
         ) from error
-    version = importlib.metadata.version("pycocoevalcap")
+    try:
+        version = importlib.metadata.version("pycocoevalcap")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
     return f"{FORMAT}-{version}-{table}-{lists:08x}"
 
 
@@ -141,6 +147,8 @@ def _build(source: MeteorSource, folder: Path) -> None:
             # Another process was faster; its folder holds the same arrays.
             if not folder.is_dir():
                 raise
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise MetricError(f"{source.paraphrases} is damaged: {error}", fix=_REINSTALL) from error
     except OSError as error:
         raise OutputError(
             f"the METEOR cache {folder} cannot be written: {error.strerror or error}",

@@ -61,12 +61,12 @@ TAG = (
 
 ABBREVIATION = (
     f"(?:{_any_case(ptb_words.ABBREVIATIONS_ENDING_SENTENCES)}"
-    f"|{_capitalised(ptb_words.CAPITALISED_ABBREVIATIONS)}|[Pp]?(?ai:pt)[ey]s?)"
+    f"|{_capitalised(ptb_words.CAPITALISED_ABBREVIATIONS)}|[Pp]?(?ai:pt)[ey]s?"
+    "|(?ai:ph|ed)\\.[Dd])"
 )
 TITLE = f"(?:{_any_case(ptb_words.TITLES)}|[Mm][ft][Gg])"
 NUMBERED = _any_case(ptb_words.NUMBERED_ABBREVIATIONS)
-DEGREE = "(?ai:ph|ed)\\.[Dd]"
-ACRONYM = f"(?:(?:[A-Za-z]\\.)+[A-Za-z]|{DEGREE})"
+ACRONYM = "(?:[A-Za-z]\\.)+[A-Za-z]"
 STARTER = f"(?:(?:{_capitalised(ptb_words.SENTENCE_STARTERS)}|M[RSrs]\\.|{TAG}){SPACE})"
 
 _ADDRESS = ' \\t\\n"<>|()'

@@ -112,7 +112,7 @@ _WORDS = (
     Rule("A-Za-z", f"({p.ACRONYM})\\.{p.SPACE}+{p.STARTER}", _add_stop),
     Rule("A-Za-z", f"((?:{p.ACRONYM}|[A-Za-z])\\.)"),
     Rule(f"{p.LETTER}&", f"({p.WORD})", _clean),
-    Rule("A-Za-z", f"((?:{p.ABBREVIATION}|{p.DEGREE})\\.)(?s:..)"),
+    Rule("A-Za-z", f"({p.ABBREVIATION}\\.)(?s:..)"),
     Rule(f"{LETTERS}{DIGITS}", f"({p.JOINED})"),
     Rule("A-Za-z0-9", f"({p.HYPHENED})", _clean),
     Rule("A-Z", f"({p.CAPITALS})", _clean),

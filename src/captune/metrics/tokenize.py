@@ -144,6 +144,7 @@ def _with_context(captions: Sequence[str], index: int) -> str:
         following = captions[place]
         lines.append(following)
         if following.strip():
-            lines.append("")
+            if place + 1 < len(captions):
+                lines.append("")  # A line end follows, not the end of the batch.
             break
     return "\n".join(lines)
