@@ -74,7 +74,7 @@ def load_data() -> MeteorData:
         _build(source, folder)
     try:
         return _open(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise MetricError(
             f"the METEOR cache {folder} cannot be read: {error}",
             fix="delete the folder; it is made again",

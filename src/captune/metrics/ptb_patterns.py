@@ -18,7 +18,7 @@ def _capitalised(words: str) -> str:
     return "(?:" + "|".join(f"{word[0].upper()}(?ai:{word[1:]})" for word in words.split()) + ")"
 
 
-SPACE = f"[{BLANKS}\n]"
+SPACE = f"[{BLANKS}\n\u0085]"
 # The soft hyphen counts as a letter and vanishes later.
 LETTER = f"{LETTERS}{MARKS}\u00ad"
 APOSTROPHE = "(?:['\u0092\u2019]|&apos;)"
