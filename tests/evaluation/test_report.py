@@ -171,7 +171,7 @@ def test_a_model_without_a_baseline_is_reported_alone(
     )
     alone = replace(inputs, before=None, evaluation=evaluation, occasion="evaluation")
     page = Page(render(alone, tmp_path))
-    assert "Scored, with nothing to compare it to." in page.text
+    assert "The model beats one constant caption." in page.text
     assert "Images won" not in page.text
     assert "Baseline" not in page.text
     assert "fits the references themselves best" in page.text

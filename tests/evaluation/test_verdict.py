@@ -134,6 +134,45 @@ def test_a_model_alone_is_not_called_better(
     assert "no other model was scored beside it" in verdict.sentence
 
 
+def test_a_model_alone_is_set_beside_the_constant_caption(
+    many: list[CaptionRecord], options: ScoringOptions
+) -> None:
+    good = judge(many, options, before=None, after=true_captions(many))
+    assert good.headline == "The model beats one constant caption."
+    assert "of one caption said to every image (p = 0.005)" in good.sentence
+    dull = judge(many, options, before=None, after=dull_captions(many))
+    assert dull.headline == "Scored, with nothing to compare it to."
+
+
+@pytest.mark.parametrize(
+    ("split", "picked_on", "warned"),
+    [
+        ("val", "val", "The val split also picked this checkpoint"),
+        ("val", None, ""),
+        ("test", "val", ""),
+        ("train", None, "those it learned from"),
+    ],
+)
+def test_a_split_that_took_part_in_training_is_told(
+    many: list[CaptionRecord],
+    options: ScoringOptions,
+    split: str,
+    picked_on: str | None,
+    warned: str,
+) -> None:
+    after = say(true_captions(many))
+    run = score_run(
+        many,
+        before=None,
+        after=after,
+        training_records=many,
+        options=replace(options, split=split),
+    )
+    warnings = judge_run(run, after, records=many, picked_on=picked_on).warnings
+    assert bool(warnings) == bool(warned)
+    assert all(warned in warning for warning in warnings)
+
+
 def test_captions_cut_by_the_token_limit_are_told(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:

@@ -48,6 +48,7 @@ class Evaluation:
         constant_caption: The caption that the constant system says; empty without that system.
         constant_from: Where it was chosen: `training captions` or `the references themselves`.
         left_out: Images of the data without a prediction from every system, or without captions.
+        split: The split scored; `all` where the data set was used whole.
     """
 
     scores: Mapping[str, Scores]
@@ -55,6 +56,7 @@ class Evaluation:
     constant_caption: str = ""
     constant_from: str = ""
     left_out: tuple[str, ...] = ()
+    split: str = "test"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -102,7 +104,7 @@ def score_run(
     """Score a run: the tuned model, the model as it was, and one constant caption.
 
     Args:
-        records: The test images with their human captions.
+        records: The scored images with their human captions.
         before: Captions of the untrained model; `None` where it was not run.
         after: Captions of the tuned model.
         training_records: Where the constant caption is chosen; without captions there, the
@@ -127,6 +129,7 @@ def score_run(
         constant_caption=constant,
         constant_from=chosen_from,
         left_out=_left_out(records, references),
+        split=options.split,
     )
 
 
@@ -157,6 +160,7 @@ def compare_systems(
         scores={name: each.scores for name, each in scored.items()},
         tests=_test_pairs(scored, pairs, options=options),
         left_out=_left_out(records, references),
+        split=options.split,
     )
 
 

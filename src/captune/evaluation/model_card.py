@@ -54,7 +54,9 @@ def describe_model(inputs: ReportInputs, *, data: str, recipe: str) -> str:
         model_name=inputs.title,
         eval_results=results,
     )
-    verdict = judge_run(inputs.evaluation, inputs.after, records=inputs.records)
+    verdict = judge_run(
+        inputs.evaluation, inputs.after, records=inputs.records, picked_on=inputs.picked_on
+    )
     parts = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {inputs.title}",

@@ -62,6 +62,7 @@ def judge_run(
     *,
     records: Sequence[CaptionRecord],
     occasion: Occasion = "run",
+    picked_on: str | None = None,
 ) -> Verdict:
     """The verdict on a run from its main metric.
 
@@ -70,6 +71,8 @@ def judge_run(
         after: Captions of the tuned model.
         records: The images with their human captions, for what variety humans show.
         occasion: Chooses the words.
+        picked_on: The split that picked the checkpoint; `None` where none was picked or it is
+            not known.
     """
     name = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(name)
@@ -80,6 +83,7 @@ def judge_run(
         *collapse,
         *constant,
         *_warn_of_cut_captions(evaluation, after),
+        *_warn_of_seen_images(evaluation.split, picked_on),
         *_warn_of_few_images(evaluation),
     )
     if test is None:
@@ -195,10 +199,16 @@ def _describe_alone(evaluation: Evaluation, system: str = AFTER) -> tuple[str, s
         ends = f" (95 % interval {low} to {high})"
     images = format_count(evaluation.num_images, "image")
     value = format_value(name, scores.metrics[name])
+    reached = f"The model reaches {metric_label(name)} {value}{ends} on {images}"
+    constant = evaluation.test(CONSTANT_CAPTION, system).get(name)
+    if constant is None or judge_test(name, constant) != "better":
+        nothing = "Scored, with nothing to compare it to."
+        return nothing, f"{reached}; no other model was scored beside it."
+    said = format_value(name, evaluation.scores[CONSTANT_CAPTION].metrics[name])
     return (
-        "Scored, with nothing to compare it to.",
-        f"The model reaches {metric_label(name)} {value}{ends} on {images}; no other model was"
-        " scored beside it.",
+        "The model beats one constant caption.",
+        f"{reached}, against {said} of one caption said to every image"
+        f" ({format_p(constant.p_value)}); no other model was scored beside it.",
     )
 
 
@@ -257,6 +267,17 @@ def _warn_of_cut_captions(evaluation: Evaluation, after: Sequence[Prediction]) -
         f"{format_share(share)} of the captions were cut off by max_new_tokens before they ended;"
         " raise it, or the scores measure the cut."
     ]
+
+
+def _warn_of_seen_images(split: str, picked_on: str | None) -> list[str]:
+    if split == "train":
+        return ["The scored images are those it learned from: this says nothing of new images."]
+    if picked_on is not None and split == picked_on:
+        return [
+            f"The {split} split also picked this checkpoint, which flatters it; score a split that"
+            " took no part (evaluate.split), or keep the last weights (train.best_metric: last)."
+        ]
+    return []
 
 
 def _warn_of_few_images(evaluation: Evaluation) -> list[str]:

@@ -31,6 +31,9 @@ from captune.evaluation import (
     ScoringOptions,
     TrainingLog,
     choose_scored,
+    format_value,
+    judge_run,
+    metric_label,
     predict,
     read_predictions,
     read_training_log,
@@ -172,7 +175,8 @@ def evaluate(job: Job) -> None:
     after = _predict(job, captioner, _scored_records(job, records))
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
     evaluation = _score(job, records, after)
-    write_scores_json(job.folder / "scores.json", evaluation, extra=_extra(job, evaluation, after))
+    extra = _extra(job, evaluation, after)
+    write_scores_json(job.folder / "scores.json", evaluation, extra=extra)
     scored = _scored_records(job, records)
     before = _before(job)
     for name, predictions in (("before", before), ("after", after)):
@@ -183,6 +187,10 @@ def evaluate(job: Job) -> None:
                 predictions=predictions,
                 scores=evaluation.scores[name],
             )
+    verdict = judge_run(evaluation, after, records=scored, picked_on=_picked_on(job, records))
+    figures = [f"{metric_label(name)}: {format_value(name, rate)}" for name, rate in extra.items()]
+    for line in (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures):
+        job.say(line)
 
 
 def report(job: Job) -> None:
@@ -207,6 +215,7 @@ def report(job: Job) -> None:
         ],
         skipped=_read_skipped(job.folder),
         extra=_extra(job, evaluation, after),
+        picked_on=_picked_on(job, records),
     )
     write_plots(job.folder / "plots", inputs)
     write_report(inputs, job.folder / "report.html")
@@ -217,6 +226,11 @@ def report(job: Job) -> None:
         recipe=(job.folder / "recipe.yaml").read_text(encoding="utf-8"),
     )
     job.say(f"report: {job.folder / 'report.html'}")
+
+
+def _picked_on(job: Job, records: Sequence[CaptionRecord]) -> str | None:
+    picks = job.recipe.train.best_metric != "last" and any(r.split == "val" for r in records)
+    return "val" if picks else None
 
 
 WORK: dict[str, Callable[[Job], None]] = {

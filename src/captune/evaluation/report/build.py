@@ -33,6 +33,8 @@ LABELS: Mapping[Occasion, Mapping[str, str]] = {
 }
 """What the systems are called; the order is that of the columns."""
 
+_IMAGES = {"train": "training images", "val": "validation images", "test": "test images"}
+
 
 @dataclass(frozen=True, slots=True)
 class MetricChart:
@@ -52,6 +54,7 @@ class ReportPage:
     description: str
     verdict: Verdict
     num_images: int
+    images: str
     left_out: int
     main_label: str
     main_change: Change | None
@@ -101,9 +104,14 @@ def build_report(inputs: ReportInputs) -> ReportPage:
         title=inputs.title,
         description=inputs.description,
         verdict=judge_run(
-            evaluation, inputs.after, records=inputs.records, occasion=inputs.occasion
+            evaluation,
+            inputs.after,
+            records=inputs.records,
+            occasion=inputs.occasion,
+            picked_on=inputs.picked_on,
         ),
         num_images=evaluation.num_images,
+        images=_IMAGES.get(evaluation.split, "images"),
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
         main_change=None if test is None else describe_change(main, test),

@@ -38,7 +38,7 @@ class ReportInputs:
     Attributes:
         title: Name of the run.
         description: One sentence about it, may be empty.
-        records: The test images with their human captions.
+        records: The scored images with their human captions.
         after: Captions of the tuned model.
         evaluation: What `score_run` gave.
         generate: How captions were decoded.
@@ -51,6 +51,7 @@ class ReportInputs:
         extra: More figures about the tuned model by name, such as `truth_rate`.
         gallery_size: Images in the gallery at most.
         occasion: A training run, or a model beside a baseline; chooses the words.
+        picked_on: The split that picked the checkpoint; `None` where none did.
     """
 
     title: str
@@ -68,3 +69,4 @@ class ReportInputs:
     extra: Mapping[str, float] = field(default_factory=dict)
     gallery_size: int = GALLERY_SIZE
     occasion: Occasion = "run"
+    picked_on: str | None = None
