@@ -37,7 +37,7 @@ def new_captioner(config: ModelConfig, captions: Iterable[str], *, seed: int) ->
     if config.encoder is None:
         # An unknown size must not cost a tokenizer's training first.
         find_size(config.size or "blip-tiny")
-    tokenizer = _tokenizer(config, captions)
+    tokenizer = choose_tokenizer(config, captions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.encoder is not None:
@@ -101,12 +101,22 @@ def _check_image_size(name: str, vision: dict[str, Any]) -> None:
         )
 
 
-def _tokenizer(config: ModelConfig, captions: Iterable[str]) -> Any:
-    source = config.tokenizer or config.decoder
-    if source is None:
-        return train_tokenizer(captions, config.new_tokenizer)
-    where = "model.tokenizer" if config.tokenizer else "model.decoder"
-    return load_tokenizer(source, where=where, trust_remote_code=False)
+def choose_tokenizer(config: ModelConfig, captions: Iterable[str]) -> Any:
+    """The tokenizer that a captioner of this configuration has.
+
+    Args:
+        config: Any model section of a recipe.
+        captions: Training captions, for a tokenizer that is to be trained.
+
+    Raises:
+        ModelError: It cannot be loaded, or trained on no captions.
+    """
+    for key in ("tokenizer", "decoder", "checkpoint"):
+        source = getattr(config, key)
+        if source is not None:
+            own = {"revision": config.revision} if key == "checkpoint" and config.revision else {}
+            return load_tokenizer(source, where=f"model.{key}", trust_remote_code=False, **own)
+    return train_tokenizer(captions, config.new_tokenizer)
 
 
 def _build_blip(

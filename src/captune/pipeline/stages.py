@@ -33,7 +33,16 @@ class _Stage:
 
 _TABLE = {
     "prepare": _Stage(
-        ("data", "seed"),
+        # The check counts tokens, so it looks at what chooses the tokenizer.
+        (
+            "data",
+            "seed",
+            "model.tokenizer",
+            "model.decoder",
+            "model.checkpoint",
+            "model.new_tokenizer",
+            "model.revision",
+        ),
         (),
         ("splits.json", "splits", "data_check.json", "skipped_images.jsonl"),
     ),

@@ -46,7 +46,7 @@ from captune.evaluation import (
     write_scores_json,
 )
 from captune.files import write_text
-from captune.models import Captioner, build_captioner, load_captioner
+from captune.models import Captioner, build_captioner, choose_tokenizer, load_captioner
 from captune.models.devices import choose_hardware
 from captune.recipe import Recipe
 from captune.records import CaptionRecord, Prediction
@@ -89,6 +89,7 @@ def prepare(job: Job) -> None:
     records = _split(job.recipe, loaded.records)
     check = check_data(
         replace(loaded, records=tuple(records)),
+        count_tokens=_token_counter(job.recipe, records),
         max_caption_tokens=data.max_caption_tokens,
         max_pixels=data.max_pixels,
         num_workers=data.num_workers or None,
@@ -121,6 +122,13 @@ def _split(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionReco
     )
     train_part = take_fraction(select_split(split, "train"), recipe.data.fraction, seed=recipe.seed)
     return [*train_part, *(record for record in split if record.split != "train")]
+
+
+def _token_counter(recipe: Recipe, records: Sequence[CaptionRecord]) -> Callable[[str], int]:
+    captions = (c for record in records if record.split == "train" for c in record.captions)
+    tokenizer = choose_tokenizer(recipe.model, captions)
+    as_trained = str.lower if recipe.data.lower_case else str
+    return lambda caption: len(tokenizer(as_trained(caption), add_special_tokens=False).input_ids)
 
 
 def baseline(job: Job) -> None:
