@@ -39,8 +39,27 @@ class ZipMember:
     member: str
 
 
-ImageSource = Path | bytes | ZipMember
-"""Where an image comes from: a file, its encoded bytes, or a member of a zip."""
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """An image inside a tar archive that is not compressed, read in place.
+
+    A tar has no table of contents: without the place, finding one image means reading them all.
+
+    Attributes:
+        archive: The tar file.
+        member: Name of the image inside it.
+        offset: Where its bytes start, counted from the start of the archive.
+        size: Its length in bytes.
+    """
+
+    archive: Path
+    member: str
+    offset: int
+    size: int
+
+
+ImageSource = Path | bytes | ZipMember | TarMember
+"""Where an image comes from: a file, its encoded bytes, or a member of a zip or a tar."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,16 @@ import io
 import os
 import stat
 import struct
-import zipfile
 import zlib
-from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from captune.data.archives import read_member
 from captune.data.pixels import to_rgb
-from captune.errors import DataError, ImageError
-from captune.records import ImageSource, ZipMember
+from captune.errors import ImageError
+from captune.records import ImageSource, TarMember, ZipMember
 
 DEFAULT_MAX_PIXELS = 100_000_000
 MAX_ASPECT = 200
@@ -35,9 +34,6 @@ IMAGE_SUFFIXES = frozenset(
         *(".avif", ".heic", ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".tga", ".ico"),
     )
 )
-
-# A member of a zip is read whole, and a kilobyte of zip can hold a gigabyte.
-_MAX_MEMBER_BYTES = 512 * 2**20
 
 # Only formats whose decoders run no other program: EPS would start Ghostscript.
 _FORMATS = (
@@ -102,7 +98,7 @@ def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -
     """Decode an image to upright 8-bit RGB; alpha lies on white, animations give frame one.
 
     Args:
-        source: A file, encoded bytes, or a member of a zip.
+        source: A file, encoded bytes, or a member of a zip or a tar.
         max_pixels: Width times height allowed; checked on the header, before decoding.
 
     Returns:
@@ -154,7 +150,7 @@ def describe_source(source: ImageSource) -> str:
     """A name of the source for people."""
     if isinstance(source, Path):
         return str(source)
-    if isinstance(source, ZipMember):
+    if isinstance(source, ZipMember | TarMember):
         return f"{source.archive}:{source.member}"
     return f"{len(source)} bytes"
 
@@ -162,8 +158,8 @@ def describe_source(source: ImageSource) -> str:
 def _open_source(source: ImageSource) -> IO[bytes]:
     if isinstance(source, Path):
         return _open_file(source)
-    if isinstance(source, ZipMember):
-        return io.BytesIO(_read_member(source))
+    if isinstance(source, ZipMember | TarMember):
+        return io.BytesIO(read_member(source))
     return io.BytesIO(source)
 
 
@@ -177,44 +173,6 @@ def _open_file(path: Path) -> IO[bytes]:
         raise ImageError("missing", where=f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise ImageError("io", where=f"{path}: {error}") from error
-
-
-def _read_member(source: ZipMember) -> bytes:
-    name = describe_source(source)
-    try:
-        archive = open_zip(source.archive)
-        if archive.getinfo(source.member).file_size > _MAX_MEMBER_BYTES:
-            raise ImageError("too_many_pixels", where=f"{name}: over {_MAX_MEMBER_BYTES} bytes")
-        return archive.read(source.member)
-    except KeyError as error:
-        raise ImageError("missing", where=f"{name}: no such member") from error
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise ImageError("io", where=f"{name}: {error}") from error
-    except EOFError as error:
-        raise ImageError("truncated", where=name) from error
-
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """A zip archive, opened once a process: reading its directory anew for each image is slow.
-
-    Raises:
-        DataError: A Git LFS pointer lies where the archive should be.
-        OSError: The file cannot be read.
-        zipfile.BadZipFile: It is not a zip.
-    """
-    return _open_zip(path, os.getpid(), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=8)
-def _open_zip(path: Path, _process: int, _changed: int) -> zipfile.ZipFile:
-    # The process is part of the key: a file position shared across a fork is a race.
-    with path.open("rb") as file:
-        if file.read(40).startswith(b"version https://git-lfs"):
-            raise DataError(
-                f"{path} is a Git LFS pointer, not the archive itself",
-                fix="fetch the real file: `git lfs pull`, or download it by hand",
-            )
-    return zipfile.ZipFile(path)
 
 
 def _refuse_by_head(head: bytes, *, name: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from captune.data.text import read_json, read_jsonl
 from captune.errors import DataError
 from captune.files import open_whole, write_jsonl, write_text
-from captune.records import SPLITS, CaptionRecord, ImageSource, Split, ZipMember
+from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
 
 _IMAGES_NAME = "images.zip"
 _VERSION = 1
@@ -90,8 +90,8 @@ def load_splits(folder: Path) -> list[CaptionRecord]:
         path = folder / "splits" / f"{split}.jsonl"
         for number, line in read_jsonl(path):
             where = f"{path}, line {number}"
-            if root is None and isinstance(line.get("image"), str):
-                root = _find_root(summary, folder=folder, name=line["image"])
+            if root is None and (name := _path_in(line.get("image"))) is not None:
+                root = _find_root(summary, folder=folder, name=name)
             try:
                 records.append(_from_line(line, split=split, root=root, read_bytes=read_bytes))
             except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
@@ -99,9 +99,19 @@ def load_splits(folder: Path) -> list[CaptionRecord]:
     return records
 
 
+def _path_in(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("archive")
+    return value if isinstance(value, str) else None
+
+
 def _common_root(records: Sequence[CaptionRecord]) -> Path | None:
-    images = [record.image for record in records]
-    parents = {os.fspath(image.parent) for image in images if isinstance(image, Path)}
+    files = {
+        record.image if isinstance(record.image, Path) else record.image.archive
+        for record in records
+        if not isinstance(record.image, bytes)
+    }
+    parents = {os.fspath(path.parent) for path in files}
     if not parents:
         return None
     try:
@@ -140,9 +150,19 @@ def _to_line(record: CaptionRecord, *, root: Path | None) -> dict[str, object]:
 def _write_source(source: ImageSource, *, root: Path | None) -> object:
     if isinstance(source, bytes):
         return {"sha256": hashlib.sha256(source).hexdigest()}
-    if isinstance(source, ZipMember):
-        return {"archive": os.fspath(source.archive), "member": source.member}
-    return source.relative_to(root).as_posix() if root else os.fspath(source)
+    if isinstance(source, Path):
+        return _write_path(source, root=root)
+    value: dict[str, object] = {
+        "archive": _write_path(source.archive, root=root),
+        "member": source.member,
+    }
+    if isinstance(source, TarMember):
+        value |= {"offset": source.offset, "size": source.size}
+    return value
+
+
+def _write_path(path: Path, *, root: Path | None) -> str:
+    return path.relative_to(root).as_posix() if root else os.fspath(path)
 
 
 def _from_line(
@@ -169,7 +189,10 @@ def _read_source(
         return root / value if root else Path(value)
     if "sha256" in value:
         return read_bytes(value["sha256"])
-    return ZipMember(Path(value["archive"]), value["member"])
+    archive = root / value["archive"] if root else Path(value["archive"])
+    if "offset" in value:
+        return TarMember(archive, value["member"], int(value["offset"]), int(value["size"]))
+    return ZipMember(archive, value["member"])
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:

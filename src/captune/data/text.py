@@ -14,7 +14,9 @@ from typing import Any
 
 from captune.errors import DataError
 
-_LFS_MARK = b"version https://git-lfs"
+LFS_MARK = b"version https://git-lfs"
+"""What a Git LFS pointer, left where a file should be, starts with."""
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -36,18 +38,28 @@ def read_text(path: Path, *, notes: list[str] | None = None) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    if content.startswith(_LFS_MARK):
+    if content.startswith(LFS_MARK):
         raise DataError(
             f"{path} is a Git LFS pointer, not the file itself", fix="fetch it: `git lfs pull`"
         )
+    text, is_utf8 = _decode(content)
+    if not is_utf8 and notes is not None:
+        notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252")
+    return text
+
+
+def decode_text(content: bytes) -> str:
+    """The text of bytes in whatever encoding, with line feeds as line ends."""
+    return _decode(content)[0]
+
+
+def _decode(content: bytes) -> tuple[str, bool]:
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        text, is_utf8 = content.decode(encoding), True
     except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-        if notes is not None:
-            notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+        text, is_utf8 = content.decode("cp1252", errors="replace"), False
+    return text.replace("\r\n", "\n").replace("\r", "\n"), is_utf8
 
 
 def read_head(path: Path, *, size: int = 65_536) -> str:
@@ -67,14 +79,33 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: The file is not JSON; the line is named.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is not JSON: {error.msg}", where=f"{path}, line {error.lineno}"
-        ) from error
-    except RecursionError as error:
-        raise DataError(f"{path} is nested too deeply to be a data set") from error
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise explain_json(error, text, where=str(path)) from error
+
+
+def explain_json(
+    error: json.JSONDecodeError | RecursionError, text: str, *, where: str
+) -> DataError:
+    """What is wrong with a JSON text, and in which line."""
+    if isinstance(error, RecursionError):
+        return DataError(f"{where} is nested too deeply to be a data set")
+    comma = _find_trailing_comma(text, error.pos)
+    line = error.lineno if comma is None else text.count("\n", 0, comma) + 1
+    what = error.msg if comma is None else "a comma before the closing bracket"
+    return DataError(
+        f"{where} is not JSON: {what}", where=f"{where}, line {line}", fix="mend that line"
+    )
+
+
+def _find_trailing_comma(text: str, place: int) -> int | None:
+    """Where the comma is that a reader stumbled over; `None` when it was something else."""
+    # Python before 3.13 points behind the comma, later ones at it.
+    before = text[: place + 1].rstrip() if text[place : place + 1] == "," else text[:place].rstrip()
+    after = text[len(before) :].lstrip()
+    return len(before) - 1 if before.endswith(",") and after.startswith(("]", "}")) else None
 
 
 def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[int, Any]]:
@@ -105,7 +136,7 @@ def _iter_lines(path: Path, *, notes: list[str] | None) -> Iterator[str]:
             head = file.read(40)
             file.seek(0)
             if any(head.startswith(mark) for mark, name in _MARKS if name == "utf-16") or (
-                head.startswith(_LFS_MARK)
+                head.startswith(LFS_MARK)
             ):
                 yield from read_text(path, notes=notes).split("\n")
                 return

@@ -14,7 +14,7 @@ from captune.inference.captioning import AnyImage, OnFailure, caption_images
 from captune.inference.options import DecodingOptions, decoding_config
 from captune.models import Captioner, load_captioner
 from captune.models.devices import Hardware, choose_hardware
-from captune.records import Prediction, ZipMember
+from captune.records import Prediction, TarMember, ZipMember
 
 ImageInput = AnyImage | str
 """A path, encoded bytes, a member of a zip, or a PIL image."""
@@ -93,7 +93,7 @@ def load(
 
 
 def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
-    if isinstance(images, str | bytes | Path | ZipMember | Image.Image):
+    if isinstance(images, str | bytes | Path | ZipMember | TarMember | Image.Image):
         return [images]
     return images
 
