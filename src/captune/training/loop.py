@@ -31,6 +31,7 @@ from captune.training.checkpoint import (
     save_checkpoint,
     write_folder,
 )
+from captune.training.dropout import use_packed_dropout
 from captune.training.feed import Feed
 from captune.training.memory import keep_freed_memory
 from captune.training.optimizer import (
@@ -314,6 +315,7 @@ def _make_accelerator(recipe: Recipe, run_folder: Path, *, hardware: Hardware) -
 def _place(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
     if hardware.device.type == "cpu":
         keep_freed_memory()
+        use_packed_dropout(captioner.model)
     captioner.model.to(hardware.device)
     if recipe.train.gradient_checkpointing:
         captioner.enable_gradient_checkpointing()

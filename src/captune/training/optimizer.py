@@ -37,6 +37,7 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
         ],
         lr=train.learning_rate,
         betas=(train.beta1, train.beta2),
+        fused=True,
     )
 
 
