@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -189,3 +190,11 @@ def test_a_closed_pipe_is_no_internal_error() -> None:
     )
     assert "internal error" not in done.stderr
     assert done.stdout.startswith("#")
+
+
+def test_warnings_of_the_package_reach_stderr_once_however_often_main_ran(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [leave("--version"), leave("--version")] == [0, 0]
+    logging.getLogger("captune.models").warning("%s left out", "the head")
+    assert capsys.readouterr().err == "warning: the head left out\n"

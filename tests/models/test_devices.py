@@ -26,7 +26,7 @@ def test_a_device_name_that_is_none_is_refused(name: str) -> None:
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(RecipeError) as caught:
         choose_hardware("cpu", "fp16")
-    assert caught.value.what == "precision fp16 does not train on cpu"
+    assert caught.value.what == "precision fp16 does not work on cpu"
     assert caught.value.where == "train.precision"
 
 

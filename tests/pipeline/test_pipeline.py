@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from captune.data import load_splits
-from captune.errors import CaptuneError, DataError, MetricError, OutputError, RecipeError
+from captune.errors import (
+    CaptuneError,
+    DataError,
+    MetricError,
+    ModelError,
+    OutputError,
+    RecipeError,
+)
 from captune.pipeline import RunOptions, run
 from captune.recipe import Recipe
 
@@ -177,6 +184,27 @@ def test_what_cannot_work_is_refused_with_its_name(tmp_path, overrides, kind, te
         run(recipe(**overrides), out=tmp_path, say=lambda _: None)
     assert text in str(error.value)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ({"checkpoint": "EMPTY"}, "has no config.json"),
+        ({"encoder": "EMPTY"}, "has no config.json"),
+        ({"checkpoint": "./absent"}, "does not exist"),
+        ({"size": "blip-tinny"}, "did you mean 'blip-tiny'"),
+    ],
+)
+def test_an_unusable_model_is_refused_before_any_work(tmp_path, model, text) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    model = {key: str(empty) if value == "EMPTY" else value for key, value in model.items()}
+    said: list[str] = []
+    with pytest.raises(ModelError, match=text) as error:
+        run(recipe(model=model), out=tmp_path / "run", say=said.append)
+    assert error.value.where.startswith("model.")
+    assert said == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_split_that_leaves_nothing_is_an_error(tmp_path) -> None:

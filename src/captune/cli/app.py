@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import re
 import sys
 import traceback
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug, words = _take_debug(words)
+    _show_warnings()
     try:
         _group().main(args=words, prog_name="captune")
     except CaptuneError as error:
@@ -101,6 +103,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = f"internal error: {type(error).__name__}: {error}"
         hint = "" if is_debug else "\n  do:    run it again with --debug and report the traceback"
         _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
+
+
+def _show_warnings() -> None:
+    """The package's own log goes to stderr; the format is that of errors."""
+    log = logging.getLogger("captune")
+    if not any(isinstance(handler, _Warnings) for handler in log.handlers):
+        log.addHandler(_Warnings(logging.WARNING))
+
+
+class _Warnings(logging.Handler):
+    """Lines on whatever stderr is when they come."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        label = typer.style("warning:", fg=typer.colors.YELLOW, bold=True)
+        typer.echo(f"{label} {record.getMessage()}", err=True)
 
 
 def load_command(name: str) -> Any:

@@ -85,7 +85,7 @@ def load(
         ModelError: It does not exist, has no weights, or is of an unknown family.
         RecipeError: The device is not there, or does not compute in that precision.
     """
-    hardware = choose_hardware(device, precision)
+    hardware = choose_hardware(device, precision, section="")
     captioner = load_captioner(model, revision=revision)
     captioner.model.to(hardware.device)
     captioner.eval_mode()

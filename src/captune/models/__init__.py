@@ -5,7 +5,7 @@ from captune.models.captioner import Captioner, CaptionLoss, VisionContext
 from captune.models.families import FAMILIES, build_captioner, load_captioner
 from captune.models.freezing import PartSize
 from captune.models.image_transform import ImageTransform
-from captune.models.init import build_size, choose_tokenizer, new_captioner
+from captune.models.init import build_size, check_sources, choose_tokenizer, new_captioner
 from captune.models.packing import pack_captions
 from captune.models.sizes import SIZES, ModelSize
 from captune.models.tokenizer import train_tokenizer
@@ -22,6 +22,7 @@ __all__ = [
     "additive_mask",
     "build_captioner",
     "build_size",
+    "check_sources",
     "choose_tokenizer",
     "load_captioner",
     "new_captioner",

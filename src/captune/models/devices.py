@@ -43,30 +43,33 @@ class Hardware:
         return f"{self.device} ({self.name}, {self.memory_bytes / 2**30:.0f} GiB), {self.precision}"
 
 
-def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
+def choose_hardware(
+    device: str = "auto", precision: str = "auto", *, section: str = "train."
+) -> Hardware:
     """The device by name or the best there is, and a precision it computes in.
 
     Args:
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
+        section: Stands before `device` and `precision` in errors; empty: arguments, no recipe.
 
     Raises:
         RecipeError: The device is not there, or cannot compute in that precision.
     """
-    chosen = _choose_device(device)
+    chosen = _choose_device(device, where=f"{section}device")
     has_bf16 = _computes_in_bf16(chosen)
     if precision == "auto":
         precision = "bf16" if has_bf16 else "fp32"
     if precision == "fp16" and chosen.type in ("cpu", "mps"):
         raise RecipeError(
-            f"precision fp16 does not train on {chosen.type}",
-            where="train.precision",
+            f"precision fp16 does not work on {chosen.type}",
+            where=f"{section}precision",
             fix="use auto, fp32 or bf16",
         )
     return Hardware(chosen, precision, _name(chosen), _memory(chosen))
 
 
-def _choose_device(name: str) -> torch.device:
+def _choose_device(name: str, *, where: str) -> torch.device:
     available = [kind for kind in _ORDER if _is_available(kind)]
     if name == "auto":
         return torch.device(available[0])
@@ -77,7 +80,7 @@ def _choose_device(name: str) -> torch.device:
     if device is None or device.type not in available:
         raise RecipeError(
             f"device {name!r} is not available here",
-            where="train.device",
+            where=where,
             fix=f"use auto or one of: {', '.join(available)}",
         )
     return device

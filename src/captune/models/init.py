@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoModel
 
 from captune.errors import ModelError
-from captune.hub import with_did_you_mean
+from captune.hub import check_model_folder, is_local, require_weights, with_did_you_mean
 from captune.models.blip import BlipCaptioner
 from captune.models.captioner import Captioner
 from captune.models.git import GitCaptioner
@@ -72,6 +73,24 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
     captioner.model.eval()
     captioner.freeze(())
     return captioner
+
+
+def check_sources(config: ModelConfig) -> None:
+    """Looks at the size's name and the local folders of a recipe's model; loads nothing.
+
+    Raises:
+        ModelError: An unknown size, or a folder that is absent, no model's or without weights.
+    """
+    if config.size is not None:
+        find_size(config.size)
+    for key in ("checkpoint", "encoder", "decoder", "tokenizer"):
+        source = getattr(config, key)
+        if source is None or not is_local(source):
+            continue
+        folder = Path(source).expanduser()
+        check_model_folder(folder, where=f"model.{key}")
+        if key != "tokenizer":
+            require_weights(folder, where=f"model.{key}")
 
 
 def find_size(name: str) -> ModelSize:

@@ -15,6 +15,7 @@ from pathlib import Path
 from captune.errors import OutputError, RecipeError
 from captune.files import write_text
 from captune.metrics import resolve_metrics
+from captune.models import check_sources
 from captune.models.devices import choose_hardware
 from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
@@ -77,9 +78,10 @@ def run(
 
 
 def check_before_work(recipe: Recipe) -> None:
-    """Finds what would fail late: devices and metrics are looked up before any work.
+    """Finds what would fail late: devices, metrics and models are looked up before any work.
 
     Raises:
+        ModelError: A model's size is unknown, or its folder cannot be one.
         RecipeError: The device or precision is not available.
         MetricError: A metric is unknown.
         MissingExtraError: A tracker is not installed.
@@ -89,6 +91,7 @@ def check_before_work(recipe: Recipe) -> None:
     if recipe.train.best_metric not in NO_METRIC:
         resolve_metrics([recipe.train.best_metric])
     check_trackers(recipe.train.trackers)
+    check_sources(recipe.model)
 
 
 def _open_folder(folder: Path) -> Path:

@@ -317,6 +317,7 @@ def _place(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
         keep_freed_memory()
         use_packed_dropout(captioner.model)
     captioner.model.to(hardware.device)
+    captioner.choose_attention(hardware.device)
     if recipe.train.gradient_checkpointing:
         captioner.enable_gradient_checkpointing()
 
