@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from captune.cli.score_inputs import InputOptions, add_images, read_inputs
+from captune.cli.score_output import (
+    CONSTANT_CAPTION,
+    Outcome,
+    ScoredSystems,
+    print_scores,
+    write_json,
+    write_per_image,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from captune.metrics import MetricResults, PairedTest, References
+    from captune.metrics import References
 
 METRICS_HELP = (
-    "Metrics and groups, with commas. Groups: default, all, bleu, rouge, word_errors,"
-    " hallucination, diversity. Metrics: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l, meteor, cider,"
-    " cider_plain, sacrebleu, rouge1, rouge2, rougeL, rougeLsum, wer, wer_first, spice, chair_i,"
-    " chair_s, distinct_1, distinct_2, vocabulary_size, distinct_captions, most_frequent_share,"
-    " mean_length."
+    "Metrics and groups, with commas. Groups: default, all, bleu, rouge, word_errors, chair,"
+    " hallucination, diversity, clip, pac. Metrics: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l,"
+    " meteor, cider, cider_plain, sacrebleu, rouge1, rouge2, rougeL, rougeLsum, wer, wer_first,"
+    " spice, bert_score (bert_score_raw with it), clip_score, ref_clip_score, pac_s, ref_pac_s,"
+    " chair_i, chair_s, distinct_1, distinct_2, vocabulary_size, distinct_captions,"
+    " most_frequent_share, mean_length."
 )
 """Written out, so that `--help` need not load the metrics; a test holds it to their table."""
-
-Intervals = dict[str, tuple[float, float]]
 
 
 def score(
@@ -53,8 +61,42 @@ def score(
         Path | None,
         typer.Option(help="CIDEr's document frequencies; otherwise counted in the references."),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the images, for clip_score and pac_s: named by id, or as the"
+            " references' file says. Not needed where a file of captions gives their paths."
+        ),
+    ] = None,
+    clip_model: Annotated[
+        str | None,
+        typer.Option(help="CLIP model, hub id or folder. [default: openai/clip-vit-base-patch32]"),
+    ] = None,
+    pac_checkpoint: Annotated[
+        str | None, typer.Option(help="Weights of PAC-S: its authors' file, or a folder.")
+    ] = None,
+    bert_model: Annotated[
+        str | None,
+        typer.Option(help="Model of BERTScore, hub id or folder. [default: roberta-large]"),
+    ] = None,
+    objects: Annotated[
+        Path | None,
+        typer.Option(help="What is in the images, for chair: COCO instances, JSON or JSONL."),
+    ] = None,
+    object_words: Annotated[
+        Path | None, typer.Option(help="Words of chair, a line a class; otherwise COCO's 80.")
+    ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            help="Human captions of the training set: adds what the best constant caption would"
+            " score, and the share of predictions that are copied."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Torch device of the models.")] = "cpu",
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps counted references between runs.")
+        Path | None,
+        typer.Option(help="Folder that keeps counted references and image features."),
     ] = None,
     resamples: Annotated[
         int, typer.Option(min=1, help="Bootstrap resamples behind each 95 % interval.")
@@ -62,30 +104,94 @@ def score(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Score captions in files against human captions."""
+    from captune.metrics import list_left_out
+
+    options = InputOptions(
+        document_frequencies=document_frequencies,
+        images=images,
+        clip_model=clip_model,
+        pac_checkpoint=pac_checkpoint,
+        bert_model=bert_model,
+        objects=objects,
+        object_words=object_words,
+        device=device,
+        cache=cache,
+    )
+    asked = [name.strip() for name in metrics.split(",") if name.strip()]
+    scored = _score_files(
+        references,
+        predictions,
+        asked=asked,
+        options=options,
+        training=training,
+        only_predicted=only_predicted,
+    )
+    outcome = _test_systems(scored, resamples=resamples, seed=seed)
+    print_scores(outcome)
+    for name, fix in list_left_out(asked, scored.inputs).items():
+        typer.echo(f"{name} is left out: {fix}")
+    if json_file:
+        write_json(json_file, outcome)
+    if per_image:
+        write_per_image(per_image, outcome.results)
+
+
+def _score_files(
+    references: Path,
+    predictions: Sequence[Path],
+    *,
+    asked: Sequence[str],
+    options: InputOptions,
+    training: Path | None,
+    only_predicted: bool,
+) -> ScoredSystems:
     from captune.metrics import (
-        METRICS,
-        DocumentFrequencies,
-        bootstrap_intervals,
         compute,
-        list_left_out,
-        paired_bootstrap,
+        constant_caption_baseline,
+        measure_copied_share,
         read_predictions,
+        read_references,
         resolve_metrics,
     )
 
-    asked = [name.strip() for name in metrics.split(",") if name.strip()]
-    wanted = resolve_metrics(asked)
-    systems = {
-        name: read_predictions(path)
-        for name, path in zip(_name_systems(predictions), predictions, strict=True)
-    }
-    frequencies = DocumentFrequencies.read(document_frequencies) if document_frequencies else None
-    images = next(iter(systems.values())) if only_predicted else None
-    counted = _count_references(references, cache=cache, images=images)
+    resolve_metrics(asked)
+    names = _name_systems(predictions)
+    systems = {name: read_predictions(path) for name, path in zip(names, predictions, strict=True)}
+    inputs = read_inputs(options)
+    wanted = next(iter(systems.values())) if only_predicted else None
+    counted = _count_references(references, cache=options.cache, images=wanted)
+    if options.images is not None or _look_at_images(asked):
+        files = [references, *predictions]
+        inputs = add_images(inputs, counted.image_ids, folder=options.images, files=files)
+    constant, copied = "", {}
+    if training is not None:
+        learned = read_references(training)
+        constant = constant_caption_baseline(learned)
+        known = [caption for captions in learned.values() for caption in captions]
+        copied = {name: measure_copied_share(said, known) for name, said in systems.items()}
+        systems[CONSTANT_CAPTION] = dict.fromkeys(counted.image_ids, constant)
     results = {
-        name: compute(counted, captions, metrics=wanted, frequencies=frequencies)
+        name: compute(counted, captions, metrics=asked, inputs=inputs)
         for name, captions in systems.items()
     }
+    return ScoredSystems(results, inputs, constant, copied)
+
+
+def _look_at_images(asked: Sequence[str]) -> bool:
+    """Whether a metric that was asked for by name, not by `all`, needs the images."""
+    from captune.metrics import METRICS, resolve_metrics
+
+    named = [name for name in asked if name != "all"]
+    return any(
+        METRICS[name].needs in {"images", "pac_checkpoint"}
+        for name in (resolve_metrics(named) if named else ())
+    )
+
+
+def _test_systems(scored: ScoredSystems, *, resamples: int, seed: int) -> Outcome:
+    from captune.metrics import bootstrap_intervals, paired_bootstrap
+
+    results = scored.results
     intervals = {
         name: bootstrap_intervals(result, num_resamples=resamples, seed=seed)
         for name, result in results.items()
@@ -95,14 +201,7 @@ def score(
         name: paired_bootstrap(results[first], results[name], num_resamples=resamples, seed=seed)
         for name in others
     }
-    _print_scores(results, intervals, tests=tests)
-    for name in list_left_out(asked):
-        extra = METRICS[name].needs
-        typer.echo(f"{name} is left out: its extra is not there (pip install 'captune[{extra}]')")
-    if json_file:
-        _write_json(json_file, results, intervals=intervals, tests=tests)
-    if per_image:
-        _write_per_image(per_image, results)
+    return Outcome(scored, intervals, tests)
 
 
 def _name_systems(paths: Sequence[Path]) -> list[str]:
@@ -130,118 +229,3 @@ def _count_references(
     if images is not None:
         captions = {key: value for key, value in captions.items() if key in images}
     return References(captions) if cache is None else References.cached(captions, cache)
-
-
-def _print_scores(
-    results: Mapping[str, MetricResults],
-    intervals: Mapping[str, Intervals],
-    *,
-    tests: Mapping[str, Mapping[str, PairedTest]],
-) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    # A pipe has no width: numbers cut to fit 80 columns are of no use to the program behind it.
-    width = None if sys.stdout.isatty() else 10_000
-    console = Console(highlight=False, width=width)
-    first = next(iter(results.values()))
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("metric", no_wrap=True)
-    for name in results:
-        table.add_column(name, overflow="fold")
-    for metric in first.corpus:
-        cells = [
-            _show_value(result.corpus[metric], intervals[name].get(metric))
-            + _show_test(tests.get(name, {}).get(metric))
-            for name, result in results.items()
-        ]
-        table.add_row(metric, *cells)
-    console.print(table)
-    console.print(f"{len(first.image_ids)} images; in brackets: 95 % bootstrap intervals", end="")
-    against = next(iter(results))
-    console.print(f"; tests are against {against}." if tests else ".", markup=False)
-    for signature in first.signatures.values():
-        console.print(signature, soft_wrap=True, markup=False)
-
-
-def _show_value(value: float, interval: tuple[float, float] | None) -> str:
-    # Every digit: these values are compared with those of other tools.
-    if interval is None:
-        return f"{value!r}"
-    return f"{value!r}\n\\[{interval[0]:.4f}, {interval[1]:.4f}]"
-
-
-def _show_test(test: PairedTest | None) -> str:
-    if test is None:
-        return ""
-    return f"\np {test.p_value:.3f}; {test.wins} better, {test.ties} equal, {test.losses} worse"
-
-
-def _write_json(
-    path: Path,
-    results: Mapping[str, MetricResults],
-    *,
-    intervals: Mapping[str, Intervals],
-    tests: Mapping[str, Mapping[str, PairedTest]],
-) -> None:
-    """One file: its scores at the top; several: a section a file, and the paired tests."""
-    import json
-    from dataclasses import asdict
-
-    from captune.files import write_text
-
-    sections = {name: _section(result, intervals[name]) for name, result in results.items()}
-    first, *others = sections
-    content = (
-        sections[first]
-        if not others
-        else {
-            "systems": sections,
-            "tested_against": first,
-            "paired": {
-                name: {metric: asdict(test) for metric, test in tests[name].items()}
-                for name in others
-            },
-        }
-    )
-    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-
-
-def _section(result: MetricResults, intervals: Intervals) -> dict[str, object]:
-    return {
-        "metrics": dict(result.corpus),
-        "intervals": {name: list(ends) for name, ends in intervals.items()},
-        "num_images": len(result.image_ids),
-        "signature": result.signature,
-        "signatures": dict(result.signatures),
-    }
-
-
-def _write_per_image(path: Path, results: Mapping[str, MetricResults]) -> None:
-    """A line an image and file; `predictions` names the file where there are several."""
-    import json
-
-    from captune.files import write_text
-
-    lines = []
-    for name, result in results.items():
-        columns = {metric: values.tolist() for metric, values in result.per_image.items()}
-        for place, image_id in enumerate(result.image_ids):
-            row: dict[str, object] = {"image_id": image_id}
-            if len(results) > 1:
-                row["predictions"] = name
-            row |= {metric: values[place] for metric, values in columns.items()}
-            lines.append(json.dumps(_finite(row), allow_nan=False) + "\n")
-    write_text(path, "".join(lines))
-
-
-def _finite(value: object) -> object:
-    """The same with null for NaN and infinities, which JSON does not have."""
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

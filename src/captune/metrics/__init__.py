@@ -12,6 +12,8 @@ from captune.metrics.diversity import (
 from captune.metrics.files import read_predictions, read_references
 from captune.metrics.frequencies import DocumentFrequencies
 from captune.metrics.hallucination import read_object_words, score_hallucination
+from captune.metrics.image_files import find_images, read_image_names, read_objects
+from captune.metrics.inputs import ImageSet, MetricInputs
 from captune.metrics.references import References
 from captune.metrics.results import MetricResults, Statistic
 from captune.metrics.table import (
@@ -21,6 +23,7 @@ from captune.metrics.table import (
     Metric,
     compute,
     list_left_out,
+    require_metrics,
     resolve_metrics,
 )
 
@@ -30,7 +33,9 @@ __all__ = [
     "METRIC_GROUPS",
     "ClipScorer",
     "DocumentFrequencies",
+    "ImageSet",
     "Metric",
+    "MetricInputs",
     "MetricResults",
     "PairedTest",
     "References",
@@ -42,13 +47,17 @@ __all__ = [
     "compute_clip_score",
     "constant_caption_baseline",
     "embed_images_cached",
+    "find_images",
     "list_left_out",
     "measure_copied_share",
     "measure_samples",
     "paired_bootstrap",
+    "read_image_names",
     "read_object_words",
+    "read_objects",
     "read_predictions",
     "read_references",
+    "require_metrics",
     "resolve_metrics",
     "score_hallucination",
     "self_cider",

@@ -1,15 +1,17 @@
 """CLIPScore, RefCLIPScore and PAC-S: how well captions fit their images, by a CLIP model.
 
 Any CLIP model in Hugging Face's format rates, from the hub or a folder; two models are two
-metrics. PAC-S is the same with its own checkpoint and `weight=2.0`. torch is imported when a model
-is loaded, never with the package.
+metrics. PAC-S is the same with its own checkpoint and another factor. torch is imported when a
+model is loaded, never with the package.
 """
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from captune.errors import MetricError, ModelError
+from captune.errors import MetricError, ModelError, OutputError
 from captune.files import open_whole
-from captune.metrics.candidates import match_predictions
+from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
 
@@ -30,12 +32,15 @@ PROMPT = "A photo depicts "
 """Stands before every caption, as in the paper."""
 
 CLIP_WEIGHT = 2.5
-"""CLIPScore's factor; PAC-S has 2.0."""
+"""CLIPScore's factor."""
+
+PAC_WEIGHT = 2.0
+"""That of PAC-S."""
 
 Features = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipScorer:
     """A CLIP model, loaded once.
 
@@ -56,11 +61,20 @@ class ClipScorer:
     batch_size: int
 
     @classmethod
-    def load(cls, source: str | Path, *, device: str = "cpu", batch_size: int = 32) -> ClipScorer:
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        checkpoint: Path | None = None,
+        device: str = "cpu",
+        batch_size: int = 32,
+    ) -> ClipScorer:
         """Load a model.
 
         Args:
             source: Hub id or folder, such as `openai/clip-vit-base-patch32`.
+            checkpoint: A file of weights in OpenAI's format that stand in for the model's, as
+                PAC-S has them; `source` then gives tokenizer and image processor only.
             device: A torch device.
             batch_size: Images or captions at once.
 
@@ -69,8 +83,11 @@ class ClipScorer:
         """
         from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
+        from captune.metrics.clip_checkpoint import load_clip_checkpoint
+
+        model = None if checkpoint is None else load_clip_checkpoint(checkpoint)
         try:
-            model = CLIPModel.from_pretrained(source)
+            model = model or CLIPModel.from_pretrained(source)
             tokenizer = AutoTokenizer.from_pretrained(source)
             # torchvision's resize gives other pixels, and scores, than the paper's PIL.
             processor = AutoImageProcessor.from_pretrained(source, backend="pil")
@@ -79,8 +96,16 @@ class ClipScorer:
                 f"{source} cannot be loaded as a CLIP model: {str(error).splitlines()[0]}",
                 fix="give a hub id or folder of a CLIP model, such as openai/clip-vit-base-patch32",
             ) from error
-        model = model.float().eval().to(device)
-        return cls(Path(source).name, model, tokenizer, processor, device, batch_size)
+        name = Path(source).name if checkpoint is None else checkpoint.stem
+        _check_fit(model, tokenizer, processor, name=name)
+        return cls(name, model.float().eval().to(device), tokenizer, processor, device, batch_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells two models apart: their name and the weights of the projections."""
+        weights = [self.model.visual_projection.weight, self.model.text_projection.weight]
+        content = b"".join(weight.detach().cpu().numpy().tobytes() for weight in weights)
+        return f"{self.name}-{hashlib.sha256(content).hexdigest()}"
 
     def embed_images(self, images: Iterable[Image]) -> Features:
         """Features of images, each of length 1.
@@ -144,7 +169,7 @@ def compute_clip_score(
     scorer: ClipScorer,
     weight: float = CLIP_WEIGHT,
 ) -> MetricResults:
-    """Score CLIPScore and RefCLIPScore, 0 up to `weight` and up to about 1.
+    """Score CLIPScore and RefCLIPScore with images that are embedded already.
 
     Args:
         references: Human captions by image id.
@@ -158,32 +183,69 @@ def compute_clip_score(
 
     Raises:
         MetricError: Ids do not fit, or there is not one row of features an image.
-
-    Source: Hessel et al. 2021, CLIPScore, section 3.
     """
     if not isinstance(references, References):
         references = References(references)
     candidates = match_predictions(references, predictions)
+    others = embed_references(references, scorer)
+    columns = score_clip(
+        candidates,
+        scorer=scorer,
+        image_features=image_features,
+        reference_features=others,
+        weight=weight,
+    )
+    return _to_results(
+        dict(zip(("clip_score", "ref_clip_score"), columns, strict=True)), references
+    )
+
+
+def score_clip(
+    candidates: Candidates,
+    *,
+    scorer: ClipScorer,
+    image_features: Features,
+    reference_features: Features,
+    weight: float,
+) -> tuple[MetricColumn, MetricColumn]:
+    """CLIPScore, 0 up to `weight`, and RefCLIPScore, up to about 1, or PAC-S and RefPAC-S.
+
+    Args:
+        candidates: M captions.
+        scorer: The model.
+        image_features: float32 (N, D), an image a row, in the order of the references.
+        reference_features: float32 (C, D), a reference caption a row.
+        weight: The factor of the cosine.
+
+    Raises:
+        MetricError: There is not one row of features an image.
+
+    Source: Hessel et al. 2021, CLIPScore, section 3.
+    """
+    references = candidates.references
     if len(image_features) != references.num_images:
         raise MetricError(
             f"{len(image_features)} rows of image features for {references.num_images} images",
             fix="embed the images of the references, in their order",
         )
     own = scorer.embed_captions(candidates.captions)
-    others = scorer.embed_captions([text for texts in references.captions for text in texts])
-    with_image = weight * np.maximum(_multiply_rows(own, image_features), 0.0)
-    pairs = _multiply_rows(own[candidates.pair_candidates], others[candidates.pair_references])
+    images = image_features[candidates.images]
+    with_image = weight * np.maximum(_multiply_rows(own, images), 0.0)
+    pairs = _multiply_rows(
+        own[candidates.pair_candidates], reference_features[candidates.pair_references]
+    )
     with_text = np.maximum.reduceat(pairs, candidates.pair_starts)
     both = with_image + with_text
     harmonic = np.divide(
         2.0 * with_image * with_text, both, out=np.zeros_like(both), where=both != 0
     )
     variant = f"model:{scorer.name}|weight:{weight:g}|dtype:fp32"
-    columns = {
-        "clip_score": mean_column(with_image, variant=variant),
-        "ref_clip_score": mean_column(harmonic, variant=variant),
-    }
-    return _to_results(columns, references)
+    return mean_column(with_image, variant=variant), mean_column(harmonic, variant=variant)
+
+
+def embed_references(references: References, scorer: ClipScorer) -> Features:
+    """float32 (C, D), features of the reference captions, in their order."""
+    return scorer.embed_captions([text for texts in references.captions for text in texts])
 
 
 def embed_images_cached(
@@ -198,12 +260,9 @@ def embed_images_cached(
         folder: Where the features are kept, one file a model and set of images.
 
     Returns:
-        float32 (N, D).
-
-    Raises:
-        OutputError: The folder cannot be written.
+        float32 (N, D). A folder that cannot be written is a warning, not an error.
     """
-    digest = hashlib.sha256("\n".join([_fingerprint(scorer), *keys]).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join([scorer.fingerprint, *keys]).encode()).hexdigest()
     path = Path(folder) / f"clip-{digest[:32]}.npy"
     if path.exists():
         try:
@@ -213,16 +272,26 @@ def embed_images_cached(
         else:
             return kept
     features = scorer.embed_images(images)
-    with open_whole(path) as file:
-        np.save(file, features, allow_pickle=False)
+    try:
+        with open_whole(path) as file:
+            np.save(file, features, allow_pickle=False)
+    except OutputError as error:
+        warnings.warn(f"image features are not kept: {error.what}", UserWarning, stacklevel=2)
     return features
 
 
-def _fingerprint(scorer: ClipScorer) -> str:
-    """What tells two models apart: their name and the first weights of the projections."""
-    weights = [scorer.model.visual_projection.weight, scorer.model.text_projection.weight]
-    content = b"".join(weight.detach().cpu().numpy().tobytes() for weight in weights)
-    return f"{scorer.name}-{hashlib.sha256(content).hexdigest()}"
+def _check_fit(model: Any, tokenizer: Any, processor: Any, *, name: str) -> None:
+    """Weights of one model with the tokenizer or pixels of another fail late, or not at all."""
+    words = model.config.text_config.vocab_size
+    side = model.config.vision_config.image_size
+    given = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
+    height = given.get("height", side)
+    if len(tokenizer) != words or height != side:
+        raise ModelError(
+            f"{name} takes {words} words and images of {side} pixels; the tokenizer has"
+            f" {len(tokenizer)} words, the image processor makes {height} pixels",
+            fix="give the CLIP model that these weights were made from",
+        )
 
 
 def _cut_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

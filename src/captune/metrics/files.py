@@ -42,7 +42,7 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
             an image without a caption.
     """
     path = Path(path)
-    content = _read_json(path, formats=REFERENCE_FORMATS)
+    content = read_json(path, formats=REFERENCE_FORMATS)
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         references = _group_coco(content, path)
     elif isinstance(content, dict):
@@ -73,7 +73,7 @@ def read_predictions(path: Path | str) -> dict[str, str]:
         MetricError: The file cannot be read, is in none of these formats, or has an image twice.
     """
     path = Path(path)
-    content = _read_json(path, formats=PREDICTION_FORMATS)
+    content = read_json(path, formats=PREDICTION_FORMATS)
     if isinstance(content, dict):
         rows = [(check_id(key), _single(value)) for key, value in content.items()]
     elif isinstance(content, list):
@@ -90,8 +90,16 @@ def read_predictions(path: Path | str) -> dict[str, str]:
     }
 
 
-def _read_json(path: Path, *, formats: str) -> Any:
-    """The file's JSON value; JSON Lines become a list."""
+def read_json(path: Path, *, formats: str) -> Any:
+    """The file's JSON value; JSON Lines become a list.
+
+    Args:
+        path: UTF-8, with or without a byte order mark.
+        formats: What an error says is wanted.
+
+    Raises:
+        MetricError: The file cannot be read, is not JSON, or has a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MetricError, MissingExtraError, OutputError
+from captune.metrics.cache_folder import find_cache_folder
 from captune.metrics.meteor_build import MeteorSource, build_arrays
 
 Ints = npt.NDArray[np.int64]
@@ -69,7 +70,7 @@ def load_data() -> MeteorData:
         OutputError: The cache folder cannot be written.
     """
     source = find_source()
-    folder = _cache_root() / f"meteor-{_fingerprint(source)}"
+    folder = find_cache_folder() / f"meteor-{_fingerprint(source)}"
     if not folder.is_dir():
         _build(source, folder)
     try:
@@ -124,14 +125,6 @@ def _fingerprint(source: MeteorSource) -> str:
     except importlib.metadata.PackageNotFoundError:
         version = "unknown"
     return f"{FORMAT}-{version}-{table}-{lists:08x}"
-
-
-def _cache_root() -> Path:
-    own = os.environ.get("CAPTUNE_CACHE")
-    if own:
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "captune"
 
 
 def _build(source: MeteorSource, folder: Path) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from captune import __version__
 from captune.errors import MetricError, MissingExtraError
+from captune.metrics.bert_score import DEFAULT_BERT_MODEL, require_bert_score
 from captune.metrics.bleu import score_bleu
 from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.cider import score_cider, score_plain_cider
 from captune.metrics.diversity import score_diversity
 from captune.metrics.frequencies import DocumentFrequencies
 from captune.metrics.hallucination import score_hallucination
+from captune.metrics.inputs import MetricInputs
 from captune.metrics.lexical import score_rouge, score_sacrebleu, score_wer
 from captune.metrics.meteor import Meteor, score_parts
 from captune.metrics.meteor_data import find_source
+from captune.metrics.model_scores import score_bert_model, score_clip_model, score_pac_model
 from captune.metrics.references import References
 from captune.metrics.results import MetricColumn, MetricResults, Statistic
 from captune.metrics.rouge import score_rouge_l
@@ -36,7 +39,11 @@ Group = Literal[
     "diversity",
     "hallucination",
     "spice",
+    "bert",
+    "clip",
+    "pac",
 ]
+Need = Literal["", "meteor", "java", "bert_score", "images", "pac_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ class Metric:
         low: Lowest possible value.
         high: Highest possible value; `inf` where there is none.
         better: Which direction is better; `None`: neither, it describes the captions.
-        needs: Extra of captune that it needs; empty: none.
+        needs: Extra of captune, or part of `MetricInputs`, that it needs; empty: none.
         description: One sentence for tables and help.
     """
 
@@ -56,7 +63,7 @@ class Metric:
     low: float
     high: float
     better: Literal["higher", "lower"] | None
-    needs: str
+    needs: Need
     description: str
 
 
@@ -81,6 +88,16 @@ METRICS: Mapping[str, Metric] = {
         "word_errors", 0, _INF, "lower", "", "Word error rate, first reference, corpus."
     ),
     "spice": Metric("spice", 0, 1, "higher", "java", "SPICE by its own jar, scene graphs."),
+    "bert_score": Metric(
+        "bert", -_INF, 1, "higher", "bert_score", "BERTScore F, rescaled: 0 is unrelated."
+    ),
+    "bert_score_raw": Metric("bert", -1, 1, "higher", "bert_score", "BERTScore F as it is."),
+    "clip_score": Metric("clip", 0, 2.5, "higher", "images", "CLIPScore, caption and image."),
+    "ref_clip_score": Metric(
+        "clip", -_INF, 10 / 7, "higher", "images", "CLIPScore and references."
+    ),
+    "pac_s": Metric("pac", 0, 2, "higher", "pac_checkpoint", "PAC-S, caption and image."),
+    "ref_pac_s": Metric("pac", -_INF, 4 / 3, "higher", "pac_checkpoint", "PAC-S and references."),
     "chair_i": Metric("hallucination", 0, 1, "lower", "", "Named objects not in the image."),
     "chair_s": Metric("hallucination", 0, 1, "lower", "", "Captions that name such an object."),
     "distinct_1": Metric("diversity", 0, 1, "higher", "", "Different words by words."),
@@ -112,8 +129,11 @@ DEFAULT_METRICS: tuple[str, ...] = (
 METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     **{
         group: tuple(name for name, metric in METRICS.items() if metric.group == group)
-        for group in ("bleu", "rouge", "word_errors", "hallucination", "diversity")
+        for group in ("bleu", "rouge", "word_errors", "hallucination", "diversity", "clip", "pac")
     },
+    "chair": ("chair_i", "chair_s"),
+    # Both figures, whichever is asked for by this name.
+    "bert_score": ("bert_score", "bert_score_raw"),
     "default": DEFAULT_METRICS,
     "all": tuple(METRICS),
 }
@@ -126,6 +146,7 @@ def compute(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     frequencies: DocumentFrequencies | None = None,
+    inputs: MetricInputs | None = None,
 ) -> MetricResults:
     """Score one caption an image.
 
@@ -133,23 +154,31 @@ def compute(
         references: Human captions by image id; as `References` they are counted once for all calls.
         predictions: Image id -> caption, exactly the images of the references.
         metrics: Names of metrics or groups; see `METRICS` and `METRIC_GROUPS`.
-        frequencies: CIDEr's document frequencies; `None`: counted in the references.
+        frequencies: CIDEr's document frequencies; `None`: those of `inputs`.
+        inputs: What metrics take besides captions; the same object for several systems, so that
+            images are embedded once.
 
     Returns:
-        Values in the order of the references.
+        Values in the order of the references. `bert_score` is left out where its model has no
+        baseline.
 
     Raises:
-        MetricError: A metric is unknown, ids are missing, extra or double, or a caption is not
-            text.
+        MetricError: A metric is unknown or lacks its inputs, ids are missing, extra or double, or
+            a caption is not text.
         MissingExtraError: A metric needs an extra that is not installed.
+        ModelError: The model of a metric cannot be loaded.
     """
-    names = resolve_metrics(metrics)
+    inputs = inputs or MetricInputs()
+    names = require_metrics(metrics, inputs)
+    if frequencies is not None:
+        inputs = replace(inputs, frequencies=frequencies)
     if not isinstance(references, References):
         references = References(references)
     candidates = match_predictions(references, predictions)
     columns: dict[str, MetricColumn] = {}
     for group in dict.fromkeys(METRICS[name].group for name in names):
-        columns.update(_SCORERS[group](candidates, frequencies))
+        columns.update(_SCORERS[group](candidates, inputs))
+    names = tuple(name for name in names if name in columns)
     return MetricResults(
         image_ids=references.image_ids,
         corpus={name: columns[name].corpus for name in names},
@@ -159,58 +188,95 @@ def compute(
     )
 
 
-def resolve_metrics(names: Sequence[str]) -> tuple[str, ...]:
+def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
     """Metric names for names of metrics and groups, in the order of the table.
+
+    Args:
+        names: Metrics and groups.
+        inputs: What is there besides captions; `default` and `all` leave out what needs more.
 
     Raises:
         MetricError: A name is neither a metric nor a group, or there is none.
     """
-    allowed = [*METRICS, *METRIC_GROUPS]
+    allowed = list(dict.fromkeys([*METRICS, *METRIC_GROUPS]))
     wanted: set[str] = set()
     for name in names:
-        if name not in METRICS and name not in METRIC_GROUPS:
+        if name not in allowed:
             close = difflib.get_close_matches(name.lower(), allowed, n=1)
             raise MetricError(
                 f"unknown metric {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
-                fix=f"use one of {', '.join(dict.fromkeys(allowed))}",
+                fix=f"use one of {', '.join(allowed)}",
             )
-        if name in {"default", "all"}:
-            wanted.update(metric for metric in METRIC_GROUPS[name] if _is_installed(metric))
-        else:
-            wanted.update((name,) if name in METRICS else METRIC_GROUPS[name])
+        own = METRIC_GROUPS.get(name, (name,))
+        if name in _WHAT_IS_THERE:
+            own = tuple(metric for metric in own if not _find_lack(metric, inputs))
+        wanted.update(own)
     if not wanted:
         raise MetricError("no metric is asked for", fix=f"use one of {', '.join(allowed)}")
     return tuple(name for name in METRICS if name in wanted)
 
 
-def list_left_out(names: Sequence[str]) -> tuple[str, ...]:
-    """Metrics of `default` or `all`, where asked for, whose extra is not installed."""
-    asked = [
-        metric for name in names if name in {"default", "all"} for metric in METRIC_GROUPS[name]
-    ]
-    kept = resolve_metrics(names)
-    return tuple(name for name in dict.fromkeys(asked) if name not in kept)
+def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
+    """The same, once it is known that each can be computed: before the work, not after it.
+
+    Raises:
+        MetricError: As `resolve_metrics`, or a metric needs images or a checkpoint.
+        MissingExtraError: A metric needs an extra that is not installed.
+    """
+    resolved = resolve_metrics(names, inputs)
+    for name in resolved:
+        _require(name, inputs or MetricInputs())
+    return resolved
 
 
-def _is_installed(name: str) -> bool:
-    """Whether a metric's extra is there; asked by name, a metric without it is an error."""
+def list_left_out(names: Sequence[str], inputs: MetricInputs | None = None) -> dict[str, str]:
+    """Metrics of `default` or `all`, where asked for, that lack something -> how to get it."""
+    asked = [metric for name in names if name in _WHAT_IS_THERE for metric in METRIC_GROUPS[name]]
+    kept = resolve_metrics(names, inputs)
+    return {name: _find_lack(name, inputs) for name in dict.fromkeys(asked) if name not in kept}
+
+
+_WHAT_IS_THERE = frozenset(["default", "all"])
+
+
+def _find_lack(name: str, inputs: MetricInputs | None) -> str:
+    """How to get what a metric lacks for `default` and `all`; empty: nothing."""
+    inputs = inputs or MetricInputs()
     try:
-        if METRICS[name].needs == "meteor":
-            find_source()
-        if METRICS[name].needs == "java":
-            find_spice()
-    except MissingExtraError:
-        return False
-    return True
+        _require(name, inputs)
+    except (MissingExtraError, MetricError) as error:
+        return error.fix
+    if METRICS[name].needs == "bert_score" and inputs.bert_model is None:
+        # Nobody who asks for all wants a download of 1.4 GB.
+        return f"ask for it by name, or name its model: --bert-model {DEFAULT_BERT_MODEL}"
+    return ""
+
+
+def _require(name: str, inputs: MetricInputs) -> None:
+    needs = METRICS[name].needs
+    if needs == "meteor":
+        find_source()
+    elif needs == "java":
+        find_spice()
+    elif needs == "bert_score":
+        require_bert_score()
+    elif needs and inputs.images is None:
+        raise MetricError(f"{name} needs the images", fix="give them: --images FOLDER")
+    elif needs == "pac_checkpoint" and inputs.pac_checkpoint is None:
+        raise MetricError(
+            f"{name} needs the checkpoint of PAC-S", fix="give it: --pac-checkpoint FILE"
+        )
 
 
 def _sign(name: str, column: MetricColumn, *, references: References) -> str:
-    own_tokens = METRICS[name].group in {"sacrebleu", "rouge", "word_errors"}
-    tokens = "" if own_tokens else "|tok:ptb-3.4.1"
+    tokens = "" if METRICS[name].group in _OWN_TOKENS else "|tok:ptb-3.4.1"
     return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
 
 
-def _score_meteor(candidates: Candidates, _: DocumentFrequencies | None) -> dict[str, MetricColumn]:
+_OWN_TOKENS = frozenset(["sacrebleu", "rouge", "word_errors", "bert", "clip", "pac"])
+
+
+def _score_meteor(candidates: Candidates, _: MetricInputs) -> dict[str, MetricColumn]:
     references = candidates.references
     groups = [
         references.tokens[start : start + size]
@@ -240,18 +306,23 @@ def _open_meteor() -> Meteor:
     return Meteor.load()
 
 
-Scorer = Callable[[Candidates, DocumentFrequencies | None], dict[str, MetricColumn]]
+Scorer = Callable[[Candidates, MetricInputs], dict[str, MetricColumn]]
 
 _SCORERS: Mapping[Group, Scorer] = {
     "bleu": lambda candidates, _: score_bleu(candidates),
     "rouge_l": lambda candidates, _: score_rouge_l(candidates),
     "meteor": _score_meteor,
-    "cider": score_cider,
-    "cider_plain": score_plain_cider,
+    "cider": lambda candidates, inputs: score_cider(candidates, inputs.frequencies),
+    "cider_plain": lambda candidates, inputs: score_plain_cider(candidates, inputs.frequencies),
     "sacrebleu": lambda candidates, _: score_sacrebleu(candidates),
     "rouge": lambda candidates, _: score_rouge(candidates),
     "word_errors": lambda candidates, _: score_wer(candidates),
     "spice": lambda candidates, _: score_spice(candidates),
-    "hallucination": lambda candidates, _: score_hallucination(candidates),
+    "bert": score_bert_model,
+    "clip": score_clip_model,
+    "pac": score_pac_model,
+    "hallucination": lambda candidates, inputs: score_hallucination(
+        candidates, objects=inputs.objects, words=inputs.object_words
+    ),
     "diversity": lambda candidates, _: score_diversity(candidates),
 }

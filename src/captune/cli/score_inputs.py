@@ -1,0 +1,94 @@
+"""What `captune score` gives metrics besides captions, from its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from captune.metrics import ImageSet, MetricInputs
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """Options that only some metrics look at, as given."""
+
+    document_frequencies: Path | None
+    images: Path | None
+    clip_model: str | None
+    pac_checkpoint: str | None
+    bert_model: str | None
+    objects: Path | None
+    object_words: Path | None
+    device: str
+    cache: Path | None
+
+
+def read_inputs(options: InputOptions) -> MetricInputs:
+    """All but the images, which are looked for once the ids are known.
+
+    Raises:
+        MetricError: A file cannot be read.
+    """
+    from captune.metrics import DocumentFrequencies, MetricInputs, read_object_words, read_objects
+    from captune.metrics.inputs import DEFAULT_CLIP_MODEL
+
+    given = options.document_frequencies
+    return MetricInputs(
+        frequencies=None if given is None else DocumentFrequencies.read(given),
+        images=None,
+        clip_model=options.clip_model or DEFAULT_CLIP_MODEL,
+        pac_checkpoint=options.pac_checkpoint,
+        bert_model=options.bert_model,
+        objects=None if options.objects is None else read_objects(options.objects),
+        object_words=None
+        if options.object_words is None
+        else read_object_words(options.object_words),
+        device=options.device,
+        feature_folder=options.cache,
+    )
+
+
+def add_images(
+    inputs: MetricInputs,
+    image_ids: Sequence[str],
+    *,
+    folder: Path | None,
+    files: Sequence[Path],
+) -> MetricInputs:
+    """The same with the images, where a folder is given or a file of captions names them.
+
+    Args:
+        inputs: What was read so far.
+        image_ids: The images scored.
+        folder: Of `--images`.
+        files: References and predictions; what the later ones say of an image counts.
+
+    Raises:
+        MetricError: Images are not found; some are named.
+    """
+    from captune.metrics import find_images, read_image_names
+
+    names: dict[str, str] = {}
+    for path in files:
+        names |= read_image_names(path)
+    if folder is None and not names:
+        return inputs
+    return replace(inputs, images=open_images(find_images(image_ids, folder=folder, names=names)))
+
+
+def open_images(paths: Mapping[str, Path]) -> ImageSet:
+    """Images by id, decoded as safely as those that are captioned.
+
+    Args:
+        paths: Image id -> file.
+    """
+    from captune.data import decode_image, image_hash
+    from captune.metrics import ImageSet
+
+    return ImageSet(
+        open=lambda image_id: decode_image(paths[image_id]),
+        key=lambda image_id: image_hash(paths[image_id]),
+    )
