@@ -36,6 +36,10 @@ def run(
     start_from: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would run, steps, time and memory; do nothing."),
+    ] = False,
     out: _Out = None,
     resume: _Resume = False,
     force: _Force = False,
@@ -45,8 +49,12 @@ def run(
     stages = [stage.strip() for text in only or () for stage in text.split(",") if stage.strip()]
 
     from captune.pipeline import RunOptions
+    from captune.pipeline import dry_run as run_nothing
 
     options = RunOptions(start_from=start_from, resume=resume, force=force)
+    if dry_run:
+        run_nothing(settings, only=stages, out=out, options=options, say=typer.echo)
+        return
     _print_results(_execute(settings, stages, out=out, options=options))
 
 

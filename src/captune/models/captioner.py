@@ -336,8 +336,8 @@ class Captioner(ABC):
 
     def choose_attention(self, device: torch.device) -> None:
         """`sdpa` on accelerators, where the family has it; `eager` on CPUs."""
-        on_cpu = device.type == "cpu"
-        self.set_attention("eager" if on_cpu else self.attention_kinds[-1])
+        if len(self.attention_kinds) > 1:  # transformers warns of models that have no choice
+            self.set_attention("eager" if device.type == "cpu" else self.attention_kinds[-1])
 
     def attending_model(self) -> Any:
         """The transformers model whose attention can be chosen."""

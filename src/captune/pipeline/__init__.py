@@ -1,6 +1,7 @@
 """A recipe's stages, in order, each resumable: `run` is the whole of captune in one call."""
 
+from captune.pipeline.dry_run import dry_run
 from captune.pipeline.run import RunOptions, run
 from captune.pipeline.stages import STAGES, select_stages
 
-__all__ = ["STAGES", "RunOptions", "run", "select_stages"]
+__all__ = ["STAGES", "RunOptions", "dry_run", "run", "select_stages"]

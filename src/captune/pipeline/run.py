@@ -68,7 +68,7 @@ def run(
     check_before_work(recipe)
     folder = _open_folder(Path(out) if out else Path("runs") / recipe.name)
     book = StageBook(folder, recipe)
-    _check_order(stages, book)
+    check_order(stages, book)
     save_recipe(recipe, folder / "recipe.yaml")
     environment = {fact.label: fact.value for fact in describe_environment(recipe)}
     write_text(folder / "environment.json", json.dumps(environment, indent=1) + "\n")
@@ -112,7 +112,12 @@ def _not_writable(folder: Path, reason: str) -> OutputError:
     )
 
 
-def _check_order(stages: Sequence[str], book: StageBook) -> None:
+def check_order(stages: Sequence[str], book: StageBook) -> None:
+    """Finds a stage that builds on one that never ran.
+
+    Raises:
+        RecipeError: Names the stage to run first.
+    """
     for name in stages:
         missing = [other for other in book.missing_inputs(name) if other not in stages]
         if missing:

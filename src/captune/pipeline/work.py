@@ -5,23 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from captune.data import (
-    LoadOptions,
     SkippedImage,
-    assign_splits,
     caption_is_true,
-    check_data,
     is_shapes_id,
-    load_records,
     load_splits,
-    raise_when_too_many_bad,
-    save_skipped,
-    save_splits,
     select_split,
-    take_fraction,
 )
 from captune.evaluation import (
     CONSTANT_CAPTION,
@@ -46,8 +38,9 @@ from captune.evaluation import (
     write_scores_json,
 )
 from captune.files import write_text
-from captune.models import Captioner, build_captioner, choose_tokenizer, load_captioner
+from captune.models import Captioner, build_captioner, load_captioner
 from captune.models.devices import choose_hardware
+from captune.pipeline.preparation import Say, prepare_data
 from captune.recipe import Recipe
 from captune.records import CaptionRecord, Prediction
 from captune.training import train
@@ -67,68 +60,12 @@ class Job:
     recipe: Recipe
     folder: Path
     resume: bool
-    say: Callable[[str], None]
+    say: Say
 
 
 def prepare(job: Job) -> None:
     """Reads, checks and splits the data; broken images are listed and left out."""
-    data = job.recipe.data
-    options = LoadOptions(
-        format=data.format,
-        image_column=data.image_column,
-        caption_column=data.caption_column,
-        image_root=Path(data.image_root) if data.image_root else None,
-        split_files=data.split_files,
-        revision=data.revision,
-        streaming=data.streaming,
-    )
-    loaded = load_records(data.path, options)
-    for note in loaded.notes:
-        job.say(note)
-    # Splits are drawn first, so that the check sees an image on both sides of one.
-    records = _split(job.recipe, loaded.records)
-    check = check_data(
-        replace(loaded, records=tuple(records)),
-        count_tokens=_token_counter(job.recipe, records),
-        max_caption_tokens=data.max_caption_tokens,
-        max_pixels=data.max_pixels,
-        num_workers=data.num_workers or None,
-    )
-    write_text(job.folder / "data_check.json", check.to_json())
-    skipped = (*loaded.skipped, *check.unreadable)
-    save_skipped(skipped, job.folder / "skipped_images.jsonl")
-    broken = [image for image in skipped if image.reason != "no_caption"]
-    raise_when_too_many_bad(
-        broken,
-        num_images=len(loaded.records) + len(loaded.skipped),
-        max_bad_fraction=data.max_bad_fraction,
-    )
-    for problem in check.problems:
-        job.say(f"data: {problem.text}")
-    unreadable = {image.image_id for image in check.unreadable}
-    records = [record for record in records if record.image_id not in unreadable]
-    given = any(record.split for record in loaded.records)
-    seed = None if given else job.recipe.seed
-    save_splits(records, job.folder, seed=seed, by=data.split_by)
-
-
-def _split(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
-    shares = recipe.data.split_fractions
-    split = assign_splits(
-        records,
-        fractions=(shares.train, shares.val, shares.test),
-        seed=recipe.seed,
-        by=recipe.data.split_by,
-    )
-    train_part = take_fraction(select_split(split, "train"), recipe.data.fraction, seed=recipe.seed)
-    return [*train_part, *(record for record in split if record.split != "train")]
-
-
-def _token_counter(recipe: Recipe, records: Sequence[CaptionRecord]) -> Callable[[str], int]:
-    captions = (c for record in records if record.split == "train" for c in record.captions)
-    tokenizer = choose_tokenizer(recipe.model, captions)
-    as_trained = str.lower if recipe.data.lower_case else str
-    return lambda caption: len(tokenizer(as_trained(caption), add_special_tokens=False).input_ids)
+    prepare_data(job.recipe, job.folder, say=job.say)
 
 
 def baseline(job: Job) -> None:
@@ -138,7 +75,7 @@ def baseline(job: Job) -> None:
         return
     records = load_splits(job.folder)
     captioner = _new_captioner(job, records)
-    predictions = _predict(job, captioner, _scored_records(job, records))
+    predictions = _predict(job, captioner, scored_records(job.recipe, records))
     write_predictions(job.folder / "predictions" / "before.jsonl", predictions)
 
 
@@ -180,12 +117,12 @@ def evaluate(job: Job) -> None:
     """Captions the test split with the trained model, and scores it against all else."""
     records = load_splits(job.folder)
     captioner = load_captioner(job.folder / "model")
-    after = _predict(job, captioner, _scored_records(job, records))
+    after = _predict(job, captioner, scored_records(job.recipe, records))
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
     evaluation = _score(job, records, after)
     extra = _extra(job, evaluation, after)
     write_scores_json(job.folder / "scores.json", evaluation, extra=extra)
-    scored = _scored_records(job, records)
+    scored = scored_records(job.recipe, records)
     before = _before(job)
     for name, predictions in (("before", before), ("after", after)):
         if predictions is not None:
@@ -210,7 +147,7 @@ def report(job: Job) -> None:
     inputs = ReportInputs(
         title=job.recipe.name,
         description=job.recipe.description,
-        records=_scored_records(job, records),
+        records=scored_records(job.recipe, records),
         after=after,
         evaluation=evaluation,
         generate=job.recipe.generate,
@@ -255,10 +192,10 @@ def _new_captioner(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
     return build_captioner(job.recipe.model, captions, seed=job.recipe.seed)
 
 
-def _scored_records(job: Job, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
+def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
     """The images of the scored split, or a seeded choice of `evaluate.max_images` of them."""
-    chosen = select_split(records, job.recipe.evaluate.split)
-    return choose_scored(chosen, job.recipe.evaluate.max_images, seed=job.recipe.seed)
+    chosen = select_split(records, recipe.evaluate.split)
+    return choose_scored(chosen, recipe.evaluate.max_images, seed=recipe.seed)
 
 
 def _predict(job: Job, captioner: Captioner, records: Sequence[CaptionRecord]) -> list[Prediction]:
@@ -286,7 +223,7 @@ def _before(job: Job) -> list[Prediction] | None:
 def _score(job: Job, records: Sequence[CaptionRecord], after: Sequence[Prediction]) -> Evaluation:
     settings = job.recipe.evaluate
     return score_run(
-        _scored_records(job, records),
+        scored_records(job.recipe, records),
         before=_before(job),
         after=after,
         training_records=[r for r in records if r.split == "train"],

@@ -255,7 +255,7 @@ def _start(
     say(f"training on {hardware.describe()}; {captioner.describe_parameters()}")
     run_folder.mkdir(parents=True, exist_ok=True)
     accelerator = _make_accelerator(recipe, run_folder, hardware=hardware)
-    _place(captioner, recipe, hardware=hardware)
+    place_captioner(captioner, recipe, hardware=hardware)
     feed, val_feed = make_feeds(
         captioner, records, recipe=recipe, run_folder=run_folder, hardware=hardware, say=say
     )
@@ -312,7 +312,8 @@ def _make_accelerator(recipe: Recipe, run_folder: Path, *, hardware: Hardware) -
     return accelerator
 
 
-def _place(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
+def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
+    """Puts the model on its device, set up to be trained there as the recipe asks."""
     if hardware.device.type == "cpu":
         keep_freed_memory()
         use_packed_dropout(captioner.model)

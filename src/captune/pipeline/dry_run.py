@@ -1,0 +1,106 @@
+"""`captune run --dry-run`: what a run would do, how long it would take; writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from captune.data import load_splits, select_split
+from captune.models import build_captioner
+from captune.pipeline.preparation import Say, read_data, split_data
+from captune.pipeline.run import RunOptions, check_before_work, check_order
+from captune.pipeline.stages import StageBook, select_stages
+from captune.pipeline.work import scored_records
+from captune.recipe import Recipe, load_recipe
+from captune.records import CaptionRecord
+from captune.training import estimate_training
+
+
+def dry_run(
+    recipe: Recipe | str | Path,
+    *,
+    only: Sequence[str] = (),
+    out: str | Path | None = None,
+    options: RunOptions | None = None,
+    say: Say = print,
+) -> None:
+    """Says what `run` with the same arguments would do; one micro batch is tried, none learned.
+
+    Args:
+        recipe: A recipe, a shipped name, or a YAML file.
+        only: Names of the stages to run; empty: all.
+        out: The run's folder; `None`: runs/NAME.
+        options: Resuming, starting from a stage, and starting again.
+        say: Takes lines for people.
+
+    Raises:
+        CaptuneError: A recipe, data set or model that cannot be used.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    options = options or RunOptions()
+    stages = select_stages(only, options.start_from)
+    check_before_work(recipe)
+    folder = Path(out) if out else Path("runs") / recipe.name
+    book = StageBook(folder, recipe)
+    check_order(stages, book)
+    again = options.force or options.start_from is not None
+    say(f"folder: {folder}{'' if folder.exists() else ' (new)'}")
+    due = []
+    for name in stages:
+        is_done = book.is_done(name) and not again
+        if not is_done:
+            due.append(name)
+        say(f"{name}: {_describe(name, book, is_done=is_done)}")
+    if not due:
+        say("nothing to do")
+        return
+    if "prepare" in due:
+        records = split_data(recipe, read_data(recipe, say=say).records)
+    else:
+        records = load_splits(folder)
+    counts = Counter(record.split for record in records)
+    images = ", ".join(f"{split} {counts[split]}" for split in ("train", "val", "test"))
+    captions = sum(len(record.captions) for record in records)
+    say(f"images: {images}; {captions} captions (broken images not looked for)")
+    if "train" in due:
+        _estimate(recipe, records, folder, say=say)
+    if {"baseline", "evaluate"} & set(due):
+        twice = " before and after training" if recipe.evaluate.baseline else ""
+        scored = len(scored_records(recipe, records))
+        say(f"captions to write: {scored} images of {recipe.evaluate.split}{twice}")
+
+
+def _describe(name: str, book: StageBook, *, is_done: bool) -> str:
+    if is_done:
+        return f"done before in {book.seconds(name):.0f} s, would be skipped"
+    if book.ran_before(name):
+        return "would run again; what it wrote is moved to previous/"
+    return "would run"
+
+
+def _estimate(recipe: Recipe, records: Sequence[CaptionRecord], folder: Path, *, say: Say) -> None:
+    train_records = select_split(records, "train")
+    captions = (caption for record in train_records for caption in record.captions)
+    captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    found = estimate_training(captioner, train_records, recipe=recipe, folder=existing)
+    say(f"training on {found.hardware.describe()}; {found.parameters}")
+    say(
+        f"steps: {found.steps}, {recipe.train.global_batch_size} images each, of"
+        f" {found.images} images; {found.step_seconds:.3g} s a step"
+    )
+    encoding = ""
+    if found.encode_seconds:
+        encoding = f", {_duration(found.encode_seconds)} of it encoding images once"
+    say(f"training time: about {_duration(found.seconds)}{encoding}, without validations")
+    if found.memory_bytes:
+        say(f"memory: about {found.memory_bytes / 2**30:.1f} GiB at micro batches of this size")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,105 @@
+"""The stage `prepare`: records read, split, checked, and saved for the stages after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from captune.data import (
+    LoadedData,
+    LoadOptions,
+    assign_splits,
+    check_data,
+    load_records,
+    raise_when_too_many_bad,
+    save_skipped,
+    save_splits,
+    select_split,
+    take_fraction,
+)
+from captune.files import write_text
+from captune.models import choose_tokenizer
+from captune.recipe import Recipe
+from captune.records import CaptionRecord
+
+Say = Callable[[str], None]
+"""Takes lines for people."""
+
+
+def prepare_data(recipe: Recipe, folder: Path, *, say: Say) -> None:
+    """Reads, checks and splits the data; broken images are listed and left out.
+
+    Args:
+        recipe: Every setting.
+        folder: Takes splits/, splits.json, data_check.json and skipped_images.jsonl.
+        say: Takes lines for people.
+
+    Raises:
+        DataError: No usable data, or too many broken images.
+    """
+    data = recipe.data
+    loaded = read_data(recipe, say=say)
+    # Splits are drawn first, so that the check sees an image on both sides of one.
+    records = split_data(recipe, loaded.records)
+    check = check_data(
+        replace(loaded, records=tuple(records)),
+        count_tokens=_token_counter(recipe, records),
+        max_caption_tokens=data.max_caption_tokens,
+        max_pixels=data.max_pixels,
+        num_workers=data.num_workers or None,
+    )
+    write_text(folder / "data_check.json", check.to_json())
+    skipped = (*loaded.skipped, *check.unreadable)
+    save_skipped(skipped, folder / "skipped_images.jsonl")
+    broken = [image for image in skipped if image.reason != "no_caption"]
+    raise_when_too_many_bad(
+        broken,
+        num_images=len(loaded.records) + len(loaded.skipped),
+        max_bad_fraction=data.max_bad_fraction,
+    )
+    for problem in check.problems:
+        say(f"data: {problem.text}")
+    unreadable = {image.image_id for image in check.unreadable}
+    records = [record for record in records if record.image_id not in unreadable]
+    given = any(record.split for record in loaded.records)
+    seed = None if given else recipe.seed
+    save_splits(records, folder, seed=seed, by=data.split_by)
+
+
+def read_data(recipe: Recipe, *, say: Say) -> LoadedData:
+    """The recipe's records as their source has them; what it notes is said."""
+    data = recipe.data
+    options = LoadOptions(
+        format=data.format,
+        image_column=data.image_column,
+        caption_column=data.caption_column,
+        image_root=Path(data.image_root) if data.image_root else None,
+        split_files=data.split_files,
+        revision=data.revision,
+        streaming=data.streaming,
+    )
+    loaded = load_records(data.path, options)
+    for note in loaded.notes:
+        say(note)
+    return loaded
+
+
+def split_data(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
+    """The records with their splits, the given ones or drawn, and the share that trains."""
+    shares = recipe.data.split_fractions
+    split = assign_splits(
+        records,
+        fractions=(shares.train, shares.val, shares.test),
+        seed=recipe.seed,
+        by=recipe.data.split_by,
+    )
+    train_part = take_fraction(select_split(split, "train"), recipe.data.fraction, seed=recipe.seed)
+    return [*train_part, *(record for record in split if record.split != "train")]
+
+
+def _token_counter(recipe: Recipe, records: Sequence[CaptionRecord]) -> Callable[[str], int]:
+    captions = (c for record in records if record.split == "train" for c in record.captions)
+    tokenizer = choose_tokenizer(recipe.model, captions)
+    as_trained = str.lower if recipe.data.lower_case else str
+    return lambda caption: len(tokenizer(as_trained(caption), add_special_tokens=False).input_ids)

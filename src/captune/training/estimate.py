@@ -1,0 +1,180 @@
+"""How long a training would take and what memory it would need, from one measured micro batch.
+
+A forward and a backward pass of the run's own batches on its own device tell more than any formula.
+Nothing is written and no weight changes.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from captune.data.batching import StepPlan
+from captune.errors import DataError
+from captune.models import Captioner
+from captune.models.devices import Hardware, choose_hardware
+from captune.recipe import Recipe
+from captune.records import CaptionBatch, CaptionRecord
+from captune.training.feature_cache import choose_storage
+from captune.training.feed import Feed, tokenize_records
+from captune.training.loop import place_captioner
+
+_ADAMW_BYTES = 12
+"""float32 gradient and two moments of a parameter that learns; its weight is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEstimate:
+    """What one measured micro batch says of the whole training.
+
+    Attributes:
+        hardware: Device and precision.
+        steps: Optimizer steps of the run.
+        images: Training images with captions.
+        step_seconds: One optimizer step.
+        encode_seconds: Encoding all images for the feature cache; 0 without one.
+        memory_bytes: Most memory in use; 0 where the platform does not tell.
+        parameters: Which parameters learn, in one line.
+    """
+
+    hardware: Hardware
+    steps: int
+    images: int
+    step_seconds: float
+    encode_seconds: float
+    memory_bytes: int
+    parameters: str
+
+    @property
+    def seconds(self) -> float:
+        """Training without its validations."""
+        return self.encode_seconds + self.steps * self.step_seconds
+
+
+def estimate_training(
+    captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe, folder: Path
+) -> TrainingEstimate:
+    """Measures one micro batch of the run.
+
+    Args:
+        captioner: With its parts frozen; moved to the device.
+        records: Training images.
+        recipe: Every setting.
+        folder: An existing folder on the disk that would hold the feature cache.
+
+    Raises:
+        DataError: No training image has a caption, or those of a whole micro batch are unreadable.
+    """
+    hardware = choose_hardware(recipe.train.device, recipe.train.precision)
+    place_captioner(captioner, recipe, hardware=hardware)
+    feed = Feed(
+        captioner, tokenize_records(captioner, records, recipe=recipe), recipe, recipe.data.views
+    )
+    plans = feed.plan(0)
+    if not plans:
+        raise DataError(
+            "no training image with a caption is left",
+            where="data",
+            fix="look at the set with: captune data check DATA",
+        )
+    steps = recipe.train.max_steps or math.ceil(recipe.train.epochs * len(plans))
+    micro = max((m for m in plans[0].micro_batches), key=len)
+    batch = _decode(feed, micro)
+    rows = len(records) * len(recipe.data.views)
+    encode_seconds = 0.0
+    if _is_cached(captioner, recipe, rows=rows, folder=folder):
+        batch, seconds = _encode(captioner, batch, hardware)
+        encode_seconds = seconds / len(batch.image_ids) * rows
+    micro_seconds = _time_twice(
+        lambda: _pass(captioner, batch, recipe=recipe, hardware=hardware), hardware
+    )
+    micros = sum(len(plan.micro_batches) for plan in plans) / len(plans)
+    trainable = sum(parameter.numel() for _, parameter in captioner.named_trainable())
+    return TrainingEstimate(
+        hardware=hardware,
+        steps=steps,
+        images=len(feed.data.records),
+        step_seconds=micro_seconds * micros,
+        encode_seconds=encode_seconds,
+        memory_bytes=_peak_memory(hardware, extra=_ADAMW_BYTES * trainable),
+        parameters=captioner.describe_parameters(),
+    )
+
+
+def _decode(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
+    step = next(feed.batches([StepPlan(0, (micro,))]))
+    if not step:
+        image_id, reason = next(iter(feed.failures.items()))
+        raise DataError(
+            f"no image of the first micro batch can be read; {image_id!r}: {reason}",
+            where="data",
+            fix="look at the set with: captune data check DATA",
+        )
+    return step[0]
+
+
+def _is_cached(captioner: Captioner, recipe: Recipe, *, rows: int, folder: Path) -> bool:
+    settings = recipe.train
+    storage = choose_storage(
+        settings.feature_cache, captioner, num_rows=rows, epochs=settings.epochs, folder=folder
+    )
+    return storage != "off"
+
+
+def _encode(
+    captioner: Captioner, batch: CaptionBatch, hardware: Hardware
+) -> tuple[CaptionBatch, float]:
+    """The batch with frozen features in place of its pixels, and the seconds that took."""
+    if batch.pixel_values is None:
+        raise ValueError("a decoded batch has pixels")
+    pixels = batch.pixel_values.to(hardware.device)
+
+    def encode() -> torch.Tensor:
+        with torch.inference_mode(), hardware.autocast():
+            return captioner.encode_frozen(pixels)
+
+    seconds = _time_twice(encode, hardware)
+    features = encode().float().cpu().clone()
+    return replace(batch, pixel_values=None, vision_features=features), seconds
+
+
+def _pass(captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware) -> None:
+    captioner.train_mode()
+    with hardware.autocast():
+        loss = captioner.loss(batch.to(hardware.device), recipe.train.label_smoothing)
+    torch.autograd.backward(loss.loss_sum)
+    captioner.model.zero_grad(set_to_none=True)
+
+
+def _time_twice(work: Callable[[], object], hardware: Hardware) -> float:
+    """Seconds of the second of two runs: the first one warms up."""
+    work()
+    _wait(hardware)
+    started = time.perf_counter()
+    work()
+    _wait(hardware)
+    return time.perf_counter() - started
+
+
+def _wait(hardware: Hardware) -> None:
+    kind = hardware.device.type
+    if kind != "cpu":
+        getattr(torch, kind).synchronize()
+
+
+def _peak_memory(hardware: Hardware, *, extra: int) -> int:
+    kind = hardware.device.type
+    if kind in ("cuda", "xpu"):
+        return int(getattr(torch, kind).max_memory_allocated(hardware.device)) + extra
+    if kind != "cpu" or sys.platform == "win32":
+        return 0
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + extra

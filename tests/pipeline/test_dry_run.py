@@ -1,0 +1,83 @@
+"""A dry run tells what would happen, and nothing happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captune.errors import DataError, RecipeError
+from captune.pipeline import dry_run, run
+from captune.recipe import Recipe
+
+
+def recipe(**train: object) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "small",
+            "data": {"path": "shapes:40"},
+            "model": {"size": "blip-tiny"},
+            "train": {"epochs": 3, "micro_batch_size": 4, "global_batch_size": 8, **train},
+            "evaluate": {"bootstrap_samples": 100},
+        }
+    )
+
+
+def said(settings: Recipe, out: Path, **options: object) -> str:
+    lines: list[str] = []
+    dry_run(settings, out=out, say=lines.append, **options)  # type: ignore[arg-type]
+    return "\n".join(lines)
+
+
+def test_a_new_run_is_described_with_steps_images_time_and_memory(tmp_path) -> None:
+    text = said(recipe(), tmp_path / "run")
+    assert "(new)" in text
+    assert all(
+        f"{stage}: would run" in text
+        for stage in ("prepare", "baseline", "train", "evaluate", "report")
+    )
+    assert "images: train 32, val 4, test 4" in text
+    # 32 images, 8 a step, 3 epochs.
+    assert "steps: 12, 8 images each, of 32 images" in text
+    assert "training time: about " in text
+    assert "GiB" in text
+    assert "captions to write: 4 images of test before and after training" in text
+
+
+def test_nothing_is_written(tmp_path) -> None:
+    said(recipe(), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> None:
+    run(recipe(max_steps=1), only=["prepare", "train"], out=tmp_path, say=lambda _: None)
+    before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+    text = said(recipe(max_steps=2), tmp_path)
+    assert "prepare: done before in" in text
+    assert "train: would run again" in text
+    assert "baseline: would run" in text
+    assert "steps: 2, 8 images each" in text
+    assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+
+
+def test_a_finished_run_has_nothing_to_do(tmp_path) -> None:
+    run(recipe(max_steps=1), only=["prepare", "train"], out=tmp_path, say=lambda _: None)
+    text = said(recipe(max_steps=1), tmp_path, only=["prepare", "train"])
+    assert text.endswith("nothing to do")
+
+
+def test_frozen_features_that_are_cached_count_once(tmp_path) -> None:
+    settings = recipe().model_copy(
+        update={"model": recipe().model.model_copy(update={"freeze": ("vision",)})}
+    )
+    assert "of it encoding images once" in said(settings, tmp_path / "run")
+
+
+def test_what_a_run_refuses_is_refused(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="stage train needs prepare"):
+        said(recipe(), tmp_path / "run", only=["train"])
+    missing = recipe().model_copy(
+        update={"data": recipe().data.model_copy(update={"path": str(tmp_path / "absent")})}
+    )
+    with pytest.raises(DataError, match="absent"):
+        said(missing, tmp_path / "run")
