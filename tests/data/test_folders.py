@@ -34,10 +34,11 @@ def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_
     data = load_records(tmp_path)
     assert data.format == "imagefolder"
     assert captions_of(data) == {"a.png": ("An a",)}
-    assert [(image.file, image.reason) for image in data.skipped] == [("gone.png", "missing")]
-    assert data.notes == (
-        "1 images have no line in the metadata and are left out (the first: unlisted.png)",
-    )
+    assert [(image.file, image.reason, image.detail) for image in data.skipped] == [
+        ("gone.png", "missing", f"looked in {tmp_path}"),
+        ("unlisted.png", "no_caption", "no line in the metadata"),
+    ]
+    assert data.notes == (f"1 of 2 images are not there: looked in {tmp_path}",)
 
 
 def test_imagefolder_subfolders_are_splits(tmp_path, draw_image):
@@ -356,7 +357,7 @@ def test_imagefolder_with_one_metadata_file_finds_splits_and_strays_in_its_folde
         ("train/a.png", "train"),
         ("test/b.png", "test"),
     ]
-    assert "the first: train/stray.png" in data.notes[0]
+    assert [(i.file, i.reason) for i in data.skipped] == [("train/stray.png", "no_caption")]
 
 
 def test_imagefolder_below_a_data_folder_is_found(tmp_path, draw_image):

@@ -41,8 +41,9 @@ class LoadOptions:
         caption_column: Column with the caption or the list of captions; `None`: detected.
         image_root: Folder of the images; `None`: beside the captions.
         split_files: Lists of image names, one a line, that give the splits.
+        filters: Column -> values: rows with another value in that column are left out.
         limit: Images read at most, from the start; `None`: all.
-        revision: Revision of a hub data set; `None`: the newest.
+        revision: Revision of a hub or Kaggle data set; `None`: the newest.
         streaming: Read a hub data set row by row instead of downloading it whole.
         memory_limit: Bytes of images from a hub data set or Parquet held in memory; the rest goes
             to files under `$CAPTUNE_CACHE`, else `~/.cache/captune`.
@@ -53,6 +54,7 @@ class LoadOptions:
     caption_column: str | None = None
     image_root: Path | None = None
     split_files: Mapping[Split, Path | str] = field(default_factory=dict)
+    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     limit: int | None = None
     revision: str | None = None
     streaming: bool = False

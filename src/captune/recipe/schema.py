@@ -8,11 +8,36 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+def _as_texts(value: object) -> object:
+    """One value as a list of one, numbers and booleans as they are written."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(
+        str(item).lower() if isinstance(item, bool | int | float) else item for item in values
+    )
+
+
+_TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+# Texts, so that the id 07010 keeps its zero; a recipe may write one value without a list.
+ColumnValues = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_texts),
+    WithJsonSchema(_TEXTS_SCHEMA),
+]
 View = Literal["original", "flip", "crop", "flip_crop"]
 
 
@@ -47,10 +72,18 @@ class DataConfig(Section):
     image_column: str | None = Field(None, description="Column with the image; null: detected.")
     caption_column: str | None = Field(None, description="Column with captions; null: detected.")
     image_root: str | None = Field(None, description="Folder of the images; null: beside the data.")
-    revision: str | None = Field(None, description="Hub revision of the data set; null: newest.")
+    revision: str | None = Field(
+        None, description="Revision of a hub data set, version of a Kaggle one; null: newest."
+    )
     streaming: bool = Field(False, description="Read a hub data set without downloading it whole.")
+    filters: dict[str, ColumnValues] = Field(
+        default_factory=dict,
+        description="Column: the value, or the list of values, that is kept; others are left out.",
+    )
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        1.0, description="Share of the training images used, 0..1, drawn with the seed."
+        1.0,
+        description="Share of the images of each split used, 0..1, drawn with the seed; groups"
+        " stay whole, and a larger share holds the smaller one.",
     )
     split_files: dict[Literal["train", "val", "test"], str] = Field(
         default_factory=dict, description="Lists of image names, one a line, that give the splits."
@@ -162,7 +195,7 @@ class GenerateConfig(Section):
         30, description="Tokens a caption at most."
     )
     min_new_tokens: NonNegativeInt = Field(0, description="Tokens before the end is allowed.")
-    length_penalty: float = Field(
+    length_penalty: Annotated[float, Field(ge=-10.0, le=10.0)] = Field(
         1.0, description="Beams are ranked by log-probability / length ** this."
     )
     early_stopping: bool = Field(

@@ -131,11 +131,17 @@ def _describe(node: Node) -> str:
         some = "a list of one or more" if node.get("minItems") else "a list"
         return f"{some} of text" if of == "text" else f"{some} of: {of}"
     if kind == "object":
-        names = node.get("properties") or node.get("propertyNames", {}).get("enum", ())
-        return f"a section with some of: {', '.join(names)}"
+        return _describe_object(node)
     if "pattern" in node:
         return f"text that matches {node['pattern']}"
     return {"string": "text", "boolean": "true or false"}.get(str(kind), str(kind))
+
+
+def _describe_object(node: Node) -> str:
+    names = node.get("properties") or node.get("propertyNames", {}).get("enum", ())
+    if not names and node.get("additionalProperties"):
+        return f"names, each with {allowed(_resolved(node['additionalProperties']))}"
+    return f"a section with some of: {', '.join(names)}"
 
 
 def _range(node: Node) -> str:

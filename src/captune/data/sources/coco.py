@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.sources.rows import ImageFinder, Row, gather_rows, parse_split, usual_folders
+from captune.data.sources.finder import ImageFinder, usual_folders
+from captune.data.sources.jsonl import read_captions
+from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.text import read_head, read_json
 from captune.errors import DataError
 from captune.records import Split
@@ -40,9 +42,7 @@ def read_coco(place: Path, options: LoadOptions) -> LoadedData:
         root = root.parent
     base = options.image_root or root
     rows = (row for path in files for row in _iter_rows(path, base=base))
-    return gather_rows(
-        rows, format="coco", root=root, folders=usual_folders(base), limit=options.limit
-    )
+    return gather_rows(rows, options, format="coco", root=root, folders=usual_folders(base))
 
 
 def _list_files(place: Path) -> list[Path]:
@@ -81,10 +81,8 @@ def _is_captions(path: Path) -> bool:
 def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
     images, annotations = _read_parts(path)
     split = _split_of(path)
-    names: dict[str, str] = {}
-    for image in images:
-        names[str(image["id"])] = str(image["file_name"])
-    captions: dict[str, list[str]] = {image_id: [] for image_id in names}
+    by_id = {str(image["id"]): image for image in images}
+    captions: dict[str, list[str]] = {image_id: [] for image_id in by_id}
     for number, annotation in enumerate(annotations):
         image_id = str(annotation["image_id"])
         if image_id not in captions:
@@ -92,12 +90,22 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
                 f"a caption belongs to image {image_id}, which `images` does not list",
                 where=f"{path}, annotation {number}",
             )
-        captions[image_id].append(str(annotation["caption"]))
+        where = f"{path}, annotation {number}"
+        captions[image_id] += read_captions(annotation["caption"], where=where)
     # A finder a file: train/1.jpg and val/1.jpg are two images.
     finder = ImageFinder((*_image_folders(path, base=base), *usual_folders(base)))
     for image_id, texts in captions.items():
-        name = names[image_id]
-        yield Row(name, tuple(texts), image=finder.find(name), image_id=image_id, split=split)
+        name = str(by_id[image_id]["file_name"])
+        image = finder.find(name)
+        yield Row(
+            name,
+            tuple(texts),
+            image=image,
+            image_id=image_id,
+            split=split,
+            columns=by_id[image_id],
+            fault=None if image else ("missing", finder.describe()),
+        )
 
 
 def _read_parts(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -127,4 +135,5 @@ def _image_folders(path: Path, *, base: Path) -> list[Path]:
     stem = path.stem.removeprefix("captions_")
     split = _split_of(path)
     names = [stem, f"images/{stem}", *([split, f"images/{split}"] if split else [])]
-    return [base / name for name in names if (base / name).is_dir()]
+    # The first one always: where it is absent, that is what a user has to know.
+    return [base / name for name in names if name == stem or (base / name).is_dir()]

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.loaded import LoadedData, LoadOptions
+from captune.data.sources.finder import usual_folders
 from captune.data.sources.lists import assign_lists
-from captune.data.sources.rows import Row, gather_rows, parse_split, usual_folders
+from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.sources.table import is_table, iter_table_rows
 from captune.data.text import read_head, read_text
 from captune.errors import DataError
@@ -58,7 +59,9 @@ def read_flickr(place: Path, options: LoadOptions) -> LoadedData:
         if options.image_root
         else (*usual_folders(root), *usual_folders(captions.parent), *usual_folders(root.parent))
     )
-    data = gather_rows(rows, format="flickr", root=root, folders=folders, limit=None, notes=notes)
+    # All of it: which images the limit keeps is decided once their splits are known.
+    everything = replace(options, limit=None)
+    data = gather_rows(rows, everything, format="flickr", root=root, folders=folders, notes=notes)
     lists = {} if options.split_files else _find_lists(captions.parent)
     if lists:
         data = assign_lists(data, lists=lists)

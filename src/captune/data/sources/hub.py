@@ -14,8 +14,10 @@ from typing import Any
 
 from captune.data.loaded import LoadedData, LoadOptions
 from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from captune.data.sources.filters import require_column
+from captune.data.sources.finder import usual_folders
 from captune.data.sources.jsonl import read_captions
-from captune.data.sources.rows import Row, gather_rows, parse_split, usual_folders
+from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.sources.store import ImageStore
 from captune.errors import DataError
 from captune.records import ImageSource
@@ -136,10 +138,10 @@ def _read_parts(
     base = options.image_root or root
     data = gather_rows(
         rows,
+        options,
         format=name,
         root=root or Path(),
         folders=usual_folders(base) if base else (),
-        limit=options.limit,
         notes=notes,
     )
     kept = f"{store.num_files} images are kept as files in {store.folder}"
@@ -155,7 +157,10 @@ def _iter_rows(
     image, caption = _find_columns(features, options=options, split=split)
     id_column = find_column(list(features), None, usual=_ID_COLUMNS)
     group_column = find_column(list(features), None, usual=_GROUP_COLUMNS)
-    keep = [column for column in (image, caption, id_column, group_column) if column]
+    for column in options.filters:
+        require_column(column, features)
+    wanted = (image, caption, id_column, group_column, *options.filters)
+    keep = [column for column in wanted if column]
     part = part.select_columns(list(dict.fromkeys(keep)))
     if isinstance(features[image], datasets.Image):
         part = part.cast_column(image, datasets.Image(decode=False))
@@ -175,6 +180,7 @@ def _iter_rows(
             image_id=str(line[id_column]) if has_id else "",
             split=given,
             group=str(line[group_column]) if group_column and line[group_column] else None,
+            columns=line,
         )
 
 

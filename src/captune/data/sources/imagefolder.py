@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from captune.data.loaded import LoadedData, LoadOptions
+from captune.data.loaded import LoadedData, LoadOptions, SkippedImage
 from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
 from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split
@@ -42,27 +42,34 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
         raise DataError(f"no metadata.jsonl or metadata.csv in {place} or in folders of it")
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
+    listed: set[str] = set()
     rows = (
         row
         for path in metadata
         for row in _iter_rows(path, root=root, options=options, notes=notes)
     )
     data = gather_rows(
-        rows,
+        _note_names(rows, listed),
+        options,
         format="imagefolder",
         root=root,
         folders=(options.image_root or root,),
-        limit=options.limit,
         notes=notes,
     )
-    unlisted = [] if options.limit else _find_unlisted(data, root=root)
-    if not unlisted:
+    if options.limit:
         return data
-    note = (
-        f"{len(unlisted)} images have no line in the metadata and are left out"
-        f" (the first: {unlisted[0]})"
-    )
-    return replace(data, notes=(*data.notes, note))
+    unlisted = [
+        SkippedImage(name, name, "no_caption", "no line in the metadata")
+        for name in (path.relative_to(root).as_posix() for path in walk_images(root))
+        if name not in listed
+    ]
+    return replace(data, skipped=(*data.skipped, *unlisted))
+
+
+def _note_names(rows: Iterator[Row], names: set[str]) -> Iterator[Row]:
+    for row in rows:
+        names.add(row.name)
+        yield row
 
 
 def _find_metadata(place: Path) -> list[Path]:
@@ -87,6 +94,7 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
                 image_id=row.image_id,
                 split=row.split or _folder_split(name),
                 group=row.group,
+                columns=row.columns,
             )
         return
     for number, line in read_jsonl(path, notes=notes):
@@ -102,6 +110,7 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
             image_id=str(line.get("image_id", "")),
             split=_line_split(line.get("split")) or _folder_split(name),
             group=str(line["group"]) if line.get("group") not in (None, "") else None,
+            columns=line,
         )
 
 
@@ -122,9 +131,3 @@ def _folder_split(name: Path) -> Split | None:
 
 def _line_split(value: object) -> Split | None:
     return parse_split(value) if isinstance(value, str) else None
-
-
-def _find_unlisted(data: LoadedData, *, root: Path) -> list[str]:
-    listed = {record.file_name for record in data.records} | {image.file for image in data.skipped}
-    names = (path.relative_to(root).as_posix() for path in walk_images(root))
-    return [name for name in names if name not in listed]

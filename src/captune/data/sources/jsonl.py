@@ -15,7 +15,8 @@ from typing import Any
 
 from captune.data.loaded import LoadedData, LoadOptions
 from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column, find_columns
-from captune.data.sources.rows import Row, gather_rows, parse_split, usual_folders
+from captune.data.sources.finder import usual_folders
+from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 
@@ -41,9 +42,7 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     notes: list[str] = []
     rows = (row for path in files for row in _iter_rows(path, options=options, notes=notes))
     folders = (options.image_root,) if options.image_root else usual_folders(root)
-    return gather_rows(
-        rows, format="jsonl", root=root, folders=folders, limit=options.limit, notes=notes
-    )
+    return gather_rows(rows, options, format="jsonl", root=root, folders=folders, notes=notes)
 
 
 def read_captions(value: object, *, where: str) -> tuple[str, ...]:
@@ -122,6 +121,7 @@ def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterato
             image_id=str(line.get("image_id", "")),
             split=(parse_split(split) if isinstance(split, str) else None) or file_split,
             group=str(line["group"]) if line.get("group") is not None else None,
+            columns=line,
         )
 
 

@@ -6,27 +6,15 @@ they leave out in the same way.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from captune.data.loaded import LoadedData, SkippedImage
+from captune.data.loaded import LoadedData, LoadOptions, SkippedImage
+from captune.data.sources.filters import RowFilter
+from captune.data.sources.finder import ImageFinder, usual_folders
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
-
-_IMAGE_FOLDERS = (
-    "Images",
-    "images",
-    "image",
-    "imgs",
-    "img",
-    "photos",
-    "data",
-    "Flicker8k_Dataset",
-    "Flickr8k_Dataset",
-    "flickr30k_images",
-    "flickr30k-images",
-)
 
 _SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -53,6 +41,9 @@ class Row:
         image_id: The id that the data set gives, empty for none.
         split: The split that the data set gives.
         group: The group that the data set gives.
+        columns: What else the row says, for filters; empty where the format has no columns.
+        fault: Why the image cannot be used, one word and the rest of the story, where the reader
+            knows; `None`: it is looked for.
     """
 
     name: str
@@ -61,11 +52,15 @@ class Row:
     image_id: str = ""
     split: Split | None = None
     group: str | None = None
+    columns: Mapping[str, object] = field(default_factory=dict)
+    fault: tuple[str, str] | None = None
 
 
 @dataclass(slots=True)
 class _Gathered:
-    first: Row
+    name: str
+    image: ImageSource | None
+    fault: tuple[str, str] | None
     captions: list[str] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     group: str | None = None
@@ -85,37 +80,42 @@ def parse_split(name: str) -> Split | None:
 
 def gather_rows(
     rows: Iterable[Row],
+    options: LoadOptions,
     *,
     format: str,
     root: Path,
     folders: Sequence[Path] = (),
-    limit: int | None = None,
     notes: Sequence[str] = (),
 ) -> LoadedData:
     """Merge rows of one image, find its file, and keep out what has no file or no caption.
 
     Args:
         rows: Rows in the order of the data set.
+        options: The filters, and the images at most; rows are read no further than needed to see
+            the next image.
         format: Name of the format, for the result.
         root: Folder of the data set.
         folders: Where files are looked for; empty: `root` and its usual image folders.
-        limit: Images at most; rows are read no further than needed to see the next image.
         notes: Passed on.
 
     Returns:
         One record an image, in order of first appearance.
+
+    Raises:
+        DataError: The filters name no column, or leave nothing.
     """
-    merged = _merge(rows, limit=limit)
+    kept = RowFilter(options.filters)
+    merged = _merge(rows, kept, limit=options.limit)
+    filtered = kept.conclude((image.name for image in merged.images.values()), format=format)
     finder = ImageFinder(tuple(folders) or usual_folders(root))
     records, skipped, empty = [], [], []
     for key, image in merged.images.items():
         captions = tuple(text for text in image.captions if text)
         empty += [key] * (len(image.captions) - len(captions))
-        source = image.first.image or finder.find(image.first.name)
-        reason = _reason_to_skip(image.first.name, source=source, captions=captions)
-        if source is None or reason:
-            detail = finder.describe() if reason == "missing" else ""
-            skipped.append(SkippedImage(key, image.first.name, reason, detail))
+        source, fault = _place_image(image, finder)
+        if source is None or not captions:
+            reason, detail = fault or ("no_caption", "")
+            skipped.append(SkippedImage(key, image.name, reason, detail))
             continue
         records.append(
             CaptionRecord(
@@ -124,7 +124,7 @@ def gather_rows(
                 captions=captions,
                 split=min(image.splits, key=SPLITS.index, default=None),
                 group=image.group,
-                file_name=image.first.name,
+                file_name=image.name,
             )
         )
     return LoadedData(
@@ -132,20 +132,27 @@ def gather_rows(
         skipped=tuple(skipped),
         empty_captions=tuple(empty),
         in_two_splits=tuple(merged.in_two_splits),
-        notes=(*notes, *_note_reused(merged)),
+        notes=(*notes, *filtered, *_note_reused(merged), *note_missing(skipped, merged.images)),
         format=format,
         root=root,
     )
 
 
-def usual_folders(root: Path) -> tuple[Path, ...]:
-    """The folder itself and the folders inside it that data sets keep images in."""
-    return (root, *(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()))
+def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
+    """How many images are not there, and where they were looked for, a sentence a place."""
+    places = Counter(image.detail for image in skipped if image.reason == "missing")
+    return [
+        f"{number} of {len(images)} images are not there: {place}"
+        for place, number in places.items()
+        if place
+    ]
 
 
-def _merge(rows: Iterable[Row], *, limit: int | None) -> _Merged:
+def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merged:
     merged = _Merged()
     for row in rows:
+        if not kept.keeps(row.name, row.columns, split=row.split):
+            continue
         key = _choose_key(row, merged)
         image = merged.images.get(key)
         if image is None:
@@ -153,7 +160,7 @@ def _merge(rows: Iterable[Row], *, limit: int | None) -> _Merged:
                 # Captions of one image need not lie side by side in a table, but past the limit
                 # an endless stream must end.
                 break
-            image = merged.images[key] = _Gathered(row)
+            image = merged.images[key] = _Gathered(row.name, row.image, row.fault)
         image.captions += [" ".join(text.split()) for text in row.captions]
         image.group = image.group or row.group
         if row.split is not None and row.split not in image.splits:
@@ -176,21 +183,30 @@ def _choose_key(row: Row, merged: _Merged) -> str:
     keys = (row.image_id, *in_split, name)
     for key in keys:
         image = merged.images.get(key)
-        if image is None or (image.first.name, image.first.image) == (row.name, row.image):
+        if image is None or (image.name, image.image) == (row.name, row.image):
             if key != row.image_id:
                 merged.reused_ids[row.image_id] = None
             return key
     return f"{row.split or row.image_id}/{name}"
 
 
-def _reason_to_skip(name: str, *, source: ImageSource | None, captions: Sequence[str]) -> str:
-    if source is None and name.startswith(("http://", "https://")):
-        return "remote"
-    if source is None:
-        return "missing"
-    if not captions:
-        return "no_caption"
-    return ""
+def _place_image(
+    image: _Gathered, finder: ImageFinder
+) -> tuple[ImageSource | None, tuple[str, str] | None]:
+    """Where an image is, or why it cannot be used."""
+    if image.fault is not None:
+        return None, image.fault
+    if image.image is not None:
+        return image.image, None
+    found = finder.find(image.name)
+    if found is None and image.name.startswith(("http://", "https://")):
+        return None, ("remote", "")
+    if found is None:
+        return None, ("missing", finder.describe())
+    rival = finder.find_rival(image.name, found)
+    if rival is not None:
+        return None, ("ambiguous", f"{found} and {rival} are different images of one name")
+    return found, None
 
 
 def _note_reused(merged: _Merged) -> list[str]:
@@ -198,36 +214,3 @@ def _note_reused(merged: _Merged) -> list[str]:
         return []
     number, first = len(merged.reused_ids), next(iter(merged.reused_ids))
     return [f"{number} ids name several images (the first: {first}); all but one were renamed"]
-
-
-class ImageFinder:
-    """Finds the file of a name; asks the folder first that had the last one.
-
-    Args:
-        folders: Where to look.
-    """
-
-    def __init__(self, folders: tuple[Path, ...]) -> None:
-        self._folders = list(folders)
-
-    def find(self, name: str) -> Path | None:
-        """The file of a name, relative or absolute; `None` when no folder has it."""
-        if not name:
-            return None
-        found = self._find_exactly(name)
-        if found is None and "\\" in name:
-            return self._find_exactly(name.replace("\\", "/"))
-        return found
-
-    def describe(self) -> str:
-        """Where it looks, for people."""
-        return "looked in " + ", ".join(str(folder) for folder in self._folders)
-
-    def _find_exactly(self, name: str) -> Path | None:
-        for place, folder in enumerate(self._folders):
-            path = folder / name
-            # lexists-like on purpose: a FIFO or a broken file is there, and decoding names it.
-            if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
-                self._folders.insert(0, self._folders.pop(place))
-                return path
-        return None

@@ -39,7 +39,7 @@ def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
         raise DataError(f"{place} is not a folder of images with .txt or .caption beside them")
     notes: list[str] = []
     rows = _iter_rows(place, notes=notes)
-    return gather_rows(rows, format="sidecar", root=place, limit=options.limit, notes=notes)
+    return gather_rows(rows, options, format="sidecar", root=place, notes=notes)
 
 
 def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:

@@ -42,13 +42,15 @@ def read_table(place: Path, options: LoadOptions) -> LoadedData:
         )
     root = place.parent if place.is_file() else place
     notes: list[str] = []
+    if place.is_dir():
+        notes += _note_unread(place, tables, any_columns=named)
     rows = (row for path in tables for row in iter_table_rows(path, options=options, notes=notes))
     return gather_rows(
         rows,
+        options,
         format="table",
         root=root,
         folders=(options.image_root,) if options.image_root else (),
-        limit=options.limit,
         notes=notes,
     )
 
@@ -62,7 +64,17 @@ def list_tables(place: Path, *, any_columns: bool = False) -> list[Path]:
     """
     if place.is_file():
         return [place] if is_table(place, any_columns=any_columns) else []
-    return [path for path in sorted(place.iterdir()) if is_table(path, any_columns=any_columns)]
+    tables = [path for path in sorted(place.iterdir()) if is_table(path, any_columns=any_columns)]
+    splits = [path for path in tables if parse_split(path.stem) is not None]
+    # Beside train.csv, val.csv and test.csv often lies the table that they were cut from; read
+    # too, it would give each image its captions twice.
+    return splits or tables
+
+
+def _note_unread(place: Path, read: list[Path], *, any_columns: bool) -> list[str]:
+    others = [path for path in sorted(place.iterdir()) if is_table(path, any_columns=any_columns)]
+    names = [path.name for path in others if path not in read]
+    return [f"not read beside the tables of the splits: {', '.join(names)}"] if names else []
 
 
 def is_table(path: Path, *, any_columns: bool = False) -> bool:
@@ -142,4 +154,5 @@ def _make_row(cells: dict[str, str], *, columns: tuple[str, str], split: Split |
         image_id=cells.get("image_id", "").strip() if image != "image_id" else "",
         split=parse_split(cells.get("split", "")) or split,
         group=cells.get("group", "").strip() or None,
+        columns=cells,
     )

@@ -1,0 +1,146 @@
+"""Keeps the rows whose columns hold what `data.filters` asks for: `corrupted: 0`.
+
+Filters hold texts, because a recipe, a shell and a CSV have nothing else; numbers are equal when
+their values are, true is 1, and a list in the data has to hold one of the values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from captune.errors import DataError
+from captune.hub import with_did_you_mean
+from captune.records import SPLITS, Split
+
+_MOST_VALUES = 6
+
+
+class RowFilter:
+    """Decides row by row, and says at the end what it left out.
+
+    Args:
+        wanted: Column -> the values that are kept.
+    """
+
+    def __init__(self, wanted: Mapping[str, Sequence[str]]) -> None:
+        self._wanted = {column: tuple(values) for column, values in wanted.items()}
+        self._columns: dict[str, None] = {}
+        self._values: dict[str, Counter[str]] = {column: Counter() for column in wanted}
+        self._kept: dict[Split | None, None] = {}
+        self._dropped: dict[str, Split | None] = {}
+
+    def keeps(self, name: str, columns: Mapping[str, object], *, split: Split | None) -> bool:
+        """Whether the row of an image, with these columns, is used."""
+        if not self._wanted:
+            return True
+        self._columns.update(dict.fromkeys(columns))
+        is_kept = True
+        for column, values in self._wanted.items():
+            if column not in columns:
+                is_kept = False
+                continue
+            self._values[column][_show(columns[column])] += 1
+            is_kept = is_kept and _holds(columns[column], values)
+        if is_kept:
+            self._kept[split] = None
+        else:
+            self._dropped.setdefault(name, split)
+        return is_kept
+
+    def conclude(self, used: Iterable[str], *, format: str) -> list[str]:
+        """A sentence about what was left out; none when nothing was.
+
+        Args:
+            used: Names of the images that are kept; a table may drop one caption and keep another.
+            format: Name of the format, for the error.
+
+        Raises:
+            DataError: No row has the column, or nothing at all or nothing of a split is left.
+        """
+        if not self._wanted or not (self._columns or self._dropped):
+            return []
+        self._require_columns(format)
+        dropped = {name: self._dropped[name] for name in self._dropped.keys() - set(used)}
+        emptied = [split for split in SPLITS if split in dropped.values()]
+        emptied = [split for split in emptied if split not in self._kept]
+        if not self._kept:
+            raise self._nothing_left(f"none of the {len(dropped)} images passes the filters")
+        if emptied:
+            number = sum(split == emptied[0] for split in dropped.values())
+            raise self._nothing_left(
+                f"none of the {number} {emptied[0]} images passes the filters, and the split"
+                f" {emptied[0]} would be empty"
+            )
+        return [f"filters ({self._describe()}) left out {len(dropped)} images"] if dropped else []
+
+    def _require_columns(self, format: str) -> None:
+        for column, values in self._values.items():
+            if not values and not self._columns:
+                raise DataError(
+                    f"the format {format} has no columns to filter by",
+                    where=f"data.filters.{column}",
+                    fix="take the filter away, or give the data as JSONL or CSV with that column",
+                )
+            if not values:
+                require_column(column, self._columns)
+
+    def _nothing_left(self, what: str) -> DataError:
+        there = []
+        for column, values in self._values.items():
+            counted = [f"{value!r} ({n} rows)" for value, n in values.most_common(_MOST_VALUES)]
+            more = len(values) - len(counted)
+            there.append(f"{column} is {', '.join(counted)}{f' and {more} more' * bool(more)}")
+        return DataError(
+            f"{what}: {self._describe()}",
+            where="; ".join(there),
+            fix="loosen data.filters, or --filter",
+        )
+
+    def _describe(self) -> str:
+        return ", ".join(f"{name}: {' or '.join(kept)}" for name, kept in self._wanted.items())
+
+
+def require_column(column: str, there: Iterable[str]) -> None:
+    """Stop at a filter on a column that is not there.
+
+    Raises:
+        DataError: It is not; the nearest name and all others are named.
+    """
+    names = list(there)
+    if column not in names:
+        raise DataError(
+            f"no column {column!r} to filter by{with_did_you_mean(column, names)};"
+            f" the columns are: {', '.join(names)}",
+            where=f"data.filters.{column}",
+        )
+
+
+def _holds(value: object, wanted: Sequence[str]) -> bool:
+    spelled = _spell(value)
+    return any(_equal(text, kept) for text in spelled for kept in wanted)
+
+
+def _spell(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ("",)
+    if isinstance(value, bool):
+        return ("true", "1") if value else ("false", "0")
+    if isinstance(value, list | tuple):
+        return tuple(text for item in value for text in _spell(item))
+    return (str(value).strip(),)
+
+
+def _equal(text: str, wanted: str) -> bool:
+    if text.casefold() == wanted.strip().casefold():
+        return True
+    try:
+        return float(text) == float(wanted)
+    except ValueError:
+        return False
+
+
+def _show(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_show(item) for item in value) + "]"
+    return f"{value!s:.40}"
