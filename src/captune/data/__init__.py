@@ -14,7 +14,7 @@ from captune.data.images import (
     image_hash,
     read_source,
 )
-from captune.data.load import detect_format, load_records
+from captune.data.load import detect_format, load_options, load_records
 from captune.data.loaded import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
 from captune.data.saved_splits import load_splits, save_splits
 from captune.data.shapes import caption_is_true, is_shapes_id, make_shapes
@@ -41,6 +41,7 @@ __all__ = [
     "detect_format",
     "image_hash",
     "is_shapes_id",
+    "load_options",
     "load_records",
     "load_splits",
     "make_shapes",

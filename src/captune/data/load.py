@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.loaded import LoadedData, LoadOptions
 from captune.data.shapes import make_shapes
-from captune.data.sources import SOURCES, assign_lists, is_hub_id, read_hub
+from captune.data.sources import (
+    SOURCES,
+    assign_lists,
+    fetch_kaggle,
+    is_hub_id,
+    is_kaggle,
+    is_shard_pattern,
+    read_hub,
+)
+from captune.data.text import read_json
 from captune.errors import DataError
+from captune.recipe.schema import DataConfig
 from captune.records import Split
 
 DEFAULT_SHAPES = 2000
 _MANY_FILES = 12
 _DEFAULTS = LoadOptions()
+
+
+def load_options(config: DataConfig) -> LoadOptions:
+    """How a recipe's `data` section wants the data set read."""
+    return LoadOptions(
+        format=config.format,
+        image_column=config.image_column,
+        caption_column=config.caption_column,
+        image_root=Path(config.image_root).expanduser() if config.image_root else None,
+        split_files=config.split_files,
+        filters=config.filters,
+        revision=config.revision,
+        streaming=config.streaming,
+    )
 
 
 def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedData:
@@ -24,7 +49,8 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
     has no splits: they are taken away, so that they can be drawn.
 
     Args:
-        path: Folder, file, hub id (`owner/name[:configuration]`), or `shapes[:COUNT]`, the
+        path: Folder, file, tar shards (`data/{000..003}.tar`), hub id
+            (`owner/name[:configuration]`), `kaggle://owner/name`, or `shapes[:COUNT]`, the
             built-in set with COUNT images.
         options: How to read it; by default it is looked at.
 
@@ -33,18 +59,11 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
 
     Raises:
         DataError: Nothing there, no known format, a broken file, or no usable image.
+        MissingExtraError: A Kaggle data set without the package kagglehub.
     """
     data = _read(str(path), options)
-    if not data.records and not data.skipped:
-        raise DataError(f"the data set {path} is empty: no image with a caption")
     if not data.records:
-        first = data.skipped[0]
-        raise DataError(
-            f"no usable image in {path}: {len(data.skipped)} left out,"
-            f" the first: {first.file} ({first.reason})",
-            where=first.detail,
-            fix="give the images' folder: data.image_root, or --image-root",
-        )
+        raise _nothing_usable(str(path), data)
     if options.split_files:
         return assign_lists(data, lists=_resolve_lists(options, root=data.root))
     return _drop_single_split(data)
@@ -59,6 +78,7 @@ def detect_format(place: Path) -> str:
     for name, source in SOURCES.items():
         if source.find(place) is not None:
             return name
+    _blame_broken_json(place)
     looked = "\n".join(f"           {name}: {source.looks_for}" for name, source in SOURCES.items())
     raise DataError(
         f"no known data set format in {place}; found {_describe(place)}",
@@ -70,8 +90,7 @@ def detect_format(place: Path) -> str:
 def _read(path: str, options: LoadOptions) -> LoadedData:
     name, _, count = path.partition(":")
     if name == "shapes" and options.format in ("auto", "shapes"):
-        return _read_shapes(count, path=path, limit=options.limit)
-    place = Path(path).expanduser()
+        return _read_shapes(count, path=path, options=options)
     if options.format != "auto" and options.format not in (*SOURCES, "hub", "shapes"):
         raise DataError(
             f"unknown data format {options.format!r}",
@@ -79,12 +98,23 @@ def _read(path: str, options: LoadOptions) -> LoadedData:
         )
     if options.image_root is not None and not options.image_root.is_dir():
         raise DataError(f"no such image folder: {options.image_root}", where="data.image_root")
+    if is_kaggle(path):
+        folder, note = fetch_kaggle(path, version=options.revision)
+        data = _read_place(_step_inside(folder), options)
+        return replace(data, notes=(note, *data.notes))
+    place = Path(path).expanduser()
     if options.format == "hub" or (not place.exists() and is_hub_id(path)):
         return read_hub(path, options)
+    return _read_place(place, options)
+
+
+def _read_place(place: Path, options: LoadOptions) -> LoadedData:
+    if not place.exists() and is_shard_pattern(place):
+        return SOURCES["webdataset"].read(place, options)
     if not place.exists():
         raise DataError(
-            f"no such file or folder: {path}",
-            fix="give a folder, a file, a hub id owner/name, or shapes",
+            f"no such file or folder: {place}",
+            fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
         )
     chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
     return SOURCES[chosen].read(place, options)
@@ -100,14 +130,53 @@ def _detect_or_guess(place: Path, options: LoadOptions) -> str:
         raise
 
 
-def _read_shapes(count: str, *, path: str, limit: int | None) -> LoadedData:
+def _step_inside(folder: Path) -> Path:
+    """The folder with the data: Kaggle copies often hold one folder and nothing else."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if len(inside) == 1 and inside[0].is_dir():
+        return _step_inside(inside[0])
+    return folder
+
+
+def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
     if count and (not count.isdigit() or int(count) == 0):
         raise DataError(
             f"{path!r}: {count!r} is no number of images", fix="shapes, or shapes:COUNT"
         )
+    if options.filters:
+        raise DataError("the built-in shapes have no columns to filter by", where="data.filters")
     number = int(count) if count else DEFAULT_SHAPES
-    records = make_shapes(min(number, limit or number))
+    records = make_shapes(min(number, options.limit or number))
     return LoadedData(tuple(records), format="shapes")
+
+
+def _nothing_usable(path: str, data: LoadedData) -> DataError:
+    if not data.skipped:
+        return DataError(f"the data set {path} is empty: no image with a caption")
+    number, first = len(data.skipped), data.skipped[0]
+    reasons = Counter(image.reason for image in data.skipped)
+    if set(reasons) == {"no_caption"}:
+        return DataError(
+            f"no usable image in {path}: not one of its {number} images has a caption",
+            where=f"the first: {first.file}",
+            fix="name the column or key that holds them: data.caption_column, or --caption-column",
+        )
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    places = Counter(image.detail for image in data.skipped if image.detail)
+    return DataError(
+        f"no usable image in {path}: {number} left out ({counted}),"
+        f" the first: {first.file} ({first.reason})",
+        where="; ".join(f"{count} x {place}" for place, count in places.most_common(3)),
+        fix="give the images' folder: data.image_root, or --image-root",
+    )
+
+
+def _blame_broken_json(place: Path) -> None:
+    """A JSON file that cannot be read is looked past by every format; here it is named."""
+    files = [place] if place.is_file() else sorted(place.glob("*.json"))[:_MANY_FILES]
+    for path in files:
+        if path.suffix.lower() == ".json":
+            read_json(path)
 
 
 def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from captune.data.loaded import LoadedData, LoadOptions
 from captune.data.sources.coco import find_coco, read_coco
 from captune.data.sources.flickr import find_flickr, read_flickr
+from captune.data.sources.hephaestus import find_hephaestus, read_hephaestus
 from captune.data.sources.hub import (
     find_parquet,
     find_saved,
@@ -23,12 +24,25 @@ from captune.data.sources.hub import (
 )
 from captune.data.sources.imagefolder import find_imagefolder, read_imagefolder
 from captune.data.sources.jsonl import find_jsonl, read_records
+from captune.data.sources.kaggle import fetch_kaggle, is_kaggle
+from captune.data.sources.karpathy import find_karpathy, read_karpathy
 from captune.data.sources.lists import assign_lists
 from captune.data.sources.run import find_run, read_run
+from captune.data.sources.shards import is_shard_pattern
 from captune.data.sources.sidecar import find_sidecars, read_sidecars
 from captune.data.sources.table import find_table, read_table
+from captune.data.sources.webdataset import find_webdataset, read_webdataset
 
-__all__ = ["SOURCES", "Source", "assign_lists", "is_hub_id", "read_hub"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "assign_lists",
+    "fetch_kaggle",
+    "is_hub_id",
+    "is_kaggle",
+    "is_shard_pattern",
+    "read_hub",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,17 @@ SOURCES: dict[str, Source] = {
         "metadata.jsonl or metadata.csv with file_name", find_imagefolder, read_imagefolder
     ),
     "saved": Source("a folder of Dataset.save_to_disk", find_saved, read_saved),
+    "hephaestus": Source(
+        "annotations.zip or annotations/ with uniqueID and frameID",
+        find_hephaestus,
+        read_hephaestus,
+    ),
+    "karpathy": Source(
+        "dataset_coco.json or another of Karpathy's files", find_karpathy, read_karpathy
+    ),
     "flickr": Source("captions.txt with Images/, or a .token file", find_flickr, read_flickr),
     "coco": Source("annotations/captions_*.json", find_coco, read_coco),
+    "webdataset": Source("*.tar with x.jpg and x.txt", find_webdataset, read_webdataset),
     "parquet": Source("*.parquet", find_parquet, read_parquet),
     "jsonl": Source("*.jsonl with an image and captions a line", find_jsonl, read_records),
     "table": Source("*.csv or *.tsv with an image and a caption column", find_table, read_table),
