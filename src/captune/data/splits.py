@@ -6,6 +6,7 @@ on both sides of a split turn a score into a memory test.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,10 +40,13 @@ def assign_splits(
         The records with their split, in the given order.
 
     Raises:
-        DataError: No records, or too few images or groups to put one into each split.
+        DataError: No records, too few images or groups to put one into each split, or given
+            splits that cut a group which is not to be cut.
     """
     if not records:
         raise DataError("the data set is empty: there is nothing to split")
+    if by == "group":
+        _refuse_cut_groups(records)
     given = {record.split for record in records if record.split is not None}
     if not given:
         return _draw(records, shares=dict(zip(SPLITS, fractions, strict=True)), seed=seed, by=by)
@@ -72,20 +76,64 @@ def select_split(records: Sequence[CaptionRecord], split: Split) -> list[Caption
 def take_fraction(
     records: Sequence[CaptionRecord], fraction: float, *, seed: int
 ) -> list[CaptionRecord]:
-    """A seeded share of the training images; val and test stay whole.
+    """A seeded share of the images of each split; groups are kept or left out whole.
+
+    Which images are kept depends on their ids and groups only: a larger share holds the smaller
+    one, and images added to the data set change the choice among the others no more than they
+    must.
 
     Args:
-        records: Records with splits.
-        fraction: Share kept, 0..1; at least one image is.
+        records: Records with splits; those without one count as one split.
+        fraction: Share of the images kept, above 0 and up to 1. Of each split at least one image
+            or group is, and the last group taken may reach beyond the share.
         seed: Draws them.
 
     Returns:
-        The records kept, in the given order. A larger share holds the smaller one.
+        The records kept, in the given order.
+
+    Raises:
+        DataError: The share is not above 0, or above 1.
     """
-    train = sorted(record.image_id for record in records if record.split == "train")
-    random.Random(seed).shuffle(train)
-    kept = set(train[: max(1, round(fraction * len(train)))])
-    return [record for record in records if record.split != "train" or record.image_id in kept]
+    if not 0.0 < fraction <= 1.0:
+        raise DataError(f"a share of the data must be above 0 and at most 1, not {fraction:g}")
+    if fraction == 1.0:
+        return list(records)
+    kept: set[str] = set()
+    for split in (*SPLITS, None):
+        units: dict[str, list[str]] = {}
+        for record in records:
+            if record.split == split:
+                units.setdefault(_unit(record, by="group"), []).append(record.image_id)
+        room = fraction * sum(len(ids) for ids in units.values())
+        taken = 0
+        for unit in sorted(units, key=lambda unit: _draw_place(unit, seed=seed)):
+            if taken and taken + len(units[unit]) / 2 > room:
+                break
+            kept.update(units[unit])
+            taken += len(units[unit])
+    return [record for record in records if record.image_id in kept]
+
+
+def _draw_place(unit: str, *, seed: int) -> bytes:
+    # A place of its own for each, not a shuffle of all: one image more would shuffle anew.
+    return hashlib.sha256(f"{seed} {unit}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _refuse_cut_groups(records: Sequence[CaptionRecord]) -> None:
+    splits: dict[str, set[Split]] = {}
+    for record in records:
+        if record.group is not None and record.split is not None:
+            splits.setdefault(record.group, set()).add(record.split)
+    cut = {group: found for group, found in splits.items() if len(found) > 1}
+    if not cut:
+        return
+    group, found = next(iter(cut.items()))
+    names = " and ".join(split for split in SPLITS if split in found)
+    raise DataError(
+        f"{len(cut)} of {len(splits)} groups lie in two splits, the first: {group}, in {names}",
+        where="the splits that the data set gives, or data.split_files; data.split_by: group",
+        fix="mend the splits, or accept near twins on both sides with data.split_by: image",
+    )
 
 
 def _draw_val(
