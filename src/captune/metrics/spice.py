@@ -31,8 +31,8 @@ DEFAULT_TIMEOUT = 7200.0
 
 CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
-_OPENED = ("java.base/java.lang", "java.base/java.math", "java.base/java.util")
-"""What SPICE's serialisation reaches into, and Java 16 and later close."""
+OPENED = ("lang", "math", "util", "util.concurrent", "net", "text")
+"""Packages that SPICE's serialisation reaches into, and Java 16 and later close."""
 
 
 def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
@@ -131,7 +131,8 @@ def _open_modules(java: str) -> list[str]:
     version = re.search(r'version "(?:1\.)?(\d+)', told.stderr + told.stdout)
     if version is None or int(version[1]) < 9:
         return []
-    return [part for name in _OPENED for part in ("--add-opens", f"{name}=ALL-UNNAMED")]
+    opened = [f"java.base/java.{name}=ALL-UNNAMED" for name in OPENED]
+    return [part for name in opened for part in ("--add-opens", name)]
 
 
 def _read_memory() -> str:
@@ -175,7 +176,12 @@ def _wait_for(command: list[str], folder: Path) -> None:
             f"{command[0]} does not start: {error.strerror}", fix="check the Java runtime"
         ) from error
     if done.returncode or not (folder / "out.json").exists():
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        # The places in a Java trace say nothing to people; what was thrown does.
+        said = [
+            line.strip()
+            for line in (done.stderr + done.stdout).splitlines()
+            if line.strip() and not line.startswith("\t")
+        ]
         memory = "OutOfMemory" in done.stderr + done.stdout
         raise MetricError(
             f"SPICE failed with exit code {done.returncode}: {' / '.join(said[-3:])[-500:]}",
