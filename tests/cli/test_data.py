@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from captune.cli.data import app
+from captune.cli.data import FORMATS, app
+from captune.data import SOURCES
 from captune.errors import DataError, ModelError, OutputError
 
 
@@ -106,6 +107,34 @@ def test_convert_writes_a_set_and_lists_what_it_left_out(folder, tmp_path):
     (line,) = (tmp_path / "out" / "skipped_images.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "no_caption"
     assert "10 images" in run("check", tmp_path / "out")
+
+
+def test_rows_are_filtered_by_column_and_values_add_up(folder, tmp_path):
+    rows = [f"{n}.png,caption {n},{n % 3}" for n in range(10)]
+    (folder / "d.csv").write_text("image,caption,site\n" + "\n".join(rows))
+    for path in folder.glob("*.txt"):
+        path.unlink()
+    output = run("check", folder, "--filter", "site=1", "--filter", "site=2")
+    assert "6 images" in output
+    assert "note: filters (site: 1 or 2) left out 4 images" in output
+    drawn = run("split", folder, "--out", tmp_path / "run", "--filter", "site=0")
+    assert [line.split(",")[0] for line in drawn.splitlines()[1:4]] == [
+        "train: 2 images",
+        "val: 1 images",
+        "test: 1 images",
+    ]
+    run("convert", folder, tmp_path / "out", "--filter", "site=2")
+    assert len((tmp_path / "out" / "data.jsonl").read_text().splitlines()) == 3
+    shown = run("show", folder, "--out", tmp_path / "s.png", "--filter", "site=2", "--seed", 1)
+    assert "3 of 3 images" in shown
+    with pytest.raises(DataError, match="--filter 'site'"):
+        run("check", folder, "--filter", "site", code=None)
+
+
+def test_the_help_names_every_format():
+    assert set(FORMATS) == {"auto", *SOURCES, "hub", "shapes"}
+    # The help wraps words at hyphens only; none of the names has one.
+    assert all(name in run("check", "--help") for name in FORMATS)
 
 
 def test_a_missing_tokenizer_is_an_error(folder, tmp_path):

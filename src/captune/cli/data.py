@@ -20,14 +20,34 @@ app = typer.Typer(
 _FOUND_ERRORS = 3
 _MOST_LISTED = 10
 
-Data = Annotated[str, typer.Argument(help="Folder, file, hub id, or shapes[:COUNT].")]
-Format = Annotated[str, typer.Option(help="Format name; auto: looks at the data.")]
+# The sources' own table would have to be imported to be asked, and help must be fast.
+FORMATS = (
+    *("auto", "run", "imagefolder", "saved", "hephaestus", "karpathy", "flickr", "coco"),
+    *("webdataset", "parquet", "jsonl", "table", "sidecar", "hub", "shapes"),
+)
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        help="Folder, file, tar shards, hub id, kaggle://owner/name, or shapes[:COUNT]."
+    ),
+]
+Format = Annotated[
+    str, typer.Option(help=f"auto looks at the data; or one of: {', '.join(FORMATS[1:])}.")
+]
 ImageColumn = Annotated[str | None, typer.Option(help="Column with the image.")]
 CaptionColumn = Annotated[str | None, typer.Option(help="Column with the captions.")]
 ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the images.")]
 SplitFile = Annotated[
     list[str] | None,
     typer.Option(help="train=FILE, val=FILE or test=FILE: a list of images. May be repeated."),
+]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        help="COLUMN=VALUE: keep rows with this value; for one of several, repeat it.",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read the first images only.")]
 Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
@@ -57,6 +77,7 @@ def check(
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
     split_file: SplitFile = None,
+    filters: Filter = None,
     limit: Limit = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
     streaming: Annotated[
@@ -78,6 +99,7 @@ def check(
         caption_column=caption_column,
         image_root=image_root,
         split_files=parse_split_files(split_file),
+        filters=parse_filters(filters),
         limit=limit,
         revision=revision,
         streaming=streaming,
@@ -127,6 +149,7 @@ def show(
     image_column: ImageColumn = None,
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
+    filters: Filter = None,
     force: Force = False,
 ) -> None:
     """Draw images with their captions into one picture."""
@@ -141,6 +164,7 @@ def show(
         image_column=image_column,
         caption_column=caption_column,
         image_root=image_root,
+        filters=parse_filters(filters),
         # Nothing after the last image shown need be read, unless they are drawn from all.
         limit=num_images if split is None and seed is None else None,
     )
@@ -171,6 +195,7 @@ def convert(
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
     split_file: SplitFile = None,
+    filters: Filter = None,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
@@ -184,6 +209,7 @@ def convert(
         caption_column=caption_column,
         image_root=image_root,
         split_files=parse_split_files(split_file),
+        filters=parse_filters(filters),
         limit=limit,
     )
     loaded = load_records(data, options)
@@ -214,6 +240,7 @@ def split(
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
     split_file: SplitFile = None,
+    filters: Filter = None,
     force: Force = False,
 ) -> None:
     """Draw train, val and test, or keep the data set's own, and save them."""
@@ -229,6 +256,7 @@ def split(
         caption_column=caption_column,
         image_root=image_root,
         split_files=parse_split_files(split_file),
+        filters=parse_filters(filters),
     )
     loaded = load_records(data, options)
     records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
@@ -266,6 +294,23 @@ def parse_split_files(values: list[str] | None) -> Mapping[Split, Path]:
             raise DataError(f"--split-file {value!r}", fix="train=FILE, val=FILE or test=FILE")
         files[known] = Path(path)
     return files
+
+
+def parse_filters(values: list[str] | None) -> Mapping[str, Sequence[str]]:
+    """The values kept by column that `--filter` gives.
+
+    Raises:
+        DataError: A value is not COLUMN=VALUE.
+    """
+    from captune.errors import DataError
+
+    filters: dict[str, list[str]] = {}
+    for value in values or ():
+        column, is_given, kept = value.partition("=")
+        if not is_given or not column.strip():
+            raise DataError(f"--filter {value!r}", fix="COLUMN=VALUE, such as corrupted=0")
+        filters.setdefault(column.strip(), []).append(kept)
+    return filters
 
 
 def _load_token_counter(tokenizer: str) -> Callable[[str], int]:
