@@ -9,6 +9,7 @@ from captune.data.findings import DataCheck, Problem
 from captune.data.loaded import SkippedImage
 
 _COMMON_SHARE = 0.02
+_NOT_THERE = ("missing", "remote")
 _LEAK_WORDS = {
     "exact": "the same image lies in two splits",
     "near": "nearly the same image lies in two splits",
@@ -30,13 +31,24 @@ def list_problems(findings: DataCheck) -> tuple[Problem, ...]:
 
 def _list_file_problems(findings: DataCheck) -> list[Problem]:
     problems = []
-    missing = [image for image in findings.skipped if image.reason != "no_caption"]
+    captionless = [image for image in findings.skipped if image.reason == "no_caption"]
+    missing = [image for image in findings.skipped if image.reason in _NOT_THERE]
+    others = [i for i in findings.skipped if i.reason not in ("no_caption", *_NOT_THERE)]
     if missing:
         problems.append(
             Problem(
                 "error",
                 f"{_count(len(missing), 'image')} cannot be found ({_reasons(missing)})",
                 "put the files where the captions say, or give the folder with --image-root",
+            )
+        )
+    if others:
+        problems.append(
+            Problem(
+                "error",
+                f"{_count(len(others), 'file')} of the data set cannot be used"
+                f" ({_reasons(others)})",
+                f"the first: {others[0].file}{f': {others[0].detail}' * bool(others[0].detail)}",
             )
         )
     if findings.unreadable:
@@ -48,11 +60,9 @@ def _list_file_problems(findings: DataCheck) -> list[Problem]:
                 "fetch the files again; training skips them and lists them",
             )
         )
-    captionless = len(findings.skipped) - len(missing)
     if captionless:
-        problems.append(
-            Problem("warning", f"{_count(captionless, 'image')} without any caption, left out")
-        )
+        text = f"{_count(len(captionless), 'image')} without any caption, left out"
+        problems.append(Problem("warning", text))
     return problems
 
 

@@ -1,0 +1,228 @@
+"""Data sets as people really have them: half broken, and each fault told with its place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from captune.data import (
+    LoadOptions,
+    assign_splits,
+    check_data,
+    load_records,
+    make_shapes,
+    select_split,
+    take_fraction,
+    write_dataset,
+)
+from captune.errors import DataError
+from captune.records import CaptionRecord
+
+
+def captions_of(data):
+    return {record.image_id: record.captions for record in data.records}
+
+
+def write_csv(path, rows, header="image,caption"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+# --- captions ---------------------------------------------------------------------------------
+
+
+def test_a_caption_column_that_is_all_empty_is_named_as_such(tmp_path, draw_image):
+    for name in "ab":
+        draw_image(tmp_path / f"{name}.png")
+    write_csv(tmp_path / "d.csv", ["a.png,", "b.png,  "])
+    with pytest.raises(DataError, match="not one of its 2 images has a caption") as caught:
+        load_records(tmp_path)
+    assert "--caption-column" in caught.value.fix
+
+
+def test_a_text_in_one_line_and_a_list_in_another_are_both_captions(tmp_path, draw_image):
+    rows = [("a.png", "One"), ("b.png", ["Two", "Three"]), ("c.png", [{"raw": "Four"}])]
+    for name, _ in rows:
+        draw_image(tmp_path / name)
+    lines = [json.dumps({"image": name, "caption": caption}) for name, caption in rows]
+    (tmp_path / "d.jsonl").write_text("\n".join(lines))
+    assert captions_of(load_records(tmp_path)) == {
+        "a.png": ("One",),
+        "b.png": ("Two", "Three"),
+        "c.png": ("Four",),
+    }
+
+
+@pytest.mark.parametrize("caption", [3, True, [["x"], 4], {"lang": "en"}])
+def test_a_caption_of_another_kind_is_an_error_with_its_line(tmp_path, draw_image, caption):
+    draw_image(tmp_path / "a.png")
+    lines = [{"image": "a.png", "caption": "x"}, {"image": "a.png", "caption": caption}]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(DataError, match="a caption must be text or a list of texts") as caught:
+        load_records(tmp_path)
+    assert caught.value.where.endswith("d.jsonl, line 2")
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[\n{"image": "a.png", "text": "A"},\n]\n', 2),
+        ('[\n{"image": "a.png",\n"text": "A",\n\n}]', 3),
+        ('[{"image": "a.png", "text": ["A", ]}]', 1),
+    ],
+)
+def test_a_trailing_comma_is_called_one_and_its_line_named(tmp_path, draw_image, text, line):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "d.json").write_text(text)
+    for place in (tmp_path, tmp_path / "d.json"):
+        with pytest.raises(DataError, match="a comma before the closing bracket") as caught:
+            load_records(place)
+        assert caught.value.where.endswith(f"d.json, line {line}")
+
+
+def test_json_broken_otherwise_is_named_with_its_line_too(tmp_path):
+    (tmp_path / "d.json").write_text('[\n{"image": "a.png" "text": "A"}]')
+    with pytest.raises(DataError, match="is not JSON: Expecting ',' delimiter") as caught:
+        load_records(tmp_path)
+    assert caught.value.where.endswith("d.json, line 2")
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_two_images_of_one_name_in_different_folders_stay_two(tmp_path, draw_image):
+    draw_image(tmp_path / "x" / "a.png", (255, 0, 0))
+    draw_image(tmp_path / "y" / "a.png", (0, 0, 255))
+    write_csv(tmp_path / "d.csv", ["x/a.png,Red", "y/a.png,Blue"])
+    data = load_records(tmp_path)
+    assert captions_of(data) == {"x/a.png": ("Red",), "y/a.png": ("Blue",)}
+    write_dataset(data.records, tmp_path / "out", format="csv")
+    again = load_records(tmp_path / "out")
+    assert len({record.image for record in again.records}) == 2
+    assert captions_of(again) == captions_of(data)
+
+
+def test_a_bare_name_that_two_folders_have_is_listed_not_guessed(tmp_path, draw_image):
+    draw_image(tmp_path / "images" / "a.png", (255, 0, 0))
+    draw_image(tmp_path / "photos" / "a.png", (0, 0, 255))
+    for folder in ("images", "photos"):
+        draw_image(tmp_path / folder / "same.png")
+    write_csv(tmp_path / "d.csv", ["a.png,Red", "same.png,Either"])
+    data = load_records(tmp_path)
+    assert captions_of(data) == {"same.png": ("Either",)}
+    (image,) = data.skipped
+    assert (image.file, image.reason) == ("a.png", "ambiguous")
+    assert str(tmp_path / "images" / "a.png") in image.detail
+    assert str(tmp_path / "photos" / "a.png") in image.detail
+    problem = next(p for p in check_data(data).problems if "ambiguous" in p.text)
+    assert problem.severity == "error"
+    rooted = load_records(tmp_path, LoadOptions(image_root=tmp_path / "photos"))
+    assert rooted.records[0].image == tmp_path / "photos" / "a.png"
+
+
+def test_missing_images_and_images_without_a_line_are_counted_and_listed(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    draw_image(tmp_path / "stray.png")
+    lines = [{"file_name": name, "text": "x"} for name in ("a.png", "gone.png")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    data = load_records(tmp_path)
+    assert {image.file: image.reason for image in data.skipped} == {
+        "gone.png": "missing",
+        "stray.png": "no_caption",
+    }
+    texts = [problem.text for problem in check_data(data).problems]
+    assert "1 image cannot be found (1 missing)" in texts
+    assert "1 image without any caption, left out" in texts
+
+
+def test_the_table_that_the_splits_were_cut_from_does_not_double_the_captions(tmp_path, draw_image):
+    for name in ("a", "b", "c"):
+        draw_image(tmp_path / f"{name}.png")
+    header = "image_path,caption"
+    write_csv(tmp_path / "all.csv", ["a.png,A", "b.png,B", "c.png,C"], header)
+    for split, name in (("train", "a"), ("val", "b"), ("test", "c")):
+        write_csv(tmp_path / f"{split}.csv", [f"{name}.png,{name.upper()}"], header)
+    data = load_records(tmp_path)
+    assert captions_of(data) == {"c.png": ("C",), "a.png": ("A",), "b.png": ("B",)}
+    assert data.notes == ("not read beside the tables of the splits: all.csv",)
+
+
+# --- splits -----------------------------------------------------------------------------------
+
+
+def test_no_test_images_is_said_with_what_there_is(tmp_path, draw_image):
+    for split in ("train", "val"):
+        draw_image(tmp_path / f"{split}.png")
+        write_csv(tmp_path / f"{split}.csv", [f"{split}.png,x"])
+    records = assign_splits(load_records(tmp_path).records)
+    with pytest.raises(DataError, match=r"no images; there is: train \(1 images\), val"):
+        select_split(records, "test")
+
+
+def test_a_group_in_two_splits_is_found_and_refused_where_groups_are_kept_whole(
+    tmp_path, draw_image
+):
+    for split, group in (("train", "f1"), ("val", "f2"), ("test", "f1")):
+        draw_image(tmp_path / f"{split}.png")
+        write_csv(tmp_path / f"{split}.csv", [f"{split}.png,x,{group}"], "image,caption,group")
+    data = load_records(tmp_path)
+    leaks = [leak for leak in check_data(data).leaks if leak.kind == "group"]
+    assert [leak.splits for leak in leaks] == [("train", "test")]
+    with pytest.raises(DataError, match="1 of 2 groups lie in two splits, the first: f1") as caught:
+        assign_splits(data.records, by="group")
+    assert "data.split_by: image" in caught.value.fix
+
+
+# --- a share of the data ----------------------------------------------------------------------
+
+
+def grouped(number):
+    """Groups of one to five images."""
+    groups = [f"g{n}" for n in range(number) for _ in range(n % 5 + 1)]
+    return [
+        CaptionRecord(f"i{n}", b"", ("x",), group=group) for n, group in enumerate(groups[:number])
+    ]
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.5, 0.9, 1.0])
+def test_a_share_keeps_groups_whole_and_is_as_large_as_it_can_be(share):
+    records = assign_splits(grouped(600), by="group")
+    kept = take_fraction(records, share, seed=3)
+    groups = {record.group for record in kept}
+    assert [r for r in records if r.group in groups] == kept
+    for split in ("train", "val", "test"):
+        whole = sum(record.split == split for record in records)
+        part = sum(record.split == split for record in kept)
+        assert abs(part - share * whole) <= 2.5
+
+
+def test_shares_are_nested_and_do_not_depend_on_order_or_company():
+    records = assign_splits(grouped(300), by="group")
+    previous: set[str] = set()
+    for share in (0.01, 0.2, 0.21, 0.5, 0.99, 1.0):
+        kept = {record.image_id for record in take_fraction(records, share, seed=0)}
+        assert previous <= kept
+        previous = kept
+    half = {r.image_id for r in take_fraction(records, 0.5, seed=0)}
+    assert {r.image_id for r in take_fraction(records[::-1], 0.5, seed=0)} == half
+    assert {r.image_id for r in take_fraction(records, 0.5, seed=1)} != half
+    # 40 more images in 8 groups: some move over the edge, the rest stays as it was.
+    more = [CaptionRecord(f"n{n}", b"", ("x",), "train", f"new{n // 5}") for n in range(40)]
+    among_more = {r.image_id for r in take_fraction([*records, *more], 0.5, seed=0)}
+    assert len(half - among_more) <= 20
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01])
+def test_a_share_out_of_range_is_refused(share):
+    with pytest.raises(DataError, match="must be above 0 and at most 1"):
+        take_fraction(make_shapes(3), share, seed=0)
+
+
+def test_the_smallest_share_still_holds_an_image_of_each_split():
+    records = assign_splits([CaptionRecord(f"{n}", b"", ("x",)) for n in range(50)])
+    kept = take_fraction(records, 1e-9, seed=0)
+    assert sorted(str(record.split) for record in kept) == ["test", "train", "val"]
