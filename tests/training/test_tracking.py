@@ -41,3 +41,18 @@ def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_caption
     assert len(events.Scalars("val_loss")) == 1
     logged = [row["loss"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row]
     assert [e.value for e in events.Scalars("loss")] == pytest.approx(logged)
+
+
+def test_tensorboard_gets_validation_pictures_with_what_was_generated(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=2)
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
+    (file,) = (tmp_path / "tensorboard").rglob("events.*")
+    shown = EventAccumulator(str(file.parent)).Reload().Images("val_captions")
+    assert [event.step for event in shown] == [3, 6]
+    # Pictures with text under them, side by side.
+    assert shown[0].width > 2 * 260
+    assert shown[0].encoded_image_string.startswith(b"\x89PNG")

@@ -228,8 +228,16 @@ class _Run:
             epoch = round(state.step / self.steps_an_epoch, 4)
             row = {"step": state.step, "epoch": epoch}
             self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
+            self._show_captions()
             shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
             self.say(f"step {state.step}: validation {shown}")
+
+    def _show_captions(self) -> None:
+        if self.validator is None or not self.log.takes_pictures:
+            return
+        sheet = self.validator.sheet()
+        if sheet is not None:
+            self.log.show("val_captions", sheet, step=self.state.step)
 
     def _values_everywhere(self) -> dict[str, float]:
         """The main process validates; the others learn the outcome, which steers all."""

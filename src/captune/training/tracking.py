@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -57,6 +59,23 @@ class RunLog:
         if self.accelerator is not None:
             numbers = {k: v for k, v in row.items() if k not in ("step", "event", "epoch")}
             self.accelerator.log(numbers, step=int(row["step"]))
+
+    def show(self, name: str, image: Image.Image, *, step: int) -> None:
+        """Passes a picture on to the trackers that take pictures."""
+        for tracker in self._picture_trackers():
+            if tracker.name == "tensorboard":
+                tracker.log_images({name: np.asarray(image)[None]}, step, dataformats="NHWC")
+            else:
+                tracker.log_images({name: [image]}, step)
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether any tracker does."""
+        return bool(self._picture_trackers())
+
+    def _picture_trackers(self) -> list[Any]:
+        trackers = [] if self.accelerator is None else self.accelerator.trackers
+        return [tracker for tracker in trackers if hasattr(tracker, "log_images")]
 
     def rewind(self, step: int) -> None:
         """Drops the lines after `step`, which a resumed run writes again."""

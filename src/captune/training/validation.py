@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from PIL import Image
 
+from captune.data import contact_sheet
 from captune.inference import generate
 from captune.metrics import METRICS, References, compute, resolve_metrics
 from captune.models import Captioner
@@ -17,6 +19,7 @@ from captune.records import CaptionBatch
 from captune.training.feed import Feed
 
 _ALWAYS = ("bleu_4", "cider", "distinct_captions")
+_SHOWN = 8
 NO_METRIC = ("loss", "last")
 """Values of `train.best_metric` that need no generated captions."""
 
@@ -32,6 +35,7 @@ class Validator:
         hardware: Device and precision.
         chosen: Images that captions are generated for, a fixed seeded choice.
         references: Their human captions, counted once.
+        captions: What was generated last, by image id.
     """
 
     captioner: Captioner
@@ -40,12 +44,25 @@ class Validator:
     hardware: Hardware
     chosen: Sequence[int]
     references: References
+    captions: dict[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
         """`loss` (natural log, per token) and metrics of generated captions, by name."""
         self.captioner.eval_mode()
         with torch.inference_mode():
             return {"loss": self._loss(), **self._generated()}
+
+    def sheet(self) -> Image.Image | None:
+        """The same few images each time, with what was generated last and one human caption."""
+        records = [self.feed.data.records[i] for i in self.chosen[:_SHOWN]]
+        shown = [
+            replace(r, captions=(self.captions[r.image_id], f"human: {r.captions[0]}"))
+            for r in records
+            if r.image_id in self.captions
+        ]
+        if not shown:
+            return None
+        return contact_sheet(shown, columns=4, max_pixels=self.recipe.data.max_pixels)
 
     def _loss(self) -> float:
         loss_sum, num_tokens = 0.0, 0
@@ -68,6 +85,7 @@ class Validator:
                     self.captioner, states, image_ids=batch.image_ids, config=config
                 )
             captions.update({p.image_id: p.caption for p in predictions})
+        self.captions.update(captions)
         metrics = validation_metrics(self.recipe.train.best_metric)
         results = compute(self.references, captions, metrics=metrics)
         return {name: float(results.corpus[name]) for name in metrics}
