@@ -8,14 +8,13 @@ from pathlib import Path
 
 from captune.data import (
     LoadedData,
-    LoadOptions,
     assign_splits,
     check_data,
+    load_options,
     load_records,
     raise_when_too_many_bad,
     save_skipped,
     save_splits,
-    select_split,
     take_fraction,
 )
 from captune.files import write_text
@@ -69,24 +68,14 @@ def prepare_data(recipe: Recipe, folder: Path, *, say: Say) -> None:
 
 def read_data(recipe: Recipe, *, say: Say) -> LoadedData:
     """The recipe's records as their source has them; what it notes is said."""
-    data = recipe.data
-    options = LoadOptions(
-        format=data.format,
-        image_column=data.image_column,
-        caption_column=data.caption_column,
-        image_root=Path(data.image_root) if data.image_root else None,
-        split_files=data.split_files,
-        revision=data.revision,
-        streaming=data.streaming,
-    )
-    loaded = load_records(data.path, options)
+    loaded = load_records(recipe.data.path, load_options(recipe.data))
     for note in loaded.notes:
         say(note)
     return loaded
 
 
 def split_data(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
-    """The records with their splits, the given ones or drawn, and the share that trains."""
+    """The share of the records that is used, with their splits: the given ones, or drawn."""
     shares = recipe.data.split_fractions
     split = assign_splits(
         records,
@@ -94,8 +83,7 @@ def split_data(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[Caption
         seed=recipe.seed,
         by=recipe.data.split_by,
     )
-    train_part = take_fraction(select_split(split, "train"), recipe.data.fraction, seed=recipe.seed)
-    return [*train_part, *(record for record in split if record.split != "train")]
+    return take_fraction(split, recipe.data.fraction, seed=recipe.seed)
 
 
 def _token_counter(recipe: Recipe, records: Sequence[CaptionRecord]) -> Callable[[str], int]:
