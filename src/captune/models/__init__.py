@@ -1,8 +1,9 @@
 """Captioners of all families behind one interface. Imports torch and transformers."""
 
 from captune.models.attention import additive_mask, packed_causal_mask
+from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
 from captune.models.captioner import Captioner, CaptionLoss, VisionContext
-from captune.models.families import FAMILIES, build_captioner, load_captioner
+from captune.models.families import FAMILIES, as_captioner, build_captioner, load_captioner
 from captune.models.freezing import PartSize
 from captune.models.image_transform import ImageTransform
 from captune.models.init import build_size, check_sources, choose_tokenizer, new_captioner
@@ -13,13 +14,16 @@ from captune.models.tokenizer import train_tokenizer
 __all__ = [
     "FAMILIES",
     "SIZES",
+    "CaptionEncoder",
     "CaptionLoss",
     "Captioner",
+    "EncodedCaption",
     "ImageTransform",
     "ModelSize",
     "PartSize",
     "VisionContext",
     "additive_mask",
+    "as_captioner",
     "build_captioner",
     "build_size",
     "check_sources",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from transformers import BlipProcessor
@@ -17,6 +16,7 @@ class BlipCaptioner(Captioner):
     """`BlipForConditionalGeneration` with its tokenizer and image processor."""
 
     family: ClassVar[str] = "blip"
+    processor_class: ClassVar[Any] = BlipProcessor
 
     @property
     def bos_token_id(self) -> int:
@@ -98,7 +98,3 @@ class BlipCaptioner(Captioner):
         """See `Captioner.lm_head`."""
         logits: torch.Tensor = self.model.text_decoder.cls(hidden_states)
         return logits
-
-    def save(self, folder: Path) -> None:
-        """See `Captioner.save`."""
-        self.save_with(BlipProcessor, folder)

@@ -22,6 +22,7 @@ from torch.nn import functional
 from captune.errors import ModelError
 from captune.hub import quiet_transformers
 from captune.models.attention import packed_causal_mask
+from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
 from captune.models.freezing import Parts, PartSize, freeze_parts, part_sizes
 from captune.models.image_transform import ImageTransform
 from captune.models.packing import pack_captions
@@ -47,14 +48,6 @@ class CaptionLoss:
     num_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedCaption:
-    """Token ids of a caption, start and end included, and whether it had to be cut."""
-
-    token_ids: tuple[int, ...]
-    was_cut: bool
-
-
 @dataclass(slots=True)
 class VisionContext:
     """What the text side runs on.
@@ -73,6 +66,7 @@ class Captioner(ABC):
 
     Attributes:
         family: Name in the table of families.
+        processor_class: transformers' class that joins image processor and tokenizer.
         attention_kinds: What `set_attention` takes, the fastest on accelerators last.
         model: The transformers model, saved and loaded as it is.
         tokenizer: A transformers tokenizer.
@@ -81,6 +75,7 @@ class Captioner(ABC):
     """
 
     family: ClassVar[str]
+    processor_class: ClassVar[Any]
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager",)
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
@@ -148,17 +143,22 @@ class Captioner(ABC):
     def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) of hidden states (..., D)."""
 
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Writes a plain Hugging Face folder that transformers opens without captune."""
-
     # What all families share.
 
-    def save_with(self, processor_class: Any, folder: Path) -> None:
-        """Model, processor, and the image processor in its own file for older transformers."""
+    def save(self, folder: Path) -> None:
+        """Writes a plain Hugging Face folder that transformers opens without captune."""
         with quiet_transformers():
             self.model.save_pretrained(folder)
-            processor_class(self.image_processor, self.tokenizer).save_pretrained(folder)
+        self.save_processor(folder)
+
+    def processor(self) -> Any:
+        """Image processor and tokenizer as the family's transformers processor."""
+        return self.processor_class(self.image_processor, self.tokenizer)
+
+    def save_processor(self, folder: Path) -> None:
+        """The processor, and the image processor in its own file for older transformers."""
+        with quiet_transformers():
+            self.processor().save_pretrained(folder)
             self.image_processor.save_pretrained(folder)
 
     @property
@@ -184,15 +184,17 @@ class Captioner(ABC):
             caption: Text without special tokens.
             max_tokens: Length at most, start and end included; these two are never cut off.
         """
-        ends = {self.bos_token_id, self.eos_token_id, self.pad_token_id}
-        # A caption that spells out "[SEP]" must not end there; unknown words stay in it.
-        dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
-        all_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
-        token_ids = [token for token in all_ids if token not in dropped]
-        room = max(0, min(max_tokens, self.max_positions) - 2)
-        kept = token_ids[:room]
-        ids = (self.bos_token_id, *kept, self.eos_token_id)
-        return EncodedCaption(ids, was_cut=len(token_ids) > room)
+        return self.caption_encoder().encode(caption, max_tokens)
+
+    def caption_encoder(self) -> CaptionEncoder:
+        """Captions to token ids: what worker processes take in place of the model."""
+        return CaptionEncoder(
+            tokenizer=self.tokenizer,
+            bos_token_id=self.bos_token_id,
+            eos_token_id=self.eos_token_id,
+            pad_token_id=self.pad_token_id,
+            max_positions=self.max_positions,
+        )
 
     def batch(
         self,
@@ -234,11 +236,16 @@ class Captioner(ABC):
         Logits are computed for counted tokens only: padding and the last token of each caption
         cost no vocabulary projection.
         """
-        states = self.vision_states(batch)
+        return self.loss_of(self.vision_states(batch), batch, label_smoothing=label_smoothing)
+
+    def loss_of(
+        self, vision_states: torch.Tensor, batch: CaptionBatch, *, label_smoothing: float = 0.0
+    ) -> CaptionLoss:
+        """The same, of vision states (B, S, D) that are there already."""
         # Autocast casts the mask with the scores; the weights' own dtype is the safe range.
         mask = packed_causal_mask(batch.caption_ids, self.model.dtype)
         hidden = self.hidden_states(
-            VisionContext(states),
+            VisionContext(vision_states),
             batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=mask,

@@ -47,6 +47,8 @@ class EncoderDecoderCaptioner(Captioner):
     """A `VisionEncoderDecoderModel`, or its convolutional sister."""
 
     family: ClassVar[str] = "encoder-decoder"
+    # TrOCR's is transformers' processor for any image processor beside any tokenizer.
+    processor_class: ClassVar[Any] = TrOCRProcessor
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager", "sdpa")
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
@@ -149,8 +151,7 @@ class EncoderDecoderCaptioner(Captioner):
         if isinstance(self.model, ConvEncoderDecoderModel):
             ConvEncoderDecoderConfig.register_for_auto_class()
             ConvEncoderDecoderModel.register_for_auto_class("AutoModelForImageTextToText")
-        # TrOCR's is transformers' processor for any image processor beside any tokenizer.
-        self.save_with(TrOCRProcessor, folder)
+        super().save(folder)
 
 
 def set_special_ids(model: Any, *, start: int, end: int, pad: int) -> None:

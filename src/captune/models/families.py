@@ -132,6 +132,32 @@ def load_captioner(
     return captioner
 
 
+def as_captioner(model: Any, processor: Any) -> Captioner:
+    """A transformers model that a script has loaded itself, seen as a captioner.
+
+    What learns stays as it is: parameters without `requires_grad` stay frozen.
+
+    Args:
+        model: Of one of the known families.
+        processor: transformers' processor, with a tokenizer and an image processor.
+
+    Raises:
+        ModelError: An unknown family, or a processor without one of its two halves.
+    """
+    name = getattr(model, "name_or_path", "") or type(model).__name__
+    family = _family_of(model.config.model_type, name, where="model")
+    halves = [getattr(processor, half, None) for half in ("tokenizer", "image_processor")]
+    if None in halves:
+        raise ModelError(
+            f"{type(processor).__name__} is no processor with a tokenizer and an image processor",
+            where="processing_class",
+            fix="give AutoProcessor.from_pretrained(...), or"
+            " TrOCRProcessor(image_processor, tokenizer) of the two",
+        )
+    captioner: Captioner = family.captioner_class(model, *halves)
+    return captioner
+
+
 def _family_of(model_type: str, source: str, *, where: str) -> Family:
     if model_type not in FAMILIES:
         raise ModelError(

@@ -6,8 +6,7 @@ both directions, and are seen by every caption token.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -22,6 +21,7 @@ class GitCaptioner(Captioner):
     """`GitForCausalLM` with its tokenizer and image processor."""
 
     family: ClassVar[str] = "git"
+    processor_class: ClassVar[Any] = GitProcessor
 
     @property
     def bos_token_id(self) -> int:
@@ -106,10 +106,6 @@ class GitCaptioner(Captioner):
         """See `Captioner.lm_head`."""
         logits: torch.Tensor = self.model.output(hidden_states)
         return logits
-
-    def save(self, folder: Path) -> None:
-        """See `Captioner.save`."""
-        self.save_with(GitProcessor, folder)
 
 
 def _layer_stage(layer: torch.nn.Module) -> Stage:

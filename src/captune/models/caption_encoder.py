@@ -1,0 +1,50 @@
+"""Captions to token ids the way generation writes them; holds no model, so workers can have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCaption:
+    """Token ids of a caption, start and end included, and whether it had to be cut."""
+
+    token_ids: tuple[int, ...]
+    was_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionEncoder:
+    """What one captioner needs to write a caption in tokens.
+
+    Attributes:
+        tokenizer: A transformers tokenizer.
+        bos_token_id: First token of every caption.
+        eos_token_id: Token that ends a caption.
+        pad_token_id: Token that fills rows.
+        max_positions: Longest caption in tokens, start and end included.
+    """
+
+    tokenizer: Any
+    bos_token_id: int
+    eos_token_id: int
+    pad_token_id: int
+    max_positions: int
+
+    def encode(self, caption: str, max_tokens: int) -> EncodedCaption:
+        """Start token, caption, end token.
+
+        Args:
+            caption: Text without special tokens.
+            max_tokens: Length at most, start and end included; these two are never cut off.
+        """
+        ends = {self.bos_token_id, self.eos_token_id, self.pad_token_id}
+        # A caption that spells out "[SEP]" must not end there; unknown words stay in it.
+        dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        all_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
+        token_ids = [token for token in all_ids if token not in dropped]
+        room = max(0, min(max_tokens, self.max_positions) - 2)
+        kept = token_ids[:room]
+        ids = (self.bos_token_id, *kept, self.eos_token_id)
+        return EncodedCaption(ids, was_cut=len(token_ids) > room)
