@@ -124,6 +124,45 @@ def test_unusual_columns_are_found_by_their_kind_or_named(tmp_path, four):
     assert load_records(tmp_path / "more", options).records[0].captions == ("A lung",)
 
 
+def test_numbered_caption_columns_are_all_captions_in_their_order(tmp_path, four):
+    columns = {f"caption_{n}": [f"{n} of a", f"{n} of b"] for n in (1, 0, 10, 2)}
+    data = make_set(four[:2], ["x", "y"], **columns).remove_columns("text")
+    data.save_to_disk(str(tmp_path / "set"))
+    expected = ("0 of a", "1 of a", "2 of a", "10 of a")
+    assert load_records(tmp_path / "set").records[0].captions == expected
+    odd = data.rename_columns({name: name.replace("caption", "report") for name in columns})
+    odd.save_to_disk(str(tmp_path / "odd"))
+    options = LoadOptions(caption_column="report")
+    assert load_records(tmp_path / "odd", options).records[0].captions == expected
+
+
+@pytest.mark.parametrize("kind", ["bytes", "struct"])
+def test_parquet_of_other_programs_has_bare_bytes_for_images(tmp_path, four, kind):
+    import pyarrow
+    import pyarrow.parquet
+
+    images = four if kind == "bytes" else [{"bytes": image, "path": None} for image in four]
+    table = pyarrow.table({"scan": images, "report": ["a", "b", "c", "d"]})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    data = load_records(tmp_path)
+    assert [(record.image, record.captions) for record in data.records] == [
+        (image, (text,)) for image, text in zip(four, "abcd", strict=True)
+    ]
+
+
+def test_a_caption_column_that_is_all_empty_is_an_error(tmp_path, four):
+    make_set(four, ["", " ", "", ""]).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(DataError, match="not one of its 4 images has a caption"):
+        load_records(tmp_path / "set")
+
+
+def test_streaming_reads_no_further_than_the_limit(tmp_path, four):
+    make_set(four[:2], ["a", "b"]).to_parquet(str(tmp_path / "train-00000-of-00002.parquet"))
+    (tmp_path / "train-00001-of-00002.parquet").write_bytes(b"never read")
+    options = LoadOptions(format="hub", streaming=True, limit=1)
+    assert len(load_records(tmp_path, options).records) == 1
+
+
 def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, four, monkeypatch):
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
     make_set(four, ["a", "b", "c", "d"]).save_to_disk(str(tmp_path / "set"))

@@ -88,6 +88,12 @@ def test_named_columns_are_used_whatever_they_are_called(tmp_path, draw_image):
     assert captions_of(load_records(tmp_path, options)) == {"a.png": ("A lung",)}
 
 
+def test_numbered_caption_columns_are_all_captions(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "d.csv").write_text("image,caption2,caption1,model3\na.png,Two,One,x\n")
+    assert captions_of(load_records(tmp_path)) == {"a.png": ("One", "Two")}
+
+
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("scan,text\na.png,x\n")

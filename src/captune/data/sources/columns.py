@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from captune.data.loaded import LoadOptions
@@ -23,7 +24,9 @@ IMAGE_COLUMNS = (
     "photo",
     "picture",
     "jpg",
+    "jpeg",
     "png",
+    "webp",
 )
 CAPTION_COLUMNS = (
     "caption",
@@ -39,21 +42,39 @@ CAPTION_COLUMNS = (
     "raw",
     "label_text",
 )
+_NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d+)$")
 
 
-def find_columns(names: Sequence[str], *, options: LoadOptions, where: str) -> tuple[str, str]:
-    """Names of the image column and of the caption column, as the data spells them.
+def find_columns(
+    names: Sequence[str], *, options: LoadOptions, where: str
+) -> tuple[str, tuple[str, ...]]:
+    """Names of the image column and of the caption columns, as the data spells them.
 
     Raises:
         DataError: A named column is absent, or none of the usual names is there.
     """
     image = find_column(names, options.image_column, usual=IMAGE_COLUMNS)
-    caption = find_column(names, options.caption_column, usual=CAPTION_COLUMNS)
+    captions = find_captions(names, options.caption_column)
     if image is None:
         raise _no_column("image", names, asked=options.image_column, where=where)
-    if caption is None:
+    if not captions:
         raise _no_column("caption", names, asked=options.caption_column, where=where)
-    return image, caption
+    return image, captions
+
+
+def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
+    """The caption column; or all of `caption_0` ... `caption_4`, by number; empty for none."""
+    column = find_column(names, asked, usual=CAPTION_COLUMNS)
+    if column is not None:
+        return (column,)
+    stem = None if asked is None else asked.strip().lower()
+    numbered: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        match = _NUMBERED.match(name.strip().lower())
+        if match and (match["stem"] == stem if stem else match["stem"] in CAPTION_COLUMNS):
+            numbered.setdefault(match["stem"], []).append((int(match["number"]), name))
+    first = next(iter(numbered.values()), [])
+    return tuple(name for _, name in sorted(first))
 
 
 def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from captune.data.sources.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.sources.filters import require_column
 from captune.data.sources.finder import usual_folders
 from captune.data.sources.jsonl import read_captions
@@ -23,7 +23,7 @@ from captune.errors import DataError
 from captune.records import ImageSource
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
-_ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid")
+_ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
 _GROUP_COLUMNS = ("group",)
 
 
@@ -154,12 +154,12 @@ def _iter_rows(
     import datasets
 
     features = part.features or part._resolve_features().features
-    image, caption = _find_columns(features, options=options, split=split)
+    image, captions = _find_columns(features, options=options, split=split)
     id_column = find_column(list(features), None, usual=_ID_COLUMNS)
     group_column = find_column(list(features), None, usual=_GROUP_COLUMNS)
     for column in options.filters:
         require_column(column, features)
-    wanted = (image, caption, id_column, group_column, *options.filters)
+    wanted = (image, *captions, id_column, group_column, *options.filters)
     keep = [column for column in wanted if column]
     part = part.select_columns(list(dict.fromkeys(keep)))
     if isinstance(features[image], datasets.Image):
@@ -175,7 +175,7 @@ def _iter_rows(
         has_id = id_column is not None and line[id_column] is not None
         yield Row(
             name=name,
-            captions=read_captions(line[caption], where=where),
+            captions=read_captions([line[name] for name in captions], where=where),
             image=source,
             image_id=str(line[id_column]) if has_id else "",
             split=given,
@@ -184,31 +184,41 @@ def _iter_rows(
         )
 
 
-def _find_columns(features: Any, *, options: LoadOptions, split: str) -> tuple[str, str]:
-    import datasets
-
+def _find_columns(
+    features: Any, *, options: LoadOptions, split: str
+) -> tuple[str, tuple[str, ...]]:
     names = list(features)
-    images = [name for name in names if isinstance(features[name], datasets.Image)]
+    images = [name for name in names if _is_image(features[name])]
     image = find_column(
         names,
         options.image_column or (images[0] if len(images) == 1 else None),
         usual=[name for name in IMAGE_COLUMNS if not images or name in images],
     )
-    texts = [name for name in names if name != image and _is_text(features[name])]
-    caption = find_column(
-        names if options.caption_column else texts, options.caption_column, usual=CAPTION_COLUMNS
-    )
-    if caption is None and options.caption_column is None and len(texts) == 1:
-        caption = texts[0]
-    for kind, column in (("image", image), ("caption", caption)):
-        if column is None:
+    texts = [name for name in names if name not in (image, "__key__", "__url__")]
+    texts = [name for name in texts if _is_text(features[name])]
+    captions = find_captions(names if options.caption_column else texts, options.caption_column)
+    if not captions and options.caption_column is None and len(texts) == 1:
+        captions = (texts[0],)
+    for kind, is_found in (("image", image is not None), ("caption", bool(captions))):
+        if not is_found:
             raise DataError(
                 f"which column is the {kind}? The columns are: {', '.join(names)}",
                 where=f"split {split}" if split else "",
                 fix=f"name it: data.{kind}_column, or --{kind}-column",
             )
-    assert image is not None and caption is not None
-    return image, caption
+    assert image is not None
+    return image, captions
+
+
+def _is_image(feature: Any) -> bool:
+    import datasets
+
+    # Parquet that other programs wrote has the bytes, or {"bytes", "path"}, and no more to say.
+    return (
+        isinstance(feature, datasets.Image)
+        or (isinstance(feature, dict) and "bytes" in feature)
+        or getattr(feature, "dtype", None) in ("binary", "large_binary")
+    )
 
 
 def _is_text(feature: Any) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.loaded import LoadedData, LoadOptions, SkippedImage
-from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from captune.data.sources.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.sources.sidecar import walk_images
@@ -115,14 +115,14 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
 
 
 def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str) -> tuple[str, ...]:
-    column = find_column(list(line), options.caption_column, usual=CAPTION_COLUMNS)
-    if column is None:
+    columns = find_captions(list(line), options.caption_column)
+    if not columns:
         raise DataError(
             f"a line has no caption; its keys are: {', '.join(line)}",
             where=where,
             fix="name the key: data.caption_column, or --caption-column",
         )
-    return read_captions(line[column], where=where)
+    return read_captions([line[name] for name in columns], where=where)
 
 
 def _folder_split(name: Path) -> Split | None:

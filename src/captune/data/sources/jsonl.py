@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column, find_columns
+from captune.data.sources.columns import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    find_captions,
+    find_column,
+    find_columns,
+)
 from captune.data.sources.finder import usual_folders
 from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.text import read_head, read_json, read_jsonl
@@ -91,7 +97,7 @@ def _has_keys(path: Path) -> bool:
         return False
     return (
         find_column(list(first), None, usual=IMAGE_COLUMNS) is not None
-        and find_column(list(first), None, usual=CAPTION_COLUMNS) is not None
+        and find_captions(list(first), None) != ()
     )
 
 
@@ -112,14 +118,14 @@ def _iter_objects(path: Path, *, notes: list[str]) -> Iterator[tuple[str, dict[s
 def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
     file_split = parse_split(path.stem)
     for where, line in _iter_objects(path, notes=notes):
-        image, caption = find_columns(list(line), options=options, where=where)
+        image, captions = find_columns(list(line), options=options, where=where)
         split = line.get("split")
         name, source = _read_image(line[image], where=where)
         if source is None and isinstance(line.get("image_base64"), str):
             source = _read_base64(line["image_base64"], where=where)
         yield Row(
             name=str(line.get("file_name") or name),
-            captions=read_captions(line[caption], where=where),
+            captions=read_captions([line[name] for name in captions], where=where),
             image=source,
             image_id=str(line.get("image_id", "")),
             split=(parse_split(split) if isinstance(split, str) else None) or file_split,

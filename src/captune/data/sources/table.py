@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column, find_columns
+from captune.data.sources.columns import (
+    IMAGE_COLUMNS,
+    find_captions,
+    find_column,
+    find_columns,
+)
 from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.text import read_head, read_text
 from captune.errors import DataError
@@ -86,7 +91,7 @@ def is_table(path: Path, *, any_columns: bool = False) -> bool:
         return len(header) > 1
     return (
         find_column(header, None, usual=IMAGE_COLUMNS) is not None
-        and find_column(header, None, usual=CAPTION_COLUMNS) is not None
+        and find_captions(header, None) != ()
     )
 
 
@@ -114,7 +119,7 @@ def iter_table_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> It
     text = read_text(path, notes=notes)
     delimiter = find_delimiter(text, path=path)
     header = read_header(text, path=path)
-    image, caption = find_columns(header, options=options, where=str(path))
+    image, captions = find_columns(header, options=options, where=str(path))
     file_split = parse_split(path.stem)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
@@ -123,7 +128,8 @@ def iter_table_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> It
                 continue
             yield _make_row(
                 _pair(header, cells, path=path, line=reader.line_num),
-                columns=(image, caption),
+                image=image,
+                captions=captions,
                 split=file_split,
             )
     except csv.Error as error:
@@ -146,11 +152,12 @@ def _pair(header: list[str], cells: list[str], *, path: Path, line: int) -> dict
     return dict(zip(header, padded, strict=True))
 
 
-def _make_row(cells: dict[str, str], *, columns: tuple[str, str], split: Split | None) -> Row:
-    image, caption = columns
+def _make_row(
+    cells: dict[str, str], *, image: str, captions: tuple[str, ...], split: Split | None
+) -> Row:
     return Row(
         name=cells[image].strip(),
-        captions=(cells[caption],),
+        captions=tuple(cells[name] for name in captions),
         image_id=cells.get("image_id", "").strip() if image != "image_id" else "",
         split=parse_split(cells.get("split", "")) or split,
         group=cells.get("group", "").strip() or None,

@@ -18,7 +18,7 @@ from typing import Any
 from captune.data.archives import is_lfs_pointer
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.loaded import LoadedData, LoadOptions, SkippedImage
-from captune.data.sources.columns import CAPTION_COLUMNS, find_column
+from captune.data.sources.columns import find_captions
 from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.sources.shards import expand_shards, list_shards
@@ -192,9 +192,9 @@ def _take_text(sample: _Sample, content: bytes, *, suffix: str, where: str) -> N
     if not isinstance(value, dict):
         return
     sample.columns = value
-    column = find_column(list(value), None, usual=CAPTION_COLUMNS)
-    if column is not None and not sample.captions:
-        sample.captions = read_captions(value[column], where=where)
+    columns = find_captions(list(value), None)
+    if columns and not sample.captions:
+        sample.captions = read_captions([value[name] for name in columns], where=where)
 
 
 def _split_name(name: str) -> tuple[str, str]:
