@@ -1,0 +1,127 @@
+"""A captioner to play with in a notebook: choose an image, move the sliders, read the caption.
+
+Works on ipywidgets 8, whose upload widget holds a tuple of files where version 7 held a dict.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captune.data import decode_image
+from captune.errors import CaptuneError, MissingExtraError
+from captune.inference import ImageCaptioner, load
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SHOWN_SIDE = 420
+"""Pixels of the longer side of the picture shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The widgets of `demo`; the last line of a notebook's cell shows them.
+
+    Attributes:
+        upload: Takes one image.
+        num_beams: 1 to 8.
+        max_new_tokens: 8 to 48.
+        button: Captions the image again with what the sliders say.
+        picture: The image, upright and in RGB, as the model sees it.
+        caption: The caption, or what was wrong with the image, as HTML.
+        panel: All of them, laid out.
+    """
+
+    upload: Any
+    num_beams: Any
+    max_new_tokens: Any
+    button: Any
+    picture: Any
+    caption: Any
+    panel: Any
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display(self.panel)
+
+
+def demo(model: str | Path | ImageCaptioner) -> Demo:
+    """Widgets that caption an image of one's own.
+
+    Args:
+        model: A folder, a hub id, or what `captune.load` gave.
+
+    Raises:
+        MissingExtraError: ipywidgets is not installed.
+        ModelError: The model cannot be loaded.
+    """
+    widgets = _import_widgets()
+    captioner = model if isinstance(model, ImageCaptioner) else load(model)
+    shown = _build(widgets)
+
+    def caption_it(_: object) -> None:
+        _caption(captioner, shown)
+
+    shown.button.on_click(caption_it)
+    shown.upload.observe(caption_it, names="value")
+    return shown
+
+
+def _import_widgets() -> Any:
+    try:
+        import ipywidgets
+    except ImportError:
+        raise MissingExtraError(
+            "the demo widget needs ipywidgets", fix='pip install "captune[notebook]"'
+        ) from None
+    return ipywidgets
+
+
+def _build(widgets: Any) -> Demo:
+    upload = widgets.FileUpload(accept="image/*", multiple=False, description="Image")
+    beams = widgets.IntSlider(value=3, min=1, max=8, description="Beams")
+    tokens = widgets.IntSlider(value=30, min=8, max=48, description="New tokens")
+    button = widgets.Button(description="Caption", button_style="primary")
+    picture = widgets.Image(format="png", layout=widgets.Layout(display="none"))
+    caption = widgets.HTML()
+    left = widgets.VBox([upload, beams, tokens, button])
+    panel = widgets.HBox([left, widgets.VBox([picture, caption])])
+    return Demo(upload, beams, tokens, button, picture, caption, panel)
+
+
+def _caption(captioner: ImageCaptioner, shown: Demo) -> None:
+    if not shown.upload.value:
+        shown.caption.value = "<i>choose an image first</i>"
+        return
+    content = bytes(shown.upload.value[0]["content"])
+    shown.button.disabled = True
+    shown.caption.value = "<i>captioning …</i>"
+    try:
+        image = decode_image(content)
+        _show(image, shown)
+        (prediction,) = captioner.caption(
+            image,
+            num_beams=shown.num_beams.value,
+            max_new_tokens=shown.max_new_tokens.value,
+        )
+    except CaptuneError as error:
+        shown.picture.layout.display = "none"
+        shown.caption.value = f"<b>not captioned:</b> {html.escape(error.what)}"
+    else:
+        shown.caption.value = f"<big>{html.escape(prediction.caption)}</big>"
+    finally:
+        shown.button.disabled = False
+
+
+def _show(image: Image.Image, shown: Demo) -> None:
+    small = image.copy()
+    small.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG")
+    shown.picture.value = buffer.getvalue()
+    shown.picture.layout.display = ""
