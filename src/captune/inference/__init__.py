@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captune.inference.captioning import AnyImage, OnFailure, caption_images
-    from captune.inference.decode import generate
+    from captune.inference.captioning import AnyImage, OnFailure, caption_images, upright_rgb
+    from captune.inference.decode import eval_mode, generate
     from captune.inference.destinations import (
         Destination,
         Target,
@@ -35,11 +35,13 @@ __all__ = [
     "caption_images",
     "decoding_config",
     "escape_steering",
+    "eval_mode",
     "find_images",
     "generate",
     "load",
     "open_destination",
     "prediction_row",
+    "upright_rgb",
 ]
 
 _HOMES = {
@@ -54,11 +56,13 @@ _HOMES = {
     "caption_images": "captioning",
     "decoding_config": "options",
     "escape_steering": "destinations",
+    "eval_mode": "decode",
     "find_images": "image_files",
     "generate": "decode",
     "load": "image_captioner",
     "open_destination": "destinations",
     "prediction_row": "rows",
+    "upright_rgb": "captioning",
 }
 
 

@@ -97,14 +97,18 @@ def _prepare_ahead(
 
 def _prepare(captioner: Captioner, image: AnyImage) -> torch.Tensor | ImageError:
     try:
-        decoded = _upright(image) if isinstance(image, Image.Image) else decode_image(image)
+        decoded = upright_rgb(image) if isinstance(image, Image.Image) else decode_image(image)
     except ImageError as error:
         return error
     return captioner.pixel_values([decoded])[0]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """RGB and turned as its EXIF says, like the same image read from a file."""
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """RGB and turned as its EXIF says, like the same image read from a file.
+
+    Raises:
+        ImageError: Its file is broken, which shows when its pixels are wanted.
+    """
     try:
         return to_rgb(ImageOps.exif_transpose(image))
     except (OSError, SyntaxError, ValueError) as error:
