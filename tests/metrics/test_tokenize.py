@@ -47,6 +47,8 @@ BY_JAR = {
     "AT&T at&t A&amp;B A+B": "at&t at & t a&b a+b",
     "..., .. .... ..... ......": "... , . . ... ... ... .",
     ". . . and . .": "... and . .",
+    "a &tl; b&Qc; &Md;c": "a &tl; b &qc; -- c",
+    "1.jpg\u00a0of 1a.h\u3000x": "1.jpg of 1a.h x",
     "a -- b --- c ---- d ----- e — f – g": "a -- b -- c -- d ----- e -- f -- g",
     "!! ?? !? a!b a!1": "!! ?? !? a!b a ! 1",
     "(a) [b] {c}": "-lrb- a -rrb- -lsb- b -rsb- -lcb- c -rcb-",
