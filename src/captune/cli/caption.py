@@ -1,4 +1,4 @@
-"""`captune caption`: captions for files, folders and globs, on the screen or in files.
+"""`captune caption`: captions for files, folders, globs and URLs, on the screen or in files.
 
 Everything that can be known beforehand (no image, two images for one text file, a folder that
 cannot be written) stops the command before the model is loaded.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,17 +25,21 @@ from captune.cli.decoding import (
     Revision,
     takes_decoding,
 )
+from captune.cli.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.errors import ImageError, OutputError, RecipeError
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
-    from captune.inference import ImageCaptioner, Target
+    from captune.inference import AnyImage, ImageCaptioner, ImageFiles, Target, UrlRules
     from captune.records import Prediction
 
 _INTERRUPTED = 130
 
 
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders and globs.")]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Files, folders, globs, and URLs (--allow-urls)."),
+]
 To = Annotated[
     Literal["stdout", "txt", "jsonl", "csv"] | None,
     typer.Option(
@@ -62,6 +66,8 @@ def caption(
     force: Force = False,
     sidecar_name: SidecarName = "stem",
     follow: Follow = False,
+    allow_urls: AllowUrls = False,
+    trust_host: TrustHost = None,
     batch_size: BatchSize = 16,
     device: Device = "auto",
     precision: Precision = "fp32",
@@ -75,19 +81,24 @@ def caption(
     """
     from captune.inference import find_images, open_destination
 
-    files = find_images(inputs, follow_links=follow)
+    rules = choose_url_rules(allow_urls, trust_host)
+    files = find_images(inputs, follow_links=follow, url_rules=rules)
+    target = _choose_target(to, out)
+    if target == "txt" and files.urls:
+        raise OutputError(f"{files.urls[0]} has no folder for a .txt", fix="--to jsonl or --to csv")
     report = _Report([(str(path), error) for path, error in files.unreadable])
     report.num_links = len(files.skipped_links)
     with open_destination(
-        _choose_target(to, out),
+        target,
         files.paths,
         out=out or sys.stdout.buffer,
         made_by={"model": model, "revision": revision, "decoding": decoding.model_dump()},
         sidecar_name=sidecar_name,
         force=force,
     ) as destination:
-        waiting = [path for path in files.paths if not destination.has(str(path))]
-        report.num_skipped = len(files.paths) - len(waiting)
+        images = _by_id(files, rules)
+        waiting = {name: image for name, image in images.items() if not destination.has(name)}
+        report.num_skipped = len(images) - len(waiting)
         if waiting:
             captioner = _load(model, device=device, precision=precision, revision=revision)
             with (
@@ -149,6 +160,17 @@ class _Report:
         )
 
 
+def _by_id(files: ImageFiles, rules: UrlRules | None) -> dict[str, AnyImage]:
+    """Every image by its id: files first, then URLs, which are fetched when it is their turn."""
+    from captune.inference import UrlFetcher, UrlImage
+
+    images: dict[str, AnyImage] = {str(path): path for path in files.paths}
+    if rules is not None:
+        fetcher = UrlFetcher(rules)
+        images |= {url: UrlImage(url, fetcher) for url in files.urls}
+    return images
+
+
 def _choose_target(to: Target | None, out: Path | None) -> Target:
     """The form asked for, else that of the file's ending, else lines on the screen."""
     if to in ("txt", "stdout") and out is not None:
@@ -180,17 +202,17 @@ def _load(model: str, *, device: str, precision: str, revision: str | None) -> I
 
 def _predictions(
     captioner: ImageCaptioner,
-    paths: Sequence[Path],
+    images: Mapping[str, AnyImage],
     decoding: GenerateConfig,
     *,
     batch_size: int,
     report: _Report,
 ) -> Generator[Prediction]:
-    """Captions in the order of the paths; counts them and notes what failed."""
+    """Captions in the order of the images; counts them and notes what failed."""
     from captune.inference import caption_images
 
     report.hardware, report.started = captioner.hardware.describe(), time.perf_counter()
-    with _progress(len(paths)) as advance:
+    with _progress(len(images)) as advance:
 
         def fail(image_id: str, error: ImageError) -> None:
             report.failures.append((image_id, error))
@@ -198,7 +220,7 @@ def _predictions(
 
         for prediction in caption_images(
             captioner.captioner,
-            ((str(path), path) for path in paths),
+            images.items(),
             config=decoding,
             batch_size=batch_size,
             hardware=captioner.hardware,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from captune.inference.image_files import ImageFiles, find_images
     from captune.inference.options import DecodingOptions, decoding_config
     from captune.inference.rows import prediction_row
+    from captune.inference.url_images import UrlFetcher, UrlImage
+    from captune.inference.url_rules import UrlRules, is_url
 
 __all__ = [
     "AnyImage",
@@ -32,12 +34,16 @@ __all__ = [
     "ImageInput",
     "OnFailure",
     "Target",
+    "UrlFetcher",
+    "UrlImage",
+    "UrlRules",
     "caption_images",
     "decoding_config",
     "escape_steering",
     "eval_mode",
     "find_images",
     "generate",
+    "is_url",
     "load",
     "open_destination",
     "prediction_row",
@@ -53,12 +59,16 @@ _HOMES = {
     "ImageInput": "image_captioner",
     "OnFailure": "captioning",
     "Target": "destinations",
+    "UrlFetcher": "url_images",
+    "UrlImage": "url_images",
+    "UrlRules": "url_rules",
     "caption_images": "captioning",
     "decoding_config": "options",
     "escape_steering": "destinations",
     "eval_mode": "decode",
     "find_images": "image_files",
     "generate": "decode",
+    "is_url": "url_rules",
     "load": "image_captioner",
     "open_destination": "destinations",
     "prediction_row": "rows",

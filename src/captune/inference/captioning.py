@@ -20,12 +20,13 @@ from captune.data import decode_image
 from captune.data.pixels import to_rgb
 from captune.errors import ImageError, ModelError
 from captune.inference.decode import eval_mode, generate
+from captune.inference.url_images import UrlImage
 from captune.models import Captioner
 from captune.models.devices import Hardware, choose_hardware
 from captune.recipe import GenerateConfig
 from captune.records import ImageSource, Prediction
 
-AnyImage = ImageSource | Image.Image
+AnyImage = ImageSource | UrlImage | Image.Image
 """An encoded image wherever it lies, or one that is decoded already."""
 
 OnFailure = Callable[[str, ImageError], None]
@@ -97,6 +98,8 @@ def _prepare_ahead(
 
 def _prepare(captioner: Captioner, image: AnyImage) -> torch.Tensor | ImageError:
     try:
+        if isinstance(image, UrlImage):
+            image = image.read()
         decoded = upright_rgb(image) if isinstance(image, Image.Image) else decode_image(image)
     except ImageError as error:
         return error

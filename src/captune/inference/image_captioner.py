@@ -12,6 +12,8 @@ from PIL import Image
 from captune.errors import DataError
 from captune.inference.captioning import AnyImage, OnFailure, caption_images
 from captune.inference.options import DecodingOptions, decoding_config
+from captune.inference.url_images import UrlFetcher, UrlImage
+from captune.inference.url_rules import is_url
 from captune.models import Captioner, load_captioner
 from captune.models.devices import Hardware, choose_hardware
 from captune.records import Prediction, TarMember, ZipMember
@@ -38,6 +40,7 @@ class ImageCaptioner:
         *,
         batch_size: int = 16,
         on_failure: OnFailure | None = None,
+        urls: UrlFetcher | None = None,
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
         """A caption an image, in order; always a list, also of one.
@@ -48,15 +51,16 @@ class ImageCaptioner:
             images: One image or a list: path, bytes, or PIL image.
             batch_size: Images at once.
             on_failure: Told of each image that cannot be read, which is then left out.
+            urls: Opens images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
             **decoding: Fields of `GenerateConfig`, such as `num_beams=5`.
 
         Raises:
             ImageError: An image cannot be read and `on_failure` is `None`.
-            DataError: A path is a folder or a URL.
+            DataError: A path is a folder, or a URL without `urls`.
             RecipeError: A setting that does not exist or does not fit.
         """
         config = decoding_config(decoding)
-        named = [_name(image, place) for place, image in enumerate(_as_list(images))]
+        named = [_name(image, place, urls=urls) for place, image in enumerate(_as_list(images))]
         return list(
             caption_images(
                 self.captioner,
@@ -98,10 +102,14 @@ def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
     return images
 
 
-def _name(image: ImageInput, place: int) -> tuple[str, AnyImage]:
+def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[str, AnyImage]:
     if isinstance(image, str):
-        if "://" in image:
-            raise DataError(f"{image} is a URL", fix="download the image and give its path")
+        if is_url(image):
+            if urls is None:
+                raise DataError(
+                    f"{image} is a URL", fix="download the image, or give urls=UrlFetcher()"
+                )
+            return image, UrlImage(image, urls)
         image = Path(image)
     if isinstance(image, Path):
         if image.is_dir():

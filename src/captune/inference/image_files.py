@@ -1,17 +1,17 @@
-"""Files, folders and globs to the image files behind them, found before any model is loaded."""
+"""Files, folders, globs and URLs to the images behind them, found before any model is loaded."""
 
 from __future__ import annotations
 
 import difflib
 import glob
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
+from captune.inference.url_rules import UrlRules, is_url, parse_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +20,20 @@ class ImageFiles:
 
     Attributes:
         paths: Each file once, in the order of the inputs, by name inside a folder.
-        unreadable: Folders that could not be looked into, and why.
+        urls: Each URL once, in their order; nothing was asked of their hosts yet.
+        unreadable: Folders that could not be looked into and URLs that may not be opened, and why.
         skipped_links: Links that lead out of their folder and were not followed.
     """
 
     paths: tuple[Path, ...]
-    unreadable: tuple[tuple[Path, ImageError], ...] = ()
+    urls: tuple[str, ...] = ()
+    unreadable: tuple[tuple[Path | str, ImageError], ...] = ()
     skipped_links: tuple[Path, ...] = ()
 
 
-def find_images(inputs: Sequence[str], *, follow_links: bool = False) -> ImageFiles:
+def find_images(
+    inputs: Sequence[str], *, follow_links: bool = False, url_rules: UrlRules | None = None
+) -> ImageFiles:
     """The image files that the inputs name.
 
     Folders are searched to the bottom for names with an image's ending; hidden ones (`.name`) are
@@ -38,28 +42,34 @@ def find_images(inputs: Sequence[str], *, follow_links: bool = False) -> ImageFi
     Args:
         inputs: Files, folders, and globs with `*`, `?`, `[...]` and `**`.
         follow_links: Follow links that lead out of a folder; loops are ended either way.
+        url_rules: Which URLs may be opened; `None`: none at all.
 
     Raises:
-        DataError: An input does not exist, or there is no image at all.
+        DataError: An input does not exist, is a URL and no URL may be opened, or there is no
+            image at all.
     """
     search = _Search(follow_links=follow_links)
     for text in inputs:
+        if is_url(text) and not os.path.lexists(text):
+            search.add_url(text, url_rules)
+            continue
         for path in _expand(text):
             search.add(path, is_named=path == Path(text))
-    if not search.paths and not search.unreadable:
+    if not search.paths and not search.urls and not search.unreadable:
         raise DataError(
             f"no images in {', '.join(inputs)}",
             fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}",
         )
     return ImageFiles(
-        tuple(search.paths.values()), tuple(search.unreadable), tuple(search.skipped_links)
+        paths=tuple(search.paths.values()),
+        urls=tuple(dict.fromkeys(search.urls)),
+        unreadable=tuple(search.unreadable),
+        skipped_links=tuple(search.skipped_links),
     )
 
 
 def _expand(text: str) -> list[Path]:
     """The path itself where it exists, else what the glob matches."""
-    if re.match(r"[a-z][a-z0-9+.-]+://", text, flags=re.IGNORECASE):
-        raise DataError(f"{text} is a URL", fix="download the image and give its path")
     path = Path(text)
     if os.path.lexists(path):
         return [path]
@@ -86,7 +96,8 @@ class _Search:
 
     follow_links: bool
     paths: dict[str, Path] = field(default_factory=dict)
-    unreadable: list[tuple[Path, ImageError]] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
+    unreadable: list[tuple[Path | str, ImageError]] = field(default_factory=list)
     skipped_links: list[Path] = field(default_factory=list)
     _folders: set[str] = field(default_factory=set)
 
@@ -96,6 +107,19 @@ class _Search:
             self._add_folder(path, root=os.path.realpath(path))
         elif is_named or path.suffix.lower() in IMAGE_SUFFIXES:
             self.paths.setdefault(os.path.abspath(path), path)  # noqa: PTH100
+
+    def add_url(self, url: str, rules: UrlRules | None) -> None:
+        """Adds a URL that may be opened, judged by how it is written."""
+        if rules is None:
+            raise DataError(
+                f"{url} is a URL", fix="allow it with --allow-urls, or download the image"
+            )
+        try:
+            parse_url(url, rules)
+        except ImageError as error:
+            self.unreadable.append((url, error))
+            return
+        self.urls.append(url)
 
     def _add_folder(self, folder: Path, *, root: str) -> None:
         real = os.path.realpath(folder)

@@ -1,0 +1,43 @@
+"""Flags of every command that may open images behind URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from captune.errors import RecipeError
+
+if TYPE_CHECKING:
+    from captune.inference import UrlRules
+
+AllowUrls = Annotated[
+    bool,
+    typer.Option(
+        "--allow-urls",
+        help="Open https URLs: 20 MB and 10 s each at most, public addresses only.",
+    ),
+]
+TrustHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="HOST[:PORT]",
+        help="With --allow-urls: this host also over http and at a private address.",
+    ),
+]
+
+
+def choose_url_rules(allow_urls: bool, trusted_hosts: Sequence[str] | None) -> UrlRules | None:
+    """The rules for URLs; `None`: none may be opened.
+
+    Raises:
+        RecipeError: Hosts are trusted, but no URL is allowed.
+    """
+    from captune.inference import UrlRules
+
+    if not allow_urls:
+        if trusted_hosts:
+            raise RecipeError("--trust-host opens nothing by itself", fix="add --allow-urls")
+        return None
+    return UrlRules(trusted_hosts=frozenset(host.lower() for host in trusted_hosts or ()))

@@ -1,0 +1,246 @@
+"""The bytes of an image behind a URL, within limits of size and time, from public hosts only.
+
+`http.client` over a connection made here: it follows no redirect, reads no proxy setting, keeps
+no cookie and unpacks nothing, so that every step is one that `url_rules` has allowed.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urljoin
+
+from captune.errors import ImageError
+from captune.inference.url_rules import Target, UrlRules, judge_addresses, parse_url
+
+Resolve = Callable[[str, int, float], Sequence[str]]
+"""Host, port and seconds -> all its addresses, or OSError."""
+
+Connect = Callable[[str, int, float], socket.socket]
+"""Address, port and seconds -> a connected socket, or OSError."""
+
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_PIECE = 65536
+_LONGEST = 4096
+_HEADERS = {
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+    "User-Agent": "captune",
+}
+
+
+def resolve_host(host: str, port: int, seconds: float) -> list[str]:
+    """All addresses of a host, from the system's resolver.
+
+    The resolver knows no time limit, so it is asked in a thread that may be left behind.
+
+    Raises:
+        OSError: The name does not exist, or no answer came in time.
+    """
+    answers: queue.Queue[list[str] | OSError] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        except (OSError, UnicodeError) as error:
+            answers.put(error if isinstance(error, OSError) else OSError(str(error)))
+
+    threading.Thread(target=ask, name="captune-resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty as error:
+        raise TimeoutError(f"no address of {host} in time") from error
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
+
+
+def connect_to(address: str, port: int, seconds: float) -> socket.socket:
+    """A TCP connection to an address, which is never looked up again.
+
+    Raises:
+        OSError: No answer in time, or refused.
+    """
+    return socket.create_connection((address, port), timeout=seconds)
+
+
+@dataclass(frozen=True)
+class UrlFetcher:
+    """Fetches images; safe to use from many threads.
+
+    Attributes:
+        rules: Limits and trusted hosts.
+        resolve: Finds addresses.
+        connect: Opens connections.
+        tls: Checks certificates; `None`: the system's authorities.
+    """
+
+    rules: UrlRules = field(default_factory=UrlRules)
+    resolve: Resolve = resolve_host
+    connect: Connect = connect_to
+    tls: ssl.SSLContext | None = None
+
+    def fetch(self, url: str) -> bytes:
+        """The bytes behind a URL; whether they are an image shows when they are decoded.
+
+        Raises:
+            ImageError: `what` is one of `url_forbidden`, `url_unreachable`, `url_status`,
+                `url_redirects`, `url_too_large`, `url_timeout`, `url_encoded`, `truncated`.
+        """
+        deadline = time.monotonic() + self.rules.max_seconds
+        rules, at = self.rules, url
+        for _ in range(rules.max_redirects + 1):
+            target = parse_url(at, rules)
+            outcome = self._ask(at, target, rules=rules, deadline=deadline)
+            if isinstance(outcome, bytes):
+                return outcome
+            # A host is trusted where the user wrote it, not where a stranger points to it.
+            own = {target.authority} if rules.trusts(target) else ()
+            rules, at = replace(rules, trusted_hosts=frozenset(own)), outcome
+        raise ImageError("url_redirects", where=f"{url}: more than {rules.max_redirects} redirects")
+
+    def _ask(self, url: str, target: Target, *, rules: UrlRules, deadline: float) -> bytes | str:
+        """The body, or the URL that the answer points to."""
+        try:
+            with self._open(url, target, rules=rules, deadline=deadline) as connection:
+                client = http.client.HTTPConnection(target.host, target.port)
+                client.sock = _TimedSocket(connection, deadline)
+                client.auto_open = 0
+                client.request("GET", target.path, headers=_HEADERS)
+                return self._read_answer(url, client.getresponse())
+        except TimeoutError as error:
+            raise ImageError(
+                "url_timeout", where=f"{url}: more than {rules.max_seconds:g} s"
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise ImageError("url_unreachable", where=f"{url}: {reason}") from error
+
+    def _open(self, url: str, target: Target, *, rules: UrlRules, deadline: float) -> socket.socket:
+        addresses = tuple(self.resolve(target.host, target.port, _left(deadline)))
+        if not addresses:
+            raise OSError(f"{target.host} has no address")
+        if not rules.trusts(target):
+            addresses = judge_addresses(url, addresses)
+        connection = self._connect_to_any(addresses, target.port, deadline=deadline)
+        if target.scheme == "http":
+            return connection
+        try:
+            connection.settimeout(_left(deadline))
+            context = self.tls or ssl.create_default_context()
+            return context.wrap_socket(connection, server_hostname=target.host)
+        except (OSError, ValueError):
+            connection.close()
+            raise
+
+    def _connect_to_any(
+        self, addresses: Sequence[str], port: int, *, deadline: float
+    ) -> socket.socket:
+        for place, address in enumerate(addresses):
+            try:
+                return self.connect(address, port, _left(deadline) / (len(addresses) - place))
+            except OSError:
+                if address == addresses[-1]:
+                    raise
+        raise AssertionError("there was at least one address")
+
+    def _read_answer(self, url: str, answer: http.client.HTTPResponse) -> bytes | str:
+        if answer.status in _REDIRECTS:
+            location = answer.getheader("Location") or ""
+            if not location:
+                raise ImageError("url_status", where=f"{url}: a redirect to nowhere")
+            # Headers are read as Latin-1; a name in one that is not ASCII is UTF-8 in practice.
+            location = location.encode("latin-1").decode("utf-8", "replace")
+            return urljoin(url, location)[:_LONGEST]
+        if answer.status != 200:
+            # The number alone: a reason is any text, which would reach the terminal.
+            raise ImageError("url_status", where=f"{url}: status {answer.status}")
+        encoding = (answer.getheader("Content-Encoding") or "identity").lower()
+        if encoding != "identity":
+            raise ImageError("url_encoded", where=f"{url}: the answer is packed")
+        return self._read_body(url, answer)
+
+    def _read_body(self, url: str, answer: http.client.HTTPResponse) -> bytes:
+        most = self.rules.max_bytes
+        too_large = ImageError("url_too_large", where=f"{url}: more than {most / 1e6:g} MB")
+        if (answer.length or 0) > most:
+            raise too_large
+        body = io.BytesIO()
+        try:
+            while piece := answer.read(_PIECE):
+                body.write(piece)
+                if body.tell() > most:
+                    raise too_large
+        except http.client.IncompleteRead as error:
+            raise ImageError("truncated", where=f"{url}: the answer ends early") from error
+        if answer.length:
+            raise ImageError("truncated", where=f"{url}: {answer.length} bytes are missing")
+        return body.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class UrlImage:
+    """An image that is fetched when it is its turn.
+
+    Attributes:
+        url: Where it is.
+        fetcher: Fetches it.
+    """
+
+    url: str
+    fetcher: UrlFetcher
+
+    def read(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            ImageError: See `UrlFetcher.fetch`.
+        """
+        return self.fetcher.fetch(self.url)
+
+
+class _TimedSocket:
+    """A socket whose every wait ends at one moment, however the bytes drip in."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection, self._deadline = connection, deadline
+
+    def sendall(self, data: Any) -> None:
+        self._connection.settimeout(_left(self._deadline))
+        self._connection.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._connection, self._deadline))
+
+    def close(self) -> None:
+        """Left to the owner of the connection: http.client closes while it still reads."""
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._connection, self._deadline = connection, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connection.settimeout(_left(self._deadline))
+        return self._connection.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds

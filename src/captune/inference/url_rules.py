@@ -1,0 +1,187 @@
+"""Which URLs may be opened: https to public addresses, and nothing that only looks like that.
+
+A program that opens URLs which others wrote can be made to ask the machines around it (server-side
+request forgery). So names are read strictly, every address a name resolves to is judged, and the
+connection goes to the judged address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from captune.errors import ImageError
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", flags=re.IGNORECASE)
+_PORTS = {"https": 443, "http": 80}
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+# Browsers and inet_aton read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# Protocol assignments and 6to4 relays, which not every version of `ipaddress` calls private.
+_SPECIAL = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+# Tunnels carry an IPv4 address that a relay would connect to.
+_TUNNELS = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("2001::/32"))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place to connect to.
+
+    Attributes:
+        scheme: `https`, or `http` for a trusted host.
+        host: Lower-case name without a final dot, or an address without brackets.
+        port: 1..65535.
+        path: Path and query as they go into the request line.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """Host and port, the port also where it is the usual one; IPv6 in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UrlRules:
+    """What may be fetched.
+
+    Attributes:
+        max_bytes: Length of an image file at most.
+        max_seconds: Time for one image at most: names, connections, redirects and all bytes.
+        max_redirects: Redirects followed; each is checked like the first URL.
+        trusted_hosts: `HOST` or `HOST:PORT` that may also be asked over http and at private
+            addresses, when the URL itself names them; a redirect from elsewhere may not.
+    """
+
+    max_bytes: int = 20_000_000
+    max_seconds: float = 10.0
+    max_redirects: int = 5
+    trusted_hosts: frozenset[str] = frozenset()
+
+    def trusts(self, target: Target) -> bool:
+        """Whether the user vouches for this host."""
+        bare = target.authority.rsplit(":", 1)[0]
+        if target.authority in self.trusted_hosts:
+            return True
+        return bare in self.trusted_hosts and target.port == _PORTS.get(target.scheme)
+
+
+def is_url(text: str) -> bool:
+    """Whether an input is meant as a URL, of whatever scheme, rather than as a path."""
+    return "://" in text or text.lower().startswith("data:")
+
+
+def parse_url(url: str, rules: UrlRules) -> Target:
+    """The place that a URL names.
+
+    Args:
+        url: As the user or a redirect wrote it.
+        rules: Trusted hosts.
+
+    Raises:
+        ImageError: `url_forbidden`: not https, a name with tricks in it, user and password.
+    """
+    if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in url):
+        raise _forbidden(url, "it holds blanks, control characters or backslashes")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _forbidden(url, str(error)) from error
+    scheme = parts.scheme.lower()
+    if scheme not in _PORTS:
+        raise _forbidden(url, f"its scheme is {scheme or 'missing'!r}", fix="use https")
+    if "@" in parts.netloc:
+        raise _forbidden(url, "it holds a user name", fix="leave out user and password")
+    if port == 0:
+        raise _forbidden(url, "port 0")
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    if parts.query:
+        path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]|^")
+    target = Target(scheme, _read_host(url, parts.hostname), port or _PORTS[scheme], path)
+    if scheme == "http" and not rules.trusts(target):
+        raise _forbidden(
+            url,
+            "http shows everyone on the way what is asked, and lets them change the answer",
+            fix=f"use https, or vouch for the host: --trust-host {target.authority}",
+        )
+    return target
+
+
+def judge_addresses(url: str, addresses: Sequence[str]) -> tuple[str, ...]:
+    """The addresses of a host, all of them public; one that is not condemns the host.
+
+    A host with public and private addresses is an attack or a mistake: which one is connected to
+    would be chance.
+
+    Raises:
+        ImageError: `url_forbidden`.
+    """
+    for address in addresses:
+        if not is_public(address):
+            raise _forbidden(
+                url,
+                f"its host is at {address}, which is no public address",
+                fix="copy the image here; or vouch for a host of your own network: --trust-host",
+            )
+    return tuple(addresses)
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet, and not of this machine or its networks."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address):
+        is_special = parsed.is_multicast or any(parsed in network for network in _SPECIAL)
+        return parsed.is_global and not parsed.is_reserved and not is_special
+    inner = parsed.ipv4_mapped
+    if inner is None and parsed in _NAT64:
+        inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_public(str(inner))
+    is_tunnel = any(parsed in network for network in _TUNNELS)
+    return parsed.scope_id is None and parsed in _UNICAST and parsed.is_global and not is_tunnel
+
+
+def _read_host(url: str, host: str | None) -> str:
+    if not host:
+        raise _forbidden(url, "it names no host")
+    if not host.isascii():
+        # Letters of other scripts, and digits in circles, pass for others.
+        raise _forbidden(url, "its host is not ASCII", fix="give the xn-- form of the name")
+    name = host.lower().removesuffix(".")
+    if ":" in name:
+        try:
+            parsed = ipaddress.IPv6Address(name)
+        except ValueError as error:
+            raise _forbidden(url, str(error)) from error
+        if parsed.scope_id is not None:
+            raise _forbidden(url, "its address names an interface of this machine")
+        return str(parsed)
+    labels = name.split(".")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise _forbidden(url, f"{host!r} is no host name")
+    if _NUMBER.fullmatch(labels[-1]):
+        try:
+            return str(ipaddress.IPv4Address(name))
+        except ValueError as error:
+            raise _forbidden(url, f"{host!r} is an address in disguise") from error
+    return name
+
+
+def _forbidden(url: str, why: str, *, fix: str = "") -> ImageError:
+    # What a redirect writes must not steer a terminal.
+    shown = url if url.isprintable() else ascii(url)
+    return ImageError("url_forbidden", where=f"{shown}: {why}", fix=fix)

@@ -1,0 +1,119 @@
+"""`captune caption --allow-urls` from the command line to the caption, on a server on loopback."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from captune.cli import main
+from captune.errors import DataError
+from captune.inference import UrlFetcher, UrlRules, load
+from captune.models import build_size, train_tokenizer
+from captune.recipe import TokenizerConfig
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = train_tokenizer(
+        ["a red dog on the grass"], TokenizerConfig(kind="word", min_count=1)
+    )
+    path = tmp_path_factory.mktemp("url-model")
+    build_size("blip-tiny", tokenizer).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    """HOST:PORT of a server with one picture and one page."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "PNG")
+    bodies = {"/a.png": buffer.getvalue(), "/page.jpg": b"<html>not here</html>"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = bodies.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["caption", *map(str, words)])
+    return int(caught.value.code or 0)
+
+
+def test_urls_are_opened_only_when_they_are_allowed(model, host, capsys):
+    assert run(model, f"http://{host}/a.png") == 2
+    error = capsys.readouterr().err
+    assert f"http://{host}/a.png is a URL" in error
+    assert "--allow-urls" in error
+
+
+def test_a_url_is_captioned_like_the_file_behind_it(model, host, tmp_path):
+    file = tmp_path / "a.png"
+    Image.new("RGB", (40, 30), "red").save(file)
+    out = tmp_path / "captions.jsonl"
+    url = f"http://{host}/a.png"
+    assert run(model, url, file, "--allow-urls", "--trust-host", host, "--out", out) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["image_id"] for row in rows] == [str(file), url]
+    assert rows[0]["caption"] == rows[1]["caption"] != ""
+
+
+def test_a_private_host_is_refused_before_the_model_is_loaded(host, capsys):
+    assert run("no-such-model", f"http://{host}/a.png", "--allow-urls") == 3
+    error = capsys.readouterr().err
+    assert "failed:url_forbidden" in error
+    assert f"--trust-host {host}" in error
+
+
+def test_a_private_address_behind_https_is_refused_at_the_connection(model, capsys):
+    assert run(model, "https://localhost./a.png", "--allow-urls") == 3
+    assert "failed:url_forbidden  https://localhost./a.png" in capsys.readouterr().err
+
+
+def test_what_is_behind_a_url_goes_through_the_same_safe_decoder(model, host, capsys):
+    words = (f"http://{host}/page.jpg", f"http://{host}/gone.png", f"http://{host}/a.png")
+    assert run(model, *words, "--allow-urls", "--trust-host", host) == 3
+    printed = capsys.readouterr()
+    assert f"failed:not_an_image  {words[0]}" in printed.err
+    assert f"failed:url_status  {words[1]}" in printed.err
+    assert printed.out.startswith(f"{words[2]}\t")
+
+
+def test_text_files_beside_urls_are_refused(model, host, capsys):
+    words = (f"http://{host}/a.png", "--allow-urls", "--trust-host", host, "--to", "txt")
+    assert run(model, *words) == 2
+    assert "has no folder for a .txt" in capsys.readouterr().err
+
+
+def test_trusting_a_host_alone_opens_nothing(model, host, capsys):
+    assert run(model, f"http://{host}/a.png", "--trust-host", host) == 2
+    assert "add --allow-urls" in capsys.readouterr().err
+
+
+def test_python_opens_urls_with_a_fetcher_only(model, host):
+    loaded = load(model, device="cpu")
+    url = f"http://{host}/a.png"
+    with pytest.raises(DataError, match="is a URL"):
+        loaded.caption(url)
+    fetcher = UrlFetcher(UrlRules(trusted_hosts=frozenset([host])))
+    assert [p.image_id for p in loaded.caption(url, urls=fetcher)] == [url]
