@@ -54,3 +54,12 @@ def test_the_cpu_has_memory_and_cores() -> None:
     hardware = choose_hardware("cpu", "fp32")
     assert hardware.memory_bytes > 2**28
     assert hardware.name.endswith("cores")
+
+
+def test_the_memory_of_the_process_is_told_on_cpu() -> None:
+    before = choose_hardware("cpu").usage()["device_memory_gib"]
+    block = torch.ones(2**27)  # half a GiB
+    after = choose_hardware("cpu").usage()["device_memory_gib"]
+    assert 0 < before < 24
+    assert block.numel() == 2**27
+    assert after >= max(before, 0.5)

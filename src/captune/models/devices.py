@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,24 @@ class Hardware:
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
+
+    def usage(self) -> dict[str, float]:
+        """What the platform tells of the device now, for logs.
+
+        Returns:
+            `device_memory_gib`, the most memory that tensors took so far (on CPU the most that the
+            process took), and `device_utilisation` in percent where the driver's library is there.
+        """
+        kind = self.device.type
+        if kind == "cpu":
+            return _process_memory()
+        module = getattr(torch, kind)
+        read = getattr(module, "max_memory_allocated", None) or module.current_allocated_memory
+        usage = {"device_memory_gib": read() / 2**30}
+        # CUDA's needs NVIDIA's or AMD's management library, which is not always installed.
+        with contextlib.suppress(ImportError, RuntimeError, AttributeError):
+            usage["device_utilisation"] = float(module.utilization(self.device))
+        return usage
 
     def describe(self) -> str:
         """One line for logs: device, chip, memory and precision."""
@@ -125,3 +144,12 @@ def _memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, AttributeError, OSError):
         return 0
+
+
+def _process_memory() -> dict[str, float]:
+    if sys.platform == "win32":
+        return {}
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"device_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}
