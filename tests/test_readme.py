@@ -14,7 +14,9 @@ import pytest
 from captune.cli.app import COMMANDS, load_command
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/metrics.md")]
+PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/metrics.md", "docs/recipes.md")
+]
 
 
 def code_lines(page: Path, *languages: str) -> list[str]:
@@ -106,3 +108,19 @@ def test_the_python_shown_compiles_and_names_what_exists() -> None:
     names = set(re.findall(r"captune\.(\w+)\(", source))
     assert names == {"load", "run"}
     assert names <= set(dir(captune))
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs/recipes.md"], ids=lambda p: p.name
+)
+def test_links_to_files_and_their_headings_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", text)
+    assert links
+    for target, heading in links:
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert heading in slugs, f"{target}#{heading}"
