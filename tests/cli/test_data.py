@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,12 @@ def test_the_help_names_every_format():
     assert set(FORMATS) == {"auto", *SOURCES, "hub", "shapes"}
     # The help wraps words at hyphens only; none of the names has one.
     assert all(name in run("check", "--help") for name in FORMATS)
+
+
+def test_the_page_on_data_has_a_line_for_every_format():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    lines = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert set(FORMATS) - {"auto"} <= lines
 
 
 def test_a_missing_tokenizer_is_an_error(folder, tmp_path):

@@ -151,6 +151,13 @@ def test_the_table_that_the_splits_were_cut_from_does_not_double_the_captions(tm
     assert data.notes == ("not read beside the tables of the splits: all.csv",)
 
 
+def test_a_zip_of_a_whole_data_set_is_to_be_unpacked(tmp_path):
+    (tmp_path / "data.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="no known data set format") as caught:
+        load_records(tmp_path / "data.zip")
+    assert caught.value.fix.startswith("unpack it and give the folder")
+
+
 # --- splits -----------------------------------------------------------------------------------
 
 

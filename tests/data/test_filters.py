@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from captune.data import LoadOptions, load_options, load_records
 from captune.data.sources.filters import RowFilter
 from captune.errors import DataError
+from captune.recipe import dump_recipe, load_recipe, parse_recipe
 from captune.recipe.schema import DataConfig
 
 
@@ -138,6 +140,35 @@ def test_a_split_that_the_filters_empty_is_an_error(tmp_path, draw_image):
         (tmp_path / f"{split}.csv").write_text(f"image,caption,ok\n{split}.png,x,{ok}\n")
     with pytest.raises(DataError, match="none of the 1 test images passes the filters"):
         load_records(tmp_path, LoadOptions(filters={"ok": ("1",)}))
+
+
+def test_a_limit_hides_splits_which_is_no_fault_of_the_filters(tmp_path, draw_image):
+    lines = []
+    for number, (split, ok) in enumerate((("test", 0), ("train", 1), ("train", 1), ("test", 1))):
+        draw_image(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,x,{split},{ok}")
+    (tmp_path / "d.csv").write_text("image,caption,split,ok\n" + "\n".join(lines))
+    filters = {"ok": "1"}
+    assert len(load_records(tmp_path, LoadOptions(filters=filters)).records) == 3
+    assert len(load_records(tmp_path, LoadOptions(filters=filters, limit=2)).records) == 2
+
+
+def test_filters_of_a_recipe_survive_being_written_and_read_again():
+    recipe = load_recipe(
+        "demo", ["data.filters.corrupted=0", "data.filters.frameID=07010", "data.filters.phase=a,b"]
+    )
+    expected = {"corrupted": ("0",), "frameID": ("07010",), "phase": ("a", "b")}
+    assert recipe.data.filters == expected
+    assert parse_recipe(dump_recipe(recipe), name="saved").data.filters == expected
+    text = "data:\n  filters: {corrupted: 0, ok: true, phase: [Rest, 07]}\n"
+    filters = parse_recipe(text, name="mine").data.filters
+    assert filters == {"corrupted": ("0",), "ok": ("true",), "phase": ("Rest", "07")}
+
+
+@pytest.mark.parametrize("value", [[], [["a"]], {"a": 1}, None])
+def test_a_filter_that_is_no_value_is_refused(value):
+    with pytest.raises(ValidationError):
+        DataConfig(filters={"ok": value})
 
 
 def test_a_recipes_data_section_says_how_to_read(tmp_path):

@@ -302,6 +302,16 @@ def test_a_caption_that_is_a_list_beside_one_that_is_a_text_is_read(tmp_path, wr
     assert captions["1"] == ("Turbulent mixing effect number 1 can be detected.",)
 
 
+def test_all_annotations_in_one_file_are_read(tmp_path, write_set):
+    folder = write_set(tmp_path / "set", "folders")
+    paths = sorted((folder / "annotations").iterdir())
+    values = [json.loads(path.read_text()) for path in paths]
+    for path in paths:
+        path.unlink()
+    (folder / "annotations" / "all.json").write_text(json.dumps(values))
+    assert len(load_records(folder).records) == 12
+
+
 def test_json_of_another_kind_beside_the_annotations_is_looked_past(tmp_path, write_set):
     folder = write_set(tmp_path / "set", "folders")
     (folder / "annotations" / "statistics.json").write_text('{"images": 12}')

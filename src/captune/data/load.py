@@ -83,7 +83,9 @@ def detect_format(place: Path) -> str:
     raise DataError(
         f"no known data set format in {place}; found {_describe(place)}",
         where=f"looked for\n{looked}",
-        fix="name it with --format, or the columns with --image-column and --caption-column",
+        fix="unpack it and give the folder; of Hephaestus, the folder with its zips"
+        if place.suffix.lower() == ".zip"
+        else "name it with --format, or the columns with --image-column and --caption-column",
     )
 
 

@@ -41,7 +41,7 @@ class LoadOptions:
         caption_column: Column with the caption or the list of captions; `None`: detected.
         image_root: Folder of the images; `None`: beside the captions.
         split_files: Lists of image names, one a line, that give the splits.
-        filters: Column -> values: rows with another value in that column are left out.
+        filters: Column -> value or values: rows with another value there are left out.
         limit: Images read at most, from the start; `None`: all.
         revision: Revision of a hub or Kaggle data set; `None`: the newest.
         streaming: Read a hub data set row by row instead of downloading it whole.
@@ -54,7 +54,7 @@ class LoadOptions:
     caption_column: str | None = None
     image_root: Path | None = None
     split_files: Mapping[Split, Path | str] = field(default_factory=dict)
-    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    filters: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     limit: int | None = None
     revision: str | None = None
     streaming: bool = False

@@ -23,8 +23,11 @@ class RowFilter:
         wanted: Column -> the values that are kept.
     """
 
-    def __init__(self, wanted: Mapping[str, Sequence[str]]) -> None:
-        self._wanted = {column: tuple(values) for column, values in wanted.items()}
+    def __init__(self, wanted: Mapping[str, str | Sequence[str]]) -> None:
+        self._wanted = {
+            column: (values,) if isinstance(values, str) else tuple(values)
+            for column, values in wanted.items()
+        }
         self._columns: dict[str, None] = {}
         self._values: dict[str, Counter[str]] = {column: Counter() for column in wanted}
         self._kept: dict[Split | None, None] = {}
@@ -48,12 +51,13 @@ class RowFilter:
             self._dropped.setdefault(name, split)
         return is_kept
 
-    def conclude(self, used: Iterable[str], *, format: str) -> list[str]:
+    def conclude(self, used: Iterable[str], *, format: str, is_whole: bool) -> list[str]:
         """A sentence about what was left out; none when nothing was.
 
         Args:
             used: Names of the images that are kept; a table may drop one caption and keep another.
             format: Name of the format, for the error.
+            is_whole: Whether all rows were read: only then can a split be known to be empty.
 
         Raises:
             DataError: No row has the column, or nothing at all or nothing of a split is left.
@@ -66,7 +70,7 @@ class RowFilter:
         emptied = [split for split in emptied if split not in self._kept]
         if not self._kept:
             raise self._nothing_left(f"none of the {len(dropped)} images passes the filters")
-        if emptied:
+        if emptied and is_whole:
             number = sum(split == emptied[0] for split in dropped.values())
             raise self._nothing_left(
                 f"none of the {number} {emptied[0]} images passes the filters, and the split"

@@ -91,12 +91,13 @@ def _find_folder(place: Path) -> Path | None:
 
 def _iter_rows(place: Path, index: _Index, *, used: set[str], looked: str) -> Iterator[Row]:
     found = False
-    for where, value in _iter_annotations(place):
-        if not isinstance(value, dict) or "uniqueID" not in value:
-            # Statistics and the like lie beside the annotations.
-            continue
-        found = True
-        yield _make_row(value, index, used=used, context=(where, looked))
+    for where, content in _iter_annotations(place):
+        for value in content if isinstance(content, list) else [content]:
+            if not isinstance(value, dict) or "uniqueID" not in value:
+                # Statistics and the like lie beside the annotations.
+                continue
+            found = True
+            yield _make_row(value, index, used=used, context=(where, looked))
     if not found:
         raise DataError(
             f"no annotation with a uniqueID in {place}",

@@ -106,7 +106,8 @@ def gather_rows(
     """
     kept = RowFilter(options.filters)
     merged = _merge(rows, kept, limit=options.limit)
-    filtered = kept.conclude((image.name for image in merged.images.values()), format=format)
+    names = (image.name for image in merged.images.values())
+    filtered = kept.conclude(names, format=format, is_whole=options.limit is None)
     finder = ImageFinder(tuple(folders) or usual_folders(root))
     records, skipped, empty = [], [], []
     for key, image in merged.images.items():
