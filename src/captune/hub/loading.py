@@ -7,13 +7,14 @@ transformers class that loads is an argument.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from captune.errors import ModelError
+from captune.hub.failures import find_fault, nearest_cached
+from captune.hub.names import is_local, split_revision
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 _POINTER = b"version https://git-lfs"
@@ -24,7 +25,7 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
 
     Args:
         loader: A transformers class with `from_pretrained`.
-        source: Local folder or hub id.
+        source: Local folder, hub id, or `owner/name@REVISION`.
         where: Recipe key or argument that named the source.
         **settings: For that one call.
 
@@ -34,11 +35,13 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
     if is_local(source):
         source = str(Path(source).expanduser())
         check_model_folder(Path(source), where=where)
+    name, revision = split_revision(source, settings.pop("revision", None), where=where)
+    pinned = {"revision": revision} if revision is not None else {}
     try:
         with quiet_transformers():
-            return loader.from_pretrained(source, **settings)
+            return loader.from_pretrained(name, **settings, **pinned)
     except _loading_failures() as error:
-        raise _explained(error, source, where=where) from error
+        raise _explained(error, name, where=where) from error
 
 
 def check_model_folder(folder: Path, *, where: str) -> None:
@@ -93,19 +96,6 @@ def require_weights(folder: Path, *, where: str) -> None:
                 )
 
 
-def with_did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing when no known name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def is_local(source: str) -> bool:
-    """Whether `source` names something on this disk rather than a hub id (`name`, `owner/name`)."""
-    if Path(source).expanduser().exists():
-        return True
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or "\\" in source
-
-
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No loading bars and no tables of unused weights; downloads still show their progress.
@@ -157,19 +147,15 @@ def _explained(error: Exception, source: str, *, where: str) -> ModelError:
             where=where,
             fix="give a folder that save_pretrained wrote, complete and unchanged",
         )
+    fault = find_fault(error, source)
+    if fault is not None:
+        return ModelError(
+            f"cannot load hub id {source!r}: {fault.what}",
+            where=where,
+            fix=f"{fault.fix}, or give a local folder",
+        )
     return ModelError(
-        f"cannot load hub id {source!r}{_nearest_cached(source)}: {reason}",
+        f"cannot load hub id {source!r}{nearest_cached(source)}: {reason}",
         where=where,
         fix="check the id and the connection, or give a local folder",
     )
-
-
-def _nearest_cached(source: str) -> str:
-    """The nearest id in the local hub cache, for misspelt ones."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    cache = Path(HF_HUB_CACHE)
-    if not cache.is_dir():
-        return ""
-    cached = [p.name.removeprefix("models--").replace("--", "/") for p in cache.glob("models--*")]
-    return with_did_you_mean(source, [name for name in cached if name != source])

@@ -1,0 +1,49 @@
+"""Names of models: local paths and hub ids told apart, revisions cut off, near ones found."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from captune.errors import ModelError
+
+
+def is_local(source: str) -> bool:
+    """Whether `source` names something on this disk rather than a hub id (`name`, `owner/name`)."""
+    if Path(source).expanduser().exists():
+        return True
+    # A revision may hold slashes itself: owner/name@refs/pr/1.
+    name = source.partition("@refs/")[0]
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def split_revision(
+    source: str, revision: str | None = None, *, where: str
+) -> tuple[str, str | None]:
+    """A hub id without its `@revision`, and the revision.
+
+    Args:
+        source: Folder, `owner/name` or `owner/name@REVISION`; paths stay as they are.
+        revision: A revision given apart from the id.
+        where: Recipe key or argument, for errors.
+
+    Raises:
+        ModelError: The id names one revision, and another is given.
+    """
+    name, at, pinned = source.partition("@")
+    if not at or is_local(source):
+        return source, revision
+    if not pinned or (revision is not None and revision != pinned):
+        raise ModelError(
+            f"{source!r} and the revision {revision!r} do not agree",
+            where=where,
+            fix=f"give one of them: {name}@REVISION, or {name} and the revision apart",
+        )
+    return name, pinned
+
+
+def with_did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing when no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""

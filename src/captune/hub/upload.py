@@ -1,0 +1,120 @@
+"""Pushing files to a model repository of the hub: all of them in one commit, or none.
+
+Large files go up first and are kept by the hub, so that a push that broke off sends only what is
+missing when it is repeated. Nothing local is written or moved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captune.errors import OutputError
+from captune.hub.failures import find_fault, hub_failures
+
+_WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RepoFile:
+    """A file on its way to the hub.
+
+    Attributes:
+        path: Its name there, with slashes.
+        content: A local file, or bytes.
+    """
+
+    path: str
+    content: Path | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRepo:
+    """Where something was pushed.
+
+    Attributes:
+        repo: Its full id, `owner/name`.
+        url: Its page.
+        is_private: Whether only its owners see it.
+    """
+
+    repo: str
+    url: str
+    is_private: bool
+
+
+def open_repo(repo: str, *, private: bool) -> PushedRepo:
+    """A model repository that can be pushed to, made where there is none.
+
+    Args:
+        repo: `owner/name`, or `name` of one's own.
+        private: Whether it must be private.
+
+    Raises:
+        OutputError: It may not be written to, the hub does not answer, or it is public and
+            should be private.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi(library_name="captune")
+    try:
+        url = api.create_repo(repo, private=private or None, exist_ok=True)
+        info = api.repo_info(url.repo_id)
+    except hub_failures() as error:
+        raise _explain(error, repo) from error
+    found = PushedRepo(url.repo_id, str(url), bool(info.private))
+    if private and not found.is_private:
+        raise OutputError(
+            f"{found.repo} is public already: everyone could read what is pushed",
+            fix=f"make it private at {found.url}/settings, or choose another name",
+        )
+    return found
+
+
+def push_files(repo: PushedRepo, files: Sequence[RepoFile], *, message: str) -> str:
+    """Commits the files; weights that are there and not among them are removed.
+
+    Args:
+        repo: What `open_repo` gave.
+        files: All files; unchanged ones are not sent.
+        message: Of the commit.
+
+    Returns:
+        The commit's hash.
+
+    Raises:
+        OutputError: It was not pushed; the repository is as it was.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi(library_name="captune")
+    new = {file.path for file in files}
+    try:
+        operations: list[Any] = [
+            CommitOperationAdd(
+                file.path, str(file.content) if isinstance(file.content, Path) else file.content
+            )
+            for file in files
+        ]
+        # A single file beside shards of another model would be loaded in their place.
+        operations += [
+            CommitOperationDelete(path)
+            for path in api.list_repo_files(repo.repo)
+            if _WEIGHTS.fullmatch(path) and path not in new
+        ]
+        commit = api.create_commit(repo.repo, operations, commit_message=message)
+    except hub_failures() as error:
+        raise _explain(error, repo.repo) from error
+    return str(commit.oid)
+
+
+def _explain(error: Exception, repo: str) -> OutputError:
+    fault = find_fault(error, repo, writing=True)
+    again = "the local files are as they were; the same command tries again"
+    if fault is None:
+        reason = " ".join((str(error) or type(error).__name__).split())[:300]
+        return OutputError(f"cannot push to {repo}: {reason}", fix=again)
+    return OutputError(f"cannot push to {repo}: {fault.what}", fix=f"{fault.fix}; {again}")
