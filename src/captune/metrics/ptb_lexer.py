@@ -21,8 +21,10 @@ def lex(text: str, start: int, *, stop: int) -> list[str]:
     place = start
     while place < stop:
         longest, token, rewrite = 0, "", None
-        for pattern, rule_rewrite in rules_for(text[place]):
-            match = pattern.match(text, place)
+        for matches, rule_rewrite, needs, within in rules_for(text[place]):
+            if needs and text.find(needs, place, place + within) < 0:
+                continue
+            match = matches(text, place)
             if match is not None and match.end() > longest:
                 longest, token, rewrite = match.end(), match[1], rule_rewrite
         if rewrite is None:

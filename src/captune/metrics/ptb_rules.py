@@ -23,11 +23,16 @@ class Rule(NamedTuple):
         starts: Body of a regular expression class: the characters it can start with.
         pattern: Group 1 is the token; the rest is context.
         rewrite: Turns the token's text into what is written; empty text writes nothing.
+        needs: A character that every such token has; looking for it is cheaper than the pattern,
+            which would run to its bound and back at each word of a hostile caption.
+        within: How far into the token that character can stand.
     """
 
     starts: str
     pattern: str
     rewrite: Callable[[str], str] = str
+    needs: str = ""
+    within: int = 0
 
 
 def _normal_quotes(token: str) -> str:
@@ -105,16 +110,18 @@ _WORDS = (
         "A-Za-z",
         f"({p.ABBREVIATION})\\.(?:{p.SPACE}(?:{p.SPACE}+|[{CAPITALS}]|{p.TAG})|{p.SPACE}*\\Z)",
         _add_stop,
+        needs=".",
+        within=10,
     ),
-    Rule("A-Za-z", f"((?:{p.ABBREVIATION}|{p.TITLE})\\.)"),
-    Rule("A-Za-z", f"({p.NUMBERED}\\.){p.SPACE}?[0-9]"),
-    Rule("A-Za-z", f"([A-Za-z])\\.{p.SPACE}+{p.STARTER}"),
-    Rule("A-Za-z", f"({p.ACRONYM})\\.{p.SPACE}+{p.STARTER}", _add_stop),
-    Rule("A-Za-z", f"((?:{p.ACRONYM}|[A-Za-z])\\.)"),
+    Rule("A-Za-z", f"((?:{p.ABBREVIATION}|{p.TITLE})\\.)", needs=".", within=10),
+    Rule("A-Za-z", f"({p.NUMBERED}\\.){p.SPACE}?[0-9]", needs=".", within=10),
+    Rule("A-Za-z", f"([A-Za-z])\\.{p.SPACE}+{p.STARTER}", needs=".", within=2),
+    Rule("A-Za-z", f"({p.ACRONYM})\\.{p.SPACE}+{p.STARTER}", _add_stop, needs=".", within=2),
+    Rule("A-Za-z", f"((?:{p.ACRONYM}|[A-Za-z])\\.)", needs=".", within=2),
     Rule(f"{p.LETTER}&", f"({p.WORD})", _clean),
-    Rule("A-Za-z", f"({p.ABBREVIATION}\\.)(?s:..)"),
+    Rule("A-Za-z", f"({p.ABBREVIATION}\\.)(?s:..)", needs=".", within=10),
     Rule(f"{LETTERS}{DIGITS}", f"({p.JOINED})"),
-    Rule("A-Za-z0-9", f"({p.HYPHENED})", _clean),
+    Rule("A-Za-z0-9", f"({p.HYPHENED})", _clean, needs="-", within=102),
     Rule("A-Z", f"({p.CAPITALS})", _clean),
     Rule("A-Z", "([A-Z]+\\$)"),
     Rule("A-Za-z0-9", f"({p.SLASHED})"),
@@ -125,14 +132,14 @@ _NUMBERS_AND_ADDRESSES = (
     Rule("0-9", f"({p.FRACTION})", _no_break),
     Rule("0-9", f"({p.DATE})"),
     Rule("0-9(+", f"({p.TELEPHONE})", _no_break),
-    Rule(f"{LETTERS}{DIGITS}\u00ad", f"({p.FILE})[{BLANKS}\n\u0085.!?,]"),
+    Rule(f"{LETTERS}{DIGITS}\u00ad", f"({p.FILE})[{BLANKS}\n\u0085.!?,]", needs=".", within=201),
     Rule("Hh", f"((?ai:{p.WEB}))"),
     Rule("Ww", f"({p.WWW})"),
-    Rule("^ \\t\\n\"`'<>|!?(){}$,-_", f"({p.SITE})"),
-    Rule("A-Za-z0-9<", f"({p.MAIL})"),
+    Rule("^ \\t\\n\"`'<>|!?(){}$,-_", f"({p.SITE})", needs=".", within=64),
+    Rule("A-Za-z0-9<", f"({p.MAIL})", needs="@", within=503),
     Rule("@", "(@[A-Za-z_][A-Za-z0-9_]*)"),
     Rule("#", f"(#[{LETTERS}\u00ad]+)"),
-    Rule("<", f"({p.TAG})", _no_break),
+    Rule("<", f"({p.TAG})", _no_break, needs=">", within=1 << 15),
     Rule("<>:;=", f"({p.FACE})[^A-Za-z0-9]", _escape_brackets),
     Rule("\\-^x=~<>'(", f"({p.ASIAN_FACE})", _escape_brackets),
 )
@@ -184,11 +191,20 @@ _MARKS = (
 RULES = (*_WORDS, *_NUMBERS_AND_ADDRESSES, *_MARKS)
 
 
+class StartingRule(NamedTuple):
+    """A rule that can start with the character at hand; see `Rule`."""
+
+    match: Callable[[str, int], re.Match[str] | None]
+    rewrite: Callable[[str], str]
+    needs: str
+    within: int
+
+
 @functools.cache
-def rules_for(character: str) -> tuple[tuple[re.Pattern[str], Callable[[str], str]], ...]:
+def rules_for(character: str) -> tuple[StartingRule, ...]:
     """The rules that can start with a character, in order."""
     return tuple(
-        (_compile(rule.pattern), rule.rewrite)
+        StartingRule(_compile(rule.pattern).match, rule.rewrite, rule.needs, rule.within)
         for rule in RULES
         if _compile(f"[{rule.starts}]").match(character)
     )
