@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ScoredData,
         ScoringOptions,
     )
+    from captune.metrics import MetricInputs
     from captune.records import CaptionRecord, Split
 
 Data = Annotated[str, typer.Option(help="Folder, file, hub id, shapes[:COUNT], or a run's folder.")]
@@ -35,6 +36,16 @@ SplitName = Annotated[
 ]
 Metrics = Annotated[
     str, typer.Option(help="Metrics or groups, with commas: default, all, bleu, cider, ...")
+]
+ClipModel = Annotated[
+    str | None,
+    typer.Option(help="CLIP model of clip_score. [default: openai/clip-vit-base-patch32]"),
+]
+PacCheckpoint = Annotated[
+    str | None, typer.Option(help="Weights of pac_s: its authors' file, or a folder.")
+]
+BertModel = Annotated[
+    str | None, typer.Option(help="Model of bert_score. [default: roberta-large]")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
 MaxImages = Annotated[
@@ -91,6 +102,9 @@ def evaluate(
         str | None, typer.Option(help="A model to compare with, such as the untrained one.")
     ] = None,
     metrics: Metrics = "default",
+    clip_model: ClipModel = None,
+    pac_checkpoint: PacCheckpoint = None,
+    bert_model: BertModel = None,
     batch_size: BatchSize = 16,
     max_images: MaxImages = None,
     max_references: MaxReferences = None,
@@ -117,7 +131,13 @@ def evaluate(
         split=split,
         max_images=max_images,
         decoding=decoding,
-        scoring=_scoring(metrics, decoding, (resamples, scoring_seed), max_references),
+        scoring=_scoring(
+            metrics,
+            decoding,
+            resampling=(resamples, scoring_seed),
+            max_references=max_references,
+            inputs=_inputs((clip_model, pac_checkpoint, bert_model), device),
+        ),
         compute=_compute(device, precision, batch_size),
         places=_Places(out, json_file, force),
     )
@@ -136,6 +156,9 @@ def compare(
     format: Format = "auto",
     split: SplitName = "test",
     metrics: Metrics = "default",
+    clip_model: ClipModel = None,
+    pac_checkpoint: PacCheckpoint = None,
+    bert_model: BertModel = None,
     batch_size: BatchSize = 16,
     max_images: MaxImages = None,
     max_references: MaxReferences = None,
@@ -162,7 +185,13 @@ def compare(
         split=split,
         max_images=max_images,
         decoding=decoding,
-        scoring=_scoring(metrics, decoding, (resamples, scoring_seed), max_references),
+        scoring=_scoring(
+            metrics,
+            decoding,
+            resampling=(resamples, scoring_seed),
+            max_references=max_references,
+            inputs=_inputs((clip_model, pac_checkpoint, bert_model), device),
+        ),
         compute=_compute(device, precision, batch_size),
         places=_Places(out, json_file, force),
     )
@@ -280,22 +309,37 @@ def _reading(
 def _scoring(
     metrics: str,
     decoding: GenerateConfig,
+    *,
     resampling: tuple[int, int],
     max_references: int | None,
+    inputs: MetricInputs,
 ) -> ScoringOptions:
-    """Scoring options; unknown metrics stop the command here, before any work."""
+    """Scoring options; metrics that cannot be computed stop the command here, before any work."""
     from captune.evaluation import ScoringOptions
-    from captune.metrics import resolve_metrics
 
-    names = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    resolve_metrics(names)
-    return ScoringOptions(
-        metrics=names,
+    options = ScoringOptions(
+        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
         split="",
         generate=decoding,
         bootstrap_samples=resampling[0],
         seed=resampling[1],
         max_references=max_references,
+        inputs=inputs,
+    )
+    options.check_metrics()
+    return options
+
+
+def _inputs(models: tuple[str | None, str | None, str | None], device: str) -> MetricInputs:
+    from captune.metrics import MetricInputs
+    from captune.metrics.inputs import DEFAULT_CLIP_MODEL
+    from captune.models.devices import choose_hardware
+
+    return MetricInputs(
+        clip_model=models[0] or DEFAULT_CLIP_MODEL,
+        pac_checkpoint=models[1],
+        bert_model=models[2],
+        device=str(choose_hardware(device).device),
     )
 
 

@@ -121,7 +121,7 @@ def score_run(
     )
     constant, chosen_from = choose_constant_caption(training_records, references)
     systems[CONSTANT_CAPTION] = say_constant(references, constant)
-    scored = _score_all(references, systems, options=options)
+    scored = _score_all(references, systems, options=options.with_images(records))
     pairs = [SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER)]
     return Evaluation(
         scores={name: each.scores for name, each in scored.items()},
@@ -153,7 +153,7 @@ def compare_systems(
     references = gather_references(
         records, list(systems.values()), max_references=options.max_references
     )
-    scored = _score_all(references, systems, options=options)
+    scored = _score_all(references, systems, options=options.with_images(records))
     names = list(scored)
     pairs = [SystemPair(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
     return Evaluation(

@@ -7,17 +7,22 @@ teacher-forced argmax.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
+from captune.data import decode_image, image_hash
 from captune.errors import DataError
 from captune.metrics import (
+    ImageSet,
+    MetricInputs,
     MetricResults,
     References,
     bootstrap_intervals,
     compute,
+    require_metrics,
 )
+from captune.models.devices import choose_hardware
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Interval, Prediction, Scores
 
@@ -36,6 +41,7 @@ class ScoringOptions:
         bootstrap_samples: Resamples behind each interval and test.
         seed: Of the resampling.
         max_references: References an image, the first ones; `None`: all.
+        inputs: Models of metrics that need one; images are added from the records.
     """
 
     metrics: tuple[str, ...]
@@ -44,6 +50,7 @@ class ScoringOptions:
     bootstrap_samples: int
     seed: int
     max_references: int | None = None
+    inputs: MetricInputs = field(default_factory=MetricInputs)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
@@ -55,7 +62,31 @@ class ScoringOptions:
             bootstrap_samples=recipe.evaluate.bootstrap_samples,
             seed=recipe.seed,
             max_references=recipe.evaluate.max_references,
+            inputs=MetricInputs(
+                clip_model=recipe.evaluate.clip_model,
+                pac_checkpoint=recipe.evaluate.pac_checkpoint,
+                bert_model=recipe.evaluate.bert_model,
+                device=str(choose_hardware(recipe.train.device).device),
+            ),
         )
+
+    def with_images(self, records: Sequence[CaptionRecord]) -> Self:
+        """The same for metrics that look at these images."""
+        sources = {record.image_id: record.image for record in records}
+        images = ImageSet(
+            open=lambda image_id: decode_image(sources[image_id]),
+            key=lambda image_id: image_hash(sources[image_id]),
+        )
+        return replace(self, inputs=replace(self.inputs, images=images))
+
+    def check_metrics(self) -> None:
+        """Find what would fail after the captions are made: metrics that cannot be computed.
+
+        Raises:
+            MetricError: A metric is unknown, or lacks its checkpoint.
+            MissingExtraError: A metric that was asked for by name needs an extra.
+        """
+        require_metrics(self.metrics, self.with_images(()).inputs)
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,7 @@ def score_predictions(
         MissingExtraError: A metric that was asked for by name needs an extra.
     """
     references = gather_references(records, [predictions], max_references=options.max_references)
+    options = options.with_images(records)
     return score_against(references, predictions, options=options).scores
 
 
@@ -130,7 +162,7 @@ def score_against(
     """
     wanted = references.index
     captions = {p.image_id: p.caption for p in predictions if p.image_id in wanted}
-    results = compute(references, captions, metrics=options.metrics)
+    results = compute(references, captions, metrics=options.metrics, inputs=options.inputs)
     ends = bootstrap_intervals(results, num_resamples=options.bootstrap_samples, seed=options.seed)
     scores = Scores(
         metrics=dict(results.corpus),

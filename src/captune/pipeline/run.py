@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.errors import OutputError, RecipeError
+from captune.evaluation import ScoringOptions
 from captune.files import write_text
-from captune.metrics import resolve_metrics
+from captune.metrics import require_metrics
 from captune.models import check_sources
 from captune.models.devices import choose_hardware
 from captune.pipeline import work
@@ -83,13 +84,13 @@ def check_before_work(recipe: Recipe) -> None:
     Raises:
         ModelError: A model's size is unknown, or its folder cannot be one.
         RecipeError: The device or precision is not available.
-        MetricError: A metric is unknown.
-        MissingExtraError: A tracker is not installed.
+        MetricError: A metric is unknown, or lacks its checkpoint.
+        MissingExtraError: A tracker, or what a metric needs, is not installed.
     """
     choose_hardware(recipe.train.device, recipe.train.precision)
-    resolve_metrics(recipe.evaluate.metrics)
+    ScoringOptions.from_recipe(recipe).check_metrics()
     if recipe.train.best_metric not in NO_METRIC:
-        resolve_metrics([recipe.train.best_metric])
+        require_metrics([recipe.train.best_metric])
     check_trackers(recipe.train.trackers)
     check_sources(recipe.model)
 

@@ -304,6 +304,16 @@ class EvaluateConfig(Section):
         ("default", "sacrebleu", "rouge", "wer"),
         description="Metric names or groups: `captune score --help`.",
     )
+    clip_model: str = Field(
+        "openai/clip-vit-base-patch32",
+        description="CLIP model of `clip_score`: hub id or folder; tokenizer of `pac_s`.",
+    )
+    pac_checkpoint: str | None = Field(
+        None, description="Weights of `pac_s`: its authors' file, or a CLIP model's folder."
+    )
+    bert_model: str | None = Field(
+        None, description="Model of `bert_score`: hub id or folder; null: roberta-large."
+    )
     baseline: bool = Field(True, description="Also score the model as it was before training.")
     max_images: PositiveInt | None = Field(None, description="Images scored; null: all.")
     max_references: PositiveInt | None = Field(None, description="References an image; null: all.")
