@@ -6,6 +6,8 @@ members that are no plain files (devices, links, pipes), are named all the same.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -18,7 +20,11 @@ from captune.errors import DataError
 _BLOCK = 512
 _MAX_CONTENT_BYTES = 512 * 2**20
 _MAX_TEXT_BYTES = 64 * 2**20
-_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+# tarfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
+_ERRORS = (
+    *(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, struct.error),
+    *(ValueError, OverflowError, TypeError, LookupError),
+)
 
 
 @dataclass(frozen=True, slots=True)
