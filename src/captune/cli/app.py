@@ -66,6 +66,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "captune.cli.evaluate:compare", "Score several models side by side.", _USE
         ),
         "score": Command("captune.cli.score:score", "Score captions that are in a file.", _USE),
+        "push": Command("captune.cli.push:push", "Push a run's model to the hub.", _USE),
         "data": Command("captune.cli.data:app", "Check, show, convert or split a data set.", _DATA),
         "init": Command(
             "captune.cli.init:init", "Make a model of a named size with random weights.", _DATA

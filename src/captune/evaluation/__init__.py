@@ -18,7 +18,7 @@ from captune.evaluation.facts import (
     evaluation_facts,
     software_facts,
 )
-from captune.evaluation.model_card import describe_model, write_model_card
+from captune.evaluation.model_card import Origin, describe_model, write_model_card
 from captune.evaluation.models import (
     CaptionedImages,
     ComputeOptions,
@@ -61,6 +61,7 @@ __all__ = [
     "ComputeOptions",
     "Evaluation",
     "Fact",
+    "Origin",
     "Picture",
     "Progress",
     "ReportInputs",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from captune.evaluation.compare import AFTER, Evaluation
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.verdict import judge_run
+from captune.evaluation.wording import metric_label
 from captune.files import write_text
 from captune.metrics import METRICS
 from captune.records import Prediction
@@ -15,44 +18,54 @@ from captune.records import Prediction
 _SAMPLES = 5
 
 
-def write_model_card(folder: Path, inputs: ReportInputs, *, data: str, recipe: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a model was made from.
+
+    Attributes:
+        data: Name of the data set.
+        recipe: The recipe as YAML.
+        base_models: Hub ids of the models it started from.
+        data_sets: Hub ids of the data sets.
+        data_revision: Revision of the data set; `None`: the newest of its day.
+        plots: Files of the run's plots/.
+    """
+
+    data: str
+    recipe: str
+    base_models: tuple[str, ...] = ()
+    data_sets: tuple[str, ...] = ()
+    data_revision: str | None = None
+    plots: tuple[str, ...] = ()
+
+
+def write_model_card(folder: Path, inputs: ReportInputs, *, origin: Origin) -> None:
     """Writes README.md into the model's folder.
 
     Args:
         folder: The model's folder.
         inputs: The run, scored.
-        data: Name of the data set.
-        recipe: The recipe as YAML.
+        origin: Data, recipe and base models.
 
     Raises:
         OutputError: The place cannot be written.
     """
-    write_text(folder / "README.md", describe_model(inputs, data=data, recipe=recipe))
+    write_text(folder / "README.md", describe_model(inputs, origin=origin))
 
 
-def describe_model(inputs: ReportInputs, *, data: str, recipe: str) -> str:
+def describe_model(inputs: ReportInputs, *, origin: Origin) -> str:
     """The card's text: metadata for the hub, then what people read."""
-    from huggingface_hub import EvalResult, ModelCardData
+    from huggingface_hub import ModelCardData
 
     scores = inputs.evaluation.scores[AFTER]
-    results = [
-        EvalResult(
-            task_type="image-to-text",
-            task_name="Image captioning",
-            dataset_type=Path(data).name or data,
-            dataset_name=data,
-            metric_type=name,
-            metric_value=round(value, 6),
-        )
-        for name, value in scores.metrics.items()
-        if METRICS[name].better is not None
-    ]
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="image-to-text",
         tags=["image-captioning", "captune"],
+        base_model=list(origin.base_models) or None,
+        datasets=list(origin.data_sets) or None,
         model_name=inputs.title,
-        eval_results=results,
+        eval_results=_results(inputs.evaluation, origin),
     )
     verdict = judge_run(
         inputs.evaluation, inputs.after, records=inputs.records, picked_on=inputs.picked_on
@@ -65,12 +78,15 @@ def describe_model(inputs: ReportInputs, *, data: str, recipe: str) -> str:
         "## Scores",
         _score_table(inputs.evaluation),
         f"`{scores.signature}`",
+        "## Data",
+        _describe_data(inputs, origin),
         "## Captions",
         _samples(inputs.after),
+        *(["## Plots", _link_plots(origin.plots)] if origin.plots else []),
         "## Use",
         _USE,
         "## Recipe",
-        f"```yaml\n{recipe.strip()}\n```",
+        f"```yaml\n{origin.recipe.strip()}\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -82,6 +98,54 @@ print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
 ```
 
 The folder is a plain transformers model and opens without captune too."""
+
+
+def _results(evaluation: Evaluation, origin: Origin) -> list[Any]:
+    """Rows of the hub's `model-index`; it has no field for intervals, so names and args do."""
+    from huggingface_hub import EvalResult
+
+    scores = evaluation.scores[AFTER]
+    results = []
+    for name, value in scores.metrics.items():
+        if METRICS[name].better is None:
+            continue
+        label, args = metric_label(name), {}
+        if name in scores.intervals:
+            interval = scores.intervals[name]
+            label += f" (95 % interval {interval.low:.4g} to {interval.high:.4g})"
+            args = {"interval_95": [round(interval.low, 6), round(interval.high, 6)]}
+        results.append(
+            EvalResult(
+                task_type="image-to-text",
+                task_name="Image captioning",
+                dataset_type=(*origin.data_sets, Path(origin.data).name or origin.data)[0],
+                dataset_name=origin.data,
+                dataset_split=evaluation.split or None,
+                dataset_revision=origin.data_revision,
+                metric_type=name,
+                metric_name=label,
+                metric_value=round(value, 6),
+                metric_args=args or None,
+            )
+        )
+    return results
+
+
+def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
+    trained, scored = len(inputs.training_records), inputs.evaluation.num_images
+    captions = sum(len(record.captions) for record in inputs.training_records)
+    of_split = f" of the split `{inputs.evaluation.split}`" if inputs.evaluation.split else ""
+    revision = f" at revision `{origin.data_revision}`" if origin.data_revision else ""
+    unseen = "" if inputs.evaluation.split == "train" else ", none of which was trained on"
+    return (
+        f"`{origin.data}`{revision}: trained on {trained} images with {captions} captions, scored"
+        f" on {scored} images{of_split}{unseen}."
+    )
+
+
+def _link_plots(names: Sequence[str]) -> str:
+    # The run's folder has them beside the model; pushing takes them along.
+    return "\n".join(f"![{Path(name).stem.replace('_', ' ')}](../plots/{name})" for name in names)
 
 
 def _score_table(evaluation: Evaluation) -> str:

@@ -31,10 +31,13 @@ class HubFault:
 
 def hub_failures() -> tuple[type[Exception], ...]:
     """What the hub's client lets through when it cannot do what it was asked."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    # Errors of the network are OSError; RuntimeError comes from the xet transfer.
-    return (OSError, HfHubHTTPError, HFValidationError, ValueError, RuntimeError)
+    # The hub's own errors derive from those of its HTTP library, whose name changes with its
+    # version (httpx, httpx2); a hub that does not answer raises the library's.
+    network = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    # ValueError: ids and cards that it does not take. RuntimeError: the xet transfer.
+    return (OSError, network, ValueError, RuntimeError)
 
 
 def find_fault(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import ModelError
-from captune.hub.failures import find_fault, nearest_cached
+from captune.hub.failures import find_fault, hub_failures, nearest_cached
 from captune.hub.names import is_local, split_revision
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
@@ -121,8 +121,8 @@ def _loading_failures() -> tuple[type[Exception], ...]:
     from safetensors import SafetensorError
 
     built_in = (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError)
-    others = (RuntimeError, EOFError, pickle.UnpicklingError)
-    return (*built_in, *others, SafetensorError, StrictDataclassError)
+    others = (EOFError, pickle.UnpicklingError, SafetensorError, StrictDataclassError)
+    return (*built_in, *others, *hub_failures())
 
 
 def _explained(error: Exception, source: str, *, where: str) -> ModelError:

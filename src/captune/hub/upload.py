@@ -69,7 +69,8 @@ def open_repo(repo: str, *, private: bool) -> PushedRepo:
     if private and not found.is_private:
         raise OutputError(
             f"{found.repo} is public already: everyone could read what is pushed",
-            fix=f"make it private at {found.url}/settings, or choose another name",
+            fix=f"make it private at {found.url}/settings, or choose another name; to publish it,"
+            " leave out --private (train.push_private: false)",
         )
     return found
 

@@ -19,6 +19,7 @@ from captune.evaluation import (
     CONSTANT_CAPTION,
     Evaluation,
     Fact,
+    Origin,
     ReportInputs,
     ScoringOptions,
     TrainingLog,
@@ -41,7 +42,13 @@ from captune.files import write_text
 from captune.models import Captioner, build_captioner, load_captioner
 from captune.models.devices import choose_hardware
 from captune.pipeline.preparation import Say, prepare_data
-from captune.recipe import Recipe
+from captune.recipe import (
+    Recipe,
+    base_models,
+    dump_recipe,
+    hide_local_paths,
+    hub_data_sets,
+)
 from captune.records import CaptionRecord, Prediction
 from captune.training import train
 
@@ -162,15 +169,27 @@ def report(job: Job) -> None:
         extra=_extra(job, evaluation, after),
         picked_on=_picked_on(job, records),
     )
-    write_plots(job.folder / "plots", inputs)
+    plots = write_plots(job.folder / "plots", inputs)
     write_report(inputs, job.folder / "report.html")
     write_model_card(
         job.folder / "model",
         inputs,
-        data=job.recipe.data.path,
-        recipe=(job.folder / "recipe.yaml").read_text(encoding="utf-8"),
+        origin=_origin(job.recipe, plots=plots),
     )
     job.say(f"report: {job.folder / 'report.html'}")
+
+
+def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:
+    """For the model card, which others read: without this machine's paths."""
+    shown = hide_local_paths(recipe)
+    return Origin(
+        data=shown.data.path,
+        recipe=dump_recipe(shown),
+        base_models=base_models(recipe),
+        data_sets=hub_data_sets(recipe),
+        data_revision=recipe.data.revision,
+        plots=tuple(path.name for path in plots),
+    )
 
 
 def _picked_on(job: Job, records: Sequence[CaptionRecord]) -> str | None:

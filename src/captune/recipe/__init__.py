@@ -1,6 +1,7 @@
 """Recipes: every setting of a run, typed and checked before any work."""
 
 from captune.recipe.parse import load_recipe, parse_recipe, recipe_path
+from captune.recipe.publish import base_models, hide_local_paths, hub_data_sets
 from captune.recipe.schema import (
     DataConfig,
     EvaluateConfig,
@@ -25,7 +26,10 @@ __all__ = [
     "SplitFractions",
     "TokenizerConfig",
     "TrainConfig",
+    "base_models",
     "dump_recipe",
+    "hide_local_paths",
+    "hub_data_sets",
     "load_recipe",
     "parse_recipe",
     "recipe_path",

@@ -1,0 +1,56 @@
+"""A recipe as others may see it: without the paths of the machine that ran it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from captune.recipe.schema import Recipe
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def hide_local_paths(recipe: Recipe) -> Recipe:
+    """The recipe with only the last name of each absolute path: folders name people and projects.
+
+    Texts that models read or people wrote (`generate`, `description`) stay as they are.
+    """
+    settings = recipe.model_dump()
+    for section in ("data", "model", "train", "evaluate"):
+        settings[section] = _hidden(settings[section])
+    return Recipe.model_validate(settings)
+
+
+def base_models(recipe: Recipe) -> tuple[str, ...]:
+    """Hub ids of the models that the recipe starts from."""
+    model = recipe.model
+    found = (model.checkpoint, model.encoder, model.decoder)
+    # A revision is no part of the id.
+    return tuple(name for name in (_hub_id(source) for source in found) if name)
+
+
+def hub_data_sets(recipe: Recipe) -> tuple[str, ...]:
+    """Hub id of the recipe's data set, if it has one."""
+    name = _hub_id(recipe.data.path.partition(":")[0])
+    return (name,) if name else ()
+
+
+def _hub_id(source: object) -> str | None:
+    if not isinstance(source, str) or Path(source).expanduser().exists():
+        return None
+    name = source.partition("@")[0]
+    return name if _HUB_ID.fullmatch(name) and not name.startswith(".") else None
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hidden(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_hidden(each) for each in value)
+    if isinstance(value, str):
+        if value.startswith(("/", "~")):
+            return Path(value).name or "."
+        if PureWindowsPath(value).drive:
+            return PureWindowsPath(value).name or "."
+    return value

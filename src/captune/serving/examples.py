@@ -1,0 +1,61 @@
+"""Images of the scored split with the captions they got, small enough for a model's page."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.errors import ImageError
+
+_COUNT = 3
+_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image to try.
+
+    Attributes:
+        path: Its name on the hub.
+        title: What the button says.
+        caption: What the model said of it.
+        jpeg: The image, its longer side 512 pixels at most, without its metadata.
+    """
+
+    path: str
+    title: str
+    caption: str
+    jpeg: bytes
+
+
+def find_examples(run: Path) -> tuple[Example, ...]:
+    """The first captioned images of a run that can be read; none before it was evaluated."""
+    predictions = run / "predictions" / "after.jsonl"
+    if not predictions.is_file():
+        return ()
+
+    from captune.data import decode_image, load_splits
+
+    records = {record.image_id: record for record in load_splits(run)}
+    examples: list[Example] = []
+    for line in predictions.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        record = records.get(str(row["image_id"]))
+        if record is None or not row["caption"]:
+            continue
+        try:
+            image = decode_image(record.image)
+        except ImageError:
+            # Moved since the run, or never readable: there are others.
+            continue
+        image.thumbnail((_SIDE, _SIDE))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=90)
+        number = len(examples) + 1
+        path = f"examples/{number}.jpg"
+        examples.append(Example(path, f"Example {number}", row["caption"], buffer.getvalue()))
+        if len(examples) == _COUNT:
+            break
+    return tuple(examples)

@@ -1,0 +1,164 @@
+"""A run on the hub: its model, a card with its scores, examples to try, plots and recipe.
+
+Everything is read from the run's folder and nothing is written there, so that a push may fail and
+be repeated at will.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from captune.errors import ModelError
+from captune.hub import PushedRepo, RepoFile, open_repo, push_files, require_weights
+from captune.recipe import dump_recipe, hide_local_paths, load_recipe
+from captune.serving.examples import Example, find_examples
+
+_FACTS = ("scores.json", "train_metrics.json")
+_WITH_PICTURES = ("samples.png", "captions.png")
+_PLOT_LINK = re.compile(r"!\[[^\]]*\]\(\.\./plots/(?P<name>[^)]+)\)")
+_METADATA = re.compile(r"---\n(?P<yaml>.*?)\n---\n", flags=re.DOTALL)
+_BARE_CARD = """---
+library_name: transformers
+pipeline_tag: image-to-text
+tags:
+- image-captioning
+- captune
+---
+
+# {title}
+
+An image captioning model trained with captune. It has not been evaluated yet.
+
+```python
+import captune
+
+print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
+```
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRun:
+    """What was pushed.
+
+    Attributes:
+        repo: Where.
+        commit: Hash of the commit; an older one when nothing had changed.
+        paths: Names of all files there.
+    """
+
+    repo: PushedRepo
+    commit: str
+    paths: tuple[str, ...]
+
+
+def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool = True) -> PushedRun:
+    """Pushes a run's model and what belongs to it, in one commit.
+
+    Args:
+        run: A run's folder, or a model's folder, which is then pushed alone.
+        repo: `owner/name`, or `name` of one's own.
+        private: Whether the repository must be private.
+        with_images: Take along example images and plots that show images of the data set.
+
+    Raises:
+        ModelError: There is no model in the folder.
+        OutputError: It was not pushed; nothing local has changed.
+    """
+    run = run.expanduser()
+    if (run / "model" / "config.json").is_file():
+        model = run / "model"
+    else:
+        require_weights(run, where=f"RUN {run}")
+        model, run = run, Path()
+    require_weights(model, where=f"RUN {run}")
+    examples = find_examples(run) if with_images and run != Path() else ()
+    # Prepared first: what is wrong here should not leave an empty repository behind.
+    files = [*_model_files(model), *(_run_files(run, with_images) if run != Path() else ())]
+    files += [RepoFile(example.path, example.jpeg) for example in examples]
+    opened = open_repo(repo, private=private)
+    card = _write_card(model, opened.repo, examples=examples, paths={f.path for f in files})
+    files.append(RepoFile("README.md", card.encode("utf-8")))
+    name = run.resolve().name if run != Path() else model.resolve().name
+    commit = push_files(opened, files, message=f"Push {name} with captune")
+    return PushedRun(opened, commit, tuple(sorted(file.path for file in files)))
+
+
+def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:
+    """Pushes a model's folder as it is, with a bare card where it has none; returns the commit.
+
+    Raises:
+        ModelError: There is no model in the folder.
+        OutputError: It was not pushed.
+    """
+    require_weights(model, where=str(model))
+    files = _model_files(model)
+    card = _write_card(model, repo.repo, examples=(), paths={file.path for file in files})
+    return push_files(repo, [*files, RepoFile("README.md", card.encode("utf-8"))], message=message)
+
+
+def _model_files(model: Path) -> list[RepoFile]:
+    paths = sorted(path for path in model.rglob("*") if path.is_file())
+    names = [(path, path.relative_to(model).as_posix()) for path in paths]
+    hidden = [name for _, name in names if name.startswith(".") or "/." in name]
+    return [
+        RepoFile(name, path)
+        for path, name in names
+        if name not in hidden and name != "README.md" and not name.endswith(".pyc")
+    ]
+
+
+def _run_files(run: Path, with_images: bool) -> list[RepoFile]:
+    files = [RepoFile(name, run / name) for name in _FACTS if (run / name).is_file()]
+    files += [
+        RepoFile(f"plots/{path.name}", path)
+        for path in sorted((run / "plots").glob("*.png"))
+        if with_images or path.name not in _WITH_PICTURES
+    ]
+    if (run / "recipe.yaml").is_file():
+        recipe = hide_local_paths(load_recipe(run / "recipe.yaml"))
+        files.append(RepoFile("recipe.yaml", dump_recipe(recipe).encode("utf-8")))
+    return files
+
+
+def _write_card(
+    model: Path, repo: str, *, examples: Sequence[Example], paths: Collection[str]
+) -> str:
+    """The model's card as it stands on the hub: its own name, links that lead somewhere."""
+    place = model / "README.md"
+    card = _BARE_CARD.format(title=repo.rpartition("/")[2])
+    if place.is_file():
+        card = place.read_text(encoding="utf-8")
+    card = card.replace('captune.load("THIS_FOLDER")', f'captune.load("{repo}")')
+    lines = []
+    for line in card.split("\n"):
+        link = _PLOT_LINK.fullmatch(line)
+        if link is None:
+            lines.append(line)
+        elif f"plots/{link['name']}" in paths:
+            lines.append(line.replace("(../plots/", "(plots/"))
+    return _add_examples("\n".join(lines), examples, model=model)
+
+
+def _add_examples(card: str, examples: Sequence[Example], *, model: Path) -> str:
+    """Images to try in the hub's widget, with the captions they got."""
+    found = _METADATA.match(card)
+    if not examples or found is None:
+        return card
+    try:
+        metadata: Any = yaml.safe_load(found["yaml"])
+    except yaml.YAMLError as error:
+        raise ModelError(
+            f"the metadata of {model / 'README.md'} is no YAML: {error}", fix="mend its head"
+        ) from error
+    metadata["widget"] = [
+        {"src": e.path, "example_title": e.title, "output": {"text": e.caption}} for e in examples
+    ]
+    head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
+    return f"---\n{head}---\n{card[found.end() :]}"

@@ -1,0 +1,75 @@
+"""A hub on loopback for the real client in this process, and a run to push to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from PIL import Image
+
+from captune.data import save_splits
+from captune.recipe import load_recipe, save_recipe
+from captune.records import CaptionRecord
+from hub_repos import WRITER, HubServer
+from hub_server import hub_server
+
+CARD = """---
+library_name: transformers
+tags:
+- captune
+---
+
+# shapes-run
+
+![loss](../plots/loss.png)
+![captions](../plots/captions.png)
+![gone](../plots/gone.png)
+
+```python
+print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
+```
+"""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with hub_server() as server:
+        # The client reads its environment when it is imported, which happened long ago.
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", WRITER)
+        yield server
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run as the pipeline leaves it, its weights a few bytes."""
+    folder, photos = tmp_path / "runs" / "mine", tmp_path / "secret-project"
+    (folder / "model").mkdir(parents=True)
+    (folder / "plots").mkdir()
+    photos.mkdir()
+    (folder / "model" / "config.json").write_text('{"model_type": "blip"}')
+    (folder / "model" / "model.safetensors").write_bytes(b"weights" * 100)
+    (folder / "model" / ".cache").write_bytes(b"not for others")
+    (folder / "model" / "README.md").write_text(CARD)
+    for name in ("loss", "captions", "samples", "before_after"):
+        (folder / "plots" / f"{name}.png").write_bytes(b"\x89PNG" + name.encode())
+    (folder / "scores.json").write_text("{}")
+    records = []
+    for number in range(5):
+        place = photos / f"{number}.png"
+        Image.new("RGB", (900, 600), (number * 40, 0, 0)).save(place)
+        records.append(CaptionRecord(f"i{number}", place, ("a",), "test", file_name=place.name))
+    (photos / "1.png").unlink()
+    save_splits(records, folder, seed=None, by="image")
+    rows = [{"image_id": f"i{n}", "caption": f"caption {n}" if n else ""} for n in range(5)]
+    (folder / "predictions").mkdir()
+    (folder / "predictions" / "after.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    save_recipe(load_recipe("demo", [f"data.path={photos}"]), folder / "recipe.yaml")
+    return folder
