@@ -343,6 +343,25 @@ def test_an_id_used_for_two_images_never_mixes_their_captions(tmp_path, draw_ima
     assert captions_of(data) == {"0": ("A", "AA"), "b.png": ("B",), "c.png": ("C",)}
 
 
+def test_images_that_share_id_and_name_are_counted_apart(tmp_path, png_bytes):
+    rows = [
+        {
+            "image_id": "0",
+            "image": {
+                "bytes": base64.b64encode(png_bytes((n % 5, 0, 0))).decode(),
+                "path": "x.png",
+            },
+            "caption": f"{n % 5} in turn {n // 5}",
+        }
+        for n in range(10)
+    ]
+    write_lines(tmp_path / "d.jsonl", rows)
+    data = load_records(tmp_path)
+    assert list(captions_of(data).values()) == [
+        (f"{n} in turn 0", f"{n} in turn 1") for n in range(5)
+    ]
+
+
 def test_imagefolder_with_one_metadata_file_finds_splits_and_strays_in_its_folders(
     tmp_path, draw_image
 ):

@@ -312,6 +312,14 @@ def test_all_annotations_in_one_file_are_read(tmp_path, write_set):
     assert len(load_records(folder).records) == 12
 
 
+def test_annotations_of_another_data_set_in_a_zip_are_looked_past(tmp_path, draw_image):
+    for name in ("instances.json", "notes.md"):
+        zip_up(tmp_path / "annotations.zip", {name: '{"images": []}'})
+        draw_image(tmp_path / "images" / "a.png")
+        (tmp_path / "d.csv").write_text("image,caption\na.png,A\n")
+        assert load_records(tmp_path).format == "table"
+
+
 def test_json_of_another_kind_beside_the_annotations_is_looked_past(tmp_path, write_set):
     folder = write_set(tmp_path / "set", "folders")
     (folder / "annotations" / "statistics.json").write_text('{"images": 12}')

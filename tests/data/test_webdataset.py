@@ -188,6 +188,19 @@ def test_keys_that_start_anew_in_each_shard_are_different_images(tmp_path, sampl
     assert any("3 keys are in several shards" in note for note in data.notes)
 
 
+def test_shards_of_one_name_in_many_folders_keep_their_captions(tmp_path, png_bytes):
+    for number in range(6):
+        write_shard(
+            tmp_path / f"v1.{number}" / "0.tar",
+            [("0.png", png_bytes((number, 0, 0))), ("0.txt", f"Of folder {number}")],
+        )
+    data = load_records(f"{tmp_path}/v1.{{0..5}}/0.tar")
+    assert captions_of(data) == {"0": ("Of folder 0",)} | {
+        f"v1.{n}/0/0": (f"Of folder {n}",) for n in range(1, 6)
+    }
+    assert data.records[3].file_name == "v1.3/0.tar/0.png"
+
+
 def test_hostile_members_are_listed_and_nothing_is_made_of_them(tmp_path, samples, png_bytes):
     inside = tmp_path / "inside"
     device = tarfile.TarInfo("000000.jpg")

@@ -46,7 +46,8 @@ def find_hephaestus(place: Path) -> str | None:
     if not place.is_dir():
         return None
     zips = _list_zips(place, _ANNOTATION_ZIP)
-    if zips and (_list_zips(place, _IMAGE_ZIP) or any(walk_images(place))):
+    has_images = zips and (_list_zips(place, _IMAGE_ZIP) or any(walk_images(place)))
+    if has_images and all(_holds_annotations(path) for path in zips):
         return ", ".join(path.name for path in zips)
     folder = _find_folder(place)
     return None if folder is None else f"{folder.name}/*.json with uniqueID and frameID"
@@ -73,6 +74,23 @@ def read_hephaestus(place: Path, options: LoadOptions) -> LoadedData:
         for name, _ in places
     ]
     return replace(data, skipped=(*data.skipped, *unlisted))
+
+
+def _holds_annotations(path: Path) -> bool:
+    """Whether the annotations in a zip are of this kind; a zip that cannot be read may be."""
+    try:
+        names = list_zip(path)
+    except DataError:
+        return True
+    texts = [name for name in names if name.lower().endswith(".json")][:_PROBED]
+    try:
+        found = any(
+            _KEYS.search(read_zip_text(path, name)[:65_536].decode("utf-8", "replace"))
+            for name in texts
+        )
+    except DataError:
+        return False
+    return found or (not texts and any(name.lower().endswith(".zip") for name in names))
 
 
 def _list_zips(place: Path, name: re.Pattern[str]) -> list[Path]:

@@ -6,6 +6,7 @@ they leave out in the same way.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -181,14 +182,16 @@ def _choose_key(row: Row, merged: _Merged) -> str:
     if not row.image_id:
         return name
     in_split = [f"{row.split}/{row.image_id}"] if row.split else []
-    keys = (row.image_id, *in_split, name)
-    for key in keys:
+    last = f"{row.split or row.image_id}/{name}"
+    # Where even names are the same, there is nothing left but to count.
+    numbered = (f"{last}#{number}" for number in itertools.count(2))
+    for key in itertools.chain((row.image_id, *in_split, name, last), numbered):
         image = merged.images.get(key)
         if image is None or (image.name, image.image) == (row.name, row.image):
             if key != row.image_id:
                 merged.reused_ids[row.image_id] = None
             return key
-    return f"{row.split or row.image_id}/{name}"
+    raise AssertionError("counting does not end")
 
 
 def _place_image(

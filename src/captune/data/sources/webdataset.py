@@ -9,6 +9,8 @@ Source: github.com/webdataset/webdataset, "The WebDataset Format".
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -30,6 +32,7 @@ from captune.records import ImageSource, Split, TarMember
 
 _CAPTION_SUFFIXES = ("txt", "caption", "text", "cap")
 _TEXT_SUFFIXES = frozenset((".json", *(f".{suffix}" for suffix in _CAPTION_SUFFIXES)))
+_SHARD_SUFFIX = re.compile(r"\.(tar(\.\w+)?|tgz)$", re.IGNORECASE)
 # So many members show whether a tar holds samples or is anybody's archive.
 _PROBED = 64
 
@@ -68,7 +71,9 @@ def read_webdataset(place: Path, options: LoadOptions) -> LoadedData:
     shards = list_shards(place) if place.exists() else expand_shards(place)
     if not shards:
         raise DataError(f"no .tar file in {place}")
-    root = place if place.is_dir() else shards[0].parent
+    root = place
+    if not place.is_dir():
+        root = Path(os.path.commonpath([shard.parent for shard in shards]))
     skipped: list[SkippedImage] = []
     notes: list[str] = []
     store = ImageStore(options.memory_limit)
@@ -110,14 +115,14 @@ def _iter_rows(
     seen: set[str] = set()
     repeated = 0
     for shard in shards:
-        name = shard.relative_to(root).as_posix() if shard.is_relative_to(root) else shard.name
+        name = shard.relative_to(root).as_posix()
         split = next((s for part in reversed(Path(name).parts) if (s := _shard_split(part))), None)
         for key, sample in _read_shard(shard, name=name, store=store, skipped=skipped).items():
             image_id = key
             if key in seen:
                 # Keys are one shard's own; many writers start each shard at 0.
                 repeated += 1
-                image_id = f"{name.split('.')[0]}/{key}"
+                image_id = f"{_SHARD_SUFFIX.sub('', name)}/{key}"
             seen.add(image_id)
             yield Row(
                 name=f"{name}/{sample.name or key}",
