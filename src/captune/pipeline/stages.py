@@ -82,6 +82,8 @@ _WITHOUT_EFFECT = (
     "data.num_workers",
     "train.log_every",
     "train.trackers",
+    "train.push_to_hub",
+    "train.push_private",
     "train.keep_checkpoints",
     "train.save_every",
     "evaluate.batch_size",

@@ -42,6 +42,7 @@ from captune.files import write_text
 from captune.models import Captioner, build_captioner, load_captioner
 from captune.models.devices import choose_hardware
 from captune.pipeline.preparation import Say, prepare_data
+from captune.pipeline.pushing import push_finished, pushing_best
 from captune.recipe import (
     Recipe,
     base_models,
@@ -93,9 +94,15 @@ def train_model(job: Job) -> None:
     parts = (select_split(records, "train"), [r for r in records if r.split == "val"])
     if not parts[1]:
         job.say("no validation split: the last weights are kept, not the best")
-    result = train(
-        captioner, parts, recipe=job.recipe, run_folder=job.folder, resume=job.resume, say=job.say
-    )
+    with pushing_best(job.recipe, job.folder, say=job.say):
+        result = train(
+            captioner,
+            parts,
+            recipe=job.recipe,
+            run_folder=job.folder,
+            resume=job.resume,
+            say=job.say,
+        )
     log = read_training_log(job.folder / "log.jsonl")
     metrics = {
         "steps": result.steps,
@@ -177,6 +184,7 @@ def report(job: Job) -> None:
         origin=_origin(job.recipe, plots=plots),
     )
     job.say(f"report: {job.folder / 'report.html'}")
+    push_finished(job.recipe, job.folder, say=job.say)
 
 
 def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:

@@ -166,7 +166,11 @@ class ModelConfig(Section):
     new_tokenizer: TokenizerConfig = Field(
         default_factory=TokenizerConfig, description="The tokenizer when it is trained."
     )
-    revision: str | None = Field(None, description="Hub revision of the model; null: newest.")
+    revision: str | None = Field(
+        None,
+        description="Hub revision of checkpoint; null: newest. Any hub id may also be written"
+        " owner/name@REVISION.",
+    )
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None,
         description="Side of the square input in pixels, without a crop; null: the model's own.",
@@ -184,6 +188,11 @@ class ModelConfig(Section):
             raise ValueError(f"give one of checkpoint, size and encoder, not {' and '.join(given)}")
         if self.decoder is not None and self.encoder is None:
             raise ValueError("decoder needs encoder beside it")
+        if self.revision is not None and self.checkpoint is None:
+            raise ValueError(
+                "revision is that of checkpoint; pin encoder, decoder and tokenizer as"
+                " owner/name@REVISION"
+            )
         return self
 
 
@@ -285,6 +294,12 @@ class TrainConfig(Section):
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
         ("tensorboard",), description="Where curves go besides log.jsonl."
     )
+    push_to_hub: Annotated[str, Field(pattern=r"^([\w.-]+/)?[\w.-]+$")] | None = Field(
+        None,
+        description="Hub repository that gets each new best model, and in the end the whole run;"
+        " null: nothing leaves this machine.",
+    )
+    push_private: bool = Field(True, description="Whether that repository must be private.")
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Self:

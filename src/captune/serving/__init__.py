@@ -1,5 +1,6 @@
 """Use by others: a run pushed to the hub."""
 
 from captune.serving.push import PushedRun, push_model, push_run
+from captune.serving.push_best import BestModelPusher
 
-__all__ = ["PushedRun", "push_model", "push_run"]
+__all__ = ["BestModelPusher", "PushedRun", "push_model", "push_run"]

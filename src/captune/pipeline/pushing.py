@@ -1,0 +1,42 @@
+"""A run's way to the hub when its recipe asks for it; nothing here ever stops the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from captune.errors import CaptuneError
+from captune.recipe import Recipe
+from captune.serving import BestModelPusher, push_run
+
+Say = Callable[[str], None]
+
+
+def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextManager[object]:
+    """Pushes each new best model while the block runs, where the recipe asks for it."""
+    repo = recipe.train.push_to_hub
+    if repo is None or not _is_first_process():
+        return nullcontext()
+    return BestModelPusher(folder / "model", repo, private=recipe.train.push_private, say=say)
+
+
+def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
+    """Pushes the evaluated run with its card, where the recipe asks for it."""
+    repo = recipe.train.push_to_hub
+    if repo is None or not _is_first_process():
+        return
+    try:
+        pushed = push_run(folder, repo, private=recipe.train.push_private)
+    except (CaptuneError, OSError) as error:
+        private = " --private" if recipe.train.push_private else ""
+        say(f"the run is whole, but was not pushed: {error}")
+        say(f"  push it later: captune push {folder} {repo}{private}")
+        return
+    say(f"pushed: {pushed.repo.url}")
+
+
+def _is_first_process() -> bool:
+    # Set by torchrun and accelerate; every process runs the stages.
+    return os.environ.get("RANK", "0") == "0"

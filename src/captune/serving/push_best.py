@@ -1,0 +1,135 @@
+"""`train.push_to_hub`: each new best model goes to the hub while training goes on.
+
+The sign is the folder itself: whichever engine trains, a new best model appears there whole, by a
+rename. A thread looks for it, so that a slow or failing upload costs training nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from captune.errors import CaptuneError
+from captune.hub import PushedRepo, open_repo
+from captune.serving.push import push_model
+
+Say = Callable[[str], None]
+
+_LOOK_EVERY = 1.0
+
+
+class BestModelPusher:
+    """Pushes `model` whenever another one lies there, from entering to leaving.
+
+    What goes wrong is said and never raised: the run is worth more than its copy.
+    """
+
+    def __init__(self, model: Path, repo: str, *, private: bool, say: Say) -> None:
+        """Remembers what lies there now, which is nothing new.
+
+        Args:
+            model: The folder that best models appear in; need not exist yet.
+            repo: `owner/name`, or `name` of one's own.
+            private: Whether the repository must be private.
+            say: Takes lines for people; called from a thread.
+        """
+        self._model, self._repo, self._private, self._say = model, repo, private, say
+        self._opened: PushedRepo | None = None
+        self._pushed = _identity(model)
+        self._tried = self._pushed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="captune-push", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Opens the repository first: a token that does not do is told before hours of work."""
+        self._open()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Waits for a push that is on its way, and pushes what is not there yet.
+
+        A run that was stopped waits for nothing: its next best model brings all.
+        """
+        self._stop.set()
+        if kind is not None:
+            return
+        self._thread.join()
+        if _identity(self._model) not in (None, self._pushed):
+            self._push()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_LOOK_EVERY):
+            # A push that failed waits for the next model: the hub may be down for long.
+            if _identity(self._model) not in (None, self._pushed, self._tried):
+                self._push()
+
+    def _open(self) -> PushedRepo | None:
+        if self._opened is None:
+            try:
+                self._opened = open_repo(self._repo, private=self._private)
+            except CaptuneError as error:
+                self._tell(error)
+        return self._opened
+
+    def _push(self) -> None:
+        identity = self._tried = _identity(self._model)
+        repo = self._open()
+        if repo is None:
+            return
+        try:
+            with tempfile.TemporaryDirectory(
+                dir=self._model.parent, prefix=".captune-push-"
+            ) as aside:
+                copy = Path(aside) / "model"
+                _link_files(self._model, copy)
+                commit = push_model(copy, repo, message=f"Best model so far of {self._run_name}")
+        except (CaptuneError, OSError) as error:
+            self._tell(error)
+            return
+        self._pushed = identity
+        self._say(f"pushed the best model so far to {repo.url} as {commit[:12]}")
+
+    @property
+    def _run_name(self) -> str:
+        return self._model.resolve().parent.name
+
+    def _tell(self, error: Exception) -> None:
+        reason = error.what if isinstance(error, CaptuneError) else str(error)
+        fix = error.fix if isinstance(error, CaptuneError) else ""
+        self._say(f"not pushed, training goes on: {reason}" + (f"\n  do:    {fix}" if fix else ""))
+
+
+def _identity(model: Path) -> tuple[int, int] | None:
+    """Changes whenever the folder is replaced; `None` when it is not there."""
+    try:
+        state = (model / "config.json").stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
+def _link_files(model: Path, copy: Path) -> None:
+    """A copy without bytes, which stays when the next best model replaces the folder."""
+    for path in sorted(model.rglob("*")):
+        target = copy / path.relative_to(model)
+        if path.is_dir():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Some file systems have no hard links.
+            target.write_bytes(path.read_bytes())
