@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,11 @@ from captune.errors import OutputError
 from captune.models import Captioner
 from captune.training.optimizer import AveragedWeights
 
+Engine = Literal["loop", "trainer"]
+
 _PREFIX = "step-"
+_STATE = "state.json"
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(slots=True)
@@ -66,41 +70,88 @@ def save_checkpoint(
     average: AveragedWeights | None,
     keep: int,
 ) -> Path:
-    """Writes `folder/step-000500` whole and removes all but the `keep` newest."""
+    """A checkpoint of the loop; all but the `keep` newest are removed."""
 
     def write(aside: Path) -> None:
-        save_model(captioner.model, str(aside / "weights.safetensors"))
+        save_model(captioner.model, str(aside / _WEIGHTS))
         extra = {
             "optimizer": optimizer.state_dict(),
             "average": average.weights if average else None,
             "rng": _rng_state(),
         }
         torch.save(extra, aside / "state.pt")
-        (aside / "state.json").write_text(json.dumps(asdict(state), indent=1))
+
+    return write_checkpoint(folder, state, write=write, keep=keep)
+
+
+def write_checkpoint(
+    folder: Path, state: TrainState, *, write: Callable[[Path], None], keep: int
+) -> Path:
+    """Writes `folder/step-000500` whole and removes all but the `keep` newest.
+
+    Args:
+        folder: The run's checkpoints.
+        state: Where the run stands.
+        write: Fills the new folder.
+        keep: Checkpoints kept.
+
+    Raises:
+        OutputError: The place cannot be written, or the disk is full.
+    """
+
+    def write_all(aside: Path) -> None:
+        write(aside)
+        (aside / _STATE).write_text(json.dumps(asdict(state), indent=1))
 
     path = folder / f"{_PREFIX}{state.step:06d}"
-    write_folder(path, write)
+    write_folder(path, write_all)
     for old in _checkpoints(folder)[:-keep]:
         _remove(old)
     return path
 
 
-def load_checkpoint(
-    folder: Path, *, captioner: Captioner, optimizer: Any, average: AveragedWeights | None
-) -> TrainState | None:
-    """Restores everything from the newest checkpoint; `None` when there is none."""
+def newest_checkpoint(folder: Path, *, engine: Engine) -> Path | None:
+    """The newest whole checkpoint; `None` when there is none.
+
+    Raises:
+        OutputError: The other engine wrote it.
+    """
     checkpoints = _checkpoints(folder)
     if not checkpoints:
         return None
-    newest = checkpoints[-1]
-    load_model(captioner.model, newest / "weights.safetensors")
+    writer: Engine = "loop" if (checkpoints[-1] / _WEIGHTS).is_file() else "trainer"
+    if writer != engine:
+        raise OutputError(
+            f"the training was begun by train.engine: {writer} and cannot go on with {engine}",
+            where=str(checkpoints[-1]),
+            fix=f"resume it with --set train.engine={writer}, or start again with --force",
+        )
+    return checkpoints[-1]
+
+
+def read_state(checkpoint: Path) -> TrainState:
+    """The state that a checkpoint holds."""
+    return TrainState(**json.loads((checkpoint / _STATE).read_text()))
+
+
+def load_checkpoint(
+    folder: Path, *, captioner: Captioner, optimizer: Any, average: AveragedWeights | None
+) -> TrainState | None:
+    """Restores everything from the newest checkpoint; `None` when there is none.
+
+    Raises:
+        OutputError: The other engine wrote it.
+    """
+    newest = newest_checkpoint(folder, engine="loop")
+    if newest is None:
+        return None
+    load_model(captioner.model, newest / _WEIGHTS)
     extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
     optimizer.load_state_dict(extra["optimizer"])
     if average is not None and extra["average"] is not None:
-        for name, weight in average.weights.items():
-            weight.copy_(extra["average"][name])
+        average.load(extra["average"])
     _set_rng_state(extra["rng"])
-    return TrainState(**json.loads((newest / "state.json").read_text()))
+    return read_state(newest)
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
@@ -139,7 +190,7 @@ def recover_folder(path: Path) -> None:
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.glob(f"{_PREFIX}*") if (p / "state.json").is_file())
+    return sorted(p for p in folder.glob(f"{_PREFIX}*") if (p / _STATE).is_file())
 
 
 def _rng_state() -> dict[str, Any]:

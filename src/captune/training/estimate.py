@@ -23,7 +23,7 @@ from captune.recipe import Recipe
 from captune.records import CaptionBatch, CaptionRecord
 from captune.training.feature_cache import choose_storage
 from captune.training.feed import Feed, tokenize_records
-from captune.training.loop import place_captioner
+from captune.training.start import place_captioner
 
 _ADAMW_BYTES = 12
 """float32 gradient and two moments of a parameter that learns; its weight is measured."""

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from captune.data import decode_image
 from captune.data.batching import StepPlan, apply_view, choose_captions, choose_view, plan_epoch
 from captune.errors import ImageError
-from captune.models import Captioner, pack_captions
+from captune.models import Captioner, ImageTransform, pack_captions
 from captune.models.devices import Hardware
 from captune.recipe import Recipe
 from captune.recipe.schema import View
@@ -97,14 +97,14 @@ class Feed:
 
     def batches(self, plans: Sequence[StepPlan]) -> Iterator[list[CaptionBatch]]:
         """The micro batches of each step, in order; workers decode ahead."""
+        packer = self.packer()
         if self.cache is not None:
             for plan in plans:
-                yield [self._cached(micro, plan.epoch) for micro in plan.micro_batches]
+                yield [packer.cached(m, plan.epoch, cache=self.cache) for m in plan.micro_batches]
             return
-        micros = [(micro, plan.epoch) for plan in plans for micro in plan.micro_batches]
-        pixels = iter(self._decoded(micros))
+        pixels = iter(self._decoded(plans, packer))
         for plan in plans:
-            step = [self._with_pixels(next(pixels), plan.epoch) for _ in plan.micro_batches]
+            step = [self._with_pixels(next(pixels), plan.epoch, packer) for _ in plan.micro_batches]
             yield [batch for batch in step if batch is not None]
 
     def single_batches(self, micros: Sequence[tuple[int, ...]]) -> Iterator[CaptionBatch]:
@@ -121,7 +121,7 @@ class Feed:
             ImageError: An image that `prepare` could read has become unreadable.
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
-        dataset = _Pixels(self, [[(i, v) for i, v in micro] for micro in micros])
+        dataset = _Pixels(self.reader(), [[(i, v) for i, v in micro] for micro in micros])
         for micro, decoded in zip(
             micros, _loader(dataset, self.recipe.data.num_workers), strict=True
         ):
@@ -135,34 +135,78 @@ class Feed:
             with torch.inference_mode(), hardware.autocast():
                 yield self.captioner.encode_frozen(decoded.pixels.to(hardware.device))
 
-    def _cached(self, micro: Sequence[int], epoch: int) -> CaptionBatch:
-        if self.cache is None:
-            raise ValueError("no cache")
-        views = [self._view(i, epoch) for i in micro]
-        return replace(self._pack(micro, epoch), vision_features=self.cache.rows(micro, views))
+    def reader(self) -> PixelReader:
+        """Images to pixels, without the model."""
+        return PixelReader(
+            self.data.records,
+            views=self.views,
+            transform=self.captioner.image_transform(),
+            max_pixels=self.recipe.data.max_pixels,
+        )
 
-    def _decoded(self, micros: Sequence[tuple[Sequence[int], int]]) -> Iterable[_Decoded]:
-        keyed = [[(i, self._view(i, epoch)) for i in micro] for micro, epoch in micros]
-        return _loader(_Pixels(self, keyed), self.recipe.data.num_workers)
+    def packer(self) -> RowPacker:
+        """Images to packed rows, without the model."""
+        return RowPacker(
+            token_ids=self.data.token_ids,
+            image_ids=[record.image_id for record in self.data.records],
+            views=self.views,
+            max_captions=self.recipe.data.max_captions,
+            seed=self.recipe.seed,
+            pad_token_id=self.captioner.pad_token_id,
+        )
 
-    def _with_pixels(self, decoded: _Decoded, epoch: int) -> CaptionBatch | None:
+    def _decoded(self, plans: Sequence[StepPlan], packer: RowPacker) -> Iterable[Decoded]:
+        keyed = [
+            packer.with_views(micro, plan.epoch) for plan in plans for micro in plan.micro_batches
+        ]
+        return _loader(_Pixels(self.reader(), keyed), self.recipe.data.num_workers)
+
+    def _with_pixels(self, decoded: Decoded, epoch: int, packer: RowPacker) -> CaptionBatch | None:
         self.failures.update(decoded.failures)
         if not decoded.indices:
             return None
-        return replace(self._pack(decoded.indices, epoch), pixel_values=decoded.pixels)
+        return replace(packer.pack(decoded.indices, epoch), pixel_values=decoded.pixels)
 
-    def _view(self, index: int, epoch: int) -> int:
-        return choose_view(self.views, index, seed=self.recipe.seed, epoch=epoch)
 
-    def _pack(self, micro: Sequence[int], epoch: int) -> CaptionBatch:
-        key = (self.recipe.seed, epoch)
+@dataclass(frozen=True, slots=True)
+class RowPacker:
+    """Which captions and which view of an image an epoch shows, and its packed row.
+
+    Attributes:
+        token_ids: For each image, its captions' ids.
+        image_ids: For each image, its id.
+        views: Views that an image may show.
+        max_captions: Captions an image; `None`: all.
+        seed: The recipe's.
+        pad_token_id: Fills rows.
+    """
+
+    token_ids: Sequence[Sequence[Sequence[int]]]
+    image_ids: Sequence[str]
+    views: Sequence[View]
+    max_captions: int | None
+    seed: int
+    pad_token_id: int
+
+    def with_views(self, micro: Sequence[int], epoch: int) -> list[tuple[int, int]]:
+        """Each image with the place of the view that it shows."""
+        return [(i, choose_view(self.views, i, seed=self.seed, epoch=epoch)) for i in micro]
+
+    def pack(self, micro: Sequence[int], epoch: int) -> CaptionBatch:
+        """The images' rows, without pixels or features."""
+        key = (self.seed, epoch)
         rows = []
         for index in micro:
-            row = self.data.token_ids[index]
-            most = self.recipe.data.max_captions
-            rows.append([row[n] for n in choose_captions(len(row), index, most=most, key=key)])
-        ids = [self.data.records[index].image_id for index in micro]
-        return pack_captions(rows, ids, pad_token_id=self.captioner.pad_token_id)
+            row = self.token_ids[index]
+            chosen = choose_captions(len(row), index, most=self.max_captions, key=key)
+            rows.append([row[n] for n in chosen])
+        ids = [self.image_ids[index] for index in micro]
+        return pack_captions(rows, ids, pad_token_id=self.pad_token_id)
+
+    def cached(self, micro: Sequence[int], epoch: int, *, cache: FeatureCache) -> CaptionBatch:
+        """The images' rows with their cached features."""
+        views = [view for _, view in self.with_views(micro, epoch)]
+        return replace(self.pack(micro, epoch), vision_features=cache.rows(micro, views))
 
 
 def drop_words(
@@ -187,7 +231,7 @@ def drop_words(
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
+class Decoded:
     """Pixels of the images that could be decoded, and why the others could not."""
 
     indices: list[int]
@@ -195,23 +239,27 @@ class _Decoded:
     failures: dict[str, str]
 
 
-class _Pixels(Dataset[_Decoded]):
-    """Decodes a micro batch an item; holds no model, so that workers stay light."""
+class PixelReader:
+    """Decodes images in their views; holds no model, so that workers stay light."""
 
-    def __init__(self, feed: Feed, micros: Sequence[Sequence[tuple[int, int]]]) -> None:
-        self._records = feed.data.records
-        self._views = feed.views
-        self._transform = feed.captioner.image_transform()
-        self._max_pixels = feed.recipe.data.max_pixels
-        self._micros = micros
+    def __init__(
+        self,
+        records: Sequence[CaptionRecord],
+        *,
+        views: Sequence[View],
+        transform: ImageTransform,
+        max_pixels: int,
+    ) -> None:
+        self._records = records
+        self._views = views
+        self._transform = transform
+        self._max_pixels = max_pixels
 
-    def __len__(self) -> int:
-        return len(self._micros)
-
-    def __getitem__(self, place: int) -> _Decoded:
+    def read(self, pairs: Sequence[tuple[int, int]]) -> Decoded:
+        """Pixels of (image, view) pairs, without the images that cannot be decoded."""
         indices, images, failures = [], [], {}
         decoded: dict[int, Image.Image] = {}
-        for index, view in self._micros[place]:
+        for index, view in pairs:
             record = self._records[index]
             try:
                 if index not in decoded:  # its views lie side by side
@@ -223,14 +271,30 @@ class _Pixels(Dataset[_Decoded]):
             indices.append(index)
             images.append(apply_view(image, self._views[view], key=f"{record.image_id}#{view}"))
         if not images:
-            return _Decoded([], torch.empty(0), failures)
-        pixels = self._transform.batch(images)
-        return _Decoded(indices, pixels, failures)
+            return Decoded([], torch.empty(0), failures)
+        return Decoded(indices, self._transform.batch(images), failures)
+
+    def blank(self) -> torch.Tensor:
+        """float32 (1, C, H, W): a black image, where a batch must hold one."""
+        return self._transform.batch([Image.new("RGB", (64, 64))])
 
 
-def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[_Decoded]:
-    if num_workers is None:
-        num_workers = min(8, _num_cores()) if len(dataset) > 8 else 0
+class _Pixels(Dataset[Decoded]):
+    """A micro batch an item."""
+
+    def __init__(self, reader: PixelReader, micros: Sequence[Sequence[tuple[int, int]]]) -> None:
+        self._reader = reader
+        self._micros = micros
+
+    def __len__(self) -> int:
+        return len(self._micros)
+
+    def __getitem__(self, place: int) -> Decoded:
+        return self._reader.read(self._micros[place])
+
+
+def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[Decoded]:
+    num_workers = choose_workers(num_workers, num_batches=len(dataset))
     return DataLoader(
         dataset,
         batch_size=None,
@@ -240,6 +304,13 @@ def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[_Decoded]:
         # run resumed inside an epoch would then drop other units.
         generator=torch.Generator(),
     )
+
+
+def choose_workers(setting: int | None, *, num_batches: int) -> int:
+    """Processes that decode: as set, else one a core and at most 8, none for few batches."""
+    if setting is not None:
+        return setting
+    return min(8, _num_cores()) if num_batches > 8 else 0
 
 
 def _num_cores() -> int:

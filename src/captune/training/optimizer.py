@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,6 +83,12 @@ class AveragedWeights:
         averages = list(self.weights.values())
         current = [p.detach() for p in self._parameters.values()]
         torch._foreach_lerp_(averages, current, 1.0 - decay)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Takes up averages that were saved."""
+        for name, weight in self.weights.items():
+            weight.copy_(weights[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -63,7 +63,7 @@ class Stepper:
             try:
                 return self._update(parts, state)
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._halve(max(len(part.image_ids) for part in parts), state)
 
@@ -155,6 +155,7 @@ def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
         )
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, on whatever device."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text

@@ -1,0 +1,176 @@
+"""What every engine does around its optimizer steps: count, log, validate, keep the best, stop.
+
+Both engines hand a finished step to a `RunKeeper`, so a run's folder is the same whoever trains.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from captune.models import Captioner
+from captune.recipe import Recipe
+from captune.training.checkpoint import TrainState, write_folder
+from captune.training.optimizer import AveragedWeights, learning_rate
+from captune.training.tracking import ProgressLine, RunLog
+from captune.training.validation import Validator, is_better
+
+
+@dataclass(slots=True)
+class RunKeeper:
+    """Keeps a run's state, its log and its best model.
+
+    Attributes:
+        captioner: Trained in place.
+        recipe: Every setting.
+        folder: Takes log.jsonl and model/.
+        accelerator: Says which process this is, and passes numbers to the trackers.
+        average: Averaged weights, which are validated and kept; `None`: the model's own.
+        validator: Scores the validation split; `None`: there is none, the last weights are kept.
+        total_steps: Steps of the whole run.
+        steps_an_epoch: Steps of an epoch.
+        say: Takes lines for people.
+        state: Where the run stands.
+    """
+
+    captioner: Captioner
+    recipe: Recipe
+    folder: Path
+    accelerator: Accelerator
+    average: AveragedWeights | None
+    validator: Validator | None
+    total_steps: int
+    steps_an_epoch: int
+    say: Callable[[str], None]
+    state: TrainState = field(default_factory=TrainState)
+    log: RunLog = field(init=False)
+    _started: float = field(init=False, default_factory=time.monotonic)
+    _images: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.log = RunLog(self.folder / "log.jsonl", self.accelerator)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether all steps are done."""
+        return self.state.step >= self.total_steps
+
+    def go_on(self, state: TrainState) -> None:
+        """Takes up a saved state: what was logged after it is dropped."""
+        self.state = state
+        if self.is_main:
+            self.log.rewind(state.step)
+        self.say(f"resumed at step {state.step} of {self.total_steps}")
+
+    def restart_clock(self) -> None:
+        """Images a second are counted from here."""
+        self._started, self._images = time.monotonic(), 0
+
+    def count_step(self, *, seconds: float, images: int) -> None:
+        """An optimizer step is done: `seconds` it took, `images` it learnt from."""
+        state = self.state
+        state.step += 1
+        state.step_in_epoch += 1
+        state.seconds += seconds
+        self._images += images
+        if state.step_in_epoch == self.steps_an_epoch:
+            state.epoch, state.step_in_epoch = state.epoch + 1, 0
+
+    @property
+    def is_log_due(self) -> bool:
+        """Whether the step gets a line in the log."""
+        return self.state.step % self.recipe.train.log_every == 0 or self.is_last_step
+
+    def show(self, bar: ProgressLine, *, loss: float | None = None) -> None:
+        """Moves the progress bar to the step."""
+        bar.advance(self.state.step, loss=loss, images_per_second=self._rate())
+
+    def log_step(self, bar: ProgressLine, *, grad_norm: float) -> None:
+        """A line of the log: the mean loss per token since the last one."""
+        state = self.state
+        loss = state.loss_sum / max(1, state.loss_tokens)
+        state.loss_sum, state.loss_tokens = 0.0, 0
+        self.show(bar, loss=loss)
+        if self.is_main:
+            train = self.recipe.train
+            self.log.write(
+                {
+                    "step": state.step,
+                    "epoch": self._epoch(),
+                    "loss": loss,
+                    "learning_rate": learning_rate(state.step - 1, self.total_steps, train=train),
+                    "grad_norm": grad_norm,
+                    "images_per_second": round(self._rate(), 2),
+                }
+            )
+
+    @property
+    def is_validation_due(self) -> bool:
+        """Whether the step is followed by a validation."""
+        return self.is_last_step or self._is_due(self.recipe.train.validate_every)
+
+    def validate(self) -> dict[str, float]:
+        """Values of the (averaged) weights; the best ones become `model/`."""
+        with self._weights_in_use():
+            values = self._values_everywhere()
+            state, metric = self.state, self.recipe.train.best_metric
+            value = values.get(metric)
+            if value is None or is_better(value, state.best_value, metric=metric):
+                state.best_value, state.best_step, state.stale_validations = value, state.step, 0
+                if self.is_main:
+                    write_folder(self.folder / "model", self.captioner.save)
+            else:
+                state.stale_validations += 1
+        if self.is_main and values:
+            row = {"step": state.step, "epoch": self._epoch()}
+            self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
+            shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
+            self.say(f"step {state.step}: validation {shown}")
+        return values
+
+    def settle(self) -> bool:
+        """After the step and its validation: decides whether the run ends here.
+
+        Returns:
+            Whether a checkpoint is due.
+        """
+        state, settings = self.state, self.recipe.train
+        stop = settings.patience is not None and state.stale_validations >= settings.patience
+        state.finished = self.is_last_step or stop
+        if stop and not self.is_last_step:
+            self.say(f"stopped early: {state.stale_validations} validations without a better value")
+        return state.finished or self._is_due(settings.save_every)
+
+    def _is_due(self, every: int | None) -> bool:
+        if every is None:
+            return self.state.step_in_epoch == 0
+        return self.state.step % every == 0
+
+    def _epoch(self) -> float:
+        return round(self.state.step / self.steps_an_epoch, 4)
+
+    def _rate(self) -> float:
+        return self._images / max(1e-9, time.monotonic() - self._started)
+
+    def _weights_in_use(self) -> AbstractContextManager[None]:
+        return self.average.applied() if self.average is not None else nullcontext()
+
+    def _values_everywhere(self) -> dict[str, float]:
+        """The main process validates; the others learn the outcome, which steers all."""
+        values: list[dict[str, float]] = [{}]
+        if self.is_main and self.validator is not None:
+            values = [self.validator.values()]
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]

@@ -1,0 +1,145 @@
+"""What stands before the first step, whichever engine takes it; and what a training came to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+
+from captune.errors import DataError
+from captune.models import Captioner
+from captune.models.devices import Hardware, choose_hardware
+from captune.recipe import Recipe
+from captune.records import CaptionRecord
+from captune.training.dropout import use_packed_dropout
+from captune.training.feed import Feed
+from captune.training.keeper import RunKeeper
+from captune.training.memory import keep_freed_memory
+from captune.training.optimizer import AveragedWeights
+from captune.training.prepare import make_feeds
+from captune.training.validation import make_validator
+
+Say = Callable[[str], None]
+Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
+"""Training and validation images."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What training came to.
+
+    Attributes:
+        model_folder: The best model, a plain Hugging Face folder.
+        steps: Optimizer steps done.
+        best_step: Step of the best validation.
+        best_value: Its value of `train.best_metric`.
+        seconds: Training time over all resumes.
+    """
+
+    model_folder: Path
+    steps: int
+    best_step: int
+    best_value: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that is ready to train.
+
+    Attributes:
+        hardware: Device and precision; the captioner is there.
+        feed: The training batches.
+        keeper: State, log and validation.
+    """
+
+    hardware: Hardware
+    feed: Feed
+    keeper: RunKeeper
+
+    def result(self) -> TrainResult:
+        """What the training has come to so far."""
+        state = self.keeper.state
+        folder = self.keeper.folder / "model"
+        return TrainResult(folder, state.step, state.best_step, state.best_value, state.seconds)
+
+
+def start_run(
+    captioner: Captioner,
+    records: Splits,
+    *,
+    recipe: Recipe,
+    run_folder: Path,
+    accelerator: Accelerator,
+    say: Say,
+) -> Start:
+    """Puts the captioner in its place and makes feeds, validator and keeper.
+
+    Raises:
+        DataError: No training image is left.
+        RecipeError: The device or precision is not available.
+    """
+    settings = recipe.train
+    hardware = choose_hardware(settings.device, settings.precision)
+    say(f"training on {hardware.describe()}; {captioner.describe_parameters()}")
+    place_captioner(captioner, recipe, hardware=hardware)
+    feed, val_feed = make_feeds(
+        captioner, records, recipe=recipe, run_folder=run_folder, hardware=hardware, say=say
+    )
+    if not feed.data.records:
+        raise DataError(
+            "no training image with a caption is left",
+            where="data",
+            fix="look at the set with: captune data check DATA",
+        )
+    validator = None
+    if val_feed.data.records:
+        validator = make_validator(captioner, val_feed, recipe=recipe, hardware=hardware)
+    steps_an_epoch = len(feed.plan(0))
+    keeper = RunKeeper(
+        captioner=captioner,
+        recipe=recipe,
+        folder=run_folder,
+        accelerator=accelerator,
+        average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
+        validator=validator,
+        total_steps=settings.max_steps or math.ceil(settings.epochs * steps_an_epoch),
+        steps_an_epoch=steps_an_epoch,
+        say=say,
+    )
+    return Start(hardware, feed, keeper)
+
+
+def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
+    """Processes, loss scaling and trackers; makes the run's folder.
+
+    Raises:
+        RecipeError: The device or precision is not available.
+    """
+    hardware = choose_hardware(recipe.train.device, recipe.train.precision)
+    run_folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(
+        cpu=hardware.device.type == "cpu",
+        mixed_precision="fp16" if hardware.precision == "fp16" else "no",
+        log_with=list(recipe.train.trackers) or None,
+        project_config=ProjectConfiguration(
+            project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
+        ),
+    )
+    accelerator.init_trackers(recipe.name)
+    return accelerator
+
+
+def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
+    """Puts the model on its device, set up to be trained there as the recipe asks."""
+    if hardware.device.type == "cpu":
+        keep_freed_memory()
+        use_packed_dropout(captioner.model)
+    captioner.model.to(hardware.device)
+    captioner.choose_attention(hardware.device)
+    if recipe.train.gradient_checkpointing:
+        captioner.enable_gradient_checkpointing()
