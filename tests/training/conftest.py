@@ -79,3 +79,13 @@ def no_dropout() -> Callable[[Captioner], Captioner]:
         return captioner
 
     return turn_off
+
+
+@pytest.fixture
+def build(make_recipe, make_captioner, no_dropout):
+    """A tiny captioner without dropout; the same weights each time."""
+
+    def make(size: str = "blip-tiny") -> Captioner:
+        return no_dropout(make_captioner(make_recipe(model__size=size)))
+
+    return make

@@ -22,7 +22,7 @@ from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.stages import StageBook, select_stages
 from captune.recipe import Recipe, load_recipe, save_recipe
-from captune.training import NO_METRIC, check_trackers
+from captune.training import NO_METRIC, check_engine, check_trackers
 
 Say = Callable[[str], None]
 
@@ -88,6 +88,7 @@ def check_before_work(recipe: Recipe) -> None:
         MissingExtraError: A tracker, or what a metric needs, is not installed.
     """
     choose_hardware(recipe.train.device, recipe.train.precision)
+    check_engine(recipe.train)
     ScoringOptions.from_recipe(recipe).check_metrics()
     if recipe.train.best_metric not in NO_METRIC:
         require_metrics([recipe.train.best_metric])

@@ -233,6 +233,11 @@ class GenerateConfig(Section):
 class TrainConfig(Section):
     """How the model learns. `step` is an optimizer step; batch sizes count images."""
 
+    engine: Literal["loop", "trainer"] = Field(
+        "loop",
+        description="Who takes the steps: captune's own loop, or Hugging Face's Trainer; the"
+        " losses are the same.",
+    )
     epochs: Annotated[float, Field(gt=0.0)] = Field(3.0, description="Passes over the images.")
     max_steps: PositiveInt | None = Field(None, description="Steps; null: from the epochs.")
     micro_batch_size: PositiveInt = Field(8, description="Images a device a pass.")

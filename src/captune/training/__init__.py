@@ -1,15 +1,45 @@
-"""Training: the loop, checkpoints, cached features."""
+"""Training: two engines, checkpoints, cached features; and `CaptionTrainer` for own scripts.
 
+What stands on Hugging Face's Trainer is imported when first used: it takes a second to load.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from captune.training.engines import check_engine, train
 from captune.training.estimate import TrainingEstimate, estimate_training
-from captune.training.loop import TrainResult, train
+from captune.training.start import TrainResult
 from captune.training.tracking import check_trackers
 from captune.training.validation import NO_METRIC
 
+if TYPE_CHECKING:
+    from captune.training.collator import CaptionCollator
+    from captune.training.eval_metrics import caption_metrics
+    from captune.training.trainer import CaptionTrainer
+
 __all__ = [
     "NO_METRIC",
+    "CaptionCollator",
+    "CaptionTrainer",
     "TrainResult",
     "TrainingEstimate",
+    "caption_metrics",
+    "check_engine",
     "check_trackers",
     "estimate_training",
     "train",
 ]
+
+_HOMES = {
+    "CaptionCollator": "collator",
+    "CaptionTrainer": "trainer",
+    "caption_metrics": "eval_metrics",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,134 @@
+"""One pass over an evaluation set for a `CaptionTrainer`: loss and generated captions.
+
+The vision encoder runs once for both. Captions are kept as text; no logits are kept, which would
+take 4 bytes a token and vocabulary entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
+from typing import Any
+
+import torch
+
+from captune.inference import eval_mode, generate
+from captune.models import Captioner
+from captune.recipe import GenerateConfig
+from captune.training.collator import Inputs, inputs_batch
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionedImage:
+    """One image of the evaluation set.
+
+    Attributes:
+        image_id: The data set's; empty when it gives none.
+        caption: Generated; empty for an image that cannot be read, or without generation.
+        references: Human captions; empty for an image to caption.
+        is_readable: Whether it counts.
+    """
+
+    image_id: str
+    caption: str
+    references: tuple[str, ...]
+    is_readable: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a pass came to.
+
+    Attributes:
+        loss_sum: Natural-log cross-entropy, summed over `num_tokens`.
+        num_tokens: Tokens that took loss.
+        batches: The images of each batch, in order.
+    """
+
+    loss_sum: float = 0.0
+    num_tokens: int = 0
+    batches: list[list[CaptionedImage]] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[CaptionedImage]:
+        """All images, in the order of the data set."""
+        return list(chain.from_iterable(self.batches))
+
+
+@dataclass(frozen=True, slots=True)
+class CaptioningPass:
+    """How a pass is made.
+
+    Attributes:
+        captioner: The model as it stands, on its device.
+        config: How captions are decoded; `None`: none are, only the loss is computed.
+        autocast: Gives the context that the model computes in.
+        prepare: Moves inputs to the device.
+        after_batch: Called after each batch, for progress bars.
+    """
+
+    captioner: Captioner
+    config: GenerateConfig | None
+    autocast: Callable[[], AbstractContextManager[Any]]
+    prepare: Callable[[Inputs], Inputs]
+    after_batch: Callable[[], object]
+
+    @torch.inference_mode()
+    def run(self, dataloader: Iterable[Inputs]) -> Outcome:
+        """Loss and captions of the batches that this process gets."""
+        outcome = Outcome()
+        with eval_mode(self.captioner):
+            for inputs in dataloader:
+                self._add(self.prepare(inputs), outcome)
+                self.after_batch()
+        return outcome
+
+    def _add(self, inputs: Inputs, outcome: Outcome) -> None:
+        batch = inputs_batch(inputs)
+        count = len(batch.image_ids)
+        captions = [""] * count
+        with self.autocast():
+            states = self.captioner.vision_states(batch)
+            loss = self.captioner.loss_of(states, batch)
+            if self.config is not None:
+                predictions = generate(
+                    self.captioner, states, image_ids=batch.image_ids, config=self.config
+                )
+                captions = [prediction.caption for prediction in predictions]
+        outcome.loss_sum += float(loss.loss_sum)
+        outcome.num_tokens += loss.num_tokens
+        readable = inputs["readable"].tolist() if "readable" in inputs else [True] * count
+        references = inputs.get("references", ((),) * count)
+        outcome.batches.append(
+            [
+                CaptionedImage(image_id, caption if can_read else "", tuple(human), can_read)
+                for image_id, caption, human, can_read in zip(
+                    batch.image_ids, captions, references, readable, strict=True
+                )
+            ]
+        )
+
+
+def join_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcomes of all processes as one; they took the batches in turns."""
+    in_turns = zip_longest(*(outcome.batches for outcome in outcomes), fillvalue=None)
+    return Outcome(
+        loss_sum=sum(outcome.loss_sum for outcome in outcomes),
+        num_tokens=sum(outcome.num_tokens for outcome in outcomes),
+        batches=[batch for turn in in_turns for batch in turn if batch is not None],
+    )
+
+
+def scored_images(images: Sequence[CaptionedImage]) -> list[CaptionedImage]:
+    """The images that can be scored; rows of one `image_id` are one image with all references."""
+    scored: dict[str, CaptionedImage] = {}
+    for place, image in enumerate(images):
+        if not image.is_readable or not image.references:
+            continue
+        key = image.image_id or f"#{place}"
+        first = scored.get(key)
+        human = image.references if first is None else first.references + image.references
+        scored[key] = replace(first or image, references=human)
+    return list(scored.values())

@@ -1,0 +1,181 @@
+"""Rows of a script's own data set to the inputs of a `CaptionTrainer`.
+
+All captions of an image are packed into one row behind one vision pass, tokenized the way the
+model writes them, and padding takes no loss: see `Captioner` and `pack_captions`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from captune.data import decode_image
+from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from captune.errors import DataError, ImageError
+from captune.inference import upright_rgb
+from captune.models import Captioner, pack_captions
+from captune.records import CaptionBatch, CaptionRecord, ImageSource
+
+_log = logging.getLogger("captune.training")
+
+Inputs = dict[str, Any]
+"""A `CaptionBatch` by the names of its fields, and what evaluation needs beside it."""
+
+Example = CaptionRecord | Mapping[str, Any]
+"""A record, or a row with an image and its caption or captions."""
+
+_PIXELS = "pixel_values"
+
+
+class CaptionCollator:
+    """Examples to inputs; holds no model, so that worker processes stay light.
+
+    An example is a `CaptionRecord`, or a row: a mapping with an image (PIL, path, bytes, array,
+    or the hub's `{"bytes", "path"}`; or ready `pixel_values`) and its caption, or the list of its
+    captions. An image that cannot be read is warned of, takes no loss and is left out of scores.
+
+    Args:
+        captioner: Whose tokens and pixels are made.
+        max_caption_tokens: Longer captions are cut, start and end token included.
+        lower_case: Lower-case the captions that are learnt; references stay as they are.
+        image_column: Key of the image in a row; `None`: looked for by its usual names.
+        caption_column: Key of the caption or captions; `None`: looked for.
+    """
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        *,
+        max_caption_tokens: int = 64,
+        lower_case: bool = False,
+        image_column: str | None = None,
+        caption_column: str | None = None,
+    ) -> None:
+        self._encoder = captioner.caption_encoder()
+        self._transform = captioner.image_transform()
+        self._max_caption_tokens = max_caption_tokens
+        self._lower_case = lower_case
+        self._columns = (image_column, caption_column)
+        self._warned: set[str] = set()
+
+    def __call__(self, examples: Sequence[Example]) -> Inputs:
+        """Inputs of one forward pass.
+
+        Returns:
+            The fields of `CaptionBatch` that are set, `readable` (bool, (B,)), and `references`:
+            for each image its human captions as they are.
+
+        Raises:
+            DataError: A row without an image or a caption column.
+        """
+        rows = [self._row(example) for example in examples]
+        pixels = [self._pixels(row) for row in rows]
+        tokens = [
+            self._token_ids(row.captions) if image is not None else self._no_caption()
+            for row, image in zip(rows, pixels, strict=True)
+        ]
+        batch = pack_captions(
+            tokens, [row.image_id for row in rows], pad_token_id=self._encoder.pad_token_id
+        )
+        shown = [self._blank() if image is None else image for image in pixels]
+        return {
+            **batch_inputs(replace(batch, pixel_values=torch.stack(shown))),
+            "readable": torch.tensor([image is not None for image in pixels]),
+            "references": tuple(row.captions for row in rows),
+        }
+
+    def _row(self, example: Example) -> _Row:
+        if isinstance(example, CaptionRecord):
+            return _Row(example.image_id, example.image, _texts(example.captions))
+        names = [str(name) for name in example]
+        asked_image, asked_caption = self._columns
+        image = find_column(names, asked_image, usual=(_PIXELS, *IMAGE_COLUMNS))
+        caption = find_column(names, asked_caption, usual=CAPTION_COLUMNS)
+        if image is None or (caption is None and asked_caption is not None):
+            raise _no_column(names, "image" if image is None else "caption")
+        if caption is None and "input_ids" in names:
+            raise _no_column(names, "caption")
+        captions = () if caption is None else _texts(example[caption])
+        return _Row(str(example.get("image_id", "")), example[image], captions)
+
+    def _pixels(self, row: _Row) -> torch.Tensor | None:
+        """float32 (C, H, W); `None`: the image cannot be read, which is said once."""
+        if isinstance(row.image, torch.Tensor):
+            return row.image.float()
+        try:
+            return self._transform(_decode(row.image))
+        except ImageError as error:
+            fault = f"{row.image_id or 'an image'}: {error.what} ({error.where})"
+            if fault not in self._warned:
+                self._warned.add(fault)
+                _log.warning("%s: left out of training and scores", fault)
+            return None
+
+    def _token_ids(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
+        texts = [c.lower() if self._lower_case else c for c in captions]
+        most = self._max_caption_tokens
+        return [self._encoder.encode(c, most).token_ids for c in texts] or self._no_caption()
+
+    def _no_caption(self) -> list[tuple[int, ...]]:
+        """The start token alone takes no loss."""
+        return [(self._encoder.bos_token_id,)]
+
+    def _blank(self) -> torch.Tensor:
+        return self._transform(Image.new("RGB", (64, 64)))
+
+
+def batch_inputs(batch: CaptionBatch) -> Inputs:
+    """A batch as a dict, which Trainer and accelerate move and count."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def inputs_batch(inputs: Mapping[str, Any]) -> CaptionBatch:
+    """The batch that inputs were made of."""
+    given = {f.name: inputs[f.name] for f in fields(CaptionBatch) if f.name in inputs}
+    # Pinning memory turns tuples into lists.
+    return CaptionBatch(**{**given, "image_ids": tuple(inputs["image_ids"])})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One example, its image not decoded yet."""
+
+    image_id: str
+    image: Any
+    captions: tuple[str, ...]
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Captions of one field: a text, or a list of them; empty ones are left out."""
+    given = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
+    return tuple(text for text in given if isinstance(text, str) and text.strip())
+
+
+def _decode(image: Any) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    if isinstance(image, np.ndarray):
+        return upright_rgb(Image.fromarray(image))
+    if isinstance(image, Mapping):  # a hub data set with decode=False
+        image = image["bytes"] if image.get("bytes") is not None else image.get("path")
+    if image is None:
+        raise ImageError("missing", where="the row has no image")
+    source: ImageSource = Path(image).expanduser() if isinstance(image, str) else image
+    return decode_image(source)
+
+
+def _no_column(names: Sequence[str], kind: str) -> DataError:
+    return DataError(
+        f"a row has no {kind}; its keys are: {', '.join(names)}",
+        where="CaptionCollator",
+        fix=f"name its key with {kind}_column=...; captions are given as text, because captune"
+        " tokenizes them the way the model generates",
+    )

@@ -1,0 +1,63 @@
+"""Caption metrics in the shape that a Hugging Face Trainer calls: `compute_metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from captune.metrics import METRICS, References, compute, require_metrics
+
+DEFAULT_NAMES = ("bleu_4", "cider", "distinct_captions")
+
+
+class CaptionMetrics:
+    """Scores of generated captions, for `CaptionTrainer(compute_metrics=...)`.
+
+    Attributes:
+        names: Metrics computed, in the order of the table.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = require_metrics(names)
+        self._references: tuple[tuple[Any, ...], References] | None = None
+
+    def __call__(self, prediction: Any) -> dict[str, float]:
+        """Values by metric name.
+
+        Args:
+            prediction: An `EvalPrediction` of `CaptionTrainer`: one generated caption an image,
+                and for each image its human captions.
+        """
+        captions, human = prediction.predictions, tuple(map(tuple, prediction.label_ids))
+        # Counting the references takes longer than scoring, and they are the same every time.
+        if self._references is None or self._references[0] != human:
+            named = {str(place): list(texts) for place, texts in enumerate(human)}
+            self._references = (human, References(named))
+        results = compute(
+            self._references[1],
+            {str(place): caption for place, caption in enumerate(captions)},
+            metrics=self.names,
+        )
+        return {name: float(value) for name, value in results.corpus.items()}
+
+
+def caption_metrics(*names: str) -> CaptionMetrics:
+    """`compute_metrics` for a `CaptionTrainer`, of generated captions against all references.
+
+    `caption_metrics("cider", "wer")` gives `eval_cider` and `eval_wer`, which
+    `metric_for_best_model` can name.
+
+    Args:
+        *names: Metrics or groups of `captune.metrics`; none: BLEU-4, CIDEr and the share of
+            different captions.
+
+    Raises:
+        MetricError: An unknown metric, or one that needs more than captions.
+        MissingExtraError: A metric needs an extra that is not installed.
+    """
+    return CaptionMetrics(names or DEFAULT_NAMES)
+
+
+def is_lower_better(name: str) -> bool:
+    """Whether less of a metric is better, as of word errors; False for unknown names."""
+    return name in METRICS and METRICS[name].better == "lower"

@@ -1,0 +1,110 @@
+"""A recipe's planned steps as a torch DataLoader, which is what Hugging Face's Trainer reads.
+
+The plan says which images are in which step, for any number of processes; Trainer only asks for
+one micro batch after the other. A resumed run skips keys, so no image is decoded to be skipped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from captune.data.batching import StepPlan
+from captune.models import pack_captions
+from captune.records import CaptionBatch
+from captune.training.collator import Inputs, batch_inputs
+from captune.training.feed import Feed, choose_workers
+
+Key = tuple[int, tuple[int, ...]]
+"""Epoch and images of a micro batch."""
+
+
+class PlannedSteps(Sampler[list[Key]]):
+    """Keys of this process's micro batches of an epoch, the same number in every process.
+
+    Where a step has fewer micro batches than processes, some get an empty one.
+    """
+
+    def __init__(self, feed: Feed, *, rank: int, world: int) -> None:
+        self._feed = feed
+        self._rank, self._world = rank, world
+        self._epoch = -1
+        self._plans: list[StepPlan] = []
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plans an epoch, for the next pass over the keys."""
+        if epoch != self._epoch:
+            self._epoch, self._plans = epoch, self._feed.plan(epoch)
+
+    @property
+    def accumulation(self) -> int:
+        """Micro batches of a whole step in each process."""
+        return max(self._share(plan) for plan in self._plans)
+
+    def images_of_step(self, step_in_epoch: int) -> int:
+        """Images of a step of the planned epoch, all processes together."""
+        return self._plans[step_in_epoch].num_images
+
+    def __len__(self) -> int:
+        return sum(self._share(plan) for plan in self._plans)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for plan in self._plans:
+            own = plan.micro_batches[self._rank :: self._world]
+            for micro in (*own, *[()] * (self._share(plan) - len(own))):
+                yield [(plan.epoch, micro)]
+
+    def _share(self, plan: StepPlan) -> int:
+        return math.ceil(len(plan.micro_batches) / self._world)
+
+
+class PlannedBatches(Dataset[Inputs]):
+    """Inputs of a micro batch by its key; holds no model, so that workers stay light."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._packer, self._reader, self._cache = feed.packer(), feed.reader(), feed.cache
+
+    def __getitem__(self, key: Key) -> Inputs:
+        epoch, micro = key
+        if not micro:
+            return batch_inputs(self._empty())
+        if self._cache is not None:
+            return batch_inputs(self._packer.cached(micro, epoch, cache=self._cache))
+        decoded = self._reader.read(self._packer.with_views(micro, epoch))
+        if not decoded.indices:
+            return batch_inputs(self._empty())
+        batch = self._packer.pack(decoded.indices, epoch)
+        return batch_inputs(replace(batch, pixel_values=decoded.pixels))
+
+    def _empty(self) -> CaptionBatch:
+        """A black image and one token that takes no loss: its gradient is zero everywhere."""
+        pad = self._packer.pad_token_id
+        batch = pack_captions([[[pad]]], [""], pad_token_id=pad)
+        if self._cache is not None:
+            return replace(batch, vision_features=torch.zeros(1, *self._cache.array.shape[1:]))
+        return replace(batch, pixel_values=self._reader.blank())
+
+
+def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:
+    """The micro batches of the sampler's epoch; decoded ahead by worker processes."""
+    workers = 0
+    if feed.cache is None:
+        workers = choose_workers(feed.recipe.data.num_workers, num_batches=len(steps))
+    return DataLoader(
+        PlannedBatches(feed),
+        batch_sampler=steps,
+        collate_fn=_only_one,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        # Without its own generator each loader draws from the global one, which dropout uses.
+        generator=torch.Generator(),
+    )
+
+
+def _only_one(items: list[Inputs]) -> Inputs:
+    return items[0]

@@ -1,0 +1,341 @@
+"""A recipe trained by Hugging Face's Trainer: `train.engine: trainer`.
+
+Trainer runs the steps; what is in them, the optimizer, the schedule, validation, checkpoints and
+log are the recipe's, as in captune's own loop, so both engines log the same losses.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import set_seed
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PrinterCallback, Seq2SeqTrainingArguments, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from typing_extensions import override
+
+from captune.errors import ModelError, RecipeError
+from captune.models import Captioner
+from captune.models.devices import choose_hardware
+from captune.recipe import Recipe, TrainConfig
+from captune.training.checkpoint import (
+    newest_checkpoint,
+    read_state,
+    recover_folder,
+    write_checkpoint,
+)
+from captune.training.collator import Inputs, batch_inputs, inputs_batch
+from captune.training.feed import drop_words
+from captune.training.keeper import RunKeeper
+from captune.training.optimizer import learning_rate, make_optimizer
+from captune.training.planned_batches import PlannedSteps, planned_loader
+from captune.training.start import Say, Splits, Start, TrainResult, make_accelerator, start_run
+from captune.training.steps import is_out_of_memory
+from captune.training.tracking import ProgressLine, progress_line
+from captune.training.trainer import CaptionTrainer
+
+_AVERAGE = "average.pt"
+
+
+def train(
+    captioner: Captioner,
+    records: Splits,
+    *,
+    recipe: Recipe,
+    run_folder: Path,
+    resume: bool = False,
+    say: Say = print,
+) -> TrainResult:
+    """Trains by Trainer and leaves the best model in `run_folder/model`; see `loop.train`.
+
+    Raises:
+        DataError: No training image is left.
+        ModelError: A micro batch does not fit into the device's memory.
+        RecipeError: A setting that only the loop follows.
+        OutputError: The checkpoint to resume from was written by the loop.
+    """
+    check_trainer_settings(recipe.train)
+    # First of all: Trainer's arguments set up the processes anew.
+    args = _arguments(recipe, run_folder)
+    accelerator = make_accelerator(recipe, run_folder)
+    start = start_run(
+        captioner, records, recipe=recipe, run_folder=run_folder, accelerator=accelerator, say=say
+    )
+    keeper = start.keeper
+    checkpoint = _newest(keeper) if resume else None
+    if not keeper.state.finished:
+        with progress_line(
+            keeper.total_steps, done=keeper.state.step, enabled=keeper.is_main
+        ) as bar:
+            trainer = RecipeTrainer(start, args, bar)
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    accelerator.end_training()
+    return start.result()
+
+
+def check_trainer_settings(train: TrainConfig) -> None:
+    """Finds, before any work, what Trainer does not do.
+
+    Raises:
+        RecipeError: A device by number, which Trainer leaves to the environment.
+    """
+    if ":" in train.device and not train.device.endswith(":0"):
+        kind, _, number = train.device.partition(":")
+        raise RecipeError(
+            f"train.engine: trainer cannot choose the device {train.device!r}",
+            where="train.device",
+            fix=f"use {kind} and show it that device alone, such as CUDA_VISIBLE_DEVICES={number};"
+            " or train.engine: loop",
+        )
+
+
+class RecipeTrainer(CaptionTrainer):
+    """Does what a recipe says, in Trainer's loop.
+
+    Attributes:
+        keeper: State, log and validation.
+        steps: What is in the steps of this process.
+    """
+
+    def __init__(self, start: Start, args: Seq2SeqTrainingArguments, bar: ProgressLine) -> None:
+        self.keeper = start.keeper
+        self._start = start
+        self._recipe = self.keeper.recipe
+        accelerator = self.keeper.accelerator
+        self.steps = PlannedSteps(
+            start.feed, rank=accelerator.process_index, world=accelerator.num_processes
+        )
+        args.max_steps = self.keeper.total_steps
+        args.gradient_accumulation_steps = self.steps.accumulation
+        self._step_loss, self._step_tokens = 0.0, 0
+        self._micro_batches = 0
+        super().__init__(
+            self.keeper.captioner,
+            args,
+            # Its length is asked for; its rows are read by the planned loader.
+            train_dataset=start.feed.data.records,
+            callbacks=[_Conductor(self, bar)],
+        )
+        self.remove_callback(PrinterCallback)
+
+    @override
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The recipe's precision."""
+        return self._start.hardware.autocast()
+
+    @override
+    def get_train_dataloader(self) -> Any:
+        """The planned micro batches; Trainer skips those before a checkpoint by their keys."""
+        return planned_loader(self._start.feed, self.steps)
+
+    @override
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The recipe's AdamW, with its groups."""
+        if self.optimizer is None:
+            self.optimizer = make_optimizer(self.captioner, self._recipe.train)
+        return self.optimizer
+
+    @override
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The recipe's schedule; each group's rate is the schedule's times its scale."""
+        train = self._recipe.train
+        groups = (optimizer or self.optimizer).param_groups
+
+        def share(scale: float) -> Any:
+            return lambda step: (
+                scale * learning_rate(step, num_training_steps, train=train) / train.learning_rate
+            )
+
+        if self.lr_scheduler is None:
+            self.lr_scheduler = LambdaLR(
+                getattr(self.optimizer, "optimizer", self.optimizer),
+                [share(group["lr_scale"]) for group in groups],
+            )
+        return self.lr_scheduler
+
+    @override
+    def training_step(self, model: Any, inputs: Inputs, num_items_in_batch: Any = None) -> Any:
+        """Trainer's, after words are dropped from the inputs, which lie on the CPU still.
+
+        Raises:
+            ModelError: The micro batch does not fit into memory.
+        """
+        inputs = batch_inputs(self._drop_words(inputs))
+        self._micro_batches += 1
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                "a micro batch does not fit into memory",
+                where="train.micro_batch_size",
+                fix="set it lower: the optimizer step stays the same; or use train.engine: loop,"
+                " which halves micro batches by itself",
+            ) from error
+        tokens = float(num_items_in_batch)
+        self._step_loss += float(loss) * tokens / self.accelerator.num_processes
+        self._step_tokens = round(tokens)
+        return loss
+
+    def _drop_words(self, inputs: Inputs) -> Any:
+        unknown = self.captioner.tokenizer.unk_token_id
+        return drop_words(
+            inputs_batch(inputs),
+            self._recipe.train.word_dropout,
+            unknown_id=self.captioner.pad_token_id if unknown is None else unknown,
+            seed=(
+                self._recipe.seed,
+                self.keeper.state.step,
+                self._micro_batches,
+                self.accelerator.process_index,
+            ),
+        )
+
+    def finish_step(self, seconds: float) -> None:
+        """Counts a step and its loss; the averaged weights follow."""
+        keeper = self.keeper
+        if keeper.average is not None:
+            keeper.average.update(keeper.state.step)
+        loss = torch.tensor(self._step_loss, dtype=torch.float64, device=self.args.device)
+        if self.accelerator.num_processes > 1:
+            loss = self.accelerator.reduce(loss, "sum")
+        keeper.state.loss_sum += float(loss)
+        keeper.state.loss_tokens += self._step_tokens
+        self._step_loss, self._micro_batches = 0.0, 0
+        images = self.steps.images_of_step(keeper.state.step_in_epoch)
+        keeper.count_step(seconds=seconds, images=images)
+
+    @override
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+        **gen_kwargs: Any,
+    ) -> dict[str, float]:
+        """The recipe's validation; the best weights become `model/`."""
+        values = self.keeper.validate()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        self.log(dict(metrics))
+        handler = self.callback_handler
+        self.control = handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @override
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """What Trainer resumes from, in a folder that appears whole, with the recipe's state."""
+        self.store_flos()
+        if self.keeper.is_main:
+            write_checkpoint(
+                self.keeper.folder / "checkpoints",
+                self.keeper.state,
+                write=self._write,
+                keep=self._recipe.train.keep_checkpoints,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _write(self, folder: Path) -> None:
+        self.save_model(str(folder), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+        if self.keeper.average is not None:
+            torch.save(self.keeper.average.weights, folder / _AVERAGE)
+
+
+class _Conductor(TrainerCallback):
+    """Tells Trainer when to log, validate, save and stop, and keeps the log."""
+
+    def __init__(self, trainer: RecipeTrainer, bar: ProgressLine) -> None:
+        self._trainer, self._bar = trainer, bar
+        self._began = 0.0
+
+    @override
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Each process drops other units; a checkpoint's random states replace these."""
+        trainer = self._trainer
+        set_seed(trainer.keeper.recipe.seed + trainer.accelerator.process_index)
+
+    @override
+    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        """Plans the epoch; images a second are counted anew."""
+        keeper = self._trainer.keeper
+        self._trainer.steps.set_epoch(keeper.state.epoch)
+        keeper.restart_clock()
+
+    @override
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Its batches are there; the step's time runs from here."""
+        self._began = time.monotonic()
+
+    @override
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Decides what follows the step."""
+        keeper = self._trainer.keeper
+        self._trainer.finish_step(time.monotonic() - self._began)
+        control.should_log = keeper.is_log_due
+        control.should_evaluate = keeper.is_validation_due
+        if not keeper.is_log_due:
+            keeper.show(self._bar)
+        if not keeper.is_validation_due:
+            self._settle(control)
+
+    @override
+    def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        """A line for a step's loss; validation has its own."""
+        logs = others.get("logs") or {}
+        if "grad_norm" in logs:
+            self._trainer.keeper.log_step(self._bar, grad_norm=float(logs["grad_norm"]))
+
+    @override
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The validation may have been the last one."""
+        self._settle(control)
+
+    def _settle(self, control: Any) -> None:
+        keeper = self._trainer.keeper
+        control.should_save = keeper.settle()
+        control.should_training_stop = keeper.state.finished
+
+
+def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
+    """The settings that Trainer itself looks at; the rest is the recipe's."""
+    train = recipe.train
+    hardware = choose_hardware(train.device, train.precision)
+    return Seq2SeqTrainingArguments(
+        output_dir=str(run_folder / "checkpoints"),
+        per_device_train_batch_size=train.micro_batch_size,
+        learning_rate=train.learning_rate,
+        max_grad_norm=train.max_grad_norm or 0.0,
+        label_smoothing_factor=train.label_smoothing,
+        # bf16 is autocast by captune; fp16 needs the scaler that Trainer keeps.
+        fp16=hardware.precision == "fp16",
+        use_cpu=hardware.device.type == "cpu",
+        seed=recipe.seed,
+        logging_strategy="no",
+        eval_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_nan_inf_filter=False,
+    )
+
+
+def _newest(keeper: RunKeeper) -> Path | None:
+    """The checkpoint to go on from; state and averaged weights are taken up here."""
+    recover_folder(keeper.folder / "model")
+    checkpoint = newest_checkpoint(keeper.folder / "checkpoints", engine="trainer")
+    if checkpoint is None:
+        keeper.say("no checkpoint to resume from: training starts at step 0")
+        return None
+    keeper.go_on(read_state(checkpoint))
+    if keeper.average is not None and (checkpoint / _AVERAGE).is_file():
+        saved = torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True)
+        keeper.average.load(saved)
+    return checkpoint

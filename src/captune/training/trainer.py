@@ -1,0 +1,339 @@
+"""`CaptionTrainer`: Hugging Face's Seq2SeqTrainer for captioners of every family.
+
+What differs from the plain Trainer, and why:
+
+- The loss is a sum over counted tokens, divided once by those of the whole optimizer step. The
+  plain one is k times too large with k micro batches for BLIP and VisionEncoderDecoder
+  (transformers#47688), and takes loss on BLIP's padding.
+- All captions of an image share one forward pass.
+- Evaluation generates captions for every family and keeps texts, not logits.
+- Frozen parts and batch norms stay in eval mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import torch
+from accelerate.utils import gather_object
+from torch.nn.parallel import DistributedDataParallel
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, denumpify_detensorize
+from typing_extensions import override
+
+from captune.errors import DataError
+from captune.metrics import METRICS
+from captune.models import Captioner, as_captioner, load_captioner
+from captune.records import CaptionBatch
+from captune.training.captioning_pass import (
+    CaptionedImage,
+    CaptioningPass,
+    Outcome,
+    join_outcomes,
+    scored_images,
+)
+from captune.training.collator import CaptionCollator, Inputs, inputs_batch
+from captune.training.eval_metrics import DEFAULT_NAMES, caption_metrics
+from captune.training.trainer_arguments import evaluation_decoding, suited_arguments
+
+
+class TrainerOptions(TypedDict, total=False):
+    """Arguments of Seq2SeqTrainer that are handed on.
+
+    Attributes:
+        data_collator: Rows to inputs; by default `CaptionCollator(captioner)`.
+        processing_class: The processor of a model that is given as such.
+        compute_metrics: `caption_metrics(...)`, or a function of an `EvalPrediction` whose
+            `predictions` are captions and `label_ids` the human captions of each image. By default
+            the metric of `metric_for_best_model`, where it is one of captions.
+        callbacks: Beside Trainer's own.
+        optimizers: Optimizer and scheduler in place of those of the arguments.
+    """
+
+    data_collator: Any
+    processing_class: Any
+    compute_metrics: Any
+    callbacks: list[Any] | None
+    optimizers: tuple[Any, Any]
+
+
+class CaptionTrainer(Seq2SeqTrainer):
+    """Trains a captioner by the Trainer's rules: its arguments, callbacks, checkpoints and hub.
+
+    Args:
+        model: A captioner, a hub id or folder of one, or a transformers model with its processor
+            as `processing_class`.
+        args: `Seq2SeqTrainingArguments` or `TrainingArguments`; a copy is used.
+        train_dataset: Of `CaptionRecord`s or rows: see `CaptionCollator`. A plain list will do.
+        eval_dataset: The same, or several by name.
+        **others: See `TrainerOptions`.
+
+    Attributes:
+        captioner: The model with its tokenizer and image processor.
+
+    Raises:
+        ModelError: A model of an unknown family, or without its processor.
+        RecipeError: Arguments that captions cannot be trained with.
+    """
+
+    # What compute_loss returns is normalised over the whole optimizer step.
+    loss_is_scaled_for_ga = True
+    # Trainer's own, untyped.
+    control: Any
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(
+        self,
+        model: Captioner | str | Path | Any,
+        args: Any = None,
+        *,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        **others: Unpack[TrainerOptions],
+    ) -> None:
+        self.captioner = _captioner_of(model, others.get("processing_class"))
+        args = suited_arguments(args or Seq2SeqTrainingArguments(output_dir="tmp_trainer"))
+        with _own_config(self.captioner.model):
+            super().__init__(
+                model=self.captioner.model,
+                args=args,
+                data_collator=others.get("data_collator") or CaptionCollator(self.captioner),
+                train_dataset=train_dataset,
+                eval_dataset=eval_dataset,
+                processing_class=_Processing(self.captioner),
+                compute_metrics=others.get("compute_metrics") or _default_metrics(args),
+                callbacks=others.get("callbacks"),
+                optimizers=others.get("optimizers", (None, None)),
+            )
+        self.captioner.choose_attention(self.args.device)
+        # Makes Trainer count the labels of all micro batches of a step.
+        self.model_accepts_loss_kwargs = True
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context that the model computes in: the precision of the arguments."""
+        context: AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    @override
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Inputs,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Summed loss of the inputs over the tokens that the whole step counts.
+
+        Returns:
+            A scalar, or it and a dict with `loss`. It is multiplied by the number of processes,
+            because DistributedDataParallel averages gradients.
+        """
+        batch = inputs_batch(inputs)
+        if model.training:
+            self.captioner.train_mode()
+        with self.autocast():
+            loss_sum = self._loss_sum(model, batch)
+        if num_items_in_batch is None:
+            loss = loss_sum / max(1, batch.num_label_tokens)
+        else:
+            loss = loss_sum / num_items_in_batch
+            if self.args.average_tokens_across_devices:
+                loss = loss * self.accelerator.num_processes
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def _loss_sum(self, model: Any, batch: CaptionBatch) -> torch.Tensor:
+        def summed(batch: CaptionBatch) -> torch.Tensor:
+            return self.captioner.loss(batch, self.args.label_smoothing_factor).loss_sum
+
+        if not isinstance(model, DistributedDataParallel):
+            return summed(batch)
+        # It sums the gradients of what runs in the wrapped module's forward only.
+        own = self.model.__dict__.get("forward")
+        self.model.forward = summed
+        try:
+            loss_sum: torch.Tensor = model(batch)
+        finally:
+            del self.model.forward
+            if own is not None:
+                self.model.forward = own
+        return loss_sum
+
+    @override
+    def _get_num_items_in_batch(self, batch_samples: list[Inputs], device: Any) -> Any:
+        count = super()._get_num_items_in_batch(batch_samples, device)
+        if count is not None and int(count) == 0:
+            raise DataError(
+                "not one image of an optimizer step has a caption and can be read",
+                where="train_dataset",
+                fix="look at its rows; CaptionCollator(captioner, caption_column=...) names the"
+                " key of the captions",
+            )
+        return count
+
+    @override
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """As Trainer's, without rows repeated to make the processes' shares equal."""
+        with self._uneven_batches():
+            return super().get_eval_dataloader(eval_dataset)
+
+    @override
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """As Trainer's, without rows repeated to make the processes' shares equal."""
+        with self._uneven_batches():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextmanager
+    def _uneven_batches(self) -> Iterator[None]:
+        own = self.accelerator.even_batches
+        self.accelerator.even_batches = False
+        try:
+            yield
+        finally:
+            self.accelerator.even_batches = own
+
+    @override
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Loss per token and metrics of generated captions.
+
+        Returns:
+            `predictions`: a caption an image in the order of the data, empty where it cannot be
+            read; `label_ids`: the human captions of each image.
+        """
+        if prediction_loss_only is None:
+            prediction_loss_only = self.args.prediction_loss_only
+        self._place_for_evaluation()
+        self.callback_handler.eval_dataloader = dataloader
+        decoding = None
+        if not prediction_loss_only:
+            decoding = evaluation_decoding(self.args, getattr(self, "_gen_kwargs", {}))
+        evaluation = CaptioningPass(
+            captioner=self.captioner,
+            config=decoding,
+            autocast=self.autocast,
+            prepare=self._prepare_inputs,
+            after_batch=self._after_prediction,
+        )
+        outcome = self._gather(evaluation.run(dataloader))
+        metrics = {} if prediction_loss_only else self._score(outcome.images)
+        if outcome.num_tokens:
+            metrics["loss"] = outcome.loss_sum / outcome.num_tokens
+        return EvalLoopOutput(
+            predictions=[image.caption for image in outcome.images],
+            label_ids=[image.references for image in outcome.images],
+            metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
+            num_samples=len(outcome.images),
+        )
+
+    def _score(self, images: Sequence[CaptionedImage]) -> dict[str, Any]:
+        scored = scored_images(images)
+        if self.compute_metrics is None or not scored:
+            return {}
+        prediction = EvalPrediction(
+            predictions=[image.caption for image in scored],
+            label_ids=[image.references for image in scored],
+        )
+        values: dict[str, Any] = denumpify_detensorize(self.compute_metrics(prediction))
+        return values
+
+    def _gather(self, outcome: Outcome) -> Outcome:
+        if self.accelerator.num_processes == 1:
+            return outcome
+        return join_outcomes(gather_object([outcome]))
+
+    def _after_prediction(self) -> None:
+        handler = self.callback_handler
+        self.control = handler.on_prediction_step(self.args, self.state, self.control)
+
+    def _place_for_evaluation(self) -> None:
+        """Trainer leaves a model that is to be evaluated in half precision where it is."""
+        if self.is_in_train:
+            return
+        dtype = torch.float16 if self.args.fp16_full_eval else None
+        dtype = torch.bfloat16 if self.args.bf16_full_eval else dtype
+        self.model.to(device=self.args.device, dtype=dtype)
+
+    @override
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A plain Hugging Face folder: weights, tokenizer, image processor, and the arguments."""
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.captioner.save(folder)
+        torch.save(self.args, folder / TRAINING_ARGS_NAME)
+
+    @override
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # Trainer takes config and weights from the checkpoint; CNN captioners have code too.
+        if self.is_world_process_zero():
+            for code in Path(checkpoint_folder).glob("*.py"):
+                (Path(self.args.output_dir) / code.name).write_bytes(code.read_bytes())
+        super()._push_from_checkpoint(checkpoint_folder)
+
+
+class _Processing:
+    """The captioner's processor for Trainer and callbacks; everything else is the processor's.
+
+    Not the processor itself: Trainer would overwrite the model's special ids with those of its
+    tokenizer, whose start token is not the one that BLIP generates with.
+    """
+
+    def __init__(self, captioner: Captioner) -> None:
+        self._captioner = captioner
+        self._processor = captioner.processor()
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Writes tokenizer and image processor."""
+        self._captioner.save_processor(Path(save_directory))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # also before __init__, when a copy is made
+            raise AttributeError(name)
+        return getattr(self._processor, name)
+
+
+def _captioner_of(model: Any, processor: Any) -> Captioner:
+    if isinstance(model, Captioner):
+        return model
+    if isinstance(model, str | Path):
+        return load_captioner(model, where="model")
+    return as_captioner(model, processor)
+
+
+def _default_metrics(args: Any) -> Any:
+    best = (args.metric_for_best_model or "").removeprefix("eval_")
+    if best in METRICS:
+        return caption_metrics(*dict.fromkeys((*DEFAULT_NAMES, best)))
+    return caption_metrics() if args.predict_with_generate else None
+
+
+@contextmanager
+def _own_config(model: Any) -> Iterator[None]:
+    """Undoes what Trainer writes into the model's configs, which are saved with it.
+
+    That is `use_cache: false`, and the arguments' `generation_config` in place of the model's,
+    which holds the special ids.
+    """
+    missing = object()
+    use_cache = model.config.__dict__.get("use_cache", missing)
+    generation_config = model.generation_config
+    try:
+        yield
+    finally:
+        model.generation_config = generation_config
+        if use_cache is missing:
+            model.config.__dict__.pop("use_cache", None)
+        else:
+            model.config.use_cache = use_cache

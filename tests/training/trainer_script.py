@@ -1,0 +1,32 @@
+"""What a script with a CaptionTrainer starts with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    Seq2SeqTrainingArguments,
+)
+
+from captune.training import CaptionTrainer
+
+
+def arguments(folder: Path, **settings: Any) -> Seq2SeqTrainingArguments:
+    """Small, on the CPU, silent."""
+    usual = {
+        "per_device_train_batch_size": 4,
+        "max_steps": 2,
+        "learning_rate": 1e-3,
+        "use_cpu": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "train_sampling_strategy": "sequential",
+    }
+    return Seq2SeqTrainingArguments(output_dir=str(folder), **{**usual, **settings})
+
+
+def history(trainer: CaptionTrainer, name: str) -> list[float]:
+    return [row[name] for row in trainer.state.log_history if name in row]
