@@ -162,7 +162,7 @@ def measure_captune(
     counted = References(references)
     candidates = match_predictions(counted, predictions)
     measured: dict[str, object] = {}
-    clock(lambda: (counted.tokens, candidates.tokens))
+    clock(lambda: (counted.words, candidates.words))
     measured["tokenize"] = now() - begin
     # BLEU and CIDEr share this.
     measured["count"], _ = clock(lambda: (counted.runs, candidates.matches))

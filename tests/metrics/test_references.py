@@ -11,8 +11,8 @@ import pytest
 
 from captune.errors import MetricError, OutputError
 from captune.metrics import References, compute
-from captune.metrics.ngrams import Vocabulary
-from captune.metrics.references import pack_both
+from captune.metrics.ngrams import Vocabulary, pack_captions
+from captune.metrics.references import cut_at_blanks
 
 CAPTIONS = {"1": ["A red dog runs.", "a dog"], "2": ["two cats sit on 1 1/2 mats", ""]}
 PREDICTIONS = {"1": "a dog runs", "2": "a cat on 1 1/2 mats"}
@@ -86,7 +86,8 @@ def test_a_token_with_a_blank_inside_is_one_word_of_rouge_and_two_of_bleu() -> N
 def test_cutting_tokens_at_odd_blanks_equals_cutting_the_joined_captions() -> None:
     tokens = [["a", "1\u00a01/2"], [], ["\u00a0"], ["b\u2003c\u00a0d", "a", "1\u00a01/2"], ["b"]]
     vocabulary = Vocabulary()
-    by_token, by_word = pack_both(tokens, vocabulary)
+    by_token = pack_captions(tokens, vocabulary)
+    by_word = cut_at_blanks(by_token, vocabulary)
     names = list(vocabulary)
     for packed, expected in (
         (by_token, tokens),

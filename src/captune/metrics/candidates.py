@@ -21,9 +21,9 @@ from captune.metrics.ngrams import (
     count_ngrams,
     find_sorted,
     translate_ranks,
+    unpack_captions,
 )
 from captune.metrics.references import References, check_caption, check_id, pack_both
-from captune.metrics.tokenize import tokenize
 
 NAMED_IDS = 5
 """Ids that an error spells out; the rest are counted."""
@@ -59,7 +59,7 @@ class Candidates:
     @cached_property
     def tokens(self) -> list[list[str]]:
         """The words of each caption, as PTBTokenizer gives them, without punctuation."""
-        return tokenize(self.captions)
+        return unpack_captions(self.tokens_packed, self.vocabulary)
 
     @property
     def tokens_packed(self) -> PackedCaptions:
@@ -79,7 +79,7 @@ class Candidates:
     @cached_property
     def _packed(self) -> tuple[PackedCaptions, PackedCaptions, Vocabulary]:
         vocabulary = Vocabulary(self.references.vocabulary)
-        by_token, by_word = pack_both(self.tokens, vocabulary)
+        by_token, by_word = pack_both(self.captions, vocabulary)
         return by_token, by_word, vocabulary
 
     @cached_property

@@ -177,8 +177,6 @@ def self_cider(
     candidates = Candidates(
         references, captions, images=references.image_of_caption.astype(np.int64)
     )
-    # Samples are tokenized once, in one batch, whichever side of the comparison they stand on.
-    candidates.tokens = references.tokens
     weights = _weigh(candidates, frequencies)
     kernel = _sum_orders(candidates, weights, product=np.multiply) / ORDERS
     values, start = {}, 0

@@ -16,6 +16,8 @@ from itertools import chain, count
 import numpy as np
 import numpy.typing as npt
 
+from captune.metrics.collecting import without_collecting
+
 ORDERS = 4
 """BLEU and CIDEr look at n-grams of 1 to 4 words."""
 
@@ -100,6 +102,16 @@ def pack_captions(tokens: Sequence[Sequence[str]], vocabulary: Vocabulary) -> Pa
     lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
     flat = map(vocabulary.__getitem__, chain.from_iterable(tokens))
     return PackedCaptions(np.fromiter(flat, np.int32, int(lengths.sum())), lengths)
+
+
+def unpack_captions(captions: PackedCaptions, vocabulary: Vocabulary) -> list[list[str]]:
+    """The words of each caption again."""
+    names = list(vocabulary)
+    starts = captions.starts.tolist()
+    with without_collecting():
+        words = [names[word] for word in captions.words.tolist()]
+        places = zip(starts, captions.lengths.tolist(), strict=True)
+        return [words[start : start + length] for start, length in places]
 
 
 def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTable, ...]:

@@ -105,6 +105,8 @@ _WORDS = (
         f"{p.LETTER}{DIGITS}&",
         f"((?:{p.WORD}|{p.JOINED}|{p.HYPHENED}|{p.CAPITALS})\\.)[,;:]",
         _clean,
+        needs=".",
+        within=1 << 12,
     ),
     Rule(
         "A-Za-z",

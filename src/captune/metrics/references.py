@@ -27,10 +27,10 @@ from captune.metrics.ngrams import (
     Vocabulary,
     count_ngrams,
     measure_gaps,
-    pack_captions,
+    unpack_captions,
 )
+from captune.metrics.packed_tokens import tokenize_packed
 from captune.metrics.results import Floats
-from captune.metrics.tokenize import tokenize
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,6 @@ class References:
         references = cls(captions)
         references._packed = (tokens_packed, words, vocabulary)
         references.tables = tables
-        names = list(vocabulary)
-        ids, stops = tokens_packed.words.tolist(), np.cumsum(tokens_packed.lengths).tolist()
-        starts = [0, *stops[:-1]]
-        references.tokens = [
-            [names[word] for word in ids[start:stop]]
-            for start, stop in zip(starts, stops, strict=True)
-        ]
         return references
 
     @property
@@ -120,7 +113,7 @@ class References:
     @cached_property
     def tokens(self) -> list[list[str]]:
         """The words of each of the C captions, as PTBTokenizer gives them, without punctuation."""
-        return tokenize([caption for captions in self.captions for caption in captions])
+        return unpack_captions(self.tokens_packed, self.vocabulary)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -140,7 +133,8 @@ class References:
     @cached_property
     def _packed(self) -> tuple[PackedCaptions, PackedCaptions, Vocabulary]:
         vocabulary = Vocabulary()
-        by_token, by_word = pack_both(self.tokens, vocabulary)
+        texts = [caption for captions in self.captions for caption in captions]
+        by_token, by_word = pack_both(texts, vocabulary)
         return by_token, by_word, vocabulary
 
     @cached_property
@@ -241,14 +235,19 @@ class References:
 
 
 def pack_both(
-    tokens: Sequence[Sequence[str]], vocabulary: Vocabulary
+    captions: Sequence[str], vocabulary: Vocabulary
 ) -> tuple[PackedCaptions, PackedCaptions]:
-    """Pack tokens cut at U+0020 and cut at every blank; nearly always the same object twice."""
-    by_token = pack_captions(tokens, vocabulary)
+    """Tokens of captions cut at U+0020 and at every blank; nearly always the same object twice."""
+    by_token = tokenize_packed(captions, vocabulary)
+    return by_token, cut_at_blanks(by_token, vocabulary)
+
+
+def cut_at_blanks(by_token: PackedCaptions, vocabulary: Vocabulary) -> PackedCaptions:
+    """The same captions with tokens that hold a blank cut into words."""
     # A token such as "1 1/2" holds a U+00A0, which str.split() cuts and split(" ") does not.
     parts = {place: word.split() for word, place in vocabulary.items() if word.split() != [word]}
     if not parts:
-        return by_token, by_token
+        return by_token
     words, lengths = by_token.words, by_token.lengths.copy()
     sizes = np.ones(len(words), np.int64)
     places = np.flatnonzero(np.isin(words, list(parts)))
@@ -258,9 +257,9 @@ def pack_both(
     for place in places.tolist():
         own = [vocabulary[part] for part in parts[int(words[place])]]
         cut[ends[place] - len(own) : ends[place]] = own
-    captions = np.searchsorted(np.cumsum(lengths), places, side="right")
-    np.add.at(lengths, captions, sizes[places] - 1)
-    return by_token, PackedCaptions(cut, lengths)
+    cut_captions = np.searchsorted(np.cumsum(lengths), places, side="right")
+    np.add.at(lengths, cut_captions, sizes[places] - 1)
+    return PackedCaptions(cut, lengths)
 
 
 def check_id(image_id: object) -> str:

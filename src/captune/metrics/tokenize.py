@@ -8,10 +8,11 @@ a blank; the original takes it for the end of a caption and shifts every later c
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from captune.metrics import ptb_words
+from captune.metrics.collecting import without_collecting
 from captune.metrics.ptb_lexer import lex
 
 PUNCTUATION = frozenset(
@@ -38,6 +39,9 @@ PUNCTUATION = frozenset(
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\u2028\u2029", " "))
 # Chunks whose tokens may depend on the next chunk: numbers (1 1/2, telephone), odd blanks.
 _OPEN_ENDED = re.compile("[0-9]\\)?$|[\t\u00a0\u2000-\u200a\u3000]")
+_NUMBER_END = re.compile("[0-9]\\)?$")
+_REACHES_FAR = re.compile("^\\.|[<\t\u00a0\u2000-\u200a\u3000]")
+_BEFORE_LETTERS = (" a b", " Q b", " The b", "\nb", "\n5", "\n.")
 # What may follow a chunk: small letter, capital, sentence starter, two blanks, digit, nothing.
 _FOLLOWERS = (" a b", " Q b", " The b", "  b", " 5 b", "\nb")
 # Nine chunks of ten are a word, perhaps with a mark after it, and need no rules but these lists.
@@ -82,25 +86,58 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
     Returns:
         One list of lower-case tokens a caption. A token holds no blank but U+00A0 (`1 1/2`).
     """
-    cleaned = [c if c.isprintable() else c.translate(_LINE_BREAKS) for c in captions]
-    dropped = frozenset[str]() if keep_punctuation else PUNCTUATION
-    memo = _MEMOS[keep_punctuation]
-    if len(memo) > _MEMO_SIZE:
-        memo.clear()
-        memo[""] = []
-    lines = []
+    cleaned = clean_captions(captions)
+    memo = open_memo(keep_punctuation=keep_punctuation)
     last = len(cleaned) - 1
-    for index, caption in enumerate(cleaned):
+
+    def read(index: int, caption: str) -> list[str]:
         try:
             # A chunk without tokens of its own is None, which does not iterate.
             tokens = list(chain.from_iterable(map(memo.__getitem__, caption.split(" "))))  # type: ignore[arg-type]
         except TypeError:
             tokens = None
         if tokens is None or index == last:
-            read = lex(_with_context(cleaned, index), 0, stop=len(caption))
-            tokens = [token for token in read if token not in dropped]
-        lines.append(tokens)
-    return lines
+            return read_in_context(cleaned, index, keep_punctuation=keep_punctuation)
+        return tokens
+
+    with without_collecting():
+        return [read(index, caption) for index, caption in enumerate(cleaned)]
+
+
+def clean_captions(captions: Sequence[str]) -> list[str]:
+    """Captions without characters that Java takes for the end of a line."""
+    return [c if c.isprintable() else c.translate(_LINE_BREAKS) for c in captions]
+
+
+def open_memo(*, keep_punctuation: bool = False) -> Mapping[str, list[str] | None]:
+    """Chunk between blanks -> its tokens; None where they may depend on the chunks beside it."""
+    memo = _MEMOS[keep_punctuation]
+    if len(memo) > _MEMO_SIZE:
+        memo.clear()
+        memo[""] = []
+    return memo
+
+
+def read_before_letter(chunk: str) -> list[str] | None:
+    """Tokens of an open chunk when the next one starts with a letter or the caption ends.
+
+    Numbers and single dots are open only to digits, signs and dots. None of all other chunks.
+    """
+    is_number = _NUMBER_END.search(chunk) is not None and _REACHES_FAR.search(chunk) is None
+    if chunk != "." and (not is_number or len(chunk) > _MEMO_CHUNK):
+        return None
+    readings = [lex(chunk + follower, 0, stop=len(chunk)) for follower in _BEFORE_LETTERS]
+    if any(reading != readings[0] for reading in readings):
+        return None
+    return [token for token in readings[0] if token not in PUNCTUATION]
+
+
+def read_in_context(
+    captions: Sequence[str], index: int, *, keep_punctuation: bool = False
+) -> list[str]:
+    """The tokens of one caption of a cleaned batch, whatever it may look at."""
+    read = lex(_with_context(captions, index), 0, stop=len(captions[index]))
+    return read if keep_punctuation else [token for token in read if token not in PUNCTUATION]
 
 
 # One a process: most chunks of a batch are known from the one before.
