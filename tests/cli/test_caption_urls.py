@@ -117,3 +117,31 @@ def test_python_opens_urls_with_a_fetcher_only(model, host):
         loaded.caption(url)
     fetcher = UrlFetcher(UrlRules(trusted_hosts=frozenset([host])))
     assert [p.image_id for p in loaded.caption(url, urls=fetcher)] == [url]
+
+
+def test_compare_shows_an_image_behind_a_url(model, host, tmp_path, capsys):
+    other = tmp_path / "other"
+    tokenizer = train_tokenizer(["a red dog"], TokenizerConfig(kind="word", min_count=1))
+    build_size("git-tiny", tokenizer).save(other)
+    words = ["compare", model, other, "--data", "shapes:8", "--device", "cpu", "--metrics", "bleu"]
+    words += ["--num-beams", 1, "--max-new-tokens", 4, "--resamples", 100]
+    words += ["--images", f"http://{host}/a.png", "--out", tmp_path / "out"]
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    assert caught.value.code == 2
+    assert "--allow-urls" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main([*(str(word) for word in words), "--allow-urls", "--trust-host", host])
+    assert not caught.value.code
+    printed = capsys.readouterr().out
+    assert "a.png\n  " in printed
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "a.png" in page
+
+
+def test_compare_stops_before_any_model_at_a_url_without_an_image(host, capsys):
+    words = ["compare", "no-such-model", "--data", "shapes:8", "--allow-urls", "--trust-host", host]
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--images", f"http://{host}/page.jpg"])
+    assert caught.value.code == 2
+    assert "not_an_image" in capsys.readouterr().err

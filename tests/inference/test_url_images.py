@@ -47,12 +47,12 @@ class Network:
         # Each look-up takes the next answer; the last one stays.
         self.names = {name.replace("_", "."): answers for name, answers in names.items()}
 
-    def resolve(self, host: str, port: int, seconds: float) -> list[str]:
+    def resolve(self, host: str, port: int, *, seconds: float) -> list[str]:
         self.asked.append(host)
         answers = self.names.get(host, [[host]])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    def connect(self, address: str, port: int, seconds: float) -> socket.socket:
+    def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
         self.connected.append((address, port))
         return socket.create_connection(("127.0.0.1", self.port), timeout=seconds)
 
@@ -298,7 +298,7 @@ def test_what_is_no_http_is_unreachable(server, junk):
 
 
 def test_a_name_that_does_not_exist_is_unreachable(server):
-    def resolve(host: str, port: int, seconds: float) -> list[str]:
+    def resolve(host: str, port: int, *, seconds: float) -> list[str]:
         raise socket.gaierror(-2, "Name or service not known")
 
     found = UrlFetcher(resolve=resolve)
@@ -308,7 +308,7 @@ def test_a_name_that_does_not_exist_is_unreachable(server):
 
 
 def test_the_systems_resolver_finds_this_machine():
-    assert "127.0.0.1" in resolve_host("localhost", 443, 5.0)
+    assert "127.0.0.1" in resolve_host("localhost", 443, seconds=5.0)
 
 
 def test_the_next_address_is_tried_when_the_first_refuses(server):
@@ -316,10 +316,10 @@ def test_the_next_address_is_tried_when_the_first_refuses(server):
     network = Network(server.port, images_example=[["93.184.216.35", PUBLIC]])
     connect = network.connect
 
-    def refuse_first(address: str, port: int, seconds: float) -> socket.socket:
+    def refuse_first(address: str, port: int, *, seconds: float) -> socket.socket:
         if address != PUBLIC:
             raise ConnectionRefusedError
-        return connect(address, port, seconds)
+        return connect(address, port, seconds=seconds)
 
     found = replace(fetcher(network), connect=refuse_first)
     assert found.fetch(URL) == PNG

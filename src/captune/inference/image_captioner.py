@@ -97,7 +97,7 @@ def load(
 
 
 def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
-    if isinstance(images, str | bytes | Path | ZipMember | TarMember | Image.Image):
+    if isinstance(images, str | bytes | Path | ZipMember | TarMember | UrlImage | Image.Image):
         return [images]
     return images
 
@@ -111,6 +111,8 @@ def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[st
                 )
             return image, UrlImage(image, urls)
         image = Path(image)
+    if isinstance(image, UrlImage):
+        return image.url, image
     if isinstance(image, Path):
         if image.is_dir():
             raise DataError(

@@ -13,19 +13,13 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin
 
 from captune.errors import ImageError
 from captune.inference.url_rules import Target, UrlRules, judge_addresses, parse_url
-
-Resolve = Callable[[str, int, float], Sequence[str]]
-"""Host, port and seconds -> all its addresses, or OSError."""
-
-Connect = Callable[[str, int, float], socket.socket]
-"""Address, port and seconds -> a connected socket, or OSError."""
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PIECE = 65536
@@ -38,7 +32,21 @@ _HEADERS = {
 }
 
 
-def resolve_host(host: str, port: int, seconds: float) -> list[str]:
+class Resolve(Protocol):
+    """Host and port -> all its addresses within `seconds`, or OSError."""
+
+    def __call__(self, host: str, port: int, *, seconds: float) -> Sequence[str]:
+        """Looks the host up."""
+
+
+class Connect(Protocol):
+    """Address and port -> a connected socket within `seconds`, or OSError."""
+
+    def __call__(self, address: str, port: int, *, seconds: float) -> socket.socket:
+        """Connects to the address, without looking anything up."""
+
+
+def resolve_host(host: str, port: int, *, seconds: float) -> list[str]:
     """All addresses of a host, from the system's resolver.
 
     The resolver knows no time limit, so it is asked in a thread that may be left behind.
@@ -65,7 +73,7 @@ def resolve_host(host: str, port: int, seconds: float) -> list[str]:
     return answer
 
 
-def connect_to(address: str, port: int, seconds: float) -> socket.socket:
+def connect_to(address: str, port: int, *, seconds: float) -> socket.socket:
     """A TCP connection to an address, which is never looked up again.
 
     Raises:
@@ -127,7 +135,7 @@ class UrlFetcher:
             raise ImageError("url_unreachable", where=f"{url}: {reason}") from error
 
     def _open(self, url: str, target: Target, *, rules: UrlRules, deadline: float) -> socket.socket:
-        addresses = tuple(self.resolve(target.host, target.port, _left(deadline)))
+        addresses = tuple(self.resolve(target.host, target.port, seconds=_left(deadline)))
         if not addresses:
             raise OSError(f"{target.host} has no address")
         if not rules.trusts(target):
@@ -148,7 +156,8 @@ class UrlFetcher:
     ) -> socket.socket:
         for place, address in enumerate(addresses):
             try:
-                return self.connect(address, port, _left(deadline) / (len(addresses) - place))
+                seconds = _left(deadline) / (len(addresses) - place)
+                return self.connect(address, port, seconds=seconds)
             except OSError:
                 if address == addresses[-1]:
                     raise

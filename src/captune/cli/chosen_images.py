@@ -1,0 +1,58 @@
+"""`captune compare --images`: images that are shown and not scored, from files or URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from captune.errors import DataError
+from captune.records import CaptionRecord
+
+if TYPE_CHECKING:
+    from captune.inference import UrlRules
+
+
+def read_chosen(images: Sequence[str], rules: UrlRules | None) -> list[CaptionRecord]:
+    """Records of the chosen images; those behind URLs are fetched now.
+
+    Args:
+        images: Paths and URLs.
+        rules: Which URLs may be opened; `None`: none.
+
+    Raises:
+        DataError: A file is not there, or a URL is not allowed.
+        ImageError: A URL may not be opened, or holds no image in time.
+    """
+    from captune.inference import is_url
+
+    records = []
+    for name in images:
+        path = Path(name)
+        # The prefix keeps them apart from the ids of the data set.
+        image_id = f"chosen:{name}"
+        if path.is_file():
+            records.append(CaptionRecord(image_id, path, file_name=path.name))
+        elif not is_url(name):
+            raise DataError(f"there is no image file {name}", where="--images", fix="give a file")
+        elif rules is None:
+            raise DataError(
+                f"{name} is a URL",
+                where="--images",
+                fix="allow it with --allow-urls, or download it and give its path",
+            )
+        else:
+            records.append(_fetch(name, image_id, rules=rules))
+    return records
+
+
+def _fetch(url: str, image_id: str, *, rules: UrlRules) -> CaptionRecord:
+    from captune.data import decode_image
+    from captune.inference import UrlFetcher
+
+    content = UrlFetcher(rules).fetch(url)
+    # What is no image stops the command here, before any model is loaded.
+    decode_image(content)
+    last = PurePosixPath(unquote(urlsplit(url).path)).name
+    return CaptionRecord(image_id, content, file_name=last or url)
