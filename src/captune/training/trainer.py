@@ -275,6 +275,23 @@ class CaptionTrainer(Seq2SeqTrainer):
         torch.save(self.args, folder / TRAINING_ARGS_NAME)
 
     @override
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._load(resume_from_checkpoint)
+
+    @override
+    def _load_best_model(self) -> None:
+        self._load(self.state.best_model_checkpoint)
+
+    def _load(self, folder: str) -> None:
+        """Takes up the weights of a checkpoint, whatever names it keeps them by.
+
+        transformers 5 saves a ViT by its old names, and Trainer, which looks for the new ones,
+        goes on with the weights that it has, with a warning.
+        """
+        saved = load_captioner(folder, where="checkpoint").model
+        self.model.load_state_dict(saved.state_dict())
+
+    @override
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         # Trainer takes config and weights from the checkpoint; CNN captioners have code too.
         if self.is_world_process_zero():
