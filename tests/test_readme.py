@@ -15,7 +15,14 @@ from captune.cli.app import COMMANDS, load_command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/metrics.md", "docs/recipes.md")
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/metrics.md",
+        "docs/recipes.md",
+        "docs/hub.md",
+    )
 ]
 
 

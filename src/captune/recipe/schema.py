@@ -188,7 +188,7 @@ class ModelConfig(Section):
             raise ValueError(f"give one of checkpoint, size and encoder, not {' and '.join(given)}")
         if self.decoder is not None and self.encoder is None:
             raise ValueError("decoder needs encoder beside it")
-        if self.revision is not None and self.checkpoint is None:
+        if self.revision is not None and self.encoder is not None:
             raise ValueError(
                 "revision is that of checkpoint; pin encoder, decoder and tokenizer as"
                 " owner/name@REVISION"
