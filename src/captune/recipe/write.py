@@ -72,4 +72,5 @@ def _as_yaml(value: Any) -> str:
     text = yaml.dump(
         plain, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
     )
-    return text.removesuffix("\n").removesuffix("\n...").strip()
+    # Not all that Python calls space: a no-break space is text.
+    return text.removesuffix("\n").removesuffix("\n...").strip(" \n")
