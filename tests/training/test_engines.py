@@ -106,6 +106,7 @@ def test_the_trainer_engine_leaves_the_folder_of_the_loop(
     events = EventAccumulator(str(file.parent)).Reload()
     assert [e.value for e in events.Scalars("loss")] == pytest.approx(column(folder, "loss"))
     assert len(events.Scalars("val_loss")) == 2
+    assert [e.step for e in events.Images("val_captions")] == [3, 6]
 
 
 class _Interrupt(Exception):

@@ -137,7 +137,15 @@ class RunKeeper:
             self.log.write({**row, **{f"val_{name}": v for name, v in values.items()}})
             shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
             self.say(f"step {state.step}: validation {shown}")
+            self._show_captions()
         return values
+
+    def _show_captions(self) -> None:
+        if self.validator is None or not self.log.takes_pictures:
+            return
+        sheet = self.validator.sheet()
+        if sheet is not None:
+            self.log.show("val_captions", sheet, step=self.state.step)
 
     def settle(self) -> bool:
         """After the step and its validation: decides whether the run ends here.
