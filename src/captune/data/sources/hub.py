@@ -20,6 +20,7 @@ from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split
 from captune.data.sources.store import ImageStore
 from captune.errors import DataError
+from captune.hub import find_fault, hub_failures, nearest_cached
 from captune.records import ImageSource
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
@@ -115,10 +116,10 @@ def _list_parquet(place: Path) -> list[Path]:
 
 
 def _load_errors() -> tuple[type[Exception], ...]:
-    # What `datasets` lets escape; errors of the network are OSError in the hub's client.
+    # What `datasets` lets escape, and the hub's client beneath it.
     from datasets.exceptions import DatasetsError
 
-    return (OSError, ValueError, KeyError, RuntimeError, DatasetsError)
+    return (KeyError, DatasetsError, *hub_failures())
 
 
 def _split_parts(loaded: Any) -> dict[str, Any]:
@@ -261,8 +262,15 @@ def _explain(error: Exception, *, path: str) -> DataError:
         return DataError(
             f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
         )
+    repo = path.partition(":")[0]
+    named = f"no folder {path} here, and cannot load the hub data set {path}"
+    fault = find_fault(error, repo, kind="dataset")
+    if fault is not None:
+        return DataError(f"{named}: {fault.what}", fix=fault.fix)
+    # `datasets` drops the causes of its errors, so that its text is what is left of some.
+    near = "" if "gated" in message else nearest_cached(repo, "dataset")
     return DataError(
-        f"no folder {path} here, and cannot load the hub data set {path}: {message}",
+        f"{named}{near}: {message}",
         fix="check the spelling and the network; log in with `hf auth login` when it is gated;"
         " a local folder needs its full path",
     )

@@ -1,0 +1,58 @@
+"""What a user is told when a hub data set cannot be loaded, by the real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hub_repos import READER, Repo
+from hub_server import hub_server
+
+_SCRIPT = """
+import json, sys
+from captune.data import load_records
+from captune.errors import DataError
+
+told = {}
+for name in sys.argv[1:]:
+    try:
+        load_records(name)
+    except DataError as error:
+        told[name] = [error.what, error.fix]
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    home = tmp_path_factory.mktemp("hub-home")
+    (home / "hub" / "datasets--tiny--birds").mkdir(parents=True)
+    with hub_server() as hub:
+        hub.repos["datasets/tiny/gated"] = Repo(gated=True)
+        hub.repos["datasets/tiny/gated"].commit({"data.csv": b"image,caption\n"})
+        done = subprocess.run(
+            [sys.executable, "-c", _SCRIPT, "tiny/brids", "tiny/gated"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, **hub.environment(home, READER)},
+        )
+    return {name: tuple(pair) for name, pair in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def test_a_misspelt_data_set_names_the_nearest_cached_one(told) -> None:
+    what, _ = told["tiny/brids"]
+    assert "cannot load the hub data set tiny/brids" in what
+    assert "(did you mean 'tiny/birds'?)" in what
+
+
+def test_a_gated_data_set_says_where_to_ask(told) -> None:
+    what, fix = told["tiny/gated"]
+    assert "'tiny/gated' is a gated dataset" in what
+    assert "/datasets/tiny/gated to ask for access" in what
+    assert "did you mean" not in what
+    assert "hf auth login" in fix
