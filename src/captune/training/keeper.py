@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from captune.models import Captioner
+from captune.models.devices import Hardware
 from captune.recipe import Recipe
 from captune.training.checkpoint import TrainState, write_folder
 from captune.training.optimizer import AveragedWeights, learning_rate
@@ -31,6 +32,7 @@ class RunKeeper:
         recipe: Every setting.
         folder: Takes log.jsonl and model/.
         accelerator: Says which process this is, and passes numbers to the trackers.
+        hardware: Tells how much memory is taken.
         average: Averaged weights, which are validated and kept; `None`: the model's own.
         validator: Scores the validation split; `None`: there is none, the last weights are kept.
         total_steps: Steps of the whole run.
@@ -43,6 +45,7 @@ class RunKeeper:
     recipe: Recipe
     folder: Path
     accelerator: Accelerator
+    hardware: Hardware
     average: AveragedWeights | None
     validator: Validator | None
     total_steps: int
@@ -112,6 +115,7 @@ class RunKeeper:
                     "learning_rate": learning_rate(state.step - 1, self.total_steps, train=train),
                     "grad_norm": grad_norm,
                     "images_per_second": round(self._rate(), 2),
+                    **self.hardware.usage(),
                 }
             )
 

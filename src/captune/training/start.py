@@ -105,6 +105,7 @@ def start_run(
         recipe=recipe,
         folder=run_folder,
         accelerator=accelerator,
+        hardware=hardware,
         average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
         validator=validator,
         total_steps=settings.max_steps or math.ceil(settings.epochs * steps_an_epoch),
