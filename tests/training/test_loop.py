@@ -305,3 +305,15 @@ def test_no_checkpoint_is_left_half_written(
         train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     names = sorted(p.name for p in (tmp_path / "checkpoints").glob("step-*"))
     assert names == ["step-000001", "step-000002"]
+
+
+def test_what_a_trainer_left_behind_in_the_process_stops_no_step(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    from accelerate.state import GradientState
+
+    recipe = make_recipe()
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "a")
+    GradientState().sync_gradients = False
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "b")
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")

@@ -99,6 +99,9 @@ class Stepper:
         norm = self.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
         rate = learning_rate(state.step, self.total_steps, train=settings)
         set_learning_rate(self.optimizer, rate)
+        # accelerate keeps this for the whole process: after a Trainer that stopped inside an
+        # accumulation, every step of this run would do nothing.
+        self.accelerator.sync_gradients = True
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
