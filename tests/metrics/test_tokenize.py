@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -215,9 +217,21 @@ def test_time_grows_with_length_only(suffix: str) -> None:
 
 @pytest.mark.parametrize("unit", ["a,", "<!a", "~.", "a", "1a."])
 def test_a_chunk_of_100000_characters_takes_less_than_a_second(unit: str) -> None:
-    start = time.process_time()
-    tokenize([(unit * 100_000)[:100_000]])
-    assert time.process_time() - start < 1.0
+    # A second of a machine that matches 500,000 times in a tenth of one, as an idle core does:
+    # beside other test processes the same work takes longer.
+    match = re.compile("[a-z]+[0-9]").match
+    slower = max(1.0, _fastest(lambda: [match("abc.") for _ in range(500_000)]) / 0.1)
+    assert _fastest(lambda: tokenize([(unit * 100_000)[:100_000]])) < 1.0 * slower
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    """CPU seconds of the fastest of three runs."""
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
 
 
 @pytest.mark.real_data

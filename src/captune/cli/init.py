@@ -51,8 +51,7 @@ def init(
         )
     _check_folder(out, force=force)
 
-    from transformers.utils.logging import disable_progress_bar
-
+    from captune.hub import quiet_transformers
     from captune.models import SIZES, new_captioner
     from captune.recipe import ModelConfig, TokenizerConfig
 
@@ -64,8 +63,8 @@ def init(
     )
     captions = _training_captions(train_tokenizer) if train_tokenizer else []
     captioner = new_captioner(config, captions, seed=seed)
-    disable_progress_bar()
-    captioner.save(out)
+    with quiet_transformers():
+        captioner.save(out)
     count = sum(parameter.numel() for parameter in captioner.model.parameters())
     typer.echo(f"{out}: {size}, {count:,} parameters, {len(captioner.tokenizer):,} tokens")
     typer.echo(f"train it: captune run RECIPE --set model.size=null --set model.checkpoint={out}")
