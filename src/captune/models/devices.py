@@ -47,15 +47,28 @@ class Hardware:
             process took), and `device_utilisation` in percent where the driver's library is there.
         """
         kind = self.device.type
+        # MPS keeps no maximum.
+        taken = torch.mps.current_allocated_memory() if kind == "mps" else self.peak_memory()
+        usage = {"device_memory_gib": taken / 2**30} if taken else {}
         if kind == "cpu":
-            return _process_memory()
+            return usage
         module = getattr(torch, kind)
-        read = getattr(module, "max_memory_allocated", None) or module.current_allocated_memory
-        usage = {"device_memory_gib": read() / 2**30}
         # CUDA's needs NVIDIA's or AMD's management library, which is not always installed.
         with contextlib.suppress(ImportError, RuntimeError, AttributeError):
             usage["device_utilisation"] = float(module.utilization(self.device))
         return usage
+
+    def peak_memory(self) -> int:
+        """Bytes: the most that tensors took so far, on CPU the process; 0 where it is not told."""
+        kind = self.device.type
+        if kind in ("cuda", "xpu"):
+            return int(getattr(torch, kind).max_memory_allocated(self.device))
+        if kind != "cpu" or sys.platform == "win32":
+            return 0
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
     def describe(self) -> str:
         """One line for logs: device, chip, memory and precision."""
@@ -144,12 +157,3 @@ def _memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, AttributeError, OSError):
         return 0
-
-
-def _process_memory() -> dict[str, float]:
-    if sys.platform == "win32":
-        return {}
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {"device_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}

@@ -6,8 +6,6 @@ Nothing is written and no weight changes.
 
 from __future__ import annotations
 
-import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +21,7 @@ from captune.recipe import Recipe
 from captune.records import CaptionBatch, CaptionRecord
 from captune.training.feature_cache import choose_storage
 from captune.training.feed import Feed, tokenize_records
-from captune.training.start import place_captioner
+from captune.training.start import count_steps, place_captioner, require_images
 
 _ADAMW_BYTES = 12
 """float32 gradient and two moments of a parameter that learns; its weight is measured."""
@@ -76,14 +74,9 @@ def estimate_training(
     feed = Feed(
         captioner, tokenize_records(captioner, records, recipe=recipe), recipe, recipe.data.views
     )
+    require_images(feed)
     plans = feed.plan(0)
-    if not plans:
-        raise DataError(
-            "no training image with a caption is left",
-            where="data",
-            fix="look at the set with: captune data check DATA",
-        )
-    steps = recipe.train.max_steps or math.ceil(recipe.train.epochs * len(plans))
+    steps = count_steps(recipe.train, len(plans))
     micro = max((m for m in plans[0].micro_batches), key=len)
     batch = _decode(feed, micro)
     rows = len(records) * len(recipe.data.views)
@@ -95,6 +88,7 @@ def estimate_training(
         lambda: _pass(captioner, batch, recipe=recipe, hardware=hardware), hardware
     )
     micros = sum(len(plan.micro_batches) for plan in plans) / len(plans)
+    peak = hardware.peak_memory()
     trainable = sum(parameter.numel() for _, parameter in captioner.named_trainable())
     return TrainingEstimate(
         hardware=hardware,
@@ -102,7 +96,7 @@ def estimate_training(
         images=len(feed.data.records),
         step_seconds=micro_seconds * micros,
         encode_seconds=encode_seconds,
-        memory_bytes=_peak_memory(hardware, extra=_ADAMW_BYTES * trainable),
+        memory_bytes=peak and peak + _ADAMW_BYTES * trainable,
         parameters=captioner.describe_parameters(),
     )
 
@@ -166,15 +160,3 @@ def _wait(hardware: Hardware) -> None:
     kind = hardware.device.type
     if kind != "cpu":
         getattr(torch, kind).synchronize()
-
-
-def _peak_memory(hardware: Hardware, *, extra: int) -> int:
-    kind = hardware.device.type
-    if kind in ("cuda", "xpu"):
-        return int(getattr(torch, kind).max_memory_allocated(hardware.device)) + extra
-    if kind != "cpu" or sys.platform == "win32":
-        return 0
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + extra

@@ -13,7 +13,7 @@ from accelerate.utils import ProjectConfiguration
 from captune.errors import DataError
 from captune.models import Captioner
 from captune.models.devices import Hardware, choose_hardware
-from captune.recipe import Recipe
+from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.training.dropout import use_packed_dropout
 from captune.training.feed import Feed
@@ -90,12 +90,7 @@ def start_run(
     feed, val_feed = make_feeds(
         captioner, records, recipe=recipe, run_folder=run_folder, hardware=hardware, say=say
     )
-    if not feed.data.records:
-        raise DataError(
-            "no training image with a caption is left",
-            where="data",
-            fix="look at the set with: captune data check DATA",
-        )
+    require_images(feed)
     validator = None
     if val_feed.data.records:
         validator = make_validator(captioner, val_feed, recipe=recipe, hardware=hardware)
@@ -108,11 +103,30 @@ def start_run(
         hardware=hardware,
         average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
         validator=validator,
-        total_steps=settings.max_steps or math.ceil(settings.epochs * steps_an_epoch),
+        total_steps=count_steps(settings, steps_an_epoch),
         steps_an_epoch=steps_an_epoch,
         say=say,
     )
     return Start(hardware, feed, keeper)
+
+
+def require_images(feed: Feed) -> None:
+    """Stops where there is nothing to learn from.
+
+    Raises:
+        DataError: No training image is left.
+    """
+    if not feed.data.records:
+        raise DataError(
+            "no training image with a caption is left",
+            where="data",
+            fix="look at the set with: captune data check DATA",
+        )
+
+
+def count_steps(train: TrainConfig, steps_an_epoch: int) -> int:
+    """Optimizer steps of a whole run."""
+    return train.max_steps or math.ceil(train.epochs * steps_an_epoch)
 
 
 def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
