@@ -207,6 +207,15 @@ def test_an_unusable_model_is_refused_before_any_work(tmp_path, model, text) -> 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_scores_with_the_models_that_its_recipe_names(copy, tmp_path) -> None:
+    absent = tmp_path / "no-clip"
+    settings = recipe(
+        evaluate={"metrics": ["clip_score"], "clip_model": str(absent), "bootstrap_samples": 100}
+    )
+    with pytest.raises(ModelError, match="no-clip"):
+        run(settings, out=copy, only=["evaluate"], say=lambda _: None)
+
+
 def test_a_split_that_leaves_nothing_is_an_error(tmp_path) -> None:
     with pytest.raises(DataError, match=r"split|few"):
         run(recipe(data__path="shapes:2"), out=tmp_path, say=lambda _: None)

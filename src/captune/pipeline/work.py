@@ -131,12 +131,12 @@ def evaluate(job: Job) -> None:
     """Captions the test split with the trained model, and scores it against all else."""
     records = load_splits(job.folder)
     captioner = load_captioner(job.folder / "model")
-    after = _predict(job, captioner, scored_records(job.recipe, records))
+    scored = scored_records(job.recipe, records)
+    after = _predict(job, captioner, scored)
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
     evaluation = _score(job, records, after)
     extra = _extra(job, evaluation, after)
     write_scores_json(job.folder / "scores.json", evaluation, extra=extra)
-    scored = scored_records(job.recipe, records)
     before = _before(job)
     for name, predictions in (("before", before), ("after", after)):
         if predictions is not None:
@@ -248,20 +248,12 @@ def _before(job: Job) -> list[Prediction] | None:
 
 
 def _score(job: Job, records: Sequence[CaptionRecord], after: Sequence[Prediction]) -> Evaluation:
-    settings = job.recipe.evaluate
     return score_run(
         scored_records(job.recipe, records),
         before=_before(job),
         after=after,
         training_records=[r for r in records if r.split == "train"],
-        options=ScoringOptions(
-            metrics=settings.metrics,
-            split=settings.split,
-            generate=job.recipe.generate,
-            bootstrap_samples=settings.bootstrap_samples,
-            seed=job.recipe.seed,
-            max_references=settings.max_references,
-        ),
+        options=ScoringOptions.from_recipe(job.recipe),
     )
 
 
