@@ -6,6 +6,7 @@ Writing the final file in place left it broken in 56 of 60 kills; this way in no
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -61,8 +62,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write JSON that every parser reads, whole: NaN and infinities become null.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    r"""Write one JSON object a line, whole.
+    r"""Write one JSON object a line, whole; NaN and infinities become null.
 
     Plain ASCII with `\u` escapes where a text holds a lone surrogate (a file name that is not
     UTF-8), so that every reader can decode the file.
@@ -85,12 +95,24 @@ def refuse_existing(path: Path) -> None:
 
 
 def _json_line(row: Mapping[str, object]) -> str:
-    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # Rare, and looking for it first would cost every row of a large data set.
+        return _json_line({key: _finite(value) for key, value in row.items()})
     try:
         line.encode("utf-8")
     except UnicodeEncodeError:
         line = json.dumps(row)
     return line + "\n"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refused(path: Path, error: OSError) -> OutputError:

@@ -14,11 +14,11 @@ from captune.evaluation import (
     AFTER,
     Evaluation,
     scores_section,
-    write_json,
     write_results_csv,
     write_scores_json,
 )
 from captune.evaluation.score_files import relative_name
+from captune.files import write_json, write_jsonl
 from captune.records import CaptionRecord, Prediction, Scores
 
 
@@ -61,6 +61,8 @@ def test_values_that_json_lacks_become_null(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}})
     content = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     assert content == {"a": None, "b": [None, 1.5], "c": {"d": None}}
+    write_jsonl(tmp_path / "a.jsonl", [{"a": math.nan, "b": "é"}])
+    assert (tmp_path / "a.jsonl").read_text(encoding="utf-8") == '{"a": null, "b": "é"}\n'
 
 
 def test_the_csv_has_names_captions_and_a_column_a_metric(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captune.cli.chosen_images import read_chosen
-from captune.cli.data import CaptionColumn, Format, ImageColumn, ImageRoot, SplitFile
+from captune.cli.data import CaptionColumn, Filter, Format, ImageColumn, ImageRoot, SplitFile
 from captune.cli.decoding import takes_decoding
 from captune.cli.score_table import print_scores
 from captune.cli.scoring_flags import (
@@ -75,6 +75,7 @@ def evaluate(
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
     split_file: SplitFile = None,
+    filters: Filter = None,
     resamples: Resamples = 1000,
     scoring_seed: ScoringSeed = 42,
     decoding: GenerateConfig,
@@ -85,7 +86,13 @@ def evaluate(
     """
     request = Request(
         data=data,
-        reading=read_options(format, (image_column, caption_column), image_root, split_file),
+        reading=read_options(
+            format,
+            (image_column, caption_column),
+            image_root=image_root,
+            split_file=split_file,
+            filters=filters,
+        ),
         split=split,
         max_images=max_images,
         decoding=decoding,
@@ -131,6 +138,7 @@ def compare(
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
     split_file: SplitFile = None,
+    filters: Filter = None,
     resamples: Resamples = 1000,
     scoring_seed: ScoringSeed = 42,
     decoding: GenerateConfig,
@@ -141,7 +149,13 @@ def compare(
     """
     request = Request(
         data=data,
-        reading=read_options(format, (image_column, caption_column), image_root, split_file),
+        reading=read_options(
+            format,
+            (image_column, caption_column),
+            image_root=image_root,
+            split_file=split_file,
+            filters=filters,
+        ),
         split=split,
         max_images=max_images,
         decoding=decoding,
@@ -215,8 +229,8 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
         name_models,
         warn_of_collapses,
         write_comparison_files,
-        write_json,
     )
+    from captune.files import write_json
 
     models = name_models(sources)
     scored, scoring = prepare_images(request, models.values())
@@ -252,7 +266,8 @@ def _write_json(
     path: Path, evaluation: Evaluation, *, model: str, captioned: CaptionedImages
 ) -> None:
     """The keys of the contract, and beside them what they were compared with."""
-    from captune.evaluation import paired_section, system_sections, write_json
+    from captune.evaluation import paired_section, system_sections
+    from captune.files import write_json
 
     others = system_sections(evaluation)
     content = others.pop("after")

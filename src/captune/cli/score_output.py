@@ -112,10 +112,9 @@ def write_json(path: Path, outcome: Outcome) -> None:
     Raises:
         OutputError: The place cannot be written.
     """
-    import json
     from dataclasses import asdict
 
-    from captune.files import write_text
+    from captune import files
 
     scored = outcome.scored
     sections = {
@@ -139,7 +138,7 @@ def write_json(path: Path, outcome: Outcome) -> None:
     )
     if scored.constant:
         content[CONSTANT_CAPTION] = {**constant, "caption": scored.constant}
-    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    files.write_json(path, content)
 
 
 def _section(result: MetricResults, intervals: Intervals) -> dict[str, object]:
@@ -158,11 +157,9 @@ def write_per_image(path: Path, results: Mapping[str, MetricResults]) -> None:
     Raises:
         OutputError: The place cannot be written.
     """
-    import json
+    from captune.files import write_jsonl
 
-    from captune.files import write_text
-
-    lines = []
+    rows = []
     for name, result in results.items():
         columns = {metric: values.tolist() for metric, values in result.per_image.items()}
         for place, image_id in enumerate(result.image_ids):
@@ -170,16 +167,5 @@ def write_per_image(path: Path, results: Mapping[str, MetricResults]) -> None:
             if len(results) > 1:
                 row["predictions"] = name
             row |= {metric: values[place] for metric, values in columns.items()}
-            lines.append(json.dumps(_finite(row), allow_nan=False) + "\n")
-    write_text(path, "".join(lines))
-
-
-def _finite(value: object) -> object:
-    """The same with null for NaN and infinities, which JSON does not have."""
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+            rows.append(row)
+    write_jsonl(path, rows)

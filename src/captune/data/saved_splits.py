@@ -7,7 +7,6 @@ run's folder still works after it and the data set have moved together.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from captune.data.text import read_json, read_jsonl
 from captune.errors import DataError
-from captune.files import open_whole, write_jsonl, write_text
+from captune.files import open_whole, write_json, write_jsonl
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
 
 _IMAGES_NAME = "images.zip"
@@ -73,7 +72,7 @@ def save_splits(
         "image_root_absolute": os.path.abspath(root) if root else None,  # noqa: PTH100
         "image_root_from_here": _relative(root, start=folder) if root else None,
     }
-    write_text(folder / "splits.json", json.dumps(summary, indent=2) + "\n")
+    write_json(folder / "splits.json", summary)
 
 
 def load_splits(folder: Path) -> list[CaptionRecord]:

@@ -43,7 +43,6 @@ from captune.evaluation.score_files import (
     paired_section,
     scores_section,
     system_sections,
-    write_json,
     write_results_csv,
     write_scores_json,
 )
@@ -104,7 +103,6 @@ __all__ = [
     "write_comparison",
     "write_comparison_files",
     "write_evaluation",
-    "write_json",
     "write_model_card",
     "write_plots",
     "write_predictions",

@@ -19,11 +19,10 @@ from captune.evaluation.report import (
 )
 from captune.evaluation.score_files import (
     comparison_section,
-    write_json,
     write_results_csv,
     write_scores_json,
 )
-from captune.files import refuse_existing
+from captune.files import refuse_existing, write_json
 
 _SIDE_BY_SIDE = 12
 

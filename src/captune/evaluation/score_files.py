@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation
 from captune.evaluation.plain_text import spreadsheet_text
-from captune.files import write_text
+from captune.files import write_json, write_text
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction, Scores
 
@@ -78,16 +77,6 @@ def paired_section(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write JSON that every parser reads: NaN and infinities become null.
-
-    Raises:
-        OutputError: The place cannot be written.
-    """
-    text = json.dumps(_finite(content), indent=2, allow_nan=False, ensure_ascii=True)
-    write_text(path, text + "\n")
-
-
 def write_results_csv(
     path: Path,
     records: Sequence[CaptionRecord],
@@ -145,14 +134,3 @@ def _test_row(test: PairedTest) -> dict[str, object]:
         "ties": test.ties,
         "losses": test.losses,
     }
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        # float() also turns numpy's scalars, which json does not know, into Python's.
-        return float(value) if math.isfinite(value) else None
-    return value

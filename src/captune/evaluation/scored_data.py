@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from captune.data import (
     LoadedData,
     LoadOptions,
     SkippedImage,
     load_records,
-    load_splits,
     select_split,
 )
 from captune.errors import DataError
@@ -52,7 +50,7 @@ def load_scored(
 
     Args:
         path: Folder, file, hub id, or a run's folder.
-        options: How to read it; not used for a run's folder.
+        options: How to read it.
         split: The split wanted; a data set without splits is used whole.
         max_images: Images at most, drawn with the seed; `None`: all.
         seed: Of that draw.
@@ -60,11 +58,9 @@ def load_scored(
     Raises:
         DataError: Nothing usable there, or the split is not; what there is is named.
     """
-    folder = Path(path).expanduser()
-    if (folder / "splits.json").is_file() and (folder / "splits").is_dir():
-        data = LoadedData(tuple(load_splits(folder)), notes=(f"splits: those saved in {folder}",))
-    else:
-        data = load_records(path, options)
+    data = load_records(path, options)
+    if data.format == "run":
+        data = replace(data, notes=(f"splits: those saved in {data.root}", *data.notes))
     return select_scored(data, split=split, max_images=max_images, seed=seed)
 
 

@@ -5,7 +5,6 @@ Every stage starts from what lies on disk, so any of them can be run alone or ag
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from captune.errors import OutputError, RecipeError
 from captune.evaluation import ScoringOptions
-from captune.files import write_text
+from captune.files import write_json
 from captune.metrics import require_metrics
 from captune.models import check_sources
 from captune.models.devices import choose_hardware
@@ -72,7 +71,7 @@ def run(
     check_order(stages, book)
     save_recipe(recipe, folder / "recipe.yaml")
     environment = {fact.label: fact.value for fact in describe_environment(recipe)}
-    write_text(folder / "environment.json", json.dumps(environment, indent=1) + "\n")
+    write_json(folder / "environment.json", environment)
     for name in stages:
         _run_stage(name, recipe, folder, book=book, options=options, say=say)
     return folder

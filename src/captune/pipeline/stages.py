@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.errors import CaptuneError
-from captune.files import write_text
+from captune.files import write_json
 from captune.hub import is_local, with_did_you_mean
 from captune.recipe import Recipe
 
@@ -185,7 +185,7 @@ class StageBook:
         return float(str(value))
 
     def _save(self) -> None:
-        write_text(self._path, json.dumps(self._done, indent=1) + "\n")
+        write_json(self._path, self._done)
 
     def _free_place(self, name: str) -> Path:
         number = 1

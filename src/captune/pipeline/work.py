@@ -38,7 +38,7 @@ from captune.evaluation import (
     write_results_csv,
     write_scores_json,
 )
-from captune.files import write_text
+from captune.files import write_json
 from captune.models import Captioner, build_captioner, load_captioner
 from captune.models.devices import choose_hardware
 from captune.pipeline.preparation import Say, prepare_data
@@ -112,7 +112,7 @@ def train_model(job: Job) -> None:
         "seconds": round(result.seconds, 1),
         **_last_losses(log),
     }
-    write_text(job.folder / "train_metrics.json", json.dumps(metrics, indent=1) + "\n")
+    write_json(job.folder / "train_metrics.json", metrics)
 
 
 def _last_losses(log: TrainingLog) -> dict[str, float]:
