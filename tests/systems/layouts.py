@@ -162,6 +162,25 @@ def save_captioner(folder: Path, size: str) -> Path:
     return folder
 
 
+def save_bert(folder: Path) -> Path:
+    """A random BERT of ten layers, of which BERTScore takes nine when it bears the known name."""
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += sorted({word.lower() for text in words() for word in text.split()})
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("\n".join(tokens))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    config = transformers.BertConfig(
+        vocab_size=len(tokens),
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=10,
+        max_position_embeddings=64,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
 def save_pair(folder: Path) -> tuple[Path, Path]:
     """A Swin encoder and a GPT-2 decoder, each as its repository holds it."""
     encoder, decoder = folder / "swin", folder / "gpt2"
