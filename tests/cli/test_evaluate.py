@@ -213,6 +213,28 @@ def test_an_asked_image_that_is_not_there_stops_before_any_work(
     assert "download it and give its path" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["evaluate", "run"], ["compare", "run", "other"]])
+def test_only_rows_that_pass_the_filters_are_scored(
+    models: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:
+    rows = (data / "captions.csv").read_text().splitlines()
+    kinds = ["kind", "warm", "warm", "cold", "cold", "cold", "cold", "none", "none"]
+    lines = [f"{row},{kind}" for row, kind in zip(rows, kinds, strict=True)]
+    (data / "captions.csv").write_text("\n".join(lines))
+    words = [command[0], *(models / name for name in command[1:]), "--data", data, *FAST]
+    kept = ["--filter", "kind=warm", "--filter", "kind=none"]
+    assert run(*words, *kept, "--json", tmp_path / "s.json") == 0
+    content = json.loads((tmp_path / "s.json").read_text())
+    assert content["num_images"] == 2
+    assert "filters (kind: warm or none) left out 2 images" in capsys.readouterr().err
+    assert run(*words, "--filter", "kin=warm") == 2
+    assert "did you mean 'kind'" in capsys.readouterr().err
+
+
 @pytest.mark.real_data
 def test_real_photographs_are_evaluated(models: Path, tmp_path: Path) -> None:
     folder = Path(os.environ.get("CAPTUNE_REAL_DATA", "../shared/data")) / "coco_mini"

@@ -74,3 +74,12 @@ def test_a_run_s_folder_gives_its_saved_splits(
     assert [r.image_id for r in scored.records] == ["tree", "car"]
     assert len(scored.training_records) == 4
     assert "those saved in" in scored.notes[0]
+
+
+def test_filters_on_saved_splits_are_refused_not_passed_over(
+    records: list[CaptionRecord], tmp_path: Path
+) -> None:
+    save_splits(records, tmp_path, seed=1)
+    options = LoadOptions(filters={"corrupted": "0"})
+    with pytest.raises(DataError, match=r"saved splits in .* have no columns to filter by"):
+        load_scored(str(tmp_path), options, split="test", max_images=None, seed=0)

@@ -54,11 +54,13 @@ class Request:
 def read_options(
     format: str,
     columns: tuple[str | None, str | None],
+    *,
     image_root: Path | None,
     split_file: list[str] | None,
+    filters: list[str] | None,
 ) -> LoadOptions:
     """How the data set is read."""
-    from captune.cli.data import parse_split_files
+    from captune.cli.data import parse_filters, parse_split_files
     from captune.data import LoadOptions
 
     return LoadOptions(
@@ -67,6 +69,7 @@ def read_options(
         caption_column=columns[1],
         image_root=image_root,
         split_files=parse_split_files(split_file),
+        filters=parse_filters(filters),
     )
 
 

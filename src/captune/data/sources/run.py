@@ -21,10 +21,16 @@ def read_run(place: Path, options: LoadOptions) -> LoadedData:
     """Read saved splits.
 
     Raises:
-        DataError: There are none, or they are broken.
+        DataError: There are none, they are broken, or filters are given: the columns are gone.
     """
     if find_run(place) is None:
         raise DataError(f"no splits.json with a folder splits/ in {place}")
+    if options.filters:
+        raise DataError(
+            f"the saved splits in {place} have no columns to filter by",
+            where="data.filters, or --filter",
+            fix="filter the data set that they were drawn from, or take the filter away",
+        )
     records = load_splits(place)
     if options.image_root is not None:
         records = [
