@@ -139,11 +139,11 @@ def test_selecting_a_split_that_is_empty_names_those_that_are_not():
         select_split(records, "test")
 
 
-def test_a_share_is_one_of_each_split_and_the_smaller_lies_in_the_larger():
+def test_a_share_is_one_of_training_and_the_smaller_lies_in_the_larger():
     records = assign_splits(make_records(100))
     half, tenth = (take_fraction(records, share, seed=0) for share in (0.5, 0.1))
-    assert count(half) == {"train": 40, "val": 5, "test": 5}
-    assert count(tenth) == {"train": 8, "val": 1, "test": 1}
+    assert count(half) == {"train": 40, "val": 10, "test": 10}
+    assert count(tenth) == {"train": 8, "val": 10, "test": 10}
     assert {r.image_id for r in tenth} < {r.image_id for r in half}
     assert take_fraction(records, 1.0, seed=0) == records
 

@@ -120,9 +120,14 @@ def test_hephaestus_from_zips_in_place(tmp_path: Path, parts: int) -> None:
         model__checkpoint=layouts.save_captioner(tmp_path / "blip", "blip-tiny"),
         train__max_steps=2,
         generate__max_new_tokens=8,
-        evaluate__metrics="[default]",
+        evaluate__bert_model=layouts.save_bert(tmp_path / "bert-base-uncased"),
     )
-    check_artefacts(run, metrics=("cider",))
+    scores = check_artefacts(run, metrics=("cider", "bert_score", "bert_score_raw"))
+    # The layer and the baseline of the original's model, known by its name.
+    assert "model:bert-base-uncased|layers:9" in scores["after"]["signature"]
+    for when in ("before", "after"):
+        rows = read_csv(run / f"results_{when}_training.csv")
+        assert all(-1 <= float(row["bert_score_raw"]) <= 1 for row in rows)
     records = load_splits(run)
     assert len(records) == 59
     by_frame = {(record.group, record.split) for record in records}
@@ -145,5 +150,5 @@ def test_coco_swin_gpt2_from_karpathys_file(tmp_path: Path, engine: str) -> None
     )
     check_artefacts(run, metrics=("sacrebleu", "rougeL", "mean_length"))
     records = load_splits(run)
-    # Half of each split; restval is trained on.
-    assert [sum(r.split == s for r in records) for s in ("train", "val", "test")] == [16, 4, 4]
+    # Half of training, restval among it; what is scored stays.
+    assert [sum(r.split == s for r in records) for s in ("train", "val", "test")] == [16, 8, 8]

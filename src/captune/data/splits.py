@@ -76,16 +76,16 @@ def select_split(records: Sequence[CaptionRecord], split: Split) -> list[Caption
 def take_fraction(
     records: Sequence[CaptionRecord], fraction: float, *, seed: int
 ) -> list[CaptionRecord]:
-    """A seeded share of the images of each split; groups are kept or left out whole.
+    """A seeded share of the training images, and all others: every share is scored on the same.
 
-    Which images are kept depends on their ids and groups only: a larger share holds the smaller
-    one, and images added to the data set change the choice among the others no more than they
-    must.
+    Groups are kept or left out whole. Which images are kept depends on their ids and groups only:
+    a larger share holds the smaller one, and images added to the data set change the choice among
+    the others no more than they must.
 
     Args:
-        records: Records with splits; those without one count as one split.
-        fraction: Share of the images kept, above 0 and up to 1. Of each split at least one image
-            or group is, and the last group taken may reach beyond the share.
+        records: Records with splits; val and test stay as they are.
+        fraction: Share of the training images kept, above 0 and up to 1. At least one image or
+            group is, and the last group taken may reach beyond the share.
         seed: Draws them.
 
     Returns:
@@ -98,20 +98,17 @@ def take_fraction(
         raise DataError(f"a share of the data must be above 0 and at most 1, not {fraction:g}")
     if fraction == 1.0:
         return list(records)
+    units: dict[str, list[str]] = {}
+    for record in records:
+        if record.split == "train":
+            units.setdefault(_unit(record, by="group"), []).append(record.image_id)
+    room = fraction * sum(len(ids) for ids in units.values())
     kept: set[str] = set()
-    for split in (*SPLITS, None):
-        units: dict[str, list[str]] = {}
-        for record in records:
-            if record.split == split:
-                units.setdefault(_unit(record, by="group"), []).append(record.image_id)
-        room = fraction * sum(len(ids) for ids in units.values())
-        taken = 0
-        for unit in sorted(units, key=lambda unit: _draw_place(unit, seed=seed)):
-            if taken and taken + len(units[unit]) / 2 > room:
-                break
-            kept.update(units[unit])
-            taken += len(units[unit])
-    return [record for record in records if record.image_id in kept]
+    for unit in sorted(units, key=lambda unit: _draw_place(unit, seed=seed)):
+        if kept and len(kept) + len(units[unit]) / 2 > room:
+            break
+        kept.update(units[unit])
+    return [record for record in records if record.split != "train" or record.image_id in kept]
 
 
 def _draw_place(unit: str, *, seed: int) -> bytes:

@@ -82,8 +82,8 @@ class DataConfig(Section):
     )
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0,
-        description="Share of the images of each split used, 0..1, drawn with the seed; groups"
-        " stay whole, and a larger share holds the smaller one.",
+        description="Share of the training images used, 0..1, drawn with the seed; val and test"
+        " stay whole, groups too, and a larger share holds the smaller one.",
     )
     split_files: dict[Literal["train", "val", "test"], str] = Field(
         default_factory=dict, description="Lists of image names, one a line, that give the splits."
