@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from captune.errors import MetricError, MissingExtraError
 from captune.evaluation import ScoringOptions, compare_systems
 from captune.metrics import MetricInputs
 from captune.recipe import load_recipe
 from captune.records import CaptionRecord, Prediction
+from tiny_clip import save_clip
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """A tiny random CLIP model whose images count a lot."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    tokens = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    text = {"vocab_size": len(tokens), "max_position_embeddings": 24}
-    text |= {"bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53}
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    small |= {"num_attention_heads": 2}
-    torch.manual_seed(0)
-    vision = {"image_size": 32, "patch_size": 16}
-    config = CLIPConfig(text_config=text | small, vision_config=vision | small, projection_dim=8)
-    CLIPModel(config).save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
-    return folder
+    return save_clip(tmp_path / "clip")
 
 
 def test_clip_score_looks_at_the_images_of_the_records(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from captune.errors import MetricError, ModelError
 from captune.metrics import bootstrap_intervals
 from captune.metrics.clip_score import ClipScorer, compute_clip_score, embed_images_cached
+from tiny_clip import save_clip
 
 REFERENCES = {"1": ["a dog", "one dog"], "2": ["two cats sit"]}
 PREDICTIONS = {"1": "a dog", "2": "a red car"}
@@ -22,23 +20,7 @@ PREDICTIONS = {"1": "a dog", "2": "a red car"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clip")
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
-    (path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (path / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(str(path / "vocab.json"), str(path / "merges.txt")).save_pretrained(path)
-    text = {"vocab_size": len(tokens), "max_position_embeddings": 24}
-    text |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    vision = {"image_size": 32, "patch_size": 16}
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    small |= {"num_attention_heads": 2}
-    torch.manual_seed(0)
-    config = CLIPConfig(text_config=text | small, vision_config=vision | small, projection_dim=8)
-    CLIPModel(config).save_pretrained(path)
-    size = {"height": 32, "width": 32}
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size).save_pretrained(path)
-    return path
+    return save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
