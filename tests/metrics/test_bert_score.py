@@ -9,40 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import AutoTokenizer, BertModel, RobertaConfig, RobertaModel
 
 from captune.errors import MissingExtraError, ModelError
 from captune.metrics.bert_score import BertScorer, find_published, score_bert
 from captune.metrics.candidates import match_predictions
 from captune.metrics.references import References
+from tiny_bert import save_bert
 
 pytest.importorskip("bert_score", reason="the extra bert_score is not installed")
 
-WORDS = ["a", "the", "two", "dog", "cats", "bird", "runs", "sit", "on", "grass", "red", "small"]
-WORDS += ["beach", "ball"]
 REFERENCES = {
     "1": ["a red dog runs on the grass", "the dog runs"],
     "2": ["two cats sit", "small cats sit on a ball", "two small cats"],
     "3": ["a bird runs on the beach"],
 }
 PREDICTIONS = {"1": "a dog runs on the beach", "2": "two red cats", "3": "a ball"}
-
-
-def save_bert(folder: Path, *, layers: int) -> Path:
-    folder.mkdir(parents=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 32}
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        num_hidden_layers=layers,
-        max_position_embeddings=16,
-        **sizes,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,13 @@ from pathlib import Path
 from captune.errors import OutputError, RecipeError
 from captune.evaluation import ScoringOptions
 from captune.files import write_json
-from captune.metrics import require_metrics
 from captune.models import check_sources
 from captune.models.devices import choose_hardware
 from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.stages import StageBook, select_stages
 from captune.recipe import Recipe, load_recipe, save_recipe
-from captune.training import NO_METRIC, check_engine, check_trackers
+from captune.training import check_best_metric, check_engine, check_trackers
 
 Say = Callable[[str], None]
 
@@ -89,8 +88,7 @@ def check_before_work(recipe: Recipe) -> None:
     choose_hardware(recipe.train.device, recipe.train.precision)
     check_engine(recipe.train)
     ScoringOptions.from_recipe(recipe).check_metrics()
-    if recipe.train.best_metric not in NO_METRIC:
-        require_metrics([recipe.train.best_metric])
+    check_best_metric(recipe)
     check_trackers(recipe.train.trackers)
     check_sources(recipe.model)
 

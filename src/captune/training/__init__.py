@@ -12,7 +12,7 @@ from captune.training.engines import check_engine, train
 from captune.training.estimate import TrainingEstimate, estimate_training
 from captune.training.start import TrainResult
 from captune.training.tracking import check_trackers
-from captune.training.validation import NO_METRIC
+from captune.training.validation import check_best_metric
 
 if TYPE_CHECKING:
     from captune.training.collator import CaptionCollator
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from captune.training.trainer import CaptionTrainer
 
 __all__ = [
-    "NO_METRIC",
     "CaptionCollator",
     "CaptionTrainer",
     "TrainResult",
     "TrainingEstimate",
     "caption_metrics",
+    "check_best_metric",
     "check_engine",
     "check_trackers",
     "estimate_training",

@@ -20,7 +20,7 @@ from captune.recipe import Recipe
 from captune.training.checkpoint import TrainState, write_folder
 from captune.training.optimizer import AveragedWeights, learning_rate
 from captune.training.tracking import ProgressLine, RunLog
-from captune.training.validation import Validator, is_better
+from captune.training.validation import Validator, find_value, is_better
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class RunKeeper:
         with self._weights_in_use():
             values = self._values_everywhere()
             state, metric = self.state, self.recipe.train.best_metric
-            value = values.get(metric)
+            value = find_value(values, metric=metric)
             if value is None or is_better(value, state.best_value, metric=metric):
                 state.best_value, state.best_step, state.stale_validations = value, state.step, 0
                 if self.is_main:

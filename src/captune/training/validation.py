@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,8 +10,18 @@ import torch
 from PIL import Image
 
 from captune.data import contact_sheet
+from captune.errors import MetricError
+from captune.evaluation import ScoringOptions
 from captune.inference import generate
-from captune.metrics import METRICS, References, compute, resolve_metrics
+from captune.metrics import (
+    METRIC_GROUPS,
+    METRICS,
+    MetricInputs,
+    References,
+    compute,
+    require_metrics,
+    resolve_metrics,
+)
 from captune.models import Captioner
 from captune.models.devices import Hardware
 from captune.recipe import Recipe
@@ -22,6 +32,9 @@ _ALWAYS = ("bleu_4", "cider", "distinct_captions")
 _SHOWN = 8
 NO_METRIC = ("loss", "last")
 """Values of `train.best_metric` that need no generated captions."""
+_SAME_ORDER = {"bert_score": "bert_score_raw"}
+"""Metrics that not every model has -> the one it always has, which puts captions in the same order:
+the baseline only moves and stretches BERTScore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,7 @@ class Validator:
         hardware: Device and precision.
         chosen: Images that captions are generated for, a fixed seeded choice.
         references: Their human captions, counted once.
+        inputs: Images and models of metrics that need them, as the recipe names them.
         captions: What was generated last, by image id.
     """
 
@@ -44,6 +58,7 @@ class Validator:
     hardware: Hardware
     chosen: Sequence[int]
     references: References
+    inputs: MetricInputs
     captions: dict[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
@@ -87,8 +102,8 @@ class Validator:
             captions.update({p.image_id: p.caption for p in predictions})
         self.captions.update(captions)
         metrics = validation_metrics(self.recipe.train.best_metric)
-        results = compute(self.references, captions, metrics=metrics)
-        return {name: float(results.corpus[name]) for name in metrics}
+        results = compute(self.references, captions, metrics=metrics, inputs=self.inputs)
+        return {name: float(value) for name, value in results.corpus.items()}
 
     def _batches(self, indices: Sequence[int]) -> Iterator[CaptionBatch]:
         size = self.recipe.evaluate.batch_size
@@ -102,13 +117,47 @@ class Validator:
 def make_validator(
     captioner: Captioner, feed: Feed, *, recipe: Recipe, hardware: Hardware
 ) -> Validator:
-    """A validator over a fixed choice of at most `train.validate_images` images."""
+    """A validator over a fixed choice of at most `train.validate_images` images.
+
+    Raises:
+        MetricError: `train.best_metric` cannot pick a model, or lacks what it needs.
+        MissingExtraError: It needs an extra that is not installed.
+    """
+    check_best_metric(recipe)
     records = feed.data.records
     most = recipe.train.validate_images or len(records)
     chosen = np.random.default_rng([recipe.seed, 7]).permutation(len(records))[:most]
     indices = sorted(int(i) for i in chosen)
     references = References({records[i].image_id: records[i].captions for i in indices})
-    return Validator(captioner, feed, recipe, hardware, indices, references)
+    inputs = ScoringOptions.from_recipe(recipe).with_images([records[i] for i in indices]).inputs
+    return Validator(captioner, feed, recipe, hardware, indices, references, inputs)
+
+
+def check_best_metric(recipe: Recipe) -> None:
+    """Find out before any work whether `train.best_metric` can pick a model.
+
+    Raises:
+        MetricError: It is unknown, a group, a metric of which neither more nor less is better, or
+            one that lacks its checkpoint.
+        MissingExtraError: It needs an extra that is not installed.
+    """
+    name = recipe.train.best_metric
+    if name in NO_METRIC:
+        return
+    where = "train.best_metric"
+    if name not in METRICS and name in METRIC_GROUPS:
+        raise MetricError(
+            f"{name!r} is a group of metrics, and one metric picks the model",
+            where=where,
+            fix=f"use one of {', '.join(METRIC_GROUPS[name])}, or {', '.join(NO_METRIC)}",
+        )
+    require_metrics([name], ScoringOptions.from_recipe(recipe).with_images(()).inputs)
+    if METRICS[name].better is None:
+        raise MetricError(
+            f"neither more nor less of {name!r} is better, so it picks no model",
+            where=where,
+            fix="use a metric such as cider, or loss",
+        )
 
 
 def validation_metrics(best_metric: str) -> tuple[str, ...]:
@@ -116,6 +165,18 @@ def validation_metrics(best_metric: str) -> tuple[str, ...]:
     named = [] if best_metric in NO_METRIC else resolve_metrics([best_metric])
     wanted = (*_ALWAYS, *named)
     return tuple(dict.fromkeys(wanted))
+
+
+def find_value(values: Mapping[str, float], *, metric: str) -> float | None:
+    """The value that picks the model, `None` where nothing does.
+
+    Args:
+        values: What a validation gave.
+        metric: `train.best_metric`.
+    """
+    if metric in values:
+        return values[metric]
+    return values.get(_SAME_ORDER.get(metric, ""))
 
 
 def is_better(value: float, best: float | None, *, metric: str) -> bool:

@@ -1,0 +1,80 @@
+"""What picks the model: any metric of captions, or an error before the work that says why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from captune.errors import MetricError
+from captune.training import check_best_metric, train
+from tiny_bert import save_bert
+from tiny_clip import save_clip
+
+
+def log_of(folder: Path) -> list[dict]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if "val_loss" in row]
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_a_model_without_a_baseline_is_picked_by_its_raw_bert_score(
+    tmp_path, shapes, make_recipe, make_captioner, engine
+) -> None:
+    pytest.importorskip("bert_score")
+    recipe = make_recipe(
+        train__best_metric="bert_score",
+        train__engine=engine,
+        evaluate__bert_model=str(save_bert(tmp_path / "bert", layers=2)),
+    )
+    captioner = make_captioner(recipe)
+    with pytest.warns(UserWarning, match="no baseline"):
+        result = train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
+    rows = log_of(tmp_path)
+    assert all("val_bert_score" not in row for row in rows)
+    values = {row["step"]: row["val_bert_score_raw"] for row in rows}
+    assert result.best_value == max(values.values())
+    assert values[result.best_step] == result.best_value
+
+
+def test_a_metric_that_looks_at_images_picks_by_the_model_that_the_recipe_names(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch
+) -> None:
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    recipe = make_recipe(
+        train__best_metric="clip_score", evaluate__clip_model=str(save_clip(tmp_path / "clip"))
+    )
+    captioner = make_captioner(recipe)
+    result = train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
+    values = {row["step"]: row["val_clip_score"] for row in log_of(tmp_path)}
+    assert result.best_value == max(values.values())
+    assert values[result.best_step] == result.best_value
+
+
+@pytest.mark.parametrize(
+    ("metric", "texts"),
+    [
+        ("bleu", ("'bleu' is a group of metrics", "use one of bleu_1, bleu_2, bleu_3, bleu_4")),
+        ("default", ("'default' is a group of metrics", "cider")),
+        ("mean_length", ("neither more nor less of 'mean_length' is better", "use a metric such")),
+        ("cidre", ("unknown metric 'cidre'; did you mean 'cider'", "use one of")),
+        ("pac_s", ("pac_s needs the checkpoint of PAC-S", "give it")),
+    ],
+)
+def test_what_cannot_pick_a_model_is_said_before_any_work(
+    tmp_path, shapes, make_recipe, make_captioner, metric, texts
+) -> None:
+    recipe = make_recipe(train__best_metric=metric)
+    with pytest.raises(MetricError, match=texts[0]) as error:
+        check_best_metric(recipe)
+    assert texts[1] in error.value.fix
+    captioner = make_captioner(recipe)
+    with pytest.raises(MetricError, match=texts[0]):
+        train(captioner, shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("metric", ["loss", "last", "wer", "clip_score", "vocabulary_size"])
+def test_what_can_pick_a_model_passes(make_recipe, metric) -> None:
+    check_best_metric(make_recipe(train__best_metric=metric))
