@@ -1,20 +1,16 @@
-"""A hub on loopback for the real client in this process, and a run to push to it."""
+"""A finished run to push."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 from PIL import Image
 
 from captune.data import save_splits
 from captune.recipe import load_recipe, save_recipe
 from captune.records import CaptionRecord
-from hub_repos import WRITER, HubServer
-from hub_server import hub_server
 
 CARD = """---
 library_name: transformers
@@ -32,19 +28,6 @@ tags:
 print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
 ```
 """
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with hub_server() as server:
-        # The client reads its environment when it is imported, which happened long ago.
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", WRITER)
-        yield server
 
 
 @pytest.fixture

@@ -79,6 +79,17 @@ def test_images_of_the_data_stay_at_home_when_asked(hub: HubServer, run: Path) -
     assert "widget" not in card
 
 
+def test_images_of_an_earlier_push_go_when_images_stay_at_home(hub: HubServer, run: Path) -> None:
+    push_run(run, "me/mine")
+    push_run(run, "me/mine", with_images=False)
+    files = hub.repos["models/me/mine"].files
+    assert not [name for name in files if name.startswith("examples/")]
+    assert {name for name in files if name.startswith("plots/")} == {
+        "plots/loss.png",
+        "plots/before_after.png",
+    }
+
+
 def test_nothing_local_is_changed(hub: HubServer, run: Path) -> None:
     before = digests(run)
     push_run(run, "me/mine")

@@ -7,7 +7,7 @@ missing when it is repeated. Nothing local is written or moved.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,16 @@ def open_repo(repo: str, *, private: bool) -> PushedRepo:
     return found
 
 
-def push_files(repo: PushedRepo, files: Sequence[RepoFile], *, message: str) -> str:
+def push_files(
+    repo: PushedRepo, files: Sequence[RepoFile], *, message: str, remove: Collection[str] = ()
+) -> str:
     """Commits the files; weights that are there and not among them are removed.
 
     Args:
         repo: What `open_repo` gave.
         files: All files; unchanged ones are not sent.
         message: Of the commit.
+        remove: More names that must not be there, unless they are among the files.
 
     Returns:
         The commit's hash.
@@ -104,7 +107,7 @@ def push_files(repo: PushedRepo, files: Sequence[RepoFile], *, message: str) -> 
         operations += [
             CommitOperationDelete(path)
             for path in api.list_repo_files(repo.repo)
-            if _WEIGHTS.fullmatch(path) and path not in new
+            if (_WEIGHTS.fullmatch(path) or path in remove) and path not in new
         ]
         commit = api.create_commit(repo.repo, operations, commit_message=message)
     except hub_failures() as error:

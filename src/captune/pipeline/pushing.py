@@ -24,15 +24,17 @@ def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextMa
 
 def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
     """Pushes the evaluated run with its card, where the recipe asks for it."""
-    repo = recipe.train.push_to_hub
-    if repo is None or not _is_first_process():
+    train = recipe.train
+    if train.push_to_hub is None or not _is_first_process():
         return
     try:
-        pushed = push_run(folder, repo, private=recipe.train.push_private)
+        pushed = push_run(
+            folder, train.push_to_hub, private=train.push_private, with_images=train.push_images
+        )
     except (CaptuneError, OSError) as error:
-        private = " --private" if recipe.train.push_private else ""
+        flags = " --private" * train.push_private + " --no-images" * (not train.push_images)
         say(f"the run is whole, but was not pushed: {error}")
-        say(f"  push it later: captune push {folder} {repo}{private}")
+        say(f"  push it later: captune push {folder} {train.push_to_hub}{flags}")
         return
     say(f"pushed: {pushed.repo.url}")
 

@@ -84,6 +84,7 @@ _WITHOUT_EFFECT = (
     "train.trackers",
     "train.push_to_hub",
     "train.push_private",
+    "train.push_images",
     "train.keep_checkpoints",
     "train.save_every",
     "evaluate.batch_size",

@@ -305,6 +305,10 @@ class TrainConfig(Section):
         " null: nothing leaves this machine.",
     )
     push_private: bool = Field(True, description="Whether that repository must be private.")
+    push_images: bool = Field(
+        True,
+        description="Whether examples and plots that show images of the data set are pushed too.",
+    )
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Self:

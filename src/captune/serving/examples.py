@@ -9,7 +9,9 @@ from pathlib import Path
 
 from captune.errors import ImageError
 
-_COUNT = 3
+EXAMPLE_PATHS = ("examples/1.jpg", "examples/2.jpg", "examples/3.jpg")
+"""Names of the examples on the hub."""
+
 _SIDE = 512
 
 
@@ -53,9 +55,9 @@ def find_examples(run: Path) -> tuple[Example, ...]:
         image.thumbnail((_SIDE, _SIDE))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=90)
-        number = len(examples) + 1
-        path = f"examples/{number}.jpg"
-        examples.append(Example(path, f"Example {number}", row["caption"], buffer.getvalue()))
-        if len(examples) == _COUNT:
+        path = EXAMPLE_PATHS[len(examples)]
+        title = f"Example {len(examples) + 1}"
+        examples.append(Example(path, title, row["caption"], buffer.getvalue()))
+        if len(examples) == len(EXAMPLE_PATHS):
             break
     return tuple(examples)

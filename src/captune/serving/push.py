@@ -17,10 +17,11 @@ import yaml
 from captune.errors import ModelError
 from captune.hub import PushedRepo, RepoFile, open_repo, push_files, require_weights
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
-from captune.serving.examples import Example, find_examples
+from captune.serving.examples import EXAMPLE_PATHS, Example, find_examples
 
 _FACTS = ("scores.json", "train_metrics.json")
 _WITH_PICTURES = ("samples.png", "captions.png")
+_PICTURES = (*EXAMPLE_PATHS, *(f"plots/{name}" for name in _WITH_PICTURES))
 _PLOT_LINK = re.compile(r"!\[[^\]]*\]\(\.\./plots/(?P<name>[^)]+)\)")
 _METADATA = re.compile(r"---\n(?P<yaml>.*?)\n---\n", flags=re.DOTALL)
 _BARE_CARD = """---
@@ -65,7 +66,8 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
         run: A run's folder, or a model's folder, which is then pushed alone.
         repo: `owner/name`, or `name` of one's own.
         private: Whether the repository must be private.
-        with_images: Take along example images and plots that show images of the data set.
+        with_images: Take along example images and plots that show images of the data set; else
+            those of an earlier push are removed too, though its commit keeps them.
 
     Raises:
         ModelError: There is no model in the folder.
@@ -86,7 +88,9 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
     card = _write_card(model, opened.repo, examples=examples, paths={f.path for f in files})
     files.append(RepoFile("README.md", card.encode("utf-8")))
     name = run.resolve().name if run != Path() else model.resolve().name
-    commit = push_files(opened, files, message=f"Push {name} with captune")
+    commit = push_files(
+        opened, files, message=f"Push {name} with captune", remove=() if with_images else _PICTURES
+    )
     return PushedRun(opened, commit, tuple(sorted(file.path for file in files)))
 
 
