@@ -6,7 +6,9 @@ import logging
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
@@ -198,3 +200,22 @@ def test_warnings_of_the_package_reach_stderr_once_however_often_main_ran(
     assert [leave("--version"), leave("--version")] == [0, 0]
     logging.getLogger("captune.models").warning("%s left out", "the head")
     assert capsys.readouterr().err == "warning: the head left out\n"
+
+
+def test_warnings_by_the_package_are_lines_and_those_of_others_are_left_alone(
+    add_command: Callable[[Callable[..., None]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = str(Path(app_module.__file__).parents[1] / "metrics" / "cider.py")
+
+    def warn() -> None:
+        for line in (57, 74):
+            warnings.warn_explicit("of one image", UserWarning, own, line)
+        warnings.warn_explicit("of another", UserWarning, "elsewhere.py", 3)
+
+    add_command(warn)
+    before = warnings.showwarning
+    with pytest.warns(UserWarning, match="of another") as others:
+        assert leave("x") == 0
+    assert capsys.readouterr().err == "warning: of one image\n"
+    assert [str(other.message) for other in others] == ["of another"]
+    assert warnings.showwarning is before

@@ -13,8 +13,11 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -30,6 +33,7 @@ FINISHED_WITH_FAILURES = 3
 INTERRUPTED = 130
 
 _DEBUG = "--debug"
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is_debug, words = _take_debug(words)
     _show_warnings()
     try:
-        _group().main(args=words, prog_name="captune")
+        with _own_warnings_as_lines():
+            _group().main(args=words, prog_name="captune")
     except CaptuneError as error:
         _fail(str(error), code=error.exit_code, is_debug=is_debug)
     except OSError as error:
@@ -119,6 +124,28 @@ class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         label = typer.style("warning:", fg=typer.colors.YELLOW, bold=True)
         typer.echo(f"{label} {record.getMessage()}", err=True)
+
+
+@contextmanager
+def _own_warnings_as_lines() -> Iterator[None]:
+    """What captune warns of is said once, without the line of code that says it.
+
+    Warnings of other packages keep the form that their authors know.
+    """
+    said: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Any, category: Any, filename: str, *place: Any) -> None:
+            if not Path(filename).is_relative_to(_PACKAGE):
+                show(message, category, filename, *place)
+            elif str(message) not in said:
+                said.add(str(message))
+                logging.getLogger("captune").warning("%s", message)
+
+        # The four parameters behind are handed on as they come.
+        warnings.showwarning = show_line  # type: ignore[assignment]
+        yield
 
 
 def load_command(name: str) -> Any:
