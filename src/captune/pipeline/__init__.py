@@ -1,7 +1,8 @@
 """A recipe's stages, in order, each resumable: `run` is the whole of captune in one call."""
 
 from captune.pipeline.dry_run import dry_run
-from captune.pipeline.run import RunOptions, run
+from captune.pipeline.plan import RunOptions
+from captune.pipeline.run import run
 from captune.pipeline.stages import STAGES, select_stages
 
 __all__ = ["STAGES", "RunOptions", "dry_run", "run", "select_stages"]

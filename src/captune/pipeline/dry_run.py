@@ -8,11 +8,10 @@ from pathlib import Path
 
 from captune.data import load_splits, select_split
 from captune.models import build_captioner
+from captune.pipeline.plan import Plan, RunOptions, plan_run
 from captune.pipeline.preparation import Say, read_data, split_data
-from captune.pipeline.run import RunOptions, check_before_work, check_order
-from captune.pipeline.stages import StageBook, select_stages
 from captune.pipeline.work import scored_records
-from captune.recipe import Recipe, load_recipe
+from captune.recipe import Recipe
 from captune.records import CaptionRecord
 from captune.training import estimate_training
 
@@ -37,22 +36,11 @@ def dry_run(
     Raises:
         CaptuneError: A recipe, data set or model that cannot be used.
     """
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
-    options = options or RunOptions()
-    stages = select_stages(only, options.start_from)
-    check_before_work(recipe)
-    folder = Path(out) if out else Path("runs") / recipe.name
-    book = StageBook(folder, recipe)
-    check_order(stages, book)
-    again = options.force or options.start_from is not None
+    plan = plan_run(recipe, only=only, out=out, options=options or RunOptions())
+    recipe, folder, due = plan.recipe, plan.folder, plan.due
     say(f"folder: {folder}{'' if folder.exists() else ' (new)'}")
-    due = []
-    for name in stages:
-        is_done = book.is_done(name) and not again
-        if not is_done:
-            due.append(name)
-        say(f"{name}: {_describe(name, book, is_done=is_done)}")
+    for name in plan.stages:
+        say(f"{name}: {_describe(name, plan)}")
     if not due:
         say("nothing to do")
         return
@@ -72,10 +60,10 @@ def dry_run(
         say(f"captions to write: {scored} images of {recipe.evaluate.split}{twice}")
 
 
-def _describe(name: str, book: StageBook, *, is_done: bool) -> str:
-    if is_done:
-        return f"done before in {book.seconds(name):.0f} s, would be skipped"
-    if book.ran_before(name):
+def _describe(name: str, plan: Plan) -> str:
+    if name not in plan.due:
+        return f"done before in {plan.book.seconds(name):.0f} s, would be skipped"
+    if plan.book.ran_before(name):
         return "would run again; what it wrote is moved to previous/"
     return "would run"
 
