@@ -289,11 +289,7 @@ class Captioner(ABC):
         Micro batches are too small for batch statistics, and some checkpoints (MobileNetV2 with
         folded norms) break when their running statistics move.
         """
-        self.model.train()
-        for module in self.model.modules():
-            is_batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-            if is_batch_norm or _is_frozen(module):
-                module.eval()
+        _enter_train_mode(self.model)
 
     def eval_mode(self) -> None:
         """Dropout off everywhere."""
@@ -355,6 +351,17 @@ class Captioner(ABC):
         return any(name.startswith(prefix + ".") for prefix in self.parts().vision_prefixes)
 
 
-def _is_frozen(module: nn.Module) -> bool:
-    parameters = list(module.parameters())
-    return bool(parameters) and not any(p.requires_grad for p in parameters)
+def _enter_train_mode(module: nn.Module) -> tuple[bool, bool]:
+    """Sets the modes of a module and all in it; returns whether it has weights, whether any learns.
+
+    Each weight is looked at once: this runs before every step, and small models feel it.
+    """
+    own = [p for p in module._parameters.values() if p is not None]
+    inner = [_enter_train_mode(child) for child in module._modules.values() if child is not None]
+    has_weights = bool(own) or any(has for has, _ in inner)
+    learns = any(p.requires_grad for p in own) or any(learning for _, learning in inner)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) or (has_weights and not learns):
+        module.eval()
+    elif not module.training:
+        module.training = True
+    return has_weights, learns
