@@ -143,6 +143,17 @@ def test_from_runs_a_stage_and_all_after_it(copy) -> None:
     assert stages_that_ran(copy, recipe(), start_from="evaluate") == ["evaluate", "report"]
 
 
+def test_a_report_written_again_shows_what_trained_and_scored(copy, monkeypatch) -> None:
+    told = (copy / "environment.json").read_bytes()
+    monkeypatch.setattr("sys.argv", ["captune", "run", "tiny", "--from", "report"])
+    assert stages_that_ran(copy, recipe(), start_from="report") == ["report"]
+    assert (copy / "environment.json").read_bytes() == told
+    monkeypatch.setattr("sys.argv", ["captune", "run", "tiny", "--from", "evaluate"])
+    stages_that_ran(copy, recipe(), start_from="evaluate")
+    told = json.loads((copy / "environment.json").read_text())
+    assert told["Command"] == "captune run tiny --from evaluate"
+
+
 def test_only_runs_one_stage_from_what_lies_on_disk(tmp_path) -> None:
     settings = recipe()
     run(settings, only=["prepare"], out=tmp_path, say=lambda _: None)

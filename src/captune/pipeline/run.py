@@ -44,8 +44,7 @@ def run(
     plan = plan_run(recipe, only=only, out=out, options=options)
     _open_folder(plan.folder)
     save_recipe(plan.recipe, plan.folder / "recipe.yaml")
-    environment = {fact.label: fact.value for fact in describe_environment(plan.recipe)}
-    write_json(plan.folder / "environment.json", environment)
+    _save_environment(plan)
     for name in plan.stages:
         if name in plan.due:
             _run_stage(name, plan, options=options, say=say)
@@ -69,6 +68,17 @@ def _not_writable(folder: Path, reason: str) -> OutputError:
         where="--out",
         fix="choose another folder with --out",
     )
+
+
+def _save_environment(plan: Plan) -> None:
+    """Describes this machine and command, where they are to make any figure.
+
+    A report written again elsewhere shows what trained and scored, not what drew it.
+    """
+    path = plan.folder / "environment.json"
+    if set(plan.due) <= {"report"} and path.exists():
+        return
+    write_json(path, {fact.label: fact.value for fact in describe_environment(plan.recipe)})
 
 
 def _run_stage(name: str, plan: Plan, *, options: RunOptions, say: Say) -> None:
