@@ -138,7 +138,7 @@ def test_metrics_left_out_for_want_of_an_extra_are_said(
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
     output = run(files, "--metrics", "all")
-    assert "spice is left out: pip install 'captune[java]', or set CAPTUNE_SPICE_HOME" in output
+    assert "left out: spice; to have it, pip install 'captune[java]', or set CAPTUNE" in output
     assert "left out" not in run(files, "--metrics", "bleu")
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 import typer
 from PIL import Image
-from tiny_clip import name_like_openai, save_clip
 from transformers import CLIPModel
 from typer.testing import CliRunner
 
@@ -18,6 +17,7 @@ from captune.cli.score import score
 from captune.errors import CaptuneError, MetricError
 from captune.metrics import METRICS
 from captune.metrics.clip_score import ClipScorer, compute_clip_score
+from tiny_clip import name_like_openai, save_clip
 
 REFERENCES = {"1": ["a red dog runs", "a dog runs"], "12": ["two cats sit"], "7": ["a bird"]}
 PREDICTIONS = {"1": "a dog and a frisbee", "12": "two cats sit", "7": "a bird sings"}
@@ -146,7 +146,7 @@ def test_file_names_of_coco_annotations_are_looked_for_in_the_folder(
 def test_what_is_missing_is_said_before_any_model_is_loaded(files: Path) -> None:
     with pytest.raises(MetricError, match="clip_score needs the images") as caught:
         run(files, "--metrics", "clip_score")
-    assert caught.value.fix == "give them: --images FOLDER"
+    assert caught.value.fix == "give the images: --images FOLDER"
     with pytest.raises(MetricError, match="pac_s needs the checkpoint of PAC-S"):
         run(files, "--metrics", "pac_s", "--images", str(files / "images"))
     next(files.rglob("7.jpg")).unlink()
@@ -170,8 +170,9 @@ def test_all_takes_what_is_given_and_says_what_is_not(
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
     output = run(files, "--metrics", "all")
-    assert "clip_score is left out: give them: --images FOLDER" in output
-    assert "bert_score is left out" in output
+    looking = "clip_score, ref_clip_score, pac_s, ref_pac_s"
+    assert f"left out: {looking}; to have them, give the images: --images FOLDER" in output
+    assert "left out: bert_score, bert_score_raw; to have them, " in output
     arguments = ["--images", str(files / "images"), "--clip-model", str(clip)]
     found = scores(files, "--metrics", "all", *arguments)
     left_out = {"spice", "meteor", "bert_score", "bert_score_raw", "pac_s", "ref_pac_s"}

@@ -137,8 +137,11 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(home: Path) -> None:
     assert "pip install 'captune[java]'" in caught.value.fix
     install_java(home, "pass")
     (home / "lib" / CORENLP_JARS[1]).unlink()
-    with pytest.raises(MissingExtraError, match=f"{CORENLP_JARS[1]} not there"):
+    with pytest.raises(MissingExtraError, match=f"{CORENLP_JARS[1]} not there") as caught:
         find_spice()
+    assert caught.value.fix.startswith(
+        f"put {CORENLP_JARS[1]} into {home / 'lib'}: both are in nlp"
+    )
     (home / "spice-1.0.jar").unlink()
     with pytest.raises(MissingExtraError, match="SPICE's jar is not there"):
         find_spice()

@@ -12,6 +12,7 @@ from captune.cli.score_output import (
     CONSTANT_CAPTION,
     Outcome,
     ScoredSystems,
+    print_left_out,
     print_scores,
     write_json,
     write_per_image,
@@ -128,8 +129,7 @@ def score(
     )
     outcome = _test_systems(scored, resamples=resamples, seed=seed)
     print_scores(outcome)
-    for name, fix in list_left_out(asked, scored.inputs).items():
-        typer.echo(f"{name} is left out: {fix}")
+    print_left_out(list_left_out(asked, scored.inputs))
     if json_file:
         write_json(json_file, outcome)
     if per_image:

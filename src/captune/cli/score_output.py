@@ -93,6 +93,22 @@ def print_scores(outcome: Outcome) -> None:
         console.print(signature, soft_wrap=True, markup=False)
 
 
+def print_left_out(fixes: Mapping[str, str]) -> None:
+    """Print a line a reason.
+
+    Args:
+        fixes: Metric -> how to get it.
+    """
+    import typer
+
+    for fix in dict.fromkeys(fixes.values()):
+        names = [name for name in fixes if fixes[name] == fix]
+        typer.echo(f"left out: {', '.join(names)}; to have {_THEM[len(names) > 1]}, {fix}")
+
+
+_THEM = ("it", "them")
+
+
 def _show_value(value: float, interval: tuple[float, float] | None) -> str:
     # Every digit: these values are compared with those of other tools.
     if interval is None:

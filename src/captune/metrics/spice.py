@@ -31,6 +31,8 @@ DEFAULT_TIMEOUT = 7200.0
 
 CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
+CORENLP_ARCHIVE = "nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
+
 OPENED = ("lang", "math", "util", "util.concurrent", "net", "text")
 """Packages that SPICE's serialisation reaches into, and Java 16 and later close."""
 
@@ -84,10 +86,17 @@ def find_spice() -> tuple[str, Path]:
         raise MissingExtraError(
             f"SPICE needs Stanford CoreNLP 3.6.0, and {' and '.join(absent)} not there",
             where=str(home / "lib"),
-            fix="put them there from Stanford's download of CoreNLP 3.6.0; "
-            "python -m pycocoevalcap.spice.get_stanford_models fetches them",
+            fix=f"put {' and '.join(absent)} into {home / 'lib'}: {_where_from()}",
         )
     return java, jars[-1]
+
+
+def _where_from() -> str:
+    """Where CoreNLP's jars are had; the wheel's own program puts them beside the wheel only."""
+    archive = f"both are in {CORENLP_ARCHIVE}"
+    if os.environ.get("CAPTUNE_SPICE_HOME"):
+        return archive
+    return f"python -m pycocoevalcap.spice.get_stanford_models does so; {archive}"
 
 
 def _find_home() -> Path | None:

@@ -248,7 +248,7 @@ def _find_lack(name: str, inputs: MetricInputs | None) -> str:
         return error.fix
     if METRICS[name].needs == "bert_score" and inputs.bert_model is None:
         # Nobody who asks for all wants a download of 1.4 GB.
-        return f"ask for it by name, or name its model: --bert-model {DEFAULT_BERT_MODEL}"
+        return f"ask for bert_score by name, or name its model: --bert-model {DEFAULT_BERT_MODEL}"
     return ""
 
 
@@ -261,10 +261,10 @@ def _require(name: str, inputs: MetricInputs) -> None:
     elif needs == "bert_score":
         require_bert_score()
     elif needs and inputs.images is None:
-        raise MetricError(f"{name} needs the images", fix="give them: --images FOLDER")
+        raise MetricError(f"{name} needs the images", fix="give the images: --images FOLDER")
     elif needs == "pac_checkpoint" and inputs.pac_checkpoint is None:
         raise MetricError(
-            f"{name} needs the checkpoint of PAC-S", fix="give it: --pac-checkpoint FILE"
+            f"{name} needs the checkpoint of PAC-S", fix="give its weights: --pac-checkpoint FILE"
         )
 
 
