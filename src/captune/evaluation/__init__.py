@@ -38,6 +38,7 @@ from captune.evaluation.report import (
     write_comparison,
     write_report,
 )
+from captune.evaluation.saved_scores import RunToScore, load_scores, save_scores
 from captune.evaluation.score_files import (
     comparison_section,
     paired_section,
@@ -64,6 +65,7 @@ __all__ = [
     "Picture",
     "Progress",
     "ReportInputs",
+    "RunToScore",
     "ScoredData",
     "ScoringOptions",
     "SystemPair",
@@ -86,6 +88,7 @@ __all__ = [
     "format_value",
     "judge_run",
     "load_scored",
+    "load_scores",
     "metric_label",
     "name_models",
     "paired_section",
@@ -93,6 +96,7 @@ __all__ = [
     "predict",
     "read_predictions",
     "read_training_log",
+    "save_scores",
     "score_predictions",
     "score_run",
     "scores_section",

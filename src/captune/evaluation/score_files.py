@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation
+from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation, SystemPair
 from captune.evaluation.plain_text import spreadsheet_text
 from captune.files import write_json, write_text
 from captune.metrics import PairedTest
@@ -31,12 +31,16 @@ def write_scores_json(
     Raises:
         OutputError: The place cannot be written.
     """
-    sections: dict[str, object] = {
+    write_json(path, {**(extra or {}), **run_section(evaluation)})
+
+
+def run_section(evaluation: Evaluation) -> dict[str, object]:
+    """A section a system, `paired`, `num_images`."""
+    return {
         **system_sections(evaluation),
         "paired": paired_section(evaluation),
         "num_images": evaluation.num_images,
     }
-    write_json(path, {**(extra or {}), **sections})
 
 
 def system_sections(evaluation: Evaluation) -> dict[str, dict[str, object]]:
@@ -72,9 +76,14 @@ def scores_section(scores: Scores) -> dict[str, object]:
 def paired_section(evaluation: Evaluation) -> dict[str, object]:
     """`SYSTEM_vs_AGAINST` -> metric -> delta, interval, p_value, wins, ties, losses."""
     return {
-        f"{pair.system}_vs_{pair.against}": {name: _test_row(t) for name, t in tests.items()}
+        pair_name(pair): {name: _test_row(test) for name, test in tests.items()}
         for pair, tests in evaluation.tests.items()
     }
+
+
+def pair_name(pair: SystemPair) -> str:
+    """`SYSTEM_vs_AGAINST`."""
+    return f"{pair.system}_vs_{pair.against}"
 
 
 def write_results_csv(

@@ -70,6 +70,7 @@ _TABLE = {
         (
             "predictions/after.jsonl",
             "scores.json",
+            "scores_per_image.jsonl",
             "results_before_training.csv",
             "results_after_training.csv",
         ),

@@ -21,22 +21,23 @@ from captune.evaluation import (
     Fact,
     Origin,
     ReportInputs,
+    RunToScore,
     ScoringOptions,
     TrainingLog,
     choose_scored,
     format_value,
     judge_run,
+    load_scores,
     metric_label,
     predict,
     read_predictions,
     read_training_log,
-    score_run,
+    save_scores,
     write_model_card,
     write_plots,
     write_predictions,
     write_report,
     write_results_csv,
-    write_scores_json,
 )
 from captune.files import write_json
 from captune.models import Captioner, build_captioner, load_captioner
@@ -134,11 +135,11 @@ def evaluate(job: Job) -> None:
     scored = scored_records(job.recipe, records)
     after = _predict(job, captioner, scored)
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
-    evaluation = _score(job, records, after)
+    run = _run_to_score(job, records, after)
+    evaluation = run.score()
     extra = _extra(job, evaluation, after)
-    write_scores_json(job.folder / "scores.json", evaluation, extra=extra)
-    before = _before(job)
-    for name, predictions in (("before", before), ("after", after)):
+    save_scores(job.folder, evaluation, run=run, extra=extra)
+    for name, predictions in (("before", run.before), ("after", after)):
         if predictions is not None:
             write_results_csv(
                 job.folder / f"results_{name}_training.csv",
@@ -156,18 +157,22 @@ def report(job: Job) -> None:
     """Writes the plots, report.html and the model card from what the other stages left."""
     records = load_splits(job.folder)
     after = read_predictions(job.folder / "predictions" / "after.jsonl")
-    evaluation = _score(job, records, after)
+    run = _run_to_score(job, records, after)
+    evaluation = load_scores(job.folder, run)
+    if evaluation is None:
+        job.say("report: scores.json is not of these captions and settings, so they are scored")
+        evaluation = run.score()
     environment = json.loads((job.folder / "environment.json").read_text(encoding="utf-8"))
     inputs = ReportInputs(
         title=job.recipe.name,
         description=job.recipe.description,
-        records=scored_records(job.recipe, records),
+        records=run.records,
         after=after,
         evaluation=evaluation,
         generate=job.recipe.generate,
         seed=job.recipe.seed,
-        before=_before(job),
-        training_records=[r for r in records if r.split == "train"],
+        before=run.before,
+        training_records=run.training_records,
         log=read_training_log(job.folder / "log.jsonl"),
         facts=[
             Fact(label, value, is_code=label == "Command") for label, value in environment.items()
@@ -247,8 +252,10 @@ def _before(job: Job) -> list[Prediction] | None:
     return read_predictions(path) if path.is_file() else None
 
 
-def _score(job: Job, records: Sequence[CaptionRecord], after: Sequence[Prediction]) -> Evaluation:
-    return score_run(
+def _run_to_score(
+    job: Job, records: Sequence[CaptionRecord], after: Sequence[Prediction]
+) -> RunToScore:
+    return RunToScore(
         scored_records(job.recipe, records),
         before=_before(job),
         after=after,

@@ -1,0 +1,201 @@
+"""A run's scores on disk: written by the stage that scores, read by the one that reports.
+
+A report can be written again at any time, long after the models that some metrics load
+(BERTScore, CLIPScore) have left the machine. What was scored is recognised by a fingerprint, so
+that a report never shows figures of other captions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captune.evaluation.compare import (
+    AFTER,
+    BEFORE,
+    CONSTANT_CAPTION,
+    Evaluation,
+    SystemPair,
+    score_run,
+)
+from captune.evaluation.evaluate import ScoringOptions
+from captune.evaluation.score_files import pair_name, run_section
+from captune.files import write_json, write_jsonl
+from captune.metrics import PairedTest
+from captune.records import CaptionRecord, Interval, Prediction, Scores
+
+SCORES, PER_IMAGE = "scores.json", "scores_per_image.jsonl"
+_PAIRS = (SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER))
+
+
+@dataclass(frozen=True)
+class RunToScore:
+    """All that a run's scores depend on, but for the versions of the software.
+
+    Attributes:
+        records: The scored images with their human captions.
+        before: Captions of the model before training; `None` where it was not run.
+        after: Captions of the tuned model.
+        training_records: Where the constant caption is chosen.
+        options: Metrics, references and resampling.
+    """
+
+    records: Sequence[CaptionRecord]
+    before: Sequence[Prediction] | None
+    after: Sequence[Prediction]
+    training_records: Sequence[CaptionRecord]
+    options: ScoringOptions
+
+    def score(self) -> Evaluation:
+        """Compute the scores; see `score_run`.
+
+        Raises:
+            DataError: No image has human captions and all predictions.
+            MetricError: A metric is unknown.
+        """
+        return score_run(
+            self.records,
+            before=self.before,
+            after=self.after,
+            training_records=self.training_records,
+            options=self.options,
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of captions, references and options; log-probabilities and devices do not count."""
+        options, inputs = self.options, self.options.inputs
+        parts: dict[str, object] = {
+            "metrics": options.metrics,
+            "split": options.split,
+            "generate": None if options.generate is None else options.generate.model_dump(),
+            "resampling": (options.bootstrap_samples, options.seed),
+            "max_references": options.max_references,
+            "models": (inputs.clip_model, inputs.pac_checkpoint, inputs.bert_model),
+            "references": [(record.image_id, record.captions) for record in self.records],
+            "training": [(record.image_id, record.captions) for record in self.training_records],
+            "before": None if self.before is None else _captions(self.before),
+            "after": _captions(self.after),
+        }
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def save_scores(
+    folder: Path,
+    evaluation: Evaluation,
+    *,
+    run: RunToScore,
+    extra: Mapping[str, object] | None = None,
+) -> None:
+    """Write scores.json, and scores_per_image.jsonl: a line an image and system, in full digits.
+
+    Args:
+        folder: The run's folder.
+        evaluation: What `run.score` gave.
+        run: What it was given.
+        extra: More keys of scores.json, such as `truth_rate`; its own are not overwritten.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    write_jsonl(
+        folder / PER_IMAGE,
+        (
+            {"image_id": image_id, "predictions": name}
+            | {metric: values[place] for metric, values in scores.per_image.items()}
+            for name, scores in evaluation.scores.items()
+            for place, image_id in enumerate(scores.image_ids)
+        ),
+    )
+    own = {
+        **run_section(evaluation),
+        "signatures": dict(evaluation.scores[AFTER].signatures),
+        "fingerprint": run.fingerprint(),
+    }
+    # Last, so that a fingerprint never stands beside older values.
+    write_json(folder / SCORES, {**(extra or {}), **own})
+
+
+def load_scores(folder: Path, run: RunToScore) -> Evaluation | None:
+    """What `save_scores` wrote; `None` where that is not of this run, is absent or broken."""
+    try:
+        content = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        if content["fingerprint"] != run.fingerprint():
+            return None
+        rows = _read_rows(folder / PER_IMAGE)
+        return _restore(content, rows, run=run)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _captions(predictions: Sequence[Prediction]) -> list[tuple[str, str]]:
+    return [(prediction.image_id, prediction.caption) for prediction in predictions]
+
+
+def _read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
+    systems: dict[str, list[dict[str, Any]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        systems.setdefault(row.pop("predictions"), []).append(row)
+    return systems
+
+
+def _restore(
+    content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], *, run: RunToScore
+) -> Evaluation:
+    names = [name for name in (BEFORE, AFTER, CONSTANT_CAPTION) if name in content]
+    # Systems are scored in one way, or they could not have been tested against each other.
+    signatures = content["signatures"]
+    scores = {name: _restore_scores(content[name], rows[name], signatures) for name in names}
+    scored = set(scores[AFTER].image_ids)
+    tests = {
+        pair: {name: _restore_test(row) for name, row in content["paired"][pair_name(pair)].items()}
+        for pair in _PAIRS
+        if pair_name(pair) in content["paired"]
+    }
+    return Evaluation(
+        scores=scores,
+        tests=tests,
+        constant_caption=content[CONSTANT_CAPTION]["caption"],
+        constant_from=content[CONSTANT_CAPTION]["chosen_from"],
+        left_out=tuple(r.image_id for r in run.records if r.image_id not in scored),
+        split=run.options.split,
+    )
+
+
+def _restore_scores(
+    section: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], signatures: Mapping[str, str]
+) -> Scores:
+    if len(rows) != section["num_images"]:
+        raise ValueError(f"{len(rows)} rows of {section['num_images']} images")
+    metrics = [name for name in rows[0] if name != "image_id"]
+    return Scores(
+        metrics={name: _number(value) for name, value in section["metrics"].items()},
+        intervals={n: Interval(*map(_number, ends)) for n, ends in section["intervals"].items()},
+        per_image={name: [_number(row[name]) for row in rows] for name in metrics},
+        image_ids=tuple(row["image_id"] for row in rows),
+        signature=section["signature"],
+        signatures=signatures,
+    )
+
+
+def _restore_test(row: Mapping[str, Any]) -> PairedTest:
+    low, high = map(_number, row["interval"])
+    return PairedTest(
+        delta=_number(row["delta"]),
+        low=low,
+        high=high,
+        p_value=_number(row["p_value"]),
+        wins=row["wins"],
+        ties=row["ties"],
+        losses=row["losses"],
+    )
+
+
+def _number(value: float | None) -> float:
+    # JSON has no NaN; `write_json` gave null for it.
+    return math.nan if value is None else value

@@ -1,0 +1,142 @@
+"""Scores written by one stage and read by another, which scores nothing again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from captune.evaluation import AFTER, Evaluation, RunToScore, ScoringOptions
+from captune.evaluation.saved_scores import PER_IMAGE, SCORES, load_scores, save_scores
+from captune.records import CaptionRecord, Prediction
+
+Change = Callable[[RunToScore], RunToScore]
+
+
+@pytest.fixture
+def run(
+    records: list[CaptionRecord],
+    before: list[Prediction],
+    after: list[Prediction],
+    options: ScoringOptions,
+) -> RunToScore:
+    return RunToScore(records, before, after, records, options)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, run: RunToScore) -> Path:
+    save_scores(tmp_path, run.score(), run=run, extra={"truth_rate": 0.5})
+    return tmp_path
+
+
+def test_scores_come_back_to_the_last_digit(folder: Path, run: RunToScore) -> None:
+    assert load_scores(folder, run) == run.score()
+
+
+def test_a_run_without_a_baseline_and_with_a_lost_image_comes_back(
+    tmp_path: Path, run: RunToScore
+) -> None:
+    smaller = replace(run, before=None, after=run.after[1:])
+    scored = smaller.score()
+    assert scored.left_out == ("dog",)
+    save_scores(tmp_path, scored, run=smaller)
+    assert load_scores(tmp_path, smaller) == scored
+
+
+def test_a_value_that_is_not_a_number_comes_back(tmp_path: Path, run: RunToScore) -> None:
+    scored = run.score()
+    values = {"cider": [math.nan, *scored.scores[AFTER].per_image["cider"][1:]]}
+    scores = replace(scored.scores[AFTER], per_image=values)
+    save_scores(tmp_path, replace(scored, scores={**scored.scores, AFTER: scores}), run=run)
+    loaded = load_scores(tmp_path, run)
+    assert loaded is not None
+    back = loaded.scores[AFTER].per_image["cider"]
+    assert math.isnan(back[0])
+    assert list(back[1:]) == values["cider"][1:]
+
+
+def test_extra_figures_do_not_write_over_a_section(tmp_path: Path, run: RunToScore) -> None:
+    save_scores(tmp_path, run.score(), run=run, extra={"after": 1, "fingerprint": ""})
+    assert load_scores(tmp_path, run) == run.score()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: replace(run, after=run.after[:-1]),
+        lambda run: replace(run, after=[replace(run.after[0], caption="a dog"), *run.after[1:]]),
+        lambda run: replace(run, before=None),
+        lambda run: replace(run, records=run.records[1:]),
+        lambda run: replace(run, records=[replace(run.records[0], captions=("x",))]),
+        lambda run: replace(run, training_records=()),
+        lambda run: replace(run, options=replace(run.options, metrics=("cider",))),
+        lambda run: replace(run, options=replace(run.options, bootstrap_samples=300)),
+        lambda run: replace(run, options=replace(run.options, seed=8)),
+        lambda run: replace(run, options=replace(run.options, max_references=1)),
+        lambda run: replace(run, options=replace(run.options, split="val")),
+        lambda run: replace(run, options=replace(run.options, generate=None)),
+        lambda run: replace(
+            run, options=replace(run.options, inputs=replace(run.options.inputs, bert_model="b"))
+        ),
+    ],
+)
+def test_scores_of_anything_else_are_not_used(
+    folder: Path, run: RunToScore, change: Change
+) -> None:
+    assert load_scores(folder, change(run)) is None
+
+
+def test_the_device_and_how_sure_the_model_was_change_no_score(
+    folder: Path, run: RunToScore
+) -> None:
+    inputs = replace(run.options.inputs, device="cuda")
+    surer = [replace(prediction, mean_logprob=-0.1) for prediction in run.after]
+    same = replace(run, after=surer, options=replace(run.options, inputs=inputs))
+    assert load_scores(folder, same) is not None
+
+
+def cut(path: Path) -> None:
+    path.write_text(path.read_text()[:-40])
+
+
+def drop_a_line(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def write_as_before(path: Path) -> None:
+    content = json.loads(path.read_text())
+    del content["fingerprint"]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (SCORES, Path.unlink),
+        (SCORES, cut),
+        (SCORES, write_as_before),
+        (PER_IMAGE, Path.unlink),
+        (PER_IMAGE, cut),
+        (PER_IMAGE, drop_a_line),
+    ],
+)
+def test_a_broken_or_older_file_is_no_score(
+    folder: Path, run: RunToScore, name: str, damage: Callable[[Path], object]
+) -> None:
+    damage(folder / name)
+    assert load_scores(folder, run) is None
+
+
+def test_the_file_of_images_has_a_line_an_image_and_system(
+    folder: Path, evaluation: Evaluation
+) -> None:
+    rows = [json.loads(line) for line in (folder / PER_IMAGE).read_text().splitlines()]
+    assert len(rows) == 3 * evaluation.num_images
+    of_car = [row for row in rows if row["image_id"] == "car"]
+    assert [row["predictions"] for row in of_car] == ["before", "after", "constant_caption"]
+    place = evaluation.scores[AFTER].image_ids.index("car")
+    assert of_car[1]["cider"] == evaluation.scores[AFTER].per_image["cider"][place]
