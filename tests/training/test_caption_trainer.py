@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -22,6 +23,7 @@ from captune.data import decode_image
 from captune.errors import DataError, ModelError
 from captune.models import Captioner, load_captioner
 from captune.training import CaptionTrainer, caption_metrics
+from hub_repos import READER, HubServer
 
 FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "mobilenet-gpt2-tiny")
 
@@ -221,42 +223,55 @@ def test_gradient_checkpointing_changes_no_loss(tmp_path, shapes, build, size) -
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_the_pushed_folder_opens_as_a_plain_model(tmp_path, shapes, build, monkeypatch) -> None:
-    from transformers import trainer as transformers_trainer
-
-    pushed: list[dict[str, bytes]] = []
-
-    class Hub:
-        """What Trainer calls of huggingface_hub's client."""
-
-        def create_repo(self, name, **_):
-            return type("Url", (), {"repo_id": f"me/{name}"})()
-
-        def upload_folder(self, *, folder_path, **_):
-            files = {p.name: p.read_bytes() for p in Path(folder_path).iterdir() if p.is_file()}
-            pushed.append(files)
-            return type("Future", (), {"is_done": lambda self: True, "done": lambda self: True})()
-
-    monkeypatch.setattr(transformers_trainer, "hf_api", Hub)
+@pytest.mark.parametrize("size", ["blip-tiny", "mobilenet-gpt2-tiny"])
+def test_what_a_script_pushes_is_loaded_again_by_its_id(
+    hub: HubServer, tmp_path, shapes, build, size
+) -> None:
+    captioner = build(size)
     trainer = CaptionTrainer(
-        build("mobilenet-gpt2-tiny"),
+        captioner,
         arguments(
             tmp_path / "out",
             push_to_hub=True,
-            save_strategy="steps",
-            save_steps=2,
             hub_model_id="captions",
+            hub_private_repo=True,
+            save_strategy="steps",
+            save_steps=1,
+            hub_always_push=True,
         ),
         train_dataset=shapes[0],
     )
     trainer.train()
     trainer.push_to_hub()
-    assert len(pushed) == 2
-    for number, files in enumerate(pushed):
-        folder = tmp_path / f"pushed-{number}"
-        folder.mkdir()
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        assert load_captioner(folder).family == "encoder-decoder"
-        assert {"tokenizer.json", "preprocessor_config.json", "conv_captioner.py"} <= set(files)
-    assert "README.md" in pushed[-1]
+    repo = hub.repos["models/me/captions"]
+    assert repo.private
+    assert repo.messages == [
+        "initial commit",
+        "Training in progress, step 1",
+        "Training in progress, step 2",
+        "End of training",
+    ]
+    # Config, weights and processor come together each time, not only at the end.
+    first, second, last = list(repo.commits.values())[1:]
+    assert first["model.safetensors"] != second["model.safetensors"] == last["model.safetensors"]
+    needed = {"config.json", "tokenizer.json", "preprocessor_config.json"}
+    needed |= {"conv_captioner.py"} if size == "mobilenet-gpt2-tiny" else set()
+    assert needed <= set(first)
+    assert "README.md" in last
+    assert not any(name.startswith("checkpoint-") for name in last)
+    loaded = captune.load("me/captions", device="cpu")
+    images = [decode_image(record.image) for record in shapes[1][:3]]
+    ours = captune.load(tmp_path / "out", device="cpu").caption(images, max_new_tokens=8)
+    assert loaded.caption(images, max_new_tokens=8) == ours
+    trained = captioner.model.state_dict()
+    pushed = load_captioner("me/captions").model.state_dict()
+    assert all(torch.equal(weight, trained[name]) for name, weight in pushed.items())
+
+
+def test_a_token_that_may_not_write_is_told_before_training(
+    hub: HubServer, tmp_path, shapes, build, monkeypatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", READER)
+    args = arguments(tmp_path, push_to_hub=True, hub_model_id="captions")
+    with pytest.raises(HfHubHTTPError, match="rights to write"):
+        CaptionTrainer(build(), args, train_dataset=shapes[0])

@@ -170,7 +170,7 @@ def _local_fault(chain: list[BaseException]) -> HubFault | None:
         if type(each).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore"):
             return HubFault(
                 f"the hub at {constants.ENDPOINT} does not answer: {each}",
-                "check the connection and run it again; what has arrived is kept",
+                "check the connection and run it again; files that arrived whole are kept",
             )
     return None
 
