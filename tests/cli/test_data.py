@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from captune.cli.data import FORMATS, app
 from captune.data import SOURCES
 from captune.errors import DataError, ModelError, OutputError
+from captune.models import build_size, train_tokenizer
+from captune.recipe import TokenizerConfig
 
 
 @pytest.fixture
@@ -145,8 +147,30 @@ def test_the_page_on_data_has_a_line_for_every_format():
 
 
 def test_a_missing_tokenizer_is_an_error(folder, tmp_path):
-    with pytest.raises(ModelError, match="cannot load the tokenizer"):
+    with pytest.raises(ModelError, match="does not exist") as error:
         run("check", folder, "--tokenizer", tmp_path / "none", code=None)
+    assert error.value.where == "--tokenizer"
+
+
+def test_a_folder_without_a_tokenizer_is_an_error(folder):
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        run("check", folder, "--tokenizer", folder, code=None)
+
+
+def test_check_counts_tokens_as_training_does(folder, tmp_path):
+    tokenizer = train_tokenizer(
+        ["caption number [bold]"], TokenizerConfig(kind="word", min_count=1)
+    )
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    captioner = build_size("vit-bert-tiny", tokenizer)
+    encoded = captioner.encode_caption("caption number 3 [bold]", 7)
+    assert (len(encoded.token_ids), encoded.was_cut) == (7, True)
+    page = tmp_path / "check.json"
+    arguments = ("--tokenizer", tmp_path / "tokenizer", "--max-caption-tokens", 7, "--json", page)
+    output = run("check", folder, *arguments)
+    # caption, number, 3, [, bold, ] between start and end.
+    assert "tokens a caption: mean 8.0, median 8" in output
+    assert json.loads(page.read_text())["num_cut"] == 10
 
 
 @pytest.mark.real_data
@@ -155,7 +179,8 @@ def test_check_counts_cut_captions_with_a_real_tokenizer(real_data):
     output = run(
         "check", real_data / "coco_mini", "--tokenizer", tokenizer, "--max-caption-tokens", 20
     )
-    assert "9 captions (2.2%) longer than 20 tokens would be cut" in output
+    # 14 captions have 19 tokens or more, to which a start and an end come.
+    assert "14 captions (3.5%) longer than 20 tokens would be cut" in output
 
 
 def test_the_help_loads_neither_torch_nor_numpy():

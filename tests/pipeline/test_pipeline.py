@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from captune.data import load_splits
 from captune.errors import (
@@ -259,3 +261,18 @@ def test_broken_images_are_listed_and_too_many_stop_the_run(tmp_path) -> None:
         path.write_bytes(b"<html>")
     with pytest.raises(DataError, match=r"data\.max_bad_fraction"):
         run(recipe(data__path=str(folder)), out=tmp_path / "b", say=lambda _: None)
+
+
+def test_the_check_finds_as_many_cut_captions_as_training_cuts(tmp_path) -> None:
+    said: list[str] = []
+    settings = recipe(data={"path": "shapes:40", "max_caption_tokens": 8}, train__max_steps=1)
+    run(settings, only=["prepare", "train"], out=tmp_path, say=said.append)
+    check = json.loads((tmp_path / "data_check.json").read_text())
+    cut = [int(n) for n in re.findall(r"(\d+) captions cut to 8 tokens", "\n".join(said))]
+    assert sum(cut) > 0
+    # Captions to train on and to validate with are cut; those of the test split are not learnt.
+    longest = 8 - 2
+    test = [c for r in load_splits(tmp_path) if r.split == "test" for c in r.captions]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    own = [len(tokenizer(c, add_special_tokens=False).input_ids) for c in test]
+    assert check["num_cut"] == sum(cut) + sum(length > longest for length in own)

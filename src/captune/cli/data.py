@@ -314,16 +314,10 @@ def parse_filters(values: list[str] | None) -> Mapping[str, Sequence[str]]:
 
 
 def _load_token_counter(tokenizer: str) -> Callable[[str], int]:
-    from transformers import AutoTokenizer
+    from captune.models import load_tokenizer, token_counter
 
-    from captune.errors import ModelError
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"cannot load the tokenizer {tokenizer}: {reason}") from error
-    return lambda caption: len(loaded(caption).input_ids)
+    loaded = load_tokenizer(tokenizer, where="--tokenizer", trust_remote_code=False)
+    return token_counter(loaded, lower_case=False)
 
 
 def _choose(

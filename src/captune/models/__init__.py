@@ -1,12 +1,13 @@
 """Captioners of all families behind one interface. Imports torch and transformers."""
 
 from captune.models.attention import additive_mask, packed_causal_mask
-from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
+from captune.models.caption_encoder import CaptionEncoder, EncodedCaption, token_counter
 from captune.models.captioner import Captioner, CaptionLoss, VisionContext
 from captune.models.families import FAMILIES, as_captioner, build_captioner, load_captioner
 from captune.models.freezing import PartSize
 from captune.models.image_transform import ImageTransform
 from captune.models.init import build_size, check_sources, choose_tokenizer, new_captioner
+from captune.models.loading import load_tokenizer
 from captune.models.packing import pack_captions
 from captune.models.sizes import SIZES, ModelSize
 from captune.models.tokenizer import train_tokenizer
@@ -29,8 +30,10 @@ __all__ = [
     "check_sources",
     "choose_tokenizer",
     "load_captioner",
+    "load_tokenizer",
     "new_captioner",
     "pack_captions",
     "packed_causal_mask",
+    "token_counter",
     "train_tokenizer",
 ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from captune.models.special_ids import special_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,19 @@ class CaptionEncoder:
         kept = token_ids[:room]
         ids = (self.bos_token_id, *kept, self.eos_token_id)
         return EncodedCaption(ids, was_cut=len(token_ids) > room)
+
+
+def token_counter(tokenizer: Any, *, lower_case: bool) -> Callable[[str], int]:
+    """Counts the tokens of a caption in training before any cut, start and end included.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        lower_case: Whether captions are lower-cased first.
+
+    Raises:
+        ModelError: The tokenizer has no token to start or to end a caption with.
+    """
+    ids = special_ids(tokenizer)
+    encoder = CaptionEncoder(tokenizer, ids.start, ids.end, ids.pad, max_positions=sys.maxsize)
+    as_trained = str.lower if lower_case else str
+    return lambda caption: len(encoder.encode(as_trained(caption), sys.maxsize).token_ids)

@@ -18,7 +18,7 @@ from captune.data import (
     take_fraction,
 )
 from captune.files import write_text
-from captune.models import choose_tokenizer
+from captune.models import choose_tokenizer, token_counter
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
 
@@ -89,5 +89,4 @@ def split_data(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[Caption
 def _token_counter(recipe: Recipe, records: Sequence[CaptionRecord]) -> Callable[[str], int]:
     captions = (c for record in records if record.split == "train" for c in record.captions)
     tokenizer = choose_tokenizer(recipe.model, captions)
-    as_trained = str.lower if recipe.data.lower_case else str
-    return lambda caption: len(tokenizer(as_trained(caption), add_special_tokens=False).input_ids)
+    return token_counter(tokenizer, lower_case=recipe.data.lower_case)
