@@ -1,0 +1,95 @@
+"""Two processes end where one does: the trainer engine, and a CaptionTrainer of a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from process_script import train_recipe, train_script
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What one process left, and what two did."""
+
+    one: Path
+    two: Path
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, make_recipe) -> Folders:
+    # 24 images in micro batches of 5, two a step: in the last step one process has no image.
+    recipe = make_recipe(
+        model__size="vit-gpt2-tiny",
+        data__views=["original"],
+        train__engine="trainer",
+        train__micro_batch_size=5,
+        train__global_batch_size=10,
+        train__best_metric="cider",
+        train__validate_every=2,
+    )
+    found = Folders(tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launcher += ["--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    script = Path(__file__).with_name("process_script.py")
+    done = subprocess.run(
+        [*launcher, script, found.two, recipe.model_dump_json()],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    train_recipe(recipe, found.one / "recipe")
+    train_script(recipe, found.one / "script", processes=1)
+    return found
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "recipe" / "log.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def assert_same_weights(one: Path, two: Path) -> None:
+    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (one, two))
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs[name], weight, atol=1e-5, rtol=0, msg=name)
+
+
+def test_the_trainer_engine_logs_the_same_losses_and_validations(folders: Folders) -> None:
+    one, two = log(folders.one), log(folders.two)
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    for name in ("loss", "grad_norm", "learning_rate", "val_loss", "val_cider", "val_bleu_4"):
+        ours, theirs = ([row[name] for row in rows if name in row] for rows in (one, two))
+        assert len(ours) == (6 if name in ("loss", "grad_norm", "learning_rate") else 3)
+        assert theirs == pytest.approx(ours, abs=1e-5), name
+
+
+def test_the_trainer_engine_keeps_the_same_best_model(folders: Folders) -> None:
+    assert_same_weights(folders.one / "recipe", folders.two / "recipe")
+
+
+def test_a_scripts_losses_scores_and_captions_are_the_same(folders: Folders) -> None:
+    one, two = (
+        json.loads((folder / "script" / "found.json").read_text())
+        for folder in (folders.one, folders.two)
+    )
+    # No image twice, none left out, in the order of the data.
+    assert len(one["predictions"]) == 5
+    assert two.pop("predictions") == one.pop("predictions")
+    assert two.pop("losses") == pytest.approx(one.pop("losses"), abs=1e-5)
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_a_script_ends_with_the_same_weights(folders: Folders) -> None:
+    assert_same_weights(folders.one / "script", folders.two / "script")
