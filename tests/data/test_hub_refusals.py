@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
+from hub_refusals import Asked, collect_refusals
 from hub_repos import READER, Repo
 from hub_server import hub_server
 
-_SCRIPT = """
-import json, sys
+_ASK = """
 from captune.data import load_records
-from captune.errors import DataError
 
-told = {}
-for name in sys.argv[1:]:
-    try:
-        load_records(name)
-    except DataError as error:
-        told[name] = [error.what, error.fix]
-print(json.dumps(told))
+def ask(source, revision):
+    return len(load_records(source).records)
 """
 
 
@@ -34,14 +23,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
     with hub_server() as hub:
         hub.repos["datasets/tiny/gated"] = Repo(gated=True)
         hub.repos["datasets/tiny/gated"].commit({"data.csv": b"image,caption\n"})
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, "tiny/brids", "tiny/gated"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **hub.environment(home, READER)},
-        )
-    return {name: tuple(pair) for name, pair in json.loads(done.stdout.splitlines()[-1]).items()}
+        names = ("tiny/brids", "tiny/gated")
+        cases = {name: Asked(name, READER) for name in names}
+        return collect_refusals(hub, home, ask=_ASK, cases=cases)
 
 
 def test_a_misspelt_data_set_names_the_nearest_cached_one(told) -> None:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
+from hub_refusals import Asked, collect_refusals
 from hub_repos import INVALID, READER, HubServer, Repo
 from hub_server import hub_server
 
-# One process for all: importing transformers takes longer than asking.
-_SCRIPT = """
-import json, os, sys
+_ASK = """
 from transformers import AutoConfig
-from captune.errors import ModelError
 from captune.hub import load_pretrained
 
-told = {}
-for name, (source, token, revision) in json.loads(sys.argv[1]).items():
-    os.environ.pop("HF_TOKEN", None)
-    if token:
-        os.environ["HF_TOKEN"] = token
+def ask(source, revision):
     more = {"revision": revision} if revision else {}
-    try:
-        found = load_pretrained(AutoConfig, source, where="model.checkpoint", **more)
-        told[name] = [found.model_type, ""]
-    except ModelError as error:
-        told[name] = [error.what, error.fix]
-print(json.dumps(told))
+    return load_pretrained(AutoConfig, source, where="model.checkpoint", **more).model_type
 """
 
 
@@ -41,26 +25,19 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
     with hub_server() as hub:
         first = _fill(hub)
         cases = {
-            "fine": ("tiny/blip", None, None),
-            "pinned": ("tiny/blip", None, first),
-            "pinned in the id": (f"tiny/blip@{first}", None, None),
-            "pinned twice": (f"tiny/blip@{first}", None, "main"),
-            "no such revision": ("tiny/blip", None, "v9"),
-            "misspelt": ("tiny/bilp", READER, None),
-            "private": ("tiny/private", None, None),
-            "gated": ("tiny/gated", None, None),
-            "gated, not let in": ("tiny/gated", READER, None),
-            "invalid token": ("tiny/blip2", INVALID, None),
-            "busy": ("tiny/busy", READER, None),
+            "fine": Asked("tiny/blip"),
+            "pinned": Asked("tiny/blip", revision=first),
+            "pinned in the id": Asked(f"tiny/blip@{first}"),
+            "pinned twice": Asked(f"tiny/blip@{first}", revision="main"),
+            "no such revision": Asked("tiny/blip", revision="v9"),
+            "misspelt": Asked("tiny/bilp", READER),
+            "private": Asked("tiny/private"),
+            "gated": Asked("tiny/gated"),
+            "gated, not let in": Asked("tiny/gated", READER),
+            "invalid token": Asked("tiny/blip2", INVALID),
+            "busy": Asked("tiny/busy", READER),
         }
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, json.dumps(cases)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, **hub.environment(home, None)},
-        )
-    return {name: tuple(pair) for name, pair in json.loads(done.stdout).items()}
+        return collect_refusals(hub, home, ask=_ASK, cases=cases)
 
 
 def _fill(hub: HubServer) -> str:
