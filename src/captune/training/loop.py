@@ -35,15 +35,7 @@ def train(
     resume: bool = False,
     say: Say = print,
 ) -> TrainResult:
-    """Trains the captioner and leaves the best model in `run_folder/model`.
-
-    Args:
-        captioner: With its parts frozen; moved to the device and trained in place.
-        records: Training and validation images.
-        recipe: Every setting.
-        run_folder: Takes checkpoints/, log.jsonl, tensorboard/ and model/.
-        resume: Go on from the newest checkpoint, where there is one.
-        say: Takes lines for people.
+    """Trains by captune's own loop; what is given and left behind is `captune.training.train`'s.
 
     Raises:
         DataError: No training image is left.

@@ -50,7 +50,7 @@ def train(
     resume: bool = False,
     say: Say = print,
 ) -> TrainResult:
-    """Trains by Trainer and leaves the best model in `run_folder/model`; see `loop.train`.
+    """Trains by Trainer; what is given and left behind is `captune.training.train`'s.
 
     Raises:
         DataError: No training image is left.
