@@ -142,6 +142,50 @@ def test_metrics_left_out_for_want_of_an_extra_are_said(
     assert "left out" not in run(files, "--metrics", "bleu")
 
 
+SAMPLES = {"1": ["a red dog", "a dog"], "2": ["two cats", "two cats"], "3": ["a bird", "birds"]}
+
+
+def test_samples_add_their_metrics_to_table_and_files(files: Path) -> None:
+    (files / "samples.json").write_text(json.dumps(SAMPLES))
+    (files / "same.json").write_text(
+        json.dumps({key: [own[0]] * 2 for key, own in SAMPLES.items()})
+    )
+    given = [part for n in ("same", "samples") for part in ("--samples", str(files / f"{n}.json"))]
+    written = ["--json", str(files / "scores.json"), "--per-image", str(files / "rows.jsonl")]
+    training = ["--training", str(files / "references.json")]
+    arguments = [*given, *written, *training, "--metrics", "cider"]
+    output = run(files, *arguments, predictions=("good.json", "poor.json"))
+    assert "mbleu_4|variant:coco|reflen:closest|samples:2|tok:ptb-3.4.1" in output
+    content = json.loads((files / "scores.json").read_text())
+    names = ("cider", *METRIC_GROUPS["samples"])
+    values = {name: content["systems"][name]["metrics"] for name in ("good", "poor")}
+    values["constant"] = content["constant_caption"]["metrics"]
+    assert all(tuple(own) == names for own in values.values())
+    assert values["good"]["mbleu_1"] == pytest.approx(1.0, abs=1e-6)
+    assert values["constant"]["mbleu_1"] == pytest.approx(1.0, abs=1e-6)
+    assert values["poor"]["mbleu_1"] < 0.8
+    assert content["paired"]["poor"]["self_cider"]["wins"] == 2
+    row = json.loads((files / "rows.jsonl").read_text().splitlines()[0])
+    assert set(row) == {"image_id", "predictions", *names}
+
+
+def test_samples_are_left_out_with_the_images_that_have_no_prediction(files: Path) -> None:
+    (files / "few.json").write_text(json.dumps({"1": "a dog", "2": "cats"}))
+    (files / "samples.json").write_text(json.dumps(SAMPLES))
+    arguments = ["--samples", str(files / "samples.json"), "--metrics", "mbleu"]
+    assert "2 images" in run(files, *arguments, "--only-predicted", predictions=("few.json",))
+
+
+def test_samples_of_one_file_for_two_are_an_error(files: Path) -> None:
+    (files / "samples.json").write_text(json.dumps(SAMPLES))
+    with pytest.raises(MetricError, match="1 files of samples for 2 of predictions") as caught:
+        given = ("good.json", "poor.json")
+        run(files, "--samples", str(files / "samples.json"), predictions=given)
+    assert "in the same order" in caught.value.fix
+    with pytest.raises(MetricError, match="mbleu_1 compares several captions of each image"):
+        run(files, "--metrics", "mbleu")
+
+
 def test_the_help_names_every_metric_and_group() -> None:
     named = set(re.findall(r"\w+", METRICS_HELP))
     assert named >= {*METRICS, *METRIC_GROUPS}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from captune.errors import MetricError
-from captune.metrics import read_predictions, read_references
+from captune.metrics import read_predictions, read_references, read_samples
 
 EXPECTED = {"7": ["a dog", "one dog"], "3": ["a cat"]}
 
@@ -71,6 +71,45 @@ def test_references_are_read_from_every_format(tmp_path: Path, name: str, text: 
 def test_predictions_are_read_from_every_format(tmp_path: Path, name: str, text: str) -> None:
     predictions = read_predictions(write(tmp_path, text, name))
     assert list(predictions.items()) == [("7", "a dog"), ("3", "a cat")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dict.json", json.dumps(EXPECTED)),
+        ("results.json", json.dumps(RECORDS)),
+        ("lines.jsonl", "\n".join(json.dumps(record) for record in RECORDS)),
+        (
+            "lists.jsonl",
+            '{"image_id": 7, "captions": ["a dog", "one dog"]}\n'
+            '{"image_id": 3, "captions": ["a cat"]}',
+        ),
+    ],
+)
+def test_several_captions_an_image_are_read_from_every_format(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    assert read_samples(write(tmp_path, text, name)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"5": []}', r"the samples of image 5 are \[\], not a list of captions"),
+        ('{"5": ["a", null]}', "the sample of image 5 is None"),
+        ('[{"image_id": 5, "captions": "a"}]', "the samples of image 5 are 'a'"),
+        ("3", "holds a int"),
+    ],
+)
+def test_bad_samples_name_file_and_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(MetricError, match=message):
+        read_samples(write(tmp_path, text))
+
+
+def test_a_list_where_one_caption_belongs_is_told_of_samples(tmp_path: Path) -> None:
+    with pytest.raises(MetricError, match="the prediction of image 5 is") as caught:
+        read_predictions(write(tmp_path, '{"5": ["a", "b"]}'))
+    assert caught.value.fix.endswith("several captions by one model go into --samples")
 
 
 def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from captune.errors import MetricError
 from captune.metrics import (
     References,
     compute,
     constant_caption_baseline,
     measure_copied_share,
-    measure_samples,
 )
 from captune.metrics.diversity import rate_constant_captions
 
@@ -71,18 +68,3 @@ def test_copies_are_found_whatever_their_case_and_punctuation() -> None:
     predictions = {"1": "a dog runs", "2": "two cats sit", "3": "two, cats!", "4": "x"}
     assert measure_copied_share(predictions, training) == 0.5
     assert measure_copied_share({}, training) == 0.0
-
-
-def test_diversity_of_samples_by_hand() -> None:
-    diversity = measure_samples({"1": ["a dog", "a dog"], "2": ["a cat", "two birds"]})
-    assert diversity.div_1 == pytest.approx((2 / 4 + 4 / 4) / 2, abs=1e-6)
-    assert diversity.div_2 == pytest.approx((1 / 4 + 2 / 4) / 2, abs=1e-6)
-    assert diversity.vocabulary_size == 5
-    # Each way round, 2 of 4 words are also in the other caption of the image.
-    assert diversity.mbleu[0] == pytest.approx(0.5, abs=1e-9)
-
-
-@pytest.mark.parametrize("samples", [{"1": ["a"]}, {"1": ["a", "b"], "2": ["a", "b", "c"]}])
-def test_samples_must_be_as_many_for_each_image(samples: dict[str, list[str]]) -> None:
-    with pytest.raises(MetricError, match="images have"):
-        measure_samples(samples)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captune.cli.score_inputs import InputOptions, add_images, read_inputs
+from captune.cli.score_inputs import (
+    InputOptions,
+    Samples,
+    add_images,
+    read_inputs,
+    read_sample_files,
+)
 from captune.cli.score_output import (
     CONSTANT_CAPTION,
     Outcome,
@@ -25,11 +32,12 @@ if TYPE_CHECKING:
 
 METRICS_HELP = (
     "Metrics and groups, with commas. Groups: default, all, bleu, rouge, word_errors, chair,"
-    " hallucination, diversity, clip, pac. Metrics: bleu_1, bleu_2, bleu_3, bleu_4, rouge_l,"
-    " meteor, cider, cider_plain, sacrebleu, rouge1, rouge2, rougeL, rougeLsum, wer, wer_first,"
-    " spice, bert_score (bert_score_raw with it), clip_score, ref_clip_score, pac_s, ref_pac_s,"
-    " chair_i, chair_s, distinct_1, distinct_2, vocabulary_size, distinct_captions,"
-    " most_frequent_share, mean_length."
+    " hallucination, diversity, samples, mbleu, clip, pac. Metrics: bleu_1, bleu_2, bleu_3,"
+    " bleu_4, rouge_l, meteor, cider, cider_plain, sacrebleu, rouge1, rouge2, rougeL, rougeLsum,"
+    " wer, wer_first, spice, bert_score (bert_score_raw with it), clip_score, ref_clip_score,"
+    " pac_s, ref_pac_s, chair_i, chair_s, distinct_1, distinct_2, vocabulary_size,"
+    " distinct_captions, most_frequent_share, mean_length, div_1, div_2, mbleu_1, mbleu_2,"
+    " mbleu_3, mbleu_4, self_cider."
 )
 """Written out, so that `--help` need not load the metrics; a test holds it to their table."""
 
@@ -61,6 +69,13 @@ def score(
     document_frequencies: Annotated[
         Path | None,
         typer.Option(help="CIDEr's document frequencies; otherwise counted in the references."),
+    ] = None,
+    samples: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Several captions an image by the model of --predictions: adds div, mbleu and"
+            " self_cider. JSON of id to list, or JSONL; one file for each of --predictions."
+        ),
     ] = None,
     images: Annotated[
         Path | None,
@@ -110,6 +125,7 @@ def score(
     options = InputOptions(
         document_frequencies=document_frequencies,
         images=images,
+        samples=samples or [],
         clip_model=clip_model,
         pac_checkpoint=pac_checkpoint,
         bert_model=bert_model,
@@ -119,6 +135,7 @@ def score(
         cache=cache,
     )
     asked = [name.strip() for name in metrics.split(",") if name.strip()]
+    asked += ["samples"] * bool(samples)
     scored = _score_files(
         references,
         predictions,
@@ -158,6 +175,7 @@ def _score_files(
     names = _name_systems(predictions)
     systems = {name: read_predictions(path) for name, path in zip(names, predictions, strict=True)}
     inputs = read_inputs(options)
+    samples = read_sample_files(options.samples, names)
     wanted = next(iter(systems.values())) if only_predicted else None
     counted = _count_references(references, cache=options.cache, images=wanted)
     if options.images is not None or _look_at_images(asked):
@@ -170,11 +188,33 @@ def _score_files(
         known = [caption for captions in learned.values() for caption in captions]
         copied = {name: measure_copied_share(said, known) for name, said in systems.items()}
         systems[CONSTANT_CAPTION] = dict.fromkeys(counted.image_ids, constant)
-    results = {
-        name: compute(counted, captions, metrics=asked, inputs=inputs)
-        for name, captions in systems.items()
+    given = {
+        name: replace(inputs, samples=_sample(name, said, samples=samples, only=wanted))
+        for name, said in systems.items()
     }
-    return ScoredSystems(results, inputs, constant, copied)
+    results = {
+        name: compute(counted, said, metrics=asked, inputs=given[name])
+        for name, said in systems.items()
+    }
+    return ScoredSystems(results, given[names[0]], constant, copied)
+
+
+def _sample(
+    system: str,
+    said: Mapping[str, str],
+    *,
+    samples: Mapping[str, Samples],
+    only: Mapping[str, str] | None,
+) -> Samples | None:
+    """The samples of a system, of the wanted images; the constant caption says itself again."""
+    if not samples:
+        return None
+    if system == CONSTANT_CAPTION:
+        first = next(iter(samples.values()))
+        size = max(map(len, first.values()), default=0)
+        return {image_id: [caption] * size for image_id, caption in said.items()}
+    own = samples[system]
+    return own if only is None else {key: value for key, value in own.items() if key in only}
 
 
 def _look_at_images(asked: Sequence[str]) -> bool:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from captune.metrics import ImageSet, MetricInputs
 
+Samples = Mapping[str, Sequence[str]]
+"""Image id -> several captions by one model."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
@@ -17,6 +20,7 @@ class InputOptions:
 
     document_frequencies: Path | None
     images: Path | None
+    samples: Sequence[Path]
     clip_model: str | None
     pac_checkpoint: str | None
     bert_model: str | None
@@ -77,6 +81,28 @@ def add_images(
     if folder is None and not names:
         return inputs
     return replace(inputs, images=open_images(find_images(image_ids, folder=folder, names=names)))
+
+
+def read_sample_files(paths: Sequence[Path], systems: Sequence[str]) -> dict[str, Samples]:
+    """Several captions an image by each system, in the order of `--samples`.
+
+    Args:
+        paths: A file a system, or none at all.
+        systems: Names of the files of predictions.
+
+    Raises:
+        MetricError: There are not as many files, or one cannot be read.
+    """
+    from captune.errors import MetricError
+    from captune.metrics import read_samples
+
+    if paths and len(paths) != len(systems):
+        raise MetricError(
+            f"{len(paths)} files of samples for {len(systems)} of predictions",
+            where="--samples",
+            fix="give --samples once for each --predictions, in the same order",
+        )
+    return {name: read_samples(path) for name, path in zip(systems, paths, strict=False)}
 
 
 def open_images(paths: Mapping[str, Path]) -> ImageSet:

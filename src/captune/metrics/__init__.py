@@ -3,19 +3,15 @@
 from captune.metrics.bootstrap import PairedTest, bootstrap_intervals, paired_bootstrap
 from captune.metrics.cider import cider_rewards, self_cider
 from captune.metrics.clip_score import ClipScorer, compute_clip_score, embed_images_cached
-from captune.metrics.diversity import (
-    SampleDiversity,
-    constant_caption_baseline,
-    measure_copied_share,
-    measure_samples,
-)
-from captune.metrics.files import read_predictions, read_references
+from captune.metrics.diversity import constant_caption_baseline, measure_copied_share
+from captune.metrics.files import read_predictions, read_references, read_samples
 from captune.metrics.frequencies import DocumentFrequencies
 from captune.metrics.hallucination import read_object_words, score_hallucination
 from captune.metrics.image_files import find_images, read_image_names, read_objects
 from captune.metrics.inputs import ImageSet, MetricInputs
 from captune.metrics.references import References
 from captune.metrics.results import MetricResults, Statistic
+from captune.metrics.samples import SampleDiversity, measure_samples
 from captune.metrics.table import (
     DEFAULT_METRICS,
     METRIC_GROUPS,
@@ -57,6 +53,7 @@ __all__ = [
     "read_objects",
     "read_predictions",
     "read_references",
+    "read_samples",
     "require_metrics",
     "resolve_metrics",
     "score_hallucination",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -145,19 +146,40 @@ def match_predictions(references: References, predictions: Mapping[str, str]) ->
                 fix="give one caption an image",
             )
         captions[image_id] = check_caption(caption, image_id=image_id, kind="prediction")
-    missing = [image_id for image_id in references.image_ids if image_id not in captions]
-    extra = [image_id for image_id in captions if image_id not in references.index]
-    if missing or extra:
-        raise MetricError(
-            "references and predictions are not of the same images: "
-            + "; ".join(
-                [f"{len(missing)} without a prediction ({name_ids(missing)})"] * bool(missing)
-                + [f"{len(extra)} without references ({name_ids(extra)})"] * bool(extra)
-            ),
-            fix="give exactly one prediction for each image of the references",
-        )
+    require_same_images(references, tuple(captions), kind="predictions")
     texts = [captions[image_id] for image_id in references.image_ids]
     return Candidates(references, texts, images=np.arange(references.num_images))
+
+
+def require_same_images(
+    references: References,
+    image_ids: Sequence[str],
+    *,
+    kind: Literal["predictions", "samples"],
+) -> None:
+    """Check that something is given for exactly the images of the references.
+
+    Args:
+        references: The human captions.
+        image_ids: What it is given for, each id once.
+        kind: What is given.
+
+    Raises:
+        MetricError: Images lack it, or have no references. All are counted, some named.
+    """
+    given = set(image_ids)
+    missing = [image_id for image_id in references.image_ids if image_id not in given]
+    extra = [image_id for image_id in image_ids if image_id not in references.index]
+    if missing or extra:
+        one = {"predictions": "a prediction", "samples": "samples"}[kind]
+        raise MetricError(
+            f"references and {kind} are not of the same images: "
+            + "; ".join(
+                [f"{len(missing)} without {one} ({name_ids(missing)})"] * bool(missing)
+                + [f"{len(extra)} without references ({name_ids(extra)})"] * bool(extra)
+            ),
+            fix=f"give {one} for each image of the references and for no other",
+        )
 
 
 def name_ids(ids: Sequence[str]) -> str:

@@ -54,9 +54,9 @@ def score_cider(
 
     Source: Vedantam et al. 2015, CIDEr, sections 4 and 5.
     """
-    _warn_of_one_image(candidates, frequencies)
+    warn_of_one_image(candidates, frequencies)
     values = compute_cider(candidates, frequencies)
-    variant = f"variant:cider-d|sigma:6|df:{_name(candidates, frequencies)}"
+    variant = f"variant:cider-d|sigma:6|df:{name_frequencies(candidates, frequencies)}"
     return {"cider": mean_column(values, variant=variant)}
 
 
@@ -71,9 +71,9 @@ def score_plain_cider(
 
     Source: Vedantam et al. 2015, CIDEr, section 4, without its stemming.
     """
-    _warn_of_one_image(candidates, frequencies)
+    warn_of_one_image(candidates, frequencies)
     values = compute_plain_cider(candidates, frequencies)
-    variant = f"variant:cider|stem:no|df:{_name(candidates, frequencies)}"
+    variant = f"variant:cider|stem:no|df:{name_frequencies(candidates, frequencies)}"
     return {"cider_plain": mean_column(values, variant=variant)}
 
 
@@ -187,7 +187,8 @@ def self_cider(
     return values
 
 
-def _warn_of_one_image(candidates: Candidates, frequencies: DocumentFrequencies | None) -> None:
+def warn_of_one_image(candidates: Candidates, frequencies: DocumentFrequencies | None) -> None:
+    """Warn where document frequencies counted in the references say nothing."""
     if frequencies is None and candidates.references.num_images == 1:
         warnings.warn(
             "CIDEr of one image is 0: with one document every n-gram is as common as can be; "
@@ -197,7 +198,8 @@ def _warn_of_one_image(candidates: Candidates, frequencies: DocumentFrequencies 
         )
 
 
-def _name(candidates: Candidates, frequencies: DocumentFrequencies | None) -> str:
+def name_frequencies(candidates: Candidates, frequencies: DocumentFrequencies | None) -> str:
+    """What signatures call the document frequencies used."""
     if frequencies is None or frequencies is candidates.references.frequencies:
         return "corpus"
     return frequencies.label

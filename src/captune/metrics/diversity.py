@@ -8,35 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from captune.errors import MetricError
-from captune.metrics.bleu import bleu_from_parts, count_bleu_parts
-from captune.metrics.candidates import Candidates, match_predictions
+from captune.metrics.candidates import Candidates
 from captune.metrics.ngrams import ORDERS
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 from captune.metrics.tokenize import tokenize
-
-
-@dataclass(frozen=True, slots=True)
-class SampleDiversity:
-    """How different several captions of one image are, over all images.
-
-    Attributes:
-        div_1: Mean over images of different words by words, 0..1.
-        div_2: Mean over images of different word pairs by words, 0..1.
-        mbleu: BLEU-1 to BLEU-4 of each caption against the others of its image, 0..1; low is
-            varied.
-        vocabulary_size: Different words in all captions.
-    """
-
-    div_1: float
-    div_2: float
-    mbleu: tuple[float, ...]
-    vocabulary_size: int
 
 
 def score_diversity(candidates: Candidates) -> dict[str, MetricColumn]:
@@ -116,49 +95,6 @@ def measure_copied_share(predictions: Mapping[str, str], training_captions: Sequ
     known = {tuple(tokens) for tokens in tokenize(training_captions)}
     own = tokenize(list(predictions.values()))
     return sum(tuple(tokens) in known for tokens in own) / len(own)
-
-
-def measure_samples(samples: Mapping[str, Sequence[str]]) -> SampleDiversity:
-    """Measure how different several captions of each image are.
-
-    Args:
-        samples: Image id -> its captions, the same number of at least two for every image.
-
-    Raises:
-        MetricError: There are no images, or they do not all have the same number of captions.
-
-    Source: Shetty et al. 2017, Speaking the same language, section 5; mBLEU as the mean over the
-    places in the list of the corpus BLEU against the captions of the other places.
-    """
-    references = References(samples)
-    sizes = references.captions_per_image
-    size = int(sizes[0])
-    if size < 2 or (sizes != size).any():
-        raise MetricError(
-            f"images have {sizes.min()} to {sizes.max()} captions",
-            fix="sample the same number of captions, two or more, for every image",
-        )
-    words = sum_by(references.image_of_caption, references.words.lengths, size=len(sizes))
-    div = []
-    for runs in references.runs[:2]:
-        different = np.bincount(runs.keys % references.num_images, minlength=len(sizes))
-        div.append(float(np.mean(different / (1e-6 + words))))
-    bleu = np.array([_mutual_bleu(references, place) for place in range(size)]).mean(axis=0)
-    return SampleDiversity(
-        div_1=div[0],
-        div_2=div[1],
-        mbleu=tuple(float(value) for value in bleu),
-        vocabulary_size=len(references.tables[0].ngrams.keys),
-    )
-
-
-def _mutual_bleu(references: References, place: int) -> list[float]:
-    """BLEU-1 to BLEU-4 of the captions at one place against those at all others."""
-    rows = list(zip(references.image_ids, references.captions, strict=True))
-    others = References({i: [*own[:place], *own[place + 1 :]] for i, own in rows})
-    candidates = match_predictions(others, {i: own[place] for i, own in rows})
-    sums = count_bleu_parts(candidates).sum(axis=0)
-    return [float(bleu_from_parts(sums, order=order)) for order in range(1, ORDERS + 1)]
 
 
 def _share(part: float, whole: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from captune.errors import MetricError
 from captune.metrics.candidates import name_ids
@@ -20,6 +20,12 @@ REFERENCE_FORMATS = (
 PREDICTION_FORMATS = (
     'give {"image_id": "caption"}, COCO results, or JSONL with image_id and caption'
 )
+
+SAMPLE_FORMATS = (
+    'give {"image_id": ["caption", ...]}, or COCO results or JSONL with several captions an image'
+)
+
+_Kind = Literal["references", "samples"]
 
 
 class _DoubleKeyError(ValueError):
@@ -45,18 +51,34 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
     content = read_json(path, formats=REFERENCE_FORMATS)
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         references = _group_coco(content, path)
-    elif isinstance(content, dict):
-        references = {
-            check_id(key): [value] if isinstance(value, str) else value
-            for key, value in content.items()
-        }
-    elif isinstance(content, list):
-        references = _group_records(content, path)
     else:
-        raise _wrong_format(path, content, formats=REFERENCE_FORMATS)
+        references = _read_lists(content, path, kind="references")
     for image_id, captions in references.items():
-        _check_list(captions, image_id, path=path)
+        _check_list(captions, image_id, path=path, kind="references")
     return references
+
+
+def read_samples(path: Path | str) -> dict[str, list[str]]:
+    """Read several captions an image by one model.
+
+    Args:
+        path: `{"image_id": ["caption", ...]}`, or COCO results JSON or JSONL in which an image
+            stands several times, or JSONL of `image_id` and `captions`.
+
+    Returns:
+        Image id -> captions, in the order of the file.
+
+    Raises:
+        MetricError: The file cannot be read, is in none of these formats, or has a caption that is
+            not text.
+    """
+    path = Path(path)
+    samples = _read_lists(read_json(path, formats=SAMPLE_FORMATS), path, kind="samples")
+    for image_id, captions in samples.items():
+        _check_list(captions, image_id, path=path, kind="samples")
+        for caption in captions:
+            check_caption(caption, image_id=image_id, kind="sample")
+    return samples
 
 
 def read_predictions(path: Path | str) -> dict[str, str]:
@@ -182,7 +204,20 @@ def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
     return grouped
 
 
-def _group_records(records: Iterable[Any], path: Path) -> dict[str, list[str]]:
+def _read_lists(content: Any, path: Path, *, kind: _Kind) -> dict[str, list[str]]:
+    """Captions by image, of a dictionary or of records."""
+    if isinstance(content, dict):
+        return {
+            check_id(key): [value] if isinstance(value, str) else value
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return _group_records(content, path, kind=kind)
+    formats = REFERENCE_FORMATS if kind == "references" else SAMPLE_FORMATS
+    raise _wrong_format(path, content, formats=formats)
+
+
+def _group_records(records: Iterable[Any], path: Path, *, kind: _Kind) -> dict[str, list[str]]:
     """Captions by image; records of one caption are collected, lists must come once an image."""
     grouped: dict[str, list[str]] = {}
     whole: list[str] = []
@@ -191,7 +226,7 @@ def _group_records(records: Iterable[Any], path: Path) -> dict[str, list[str]]:
         if "captions" in record:
             whole.append(image_id)
             captions = record["captions"]
-            _check_list(captions, image_id, path=path)
+            _check_list(captions, image_id, path=path, kind=kind)
         else:
             captions = [_field(record, "caption", path=path, number=number)]
         grouped.setdefault(image_id, []).extend(captions)
@@ -199,10 +234,10 @@ def _group_records(records: Iterable[Any], path: Path) -> dict[str, list[str]]:
     return grouped
 
 
-def _check_list(captions: object, image_id: str, *, path: Path) -> None:
+def _check_list(captions: object, image_id: str, *, path: Path, kind: _Kind) -> None:
     if not isinstance(captions, list) or not captions:
         raise MetricError(
-            f"the references of image {image_id} are {captions!r}, not a list of captions",
+            f"the {kind} of image {image_id} are {captions!r}, not a list of captions",
             where=f"{path}, image_id {image_id}",
             fix="give it at least one caption, or leave the image out",
         )

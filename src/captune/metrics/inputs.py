@@ -43,6 +43,7 @@ class MetricInputs:
         images: For CLIPScore and PAC-S.
         clip_model: Hub id or folder of a CLIP model.
         pac_checkpoint: PAC-S's weights: the file of its authors, or a folder of a CLIP model.
+        samples: Image id -> several captions of it by one model, for Div, mBLEU and self-CIDEr.
         bert_model: Hub id or folder for BERTScore; `None`: roberta-large, and `all` leaves
             BERTScore out.
         objects: Image id -> words for what is known to be in it, for CHAIR.
@@ -55,6 +56,7 @@ class MetricInputs:
     images: ImageSet | None = None
     clip_model: str = DEFAULT_CLIP_MODEL
     pac_checkpoint: str | None = None
+    samples: Mapping[str, Sequence[str]] | None = None
     bert_model: str | None = None
     objects: Mapping[str, Sequence[str]] | None = None
     object_words: Sequence[Sequence[str]] | None = None

@@ -289,7 +289,8 @@ def check_caption(caption: object, *, image_id: str, kind: str) -> str:
     raise MetricError(
         f"the {kind} of image {image_id} is {caption!r} ({type(caption).__name__}), not text",
         where=f"image_id {image_id}",
-        fix="give a string; an empty one is allowed",
+        fix="give a string; an empty one is allowed"
+        + ("; several captions by one model go into --samples" * isinstance(caption, list)),
     )
 
 

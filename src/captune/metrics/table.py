@@ -25,6 +25,7 @@ from captune.metrics.model_scores import score_bert_model, score_clip_model, sco
 from captune.metrics.references import References
 from captune.metrics.results import MetricColumn, MetricResults, Statistic
 from captune.metrics.rouge import score_rouge_l
+from captune.metrics.samples import score_samples
 from captune.metrics.spice import find_spice, score_spice
 
 Group = Literal[
@@ -37,13 +38,14 @@ Group = Literal[
     "rouge",
     "word_errors",
     "diversity",
+    "samples",
     "hallucination",
     "spice",
     "bert",
     "clip",
     "pac",
 ]
-Need = Literal["", "meteor", "java", "bert_score", "images", "pac_checkpoint"]
+Need = Literal["", "meteor", "java", "bert_score", "images", "pac_checkpoint", "samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,13 @@ METRICS: Mapping[str, Metric] = {
         "diversity", 0, 1, "lower", "", "Share of the commonest caption."
     ),
     "mean_length": Metric("diversity", 0, _INF, None, "", "Words a caption."),
+    "div_1": Metric("samples", 0, 1, "higher", "samples", "Different words of an image by words."),
+    "div_2": Metric("samples", 0, 1, "higher", "samples", "Different pairs of an image by words."),
+    "mbleu_1": Metric("samples", 0, 1, "lower", "samples", "BLEU-1 against an image's others."),
+    "mbleu_2": Metric("samples", 0, 1, "lower", "samples", "BLEU-2 against an image's others."),
+    "mbleu_3": Metric("samples", 0, 1, "lower", "samples", "BLEU-3 against an image's others."),
+    "mbleu_4": Metric("samples", 0, 1, "lower", "samples", "BLEU-4 against an image's others."),
+    "self_cider": Metric("samples", 0, 1, "higher", "samples", "Spread of an image's captions."),
 }
 """Metric name -> what it is, in the order of tables."""
 
@@ -126,12 +135,24 @@ DEFAULT_METRICS: tuple[str, ...] = (
 )
 """What `default` stands for."""
 
+_NAMED_GROUPS: tuple[Group, ...] = (
+    "bleu",
+    "rouge",
+    "word_errors",
+    "hallucination",
+    "diversity",
+    "samples",
+    "clip",
+    "pac",
+)
+
 METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     **{
         group: tuple(name for name, metric in METRICS.items() if metric.group == group)
-        for group in ("bleu", "rouge", "word_errors", "hallucination", "diversity", "clip", "pac")
+        for group in _NAMED_GROUPS
     },
     "chair": ("chair_i", "chair_s"),
+    "mbleu": ("mbleu_1", "mbleu_2", "mbleu_3", "mbleu_4"),
     # Both figures, whichever is asked for by this name.
     "bert_score": ("bert_score", "bert_score_raw"),
     "default": DEFAULT_METRICS,
@@ -260,11 +281,21 @@ def _require(name: str, inputs: MetricInputs) -> None:
         find_spice()
     elif needs == "bert_score":
         require_bert_score()
+    elif needs == "samples":
+        _require_samples(name, inputs)
     elif needs and inputs.images is None:
         raise MetricError(f"{name} needs the images", fix="give the images: --images FOLDER")
     elif needs == "pac_checkpoint" and inputs.pac_checkpoint is None:
         raise MetricError(
             f"{name} needs the checkpoint of PAC-S", fix="give its weights: --pac-checkpoint FILE"
+        )
+
+
+def _require_samples(name: str, inputs: MetricInputs) -> None:
+    if inputs.samples is None:
+        raise MetricError(
+            f"{name} compares several captions of each image",
+            fix="give them: captune score --samples FILE",
         )
 
 
@@ -325,4 +356,7 @@ _SCORERS: Mapping[Group, Scorer] = {
         candidates, objects=inputs.objects, words=inputs.object_words
     ),
     "diversity": lambda candidates, _: score_diversity(candidates),
+    "samples": lambda candidates, inputs: score_samples(
+        candidates, inputs.samples or {}, frequencies=inputs.frequencies
+    ),
 }
