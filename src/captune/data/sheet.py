@@ -46,6 +46,20 @@ class _Card:
     captions: list[list[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    cards: Sequence[_Card]
+
+    @property
+    def frame(self) -> int:
+        """Pictures of one row get one height, so that its captions start on one line."""
+        return max(card.picture.height if card.picture else _BROKEN_HEIGHT for card in self.cards)
+
+    @property
+    def height(self) -> int:
+        return self.frame + max(_text_height(card) for card in self.cards) + 3 * _PADDING
+
+
 def contact_sheet(
     records: Sequence[CaptionRecord],
     *,
@@ -75,40 +89,19 @@ def contact_sheet(
             fix="at least one image, one column and 80 pixels",
         )
     columns = min(columns, len(records))
-    text_font, name_font = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
+    fonts = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
     cards = [
         _make_card(
             record,
             width=cell_width - 2 * _PADDING,
             max_captions=max_captions,
-            font=text_font,
+            font=fonts[0],
             max_pixels=max_pixels,
         )
         for record in records
     ]
-    rows = [cards[start : start + columns] for start in range(0, len(cards), columns)]
-    # Pictures of one row get one height, so that its captions start on one line.
-    frames = [max(_picture_height(card) for card in row) for row in rows]
-    heights = [
-        frame + max(_text_height(card) for card in row) + 3 * _PADDING
-        for row, frame in zip(rows, frames, strict=True)
-    ]
-    sheet = Image.new(
-        "RGB",
-        (
-            2 * _MARGIN + columns * cell_width + (columns - 1) * _GAP,
-            2 * _MARGIN + sum(heights) + (len(rows) - 1) * _GAP,
-        ),
-        _PAPER,
-    )
-    top = _MARGIN
-    for row, frame, height in zip(rows, frames, heights, strict=True):
-        for place, card in enumerate(row):
-            left = _MARGIN + place * (cell_width + _GAP)
-            box = (left, top, left + cell_width, top + height)
-            _draw_card(sheet, card, box=box, frame=frame, fonts=(text_font, name_font))
-        top += height + _GAP
-    return sheet
+    rows = [_Row(cards[start : start + columns]) for start in range(0, len(cards), columns)]
+    return _draw_rows(rows, columns=columns, cell_width=cell_width, fonts=fonts)
 
 
 def _make_card(
@@ -170,14 +163,28 @@ def _shorten(name: str, *, limit: int) -> str:
     return f"{name[:half]}...{name[-half:]}"
 
 
-def _picture_height(card: _Card) -> int:
-    return card.picture.height if card.picture else _BROKEN_HEIGHT
-
-
 def _text_height(card: _Card) -> int:
     lines = sum(len(caption) for caption in card.captions)
     between = _BETWEEN * max(0, len(card.captions) - 1)
     return _NAME_LINE + lines * _LINE + between
+
+
+def _draw_rows(
+    rows: Sequence[_Row], *, columns: int, cell_width: int, fonts: tuple[_Font, _Font]
+) -> Image.Image:
+    size = (
+        2 * _MARGIN + columns * cell_width + (columns - 1) * _GAP,
+        2 * _MARGIN + sum(row.height for row in rows) + (len(rows) - 1) * _GAP,
+    )
+    sheet = Image.new("RGB", size, _PAPER)
+    top = _MARGIN
+    for row in rows:
+        for place, card in enumerate(row.cards):
+            left = _MARGIN + place * (cell_width + _GAP)
+            box = (left, top, left + cell_width, top + row.height)
+            _draw_card(sheet, card, box=box, frame=row.frame, fonts=fonts)
+        top += row.height + _GAP
+    return sheet
 
 
 def _draw_card(
