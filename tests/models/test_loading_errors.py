@@ -91,8 +91,8 @@ def test_an_unknown_size_is_refused_before_a_tokenizer_is_trained() -> None:
 def test_an_image_size_that_patches_do_not_tile() -> None:
     with pytest.raises(ModelError) as caught:
         build_size("blip-tiny", tokenizer(), image_size=100)
-    assert "100 is not a multiple of its 8-pixel patches" in caught.value.what
-    assert caught.value.fix == "use 96 or 104"
+    assert "100 is not a multiple of its 16-pixel patches" in caught.value.what
+    assert caught.value.fix == "use 96 or 112"
 
 
 def test_a_damaged_safetensors_file(folder: Path) -> None:

@@ -155,8 +155,7 @@ def _build_blip(
     }
     config = transformers.BlipConfig(
         text_config=text,
-        # transformers' default of 1e-10 suits loading only: from scratch all images look alike.
-        vision_config={**vision, "initializer_range": _INITIALIZER_RANGE},
+        vision_config=vision,
         image_text_hidden_size=min(256, size.text["hidden_size"]),
         attn_implementation="eager",
     )
@@ -199,5 +198,4 @@ def _build_pair(
     return join_models(encoder, new_decoder(text), processors=(tokenizer, processor), new=new)
 
 
-_INITIALIZER_RANGE = 0.02
 _BUILDERS = {"blip": _build_blip, "git": _build_git, "encoder-decoder": _build_pair}
