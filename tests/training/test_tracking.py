@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from captune.errors import MissingExtraError
 from captune.training import check_trackers, train
-from captune.training.tracking import RunLog, read_log
+from captune.training.tracking import RunLog, read_log, tracker_settings
 
 
 def test_rewinding_drops_what_a_resumed_run_writes_again(tmp_path) -> None:
@@ -28,6 +30,15 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_pip_line() -> None:
     with pytest.raises(MissingExtraError, match="no_such_tracker") as error:
         check_trackers(["no_such_tracker"])
     assert error.value.fix == 'pip install "captune[track]"'
+
+
+def test_trackers_call_a_run_by_its_folder_and_show_its_recipe(tmp_path, make_recipe) -> None:
+    settings = tracker_settings(make_recipe(train__learning_rate=0.25), tmp_path / "night-3")
+    assert settings["wandb"]["dir"] == str(tmp_path / "night-3")
+    for tracker in ("wandb", "trackio"):
+        assert settings[tracker]["name"] == "night-3"
+        assert settings[tracker]["config"]["train"]["learning_rate"] == 0.25
+        json.dumps(settings[tracker])
 
 
 def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_captioner) -> None:

@@ -21,6 +21,7 @@ from captune.training.keeper import RunKeeper
 from captune.training.memory import keep_freed_memory
 from captune.training.optimizer import AveragedWeights
 from captune.training.prepare import make_feeds
+from captune.training.tracking import tracker_settings
 from captune.training.validation import make_validator
 
 Say = Callable[[str], None]
@@ -145,7 +146,7 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
             project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
         ),
     )
-    accelerator.init_trackers(recipe.name)
+    accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
     return accelerator
 
 

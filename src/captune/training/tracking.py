@@ -23,6 +23,7 @@ from rich.progress import (
 
 from captune.errors import MissingExtraError
 from captune.files import write_text
+from captune.recipe import Recipe
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -38,6 +39,16 @@ def check_trackers(names: Sequence[str]) -> None:
                 where="train.trackers",
                 fix='pip install "captune[track]"',
             )
+
+
+def tracker_settings(recipe: Recipe, run_folder: Path) -> dict[str, dict[str, Any]]:
+    """How W&B and trackio call a run, and the settings they show beside its curves.
+
+    TensorBoard needs none of it: it shows folders.
+    """
+    shown = {"name": run_folder.name, "config": recipe.model_dump(mode="json")}
+    # By itself W&B makes a folder where the command was typed.
+    return {"wandb": {**shown, "dir": str(run_folder)}, "trackio": shown}
 
 
 @dataclass(slots=True)
