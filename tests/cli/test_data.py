@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from captune.cli.data import FORMATS, app
+from captune.cli.data import app
+from captune.cli.reading import FORMATS
 from captune.data import SOURCES
 from captune.errors import DataError, ModelError, OutputError
 from captune.models import build_size, train_tokenizer

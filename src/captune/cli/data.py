@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from captune.cli.flag_groups import takes
+from captune.cli.reading import read_options
 
-    from captune.data import DataCheck, LoadedData
-    from captune.records import CaptionRecord, Split
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from captune.data import DataCheck, LoadedData, LoadOptions
+    from captune.records import CaptionRecord
 
 app = typer.Typer(
     no_args_is_help=True, help="What is in a data set, what is wrong with it, look at it."
@@ -20,33 +24,10 @@ app = typer.Typer(
 _FOUND_ERRORS = 3
 _MOST_LISTED = 10
 
-# The sources' own table would have to be imported to be asked, and help must be fast.
-FORMATS = (
-    *("auto", "run", "imagefolder", "saved", "hephaestus", "karpathy", "flickr", "coco"),
-    *("webdataset", "parquet", "jsonl", "table", "sidecar", "hub", "shapes"),
-)
-
 Data = Annotated[
     str,
     typer.Argument(
         help="Folder, file, tar shards, hub id, kaggle://owner/name, or shapes[:COUNT]."
-    ),
-]
-Format = Annotated[
-    str, typer.Option(help=f"auto looks at the data; or one of: {', '.join(FORMATS[1:])}.")
-]
-ImageColumn = Annotated[str | None, typer.Option(help="Column with the image.")]
-CaptionColumn = Annotated[str | None, typer.Option(help="Column with the captions.")]
-ImageRoot = Annotated[Path | None, typer.Option(help="Folder of the images.")]
-SplitFile = Annotated[
-    list[str] | None,
-    typer.Option(help="train=FILE, val=FILE or test=FILE: a list of images. May be repeated."),
-]
-Filter = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--filter",
-        help="COLUMN=VALUE: keep rows with this value; for one of several, repeat it.",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read the first images only.")]
@@ -54,6 +35,7 @@ Force = Annotated[bool, typer.Option("--force", help="Write over what is there."
 
 
 @app.command()
+@takes("reading", read_options)
 def check(
     data: Data,
     *,
@@ -72,38 +54,26 @@ def check(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger images are unreadable.")
     ] = 100_000_000,
-    format: Format = "auto",
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    image_root: ImageRoot = None,
-    split_file: SplitFile = None,
-    filters: Filter = None,
     limit: Limit = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
     streaming: Annotated[
-        bool, typer.Option("--streaming", help="Read a hub data set without downloading it.")
+        bool,
+        typer.Option(
+            "--streaming", help="Read a hub data set or tar shards at a URL without keeping them."
+        ),
     ] = False,
     force: Force = False,
+    reading: LoadOptions,
 ) -> None:
     """Find missing, broken and double images, split leaks and useless captions.
 
     Exits with 3 when images are lost or the same image lies in two splits.
     """
-    from captune.data import LoadOptions, check_data, load_records
+    from captune.data import check_data, load_records
     from captune.files import write_text
 
     _refuse_existing(json_file, html_file, force=force)
-    options = LoadOptions(
-        format=format,
-        image_column=image_column,
-        caption_column=caption_column,
-        image_root=image_root,
-        split_files=parse_split_files(split_file),
-        filters=parse_filters(filters),
-        limit=limit,
-        revision=revision,
-        streaming=streaming,
-    )
+    options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
     count_tokens = _load_token_counter(tokenizer) if tokenizer else None
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -132,6 +102,7 @@ def check(
 
 
 @app.command()
+@takes("reading", read_options)
 def show(
     data: Data,
     *,
@@ -145,30 +116,19 @@ def show(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw images at random; without it: the first.")
     ] = None,
-    format: Format = "auto",
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    image_root: ImageRoot = None,
-    filters: Filter = None,
     force: Force = False,
+    reading: LoadOptions,
 ) -> None:
     """Draw images with their captions into one picture."""
     import io
 
-    from captune.data import LoadOptions, contact_sheet, load_records, select_split
+    from captune.data import contact_sheet, load_records, select_split
     from captune.files import write_bytes
 
     _refuse_existing(out, force=force)
-    options = LoadOptions(
-        format=format,
-        image_column=image_column,
-        caption_column=caption_column,
-        image_root=image_root,
-        filters=parse_filters(filters),
-        # Nothing after the last image shown need be read, unless they are drawn from all.
-        limit=num_images if split is None and seed is None else None,
-    )
-    records: Sequence[CaptionRecord] = load_records(data, options).records
+    # Nothing after the last image shown need be read, unless they are drawn from all.
+    limit = num_images if split is None and seed is None else None
+    records: Sequence[CaptionRecord] = load_records(data, replace(reading, limit=limit)).records
     if split is not None:
         records = select_split(records, split)
     chosen = _choose(records, number=num_images, seed=seed)
@@ -179,6 +139,7 @@ def show(
 
 
 @app.command()
+@takes("reading", read_options)
 def convert(
     data: Data,
     out: Annotated[Path, typer.Argument(help="Folder to write; made when absent.")],
@@ -190,29 +151,15 @@ def convert(
         Literal["copy", "link", "keep"],
         typer.Option(help="Copy images, hard-link them, or keep them where they are."),
     ] = "copy",
-    format: Format = "auto",
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    image_root: ImageRoot = None,
-    split_file: SplitFile = None,
-    filters: Filter = None,
     limit: Limit = None,
     force: Force = False,
+    reading: LoadOptions,
 ) -> None:
     """Write a data set in another format. Exits with 3 when images had to be left out."""
-    from captune.data import LoadOptions, load_records, save_skipped, write_dataset
+    from captune.data import load_records, save_skipped, write_dataset
 
     _refuse_existing(out, force=force)
-    options = LoadOptions(
-        format=format,
-        image_column=image_column,
-        caption_column=caption_column,
-        image_root=image_root,
-        split_files=parse_split_files(split_file),
-        filters=parse_filters(filters),
-        limit=limit,
-    )
-    loaded = load_records(data, options)
+    loaded = load_records(data, replace(reading, limit=limit))
     skipped = (*loaded.skipped, *write_dataset(loaded.records, out, format=to, images=images))
     _print_notes(loaded)
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
@@ -224,6 +171,7 @@ def convert(
 
 
 @app.command()
+@takes("reading", read_options)
 def split(
     data: Data,
     *,
@@ -235,30 +183,17 @@ def split(
     by: Annotated[
         Literal["image", "group"], typer.Option(help="What is never cut by a split.")
     ] = "image",
-    format: Format = "auto",
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    image_root: ImageRoot = None,
-    split_file: SplitFile = None,
-    filters: Filter = None,
     force: Force = False,
+    reading: LoadOptions,
 ) -> None:
     """Draw train, val and test, or keep the data set's own, and save them."""
-    from captune.data import LoadOptions, assign_splits, load_records, save_splits
+    from captune.data import assign_splits, load_records, save_splits
     from captune.errors import DataError
 
     if abs(train + val + test - 1.0) > 1e-6:
         raise DataError(f"--train, --val and --test must add up to 1, not {train + val + test:g}")
     _refuse_existing(out / "splits.json", out / "splits", force=force)
-    options = LoadOptions(
-        format=format,
-        image_column=image_column,
-        caption_column=caption_column,
-        image_root=image_root,
-        split_files=parse_split_files(split_file),
-        filters=parse_filters(filters),
-    )
-    loaded = load_records(data, options)
+    loaded = load_records(data, reading)
     records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
     save_splits(records, out, seed=seed, by=by)
     _print_notes(loaded)
@@ -275,42 +210,6 @@ def _refuse_existing(*paths: Path | None, force: bool) -> None:
     for path in paths:
         if path is not None and not force:
             refuse_existing(path)
-
-
-def parse_split_files(values: list[str] | None) -> Mapping[Split, Path]:
-    """The lists that `--split-file` names, by split.
-
-    Raises:
-        DataError: A value is not SPLIT=FILE with a known split.
-    """
-    from captune.errors import DataError
-    from captune.records import SPLITS
-
-    files: dict[Split, Path] = {}
-    for value in values or ():
-        name, _, path = value.partition("=")
-        known = next((split for split in SPLITS if split == name.strip()), None)
-        if known is None or not path:
-            raise DataError(f"--split-file {value!r}", fix="train=FILE, val=FILE or test=FILE")
-        files[known] = Path(path)
-    return files
-
-
-def parse_filters(values: list[str] | None) -> Mapping[str, Sequence[str]]:
-    """The values kept by column that `--filter` gives.
-
-    Raises:
-        DataError: A value is not COLUMN=VALUE.
-    """
-    from captune.errors import DataError
-
-    filters: dict[str, list[str]] = {}
-    for value in values or ():
-        column, is_given, kept = value.partition("=")
-        if not is_given or not column.strip():
-            raise DataError(f"--filter {value!r}", fix="COLUMN=VALUE, such as corrupted=0")
-        filters.setdefault(column.strip(), []).append(kept)
-    return filters
 
 
 def _load_token_counter(tokenizer: str) -> Callable[[str], int]:

@@ -6,14 +6,13 @@ recipe key of the same name.
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, cast, get_type_hints
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
+from captune.cli.flag_groups import Command, takes
 from captune.errors import RecipeError
 from captune.inference import DecodingOptions, decoding_config
 from captune.recipe import GenerateConfig
@@ -55,35 +54,24 @@ _TYPES: MappingProxyType[str, type] = MappingProxyType(
 )
 
 
-def takes_decoding(command: Callable[..., None]) -> Callable[..., None]:
+def takes_decoding(command: Command) -> Command:
     """A command with the decoding flags added; it gets them as one `decoding: GenerateConfig`.
 
     A flag that is not given keeps the config's default; sampling without `--num-beams` uses one
     beam. Values that do not fit stop the command with all of them named.
     """
-    hints = get_type_hints(command, include_extras=True)
-    hints.pop("decoding")
-    flags = {name: _flag(name, kind) for name, kind in _TYPES.items()}
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        given = {name: values.pop(name) for name in flags}
-        command(**values, decoding=_config(given))
+    def read_decoding(**given: Any) -> GenerateConfig:
+        return _config(given)
 
-    own = inspect.signature(command).parameters.values()
     parameters = [
-        p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for p in own
-        if p.name != "decoding"
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_flag(name, kind)
+        )
+        for name, kind in _TYPES.items()
     ]
-    parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in flags.items()
-    ]
-    # typer reads both.
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {**hints, **flags}
-    return run
+    read_decoding.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return takes("decoding", read_decoding)(command)
 
 
 def _flag(name: str, kind: type) -> Any:

@@ -9,166 +9,48 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captune.cli.chosen_images import read_chosen
-from captune.cli.data import CaptionColumn, Filter, Format, ImageColumn, ImageRoot, SplitFile
-from captune.cli.decoding import takes_decoding
+from captune.cli.flag_groups import takes
 from captune.cli.score_table import print_scores
-from captune.cli.scoring_flags import (
-    BatchSize,
-    BertModel,
-    ClipModel,
-    Data,
-    Device,
-    Force,
-    Json,
-    MaxImages,
-    MaxReferences,
-    Metrics,
-    Out,
-    PacCheckpoint,
-    Precision,
-    Resamples,
-    ScoringSeed,
-    SplitName,
-)
-from captune.cli.scoring_request import (
-    Places,
-    Request,
-    caption_all,
-    compute_options,
-    finish,
-    metric_inputs,
-    prepare_images,
-    read_options,
-    scoring_options,
-)
+from captune.cli.scoring_request import Request, caption_all, finish, make_request, prepare_images
 from captune.cli.urls import AllowUrls, TrustHost, choose_url_rules
-from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
     from captune.evaluation import CaptionedImages, Evaluation
     from captune.records import CaptionRecord
 
 
-@takes_decoding
+@takes("request", make_request)
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or a run's folder.")],
     *,
-    data: Data,
-    format: Format = "auto",
-    split: SplitName = "test",
     baseline: Annotated[
         str | None, typer.Option(help="A model to compare with, such as the untrained one.")
     ] = None,
-    metrics: Metrics = "default",
-    clip_model: ClipModel = None,
-    pac_checkpoint: PacCheckpoint = None,
-    bert_model: BertModel = None,
-    batch_size: BatchSize = 16,
-    max_images: MaxImages = None,
-    max_references: MaxReferences = None,
-    out: Out = None,
-    json_file: Json = None,
-    force: Force = False,
-    device: Device = "auto",
-    precision: Precision = "fp32",
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    image_root: ImageRoot = None,
-    split_file: SplitFile = None,
-    filters: Filter = None,
-    resamples: Resamples = 1000,
-    scoring_seed: ScoringSeed = 42,
-    decoding: GenerateConfig,
+    request: Request,
 ) -> None:
     """Caption the images of a split with a model and score the captions.
 
     Exits with 3 when an image could not be read: it is listed, the others are scored.
     """
-    request = Request(
-        data=data,
-        reading=read_options(
-            format,
-            (image_column, caption_column),
-            image_root=image_root,
-            split_file=split_file,
-            filters=filters,
-        ),
-        split=split,
-        max_images=max_images,
-        decoding=decoding,
-        scoring=scoring_options(
-            metrics,
-            decoding,
-            resampling=(resamples, scoring_seed),
-            max_references=max_references,
-            inputs=metric_inputs((clip_model, pac_checkpoint, bert_model), device),
-        ),
-        compute=compute_options(device, precision, batch_size),
-        places=Places(out, json_file, force),
-    )
     _evaluate(model, baseline, request)
 
 
-@takes_decoding
+@takes("request", make_request)
 def compare(
     models: Annotated[list[str], typer.Argument(help="Folders, hub ids, or runs' folders.")],
     *,
-    data: Data,
     images: Annotated[
         list[str] | None,
         typer.Option(help="Show the captions of this file or URL; again for more. Not scored."),
     ] = None,
     allow_urls: AllowUrls = False,
     trust_host: TrustHost = None,
-    format: Format = "auto",
-    split: SplitName = "test",
-    metrics: Metrics = "default",
-    clip_model: ClipModel = None,
-    pac_checkpoint: PacCheckpoint = None,
-    bert_model: BertModel = None,
-    batch_size: BatchSize = 16,
-    max_images: MaxImages = None,
-    max_references: MaxReferences = None,
-    out: Out = None,
-    json_file: Json = None,
-    force: Force = False,
-    device: Device = "auto",
-    precision: Precision = "fp32",
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    image_root: ImageRoot = None,
-    split_file: SplitFile = None,
-    filters: Filter = None,
-    resamples: Resamples = 1000,
-    scoring_seed: ScoringSeed = 42,
-    decoding: GenerateConfig,
+    request: Request,
 ) -> None:
     """Score several models on the same images: who is better, by how much, and how sure that is.
 
     Exits with 3 when an image could not be read: it is listed, the others are scored.
     """
-    request = Request(
-        data=data,
-        reading=read_options(
-            format,
-            (image_column, caption_column),
-            image_root=image_root,
-            split_file=split_file,
-            filters=filters,
-        ),
-        split=split,
-        max_images=max_images,
-        decoding=decoding,
-        scoring=scoring_options(
-            metrics,
-            decoding,
-            resampling=(resamples, scoring_seed),
-            max_references=max_references,
-            inputs=metric_inputs((clip_model, pac_checkpoint, bert_model), device),
-        ),
-        compute=compute_options(device, precision, batch_size),
-        places=Places(out, json_file, force),
-    )
     chosen = read_chosen(images or (), choose_url_rules(allow_urls, trust_host))
     _compare(models, chosen, request)
 

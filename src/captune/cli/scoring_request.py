@@ -1,4 +1,4 @@
-"""What `captune evaluate` and `captune compare` do alike: read, caption, and list what failed."""
+"""What `captune evaluate` and `captune compare` share: flags, reading, captioning, failures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.cli.decoding import BatchSize, Device, takes_decoding
+from captune.cli.flag_groups import takes
+from captune.cli.reading import read_options
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
         ScoredData,
         ScoringOptions,
     )
-    from captune.metrics import MetricInputs
     from captune.records import CaptionRecord, Split
 
 _MAX_LISTED = 10
@@ -51,71 +53,94 @@ class Request:
     places: Places
 
 
-def read_options(
-    format: str,
-    columns: tuple[str | None, str | None],
+@takes_decoding
+@takes("reading", read_options)
+def make_request(
     *,
-    image_root: Path | None,
-    split_file: list[str] | None,
-    filters: list[str] | None,
-) -> LoadOptions:
-    """How the data set is read."""
-    from captune.cli.data import parse_filters, parse_split_files
-    from captune.data import LoadOptions
-
-    return LoadOptions(
-        format=format,
-        image_column=columns[0],
-        caption_column=columns[1],
-        image_root=image_root,
-        split_files=parse_split_files(split_file),
-        filters=parse_filters(filters),
-    )
-
-
-def scoring_options(
-    metrics: str,
+    data: Annotated[
+        str, typer.Option(help="Folder, file, hub id, shapes[:COUNT], or a run's folder.")
+    ],
+    split: Annotated[
+        Literal["train", "val", "test"],
+        typer.Option(help="Split that is scored; a data set without splits is used whole."),
+    ] = "test",
+    metrics: Annotated[
+        str, typer.Option(help="Metrics or groups, with commas: default, all, bleu, cider, ...")
+    ] = "default",
+    clip_model: Annotated[
+        str | None,
+        typer.Option(help="CLIP model of clip_score. [default: openai/clip-vit-base-patch32]"),
+    ] = None,
+    pac_checkpoint: Annotated[
+        str | None, typer.Option(help="Weights of pac_s: its authors' file, or a folder.")
+    ] = None,
+    bert_model: Annotated[
+        str | None, typer.Option(help="Model of bert_score. [default: roberta-large]")
+    ] = None,
+    batch_size: BatchSize = 16,
+    max_images: Annotated[
+        int | None, typer.Option(min=1, help="Score this many images, drawn with the scoring seed.")
+    ] = None,
+    max_references: Annotated[
+        int | None, typer.Option(min=1, help="Human captions of an image used; default: all.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for predictions, CSV, plots and the page.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the scores to this file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    device: Device = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        typer.Option(help="auto: bf16 where the hardware computes in it, else fp32."),
+    ] = "fp32",
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Resamples behind each interval and test.")
+    ] = 1000,
+    scoring_seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the resampling and the draw.")
+    ] = 42,
+    reading: LoadOptions,
     decoding: GenerateConfig,
-    *,
-    resampling: tuple[int, int],
-    max_references: int | None,
-    inputs: MetricInputs,
-) -> ScoringOptions:
-    """Scoring options; metrics that cannot be computed stop the command here, before any work."""
-    from captune.evaluation import ScoringOptions
+) -> Request:
+    """The request; metrics that cannot be computed stop the command here, before any work.
 
-    options = ScoringOptions(
-        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
-        split="",
-        generate=decoding,
-        bootstrap_samples=resampling[0],
-        seed=resampling[1],
-        max_references=max_references,
-        inputs=inputs,
-    )
-    options.check_metrics()
-    return options
-
-
-def metric_inputs(models: tuple[str | None, str | None, str | None], device: str) -> MetricInputs:
-    """What metrics of images and models need: CLIP, PAC-S and BERT models, and a device."""
+    Raises:
+        MetricError: A metric is unknown, or lacks its checkpoint.
+        MissingExtraError: A metric that was asked for by name needs an extra.
+    """
+    from captune.evaluation import ComputeOptions, ScoringOptions
     from captune.metrics import MetricInputs
     from captune.metrics.inputs import DEFAULT_CLIP_MODEL
     from captune.models.devices import choose_hardware
 
-    return MetricInputs(
-        clip_model=models[0] or DEFAULT_CLIP_MODEL,
-        pac_checkpoint=models[1],
-        bert_model=models[2],
-        device=str(choose_hardware(device).device),
+    scoring = ScoringOptions(
+        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
+        split="",
+        generate=decoding,
+        bootstrap_samples=resamples,
+        seed=scoring_seed,
+        max_references=max_references,
+        inputs=MetricInputs(
+            clip_model=clip_model or DEFAULT_CLIP_MODEL,
+            pac_checkpoint=pac_checkpoint,
+            bert_model=bert_model,
+            device=str(choose_hardware(device).device),
+        ),
     )
-
-
-def compute_options(device: str, precision: str, batch_size: int) -> ComputeOptions:
-    """Where and how the models run."""
-    from captune.evaluation import ComputeOptions
-
-    return ComputeOptions(device, precision, batch_size)
+    scoring.check_metrics()
+    return Request(
+        data=data,
+        reading=reading,
+        split=split,
+        max_images=max_images,
+        decoding=decoding,
+        scoring=scoring,
+        compute=ComputeOptions(device, precision, batch_size),
+        places=Places(out, json_file, force),
+    )
 
 
 def prepare_images(request: Request, models: Iterable[str]) -> tuple[ScoredData, ScoringOptions]:

@@ -1,0 +1,115 @@
+"""Flags of every command that reads a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from captune.data import LoadOptions
+    from captune.records import Split
+
+# The sources' own table would have to be imported to be asked, and help must be fast.
+FORMATS = (
+    *("auto", "run", "imagefolder", "saved", "hephaestus", "karpathy", "flickr", "coco"),
+    *("webdataset", "parquet", "jsonl", "table", "sidecar", "hub", "shapes"),
+)
+
+_PANEL = "Reading the data"
+
+Format = Annotated[
+    str,
+    typer.Option(
+        help=f"auto looks at the data; or one of: {', '.join(FORMATS[1:])}.",
+        rich_help_panel=_PANEL,
+    ),
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(help="Column with the image.", rich_help_panel=_PANEL)
+]
+CaptionColumn = Annotated[
+    str | None, typer.Option(help="Column with the captions.", rich_help_panel=_PANEL)
+]
+ImageRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the images.", rich_help_panel=_PANEL)
+]
+SplitFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="train=FILE, val=FILE or test=FILE: a list of images. May be repeated.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        help="COLUMN=VALUE: keep rows with this value; for one of several, repeat it.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+def read_options(
+    *,
+    format: Format = "auto",
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    image_root: ImageRoot = None,
+    split_file: SplitFile = None,
+    filters: Filter = None,
+) -> LoadOptions:
+    """How a data set is read, as its flags say.
+
+    Raises:
+        DataError: A value of `--split-file` or `--filter` is not of its form.
+    """
+    from captune.data import LoadOptions
+
+    return LoadOptions(
+        format=format,
+        image_column=image_column,
+        caption_column=caption_column,
+        image_root=image_root,
+        split_files=parse_split_files(split_file or ()),
+        filters=parse_filters(filters or ()),
+    )
+
+
+def parse_split_files(values: Sequence[str]) -> Mapping[Split, Path]:
+    """The lists that `--split-file` names, by split.
+
+    Raises:
+        DataError: A value is not SPLIT=FILE with a known split.
+    """
+    from captune.errors import DataError
+    from captune.records import SPLITS
+
+    files: dict[Split, Path] = {}
+    for value in values:
+        name, _, path = value.partition("=")
+        known = next((split for split in SPLITS if split == name.strip()), None)
+        if known is None or not path:
+            raise DataError(f"--split-file {value!r}", fix="train=FILE, val=FILE or test=FILE")
+        files[known] = Path(path)
+    return files
+
+
+def parse_filters(values: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The values kept by column that `--filter` gives.
+
+    Raises:
+        DataError: A value is not COLUMN=VALUE.
+    """
+    from captune.errors import DataError
+
+    filters: dict[str, list[str]] = {}
+    for value in values:
+        column, is_given, kept = value.partition("=")
+        if not is_given or not column.strip():
+            raise DataError(f"--filter {value!r}", fix="COLUMN=VALUE, such as corrupted=0")
+        filters.setdefault(column.strip(), []).append(kept)
+    return filters
