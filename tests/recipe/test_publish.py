@@ -42,6 +42,12 @@ def test_hub_ids_are_named_without_revision_and_configuration() -> None:
     assert hub_data_sets(recipe) == ("owner/set",)
 
 
+def test_a_url_is_published_without_the_signature_behind_it() -> None:
+    path = "https://data.example/train-{000..003}.tar"
+    recipe = load_recipe("demo", [f"data.path={path}?X-Amz-Signature=secret"])
+    assert hide_local_paths(recipe).data.path == path
+
+
 def test_folders_and_built_in_sets_are_no_hub_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,10 @@ from captune.data.sources import (
     fetch_kaggle,
     is_hub_id,
     is_kaggle,
+    is_remote,
     is_shard_pattern,
     read_hub,
+    read_shard_urls,
 )
 from captune.data.text import read_json
 from captune.errors import DataError
@@ -49,7 +51,7 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
     has no splits: they are taken away, so that they can be drawn.
 
     Args:
-        path: Folder, file, tar shards (`data/{000..003}.tar`), hub id
+        path: Folder, file, tar shards (`data/{000..003}.tar`, also at a URL), hub id
             (`owner/name[:configuration]`), `kaggle://owner/name`, or `shapes[:COUNT]`, the
             built-in set with COUNT images.
         options: How to read it; by default it is looked at.
@@ -104,6 +106,8 @@ def _read(path: str, options: LoadOptions) -> LoadedData:
         folder, note = fetch_kaggle(path, version=options.revision)
         data = _read_place(_step_inside(folder), options)
         return replace(data, notes=(note, *data.notes))
+    if is_remote(path):
+        return read_shard_urls(path, options)
     place = Path(path).expanduser()
     if options.format == "hub" or (not place.exists() and is_hub_id(path)):
         return read_hub(path, options)

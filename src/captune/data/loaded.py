@@ -44,7 +44,8 @@ class LoadOptions:
         filters: Column -> value or values: rows with another value there are left out.
         limit: Images read at most, from the start; `None`: all.
         revision: Revision of a hub or Kaggle data set; `None`: the newest.
-        streaming: Read a hub data set row by row instead of downloading it whole.
+        streaming: Read a hub data set, or tar shards at a URL, row by row instead of downloading
+            them whole.
         memory_limit: Bytes of images from a hub data set or Parquet held in memory; the rest goes
             to files under `$CAPTUNE_CACHE`, else `~/.cache/captune`.
     """

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol, cast
 
 from captune.data.archives import is_unsafe_name, refuse_lfs_pointer
 from captune.errors import DataError
@@ -25,6 +26,13 @@ _ERRORS = (
     *(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, struct.error),
     *(ValueError, OverflowError, TypeError, LookupError),
 )
+
+
+class Readable(Protocol):
+    """What a tar is read from."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; empty at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +68,62 @@ def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]
         DataError: It is no tar, a Git LFS pointer, or cannot be read.
     """
     refuse_lfs_pointer(path)
-    is_plain = is_plain_tar(path)
-    size = path.stat().st_size
     try:
-        # In a stream ("|") nothing can be read twice, but compressed bytes are unpacked once.
-        with tarfile.open(path, "r:" if is_plain else "r|*") as archive:
-            last: tarfile.TarInfo | None = None
-            while (member := _next(archive, last, size=size if is_plain else None)) is not None:
-                if isinstance(member, TarEntry):
-                    yield member
-                    return
-                last = member
-                if not member.isdir():
-                    yield _read_entry(
-                        archive, member, with_text=text_suffixes if is_plain else None
-                    )
+        if is_plain_tar(path):
+            with tarfile.open(path, "r:") as archive:
+                yield from _entries(archive, size=path.stat().st_size, with_text=text_suffixes)
+        else:
+            with tarfile.open(path, "r|*") as archive:
+                yield from _entries(archive)
     except _ERRORS as error:
-        raise DataError(
-            f"{path} is no tar archive, or a damaged one: {error}", fix="fetch it again"
-        ) from error
+        raise _no_tar(str(path), error) from error
+
+
+def iter_tar_stream(file: Readable, *, name: str) -> Iterator[TarEntry]:
+    """Members of a tar that comes piece by piece, each with its content; folders are left out.
+
+    Args:
+        file: Read once, never further than the member asked for.
+        name: For errors.
+
+    Raises:
+        DataError: It is no tar or a damaged one; what reading the file raises passes through.
+    """
+    try:
+        # What came before the end is used, as of a plain tar on disk.
+        # In a stream ("|") nothing can be read twice, but compressed bytes are unpacked once.
+        with tarfile.open(fileobj=cast(IO[bytes], file), mode="r|*") as archive:
+            yield from _entries(archive, names_cut=True)
+    except _ERRORS as error:
+        raise _no_tar(name, error) from error
+
+
+def _no_tar(name: str, error: Exception) -> DataError:
+    return DataError(f"{name} is no tar archive, or a damaged one: {error}", fix="fetch it again")
+
+
+def _entries(
+    archive: tarfile.TarFile,
+    *,
+    size: int | None = None,
+    with_text: frozenset[str] | None = None,
+    names_cut: bool = False,
+) -> Iterator[TarEntry]:
+    last: tarfile.TarInfo | None = None
+    while (member := _next(archive, last, size=size)) is not None:
+        if isinstance(member, TarEntry):
+            yield member
+            return
+        last = member
+        if member.isdir():
+            continue
+        try:
+            yield _read_entry(archive, member, with_text=with_text)
+        except tarfile.ReadError:
+            if not names_cut:
+                raise
+            yield TarEntry(member.name, member.offset_data, member.size, fault="truncated")
+            return
 
 
 def is_plain_tar(path: Path) -> bool:

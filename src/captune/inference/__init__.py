@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from captune.data.url_images import UrlFetcher, UrlImage
+    from captune.data.url_rules import UrlRules, is_url
     from captune.inference.captioning import AnyImage, OnFailure, caption_images, upright_rgb
     from captune.inference.decode import eval_mode, generate
     from captune.inference.destinations import (
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from captune.inference.image_files import ImageFiles, find_images
     from captune.inference.options import DecodingOptions, decoding_config
     from captune.inference.rows import prediction_row
-    from captune.inference.url_images import UrlFetcher, UrlImage
-    from captune.inference.url_rules import UrlRules, is_url
 
 __all__ = [
     "AnyImage",
@@ -59,16 +59,16 @@ _HOMES = {
     "ImageInput": "image_captioner",
     "OnFailure": "captioning",
     "Target": "destinations",
-    "UrlFetcher": "url_images",
-    "UrlImage": "url_images",
-    "UrlRules": "url_rules",
+    "UrlFetcher": "captune.data.url_images",
+    "UrlImage": "captune.data.url_images",
+    "UrlRules": "captune.data.url_rules",
     "caption_images": "captioning",
     "decoding_config": "options",
     "escape_steering": "destinations",
     "eval_mode": "decode",
     "find_images": "image_files",
     "generate": "decode",
-    "is_url": "url_rules",
+    "is_url": "captune.data.url_rules",
     "load": "image_captioner",
     "open_destination": "destinations",
     "prediction_row": "rows",
@@ -79,4 +79,5 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    return getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)

@@ -18,9 +18,9 @@ from PIL import Image, ImageOps
 
 from captune.data import decode_image
 from captune.data.pixels import to_rgb
+from captune.data.url_images import UrlImage
 from captune.errors import ImageError, ModelError
 from captune.inference.decode import eval_mode, generate
-from captune.inference.url_images import UrlImage
 from captune.models import Captioner
 from captune.models.devices import Hardware, choose_hardware
 from captune.recipe import GenerateConfig

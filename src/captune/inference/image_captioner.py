@@ -9,11 +9,11 @@ from typing import Unpack
 
 from PIL import Image
 
+from captune.data.url_images import UrlFetcher, UrlImage
+from captune.data.url_rules import is_url
 from captune.errors import DataError
 from captune.inference.captioning import AnyImage, OnFailure, caption_images
 from captune.inference.options import DecodingOptions, decoding_config
-from captune.inference.url_images import UrlFetcher, UrlImage
-from captune.inference.url_rules import is_url
 from captune.models import Captioner, load_captioner
 from captune.models.devices import Hardware, choose_hardware
 from captune.records import Prediction, TarMember, ZipMember

@@ -14,6 +14,8 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def hide_local_paths(recipe: Recipe) -> Recipe:
     """The recipe with only the last name of each absolute path: folders name people and projects.
 
+    URLs lose their query, in which signatures stand.
+
     Texts that models read or people wrote (`generate`, `description`) stay as they are.
     """
     settings = recipe.model_dump()
@@ -49,6 +51,9 @@ def _hidden(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(_hidden(each) for each in value)
     if isinstance(value, str):
+        if "://" in value:
+            # Signatures and tokens stand behind the question mark.
+            return value.partition("?")[0]
         if value.startswith(("/", "~")):
             return Path(value).name or "."
         if PureWindowsPath(value).drive:

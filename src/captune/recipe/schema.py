@@ -75,7 +75,10 @@ class DataConfig(Section):
     revision: str | None = Field(
         None, description="Revision of a hub data set, version of a Kaggle one; null: newest."
     )
-    streaming: bool = Field(False, description="Read a hub data set without downloading it whole.")
+    streaming: bool = Field(
+        False,
+        description="Read a hub data set, or tar shards at URLs, without downloading them whole.",
+    )
     filters: dict[str, ColumnValues] = Field(
         default_factory=dict,
         description="Column: the value, or the list of values, that is kept; others are left out.",

@@ -28,10 +28,10 @@ from captune.data.sources.kaggle import fetch_kaggle, is_kaggle
 from captune.data.sources.karpathy import find_karpathy, read_karpathy
 from captune.data.sources.lists import assign_lists
 from captune.data.sources.run import find_run, read_run
-from captune.data.sources.shards import is_shard_pattern
+from captune.data.sources.shards import is_remote, is_shard_pattern
 from captune.data.sources.sidecar import find_sidecars, read_sidecars
 from captune.data.sources.table import find_table, read_table
-from captune.data.sources.webdataset import find_webdataset, read_webdataset
+from captune.data.sources.webdataset import find_webdataset, read_shard_urls, read_webdataset
 
 __all__ = [
     "SOURCES",
@@ -40,8 +40,10 @@ __all__ = [
     "fetch_kaggle",
     "is_hub_id",
     "is_kaggle",
+    "is_remote",
     "is_shard_pattern",
     "read_hub",
+    "read_shard_urls",
 ]
 
 

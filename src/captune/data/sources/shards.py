@@ -1,4 +1,4 @@
-"""Which tar shards a place means: a file, a folder, `{000..003}` braces, or a glob."""
+"""Which tar shards a place means: a file, a folder, `{000..003}` braces, a glob, or URLs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from captune.data.sources.rows import parse_split
 from captune.errors import DataError
@@ -63,6 +64,37 @@ def expand_shards(pattern: Path) -> list[Path]:
     if not found:
         raise DataError(f"no file matches {pattern}")
     return list(dict.fromkeys(found))
+
+
+def is_remote(place: str) -> bool:
+    """Whether a data path names another machine, or a command that asks one."""
+    return "://" in place or place.startswith("pipe:")
+
+
+def expand_shard_urls(pattern: str) -> list[str]:
+    """The URLs that a pattern names by its braces, in their order; nothing is asked of them.
+
+    Raises:
+        DataError: It is no http or https URL of tar files.
+    """
+    scheme = pattern.partition(":")[0].lower()
+    if scheme not in ("https", "http"):
+        raise DataError(
+            f"captune runs no command to read data: {pattern}"
+            if scheme == "pipe"
+            else f"captune reads no {scheme}:// addresses: {pattern}",
+            where="data.path",
+            fix="give the https address itself, or fetch the shards and give their folder",
+        )
+    urls = list(dict.fromkeys(_expand_braces(pattern)))
+    for url in urls:
+        if not urlsplit(url).path.lower().endswith(_SUFFIXES):
+            raise DataError(
+                f"only tar shards are read from URLs, not {url}",
+                where="data.path",
+                fix="fetch the file and give its path; of a hub data set, give its id owner/name",
+            )
+    return urls
 
 
 def _expand_braces(text: str) -> Iterator[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captune.errors import ImageError
-from captune.inference.url_rules import (
+from captune.data.url_rules import (
     Target,
     UrlRules,
     is_public,
@@ -13,6 +12,7 @@ from captune.inference.url_rules import (
     judge_addresses,
     parse_url,
 )
+from captune.errors import ImageError
 
 TRUSTING = UrlRules(trusted_hosts=frozenset(["images.local:8080", "nas.local"]))
 

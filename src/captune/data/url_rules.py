@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 from captune.errors import ImageError
@@ -91,6 +91,31 @@ def parse_url(url: str, rules: UrlRules) -> Target:
     Raises:
         ImageError: `url_forbidden`: not https, a name with tricks in it, user and password.
     """
+    target = read_target(url)
+    if target.scheme == "http" and not rules.trusts(target):
+        raise _forbidden(
+            url,
+            "http shows everyone on the way what is asked, and lets them change the answer",
+            fix=f"use https, or vouch for the host: --trust-host {target.authority}",
+        )
+    return target
+
+
+def trust_named_host(url: str, rules: UrlRules) -> UrlRules:
+    """The rules with the URL's own host trusted, for a URL that the user wrote himself.
+
+    Raises:
+        ImageError: `url_forbidden`: see `read_target`.
+    """
+    return replace(rules, trusted_hosts=frozenset({read_target(url).authority}))
+
+
+def read_target(url: str) -> Target:
+    """The place that a URL names, over http or https.
+
+    Raises:
+        ImageError: `url_forbidden`: another scheme, a name with tricks in it, user and password.
+    """
     if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in url):
         raise _forbidden(url, "it holds blanks, control characters or backslashes")
     try:
@@ -108,14 +133,7 @@ def parse_url(url: str, rules: UrlRules) -> Target:
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     if parts.query:
         path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]|^")
-    target = Target(scheme, _read_host(url, parts.hostname), port or _PORTS[scheme], path)
-    if scheme == "http" and not rules.trusts(target):
-        raise _forbidden(
-            url,
-            "http shows everyone on the way what is asked, and lets them change the answer",
-            fix=f"use https, or vouch for the host: --trust-host {target.authority}",
-        )
-    return target
+    return Target(scheme, _read_host(url, parts.hostname), port or _PORTS[scheme], path)
 
 
 def judge_addresses(url: str, addresses: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The bytes of an image behind a URL, within limits of size and time, from public hosts only.
+"""What lies behind a URL, from public hosts only; an image's bytes within limits of size and time.
 
 `http.client` over a connection made here: it follows no redirect, reads no proxy setting, keeps
 no cookie and unpacks nothing, so that every step is one that `url_rules` has allowed.
@@ -13,19 +13,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
+from captune.data.url_rules import Target, UrlRules, judge_addresses, parse_url
 from captune.errors import ImageError
-from captune.inference.url_rules import Target, UrlRules, judge_addresses, parse_url
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PIECE = 65536
 _LONGEST = 4096
 _HEADERS = {
-    "Accept": "image/*",
     "Accept-Encoding": "identity",
     "Connection": "close",
     "User-Agent": "captune",
@@ -82,6 +82,31 @@ def connect_to(address: str, port: int, *, seconds: float) -> socket.socket:
     return socket.create_connection((address, port), timeout=seconds)
 
 
+class Waits(Protocol):
+    """How long the next wait may take."""
+
+    def left(self) -> float:
+        """Seconds, or TimeoutError when there are none left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """All waits together end at one moment of `time.monotonic`, however the bytes drip in."""
+
+    moment: float
+
+    def left(self) -> float:
+        """Seconds to that moment.
+
+        Raises:
+            TimeoutError: It is over.
+        """
+        seconds = self.moment - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
+
 @dataclass(frozen=True)
 class UrlFetcher:
     """Fetches images; safe to use from many threads.
@@ -105,46 +130,51 @@ class UrlFetcher:
             ImageError: `what` is one of `url_forbidden`, `url_unreachable`, `url_status`,
                 `url_redirects`, `url_too_large`, `url_timeout`, `url_encoded`, `truncated`.
         """
-        deadline = time.monotonic() + self.rules.max_seconds
+        waits = Until(time.monotonic() + self.rules.max_seconds)
+        with self.open(url, waits=waits, headers={"Accept": "image/*"}) as answer:
+            return self._read_body(url, answer)
+
+    @contextmanager
+    def open(
+        self, url: str, *, waits: Waits, headers: Mapping[str, str], status: int = 200
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer at the end of all redirects, its body still to be read.
+
+        Args:
+            url: As the user wrote it.
+            waits: How long each wait may take: for names, connections and bytes.
+            headers: Of the request, beside the usual ones.
+            status: What the answer must have.
+
+        Raises:
+            ImageError: As `fetch` does; also for what goes wrong while the block reads.
+        """
         rules, at = self.rules, url
         for _ in range(rules.max_redirects + 1):
             target = parse_url(at, rules)
-            outcome = self._ask(at, target, rules=rules, deadline=deadline)
-            if isinstance(outcome, bytes):
-                return outcome
+            with _told(at, rules), self._open(at, target, rules=rules, waits=waits) as connection:
+                answer = _ask(connection, target, waits=waits, headers=headers)
+                location = _redirect(at, answer)
+                if location is None:
+                    _require_plain(at, answer, status=status)
+                    yield answer
+                    return
             # A host is trusted where the user wrote it, not where a stranger points to it.
             own = {target.authority} if rules.trusts(target) else ()
-            rules, at = replace(rules, trusted_hosts=frozenset(own)), outcome
+            rules, at = replace(rules, trusted_hosts=frozenset(own)), location
         raise ImageError("url_redirects", where=f"{url}: more than {rules.max_redirects} redirects")
 
-    def _ask(self, url: str, target: Target, *, rules: UrlRules, deadline: float) -> bytes | str:
-        """The body, or the URL that the answer points to."""
-        try:
-            with self._open(url, target, rules=rules, deadline=deadline) as connection:
-                client = http.client.HTTPConnection(target.host, target.port)
-                client.sock = _TimedSocket(connection, deadline)
-                client.auto_open = 0
-                client.request("GET", target.path, headers=_HEADERS)
-                return self._read_answer(url, client.getresponse())
-        except TimeoutError as error:
-            raise ImageError(
-                "url_timeout", where=f"{url}: more than {rules.max_seconds:g} s"
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-            raise ImageError("url_unreachable", where=f"{url}: {reason}") from error
-
-    def _open(self, url: str, target: Target, *, rules: UrlRules, deadline: float) -> socket.socket:
-        addresses = tuple(self.resolve(target.host, target.port, seconds=_left(deadline)))
+    def _open(self, url: str, target: Target, *, rules: UrlRules, waits: Waits) -> socket.socket:
+        addresses = tuple(self.resolve(target.host, target.port, seconds=waits.left()))
         if not addresses:
             raise OSError(f"{target.host} has no address")
         if not rules.trusts(target):
             addresses = judge_addresses(url, addresses)
-        connection = self._connect_to_any(addresses, target.port, deadline=deadline)
+        connection = self._connect_to_any(addresses, target.port, waits=waits)
         if target.scheme == "http":
             return connection
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(waits.left())
             context = self.tls or ssl.create_default_context()
             return context.wrap_socket(connection, server_hostname=target.host)
         except (OSError, ValueError):
@@ -152,32 +182,16 @@ class UrlFetcher:
             raise
 
     def _connect_to_any(
-        self, addresses: Sequence[str], port: int, *, deadline: float
+        self, addresses: Sequence[str], port: int, *, waits: Waits
     ) -> socket.socket:
         for place, address in enumerate(addresses):
             try:
-                seconds = _left(deadline) / (len(addresses) - place)
+                seconds = waits.left() / (len(addresses) - place)
                 return self.connect(address, port, seconds=seconds)
             except OSError:
                 if address == addresses[-1]:
                     raise
         raise AssertionError("there was at least one address")
-
-    def _read_answer(self, url: str, answer: http.client.HTTPResponse) -> bytes | str:
-        if answer.status in _REDIRECTS:
-            location = answer.getheader("Location") or ""
-            if not location:
-                raise ImageError("url_status", where=f"{url}: a redirect to nowhere")
-            # Headers are read as Latin-1; a name in one that is not ASCII is UTF-8 in practice.
-            location = location.encode("latin-1").decode("utf-8", "replace")
-            return urljoin(url, location)[:_LONGEST]
-        if answer.status != 200:
-            # The number alone: a reason is any text, which would reach the terminal.
-            raise ImageError("url_status", where=f"{url}: status {answer.status}")
-        encoding = (answer.getheader("Content-Encoding") or "identity").lower()
-        if encoding != "identity":
-            raise ImageError("url_encoded", where=f"{url}: the answer is packed")
-        return self._read_body(url, answer)
 
     def _read_body(self, url: str, answer: http.client.HTTPResponse) -> bytes:
         most = self.rules.max_bytes
@@ -218,38 +232,76 @@ class UrlImage:
         return self.fetcher.fetch(self.url)
 
 
-class _TimedSocket:
-    """A socket whose every wait ends at one moment, however the bytes drip in."""
+@contextmanager
+def _told(url: str, rules: UrlRules) -> Iterator[None]:
+    """What sockets and http.client raise, as an error that names the URL."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise ImageError(
+            "url_timeout", where=f"{url}: more than {rules.max_seconds:g} s"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise ImageError("url_unreachable", where=f"{url}: {reason}") from error
 
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection, self._deadline = connection, deadline
+
+def _ask(
+    connection: socket.socket, target: Target, *, waits: Waits, headers: Mapping[str, str]
+) -> http.client.HTTPResponse:
+    client = http.client.HTTPConnection(target.host, target.port)
+    client.sock = _TimedSocket(connection, waits)
+    client.auto_open = 0
+    client.request("GET", target.path, headers={**_HEADERS, **headers})
+    return client.getresponse()
+
+
+def _redirect(url: str, answer: http.client.HTTPResponse) -> str | None:
+    """Where the answer points to; `None` when it is no redirect."""
+    if answer.status not in _REDIRECTS:
+        return None
+    location = answer.getheader("Location") or ""
+    if not location:
+        raise ImageError("url_status", where=f"{url}: a redirect to nowhere")
+    # Headers are read as Latin-1; a name in one that is not ASCII is UTF-8 in practice.
+    location = location.encode("latin-1").decode("utf-8", "replace")
+    return urljoin(url, location)[:_LONGEST]
+
+
+def _require_plain(url: str, answer: http.client.HTTPResponse, *, status: int) -> None:
+    if answer.status != status:
+        # The number alone: a reason is any text, which would reach the terminal.
+        raise ImageError("url_status", where=f"{url}: status {answer.status}")
+    encoding = (answer.getheader("Content-Encoding") or "identity").lower()
+    if encoding != "identity":
+        raise ImageError("url_encoded", where=f"{url}: the answer is packed")
+
+
+class _TimedSocket:
+    """A socket whose every wait is as long as it may be."""
+
+    def __init__(self, connection: socket.socket, waits: Waits) -> None:
+        self._connection, self._waits = connection, waits
 
     def sendall(self, data: Any) -> None:
-        self._connection.settimeout(_left(self._deadline))
+        self._connection.settimeout(self._waits.left())
         self._connection.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._connection, self._deadline))
+        return io.BufferedReader(_TimedReader(self._connection, self._waits))
 
     def close(self) -> None:
         """Left to the owner of the connection: http.client closes while it still reads."""
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
+    def __init__(self, connection: socket.socket, waits: Waits) -> None:
         super().__init__()
-        self._connection, self._deadline = connection, deadline
+        self._connection, self._waits = connection, waits
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(_left(self._deadline))
+        self._connection.settimeout(self._waits.left())
         return self._connection.recv_into(buffer)
-
-
-def _left(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
