@@ -107,6 +107,16 @@ def test_files_of_one_name_are_told_apart_by_their_folders(files: Path) -> None:
     assert list(json.loads(path.read_text())["systems"]) == [str(files / name) for name in given]
 
 
+def test_an_error_names_the_file_of_the_several(files: Path) -> None:
+    (files / "few.json").write_text('{"1": "a dog"}')
+    with pytest.raises(MetricError, match=r"2 without a prediction \(2, 3\)") as caught:
+        run(files, predictions=("good.json", "few.json"))
+    assert caught.value.where == str(files / "few.json")
+    with pytest.raises(MetricError, match="clip_score needs the images") as caught:
+        run(files, "--metrics", "clip")
+    assert caught.value.where == ""
+
+
 def test_one_file_twice_is_an_error(files: Path) -> None:
     with pytest.raises(MetricError, match=r"good\.json is given twice"):
         run(files, predictions=("good.json", "good.json"))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from captune.cli.score import score
 from captune.errors import CaptuneError, MetricError
 
-METRICS = "bleu,rouge_l,cider,sacrebleu,word_errors,chair,diversity"
+METRICS = "all"
 REFERENCES = '{"1": ["a red dog"], "2": ["two cats", "cats"]}'
 PREDICTIONS = '{"1": "a red dog", "2": "two cats"}'
 

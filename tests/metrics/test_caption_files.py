@@ -148,6 +148,7 @@ def test_line_separators_inside_a_jsonl_caption_do_not_cut_it(tmp_path: Path) ->
         ("a.json", '{"5": null}', "the prediction of image 5 is None"),
         ("a.json", '{"5": ["a", "b"]}', r"the prediction of image 5 is \['a', 'b'\]"),
         ("a.json", '[{"image_id": 1.5, "caption": "a"}]', "an image id is 1.5"),
+        ("a.json", f'[{{"image_id": 1{"0" * 5000}}}]', r"a\.json is not JSON that can be read"),
     ],
 )
 def test_bad_predictions_name_file_and_place(
@@ -196,6 +197,20 @@ def test_bad_references_name_file_and_place(
 ) -> None:
     with pytest.raises(MetricError, match=message):
         read_references(write(tmp_path, text, name))
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('[{"image_id": 1, "caption": "a"}, {"image_id": true, "caption": "a"}]', "record 2"),
+        ('{"5": NaN}', "image_id 5"),
+    ],
+)
+def test_errors_of_ids_and_captions_say_the_file_too(tmp_path: Path, text: str, where: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(MetricError) as caught:
+        read_predictions(path)
+    assert caught.value.where == f"{path}, {where}"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captune.errors import MetricError
 from captune.metrics import compute
-from captune.metrics.lexical import sacrebleu_from_parts
+from captune.metrics.lexical import MAX_WORD_PAIRS, sacrebleu_from_parts
 
 sentences = st.lists(st.sampled_from(["a", "B", "dog,", "runs."]), max_size=7).map(" ".join)
 cases = st.lists(
@@ -68,3 +69,17 @@ def test_word_errors_against_a_reference_without_words_are_the_words_said() -> N
     )
     assert results.per_image["wer"].tolist() == [2.0, 1.0]
     assert results.corpus["wer_first"] == pytest.approx(4 / 2)
+
+
+@pytest.mark.parametrize("blank", [" ", "-"])
+def test_captions_too_long_for_rouge_score_are_an_error_that_names_the_image(blank: str) -> None:
+    side = int(MAX_WORD_PAIRS**0.5) + 1
+    long = blank.join(["dog"] * side)
+    with pytest.raises(MetricError, match=f"{side} words against a reference of {side}") as caught:
+        compute({"1": ["a"], "7": ["b", long]}, {"1": "a", "7": long}, metrics=["rouge"])
+    assert caught.value.where == "image_id 7"
+
+
+def test_ten_thousand_words_against_a_common_reference_are_scored() -> None:
+    results = compute({"1": ["a dog runs"]}, {"1": "dog " * 10_000}, metrics=["rouge"])
+    assert 0 < results.corpus["rougeL"] < 0.001

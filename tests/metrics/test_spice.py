@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from captune.cli import main
 from captune.errors import MetricError, MissingExtraError
 from captune.metrics import compute
 from captune.metrics.spice import CORENLP_JARS, find_spice
@@ -153,3 +154,40 @@ def test_all_leaves_spice_out_where_it_cannot_run_and_says_so_where_asked(home: 
     assert "cider" in results.corpus
     with pytest.raises(MissingExtraError):
         compute(REFERENCES, PREDICTIONS, metrics=["spice", "cider"])
+
+
+def test_the_command_names_images_without_a_number_and_writes_null_for_them(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_java(home, ANSWER.format(f="float('nan') if r['image_id'] else 0.5"))
+    folder = home.parent
+    for name, content in (("references", REFERENCES), ("predictions", PREDICTIONS)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    files = [
+        part for n in ("references", "predictions") for part in (f"--{n}", f"{folder / n}.json")
+    ]
+    written = ["--json", str(folder / "scores.json"), "--per-image", str(folder / "rows.jsonl")]
+    with pytest.raises(SystemExit) as stop:
+        main(["score", *files, *written, "--metrics", "spice,bleu_1"])
+    assert stop.value.code == 0
+    said = capsys.readouterr()
+    assert said.err == ("warning: SPICE gives no number for 1 images, left out of its mean: 7\n")
+    assert json.loads((folder / "scores.json").read_text())["metrics"]["spice"] == 0.5
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert [row["spice"] for row in rows] == [0.5, None]
+    assert all(row["bleu_1"] > 0 for row in rows)
+
+
+def test_the_command_stops_a_spice_that_hangs_and_says_what_to_set(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPTUNE_SPICE_TIMEOUT", "0.5")
+    install_java(home, "time.sleep(60)")
+    (home.parent / "c.json").write_text('{"1": "a dog"}')
+    with pytest.raises(SystemExit) as stop:
+        file = str(home.parent / "c.json")
+        main(["score", "--references", file, "--predictions", file, "--metrics", "spice"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "SPICE did not finish in 0.5 s" in said
+    assert "set CAPTUNE_SPICE_TIMEOUT to more seconds" in said

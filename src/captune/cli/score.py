@@ -166,8 +166,10 @@ def _score_files(
         compute,
         constant_caption_baseline,
         measure_copied_share,
+        naming_file,
         read_predictions,
         read_references,
+        require_metrics,
         resolve_metrics,
     )
 
@@ -192,10 +194,12 @@ def _score_files(
         name: replace(inputs, samples=_sample(name, said, samples=samples, only=wanted))
         for name, said in systems.items()
     }
-    results = {
-        name: compute(counted, said, metrics=asked, inputs=given[name])
-        for name, said in systems.items()
-    }
+    require_metrics(asked, given[names[0]])
+    paths = dict(zip(names, predictions, strict=True))
+    results = {}
+    for name, said in systems.items():
+        with naming_file(paths.get(name, references)):
+            results[name] = compute(counted, said, metrics=asked, inputs=given[name])
     return ScoredSystems(results, given[names[0]], constant, copied)
 
 

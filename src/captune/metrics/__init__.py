@@ -4,7 +4,7 @@ from captune.metrics.bootstrap import PairedTest, bootstrap_intervals, paired_bo
 from captune.metrics.cider import cider_rewards, self_cider
 from captune.metrics.clip_score import ClipScorer, compute_clip_score, embed_images_cached
 from captune.metrics.diversity import constant_caption_baseline, measure_copied_share
-from captune.metrics.files import read_predictions, read_references, read_samples
+from captune.metrics.files import naming_file, read_predictions, read_references, read_samples
 from captune.metrics.frequencies import DocumentFrequencies
 from captune.metrics.hallucination import read_object_words, score_hallucination
 from captune.metrics.image_files import find_images, read_image_names, read_objects
@@ -47,6 +47,7 @@ __all__ = [
     "list_left_out",
     "measure_copied_share",
     "measure_samples",
+    "naming_file",
     "paired_bootstrap",
     "read_image_names",
     "read_object_words",

@@ -6,7 +6,8 @@ Ids become text, so 42 and "42" are one image; an id given twice is an error, ne
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,12 +50,13 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
     """
     path = Path(path)
     content = read_json(path, formats=REFERENCE_FORMATS)
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        references = _group_coco(content, path)
-    else:
-        references = _read_lists(content, path, kind="references")
-    for image_id, captions in references.items():
-        _check_list(captions, image_id, path=path, kind="references")
+    with naming_file(path):
+        if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+            references = _group_coco(content, path)
+        else:
+            references = _read_lists(content, path, kind="references")
+        for image_id, captions in references.items():
+            _check_list(captions, image_id, path=path, kind="references")
     return references
 
 
@@ -73,11 +75,13 @@ def read_samples(path: Path | str) -> dict[str, list[str]]:
             not text.
     """
     path = Path(path)
-    samples = _read_lists(read_json(path, formats=SAMPLE_FORMATS), path, kind="samples")
-    for image_id, captions in samples.items():
-        _check_list(captions, image_id, path=path, kind="samples")
-        for caption in captions:
-            check_caption(caption, image_id=image_id, kind="sample")
+    content = read_json(path, formats=SAMPLE_FORMATS)
+    with naming_file(path):
+        samples = _read_lists(content, path, kind="samples")
+        for image_id, captions in samples.items():
+            _check_list(captions, image_id, path=path, kind="samples")
+            for caption in captions:
+                check_caption(caption, image_id=image_id, kind="sample")
     return samples
 
 
@@ -106,10 +110,27 @@ def read_predictions(path: Path | str) -> dict[str, str]:
     else:
         raise _wrong_format(path, content, formats=PREDICTION_FORMATS)
     _refuse_double([image_id for image_id, _ in rows], path)
-    return {
-        image_id: check_caption(caption, image_id=image_id, kind="prediction")
-        for image_id, caption in rows
-    }
+    with naming_file(path):
+        return {
+            image_id: check_caption(caption, image_id=image_id, kind="prediction")
+            for image_id, caption in rows
+        }
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Errors of captions and ids say which file they are in, of the several that may be read.
+
+    Raises:
+        MetricError: As raised inside, with the file.
+    """
+    try:
+        yield
+    except MetricError as error:
+        if str(path) in error.where:
+            raise
+        where = ", ".join(part for part in (str(path), error.where) if part)
+        raise MetricError(error.what, where=where, fix=error.fix) from error
 
 
 def read_json(path: Path, *, formats: str) -> Any:
@@ -147,6 +168,8 @@ def read_json(path: Path, *, formats: str) -> Any:
         raise MetricError(
             f"{path} has {error} twice", where=str(path), fix="give each image once"
         ) from error
+    except ValueError as error:
+        raise MetricError(f"{path} is not JSON that can be read: {error}", fix=formats) from error
     except RecursionError as error:
         raise MetricError(f"{path} is nested too deeply", fix=formats) from error
 
@@ -244,7 +267,12 @@ def _check_list(captions: object, image_id: str, *, path: Path, kind: _Kind) -> 
 
 
 def _id_of(record: Any, path: Path, *, number: int) -> str:
-    return check_id(_field(record, "image_id", path=path, number=number))
+    image_id = _field(record, "image_id", path=path, number=number)
+    try:
+        return check_id(image_id)
+    except MetricError as error:
+        where = f"{path}, record {number}"
+        raise MetricError(error.what, where=where, fix=error.fix) from error
 
 
 def _field(record: Any, name: str, *, path: Path, number: int) -> Any:

@@ -6,15 +6,22 @@ names: a COCO BLEU-4 of 0.191 is a sacrebleu of 18.4 on the same captions. The s
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
+from captune.errors import MetricError
 from captune.metrics.candidates import Candidates
 from captune.metrics.ngrams import ORDERS
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+MAX_WORD_PAIRS = 4_000_000
+"""Largest product of the words of a prediction and of a reference for rouge_score, which makes a
+table of Python numbers of it: 3 s here, and over 2 minutes and 2 GB at 10,000 words each."""
 
 
 def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
@@ -74,8 +81,15 @@ def sacrebleu_from_parts(parts: Floats, *, effective_order: bool) -> Floats:
     return result
 
 
+_ROUGE_WORD = re.compile("[A-Za-z0-9]+")
+
+
 def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score ROUGE-1, -2, -L and -Lsum, 0..1, by rouge_score: F of the best reference, stemmed."""
+    """Score ROUGE-1, -2, -L and -Lsum, 0..1, by rouge_score: F of the best reference, stemmed.
+
+    Raises:
+        MetricError: Two captions are so long that rouge_score would take minutes and gigabytes.
+    """
     from importlib.metadata import version
 
     from rouge_score.rouge_scorer import RougeScorer
@@ -84,6 +98,7 @@ def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
     values = np.zeros((len(candidates.captions), len(ROUGE_TYPES)))
     rows = zip(candidates.captions, _references_of(candidates), strict=True)
     for place, (caption, references) in enumerate(rows):
+        _check_lengths(candidates, place, references)
         scores = scorer.score_multi(references, _join_words(caption))
         values[place] = [scores[kind].fmeasure for kind in ROUGE_TYPES]
     variant = f"stem:porter|multi:best-f|rouge_score:{version('rouge_score')}"
@@ -91,6 +106,18 @@ def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
         kind: mean_column(values[:, place], variant=variant)
         for place, kind in enumerate(ROUGE_TYPES)
     }
+
+
+def _check_lengths(candidates: Candidates, place: int, references: Sequence[str]) -> None:
+    own = len(_ROUGE_WORD.findall(candidates.captions[place]))
+    longest = max(len(_ROUGE_WORD.findall(reference)) for reference in references)
+    if own * longest > MAX_WORD_PAIRS:
+        raise MetricError(
+            f"a prediction of {own} words against a reference of {longest} words is too long for"
+            " rouge_score",
+            where=f"image_id {candidates.references.image_ids[int(candidates.images[place])]}",
+            fix=f"keep the product of both lengths under {MAX_WORD_PAIRS:,}, or leave rouge out",
+        )
 
 
 def score_wer(candidates: Candidates) -> dict[str, MetricColumn]:
