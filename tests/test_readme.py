@@ -105,16 +105,73 @@ def test_every_local_link_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_python_shown_compiles_and_names_what_exists() -> None:
+def test_the_trainer_script_shown_trains_evaluates_and_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import captune
+    from captune.data import decode_image, make_shapes
+    from captune.models import build_size, train_tokenizer
+    from captune.recipe import TokenizerConfig
 
-    source = "\n".join(
-        match for match in re.findall(r"```python\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
-    )
-    compile(source, "README.md", "exec")
-    names = set(re.findall(r"captune\.(\w+)\(", source))
-    assert names == {"load", "run"}
-    assert names <= set(dir(captune))
+    records = list(make_shapes(16, seed=2, image_size=64))
+    rows = [{"image": decode_image(r.image), "captions": list(r.captions)} for r in records]
+    texts = [caption for record in records for caption in record.captions]
+    tokenizer = train_tokenizer(texts, TokenizerConfig(kind="word", min_count=1))
+    build_size("blip-tiny", tokenizer).save(tmp_path / "tiny")
+
+    (script,) = [block for block in python_blocks() if "CaptionTrainer(" in block]
+    for shown, small in {
+        '"Salesforce/blip-image-captioning-base"': repr(str(tmp_path / "tiny")),
+        '        "out",\n': '        "out",\n        max_steps=2,\n        use_cpu=True,\n'
+        '        report_to="none",\n        disable_tqdm=True,\n',
+    }.items():
+        assert shown in script
+        script = script.replace(shown, small)
+    monkeypatch.chdir(tmp_path)
+    names = {"train_rows": rows[:12], "val_rows": rows[12:]}
+    exec(compile(script, "README.md", "exec"), names)
+    trainer = names["trainer"]
+    assert trainer.state.global_step == 2
+    assert {"eval_cider", "eval_bleu_4", "eval_wer"} <= set(trainer.state.log_history[-2])
+    model = captune.load(tmp_path / "out" / "best", device="cpu")
+    assert model.caption([rows[0]["image"]], max_new_tokens=4)
+
+
+def test_the_python_shown_captions_and_runs_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from captune.data import decode_image, make_shapes
+    from captune.models import build_size, train_tokenizer
+    from captune.recipe import TokenizerConfig
+
+    records = list(make_shapes(2, seed=2, image_size=64))
+    texts = [caption for record in records for caption in record.captions]
+    tokenizer = train_tokenizer(texts, TokenizerConfig(kind="word", min_count=1))
+    build_size("blip-tiny", tokenizer).save(tmp_path / "runs" / "demo" / "model")
+    for name, record in zip(("photo.jpg", "other.png"), records, strict=True):
+        decode_image(record.image).save(tmp_path / name)
+    (tmp_path / "my-recipe.yaml").write_text(_SMALL_RECIPE)
+
+    (script,) = [block for block in python_blocks() if "captune.run(" in block]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(script, "README.md", "exec"), names)
+    assert names["prediction"].image_id == "other.png"
+    assert (tmp_path / names["folder"] / "report.html").is_file()
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
+
+
+_SMALL_RECIPE = """
+name: mine
+data: {path: "shapes:20", num_workers: 0}
+model: {size: blip-tiny}
+train: {max_steps: 1, micro_batch_size: 4, global_batch_size: 4, validate_images: 2, trackers: []}
+generate: {num_beams: 1, max_new_tokens: 4}
+evaluate: {metrics: [bleu], baseline: false, bootstrap_samples: 100}
+"""
 
 
 @pytest.mark.parametrize(
