@@ -122,11 +122,6 @@ class CaptionBatch:
             return 0
         return int((self.caption_ids.max(dim=1).values + 1).sum())
 
-    @property
-    def padding_fraction(self) -> float:
-        """Share of the B * L tokens that is padding, 0..1."""
-        return float((self.caption_ids == PADDING_CAPTION).float().mean())
-
     def to(self, device: torch.device | str) -> CaptionBatch:
         """The same batch with every tensor on `device`."""
         moved = {

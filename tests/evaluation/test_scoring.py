@@ -18,18 +18,23 @@ from captune.evaluation import (
     choose_scored,
     compare_systems,
     describe_decoding,
-    score_predictions,
     score_run,
 )
 from captune.metrics import compute
 from captune.recipe import GenerateConfig, Recipe
-from captune.records import CaptionRecord, Prediction
+from captune.records import CaptionRecord, Prediction, Scores
+
+
+def score(
+    records: list[CaptionRecord], predictions: list[Prediction], *, options: ScoringOptions
+) -> Scores:
+    return compare_systems(records, {"model": predictions}, options=options).scores["model"]
 
 
 def test_scores_are_those_of_the_metrics_on_all_references(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
-    scores = score_predictions(records, after, options=options)
+    scores = score(records, after, options=options)
     direct = compute(
         {r.image_id: r.captions for r in records},
         {p.image_id: p.caption for p in after},
@@ -47,8 +52,8 @@ def test_scores_are_those_of_the_metrics_on_all_references(
 def test_the_order_of_predictions_does_not_matter(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
-    turned = score_predictions(records, after[::-1], options=options)
-    assert turned == score_predictions(records, after, options=options)
+    turned = score(records, after[::-1], options=options)
+    assert turned == score(records, after, options=options)
 
 
 def test_max_references_takes_the_first_ones(
@@ -56,9 +61,9 @@ def test_max_references_takes_the_first_ones(
 ) -> None:
     second = [Prediction(r.image_id, r.captions[1], -1.0, 3, "eos") for r in records]
     one = replace(options, max_references=1)
-    assert score_predictions(records, second, options=options).metrics["wer"] == 0.0
-    assert score_predictions(records, second, options=one).metrics["wer"] > 0.5
-    assert "max_refs:1" in score_predictions(records, second, options=one).signature
+    assert score(records, second, options=options).metrics["wer"] == 0.0
+    assert score(records, second, options=one).metrics["wer"] > 0.5
+    assert "max_refs:1" in score(records, second, options=one).signature
 
 
 def test_the_signature_says_split_references_decoding_and_versions(evaluation: Evaluation) -> None:
@@ -83,7 +88,7 @@ def test_images_without_a_prediction_or_a_caption_are_left_out(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
     bare = [*records, CaptionRecord("extra", b"")]
-    scores = score_predictions(bare, after[1:], options=options)
+    scores = score(bare, after[1:], options=options)
     assert scores.image_ids == ("cat", "bird", "boat", "tree", "car")
 
 
@@ -105,7 +110,7 @@ def test_nothing_in_common_is_an_error_that_counts(
     records: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     with pytest.raises(DataError, match="no image has both") as caught:
-        score_predictions(records, [Prediction("z", "", 0.0, 0, "eos")], options=options)
+        score(records, [Prediction("z", "", 0.0, 0, "eos")], options=options)
     assert "6 images, 6 with captions, 1 predictions" in str(caught.value)
 
 
@@ -113,7 +118,7 @@ def test_an_unknown_metric_is_named(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
     with pytest.raises(MetricError, match="did you mean 'cider'"):
-        score_predictions(records, after, options=replace(options, metrics=("cidr",)))
+        score(records, after, options=replace(options, metrics=("cidr",)))
 
 
 def test_a_run_is_tested_against_before_and_against_a_constant_caption(

@@ -15,7 +15,6 @@ from urllib.parse import quote, urlsplit
 
 from captune.errors import ImageError
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", flags=re.IGNORECASE)
 _PORTS = {"https": 443, "http": 80}
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # Browsers and inet_aton read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses.

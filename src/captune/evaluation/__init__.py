@@ -11,7 +11,7 @@ from captune.evaluation.compare import (
     compare_systems,
     score_run,
 )
-from captune.evaluation.evaluate import ScoringOptions, describe_decoding, score_predictions
+from captune.evaluation.evaluate import ScoringOptions, describe_decoding
 from captune.evaluation.facts import (
     command_fact,
     describe_seconds,
@@ -97,7 +97,6 @@ __all__ = [
     "read_predictions",
     "read_training_log",
     "save_scores",
-    "score_predictions",
     "score_run",
     "scores_section",
     "select_scored",

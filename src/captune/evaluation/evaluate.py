@@ -102,26 +102,6 @@ class ScoredPredictions:
     results: MetricResults
 
 
-def score_predictions(
-    records: Sequence[CaptionRecord], predictions: Sequence[Prediction], *, options: ScoringOptions
-) -> Scores:
-    """Score one system's captions on the images that have both a prediction and references.
-
-    Args:
-        records: Images with their human captions.
-        predictions: Generated captions; images without one (broken files) are left out.
-        options: Metrics, references and resampling.
-
-    Raises:
-        DataError: No image has both a caption and a prediction.
-        MetricError: A metric is unknown.
-        MissingExtraError: A metric that was asked for by name needs an extra.
-    """
-    references = gather_references(records, [predictions], max_references=options.max_references)
-    options = options.with_images(records)
-    return score_against(references, predictions, options=options).scores
-
-
 def gather_references(
     records: Sequence[CaptionRecord],
     systems: Sequence[Sequence[Prediction]],

@@ -55,10 +55,6 @@ class TrainingLog:
                     names.setdefault(key)
         return tuple(names)
 
-    def epoch_at(self, step: int) -> float | None:
-        """The epoch that the log gives for a step."""
-        return self.rows[step].get("epoch") if step in self.rows else None
-
 
 def read_training_log(path: Path) -> TrainingLog:
     """Read a run's log.jsonl; an absent file gives an empty log, as `captune evaluate` has none.

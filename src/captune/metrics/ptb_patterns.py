@@ -72,7 +72,6 @@ STARTER = f"(?:(?:{_capitalised(ptb_words.SENTENCE_STARTERS)}|M[RSrs]\\.|{TAG}){
 _ADDRESS = ' \\t\\n"<>|()'
 _PATH = f"/[^{_ADDRESS}]{{1,2000}}[^{_ADDRESS}{{}}.!?,\\-]"
 WEB = f"https?://[^{_ADDRESS}{{}}]{{1,2000}}[^{_ADDRESS}{{}}.!?,\\-]"
-_HOST = ' \\t\\n"`<>|.!?(){},'
 WWW = f'(?ai:www)\\.(?:[^ \\t\\n"<>|.!?(){{}},]{{1,63}}\\.){{1,8}}[A-Za-z]{{2,4}}(?:{_PATH})?'
 _DOMAIN = " \\t\\n\"`'<>|!?(){}$,-_"
 SITE = f"(?:[^{_DOMAIN}]{{1,63}}\\.){{1,8}}(?ai:com|net|org|edu)(?:{_PATH})?"
