@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
 
 from captune.errors import DataError
@@ -138,6 +140,9 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
     """
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     run_folder.mkdir(parents=True, exist_ok=True)
+    if PartialState._shared_state and not _is_connected():
+        # A training that ended took the process group with it, but accelerate remembers it.
+        AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=hardware.device.type == "cpu",
         mixed_precision="fp16" if hardware.precision == "fp16" else "no",
@@ -150,11 +155,17 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
     return accelerator
 
 
+def _is_connected() -> bool:
+    return PartialState().num_processes == 1 or torch.distributed.is_initialized()
+
+
 def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
     """Puts the model on its device, set up to be trained there as the recipe asks."""
     if hardware.device.type == "cpu":
         keep_freed_memory()
         use_packed_dropout(captioner.model)
+        # Convolutions' backward passes are a third of a MobileNetV2's step, and a fifth faster so.
+        captioner.model.to(memory_format=torch.channels_last)
     captioner.model.to(hardware.device)
     captioner.choose_attention(hardware.device)
     if recipe.train.gradient_checkpointing:
