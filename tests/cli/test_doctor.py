@@ -6,10 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 import captune.cli.doctor as doctor_module
 from captune.cli import main
 from captune.cli.doctor import examine
+from captune.cli.network_findings import examine_network
+from hub_repos import HubServer
+
+
+@pytest.fixture(autouse=True)
+def servers(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The hub and Kaggle on loopback: no test asks the real ones."""
+    monkeypatch.setenv("KAGGLE_API_ENDPOINT", hub.url)
+    return hub
 
 
 def test_a_machine_that_runs_the_tests_has_nothing_bad(
@@ -28,11 +38,11 @@ def test_missing_java_and_extras_are_notes_with_what_they_are_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(doctor_module, "_EXTRAS", {"imaginary": "no-such-package-here"})
+    monkeypatch.setattr(doctor_module, "_EXTRAS", {"imaginary": ("no-such-package-here", "dreams")})
     findings = {finding.name: finding for finding in examine()}
     assert (findings["java"].state, findings["extra imaginary"].state) == ("note", "note")
     assert "SPICE" in findings["java"].detail
-    assert "pip install 'captune[imaginary]'" in findings["extra imaginary"].detail
+    assert "(dreams): pip install 'captune[imaginary]'" in findings["extra imaginary"].detail
 
 
 def test_a_missing_package_is_bad_and_exits_3(
@@ -43,3 +53,62 @@ def test_a_missing_package_is_bad_and_exits_3(
         main(["doctor"])
     assert caught.value.code == 3
     assert "bad  no-such-package-here" in capsys.readouterr().out
+
+
+def test_the_hub_and_kaggle_are_asked_and_the_login_is_told(
+    servers: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, kaggle = examine_network()
+    assert (hub.state, kaggle.state) == ("ok", "ok")
+    assert hub.detail == f"{servers.url} answers; logged in as me"
+    monkeypatch.setenv("HF_TOKEN", "hf_stale")
+    hub, _ = examine_network()
+    assert hub.state == "note"
+    assert "refuses the token" in hub.detail and "hf auth login" in hub.detail
+    monkeypatch.delenv("HF_TOKEN")
+    hub, _ = examine_network()
+    assert hub.state == "ok"
+    assert "no token: public models only" in hub.detail
+
+
+def test_servers_that_do_not_answer_are_notes_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nobody = "http://127.0.0.1:9"
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    monkeypatch.setenv("KAGGLE_API_ENDPOINT", nobody)
+    for finding in examine_network():
+        assert finding.state == "note"
+        assert f"{nobody} does not answer" in finding.detail
+        assert "check connection and proxy" in finding.detail
+        assert "local folders" in finding.detail
+
+
+def test_an_offline_hub_is_not_asked(servers: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    servers.requests.clear()
+    hub, _ = examine_network()
+    assert (hub.state, "HF_HUB_OFFLINE" in hub.detail) == ("note", True)
+    assert not any("/api/" in request for request in servers.requests)
+
+
+def test_kaggle_credentials_that_cannot_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kaggle.json").write_text("{not json")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    _, kaggle = examine_network()
+    assert "credentials cannot be read" in kaggle.detail
+
+
+def test_caches_are_named_with_what_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "hub"
+    (cache / "models--me--a").mkdir(parents=True)
+    (cache / "datasets--me--b").mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "none"))
+    findings = {finding.name: finding for finding in examine()}
+    assert findings["hub cache"].detail == f"{cache}, 1 models, 1 data sets"
+    assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not there yet"

@@ -9,36 +9,37 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.cli.finding import Finding
+from captune.cli.network_findings import examine_network
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
-_EXTRAS = {"meteor": "pycocoevalcap", "lora": "peft", "kaggle": "kagglehub", "track": "wandb"}
+# Extra: the package that tells whether it is installed, and what it is for.
+_EXTRAS = {
+    "meteor": ("pycocoevalcap", "METEOR's tables"),
+    "java": ("pycocoevalcap", "SPICE's jars"),
+    "bert_score": ("bert_score", "BERTScore"),
+    "lora": ("peft", "training adapters"),
+    "kaggle": ("kagglehub", "data sets from Kaggle"),
+    "notebook": ("ipywidgets", "the widget"),
+    "track": ("wandb", "W&B and trackio"),
+    "serve": ("fastapi", "serving captions"),
+    "openvino": ("openvino", "faster captions on Intel"),
+    "ray": ("ray", "searching settings"),
+}
 _LITTLE_DISK = 10 * 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report.
-
-    Attributes:
-        state: `ok`, `note` (something optional is missing) or `bad` (captune cannot work).
-        name: What was looked at.
-        detail: What was found, and what to do when it is not ok.
-    """
-
-    state: Literal["ok", "note", "bad"]
-    name: str
-    detail: str
-
-
 def doctor() -> None:
-    """Say what this machine has and lacks: Python, torch, devices, Java, caches and disk."""
+    """Say what this machine has and lacks, and what to do about it.
+
+    Python, torch, devices, precision, Java, extras, caches, disk, the hub and Kaggle.
+    """
     findings = list(examine())
     colors = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
@@ -54,10 +55,11 @@ def examine() -> Iterator[Finding]:
     yield from (_package(name) for name in _PACKAGES)
     yield from _hardware()
     yield _java()
-    yield from (_extra(extra, package) for extra, package in _EXTRAS.items())
-    yield _hub_cache()
+    yield from (_extra(extra, *about) for extra, about in _EXTRAS.items())
+    yield from _caches()
     yield _disk()
     yield _rename()
+    yield from examine_network()
 
 
 def _python() -> Finding:
@@ -82,13 +84,17 @@ def _hardware() -> Iterator[Finding]:
     try:
         import torch
 
-        from captune.models.devices import choose_hardware
+        from captune.models.devices import available_kinds, choose_hardware
     except ImportError as error:
         yield Finding("bad", "devices", f"torch does not import: {error}")
         return
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA in this build"
     yield Finding("ok", "torch build", f"{torch.__version__}, {build}")
-    yield Finding("ok", "device", choose_hardware().describe())
+    for kind in available_kinds():
+        hardware = choose_hardware(kind)
+        chosen = "; auto takes it" if kind == choose_hardware().device.type else ""
+        only = " (no native bf16)" if hardware.precision == "fp32" else ""
+        yield Finding("ok", "device", f"{hardware.describe()}{only}{chosen}")
     if shutil.which("nvidia-smi") and not torch.cuda.is_available():
         yield Finding(
             "note", "gpu", "nvidia-smi is here, but torch sees no GPU: see README, set-up"
@@ -109,24 +115,39 @@ def _java() -> Finding:
     return Finding("ok", "java", lines[0])
 
 
-def _extra(extra: str, package: str) -> Finding:
+def _extra(extra: str, package: str, use: str) -> Finding:
     version = _version(package)
     if version is None:
-        return Finding("note", f"extra {extra}", f"not installed: pip install 'captune[{extra}]'")
+        detail = f"not installed ({use}): pip install 'captune[{extra}]'"
+        return Finding("note", f"extra {extra}", detail)
     return Finding("ok", f"extra {extra}", f"{package} {version}")
 
 
-def _hub_cache() -> Finding:
+def _caches() -> Iterator[Finding]:
+    import datasets
     from huggingface_hub import constants
 
-    folder = Path(constants.HF_HUB_CACHE)
+    from captune.data.sources.kaggle import cache_folder
+
     offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
+    hub = Path(constants.HF_HUB_CACHE)
+    models, sets = (sum(1 for _ in hub.glob(f"{kind}--*")) for kind in ("models", "datasets"))
+    yield _cache("hub cache", hub, f"{models} models, {sets} data sets{offline}", "HF_HOME")
+    read = Path(datasets.config.HF_DATASETS_CACHE)
+    yield _cache("datasets cache", read, "data sets as read", "HF_DATASETS_CACHE")
+    kaggle = cache_folder()
+    count = sum(1 for _ in kaggle.glob("datasets/*/*"))
+    yield _cache("kaggle cache", kaggle, f"{count} data sets", "KAGGLEHUB_CACHE")
+
+
+def _cache(name: str, folder: Path, held: str, variable: str) -> Finding:
     if not folder.is_dir():
-        return Finding("ok", "hub cache", f"{folder}, empty{offline}")
+        return Finding("ok", name, f"{folder}, not there yet")
     if not os.access(folder, os.W_OK):
-        return Finding("note", "hub cache", f"{folder} cannot be written: set HF_HOME{offline}")
-    models = sum(1 for _ in folder.glob("models--*"))
-    return Finding("ok", "hub cache", f"{folder}, {models} models{offline}")
+        return Finding(
+            "note", name, f"{folder} cannot be written: set {variable} to another folder"
+        )
+    return Finding("ok", name, f"{folder}, {held}")
 
 
 def _disk() -> Finding:

@@ -101,8 +101,13 @@ def choose_hardware(
     return Hardware(chosen, precision, _name(chosen), _memory(chosen))
 
 
+def available_kinds() -> list[str]:
+    """The kinds of device that torch can use here, the one taken by `auto` first."""
+    return [kind for kind in _ORDER if _is_available(kind)]
+
+
 def _choose_device(name: str, *, where: str) -> torch.device:
-    available = [kind for kind in _ORDER if _is_available(kind)]
+    available = available_kinds()
     if name == "auto":
         return torch.device(available[0])
     try:

@@ -1,0 +1,21 @@
+"""One line of `captune doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: `ok`, `note` (something optional is missing) or `bad` (captune cannot work).
+        name: What was looked at.
+        detail: What was found, and what to do when it is not ok.
+    """
+
+    state: Literal["ok", "note", "bad"]
+    name: str
+    detail: str
