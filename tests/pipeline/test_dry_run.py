@@ -58,6 +58,8 @@ def test_finished_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> Non
     assert "baseline: would run" in text
     assert "steps: 2, 8 images each" in text
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+    alone = said(recipe(max_steps=1), tmp_path, only=["baseline"])
+    assert "captions to write: 4 images of test before training" in alone
 
 
 def test_a_finished_run_has_nothing_to_do(tmp_path) -> None:

@@ -171,6 +171,22 @@ def test_a_stage_without_what_it_needs_names_the_stage_to_run_first(tmp_path) ->
     assert "--only prepare" in error.value.fix
 
 
+def test_a_stage_alone_on_what_other_settings_left_is_warned_of(copy) -> None:
+    said: list[str] = []
+    settings = recipe(evaluate__bootstrap_samples=200)
+    run(settings, only=["report"], out=copy, say=said.append)
+    assert said[0].startswith("warning: report builds on evaluate, which ran here with other")
+    assert "report: scores.json is not of these captions and settings, so they are scored" in said
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"train": 1}'])
+def test_a_broken_record_of_stages_is_named(copy, content) -> None:
+    (copy / "stages.json").write_text(content)
+    with pytest.raises(DataError, match="record of finished stages is broken") as error:
+        run(recipe(), out=copy, say=lambda _: None)
+    assert error.value.where.endswith("stages.json")
+
+
 def test_an_interrupted_training_asks_for_resume(copy) -> None:
     stages = json.loads((copy / "stages.json").read_text())
     del stages["train"]

@@ -35,10 +35,14 @@ def read_predictions(path: Path) -> list[Prediction]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise DataError(
-            f"there are no predictions at {path}", fix="run `captune evaluate MODEL` first"
+            f"there are no predictions at {path}",
+            fix="run the stage that writes them: captune run RECIPE --only evaluate",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the predictions at {path}: {error}") from error
+        raise DataError(
+            f"cannot read the predictions at {path}: {error}",
+            fix="write them anew: captune run RECIPE --from evaluate",
+        ) from error
     seen: set[str] = set()
     predictions = []
     for number, line in enumerate(lines, start=1):

@@ -54,10 +54,12 @@ def dry_run(
     say(f"images: {images}; {captions} captions (broken images not looked for)")
     if "train" in due:
         _estimate(recipe, records, folder, say=say)
-    if {"baseline", "evaluate"} & set(due):
-        twice = " before and after training" if recipe.evaluate.baseline else ""
+    if "evaluate" in due or ("baseline" in due and recipe.evaluate.baseline):
+        is_wanted = {"baseline": recipe.evaluate.baseline, "evaluate": True}
+        times = {"baseline": "before", "evaluate": "after"}
+        when = " and ".join(times[name] for name in due if is_wanted.get(name))
         scored = len(scored_records(recipe, records))
-        say(f"captions to write: {scored} images of {recipe.evaluate.split}{twice}")
+        say(f"captions to write: {scored} images of {recipe.evaluate.split} {when} training")
 
 
 def _describe(name: str, plan: Plan) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from captune.errors import CaptuneError
+from captune.pipeline.preparation import Say
 from captune.recipe import Recipe
 from captune.serving import BestModelPusher, push_run
-
-Say = Callable[[str], None]
 
 
 def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextManager[object]:

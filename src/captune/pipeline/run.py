@@ -46,6 +46,7 @@ def run(
     save_recipe(plan.recipe, plan.folder / "recipe.yaml")
     _save_environment(plan)
     for name in plan.stages:
+        _warn_of_changes(name, plan, say=say)
         if name in plan.due:
             _run_stage(name, plan, options=options, say=say)
         else:
@@ -99,6 +100,15 @@ def _run_stage(name: str, plan: Plan, *, options: RunOptions, say: Say) -> None:
     say(f"{name}: done in {book.seconds(name):.0f} s")
 
 
+def _warn_of_changes(name: str, plan: Plan, *, say: Say) -> None:
+    """`--only` runs one stage on what others left, though the recipe asks for other things now."""
+    for other in plan.book.changed_inputs(name):
+        say(
+            f"warning: {name} builds on {other}, which ran here with other settings or data;"
+            f" captune run RECIPE --from {other} runs both"
+        )
+
+
 def _has_checkpoint(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step-*"))
 
@@ -109,4 +119,4 @@ def _make_room(name: str, book: StageBook, *, options: RunOptions, say: Say) -> 
         return
     place = book.clear(name)
     if place is not None:
-        say(f"{name}: its inputs changed; what it wrote before is kept in {place}")
+        say(f"{name}: what it wrote before is kept in {place}")

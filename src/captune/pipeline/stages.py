@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.errors import CaptuneError
+from captune.errors import CaptuneError, DataError
 from captune.files import write_json
 from captune.hub import is_local, with_did_you_mean
 from captune.recipe import Recipe
@@ -119,7 +119,7 @@ class StageBook:
         self._recipe = recipe
         self._done: dict[str, dict[str, object]] = {}
         if self._path.is_file():
-            self._done = json.loads(self._path.read_text(encoding="utf-8"))
+            self._done = _read_done(self._path)
 
     def input_hash(self, name: str) -> str:
         """Hash of the stage's settings, of its data, and of what it builds on."""
@@ -143,6 +143,14 @@ class StageBook:
         """What the stage has written so far."""
         paths = (self._folder / output for output in _TABLE[name].outputs)
         return [path for path in paths if path.exists()]
+
+    def changed_inputs(self, name: str) -> list[str]:
+        """Stages that this one builds on and that ran here, but on other inputs than now."""
+        return [
+            other
+            for other in _TABLE[name].builds_on
+            if self.ran_before(other) and not self.is_done(other)
+        ]
 
     def missing_inputs(self, name: str) -> list[str]:
         """Stages that this one builds on and that never ran here."""
@@ -194,6 +202,18 @@ class StageBook:
         while (self._folder / "previous" / f"{name}-{number}").exists():
             number += 1
         return self._folder / "previous" / f"{name}-{number}"
+
+
+def _read_done(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        done = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): dict(entry) for name, entry in done.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"the record of finished stages is broken: {error}",
+            where=str(path),
+            fix="delete it; all stages then run again, and what they wrote is kept in previous/",
+        ) from error
 
 
 def _setting(recipe: Recipe, key: str) -> object:

@@ -78,7 +78,7 @@ def prepare(job: Job) -> None:
 
 
 def baseline(job: Job) -> None:
-    """Captions the test split with the model as it is before training."""
+    """Captions the scored split with the model as it is before training."""
     if not job.recipe.evaluate.baseline:
         job.say("baseline: evaluate.baseline is false, nothing to do")
         return
@@ -129,7 +129,7 @@ def _last_losses(log: TrainingLog) -> dict[str, float]:
 
 
 def evaluate(job: Job) -> None:
-    """Captions the test split with the trained model, and scores it against all else."""
+    """Captions the scored split with the trained model, and scores it against all else."""
     records = load_splits(job.folder)
     captioner = load_captioner(job.folder / "model")
     scored = scored_records(job.recipe, records)
