@@ -165,7 +165,7 @@ def measure_captune(
     clock(lambda: (counted.words, candidates.words))
     measured["tokenize"] = now() - begin
     # BLEU and CIDEr share this.
-    measured["count"], _ = clock(lambda: (counted.runs, candidates.matches))
+    measured["count"], _ = clock(lambda: (counted.frequencies, candidates.matches))
     values = {}
     scorers = {"bleu": score_bleu, "rouge_l": score_rouge_l, "cider": score_cider}
     for name, scorer in scorers.items():

@@ -18,9 +18,8 @@ COUNTS = {("a",): 3, ("a", "dog"): 2, ("dog",): 2, ("a", "red", "dog"): 1, ("x",
 
 def weights_of(frequencies: DocumentFrequencies, captions: list[str]) -> dict[str, float]:
     references = References({str(i): [caption] for i, caption in enumerate(captions)})
-    weights = frequencies.weigh(
-        [table.ngrams for table in references.tables], references.vocabulary
-    )
+    ngrams = [table.ngrams for table in references.tables]
+    weights = list(frequencies.weigh(ngrams, references.vocabulary))
     words = list(references.vocabulary)
     found = dict(zip(words, weights[0].tolist(), strict=True))
     keys, base = references.tables[1].ngrams.keys.tolist(), references.tables[1].ngrams.base

@@ -91,7 +91,7 @@ def test_keys_too_large_to_pack_sort_the_same_way() -> None:
     generator = np.random.default_rng(0)
     small = generator.integers(0, 40, 500)
     positions = np.arange(500)
-    packed = sort_with_positions(small, positions, limit=500)
+    packed = sort_with_positions(small.copy(), positions, limit=500)
     # The same order of keys, but beyond what fits beside a position in 63 bits.
     large = sort_with_positions(small << 56, positions, limit=500)
     assert (large[0] >> 56).tolist() == packed[0].tolist()

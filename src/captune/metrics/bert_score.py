@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,6 +217,8 @@ def _load_tokenizer(source: str | Path, *, config: Any) -> Any:
 
 
 def _read_baseline(published: str, *, num_layers: int) -> float | None:
+    from importlib.resources import files
+
     path = files("bert_score") / "rescale_baseline" / "en" / f"{published}.tsv"
     if not published or not path.is_file():
         return None

@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from captune.metrics.candidates import Candidates
-from captune.metrics.ngrams import ORDERS, Ints
+from captune.metrics.candidates import Candidates, NgramMatches
+from captune.metrics.ngrams import ORDERS, Counts, Ints
 from captune.metrics.results import Floats, MetricColumn, Statistic, sum_by
 
 TINY = 1e-15
@@ -52,13 +52,25 @@ def count_bleu_parts(candidates: Candidates) -> Floats:
     for order in range(ORDERS):
         parts[:, 2 + order] = np.maximum(lengths - order, 0)
         table, matches = candidates.tables[order], candidates.matches[order]
-        most = candidates.references.runs[order].max_counts[matches.runs]
+        most = _largest_counts(candidates.references.tables[order].counts, matches)
         parts[:, 2 + ORDERS + order] = sum_by(
             table.captions[matches.entries],
             np.minimum(table.counts[matches.entries], most),
             size=len(lengths),
         )
     return parts
+
+
+def _largest_counts(counts: Counts, matches: NgramMatches) -> Counts:
+    """How often one reference of the image holds each shared n-gram at most, (H,)."""
+    largest = counts[matches.starts]
+    # Most n-grams stand in one reference of their image, so few are left to compare.
+    place, longer = 1, np.flatnonzero(matches.sizes > 1)
+    while len(longer):
+        largest[longer] = np.maximum(largest[longer], counts[matches.starts[longer] + place])
+        place += 1
+        longer = longer[matches.sizes[longer] > place]
+    return largest
 
 
 def closest_reference_lengths(candidates: Candidates) -> Ints:

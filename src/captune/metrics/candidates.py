@@ -20,7 +20,6 @@ from captune.metrics.ngrams import (
     PackedCaptions,
     Vocabulary,
     count_ngrams,
-    find_sorted,
     translate_ranks,
     unpack_captions,
 )
@@ -36,11 +35,13 @@ class NgramMatches:
 
     Attributes:
         entries: int64 (H,), entries of the candidates' table.
-        runs: int64 (H,), the reference run of the same n-gram and image.
+        starts: int64 (H,), the first reference entry of the same n-gram and image.
+        sizes: int64 (H,), how many such reference entries there are, one after the other.
     """
 
     entries: Ints
-    runs: Ints
+    starts: Ints
+    sizes: Ints
 
 
 class Candidates:
@@ -102,12 +103,22 @@ class Candidates:
         )
 
     def _match(self, table: NgramTable, ranks: Ints, *, order: int) -> NgramMatches:
-        runs = self.references.runs[order]
+        references = self.references.tables[order]
+        num_captions = len(self.references.image_of_caption)
+        # The references' entries stand by n-gram and caption, so an image's captions are a run.
+        keys = np.repeat(
+            np.arange(len(references.ngrams.keys)) * num_captions, np.diff(references.offsets)
+        )
+        keys += references.captions
         entry_ranks = ranks[table.entry_ranks]
-        keys = entry_ranks * self.references.num_images + self.images[table.captions]
-        found = find_sorted(runs.keys, keys, where=entry_ranks >= 0)
-        entries = np.flatnonzero(found >= 0)
-        return NgramMatches(entries, found[entries])
+        entries = np.flatnonzero(entry_ranks >= 0)
+        images = self.images[table.captions[entries]]
+        wanted = entry_ranks[entries] * num_captions + self.references.first_caption[images]
+        starts = np.searchsorted(keys, wanted)
+        wanted += self.references.captions_per_image[images]
+        sizes = np.searchsorted(keys, wanted) - starts
+        held = np.flatnonzero(sizes)
+        return NgramMatches(entries[held], starts[held], sizes[held])
 
     @cached_property
     def pair_candidates(self) -> Ints:

@@ -32,13 +32,11 @@ class _Weights:
 
     Attributes:
         own: float64 (G,) an order, of the candidates' n-grams.
-        references: float64 (G,) an order, of the references' n-grams.
         own_norms: float64 (M,) an order.
         reference_norms: float64 (C,) an order.
     """
 
     own: list[Floats]
-    references: list[Floats]
     own_norms: list[Floats]
     reference_norms: list[Floats]
 
@@ -212,13 +210,11 @@ def _weigh(candidates: Candidates, frequencies: DocumentFrequencies | None) -> _
         own = [frequencies.weigh_ranks(ranks, n) for n, ranks in enumerate(candidates.ranks)]
     else:
         ngrams = [table.ngrams for table in candidates.tables]
-        own = frequencies.weigh(ngrams, candidates.vocabulary)
-    weights, norms = references.weigh_with(frequencies)
+        own = list(frequencies.weigh(ngrams, candidates.vocabulary))
     return _Weights(
         own,
-        weights,
         measure_vectors(candidates.tables, own, num_captions=len(candidates.images)),
-        norms,
+        references.measure_with(frequencies),
     )
 
 
@@ -260,9 +256,8 @@ def _sum_orders(
 
 def _expand_matches(candidates: Candidates, order: int) -> tuple[Ints, Ints]:
     """Entries of candidates and of references that hold the same n-gram for the same image."""
-    matches, offsets = candidates.matches[order], candidates.references.runs[order].offsets
-    starts = offsets[matches.runs]
-    sizes = offsets[matches.runs + 1] - starts
+    matches = candidates.matches[order]
+    starts, sizes = matches.starts, matches.sizes
     own = np.repeat(matches.entries, sizes)
     within = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return own, np.repeat(starts, sizes) + within

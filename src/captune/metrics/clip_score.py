@@ -7,7 +7,6 @@ model is loaded, never with the package.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +102,8 @@ class ClipScorer:
     @cached_property
     def fingerprint(self) -> str:
         """What tells two models apart: their name and the weights of the projections."""
+        import hashlib
+
         weights = [self.model.visual_projection.weight, self.model.text_projection.weight]
         content = b"".join(weight.detach().cpu().numpy().tobytes() for weight in weights)
         return f"{self.name}-{hashlib.sha256(content).hexdigest()}"
@@ -262,6 +263,8 @@ def embed_images_cached(
     Returns:
         float32 (N, D). A folder that cannot be written is a warning, not an error.
     """
+    import hashlib
+
     digest = hashlib.sha256("\n".join([scorer.fingerprint, *keys]).encode()).hexdigest()
     path = Path(folder) / f"clip-{digest[:32]}.npy"
     if path.exists():

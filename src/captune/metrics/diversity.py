@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from captune.metrics.candidates import Candidates
-from captune.metrics.ngrams import ORDERS
+from captune.metrics.ngrams import ORDERS, measure_gaps
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 from captune.metrics.tokenize import tokenize
@@ -66,20 +66,23 @@ def rate_constant_captions(references: References) -> Floats:
     Returns:
         float64 (C,).
     """
-    weights, norms = references.weigh_with(references.frequencies)
+    frequencies = references.frequencies
+    norms = references.measure_with(frequencies)
+    weights = frequencies.weigh(references.ngrams, references.vocabulary)
     images = references.image_of_caption
     share = 1.0 / references.captions_per_image[images]
     ratings = np.zeros(len(images))
-    for order in range(ORDERS):
+    for order, weight in enumerate(weights):
         table = references.tables[order]
+        runs = references.find_runs(order)
         ranks = table.entry_ranks
         norm = norms[order][table.captions]
-        vector = table.counts * weights[order][ranks]
+        vector = table.counts * weight[ranks]
         unit = np.divide(vector, norm, out=np.zeros_like(vector), where=norm != 0)
         mean = unit * share[table.captions]
         others = sum_by(ranks, mean, size=len(table.ngrams.keys))[ranks]
-        own = np.add.reduceat(mean, references.runs[order].offsets[:-1]) if len(mean) else mean
-        others -= np.repeat(own, np.diff(references.runs[order].offsets))
+        own = np.add.reduceat(mean, runs) if len(mean) else mean
+        others -= np.repeat(own, measure_gaps(runs, end=len(mean)))
         ratings += sum_by(table.captions, unit * others, size=len(images))
     rated: Floats = 10.0 * ratings / ORDERS / max(1, references.num_images - 1)
     return rated

@@ -6,13 +6,11 @@ ones, counted in a training set or read from a file. Letters: G n-grams of one o
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import pickle
-import zipfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +56,8 @@ class DocumentFrequencies:
         """What signatures call them."""
         if self.name:
             return self.name
+        import hashlib  # OpenSSL takes 4 MB, and frequencies of the corpus need no hash.
+
         digest = hashlib.sha256(json.dumps(list(self.vocabulary)).encode())
         for ngrams, counts in zip(self.ngrams, self.counts, strict=True):
             digest.update(ngrams.keys.tobytes() + counts.tobytes())
@@ -118,21 +118,23 @@ class DocumentFrequencies:
         with open_whole(Path(path)) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
-    def weigh(self, ngrams: Sequence[NgramKeys], vocabulary: Vocabulary) -> list[Floats]:
+    def weigh(self, ngrams: Sequence[NgramKeys], vocabulary: Vocabulary) -> Iterator[Floats]:
         """Inverse document frequencies, ln(documents) - ln(max(1, images that hold it)).
 
         Args:
             ngrams: N-grams of each order.
             vocabulary: Their words.
 
-        Returns:
+        Yields:
             One float64 (G,) an order.
         """
         if ngrams is self.ngrams:
-            return [weights[:-1] for weights in self._weights]
+            yield from map(self._weigh_counts, self.counts)
+            return
         words = None if vocabulary is self.vocabulary else map_words(vocabulary, self.vocabulary)
         ranks = translate_ranks(ngrams, self.ngrams, words=words)
-        return [self.weigh_ranks(rank, order) for order, rank in enumerate(ranks)]
+        for order, rank in enumerate(ranks):
+            yield self.weigh_ranks(rank, order)
 
     def weigh_ranks(self, ranks: Ints, order: int) -> Floats:
         """The same for ranks in `ngrams[order]`; `UNKNOWN` ones stand in no document.
@@ -140,23 +142,18 @@ class DocumentFrequencies:
         Returns:
             float64, one a rank.
         """
-        chosen: Floats = self._weights[order][ranks]
-        return chosen
+        # Rank -1 points at the last one, the 0 of what stands in no document.
+        return self._weigh_counts(np.append(self.counts[order], np.int32(0))[ranks])
 
-    @cached_property
-    def _weights(self) -> list[Floats]:
-        """Weight of each n-gram, and last that of unknown ones, which rank -1 points at."""
-        weights = []
-        for counts in self.counts:
-            logarithms = np.append(counts, 0).astype(np.float64)
-            np.maximum(logarithms, 1.0, out=logarithms)
-            np.log(logarithms, out=logarithms)
-            weights.append(np.subtract(np.log(self.num_documents), logarithms, out=logarithms))
-        return weights
+    def _weigh_counts(self, counts: Ranks) -> Floats:
+        weights = counts.astype(np.float64)
+        np.maximum(weights, 1.0, out=weights)
+        np.log(weights, out=weights)
+        return np.subtract(np.log(self.num_documents), weights, out=weights)
 
 
 def measure_vectors(
-    tables: Sequence[NgramTable], weights: Sequence[Floats], *, num_captions: int
+    tables: Sequence[NgramTable], weights: Iterable[Floats], *, num_captions: int
 ) -> list[Floats]:
     """Length of each caption's vector of weighted counts.
 
@@ -192,6 +189,8 @@ def _rank_rows(
 
 
 def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
+    import zipfile
+
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             words = json.loads(bytes(arrays["words"]))

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import zipfile
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Ints = npt.NDArray[np.int64]
 
@@ -51,6 +51,10 @@ def build_arrays(source: MeteorSource, folder: Path) -> None:
     Raises:
         OSError: A file cannot be read or written.
     """
+    # Once in a machine's life: not worth 4 MB in every process that scores.
+    from rich.console import Console
+    from rich.progress import Progress
+
     with Progress(console=Console(stderr=True), transient=True) as progress:
         rules = _read_rules(source.paraphrases, progress)
         progress.add_task("METEOR: sorting the phrases (once)", total=None)
@@ -193,5 +197,7 @@ def _write_lists(folder: Path, jar: Path) -> None:
 
 
 def _read_text(jar: Path, name: str) -> str:
+    import zipfile
+
     with zipfile.ZipFile(jar) as archive:
         return archive.read(name).decode("utf-8")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +107,9 @@ def find_source() -> MeteorSource:
 
 def _fingerprint(source: MeteorSource) -> str:
     """Version and content: checksums that gzip and zip keep, so that nothing is read whole."""
+    import zipfile
+    from importlib import metadata
+
     with source.paraphrases.open("rb") as file:
         file.seek(-8, os.SEEK_END)
         table = file.read().hex()
@@ -121,8 +122,8 @@ def _fingerprint(source: MeteorSource) -> str:
             fix=_REINSTALL,
         ) from error
     try:
-        version = importlib.metadata.version("pycocoevalcap")
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version("pycocoevalcap")
+    except metadata.PackageNotFoundError:
         version = "unknown"
     return f"{FORMAT}-{version}-{table}-{lists:08x}"
 

@@ -26,6 +26,7 @@ UNKNOWN = -1
 
 Ints = npt.NDArray[np.int64]
 Ranks = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.unsignedinteger]
 
 
 class Vocabulary(defaultdict[str, int]):
@@ -83,13 +84,14 @@ class NgramTable:
         ngrams: The G n-grams.
         offsets: int32 (G + 1,), the entries of n-gram g are `offsets[g]:offsets[g + 1]`.
         captions: int32 (E,), caption of each entry, rising inside an n-gram.
-        counts: int32 (E,), how often the n-gram stands in that caption.
+        counts: uint8 (E,), uint16 or uint32 where a count needs it: how often the n-gram stands in
+            that caption.
     """
 
     ngrams: NgramKeys
     offsets: Ranks
     captions: Ranks
-    counts: Ranks
+    counts: Counts
 
     @property
     def entry_ranks(self) -> Ranks:
@@ -140,32 +142,34 @@ def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTabl
     return tuple(tables)
 
 
-def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Ints, Ints]:
+def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Ints, Ranks]:
     """Sort by key, then position.
 
     Args:
-        keys: int64 (P,), not negative.
+        keys: int64 (P,), not negative; overwritten.
         positions: int64 (P,), rising and below `limit`.
         limit: Above every position.
 
     Returns:
-        The sorted keys and their positions.
+        The sorted keys and their positions, int32.
     """
     bits = max(1, int(limit).bit_length())
     if len(keys) and int(keys.max()) >> (62 - bits):
         # Beyond some 10^8 words the two do not fit into one integer; slower, the same order.
         order = np.argsort(keys, kind="stable")
-        return keys[order], positions[order]
-    packed = keys << bits
-    packed |= positions
-    packed.sort()
-    at = packed & ((1 << bits) - 1)
-    packed >>= bits
-    return packed, at
+        return keys[order], positions[order].astype(np.int32)
+    # One array all along: at millions of words this step takes the most memory of all.
+    keys <<= bits
+    keys |= positions
+    del positions
+    keys.sort()
+    at = (keys & ((1 << bits) - 1)).astype(np.int32)
+    keys >>= bits
+    return keys, at
 
 
 def _group(
-    keys: Ints, positions: Ints, *, caption_of: Ranks, rank_at: Ranks, base: int
+    keys: Ints, positions: Ranks, *, caption_of: Ranks, rank_at: Ranks, base: int
 ) -> NgramTable:
     """Make the table of sorted keys, and write each position's rank into `rank_at`."""
     captions = caption_of[positions]
@@ -178,11 +182,12 @@ def _group(
     np.not_equal(captions[1:], captions[:-1], out=new_entry[1:])
     new_entry |= new_key
     starts = np.flatnonzero(new_entry)
+    counts = measure_gaps(starts, end=len(keys))
     return NgramTable(
         ngrams=NgramKeys(keys[new_key], base),
         offsets=np.append(np.flatnonzero(new_key[starts]), len(starts)).astype(np.int32),
         captions=captions[starts],
-        counts=measure_gaps(starts, end=len(keys)),
+        counts=counts.astype(np.min_scalar_type(int(counts.max(initial=0)))),
     )
 
 

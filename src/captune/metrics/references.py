@@ -2,15 +2,13 @@
 
 Validation during training and rewards score many predictions against the same references, so all
 that depends on the references alone is kept, in memory and on disk. Letters: N images, C reference
-captions, G n-grams, E (n-gram, caption) entries, X (n-gram, image) runs.
+captions, G n-grams, E (n-gram, caption) entries, X runs of entries of one (n-gram, image).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -33,23 +31,6 @@ from captune.metrics.packed_tokens import tokenize_packed
 from captune.metrics.results import Floats
 
 
-@dataclass(frozen=True, slots=True)
-class NgramRuns:
-    """The entries of one order's table, grouped by image.
-
-    Attributes:
-        keys: int64 (X,), rising: rank of the n-gram * N + image.
-        offsets: int32 (X + 1,), the entries of run x are `offsets[x]:offsets[x + 1]`.
-        max_counts: int32 (X,), how often the n-gram stands in one caption of the image at most.
-        frequencies: int32 (G,), images whose captions hold the n-gram.
-    """
-
-    keys: Ints
-    offsets: Ranks
-    max_counts: Ranks
-    frequencies: Ranks
-
-
 class References:
     """Human captions by image.
 
@@ -67,7 +48,7 @@ class References:
         checked = _check_captions(captions)
         self.image_ids: tuple[str, ...] = tuple(checked)
         self.captions: tuple[tuple[str, ...], ...] = tuple(checked.values())
-        self._weighed: tuple[DocumentFrequencies, list[Floats], list[Floats]] | None = None
+        self._measured: tuple[DocumentFrequencies, list[Floats]] | None = None
 
     @classmethod
     def of_counted(
@@ -147,13 +128,21 @@ class References:
         """The different n-grams of 1 to 4 words."""
         return tuple(table.ngrams for table in self.tables)
 
-    @cached_property
-    def runs(self) -> tuple[NgramRuns, ...]:
-        """The same, grouped by image."""
-        return tuple(
-            _group_by_image(t, self.image_of_caption, num_images=self.num_images)
-            for t in self.tables
-        )
+    def find_runs(self, order: int) -> Ints:
+        """Where the entries of each n-gram and image begin; found anew, as it takes much room.
+
+        Args:
+            order: Place of a table in `tables`.
+
+        Returns:
+            int64 (X,), rising.
+        """
+        table = self.tables[order]
+        images = self.image_of_caption[table.captions]
+        is_first = np.ones(len(images), np.bool_)
+        np.not_equal(images[1:], images[:-1], out=is_first[1:])
+        is_first[table.offsets[:-1]] = True
+        return np.flatnonzero(is_first)
 
     @cached_property
     def frequencies(self) -> DocumentFrequencies:
@@ -163,20 +152,27 @@ class References:
             name="",
             vocabulary=self.vocabulary,
             ngrams=self.ngrams,
-            counts=tuple(runs.frequencies for runs in self.runs),
+            counts=tuple(map(self._count_images, range(len(self.tables)))),
         )
 
-    def weigh_with(self, frequencies: DocumentFrequencies) -> tuple[list[Floats], list[Floats]]:
-        """Weights of the n-grams and lengths of the captions' vectors; the last ones are kept.
+    def _count_images(self, order: int) -> Ranks:
+        """int32 (G,), images whose captions hold each n-gram."""
+        runs = self.find_runs(order)
+        # Each n-gram's first entry begins a run, so its runs end where the next n-gram's begin.
+        first = np.searchsorted(runs, self.tables[order].offsets[:-1])
+        return measure_gaps(first, end=len(runs))
+
+    def measure_with(self, frequencies: DocumentFrequencies) -> list[Floats]:
+        """Lengths of the captions' vectors by these frequencies; the last ones asked for are kept.
 
         Returns:
-            One float64 (G,) an order, and one float64 (C,) an order.
+            One float64 (C,) an order.
         """
-        if self._weighed is None or self._weighed[0] is not frequencies:
+        if self._measured is None or self._measured[0] is not frequencies:
             weights = frequencies.weigh(self.ngrams, self.vocabulary)
             norms = measure_vectors(self.tables, weights, num_captions=len(self.image_of_caption))
-            self._weighed = (frequencies, weights, norms)
-        return self._weighed[1:]
+            self._measured = (frequencies, norms)
+        return self._measured[1]
 
     @cached_property
     def content_hash(self) -> str:
@@ -296,6 +292,8 @@ def check_caption(caption: object, *, image_id: str, kind: str) -> str:
 
 def hash_captions(captions: Mapping[str, Sequence[str]]) -> str:
     """SHA-256 of ids and captions in their order, in hexadecimal."""
+    import hashlib  # OpenSSL takes 4 MB, and most processes keep nothing on disk.
+
     pairs = [[image_id, list(texts)] for image_id, texts in captions.items()]
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
@@ -327,34 +325,3 @@ def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
     if not checked:
         raise MetricError("there are no references", fix="give at least one image with a caption")
     return checked
-
-
-def _group_by_image(table: NgramTable, image_of_caption: Ranks, *, num_images: int) -> NgramRuns:
-    images = image_of_caption[table.captions]
-    new_run = np.ones(len(images), np.bool_)
-    np.not_equal(images[1:], images[:-1], out=new_run[1:])
-    new_run[table.offsets[:-1]] = True
-    starts = np.flatnonzero(new_run)
-    # Each n-gram's first entry begins a run, so its runs end where the next n-gram's begin.
-    first_run = (np.cumsum(new_run, dtype=np.int32) - 1)[table.offsets[:-1]]
-    frequencies = measure_gaps(first_run, end=len(starts))
-    keys = np.repeat(np.arange(len(frequencies)) * num_images, frequencies)
-    keys += images[starts]
-    return NgramRuns(
-        keys=keys,
-        offsets=np.append(starts, len(images)).astype(np.int32),
-        max_counts=_largest_of_runs(table.counts, starts),
-        frequencies=frequencies,
-    )
-
-
-def _largest_of_runs(counts: Ranks, starts: Ints) -> Ranks:
-    """The largest count of each run. Most runs have one entry, so few are left to compare."""
-    largest = counts[starts]
-    sizes = measure_gaps(starts, end=len(counts))
-    place, longer = 1, np.flatnonzero(sizes > 1)
-    while len(longer):
-        largest[longer] = np.maximum(largest[longer], counts[starts[longer] + place])
-        place += 1
-        longer = longer[sizes[longer] > place]
-    return largest

@@ -17,7 +17,7 @@ from captune.metrics.bleu import bleu_from_parts, count_bleu_parts
 from captune.metrics.candidates import Candidates, match_predictions, require_same_images
 from captune.metrics.cider import name_frequencies, self_cider, warn_of_one_image
 from captune.metrics.frequencies import DocumentFrequencies
-from captune.metrics.ngrams import ORDERS
+from captune.metrics.ngrams import ORDERS, Ranks
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, Statistic, mean_column, sum_by
 
@@ -130,10 +130,15 @@ def _divide_ngrams(samples: References) -> tuple[Floats, Floats]:
     images = samples.num_images
     words = sum_by(samples.image_of_caption, samples.words.lengths, size=images)
     first, second = (
-        np.bincount(runs.keys % images, minlength=images) / (1e-6 + words)
-        for runs in samples.runs[:2]
+        np.bincount(_images_of_ngrams(samples, order), minlength=images) / (1e-6 + words)
+        for order in (0, 1)
     )
     return first, second
+
+
+def _images_of_ngrams(samples: References, order: int) -> Ranks:
+    """int32 (X,), the image of each n-gram, once for each image that holds it."""
+    return samples.image_of_caption[samples.tables[order].captions[samples.find_runs(order)]]
 
 
 def _count_mutual_parts(samples: References, size: int) -> Floats:
