@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.cli.app import FINISHED_WITH_FAILURES, INTERRUPTED
 from captune.cli.decoding import (
     BatchSize,
     Device,
@@ -32,8 +32,6 @@ from captune.recipe import GenerateConfig
 if TYPE_CHECKING:
     from captune.inference import AnyImage, ImageCaptioner, ImageFiles, Target, UrlRules
     from captune.records import Prediction
-
-_INTERRUPTED = 130
 
 
 Inputs = Annotated[
@@ -255,7 +253,7 @@ def _stopping_cleanly(report: _Report) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _say(f"stopped; {report.num_captions} captions are kept: run the same command to go on")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.flag_groups import takes
 from captune.cli.reading import read_options
 
@@ -21,7 +22,6 @@ app = typer.Typer(
     no_args_is_help=True, help="What is in a data set, what is wrong with it, look at it."
 )
 
-_FOUND_ERRORS = 3
 _MOST_LISTED = 10
 
 Data = Annotated[
@@ -98,7 +98,7 @@ def check(
             write_text(path, text())
             typer.echo(f"written: {path}")
     if findings.num_errors:
-        raise typer.Exit(_FOUND_ERRORS)
+        raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
 @app.command()
@@ -167,7 +167,7 @@ def convert(
     if skipped:
         save_skipped(skipped, out / "skipped_images.jsonl")
         typer.echo(f"{len(skipped)} left out: {out / 'skipped_images.jsonl'}")
-        raise typer.Exit(_FOUND_ERRORS)
+        raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
 @app.command()

@@ -86,14 +86,16 @@ def score(
     ] = None,
     clip_model: Annotated[
         str | None,
-        typer.Option(help="CLIP model, hub id or folder. [default: openai/clip-vit-base-patch32]"),
+        typer.Option(
+            help="CLIP model, hub id or folder.", show_default="openai/clip-vit-base-patch32"
+        ),
     ] = None,
     pac_checkpoint: Annotated[
         str | None, typer.Option(help="Weights of PAC-S: its authors' file, or a folder.")
     ] = None,
     bert_model: Annotated[
         str | None,
-        typer.Option(help="Model of BERTScore, hub id or folder. [default: roberta-large]"),
+        typer.Option(help="Model of BERTScore, hub id or folder.", show_default="roberta-large"),
     ] = None,
     objects: Annotated[
         Path | None,

@@ -69,13 +69,13 @@ def make_request(
     ] = "default",
     clip_model: Annotated[
         str | None,
-        typer.Option(help="CLIP model of clip_score. [default: openai/clip-vit-base-patch32]"),
+        typer.Option(help="CLIP model of clip_score.", show_default="openai/clip-vit-base-patch32"),
     ] = None,
     pac_checkpoint: Annotated[
         str | None, typer.Option(help="Weights of pac_s: its authors' file, or a folder.")
     ] = None,
     bert_model: Annotated[
-        str | None, typer.Option(help="Model of bert_score. [default: roberta-large]")
+        str | None, typer.Option(help="Model of bert_score.", show_default="roberta-large")
     ] = None,
     batch_size: BatchSize = 16,
     max_images: Annotated[
