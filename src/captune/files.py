@@ -94,6 +94,25 @@ def refuse_existing(path: Path) -> None:
         raise OutputError(f"{path} exists already", fix="choose another place, or give --force")
 
 
+def open_folder(folder: Path) -> None:
+    """Make a folder where it is absent, and stop before any work where it cannot be written to.
+
+    Raises:
+        OutputError: It cannot be made, or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise OutputError(
+            f"cannot write to the folder {str(folder)!r}: {reason}",
+            where="--out",
+            fix="choose another folder with --out",
+        )
+
+
 def _json_line(row: Mapping[str, object]) -> str:
     try:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)

@@ -252,7 +252,7 @@ def test_a_split_that_leaves_nothing_is_an_error(tmp_path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused_before_work(tmp_path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot write to the run's folder") as error:
+    with pytest.raises(OutputError, match="cannot write to the folder") as error:
         run(recipe(), out=tmp_path / "file" / "run", say=lambda _: None)
     assert "--out" in error.value.fix
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from captune.errors import ModelError, OutputError
+from captune.files import refuse_existing
 
 
 class TokenizerKind(StrEnum):
@@ -73,11 +74,8 @@ def init(
 def _check_folder(out: Path, *, force: bool) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError(f"{str(out)!r} is a file", fix="give a folder")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise OutputError(
-            f"folder {str(out)!r} is not empty",
-            fix="give another folder, or --force to write there",
-        )
+    if not force:
+        refuse_existing(out)
 
 
 def _training_captions(data: str) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from captune.data import save_skipped
-from captune.errors import OutputError
 from captune.evaluation.compare import AFTER, BEFORE
 from captune.evaluation.plots import Picture, plot_grid, write_plots
 from captune.evaluation.png import save_figure
@@ -22,7 +20,7 @@ from captune.evaluation.score_files import (
     write_results_csv,
     write_scores_json,
 )
-from captune.files import refuse_existing, write_json
+from captune.files import open_folder, refuse_existing, write_json
 
 _SIDE_BY_SIDE = 12
 
@@ -39,15 +37,7 @@ def check_output(folder: Path, *, force: bool) -> None:
     """
     if not force:
         refuse_existing(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {folder}: {error.strerror or error}",
-            fix="choose another place with --out",
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write into {folder}", fix="choose another place with --out")
+    open_folder(folder)
 
 
 def write_evaluation(folder: Path, inputs: ReportInputs) -> None:

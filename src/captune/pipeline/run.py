@@ -5,13 +5,12 @@ Every stage starts from what lies on disk, so any of them can be run alone or ag
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from captune.errors import OutputError
-from captune.files import write_json
+from captune.files import open_folder, write_json
 from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run
@@ -42,7 +41,7 @@ def run(
     """
     options = options or RunOptions()
     plan = plan_run(recipe, only=only, out=out, options=options)
-    _open_folder(plan.folder)
+    open_folder(plan.folder)
     save_recipe(plan.recipe, plan.folder / "recipe.yaml")
     _save_environment(plan)
     for name in plan.stages:
@@ -52,23 +51,6 @@ def run(
         else:
             say(f"{name}: done before, skipped")
     return plan.folder
-
-
-def _open_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error.strerror or str(error)) from error
-    if not os.access(folder, os.W_OK):
-        raise _not_writable(folder, "permission denied")
-
-
-def _not_writable(folder: Path, reason: str) -> OutputError:
-    return OutputError(
-        f"cannot write to the run's folder {str(folder)!r}: {reason}",
-        where="--out",
-        fix="choose another folder with --out",
-    )
 
 
 def _save_environment(plan: Plan) -> None:
