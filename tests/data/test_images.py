@@ -176,6 +176,24 @@ def test_malformed_exif_does_not_cost_the_image():
     assert decode_image(broken).size == gradient().size
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        (b"\xe2", b"ICC_PROFILE\0\x01\x01" + b"\x99" * 200),
+        (b"\xe2", b"ICC_PROFILE\0\x02\x01" + b"\x99" * 200),
+        (b"\xe1", b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta <not xml \xff\xfe"),
+        (b"\xed", b"Photoshop 3.0\x008BIM\x04\x04\xff\xff\xff\xff\xff"),
+    ],
+    ids=["icc", "icc in parts", "xmp", "iptc"],
+)
+def test_malformed_profiles_and_notes_do_not_cost_the_image(metadata):
+    marker, garbage = metadata
+    jpeg = encode(gradient(), "JPEG")
+    head = b"\xff" + marker + struct.pack(">H", len(garbage) + 2)
+    broken = decode_image(jpeg[:2] + head + garbage + jpeg[2:])
+    assert broken.tobytes() == decode_image(jpeg).tobytes()
+
+
 def test_a_one_pixel_image_is_an_image():
     assert decode_image(encode(Image.new("RGB", (1, 1)))).size == (1, 1)
 
