@@ -1,9 +1,12 @@
 """captune's metrics beside pycocoevalcap's: time and memory on the same captions, in one command.
 
     python benchmarks/score.py [--images N] [--meteor] [--cpu] [--repeats 3]
+    python benchmarks/score.py --all            every table of docs/metrics.md, one after the other
 
-Each side runs in processes of its own, so that memory is its own and nothing is warm. The start of
-processes, with one caption of two words scored, is left out on both sides. Best of the repeats.
+Each side runs in processes of its own, in turns, so that memory is its own and nothing is warm. The
+start of processes, with one caption of two words scored, is left out on both sides. Medians of the
+repeats. Memory is given twice: all of it (the larger of the process and its Java), and what it grew
+by above the process that has its packages and the captions, but has scored nothing yet.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import platform
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -36,19 +40,34 @@ STEP_NAMES = {
 STEPS = tuple(STEP_NAMES)
 
 
+ALL_TABLES = (["--meteor"], [], ["--images", "40504"])
+"""Options of the tables in docs/metrics.md."""
+
+
 def main() -> None:
     options = parse_options()
     if options.side:
         measure_side(options)
         return
-    sides = {}
-    for side in ("pycocoevalcap", "captune"):
-        runs = [run_side(side) for _ in range(options.repeats)]
-        sides[side] = {key: min(run[key] for run in runs) for key in runs[0] if key != "values"} | {
-            "values": runs[0]["values"]
-        }
-    check_equal(sides)
-    print_table(sides, unit="CPU s" if options.cpu else "s")
+    given = [word for word in sys.argv[1:] if word != "--all"]
+    for own in ALL_TABLES if options.all else ([],):
+        sides = measure_both([*given, *own], repeats=options.repeats)
+        check_equal(sides)
+        print_table(sides, unit="CPU s" if options.cpu else "s")
+        print(flush=True)
+
+
+def measure_both(words: list[str], *, repeats: int) -> dict[str, dict]:
+    """Medians of both sides, run in turns: what else the machine does falls on both."""
+    runs: dict[str, list[dict]] = {"pycocoevalcap": [], "captune": []}
+    for _ in range(repeats):
+        for side, own in runs.items():
+            own.append(run_side(side, words))
+    return {
+        side: {key: statistics.median(run[key] for run in own) for key in own[0] if key != "values"}
+        | {"values": own[0]["values"]}
+        for side, own in runs.items()
+    }
 
 
 def parse_options() -> argparse.Namespace:
@@ -59,12 +78,13 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--meteor", action="store_true", help="METEOR too")
     parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a machine in use")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--all", action="store_true", help="every table of docs/metrics.md")
     parser.add_argument("--side", choices=["pycocoevalcap", "captune"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def run_side(side: str) -> dict[str, object]:
-    command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+def run_side(side: str, words: list[str]) -> dict[str, object]:
+    command = [sys.executable, __file__, *words, "--side", side]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
@@ -80,6 +100,7 @@ def measure_side(options: argparse.Namespace) -> None:
     java = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     # The two stand in memory together; the larger alone is the kinder figure for the reference.
     measured["peak_mb"] = max(own, java) / 1024
+    measured["growth_mb"] = max(own / 1024 - measured.pop("start_mb"), java / 1024)
     measured["images"] = len(references)
     measured["captions"] = sum(map(len, references.values())) + len(predictions)
     print(json.dumps(measured))
@@ -126,7 +147,7 @@ def measure_reference(
     said = {key: [{"caption": caption}] for key, caption in predictions.items()}
     tokenizer = PTBTokenizer()
     start = min(clock(lambda: tokenizer.tokenize({"1": [{"caption": "a"}]}))[0] for _ in range(2))
-    measured: dict[str, object] = {}
+    measured: dict[str, object] = {"start_mb": peak_so_far()}
     seconds, tokens = clock(lambda: (tokenizer.tokenize(own), tokenizer.tokenize(said)))
     measured["tokenize"] = seconds - 2 * start
     values = {}
@@ -158,10 +179,10 @@ def measure_captune(
     start = ["bleu", "rouge_l", "cider_plain"] + ["meteor"] * meteor
     with warnings.catch_warnings(action="ignore"):
         compute({"1": ["a dog"]}, {"1": "a dog"}, metrics=start)
+    measured: dict[str, object] = {"start_mb": peak_so_far()}
     begin = now()
     counted = References(references)
     candidates = match_predictions(counted, predictions)
-    measured: dict[str, object] = {}
     clock(lambda: (counted.words, candidates.words))
     measured["tokenize"] = now() - begin
     # BLEU and CIDEr share this.
@@ -180,6 +201,11 @@ def measure_captune(
     return measured
 
 
+def peak_so_far() -> float:
+    """MB that this process took at most until now."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def check_equal(sides: dict[str, dict]) -> None:
     for name, value in sides["pycocoevalcap"]["values"].items():
         own = sides["captune"]["values"][name]
@@ -189,9 +215,9 @@ def check_equal(sides: dict[str, dict]) -> None:
 
 def print_table(sides: dict[str, dict], *, unit: str) -> None:
     reference, own = sides["pycocoevalcap"], sides["captune"]
-    print(f"{own['images']} images, {own['captions']} captions; {describe_machine()}")
+    print(f"{own['images']:.0f} images, {own['captions']:.0f} captions; {describe_machine()}")
     print()
-    print(f"| step | pycocoevalcap, {unit} | captune, {unit} | times |")
+    print(f"| times | step | pycocoevalcap, {unit} | captune, {unit} |")
     print("|---|---|---|---|")
     totals = {"all but METEOR": [s for s in STEPS if s != "meteor"], "all": list(STEPS)}
     if "meteor" not in own:
@@ -205,12 +231,14 @@ def print_table(sides: dict[str, dict], *, unit: str) -> None:
             *(sum(side.get(step, 0.0) for step in steps) for side in (reference, own)),
         )
     print_row("peak memory, MB", reference["peak_mb"], own["peak_mb"], digits=0)
+    name = "peak memory above packages and captions, MB"
+    print_row(name, reference["growth_mb"], own["growth_mb"], digits=0)
 
 
 def print_row(name: str, reference: float | None, own: float | None, *, digits: int = 3) -> None:
     shown = ["" if value is None else f"{value:.{digits}f}" for value in (reference, own)]
     times = f"{reference / own:.1f}" if reference and own else ""
-    print(f"| {name} | {shown[0]} | {shown[1]} | {times} |")
+    print(f"| {times} | {name} | {shown[0]} | {shown[1]} |")
 
 
 def describe_machine() -> str:

@@ -68,6 +68,7 @@ def test_any_text_is_cut_alike(captions: list[str]) -> None:
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     captions = [f"a {word} has 5 cats near no. {place}" for place, word in enumerate(PIECES * 3)]
     monkeypatch.setattr("captune.metrics.packed_tokens.BLOCK_CAPTIONS", 4)
+    monkeypatch.setattr("captune.metrics.packed_tokens.BLOCK_CHUNKS", 7)
     check_equal(captions)
 
 

@@ -27,4 +27,5 @@ def test_captunes_side_measures_every_step(images: int) -> None:
     assert measured["images"] == images
     assert all(measured[step] > 0 for step in ("tokenize", "count", "bleu", "rouge_l", "cider"))
     assert measured["peak_mb"] > 20
+    assert 0 <= measured["growth_mb"] < measured["peak_mb"]
     assert 0 < measured["values"]["bleu_4"] < 1

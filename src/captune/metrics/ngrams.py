@@ -134,9 +134,9 @@ def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTabl
         span = max(0, len(words) - order + 1)
         inside = caption_of[:span] == caption_of[len(words) - span :]
         # In place where it can be: at millions of words, fresh memory costs more than arithmetic.
-        keys = words[len(words) - span :][inside].astype(np.int64)
-        if order > 1:
-            keys += rank_at[:span][inside] * np.int64(num_words)
+        keys = rank_at[:span][inside].astype(np.int64)
+        keys *= num_words
+        keys += words[len(words) - span :][inside]
         keys, at = sort_with_positions(keys, np.flatnonzero(inside), limit=len(words))
         tables.append(_group(keys, at, caption_of=caption_of, rank_at=rank_at, base=num_words))
     return tuple(tables)
@@ -178,6 +178,7 @@ def _group(
     ranks = np.cumsum(new_key, dtype=np.int32)
     ranks -= np.int32(1)
     rank_at[positions] = ranks
+    del ranks, positions
     new_entry = np.ones(len(keys), np.bool_)
     np.not_equal(captions[1:], captions[:-1], out=new_entry[1:])
     new_entry |= new_key

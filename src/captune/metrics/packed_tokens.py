@@ -22,6 +22,9 @@ from captune.metrics.tokenize import (
 BLOCK_CAPTIONS = 1 << 10
 """Captions cut at once: as many chunks as stay in the processor's cache."""
 
+BLOCK_CHUNKS = 1 << 14
+"""Chunks whose words are put in their places at once."""
+
 _END = "\n"  # Stands between captions; cleaned ones hold none.
 
 
@@ -62,12 +65,20 @@ def tokenize_packed(captions: Sequence[str], vocabulary: Vocabulary) -> PackedCa
     ends = np.flatnonzero(numbers == 0)
     _read_open_captions(cleaned, chunks, numbers=numbers, ends=ends)
     starts, sizes, flat = _look_up(chunks, numbers, vocabulary)
-    sizes_at = sizes[numbers]
-    stops = np.cumsum(sizes_at)
-    total = int(stops[-1]) if len(stops) else 0
-    places = np.repeat(starts[numbers] - (stops - sizes_at), sizes_at)
-    places += np.arange(total)
-    return PackedCaptions(flat[places], np.diff(stops[ends], prepend=0))
+    del chunks
+    words, stops, total = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], 0
+    # By blocks, as the places of all words take more room than the words.
+    for first in range(0, len(numbers), BLOCK_CHUNKS):
+        block = numbers[first : first + BLOCK_CHUNKS]
+        sizes_at = sizes[block]
+        stops_at = np.cumsum(sizes_at, dtype=np.int64)
+        places = np.repeat(starts[block] - (stops_at - sizes_at), sizes_at)
+        places += np.arange(len(places))
+        words.append(flat[places])
+        stops.append(total + stops_at[block == 0])
+        total += len(places)
+    all_stops = np.concatenate(stops)
+    return PackedCaptions(np.concatenate(words), all_stops[1:] - all_stops[:-1])
 
 
 def _number_chunks(captions: Sequence[str], chunks: _Chunks) -> Ranks:
@@ -78,6 +89,7 @@ def _number_chunks(captions: Sequence[str], chunks: _Chunks) -> Ranks:
         cut = text.split(" ")
         cut.pop()  # What follows the last end.
         blocks.append(np.fromiter(map(chunks.__getitem__, cut), np.int32, len(cut)))
+        del text, cut
     return np.concatenate(blocks)
 
 
@@ -109,9 +121,9 @@ def _read_open_captions(
 
 def _look_up(chunks: _Chunks, numbers: Ranks, vocabulary: Vocabulary) -> tuple[Ints, Ints, Ranks]:
     """Word ids of each chunk: int64 (D,) starts and sizes in the int32 ids of all chunks."""
-    first = np.full(len(chunks.tokens), len(numbers))
+    first = np.full(len(chunks.tokens), len(numbers), np.int32)
     # Of equal chunks the last assignment stays, which is here the first occurrence.
-    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    first[numbers[::-1]] = np.arange(len(numbers), dtype=np.int32)[::-1]
     order = np.argsort(first, kind="stable")
     flat: list[int] = []
     starts = np.zeros(len(chunks.tokens), np.int64)
