@@ -6,6 +6,7 @@ fit a laptop's CPU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -74,7 +75,7 @@ def _first_spread(width: int) -> float:
     Narrow layers need more, or their signal fades: at 0.02, width 128, the demo learned a fifth
     as fast (docs/log.md). transformers' default for BLIP's vision, 1e-10, suits loading only.
     """
-    return round(0.02 * max(1.0, 768 / width) ** 0.5, 4)
+    return round(0.02 * math.sqrt(max(1.0, 768 / width)), 4)
 
 
 _SWIN_TINY = {
