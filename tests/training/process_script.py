@@ -1,6 +1,6 @@
 """Two trainings that one process and several must end alike: a recipe's, and a script's own.
 
-Run by torch's launcher, each process takes its share; imported, one process does it all.
+Run as two processes, each takes its share; imported, one process does it all.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from trainer_script import arguments, history
 
 from captune.data import make_shapes
@@ -66,7 +67,16 @@ def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
         (folder / "found.json").write_text(json.dumps(found))
 
 
+def meet(port: str) -> None:
+    """Forgets the group of an earlier training; the next one meets at this port."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    os.environ["MASTER_PORT"] = port
+
+
 if __name__ == "__main__":
-    place, settings = Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2])
-    train_recipe(settings, place / "recipe")
-    train_script(settings, place / "script", processes=int(os.environ["WORLD_SIZE"]))
+    place, settings, ports = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    meet(ports[0])
+    train_recipe(Recipe.model_validate_json(settings), place / "recipe")
+    meet(ports[1])
+    number = int(os.environ["WORLD_SIZE"])
+    train_script(Recipe.model_validate_json(settings), place / "script", processes=number)

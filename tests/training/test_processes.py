@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 from process_script import train_recipe, train_script
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,42 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
         train__validate_every=2,
     )
     found = Folders(tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    launcher += ["--master-port=0", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    # A port for each training: a second meeting at one port finds what the first one left there.
+    ports = [str(port) for port in free_ports(2)]
     script = Path(__file__).with_name("process_script.py")
-    done = subprocess.run(
-        [*launcher, script, found.two, recipe.model_dump_json()],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, found.two, recipe.model_dump_json(), *ports],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={
+                **os.environ,
+                **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+                **{"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"},
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=800)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     train_recipe(recipe, found.one / "recipe")
     train_script(recipe, found.one / "script", processes=1)
     return found
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of this machine that nobody listened at a moment ago."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
 
 
 def log(folder: Path) -> list[dict[str, float]]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 
 from captune.errors import DataError
@@ -140,9 +139,6 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
     """
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     run_folder.mkdir(parents=True, exist_ok=True)
-    if PartialState._shared_state and not _is_connected():
-        # A training that ended took the process group with it, but accelerate remembers it.
-        AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=hardware.device.type == "cpu",
         mixed_precision="fp16" if hardware.precision == "fp16" else "no",
@@ -153,10 +149,6 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
     )
     accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
     return accelerator
-
-
-def _is_connected() -> bool:
-    return PartialState().num_processes == 1 or torch.distributed.is_initialized()
 
 
 def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
