@@ -19,8 +19,8 @@ from PIL import Image
 
 from captune.cli import main
 from captune.inference import load
-from captune.models import build_size, train_tokenizer
-from captune.recipe import TokenizerConfig
+from captune.models import build_size, load_captioner, train_tokenizer, write_decoding
+from captune.recipe import GenerateConfig, TokenizerConfig
 
 
 def _tokenizer() -> Any:
@@ -93,6 +93,20 @@ def test_decoding_flags_reach_the_decoder(model, photos, capsys):
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert row["caption"] == expected(model, photos / "a.png", **decoding)[0]
     assert row["caption"].startswith("the red")
+
+
+def test_the_models_own_decoding_is_followed_where_no_flag_says_otherwise(
+    model, photos, tmp_path, capsys
+):
+    captioner = load_captioner(model)
+    write_decoding(captioner.model, GenerateConfig(num_beams=2, max_new_tokens=4))
+    captioner.save(tmp_path / "own")
+    for flags, asked in ([], {}), (["--max-new-tokens", 9], {"max_new_tokens": 9}):
+        capsys.readouterr()
+        assert run(tmp_path / "own", photos / "a.png", *flags) == 0
+        decoding = {"num_beams": 2, "max_new_tokens": 4, **asked}
+        (caption,) = expected(model, photos / "a.png", **decoding)
+        assert capsys.readouterr().out == f"{photos / 'a.png'}\t{caption}\n"
 
 
 def test_sampling_flags_reach_the_decoder(model, photos, capsys):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from captune.cli import main
-from captune.models import build_size, train_tokenizer
-from captune.recipe import TokenizerConfig
+from captune.models import build_size, load_captioner, train_tokenizer, write_decoding
+from captune.recipe import GenerateConfig, TokenizerConfig
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (90, 90, 90)}
 FAST = ["--num-beams", "1", "--max-new-tokens", "5", "--resamples", "100", "--device", "cpu"]
@@ -171,6 +171,37 @@ def test_a_split_that_is_not_there_names_what_is(
     assert content["num_images"] == 2
     assert content["signature"].startswith("split:test|")
     assert content["constant_caption"]["caption"].find("red") >= 0
+
+
+def test_a_model_is_decoded_as_its_recipe_did_and_flags_come_first(
+    models: Path, data: Path, tmp_path: Path
+) -> None:
+    captioner = load_captioner(models / "other")
+    write_decoding(captioner.model, GenerateConfig(num_beams=2, max_new_tokens=6))
+    captioner.save(tmp_path / "tuned")
+    few = ["--resamples", "100", "--device", "cpu", "--metrics", "bleu"]
+    signatures = []
+    for flags in ([], ["--num-beams", "1"], ["--baseline", models / "other"]):
+        json_file = tmp_path / f"{len(signatures)}.json"
+        arguments = ("--data", data, *few, *flags, "--json", json_file)
+        assert run("evaluate", tmp_path / "tuned", *arguments) == 0
+        signatures.append(json.loads(json_file.read_text())["signature"])
+    assert "decoding:num_beams=2,max_new_tokens=6|" in signatures[0]
+    assert "decoding:num_beams=1,max_new_tokens=6|" in signatures[1]
+    assert "decoding:num_beams=2,max_new_tokens=6|" in signatures[2]
+
+
+def test_models_that_bring_different_decodings_are_compared_under_one(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captioner = load_captioner(models / "other")
+    write_decoding(captioner.model, GenerateConfig(num_beams=2, max_new_tokens=6))
+    captioner.save(tmp_path / "tuned")
+    few = ["--resamples", "100", "--device", "cpu", "--metrics", "bleu", "--max-new-tokens", "5"]
+    assert run("compare", models / "run", tmp_path / "tuned", "--data", data, *few) == 0
+    output = capsys.readouterr()
+    assert "the models bring different decoding settings" in output.err
+    assert "decoding:num_beams=3,max_new_tokens=5|" in output.out.replace("\n", "")
 
 
 def test_compare_scores_models_side_by_side_and_shows_asked_images(

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from captune.errors import DataError, ModelError, OutputError, RecipeError
-from captune.models import load_captioner
+from captune.models import complete_decoding, load_captioner, read_decoding
+from captune.recipe import GenerateConfig
 from captune.training import check_engine, train
 
 FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny")
@@ -87,6 +88,22 @@ def test_all_the_recipes_settings_mean_the_same_to_both_engines(
     for name in ("loss", "grad_norm", "learning_rate", "val_loss", "val_cider", "val_bleu_4"):
         assert column(trainer, name) == pytest.approx(column(loop, name), abs=1e-5), name
     assert_same_weights(loop, trainer, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_the_trained_model_brings_the_recipes_decoding(
+    tmp_path, shapes, make_recipe, make_captioner, engine
+) -> None:
+    recipe = make_recipe(
+        train__engine=engine,
+        train__max_steps=1,
+        generate__num_beams=5,
+        generate__length_penalty=0.4,
+        generate__max_new_tokens=17,
+    )
+    folder = run(tmp_path, shapes, recipe, make_captioner(recipe))
+    own = read_decoding(str(folder / "model"))
+    assert complete_decoding(GenerateConfig.model_validate({}), own) == recipe.generate
 
 
 def test_the_trainer_engine_leaves_the_folder_of_the_loop(

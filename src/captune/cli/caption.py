@@ -219,7 +219,7 @@ def _predictions(
         for prediction in caption_images(
             captioner.captioner,
             images.items(),
-            config=decoding,
+            config=captioner.complete(decoding),
             batch_size=batch_size,
             hardware=captioner.hardware,
             on_failure=fail,

@@ -78,10 +78,17 @@ def _flag(name: str, kind: type) -> Any:
     field = GenerateConfig.model_fields[name]
     option = typer.Option(
         help=field.description,
-        show_default=str(field.default) if field.default != "" else False,
+        show_default=_default(name, field.default),
         rich_help_panel=_PANEL,
     )
     return Annotated[kind | None, option]
+
+
+def _default(name: str, value: object) -> str | bool:
+    if value == "":
+        return False
+    # A model brings no seed: it is not part of what it learned to be decoded with.
+    return str(value) if name == "seed" else f"the model's own, else {value}"
 
 
 def _config(given: dict[str, Any]) -> GenerateConfig:

@@ -65,14 +65,14 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
     )
 
     models = {"model": model} if baseline is None else {"baseline": baseline, "model": model}
-    scored, scoring = prepare_images(request, models.values())
+    scored, request = prepare_images(request, models.values(), decoded_as=model)
     captioned = caption_all(models, scored.records, request)
     evaluation = score_run(
         scored.records,
         before=captioned.predictions.get("baseline"),
         after=captioned.predictions["model"],
         training_records=scored.training_records,
-        options=scoring,
+        options=request.scoring,
     )
     print_scores(evaluation, names={"before": "baseline", "after": "model"})
     verdict = judge_run(
@@ -91,7 +91,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
             after=captioned.predictions["model"],
             evaluation=evaluation,
             generate=request.decoding,
-            seed=scoring.seed,
+            seed=request.scoring.seed,
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
             skipped=captioned.skipped,
             occasion="evaluation",
@@ -115,9 +115,9 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     from captune.files import write_json
 
     models = name_models(sources)
-    scored, scoring = prepare_images(request, models.values())
+    scored, request = prepare_images(request, models.values())
     captioned = caption_all(models, [*scored.records, *chosen], request)
-    evaluation = compare_systems(scored.records, captioned.predictions, options=scoring)
+    evaluation = compare_systems(scored.records, captioned.predictions, options=request.scoring)
     print_scores(evaluation, names={})
     warnings = warn_of_collapses(evaluation, captioned.predictions, records=scored.records)
     for sentence in (" ".join(describe_ranking(evaluation)), *warnings):
@@ -135,7 +135,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
             systems=captioned.predictions,
             evaluation=evaluation,
             generate=request.decoding,
-            seed=scoring.seed,
+            seed=request.scoring.seed,
             chosen=chosen,
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
         )

@@ -143,8 +143,19 @@ def make_request(
     )
 
 
-def prepare_images(request: Request, models: Iterable[str]) -> tuple[ScoredData, ScoringOptions]:
-    """The images, once the places and the models are known to be good."""
+def prepare_images(
+    request: Request, models: Iterable[str], *, decoded_as: str | None = None
+) -> tuple[ScoredData, Request]:
+    """The images, once the places and the models are known to be good.
+
+    Args:
+        request: As it was asked.
+        models: Folders and hub ids.
+        decoded_as: Model whose own decoding all take; `None`: what all of them bring.
+
+    Returns:
+        Them, and the request with the split that is scored and one decoding for all models.
+    """
     from captune.evaluation import check_output, find_model, load_scored
     from captune.files import refuse_existing
 
@@ -153,8 +164,9 @@ def prepare_images(request: Request, models: Iterable[str]) -> tuple[ScoredData,
         check_output(places.out, force=places.force)
     if places.json_file is not None and not places.force:
         refuse_existing(places.json_file)
-    for source in models:
-        find_model(source)
+    sources = [find_model(source) for source in models]
+    leaders = sources if decoded_as is None else [find_model(decoded_as)]
+    decoding = _choose_decoding(request.decoding, leaders)
     scored = load_scored(
         request.data,
         request.reading,
@@ -164,7 +176,22 @@ def prepare_images(request: Request, models: Iterable[str]) -> tuple[ScoredData,
     )
     for note in scored.notes:
         typer.echo(f"note: {note}", err=True)
-    return scored, replace(request.scoring, split=scored.split)
+    scoring = replace(request.scoring, split=scored.split, generate=decoding)
+    return scored, replace(request, decoding=decoding, scoring=scoring)
+
+
+def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateConfig:
+    """One for all models, or they could not be compared: theirs where they agree."""
+    from captune.models import common_decoding, complete_decoding
+
+    own = common_decoding(models)
+    if own is None:
+        typer.echo(
+            "note: the models bring different decoding settings; captune's defaults and the flags"
+            " decode them all",
+            err=True,
+        )
+    return complete_decoding(given, own or {})
 
 
 def caption_all(

@@ -14,8 +14,9 @@ from captune.data.url_rules import is_url
 from captune.errors import DataError
 from captune.inference.captioning import AnyImage, OnFailure, caption_images
 from captune.inference.options import DecodingOptions, decoding_config
-from captune.models import Captioner, load_captioner
+from captune.models import Captioner, complete_decoding, load_captioner, own_decoding
 from captune.models.devices import Hardware, choose_hardware
+from captune.recipe import GenerateConfig
 from captune.records import Prediction, TarMember, ZipMember
 
 ImageInput = AnyImage | str
@@ -52,14 +53,15 @@ class ImageCaptioner:
             batch_size: Images at once.
             on_failure: Told of each image that cannot be read, which is then left out.
             urls: Opens images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
-            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`.
+            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`; the others are as the
+                model's own generation_config.json has them, else captune's defaults.
 
         Raises:
             ImageError: An image cannot be read and `on_failure` is `None`.
             DataError: A path is a folder, or a URL without `urls`.
             RecipeError: A setting that does not exist or does not fit.
         """
-        config = decoding_config(decoding)
+        config = self.complete(decoding_config(decoding))
         named = [_name(image, place, urls=urls) for place, image in enumerate(_as_list(images))]
         return list(
             caption_images(
@@ -71,6 +73,10 @@ class ImageCaptioner:
                 on_failure=on_failure,
             )
         )
+
+    def complete(self, decoding: GenerateConfig) -> GenerateConfig:
+        """The settings that were set, then the model's own, then captune's defaults."""
+        return complete_decoding(decoding, own_decoding(self.captioner.model.generation_config))
 
 
 def load(

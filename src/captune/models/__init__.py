@@ -8,6 +8,13 @@ from captune.models.freezing import PartSize
 from captune.models.image_transform import ImageTransform
 from captune.models.init import build_size, check_sources, choose_tokenizer, new_captioner
 from captune.models.loading import load_tokenizer
+from captune.models.own_decoding import (
+    common_decoding,
+    complete_decoding,
+    own_decoding,
+    read_decoding,
+    write_decoding,
+)
 from captune.models.packing import pack_captions
 from captune.models.sizes import SIZES, ModelSize
 from captune.models.tokenizer import train_tokenizer
@@ -29,11 +36,16 @@ __all__ = [
     "build_size",
     "check_sources",
     "choose_tokenizer",
+    "common_decoding",
+    "complete_decoding",
     "load_captioner",
     "load_tokenizer",
     "new_captioner",
+    "own_decoding",
     "pack_captions",
     "packed_causal_mask",
+    "read_decoding",
     "token_counter",
     "train_tokenizer",
+    "write_decoding",
 ]

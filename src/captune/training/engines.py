@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captune.models import Captioner
+from captune.models import Captioner, write_decoding
 from captune.recipe import Recipe, TrainConfig
 from captune.training import loop
 from captune.training.start import Say, Splits, TrainResult
@@ -35,6 +35,9 @@ def train(
         OutputError: The other engine wrote the checkpoint to resume from.
         RecipeError: A setting that the engine does not follow.
     """
+    # Every folder that is saved from here on is decoded as this recipe decodes, by plain
+    # transformers too.
+    write_decoding(captioner.model, recipe.generate)
     engine = loop.train
     if recipe.train.engine == "trainer":
         # Imported here: Trainer takes a second, and most runs do without.

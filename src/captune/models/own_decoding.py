@@ -1,0 +1,123 @@
+"""The decoding that belongs to a model: written into its generation_config.json, read from there.
+
+A model tuned by a recipe is decoded as the recipe says, wherever it is opened: by captune, and by
+plain `model.generate()` (but for BLIP's, which hands over to a decoder that reads no file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
+
+from captune.errors import ModelError
+from captune.hub import is_local, load_pretrained, split_revision
+from captune.recipe import GenerateConfig
+
+_ALWAYS = (
+    "num_beams",
+    "max_new_tokens",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+    "repetition_penalty",
+    "do_sample",
+)
+# transformers refuses to save settings that the others leave without effect.
+_WITH_BEAMS = ("length_penalty", "early_stopping")
+_SAMPLING = ("temperature", "top_k", "top_p")
+_KNOWN = (*_ALWAYS, *_WITH_BEAMS, *_SAMPLING)
+
+
+def write_decoding(model: Any, config: GenerateConfig) -> None:
+    """Makes a recipe's decoding the transformers model's own, saved with it from now on."""
+    names = [*_ALWAYS]
+    names += _WITH_BEAMS if config.num_beams > 1 else ()
+    names += _SAMPLING if config.do_sample else ()
+    for name in _KNOWN:
+        setattr(model.generation_config, name, getattr(config, name) if name in names else None)
+    # Else transformers takes what it holds for guesses from an old config.json.
+    model.generation_config._from_model_config = False
+
+
+def own_decoding(generation_config: Any) -> dict[str, Any]:
+    """What a transformers `GenerationConfig` says of decoding, as fields of `GenerateConfig`.
+
+    Nothing where transformers made it up, and nothing that captune's fields cannot hold.
+    """
+    if generation_config is None or getattr(generation_config, "_from_model_config", False):
+        return {}
+    said = {name: getattr(generation_config, name, None) for name in _KNOWN}
+    fitting = {name: value for name, value in said.items() if _fits(name, value)}
+    if fitting.get("do_sample") and int(fitting.get("num_beams") or 1) > 1:
+        # Beams that sample: captune searches them without chance.
+        fitting = {n: v for n, v in fitting.items() if n not in ("do_sample", *_SAMPLING)}
+    return fitting
+
+
+def read_decoding(source: str, *, revision: str | None = None) -> dict[str, Any]:
+    """The same of a model that is not loaded: a folder, or a hub id with or without `@revision`.
+
+    Raises:
+        ModelError: The folder or the hub cannot be read; a model without the file is fine.
+    """
+    from transformers import GenerationConfig
+
+    if is_local(source) and not (Path(source).expanduser() / GENERATION_CONFIG_NAME).is_file():
+        return {}
+    settings = {} if revision is None else {"revision": revision}
+    try:
+        return own_decoding(load_pretrained(GenerationConfig, source, where="MODEL", **settings))
+    except ModelError as error:
+        if _only_this_file_is_missing(error, source, revision=revision):
+            return {}
+        raise
+
+
+def _only_this_file_is_missing(error: ModelError, source: str, *, revision: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    # transformers has no class for this: it drops the hub's error for a sentence of its own.
+    if f"does not appear to have a file named {GENERATION_CONFIG_NAME}" in error.what:
+        return True
+    if is_local(source):
+        return False
+    # Without a network: a model in the cache may never have had one.
+    name, revision = split_revision(source, revision, where="MODEL")
+    return isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str)
+
+
+def common_decoding(sources: Iterable[str]) -> dict[str, Any] | None:
+    """The settings that all models bring; `None` when they differ."""
+    first, *others = [read_decoding(source) for source in sources]
+    return first if all(other == first for other in others) else None
+
+
+def complete_decoding(given: GenerateConfig, own: Mapping[str, Any]) -> GenerateConfig:
+    """What was asked for, then what the model brings, then captune's defaults.
+
+    Args:
+        given: Its fields that were set were asked for.
+        own: From `own_decoding`.
+    """
+    asked = given.model_dump(include=given.model_fields_set)
+    base = dict(own)
+    if asked.get("do_sample") or asked.get("num_beams", 1) > 1:
+        # Beams and sampling exclude each other: who asks for one does not want the other's part.
+        dropped = _WITH_BEAMS if asked.get("do_sample") else ("do_sample", *_SAMPLING)
+        base = {name: value for name, value in base.items() if name not in dropped}
+    if asked.get("do_sample"):
+        base["num_beams"] = 1
+    return GenerateConfig.model_validate({**base, **asked})
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value is one that the field of this name takes (`early_stopping: never` is not)."""
+    if value is None:
+        return False
+    try:
+        GenerateConfig.model_validate({"num_beams": 1, name: value})
+    except ValueError:
+        return False
+    return True
