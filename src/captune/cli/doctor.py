@@ -24,13 +24,9 @@ _EXTRAS = {
     "meteor": ("pycocoevalcap", "METEOR's tables"),
     "java": ("pycocoevalcap", "SPICE's jars"),
     "bert_score": ("bert_score", "BERTScore"),
-    "lora": ("peft", "training adapters"),
     "kaggle": ("kagglehub", "data sets from Kaggle"),
     "notebook": ("ipywidgets", "the widget"),
     "track": ("wandb", "W&B and trackio"),
-    "serve": ("fastapi", "serving captions"),
-    "openvino": ("openvino", "faster captions on Intel"),
-    "ray": ("ray", "searching settings"),
 }
 _LITTLE_DISK = 10 * 2**30
 
