@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_clip import TOKENS, name_like_openai, save_clip
 from transformers import CLIPModel
 
 from captune.errors import ModelError
 from captune.metrics.clip_checkpoint import load_clip_checkpoint
 from captune.metrics.clip_score import ClipScorer
+from tiny_clip import TOKENS, name_like_openai, save_clip
 
 
 @pytest.fixture(scope="module")
