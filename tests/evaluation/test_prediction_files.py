@@ -45,7 +45,7 @@ def test_a_line_that_is_no_prediction_is_named(tmp_path: Path, line: str) -> Non
 def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no predictions") as caught:
         read_predictions(tmp_path / "p.jsonl")
-    assert "captune evaluate" in str(caught.value)
+    assert "captune run RECIPE --only evaluate" in str(caught.value)
 
 
 def test_an_image_with_two_predictions_is_refused(tmp_path: Path) -> None:
