@@ -29,6 +29,7 @@ from captune.models.loading import (
     load_weights,
     say_new_weights,
 )
+from captune.models.sizes import initial_spread
 from captune.models.special_ids import special_ids
 from captune.models.vision_stages import output_shape
 from captune.recipe import ModelConfig, NewDecoderConfig
@@ -153,6 +154,7 @@ def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:
             max_position_embeddings=_NEW_POSITIONS,
             hidden_dropout_prob=new.dropout,
             attention_probs_dropout_prob=new.dropout,
+            initializer_range=initial_spread(new.width),
         )
     return transformers.GPT2Config(
         vocab_size=len(tokenizer),
@@ -166,6 +168,7 @@ def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:
         embd_pdrop=new.dropout,
         attn_pdrop=new.dropout,
         resid_pdrop=new.dropout,
+        initializer_range=initial_spread(new.width),
     )
 
 

@@ -46,7 +46,7 @@ def _vit(
         "num_attention_heads": heads,
         "image_size": image_size,
         "patch_size": patch_size,
-        "initializer_range": _first_spread(width),
+        "initializer_range": initial_spread(width),
     }
 
 
@@ -56,7 +56,7 @@ def _bert(width: int, layers: int, heads: int) -> dict[str, Any]:
         "intermediate_size": 4 * width,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "initializer_range": _first_spread(width),
+        "initializer_range": initial_spread(width),
     }
 
 
@@ -65,11 +65,11 @@ def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
         "n_embd": width,
         "n_layer": layers,
         "n_head": heads,
-        "initializer_range": _first_spread(width),
+        "initializer_range": initial_spread(width),
     }
 
 
-def _first_spread(width: int) -> float:
+def initial_spread(width: int) -> float:
     """Standard deviation of the random weights: the field's 0.02 at its width of 768.
 
     Narrow layers need more, or their signal fades: at 0.02, width 128, the demo learned a fifth
@@ -83,7 +83,7 @@ _SWIN_TINY = {
     "patch_size": 4,
     "embed_dim": 32,
     "window_size": 4,
-    "initializer_range": _first_spread(128),  # of its last, widest stage
+    "initializer_range": initial_spread(128),  # of its last, widest stage
 }
 _SWIN_BASE = {"image_size": 224, "patch_size": 4, "embed_dim": 128, "window_size": 7}
 _MOBILENET_TINY = {"image_size": 64, "depth_multiplier": 0.35}
