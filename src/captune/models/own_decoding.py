@@ -107,8 +107,6 @@ def complete_decoding(given: GenerateConfig, own: Mapping[str, Any]) -> Generate
         # Beams and sampling exclude each other: who asks for one does not want the other's part.
         dropped = _WITH_BEAMS if asked.get("do_sample") else ("do_sample", *_SAMPLING)
         base = {name: value for name, value in base.items() if name not in dropped}
-    if asked.get("do_sample"):
-        base["num_beams"] = 1
     return GenerateConfig.model_validate({**base, **asked})
 
 

@@ -72,8 +72,9 @@ def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
 def initial_spread(width: int) -> float:
     """Standard deviation of the random weights: the field's 0.02 at its width of 768.
 
-    Narrow layers need more, or their signal fades: at 0.02, width 128, the demo learned a fifth
-    as fast (docs/log.md). transformers' default for BLIP's vision, 1e-10, suits loading only.
+    Narrow layers need more, or their signal fades: 1,500 steps of the demo, at width 128, left 52 %
+    of the captions true with 0.02 and 92 % with 0.05 (docs/log.md). transformers' default for
+    BLIP's vision, 1e-10, suits loading only.
     """
     return round(0.02 * math.sqrt(max(1.0, 768 / width)), 4)
 
