@@ -13,7 +13,7 @@ import numpy as np
 
 from captune.metrics.candidates import Candidates, NgramMatches
 from captune.metrics.ngrams import ORDERS, Counts, Ints
-from captune.metrics.results import Floats, MetricColumn, Statistic, sum_by
+from captune.metrics.results import Floats, MetricColumn, parts_column, sum_by
 
 TINY = 1e-15
 SMALL = 1e-9
@@ -29,12 +29,7 @@ def score_bleu(candidates: Candidates) -> dict[str, MetricColumn]:
     columns = {}
     for order in range(1, ORDERS + 1):
         value = partial(bleu_from_parts, order=order)
-        columns[f"bleu_{order}"] = MetricColumn(
-            corpus=float(value(parts.sum(axis=0))),
-            per_image=value(parts),
-            statistic=Statistic(parts, value),
-            variant="variant:coco|reflen:closest",
-        )
+        columns[f"bleu_{order}"] = parts_column(parts, value, variant="variant:coco|reflen:closest")
     return columns
 
 

@@ -83,6 +83,18 @@ def mean_column(values: Floats, *, variant: str) -> MetricColumn:
     return MetricColumn(corpus, values, Statistic(parts, divide_sums), variant)
 
 
+def parts_column(parts: Floats, value: Callable[[Floats], Floats], *, variant: str) -> MetricColumn:
+    """A metric of sums: one function gives the corpus value and those of the images.
+
+    Args:
+        parts: float64 (images, parts).
+        value: From sums of parts (..., parts) to values (...,).
+        variant: What the signature says of the method.
+    """
+    corpus = float(value(parts.sum(axis=0)))
+    return MetricColumn(corpus, value(parts), Statistic(parts, value), variant)
+
+
 def sum_by(places: npt.NDArray[np.integer], values: npt.NDArray[Any], *, size: int) -> Floats:
     """Sum values that share a place.
 

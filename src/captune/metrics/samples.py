@@ -19,7 +19,7 @@ from captune.metrics.cider import name_frequencies, self_cider, warn_of_one_imag
 from captune.metrics.frequencies import DocumentFrequencies
 from captune.metrics.ngrams import ORDERS, Ranks
 from captune.metrics.references import References
-from captune.metrics.results import Floats, MetricColumn, Statistic, mean_column, sum_by
+from captune.metrics.results import Floats, MetricColumn, mean_column, parts_column, sum_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,8 @@ def score_samples(
     parts = _count_mutual_parts(ordered, size)
     for order in range(1, ORDERS + 1):
         value = partial(_mean_bleu, order=order)
-        columns[f"mbleu_{order}"] = MetricColumn(
-            corpus=float(value(parts.sum(axis=0))),
-            per_image=value(parts),
-            statistic=Statistic(parts, value),
-            variant=f"variant:coco|reflen:closest|samples:{size}",
+        columns[f"mbleu_{order}"] = parts_column(
+            parts, value, variant=f"variant:coco|reflen:closest|samples:{size}"
         )
     warn_of_one_image(candidates, frequencies)
     spread = self_cider(captions, frequencies or references.frequencies)
