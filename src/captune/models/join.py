@@ -51,6 +51,8 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
         raise ModelError("an encoder is needed to join", where="model.encoder")
     encoder = _load_encoder(config.encoder)
     processor = load_image_processor(config.encoder, where="model.encoder", trust_remote_code=False)
+    if config.image_size is not None:
+        _set_image_size(processor, encoder, config.image_size)
     if config.decoder is None:
         decoder = new_decoder(_new_decoder_config(config.new_decoder, tokenizer))
     else:
@@ -138,6 +140,24 @@ def _load_decoder(source: str) -> Any:
     )
     say_new_weights(new_keys, source)
     return decoder
+
+
+def _set_image_size(processor: Any, encoder: Any, size: int) -> None:
+    """Resizes to the exact size, without the centre crop that cuts a photograph's border off.
+
+    Raises:
+        ModelError: The encoder's position table fixes its input size.
+    """
+    has_patches = getattr(encoder.config, "patch_size", None) is not None
+    fixed = getattr(encoder.config, "image_size", size) if has_patches else size
+    if fixed != size:
+        raise ModelError(
+            f"the encoder takes images of {fixed} pixels, not {size}",
+            where="model.image_size",
+            fix="remove model.image_size",
+        )
+    processor.size = type(processor.size)(height=size, width=size)
+    processor.do_center_crop = False
 
 
 def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:

@@ -176,7 +176,8 @@ class ModelConfig(Section):
     )
     image_size: Annotated[int, Field(ge=16, le=2048)] | None = Field(
         None,
-        description="Side of the square input in pixels, without a crop; null: the model's own.",
+        description="Side of a new or joined model's square input in pixels, without a crop; null:"
+        " its own.",
     )
     freeze: tuple[str, ...] = Field(
         (),
@@ -191,6 +192,8 @@ class ModelConfig(Section):
             raise ValueError(f"give one of checkpoint, size and encoder, not {' and '.join(given)}")
         if self.decoder is not None and self.encoder is None:
             raise ValueError("decoder needs encoder beside it")
+        if self.image_size is not None and self.checkpoint is not None:
+            raise ValueError("image_size belongs to size and encoder; a checkpoint has its own")
         if self.revision is not None and self.encoder is not None:
             raise ValueError(
                 "revision is that of checkpoint; pin encoder, decoder and tokenizer as"
