@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,11 @@ from captune.errors import MetricError
 from captune.metrics.meteor_align import align
 from captune.metrics.meteor_captions import Captions
 from captune.metrics.meteor_data import MeteorData, load_data
-from captune.metrics.meteor_match import Matches, find_matches
-from captune.metrics.meteor_normalize import normalize
+from captune.metrics.meteor_match import Block, Matches, find_matches
+from captune.metrics.meteor_normalize import normalize_captions
+from captune.metrics.meteor_phrases import Phrases, Rules, find_phrases
 from captune.metrics.meteor_words import Words
+from captune.metrics.ngrams import Vocabulary, pack_captions
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -58,28 +61,41 @@ class MeteorResult:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """Captions as numbers: predictions, references, and where each image's references start."""
+    """All captions as numbers, with what METEOR knows of them.
+
+    Attributes:
+        left: Predictions.
+        right: References, image by image.
+        bounds: int64 (images + 1,), where each image's references start.
+        words: METEOR's view of the word numbers.
+        phrases: Phrases of the predictions, then of the references.
+        rules: Which phrases may stand for which.
+    """
 
     left: Captions
     right: Captions
     bounds: Ints
     words: Words
+    phrases: Phrases
+    rules: Rules
 
-    def take(self, images: slice) -> tuple[Captions, Captions, Ints, Words]:
-        """Predictions, references, the prediction of each reference, and a vocabulary of its own.
-
-        The small vocabulary keeps the table of related words small.
-        """
+    def take(self, images: slice) -> Block:
+        """Some images; a vocabulary of their own keeps the table of related words small."""
         bounds = self.bounds[images.start : images.stop + 1]
-        left = self.left.slice(images.start, images.stop)
-        right = self.right.slice(int(bounds[0]), int(bounds[-1]))
-        both = np.concatenate([left.words, right.words])
-        used, numbers = np.unique(both, return_inverse=True)
-        return (
-            Captions(numbers[: len(left.words)], left.starts),
-            Captions(numbers[len(left.words) :], right.starts),
-            np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)),
-            self.words.take(used),
+        first, last = int(bounds[0]), int(bounds[-1])
+        left, right = self.left.slice(images.start, images.stop), self.right.slice(first, last)
+        used, numbers = np.unique(np.concatenate([left.words, right.words]), return_inverse=True)
+        before = len(self.left.lengths)
+        return Block(
+            predictions=Captions(numbers[: len(left.words)], left.starts),
+            references=Captions(numbers[len(left.words) :], right.starts),
+            owner=np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)),
+            words=self.words.take(used),
+            phrases=(
+                self.phrases.slice(images.start, images.stop),
+                self.phrases.slice(before + first, before + last),
+            ),
+            rules=self.rules,
         )
 
 
@@ -124,7 +140,40 @@ class Meteor:
                 so long that comparing them would fill the memory.
         """
         _check_counts(references, predictions, image_ids)
-        packed = self._pack(references, predictions)
+        vocabulary = Vocabulary()
+        flat = [tokens for group in references for tokens in group]
+        return self.score_captions(
+            Captions.of_packed(pack_captions(predictions, vocabulary)),
+            Captions.of_packed(pack_captions(flat, vocabulary)),
+            references_each=np.fromiter(map(len, references), np.int64, len(references)),
+            vocabulary=vocabulary,
+            image_ids=image_ids,
+        )
+
+    def score_captions(
+        self,
+        predictions: Captions,
+        references: Captions,
+        *,
+        references_each: Ints,
+        vocabulary: Vocabulary,
+        image_ids: Sequence[str] | None = None,
+    ) -> MeteorResult:
+        """The same for captions that are numbers already.
+
+        Args:
+            predictions: Tokens of `tokenize`, one caption an image.
+            references: The same, image by image.
+            references_each: int64 (images,), references of each image, at least one.
+            vocabulary: The words of both.
+            image_ids: What error messages call the images; `None`: their numbers.
+
+        Raises:
+            MetricError: Two captions are so long that comparing them would fill the memory.
+        """
+        packed = self._pack(
+            predictions, references, references_each=references_each, vocabulary=vocabulary
+        )
         _check_lengths(packed, image_ids)
         blocks = [self._score_block(packed, images) for images in _cut_blocks(packed.left.lengths)]
         statistics = np.concatenate([np.zeros((0, NUM_STATISTICS)), *blocks])
@@ -132,30 +181,38 @@ class Meteor:
         return MeteorResult(corpus, score_statistics(statistics), statistics)
 
     def _pack(
-        self, references: Sequence[Sequence[Sequence[str]]], predictions: Sequence[Sequence[str]]
+        self, left: Captions, right: Captions, *, references_each: Ints, vocabulary: Vocabulary
     ) -> _Packed:
         prefixes = self._data.prefixes
-        vocabulary: dict[str, int] = {}
-        left = _number(
-            [normalize(_as_hypothesis(tokens), prefixes) for tokens in predictions], vocabulary
+        known = Vocabulary(vocabulary)
+        left = normalize_captions(left, known, prefixes=prefixes, hypotheses=True)
+        right = normalize_captions(right, known, prefixes=prefixes, hypotheses=False)
+        names = list(known)
+        both = left.join(right)
+        used = np.bincount(both.words, minlength=len(names)) > 0
+        words = Words.look_up(self._data, list(compress(names, used.tolist())))
+        both = Captions((np.cumsum(used) - 1)[both.words], both.starts)
+        phrases, rules = find_phrases(both, table_numbers=words.table_numbers, data=self._data)
+        return _Packed(
+            left=both.slice(0, len(left.lengths)),
+            right=both.slice(len(left.lengths), len(both.lengths)),
+            bounds=np.append(0, np.cumsum(references_each)),
+            words=words,
+            phrases=phrases,
+            rules=rules,
         )
-        right = _number(
-            [normalize(" ".join(tokens), prefixes) for group in references for tokens in group],
-            vocabulary,
-        )
-        words = Words.look_up(self._data, list(vocabulary))
-        bounds = np.cumsum([0, *(len(group) for group in references)])
-        return _Packed(left, right, bounds, words)
 
     def _score_block(self, packed: _Packed, images: slice) -> Floats:
         """Statistics of the best reference of each of some images."""
-        left, right, owner, words = packed.take(images)
-        matches = find_matches(left, right, owner=owner, words=words, data=self._data)
+        block = packed.take(images)
+        matches = find_matches(block)
         chosen = align(
-            matches, prediction_lengths=left.lengths[owner], reference_lengths=right.lengths
+            matches,
+            prediction_lengths=block.predictions.lengths[block.owner],
+            reference_lengths=block.references.lengths,
         )
-        statistics = _count(matches, chosen, left=left, right=right, owner=owner, words=words)
-        return statistics[_pick_best(score_statistics(statistics), owner)]
+        statistics = _count(matches, chosen, block)
+        return statistics[_pick_best(score_statistics(statistics), block.owner)]
 
 
 def score_statistics(statistics: Floats) -> Floats:
@@ -235,31 +292,20 @@ def _cut_blocks(lengths: Ints) -> Iterator[slice]:
             start = place
 
 
-def _as_hypothesis(tokens: Sequence[str]) -> str:
-    # What coco-caption does to predictions alone before it hands them to the jar.
-    return " ".join(tokens).replace("|||", "").replace("  ", " ")
-
-
-def _number(captions: Sequence[Sequence[str]], vocabulary: dict[str, int]) -> Captions:
-    lengths = [len(caption) for caption in captions]
-    numbers = [
-        vocabulary.setdefault(word, len(vocabulary)) for caption in captions for word in caption
-    ]
-    return Captions(np.array(numbers, dtype=np.int64), np.cumsum([0, *lengths]))
-
-
-def _count(
-    matches: Matches, chosen: Ints, *, left: Captions, right: Captions, owner: Ints, words: Words
-) -> Floats:
+def _count(matches: Matches, chosen: Ints, block: Block) -> Floats:
     """The jar's 23 numbers for every pair."""
+    owner = block.owner
     pair = matches.pair[chosen]
     column = 4 + 4 * matches.matcher[chosen]
     starts = (matches.prediction[chosen], matches.reference[chosen])
     lengths = (matches.prediction_length[chosen], matches.reference_length[chosen])
     table = np.zeros((len(owner), NUM_STATISTICS))
-    sides = ((left, owner, owner[pair]), (right, np.arange(len(owner)), pair))
+    sides = (
+        (block.predictions, owner, owner[pair]),
+        (block.references, np.arange(len(owner)), pair),
+    )
     for side, (captions, rows, here) in enumerate(sides):
-        function = np.r_[0, np.cumsum(words.function[captions.words])]
+        function = np.r_[0, np.cumsum(block.words.function[captions.words])]
         table[:, side] = captions.lengths[rows]
         table[:, 2 + side] = np.diff(function[captions.starts])[rows]
         first = captions.starts[here] + starts[side]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from captune.metrics.ngrams import PackedCaptions
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -22,6 +24,12 @@ class Captions:
     words: Ints
     starts: Ints
 
+    @classmethod
+    def of_packed(cls, captions: PackedCaptions) -> Captions:
+        """The captions that BLEU and the others count, for METEOR."""
+        starts = np.append(0, np.cumsum(captions.lengths))
+        return cls(captions.words.astype(np.int64), starts)
+
     @property
     def lengths(self) -> Ints:
         """Words of each caption, int64 (N,)."""
@@ -31,6 +39,17 @@ class Captions:
         """Captions `first` to `last - 1`."""
         starts = self.starts[first : last + 1]
         return Captions(self.words[starts[0] : starts[-1]], starts - starts[0])
+
+    def take(self, places: Ints) -> Captions:
+        """Some of the captions, each as often as it is named."""
+        lengths = self.lengths[places]
+        words = self.words[expand_ranges(self.starts[places], lengths)]
+        return Captions(words, np.append(0, np.cumsum(lengths)))
+
+    def join(self, other: Captions) -> Captions:
+        """These captions, then the others."""
+        words = np.concatenate([self.words, other.words])
+        return Captions(words, np.append(self.starts, self.starts[-1] + other.starts[1:]))
 
 
 def expand_ranges(starts: Ints, counts: Ints) -> Ints:

@@ -7,22 +7,23 @@ matcher by matcher; paraphrases first by the reference's phrases, then by the pr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from captune.metrics.meteor_captions import Captions, expand_ranges
-from captune.metrics.meteor_data import MeteorData
-from captune.metrics.meteor_phrases import match_phrases
+from captune.metrics.meteor_phrases import Phrases, Rules, match_phrases
 from captune.metrics.meteor_words import Words
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
-# Word pairs compared at once: bounds the memory of one dense comparison.
-_DENSE = 1 << 20
+_SAME, _SAME_STEM, _SHARED_SYNSET = 1, 2, 4
+# Word pairs compared at once: bounds the memory of one comparison.
+_DENSE = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +47,35 @@ class Matches:
     matcher: Ints
 
 
-def find_matches(
-    predictions: Captions, references: Captions, *, owner: Ints, words: Words, data: MeteorData
-) -> Matches:
-    """Every match of every pair.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some images with their references, and what METEOR knows of their words and phrases.
 
-    Args:
+    Attributes:
         predictions: One caption an image.
         references: One caption a pair, image by image.
         owner: int64 (pairs,), ascending: the prediction of each pair.
         words: METEOR's view of the word numbers.
-        data: METEOR's tables.
-
-    Returns:
-        The matches; identical captions have exact ones only.
+        phrases: The phrases of the predictions, and those of the references.
+        rules: Which phrases may stand for which.
     """
-    single = _match_words(predictions, references, owner=owner, words=words)
-    phrases = match_phrases(predictions, references, owner=owner, words=words, data=data)
+
+    predictions: Captions
+    references: Captions
+    owner: Ints
+    words: Words
+    phrases: tuple[Phrases, Phrases]
+    rules: Rules
+
+
+def find_matches(block: Block) -> Matches:
+    """Every match of every pair; identical captions have exact ones only."""
+    predictions, references, owner = block.predictions, block.references, block.owner
+    single = _match_words(predictions, references, owner=owner, words=block.words)
+    phrases = match_phrases(*block.phrases, owner=owner, rules=block.rules)
     paraphrase = np.full((1, phrases.shape[1]), PARAPHRASE, dtype=np.int64)
     table = np.concatenate([single, np.concatenate([phrases, paraphrase])], axis=1)
-    same = _find_identical(predictions, references, owner=owner, words=words)
+    same = _find_identical(predictions, references, owner=owner, words=block.words)
     table = table[:, (table[5] == EXACT) | ~same[table[0]]]
     width = int(references.lengths.max(initial=0)) + 1
     return Matches(*table[:, np.argsort(table[0] * width + table[1], kind="stable")])
@@ -87,74 +97,66 @@ def _find_identical(
 
 
 def _match_words(predictions: Captions, references: Captions, *, owner: Ints, words: Words) -> Ints:
-    """Single-word matches, (6, M): matcher by matcher, by pair, prediction and reference word."""
-    heights, widths = predictions.lengths[owner], references.lengths
-    # Pairs of like size are compared together, so that little padding is compared.
-    order = np.lexsort((widths, heights))
-    related = _relate_synonyms(words)
-    found: list[list[Ints]] = [[], [], []]
+    """Single-word matches, (6, M): matcher by matcher, by pair, reference and prediction word."""
+    related = _relate(words)
+    pair = np.repeat(np.arange(len(owner)), references.lengths)
+    # Each reference word meets all words of its prediction.
+    first = predictions.starts[owner[pair]]
+    met = predictions.lengths[owner[pair]]
+    found = [np.zeros((4, 0), dtype=np.int64)]
+    for part in _cut(met, cells=_DENSE):
+        here = np.repeat(np.arange(part.start, part.stop), met[part])
+        there = expand_ranges(first[part], met[part])
+        cells = references.words[here] * len(words.identity)
+        cells += predictions.words[there]
+        kinds = related.take(cells)
+        hits = np.flatnonzero(kinds)
+        here, there = here[hits], there[hits]
+        reference = here - references.starts[pair[here]]
+        found.append(np.stack([pair[here], reference, there - first[here], kinds[hits]]))
+    table = np.concatenate(found, axis=1)
+    return np.concatenate(
+        [
+            _label(table[:3, table[3] & bit > 0], matcher)
+            for matcher, bit in ((EXACT, _SAME), (STEM, _SAME_STEM), (SYNONYM, _SHARED_SYNSET))
+        ],
+        axis=1,
+    )
+
+
+def _cut(sizes: Ints, *, cells: int) -> Iterator[slice]:
+    """Runs of sizes whose sum is about `cells`, or of one size alone that is larger."""
+    ends = np.cumsum(sizes)
     start = 0
-    while start < len(order):
-        stop = start + 1
-        height, width = int(heights[order[start]]), int(widths[order[start]])
-        while stop < len(order):
-            height_next = max(height, int(heights[order[stop]]))
-            width_next = max(width, int(widths[order[stop]]))
-            if height_next > height + 1 or (stop + 1 - start) * height_next * width_next > _DENSE:
-                break
-            height, width, stop = height_next, width_next, stop + 1
-        rows = order[start:stop]
-        left = _pad(predictions, owner[rows], height)
-        right = _pad(references, rows, width)
-        for matcher, part in enumerate(_compare(left, right, words=words, related=related)):
-            pair, prediction, reference = part
-            found[matcher].append(np.stack([rows[pair], reference, prediction]))
+    while start < len(sizes):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + cells)))
+        yield slice(start, stop)
         start = stop
-    return np.concatenate([_label(parts, matcher) for matcher, parts in enumerate(found)], axis=1)
 
 
-def _pad(captions: Captions, rows: Ints, width: int) -> Ints:
-    columns = np.arange(width)
-    places = captions.starts[rows][:, None] + columns
-    inside = columns < captions.lengths[rows][:, None]
-    padded = np.full(places.shape, -1, dtype=np.int64)
-    padded[inside] = captions.words[places[inside]]
-    return padded
-
-
-def _compare(
-    left: Ints, right: Ints, *, words: Words, related: Bools
-) -> tuple[tuple[Ints, ...], ...]:
-    """Where words are equal, share a stem, share a synset: (pair, prediction, reference) each."""
-    identity = np.append(words.identity, -1)
-    stems = np.append(words.stems, -1)
-    rows, columns = identity[left][:, :, None], identity[right][:, None, :]
-    present = (left >= 0)[:, :, None] & (right >= 0)[:, None, :]
-    same = rows == columns
-    other = present & ~same
-    exact = np.nonzero(same & present)
-    stem = np.nonzero((stems[left][:, :, None] == stems[right][:, None, :]) & other)
-    synonym = np.nonzero(related[left[:, :, None], right[:, None, :]] & other)
-    return exact, stem, synonym
-
-
-def _relate_synonyms(words: Words) -> Bools:
-    """Whether two words share a synset, (V, V)."""
+def _relate(words: Words) -> npt.NDArray[np.uint8]:
+    """How two words are related, (V, V): bits, one a matcher; equal words are nothing else."""
     size = len(words.identity)
-    related = np.zeros((size, size), dtype=np.bool_)
-    owner = np.repeat(np.arange(size), np.diff(words.synset_starts))
-    order = np.argsort(words.synset_ids, kind="stable")
-    owner, ids = owner[order], words.synset_ids[order]
-    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, int)
-    sizes = np.diff(np.append(starts, len(ids)))
-    spans = np.repeat(sizes, sizes)
-    left = np.repeat(owner, spans)
-    right = owner[expand_ranges(np.repeat(starts, sizes), spans)]
-    related[left, right] = True
+    numbers = np.arange(size)
+    related = np.zeros((size, size), dtype=np.uint8)
+    with_synsets = np.repeat(numbers, np.diff(words.synset_starts))
+    related[_pair_up(with_synsets, words.synset_ids)] = _SHARED_SYNSET
+    related[_pair_up(numbers, words.stems)] |= _SAME_STEM
+    related[_pair_up(numbers, words.identity)] = _SAME
     return related
 
 
-def _label(parts: list[Ints], matcher: int) -> Ints:
-    table = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0), dtype=np.int64)
-    ones = np.ones(table.shape[1], dtype=np.int64)
-    return np.concatenate([table, [ones, ones, np.full_like(ones, matcher)]])
+def _pair_up(owners: Ints, keys: Ints) -> tuple[Ints, Ints]:
+    """All pairs of owners that have a key in common."""
+    order = np.argsort(keys, kind="stable")
+    owners, keys = owners[order], keys[order]
+    starts = np.flatnonzero(np.r_[np.ones(min(1, len(keys)), np.bool_), keys[1:] != keys[:-1]])
+    sizes = np.diff(np.append(starts, len(keys)))
+    spans = np.repeat(sizes, sizes)
+    return np.repeat(owners, spans), owners[expand_ranges(np.repeat(starts, sizes), spans)]
+
+
+def _label(places: Ints, matcher: int) -> Ints:
+    ones = np.ones(places.shape[1], dtype=np.int64)
+    return np.concatenate([places, [ones, ones, np.full_like(ones, matcher)]])

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
+from itertools import chain
+
+import numpy as np
+
+from captune.metrics.meteor_captions import Captions, Ints
+from captune.metrics.ngrams import Vocabulary
 
 _PLAIN = re.compile("[a-z0-9 ]*")
+_PLAIN_WORD = re.compile("[a-z0-9]+")
 # The only letters the jar knows; all others stand alone, character by character.
 _ALPHA = (
     "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e\u0400-\u0527\u1d00-\u1d7f"
@@ -37,6 +44,49 @@ _DOTS = re.compile(r"\.{2,}")
 _QUOTES = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'", "`": "'"})
 _BLANKS = re.compile(f"[{_SPACES}]+")
 _ABBREVIATED = re.compile(f"[{_ALPHA}]")
+
+
+def normalize_captions(
+    captions: Captions, vocabulary: Vocabulary, *, prefixes: AbstractSet[str], hypotheses: bool
+) -> Captions:
+    """The words that METEOR counts, of many captions.
+
+    Args:
+        captions: PTB tokens.
+        vocabulary: Their words; added to.
+        prefixes: Words that keep their full stop.
+        hypotheses: They are predictions, which coco-caption treats in one more way.
+    """
+    names = list(vocabulary)
+    plain = np.fromiter((_PLAIN_WORD.fullmatch(name) is not None for name in names), np.bool_)
+    # Most captions are plain words, which stay as they are.
+    owner = np.repeat(np.arange(len(captions.lengths)), captions.lengths)
+    odd = np.unique(owner[~plain[captions.words]])
+    changed: list[list[int]] = []
+    for caption in odd.tolist():
+        start, stop = captions.starts[caption : caption + 2].tolist()
+        text = " ".join([names[word] for word in captions.words[start:stop].tolist()])
+        words = normalize(_as_hypothesis(text) if hypotheses else text, prefixes)
+        changed.append([vocabulary[word] for word in words])
+    return _exchange(captions, odd, changed)
+
+
+def _as_hypothesis(text: str) -> str:
+    # What coco-caption does to predictions alone before it hands them to the jar.
+    return text.replace("|||", "").replace("  ", " ")
+
+
+def _exchange(captions: Captions, places: Ints, words: list[list[int]]) -> Captions:
+    """The captions with other words at some places."""
+    lengths = captions.lengths
+    kept = np.ones(len(lengths), np.bool_)
+    kept[places] = False
+    lengths[places] = [len(own) for own in words]
+    starts = np.append(0, np.cumsum(lengths))
+    numbers = np.zeros(int(starts[-1]), np.int64)
+    numbers[np.repeat(kept, lengths)] = captions.words[np.repeat(kept, captions.lengths)]
+    numbers[np.repeat(~kept, lengths)] = list(chain.from_iterable(words))
+    return Captions(numbers, starts)
 
 
 def normalize(caption: str, prefixes: AbstractSet[str]) -> list[str]:

@@ -70,6 +70,9 @@ _STEP_4 = (
     *("ement", "able", "ance", "ence", "ible", "ment", "ant", "ate", "ent", "ion", "ism"),
     *("iti", "ive", "ize", "ous", "al", "er", "ic"),
 )
+# One look at all endings tells of most words that a step leaves them alone.
+_STEP_2_ENDINGS = tuple(suffix for suffix, _ in _STEP_2)
+_STEP_3_ENDINGS = tuple(suffix for suffix, _ in _STEP_3)
 _REGION = re.compile("[aeiouy][^aeiouy]")
 _SHORT_SYLLABLE = re.compile("(?:[^aeiouy][aeiouy][^aeiouywxY]|^[aeiouy][^aeiouy])$")
 _HAS_VOWEL = re.compile("[aeiouy]")
@@ -94,6 +97,8 @@ def stem(word: str) -> str:
 
 
 def _mark_consonant_y(word: str) -> str:
+    if "y" not in word:
+        return word
     letters = list(word)
     for place, letter in enumerate(letters):
         if letter == "y" and (place == 0 or letters[place - 1] in _VOWELS):
@@ -159,6 +164,8 @@ def _step_1c(word: str) -> str:
 
 
 def _step_2(word: str, first: int) -> str:
+    if not word.endswith(_STEP_2_ENDINGS):
+        return word
     for suffix, replacement in _STEP_2:
         if word.endswith(suffix):
             start = len(word) - len(suffix)
@@ -175,6 +182,8 @@ def _may_replace(suffix: str, base: str) -> bool:
 
 
 def _step_3(word: str, *, first: int, second: int) -> str:
+    if not word.endswith(_STEP_3_ENDINGS):
+        return word
     for suffix, replacement in _STEP_3:
         if word.endswith(suffix):
             start = len(word) - len(suffix)
@@ -185,6 +194,8 @@ def _step_3(word: str, *, first: int, second: int) -> str:
 
 
 def _step_4(word: str, second: int) -> str:
+    if not word.endswith(_STEP_4):
+        return word
     for suffix in _STEP_4:
         if word.endswith(suffix):
             start = len(word) - len(suffix)

@@ -25,6 +25,7 @@ _ENDINGS = (
     *(("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
     *(("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
 )
+_ENDS = tuple(end for end, _ in _ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,15 @@ class Words:
 def java_hash(word: str) -> int:
     """`String.hashCode` of Java, as an unsigned 32-bit number."""
     value = 0
-    units = word.encode("utf-16-le", "surrogatepass")
-    for low, high in zip(units[::2], units[1::2], strict=True):
-        value = (31 * value + low + (high << 8)) & 0xFFFFFFFF
+    for unit in word.encode() if word.isascii() else _read_units(word):
+        value = (31 * value + unit) & 0xFFFFFFFF
     return value
+
+
+def _read_units(word: str) -> list[int]:
+    """UTF-16, as Java keeps text."""
+    units = word.encode("utf-16-le", "surrogatepass")
+    return [low + (high << 8) for low, high in zip(units[::2], units[1::2], strict=True)]
 
 
 def _find(table: npt.NDArray[np.bytes_], words: Sequence[str]) -> Ints:
@@ -117,13 +123,14 @@ def _find_synsets(data: MeteorData, words: Sequence[str]) -> tuple[Ints, Ints]:
     counts = data.synset_starts[places[known] + 1].astype(np.int64) - starts
     owner = np.repeat(np.array(owners, dtype=np.int64)[known], counts)
     ids = np.asarray(data.synset_ids[expand_ranges(starts, counts)], dtype=np.int64)
-    pairs = np.unique(np.stack([owner, ids], axis=1), axis=0)
-    bounds = np.searchsorted(pairs[:, 0], np.arange(len(words) + 1))
-    return bounds.astype(np.int64), pairs[:, 1]
+    # Two base forms may share a synset. One number a pair sorts faster than two.
+    pairs = np.unique(owner << 32 | ids)
+    bounds = np.searchsorted(pairs >> 32, np.arange(len(words) + 1))
+    return bounds.astype(np.int64), pairs & 0xFFFFFFFF
 
 
 def _regular_bases(word: str) -> list[str]:
-    if len(word) <= 2 or word.endswith("ss"):
+    if not word.endswith(_ENDS) or len(word) <= 2 or word.endswith("ss"):
         return []
     return [word[: len(word) - len(end)] + base for end, base in _ENDINGS if word.endswith(end)]
 

@@ -20,6 +20,7 @@ from captune.metrics.hallucination import score_hallucination
 from captune.metrics.inputs import MetricInputs
 from captune.metrics.lexical import score_rouge, score_sacrebleu, score_wer
 from captune.metrics.meteor import Meteor, score_parts
+from captune.metrics.meteor_captions import Captions
 from captune.metrics.meteor_data import find_source
 from captune.metrics.model_scores import score_bert_model, score_clip_model, score_pac_model
 from captune.metrics.references import References
@@ -309,17 +310,13 @@ _OWN_TOKENS = frozenset(["sacrebleu", "rouge", "word_errors", "bert", "clip", "p
 
 def _score_meteor(candidates: Candidates, _: MetricInputs) -> dict[str, MetricColumn]:
     references = candidates.references
-    groups = [
-        references.tokens[start : start + size]
-        for start, size in zip(
-            references.first_caption.tolist(), references.captions_per_image.tolist(), strict=True
-        )
-    ]
-    images = candidates.images.tolist()
-    result = _open_meteor().score(
-        [groups[image] for image in images],
-        candidates.tokens,
-        image_ids=[references.image_ids[image] for image in images],
+    captions = Captions.of_packed(references.tokens_packed)
+    result = _open_meteor().score_captions(
+        Captions.of_packed(candidates.tokens_packed),
+        captions.take(candidates.pair_references),
+        references_each=references.captions_per_image[candidates.images],
+        vocabulary=candidates.vocabulary,
+        image_ids=[references.image_ids[image] for image in candidates.images.tolist()],
     )
     return {
         "meteor": MetricColumn(
