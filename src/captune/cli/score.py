@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from captune.cli.name_lists import split_names
 from captune.cli.score_inputs import (
     InputOptions,
     Samples,
@@ -136,8 +137,7 @@ def score(
         device=device,
         cache=cache,
     )
-    asked = [name.strip() for name in metrics.split(",") if name.strip()]
-    asked += ["samples"] * bool(samples)
+    asked = split_names(metrics) + ["samples"] * bool(samples)
     scored = _score_files(
         references,
         predictions,

@@ -13,6 +13,7 @@ import typer
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.decoding import BatchSize, Device, takes_decoding
 from captune.cli.flag_groups import takes
+from captune.cli.name_lists import split_names
 from captune.cli.reading import read_options
 from captune.recipe import GenerateConfig
 
@@ -117,7 +118,7 @@ def make_request(
     from captune.models.devices import choose_hardware
 
     scoring = ScoringOptions(
-        metrics=tuple(name.strip() for name in metrics.split(",") if name.strip()),
+        metrics=tuple(split_names(metrics)),
         split="",
         generate=decoding,
         bootstrap_samples=resamples,
