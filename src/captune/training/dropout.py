@@ -7,10 +7,15 @@ four units' masks here, so that the share dropped is exact to 1 / 65536. Measure
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 _LEVELS = 65_536
+_ATTENTION = "captune_packed_dropout"
 
 
 class PackedDropout(nn.Dropout):
@@ -21,23 +26,57 @@ class PackedDropout(nn.Dropout):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`input` with a share `p` of its units zero and the others scaled by 1 / (1 - p)."""
-        if not self.training or not 0.0 < self.p < 1.0:
-            return super().forward(input)
-        keep = 1.0 - self.p
-        count = input.numel()
-        words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[:count].view(input.shape)
-        mask = torch.empty(input.shape, dtype=input.dtype)
-        torch.lt(bits, round(keep * _LEVELS) - _LEVELS // 2, out=mask)
-        return input * mask.mul_(1.0 / keep)
+        return _packed_dropout(input, self.p) if self.training else input
 
 
 def use_packed_dropout(model: nn.Module) -> int:
     """Turns a model's `nn.Dropout` modules into `PackedDropout`; returns how many.
 
-    They stay `nn.Dropout` to all else and have no weights, so saved folders do not change.
+    They stay `nn.Dropout` to all else and have no weights, so saved folders do not change. The
+    decoders of `VisionEncoderDecoderModel`s drop attention by a function, which is replaced too.
     """
+    decoder = getattr(model, "decoder", None)
+    if decoder is not None and decoder.config._attn_implementation == "eager":
+        decoder.set_attn_implementation(_ATTENTION)
     modules = [module for module in model.modules() if type(module) is nn.Dropout]
     for module in modules:
         module.__class__ = PackedDropout
     return len(modules)
+
+
+def _packed_dropout(input: torch.Tensor, share: float) -> torch.Tensor:
+    if not 0.0 < share < 1.0:
+        return nn.functional.dropout(input, share)
+    keep = 1.0 - share
+    count = input.numel()
+    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[:count].view(input.shape)
+    mask = torch.empty(input.shape, dtype=input.dtype)
+    torch.lt(bits, round(keep * _LEVELS) - _LEVELS // 2, out=mask)
+    return input * mask.mul_(1.0 / keep)
+
+
+def _attention(  # noqa: PLR0913, PLR0917 - the signature is transformers'
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eager attention of (B, heads, L, D) as in transformers, dropped by packed bits."""
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = torch.matmul(query, key.transpose(-1, -2)).mul_(scaling)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    probabilities = scores.softmax(-1).to(value.dtype)
+    if module.training:
+        probabilities = _packed_dropout(probabilities, dropout)
+    return torch.matmul(probabilities, value).transpose(1, 2), probabilities
+
+
+AttentionInterface.register(_ATTENTION, _attention)
+# Without this entry transformers would build no masks for it, and `generate` would look ahead.
+AttentionMaskInterface.register(_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["eager"])

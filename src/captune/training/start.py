@@ -155,10 +155,11 @@ def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware)
     """Puts the model on its device, set up to be trained there as the recipe asks."""
     if hardware.device.type == "cpu":
         keep_freed_memory()
-        use_packed_dropout(captioner.model)
         # Convolutions' backward passes are a third of a MobileNetV2's step, and a fifth faster so.
         captioner.model.to(memory_format=torch.channels_last)
     captioner.model.to(hardware.device)
     captioner.choose_attention(hardware.device)
+    if hardware.device.type == "cpu":
+        use_packed_dropout(captioner.model)
     if recipe.train.gradient_checkpointing:
         captioner.enable_gradient_checkpointing()
