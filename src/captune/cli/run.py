@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captune.cli.app import INTERRUPTED
+from captune.cli.name_lists import split_names
 
 if TYPE_CHECKING:
     from captune.pipeline import RunOptions
@@ -46,14 +47,14 @@ def run(
 ) -> None:
     """Run a recipe: read the data, train, evaluate before and after, write the report."""
     settings = _load(recipe, overrides)
-    stages = [stage.strip() for text in only or () for stage in text.split(",") if stage.strip()]
+    stages = [stage for text in only or () for stage in split_names(text)]
 
     from captune.pipeline import RunOptions
     from captune.pipeline import dry_run as run_nothing
 
     options = RunOptions(start_from=start_from, resume=resume, force=force)
     if dry_run:
-        run_nothing(settings, only=stages, out=out, options=options, say=typer.echo)
+        run_nothing(settings, only=stages, out=out, options=options, say=_say)
         return
     _print_results(_execute(settings, stages, out=out, options=options))
 
@@ -91,10 +92,10 @@ def demo(
     options = RunOptions(resume=resume, force=force)
     folder = _execute(settings, (), out=out, options=options)
     _print_results(folder)
-    typer.echo("try next:")
-    typer.echo(f"  captune caption {folder / 'model'} PICTURE.png")
-    typer.echo("  captune recipes")
-    typer.echo("  captune data check YOUR-DATA")
+    _say("try next:")
+    _say(f"  captune caption {folder / 'model'} PICTURE.png")
+    _say("  captune recipes")
+    _say("  captune data check YOUR-DATA")
 
 
 def _load(source: str, overrides: list[str] | None) -> Recipe:
@@ -123,4 +124,12 @@ def _print_results(folder: Path) -> None:
         ("model", "model:  "),
     ):
         if (folder / name).exists():
-            typer.echo(f"{about} {folder / name}")
+            _say(f"{about} {folder / name}")
+
+
+def _say(line: str) -> None:
+    """For people: once, however many processes run the recipe."""
+    from captune.pipeline import is_first_process
+
+    if is_first_process():
+        typer.echo(line)

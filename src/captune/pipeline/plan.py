@@ -74,12 +74,17 @@ def plan_run(
         recipe = load_recipe(recipe)
     stages = select_stages(only, options.start_from)
     _check_before_work(recipe)
-    folder = Path(out) if out else Path("runs") / recipe.name
+    folder = run_folder(recipe, out)
     book = StageBook(folder, recipe)
     _check_order(stages, book)
     again = options.force or options.start_from is not None
     due = tuple(name for name in stages if again or not book.is_done(name))
     return Plan(recipe, folder, book, stages, due)
+
+
+def run_folder(recipe: Recipe, out: str | Path | None) -> Path:
+    """The run's folder: the one given, or runs/NAME."""
+    return Path(out) if out else Path("runs") / recipe.name
 
 
 def _check_before_work(recipe: Recipe) -> None:

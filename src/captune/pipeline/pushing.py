@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from captune.serving import BestModelPusher, push_run
 def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextManager[object]:
     """Pushes each new best model while the block runs, where the recipe asks for it."""
     repo = recipe.train.push_to_hub
-    if repo is None or not _is_first_process():
+    if repo is None:
         return nullcontext()
     return BestModelPusher(folder / "model", repo, private=recipe.train.push_private, say=say)
 
@@ -23,7 +22,7 @@ def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextMa
 def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
     """Pushes the evaluated run with its card, where the recipe asks for it."""
     train = recipe.train
-    if train.push_to_hub is None or not _is_first_process():
+    if train.push_to_hub is None:
         return
     try:
         pushed = push_run(
@@ -35,8 +34,3 @@ def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
         say(f"  push it later: captune push {folder} {train.push_to_hub}{flags}")
         return
     say(f"pushed: {pushed.repo.url}")
-
-
-def _is_first_process() -> bool:
-    # Set by torchrun and accelerate; every process runs the stages.
-    return os.environ.get("RANK", "0") == "0"

@@ -1,6 +1,7 @@
 """From a recipe to a report: prepare, baseline, train, evaluate, report.
 
-Every stage starts from what lies on disk, so any of them can be run alone or again.
+Every stage starts from what lies on disk, so any of them can be run alone or again. Of several
+processes the first does all of them, and the others join it in training.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from captune.errors import OutputError
 from captune.files import open_folder, write_json
 from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
-from captune.pipeline.plan import Plan, RunOptions, plan_run
+from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.preparation import Say
+from captune.pipeline.processes import Crew, gather_crew
 from captune.pipeline.stages import StageBook
-from captune.recipe import Recipe, save_recipe
+from captune.recipe import Recipe, load_recipe, save_recipe
 
 
 def run(
@@ -40,17 +42,34 @@ def run(
         CaptuneError: A recipe, data set, model or folder that cannot be used.
     """
     options = options or RunOptions()
-    plan = plan_run(recipe, only=only, out=out, options=options)
-    open_folder(plan.folder)
-    save_recipe(plan.recipe, plan.folder / "recipe.yaml")
-    _save_environment(plan)
-    for name in plan.stages:
-        _warn_of_changes(name, plan, say=say)
-        if name in plan.due:
-            _run_stage(name, plan, options=options, say=say)
-        else:
-            say(f"{name}: done before, skipped")
+    crew = gather_crew()
+    if not crew.leads:
+        return _follow(crew, recipe, out=out, options=options)
+    with crew.leading():
+        plan = plan_run(recipe, only=only, out=out, options=options)
+        open_folder(plan.folder)
+        save_recipe(plan.recipe, plan.folder / "recipe.yaml")
+        _save_environment(plan)
+        for name in plan.stages:
+            _warn_of_changes(name, plan, say=say)
+            if name in plan.due:
+                _run_stage(name, plan, crew=crew, options=options, say=say)
+            else:
+                say(f"{name}: done before, skipped")
     return plan.folder
+
+
+def _follow(
+    crew: Crew, recipe: Recipe | str | Path, *, out: str | Path | None, options: RunOptions
+) -> Path:
+    """What a process does that is not the first: its share of the training, and nothing else."""
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    folder = run_folder(recipe, out)
+    if crew.follow(recipe):
+        work.train_along(work.Job(recipe, folder, resume=options.resume, say=lambda _: None))
+        crew.wait_for_end()
+    return folder
 
 
 def _save_environment(plan: Plan) -> None:
@@ -64,7 +83,7 @@ def _save_environment(plan: Plan) -> None:
     write_json(path, {fact.label: fact.value for fact in describe_environment(plan.recipe)})
 
 
-def _run_stage(name: str, plan: Plan, *, options: RunOptions, say: Say) -> None:
+def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: Say) -> None:
     book, folder = plan.book, plan.folder
     interrupted = name == "train" and not book.ran_before(name) and _has_checkpoint(folder)
     if interrupted and not options.resume and not options.force:
@@ -77,6 +96,8 @@ def _run_stage(name: str, plan: Plan, *, options: RunOptions, say: Say) -> None:
         _make_room(name, book, options=options, say=say)
     say(f"{name}: started")
     started = time.monotonic()
+    if name == "train":
+        crew.call_to_train(plan.recipe)
     work.WORK[name](work.Job(plan.recipe, folder, resume=options.resume, say=say))
     book.mark_done(name, time.monotonic() - started)
     say(f"{name}: done in {book.seconds(name):.0f} s")

@@ -52,7 +52,7 @@ from captune.recipe import (
     hub_data_sets,
 )
 from captune.records import CaptionRecord, Prediction
-from captune.training import train
+from captune.training import TrainResult, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +90,8 @@ def baseline(job: Job) -> None:
 
 def train_model(job: Job) -> None:
     """Trains and leaves the best model in model/."""
-    records = load_splits(job.folder)
-    captioner = _new_captioner(job, records)
-    parts = (select_split(records, "train"), [r for r in records if r.split == "val"])
-    if not parts[1]:
-        job.say("no validation split: the last weights are kept, not the best")
     with pushing_best(job.recipe, job.folder, say=job.say):
-        result = train(
-            captioner,
-            parts,
-            recipe=job.recipe,
-            run_folder=job.folder,
-            resume=job.resume,
-            say=job.say,
-        )
+        result = train_along(job)
     log = read_training_log(job.folder / "log.jsonl")
     metrics = {
         "steps": result.steps,
@@ -114,6 +102,23 @@ def train_model(job: Job) -> None:
         **_last_losses(log),
     }
     write_json(job.folder / "train_metrics.json", metrics)
+
+
+def train_along(job: Job) -> TrainResult:
+    """This process's share of the training, which is all of it where there is no other."""
+    records = load_splits(job.folder)
+    captioner = _new_captioner(job, records)
+    parts = (select_split(records, "train"), [r for r in records if r.split == "val"])
+    if not parts[1]:
+        job.say("no validation split: the last weights are kept, not the best")
+    return train(
+        captioner,
+        parts,
+        recipe=job.recipe,
+        run_folder=job.folder,
+        resume=job.resume,
+        say=job.say,
+    )
 
 
 def _last_losses(log: TrainingLog) -> dict[str, float]:

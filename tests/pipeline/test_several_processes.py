@@ -1,0 +1,118 @@
+"""Two processes run a recipe from raw files to report: one folder, written once, as by one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from test_pipeline import ARTEFACTS, recipe
+from torch.testing import assert_close
+
+from captune.data import make_shapes
+from captune.pipeline import run
+from captune.recipe import Recipe, save_recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What one process left, and what two left and said."""
+
+    one: Path
+    two: Path
+    trainer: Path
+    codes: list[list[int]]
+    output: str
+
+
+def write_images(folder: Path) -> Path:
+    folder.mkdir()
+    for record in make_shapes(40, seed=1, image_size=64):
+        (folder / f"{record.image_id}.png").write_bytes(bytes(record.image))
+        (folder / f"{record.image_id}.txt").write_text("\n".join(record.captions))
+    broken = min(folder.glob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:200])
+    return folder
+
+
+def settings(data: Path, **train: object) -> Recipe:
+    return recipe(
+        data={"path": str(data), "num_workers": 0},
+        train={
+            **{"epochs": 2, "micro_batch_size": 4, "global_batch_size": 12, "precision": "fp32"},
+            **{"device": "cpu", "validate_images": 2, "trackers": [], "log_every": 1, **train},
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory) -> Left:
+    place = tmp_path_factory.mktemp("processes")
+    data = write_images(place / "set")
+    loop, trainer = settings(data), settings(data, engine="trainer")
+    save_recipe(loop, place / "loop.yaml")
+    save_recipe(trainer, place / "trainer.yaml")
+    launched = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", Path(__file__).with_name("process_runs.py"), place),
+            f"run {place}/loop.yaml --out {place}/two",
+            # Trains twice in one launch.
+            f"train {place}/trainer.yaml --out {place}/trainer",
+            f"run {place}/loop.yaml --out {place}/two",
+            f"run {place}/loop.yaml --set data.path={place}/nothing --out {place}/failed",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=500,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert launched.returncode == 0, launched.stdout
+    run(loop, out=place / "one", say=lambda _: None)
+    codes = [json.loads((place / f"codes-{rank}.json").read_text()) for rank in range(2)]
+    return Left(place / "one", place / "two", place / "trainer", codes, launched.stdout)
+
+
+def test_every_command_ends_in_each_process(left: Left) -> None:
+    assert left.codes == [[0, 0, 0, 2], [0, 0, 0, 2]]
+
+
+def test_the_folder_is_whole_and_written_once(left: Left) -> None:
+    assert [name for name in ARTEFACTS if not (left.two / name).exists()] == []
+    for folder in (left.two, left.trainer):
+        assert not (folder / "previous").exists()
+        rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    started = {"prepare": 3, "baseline": 2, "train": 2, "evaluate": 1, "report": 1}
+    for stage, times in started.items():
+        assert left.output.count(f"{stage}: started") == times, stage
+        assert left.output.count(f"{stage}: done before, skipped") == 1
+
+
+def test_the_captions_and_scores_are_those_of_one_process(left: Left) -> None:
+    for name in ("splits/train.jsonl", "skipped_images.jsonl", "results_after_training.csv"):
+        assert (left.two / name).read_bytes() == (left.one / name).read_bytes(), name
+    one, two = (json.loads((f / "scores.json").read_text()) for f in (left.one, left.two))
+    assert two == one
+
+
+def test_a_second_training_of_one_launch_ends_with_the_weights_of_one_process(left: Left) -> None:
+    ours = load_file(left.one / "model" / "model.safetensors")
+    theirs = load_file(left.trainer / "model" / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        assert_close(theirs[name], weight, atol=1e-5, rtol=0, msg=name)
+
+
+def test_a_failure_of_the_first_process_is_told_by_it_and_ends_the_others(left: Left) -> None:
+    assert left.output.count(f"{left.one.parent}/nothing") == 1
+    assert left.output.count("the run's first process stopped; its error stands there") == 1
