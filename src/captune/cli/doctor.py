@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -17,6 +16,7 @@ import typer
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.finding import Finding
 from captune.cli.network_findings import examine_network
+from captune.software import installed_version
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
 # Extra: the package that tells whether it is installed, and what it is for.
@@ -63,17 +63,10 @@ def _python() -> Finding:
 
 
 def _package(name: str) -> Finding:
-    version = _version(name)
+    version = installed_version(name)
     if version is None:
         return Finding("bad", name, "not installed: pip install -c constraints.txt -e .")
     return Finding("ok", name, version)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _hardware() -> Iterator[Finding]:
@@ -112,7 +105,7 @@ def _java() -> Finding:
 
 
 def _extra(extra: str, package: str, use: str) -> Finding:
-    version = _version(package)
+    version = installed_version(package)
     if version is None:
         detail = f"not installed ({use}): pip install 'captune[{extra}]'"
         return Finding("note", f"extra {extra}", detail)

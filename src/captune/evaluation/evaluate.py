@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 from captune.data import decode_image, image_hash
@@ -25,6 +24,7 @@ from captune.metrics import (
 from captune.models.devices import choose_hardware
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Interval, Prediction, Scores
+from captune.software import installed_version
 
 _ALWAYS_SIGNED = ("num_beams", "max_new_tokens")
 _VERSIONED = ("captune", "transformers", "torch")
@@ -163,7 +163,7 @@ def sign(references: References, *, options: ScoringOptions) -> str:
     if options.generate is not None:
         parts.append("decoding:" + describe_decoding(options.generate))
     parts.append(f"bootstrap:{options.bootstrap_samples}|seed:{options.seed}")
-    parts += [f"{name}:{_version(name)}" for name in _VERSIONED]
+    parts += [f"{name}:{installed_version(name) or 'unknown'}" for name in _VERSIONED]
     return "|".join(parts)
 
 
@@ -175,10 +175,3 @@ def describe_decoding(generate: GenerateConfig) -> str:
         for name, value in generate
         if name in _ALWAYS_SIGNED or value != getattr(defaults, name)
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -6,11 +6,11 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from captune.evaluation.models import CaptionedImages
 from captune.evaluation.report.inputs import Fact
+from captune.software import installed_version
 
 _PLAIN_NAMES = ("model", "baseline")
 _PACKAGES = ("captune", "torch", "transformers")
@@ -42,7 +42,7 @@ def software_facts() -> list[Fact]:
         Fact("Python", platform.python_version()),
         Fact("System", f"{platform.system()} {platform.machine()}"),
     ]
-    return facts + [Fact(name, _version(name)) for name in _PACKAGES]
+    return facts + [Fact(name, installed_version(name) or "not installed") for name in _PACKAGES]
 
 
 def command_fact(words: Sequence[str]) -> Fact:
@@ -59,10 +59,3 @@ def describe_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
