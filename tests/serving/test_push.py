@@ -67,6 +67,19 @@ def test_paths_of_this_machine_stay_at_home(hub: HubServer, run: Path) -> None:
     assert not [name for name, content in files.items() if str(run.parent).encode() in content]
 
 
+def test_a_broken_line_of_predictions_is_named_and_nothing_is_pushed(
+    hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions = run / "predictions" / "after.jsonl"
+    lines = predictions.read_text().splitlines()
+    predictions.write_text("\n".join([lines[0], lines[1][:-1], *lines[2:]]))
+    assert push(run, "me/mine") == 2
+    error = capsys.readouterr().err
+    assert "not a prediction" in error
+    assert f"{predictions}, line 2" in error
+    assert "models/me/mine" not in hub.repos
+
+
 def test_images_of_the_data_stay_at_home_when_asked(hub: HubServer, run: Path) -> None:
     push_run(run, "me/mine", with_images=False)
     files = hub.repos["models/me/mine"].files

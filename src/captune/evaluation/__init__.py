@@ -30,7 +30,6 @@ from captune.evaluation.models import (
 from captune.evaluation.outputs import check_output, write_comparison_files, write_evaluation
 from captune.evaluation.plots import Picture, plot_grid, write_plots
 from captune.evaluation.predict import choose_scored, predict
-from captune.evaluation.predictions import read_predictions, write_predictions
 from captune.evaluation.report import (
     ComparisonInputs,
     Fact,
@@ -94,7 +93,6 @@ __all__ = [
     "paired_section",
     "plot_grid",
     "predict",
-    "read_predictions",
     "read_training_log",
     "save_scores",
     "score_run",
@@ -108,7 +106,6 @@ __all__ = [
     "write_evaluation",
     "write_model_card",
     "write_plots",
-    "write_predictions",
     "write_report",
     "write_results_csv",
     "write_scores_json",

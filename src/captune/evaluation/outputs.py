@@ -8,7 +8,6 @@ from captune.data import save_skipped
 from captune.evaluation.compare import AFTER, BEFORE
 from captune.evaluation.plots import Picture, plot_grid, write_plots
 from captune.evaluation.png import save_figure
-from captune.evaluation.predictions import write_predictions
 from captune.evaluation.report import (
     ComparisonInputs,
     ReportInputs,
@@ -21,6 +20,7 @@ from captune.evaluation.score_files import (
     write_scores_json,
 )
 from captune.files import open_folder, refuse_existing, write_json
+from captune.inference import write_predictions
 
 _SIDE_BY_SIDE = 12
 

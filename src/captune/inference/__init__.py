@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from captune.inference.image_captioner import ImageCaptioner, ImageInput, load
     from captune.inference.image_files import ImageFiles, find_images
     from captune.inference.options import DecodingOptions, decoding_config
+    from captune.inference.prediction_files import read_predictions, write_predictions
     from captune.inference.rows import prediction_row
 
 __all__ = [
@@ -47,7 +48,9 @@ __all__ = [
     "load",
     "open_destination",
     "prediction_row",
+    "read_predictions",
     "upright_rgb",
+    "write_predictions",
 ]
 
 _HOMES = {
@@ -72,7 +75,9 @@ _HOMES = {
     "load": "image_captioner",
     "open_destination": "destinations",
     "prediction_row": "rows",
+    "read_predictions": "prediction_files",
     "upright_rgb": "captioning",
+    "write_predictions": "prediction_files",
 }
 
 

@@ -30,16 +30,15 @@ from captune.evaluation import (
     load_scores,
     metric_label,
     predict,
-    read_predictions,
     read_training_log,
     save_scores,
     write_model_card,
     write_plots,
-    write_predictions,
     write_report,
     write_results_csv,
 )
 from captune.files import write_json
+from captune.inference import read_predictions, write_predictions
 from captune.models import Captioner, build_captioner, load_captioner
 from captune.models.devices import choose_hardware
 from captune.pipeline.preparation import Say, prepare_data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,19 +32,23 @@ class Example:
 
 
 def find_examples(run: Path) -> tuple[Example, ...]:
-    """The first captioned images of a run that can be read; none before it was evaluated."""
+    """The first captioned images of a run that can be read; none before it was evaluated.
+
+    Raises:
+        DataError: The file of predictions is broken.
+    """
     predictions = run / "predictions" / "after.jsonl"
     if not predictions.is_file():
         return ()
 
     from captune.data import decode_image, load_splits
+    from captune.inference import read_predictions
 
     records = {record.image_id: record for record in load_splits(run)}
     examples: list[Example] = []
-    for line in predictions.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        record = records.get(str(row["image_id"]))
-        if record is None or not row["caption"]:
+    for prediction in read_predictions(predictions):
+        record = records.get(prediction.image_id)
+        if record is None or not prediction.caption:
             continue
         try:
             image = decode_image(record.image)
@@ -57,7 +60,7 @@ def find_examples(run: Path) -> tuple[Example, ...]:
         image.save(buffer, "JPEG", quality=90)
         path = EXAMPLE_PATHS[len(examples)]
         title = f"Example {len(examples) + 1}"
-        examples.append(Example(path, title, row["caption"], buffer.getvalue()))
+        examples.append(Example(path, title, prediction.caption, buffer.getvalue()))
         if len(examples) == len(EXAMPLE_PATHS):
             break
     return tuple(examples)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from captune.errors import DataError
-from captune.evaluation import read_predictions, write_predictions
+from captune.inference import read_predictions, write_predictions
 from captune.records import Prediction
 
 
