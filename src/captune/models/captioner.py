@@ -210,11 +210,22 @@ class Captioner(ABC):
         ]
         return pack_captions(token_ids, image_ids, pad_token_id=self.pad_token_id)
 
-    def encode_frozen(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Output of the frozen first stages: the same in every epoch, so worth caching."""
+    def frozen_vision_stages(self) -> list[Stage]:
+        """The first vision stages, none of which learns."""
+        return self.vision_stages()[: self.frozen_stages]
+
+    def encode_frozen(
+        self, pixel_values: torch.Tensor, *, stages: Sequence[Stage] | None = None
+    ) -> torch.Tensor:
+        """Output of the frozen first stages: the same in every epoch, so worth caching.
+
+        Args:
+            pixel_values: (B, C, H, W).
+            stages: A faster form of `frozen_vision_stages()`; `None`: these themselves.
+        """
         features = pixel_values.to(self.model.dtype)
         with torch.no_grad():
-            for stage in self.vision_stages()[: self.frozen_stages]:
+            for stage in self.frozen_vision_stages() if stages is None else stages:
                 features = stage(features)
         return features
 

@@ -40,7 +40,7 @@ def stage_encoder(encoder: Any) -> Staged:
     layers = list(encoder.get_submodule(layers_name))
     head = getattr(encoder, head_name) if head_name else nn.Identity()
     *first, last = layers
-    stages: list[Stage] = [stem, *first, lambda hidden: head(last(hidden))]
+    stages: list[Stage] = [stem, *first, nn.Sequential(last, head)]
     return Staged(stages, [[stem], *([layer] for layer in first), [last, head]])
 
 

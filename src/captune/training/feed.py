@@ -19,6 +19,7 @@ from captune.data.batching import StepPlan, apply_view, choose_captions, choose_
 from captune.errors import ImageError
 from captune.models import Captioner, ImageTransform, pack_captions
 from captune.models.devices import Hardware
+from captune.models.folding import fold_batch_norms
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
@@ -122,6 +123,7 @@ class Feed:
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
         dataset = _Pixels(self.reader(), [[(i, v) for i, v in micro] for micro in micros])
+        stages = fold_batch_norms(self.captioner.frozen_vision_stages())
         for micro, decoded in zip(
             micros, _loader(dataset, self.recipe.data.num_workers), strict=True
         ):
@@ -133,7 +135,8 @@ class Feed:
                     fix="run again with --from prepare",
                 )
             with torch.inference_mode(), hardware.autocast():
-                yield self.captioner.encode_frozen(decoded.pixels.to(hardware.device))
+                pixels = decoded.pixels.to(hardware.device)
+                yield self.captioner.encode_frozen(pixels, stages=stages)
 
     def reader(self) -> PixelReader:
         """Images to pixels, without the model."""
