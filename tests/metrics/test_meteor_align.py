@@ -53,6 +53,26 @@ def test_statistics_equal_a_slow_twin(
     np.testing.assert_array_equal(result.statistics, expected)
 
 
+@pytest.mark.parametrize(
+    ("constant", "value"),
+    [("meteor_align.MAX_KEY", 0), ("meteor_match.MAX_CELLS", 1), ("meteor_match.MAX_CELLS", 50)],
+)
+def test_huge_keys_and_small_blocks_change_nothing(
+    meteor: Meteor, monkeypatch: pytest.MonkeyPatch, constant: str, value: int
+) -> None:
+    rng = np.random.default_rng(5)
+    vocabulary = np.array(language.WORDS)
+    sizes = rng.integers(0, 15, (2, 40)).tolist()
+    ours, theirs = (
+        [vocabulary[rng.integers(0, len(vocabulary), size)].tolist() for size in own]
+        for own in sizes
+    )
+    monkeypatch.setattr(f"captune.metrics.{constant}", value)
+    statistics = meteor.score([[caption] for caption in theirs], ours).statistics
+    expected = [TWIN.statistics(*pair) for pair in zip(ours, theirs, strict=True)]
+    np.testing.assert_array_equal(statistics, expected)
+
+
 @pytest.mark.parametrize("length", [63, 64, 65, 130, 600])
 def test_predictions_longer_than_a_machine_word_are_aligned_alike(
     meteor: Meteor, length: int

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captune.metrics.meteor_normalize import normalize
+from captune.metrics.meteor_captions import Captions
+from captune.metrics.meteor_normalize import normalize, normalize_captions
+from captune.metrics.ngrams import Vocabulary, pack_captions
 
 PREFIXES = frozenset(["Mr", "v"])
 CASES = {
@@ -45,3 +48,27 @@ def test_any_text_gives_words_without_blanks(text: str) -> None:
     for word in normalize(text, PREFIXES):
         assert word
         assert not set(word) & set(" \t\u00a0\u2003\u3000")
+
+
+def test_many_captions_are_cleaned_as_each_alone() -> None:
+    captions = [
+        ["a", "b-c", "d"],
+        [],
+        ["plain", "words"],
+        ["it", "'s", "st.", "x"],
+        ["a"],
+        ["", "b"],
+    ]
+    captions += [["u.s.", "a"], ["x|||y", "a  b"]]
+    vocabulary = Vocabulary()
+    packed = Captions.of_packed(pack_captions(captions, vocabulary))
+    for hypotheses in (False, True):
+        cleaned = normalize_captions(packed, vocabulary, prefixes=PREFIXES, hypotheses=hypotheses)
+        names = list(vocabulary)
+        words = np.split(cleaned.words, cleaned.starts[1:-1])
+        texts = [" ".join(caption) for caption in captions]
+        if hypotheses:
+            texts = [text.replace("|||", "").replace("  ", " ") for text in texts]
+        assert [[names[word] for word in own] for own in words] == [
+            normalize(text, PREFIXES) for text in texts
+        ]

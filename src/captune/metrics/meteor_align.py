@@ -10,6 +10,7 @@ path it branched off, so that later branches pay for it; chunks count when they 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,89 +21,71 @@ from captune.metrics.meteor_match import EXACT, Matches
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Bits = npt.NDArray[np.uint64]
+Keys = npt.NDArray[Any]
 
 BEAM = 40
+MAX_KEY = 1 << 62
+"""Above every key that is a machine's integer; larger ones, of huge captions, are Python's."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """The matches as the beam sees them.
+    """What a path may do at a reference word: take a match, or skip the word (the last option).
 
     Attributes:
-        starts: int64 (pairs * width + 1,): options at a reference word, by `pair * width + word`.
-        width: Longest reference + 1.
-        fixed: bool (M,): a match that shares no word with any other; every path takes it.
-        gain: int64 (M,): matched words on both sides, half of them unless exact.
-        mask: uint64 (M, W): the prediction's words, one bit each.
-        distance: int64 (M,): how far apart the two sides start.
-        first: int64 (M,): first word of the prediction.
-        end: int64 (M,): the prediction's word after the match.
-        reach: int64 (M,): the reference's word after the match.
+        pair: int64 (M,): the pair of each match.
+        order: int64 (M,): the matches by reference word.
+        bounds: int64 (words + 1,): those at word w are `order[bounds[w]:bounds[w + 1]]`.
+        forced: bool (M,): a match that shares no word with any other; every path takes it.
+        key: (M + 1,): what is added to a path's key.
+        cost: int64 (M + 1,): distance that the branches after it pay.
+        first: int64 (M + 1,): the prediction's first word.
+        end: int64 (M + 1,): the prediction's word that would continue the chunk, -1: none.
+        reach: int64 (M + 1,): the reference's word after the match.
+        masks: uint64 (M + 1,) for each 64 words: the prediction's words, one bit each.
+        chunk: What an ended chunk adds to a path's key.
     """
 
-    starts: Ints
-    width: int
-    fixed: Bools
-    gain: Ints
-    mask: Bits
-    distance: Ints
+    pair: Ints
+    order: Ints
+    bounds: Ints
+    forced: Bools
+    key: Keys
+    cost: Ints
     first: Ints
     end: Ints
     reach: Ints
+    masks: tuple[Bits, ...]
+    chunk: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Paths:
     """Live paths, ordered by pair and then by rank.
 
     Attributes:
         pair: int64 (P,).
-        gain: int64 (P,): matched words so far.
-        chunks: int64 (P,): chunks that have ended.
-        distance: int64 (P,).
+        key: (P,): pair, matched words, ended chunks and distance in one number; low is good. It
+            sorts four times faster than four numbers.
         expected: int64 (P,): the prediction word that would continue the open chunk, -1: none.
-        free: int64 (P,): first reference word not yet passed.
-        used: uint64 (P, W): prediction words taken.
+        free: int64 (P,): first reference word after the last match.
+        used: uint64 (P,) for each 64 words: prediction words taken.
     """
 
     pair: Ints
-    gain: Ints
-    chunks: Ints
-    distance: Ints
+    key: Keys
     expected: Ints
     free: Ints
-    used: Bits
-
-    @classmethod
-    def fresh(cls, pairs: int, width: int) -> _Paths:
-        """One path a pair, before the first word."""
-        zeros = [np.zeros(pairs, dtype=np.int64) for _ in range(4)]
-        return cls(
-            pair=np.arange(pairs),
-            gain=zeros[0],
-            chunks=zeros[1],
-            distance=zeros[2],
-            expected=np.full(pairs, -1, dtype=np.int64),
-            free=zeros[3],
-            used=np.zeros((pairs, width), dtype=np.uint64),
-        )
+    used: tuple[Bits, ...]
 
     def take(self, places: Ints) -> _Paths:
         """The paths at some places."""
-        chosen = self.take_ranked(places)
-        chosen.used = self.used[places]
-        return chosen
-
-    def take_ranked(self, places: Ints) -> _Paths:
-        """The same, with `used` as it is, for paths whose words have been set already."""
         return _Paths(
             pair=self.pair[places],
-            gain=self.gain[places],
-            chunks=self.chunks[places],
-            distance=self.distance[places],
+            key=self.key[places],
             expected=self.expected[places],
             free=self.free[places],
-            used=self.used,
+            used=tuple(column[places] for column in self.used),
         )
 
 
@@ -118,45 +101,67 @@ def align(matches: Matches, *, prediction_lengths: Ints, reference_lengths: Ints
         Numbers of the chosen matches, sorted.
     """
     width = int(reference_lengths.max(initial=0)) + 1
-    options = _prepare(matches, prediction_lengths, width)
-    paths = _Paths.fresh(len(reference_lengths), options.mask.shape[1])
+    height = int(prediction_lengths.max(initial=0)) + 1
+    paths, options = _prepare(matches, len(reference_lengths), shape=(height, width))
     history: list[tuple[Ints, Ints]] = []
     winners = np.zeros(len(reference_lengths), dtype=np.int64)
     for word in range(width):
-        ended = reference_lengths[paths.pair] == word
-        _crown(paths.take(np.flatnonzero(ended)), np.flatnonzero(ended), winners)
-        parents = np.flatnonzero(~ended)
-        paths, branch, taken = _advance(paths.take(parents), options, word=word)
+        has_ended = reference_lengths[paths.pair] == word
+        ended, parents = np.flatnonzero(has_ended), np.flatnonzero(~has_ended)
+        best = _find_best(paths.take(ended), options)
+        winners[paths.pair[ended[best]]] = ended[best]
+        paths, branch, taken = _advance(paths.take(parents), options, word)
         history.append((parents[branch], taken))
     return _trace(history, winners, reference_lengths)
 
 
-def _prepare(matches: Matches, prediction_lengths: Ints, width: int) -> _Options:
-    pairs = len(prediction_lengths)
-    keys = matches.pair * width + matches.reference
-    starts = np.searchsorted(keys, np.arange(pairs * width + 1))
-    exact = matches.matcher == EXACT
+def _prepare(matches: Matches, pairs: int, *, shape: tuple[int, int]) -> tuple[_Paths, _Options]:
+    """One path a pair, before the first word, and what it may do."""
     sides = (matches.prediction_length, matches.reference_length)
-    return _Options(
-        starts=starts,
-        width=width,
-        fixed=_find_lonely(matches, prediction_lengths, width),
-        gain=np.where(exact, sides[0] + sides[1], sides[0] // 2 + sides[1] // 2),
-        mask=_make_masks(matches, int(prediction_lengths.max(initial=1))),
-        distance=np.abs(matches.prediction - matches.reference),
-        first=matches.prediction,
-        end=matches.prediction + matches.prediction_length,
-        reach=matches.reference + matches.reference_length,
+    exact = matches.matcher == EXACT
+    gain = np.where(exact, sides[0] + sides[1], sides[0] // 2 + sides[1] // 2)
+    distance = np.abs(matches.prediction - matches.reference)
+    # No path can have more than all matches of its pair together.
+    gains, chunks, distances = (
+        1 + int(np.bincount(matches.pair, weights).max(initial=0))
+        for weights in (gain, None, distance)
     )
+    number = np.int64 if pairs * gains * chunks * distances < MAX_KEY else np.object_
+    word = chunks * distances
+    forced = _find_lonely(matches, shape)
+    key: Keys = gain.astype(number) * -word
+    key += np.where(forced, distance, 0)
+    order = np.argsort(matches.reference, kind="stable")
+    options = _Options(
+        pair=matches.pair,
+        order=order,
+        bounds=np.searchsorted(matches.reference[order], np.arange(shape[1] + 1)),
+        forced=forced,
+        key=np.append(key, 0),
+        cost=np.append(np.where(forced, 0, distance), 0),
+        first=np.append(matches.prediction, -2),
+        end=np.append(matches.prediction + sides[0], -1),
+        reach=np.append(matches.reference + sides[1], 0),
+        masks=_make_masks(matches, shape[0]),
+        chunk=distances,
+    )
+    numbers = np.arange(pairs)
+    paths = _Paths(
+        pair=numbers,
+        key=(numbers.astype(number) * gains + (gains - 1)) * word,
+        expected=np.full(pairs, -1, dtype=np.int64),
+        free=np.zeros(pairs, dtype=np.int64),
+        used=tuple(np.zeros(pairs, dtype=np.uint64) for _ in options.masks),
+    )
+    return paths, options
 
 
-def _find_lonely(matches: Matches, prediction_lengths: Ints, width: int) -> Bools:
+def _find_lonely(matches: Matches, shape: tuple[int, int]) -> Bools:
     """Matches none of whose words takes part in another match."""
-    height = int(prediction_lengths.max(initial=0)) + 1
     lonely = np.ones(len(matches.pair), dtype=np.bool_)
     for first, length, size in (
-        (matches.prediction, matches.prediction_length, height),
-        (matches.reference, matches.reference_length, width),
+        (matches.prediction, matches.prediction_length, shape[0]),
+        (matches.reference, matches.reference_length, shape[1]),
     ):
         owner = np.repeat(np.arange(len(first)), length)
         places = matches.pair[owner] * size + expand_ranges(first, length)
@@ -165,111 +170,98 @@ def _find_lonely(matches: Matches, prediction_lengths: Ints, width: int) -> Bool
     return lonely
 
 
-def _make_masks(matches: Matches, longest: int) -> Bits:
-    masks = np.zeros((len(matches.pair), max(1, -(-longest // 64))), dtype=np.uint64)
+def _make_masks(matches: Matches, words: int) -> tuple[Bits, ...]:
+    masks = np.zeros((-(-words // 64), len(matches.pair) + 1), dtype=np.uint64)
     owner = np.repeat(np.arange(len(matches.pair)), matches.prediction_length)
-    words = expand_ranges(matches.prediction, matches.prediction_length)
-    bits = np.uint64(1) << (words % 64).astype(np.uint64)
-    np.bitwise_or.at(masks, (owner, words // 64), bits)
-    return masks
+    place = expand_ranges(matches.prediction, matches.prediction_length)
+    bits = np.uint64(1) << (place % 64).astype(np.uint64)
+    np.bitwise_or.at(masks, (place // 64, owner), bits)
+    return tuple(masks)
 
 
-def _advance(paths: _Paths, options: _Options, *, word: int) -> tuple[_Paths, Ints, Ints]:
+def _advance(paths: _Paths, options: _Options, word: int) -> tuple[_Paths, Ints, Ints]:
     """Every path's branches at a reference word, ranked and cut to the beam.
 
     Returns:
         The new paths, the number of the path each branched off, and the match it took (-1: none).
     """
+    branch, taken = _branch_off(paths, options, word)
     passed = paths.free > word
-    key = paths.pair * options.width + word
-    first = options.starts[key]
-    count = np.where(passed, 0, options.starts[key + 1] - first)
-    if not count.any():
-        return _skip(paths, passed, word)
-    forced = (count == 1) & options.fixed[np.minimum(first, len(options.fixed) - 1)]
-    total = count + ~forced
-    branch = np.repeat(np.arange(len(count)), total)
-    place = expand_ranges(np.zeros_like(total), total)
-    taken = np.where(place < count[branch], first[branch] + place, -1)
-    takes = taken >= 0
-    clash = np.zeros(len(taken), dtype=np.bool_)
-    clash[takes] = (paths.used[branch[takes]] & options.mask[taken[takes]]).any(axis=1)
-    branch, taken, takes = branch[~clash], taken[~clash], takes[~clash]
-    return _branch_off(paths, options, branch=branch, taken=taken, forced=forced, word=word)
-
-
-def _skip(paths: _Paths, passed: Bools, word: int) -> tuple[_Paths, Ints, Ints]:
-    """The step at a word where no path has a match to take."""
-    closing = ~passed & (paths.expected >= 0)
-    paths.chunks = paths.chunks + closing
-    paths.expected = np.where(passed, paths.expected, -1)
-    paths.free = np.where(passed, paths.free, word + 1)
-    order = _rank(paths) if closing.any() else np.arange(len(passed))
-    return paths.take(order), order, np.full(len(order), -1, dtype=np.int64)
-
-
-def _branch_off(
-    paths: _Paths, options: _Options, *, branch: Ints, taken: Ints, forced: Bools, word: int
-) -> tuple[_Paths, Ints, Ints]:
-    takes = taken >= 0
-    match = np.maximum(taken, 0)
-    passed = (paths.free > word)[branch]
-    cost = np.where(takes, options.distance[match], 0)
-    # The jar's oddity: a match is paid for by the branches after it, a forced one by itself.
-    sums = np.cumsum(cost)
-    opening = np.r_[True, branch[1:] != branch[:-1]]
-    before = np.repeat(
-        (sums - cost)[opening], np.diff(np.append(np.flatnonzero(opening), len(cost)))
-    )
-    paid = sums - before - np.where(forced[branch], 0, cost)
+    key = paths.key[branch] + options.key[taken] + _charge(branch, options.cost[taken])
     expected = paths.expected[branch]
-    closing = (expected >= 0) & ~passed & ~(takes & (expected == options.first[match]))
+    closing = (expected >= 0) & (expected != options.first[taken]) & ~passed[branch]
+    key[closing] += options.chunk
+    order = _rank(key, paths.pair[branch])
+    branch, taken = branch[order], taken[order]
     children = _Paths(
         pair=paths.pair[branch],
-        gain=paths.gain[branch] + np.where(takes, options.gain[match], 0),
-        chunks=paths.chunks[branch] + closing,
-        distance=paths.distance[branch] + paid,
-        expected=np.where(takes, options.end[match], np.where(passed, expected, -1)),
-        free=np.where(takes, options.reach[match], np.maximum(paths.free[branch], word + 1)),
-        used=paths.used,
+        key=key[order],
+        expected=options.end[taken],
+        free=options.reach[taken],
+        used=tuple(
+            used[branch] | mask[taken] for used, mask in zip(paths.used, options.masks, strict=True)
+        ),
     )
-    order = _rank(children)
-    branch, taken = branch[order], taken[order]
-    children.used = paths.used[branch]
-    takes = taken >= 0
-    children.used[takes] |= options.mask[taken[takes]]
-    return children.take_ranked(order), branch, taken
+    # Inside a match of several words nothing changes.
+    inside = np.flatnonzero(passed[branch])
+    children.expected[inside] = paths.expected[branch[inside]]
+    children.free[inside] = paths.free[branch[inside]]
+    return children, branch, np.where(taken < len(options.pair), taken, -1)
 
 
-def _rank(paths: _Paths) -> Ints:
+def _branch_off(paths: _Paths, options: _Options, word: int) -> tuple[Ints, Ints]:
+    """The path and the option of each branch, by path and then in METEOR's order."""
+    here = options.order[options.bounds[word] : options.bounds[word + 1]]
+    pairs = int(paths.pair.max(initial=-1)) + 1
+    pair = options.pair[here]
+    # Matches of pairs that have ended do not exist, so that `here` fits.
+    count = np.bincount(pair, minlength=pairs)
+    first = np.zeros_like(count)
+    first[pair[::-1]] = here[::-1]
+    may_skip = np.ones(len(count), dtype=np.bool_)
+    may_skip[pair[options.forced[here]]] = False
+    passed = paths.free > word
+    skips = may_skip[paths.pair] | passed
+    counts = np.where(passed, 0, count[paths.pair]) + skips
+    branch = np.repeat(np.arange(len(counts)), counts)
+    taken = expand_ranges(first[paths.pair], counts)
+    skip = len(options.pair)
+    taken[np.cumsum(counts)[skips] - 1] = skip
+    clash = np.zeros(len(taken), dtype=np.bool_)
+    for used, mask in zip(paths.used, options.masks, strict=True):
+        clash |= (used[branch] & mask[taken]) > 0
+    kept = np.flatnonzero(~clash)
+    return branch[kept], taken[kept]
+
+
+def _charge(branch: Ints, cost: Ints) -> Ints:
+    """What each branch pays: the cost of those before it on the same path."""
+    before = np.cumsum(cost) - cost
+    opening = np.ones(len(branch), dtype=np.bool_)
+    np.not_equal(branch[1:], branch[:-1], out=opening[1:])
+    # Every path has a branch, so that these are numbered as the paths are.
+    return before - before[opening][branch]
+
+
+def _rank(key: Keys, pair: Ints) -> Ints:
     """The order of paths within their pairs, best first, cut to the beam."""
-    order = _sort(paths)
-    pair = paths.pair[order]
-    opening = np.flatnonzero(np.r_[True, pair[1:] != pair[:-1]])
-    rank = np.arange(len(pair)) - np.repeat(opening, np.diff(np.append(opening, len(pair))))
+    order = np.argsort(key, kind="stable")
+    counts = np.bincount(pair)
+    if counts.max(initial=0) <= BEAM:
+        return order
+    # Both orders have the pairs one after the other.
+    rank = np.arange(len(pair)) - (np.cumsum(counts) - counts)[pair]
     return order[rank < BEAM]
 
 
-def _sort(paths: _Paths) -> Ints:
-    gains, chunks, distances = (
-        int(values.max(initial=0)) + 1 for values in (paths.gain, paths.chunks, paths.distance)
-    )
-    pairs = int(paths.pair.max(initial=0)) + 1
-    if pairs * gains * chunks * distances >= 1 << 62:
-        return np.lexsort((paths.distance, paths.chunks, -paths.gain, paths.pair))
-    # One number a path sorts four times faster than four numbers.
-    key = paths.pair * gains + (gains - 1 - paths.gain)
-    key = (key * chunks + paths.chunks) * distances + paths.distance
-    return np.argsort(key, kind="stable")
-
-
-def _crown(ended: _Paths, places: Ints, winners: Ints) -> None:
-    """Note the best path of every pair whose reference has been read."""
-    ended.chunks = ended.chunks + (ended.expected >= 0)
-    order = _sort(ended)
+def _find_best(ended: _Paths, options: _Options) -> Ints:
+    """The place of each pair's best path when its reference has been read."""
+    key = ended.key + np.where(ended.expected >= 0, options.chunk, 0)
+    order = np.argsort(key, kind="stable")
     pair = ended.pair[order]
-    best = order[np.r_[True, pair[1:] != pair[:-1]]] if len(pair) else order
-    winners[ended.pair[best]] = places[best]
+    opening = np.ones(len(pair), dtype=np.bool_)
+    np.not_equal(pair[1:], pair[:-1], out=opening[1:])
+    return order[opening]
 
 
 def _trace(history: list[tuple[Ints, Ints]], winners: Ints, lengths: Ints) -> Ints:

@@ -22,8 +22,8 @@ Bools = npt.NDArray[np.bool_]
 
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
 _SAME, _SAME_STEM, _SHARED_SYNSET = 1, 2, 4
-# Word pairs compared at once: bounds the memory of one comparison.
-_DENSE = 1 << 19
+MAX_CELLS = 1 << 19
+"""Word pairs compared at once; bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _match_words(predictions: Captions, references: Captions, *, owner: Ints, wo
     first = predictions.starts[owner[pair]]
     met = predictions.lengths[owner[pair]]
     found = [np.zeros((4, 0), dtype=np.int64)]
-    for part in _cut(met, cells=_DENSE):
+    for part in _cut(met, cells=MAX_CELLS):
         here = np.repeat(np.arange(part.start, part.stop), met[part])
         there = expand_ranges(first[part], met[part])
         cells = references.words[here] * len(words.identity)
