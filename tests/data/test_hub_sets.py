@@ -177,6 +177,20 @@ def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, f
     assert data.notes == (f"2 images are kept as files in {tmp_path / 'cache' / 'images'}",)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_images_that_the_filters_leave_out_are_not_kept(tmp_path, four, monkeypatch, streaming):
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    rows = make_set(four, ["a", "b", "c", "d"], source=["x", "y", "y", "x"])
+    rows.to_parquet(str(tmp_path / "train.parquet"))
+    options = LoadOptions(
+        format="hub", streaming=streaming, filters={"source": ("x",)}, memory_limit=0
+    )
+    data = load_records(tmp_path, options)
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert sorted(kept) == sorted(record.image for record in data.records)
+    assert [record.image.read_bytes() for record in data.records] == [four[0], four[3]]
+
+
 def test_rows_without_an_image_are_listed(tmp_path, four):
     data = datasets.Dataset.from_dict(
         {"image": [{"bytes": four[0], "path": None}, None], "text": ["a", "b"]},

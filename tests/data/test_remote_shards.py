@@ -191,7 +191,10 @@ def test_a_shard_cut_by_its_writer_costs_its_last_sample_and_says_so(server, sam
     assert [image.reason for image in data.skipped] == ["truncated"]
 
 
-def test_filters_choose_among_streamed_samples(server, png_bytes) -> None:
+def test_filters_choose_among_streamed_samples_and_keep_no_other_image(
+    server, png_bytes, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path))
     members = [
         member
         for n in range(4)
@@ -201,9 +204,11 @@ def test_filters_choose_among_streamed_samples(server, png_bytes) -> None:
         )
     ]
     server.say("/a.tar", make_tar(members))
-    options = LoadOptions(streaming=True, filters={"nsfw": "0"})
+    options = LoadOptions(streaming=True, filters={"nsfw": "0"}, memory_limit=0)
     data = load_records(at(server, "/a.tar"), options)
     assert [record.captions for record in data.records] == [("C 0",), ("C 2",)]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(kept) == sorted(record.image for record in data.records)
 
 
 def test_hostile_names_are_listed(server, samples, png_bytes) -> None:

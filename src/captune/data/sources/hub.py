@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from captune.data.sources.filters import require_column
 from captune.data.sources.finder import usual_folders
 from captune.data.sources.jsonl import read_captions
 from captune.data.sources.rows import Row, gather_rows, parse_split
-from captune.data.sources.store import ImageStore
+from captune.data.sources.store import ImageStore, content_digest
 from captune.errors import DataError
 from captune.hub import find_fault, hub_failures, nearest_cached
-from captune.records import ImageSource
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
 _ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
@@ -170,14 +170,18 @@ def _iter_rows(
         notes.append(f"the split {split!r} is none of train, val, test: its images have no split")
     for number, line in enumerate(part):
         where = f"{split or 'data'}, row {number}"
-        source, name = _read_image(line[image], store=store, where=where)
-        if not name and source is None:
+        content, name = _read_image(line[image], where=where)
+        digest = content_digest(content) if content is not None else ""
+        # Named by what they are: a data set with one caption a row repeats the image in each, and
+        # paths in a Parquet file are often all the same.
+        name = "-".join(filter(None, (digest[:16], name)))
+        if not name:
             name = f"{split or 'data'}-{number:06d}"
         has_id = id_column is not None and line[id_column] is not None
         yield Row(
             name=name,
             captions=read_captions([line[name] for name in captions], where=where),
-            image=source,
+            keep=partial(store.keep, content, digest) if content is not None else None,
             image_id=str(line[id_column]) if has_id else "",
             split=given,
             group=str(line[group_column]) if group_column and line[group_column] else None,
@@ -233,7 +237,8 @@ def _is_text(feature: Any) -> bool:
     return getattr(feature, "dtype", None) in ("string", "large_string")
 
 
-def _read_image(value: Any, *, store: ImageStore, where: str) -> tuple[ImageSource | None, str]:
+def _read_image(value: Any, *, where: str) -> tuple[bytes | None, str]:
+    """The encoded image, if the row holds it, and the name of its file, if the row says it."""
     if value is None:
         return None, ""
     if isinstance(value, str):
@@ -245,10 +250,7 @@ def _read_image(value: Any, *, store: ImageStore, where: str) -> tuple[ImageSour
             return None, path
     if not isinstance(value, bytes):
         raise DataError(f"not an image: {type(value).__name__}", where=where)
-    # Named by what they are: a data set with one caption a row repeats the image in each, and
-    # paths in a Parquet file are often all the same.
-    image, digest = store.keep(value)
-    return image, f"{digest[:16]}-{Path(path).name}" if path else digest[:16]
+    return value, Path(path).name if path else ""
 
 
 def _explain(error: Exception, *, path: str) -> DataError:

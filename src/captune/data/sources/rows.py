@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from captune.data.loaded import LoadedData, LoadOptions, SkippedImage
@@ -39,6 +39,8 @@ class Row:
         name: The image as the row names it; shown to people and, without `image_id`, the id.
         captions: Captions of this row, maybe not all of the image.
         image: Where the image is when the row itself says it; `None`: looked for by name.
+        keep: Keeps the row's own image and says where; called once the filters have let the row
+            through, so that what they leave out takes neither memory nor disk.
         image_id: The id that the data set gives, empty for none.
         split: The split that the data set gives.
         group: The group that the data set gives.
@@ -50,6 +52,7 @@ class Row:
     name: str
     captions: tuple[str, ...]
     image: ImageSource | None = None
+    keep: Callable[[], ImageSource] | None = None
     image_id: str = ""
     split: Split | None = None
     group: str | None = None
@@ -155,6 +158,8 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merge
     for row in rows:
         if not kept.keeps(row.name, row.columns, split=row.split):
             continue
+        if row.keep is not None:
+            row = replace(row, image=row.keep())  # noqa: PLW2901
         key = _choose_key(row, merged)
         image = merged.images.get(key)
         if image is None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,16 @@ class Sample:
 
     name: str = ""
     image: ImageSource | None = None
+    keep: Callable[[], ImageSource] | None = None
     image_suffix: str = ""
     captions: tuple[str, ...] = ()
     columns: dict[str, Any] = field(default_factory=dict)
     suffixes: set[str] = field(default_factory=set)
+
+    @property
+    def has_image(self) -> bool:
+        """Whether an image lies in the shard, or came by."""
+        return self.image is not None or self.keep is not None
 
 
 def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) -> LoadedData:
@@ -102,10 +109,11 @@ def _iter_rows(
                 name=f"{name}/{sample.name or key}",
                 captions=sample.captions,
                 image=sample.image,
+                keep=sample.keep,
                 image_id=image_id,
                 split=split,
                 columns=sample.columns,
-                fault=None if sample.image else ("missing", "a caption without an image"),
+                fault=None if sample.has_image else ("missing", "a caption without an image"),
             )
     if repeated:
         notes.append(f"{repeated} keys are in several shards; the shard's name was put before them")
@@ -144,13 +152,13 @@ def _read_shard(
 
 def _usable(samples: Mapping[str, Sample]) -> Iterator[tuple[str, Sample]]:
     # Without image and caption it is no sample: statistics, licences, features.
-    return ((key, sample) for key, sample in samples.items() if sample.image or sample.captions)
+    return ((key, sample) for key, sample in samples.items() if sample.has_image or sample.captions)
 
 
 def _take_image(
     sample: Sample, entry: TarEntry, *, suffix: str, path: Path | None, store: ImageStore
 ) -> None:
-    if sample.image is not None and ("." in suffix or "." not in sample.image_suffix):
+    if sample.has_image and ("." in suffix or "." not in sample.image_suffix):
         # `a.jpg` before `a.left.png`: the plain name is the image, others are its company.
         return
     sample.image_suffix = suffix
@@ -158,7 +166,7 @@ def _take_image(
     if path is not None:
         sample.image = TarMember(path, entry.name, entry.offset, entry.size)
     elif entry.content is not None:
-        sample.image, _ = store.keep(entry.content)
+        sample.keep = partial(store.keep, entry.content)
 
 
 def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> None:

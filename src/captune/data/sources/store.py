@@ -29,17 +29,21 @@ class ImageStore:
         self.folder = folder or _default_folder()
         self.num_files = 0
 
-    def keep(self, content: bytes) -> tuple[ImageSource, str]:
-        """Where an image is kept, and its SHA-256 in hex; equal images are kept once.
+    def keep(self, content: bytes, digest: str | None = None) -> ImageSource:
+        """Where an image is kept from now on; equal images are kept once.
+
+        Args:
+            content: The encoded image.
+            digest: Its `content_digest`, where that is known already.
 
         Raises:
             OutputError: The folder cannot be written.
         """
-        digest = hashlib.sha256(content).hexdigest()
+        digest = digest or content_digest(content)
         known = self._known.get(digest)
         if known is None:
             known = self._known[digest] = self._place(content, digest=digest)
-        return known, digest
+        return known
 
     def _place(self, content: bytes, *, digest: str) -> ImageSource:
         if len(content) <= self._room:
@@ -51,6 +55,11 @@ class ImageStore:
             write_bytes(path, content)
         self.num_files += 1
         return path
+
+
+def content_digest(content: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _default_folder() -> Path:
