@@ -58,6 +58,7 @@ class HubServer:
         url: For HF_ENDPOINT.
         repos: `models/owner/name` or `datasets/owner/name` -> repository.
         blobs: LFS objects by SHA-256.
+        chunks: What xet has sent, in its order.
         requests: Method and path of every request, with `Range` where it had one.
         cuts: Path of a file -> how many more times its body breaks off half-way.
         refusals: (pattern of `METHOD /path`, status): answers until taken out.
@@ -66,6 +67,7 @@ class HubServer:
     url: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    chunks: list[bytes] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     cuts: dict[str, int] = field(default_factory=dict)
     refusals: list[tuple[str, int]] = field(default_factory=list)

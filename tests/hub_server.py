@@ -1,8 +1,9 @@
 """A small server of the Hugging Face hub's HTTP protocol, for the real clients on loopback.
 
 Speaks what huggingface_hub 2.4, transformers and datasets ask for: repositories, revisions, trees,
-files with ranges and etags, commits, and LFS uploads; no xet. Repositories live in memory. It can
-cut a download half-way and refuse requests, and it writes down everything it was asked.
+files with ranges and etags, commits, and uploads by LFS and by xet; downloads are never offered by
+xet. Repositories live in memory. It can cut a download half-way and refuse requests, and it writes
+down everything it was asked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_repos import LFS_SUFFIXES, READER, WRITER, HubServer, Repo, object_id, tree_entry
+from hub_xet import assemble, read_xorb
 
 _ID = r"(?P<id>[^/]+/[^/]+)"
 _KIND = r"(?P<kind>models|datasets)"
@@ -243,6 +246,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.blobs[oid] = body
         return {}
 
+    def xet_token(self, body: bytes, kind: str, id: str, revision: str) -> Any:
+        self._check_writer()
+        expires = int(time.time()) + 3600
+        return {"accessToken": self._token, "exp": expires, "casUrl": self.hub.url}
+
+    def xet_chunks(self, body: bytes) -> Any:
+        self._check_writer()
+        self.hub.chunks += read_xorb(body)
+        return {"was_inserted": True}
+
+    def xet_files(self, body: bytes) -> Any:
+        self._check_writer()
+        return {"result": 1}
+
     def commit(self, body: bytes, kind: str, id: str, revision: str) -> Any:
         self._check_writer()
         repo = self._repo(kind, id)
@@ -255,9 +272,12 @@ class _Handler(BaseHTTPRequestHandler):
             elif item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
-                if value["oid"] not in self.hub.blobs:
+                content = self.hub.blobs.get(value["oid"]) or assemble(
+                    self.hub.chunks, sha256=value["oid"], size=value["size"]
+                )
+                if content is None:
                     raise _Refused(400, f"{value['path']} was never uploaded")
-                files[value["path"]] = self.hub.blobs[value["oid"]]
+                files[value["path"]] = content
             elif item["key"] == "deletedFile":
                 del files[value["path"]]
             else:
@@ -316,6 +336,9 @@ _ROUTES = (
     ("POST", f"/api/{_KIND}/{_ID}/paths-info/{_REVISION}", _Handler.paths),
     ("POST", f"/api/{_KIND}/{_ID}/preupload/{_REVISION}", _Handler.preupload),
     ("POST", f"/api/{_KIND}/{_ID}/commit/{_REVISION}", _Handler.commit),
+    ("GET", f"/api/{_KIND}/{_ID}/xet-write-token/{_REVISION}", _Handler.xet_token),
+    ("POST", "/v1/xorbs/default/[0-9a-f]{64}", _Handler.xet_chunks),
+    ("POST", "/v1/shards", _Handler.xet_files),
     ("POST", f"{_FILE_OF}/info/lfs/objects/batch", _Handler.lfs_batch),
     ("PUT", "/lfs/(?P<oid>[0-9a-f]{64})", _Handler.lfs_put),
     ("GET HEAD", f"{_FILE_OF}/resolve/{_REVISION}/(?P<path>.+)", _Handler.resolve),
