@@ -40,7 +40,7 @@ def doctor() -> None:
     colors = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
         state = typer.style(f"{finding.state:<5}", fg=colors[finding.state])
-        typer.echo(f"{state}{finding.name:<15}{finding.detail}")
+        typer.echo(f"{state}{finding.name:<18}{finding.detail}")
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
