@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from captune.data import load_splits
+from captune.data import load_splits, make_shapes
 from captune.errors import (
     CaptuneError,
     DataError,
@@ -19,7 +21,8 @@ from captune.errors import (
     OutputError,
     RecipeError,
 )
-from captune.pipeline import RunOptions, run
+from captune.models import read_decoding
+from captune.pipeline import STAGES, RunOptions, run
 from captune.recipe import Recipe
 
 ARTEFACTS = (
@@ -64,8 +67,6 @@ def done(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(done, tmp_path) -> Path:
-    import shutil
-
     return Path(shutil.copytree(done, tmp_path / "run"))
 
 
@@ -134,6 +135,51 @@ def test_a_changed_rate_trains_again_and_keeps_the_old_model_aside(copy) -> None
     kept = copy / "previous" / "train-1" / "model" / "model.safetensors"
     assert kept.read_bytes() == old
     assert (copy / "model" / "model.safetensors").read_bytes() != old
+
+
+def test_other_decoding_is_written_into_the_model_that_it_scored(copy) -> None:
+    weights = (copy / "model" / "model.safetensors").read_bytes()
+    stages_that_ran(copy, recipe(generate__max_new_tokens=4))
+    assert read_decoding(str(copy / "model"))["max_new_tokens"] == 4
+    assert (copy / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_what_was_deleted_is_made_again_and_checkpoints_are_not_missed(copy) -> None:
+    shutil.rmtree(copy / "checkpoints")
+    assert stages_that_ran(copy, recipe()) == []
+    (copy / "report.html").unlink()
+    assert stages_that_ran(copy, recipe()) == ["report"]
+    shutil.rmtree(copy / "model")
+    assert stages_that_ran(copy, recipe()) == ["train"]
+
+
+def test_another_model_in_the_folder_that_a_recipe_names_trains_again(copy, tmp_path) -> None:
+    model = shutil.copytree(copy / "model", tmp_path / "base")
+    settings = recipe(model={"checkpoint": str(model)})
+    assert stages_that_ran(copy, settings) == list(STAGES)
+    assert stages_that_ran(copy, settings) == []
+    os.utime(model / "model.safetensors", (1, 1))
+    assert stages_that_ran(copy, settings) == list(STAGES[1:])
+
+
+def test_an_edited_list_of_images_splits_again(tmp_path) -> None:
+    records = make_shapes(12, seed=1, image_size=64)
+    lines = []
+    for record in records:
+        (tmp_path / f"{record.image_id}.png").write_bytes(bytes(record.image))
+        lines.append(f'{record.image_id}.png,"{record.captions[0]}"')
+    (tmp_path / "data.csv").write_text("\n".join(["image,caption", *lines]))
+    names = [line.partition(",")[0] for line in lines]
+    files = {}
+    for split, part in (("train", names[:8]), ("val", names[8:10]), ("test", names[10:])):
+        files[split] = str(tmp_path / f"{split}.lst")
+        (tmp_path / f"{split}.lst").write_text("\n".join(part))
+    settings = recipe(data={"path": str(tmp_path / "data.csv"), "split_files": files})
+    out = run(settings, only=["prepare"], out=tmp_path / "run", say=lambda _: None)
+    assert json.loads((out / "splits.json").read_text())["splits"]["train"]["unique_images"] == 8
+    (tmp_path / "train.lst").write_text("\n".join(names[:7]))
+    run(settings, only=["prepare"], out=out, say=lambda _: None)
+    assert json.loads((out / "splits.json").read_text())["splits"]["train"]["unique_images"] == 7
 
 
 def test_force_replaces_instead_of_keeping(copy) -> None:
@@ -258,8 +304,6 @@ def test_a_folder_that_cannot_be_made_is_refused_before_work(tmp_path) -> None:
 
 
 def test_broken_images_are_listed_and_too_many_stop_the_run(tmp_path) -> None:
-    from captune.data import make_shapes
-
     folder = tmp_path / "set"
     folder.mkdir()
     for record in make_shapes(30, seed=1):

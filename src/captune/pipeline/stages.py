@@ -1,7 +1,8 @@
 """Which stages a run has, what each depends on, and which of them are done.
 
-A stage is done when stages.json holds the hash of its present inputs: its settings and the hashes
-of the stages it builds on. A changed setting makes its stage, and all behind it, run again.
+A stage is done when stages.json holds the hash of its present inputs (its settings, the files that
+they name, and the hashes of the stages it builds on) and what it wrote is still there. A changed
+input makes its stage, and all behind it, run again.
 """
 
 from __future__ import annotations
@@ -24,11 +25,24 @@ STAGES = ("prepare", "baseline", "train", "evaluate", "report")
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What a stage reads and writes: keys of the recipe, and names in the run's folder."""
+    """What a stage reads and writes: keys of the recipe, and names in the run's folder.
+
+    Attributes:
+        settings: Sections and keys that its results follow.
+        files: Keys that may name files or folders of this machine.
+        builds_on: Stages before it.
+        outputs: What it writes.
+        lasting: Those of them without which it is not done; others may be deleted for room.
+    """
 
     settings: tuple[str, ...]
+    files: tuple[str, ...]
     builds_on: tuple[str, ...]
     outputs: tuple[str, ...]
+    lasting: tuple[str, ...]
+
+
+_MODELS = ("model.checkpoint", "model.encoder", "model.decoder", "model.tokenizer")
 
 
 _TABLE = {
@@ -43,8 +57,10 @@ _TABLE = {
             "model.new_tokenizer",
             "model.revision",
         ),
+        ("data.path", "data.image_root", "data.split_files"),
         (),
         ("splits.json", "splits", "data_check.json", "skipped_images.jsonl"),
+        ("splits.json", "splits"),
     ),
     "baseline": _Stage(
         (
@@ -55,17 +71,22 @@ _TABLE = {
             "evaluate.max_images",
             "seed",
         ),
+        _MODELS,
         ("prepare",),
         ("predictions/before.jsonl",),
+        (),
     ),
     "train": _Stage(
         # Not `generate`: other beams for the test captions are no reason to train again.
         ("model", "train", "seed"),
+        _MODELS,
         ("prepare",),
         ("checkpoints", "model", "log.jsonl", "train_metrics.json", "tensorboard"),
+        ("model/config.json", "train_metrics.json"),
     ),
     "evaluate": _Stage(
         ("generate", "evaluate"),
+        ("evaluate.clip_model", "evaluate.pac_checkpoint", "evaluate.bert_model"),
         ("baseline", "train"),
         (
             "predictions/after.jsonl",
@@ -74,8 +95,11 @@ _TABLE = {
             "results_before_training.csv",
             "results_after_training.csv",
         ),
+        ("predictions/after.jsonl", "scores.json", "results_after_training.csv"),
     ),
-    "report": _Stage(("name", "description"), ("evaluate",), ("plots", "report.html")),
+    "report": _Stage(
+        ("name", "description"), (), ("evaluate",), ("plots", "report.html"), ("report.html",)
+    ),
 }
 
 
@@ -122,18 +146,21 @@ class StageBook:
             self._done = _read_done(self._path)
 
     def input_hash(self, name: str) -> str:
-        """Hash of the stage's settings, of its data, and of what it builds on."""
+        """Hash of the stage's settings, of the files they name, and of what it builds on."""
         stage = _TABLE[name]
         settings = {key: _setting(self._recipe, key) for key in stage.settings}
         parts = [name, json.dumps(settings, sort_keys=True)]
         parts += [self.input_hash(other) for other in stage.builds_on]
-        if name == "prepare":
-            parts.append(_fingerprint(self._recipe.data.path))
+        parts += filter(None, (_fingerprint(_setting(self._recipe, key)) for key in stage.files))
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
 
     def is_done(self, name: str) -> bool:
-        """Whether the stage ran on just these inputs."""
-        return self._done.get(name, {}).get("input_hash") == self.input_hash(name)
+        """Whether the stage ran on just these inputs, and what it wrote is there."""
+        lasting = _TABLE[name].lasting
+        if name == "baseline" and self._recipe.evaluate.baseline:
+            lasting = _TABLE[name].outputs
+        is_there = all((self._folder / output).exists() for output in lasting)
+        return is_there and self._ran_on_these(name)
 
     def ran_before(self, name: str) -> bool:
         """Whether the stage ever ended in this folder, on whatever inputs."""
@@ -149,7 +176,7 @@ class StageBook:
         return [
             other
             for other in _TABLE[name].builds_on
-            if self.ran_before(other) and not self.is_done(other)
+            if self.ran_before(other) and not self._ran_on_these(other)
         ]
 
     def missing_inputs(self, name: str) -> list[str]:
@@ -194,6 +221,9 @@ class StageBook:
         value = self._done.get(name, {}).get("seconds", 0.0)
         return float(str(value))
 
+    def _ran_on_these(self, name: str) -> bool:
+        return self._done.get(name, {}).get("input_hash") == self.input_hash(name)
+
     def _save(self) -> None:
         write_json(self._path, self._done)
 
@@ -227,10 +257,21 @@ def _setting(recipe: Recipe, key: str) -> object:
     return {k: v for k, v in value.items() if f"{section}.{k}" not in _WITHOUT_EFFECT}
 
 
-def _fingerprint(data: str) -> str:
-    """Names, sizes and times of what lies directly in the data's folder; cheap at any size."""
-    path = Path(data).expanduser()
-    if not is_local(data) or not path.exists():
+def _fingerprint(places: object) -> str:
+    """Names, sizes and times of what lies directly in a folder, or of files; cheap at any size.
+
+    Args:
+        places: A setting: a path, a table of paths, a hub id, or nothing.
+
+    Returns:
+        Empty where nothing of this machine is named.
+    """
+    if isinstance(places, dict):
+        return "\n".join(filter(None, map(_fingerprint, places.values())))
+    if not isinstance(places, str) or not is_local(places):
+        return ""
+    path = Path(places).expanduser()
+    if not path.exists():
         return ""
     entries = [path] if path.is_file() else sorted(path.iterdir())
     facts = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries if e.exists()]

@@ -37,9 +37,9 @@ from captune.evaluation import (
     write_report,
     write_results_csv,
 )
-from captune.files import write_json
+from captune.files import write_json, write_text
 from captune.inference import read_predictions, write_predictions
-from captune.models import Captioner, build_captioner, load_captioner
+from captune.models import Captioner, build_captioner, load_captioner, write_decoding
 from captune.models.devices import choose_hardware
 from captune.pipeline.preparation import Say, prepare_data
 from captune.pipeline.pushing import push_finished, pushing_best
@@ -136,6 +136,7 @@ def evaluate(job: Job) -> None:
     """Captions the scored split with the trained model, and scores it against all else."""
     records = load_splits(job.folder)
     captioner = load_captioner(job.folder / "model")
+    _keep_decoding(job, captioner)
     scored = scored_records(job.recipe, records)
     after = _predict(job, captioner, scored)
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
@@ -155,6 +156,15 @@ def evaluate(job: Job) -> None:
     figures = [f"{metric_label(name)}: {format_value(name, rate)}" for name, rate in extra.items()]
     for line in (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures):
         job.say(line)
+
+
+def _keep_decoding(job: Job, captioner: Captioner) -> None:
+    """Other beams train nothing again, but the model then brings the ones it was scored with."""
+    write_decoding(captioner.model, job.recipe.generate)
+    text = captioner.model.generation_config.to_json_string()
+    path = job.folder / "model" / "generation_config.json"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def report(job: Job) -> None:
