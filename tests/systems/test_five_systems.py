@@ -34,15 +34,19 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def check_artefacts(run: Path, *, metrics: tuple[str, ...]) -> dict[str, object]:
     """What every system shows; returns scores.json."""
+    assert (run / "skipped_images.jsonl").exists()
     for name in (
         *("recipe.yaml", "environment.json", "splits.json", "data_check.json", "log.jsonl"),
-        *("skipped_images.jsonl", "report.html", "model/README.md", "model/model.safetensors"),
+        *("report.html", "model/README.md", "model/model.safetensors", "scores_per_image.jsonl"),
         *(f"plots/{plot}.png" for plot in ("samples", "loss", "before_after", "captions")),
         *(f"splits/{split}.jsonl" for split in ("train", "val", "test")),
         *("predictions/before.jsonl", "predictions/after.jsonl"),
     ):
-        assert (run / name).stat().st_size >= 0, name
+        assert (run / name).stat().st_size > 0, name
+    assert any((run / "checkpoints").glob("step-*"))
     assert any((run / "tensorboard").rglob("events.*"))
+    losses = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert any("val_loss" in row for row in losses)
     trained = json.loads((run / "train_metrics.json").read_text())
     assert {"train_loss", "val_loss", "val_perplexity", "steps"} <= set(trained)
     tested = {record.file_name for record in load_splits(run) if record.split == "test"}
@@ -54,6 +58,9 @@ def check_artefacts(run: Path, *, metrics: tuple[str, ...]) -> dict[str, object]
     scores = json.loads((run / "scores.json").read_text())
     for system in ("before", "after", "constant_caption"):
         assert set(metrics) <= set(scores[system]["metrics"]), system
+    before, after = (scores[system]["metrics"] for system in ("before", "after"))
+    for name, test in scores["paired"]["after_vs_before"].items():
+        assert test["delta"] == pytest.approx(after[name] - before[name], abs=1e-9), name
     return scores
 
 
@@ -98,7 +105,7 @@ def test_flickr8k_blip_from_the_kaggle_folder(tmp_path: Path) -> None:
         generate__num_beams=2,
     )
     scores = check_artefacts(run, metrics=("sacrebleu", "rougeL", "wer"))
-    assert scores["paired"]
+    assert "sacrebleu" in scores["paired"]["after_vs_before"]
     records = load_splits(run)
     assert {record.split: 0 for record in records}.keys() == {"train", "val", "test"}
     # Five captions of an image stay together and keep what stands behind their commas.
@@ -106,6 +113,11 @@ def test_flickr8k_blip_from_the_kaggle_folder(tmp_path: Path) -> None:
     assert all('"centred"' in record.captions[3] for record in records)
     splits = json.loads((run / "splits.json").read_text())
     assert splits["seed"] == 42
+    assert splits["splits"] == {
+        "train": {"rows": 120, "unique_images": 24},
+        "val": {"rows": 15, "unique_images": 3},
+        "test": {"rows": 15, "unique_images": 3},
+    }
 
 
 @pytest.mark.parametrize("parts", [1, 4])
