@@ -1,4 +1,4 @@
-"""Two trainings that one process and several must end alike: a recipe's, and a script's own.
+"""Trainings that must end alike: by one process or several, in one go or taken up again.
 
 Run as two processes, each takes its share; imported, one process does it all.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -16,25 +18,33 @@ from trainer_script import arguments, history
 
 from captune.data import make_shapes
 from captune.models import Captioner, build_captioner
-from captune.recipe import Recipe
+from captune.recipe import Recipe, TrainConfig
 from captune.training import CaptionTrainer, caption_metrics, train
 
 
-def build(recipe: Recipe) -> Captioner:
+def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:
     """The recipe's captioner; without dropout, which processes draw apart."""
     captions = [c for r in make_shapes(30, seed=3, image_size=64)[:24] for c in r.captions]
     captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
     for module in captioner.model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+            module.p = dropout
     return captioner
 
 
-def train_recipe(recipe: Recipe, folder: Path) -> None:
+def train_recipe(
+    recipe: Recipe, folder: Path, *, dropout: float = 0.0, resume: bool = False
+) -> None:
     """The recipe's run."""
     records = list(make_shapes(30, seed=3, image_size=64))
-    splits = (records[:24], records[24:])
-    train(build(recipe), splits, recipe=recipe, run_folder=folder, say=lambda _: None)
+    train(
+        build(recipe, dropout=dropout),
+        (records[:24], records[24:]),
+        recipe=recipe,
+        run_folder=folder,
+        resume=resume,
+        say=lambda _: None,
+    )
 
 
 def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
@@ -73,10 +83,35 @@ def meet(port: str) -> None:
     os.environ["MASTER_PORT"] = port
 
 
+def main(place: Path, recipe: Recipe, ports: list[str]) -> None:
+    """All trainings, one after the other, in this process's share."""
+    meet(ports.pop())
+    train_recipe(recipe, place / "recipe")
+    meet(ports.pop())
+    train_script(recipe, place / "script", processes=int(os.environ["WORLD_SIZE"]))
+    for engine in ("loop", "trainer"):
+        settings = {"engine": engine, "max_steps": 4, "save_every": 2, "validate_every": 4}
+        settings = recipe.train.model_dump() | settings | {"best_metric": "loss"}
+        short = recipe.model_copy(update={"train": TrainConfig(**settings)})
+        whole, again = place / engine / "whole", place / engine / "again"
+        meet(ports.pop())
+        train_recipe(short, whole, dropout=0.2)
+        if os.environ["RANK"] == "0":
+            copy_until_first_checkpoint(whole, again)
+        meet(ports.pop())
+        while not again.exists():
+            time.sleep(0.05)
+        train_recipe(short, again, dropout=0.2, resume=True)
+
+
+def copy_until_first_checkpoint(whole: Path, again: Path) -> None:
+    """What a kill behind step 2 would have left; it appears by a rename."""
+    aside = again.with_name("aside")
+    first = Path("checkpoints") / "step-000002"
+    shutil.copytree(whole / first, aside / first)
+    shutil.copy(whole / "log.jsonl", aside)
+    aside.rename(again)
+
+
 if __name__ == "__main__":
-    place, settings, ports = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    meet(ports[0])
-    train_recipe(Recipe.model_validate_json(settings), place / "recipe")
-    meet(ports[1])
-    number = int(os.environ["WORLD_SIZE"])
-    train_script(Recipe.model_validate_json(settings), place / "script", processes=number)
+    main(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]), sys.argv[3:])

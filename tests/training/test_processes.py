@@ -1,4 +1,4 @@
-"""Two processes end where one does: the trainer engine, and a CaptionTrainer of a script."""
+"""Two processes end where one does, whole or resumed: recipes, and a CaptionTrainer of a script."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
     )
     found = Folders(tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
     # A port for each training: a second meeting at one port finds what the first one left there.
-    ports = [str(port) for port in free_ports(2)]
+    ports = [str(port) for port in free_ports(6)]
     script = Path(__file__).with_name("process_script.py")
     processes = [
         subprocess.Popen(
@@ -116,3 +116,16 @@ def test_a_scripts_losses_scores_and_captions_are_the_same(folders: Folders) -> 
 
 def test_a_script_ends_with_the_same_weights(folders: Folders) -> None:
     assert_same_weights(folders.one / "script", folders.two / "script")
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_two_processes_resume_to_the_same_bits(folders: Folders, engine: str) -> None:
+    runs = [folders.two / engine / name for name in ("whole", "again")]
+    curves = []
+    for run in runs:
+        rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        curves.append([row["loss"] for row in rows if "loss" in row])
+    assert len(curves[0]) == 4
+    assert curves[0] == curves[1]
+    whole, again = (load_file(run / "model" / "model.safetensors") for run in runs)
+    assert [name for name in whole if not torch.equal(whole[name], again[name])] == []

@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
@@ -69,19 +71,26 @@ def save_checkpoint(
     optimizer: Any,
     average: AveragedWeights | None,
     keep: int,
-) -> Path:
-    """A checkpoint of the loop; all but the `keep` newest are removed."""
+) -> None:
+    """A checkpoint of the loop; all but the `keep` newest are removed.
+
+    Every process calls it, as each draws its own dropout; the main process writes.
+    """
+    random_states = gather_object([_rng_state()])
+    if not PartialState().is_main_process:
+        return
 
     def write(aside: Path) -> None:
         save_model(captioner.model, str(aside / _WEIGHTS))
         extra = {
             "optimizer": optimizer.state_dict(),
             "average": average.weights if average else None,
-            "rng": _rng_state(),
+            "scaler": optimizer.scaler.state_dict() if optimizer.scaler else None,
+            "rng": random_states,
         }
         torch.save(extra, aside / "state.pt")
 
-    return write_checkpoint(folder, state, write=write, keep=keep)
+    write_checkpoint(folder, state, write=write, keep=keep)
 
 
 def write_checkpoint(
@@ -148,9 +157,14 @@ def load_checkpoint(
     load_model(captioner.model, newest / _WEIGHTS)
     extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
     optimizer.load_state_dict(extra["optimizer"])
+    if optimizer.scaler and extra["scaler"]:
+        optimizer.scaler.load_state_dict(extra["scaler"])
     if average is not None and extra["average"] is not None:
         average.load(extra["average"])
-    _set_rng_state(extra["rng"])
+    processes = PartialState()
+    if len(extra["rng"]) == processes.num_processes:
+        # With another number of them there is nothing to go on with: the seeds stay those set.
+        _set_rng_state(extra["rng"][processes.process_index])
     return read_state(newest)
 
 

@@ -111,7 +111,7 @@ class _Run:
                 keeper.show(bar)
             if keeper.is_validation_due:
                 keeper.validate()
-            if keeper.settle() and keeper.is_main:
+            if keeper.settle():
                 self._save()
             keeper.accelerator.wait_for_everyone()
             if state.finished:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
@@ -113,6 +114,7 @@ class RecipeTrainer(CaptionTrainer):
         args.gradient_accumulation_steps = self.steps.accumulation
         self._step_loss, self._step_tokens = 0.0, 0
         self._micro_batches = 0
+        self._random_states: dict[str, bytes] = {}
         super().__init__(
             self.keeper.captioner,
             args,
@@ -230,6 +232,7 @@ class RecipeTrainer(CaptionTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """What Trainer resumes from, in a folder that appears whole, with the recipe's state."""
         self.store_flos()
+        self._random_states = self._gather_random_states()
         if self.keeper.is_main:
             write_checkpoint(
                 self.keeper.folder / "checkpoints",
@@ -239,11 +242,19 @@ class RecipeTrainer(CaptionTrainer):
             )
         self.accelerator.wait_for_everyone()
 
+    def _gather_random_states(self) -> dict[str, bytes]:
+        """Trainer's files of every process: each draws its own dropout, and one writes."""
+        with TemporaryDirectory() as aside:
+            self._save_rng_state(aside)
+            own = {path.name: path.read_bytes() for path in Path(aside).iterdir()}
+        return dict(item for files in gather_object([own]) for item in files.items())
+
     def _write(self, folder: Path) -> None:
         self.save_model(str(folder), _internal_call=True)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
+        for name, content in self._random_states.items():
+            (folder / name).write_bytes(content)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
         if self.keeper.average is not None:
             torch.save(self.keeper.average.weights, folder / _AVERAGE)
