@@ -12,6 +12,7 @@ import captune.cli.doctor as doctor_module
 from captune.cli import main
 from captune.cli.doctor import examine
 from captune.cli.network_findings import examine_network
+from captune.models.devices import available_kinds
 from hub_repos import HubServer
 
 
@@ -43,6 +44,20 @@ def test_missing_java_and_extras_are_notes_with_what_they_are_for(
     assert (findings["java"].state, findings["extra imaginary"].state) == ("note", "note")
     assert "SPICE" in findings["java"].detail
     assert "(dreams): pip install 'captune[imaginary]'" in findings["extra imaginary"].detail
+
+
+@pytest.mark.parametrize(("tool", "kind"), [("nvidia-smi", "cuda"), ("xpu-smi", "xpu")])
+def test_a_driver_whose_device_torch_does_not_see_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, kind: str
+) -> None:
+    if kind in available_kinds():
+        pytest.skip(f"torch sees a {kind} device here")
+    (tmp_path / tool).write_text("#!/bin/sh\n")
+    (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = [finding for finding in examine() if finding.name == "gpu"]
+    assert found.state == "note"
+    assert found.detail.startswith(f"{tool} is here, but torch sees no {kind} device")
 
 
 def test_a_missing_package_is_bad_and_exits_3(

@@ -28,6 +28,10 @@ _EXTRAS = {
     "notebook": ("ipywidgets", "the widget"),
     "track": ("wandb", "W&B and trackio"),
 }
+# Attribute of torch.version: what the build computes with.
+_BUILDS = {"cuda": "CUDA", "hip": "ROCm", "xpu": "XPU"}
+# Program that comes with a driver: torch's name of its devices.
+_DRIVER_TOOLS = {"nvidia-smi": "cuda", "rocm-smi": "cuda", "amd-smi": "cuda", "xpu-smi": "xpu"}
 _LITTLE_DISK = 10 * 2**30
 
 
@@ -77,17 +81,22 @@ def _hardware() -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("bad", "devices", f"torch does not import: {error}")
         return
-    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA in this build"
+    builds = [
+        f"{name} {version}"
+        for key, name in _BUILDS.items()
+        if (version := getattr(torch.version, key, None))
+    ]
+    build = ", ".join(builds) or "for the CPU (and Apple MPS) only"
     yield Finding("ok", "torch build", f"{torch.__version__}, {build}")
     for kind in available_kinds():
         hardware = choose_hardware(kind)
         chosen = "; auto takes it" if kind == choose_hardware().device.type else ""
         only = " (no native bf16)" if hardware.precision == "fp32" else ""
         yield Finding("ok", "device", f"{hardware.describe()}{only}{chosen}")
-    if shutil.which("nvidia-smi") and not torch.cuda.is_available():
-        yield Finding(
-            "note", "gpu", "nvidia-smi is here, but torch sees no GPU: see README, set-up"
-        )
+    for tool, kind in _DRIVER_TOOLS.items():
+        if shutil.which(tool) and kind not in available_kinds():
+            detail = f"{tool} is here, but torch sees no {kind} device: see README, setting up"
+            yield Finding("note", "gpu", detail)
 
 
 def _java() -> Finding:
