@@ -154,8 +154,19 @@ def evaluate(job: Job) -> None:
             )
     verdict = judge_run(evaluation, after, records=scored, picked_on=_picked_on(job, records))
     figures = [f"{metric_label(name)}: {format_value(name, rate)}" for name, rate in extra.items()]
-    for line in (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures):
+    sentences = (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures)
+    for line in (_tell_scores(evaluation), *sentences):
         job.say(line)
+
+
+def _tell_scores(evaluation: Evaluation) -> str:
+    """Every score in one line, `before -> after` where there is a baseline."""
+    before, after = (evaluation.scores.get(name) for name in ("before", "after"))
+    told = []
+    for name, value in after.metrics.items() if after else ():
+        values = [before.metrics[name], value] if before and name in before.metrics else [value]
+        told.append(f"{metric_label(name)} {' -> '.join(format_value(name, v) for v in values)}")
+    return f"scores: {', '.join(told)}"
 
 
 def _keep_decoding(job: Job, captioner: Captioner) -> None:
