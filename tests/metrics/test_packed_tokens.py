@@ -72,6 +72,33 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     check_equal(captions)
 
 
+@pytest.mark.parametrize("bits", [1, 3, 15])
+def test_chunks_that_want_one_slot_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    monkeypatch.setattr("captune.metrics.chunk_slots.SLOT_BITS", bits)
+    monkeypatch.setattr("captune.metrics.packed_tokens.BLOCK_CAPTIONS", 2)
+    check_equal([" ".join(f"w{place}" for place in range(50)), "w1 w2 w1 w49"] * 3)
+
+
+def test_chunks_alike_but_for_their_ends_are_told_apart() -> None:
+    # 8 and 16 letters fill machine words; NUL is what stands after a chunk's end there.
+    eight = "abcdefgh"
+    chunks = [eight, eight + "i", eight[:-1], eight * 2, eight * 2 + "i", eight * 2 + "j"]
+    chunks += [
+        eight + "\0",
+        eight + "\0\0",
+        eight[:-1] + "\0",
+        "\0",
+        "",
+        "\ud800",
+        "caf\u00e9",
+        "cafe",
+        "\0" * 255,
+    ]
+    check_equal([" ".join(chunks), " ".join(reversed(chunks)), *chunks, " ".join(chunks)])
+
+
 def test_words_known_before_keep_their_ids() -> None:
     vocabulary = Vocabulary({"dog": 0, "a": 1})
     assert tokenize_packed(["A red dog."], vocabulary).words.tolist() == [1, 2, 0]

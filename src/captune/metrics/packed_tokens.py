@@ -1,8 +1,8 @@
 """Tokenizes captions straight into word ids: no Python object is made a word.
 
 Captions are cut at blanks in large pieces; each different chunk is read once, as `tokenize` reads
-it, and numpy puts the chunks' ids in the places of the chunks. Letters: C captions, K chunks of all
-captions, D different chunks.
+it, and numpy finds the chunks' numbers and puts their ids in the places of the chunks. Letters: C
+captions, K chunks of all captions, D different chunks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from captune.metrics.chunk_slots import ChunkSlots
 from captune.metrics.ngrams import Ints, PackedCaptions, Ranks, Vocabulary
 from captune.metrics.tokenize import (
     clean_captions,
@@ -83,13 +84,11 @@ def tokenize_packed(captions: Sequence[str], vocabulary: Vocabulary) -> PackedCa
 
 def _number_chunks(captions: Sequence[str], chunks: _Chunks) -> Ranks:
     """int32 (K,), the number of each chunk, 0 after each caption."""
+    slots = ChunkSlots(chunks.__getitem__)
     blocks = [np.zeros(0, np.int32)]
     for start in range(0, len(captions), BLOCK_CAPTIONS):
-        text = f" {_END} ".join([*captions[start : start + BLOCK_CAPTIONS], ""])
-        cut = text.split(" ")
-        cut.pop()  # What follows the last end.
-        blocks.append(np.fromiter(map(chunks.__getitem__, cut), np.int32, len(cut)))
-        del text, cut
+        block = captions[start : start + BLOCK_CAPTIONS]
+        blocks.append(slots.number(f" {_END} ".join([*block, ""])))
     return np.concatenate(blocks)
 
 

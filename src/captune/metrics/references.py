@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from captune.errors import MetricError
 from captune.metrics.frequencies import DocumentFrequencies, measure_vectors
@@ -24,7 +25,6 @@ from captune.metrics.ngrams import (
     Ranks,
     Vocabulary,
     count_ngrams,
-    measure_gaps,
     unpack_captions,
 )
 from captune.metrics.packed_tokens import tokenize_packed
@@ -137,12 +137,16 @@ class References:
         Returns:
             int64 (X,), rising.
         """
+        return np.flatnonzero(self._mark_runs(order))
+
+    def _mark_runs(self, order: int) -> npt.NDArray[np.bool_]:
+        """Whether an entry is the first of its n-gram and image, bool (E,)."""
         table = self.tables[order]
         images = self.image_of_caption[table.captions]
         is_first = np.ones(len(images), np.bool_)
         np.not_equal(images[1:], images[:-1], out=is_first[1:])
         is_first[table.offsets[:-1]] = True
-        return np.flatnonzero(is_first)
+        return is_first
 
     @cached_property
     def frequencies(self) -> DocumentFrequencies:
@@ -157,10 +161,9 @@ class References:
 
     def _count_images(self, order: int) -> Ranks:
         """int32 (G,), images whose captions hold each n-gram."""
-        runs = self.find_runs(order)
-        # Each n-gram's first entry begins a run, so its runs end where the next n-gram's begin.
-        first = np.searchsorted(runs, self.tables[order].offsets[:-1])
-        return measure_gaps(first, end=len(runs))
+        first_entries = self.tables[order].offsets[:-1]
+        images: Ranks = np.add.reduceat(self._mark_runs(order), first_entries, dtype=np.int32)
+        return images
 
     def measure_with(self, frequencies: DocumentFrequencies) -> list[Floats]:
         """Lengths of the captions' vectors by these frequencies; the last ones asked for are kept.
@@ -241,21 +244,24 @@ def pack_both(
 def cut_at_blanks(by_token: PackedCaptions, vocabulary: Vocabulary) -> PackedCaptions:
     """The same captions with tokens that hold a blank cut into words."""
     # A token such as "1 1/2" holds a U+00A0, which str.split() cuts and split(" ") does not.
-    parts = {place: word.split() for word, place in vocabulary.items() if word.split() != [word]}
+    # All blanks but U+0020, which no token holds, count as not printable.
+    odd = [word for word in vocabulary if not word.isprintable()]
+    parts = {vocabulary[word]: word.split() for word in odd if word.split() != [word]}
     if not parts:
         return by_token
+    has_parts = np.zeros(len(vocabulary), np.bool_)
+    has_parts[list(parts)] = True
     words, lengths = by_token.words, by_token.lengths.copy()
-    sizes = np.ones(len(words), np.int64)
-    places = np.flatnonzero(np.isin(words, list(parts)))
-    sizes[places] = [len(parts[place]) for place in words[places].tolist()]
-    cut = np.repeat(words, sizes)
-    ends = np.cumsum(sizes)
-    for place in places.tolist():
+    places = np.flatnonzero(has_parts[words])
+    captions = np.searchsorted(np.cumsum(lengths), places, side="right")
+    pieces: list[Ranks] = []
+    done = 0
+    for place, caption in zip(places.tolist(), captions.tolist(), strict=True):
         own = [vocabulary[part] for part in parts[int(words[place])]]
-        cut[ends[place] - len(own) : ends[place]] = own
-    cut_captions = np.searchsorted(np.cumsum(lengths), places, side="right")
-    np.add.at(lengths, cut_captions, sizes[places] - 1)
-    return PackedCaptions(cut, lengths)
+        pieces += [words[done:place], np.array(own, np.int32)]
+        lengths[caption] += len(own) - 1
+        done = place + 1
+    return PackedCaptions(np.concatenate([*pieces, words[done:]]), lengths)
 
 
 def check_id(image_id: object) -> str:
@@ -319,9 +325,11 @@ def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
                 where=f"image_id {image_id}",
                 fix="give it at least one caption, or leave the image out",
             )
-        checked[image_id] = tuple(
-            check_caption(text, image_id=image_id, kind="reference") for text in texts
-        )
+        checked[image_id] = own = tuple(texts)
+        # A call for each caption would take four times as long.
+        if set(map(type, own)) != {str}:
+            for text in own:
+                check_caption(text, image_id=image_id, kind="reference")
     if not checked:
         raise MetricError("there are no references", fix="give at least one image with a caption")
     return checked

@@ -106,7 +106,11 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
 
 def clean_captions(captions: Sequence[str]) -> list[str]:
     """Captions without characters that Java takes for the end of a line."""
-    return [c if c.isprintable() else c.translate(_LINE_BREAKS) for c in captions]
+    printable = map(str.isprintable, captions)
+    return [
+        caption if is_plain else caption.translate(_LINE_BREAKS)
+        for caption, is_plain in zip(captions, printable, strict=True)
+    ]
 
 
 def open_memo(*, keep_punctuation: bool = False) -> Mapping[str, list[str] | None]:
