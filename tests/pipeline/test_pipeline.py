@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -108,6 +109,17 @@ def test_the_csv_holds_one_row_a_test_image_with_relative_names(done) -> None:
     assert len(rows) == len(test)
     assert list(rows[0])[:3] == ["filename", "actual_caption", "generated_caption"]
     assert not any(row["filename"].startswith("/") for row in rows)
+
+
+def test_the_losses_told_are_the_last_ones_and_those_of_the_model_kept(copy) -> None:
+    kept = recipe(train__learning_rate=0.5, train__best_metric="loss", train__max_steps=6)
+    stages_that_ran(copy, kept)
+    told = json.loads((copy / "train_metrics.json").read_text())
+    rows = [json.loads(line) for line in (copy / "log.jsonl").read_text().splitlines()]
+    losses = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
+    assert told["val_loss"] == losses[6]
+    assert told["best_val_loss"] == min(losses.values()) == losses[told["best_step"]]
+    assert told["best_val_perplexity"] == pytest.approx(math.exp(min(losses.values())))
 
 
 def test_a_finished_run_is_skipped_whole(copy) -> None:

@@ -98,7 +98,7 @@ def train_model(job: Job) -> None:
         "best_metric": job.recipe.train.best_metric,
         "best_value": result.best_value,
         "seconds": round(result.seconds, 1),
-        **_last_losses(log),
+        **_losses(log, best_step=result.best_step),
     }
     write_json(job.folder / "train_metrics.json", metrics)
 
@@ -120,15 +120,18 @@ def train_along(job: Job) -> TrainResult:
     )
 
 
-def _last_losses(log: TrainingLog) -> dict[str, float]:
-    """Last training and validation loss, and the perplexity of the latter."""
-    train_loss, val_loss = log.curve("loss").values, log.curve("val_loss").values
+def _losses(log: TrainingLog, *, best_step: int) -> dict[str, float]:
+    """Last training and validation loss, that of the model kept, and perplexities of both."""
+    train_loss, val_loss = log.curve("loss").values, log.curve("val_loss")
     losses = {}
     if train_loss:
         losses["train_loss"] = train_loss[-1]
-    if val_loss:
-        losses["val_loss"] = val_loss[-1]
-        losses["val_perplexity"] = math.exp(min(val_loss[-1], 700.0))
+    kept = dict(zip(val_loss.steps, val_loss.values, strict=True)).get(best_step)
+    validations = {"": val_loss.values[-1] if val_loss.values else None, "best_": kept}
+    for prefix, value in validations.items():
+        if value is not None:
+            losses[f"{prefix}val_loss"] = value
+            losses[f"{prefix}val_perplexity"] = math.exp(min(value, 700.0))
     return losses
 
 
