@@ -61,6 +61,22 @@ def test_a_prompt_is_continued_as_transformers_continues_it(family, num_beams):
     assert _search(captioner, states, config) == theirs
 
 
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_forbidden_tokens_are_passed_over_as_transformers_does(family, num_beams, monkeypatch):
+    captioner, pixels, states = family
+    config = GenerateConfig(num_beams=num_beams, max_new_tokens=8)
+    liked = {token for tokens in _search(captioner, states, config) for token in tokens}
+    forbidden = sorted(liked - {captioner.eos_token_id})[::2]
+    monkeypatch.setattr(captioner.model.generation_config, "suppress_tokens", forbidden)
+    # BLIP's generate reads no file; it is told.
+    theirs = [
+        _transformers(captioner, image[None], config, suppress_tokens=forbidden) for image in pixels
+    ]
+    ours = _search(captioner, states, config)
+    assert ours == theirs
+    assert not {token for tokens in ours for token in tokens} & set(forbidden)
+
+
 def _search(
     captioner: Captioner, states: torch.Tensor, config: GenerateConfig
 ) -> list[tuple[int, ...]]:
@@ -75,6 +91,7 @@ def _transformers(
     pixel_values: torch.Tensor,
     config: GenerateConfig,
     prompt: tuple[int, ...] = (),
+    **others: object,
 ) -> tuple[int, ...]:
     """Generated tokens of plain `model.generate` for one image, end token included."""
     given = prompt or (captioner.bos_token_id,)
@@ -85,7 +102,7 @@ def _transformers(
         # BLIP drops the last token, which its processor puts there as an end.
         inputs[name] = torch.cat([ids, ids[:, :1]], 1) if captioner.family == "blip" else ids
     settings = {k: v for k, v in config.model_dump().items() if k not in _NOT_TRANSFORMERS}
-    output = captioner.model.generate(pixel_values=pixel_values, **inputs, **settings)
+    output = captioner.model.generate(pixel_values=pixel_values, **inputs, **settings, **others)
     tokens = output[0].tolist()
     assert tuple(tokens[: len(given)]) == given
     new = tokens[len(given) :]

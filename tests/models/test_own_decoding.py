@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import build, images
+from tiny_models import build, images, tokenizer
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
 import captune
 from captune.errors import ModelError
+from captune.inference.decode import plan_search, search
 from captune.models import (
+    build_captioner,
+    build_size,
     common_decoding,
     complete_decoding,
     own_decoding,
     read_decoding,
     write_decoding,
 )
-from captune.recipe import GenerateConfig
+from captune.models.own_decoding import suppress_unknown
+from captune.recipe import GenerateConfig, ModelConfig, TokenizerConfig
 from hub_repos import HubServer
 
 BEAMS = GenerateConfig(num_beams=4, max_new_tokens=7, length_penalty=0.0, no_repeat_ngram_size=2)
@@ -105,3 +110,43 @@ def test_a_hub_model_brings_its_own_and_one_without_the_file_brings_none(
     assert read_decoding("me/without") == read_decoding(str(folder)) == {}
     with pytest.raises(ModelError, match="me/none"):
         read_decoding("me/none")
+
+
+RARE = ["a dog sits", "a dog sits", "a cat sits on a sofa"]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", ["git-tiny", "vit-gpt2-tiny"])
+def test_a_new_model_never_says_the_token_of_unknown_words(size: str, tmp_path: Path) -> None:
+    config = ModelConfig(size=size, new_tokenizer=TokenizerConfig(kind="word", min_count=2))
+    captioner = build_captioner(config, RARE)
+    unknown = captioner.tokenizer.unk_token_id
+    assert unknown in captioner.encode_caption("a cat sits", 10).token_ids
+    captioner.save(tmp_path)
+    again = captune.load(tmp_path, device="cpu").captioner
+    states = again.encode(again.pixel_values(images(2)))
+    greedy = GenerateConfig(num_beams=1, max_new_tokens=6)
+    task = plan_search(again, ["0", "1"], config=greedy)
+    plain_head = again.lm_head
+
+    def wants_unknown(hidden: torch.Tensor) -> torch.Tensor:
+        logits = plain_head(hidden).clone()
+        logits[..., unknown] = 99.0
+        return logits
+
+    again.lm_head = wants_unknown  # type: ignore[method-assign]
+    allowed = search(again, states, task=replace(task, suppressed_ids=()))
+    assert {token for found in allowed for token in found.token_ids} == {unknown}
+    forbidden = search(again, states, task=task)
+    assert unknown not in {token for found in forbidden for token in found.token_ids}
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert plain.generation_config.suppress_tokens == [unknown]
+
+
+def test_a_token_that_is_also_the_end_stays_allowed() -> None:
+    words = tokenizer()
+    words.unk_token = words.sep_token
+    captioner = build_size("vit-gpt2-tiny", words)
+    suppress_unknown(captioner)
+    assert captioner.tokenizer.unk_token_id == captioner.eos_token_id
+    assert captioner.model.generation_config.suppress_tokens is None

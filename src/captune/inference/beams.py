@@ -161,6 +161,7 @@ def _candidates(
         config=task.config,
         prompt_length=len(task.prompt_ids),
         eos_token_id=task.eos_token_id,
+        suppressed_ids=task.suppressed_ids,
     )
     vocabulary = scores.shape[2]
     totals = (scores + beams.open.scores[:, :, None]).flatten(1)

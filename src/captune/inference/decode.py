@@ -17,7 +17,7 @@ from captune.inference.flags import flag_caption
 from captune.inference.search import Hypothesis, SearchTask
 from captune.inference.single import search_single
 from captune.inference.token_tree import TokenTree
-from captune.models import Captioner
+from captune.models import Captioner, suppressed_tokens
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
@@ -93,6 +93,7 @@ def plan_search(
         prompt_ids=(captioner.bos_token_id, *prompt_ids),
         eos_token_id=captioner.eos_token_id,
         max_new_tokens=min(config.max_new_tokens, room),
+        suppressed_ids=suppressed_tokens(captioner.model.generation_config),
     )
 
 

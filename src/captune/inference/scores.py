@@ -17,8 +17,9 @@ def apply_penalties(
     config: GenerateConfig,
     prompt_length: int,
     eos_token_id: int,
+    suppressed_ids: tuple[int, ...] = (),
 ) -> torch.Tensor:
-    """Scores (B, K, V) after repetition penalty, n-gram ban and minimum length, in this order.
+    """Scores (B, K, V) after repetition penalty, n-gram ban, minimum length and suppression.
 
     The prompt and its start token count as used, as they do in Hugging Face's `generate`.
 
@@ -29,6 +30,7 @@ def apply_penalties(
         config: The penalties.
         prompt_length: Tokens of L that were given, not generated.
         eos_token_id: Token that may not come before `min_new_tokens`.
+        suppressed_ids: Tokens that may never come.
     """
     if config.repetition_penalty != 1.0:
         scores = _penalize_used(scores, token_ids, config.repetition_penalty)
@@ -37,6 +39,9 @@ def apply_penalties(
     if token_ids.shape[2] - prompt_length < config.min_new_tokens:
         scores = scores.clone()
         scores[..., eos_token_id] = -torch.inf
+    if suppressed_ids:
+        scores = scores.clone()
+        scores[..., list(suppressed_ids)] = -torch.inf
     return scores
 
 

@@ -19,6 +19,7 @@ class SearchTask:
         prompt_ids: Start token and prompt, given and not generated.
         eos_token_id: Token that ends a caption.
         max_new_tokens: Generated tokens at most, at least 1.
+        suppressed_ids: Tokens that are never generated.
     """
 
     config: GenerateConfig
@@ -26,6 +27,7 @@ class SearchTask:
     prompt_ids: tuple[int, ...]
     eos_token_id: int
     max_new_tokens: int
+    suppressed_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ def _choose(
         config=task.config,
         prompt_length=len(task.prompt_ids),
         eos_token_id=task.eos_token_id,
+        suppressed_ids=task.suppressed_ids,
     )[:, 0]
     if task.config.do_sample:
         chosen = _invert_cdf(warp(scores, task.config).softmax(dim=-1), draws)

@@ -13,6 +13,7 @@ from captune.models.own_decoding import (
     complete_decoding,
     own_decoding,
     read_decoding,
+    suppressed_tokens,
     write_decoding,
 )
 from captune.models.packing import pack_captions
@@ -45,6 +46,7 @@ __all__ = [
     "pack_captions",
     "packed_causal_mask",
     "read_decoding",
+    "suppressed_tokens",
     "token_counter",
     "train_tokenizer",
     "write_decoding",

@@ -18,6 +18,7 @@ from captune.models.captioner import Captioner
 from captune.models.git import GitCaptioner
 from captune.models.join import join_checkpoints, join_models, new_decoder
 from captune.models.loading import load_tokenizer
+from captune.models.own_decoding import suppress_unknown
 from captune.models.sizes import SIZES, ModelSize
 from captune.models.special_ids import special_ids
 from captune.models.tokenizer import train_tokenizer
@@ -42,8 +43,12 @@ def new_captioner(config: ModelConfig, captions: Iterable[str], *, seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.encoder is not None:
-            return join_checkpoints(config, tokenizer)
-        return build_size(config.size or "blip-tiny", tokenizer, image_size=config.image_size)
+            captioner = join_checkpoints(config, tokenizer)
+        else:
+            size = config.size or "blip-tiny"
+            captioner = build_size(size, tokenizer, image_size=config.image_size)
+    suppress_unknown(captioner)
+    return captioner
 
 
 def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> Captioner:

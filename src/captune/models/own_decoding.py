@@ -14,6 +14,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 
 from captune.errors import ModelError
 from captune.hub import is_local, load_pretrained, split_revision
+from captune.models.captioner import Captioner
 from captune.recipe import GenerateConfig
 
 _ALWAYS = (
@@ -39,6 +40,23 @@ def write_decoding(model: Any, config: GenerateConfig) -> None:
         setattr(model.generation_config, name, getattr(config, name) if name in names else None)
     # Else transformers takes what it holds for guesses from an old config.json.
     model.generation_config._from_model_config = False
+
+
+def suppress_unknown(captioner: Captioner) -> None:
+    """Forbids the token of unknown words, which would leave a gap: "a man is sitting on a".
+
+    A vocabulary of the frequent words has learnt that token for all others. It stays allowed where
+    it is also another special token, as GPT-2's is.
+    """
+    unknown = captioner.tokenizer.unk_token_id
+    needed = (captioner.bos_token_id, captioner.eos_token_id, captioner.pad_token_id)
+    if unknown is not None and unknown not in needed:
+        captioner.model.generation_config.suppress_tokens = [unknown]
+
+
+def suppressed_tokens(generation_config: Any) -> tuple[int, ...]:
+    """Ids that a transformers `GenerationConfig` forbids at every step."""
+    return tuple(getattr(generation_config, "suppress_tokens", None) or ())
 
 
 def own_decoding(generation_config: Any) -> dict[str, Any]:
