@@ -174,6 +174,22 @@ def test_another_model_in_the_folder_that_a_recipe_names_trains_again(copy, tmp_
     assert stages_that_ran(copy, settings) == list(STAGES[1:])
 
 
+def test_data_edited_while_a_run_trains_is_seen_by_the_next_run(tmp_path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for record in make_shapes(12, seed=1, image_size=64):
+        (folder / f"{record.image_id}.png").write_bytes(bytes(record.image))
+        (folder / f"{record.image_id}.txt").write_text(record.captions[0])
+    settings = recipe(data__path=str(folder), train__max_steps=1, evaluate__baseline=False)
+
+    def edit(line: str) -> None:
+        if line == "train: started":
+            min(folder.glob("*.txt")).write_text("another caption than before")
+
+    run(settings, out=tmp_path / "run", say=edit)
+    assert stages_that_ran(tmp_path / "run", settings) == list(STAGES)
+
+
 def test_an_edited_list_of_images_splits_again(tmp_path) -> None:
     records = make_shapes(12, seed=1, image_size=64)
     lines = []

@@ -144,13 +144,17 @@ class StageBook:
         self._done: dict[str, dict[str, object]] = {}
         if self._path.is_file():
             self._done = _read_done(self._path)
+        # Once, before any work: data that is edited while a stage runs is not what it ran on.
+        self._hashes: dict[str, str] = {}
+        for name in STAGES:
+            self._hashes[name] = self._input_hash(name)
 
-    def input_hash(self, name: str) -> str:
+    def _input_hash(self, name: str) -> str:
         """Hash of the stage's settings, of the files they name, and of what it builds on."""
         stage = _TABLE[name]
         settings = {key: _setting(self._recipe, key) for key in stage.settings}
         parts = [name, json.dumps(settings, sort_keys=True)]
-        parts += [self.input_hash(other) for other in stage.builds_on]
+        parts += [self._hashes[other] for other in stage.builds_on]
         parts += filter(None, (_fingerprint(_setting(self._recipe, key)) for key in stage.files))
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
 
@@ -210,7 +214,7 @@ class StageBook:
     def mark_done(self, name: str, seconds: float) -> None:
         """Remembers that the stage has ended, and how long it took."""
         self._done[name] = {
-            "input_hash": self.input_hash(name),
+            "input_hash": self._hashes[name],
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "seconds": round(seconds, 2),
         }
@@ -222,7 +226,7 @@ class StageBook:
         return float(str(value))
 
     def _ran_on_these(self, name: str) -> bool:
-        return self._done.get(name, {}).get("input_hash") == self.input_hash(name)
+        return self._done.get(name, {}).get("input_hash") == self._hashes[name]
 
     def _save(self) -> None:
         write_json(self._path, self._done)
