@@ -105,12 +105,15 @@ def test_the_captions_and_scores_are_those_of_one_process(left: Left) -> None:
     assert two == one
 
 
-def test_a_second_training_of_one_launch_ends_with_the_weights_of_one_process(left: Left) -> None:
+@pytest.mark.parametrize("name", ["two", "trainer"])
+def test_each_training_of_one_launch_ends_with_the_weights_of_one_process(
+    left: Left, name: str
+) -> None:
     ours = load_file(left.one / "model" / "model.safetensors")
-    theirs = load_file(left.trainer / "model" / "model.safetensors")
+    theirs = load_file(getattr(left, name) / "model" / "model.safetensors")
     assert ours.keys() == theirs.keys()
-    for name, weight in ours.items():
-        assert_close(theirs[name], weight, atol=1e-5, rtol=0, msg=name)
+    for key, weight in ours.items():
+        assert_close(theirs[key], weight, atol=1e-5, rtol=0, msg=key)
 
 
 def test_a_failure_of_the_first_process_is_told_by_it_and_ends_the_others(left: Left) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -104,6 +106,34 @@ def choose_hardware(
 def available_kinds() -> list[str]:
     """The kinds of device that torch can use here, the one taken by `auto` first."""
     return [kind for kind in _ORDER if _is_available(kind)]
+
+
+def free_cached_memory(device: torch.device) -> None:
+    """Gives back what torch keeps of the device's memory without using it."""
+    if device.type != "cpu":
+        getattr(torch, device.type).empty_cache()
+
+
+def device_random_states() -> dict[str, list[torch.Tensor]]:
+    """The random states of all devices but the CPU, by kind."""
+    return {
+        kind: [torch.mps.get_rng_state()] if kind == "mps" else _states(kind).get_rng_state_all()
+        for kind in available_kinds()
+        if kind != "cpu"
+    }
+
+
+def set_device_random_states(states: Mapping[str, Sequence[torch.Tensor]]) -> None:
+    """Brings back what `device_random_states` gave; kinds that are not here are left out."""
+    for kind in available_kinds():
+        if kind == "mps" and kind in states:
+            torch.mps.set_rng_state(states[kind][0])
+        elif kind in states:
+            _states(kind).set_rng_state_all(list(states[kind]))
+
+
+def _states(kind: str) -> Any:
+    return getattr(torch, kind)
 
 
 def _choose_device(name: str, *, where: str) -> torch.device:

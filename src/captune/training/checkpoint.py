@@ -23,6 +23,7 @@ from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
 from captune.models import Captioner
+from captune.models.devices import device_random_states, set_device_random_states
 from captune.training.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]
@@ -210,7 +211,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _rng_state() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    state: dict[str, Any] = {
+    return {
         "torch": torch.get_rng_state(),
         "python": (version, list(words), gauss),
         "numpy": (
@@ -220,10 +221,8 @@ def _rng_state() -> dict[str, Any]:
             has_gauss,
             cached,
         ),
+        "devices": device_random_states(),
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
 
 
 def _set_rng_state(state: dict[str, Any]) -> None:
@@ -232,8 +231,7 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    set_device_random_states(state["devices"])
 
 
 def _remove(path: Path) -> None:

@@ -56,24 +56,23 @@ def _packed_dropout(input: torch.Tensor, share: float) -> torch.Tensor:
     return input * mask.mul_(1.0 / keep)
 
 
-def _attention(  # noqa: PLR0913, PLR0917 - the signature is transformers'
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
+def _attention(
+    module: nn.Module, *tensors: torch.Tensor, **settings: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eager attention of (B, heads, L, D) as in transformers, dropped by packed bits."""
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    """Eager attention of (B, heads, L, D) as in transformers, dropped by packed bits.
+
+    transformers gives query, key, value and mask, which may be none; `scaling` and `dropout`, and
+    much that eager attention does not look at.
+    """
+    query, key, value, attention_mask = tensors
+    given = settings.get("scaling")
+    scaling = query.shape[-1] ** -0.5 if given is None else given
     scores = torch.matmul(query, key.transpose(-1, -2)).mul_(scaling)
     if attention_mask is not None:
         scores = scores + attention_mask
     probabilities = scores.softmax(-1).to(value.dtype)
     if module.training:
-        probabilities = _packed_dropout(probabilities, dropout)
+        probabilities = _packed_dropout(probabilities, settings.get("dropout", 0.0))
     return torch.matmul(probabilities, value).transpose(1, 2), probabilities
 
 

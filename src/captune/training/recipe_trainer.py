@@ -78,6 +78,9 @@ def train(
     return start.result()
 
 
+_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+
+
 def check_trainer_settings(train: TrainConfig) -> None:
     """Finds, before any work, what Trainer does not do.
 
@@ -89,8 +92,8 @@ def check_trainer_settings(train: TrainConfig) -> None:
         raise RecipeError(
             f"train.engine: trainer cannot choose the device {train.device!r}",
             where="train.device",
-            fix=f"use {kind} and show it that device alone, such as CUDA_VISIBLE_DEVICES={number};"
-            " or train.engine: loop",
+            fix=f"use {kind} and show it that device alone by the environment"
+            f" ({_VISIBLE.get(kind, 'of its vendor')}={number}); or train.engine: loop",
         )
 
 
@@ -123,6 +126,10 @@ class RecipeTrainer(CaptionTrainer):
             callbacks=[_Conductor(self, bar)],
         )
         self.remove_callback(PrinterCallback)
+
+    @override
+    def choose_attention(self) -> None:
+        """Nothing: `start_run` has chosen it, with the dropout that goes with it."""
 
     @override
     def autocast(self) -> AbstractContextManager[Any]:

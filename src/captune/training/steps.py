@@ -16,7 +16,7 @@ from accelerate import Accelerator
 
 from captune.errors import ModelError
 from captune.models import Captioner
-from captune.models.devices import Hardware
+from captune.models.devices import Hardware, free_cached_memory
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
 from captune.training.checkpoint import TrainState
@@ -69,8 +69,7 @@ class Stepper:
 
     def _halve(self, largest: int, state: TrainState) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        if self.hardware.device.type == "cuda":
-            torch.cuda.empty_cache()
+        free_cached_memory(self.hardware.device)
         if largest <= 1:
             raise ModelError(
                 "one image with its captions does not fit into memory",
@@ -135,7 +134,8 @@ class Stepper:
         flat = self.accelerator.reduce(flat, "sum")
         sizes = [p.numel() for p in parameters]
         for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+            # In the weight's own order in memory: fused AdamW on CPU takes the two for alike.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))
 
 
 def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:

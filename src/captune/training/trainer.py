@@ -110,9 +110,13 @@ class CaptionTrainer(Seq2SeqTrainer):
                 callbacks=others.get("callbacks"),
                 optimizers=others.get("optimizers", (None, None)),
             )
-        self.captioner.choose_attention(self.args.device)
+        self.choose_attention()
         # Makes Trainer count the labels of all micro batches of a step.
         self.model_accepts_loss_kwargs = True
+
+    def choose_attention(self) -> None:
+        """How the model computes attention on the device of the arguments."""
+        self.captioner.choose_attention(self.args.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context that the model computes in: the precision of the arguments."""
