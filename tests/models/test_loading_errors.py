@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import build, tokenizer
 
 from captune.errors import ModelError
-from captune.models import FAMILIES, build_captioner, build_size, load_captioner
+from captune.models import FAMILIES, build_captioner, build_size, check_sources, load_captioner
 from captune.recipe import ModelConfig
 
 
@@ -73,6 +73,15 @@ def test_a_family_that_captune_does_not_know(folder: Path) -> None:
     assert error.what == f"'{folder}' is a 'llama' model, a family captune does not know"
     assert error.fix == f"use a model of one of these types: {', '.join(FAMILIES)}"
     assert "blip, git, vision-encoder-decoder" in error.fix
+
+
+def test_an_unknown_family_is_named_before_any_work(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelError) as caught:
+        check_sources(ModelConfig(checkpoint=str(folder)))
+    assert caught.value.what.endswith("is a 'llama' model, a family captune does not know")
+    assert caught.value.where == "model.checkpoint"
 
 
 def test_a_model_type_that_transformers_does_not_know(folder: Path) -> None:

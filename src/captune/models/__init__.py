@@ -3,10 +3,16 @@
 from captune.models.attention import additive_mask, packed_causal_mask
 from captune.models.caption_encoder import CaptionEncoder, EncodedCaption, token_counter
 from captune.models.captioner import Captioner, CaptionLoss, VisionContext
-from captune.models.families import FAMILIES, as_captioner, build_captioner, load_captioner
+from captune.models.families import (
+    FAMILIES,
+    as_captioner,
+    build_captioner,
+    check_sources,
+    load_captioner,
+)
 from captune.models.freezing import PartSize
 from captune.models.image_transform import ImageTransform
-from captune.models.init import build_size, check_sources, choose_tokenizer, new_captioner
+from captune.models.init import build_size, choose_tokenizer, new_captioner
 from captune.models.loading import load_tokenizer
 from captune.models.own_decoding import (
     common_decoding,

@@ -21,7 +21,7 @@ from captune.models.captioner import Captioner
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.models.git import GitCaptioner
-from captune.models.init import new_captioner
+from captune.models.init import check_parts, new_captioner
 from captune.models.loading import (
     EVERY_KEY,
     load_image_processor,
@@ -87,6 +87,21 @@ def build_captioner(
         captioner = new_captioner(config, captions, seed=seed)
     captioner.freeze(config.freeze)
     return captioner
+
+
+def check_sources(config: ModelConfig) -> None:
+    """Looks at what lies on this machine of a recipe's model; loads no weights.
+
+    Raises:
+        ModelError: An unknown size or family, or a folder that is absent, no model's or without
+            weights.
+    """
+    check_parts(config)
+    source = config.checkpoint
+    if source is not None and is_local(source):
+        where = "model.checkpoint"
+        found = load_pretrained(AutoConfig, source, where=where, trust_remote_code=False)
+        _family_of(found.model_type, source, where=where)
 
 
 def load_captioner(

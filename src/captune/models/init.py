@@ -80,7 +80,7 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
     return captioner
 
 
-def check_sources(config: ModelConfig) -> None:
+def check_parts(config: ModelConfig) -> None:
     """Looks at the size's name and the local folders of a recipe's model; loads nothing.
 
     Raises:
