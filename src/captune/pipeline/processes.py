@@ -27,8 +27,8 @@ from captune.recipe import Recipe
 
 Word = Literal["train", "done", "failed"]
 
-_PATIENCE = timedelta(hours=12)
 # The first process validates alone; NCCL's ten minutes would end the run there.
+_PATIENCE = timedelta(hours=12)
 _PAUSE = 0.05
 _FAREWELL = 10.0
 
