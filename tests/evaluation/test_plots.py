@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captune.evaluation import Picture, ReportInputs, plot_grid, write_plots
+from captune.evaluation import (
+    Picture,
+    ReportInputs,
+    plot_grid,
+    read_training_log,
+    write_plots,
+)
 from captune.evaluation.plots import plot_loss, plot_scores
 from captune.evaluation.png import save_figure
 from captune.records import CaptionRecord
@@ -62,6 +69,22 @@ def test_the_loss_is_drawn_on_a_linear_and_on_a_logarithmic_axis(inputs: ReportI
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(lines["training"].get_ydata()) == [4.0, 2.0]
     assert list(lines["validation"].get_xdata()) == [2]
+
+
+def test_one_logged_step_is_seen_as_a_point(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    colours = []
+    for lines in ([], [{"step": 5, "loss": 2.0}]):
+        rows = [*lines, {"step": 9, "val_loss": 1.5}]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        figure = plot_loss(read_training_log(path))
+        assert figure is not None
+        figure.axes[0].get_legend().remove()
+        save_figure(tmp_path / "loss.png", figure)
+        pixels = np.asarray(Image.open(tmp_path / "loss.png").convert("RGB")).reshape(-1, 3)
+        colours.append(int((pixels == (0xA3, 0xAD, 0xBA)).all(axis=1).sum()))
+    without, with_point = colours
+    assert with_point > without + 10
 
 
 def test_the_bars_are_the_scores_before_after_and_constant(inputs: ReportInputs) -> None:

@@ -112,7 +112,15 @@ def plot_loss(log: TrainingLog) -> Figure | None:
         return None
     figure = Figure(figsize=(11, 4), facecolor="white", layout="constrained")
     for axis, scale in zip(figure.subplots(1, 2), ("linear", "log"), strict=True):
-        axis.plot(train.steps, train.values, color="#a3adba", linewidth=1.2, label="training")
+        axis.plot(
+            train.steps,
+            train.values,
+            color="#a3adba",
+            linewidth=1.2,
+            # A line needs two points.
+            marker="o" if len(train.values) == 1 else "",
+            label="training",
+        )
         axis.plot(
             validation.steps,
             validation.values,
