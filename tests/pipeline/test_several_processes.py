@@ -18,7 +18,11 @@ from captune.data import make_shapes
 from captune.pipeline import run
 from captune.recipe import Recipe, save_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("several_processes"),
+]
 
 
 @dataclass(frozen=True)
