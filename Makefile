@@ -51,10 +51,9 @@ endif
 demo: setup
 	$(BIN)/captune demo $(ARGS)
 
-# One thread a process: two processes on two cores beat one process with two threads. Tests of one
-# dear fixture (xdist_group) stay in one process, which makes it once.
+# One thread a process: two processes on two cores beat one process with two threads.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

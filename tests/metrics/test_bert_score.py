@@ -17,8 +17,6 @@ from captune.metrics.candidates import match_predictions
 from captune.metrics.references import References
 from tiny_bert import save_bert
 
-pytestmark = pytest.mark.xdist_group("bert_score")
-
 pytest.importorskip("bert_score", reason="the extra bert_score is not installed")
 
 REFERENCES = {

@@ -19,8 +19,6 @@ from captune.metrics import METRIC_GROUPS, METRICS
 from captune.metrics.clip_score import ClipScorer, compute_clip_score
 from tiny_clip import name_like_openai, save_clip
 
-pytestmark = pytest.mark.xdist_group("score_models")
-
 REFERENCES = {"1": ["a red dog runs", "a dog runs"], "12": ["two cats sit"], "7": ["a bird"]}
 PREDICTIONS = {"1": "a dog and a frisbee", "12": "two cats sit", "7": "a bird sings"}
 COLOURS = {"1": "red", "12": "green", "7": "blue"}

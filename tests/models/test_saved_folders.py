@@ -25,8 +25,6 @@ from PIL import Image
 import torch, transformers
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers import AutoImageProcessor
-
-pytestmark = pytest.mark.xdist_group("saved_folders")
 answers = {}
 for name, needs_code in json.loads(sys.argv[2]).items():
     folder = Path(sys.argv[1]) / name

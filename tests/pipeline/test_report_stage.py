@@ -14,8 +14,6 @@ from captune.pipeline import RunOptions, run
 from captune.recipe import Recipe
 from tiny_clip import save_clip
 
-pytestmark = pytest.mark.xdist_group("report_stage")
-
 MADE = ("report.html", "model/README.md", "plots/before_after.png", "plots/captions.png")
 
 

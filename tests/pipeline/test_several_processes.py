@@ -18,11 +18,7 @@ from captune.data import make_shapes
 from captune.pipeline import run
 from captune.recipe import Recipe, save_recipe
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.xdist_group("several_processes"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

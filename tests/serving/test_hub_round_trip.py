@@ -25,7 +25,7 @@ from captune.recipe import TokenizerConfig
 from hub_repos import READER, HubServer
 from hub_server import hub_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("hub_round_trip")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PARQUET = "data/train-00000-of-00001.parquet"
 

@@ -12,8 +12,6 @@ _ASK = """
 from transformers import AutoConfig
 from captune.hub import load_pretrained
 
-pytestmark = pytest.mark.xdist_group("reading_errors")
-
 def ask(source, revision):
     more = {"revision": revision} if revision else {}
     return load_pretrained(AutoConfig, source, where="model.checkpoint", **more).model_type

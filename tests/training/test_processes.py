@@ -15,11 +15,7 @@ import torch
 from process_script import train_recipe, train_script
 from safetensors.torch import load_file
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.xdist_group("training_processes"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)
