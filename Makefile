@@ -51,9 +51,10 @@ endif
 demo: setup
 	$(BIN)/captune demo $(ARGS)
 
-# One thread a process: two processes on two cores beat one process with two threads.
+# One thread a process: two processes on two cores beat one process with two threads. By file, so
+# that what a file's tests share is made once.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
