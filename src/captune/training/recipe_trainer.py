@@ -117,7 +117,6 @@ class RecipeTrainer(CaptionTrainer):
         args.gradient_accumulation_steps = self.steps.accumulation
         self._step_loss, self._step_tokens = 0.0, 0
         self._micro_batches = 0
-        self._random_states: dict[str, bytes] = {}
         super().__init__(
             self.keeper.captioner,
             args,
@@ -239,12 +238,12 @@ class RecipeTrainer(CaptionTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """What Trainer resumes from, in a folder that appears whole, with the recipe's state."""
         self.store_flos()
-        self._random_states = self._gather_random_states()
+        random_states = self._gather_random_states()
         if self.keeper.is_main:
             write_checkpoint(
                 self.keeper.folder / "checkpoints",
                 self.keeper.state,
-                write=self._write,
+                write=lambda aside: self._write(aside, random_states),
                 keep=self._recipe.train.keep_checkpoints,
             )
         self.accelerator.wait_for_everyone()
@@ -256,11 +255,11 @@ class RecipeTrainer(CaptionTrainer):
             own = {path.name: path.read_bytes() for path in Path(aside).iterdir()}
         return dict(item for files in gather_object([own]) for item in files.items())
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, random_states: dict[str, bytes]) -> None:
         self.save_model(str(folder), _internal_call=True)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
-        for name, content in self._random_states.items():
+        for name, content in random_states.items():
             (folder / name).write_bytes(content)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
         if self.keeper.average is not None:
