@@ -10,16 +10,18 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState
 from trainer_script import arguments, history
 
 from captune.data import make_shapes
 from captune.models import Captioner, build_captioner
 from captune.recipe import Recipe, TrainConfig
 from captune.training import CaptionTrainer, caption_metrics, train
+from captune.training.feature_cache import build_feature_cache
+from captune.training.start import make_accelerator
 
 
 def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:
@@ -77,31 +79,48 @@ def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
         (folder / "found.json").write_text(json.dumps(found))
 
 
-def meet(port: str) -> None:
-    """Forgets the group of an earlier training; the next one meets at this port."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    os.environ["MASTER_PORT"] = port
+def cache_features(recipe: Recipe, folder: Path) -> None:
+    """Seven images in three views, whose features tell their place; two rows a batch."""
+    accelerator = make_accelerator(recipe, folder)
+    asked: list[tuple[int, int]] = []
+
+    def encode(pairs: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
+        for at in range(0, len(pairs), 2):
+            asked.extend(pairs[at : at + 2])
+            yield torch.tensor(pairs[at : at + 2], dtype=torch.float32)
+
+    for _ in range(2):  # the second time it lies there
+        cache = build_feature_cache(
+            encode, num_images=7, num_views=3, file=folder / "x.npy", accelerator=accelerator
+        )
+    found = {"asked": asked, "array": cache.array.tolist()}
+    (folder / f"asked-{accelerator.process_index}.json").write_text(json.dumps(found))
 
 
-def main(place: Path, recipe: Recipe, ports: list[str]) -> None:
-    """All trainings, one after the other, in this process's share."""
-    meet(ports.pop())
+def main(place: Path, recipe: Recipe) -> None:
+    """All trainings, one after the other, in this process's share: one launch, one group."""
     train_recipe(recipe, place / "recipe")
-    meet(ports.pop())
+    cache_features(recipe, place / "features")
     train_script(recipe, place / "script", processes=int(os.environ["WORLD_SIZE"]))
+    train_recipe(frozen(recipe), place / "frozen")
     for engine in ("loop", "trainer"):
         settings = {"engine": engine, "max_steps": 4, "save_every": 2, "validate_every": 4}
         settings = recipe.train.model_dump() | settings | {"best_metric": "loss"}
         short = recipe.model_copy(update={"train": TrainConfig(**settings)})
         whole, again = place / engine / "whole", place / engine / "again"
-        meet(ports.pop())
         train_recipe(short, whole, dropout=0.2)
         if os.environ["RANK"] == "0":
             copy_until_first_checkpoint(whole, again)
-        meet(ports.pop())
         while not again.exists():
             time.sleep(0.05)
         train_recipe(short, again, dropout=0.2, resume=True)
+
+
+def frozen(recipe: Recipe) -> Recipe:
+    """Its vision encoder frozen, so that features are cached; by captune's own loop."""
+    model = recipe.model.model_copy(update={"freeze": ("vision",)})
+    train = recipe.train.model_copy(update={"engine": "loop", "feature_cache": "disk"})
+    return recipe.model_copy(update={"model": model, "train": train})
 
 
 def copy_until_first_checkpoint(whole: Path, again: Path) -> None:
@@ -114,4 +133,4 @@ def copy_until_first_checkpoint(whole: Path, again: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from captune.models.devices import choose_hardware
 from captune.training import train
 from captune.training.feature_cache import build_feature_cache, cache_key, choose_storage
 from captune.training.prepare import make_feeds
+from captune.training.start import make_accelerator
 
 
 def losses(folder) -> list[float]:
@@ -41,14 +44,14 @@ def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
     said: list[str] = []
     captioner = make_captioner(recipe)
     hardware = choose_hardware("cpu", "fp32")
-    first, _ = make_feeds(
-        captioner, shapes, recipe=recipe, run_folder=tmp_path, hardware=hardware, say=said.append
+    accelerator = make_accelerator(recipe, tmp_path)
+    make = partial(
+        make_feeds, recipe=recipe, accelerator=accelerator, hardware=hardware, say=said.append
     )
+    first, _ = make(captioner, shapes)
     files = sorted((tmp_path / "feature_cache").iterdir())
     times = [f.stat().st_mtime_ns for f in files]
-    again, _ = make_feeds(
-        captioner, shapes, recipe=recipe, run_folder=tmp_path, hardware=hardware, say=said.append
-    )
+    again, _ = make(captioner, shapes)
     assert [f.stat().st_mtime_ns for f in files] == times
     assert np.array_equal(first.cache.array, again.cache.array)
     assert first.cache.array.shape[0] == 24 * 2
@@ -81,17 +84,33 @@ def test_auto_caches_only_where_it_pays(tmp_path, make_recipe, make_captioner) -
     assert choose(frozen, epochs=3, rows=10**12) == "off"
 
 
-def test_features_too_large_for_float16_are_clamped_not_infinite(tmp_path) -> None:
+def test_features_too_large_for_float16_are_clamped_not_infinite(tmp_path, make_recipe) -> None:
     cache = build_feature_cache(
         lambda pairs: [torch.full((len(pairs), 2), 1e6)],
         num_images=2,
         num_views=1,
-        storage="memory",
-        path=tmp_path / "x.npy",
-        key="k",
+        file=None,
+        accelerator=make_accelerator(make_recipe(), tmp_path),
     )
     assert np.isfinite(cache.array).all()
     assert cache.rows([1], [0]).dtype == torch.float32
+
+
+def test_what_a_killed_encoding_left_is_taken_away(tmp_path, make_recipe) -> None:
+    accelerator = make_accelerator(make_recipe(), tmp_path)
+    own, other = (tmp_path / f".x.npy.{host}.99" for host in (socket.gethostname(), "elsewhere"))
+    for left in (own, other):
+        left.write_bytes(b"half")
+    cache = build_feature_cache(
+        lambda pairs: [torch.ones(len(pairs), 2)],
+        num_images=3,
+        num_views=2,
+        file=tmp_path / "x.npy",
+        accelerator=accelerator,
+    )
+    assert cache.array.shape == (6, 2)
+    assert not own.exists()
+    assert other.exists(), "another machine may still be at work"
 
 
 def test_an_image_that_broke_since_it_was_prepared_is_named(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_script import train_recipe, train_script
+from process_script import frozen, train_recipe, train_script
 from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -39,20 +39,19 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
         train__validate_every=2,
     )
     found = Folders(tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
-    # A port for each training: a second meeting at one port finds what the first one left there.
-    ports = [str(port) for port in free_ports(6)]
+    port = str(free_port())
     script = Path(__file__).with_name("process_script.py")
     processes = [
         subprocess.Popen(
-            [sys.executable, script, found.two, recipe.model_dump_json(), *ports],
+            [sys.executable, script, found.two, recipe.model_dump_json()],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env={
                 **os.environ,
                 **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
-                **{"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"},
-                "OMP_NUM_THREADS": "1",
+                **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"},
+                "ACCELERATE_USE_CPU": "true",
             },
         )
         for rank in range(2)
@@ -65,20 +64,18 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     train_recipe(recipe, found.one / "recipe")
     train_script(recipe, found.one / "script", processes=1)
+    train_recipe(frozen(recipe), found.one / "frozen")
     return found
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nobody listened at a moment ago."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+def free_port() -> int:
+    """A port of this machine that nobody listened at a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
-def log(folder: Path) -> list[dict[str, float]]:
-    lines = (folder / "recipe" / "log.jsonl").read_text().splitlines()
+def log(folder: Path, run: str = "recipe") -> list[dict[str, float]]:
+    lines = (folder / run / "log.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -129,3 +126,24 @@ def test_two_processes_resume_to_the_same_bits(folders: Folders, engine: str) ->
     assert curves[0] == curves[1]
     whole, again = (load_file(run / "model" / "model.safetensors") for run in runs)
     assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
+
+
+def test_processes_encode_a_share_of_the_feature_cache_each(folders: Folders) -> None:
+    pairs = [[i, v] for i in range(7) for v in range(3)]
+    first, second = (
+        json.loads((folders.two / "features" / f"asked-{rank}.json").read_text())
+        for rank in range(2)
+    )
+    assert first["asked"] + second["asked"] == pairs
+    assert abs(len(first["asked"]) - len(second["asked"])) <= 1
+    assert first["array"] == second["array"] == pairs
+
+
+def test_cached_features_of_two_processes_teach_what_those_of_one_do(folders: Folders) -> None:
+    assert list((folders.two / "frozen" / "feature_cache").glob("train-*.npy"))
+    ours, theirs = (
+        [row["loss"] for row in log(folder, "frozen") if "loss" in row]
+        for folder in (folders.one, folders.two)
+    )
+    assert len(ours) == 6
+    assert theirs == pytest.approx(ours, abs=1e-5)

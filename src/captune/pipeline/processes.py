@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Literal
 
 import torch.distributed as dist
@@ -24,11 +23,10 @@ from torch.distributed.rendezvous import rendezvous
 from captune.errors import CaptuneError
 from captune.models.devices import choose_hardware
 from captune.recipe import Recipe
+from captune.training import GROUP_TIMEOUT
 
 Word = Literal["train", "done", "failed"]
 
-# The first process validates alone; NCCL's ten minutes would end the run there.
-_PATIENCE = timedelta(hours=12)
 _PAUSE = 0.05
 _FAREWELL = 10.0
 
@@ -129,10 +127,10 @@ class Crew:
         _meeting_place().add(f"{self.name}/left", 1)
 
     def _form_group(self, recipe: Recipe) -> None:
-        """Makes the processes one group, under the run's own name.
+        """Makes the processes one group, unless they are; later runs use it too.
 
-        Training ends by taking its group apart. A second one that met under the same name would
-        find what the first one left in the store, and wait for it for ever.
+        Under the run's own name: where somebody has taken a group apart, what it left in the
+        store would keep another of its name waiting for ever.
         """
         if dist.is_initialized():
             return
@@ -142,7 +140,7 @@ class Crew:
             store=PrefixStore(self.name, _meeting_place()),
             rank=self.rank,
             world_size=self.size,
-            timeout=_PATIENCE,
+            timeout=GROUP_TIMEOUT,
         )
 
 

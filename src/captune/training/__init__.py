@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from captune.training.engines import check_engine, train
 from captune.training.estimate import TrainingEstimate, estimate_training
-from captune.training.start import TrainResult
+from captune.training.start import GROUP_TIMEOUT, TrainResult
 from captune.training.tracking import check_trackers
 from captune.training.validation import check_best_metric
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from captune.training.trainer import CaptionTrainer
 
 __all__ = [
+    "GROUP_TIMEOUT",
     "CaptionCollator",
     "CaptionTrainer",
     "TrainResult",

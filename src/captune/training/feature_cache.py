@@ -6,16 +6,21 @@ float16 in one array, in memory or in a file that later runs of the same weights
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from captune.models import Captioner
 from captune.recipe.schema import View
@@ -91,47 +96,83 @@ def build_feature_cache(
     *,
     num_images: int,
     num_views: int,
-    storage: str,
-    path: Path,
-    key: str,
+    file: Path | None,
+    accelerator: Accelerator,
 ) -> FeatureCache:
-    """The cache, read back from `path` when a file of the same key lies there.
+    """The cache, read back from `file` where it lies there.
+
+    The processes of one machine encode a share each, into one file; an array in memory is each
+    process's own.
 
     Args:
         encode: Computes features in the order asked for.
-        num_images: Images.
+        num_images: Images, at least one.
         num_views: Views of each.
-        storage: `memory` or `disk`.
-        path: The array's file (`disk`), written aside and renamed when it is whole.
-        key: From `cache_key`.
+        file: Its name says what it holds (`cache_key`); written aside and renamed when it is
+            whole. `None`: in memory.
+        accelerator: Every process must come here.
     """
-    keyed = path.with_name(f"{path.stem}-{key}.npy")
-    if storage == "disk" and keyed.is_file():
-        return FeatureCache(np.load(keyed, mmap_mode="r"), num_views)
     pairs = [(i, v) for i in range(num_images) for v in range(num_views)]
-    aside = keyed.with_name(f".{keyed.name}.{os.getpid()}")
-    array = None
+    if file is None:
+        return FeatureCache(_encode_in_memory(encode, pairs), num_views)
+    if not all(gather_object([file.is_file()])):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _encode_together(encode, pairs, file=file, accelerator=accelerator)
+    return FeatureCache(np.load(file, mmap_mode="r"), num_views)
+
+
+def _encode_in_memory(encode: FeatureBatches, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    batches = iter(encode(pairs))
+    first = _as_float16(next(batches))
+    array = np.empty((len(pairs), *first.shape[1:]), np.float16)
+    _fill(array, chain([first], map(_as_float16, batches)))
+    return array
+
+
+def _encode_together(
+    encode: FeatureBatches,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    file: Path,
+    accelerator: Accelerator,
+) -> None:
+    """Writes the file of this machine, whose processes write their own rows of it each."""
+    crew = gather_object([(socket.gethostname(), os.getpid())])
+    own_host, _ = crew[accelerator.process_index]
+    mates = [rank for rank, (host, _) in enumerate(crew) if host == own_host]
+    leads = accelerator.process_index == mates[0]
+    rows = _share(len(pairs), mates.index(accelerator.process_index), of=len(mates))
+    name = f".{file.name}.{own_host}."
+    aside = file.with_name(f"{name}{crew[mates[0]][1]}")
+
+    batches = map(_as_float16, encode(pairs[rows]) if pairs[rows] else ())
+    first = list(islice(batches, 1))
+    if leads:
+        for killed in file.parent.glob(f"{glob.escape(name)}*"):
+            killed.unlink()
+        shape = (len(pairs), *first[0].shape[1:])
+        np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
+    accelerator.wait_for_everyone()
+    array = np.load(aside, mmap_mode="r+")
+    _fill(array[rows], chain(first, batches))
+    array.flush()
+    accelerator.wait_for_everyone()
+    if leads:
+        aside.replace(file)
+    accelerator.wait_for_everyone()
+
+
+def _share(total: int, place: int, *, of: int) -> slice:
+    """The rows of one of several processes; the first has the most, so that it has some."""
+    size = -(-total // of)
+    return slice(min(place * size, total), min((place + 1) * size, total))
+
+
+def _fill(array: np.ndarray, batches: Iterable[np.ndarray]) -> None:
     place = 0
-    for features in encode(pairs):
-        rows = _as_float16(features)
-        if array is None:
-            array = _allocate((len(pairs), *rows.shape[1:]), storage, aside)
+    for rows in batches:
         array[place : place + len(rows)] = rows
         place += len(rows)
-    if array is None:
-        array = np.zeros((0, 1), np.float16)
-    elif storage == "disk":
-        array.flush()  # type: ignore[attr-defined]
-        aside.replace(keyed)
-        array = np.load(keyed, mmap_mode="r")
-    return FeatureCache(array, num_views)
-
-
-def _allocate(shape: tuple[int, ...], storage: str, aside: Path) -> np.ndarray:
-    if storage == "memory":
-        return np.empty(shape, np.float16)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    return np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
 
 
 def _as_float16(features: torch.Tensor) -> np.ndarray:

@@ -21,7 +21,14 @@ from captune.training.checkpoint import load_checkpoint, recover_folder, save_ch
 from captune.training.feed import Feed
 from captune.training.keeper import RunKeeper
 from captune.training.optimizer import make_optimizer
-from captune.training.start import Say, Splits, TrainResult, make_accelerator, start_run
+from captune.training.start import (
+    Say,
+    Splits,
+    TrainResult,
+    finish_trackers,
+    make_accelerator,
+    start_run,
+)
 from captune.training.steps import Stepper
 from captune.training.tracking import ProgressLine, progress_line
 
@@ -64,7 +71,7 @@ def train(
     with progress_line(keeper.total_steps, done=keeper.state.step, enabled=keeper.is_main) as bar:
         while not keeper.state.finished:
             run.epoch(bar)
-    accelerator.end_training()
+    finish_trackers(accelerator)
     return start.result()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from rich.progress import track
 
 from captune.data.batching import StepPlan
@@ -29,13 +31,14 @@ def make_feeds(
     records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
     *,
     recipe: Recipe,
-    run_folder: Path,
+    accelerator: Accelerator,
     hardware: Hardware,
     say: Callable[[str], None],
 ) -> tuple[Feed, Feed]:
     """The training feed, with all views, and the validation feed, images as they are.
 
-    Both get cached features where a frozen vision part makes that pay.
+    Both get cached features where a frozen vision part makes that pay, in the accelerator's
+    project folder; its processes encode a share each.
     """
     original: tuple[View, ...] = ("original",)
     feeds = []
@@ -51,15 +54,21 @@ def make_feeds(
                 f"{name}: {data.num_cut} captions cut to {recipe.data.max_caption_tokens} tokens"
                 " (data.max_caption_tokens)"
             )
-        feed.cache = _cache(feed, name, run_folder=run_folder, hardware=hardware, say=say)
+        feed.cache = _cache(feed, name, accelerator=accelerator, hardware=hardware, say=say)
         feeds.append(feed)
     return feeds[0], feeds[1]
 
 
 def _cache(
-    feed: Feed, name: str, *, run_folder: Path, hardware: Hardware, say: Callable[[str], None]
+    feed: Feed,
+    name: str,
+    *,
+    accelerator: Accelerator,
+    hardware: Hardware,
+    say: Callable[[str], None],
 ) -> FeatureCache | None:
     records, views, settings = feed.data.records, feed.views, feed.recipe.train
+    run_folder = Path(accelerator.project_dir)
     storage = choose_storage(
         settings.feature_cache,
         feed.captioner,
@@ -67,20 +76,28 @@ def _cache(
         epochs=settings.epochs,
         folder=run_folder,
     )
+    # What is free differs by machine and moment; all processes must do the same.
+    (storage,) = broadcast_object_list([storage])
     if storage == "off" or not records:
         return None
     feed.captioner.eval_mode()
     say(f"{name}: frozen vision features of {len(records)} images x {len(views)} views, {storage}")
 
     def encode(pairs: Sequence[tuple[int, int]]):  # type: ignore[no-untyped-def]
-        batches = feed.encode_views(pairs, hardware)
-        return track(batches, f"encoding {name}", total=-(-len(pairs) // 32), transient=True)
+        return track(
+            feed.encode_views(pairs, hardware),
+            f"encoding {name}",
+            total=-(-len(pairs) // 32),
+            transient=True,
+            disable=not accelerator.is_main_process,
+        )
 
+    key = cache_key(feed.captioner, records, views=views)
+    file = run_folder / "feature_cache" / f"{name}-{key}.npy"
     return build_feature_cache(
         encode,
         num_images=len(records),
         num_views=len(views),
-        storage=storage,
-        path=run_folder / "feature_cache" / f"{name}.npy",
-        key=cache_key(feed.captioner, records, views=views),
+        file=file if storage == "disk" else None,
+        accelerator=accelerator,
     )

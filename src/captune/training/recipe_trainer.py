@@ -34,7 +34,16 @@ from captune.training.feed import drop_words
 from captune.training.keeper import RunKeeper
 from captune.training.optimizer import learning_rate, make_optimizer
 from captune.training.planned_batches import PlannedSteps, planned_loader
-from captune.training.start import Say, Splits, Start, TrainResult, make_accelerator, start_run
+from captune.training.start import (
+    GROUP_TIMEOUT,
+    Say,
+    Splits,
+    Start,
+    TrainResult,
+    finish_trackers,
+    make_accelerator,
+    start_run,
+)
 from captune.training.steps import is_out_of_memory
 from captune.training.tracking import ProgressLine, progress_line
 from captune.training.trainer import CaptionTrainer
@@ -74,7 +83,7 @@ def train(
         ) as bar:
             trainer = RecipeTrainer(start, args, bar)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    accelerator.end_training()
+    finish_trackers(accelerator)
     return start.result()
 
 
@@ -334,6 +343,7 @@ def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
         # bf16 is autocast by captune; fp16 needs the scaler that Trainer keeps.
         fp16=hardware.precision == "fp16",
         use_cpu=hardware.device.type == "cpu",
+        ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
         seed=recipe.seed,
         logging_strategy="no",
         eval_strategy="no",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from captune.errors import DataError
 from captune.models import Captioner
@@ -25,6 +28,8 @@ from captune.training.prepare import make_feeds
 from captune.training.tracking import tracker_settings
 from captune.training.validation import make_validator
 
+# The first process validates alone; NCCL's ten minutes would end the run there.
+GROUP_TIMEOUT = timedelta(hours=12)
 Say = Callable[[str], None]
 Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
 """Training and validation images."""
@@ -90,7 +95,7 @@ def start_run(
     say(f"training on {hardware.describe()}; {captioner.describe_parameters()}")
     place_captioner(captioner, recipe, hardware=hardware)
     feed, val_feed = make_feeds(
-        captioner, records, recipe=recipe, run_folder=run_folder, hardware=hardware, say=say
+        captioner, records, recipe=recipe, accelerator=accelerator, hardware=hardware, say=say
     )
     require_images(feed)
     validator = None
@@ -143,12 +148,31 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
         cpu=hardware.device.type == "cpu",
         mixed_precision="fp16" if hardware.precision == "fp16" else "no",
         log_with=list(recipe.train.trackers) or None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=GROUP_TIMEOUT)],
         project_config=ProjectConfiguration(
             project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
         ),
     )
     accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
     return accelerator
+
+
+def finish_trackers(accelerator: Accelerator) -> None:
+    """Closes the logs. The processes stay one group.
+
+    `Accelerator.end_training` takes it apart, and it may be the script's own; a second one in the
+    same launch finds what the first left at the meeting place, and waits for ever.
+    """
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    if accelerator.num_processes > 1:
+        atexit.unregister(_leave_group)
+        atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
