@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parent.parent
@@ -56,19 +59,36 @@ def test_a_notebook_is_shipped_without_outputs(path: Path) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in cells if is_code(cell))
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[AsyncKernelManager]:
+    """One kernel for all: importing torch and transformers takes longer than a notebook."""
+    manager = AsyncKernelManager(kernel_name="python3")
+    run_sync(manager.start_kernel)()
+    yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
+def forget_cell(folder: Path) -> nbformat.NotebookNode:
+    """What makes the kernel as good as new: no names, the folder, and the cache that lies in it."""
+    return nbformat.v4.new_code_cell(
+        f"%reset -f\nimport os\nos.chdir({str(folder)!r})\n"
+        f"os.environ['KAGGLEHUB_CACHE'] = {str(folder / 'kaggle')!r}\ndel os"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_samples_curves_and_captions(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, tmp_path: Path, kernel: AsyncKernelManager
 ) -> None:
     lay_out(path.stem, tmp_path)
-    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     notebook = nbformat.read(path, as_version=4)
     (parameters,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     # As shipped, but short.
     parameters.source += f"\nSETTINGS += {SHORT!r}\n"
-    NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    notebook.cells.insert(0, forget_cell(tmp_path))
+    NotebookClient(notebook, km=kernel, timeout=500).execute()
     shown = [o for c in notebook.cells if is_code(c) for o in c.outputs]
     pictures = [o for o in shown if "image/png" in o.get("data", {})]
     # The contact sheet, the loss, before and after, the captions.

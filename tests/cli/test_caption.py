@@ -236,7 +236,7 @@ def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_pat
     folder = tmp_path / "many"
     folder.mkdir()
     image = Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8))
-    for number in range(400):
+    for number in range(160):
         image.save(folder / f"{number:03}.png")
     out = tmp_path / "o.jsonl"
     # A shell starts background jobs deaf to SIGINT, and their children inherit that.
@@ -259,7 +259,7 @@ def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_pat
     kept = _journal_lines(out)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(400)]
+    assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(160)]
     assert f"{kept - 1} had a caption already" in done.stderr
     assert not Path(f"{out}.part").exists()
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import textwrap
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 import torch
+from loop_script import train_in_process
 from safetensors.torch import load_file
 
 from captune.errors import DataError, ModelError
+from captune.recipe import Recipe
 from captune.training import train
 
 
@@ -121,50 +123,25 @@ def test_resuming_decodes_no_image_that_was_already_seen(
     assert len(decoded) == 8 + 6 + 4
 
 
-SCRIPT = """
-    import sys
-    from pathlib import Path
-    from captune.data import make_shapes
-    from captune.models import build_captioner
-    from captune.recipe import Recipe
-    from captune.training import train
-
-    folder, resume, settings = Path(sys.argv[1]), sys.argv[2] == "resume", sys.argv[3]
-    recipe = Recipe.model_validate_json(settings)
-    records = list(make_shapes(30, seed=3, image_size=64))
-    captions = [c for r in records[:24] for c in r.captions]
-    captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
-    if recipe.name == "no-dropout":
-        import torch
-        for module in captioner.model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-    train(captioner, (records[:24], records[24:]), recipe=recipe, run_folder=folder, resume=resume,
-          say=lambda line: print(line, flush=True))
-"""
+# Importing torch and transformers takes longer than the training: the server does it once.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["captune.data", "captune.training"])
 
 
-def start(folder: Path, mode: str, recipe, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
-    script = folder.parent / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    return subprocess.Popen(
-        [sys.executable, *launcher, str(script), str(folder), mode, recipe.model_dump_json()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def start(folder: Path, mode: str, recipe: Recipe) -> ForkServerProcess:
+    """The training in a process that can be killed."""
+    process = FORKS.Process(target=train_in_process, args=(folder, mode, recipe))
+    process.start()
+    return process
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
-    tmp_path, shapes, make_recipe, make_captioner
-) -> None:
+def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(tmp_path, make_recipe) -> None:
     # GPT-2's dropout draws from torch's random state, BLIP's is zero by default.
     recipe = make_recipe(model__size="vit-gpt2-tiny", train__save_every=1, train__epochs=4)
-    process = start(tmp_path / "whole", "start", recipe)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
+    whole = start(tmp_path / "whole", "start", recipe)
+    whole.join(200)
+    assert whole.exitcode == 0
     folder = tmp_path / "cut"
     kills = 0
     for delay in (0.05, 0.4, 0.15):
@@ -172,21 +149,21 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
         deadline = time.monotonic() + 120
         seen = len(list((folder / "checkpoints").glob("step-*"))) if folder.exists() else 0
         newest = max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_alive() and time.monotonic() < deadline:
             now = max((p.name for p in (folder / "checkpoints").glob("step-*")), default="")
             if now != newest:
                 break
             time.sleep(0.005)
         time.sleep(delay)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             kills += 1
-        process.communicate(timeout=60)
+        process.join(60)
         assert seen <= 2
     assert kills >= 2
-    process = start(folder, "resume", recipe)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
+    last = start(folder, "resume", recipe)
+    last.join(200)
+    assert last.exitcode == 0
     assert_same_weights(tmp_path / "whole", folder)
     assert losses(tmp_path / "whole") == losses(folder)
 
@@ -194,21 +171,22 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
 @pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(tmp_path, make_recipe) -> None:
     recipe = make_recipe(name="no-dropout", model__size="vit-gpt2-tiny", data__views=["original"])
-    one = start(tmp_path / "one", "start", recipe)
-    output, _ = one.communicate(timeout=200)
-    assert one.returncode == 0, output
-    launcher = (
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes=2",
-        "--num_machines=1",
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
+    train_in_process(tmp_path / "one", "start", recipe)
+    launched = subprocess.run(
+        [
+            *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"),
+            *("--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"),
+            *(Path(__file__).with_name("loop_script.py"), tmp_path / "two", "start"),
+            recipe.model_dump_json(),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=250,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    two = start(tmp_path / "two", "start", recipe, launcher)
-    output, _ = two.communicate(timeout=250)
-    assert two.returncode == 0, output
+    assert launched.returncode == 0, launched.stdout
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
 
 
