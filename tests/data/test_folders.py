@@ -183,6 +183,20 @@ def test_coco_lists_missing_images_and_images_without_captions(tmp_path, draw_im
     }
 
 
+def test_coco_captions_of_an_image_that_is_not_listed_are_counted(tmp_path, draw_image):
+    draw_image(tmp_path / "train2017" / "7.jpg")
+    content = {
+        "images": [{"id": 7, "file_name": "7.jpg"}],
+        "annotations": [{"image_id": i, "caption": t} for i, t in ((7, "A"), (8, "B"), (8, "C"))],
+    }
+    (tmp_path / "captions_train2017.json").write_text(json.dumps(content))
+    data = load_records(tmp_path)
+    assert captions_of(data) == {"7": ("A",)}
+    (left_out,) = data.skipped
+    assert (left_out.image_id, left_out.reason) == ("8", "missing")
+    assert "does not list the image" in left_out.detail
+
+
 def test_coco_boxes_are_not_taken_for_captions(tmp_path, draw_image):
     write_coco(tmp_path, draw_image, "train2017", {7: ["A"]})
     boxes = {"images": [], "annotations": [{"id": 1, "image_id": 7, "bbox": [0, 0, 1, 1]}]}
@@ -195,10 +209,7 @@ def test_coco_boxes_are_not_taken_for_captions(tmp_path, draw_image):
     [
         ({"images": []}, "no list of annotations"),
         ({"images": [{"id": 1}], "annotations": []}, r"images\[0\] has no file_name"),
-        (
-            {"images": [], "annotations": [{"image_id": 4, "caption": "x"}]},
-            "a caption belongs to image 4, which `images` does not list",
-        ),
+        ({"images": [], "annotations": [{"image_id": 4}]}, r"annotations\[0\] has no caption"),
     ],
 )
 def test_a_broken_coco_file_says_what_is_absent(tmp_path, content, message):

@@ -334,6 +334,22 @@ def test_a_split_that_leaves_nothing_is_an_error(tmp_path) -> None:
         run(recipe(data__path="shapes:2"), out=tmp_path, say=lambda _: None)
 
 
+@pytest.mark.parametrize("baseline", [True, False])
+def test_a_run_without_an_image_to_score_stops_before_it_trains(tmp_path, baseline) -> None:
+    settings = recipe(
+        data__split_fractions={"train": 0.8, "val": 0.2, "test": 0.0},
+        evaluate__baseline=baseline,
+        train__max_steps=1,
+    )
+    with pytest.raises(DataError, match="the split test has no images"):
+        run(settings, out=tmp_path, say=lambda _: None)
+    assert not (tmp_path / "log.jsonl").exists()
+    # To train alone, without a baseline, no test image is needed.
+    if not baseline:
+        run(settings, out=tmp_path, only=["train"], say=lambda _: None)
+        assert (tmp_path / "model").is_dir()
+
+
 def test_a_folder_that_cannot_be_made_is_refused_before_work(tmp_path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write to the folder") as error:

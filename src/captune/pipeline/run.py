@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from captune.data import load_splits
 from captune.errors import OutputError
 from captune.files import open_folder, write_json
 from captune.pipeline import work
@@ -97,6 +98,9 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
     say(f"{name}: started")
     started = time.monotonic()
     if name == "train":
+        if "evaluate" in plan.stages:
+            # Without a baseline nobody has looked yet, and the scores would fail after hours.
+            work.scored_records(plan.recipe, load_splits(folder))
         crew.call_to_train(plan.recipe)
     work.WORK[name](work.Job(plan.recipe, folder, resume=options.resume, say=say))
     book.mark_done(name, time.monotonic() - started)

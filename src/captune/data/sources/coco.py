@@ -32,7 +32,7 @@ def read_coco(place: Path, options: LoadOptions) -> LoadedData:
     """Read one caption file, or all of a folder, whose names give the splits.
 
     Raises:
-        DataError: No caption file, or one whose images and annotations do not fit.
+        DataError: No caption file, or a broken one.
     """
     files = [place] if place.is_file() else _list_files(place)
     if not files:
@@ -84,17 +84,16 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
     by_id = {str(image["id"]): image for image in images}
     captions: dict[str, list[str]] = {image_id: [] for image_id in by_id}
     for number, annotation in enumerate(annotations):
-        image_id = str(annotation["image_id"])
-        if image_id not in captions:
-            raise DataError(
-                f"a caption belongs to image {image_id}, which `images` does not list",
-                where=f"{path}, annotation {number}",
-            )
         where = f"{path}, annotation {number}"
-        captions[image_id] += read_captions(annotation["caption"], where=where)
+        texts = read_captions(annotation["caption"], where=where)
+        captions.setdefault(str(annotation["image_id"]), []).extend(texts)
     # A finder a file: train/1.jpg and val/1.jpg are two images.
     finder = ImageFinder((*_image_folders(path, base=base), *usual_folders(base)))
     for image_id, texts in captions.items():
+        if image_id not in by_id:
+            fault = ("missing", f"{path.name} has its captions, but does not list the image")
+            yield Row(image_id, tuple(texts), image_id=image_id, split=split, fault=fault)
+            continue
         name = str(by_id[image_id]["file_name"])
         image = finder.find(name)
         yield Row(
