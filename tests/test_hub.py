@@ -122,6 +122,8 @@ def test_near_names_are_suggested_and_far_ones_are_not() -> None:
 def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> None:
     (tmp_path / "models--microsoft--git-base").mkdir()
     (tmp_path / "models--openai-community--gpt2").mkdir()
+    # The id may be meant as a path that is not there.
+    (tmp_path / "microsoft" / "swin").mkdir(parents=True)
     # A process of its own: huggingface_hub reads the two variables when it is imported.
     script = (
         "from transformers import AutoConfig\n"
@@ -137,6 +139,7 @@ def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=True,
+        cwd=tmp_path,
         env={"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path), "PATH": ""},
     )
     first, where, fix = done.stdout.strip().splitlines()
@@ -144,7 +147,9 @@ def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> N
         "cannot load hub id 'microsoft/git-bsae' (did you mean 'microsoft/git-base'?): "
     )
     assert where == "  where: model.checkpoint"
-    assert fix == "  do:    check the id and the connection, or give a local folder"
+    assert fix == (
+        "  do:    check the id and the connection, or give a local folder (here: microsoft/swin)"
+    )
     assert done.stderr == ""
 
 

@@ -152,10 +152,19 @@ def _explained(error: Exception, source: str, *, where: str) -> ModelError:
         return ModelError(
             f"cannot load hub id {source!r}: {fault.what}",
             where=where,
-            fix=f"{fault.fix}, or give a local folder",
+            fix=f"{fault.fix}, or give a local folder{_folders_beside(source)}",
         )
     return ModelError(
         f"cannot load hub id {source!r}{nearest_cached(source)}: {reason}",
         where=where,
-        fix="check the id and the connection, or give a local folder",
+        fix=f"check the id and the connection, or give a local folder{_folders_beside(source)}",
     )
+
+
+def _folders_beside(source: str) -> str:
+    """`: here is a/b, a/c` for the id `a/d` where there is a folder `a`: it may be meant."""
+    owner = Path(source.partition("@")[0]).parent
+    if owner == Path() or not owner.is_dir():
+        return ""
+    there = sorted(str(path) for path in owner.iterdir() if path.is_dir())[:5]
+    return f" (here: {', '.join(there)})" if there else ""
