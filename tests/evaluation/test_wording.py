@@ -11,12 +11,13 @@ from captune.evaluation.wording import (
     format_delta,
     format_p,
     format_share,
+    format_test,
     format_value,
     is_description,
     is_lower_better,
     metric_label,
 )
-from captune.metrics import METRICS
+from captune.metrics import METRICS, PairedTest
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,19 @@ def test_directions_and_descriptions_follow_the_table_of_metrics() -> None:
     assert is_description("mean_length")
     assert not is_description("wer")
     assert not is_lower_better("unheard_of")
+
+
+@pytest.mark.parametrize(
+    ("delta", "p_value", "text"),
+    [
+        # BLEU-4 of captions without a match: every resample differs, by nothing worth a name.
+        (3e-9, 0.0, "too small to show"),
+        (0.0, 1.0, "p = 1.00"),
+        (0.2, 0.0, "p < 0.001"),
+    ],
+)
+def test_what_the_digits_do_not_show_is_not_significant(
+    delta: float, p_value: float, text: str
+) -> None:
+    test = PairedTest(delta, delta, delta, p_value=p_value, wins=0, ties=0, losses=0)
+    assert format_test("bleu_4", test) == text

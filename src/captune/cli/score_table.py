@@ -57,7 +57,9 @@ def _cell(evaluation: Evaluation, system: str, metric: str) -> str:
 
 
 def _change(evaluation: Evaluation, against: str, system: str, *, metric: str) -> str:
-    from captune.evaluation import format_delta, format_p
+    from captune.evaluation import format_delta, format_test
 
     test = evaluation.test(against, system).get(metric)
-    return "" if test is None else f"{format_delta(metric, test.delta)}\n{format_p(test.p_value)}"
+    return (
+        "" if test is None else f"{format_delta(metric, test.delta)}\n{format_test(metric, test)}"
+    )

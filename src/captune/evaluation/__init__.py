@@ -49,7 +49,7 @@ from captune.evaluation.score_files import (
 from captune.evaluation.scored_data import ScoredData, load_scored, select_scored
 from captune.evaluation.training_log import TrainingLog, read_training_log
 from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
-from captune.evaluation.wording import format_delta, format_p, format_value, metric_label
+from captune.evaluation.wording import format_delta, format_test, format_value, metric_label
 
 __all__ = [
     "AFTER",
@@ -83,7 +83,7 @@ __all__ = [
     "evaluation_facts",
     "find_model",
     "format_delta",
-    "format_p",
+    "format_test",
     "format_value",
     "judge_run",
     "load_scored",

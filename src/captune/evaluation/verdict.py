@@ -14,18 +14,19 @@ from typing import Literal
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.plain_text import clean_text, shorten_words
 from captune.evaluation.wording import (
+    SIGNIFICANCE,
     format_count,
     format_delta,
     format_p,
     format_share,
     format_value,
     is_lower_better,
+    is_shown_as_zero,
     metric_label,
 )
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction
 
-SIGNIFICANCE = 0.05
 """p values below it count as a measured difference."""
 
 FEW_IMAGES = 50
@@ -153,8 +154,8 @@ def warn_of_collapses(
 
 def judge_test(name: str, test: PairedTest) -> Outcome:
     """Whether a paired test shows a better system, a worse one, or no measurable difference."""
-    # BLEU of captions without a match is some 1e-18, never 0; such differences mean nothing.
-    if test.p_value >= SIGNIFICANCE or abs(test.delta) < 1e-9:
+    # BLEU-4 of captions without a match is some 1e-9, never 0; such differences mean nothing.
+    if test.p_value >= SIGNIFICANCE or is_shown_as_zero(name, test.delta):
         return "same"
     return "better" if (test.delta < 0) == is_lower_better(name) else "worse"
 

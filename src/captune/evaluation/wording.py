@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from captune.metrics import METRICS
+from captune.metrics import METRICS, PairedTest
+
+SIGNIFICANCE = 0.05
 
 _LABELS: Mapping[str, str] = {
     "bleu_1": "BLEU-1",
@@ -78,11 +80,23 @@ def format_delta(name: str, value: float) -> str:
     return "±" + text[1:] if is_zero else text.replace("-", "−")
 
 
+def is_shown_as_zero(name: str, difference: float) -> bool:
+    """Whether the digits show no difference, as between BLEU-4 of 1e-9 and of 1e-18."""
+    return format_delta(name, difference).startswith("±")
+
+
 def format_p(value: float) -> str:
     """`p < 0.001`, `p = 0.012`, `p = 0.34`."""
     if value < 0.001:
         return "p < 0.001"
     return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def format_test(name: str, test: PairedTest) -> str:
+    """The p-value of a paired test; what is smaller than the digits is not called significant."""
+    if test.p_value < SIGNIFICANCE and is_shown_as_zero(name, test.delta):
+        return "too small to show"
+    return format_p(test.p_value)
 
 
 def format_count(count: int, noun: str) -> str:

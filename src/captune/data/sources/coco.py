@@ -85,8 +85,8 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
     captions: dict[str, list[str]] = {image_id: [] for image_id in by_id}
     for number, annotation in enumerate(annotations):
         where = f"{path}, annotation {number}"
-        texts = read_captions(annotation["caption"], where=where)
-        captions.setdefault(str(annotation["image_id"]), []).extend(texts)
+        own = captions.setdefault(str(annotation["image_id"]), [])
+        own += read_captions(annotation["caption"], where=where)
     # A finder a file: train/1.jpg and val/1.jpg are two images.
     finder = ImageFinder((*_image_folders(path, base=base), *usual_folders(base)))
     for image_id, texts in captions.items():

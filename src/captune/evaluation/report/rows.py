@@ -13,7 +13,7 @@ from captune.evaluation.report.charts import draw_intervals
 from captune.evaluation.verdict import Outcome, judge_test
 from captune.evaluation.wording import (
     format_delta,
-    format_p,
+    format_test,
     format_value,
     is_description,
     is_lower_better,
@@ -115,7 +115,7 @@ def describe_change(name: str, test: PairedTest) -> Change:
     return Change(
         delta=format_delta(name, test.delta),
         interval=f"{format_delta(name, test.low)} to {format_delta(name, test.high)}",
-        p_value=format_p(test.p_value),
+        p_value=format_test(name, test),
         outcome=judge_test(name, test),
         wins=test.wins,
         ties=test.ties,
