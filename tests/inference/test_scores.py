@@ -9,12 +9,14 @@ from transformers import (
     MinNewTokensLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
 from captune.inference.scores import apply_penalties, warp
+from captune.inference.search import SearchTask
 from captune.recipe import GenerateConfig
 
 EOS, VOCABULARY, PROMPT = 3, 17, 2
@@ -40,10 +42,19 @@ def _random(length: int) -> tuple[torch.Tensor, torch.Tensor]:
         GenerateConfig(repetition_penalty=1.1, no_repeat_ngram_size=2, min_new_tokens=9),
     ],
 )
-def test_penalties_equal_transformers_processors(config, length):
+@pytest.mark.parametrize("suppressed", [(), (5, EOS)])
+def test_penalties_equal_transformers_processors(config, suppressed, length):
     scores, tokens = _random(length)
     before = scores.clone()
-    ours = apply_penalties(scores, tokens, config=config, prompt_length=PROMPT, eos_token_id=EOS)
+    task = SearchTask(
+        config=config,
+        image_ids=("a", "b", "c", "d"),
+        prompt_ids=(1,) * PROMPT,
+        eos_token_id=EOS,
+        max_new_tokens=50,
+        suppressed_ids=suppressed,
+    )
+    ours = apply_penalties(scores, tokens, task)
     processors = LogitsProcessorList()
     if config.repetition_penalty != 1.0:
         processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
@@ -51,6 +62,8 @@ def test_penalties_equal_transformers_processors(config, length):
         processors.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
     if config.min_new_tokens:
         processors.append(MinNewTokensLengthLogitsProcessor(PROMPT, config.min_new_tokens, EOS))
+    if suppressed:
+        processors.append(SuppressTokensLogitsProcessor(suppressed))
     theirs = processors(tokens.flatten(0, 1), scores.clone().flatten(0, 1))
     assert torch.equal(ours.flatten(0, 1), theirs)
     assert torch.equal(scores, before)

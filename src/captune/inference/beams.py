@@ -155,14 +155,7 @@ def _candidates(
     """The best C continuations, and which open branch (B, C) each continues."""
     at = len(task.prompt_ids) + beams.step
     logprobs = logits.float().log_softmax(dim=-1)
-    scores = apply_penalties(
-        logprobs,
-        beams.open.token_ids[:, :, :at],
-        config=task.config,
-        prompt_length=len(task.prompt_ids),
-        eos_token_id=task.eos_token_id,
-        suppressed_ids=task.suppressed_ids,
-    )
+    scores = apply_penalties(logprobs, beams.open.token_ids[:, :, :at], task)
     vocabulary = scores.shape[2]
     totals = (scores + beams.open.scores[:, :, None]).flatten(1)
     best, index = totals.topk(2 * task.config.num_beams)

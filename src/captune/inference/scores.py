@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import torch
 
+from captune.inference.search import SearchTask
 from captune.recipe import GenerateConfig
 
 
 def apply_penalties(
-    scores: torch.Tensor,
-    token_ids: torch.Tensor,
-    *,
-    config: GenerateConfig,
-    prompt_length: int,
-    eos_token_id: int,
-    suppressed_ids: tuple[int, ...] = (),
+    scores: torch.Tensor, token_ids: torch.Tensor, task: SearchTask
 ) -> torch.Tensor:
     """Scores (B, K, V) after repetition penalty, n-gram ban, minimum length and suppression.
 
@@ -26,22 +21,20 @@ def apply_penalties(
     Args:
         scores: float32 (B, K, V): logits when one token is chosen a step, log-probabilities in
             beam search. Not changed.
-        token_ids: int64 (B, K, L), the branches so far.
-        config: The penalties.
-        prompt_length: Tokens of L that were given, not generated.
-        eos_token_id: Token that may not come before `min_new_tokens`.
-        suppressed_ids: Tokens that may never come.
+        token_ids: int64 (B, K, L), the branches so far, the task's prompt first.
+        task: The penalties, the end token, and the tokens that may never come.
     """
+    config = task.config
     if config.repetition_penalty != 1.0:
         scores = _penalize_used(scores, token_ids, config.repetition_penalty)
     if config.no_repeat_ngram_size > 0:
         scores = _ban_ngrams(scores, token_ids, config.no_repeat_ngram_size)
-    if token_ids.shape[2] - prompt_length < config.min_new_tokens:
+    if token_ids.shape[2] - len(task.prompt_ids) < config.min_new_tokens:
         scores = scores.clone()
-        scores[..., eos_token_id] = -torch.inf
-    if suppressed_ids:
+        scores[..., task.eos_token_id] = -torch.inf
+    if task.suppressed_ids:
         scores = scores.clone()
-        scores[..., list(suppressed_ids)] = -torch.inf
+        scores[..., list(task.suppressed_ids)] = -torch.inf
     return scores
 
 

@@ -76,14 +76,7 @@ def _choose(
     logits: torch.Tensor, token_ids: torch.Tensor, task: SearchTask, *, draws: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Next tokens int64 (B,) and their log-probabilities under the model (B,)."""
-    scores = apply_penalties(
-        logits[:, None],
-        token_ids[:, None],
-        config=task.config,
-        prompt_length=len(task.prompt_ids),
-        eos_token_id=task.eos_token_id,
-        suppressed_ids=task.suppressed_ids,
-    )[:, 0]
+    scores = apply_penalties(logits[:, None], token_ids[:, None], task)[:, 0]
     if task.config.do_sample:
         chosen = _invert_cdf(warp(scores, task.config).softmax(dim=-1), draws)
     else:
