@@ -234,3 +234,21 @@ def test_the_smallest_share_still_holds_a_training_image():
     kept = take_fraction(records, 1e-9, seed=0)
     splits = [str(record.split) for record in kept]
     assert [splits.count(split) for split in ("train", "val", "test")] == [1, 5, 5]
+
+
+@pytest.mark.parametrize("named", [{}, {"image_column": "image", "caption_column": "text"}])
+def test_what_is_empty_is_called_empty(tmp_path, named):
+    options = LoadOptions(**named)
+    (tmp_path / "rows.csv").touch()
+    with pytest.raises(DataError, match=r"rows\.csv is empty: 0 bytes"):
+        load_records(tmp_path / "rows.csv", options)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="folder is empty"):
+        load_records(tmp_path / "folder", options)
+
+
+def test_a_folder_without_a_table_is_not_asked_for_its_columns(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    named = LoadOptions(image_column="image", caption_column="text")
+    with pytest.raises(DataError, match=r"no known data set format in .*; found"):
+        load_records(tmp_path, named)

@@ -54,7 +54,7 @@ def test_penalties_equal_transformers_processors(config, suppressed, length):
         max_new_tokens=50,
         suppressed_ids=suppressed,
     )
-    ours = apply_penalties(scores, tokens, task)
+    ours = apply_penalties(scores, tokens, task=task)
     processors = LogitsProcessorList()
     if config.repetition_penalty != 1.0:
         processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))

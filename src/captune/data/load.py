@@ -17,6 +17,7 @@ from captune.data.sources import (
     is_kaggle,
     is_remote,
     is_shard_pattern,
+    list_tables,
     read_hub,
     read_shard_urls,
 )
@@ -122,8 +123,16 @@ def _read_place(place: Path, options: LoadOptions) -> LoadedData:
             f"no such file or folder: {place}",
             fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
         )
+    _refuse_empty(place)
     chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
     return SOURCES[chosen].read(place, options)
+
+
+def _refuse_empty(place: Path) -> None:
+    if place.is_dir() and not any(place.iterdir()):
+        raise DataError(f"the folder {place} is empty", fix="give the folder that holds the images")
+    if place.is_file() and place.stat().st_size == 0:
+        raise DataError(f"the file {place} is empty: 0 bytes", fix="fetch or write it again")
 
 
 def _detect_or_guess(place: Path, options: LoadOptions) -> str:
@@ -132,7 +141,10 @@ def _detect_or_guess(place: Path, options: LoadOptions) -> str:
     except DataError:
         # With both columns named, a table needs no usual column names.
         if options.image_column and options.caption_column:
-            return "jsonl" if place.suffix.lower() in (".jsonl", ".json") else "table"
+            if place.suffix.lower() in (".jsonl", ".json"):
+                return "jsonl"
+            if list_tables(place, any_columns=True):
+                return "table"
         raise
 
 

@@ -155,7 +155,7 @@ def _candidates(
     """The best C continuations, and which open branch (B, C) each continues."""
     at = len(task.prompt_ids) + beams.step
     logprobs = logits.float().log_softmax(dim=-1)
-    scores = apply_penalties(logprobs, beams.open.token_ids[:, :, :at], task)
+    scores = apply_penalties(logprobs, beams.open.token_ids[:, :, :at], task=task)
     vocabulary = scores.shape[2]
     totals = (scores + beams.open.scores[:, :, None]).flatten(1)
     best, index = totals.topk(2 * task.config.num_beams)

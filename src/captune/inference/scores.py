@@ -12,7 +12,7 @@ from captune.recipe import GenerateConfig
 
 
 def apply_penalties(
-    scores: torch.Tensor, token_ids: torch.Tensor, task: SearchTask
+    scores: torch.Tensor, token_ids: torch.Tensor, *, task: SearchTask
 ) -> torch.Tensor:
     """Scores (B, K, V) after repetition penalty, n-gram ban, minimum length and suppression.
 

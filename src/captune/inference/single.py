@@ -76,7 +76,7 @@ def _choose(
     logits: torch.Tensor, token_ids: torch.Tensor, task: SearchTask, *, draws: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Next tokens int64 (B,) and their log-probabilities under the model (B,)."""
-    scores = apply_penalties(logits[:, None], token_ids[:, None], task)[:, 0]
+    scores = apply_penalties(logits[:, None], token_ids[:, None], task=task)[:, 0]
     if task.config.do_sample:
         chosen = _invert_cdf(warp(scores, task.config).softmax(dim=-1), draws)
     else:
