@@ -30,7 +30,8 @@ ORIGINALS = {
         **{"model.checkpoint": "Salesforce/blip-image-captioning-base"},
         **{"model.freeze": ("vision",), "train.epochs": 2.0, "train.learning_rate": 5e-5},
         **{"train.weight_decay": 0.01, "train.warmup_fraction": 0.05, "train.schedule": "linear"},
-        **{"train.max_grad_norm": 1.0, "train.micro_batch_size": 4, "train.global_batch_size": 16},
+        # 16 captions a step: as four images with five each.
+        **{"train.max_grad_norm": 1.0, "train.micro_batch_size": 4, "train.global_batch_size": 4},
         **{"train.log_every": 50, "generate.num_beams": 5, "generate.max_new_tokens": 20},
         **{"generate.no_repeat_ngram_size": 2, "generate.repetition_penalty": 1.05},
         **{"generate.length_penalty": 1.0, "evaluate.max_images": 500},
@@ -50,7 +51,8 @@ ORIGINALS = {
         **{"model.decoder": "gpt2", "data.fraction": 0.5, "data.max_caption_tokens": 32},
         **{"train.epochs": 2.0, "train.learning_rate": 5e-5, "train.schedule": "linear"},
         **{"train.warmup_steps": 0, "train.weight_decay": 0.0, "train.max_grad_norm": 1.0},
-        **{"train.micro_batch_size": 16, "train.global_batch_size": 16},
+        # 16 captions a step: as four images with five each.
+        **{"train.micro_batch_size": 4, "train.global_batch_size": 4},
         **{"train.validate_every": 2000, "train.save_every": 2000, "generate.max_new_tokens": 32},
     },
 }
