@@ -252,3 +252,9 @@ def test_a_folder_without_a_table_is_not_asked_for_its_columns(tmp_path, draw_im
     named = LoadOptions(image_column="image", caption_column="text")
     with pytest.raises(DataError, match=r"no known data set format in .*; found"):
         load_records(tmp_path, named)
+
+
+def test_an_image_whose_name_leaves_no_room_for_an_ending_is_read(tmp_path, draw_image):
+    draw_image(tmp_path / f"{'x' * 251}.png")
+    (tmp_path / f"{'x' * 251}.txt").write_text("One")
+    assert load_records(tmp_path).records[0].captions == ("One",)

@@ -79,6 +79,14 @@ def walk_images(root: Path) -> Iterator[Path]:
 def _find_sidecar(path: Path) -> Path | None:
     for suffix in _CAPTION_SUFFIXES:
         for candidate in (path.with_name(path.name + suffix), path.with_suffix(suffix)):
-            if candidate.is_file():
+            if _is_there(candidate):
                 return candidate
     return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # An image's name of 255 bytes leaves no room for the ending of `a.jpg.txt`.
+        return False
