@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,7 @@ def test_a_converted_set_reads_back_the_same(tmp_path, records, format, images):
     assert [(r.captions, r.split) for r in data.records] == [(r.captions, r.split) for r in records]
     assert all(record.image.resolve().is_relative_to(out.resolve()) for record in data.records)
     assert not (tmp_path.parent / "out.png").exists()
-    if format != "coco":
-        assert [record.group for record in data.records] == [None, "g", None]
+    assert [record.group for record in data.records] == [None, "g", None]
 
 
 def test_images_of_one_name_are_kept_apart_without_letter_case(tmp_path, records):
@@ -112,6 +112,23 @@ def test_coco_keeps_whole_numbers_as_ids_and_counts_others(tmp_path, records):
     shapes = make_shapes(2)
     write_dataset(shapes, tmp_path / "b", format="coco")
     assert [r.image_id for r in load_records(tmp_path / "b").records] == ["1", "2"]
+
+
+def test_coco_ids_that_are_one_number_are_counted_instead(tmp_path, records):
+    twins = [replace(records[0], image_id="01"), replace(records[1], image_id="1")]
+    write_dataset(twins, tmp_path / "out", format="coco")
+    read = load_records(tmp_path / "out").records
+    assert [record.captions for record in read] == [record.captions for record in twins]
+
+
+@pytest.mark.parametrize("name", ["latin-\udce9.png", "two\rlines.png"])
+def test_a_name_that_no_csv_can_hold_is_refused_before_anything_is_written(tmp_path, records, name):
+    odd = replace(records[2], file_name=name)
+    with pytest.raises(DataError, match=r"(?s)a CSV cannot hold .*--to jsonl"):
+        write_dataset([records[1], odd], tmp_path / "out", format="csv")
+    assert not (tmp_path / "out").exists()
+    write_dataset([records[1], odd], tmp_path / "out", format="jsonl")
+    assert load_records(tmp_path / "out").records[1].captions == odd.captions
 
 
 def test_csv_is_real_csv(tmp_path, records):

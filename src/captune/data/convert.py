@@ -55,7 +55,8 @@ def write_dataset(
     """Write records and their images.
 
     `jsonl` and `csv`: one file a split (`train.jsonl`; `data.jsonl` without splits) and `images/`.
-    `coco`: `annotations/captions_train.json` and `train/`. `imagefolder`: `train/metadata.jsonl`
+    `coco`: `annotations/captions_train.json` and `train/`, with a `group` an image where there
+    are any, which other readers of COCO ignore. `imagefolder`: `train/metadata.jsonl`
     beside the images, with a `text` a line, or a list `captions` where any image has several.
 
     Args:
@@ -69,7 +70,8 @@ def write_dataset(
         Images that could not be read, and so are not in the new data set.
 
     Raises:
-        DataError: Nothing to write, or `keep` with a format that holds its images.
+        DataError: Nothing to write, `keep` with a format that holds its images, or `csv` and a
+            name or caption that no CSV can hold.
         OutputError: The folder cannot be written.
     """
     if not records:
@@ -79,6 +81,8 @@ def write_dataset(
             f"{format} holds its images: they cannot be kept elsewhere",
             fix="use --images copy or --images link, or the format jsonl or csv",
         )
+    if format == "csv":
+        _refuse_for_csv(records, images=images)
     by_split: dict[str, list[CaptionRecord]] = {}
     for record in records:
         by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
@@ -98,6 +102,31 @@ def write_dataset(
                 placed[split].append(_Placed(record, name))
     _WRITERS[format](placed, folder)
     return skipped
+
+
+def _refuse_for_csv(records: Sequence[CaptionRecord], *, images: ImageHandling) -> None:
+    # One stray byte, and whoever reads the file takes every accent in it for Windows-1252; a bare
+    # carriage return is a line end to most readers, quoted or not.
+    for record in records:
+        name = record.file_name
+        if isinstance(record.image, Path):
+            name = str(record.image.resolve()) if images == "keep" else name or record.image.name
+        texts = (name, record.image_id, record.group or "", *record.captions)
+        unfit = next((text for text in texts if "\r" in text or not _is_unicode(text)), None)
+        if unfit is not None:
+            raise DataError(
+                f"a CSV cannot hold {unfit!r}: it is not UTF-8, or has a carriage return",
+                where=f"image {record.image_id!r}",
+                fix="use --to jsonl, which holds any name",
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _place_image(
@@ -193,8 +222,10 @@ def _write_csv(placed: _BySplit, folder: Path) -> None:
 
 def _write_coco(placed: _BySplit, folder: Path) -> None:
     ids = [item.record.image_id for items in placed.values() for item in items]
-    # COCO ids are whole numbers: the data set's own where they are, else counted.
+    # COCO ids are whole numbers: the data set's own where they are (`01` and `1` are one), else
+    # counted.
     is_numbered = all(image_id.isdecimal() and image_id.isascii() for image_id in ids)
+    is_numbered = is_numbered and len({int(image_id) for image_id in ids}) == len(ids)
     numbers = {image_id: number for number, image_id in enumerate(ids, start=1)}
     for split, items in placed.items():
         images: list[dict[str, object]] = []
@@ -202,7 +233,9 @@ def _write_coco(placed: _BySplit, folder: Path) -> None:
         for item in items:
             given = item.record.image_id
             number = int(given) if is_numbered else numbers[given]
-            images.append({"id": number, "file_name": Path(item.name).name})
+            group = item.record.group
+            own = {} if group is None else {"group": group}
+            images.append({"id": number, "file_name": Path(item.name).name, **own})
             for caption in item.record.captions:
                 annotations.append(
                     {"id": len(annotations) + 1, "image_id": number, "caption": caption}

@@ -1,6 +1,7 @@
 """COCO captions: `annotations/captions_train2017.json` beside `train2017/`.
 
-`images` names the files, `annotations` holds the captions by `image_id`.
+`images` names the files, `annotations` holds the captions by `image_id`. A `group` of an image is
+captune's own.
 Source: Chen et al. 2015, "Microsoft COCO Captions".
 """
 
@@ -94,7 +95,7 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
             fault = ("missing", f"{path.name} has its captions, but does not list the image")
             yield Row(image_id, tuple(texts), image_id=image_id, split=split, fault=fault)
             continue
-        name = str(by_id[image_id]["file_name"])
+        name, group = str(by_id[image_id]["file_name"]), by_id[image_id].get("group")
         image = finder.find(name)
         yield Row(
             name,
@@ -102,6 +103,7 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
             image=image,
             image_id=image_id,
             split=split,
+            group=None if group in (None, "") else str(group),
             columns=by_id[image_id],
             fault=None if image else ("missing", finder.describe()),
         )
