@@ -12,7 +12,7 @@ import pytest
 from captune.errors import MetricError, OutputError
 from captune.metrics import References, compute
 from captune.metrics.ngrams import Vocabulary, pack_captions
-from captune.metrics.references import cut_at_blanks
+from captune.metrics.packed_texts import cut_at_blanks
 
 CAPTIONS = {"1": ["A red dog runs.", "a dog"], "2": ["two cats sit on 1 1/2 mats", ""]}
 PREDICTIONS = {"1": "a dog runs", "2": "a cat on 1 1/2 mats"}

@@ -17,13 +17,11 @@ from captune.errors import MetricError
 from captune.metrics.ngrams import (
     Ints,
     NgramTable,
-    PackedCaptions,
     Vocabulary,
-    count_ngrams,
     translate_ranks,
-    unpack_captions,
 )
-from captune.metrics.references import References, check_caption, check_id, pack_both
+from captune.metrics.packed_texts import Packed, PackedTexts, pack_both
+from captune.metrics.references import References, check_caption, check_id
 
 NAMED_IDS = 5
 """Ids that an error spells out; the rest are counted."""
@@ -44,7 +42,7 @@ class NgramMatches:
     sizes: Ints
 
 
-class Candidates:
+class Candidates(PackedTexts):
     """M captions, each of one of the referenced images.
 
     Args:
@@ -58,36 +56,10 @@ class Candidates:
         self.captions = tuple(captions)
         self.images = images
 
-    @cached_property
-    def tokens(self) -> list[list[str]]:
-        """The words of each caption, as PTBTokenizer gives them, without punctuation."""
-        return unpack_captions(self.tokens_packed, self.vocabulary)
-
-    @property
-    def tokens_packed(self) -> PackedCaptions:
-        """The captions cut at U+0020 only, as ROUGE-L cuts them."""
-        return self._packed[0]
-
-    @property
-    def words(self) -> PackedCaptions:
-        """The captions cut at every blank, U+00A0 too, as BLEU and CIDEr cut them."""
-        return self._packed[1]
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The references' words, then those that only candidates have."""
-        return self._packed[2]
-
-    @cached_property
-    def _packed(self) -> tuple[PackedCaptions, PackedCaptions, Vocabulary]:
+    def _pack(self) -> Packed:
+        # The references' words, then those that only candidates have.
         vocabulary = Vocabulary(self.references.vocabulary)
-        by_token, by_word = pack_both(self.captions, vocabulary)
-        return by_token, by_word, vocabulary
-
-    @cached_property
-    def tables(self) -> tuple[NgramTable, ...]:
-        """The n-grams of 1 to 4 words."""
-        return count_ngrams(self.words, num_words=max(1, len(self.vocabulary)))
+        return (*pack_both(self.captions, vocabulary), vocabulary)
 
     @cached_property
     def ranks(self) -> list[Ints]:
