@@ -258,3 +258,54 @@ def test_an_image_whose_name_leaves_no_room_for_an_ending_is_read(tmp_path, draw
     draw_image(tmp_path / f"{'x' * 251}.png")
     (tmp_path / f"{'x' * 251}.txt").write_text("One")
     assert load_records(tmp_path).records[0].captions == ("One",)
+
+
+def test_images_without_a_split_among_others_with_one_are_counted(tmp_path, draw_image):
+    for name in "abc":
+        draw_image(tmp_path / f"{name}.png")
+    (tmp_path / "data.csv").write_text(
+        "image,caption,split\na.png,One,val\nb.png,Two,tset\nc.png,Three,\n"
+    )
+    assert load_records(tmp_path).notes == (
+        "rows whose split is none of train, val, test: 'tset' (1)",
+        "2 images are in no split, though others are: they are left out",
+    )
+
+
+@pytest.mark.parametrize("nothing", ["null", "NaN", '""', '" "'])
+@pytest.mark.parametrize("name", ["data.jsonl", "metadata.jsonl"])
+def test_a_null_is_no_id_and_no_group(tmp_path, draw_image, name, nothing):
+    key = "file_name" if name == "metadata.jsonl" else "image"
+    for image in "ab":
+        draw_image(tmp_path / f"{image}.png")
+    lines = (
+        f'{{"{key}": "{image}.png", "text": "One", "image_id": {nothing}, "group": {nothing}}}\n'
+        for image in "ab"
+    )
+    (tmp_path / name).write_text("".join(lines))
+    data = load_records(tmp_path)
+    assert [(record.image_id, record.group) for record in data.records] == [
+        ("a.png", None),
+        ("b.png", None),
+    ]
+    assert data.notes == ()
+
+
+def test_group_zero_of_a_parquet_file_is_a_group(tmp_path, png_bytes):
+    import datasets
+
+    columns = {
+        "image": [{"bytes": png_bytes(side=side), "path": None} for side in (9, 10)],
+        "text": ["One", "Two"],
+        "group": [0, 1],
+    }
+    datasets.Dataset.from_dict(columns).to_parquet(tmp_path / "data.parquet")
+    assert [record.group for record in load_records(tmp_path).records] == ["0", "1"]
+
+
+def test_half_an_emoji_becomes_a_replacement_character_and_a_whole_one_stays(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "data.jsonl").write_text(
+        r'{"image": "a.png", "captions": ["cut \ud83d here", "whole \ud83d\ude00"]}'
+    )
+    assert load_records(tmp_path).records[0].captions == ("cut \ufffd here", "whole \U0001f600")

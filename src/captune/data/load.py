@@ -69,7 +69,7 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
         raise _nothing_usable(str(path), data)
     if options.split_files:
         return assign_lists(data, lists=_resolve_lists(options, root=data.root))
-    return _drop_single_split(data)
+    return _note_homeless(_drop_single_split(data))
 
 
 def detect_format(place: Path) -> str:
@@ -216,6 +216,15 @@ def _drop_single_split(data: LoadedData) -> LoadedData:
         records=tuple(replace(record, split=None) for record in data.records),
         notes=(*data.notes, f"all images are {only}: the data set gives no splits"),
     )
+
+
+def _note_homeless(data: LoadedData) -> LoadedData:
+    """Says of given splits whom they leave out: nobody trains on those, or is scored on them."""
+    number = sum(record.split is None for record in data.records)
+    if number in (0, len(data.records)):
+        return data
+    note = f"{number} images are in no split, though others are: they are left out"
+    return replace(data, notes=(*data.notes, note))
 
 
 def _describe(place: Path) -> str:

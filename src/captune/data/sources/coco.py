@@ -15,7 +15,7 @@ from typing import Any
 from captune.data.loaded import LoadedData, LoadOptions
 from captune.data.sources.finder import ImageFinder, usual_folders
 from captune.data.sources.jsonl import read_captions
-from captune.data.sources.rows import Row, gather_rows, parse_split
+from captune.data.sources.rows import Row, gather_rows, parse_split, read_name
 from captune.data.text import read_head, read_json
 from captune.errors import DataError
 from captune.records import Split
@@ -95,7 +95,7 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
             fault = ("missing", f"{path.name} has its captions, but does not list the image")
             yield Row(image_id, tuple(texts), image_id=image_id, split=split, fault=fault)
             continue
-        name, group = str(by_id[image_id]["file_name"]), by_id[image_id].get("group")
+        name = str(by_id[image_id]["file_name"])
         image = finder.find(name)
         yield Row(
             name,
@@ -103,7 +103,7 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
             image=image,
             image_id=image_id,
             split=split,
-            group=None if group in (None, "") else str(group),
+            group=read_name(by_id[image_id].get("group")) or None,
             columns=by_id[image_id],
             fault=None if image else ("missing", finder.describe()),
         )

@@ -18,7 +18,7 @@ from captune.data.sources.columns import IMAGE_COLUMNS, find_captions, find_colu
 from captune.data.sources.filters import require_column
 from captune.data.sources.finder import usual_folders
 from captune.data.sources.jsonl import read_captions
-from captune.data.sources.rows import Row, gather_rows, parse_split
+from captune.data.sources.rows import Row, gather_rows, parse_split, read_name
 from captune.data.sources.store import ImageStore, content_digest
 from captune.errors import DataError
 from captune.hub import find_fault, hub_failures, nearest_cached
@@ -177,14 +177,13 @@ def _iter_rows(
         name = "-".join(filter(None, (digest[:16], name)))
         if not name:
             name = f"{split or 'data'}-{number:06d}"
-        has_id = id_column is not None and line[id_column] is not None
         yield Row(
             name=name,
             captions=read_captions([line[name] for name in captions], where=where),
             keep=partial(store.keep, content, digest) if content is not None else None,
-            image_id=str(line[id_column]) if has_id else "",
+            image_id=read_name(line[id_column]) if id_column else "",
             split=given,
-            group=str(line[group_column]) if group_column and line[group_column] else None,
+            group=(read_name(line[group_column]) or None) if group_column else None,
             columns=line,
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from captune.data.loaded import LoadedData, LoadOptions, SkippedImage
 from captune.data.sources.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.sources.jsonl import read_captions
-from captune.data.sources.rows import Row, gather_rows, parse_split
+from captune.data.sources.rows import Row, gather_rows, parse_split, read_name
 from captune.data.sources.sidecar import walk_images
 from captune.data.sources.table import iter_table_rows
 from captune.data.text import read_jsonl
@@ -107,9 +107,9 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
         yield Row(
             name=name.as_posix(),
             captions=_find_captions(line, options=options, where=where),
-            image_id=str(line.get("image_id", "")),
+            image_id=read_name(line.get("image_id")),
             split=_line_split(line.get("split")) or _folder_split(name),
-            group=str(line["group"]) if line.get("group") not in (None, "") else None,
+            group=read_name(line.get("group")) or None,
             columns=line,
         )
 

@@ -22,7 +22,7 @@ from captune.data.sources.columns import (
     find_columns,
 )
 from captune.data.sources.finder import usual_folders
-from captune.data.sources.rows import Row, gather_rows, parse_split
+from captune.data.sources.rows import Row, gather_rows, parse_split, read_name
 from captune.data.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 
@@ -127,9 +127,9 @@ def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterato
             name=str(line.get("file_name") or name),
             captions=read_captions([line[name] for name in captions], where=where),
             image=source,
-            image_id=str(line.get("image_id", "")),
+            image_id=read_name(line.get("image_id")),
             split=(parse_split(split) if isinstance(split, str) else None) or file_split,
-            group=str(line["group"]) if line.get("group") is not None else None,
+            group=read_name(line.get("group")) or None,
             columns=line,
         )
 

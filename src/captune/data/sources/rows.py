@@ -75,11 +75,17 @@ class _Merged:
     images: dict[str, _Gathered] = field(default_factory=dict)
     in_two_splits: dict[str, None] = field(default_factory=dict)
     reused_ids: dict[str, None] = field(default_factory=dict)
+    unknown_splits: Counter[str] = field(default_factory=Counter)
 
 
 def parse_split(name: str) -> Split | None:
     """The split that a name such as `valid` or `train2017` means; `None` when it means none."""
     return _SPLIT_NAMES.get(name.strip().lower().rstrip("0123456789").rstrip("-_. "))
+
+
+def read_name(value: object) -> str:
+    """An id or a group as text; empty for what stands for none: null, NaN, an empty text."""
+    return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
 
 
 def gather_rows(
@@ -137,7 +143,7 @@ def gather_rows(
         skipped=tuple(skipped),
         empty_captions=tuple(empty),
         in_two_splits=tuple(merged.in_two_splits),
-        notes=(*notes, *filtered, *_note_reused(merged), *note_missing(skipped, merged.images)),
+        notes=(*notes, *filtered, *_note_names(merged), *note_missing(skipped, merged.images)),
         format=format,
         root=root,
     )
@@ -168,13 +174,27 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merge
                 # an endless stream must end.
                 break
             image = merged.images[key] = _Gathered(row.name, row.image, row.fault)
-        image.captions += [" ".join(text.split()) for text in row.captions]
+        image.captions += [_clean_caption(text) for text in row.captions]
         image.group = image.group or row.group
+        named = row.columns.get("split")
+        if row.split is None and isinstance(named, str) and named.strip():
+            merged.unknown_splits[named.strip()] += 1
         if row.split is not None and row.split not in image.splits:
             image.splits.append(row.split)
             if len(image.splits) > 1:
                 merged.in_two_splits[key] = None
     return merged
+
+
+def _clean_caption(text: str) -> str:
+    """One line of valid Unicode."""
+    line = " ".join(text.split())
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        # Half an emoji, cut off by a limit of length: tokenizers and files refuse it.
+        line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return line
 
 
 def _choose_key(row: Row, merged: _Merged) -> str:
@@ -218,8 +238,14 @@ def _place_image(
     return found, None
 
 
-def _note_reused(merged: _Merged) -> list[str]:
-    if not merged.reused_ids:
-        return []
-    number, first = len(merged.reused_ids), next(iter(merged.reused_ids))
-    return [f"{number} ids name several images (the first: {first}); all but one were renamed"]
+def _note_names(merged: _Merged) -> list[str]:
+    notes = []
+    if merged.reused_ids:
+        number, first = len(merged.reused_ids), next(iter(merged.reused_ids))
+        notes.append(
+            f"{number} ids name several images (the first: {first}); all but one were renamed"
+        )
+    if merged.unknown_splits:
+        names = [f"{name!r} ({number})" for name, number in merged.unknown_splits.most_common(3)]
+        notes.append(f"rows whose split is none of train, val, test: {', '.join(names)}")
+    return notes
