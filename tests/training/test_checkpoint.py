@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from safetensors.torch import save_file
 
+from captune.errors import OutputError
 from captune.models import build_captioner
 from captune.recipe import ModelConfig
-from captune.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from captune.training.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    save_checkpoint,
+    write_folder,
+)
 
 CAPTIONS = ["a red circle", "a blue square on the left"]
 
@@ -31,3 +42,36 @@ def test_the_scale_of_fp16_losses_comes_back(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path, captioner=captioner, optimizer=read, average=None)
     assert found == TrainState(step=3)
     assert scalers[1].get_scale() == 128.0
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """Makes files of this process end after so many bytes, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The signal would end the process before the writer is told.
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def save_by_safetensors(folder: Path) -> None:
+    save_file({"weight": torch.ones(100_000)}, folder / "weights.safetensors")
+
+
+def save_by_torch(folder: Path) -> None:
+    torch.save({"weight": torch.ones(100_000)}, folder / "state.pt")
+
+
+@pytest.mark.parametrize("save", [save_by_safetensors, save_by_torch])
+def test_a_full_disk_is_told_and_half_a_folder_takes_no_room(
+    tmp_path: Path, full_disk: Callable[[int], None], save: Callable[[Path], None]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("the best so far")
+    full_disk(100_000)
+    with pytest.raises(OutputError, match="cannot write") as error:
+        write_folder(tmp_path / "model", save)
+    assert "--resume" in error.value.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "config.json").read_text() == "the best so far"

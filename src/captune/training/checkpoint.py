@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
@@ -188,11 +189,31 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
         aside.rename(path)
         _sync(path.parent)
         _remove(old)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
+        why = _why_not_written(error)
+        if why is None:
+            raise
+        # Half a folder would go on filling the disk that had no room for all of it.
+        shutil.rmtree(aside, ignore_errors=True)
         raise OutputError(
-            f"cannot write {str(path)!r}: {error.strerror or error}",
-            fix="free some space or choose another folder with --out; then --resume",
+            f"cannot write {str(path)!r}: {why}",
+            fix="free some space, then go on with --resume",
         ) from error
+
+
+def _why_not_written(error: Exception) -> str | None:
+    """The disk's reason, whoever wrote; `None` where it is no fault of the disk.
+
+    safetensors wraps the system's error into its own, and torch.save only says where it got stuck.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, SafetensorError):
+        _, found, reason = str(error).partition("I/O error: ")
+        return reason if found else None
+    if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):
+        return "the disk took only a part of it"
+    return None
 
 
 def recover_folder(path: Path) -> None:
