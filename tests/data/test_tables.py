@@ -26,6 +26,56 @@ def test_a_csv_keeps_commas_quotes_and_all_captions_of_an_image(tmp_path, draw_i
     assert data.records[0].image == tmp_path / "a.png"
 
 
+def test_a_quote_that_is_never_closed_is_named_where_it_opens(tmp_path):
+    rows = "\n".join(f"b.png,Row {number}" for number in range(9))
+    (tmp_path / "c.csv").write_text(f'image,caption\na.png,One\na.png,"Two\n{rows}\n')
+    with pytest.raises(DataError, match=r"broken CSV(?s:.*)c.csv, lines 3 to 12"):
+        load_records(tmp_path)
+
+
+def test_two_columns_of_one_name_are_not_guessed_between(tmp_path):
+    (tmp_path / "c.csv").write_text("image,caption,caption\na.png,One,Uno\n")
+    with pytest.raises(DataError, match="2 columns are called 'caption'"):
+        load_records(tmp_path)
+
+
+def test_split_group_and_id_are_found_in_any_letter_case(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    draw_image(tmp_path / "b.png")
+    (tmp_path / "c.csv").write_text(
+        "Image,Caption,Split,Group,Image ID\na.png,One,train,g,7\nb.png,Two,test,,8\n"
+    )
+    assert [(r.image_id, r.split, r.group) for r in load_records(tmp_path).records] == [
+        ("7", "train", "g"),
+        ("8", "test", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv", b"id,url,caption\n1,http://x/a.jpg,One\n"),
+        ("d.tsv", b"id\turl\tcaption\n1\thttp://x/a.jpg\tOne\n"),
+        ("d.jsonl", b'{"id": 1, "url": "http://x/a.jpg", "caption": "One"}\n'),
+    ],
+)
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_columns_that_were_not_understood_are_listed(tmp_path, name, content, is_folder):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"no known data set format.*\(columns: id, url, caption\)"):
+        load_records(tmp_path if is_folder else tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"image": "a.png", "caption": "B\xe4r"}', "is not UTF-8"), ("{'image': 1}", "is not JSON")],
+)
+def test_a_file_of_records_that_cannot_be_read_is_named(tmp_path, content, message):
+    (tmp_path / "d.jsonl").write_bytes(content.encode("latin-1"))
+    with pytest.raises(DataError, match=f"(?s){message}.*d.jsonl|d.jsonl.*{message}"):
+        load_records(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -18,16 +18,18 @@ from captune.data.sources import (
     is_remote,
     is_shard_pattern,
     list_tables,
+    read_header,
     read_hub,
     read_shard_urls,
 )
-from captune.data.text import read_json
+from captune.data.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 from captune.recipe.schema import DataConfig
 from captune.records import Split
 
 DEFAULT_SHAPES = 2000
 _MANY_FILES = 12
+_MOST_LETTERS = 200
 _DEFAULTS = LoadOptions()
 
 
@@ -191,10 +193,12 @@ def _nothing_usable(path: str, data: LoadedData) -> DataError:
 
 def _blame_broken_json(place: Path) -> None:
     """A JSON file that cannot be read is looked past by every format; here it is named."""
-    files = [place] if place.is_file() else sorted(place.glob("*.json"))[:_MANY_FILES]
+    files = [place] if place.is_file() else sorted(place.glob("*.json*"))[:_MANY_FILES]
     for path in files:
         if path.suffix.lower() == ".json":
             read_json(path)
+        elif path.suffix.lower() == ".jsonl":
+            next(read_jsonl(path), None)
 
 
 def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Path]:
@@ -229,12 +233,24 @@ def _note_homeless(data: LoadedData) -> LoadedData:
 
 def _describe(place: Path) -> str:
     if place.is_file():
-        return f"a file of {place.stat().st_size} bytes"
+        return f"a file of {place.stat().st_size} bytes{_describe_columns(place)}"
     paths = sorted(place.iterdir())
     if not paths:
         return "an empty folder"
     images = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
-    others = [path.name + "/" * path.is_dir() for path in paths]
-    others = [name for name in others if Path(name).suffix.lower() not in IMAGE_SUFFIXES]
-    shown = ", ".join(others[:_MANY_FILES]) + (", ..." if len(others) > _MANY_FILES else "")
+    others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
+    names = [
+        path.name + "/" * path.is_dir() + _describe_columns(path) for path in others[:_MANY_FILES]
+    ]
+    shown = ", ".join(names) + (", ..." if len(others) > _MANY_FILES else "")
     return "; ".join(part for part in (f"{images} images without captions", shown) if part)
+
+
+def _describe_columns(path: Path) -> str:
+    """What a table or a file of records calls its columns; nothing of other files."""
+    names: list[str] = []
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
+        names = read_header(read_head(path), path=path)
+    elif path.is_file() and path.suffix.lower() == ".jsonl":
+        names = list(next(read_jsonl(path), (0, {}))[1])
+    return f" (columns: {', '.join(names)[:_MOST_LETTERS]})" if names else ""

@@ -30,7 +30,7 @@ from captune.data.sources.lists import assign_lists
 from captune.data.sources.run import find_run, read_run
 from captune.data.sources.shards import is_remote, is_shard_pattern
 from captune.data.sources.sidecar import find_sidecars, read_sidecars
-from captune.data.sources.table import find_table, list_tables, read_table
+from captune.data.sources.table import find_table, list_tables, read_header, read_table
 from captune.data.sources.webdataset import find_webdataset, read_shard_urls, read_webdataset
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "is_remote",
     "is_shard_pattern",
     "list_tables",
+    "read_header",
     "read_hub",
     "read_shard_urls",
 ]

@@ -24,6 +24,7 @@ from captune.errors import DataError
 from captune.records import Split
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+_OTHER_COLUMNS = ("image_id", "split", "group")
 
 
 def find_table(place: Path) -> str | None:
@@ -120,24 +121,41 @@ def iter_table_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> It
     delimiter = find_delimiter(text, path=path)
     header = read_header(text, path=path)
     image, captions = find_columns(header, options=options, where=str(path))
+    _refuse_twins(header, (image, *captions), path=path)
+    others = {name: find_column(header, None, usual=(name,)) or name for name in _OTHER_COLUMNS}
     file_split = parse_split(path.stem)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    last = 0
     try:
         for number, cells in enumerate(reader):
+            last = reader.line_num
             if number == 0 or not any(cell.strip() for cell in cells):
                 continue
             yield _make_row(
-                _pair(header, cells, path=path, line=reader.line_num),
+                _pair(header, cells, path=path, line=last),
                 image=image,
                 captions=captions,
+                others=others,
                 split=file_split,
             )
     except csv.Error as error:
+        # A quote that is never closed swallows all that follows: where it opens is what helps.
+        begin, end = last + 1, reader.line_num
         raise DataError(
             f"broken CSV: {error}",
-            where=f"{path}, line {reader.line_num}",
+            where=f"{path}, line {begin}" if begin == end else f"{path}, lines {begin} to {end}",
             fix="quote captions that hold the separator or a quote, doubling quotes inside",
         ) from error
+
+
+def _refuse_twins(header: list[str], used: tuple[str, ...], *, path: Path) -> None:
+    twin = next((name for name in used if header.count(name) > 1), None)
+    if twin is not None:
+        raise DataError(
+            f"{header.count(twin)} columns are called {twin!r}: which one is meant?",
+            where=str(path),
+            fix="rename them; caption_0, caption_1 and so on are read together",
+        )
 
 
 def _pair(header: list[str], cells: list[str], *, path: Path, line: int) -> dict[str, str]:
@@ -153,13 +171,19 @@ def _pair(header: list[str], cells: list[str], *, path: Path, line: int) -> dict
 
 
 def _make_row(
-    cells: dict[str, str], *, image: str, captions: tuple[str, ...], split: Split | None
+    cells: dict[str, str],
+    *,
+    image: str,
+    captions: tuple[str, ...],
+    others: dict[str, str],
+    split: Split | None,
 ) -> Row:
+    own = {name: cells.get(column, "").strip() for name, column in others.items()}
     return Row(
         name=cells[image].strip(),
         captions=tuple(cells[name] for name in captions),
-        image_id=cells.get("image_id", "").strip() if image != "image_id" else "",
-        split=parse_split(cells.get("split", "")) or split,
-        group=cells.get("group", "").strip() or None,
+        image_id=own["image_id"] if image != others["image_id"] else "",
+        split=parse_split(own["split"]) or split,
+        group=own["group"] or None,
         columns=cells,
     )
