@@ -131,6 +131,24 @@ def test_a_name_that_no_csv_can_hold_is_refused_before_anything_is_written(tmp_p
     assert load_records(tmp_path / "out").records[1].captions == odd.captions
 
 
+@pytest.mark.parametrize("second", ["jsonl", "csv"])
+def test_two_converted_sets_are_not_mixed_in_one_folder(tmp_path, records, second):
+    write_dataset(records, tmp_path / "out", format="jsonl")
+    others = make_shapes(2)
+    with pytest.raises(OutputError, match=r"read with the new ones: train.jsonl, val.jsonl"):
+        write_dataset(others, tmp_path / "out", format=second)
+    assert len(load_records(tmp_path / "out").records) == len(records)
+
+
+def test_a_converted_set_is_written_anew_and_beside_formats_that_are_read_after_it(
+    tmp_path, records
+):
+    write_dataset(records, tmp_path / "out", format="csv")
+    for _ in range(2):
+        write_dataset(records, tmp_path / "out", format="jsonl")
+    assert load_records(tmp_path / "out").format == "jsonl"
+
+
 def test_csv_is_real_csv(tmp_path, records):
     write_dataset(records, tmp_path / "out", format="csv")
     with (tmp_path / "out" / "train.csv").open(newline="") as file:

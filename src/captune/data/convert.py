@@ -19,12 +19,18 @@ from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
 from captune.data.loaded import SkippedImage
 from captune.errors import DataError, ImageError, OutputError
 from captune.files import write_jsonl, write_text
-from captune.records import CaptionRecord
+from captune.records import SPLITS, CaptionRecord
 
 DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder"]
 ImageHandling = Literal["copy", "link", "keep"]
 
 _NO_SPLIT = "data"
+_CAPTION_FILES: dict[str, Callable[[str], str]] = {
+    "imagefolder": lambda split: f"{split}/metadata.jsonl",
+    "coco": lambda split: f"annotations/captions{'' if split == _NO_SPLIT else f'_{split}'}.json",
+    "jsonl": lambda split: f"{split}.jsonl",
+    "csv": lambda split: f"{split}.csv",
+}
 _SIGNATURES = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -72,7 +78,7 @@ def write_dataset(
     Raises:
         DataError: Nothing to write, `keep` with a format that holds its images, or `csv` and a
             name or caption that no CSV can hold.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or holds another data set's caption files.
     """
     if not records:
         raise DataError("the data set is empty: there is nothing to convert")
@@ -86,6 +92,7 @@ def write_dataset(
     by_split: dict[str, list[CaptionRecord]] = {}
     for record in records:
         by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
+    _refuse_leftovers(folder, format=format, splits=tuple(by_split))
     skipped: list[SkippedImage] = []
     taken: set[str] = set()
     placed: dict[str, list[_Placed]] = {}
@@ -102,6 +109,21 @@ def write_dataset(
                 placed[split].append(_Placed(record, name))
     _WRITERS[format](placed, folder)
     return skipped
+
+
+def _refuse_leftovers(folder: Path, *, format: DatasetFormat, splits: Sequence[str]) -> None:
+    """Caption files that would be read beside the new ones, or in their place."""
+    new = {_CAPTION_FILES[format](split) for split in splits}
+    # In the order in which formats are looked for: what comes later than the new one is not read.
+    formats = list(_CAPTION_FILES)
+    first = formats[: formats.index(format) + 1]
+    names = (_CAPTION_FILES[name](split) for name in first for split in (*SPLITS, _NO_SPLIT))
+    left = [name for name in names if name not in new and (folder / name).is_file()]
+    if left:
+        raise OutputError(
+            f"{folder} holds caption files that would be read with the new ones: {', '.join(left)}",
+            fix="delete them, or choose another folder",
+        )
 
 
 def _refuse_for_csv(records: Sequence[CaptionRecord], *, images: ImageHandling) -> None:
@@ -193,7 +215,7 @@ def _suffix_of(record: CaptionRecord, *, content: bytes | None) -> str:
 def _write_jsonl(placed: _BySplit, folder: Path) -> None:
     for split, items in placed.items():
         write_jsonl(
-            folder / f"{split}.jsonl",
+            folder / _CAPTION_FILES["jsonl"](split),
             (
                 {
                     "image_id": item.record.image_id,
@@ -217,7 +239,7 @@ def _write_csv(placed: _BySplit, folder: Path) -> None:
             for caption in record.captions:
                 cells = (record.image_id, record.split or "", record.group or "")
                 writer.writerow((item.name, caption, *cells))
-        write_text(folder / f"{split}.csv", buffer.getvalue())
+        write_text(folder / _CAPTION_FILES["csv"](split), buffer.getvalue())
 
 
 def _write_coco(placed: _BySplit, folder: Path) -> None:
@@ -240,9 +262,8 @@ def _write_coco(placed: _BySplit, folder: Path) -> None:
                 annotations.append(
                     {"id": len(annotations) + 1, "image_id": number, "caption": caption}
                 )
-        name = "captions.json" if split == _NO_SPLIT else f"captions_{split}.json"
         content = json.dumps({"images": images, "annotations": annotations})
-        write_text(folder / "annotations" / name, content + "\n")
+        write_text(folder / _CAPTION_FILES["coco"](split), content + "\n")
 
 
 def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
@@ -250,7 +271,7 @@ def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
     is_single = all(len(item.record.captions) == 1 for items in placed.values() for item in items)
     for split, items in placed.items():
         write_jsonl(
-            folder / split / "metadata.jsonl",
+            folder / _CAPTION_FILES["imagefolder"](split),
             (
                 {
                     "file_name": Path(item.name).name,
