@@ -33,6 +33,7 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid var(-
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; vertical-align: top; }
+td:first-child { min-width: 12rem; } .reason { white-space: nowrap; overflow-wrap: normal; }
 .group { display: flex; flex-wrap: wrap; gap: .6rem; margin: .6rem 0; padding: .6rem;
   background: var(--soft); border-radius: .5rem; }
 figure { margin: 0; width: 7.5rem; font-size: .75rem; overflow-wrap: anywhere; }
@@ -155,7 +156,8 @@ def _render_skipped(title: str, images: Sequence[SkippedImage]) -> str:
     if not images:
         return ""
     rows = "".join(
-        f"<tr><td>{_text(image.file or image.image_id)}</td><td>{_text(image.reason)}</td>"
+        f"<tr><td>{_text(image.file or image.image_id)}</td>"
+        f"<td class='reason'>{_text(image.reason)}</td>"
         f"<td>{_text(image.detail)}</td></tr>"
         for image in images[:_MOST_ROWS]
     )
