@@ -18,6 +18,7 @@ from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.preparation import Say
 from captune.pipeline.processes import Crew, gather_crew
+from captune.pipeline.resuming import check_resumed, note_inputs
 from captune.pipeline.stages import StageBook
 from captune.recipe import Recipe, load_recipe, save_recipe
 
@@ -93,7 +94,11 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
             where=str(folder / "checkpoints"),
             fix="add --resume to go on from the newest checkpoint, or --force to start again",
         )
-    if not (interrupted and options.resume):
+    goes_on = interrupted and options.resume
+    if goes_on:
+        for warning in check_resumed(plan.recipe, folder):
+            say(warning)
+    else:
         _make_room(name, book, options=options, say=say)
     say(f"{name}: started")
     started = time.monotonic()
@@ -101,6 +106,8 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
         if "evaluate" in plan.stages:
             # Without a baseline nobody has looked yet, and the scores would fail after hours.
             work.scored_records(plan.recipe, load_splits(folder))
+        if not goes_on:
+            note_inputs(plan.recipe, folder)
         crew.call_to_train(plan.recipe)
     work.WORK[name](work.Job(plan.recipe, folder, resume=options.resume, say=say))
     book.mark_done(name, time.monotonic() - started)

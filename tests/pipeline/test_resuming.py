@@ -1,0 +1,97 @@
+"""What an interrupted training may go on with, and what belongs to another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captune.errors import OutputError
+from captune.pipeline import RunOptions, run
+from captune.recipe import Recipe
+
+
+def recipe(**overrides: object) -> Recipe:
+    settings: dict[str, Any] = {
+        "name": "tiny",
+        "data": {"path": "shapes:20", "num_workers": 0},
+        "model": {"size": "blip-tiny"},
+        "train": {
+            "max_steps": 2,
+            "micro_batch_size": 4,
+            "global_batch_size": 8,
+            "precision": "fp32",
+            "device": "cpu",
+            "best_metric": "loss",
+            "trackers": [],
+        },
+        "generate": {"num_beams": 1, "max_new_tokens": 4},
+    }
+    for key, value in overrides.items():
+        section, _, name = key.partition("__")
+        settings[section] = {**settings[section], name: value}
+    return Recipe.model_validate(settings)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    return run(recipe(), only=["prepare", "train"], out=folder, say=lambda _: None)
+
+
+@pytest.fixture
+def interrupted(trained: Path, tmp_path: Path) -> Path:
+    """A training that was killed before it could write down that it had ended."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    stages = json.loads((folder / "stages.json").read_text())
+    del stages["train"]
+    (folder / "stages.json").write_text(json.dumps(stages))
+    return folder
+
+
+def resume(folder: Path, settings: Recipe) -> list[str]:
+    """The lines that were said."""
+    lines: list[str] = []
+    options = RunOptions(resume=True)
+    run(settings, only=["prepare", "train"], out=folder, options=options, say=lines.append)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"data__path": "shapes:30"}, "images of train and val"),
+        ({"data__max_captions": 2}, "data.max_captions null -> 2"),
+        ({"model__size": "git-tiny"}, "model.size blip-tiny -> git-tiny"),
+        ({"train__global_batch_size": 4}, "train.global_batch_size 8 -> 4"),
+    ],
+)
+def test_a_training_does_not_go_on_with_what_another_one_would_begin_with(
+    interrupted: Path, overrides: dict[str, object], told: str
+) -> None:
+    weights = (interrupted / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError) as error:
+        resume(interrupted, recipe(**overrides))
+    assert told in error.value.what
+    assert "--force" in error.value.fix
+    assert (interrupted / "model" / "model.safetensors").read_bytes() == weights
+    assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
+
+
+def test_a_setting_changed_on_the_way_is_warned_of(interrupted: Path) -> None:
+    lines = resume(interrupted, recipe(train__learning_rate=1e-3))
+    assert any("warning" in line and "train.learning_rate 5e-05 -> 0.001" in line for line in lines)
+    assert any(line.startswith("resumed at step 2") for line in lines)
+
+
+def test_what_changes_no_result_is_not_warned_of(interrupted: Path) -> None:
+    lines = resume(interrupted, recipe(train__log_every=1, train__micro_batch_size=2))
+    assert not any("warning" in line for line in lines)
+
+
+def test_a_training_of_an_older_captune_goes_on_without_its_note(interrupted: Path) -> None:
+    (interrupted / "checkpoints" / "began_with.json").unlink()
+    assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
