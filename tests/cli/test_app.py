@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import TiffImagePlugin
 
 import captune.cli.app as app_module
 from captune import __version__
@@ -202,7 +203,7 @@ def test_warnings_of_the_package_reach_stderr_once_however_often_main_ran(
     assert capsys.readouterr().err == "warning: the head left out\n"
 
 
-def test_warnings_by_the_package_are_lines_and_those_of_others_are_left_alone(
+def test_warnings_by_the_package_are_lines_those_of_others_left_alone_and_pillows_dropped(
     add_command: Callable[[Callable[..., None]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = str(Path(app_module.__file__).parents[1] / "metrics" / "cider.py")
@@ -211,6 +212,7 @@ def test_warnings_by_the_package_are_lines_and_those_of_others_are_left_alone(
         for line in (57, 74):
             warnings.warn_explicit("of one image", UserWarning, own, line)
         warnings.warn_explicit("of another", UserWarning, "elsewhere.py", 3)
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, TiffImagePlugin.__file__, 950)
 
     add_command(warn)
     before = warnings.showwarning

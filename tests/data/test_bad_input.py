@@ -272,6 +272,12 @@ def test_images_without_a_split_among_others_with_one_are_counted(tmp_path, draw
     )
 
 
+def test_a_table_of_addresses_is_to_be_downloaded(tmp_path):
+    (tmp_path / "data.csv").write_text("image,caption\nhttps://example.com/1.jpg,One\n")
+    with pytest.raises(DataError, match=r"all 1 are addresses(?s:.*)download the images first"):
+        load_records(tmp_path)
+
+
 @pytest.mark.parametrize("nothing", ["null", "NaN", '""', '" "'])
 @pytest.mark.parametrize("name", ["data.jsonl", "metadata.jsonl"])
 def test_a_null_is_no_id_and_no_group(tmp_path, draw_image, name, nothing):

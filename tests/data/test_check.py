@@ -198,6 +198,14 @@ def test_a_clean_set_has_no_problem():
     assert "Nothing wrong was found." in found.to_html()
 
 
+def test_images_that_need_a_plugin_come_with_its_pip_line():
+    heic = b"\0\0\0\x18ftypheic" + b"\0" * 64
+    findings = check_data(LoadedData((CaptionRecord("a", heic, ("One",)),)))
+    assert findings.unreadable[0].detail.endswith("pip install pillow-heif")
+    assert "pip install pillow-heif" in findings.problems[0].fix
+    assert "fetch" not in findings.problems[0].fix
+
+
 def test_the_json_holds_all_findings(tmp_path):
     values = json.loads(check_data(make_data(tmp_path)).to_json())
     assert values["exact_duplicates"] == [["a", "b"]]

@@ -130,13 +130,17 @@ class _Warnings(logging.Handler):
 def _own_warnings_as_lines() -> Iterator[None]:
     """What captune warns of is said once, without the line of code that says it.
 
-    Warnings of other packages keep the form that their authors know.
+    Warnings of other packages keep the form that their authors know; Pillow's are dropped.
     """
     said: set[str] = set()
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def show_line(message: Any, category: Any, filename: str, *place: Any) -> None:
+            if Path(filename).parent.name == "PIL":
+                # Of broken metadata, without the image's name: the pixels are fine, and where
+                # they are not, an error names the image.
+                return
             if not Path(filename).is_relative_to(_PACKAGE):
                 show(message, category, filename, *place)
             elif str(message) not in said:

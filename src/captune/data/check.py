@@ -117,7 +117,8 @@ def _read_images(
         except ImageError as error:
             is_nameless = isinstance(record.image, bytes)
             name = record.image_id if is_nameless else describe_source(record.image)
-            return SkippedImage(record.image_id, record.file_name or name, error.what, error.where)
+            detail = f"{error.where}: {error.fix}" if error.fix else error.where
+            return SkippedImage(record.image_id, record.file_name or name, error.what, detail)
 
     workers = num_workers or min(os.cpu_count() or 1, _MOST_WORKERS)
     images = _Images([], [], [])

@@ -10,6 +10,15 @@ from captune.data.loaded import SkippedImage
 
 _COMMON_SHARE = 0.02
 _NOT_THERE = ("missing", "remote")
+_ADVICE = {
+    "missing": "put the files where the captions say, or give the folder with --image-root",
+    "remote": "download the images first, and give the folder with --image-root",
+    "needs_plugin": "pip install pillow-heif (HEIC), or pillow-jxl-plugin (JPEG XL)",
+    "git_lfs_pointer": "`git lfs pull` fetches the files that the pointers stand for",
+    "too_many_pixels": "shrink the largest",
+    "aspect": "cut strips into pieces",
+}
+"""What to do about images that cannot be used, where fetching them again does not help."""
 _LEAK_WORDS = {
     "exact": "the same image lies in two splits",
     "near": "nearly the same image lies in two splits",
@@ -39,7 +48,7 @@ def _list_file_problems(findings: DataCheck) -> list[Problem]:
             Problem(
                 "error",
                 f"{_count(len(missing), 'image')} cannot be found ({_reasons(missing)})",
-                "put the files where the captions say, or give the folder with --image-root",
+                _advise(missing),
             )
         )
     if others:
@@ -57,7 +66,7 @@ def _list_file_problems(findings: DataCheck) -> list[Problem]:
                 "error",
                 f"{_count(len(findings.unreadable), 'image')} cannot be read"
                 f" ({_reasons(findings.unreadable)})",
-                "fetch the files again; training skips them and lists them",
+                f"{_advise(findings.unreadable)}; training skips them and lists them",
             )
         )
     if captionless:
@@ -153,6 +162,12 @@ def _list_common(findings: DataCheck) -> list[Problem]:
 def _reasons(images: Sequence[SkippedImage]) -> str:
     counts = Counter(image.reason for image in images)
     return ", ".join(f"{number} {reason}" for reason, number in counts.most_common())
+
+
+def _advise(images: Sequence[SkippedImage]) -> str:
+    reasons = [reason for reason, _ in Counter(image.reason for image in images).most_common()]
+    advice = [_ADVICE.get(reason, "fetch the files again") for reason in reasons]
+    return "; ".join(dict.fromkeys(advice))
 
 
 def _count(number: int, noun: str) -> str:

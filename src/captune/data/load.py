@@ -182,6 +182,12 @@ def _nothing_usable(path: str, data: LoadedData) -> DataError:
             fix="name the column or key that holds them: data.caption_column, or --caption-column",
         )
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    if set(reasons) == {"remote"}:
+        return DataError(
+            f"no usable image in {path}: all {number} are addresses, the first: {first.file}",
+            fix="download the images first, and give their folder: data.image_root, or"
+            " --image-root; tar shards are read from URLs",
+        )
     places = Counter(image.detail for image in data.skipped if image.detail)
     return DataError(
         f"no usable image in {path}: {number} left out ({counted}),"
