@@ -223,6 +223,18 @@ def test_ids_that_start_anew_in_each_split_are_different_images(tmp_path, four):
     }
 
 
+def test_the_one_cut_file_of_many_parquet_files_is_named(tmp_path, png_bytes):
+    import datasets
+
+    row = {"image": [{"bytes": png_bytes(), "path": None}], "text": ["One"]}
+    for number in (0, 2):
+        datasets.Dataset.from_dict(row).to_parquet(tmp_path / f"train-{number}-of-3.parquet")
+    whole = (tmp_path / "train-0-of-3.parquet").read_bytes()
+    (tmp_path / "train-1-of-3.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cannot read the Parquet(?s:.*)where: .*train-1-of-3"):
+        load_records(tmp_path)
+
+
 def test_a_broken_parquet_file_is_a_data_error(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(DataError, match="cannot read the Parquet files"):

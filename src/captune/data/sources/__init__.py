@@ -71,7 +71,8 @@ SOURCES: dict[str, Source] = {
     ),
     "saved": Source("a folder of Dataset.save_to_disk", find_saved, read_saved),
     "hephaestus": Source(
-        "annotations.zip or annotations/ with uniqueID and frameID",
+        "annotations.zip (with images.zip or images beside it) or annotations/, with uniqueID and"
+        " frameID",
         find_hephaestus,
         read_hephaestus,
     ),

@@ -6,6 +6,7 @@ is `owner/name` or `owner/name:configuration`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -88,7 +89,19 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
         root = place if place.is_dir() else place.parent
         return _read_parts(parts, name="parquet", root=root, options=options)
     except _load_errors() as error:
-        raise DataError(f"cannot read the Parquet files: {_first_line(error)}") from error
+        raise DataError(
+            f"cannot read the Parquet files: {_first_line(error)}",
+            where=next((str(path) for path in files if not _is_whole_parquet(path)), str(place)),
+            fix="fetch it again",
+        ) from error
+
+
+def _is_whole_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        begin = file.read(4)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4))
+        return begin == file.read() == b"PAR1"
 
 
 def read_hub(path: str, options: LoadOptions) -> LoadedData:
