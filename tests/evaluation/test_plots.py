@@ -71,6 +71,26 @@ def test_the_loss_is_drawn_on_a_linear_and_on_a_logarithmic_axis(inputs: ReportI
     assert list(lines["validation"].get_xdata()) == [2]
 
 
+@pytest.mark.parametrize(
+    ("losses", "some"),
+    [((2.9, 3.6), {"3", "3.5"}), ((0.3, 2.9), {"0.5", "1"}), ((0.004, 7), {"5"})],
+)
+def test_the_logarithmic_axis_is_marked_with_plain_numbers(
+    tmp_path: Path, losses: tuple[float, float], some: set[str]
+) -> None:
+    rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)]
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    figure = plot_loss(read_training_log(path))
+    assert figure is not None
+    save_figure(tmp_path / "loss.png", figure)
+    axis = figure.axes[1].yaxis
+    ticks = (*axis.get_major_ticks(), *axis.get_minor_ticks())
+    labels = {tick.label1.get_text() for tick in ticks} - {""}
+    assert some <= labels
+    assert all(float(label) > 0 for label in labels)
+
+
 def test_one_logged_step_is_seen_as_a_point(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     colours = []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from captune.data import decode_image
@@ -130,9 +131,27 @@ def plot_loss(log: TrainingLog) -> Figure | None:
             label="validation",
         )
         axis.set(xlabel="optimizer step", ylabel=f"loss ({scale} axis)", yscale=scale)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # Losses of 2 to 4 as "2 x 10^0" are hard to read.
+        axis.yaxis.set_major_formatter(_format_loss)
+        axis.yaxis.set_minor_formatter(_format_loss if _is_narrow(axis) else _format_few)
         _tidy(axis)
         axis.legend(frameon=False)
     return figure
+
+
+def _format_loss(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _format_few(value: float, _: int) -> str:
+    """Twos and fives between the powers of ten: all nine would run into each other."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
+def _is_narrow(axis: Any) -> bool:
+    low, high = axis.get_ylim()
+    return bool(high < 10 * low)
 
 
 def plot_scores(evaluation: Evaluation) -> Figure:

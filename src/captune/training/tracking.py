@@ -20,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from captune.errors import MissingExtraError
 from captune.files import write_text
@@ -124,14 +125,15 @@ class ProgressLine:
 @contextmanager
 def progress_line(total_steps: int, *, done: int, enabled: bool) -> Iterator[ProgressLine]:
     """A progress bar with loss, images a second and the time that remains."""
+    # On a narrow screen the bar gives way, not the figures.
     columns = (
         TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps  {task.fields[status]}"),
-        TimeElapsedColumn(),
-        TextColumn("remaining"),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left"),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, disable=not enabled) as progress:
         task = progress.add_task("training", total=total_steps, completed=done, status="")
