@@ -104,6 +104,19 @@ def test_split_lists_and_shares_are_checked_first(folder, tmp_path):
     assert "val: 4 images" in run("split", folder, "--out", tmp_path / "r", *lists)
 
 
+def test_split_says_that_given_splits_are_kept_and_no_seed_drew_them(folder, tmp_path):
+    drawn = run("split", folder, "--out", tmp_path / "drawn")
+    kept = run("split", tmp_path / "drawn", "--out", tmp_path / "kept", "--seed", 7)
+    note = "the data set's own splits are kept"
+    assert note in kept
+    assert note not in drawn
+    seeds = [
+        json.loads((tmp_path / name / "splits.json").read_text())["seed"]
+        for name in ("drawn", "kept")
+    ]
+    assert seeds == [42, None]
+
+
 def test_convert_writes_a_set_and_lists_what_it_left_out(folder, tmp_path):
     (folder / "bare.png").write_bytes((folder / "0.png").read_bytes())
     output = run("convert", folder, tmp_path / "out", "--to", "imagefolder", code=3)

@@ -195,8 +195,13 @@ def split(
     _refuse_existing(out / "splits.json", out / "splits", force=force)
     loaded = load_records(data, reading)
     records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
-    save_splits(records, out, seed=seed, by=by)
+    is_given = any(record.split for record in loaded.records)
+    save_splits(records, out, seed=None if is_given else seed, by=by)
     _print_notes(loaded)
+    if is_given:
+        typer.echo(
+            "note: the data set's own splits are kept; shares and seed apply to sets without"
+        )
     for name in ("train", "val", "test"):
         chosen = [record for record in records if record.split == name]
         captions = sum(len(record.captions) for record in chosen)
