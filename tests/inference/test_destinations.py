@@ -287,6 +287,17 @@ def test_a_sidecar_of_someone_else_is_kept_unless_forced(tmp_path):
     assert not forced.has(str(image))
 
 
+def test_a_name_with_no_room_for_the_ending_is_found_before_anything_is_written(tmp_path):
+    image = tmp_path / f"{'é' * 125}.jpg"
+    with pytest.raises(OutputError, match="is longer than a file's name may be") as caught:
+        open_destination(
+            "txt", [image], out=tmp_path, made_by=MADE_BY, sidecar_name="full", force=True
+        )
+    assert "--sidecar-name stem" in caught.value.fix
+    open_destination("txt", [image], out=tmp_path, made_by=MADE_BY).write(prediction(str(image)))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{'é' * 125}.txt"]
+
+
 def test_two_images_for_one_sidecar_are_found_before_anything_is_written(tmp_path):
     images = [tmp_path / name for name in ("a.jpg", "a.png", "b.jpg", "b.png", "c.jpg")]
     with pytest.raises(OutputError, match=r"a\.jpg and a\.png .*a\.txt \(and 1 more\)") as caught:

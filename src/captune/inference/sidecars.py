@@ -18,6 +18,8 @@ SidecarName = Literal["stem", "full"]
 
 # Bytes in which a caption shows.
 _ENOUGH = 4096
+# Of all file systems in common use.
+_LONGEST_NAME = 255
 
 
 class Sidecars:
@@ -34,9 +36,11 @@ class Sidecars:
             force: Caption anew what has a caption already.
 
         Raises:
-            OutputError: Two images would share a file, or a folder cannot be written.
+            OutputError: Two images would share a file, a name would be too long, or a folder
+                cannot be written.
         """
         self._name, self._force = name, force
+        self._refuse_long_names(paths)
         self._refuse_collisions(paths)
         for folder in {path.parent for path in paths}:
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -86,6 +90,16 @@ class Sidecars:
 
     def __exit__(self, *_: object) -> None:
         """Every file is whole already."""
+
+    def _refuse_long_names(self, paths: Sequence[Path]) -> None:
+        # Found here, not in the middle of the run: it would stop there each time it is resumed.
+        names = (self.path_of(path).name for path in paths)
+        name = next((name for name in names if len(os.fsencode(name)) > _LONGEST_NAME), None)
+        if name is not None:
+            raise OutputError(
+                f"{name} is longer than a file's name may be, {_LONGEST_NAME} bytes",
+                fix="--sidecar-name stem, or write to one file: --to jsonl --out FILE",
+            )
 
     def _refuse_collisions(self, paths: Sequence[Path]) -> None:
         images_of: defaultdict[Path, list[Path]] = defaultdict(list)
