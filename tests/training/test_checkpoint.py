@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,3 +76,27 @@ def test_a_full_disk_is_told_and_half_a_folder_takes_no_room(
     assert "--resume" in error.value.fix
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "config.json").read_text() == "the best so far"
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "state.json"])
+def test_a_checkpoint_that_was_cut_is_named_with_the_way_back(tmp_path: Path, name: str) -> None:
+    Accelerator(cpu=True)
+    captioner = build_captioner(ModelConfig(size="vit-gpt2-tiny"), CAPTIONS)
+    optimizer = AcceleratedOptimizer(torch.optim.SGD(captioner.model.parameters()))
+    for step in (2, 4):
+        save_checkpoint(
+            tmp_path,
+            TrainState(step=step),
+            captioner=captioner,
+            optimizer=optimizer,
+            average=None,
+            keep=2,
+        )
+    cut = tmp_path / "step-000004" / name
+    cut.write_bytes(cut.read_bytes()[:40])
+    with pytest.raises(OutputError, match="cannot be read") as error:
+        load_checkpoint(tmp_path, captioner=captioner, optimizer=optimizer, average=None)
+    assert error.value.where == str(tmp_path / "step-000004")
+    shutil.rmtree(tmp_path / "step-000004")
+    found = load_checkpoint(tmp_path, captioner=captioner, optimizer=optimizer, average=None)
+    assert found == TrainState(step=2)

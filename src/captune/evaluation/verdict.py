@@ -27,8 +27,6 @@ from captune.evaluation.wording import (
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction
 
-"""p values below it count as a measured difference."""
-
 FEW_IMAGES = 50
 _COLLAPSE_SHARE = 0.10
 _COLLAPSE_DISTINCT = 0.30

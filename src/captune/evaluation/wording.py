@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from captune.metrics import METRICS, PairedTest
 
 SIGNIFICANCE = 0.05
+"""p values below it count as a measured difference."""
 
 _LABELS: Mapping[str, str] = {
     "bleu_1": "BLEU-1",

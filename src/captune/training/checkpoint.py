@@ -10,9 +10,11 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import numpy as np
@@ -141,8 +143,33 @@ def newest_checkpoint(folder: Path, *, engine: Engine) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> TrainState:
-    """The state that a checkpoint holds."""
-    return TrainState(**json.loads((checkpoint / _STATE).read_text()))
+    """The state that a checkpoint holds.
+
+    Raises:
+        OutputError: It cannot be read.
+    """
+    with _reading(checkpoint):
+        return TrainState(**json.loads((checkpoint / _STATE).read_text()))
+
+
+@contextmanager
+def _reading(checkpoint: Path) -> Iterator[None]:
+    """Checkpoints appear whole; one that cannot be read was cut or changed afterwards."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        *(OSError, EOFError, UnpicklingError, SafetensorError),
+        *(RuntimeError, ValueError, TypeError, KeyError),
+    ) as error:
+        # The names of all weights may follow.
+        reason = str(error).partition("\n")[0]
+        raise OutputError(
+            f"the checkpoint cannot be read, or is of another model: {reason}",
+            where=str(checkpoint),
+            fix="move this folder away; --resume then goes on from the one before it, if any",
+        ) from error
 
 
 def load_checkpoint(
@@ -151,14 +178,16 @@ def load_checkpoint(
     """Restores everything from the newest checkpoint; `None` when there is none.
 
     Raises:
-        OutputError: The other engine wrote it.
+        OutputError: The other engine wrote it, or it cannot be read.
     """
     newest = newest_checkpoint(folder, engine="loop")
     if newest is None:
         return None
-    load_model(captioner.model, newest / _WEIGHTS)
-    extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(extra["optimizer"])
+    state = read_state(newest)
+    with _reading(newest):
+        load_model(captioner.model, newest / _WEIGHTS)
+        extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(extra["optimizer"])
     if optimizer.scaler and extra["scaler"]:
         optimizer.scaler.load_state_dict(extra["scaler"])
     if average is not None and extra["average"] is not None:
@@ -167,7 +196,7 @@ def load_checkpoint(
     if len(extra["rng"]) == processes.num_processes:
         # With another number of them there is nothing to go on with: the seeds stay those set.
         _set_rng_state(extra["rng"][processes.process_index])
-    return read_state(newest)
+    return state
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
