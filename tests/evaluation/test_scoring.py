@@ -189,3 +189,21 @@ def test_the_images_drawn_do_not_depend_on_the_order_of_the_data(
     assert [r.image_id for r in drawn] == [r.image_id for r in again][::-1]
     assert choose_scored(records, None, seed=5) == records
     assert choose_scored(records, 99, seed=5) == records
+
+
+@pytest.mark.parametrize(("images", "least"), [(1, 1.0), (2, 0.5), (5, 1 / 16)])
+def test_a_handful_of_images_proves_no_difference(
+    records: list[CaptionRecord],
+    before: list[Prediction],
+    options: ScoringOptions,
+    images: int,
+    least: float,
+) -> None:
+    few = records[:images]
+    wrong = before[:images]
+    right = [replace(p, caption=r.captions[0]) for p, r in zip(wrong, few, strict=True)]
+    systems = {"wrong": wrong, "right": right}
+    test = compare_systems(few, systems, options=options).test("wrong", "right")["bleu_1"]
+    assert test.delta > 0
+    assert test.wins == images
+    assert test.p_value == least
