@@ -349,3 +349,11 @@ def test_real_photographs_decode(real_data):
     sizes = {path.name: decode_image(path).size for path in (real_data / "photos").glob("*.*p*")}
     assert sizes["grace_hopper.bmp"] == (512, 600)
     assert len(sizes) == 10
+
+
+def test_a_limit_above_pillows_own_is_followed(png_bytes, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    content = png_bytes(side=8)
+    with pytest.raises(ImageError, match="too_many_pixels"):
+        decode_image(content, max_pixels=20)
+    assert decode_image(content, max_pixels=64).size == (8, 8)

@@ -110,6 +110,9 @@ def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -
             `text_bomb`, `too_many_pixels`, `aspect`.
     """
     name = describe_source(source)
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        # Pillow's own limit, of the whole process, comes before the one that was asked for.
+        Image.MAX_IMAGE_PIXELS = max_pixels
     with _open_source(source) as file:
         head = file.read(512)
         _refuse_by_head(head, name=name)
