@@ -161,8 +161,16 @@ def test_what_was_deleted_is_made_again_and_checkpoints_are_not_missed(copy) -> 
     assert stages_that_ran(copy, recipe()) == []
     (copy / "report.html").unlink()
     assert stages_that_ran(copy, recipe()) == ["report"]
+    shutil.rmtree(copy / "plots")
+    assert stages_that_ran(copy, recipe()) == ["report"]
+    shutil.rmtree(copy / "splits")
+    assert stages_that_ran(copy, recipe()) == ["prepare"]
+
+
+def test_a_model_that_is_trained_again_is_scored_again_and_gets_its_card(copy) -> None:
     shutil.rmtree(copy / "model")
-    assert stages_that_ran(copy, recipe()) == ["train"]
+    assert stages_that_ran(copy, recipe()) == ["train", "evaluate", "report"]
+    assert "model-index" in (copy / "model" / "README.md").read_text()
 
 
 def test_another_model_in_the_folder_that_a_recipe_names_trains_again(copy, tmp_path) -> None:
@@ -278,7 +286,7 @@ def test_an_interrupted_training_asks_for_resume(copy) -> None:
     with pytest.raises(OutputError, match="interrupted") as error:
         run(recipe(), out=copy, say=lambda _: None)
     assert "--resume" in error.value.fix
-    assert stages_that_ran(copy, recipe(), resume=True) == ["train"]
+    assert stages_that_ran(copy, recipe(), resume=True) == ["train", "evaluate", "report"]
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,11 @@ def plan_run(
     book = StageBook(folder, recipe)
     _check_order(stages, book)
     again = options.force or options.start_from is not None
-    due = tuple(name for name in stages if again or not book.is_done(name))
-    return Plan(recipe, folder, book, stages, due)
+    due: list[str] = []
+    for name in stages:
+        if again or not book.is_done(name) or book.takes_results_of(name, due):
+            due.append(name)
+    return Plan(recipe, folder, book, stages, tuple(due))
 
 
 def run_folder(recipe: Recipe, out: str | Path | None) -> Path:

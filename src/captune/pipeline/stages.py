@@ -98,7 +98,11 @@ _TABLE = {
         ("predictions/after.jsonl", "scores.json", "results_after_training.csv"),
     ),
     "report": _Stage(
-        ("name", "description"), (), ("evaluate",), ("plots", "report.html"), ("report.html",)
+        ("name", "description"),
+        (),
+        ("evaluate",),
+        ("plots", "report.html"),
+        ("plots", "report.html"),
     ),
 }
 
@@ -186,6 +190,13 @@ class StageBook:
     def missing_inputs(self, name: str) -> list[str]:
         """Stages that this one builds on and that never ran here."""
         return [n for n in _TABLE[name].builds_on if not self.ran_before(n)]
+
+    def takes_results_of(self, name: str, due: Sequence[str]) -> bool:
+        """Whether a stage that runs again makes what this one shows.
+
+        A model trained anew is not quite the one that was scored; splits follow the seed.
+        """
+        return any(other in due for other in _TABLE[name].builds_on if other != "prepare")
 
     def clear(self, name: str) -> Path | None:
         """Moves what an earlier run of the stage wrote to previous/; nothing is lost.
