@@ -11,7 +11,8 @@ import pytest
 
 from captune.errors import OutputError
 from captune.pipeline import RunOptions, run
-from captune.recipe import Recipe
+from captune.pipeline.resuming import check_resumed, note_inputs
+from captune.recipe import ModelConfig, Recipe
 
 
 def recipe(**overrides: object) -> Recipe:
@@ -95,3 +96,14 @@ def test_what_changes_no_result_is_not_warned_of(interrupted: Path) -> None:
 def test_a_training_of_an_older_captune_goes_on_without_its_note(interrupted: Path) -> None:
     (interrupted / "checkpoints" / "began_with.json").unlink()
     assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
+
+
+def test_a_model_folder_that_was_moved_is_the_same_model(interrupted: Path) -> None:
+    began, moved, other = (
+        recipe().model_copy(update={"model": ModelConfig(checkpoint=place)})
+        for place in ("/old/disk/blip", "/new/disk/blip", "/new/disk/git")
+    )
+    note_inputs(began, interrupted)
+    assert check_resumed(moved, interrupted) == []
+    with pytest.raises(OutputError, match=r"model\.checkpoint blip -> git"):
+        check_resumed(other, interrupted)

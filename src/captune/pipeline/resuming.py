@@ -14,7 +14,7 @@ from pathlib import Path
 from captune.data import load_splits
 from captune.errors import OutputError
 from captune.files import write_json
-from captune.recipe import Recipe
+from captune.recipe import Recipe, hide_local_paths
 
 _FIXED = (
     "seed",
@@ -95,7 +95,8 @@ def _place(folder: Path) -> Path:
 
 
 def _inputs(recipe: Recipe, folder: Path) -> dict[str, object]:
-    settings = recipe.model_dump(mode="json")
+    # A folder that was moved with the run holds the same model.
+    settings = hide_local_paths(recipe).model_dump(mode="json")
     keys = (*_FIXED, *(f"train.{name}" for name in _STEERING))
     return {_IMAGES: _digest(folder), **{key: _find(settings, key) for key in keys}}
 
