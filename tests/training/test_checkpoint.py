@@ -20,7 +20,9 @@ from captune.recipe import ModelConfig
 from captune.training.checkpoint import (
     TrainState,
     load_checkpoint,
+    newest_checkpoint,
     save_checkpoint,
+    write_checkpoint,
     write_folder,
 )
 
@@ -43,6 +45,16 @@ def test_the_scale_of_fp16_losses_comes_back(tmp_path: Path) -> None:
     found = load_checkpoint(tmp_path, captioner=captioner, optimizer=read, average=None)
     assert found == TrainState(step=3)
     assert scalers[1].get_scale() == 128.0
+
+
+def test_the_millionth_step_is_newer_than_the_one_before_it(tmp_path: Path) -> None:
+    for step in (999_998, 999_999, 1_000_000):
+        write_checkpoint(tmp_path, TrainState(step=step), write=lambda _: None, keep=2)
+    newest = newest_checkpoint(tmp_path, engine="trainer")
+    assert newest is not None
+    assert newest.name == "step-1000000"
+    assert (tmp_path / "step-999999").is_dir()
+    assert not (tmp_path / "step-999998").exists()
 
 
 @pytest.fixture

@@ -255,7 +255,9 @@ def recover_folder(path: Path) -> None:
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.glob(f"{_PREFIX}*") if (p / _STATE).is_file())
+    found = [p for p in folder.glob(f"{_PREFIX}*") if (p / _STATE).is_file()]
+    # The millionth step has a digit more than its zeros were made for.
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def _rng_state() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from rich import get_console
 from rich.progress import track
 
 from captune.data.batching import StepPlan
@@ -83,13 +84,17 @@ def _cache(
     feed.captioner.eval_mode()
     say(f"{name}: frozen vision features of {len(records)} images x {len(views)} views, {storage}")
 
+    console = get_console()
+    # Where nobody watches, the bar would leave an empty line in the log.
+    is_watched = accelerator.is_main_process and (console.is_terminal or console.is_jupyter)
+
     def encode(pairs: Sequence[tuple[int, int]]):  # type: ignore[no-untyped-def]
         return track(
             feed.encode_views(pairs, hardware),
             f"encoding {name}",
             total=-(-len(pairs) // 32),
             transient=True,
-            disable=not accelerator.is_main_process,
+            disable=not is_watched,
         )
 
     key = cache_key(feed.captioner, records, views=views)
