@@ -117,7 +117,7 @@ def _check_order(stages: Sequence[str], book: StageBook) -> None:
         missing = [other for other in book.missing_inputs(name) if other not in stages]
         if missing:
             raise RecipeError(
-                f"stage {name} needs what has not run here yet: {', '.join(missing)}",
+                f"stage {name} needs {' and '.join(missing)}, not run here yet",
                 where="--only / --from",
                 fix=f"run it first: captune run RECIPE --only {missing[0]}",
             )
