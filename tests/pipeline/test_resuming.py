@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from captune.errors import OutputError
+from captune.errors import ModelError, OutputError
 from captune.pipeline import RunOptions, run
 from captune.pipeline.resuming import check_resumed, note_inputs
 from captune.recipe import ModelConfig, Recipe
@@ -107,3 +107,33 @@ def test_a_model_folder_that_was_moved_is_the_same_model(interrupted: Path) -> N
     assert check_resumed(moved, interrupted) == []
     with pytest.raises(OutputError, match=r"model\.checkpoint blip -> git"):
         check_resumed(other, interrupted)
+
+
+BY_TRAINER = recipe(train__engine="trainer", train__save_every=1)
+
+
+@pytest.fixture(scope="module")
+def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by the trainer engine as it was after one of its two steps."""
+    folder = tmp_path_factory.mktemp("trainer")
+    run(BY_TRAINER, only=["prepare", "train"], out=folder, say=lambda _: None)
+    shutil.rmtree(folder / "checkpoints" / "step-000002")
+    stages = json.loads((folder / "stages.json").read_text())
+    del stages["train"]
+    (folder / "stages.json").write_text(json.dumps(stages))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"]
+)
+def test_a_cut_file_of_the_trainer_engines_checkpoint_is_named(
+    half_trained: Path, tmp_path: Path, name: str
+) -> None:
+    folder = shutil.copytree(half_trained, tmp_path / "run")
+    (checkpoint,) = (folder / "checkpoints").glob("step-*")
+    content = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises((OutputError, ModelError), match=r"cannot be read|are damaged") as error:
+        resume(folder, BY_TRAINER)
+    assert str(checkpoint) in str(error.value)

@@ -148,13 +148,19 @@ def read_state(checkpoint: Path) -> TrainState:
     Raises:
         OutputError: It cannot be read.
     """
-    with _reading(checkpoint):
+    with reading_checkpoint(checkpoint):
         return TrainState(**json.loads((checkpoint / _STATE).read_text()))
 
 
 @contextmanager
-def _reading(checkpoint: Path) -> Iterator[None]:
-    """Checkpoints appear whole; one that cannot be read was cut or changed afterwards."""
+def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
+    """Tells what keeps a checkpoint from being read.
+
+    They appear whole; one that cannot be read was cut or changed afterwards.
+
+    Raises:
+        OutputError: It cannot be read, or is of another model.
+    """
     try:
         yield
     except torch.OutOfMemoryError:
@@ -184,7 +190,7 @@ def load_checkpoint(
     if newest is None:
         return None
     state = read_state(newest)
-    with _reading(newest):
+    with reading_checkpoint(newest):
         load_model(captioner.model, newest / _WEIGHTS)
         extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
         optimizer.load_state_dict(extra["optimizer"])

@@ -7,7 +7,7 @@ log are the recipe's, as in captune's own loop, so both engines log the same los
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +17,7 @@ from accelerate.utils import gather_object, set_seed
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
 from captune.errors import ModelError, RecipeError
@@ -26,6 +27,7 @@ from captune.recipe import Recipe, TrainConfig
 from captune.training.checkpoint import (
     newest_checkpoint,
     read_state,
+    reading_checkpoint,
     recover_folder,
     write_checkpoint,
 )
@@ -257,6 +259,21 @@ class RecipeTrainer(CaptionTrainer):
             )
         self.accelerator.wait_for_everyone()
 
+    @override
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with _reading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    @override
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    @override
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _reading(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def _gather_random_states(self) -> dict[str, bytes]:
         """Trainer's files of every process: each draws its own dropout, and one writes."""
         with TemporaryDirectory() as aside:
@@ -354,6 +371,10 @@ def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
     )
 
 
+def _reading(checkpoint: str | None) -> AbstractContextManager[None]:
+    return nullcontext() if checkpoint is None else reading_checkpoint(Path(checkpoint))
+
+
 def _newest(keeper: RunKeeper) -> Path | None:
     """The checkpoint to go on from; state and averaged weights are taken up here."""
     recover_folder(keeper.folder / "model")
@@ -362,6 +383,8 @@ def _newest(keeper: RunKeeper) -> Path | None:
         keeper.say("no checkpoint to resume from: training starts at step 0")
         return None
     keeper.go_on(read_state(checkpoint))
+    with reading_checkpoint(checkpoint):
+        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     if keeper.average is not None and (checkpoint / _AVERAGE).is_file():
         saved = torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True)
         keeper.average.load(saved)
