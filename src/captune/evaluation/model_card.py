@@ -112,8 +112,9 @@ def _results(evaluation: Evaluation, origin: Origin) -> list[Any]:
         label, args = metric_label(name), {}
         if name in scores.intervals:
             interval = scores.intervals[name]
-            label += f" (95 % interval {interval.low:.4g} to {interval.high:.4g})"
-            args = {"interval_95": [round(interval.low, 6), round(interval.high, 6)]}
+            ends = [round(interval.low, 6), round(interval.high, 6)]
+            label += f" (95 % interval {ends[0]:.4g} to {ends[1]:.4g})"
+            args = {"interval_95": ends}
         results.append(
             EvalResult(
                 task_type="image-to-text",
