@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from test_pipeline import recipe as tiny_recipe
 
 from captune.errors import ModelError, OutputError
 from captune.pipeline import RunOptions, run
@@ -16,25 +16,15 @@ from captune.recipe import ModelConfig, Recipe
 
 
 def recipe(**overrides: object) -> Recipe:
-    settings: dict[str, Any] = {
-        "name": "tiny",
-        "data": {"path": "shapes:20", "num_workers": 0},
-        "model": {"size": "blip-tiny"},
-        "train": {
-            "max_steps": 2,
-            "micro_batch_size": 4,
-            "global_batch_size": 8,
-            "precision": "fp32",
-            "device": "cpu",
-            "best_metric": "loss",
-            "trackers": [],
-        },
-        "generate": {"num_beams": 1, "max_new_tokens": 4},
+    """Two steps of eight images."""
+    short = {
+        "data__path": "shapes:20",
+        "train__max_steps": 2,
+        "train__micro_batch_size": 4,
+        "train__global_batch_size": 8,
+        "train__best_metric": "loss",
     }
-    for key, value in overrides.items():
-        section, _, name = key.partition("__")
-        settings[section] = {**settings[section], name: value}
-    return Recipe.model_validate(settings)
+    return tiny_recipe(**{**short, **overrides})
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def _explained(error: Exception, source: str, *, where: str) -> ModelError:
 
 
 def _folders_beside(source: str) -> str:
-    """`: here is a/b, a/c` for the id `a/d` where there is a folder `a`: it may be meant."""
+    """` (here: a/b, a/c)` for the id `a/d` where there is a folder `a`: it may be meant."""
     owner = Path(source.partition("@")[0]).parent
     if owner == Path() or not owner.is_dir():
         return ""
