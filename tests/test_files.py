@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from captune.errors import OutputError
-from captune.files import open_folder, refuse_existing, write_text
+from captune.storage import open_folder, refuse_existing, write_text
 
 # Python ignores the signal of a file over its limit, and the write then fails as on a full disk.
 _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from captune.errors import OutputError
-from captune.files import write_text
+from captune.storage import write_text
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -12,7 +12,7 @@ import captune.cli.doctor as doctor_module
 from captune.cli import main
 from captune.cli.doctor import examine
 from captune.cli.network_findings import examine_network
-from captune.models.devices import available_kinds
+from captune.hardware import available_kinds
 from hub_repos import HubServer
 
 

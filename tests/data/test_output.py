@@ -21,8 +21,8 @@ from captune.data import (
     write_dataset,
 )
 from captune.errors import DataError, OutputError
-from captune.files import open_whole, refuse_existing, write_text
 from captune.records import CaptionRecord
+from captune.storage import open_whole, refuse_existing, write_text
 
 # --- contact sheet ----------------------------------------------------------------------------
 

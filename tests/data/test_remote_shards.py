@@ -12,10 +12,10 @@ import pytest
 from lying_server import LyingServer, lying_server
 
 from captune.data import LoadOptions, decode_image, load_records
-from captune.data.url_images import UrlFetcher
-from captune.data.url_rules import UrlRules
-from captune.data.url_streams import UrlStream
 from captune.errors import DataError
+from captune.net.fetch import UrlFetcher
+from captune.net.rules import UrlRules
+from captune.net.stream import UrlStream
 
 STREAMING = LoadOptions(streaming=True)
 
@@ -171,7 +171,7 @@ def test_a_file_that_changed_meanwhile_is_not_mixed_with_its_old_half(server, sa
 
 
 def test_a_server_that_stays_silent_is_given_up(server, monkeypatch) -> None:
-    monkeypatch.setattr("captune.data.url_streams._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("captune.net.stream._PAUSE_SECONDS", 0.01)
     ranges = serve_in_parts(server, "/a.tar", b"x" * 9000, 5000, *[0] * 9)
     with (
         UrlStream(at(server, "/a.tar")) as stream,

@@ -20,9 +20,9 @@ import pytest
 from lying_server import LyingServer, lying_server
 from PIL import Image
 
-from captune.data.url_images import resolve_host
 from captune.errors import ImageError
 from captune.inference import UrlFetcher, UrlRules
+from captune.net.fetch import resolve_host
 
 PUBLIC = "93.184.216.34"
 HOST = "images.example:80"

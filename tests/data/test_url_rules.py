@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from captune.data.url_rules import (
+from captune.errors import ImageError
+from captune.net.rules import (
     Target,
     UrlRules,
     is_public,
@@ -12,7 +13,6 @@ from captune.data.url_rules import (
     judge_addresses,
     parse_url,
 )
-from captune.errors import ImageError
 
 TRUSTING = UrlRules(trusted_hosts=frozenset(["images.local:8080", "nas.local"]))
 

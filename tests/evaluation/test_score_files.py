@@ -18,8 +18,8 @@ from captune.evaluation import (
     write_scores_json,
 )
 from captune.evaluation.score_files import relative_name
-from captune.files import write_json, write_jsonl
 from captune.records import CaptionRecord, Prediction, Scores
+from captune.storage import write_json, write_jsonl
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captune.errors import RecipeError
-from captune.models.devices import Hardware, _cpu_flags, choose_hardware
+from captune.hardware import Hardware, _cpu_flags, choose_hardware
 
 
 def test_a_device_that_is_not_here_names_those_that_are() -> None:

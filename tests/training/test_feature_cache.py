@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from captune.models.devices import choose_hardware
+from captune.hardware import choose_hardware
 from captune.training import train
 from captune.training.feature_cache import build_feature_cache, cache_key, choose_storage
 from captune.training.prepare import make_feeds

@@ -91,7 +91,7 @@ def test_a_users_own_metric_gets_texts_and_no_logits(tmp_path, shapes, build) ->
 
 
 def _cpu():
-    from captune.models.devices import choose_hardware
+    from captune.hardware import choose_hardware
 
     return choose_hardware("cpu", "fp32")
 

@@ -70,7 +70,7 @@ def check(
     Exits with 3 when images are lost or the same image lies in two splits.
     """
     from captune.data import check_data, load_records
-    from captune.files import write_text
+    from captune.storage import write_text
 
     _refuse_existing(json_file, html_file, force=force)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
@@ -123,7 +123,7 @@ def show(
     import io
 
     from captune.data import contact_sheet, load_records, select_split
-    from captune.files import write_bytes
+    from captune.storage import write_bytes
 
     _refuse_existing(out, force=force)
     # Nothing after the last image shown need be read, unless they are drawn from all.
@@ -210,7 +210,7 @@ def split(
 
 
 def _refuse_existing(*paths: Path | None, force: bool) -> None:
-    from captune.files import refuse_existing
+    from captune.storage import refuse_existing
 
     for path in paths:
         if path is not None and not force:

@@ -77,7 +77,7 @@ def _hardware() -> Iterator[Finding]:
     try:
         import torch
 
-        from captune.models.devices import available_kinds, choose_hardware
+        from captune.hardware import available_kinds, choose_hardware
     except ImportError as error:
         yield Finding("bad", "devices", f"torch does not import: {error}")
         return

@@ -112,7 +112,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
         warn_of_collapses,
         write_comparison_files,
     )
-    from captune.files import write_json
+    from captune.storage import write_json
 
     models = name_models(sources)
     scored, request = prepare_images(request, models.values())
@@ -149,7 +149,7 @@ def _write_json(
 ) -> None:
     """The keys of the contract, and beside them what they were compared with."""
     from captune.evaluation import paired_section, system_sections
-    from captune.files import write_json
+    from captune.storage import write_json
 
     others = system_sections(evaluation)
     content = others.pop("after")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from captune.errors import ModelError, OutputError
-from captune.files import refuse_existing
+from captune.storage import refuse_existing
 
 
 class TokenizerKind(StrEnum):

@@ -173,7 +173,7 @@ def write_per_image(path: Path, results: Mapping[str, MetricResults]) -> None:
     Raises:
         OutputError: The place cannot be written.
     """
-    from captune.files import write_jsonl
+    from captune.storage import write_jsonl
 
     rows = []
     for name, result in results.items():

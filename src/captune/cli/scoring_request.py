@@ -113,9 +113,9 @@ def make_request(
         MissingExtraError: A metric that was asked for by name needs an extra.
     """
     from captune.evaluation import ComputeOptions, ScoringOptions
+    from captune.hardware import choose_hardware
     from captune.metrics import MetricInputs
     from captune.metrics.inputs import DEFAULT_CLIP_MODEL
-    from captune.models.devices import choose_hardware
 
     scoring = ScoringOptions(
         metrics=tuple(split_names(metrics)),
@@ -158,7 +158,7 @@ def prepare_images(
         Them, and the request with the split that is scored and one decoding for all models.
     """
     from captune.evaluation import check_output, find_model, load_scored
-    from captune.files import refuse_existing
+    from captune.storage import refuse_existing
 
     places = request.places
     if places.out is not None:

@@ -18,8 +18,8 @@ from typing import Literal
 from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
 from captune.data.loaded import SkippedImage
 from captune.errors import DataError, ImageError, OutputError
-from captune.files import write_jsonl, write_text
 from captune.records import SPLITS, CaptionRecord
+from captune.storage import write_jsonl, write_text
 
 DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder"]
 ImageHandling = Literal["copy", "link", "keep"]

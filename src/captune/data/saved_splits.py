@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from captune.data.text import read_json, read_jsonl
 from captune.errors import DataError
-from captune.files import open_whole, write_json, write_jsonl
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
+from captune.storage import open_whole, write_json, write_jsonl
 
 _IMAGES_NAME = "images.zip"
 _VERSION = 1

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from captune.data.loaded import SkippedImage
-from captune.files import write_jsonl
+from captune.storage import write_jsonl
 
 
 def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Self
 
 from captune.data import decode_image, image_hash
 from captune.errors import DataError
+from captune.hardware import choose_hardware
 from captune.metrics import (
     ImageSet,
     MetricInputs,
@@ -21,7 +22,6 @@ from captune.metrics import (
     compute,
     require_metrics,
 )
-from captune.models.devices import choose_hardware
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Interval, Prediction, Scores
 from captune.software import installed_version

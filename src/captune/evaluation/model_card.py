@@ -11,9 +11,9 @@ from captune.evaluation.compare import AFTER, Evaluation
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.verdict import judge_run
 from captune.evaluation.wording import metric_label
-from captune.files import write_text
 from captune.metrics import METRICS
 from captune.records import Prediction
+from captune.storage import write_text
 
 _SAMPLES = 5
 

@@ -19,8 +19,8 @@ from captune.evaluation.score_files import (
     write_results_csv,
     write_scores_json,
 )
-from captune.files import open_folder, refuse_existing, write_json
 from captune.inference import write_predictions
+from captune.storage import open_folder, refuse_existing, write_json
 
 _SIDE_BY_SIDE = 12
 

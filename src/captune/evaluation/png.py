@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from captune.files import write_bytes
+from captune.storage import write_bytes
 
 
 def save_figure(path: Path, figure: Figure, *, dots_per_inch: int = 110) -> None:

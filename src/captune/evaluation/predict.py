@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from captune.data import SkippedImage, describe_source
 from captune.errors import ImageError
+from captune.hardware import choose_hardware
 from captune.inference import caption_images
 from captune.models import Captioner
-from captune.models.devices import choose_hardware
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 

@@ -25,9 +25,9 @@ from captune.evaluation.compare import (
 )
 from captune.evaluation.evaluate import ScoringOptions
 from captune.evaluation.score_files import pair_name, run_section
-from captune.files import write_json, write_jsonl
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Interval, Prediction, Scores
+from captune.storage import write_json, write_jsonl
 
 SCORES, PER_IMAGE = "scores.json", "scores_per_image.jsonl"
 _PAIRS = (SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER))

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation, SystemPair
 from captune.evaluation.plain_text import spreadsheet_text
-from captune.files import write_json, write_text
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction, Scores
+from captune.storage import write_json, write_text
 
 REFERENCE_SEPARATOR = " | "
 """Between the human captions of an image in `actual_caption`."""

@@ -10,8 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captune.data.url_images import UrlFetcher, UrlImage
-    from captune.data.url_rules import UrlRules, is_url
     from captune.inference.captioning import AnyImage, OnFailure, caption_images, upright_rgb
     from captune.inference.decode import eval_mode, generate
     from captune.inference.destinations import (
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from captune.inference.options import DecodingOptions, decoding_config
     from captune.inference.prediction_files import read_predictions, write_predictions
     from captune.inference.rows import prediction_row
+    from captune.net.fetch import UrlFetcher, UrlImage
+    from captune.net.rules import UrlRules, is_url
 
 __all__ = [
     "AnyImage",
@@ -62,16 +62,16 @@ _HOMES = {
     "ImageInput": "image_captioner",
     "OnFailure": "captioning",
     "Target": "destinations",
-    "UrlFetcher": "captune.data.url_images",
-    "UrlImage": "captune.data.url_images",
-    "UrlRules": "captune.data.url_rules",
+    "UrlFetcher": "captune.net.fetch",
+    "UrlImage": "captune.net.fetch",
+    "UrlRules": "captune.net.rules",
     "caption_images": "captioning",
     "decoding_config": "options",
     "escape_steering": "destinations",
     "eval_mode": "decode",
     "find_images": "image_files",
     "generate": "decode",
-    "is_url": "captune.data.url_rules",
+    "is_url": "captune.net.rules",
     "load": "image_captioner",
     "open_destination": "destinations",
     "prediction_row": "rows",

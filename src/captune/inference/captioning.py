@@ -18,11 +18,11 @@ from PIL import Image, ImageOps
 
 from captune.data import decode_image
 from captune.data.pixels import to_rgb
-from captune.data.url_images import UrlImage
 from captune.errors import ImageError, ModelError
+from captune.hardware import Hardware, choose_hardware
 from captune.inference.decode import eval_mode, generate
 from captune.models import Captioner
-from captune.models.devices import Hardware, choose_hardware
+from captune.net.fetch import UrlImage
 from captune.recipe import GenerateConfig
 from captune.records import ImageSource, Prediction
 

@@ -9,13 +9,13 @@ from typing import Unpack
 
 from PIL import Image
 
-from captune.data.url_images import UrlFetcher, UrlImage
-from captune.data.url_rules import is_url
 from captune.errors import DataError
+from captune.hardware import Hardware, choose_hardware
 from captune.inference.captioning import AnyImage, OnFailure, caption_images
 from captune.inference.options import DecodingOptions, decoding_config
 from captune.models import Captioner, complete_decoding, load_captioner, own_decoding
-from captune.models.devices import Hardware, choose_hardware
+from captune.net.fetch import UrlFetcher, UrlImage
+from captune.net.rules import is_url
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, TarMember, ZipMember
 

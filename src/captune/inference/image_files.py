@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captune.data import IMAGE_SUFFIXES
-from captune.data.url_rules import UrlRules, is_url, parse_url
 from captune.errors import DataError, ImageError
+from captune.net.rules import UrlRules, is_url, parse_url
 
 
 @dataclass(frozen=True, slots=True)

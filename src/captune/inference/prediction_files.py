@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError
-from captune.files import write_jsonl
 from captune.records import Prediction
+from captune.storage import write_jsonl
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:

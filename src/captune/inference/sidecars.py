@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from captune.errors import OutputError
-from captune.files import write_text
 from captune.records import Prediction
+from captune.storage import write_text
 
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MetricError, ModelError, OutputError
-from captune.files import open_whole
 from captune.metrics.candidates import Candidates, match_predictions
 from captune.metrics.references import References
 from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
+from captune.storage import open_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image

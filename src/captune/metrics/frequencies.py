@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from captune.errors import MetricError
-from captune.files import open_whole
 from captune.metrics.ngrams import (
     ORDERS,
     Ints,
@@ -31,6 +30,7 @@ from captune.metrics.ngrams import (
     translate_ranks,
 )
 from captune.metrics.results import Floats, sum_by
+from captune.storage import open_whole
 
 
 @dataclass(frozen=True, eq=False)

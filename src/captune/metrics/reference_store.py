@@ -15,8 +15,8 @@ import numpy as np
 
 from captune import __version__
 from captune.errors import MetricError
-from captune.files import open_whole
 from captune.metrics.ngrams import ORDERS, NgramKeys, NgramTable, PackedCaptions, Vocabulary
+from captune.storage import open_whole
 
 if TYPE_CHECKING:
     from captune.metrics.references import References

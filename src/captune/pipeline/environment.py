@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from captune.evaluation import Fact, command_fact, software_facts
-from captune.models.devices import choose_hardware
+from captune.hardware import choose_hardware
 from captune.recipe import Recipe
 
 

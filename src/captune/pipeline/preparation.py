@@ -17,10 +17,10 @@ from captune.data import (
     save_splits,
     take_fraction,
 )
-from captune.files import write_text
 from captune.models import choose_tokenizer, token_counter
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
+from captune.storage import write_text
 
 Say = Callable[[str], None]
 """Takes lines for people."""

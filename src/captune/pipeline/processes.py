@@ -21,7 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from captune.errors import CaptuneError
-from captune.models.devices import choose_hardware
+from captune.hardware import choose_hardware
 from captune.recipe import Recipe
 from captune.training import GROUP_TIMEOUT
 

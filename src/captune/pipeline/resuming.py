@@ -13,8 +13,8 @@ from pathlib import Path
 
 from captune.data import load_splits
 from captune.errors import OutputError
-from captune.files import write_json
 from captune.recipe import Recipe, hide_local_paths
+from captune.storage import write_json
 
 _FIXED = (
     "seed",

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from captune.data import load_splits
 from captune.errors import OutputError
-from captune.files import open_folder, write_json
 from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
@@ -21,6 +20,7 @@ from captune.pipeline.processes import Crew, gather_crew
 from captune.pipeline.resuming import check_resumed, note_inputs
 from captune.pipeline.stages import StageBook
 from captune.recipe import Recipe, load_recipe, save_recipe
+from captune.storage import open_folder, write_json
 
 
 def run(

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.errors import CaptuneError, DataError
-from captune.files import write_json
 from captune.hub import is_local, with_did_you_mean
 from captune.recipe import Recipe
+from captune.storage import write_json
 
 STAGES = ("prepare", "baseline", "train", "evaluate", "report")
 

@@ -37,10 +37,9 @@ from captune.evaluation import (
     write_report,
     write_results_csv,
 )
-from captune.files import write_json, write_text
+from captune.hardware import choose_hardware
 from captune.inference import read_predictions, write_predictions
 from captune.models import Captioner, build_captioner, load_captioner, write_decoding
-from captune.models.devices import choose_hardware
 from captune.pipeline.preparation import Say, prepare_data
 from captune.pipeline.pushing import push_finished, pushing_best
 from captune.recipe import (
@@ -51,6 +50,7 @@ from captune.recipe import (
     hub_data_sets,
 )
 from captune.records import CaptionRecord, Prediction
+from captune.storage import write_json, write_text
 from captune.training import TrainResult, train
 
 

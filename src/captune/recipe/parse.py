@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from captune.errors import RecipeError
 from captune.recipe.schema import Recipe
-from captune.recipe.settings import Key, accepts, allowed, nearest_key, node_at, section_keys
+from captune.recipe.schema_words import Key, accepts, allowed, nearest_key, node_at, section_keys
 from captune.recipe.shipped import shipped_path
 from captune.recipe.yaml_nodes import (
     Document,

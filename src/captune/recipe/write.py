@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from captune.files import write_text
 from captune.recipe.schema import Recipe
-from captune.recipe.settings import Key, allowed, node_at
+from captune.recipe.schema_words import Key, allowed, node_at
+from captune.storage import write_text
 
 _COMMENT_COLUMN = 40
 _OBVIOUS = ("", "text", "text, or null", "true or false", "a list of text")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from captune.errors import RecipeError
-from captune.recipe.settings import Key, Node, accepts, child, node_at
+from captune.recipe.schema_words import Key, Node, accepts, child, node_at
 
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")

@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
+from captune.hardware import device_random_states, set_device_random_states
 from captune.models import Captioner
-from captune.models.devices import device_random_states, set_device_random_states
 from captune.training.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]

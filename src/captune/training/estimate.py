@@ -15,8 +15,8 @@ import torch
 
 from captune.data.batching import StepPlan
 from captune.errors import DataError
+from captune.hardware import Hardware, choose_hardware
 from captune.models import Captioner
-from captune.models.devices import Hardware, choose_hardware
 from captune.recipe import Recipe
 from captune.records import CaptionBatch, CaptionRecord
 from captune.training.feature_cache import choose_storage

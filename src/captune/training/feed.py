@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from captune.data import decode_image
 from captune.data.batching import StepPlan, apply_view, choose_captions, choose_view, plan_epoch
 from captune.errors import ImageError
+from captune.hardware import Hardware
 from captune.models import Captioner, ImageTransform, pack_captions
-from captune.models.devices import Hardware
 from captune.models.folding import fold_batch_norms
 from captune.recipe import Recipe
 from captune.recipe.schema import View

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from captune.hardware import Hardware
 from captune.models import Captioner
-from captune.models.devices import Hardware
 from captune.recipe import Recipe
 from captune.training.checkpoint import TrainState, write_folder
 from captune.training.optimizer import AveragedWeights, learning_rate

@@ -11,8 +11,8 @@ from rich import get_console
 from rich.progress import track
 
 from captune.data.batching import StepPlan
+from captune.hardware import Hardware
 from captune.models import Captioner
-from captune.models.devices import Hardware
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import CaptionRecord

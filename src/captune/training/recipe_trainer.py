@@ -21,8 +21,8 @@ from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
 from captune.errors import ModelError, RecipeError
+from captune.hardware import choose_hardware
 from captune.models import Captioner
-from captune.models.devices import choose_hardware
 from captune.recipe import Recipe, TrainConfig
 from captune.training.checkpoint import (
     newest_checkpoint,

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from captune.errors import DataError
+from captune.hardware import Hardware, choose_hardware
 from captune.models import Captioner
-from captune.models.devices import Hardware, choose_hardware
 from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.training.dropout import use_packed_dropout

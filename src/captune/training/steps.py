@@ -15,8 +15,8 @@ import torch
 from accelerate import Accelerator
 
 from captune.errors import ModelError
+from captune.hardware import Hardware, free_cached_memory
 from captune.models import Captioner
-from captune.models.devices import Hardware, free_cached_memory
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
 from captune.training.checkpoint import TrainState

@@ -23,8 +23,8 @@ from rich.progress import (
 from rich.table import Column
 
 from captune.errors import MissingExtraError
-from captune.files import write_text
 from captune.recipe import Recipe
+from captune.storage import write_text
 
 
 def check_trackers(names: Sequence[str]) -> None:

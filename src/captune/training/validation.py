@@ -12,6 +12,7 @@ from PIL import Image
 from captune.data import contact_sheet
 from captune.errors import MetricError
 from captune.evaluation import ScoringOptions
+from captune.hardware import Hardware
 from captune.inference import generate
 from captune.metrics import (
     METRIC_GROUPS,
@@ -23,7 +24,6 @@ from captune.metrics import (
     resolve_metrics,
 )
 from captune.models import Captioner
-from captune.models.devices import Hardware
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
 from captune.training.feed import Feed

@@ -10,8 +10,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from captune.files import write_bytes
 from captune.records import ImageSource
+from captune.storage import write_bytes
 
 
 class ImageStore:

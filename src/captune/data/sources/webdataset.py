@@ -27,8 +27,8 @@ from captune.data.sources.shard_samples import (
 )
 from captune.data.sources.shards import expand_shard_urls, expand_shards, list_shards
 from captune.data.tars import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
-from captune.data.url_streams import UrlStream
 from captune.errors import DataError
+from captune.net.stream import UrlStream
 
 # So many members show whether a tar holds samples or is anybody's archive.
 _PROBED = 64

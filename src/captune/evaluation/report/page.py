@@ -16,7 +16,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from captune.evaluation.plain_text import clean_text
-from captune.files import write_text
+from captune.storage import write_text
 
 _TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
 

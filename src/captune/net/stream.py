@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from captune.data.url_images import UrlFetcher
-from captune.data.url_rules import UrlRules, trust_named_host
 from captune.errors import DataError, ImageError
+from captune.net.fetch import UrlFetcher
+from captune.net.rules import UrlRules, trust_named_host
 
 _MOST_SILENT_TRIES = 5
 _PAUSE_SECONDS = 0.2

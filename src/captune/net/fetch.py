@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
-from captune.data.url_rules import Target, UrlRules, judge_addresses, parse_url
 from captune.errors import ImageError
+from captune.net.rules import Target, UrlRules, judge_addresses, parse_url
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _PIECE = 65536
