@@ -170,10 +170,10 @@ def measure_captune(
     references: dict[str, list[str]], predictions: dict[str, str], *, meteor: bool
 ) -> dict[str, object]:
     from captune.metrics import References, compute
-    from captune.metrics.bleu import score_bleu
-    from captune.metrics.candidates import match_predictions
-    from captune.metrics.cider import score_cider
-    from captune.metrics.rouge import score_rouge_l
+    from captune.metrics.counting.candidates import match_predictions
+    from captune.metrics.scores.bleu import score_bleu
+    from captune.metrics.scores.cider import score_cider
+    from captune.metrics.scores.rouge import score_rouge_l
 
     # One caption first on both sides: what it loads belongs to the start of the process.
     start = ["bleu", "rouge_l", "cider_plain"] + ["meteor"] * meteor

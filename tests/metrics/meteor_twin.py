@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from captune.metrics.meteor_stem import stem
+from captune.metrics.meteor.stem import stem
 
 BEAM = 40
 ENDINGS = [

@@ -14,9 +14,9 @@ import torch
 from transformers import AutoTokenizer, BertModel, RobertaConfig, RobertaModel
 
 from captune.errors import MissingExtraError, ModelError
-from captune.metrics.bert_score import BertScorer, find_published, score_bert
-from captune.metrics.candidates import match_predictions
-from captune.metrics.references import References
+from captune.metrics.counting.candidates import match_predictions
+from captune.metrics.counting.references import References
+from captune.metrics.neural.bert import BertScorer, find_published, score_bert
 from tiny_bert import save_bert
 
 pytest.importorskip("bert_score", reason="the extra bert_score is not installed")
@@ -143,7 +143,7 @@ def test_a_reference_without_words_does_not_count(folder: Path) -> None:
 def test_batches_and_blocks_do_not_change_scores(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captune.metrics.bert_score.BLOCK_PAIRS", 2)
+    monkeypatch.setattr("captune.metrics.neural.bert.BLOCK_PAIRS", 2)
     small = score(BertScorer.load(folder, batch_size=1))["bert_score_raw"]
     monkeypatch.undo()
     whole = score(BertScorer.load(folder, batch_size=64))["bert_score_raw"]
@@ -202,7 +202,7 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
 def test_without_the_extra_the_pip_line_is_given(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captune.metrics.bert_score.find_spec", lambda name: None)
+    monkeypatch.setattr("captune.metrics.neural.bert.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="needs the package bert_score") as caught:
         BertScorer.load(folder)
     assert caught.value.fix == "pip install 'captune[bert_score]'"
@@ -210,9 +210,9 @@ def test_without_the_extra_the_pip_line_is_given(
 
 def test_scores_are_the_same_in_every_process(folder: Path) -> None:
     code = (
-        "import sys; from captune.metrics.bert_score import *\n"
-        "from captune.metrics.candidates import match_predictions\n"
-        "from captune.metrics.references import References\n"
+        "import sys; from captune.metrics.neural.bert import *\n"
+        "from captune.metrics.counting.candidates import match_predictions\n"
+        "from captune.metrics.counting.references import References\n"
         f"candidates = match_predictions(References({REFERENCES!r}), {PREDICTIONS!r})\n"
         "columns = score_bert(candidates, BertScorer.load(sys.argv[1], batch_size=2))\n"
         "print(columns['bert_score_raw'].per_image.tolist())"

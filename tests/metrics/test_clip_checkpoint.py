@@ -9,8 +9,8 @@ import torch
 from transformers import CLIPModel
 
 from captune.errors import ModelError
-from captune.metrics.clip_checkpoint import load_clip_checkpoint
-from captune.metrics.clip_score import ClipScorer
+from captune.metrics.neural.clip import ClipScorer
+from captune.metrics.neural.clip_checkpoint import load_clip_checkpoint
 from tiny_clip import TOKENS, name_like_openai, save_clip
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from captune.errors import MetricError, ModelError
 from captune.metrics import bootstrap_intervals
-from captune.metrics.clip_score import ClipScorer, compute_clip_score, embed_images_cached
+from captune.metrics.neural.clip import ClipScorer, compute_clip_score, embed_images_cached
 from tiny_clip import save_clip
 
 REFERENCES = {"1": ["a dog", "one dog"], "2": ["two cats sit"]}

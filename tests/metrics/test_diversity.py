@@ -10,7 +10,7 @@ from captune.metrics import (
     constant_caption_baseline,
     measure_copied_share,
 )
-from captune.metrics.diversity import rate_constant_captions
+from captune.metrics.scores.diversity import rate_constant_captions
 
 
 def test_diversity_by_hand() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from captune.errors import MetricError
 from captune.metrics import References, compute
-from captune.metrics.candidates import match_predictions
-from captune.metrics.coco_objects import COCO_OBJECTS
-from captune.metrics.hallucination import (
+from captune.metrics.counting.candidates import match_predictions
+from captune.metrics.scores.coco_objects import COCO_OBJECTS
+from captune.metrics.scores.hallucination import (
     build_phrases,
     find_objects,
     parse_object_words,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from captune.errors import MetricError
 from captune.metrics import compute
-from captune.metrics.lexical import MAX_WORD_PAIRS, sacrebleu_from_parts
+from captune.metrics.scores.wrapped import MAX_WORD_PAIRS, sacrebleu_from_parts
 
 sentences = st.lists(st.sampled_from(["a", "B", "dog,", "runs."]), max_size=7).map(" ".join)
 cases = st.lists(

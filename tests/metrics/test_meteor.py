@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from captune.errors import MetricError, MissingExtraError
-from captune.metrics.meteor import MAX_WORD_PAIRS, Meteor, score_parts
-from captune.metrics.meteor_data import find_source
-from captune.metrics.meteor_stem import stem
-from captune.metrics.meteor_words import java_hash
-from captune.metrics.tokenize import tokenize
+from captune.metrics.meteor.data import find_source
+from captune.metrics.meteor.score import MAX_WORD_PAIRS, Meteor, score_parts
+from captune.metrics.meteor.stem import stem
+from captune.metrics.meteor.words import java_hash
+from captune.metrics.ptb.tokenize import tokenize
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from meteor_twin import Twin
 
-from captune.metrics.meteor import Meteor
+from captune.metrics.meteor.score import Meteor
 
 TWIN = Twin(
     synsets=language.SYNSETS,

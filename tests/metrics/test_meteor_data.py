@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from captune.errors import MetricError, MissingExtraError, OutputError
-from captune.metrics.meteor_data import find_source, load_data
+from captune.metrics.meteor.data import find_source, load_data
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captune.metrics.meteor_captions import Captions
-from captune.metrics.meteor_normalize import normalize, normalize_captions
-from captune.metrics.ngrams import Vocabulary, pack_captions
+from captune.metrics.counting.ngrams import Vocabulary, pack_captions
+from captune.metrics.meteor.captions import Captions
+from captune.metrics.meteor.normalize import normalize, normalize_captions
 
 PREFIXES = frozenset(["Mr", "v"])
 CASES = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captune.metrics.meteor_stem import stem
+from captune.metrics.meteor.stem import stem
 
 STEMS = {
     # From the description of the algorithm.

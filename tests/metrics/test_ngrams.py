@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captune.metrics.ngrams import (
+from captune.metrics.counting.ngrams import (
     ORDERS,
     NgramTable,
     Vocabulary,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captune.metrics.ngrams import Vocabulary, pack_captions, unpack_captions
-from captune.metrics.packed_tokens import tokenize_packed
-from captune.metrics.tokenize import tokenize
+from captune.metrics.counting.ngrams import Vocabulary, pack_captions, unpack_captions
+from captune.metrics.ptb.packed_tokens import tokenize_packed
+from captune.metrics.ptb.tokenize import tokenize
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
@@ -67,8 +67,8 @@ def test_any_text_is_cut_alike(captions: list[str]) -> None:
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     captions = [f"a {word} has 5 cats near no. {place}" for place, word in enumerate(PIECES * 3)]
-    monkeypatch.setattr("captune.metrics.packed_tokens.BLOCK_CAPTIONS", 4)
-    monkeypatch.setattr("captune.metrics.packed_tokens.BLOCK_CHUNKS", 7)
+    monkeypatch.setattr("captune.metrics.ptb.packed_tokens.BLOCK_CAPTIONS", 4)
+    monkeypatch.setattr("captune.metrics.ptb.packed_tokens.BLOCK_CHUNKS", 7)
     check_equal(captions)
 
 
@@ -76,8 +76,8 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chunks_that_want_one_slot_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, bits: int
 ) -> None:
-    monkeypatch.setattr("captune.metrics.chunk_slots.SLOT_BITS", bits)
-    monkeypatch.setattr("captune.metrics.packed_tokens.BLOCK_CAPTIONS", 2)
+    monkeypatch.setattr("captune.metrics.ptb.chunk_slots.SLOT_BITS", bits)
+    monkeypatch.setattr("captune.metrics.ptb.packed_tokens.BLOCK_CAPTIONS", 2)
     check_equal([" ".join(f"w{place}" for place in range(50)), "w1 w2 w1 w49"] * 3)
 
 

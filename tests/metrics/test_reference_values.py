@@ -12,7 +12,7 @@ import pytest
 
 from captune.errors import MissingExtraError
 from captune.metrics import References, compute
-from captune.metrics.meteor_data import find_source
+from captune.metrics.meteor.data import find_source
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"

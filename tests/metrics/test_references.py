@@ -11,8 +11,8 @@ import pytest
 
 from captune.errors import MetricError, OutputError
 from captune.metrics import References, compute
-from captune.metrics.ngrams import Vocabulary, pack_captions
-from captune.metrics.packed_texts import cut_at_blanks
+from captune.metrics.counting.ngrams import Vocabulary, pack_captions
+from captune.metrics.counting.packed_texts import cut_at_blanks
 
 CAPTIONS = {"1": ["A red dog runs.", "a dog"], "2": ["two cats sit on 1 1/2 mats", ""]}
 PREDICTIONS = {"1": "a dog runs", "2": "a cat on 1 1/2 mats"}

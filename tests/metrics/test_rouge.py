@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captune.metrics import compute
-from captune.metrics.ngrams import Vocabulary, pack_captions
-from captune.metrics.rouge import longest_common_subsequences
+from captune.metrics.counting.ngrams import Vocabulary, pack_captions
+from captune.metrics.scores.rouge import longest_common_subsequences
 
 
 def slow_common(one: list[str], other: list[str]) -> int:

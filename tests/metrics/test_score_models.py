@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from captune.cli.score import score
 from captune.errors import CaptuneError, MetricError
 from captune.metrics import METRIC_GROUPS, METRICS
-from captune.metrics.clip_score import ClipScorer, compute_clip_score
+from captune.metrics.neural.clip import ClipScorer, compute_clip_score
 from tiny_clip import name_like_openai, save_clip
 
 REFERENCES = {"1": ["a red dog runs", "a dog runs"], "12": ["two cats sit"], "7": ["a bird"]}

@@ -13,7 +13,7 @@ import pytest
 from captune.cli import main
 from captune.errors import MetricError, MissingExtraError
 from captune.metrics import compute
-from captune.metrics.spice import CORENLP_JARS, find_spice
+from captune.metrics.scores.spice import CORENLP_JARS, find_spice
 
 REFERENCES = {"a b": ["A dog runs.", "one dog"], "7": ["two cats"]}
 PREDICTIONS = {"a b": "A dog!", "7": "cats"}

@@ -11,7 +11,7 @@ import pytest
 
 from captune.errors import MetricError, MissingExtraError
 from captune.metrics import compute
-from captune.metrics.spice import CORENLP_JARS, OPENED, find_spice
+from captune.metrics.scores.spice import CORENLP_JARS, OPENED, find_spice
 
 _WHEEL = find_spec("pycocoevalcap")
 HOME = Path(_WHEEL.submodule_search_locations[0]) / "spice" if _WHEEL else Path("none")

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captune.metrics.ptb_lexer import lex
-from captune.metrics.tokenize import PUNCTUATION, open_memo, tokenize
+from captune.metrics.ptb.lexer import lex
+from captune.metrics.ptb.tokenize import PUNCTUATION, open_memo, tokenize
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
@@ -255,5 +255,5 @@ def test_200000_captions_take_less_than_a_second_and_a_half() -> None:
 
 
 def test_the_tokenizer_loads_no_torch() -> None:
-    code = "import sys, captune.metrics.tokenize; sys.exit('torch' in sys.modules)"
+    code = "import sys, captune.metrics.ptb.tokenize; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

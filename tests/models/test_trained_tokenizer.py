@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from captune.errors import DataError
-from captune.metrics.tokenize import tokenize
+from captune.metrics.ptb.tokenize import tokenize
 from captune.models import train_tokenizer
 from captune.models.tokenizer import SPECIAL_TOKENS
 from captune.recipe import TokenizerConfig

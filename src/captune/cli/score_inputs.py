@@ -37,7 +37,7 @@ def read_inputs(options: InputOptions) -> MetricInputs:
         MetricError: A file cannot be read.
     """
     from captune.metrics import DocumentFrequencies, MetricInputs, read_object_words, read_objects
-    from captune.metrics.inputs import DEFAULT_CLIP_MODEL
+    from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL
 
     given = options.document_frequencies
     return MetricInputs(

@@ -1,17 +1,22 @@
 """Caption metrics without Java and without torch: strings in, numbers out."""
 
 from captune.metrics.bootstrap import PairedTest, bootstrap_intervals, paired_bootstrap
-from captune.metrics.cider import cider_rewards, self_cider
-from captune.metrics.clip_score import ClipScorer, compute_clip_score, embed_images_cached
-from captune.metrics.diversity import constant_caption_baseline, measure_copied_share
-from captune.metrics.files import naming_file, read_predictions, read_references, read_samples
-from captune.metrics.frequencies import DocumentFrequencies
-from captune.metrics.hallucination import read_object_words, score_hallucination
-from captune.metrics.image_files import find_images, read_image_names, read_objects
-from captune.metrics.inputs import ImageSet, MetricInputs
-from captune.metrics.references import References
+from captune.metrics.caption_files import (
+    naming_file,
+    read_predictions,
+    read_references,
+    read_samples,
+)
+from captune.metrics.counting.frequencies import DocumentFrequencies
+from captune.metrics.counting.references import References
+from captune.metrics.metric_inputs import ImageSet, MetricInputs
+from captune.metrics.neural.clip import ClipScorer, compute_clip_score, embed_images_cached
 from captune.metrics.results import MetricResults, Statistic
-from captune.metrics.samples import SampleDiversity, measure_samples
+from captune.metrics.score_images import find_images, read_image_names, read_objects
+from captune.metrics.scores.cider import cider_rewards, self_cider
+from captune.metrics.scores.diversity import constant_caption_baseline, measure_copied_share
+from captune.metrics.scores.hallucination import read_object_words, score_hallucination
+from captune.metrics.scores.samples import SampleDiversity, measure_samples
 from captune.metrics.table import (
     DEFAULT_METRICS,
     METRIC_GROUPS,

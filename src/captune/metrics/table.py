@@ -10,24 +10,24 @@ from typing import Literal
 
 from captune import __version__
 from captune.errors import MetricError, MissingExtraError
-from captune.metrics.bert_score import DEFAULT_BERT_MODEL, require_bert_score
-from captune.metrics.bleu import score_bleu
-from captune.metrics.candidates import Candidates, match_predictions
-from captune.metrics.cider import score_cider, score_plain_cider
-from captune.metrics.diversity import score_diversity
-from captune.metrics.frequencies import DocumentFrequencies
-from captune.metrics.hallucination import score_hallucination
-from captune.metrics.inputs import MetricInputs
-from captune.metrics.lexical import score_rouge, score_sacrebleu, score_wer
-from captune.metrics.meteor import Meteor, score_parts
-from captune.metrics.meteor_captions import Captions
-from captune.metrics.meteor_data import find_source
-from captune.metrics.model_scores import score_bert_model, score_clip_model, score_pac_model
-from captune.metrics.references import References
+from captune.metrics.counting.candidates import Candidates, match_predictions
+from captune.metrics.counting.frequencies import DocumentFrequencies
+from captune.metrics.counting.references import References
+from captune.metrics.meteor.captions import Captions
+from captune.metrics.meteor.data import find_source
+from captune.metrics.meteor.score import Meteor, score_parts
+from captune.metrics.metric_inputs import MetricInputs
+from captune.metrics.neural.bert import DEFAULT_BERT_MODEL, require_bert_score
+from captune.metrics.neural.model_scores import score_bert_model, score_clip_model, score_pac_model
 from captune.metrics.results import MetricColumn, MetricResults, Statistic
-from captune.metrics.rouge import score_rouge_l
-from captune.metrics.samples import score_samples
-from captune.metrics.spice import find_spice, score_spice
+from captune.metrics.scores.bleu import score_bleu
+from captune.metrics.scores.cider import score_cider, score_plain_cider
+from captune.metrics.scores.diversity import score_diversity
+from captune.metrics.scores.hallucination import score_hallucination
+from captune.metrics.scores.rouge import score_rouge_l
+from captune.metrics.scores.samples import score_samples
+from captune.metrics.scores.spice import find_spice, score_spice
+from captune.metrics.scores.wrapped import score_rouge, score_sacrebleu, score_wer
 
 Group = Literal[
     "bleu",

@@ -1,0 +1,307 @@
+"""References and predictions from files: COCO JSON, dictionaries, and JSONL.
+
+Ids become text, so 42 and "42" are one image; an id given twice is an error, never an overwrite.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from captune.errors import MetricError
+from captune.metrics.counting.candidates import name_ids
+from captune.metrics.counting.references import check_caption, check_id
+
+REFERENCE_FORMATS = (
+    'give {"image_id": ["caption", ...]}, COCO annotations, or JSONL with image_id and captions'
+)
+PREDICTION_FORMATS = (
+    'give {"image_id": "caption"}, COCO results, or JSONL with image_id and caption'
+)
+
+SAMPLE_FORMATS = (
+    'give {"image_id": ["caption", ...]}, or COCO results or JSONL with several captions an image'
+)
+
+_Kind = Literal["references", "samples"]
+
+
+class _DoubleKeyError(ValueError):
+    """A JSON object that has a key twice, which `json` would silently overwrite."""
+
+
+def read_references(path: Path | str) -> dict[str, list[str]]:
+    """Read human captions.
+
+    Args:
+        path: `{"image_id": ["caption", ...]}`, COCO annotations JSON, a list or JSONL of records
+            with `image_id` and either `captions` or one `caption`.
+
+    Returns:
+        Image id -> captions, in the order of the file (COCO: of its list of images, as pycocotools
+        gives them).
+
+    Raises:
+        MetricError: The file cannot be read, is in none of these formats, has an image twice, or
+            an image without a caption.
+    """
+    path = Path(path)
+    content = read_json(path, formats=REFERENCE_FORMATS)
+    with naming_file(path):
+        if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+            references = _group_coco(content, path)
+        else:
+            references = _read_lists(content, path, kind="references")
+        for image_id, captions in references.items():
+            _check_list(captions, image_id, path=path, kind="references")
+    return references
+
+
+def read_samples(path: Path | str) -> dict[str, list[str]]:
+    """Read several captions an image by one model.
+
+    Args:
+        path: `{"image_id": ["caption", ...]}`, or COCO results JSON or JSONL in which an image
+            stands several times, or JSONL of `image_id` and `captions`.
+
+    Returns:
+        Image id -> captions, in the order of the file.
+
+    Raises:
+        MetricError: The file cannot be read, is in none of these formats, or has a caption that is
+            not text.
+    """
+    path = Path(path)
+    content = read_json(path, formats=SAMPLE_FORMATS)
+    with naming_file(path):
+        samples = _read_lists(content, path, kind="samples")
+        for image_id, captions in samples.items():
+            _check_list(captions, image_id, path=path, kind="samples")
+            for caption in captions:
+                check_caption(caption, image_id=image_id, kind="sample")
+    return samples
+
+
+def read_predictions(path: Path | str) -> dict[str, str]:
+    """Read one caption an image.
+
+    Args:
+        path: `{"image_id": "caption"}`, COCO results JSON (a list of `image_id` and `caption`), or
+            the same as JSONL.
+
+    Returns:
+        Image id -> caption, in the order of the file.
+
+    Raises:
+        MetricError: The file cannot be read, is in none of these formats, or has an image twice.
+    """
+    path = Path(path)
+    content = read_json(path, formats=PREDICTION_FORMATS)
+    if isinstance(content, dict):
+        rows = [(check_id(key), _single(value)) for key, value in content.items()]
+    elif isinstance(content, list):
+        rows = [
+            (_id_of(r, path, number=number), _field(r, "caption", path=path, number=number))
+            for number, r in enumerate(content, 1)
+        ]
+    else:
+        raise _wrong_format(path, content, formats=PREDICTION_FORMATS)
+    _refuse_double([image_id for image_id, _ in rows], path)
+    with naming_file(path):
+        return {
+            image_id: check_caption(caption, image_id=image_id, kind="prediction")
+            for image_id, caption in rows
+        }
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Errors of captions and ids say which file they are in, of the several that may be read.
+
+    Raises:
+        MetricError: As raised inside, with the file.
+    """
+    try:
+        yield
+    except MetricError as error:
+        if str(path) in error.where:
+            raise
+        where = ", ".join(part for part in (str(path), error.where) if part)
+        raise MetricError(error.what, where=where, fix=error.fix) from error
+
+
+def read_json(path: Path, *, formats: str) -> Any:
+    """The file's JSON value; JSON Lines become a list.
+
+    Args:
+        path: UTF-8, with or without a byte order mark.
+        formats: What an error says is wanted.
+
+    Raises:
+        MetricError: The file cannot be read, is not JSON, or has a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise MetricError(f"{path} cannot be read: {error.strerror}", fix=formats) from error
+    except UnicodeDecodeError as error:
+        raise MetricError(
+            f"{path} is not UTF-8 at byte {error.start}", fix="convert it to UTF-8"
+        ) from error
+    try:
+        if path.suffix.lower() in {".jsonl", ".ndjson"}:
+            return _read_lines(text, path, formats=formats)
+        try:
+            return _parse(text)
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data":
+                raise
+            return _read_lines(text, path, formats=formats)
+    except json.JSONDecodeError as error:
+        raise MetricError(
+            f"{path} is not JSON: {error.msg}", where=f"{path}:{error.lineno}", fix=formats
+        ) from error
+    except _DoubleKeyError as error:
+        raise MetricError(
+            f"{path} has {error} twice", where=str(path), fix="give each image once"
+        ) from error
+    except ValueError as error:
+        raise MetricError(f"{path} is not JSON that can be read: {error}", fix=formats) from error
+    except RecursionError as error:
+        raise MetricError(f"{path} is nested too deeply", fix=formats) from error
+
+
+def _read_lines(text: str, path: Path, *, formats: str) -> list[Any]:
+    rows = []
+    # Not splitlines: U+2028 and the like may stand unescaped inside a JSON string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_parse(line))
+        except json.JSONDecodeError as error:
+            raise MetricError(
+                f"line {number} of {path} is not JSON: {error.msg}",
+                where=f"{path}:{number}",
+                fix=formats,
+            ) from error
+    return rows
+
+
+def _parse(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_refuse_double_keys)
+
+
+def _refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        seen: set[str] = set()
+        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _DoubleKeyError(double)
+    return content
+
+
+def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
+    """Captions by image in the order of pycocotools: images as listed, captions as annotated."""
+    listed = [
+        _field(image, "id", path=path, number=n)
+        for n, image in enumerate(content.get("images") or [], 1)
+    ]
+    _refuse_double([check_id(image_id) for image_id in listed], path)
+    grouped: dict[str, list[str]] = {check_id(image_id): [] for image_id in listed}
+    for number, annotation in enumerate(content["annotations"], 1):
+        image_id = _id_of(annotation, path, number=number)
+        if listed and image_id not in grouped:
+            raise MetricError(
+                f"annotation {number} is of image {image_id}, which is not among the images",
+                where=str(path),
+                fix="add the image, or leave the annotation out",
+            )
+        caption = _field(annotation, "caption", path=path, number=number)
+        grouped.setdefault(image_id, []).append(
+            check_caption(caption, image_id=image_id, kind="reference")
+        )
+    return grouped
+
+
+def _read_lists(content: Any, path: Path, *, kind: _Kind) -> dict[str, list[str]]:
+    """Captions by image, of a dictionary or of records."""
+    if isinstance(content, dict):
+        return {
+            check_id(key): [value] if isinstance(value, str) else value
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return _group_records(content, path, kind=kind)
+    formats = REFERENCE_FORMATS if kind == "references" else SAMPLE_FORMATS
+    raise _wrong_format(path, content, formats=formats)
+
+
+def _group_records(records: Iterable[Any], path: Path, *, kind: _Kind) -> dict[str, list[str]]:
+    """Captions by image; records of one caption are collected, lists must come once an image."""
+    grouped: dict[str, list[str]] = {}
+    whole: list[str] = []
+    for number, record in enumerate(records, 1):
+        image_id = _id_of(record, path, number=number)
+        if "captions" in record:
+            whole.append(image_id)
+            captions = record["captions"]
+            _check_list(captions, image_id, path=path, kind=kind)
+        else:
+            captions = [_field(record, "caption", path=path, number=number)]
+        grouped.setdefault(image_id, []).extend(captions)
+    _refuse_double(whole, path)
+    return grouped
+
+
+def _check_list(captions: object, image_id: str, *, path: Path, kind: _Kind) -> None:
+    if not isinstance(captions, list) or not captions:
+        raise MetricError(
+            f"the {kind} of image {image_id} are {captions!r}, not a list of captions",
+            where=f"{path}, image_id {image_id}",
+            fix="give it at least one caption, or leave the image out",
+        )
+
+
+def _id_of(record: Any, path: Path, *, number: int) -> str:
+    image_id = _field(record, "image_id", path=path, number=number)
+    try:
+        return check_id(image_id)
+    except MetricError as error:
+        where = f"{path}, record {number}"
+        raise MetricError(error.what, where=where, fix=error.fix) from error
+
+
+def _field(record: Any, name: str, *, path: Path, number: int) -> Any:
+    if isinstance(record, dict) and name in record:
+        return record[name]
+    shown = repr(record)
+    raise MetricError(
+        f"record {number} of {path} has no {name!r}: {shown[:80]}",
+        where=f"{path}, record {number}",
+        fix=f"give every record {name!r}",
+    )
+
+
+def _single(value: Any) -> Any:
+    """The caption of `{"id": ["caption"]}`, as coco-caption's tools write it."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _refuse_double(ids: Sequence[str], path: Path) -> None:
+    if len(set(ids)) == len(ids):
+        return
+    seen: set[str] = set()
+    double = dict.fromkeys(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+    raise MetricError(
+        f"{path} has {len(double)} image ids twice: {name_ids(list(double))}",
+        where=str(path),
+        fix="give each image once",
+    )
+
+
+def _wrong_format(path: Path, content: Any, *, formats: str) -> MetricError:
+    return MetricError(f"{path} holds a {type(content).__name__}", where=str(path), fix=formats)

@@ -1,0 +1,1 @@
+"""What the scores count: words and n-grams as integers, references and predictions, frequencies."""

@@ -1,0 +1,252 @@
+"""Words and n-grams as integers: what BLEU, CIDEr and the diversity metrics count.
+
+One sort of packed (n-gram, position) integers an order gives counts, document frequencies and
+ranks, so no Python object is made an n-gram. Letters: C captions, W words in all, G different
+n-grams, E entries, an entry being one n-gram of one caption.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, count
+
+import numpy as np
+import numpy.typing as npt
+
+from captune.metrics.counting.collecting import without_collecting
+
+ORDERS = 4
+"""BLEU and CIDEr look at n-grams of 1 to 4 words."""
+
+UNKNOWN = -1
+"""Rank of an n-gram that a table does not hold."""
+
+Ints = npt.NDArray[np.int64]
+Ranks = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.unsignedinteger]
+
+
+class Vocabulary(defaultdict[str, int]):
+    """Word -> id, by first occurrence; looking up a new word adds it.
+
+    Args:
+        words: Words that have their ids already, from 0 on.
+    """
+
+    def __init__(self, words: Mapping[str, int] | None = None) -> None:
+        known = words or {}
+        super().__init__(count(len(known)).__next__, known)
+
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[dict[str, int]]]:
+        # A counter does not go through a pickle; the words and their number do.
+        return Vocabulary, (dict(self),)
+
+
+@dataclass(frozen=True)
+class PackedCaptions:
+    """C captions as one flat array of word ids.
+
+    Attributes:
+        words: int32 (W,), word ids, caption after caption.
+        lengths: int64 (C,), words of each caption.
+    """
+
+    words: Ranks
+    lengths: Ints
+
+    @cached_property
+    def starts(self) -> Ints:
+        """int64 (C,), where each caption begins in `words`."""
+        return np.cumsum(self.lengths) - self.lengths
+
+
+@dataclass(frozen=True, slots=True)
+class NgramKeys:
+    """The different n-grams of one order; the place of one in `keys` is its rank.
+
+    Attributes:
+        keys: int64 (G,), rising: rank of the first n - 1 words * `base` + id of the last word.
+        base: Factor in `keys`, above every word id.
+    """
+
+    keys: Ints
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class NgramTable:
+    """All n-grams of one order, each with the captions that hold it.
+
+    Attributes:
+        ngrams: The G n-grams.
+        offsets: int32 (G + 1,), the entries of n-gram g are `offsets[g]:offsets[g + 1]`.
+        captions: int32 (E,), caption of each entry, rising inside an n-gram.
+        counts: uint8 (E,), uint16 or uint32 where a count needs it: how often the n-gram stands in
+            that caption.
+    """
+
+    ngrams: NgramKeys
+    offsets: Ranks
+    captions: Ranks
+    counts: Counts
+
+    @property
+    def entry_ranks(self) -> Ranks:
+        """int32 (E,), the n-gram of each entry."""
+        return np.repeat(np.arange(len(self.ngrams.keys), dtype=np.int32), np.diff(self.offsets))
+
+
+def pack_captions(tokens: Sequence[Sequence[str]], vocabulary: Vocabulary) -> PackedCaptions:
+    """Turn tokenized captions into word ids, adding new words to `vocabulary`."""
+    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    flat = map(vocabulary.__getitem__, chain.from_iterable(tokens))
+    return PackedCaptions(np.fromiter(flat, np.int32, int(lengths.sum())), lengths)
+
+
+def unpack_captions(captions: PackedCaptions, vocabulary: Vocabulary) -> list[list[str]]:
+    """The words of each caption again."""
+    names = list(vocabulary)
+    starts = captions.starts.tolist()
+    with without_collecting():
+        words = [names[word] for word in captions.words.tolist()]
+        places = zip(starts, captions.lengths.tolist(), strict=True)
+        return [words[start : start + length] for start, length in places]
+
+
+def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTable, ...]:
+    """Count the n-grams of 1 to `ORDERS` words; n-grams never cross captions.
+
+    Args:
+        captions: C captions.
+        num_words: Size of the vocabulary, above every word id.
+
+    Returns:
+        One table an order.
+    """
+    words = captions.words
+    caption_of = np.repeat(np.arange(len(captions.lengths), dtype=np.int32), captions.lengths)
+    rank_at = np.zeros(len(words), np.int32)
+    tables = []
+    for order in range(1, ORDERS + 1):
+        span = max(0, len(words) - order + 1)
+        inside = caption_of[:span] == caption_of[len(words) - span :]
+        # In place where it can be: at millions of words, fresh memory costs more than arithmetic.
+        keys = rank_at[:span][inside].astype(np.int64)
+        keys *= num_words
+        keys += words[len(words) - span :][inside]
+        keys, at = sort_with_positions(keys, np.flatnonzero(inside), limit=len(words))
+        tables.append(_group(keys, at, caption_of=caption_of, rank_at=rank_at, base=num_words))
+    return tuple(tables)
+
+
+def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Ints, Ranks]:
+    """Sort by key, then position.
+
+    Args:
+        keys: int64 (P,), not negative; overwritten.
+        positions: int64 (P,), rising and below `limit`.
+        limit: Above every position.
+
+    Returns:
+        The sorted keys and their positions, int32.
+    """
+    bits = max(1, int(limit).bit_length())
+    if len(keys) and int(keys.max()) >> (62 - bits):
+        # Beyond some 10^8 words the two do not fit into one integer; slower, the same order.
+        order = np.argsort(keys, kind="stable")
+        return keys[order], positions[order].astype(np.int32)
+    # One array all along: at millions of words this step takes the most memory of all.
+    keys <<= bits
+    keys |= positions
+    del positions
+    keys.sort()
+    at = (keys & ((1 << bits) - 1)).astype(np.int32)
+    keys >>= bits
+    return keys, at
+
+
+def _group(
+    keys: Ints, positions: Ranks, *, caption_of: Ranks, rank_at: Ranks, base: int
+) -> NgramTable:
+    """Make the table of sorted keys, and write each position's rank into `rank_at`."""
+    captions = caption_of[positions]
+    new_key = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new_key[1:])
+    ranks = np.cumsum(new_key, dtype=np.int32)
+    ranks -= np.int32(1)
+    rank_at[positions] = ranks
+    del ranks, positions
+    new_entry = np.ones(len(keys), np.bool_)
+    np.not_equal(captions[1:], captions[:-1], out=new_entry[1:])
+    new_entry |= new_key
+    starts = np.flatnonzero(new_entry)
+    counts = measure_gaps(starts, end=len(keys))
+    return NgramTable(
+        ngrams=NgramKeys(keys[new_key], base),
+        offsets=np.append(np.flatnonzero(new_key[starts]), len(starts)).astype(np.int32),
+        captions=captions[starts],
+        counts=counts.astype(np.min_scalar_type(int(counts.max(initial=0)))),
+    )
+
+
+def measure_gaps(starts: Ints | Ranks, *, end: int) -> Ranks:
+    """int32, how far it is from each rising start to the next, and from the last to the end."""
+    gaps = np.empty(len(starts), np.int32)
+    np.subtract(starts[1:], starts[:-1], out=gaps[:-1], casting="unsafe")
+    gaps[-1:] = end - starts[-1:]
+    return gaps
+
+
+def translate_ranks(
+    source: Sequence[NgramKeys], target: Sequence[NgramKeys], *, words: Ints | None = None
+) -> list[Ints]:
+    """For each n-gram of `source`, its rank in `target`.
+
+    Args:
+        source: N-grams of 1 to `ORDERS` words.
+        target: N-grams of the same orders.
+        words: int64, the target's id of each source word, `UNKNOWN` where it has none; `None`:
+            both share their ids.
+
+    Returns:
+        One int64 (G,) array an order, `UNKNOWN` where `target` lacks the n-gram.
+    """
+    ranks: list[Ints] = []
+    for order, (own, other) in enumerate(zip(source, target, strict=True)):
+        last = own.keys % own.base
+        last = last if words is None else words[last]
+        known = (last >= 0) & (last < other.base)
+        wanted = last
+        if order:
+            prefix = ranks[-1][own.keys // own.base]
+            known &= prefix >= 0
+            wanted = prefix * other.base + last
+        ranks.append(find_sorted(other.keys, wanted, where=known))
+    return ranks
+
+
+def find_sorted(values: Ints, wanted: Ints, *, where: npt.NDArray[np.bool_] | None = None) -> Ints:
+    """Where each wanted value stands in rising `values`, `UNKNOWN` where it does not.
+
+    Args:
+        values: int64 (G,), rising, each once.
+        wanted: int64 (Q,); rising ones are found faster, as the search stays in the cache.
+        where: bool (Q,), which ones to look for; `None`: all.
+    """
+    found = np.full(len(wanted), UNKNOWN, np.int64)
+    if not len(values):
+        return found
+    chosen = np.arange(len(wanted)) if where is None else np.flatnonzero(where)
+    asked = wanted[chosen]
+    at = np.minimum(np.searchsorted(values, asked), len(values) - 1)
+    hit = values[at] == asked
+    found[chosen[hit]] = at[hit]
+    return found
+
+
+def map_words(source: Mapping[str, int], target: Mapping[str, int]) -> Ints:
+    """The target's id of each source word, `UNKNOWN` where it has none."""
+    return np.fromiter((target.get(word, UNKNOWN) for word in source), np.int64, len(source))

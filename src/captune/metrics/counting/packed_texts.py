@@ -1,0 +1,89 @@
+"""Captions as word numbers and n-gram counts, made when first asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from captune.metrics.counting.ngrams import (
+    NgramTable,
+    PackedCaptions,
+    Ranks,
+    Vocabulary,
+    count_ngrams,
+    unpack_captions,
+)
+from captune.metrics.ptb.packed_tokens import tokenize_packed
+
+Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]
+"""Captions cut at U+0020 only, the same cut at every blank, and their words."""
+
+
+class PackedTexts(ABC):
+    """What human captions and those to score have in common."""
+
+    @abstractmethod
+    def _pack(self) -> Packed: ...
+
+    @cached_property
+    def _packed(self) -> Packed:
+        return self._pack()
+
+    @cached_property
+    def tokens(self) -> list[list[str]]:
+        """The words of each caption, as PTBTokenizer gives them, without punctuation."""
+        return unpack_captions(self.tokens_packed, self.vocabulary)
+
+    @property
+    def tokens_packed(self) -> PackedCaptions:
+        """The captions cut at U+0020 only, as ROUGE-L cuts them."""
+        return self._packed[0]
+
+    @property
+    def words(self) -> PackedCaptions:
+        """The captions cut at every blank, U+00A0 too, as BLEU and CIDEr cut them."""
+        return self._packed[1]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Word -> id; not to be added to."""
+        return self._packed[2]
+
+    @cached_property
+    def tables(self) -> tuple[NgramTable, ...]:
+        """The n-grams of 1 to 4 words of all captions."""
+        return count_ngrams(self.words, num_words=max(1, len(self.vocabulary)))
+
+
+def pack_both(
+    captions: Sequence[str], vocabulary: Vocabulary
+) -> tuple[PackedCaptions, PackedCaptions]:
+    """Tokens of captions cut at U+0020 and at every blank; nearly always the same object twice."""
+    by_token = tokenize_packed(captions, vocabulary)
+    return by_token, cut_at_blanks(by_token, vocabulary)
+
+
+def cut_at_blanks(by_token: PackedCaptions, vocabulary: Vocabulary) -> PackedCaptions:
+    """The same captions with tokens that hold a blank cut into words."""
+    # A token such as "1 1/2" holds a U+00A0, which str.split() cuts and split(" ") does not.
+    # All blanks but U+0020, which no token holds, count as not printable.
+    odd = [word for word in vocabulary if not word.isprintable()]
+    parts = {vocabulary[word]: word.split() for word in odd if word.split() != [word]}
+    if not parts:
+        return by_token
+    has_parts = np.zeros(len(vocabulary), np.bool_)
+    has_parts[list(parts)] = True
+    words, lengths = by_token.words, by_token.lengths.copy()
+    places = np.flatnonzero(has_parts[words])
+    captions = np.searchsorted(np.cumsum(lengths), places, side="right")
+    pieces: list[Ranks] = []
+    done = 0
+    for place, caption in zip(places.tolist(), captions.tolist(), strict=True):
+        own = [vocabulary[part] for part in parts[int(words[place])]]
+        pieces += [words[done:place], np.array(own, np.int32)]
+        lengths[caption] += len(own) - 1
+        done = place + 1
+    return PackedCaptions(np.concatenate([*pieces, words[done:]]), lengths)

@@ -1,0 +1,64 @@
+"""What some metrics need besides captions: images, models, known objects, frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from captune.metrics.counting.frequencies import DocumentFrequencies
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_CLIP_MODEL = "openai/clip-vit-base-patch32"
+"""The model of CLIPScore's paper."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images by id, read when a metric needs them.
+
+    Attributes:
+        open: Image id -> the decoded image.
+        key: Image id -> a hash of its content, under which its features are kept.
+        kept: Features that were computed already, for the next system scored on these images.
+    """
+
+    open: Callable[[str], Image]
+    key: Callable[[str], str]
+    kept: dict[tuple[str, ...], npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class MetricInputs:
+    """What metrics take besides captions; all of it may be left out.
+
+    Attributes:
+        frequencies: CIDEr's document frequencies; `None`: counted in the references.
+        images: For CLIPScore and PAC-S.
+        clip_model: Hub id or folder of a CLIP model.
+        pac_checkpoint: PAC-S's weights: the file of its authors, or a folder of a CLIP model.
+        samples: Image id -> several captions of it by one model, for Div, mBLEU and self-CIDEr.
+        bert_model: Hub id or folder for BERTScore; `None`: roberta-large, and `all` leaves
+            BERTScore out.
+        objects: Image id -> words for what is known to be in it, for CHAIR.
+        object_words: CHAIR's classes, a row each: name, then other words; `None`: COCO's.
+        device: Torch device of the models.
+        feature_folder: Keeps image features between runs; `None`: the user's cache folder.
+    """
+
+    frequencies: DocumentFrequencies | None = None
+    images: ImageSet | None = None
+    clip_model: str = DEFAULT_CLIP_MODEL
+    pac_checkpoint: str | None = None
+    samples: Mapping[str, Sequence[str]] | None = None
+    bert_model: str | None = None
+    objects: Mapping[str, Sequence[str]] | None = None
+    object_words: Sequence[Sequence[str]] | None = None
+    device: str = "cpu"
+    feature_folder: Path | None = None

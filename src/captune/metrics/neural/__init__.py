@@ -1,0 +1,1 @@
+"""Metrics that need a model: CLIPScore, PAC-S and BERTScore."""

@@ -1,0 +1,264 @@
+"""BERTScore: how alike the words of two captions are to a language model, each in its context.
+
+The package bert_score defines the metric, names the layer of each model and brings the baselines;
+those are used. Its own scoring is not: with transformers 5 it raises on an empty caption, leaves
+out the blank that RoBERTa's tokenizer needs before the first word, batches in an order that changes
+from process to process, and keeps every embedding of the whole set. The tests hold both equal.
+torch is imported when a model is loaded, never with the package.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from captune.errors import MissingExtraError, ModelError
+from captune.metrics.results import Floats, MetricColumn, mean_column
+
+if TYPE_CHECKING:
+    import torch
+
+    from captune.metrics.counting.candidates import Candidates
+
+DEFAULT_BERT_MODEL = "roberta-large"
+"""What bert_score takes for English."""
+
+BLOCK_PAIRS = 4096
+"""Pairs whose captions are embedded together: some 300 MB, whatever the number of images."""
+
+
+@dataclass(frozen=True)
+class BertScorer:
+    """A language model, loaded once.
+
+    Attributes:
+        name: What signatures call it.
+        model: Its lowest `num_layers` layers, in eval mode, float32.
+        tokenizer: Its tokenizer.
+        num_layers: Layers used.
+        baseline: F of captions that have nothing to do with each other, 0..1; `None` where
+            bert_score publishes none for this model.
+        device: Where it computes.
+        batch_size: Captions at once.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    num_layers: int
+    baseline: float | None
+    device: str
+    batch_size: int
+
+    @classmethod
+    def load(cls, source: str | Path, *, device: str = "cpu", batch_size: int = 64) -> BertScorer:
+        """Load a model.
+
+        A model that bert_score knows, by its hub id or as a folder of that name, gives the layer
+        and the baseline it was published with; of any other model all layers are used, and there
+        is no baseline.
+
+        Args:
+            source: Hub id or folder, such as `roberta-large`.
+            device: A torch device.
+            batch_size: Captions at once.
+
+        Raises:
+            MissingExtraError: bert_score is not installed.
+            ModelError: The model is not there, or of a kind that bert_score cannot use.
+        """
+        require_bert_score()
+        from bert_score.utils import get_model, model2layers
+        from transformers import AutoConfig
+
+        published = find_published(str(source), known=model2layers)
+        try:
+            config = AutoConfig.from_pretrained(source)
+            num_layers = model2layers.get(published, config.num_hidden_layers)
+            model = get_model(str(source), num_layers)
+            tokenizer = _load_tokenizer(source, config=config)
+        except (OSError, ValueError, AttributeError, AssertionError) as error:
+            raise ModelError(
+                f"{source} cannot be loaded for BERTScore: {(str(error) or repr(error))[:200]}",
+                fix="give a hub id or folder of an encoder, such as roberta-large",
+            ) from error
+        baseline = _read_baseline(published, num_layers=num_layers)
+        model = model.float().eval().to(device)
+        name = published or Path(source).name
+        return cls(name, model, tokenizer, num_layers, baseline, device, batch_size)
+
+    @property
+    def variant(self) -> str:
+        """What signatures say of it."""
+        from importlib.metadata import version
+
+        return (
+            f"model:{self.name}|layers:{self.num_layers}|idf:no|multi:max"
+            f"|bert_score:{version('bert_score')}|transformers:{version('transformers')}"
+        )
+
+
+def score_bert(candidates: Candidates, scorer: BertScorer) -> dict[str, MetricColumn]:
+    """Score BERTScore's F of the best reference.
+
+    `bert_score_raw` is the figure itself; `bert_score` is rescaled, so that captions that have
+    nothing to do with each other come to about 0. A caption without words scores 0 in both.
+
+    Args:
+        candidates: M captions.
+        scorer: The model.
+
+    Returns:
+        Both, or `bert_score_raw` alone where the model has no baseline.
+
+    Source: Zhang et al. 2020, BERTScore, sections 3 and 5.
+    """
+    texts = [text for texts in candidates.references.captions for text in texts]
+    pairs = list(
+        zip(candidates.pair_candidates.tolist(), candidates.pair_references.tolist(), strict=True)
+    )
+    values = np.concatenate(
+        [
+            match_captions(
+                [candidates.captions[own] for own, _ in block],
+                [texts[other] for _, other in block],
+                scorer=scorer,
+            )
+            for block in _cut(pairs, BLOCK_PAIRS)
+        ]
+    )
+    best = np.fmax.reduceat(values, candidates.pair_starts)
+    is_empty = np.isnan(best)
+    columns = {}
+    if scorer.baseline is not None:
+        rescaled = (best - scorer.baseline) / (1.0 - scorer.baseline)
+        variant = f"{scorer.variant}|baseline:{scorer.baseline:.6f}"
+        columns["bert_score"] = mean_column(np.where(is_empty, 0.0, rescaled), variant=variant)
+    raw = np.where(is_empty, 0.0, best)
+    columns["bert_score_raw"] = mean_column(raw, variant=f"{scorer.variant}|baseline:no")
+    return columns
+
+
+def match_captions(
+    captions: Sequence[str], references: Sequence[str], *, scorer: BertScorer
+) -> Floats:
+    """F of each caption against the reference at its place.
+
+    Args:
+        captions: P captions.
+        references: P captions.
+        scorer: The model.
+
+    Returns:
+        float64 (P,), NaN where either has no words.
+    """
+    import torch
+
+    different = sorted({*captions, *references})
+    states = dict(zip(different, _embed(different, scorer=scorer), strict=True))
+    values = np.full(len(captions), np.nan)
+    with torch.inference_mode():
+        for place, (caption, reference) in enumerate(zip(captions, references, strict=True)):
+            (own, own_weight), (other, other_weight) = states[caption], states[reference]
+            if own_weight.any() and other_weight.any():
+                cosines = own @ other.T
+                precision = (cosines.amax(dim=1) * own_weight).sum() / own_weight.sum()
+                recall = (cosines.amax(dim=0) * other_weight).sum() / other_weight.sum()
+                both = float(precision + recall)
+                values[place] = 2.0 * float(precision * recall) / both if both else 0.0
+    return values
+
+
+def find_published(source: str, *, known: dict[str, int]) -> str:
+    """The name under which bert_score knows a model, by its id or folder; empty: it does not.
+
+    Args:
+        source: Hub id (`FacebookAI/roberta-large` is `roberta-large`) or folder.
+        known: Names of models -> layer.
+    """
+    parts = Path(source).parts
+    names = ["/".join(parts[-count:]) for count in (2, 1) if len(parts) >= count]
+    return next((name for name in (source, *names) if name in known), "")
+
+
+def require_bert_score() -> None:
+    """Check that bert_score is there, without importing it and torch.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if find_spec("bert_score") is None:
+        raise MissingExtraError(
+            "BERTScore needs the package bert_score", fix="pip install 'captune[bert_score]'"
+        )
+
+
+def _load_tokenizer(source: str | Path, *, config: Any) -> Any:
+    from transformers import AutoTokenizer, GPT2Tokenizer, RobertaTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    if isinstance(tokenizer, GPT2Tokenizer | RobertaTokenizer):
+        # These cut a first word without a blank before it into other pieces, and the published
+        # figures have that blank.
+        tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    room = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        room -= config.pad_token_id + 1  # Their positions start after that of padding.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, room)
+    return tokenizer
+
+
+def _read_baseline(published: str, *, num_layers: int) -> float | None:
+    from importlib.resources import files
+
+    path = files("bert_score") / "rescale_baseline" / "en" / f"{published}.tsv"
+    if not published or not path.is_file():
+        return None
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return next((float(row["F"]) for row in rows if int(row["LAYER"]) == num_layers), None)
+
+
+def _embed(
+    captions: Sequence[str], *, scorer: BertScorer
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each caption's states (L, D), each of length 1, and weights (L,), 0 for special tokens."""
+    import torch
+
+    tokenizer = scorer.tokenizer
+    ids = tokenizer(
+        [caption.strip() for caption in captions],
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+    )["input_ids"]
+    marks = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    special = torch.tensor([mark for mark in marks if mark is not None])
+    # By length, so that little is padding; the same batches in every process.
+    order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+    embedded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for batch in _cut(order, scorer.batch_size):
+        padded = tokenizer.pad({"input_ids": [ids[place] for place in batch]}, return_tensors="pt")
+        with torch.inference_mode():
+            states = scorer.model(
+                padded["input_ids"].to(scorer.device),
+                attention_mask=padded["attention_mask"].to(scorer.device),
+            )[0]
+            states = torch.nn.functional.normalize(states.float(), dim=-1).cpu()
+        for row, place in enumerate(batch):
+            kept = padded["attention_mask"][row].bool()
+            words = padded["input_ids"][row][kept]
+            embedded[place] = states[row][kept], (~torch.isin(words, special)).float()
+    return [embedded[place] for place in range(len(ids))]
+
+
+def _cut(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

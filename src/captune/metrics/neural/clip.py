@@ -1,0 +1,329 @@
+"""CLIPScore, RefCLIPScore and PAC-S: how well captions fit their images, by a CLIP model.
+
+Any CLIP model in Hugging Face's format rates, from the hub or a folder; two models are two
+metrics. PAC-S is the same with its own checkpoint and another factor. torch is imported when a
+model is loaded, never with the package.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from captune.errors import MetricError, ModelError, OutputError
+from captune.metrics.counting.candidates import Candidates, match_predictions
+from captune.metrics.counting.references import References
+from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
+from captune.storage import open_whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PROMPT = "A photo depicts "
+"""Stands before every caption, as in the paper."""
+
+CLIP_WEIGHT = 2.5
+"""CLIPScore's factor."""
+
+PAC_WEIGHT = 2.0
+"""That of PAC-S."""
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ClipScorer:
+    """A CLIP model, loaded once.
+
+    Attributes:
+        name: What signatures call it.
+        model: transformers' CLIPModel, in eval mode, float32.
+        tokenizer: Of its text part.
+        image_processor: Of its vision part.
+        device: Where it computes.
+        batch_size: Images or captions at once.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+    device: str
+    batch_size: int
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        checkpoint: Path | None = None,
+        device: str = "cpu",
+        batch_size: int = 32,
+    ) -> ClipScorer:
+        """Load a model.
+
+        Args:
+            source: Hub id or folder, such as `openai/clip-vit-base-patch32`.
+            checkpoint: A file of weights in OpenAI's format that stand in for the model's, as
+                PAC-S has them; `source` then gives tokenizer and image processor only.
+            device: A torch device.
+            batch_size: Images or captions at once.
+
+        Raises:
+            ModelError: It is not there, or not a CLIP model.
+        """
+        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+        from captune.metrics.neural.clip_checkpoint import load_clip_checkpoint
+
+        model = None if checkpoint is None else load_clip_checkpoint(checkpoint)
+        try:
+            model = model or CLIPModel.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            # torchvision's resize gives other pixels, and scores, than the paper's PIL.
+            processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{source} cannot be loaded as a CLIP model: {str(error).splitlines()[0]}",
+                fix="give a hub id or folder of a CLIP model, such as openai/clip-vit-base-patch32",
+            ) from error
+        name = Path(source).name if checkpoint is None else checkpoint.stem
+        _check_fit(model, tokenizer, processor, name=name)
+        return cls(name, model.float().eval().to(device), tokenizer, processor, device, batch_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells two models apart: their name and the weights of the projections."""
+        import hashlib
+
+        weights = [self.model.visual_projection.weight, self.model.text_projection.weight]
+        content = b"".join(weight.detach().cpu().numpy().tobytes() for weight in weights)
+        return f"{self.name}-{hashlib.sha256(content).hexdigest()}"
+
+    def embed_images(self, images: Iterable[Image]) -> Features:
+        """Features of images, each of length 1.
+
+        Args:
+            images: N images, read as they are needed.
+
+        Returns:
+            float32 (N, D).
+        """
+        import torch
+
+        rows = []
+        for batch in _cut_batches(images, self.batch_size):
+            pixels = self.image_processor(
+                images=[image.convert("RGB") for image in batch], return_tensors="pt"
+            )["pixel_values"].to(self.device)
+            with torch.inference_mode():
+                rows.append(_to_features(self.model.get_image_features(pixel_values=pixels)))
+        return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+    def embed_captions(self, captions: Sequence[str]) -> Features:
+        """Features of captions, each of length 1; long ones are cut to the model's length.
+
+        Args:
+            captions: M captions.
+
+        Returns:
+            float32 (M, D).
+        """
+        import torch
+
+        different = list(dict.fromkeys(captions))
+        rows = []
+        for batch in _cut_batches(different, self.batch_size):
+            inputs = self.tokenizer(
+                [PROMPT + caption for caption in batch],
+                padding=True,
+                truncation=True,
+                max_length=self.model.config.text_config.max_position_embeddings,
+                return_tensors="pt",
+            ).to(self.device)
+            with torch.inference_mode():
+                rows.append(
+                    _to_features(
+                        self.model.get_text_features(
+                            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+                        )
+                    )
+                )
+        place = {caption: row for row, caption in enumerate(different)}
+        features: Features = np.concatenate(rows)[[place[caption] for caption in captions]]
+        return features
+
+
+def compute_clip_score(
+    references: References | Mapping[str, Sequence[str]],
+    predictions: Mapping[str, str],
+    *,
+    image_features: Features,
+    scorer: ClipScorer,
+    weight: float = CLIP_WEIGHT,
+) -> MetricResults:
+    """Score CLIPScore and RefCLIPScore with images that are embedded already.
+
+    Args:
+        references: Human captions by image id.
+        predictions: Image id -> caption, exactly the images of the references.
+        image_features: float32 (N, D), of `scorer.embed_images`, in the order of the references.
+        scorer: The model that made them.
+        weight: 2.5 is CLIPScore's, 2.0 that of PAC-S.
+
+    Returns:
+        `clip_score` and `ref_clip_score`, to be bootstrapped like any other metric.
+
+    Raises:
+        MetricError: Ids do not fit, or there is not one row of features an image.
+    """
+    if not isinstance(references, References):
+        references = References(references)
+    candidates = match_predictions(references, predictions)
+    others = embed_references(references, scorer)
+    columns = score_clip(
+        candidates,
+        scorer=scorer,
+        image_features=image_features,
+        reference_features=others,
+        weight=weight,
+    )
+    return _to_results(
+        dict(zip(("clip_score", "ref_clip_score"), columns, strict=True)), references
+    )
+
+
+def score_clip(
+    candidates: Candidates,
+    *,
+    scorer: ClipScorer,
+    image_features: Features,
+    reference_features: Features,
+    weight: float,
+) -> tuple[MetricColumn, MetricColumn]:
+    """CLIPScore, 0 up to `weight`, and RefCLIPScore, up to about 1, or PAC-S and RefPAC-S.
+
+    Args:
+        candidates: M captions.
+        scorer: The model.
+        image_features: float32 (N, D), an image a row, in the order of the references.
+        reference_features: float32 (C, D), a reference caption a row.
+        weight: The factor of the cosine.
+
+    Raises:
+        MetricError: There is not one row of features an image.
+
+    Source: Hessel et al. 2021, CLIPScore, section 3.
+    """
+    references = candidates.references
+    if len(image_features) != references.num_images:
+        raise MetricError(
+            f"{len(image_features)} rows of image features for {references.num_images} images",
+            fix="embed the images of the references, in their order",
+        )
+    own = scorer.embed_captions(candidates.captions)
+    images = image_features[candidates.images]
+    with_image = weight * np.maximum(_multiply_rows(own, images), 0.0)
+    pairs = _multiply_rows(
+        own[candidates.pair_candidates], reference_features[candidates.pair_references]
+    )
+    with_text = np.maximum.reduceat(pairs, candidates.pair_starts)
+    both = with_image + with_text
+    harmonic = np.divide(
+        2.0 * with_image * with_text, both, out=np.zeros_like(both), where=both != 0
+    )
+    variant = f"model:{scorer.name}|weight:{weight:g}|dtype:fp32"
+    return mean_column(with_image, variant=variant), mean_column(harmonic, variant=variant)
+
+
+def embed_references(references: References, scorer: ClipScorer) -> Features:
+    """float32 (C, D), features of the reference captions, in their order."""
+    return scorer.embed_captions([text for texts in references.captions for text in texts])
+
+
+def embed_images_cached(
+    scorer: ClipScorer, images: Iterable[Image], *, keys: Sequence[str], folder: Path | str
+) -> Features:
+    """Features of images, kept in a folder for the next system that is scored on them.
+
+    Args:
+        scorer: The model.
+        images: N images, only read where the folder lacks them.
+        keys: N hashes of the images' content.
+        folder: Where the features are kept, one file a model and set of images.
+
+    Returns:
+        float32 (N, D). A folder that cannot be written is a warning, not an error.
+    """
+    import hashlib
+
+    digest = hashlib.sha256("\n".join([scorer.fingerprint, *keys]).encode()).hexdigest()
+    path = Path(folder) / f"clip-{digest[:32]}.npy"
+    if path.exists():
+        try:
+            kept: Features = np.load(path, allow_pickle=False)
+        except (OSError, ValueError):
+            path.unlink(missing_ok=True)
+        else:
+            return kept
+    features = scorer.embed_images(images)
+    try:
+        with open_whole(path) as file:
+            np.save(file, features, allow_pickle=False)
+    except OutputError as error:
+        warnings.warn(f"image features are not kept: {error.what}", UserWarning, stacklevel=2)
+    return features
+
+
+def _check_fit(model: Any, tokenizer: Any, processor: Any, *, name: str) -> None:
+    """Weights of one model with the tokenizer or pixels of another fail late, or not at all."""
+    words = model.config.text_config.vocab_size
+    side = model.config.vision_config.image_size
+    given = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
+    height = given.get("height", side)
+    if len(tokenizer) != words or height != side:
+        raise ModelError(
+            f"{name} takes {words} words and images of {side} pixels; the tokenizer has"
+            f" {len(tokenizer)} words, the image processor makes {height} pixels",
+            fix="give the CLIP model that these weights were made from",
+        )
+
+
+def _cut_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _to_features(output: Any) -> Features:
+    """The projected output as rows of length 1."""
+    rows = getattr(output, "pooler_output", output).float().cpu().numpy()
+    features: Features = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return features
+
+
+def _multiply_rows(one: Features, other: Features) -> Floats:
+    """float64 (rows,), the product of each pair of rows."""
+    products: Floats = np.einsum("nd,nd->n", one, other, dtype=np.float64)
+    return products
+
+
+def _to_results(columns: Mapping[str, MetricColumn], references: References) -> MetricResults:
+    return MetricResults(
+        image_ids=references.image_ids,
+        corpus={name: column.corpus for name, column in columns.items()},
+        per_image={n: c.per_image for n, c in columns.items() if c.per_image is not None},
+        statistics={n: c.statistic for n, c in columns.items() if c.statistic is not None},
+        signatures={
+            name: f"{name}|{column.variant}|{references.description}"
+            for name, column in columns.items()
+        },
+    )

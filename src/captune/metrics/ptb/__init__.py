@@ -1,0 +1,1 @@
+"""Stanford's PTB tokenizer, which the COCO caption metrics use, without Java."""

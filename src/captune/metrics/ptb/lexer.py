@@ -1,0 +1,37 @@
+"""Reads tokens off a text by the PTB rules: at each place the longest match, then the earliest.
+
+Only the part asked for is read; the text around it serves as context, since the last abbreviation
+of a caption looks at what follows.
+"""
+
+from __future__ import annotations
+
+from captune.metrics.ptb.rules import rules_for
+
+
+def lex(text: str, start: int, *, stop: int) -> list[str]:
+    """The lower-case tokens that start in `text[start:stop]`, punctuation included.
+
+    Args:
+        text: The text with its context: what follows `stop` is looked at, never returned.
+        start: First character to read.
+        stop: Where the last token must have started.
+    """
+    tokens: list[str] = []
+    place = start
+    while place < stop:
+        longest, token, rewrite = 0, "", None
+        for matches, rule_rewrite, needs, within in rules_for(text[place]):
+            if needs and text.find(needs, place, place + within) < 0:
+                continue
+            match = matches(text, place)
+            if match is not None and match.end() > longest:
+                longest, token, rewrite = match.end(), match[1], rule_rewrite
+        if rewrite is None:
+            place += 1  # Characters of no class vanish, as in the original.
+            continue
+        place += len(token)
+        written = rewrite(token)
+        if written:
+            tokens.append(written.lower())
+    return tokens

@@ -1,0 +1,163 @@
+"""What files say of images besides captions: where they lie, and which objects are in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from captune.errors import MetricError
+from captune.metrics.caption_files import read_json
+from captune.metrics.counting.candidates import name_ids
+from captune.metrics.counting.references import check_id
+
+OBJECT_FORMATS = (
+    'give {"image_id": ["dog", ...]}, COCO instances, or JSONL with image_id and objects'
+)
+_NAME_KEYS = ("image", "image_path", "file_name", "filename")
+# Not an image by any program's account; an id may be the name of such a file too.
+_OTHER = frozenset([".txt", ".json", ".jsonl", ".csv", ".tsv", ".npy", ".npz", ".md", ".zip"])
+
+
+def read_image_names(path: Path | str) -> dict[str, str]:
+    """Where a file of captions says its images lie.
+
+    Args:
+        path: COCO annotations (`images` with `file_name`), or JSONL whose records have one of
+            `image`, `image_path`, `file_name`, `filename`.
+
+    Returns:
+        Image id -> path as written; empty where the file does not say.
+
+    Raises:
+        MetricError: The file cannot be read.
+    """
+    content = read_json(Path(path), formats="give JSON or JSONL")
+    if isinstance(content, dict):
+        images = content.get("images")
+        rows = images if isinstance(images, list) else []
+        return dict(_name_images(rows, id_key="id"))
+    return dict(_name_images(content if isinstance(content, list) else [], id_key="image_id"))
+
+
+def find_images(
+    image_ids: Sequence[str], *, folder: Path | None, names: Mapping[str, str]
+) -> dict[str, Path]:
+    """The file of each image.
+
+    An image is the file that `names` tells, in the folder or beside the working directory; else
+    the file of the folder, at any depth, whose name is the id, with or without an ending; else the
+    one whose name ends in the id as a number (COCO_val2014_000000000042.jpg for 42).
+
+    Args:
+        image_ids: N ids.
+        folder: Where images lie; `None`: where `names` tells.
+        names: Image id -> path as written in a file.
+
+    Raises:
+        MetricError: The folder is not there, or images are not; some are named.
+    """
+    if folder is not None and not folder.is_dir():
+        raise MetricError(f"{folder} is no folder of images", fix="give the folder of the images")
+    known = {} if folder is None else _list_images(folder)
+    found = {
+        image_id: path
+        for image_id in image_ids
+        if (path := _find_image(image_id, names.get(image_id), folder=folder, known=known))
+    }
+    absent = [image_id for image_id in image_ids if image_id not in found]
+    if absent:
+        place = f" in {folder}" if folder else ""
+        raise MetricError(
+            f"{len(absent)} images have no file{place}: {name_ids(absent)}",
+            where=str(folder or ""),
+            fix="name each file by its image id, or give file names in the file of references",
+        )
+    return found
+
+
+def read_objects(path: Path | str) -> dict[str, list[str]]:
+    """Objects that are known to be in images, such as the classes of their boxes.
+
+    Args:
+        path: `{"image_id": ["dog", ...]}`, COCO instances JSON, or JSONL of `image_id` and
+            `objects`.
+
+    Returns:
+        Image id -> names of objects.
+
+    Raises:
+        MetricError: The file cannot be read, or is in none of these formats.
+    """
+    path = Path(path)
+    content = read_json(path, formats=OBJECT_FORMATS)
+    rows: list[tuple[Any, Any]]
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        rows = _read_instances(content, path)
+    elif isinstance(content, dict):
+        rows = [(key, value) for key, value in content.items()]
+    elif isinstance(content, list):
+        rows = [
+            (row.get("image_id"), row.get("objects")) if isinstance(row, dict) else (None, None)
+            for row in content
+        ]
+    else:
+        rows = [(None, None)]
+    objects: dict[str, list[str]] = {}
+    for image_id, names in rows:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise MetricError(
+                f"the objects of image {image_id} are {names!r:.80}, not a list of names",
+                where=str(path),
+                fix=OBJECT_FORMATS,
+            )
+        objects.setdefault(check_id(image_id), []).extend(names)
+    return objects
+
+
+def _read_instances(content: Mapping[str, Any], path: Path) -> list[tuple[Any, Any]]:
+    try:
+        classes = {row["id"]: str(row["name"]) for row in content["categories"]}
+        return [(row["image_id"], [classes[row["category_id"]]]) for row in content["annotations"]]
+    except (KeyError, TypeError) as error:
+        raise MetricError(
+            f"{path} is not a file of COCO instances: {error!r}", fix=OBJECT_FORMATS
+        ) from error
+
+
+def _name_images(rows: Sequence[Any], *, id_key: str) -> Iterator[tuple[str, str]]:
+    for row in rows:
+        if isinstance(row, dict) and id_key in row:
+            name = next((row[key] for key in _NAME_KEYS if isinstance(row.get(key), str)), None)
+            if name is not None:
+                yield check_id(row[id_key]), name
+
+
+def _list_images(folder: Path) -> dict[str, Path]:
+    """Each file under its name, its name without ending, and the number that ends it."""
+    known: dict[str, Path] = {}
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in _OTHER or name.startswith("."):
+                continue
+            number = re.search(r"(?:^|_)0*(\d+)$", path.stem)
+            relative = path.relative_to(folder).as_posix()
+            keys = [relative, name, path.stem, *([f"#{number[1]}"] if number else [])]
+            for key in keys:
+                known.setdefault(key, path)
+    return known
+
+
+def _find_image(
+    image_id: str, name: str | None, *, folder: Path | None, known: Mapping[str, Path]
+) -> Path | None:
+    if name is not None:
+        places = [*([folder / name] if folder else []), Path(name)]
+        found = next((place for place in places if place.is_file()), None)
+        return found or known.get(Path(name).name)
+    number = f"#{image_id.lstrip('0') or '0'}"
+    return known.get(image_id) or known.get(number)
