@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from captune.data import assign_splits, decode_image, load_splits, read_source, save_splits
-from captune.data.archives import is_unsafe_name, list_zip, read_zip_text
-from captune.data.tars import iter_tar
+from captune.data.archives.archive import is_unsafe_name, list_zip, read_zip_text
+from captune.data.archives.tar_index import iter_tar
 from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord, TarMember, ZipMember
 

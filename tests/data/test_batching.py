@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captune.data.batching import apply_view, choose_captions, choose_view, plan_epoch
+from captune.training.batches.planning import apply_view, choose_captions, choose_view, plan_epoch
 
 
 def indices(plans) -> list[int]:

@@ -21,8 +21,8 @@ from captune.data import (
     make_shapes,
     perceptual_hash,
 )
-from captune.data.caption_stats import is_placeholder, measure_lengths
-from captune.data.duplicates import fingerprint_image, group_exact, group_near
+from captune.data.check.caption_stats import is_placeholder, measure_lengths
+from captune.data.check.duplicates import fingerprint_image, group_exact, group_near
 from captune.records import CaptionRecord
 
 

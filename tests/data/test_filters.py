@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from captune.data import LoadOptions, load_options, load_records
-from captune.data.sources.filters import RowFilter
+from captune.data.rows.filters import RowFilter
 from captune.errors import DataError
 from captune.recipe import dump_recipe, load_recipe, parse_recipe
 from captune.recipe.schema import DataConfig

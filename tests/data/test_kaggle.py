@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from captune.data import load_records
-from captune.data.sources.kaggle import fetch_kaggle
+from captune.data.readers.kaggle import fetch_kaggle
 from captune.errors import DataError, MissingExtraError
 
 CAPTIONS = 'image,caption\n1.png,"A dog, running ."\n1.png,Two .\n2.png,Three .\n'

@@ -11,10 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captune.data import caption_is_true, decode_image, image_hash, is_shapes_id, make_shapes
-from captune.data.scene_captions import describe_scene
-from captune.data.scene_grammar import UnreadableError, parse_caption
-from captune.data.scenes import COLOURS, SHAPES, SIZES, Scene, SceneObject, draw_scene, make_scene
-from captune.data.shapes import is_true_of
+from captune.data.shapes.make_shapes import is_true_of
+from captune.data.shapes.scene_captions import describe_scene
+from captune.data.shapes.scene_grammar import UnreadableError, parse_caption
+from captune.data.shapes.scenes import (
+    COLOURS,
+    SHAPES,
+    SIZES,
+    Scene,
+    SceneObject,
+    draw_scene,
+    make_scene,
+)
 from captune.errors import DataError
 
 CORNERS = ((0, 0), (0, 2), (2, 0), (2, 2))

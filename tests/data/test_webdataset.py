@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from captune.data import LoadOptions, decode_image, detect_format, load_records
-from captune.data.sources.shards import expand_shards
+from captune.data.archives.shards import expand_shards
 from captune.errors import DataError
 from captune.records import TarMember
 

@@ -125,7 +125,7 @@ def _caches() -> Iterator[Finding]:
     import datasets
     from huggingface_hub import constants
 
-    from captune.data.sources.kaggle import cache_folder
+    from captune.data.readers.kaggle import cache_folder
 
     offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
     hub = Path(constants.HF_HUB_CACHE)

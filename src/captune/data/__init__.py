@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from captune.data.check import check_data
+from captune.data.check.check_data import check_data
+from captune.data.check.duplicates import perceptual_hash
+from captune.data.check.findings import DataCheck, Problem
 from captune.data.convert import write_dataset
-from captune.data.duplicates import perceptual_hash
-from captune.data.findings import DataCheck, Problem
+from captune.data.dataset import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
 from captune.data.images import (
     DEFAULT_MAX_PIXELS,
     IMAGE_SUFFIXES,
@@ -15,12 +16,11 @@ from captune.data.images import (
     read_source,
 )
 from captune.data.load import detect_format, load_options, load_records
-from captune.data.loaded import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
+from captune.data.readers import SOURCES
 from captune.data.saved_splits import load_splits, save_splits
-from captune.data.shapes import caption_is_true, is_shapes_id, make_shapes
+from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
 from captune.data.sheet import contact_sheet
 from captune.data.skipped import save_skipped
-from captune.data.sources import SOURCES
 from captune.data.splits import assign_splits, select_split, take_fraction
 
 __all__ = [

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from captune.data.dataset import SkippedImage
 from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
-from captune.data.loaded import SkippedImage
 from captune.errors import DataError, ImageError, OutputError
 from captune.records import SPLITS, CaptionRecord
 from captune.storage import write_jsonl, write_text

@@ -19,7 +19,7 @@ from typing import IO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from captune.data.archives import read_member
+from captune.data.archives.archive import read_member
 from captune.data.pixels import to_rgb
 from captune.errors import ImageError
 from captune.records import ImageSource, TarMember, ZipMember

@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
-from captune.data.loaded import LoadedData, LoadOptions
-from captune.data.shapes import make_shapes
-from captune.data.sources import (
+from captune.data.readers import (
     SOURCES,
     assign_lists,
     fetch_kaggle,
@@ -22,7 +21,8 @@ from captune.data.sources import (
     read_hub,
     read_shard_urls,
 )
-from captune.data.text import read_head, read_json, read_jsonl
+from captune.data.rows.text import read_head, read_json, read_jsonl
+from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe.schema import DataConfig
 from captune.records import Split

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from captune.data.text import read_json, read_jsonl
+from captune.data.rows.text import read_json, read_jsonl
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
 from captune.storage import open_whole, write_json, write_jsonl

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from captune.data.loaded import SkippedImage
+from captune.data.dataset import SkippedImage
 from captune.storage import write_jsonl
 
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from captune.data import decode_image
-from captune.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
 from captune.errors import DataError, ImageError
 from captune.inference import upright_rgb
 from captune.models import Captioner, pack_captions

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from captune.data.batching import StepPlan
 from captune.errors import DataError
 from captune.hardware import Hardware, choose_hardware
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch, CaptionRecord
+from captune.training.batches.planning import StepPlan
 from captune.training.feature_cache import choose_storage
 from captune.training.feed import Feed, tokenize_records
 from captune.training.start import count_steps, place_captioner, require_images

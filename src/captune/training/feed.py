@@ -15,7 +15,6 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from captune.data import decode_image
-from captune.data.batching import StepPlan, apply_view, choose_captions, choose_view, plan_epoch
 from captune.errors import ImageError
 from captune.hardware import Hardware
 from captune.models import Captioner, ImageTransform, pack_captions
@@ -23,6 +22,13 @@ from captune.models.folding import fold_batch_norms
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
+from captune.training.batches.planning import (
+    StepPlan,
+    apply_view,
+    choose_captions,
+    choose_view,
+    plan_epoch,
+)
 from captune.training.feature_cache import FeatureCache
 
 _ENCODE_BATCH = 32

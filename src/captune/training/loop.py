@@ -14,9 +14,9 @@ from pathlib import Path
 
 from accelerate.utils import set_seed
 
-from captune.data.batching import StepPlan
 from captune.models import Captioner
 from captune.recipe import Recipe
+from captune.training.batches.planning import StepPlan
 from captune.training.checkpoint import load_checkpoint, recover_folder, save_checkpoint
 from captune.training.feed import Feed
 from captune.training.keeper import RunKeeper

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from captune.data.batching import StepPlan
 from captune.models import pack_captions
 from captune.records import CaptionBatch
+from captune.training.batches.planning import StepPlan
 from captune.training.collator import Inputs, batch_inputs
 from captune.training.feed import Feed, choose_workers
 

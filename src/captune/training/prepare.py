@@ -10,12 +10,12 @@ from accelerate.utils import broadcast_object_list
 from rich import get_console
 from rich.progress import track
 
-from captune.data.batching import StepPlan
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import CaptionRecord
+from captune.training.batches.planning import StepPlan
 from captune.training.feature_cache import (
     FeatureCache,
     build_feature_cache,

@@ -1,0 +1,1 @@
+"""Images and annotations inside zip and tar archives, read in place."""

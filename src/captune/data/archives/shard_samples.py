@@ -1,0 +1,201 @@
+"""Samples out of tar shards: the files of one key, as rows with their image and captions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from captune.data.archives.tar_index import TarEntry
+from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
+from captune.data.images import IMAGE_SUFFIXES
+from captune.data.readers.jsonl import read_captions
+from captune.data.rows.columns import find_captions
+from captune.data.rows.gather import Row, gather_rows, parse_split
+from captune.data.rows.image_store import ImageStore
+from captune.data.rows.text import decode_text, explain_json
+from captune.records import ImageSource, Split, TarMember
+
+_CAPTION_SUFFIXES = ("txt", "caption", "text", "cap")
+TEXT_SUFFIXES = frozenset((".json", *(f".{suffix}" for suffix in _CAPTION_SUFFIXES)))
+"""Endings of members whose content is read with them."""
+
+_SHARD_SUFFIX = re.compile(r"\.(tar(\.\w+)?|tgz)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar of a data set.
+
+    Attributes:
+        name: Its name below the data set's root; says the split.
+        where: What people call it.
+        entries: Reads its members.
+        path: Where its images stay; `None`: they are kept as they come by.
+        is_streamed: It may be longer than memory: a sample ends where the next key begins.
+    """
+
+    name: str
+    where: str
+    entries: Callable[[], Iterator[TarEntry]]
+    path: Path | None = None
+    is_streamed: bool = False
+
+
+@dataclass(slots=True)
+class Sample:
+    """What a shard holds under one key."""
+
+    name: str = ""
+    image: ImageSource | None = None
+    keep: Callable[[], ImageSource] | None = None
+    image_suffix: str = ""
+    captions: tuple[str, ...] = ()
+    columns: dict[str, Any] = field(default_factory=dict)
+    suffixes: set[str] = field(default_factory=set)
+
+    @property
+    def has_image(self) -> bool:
+        """Whether an image lies in the shard, or came by."""
+        return self.image is not None or self.keep is not None
+
+
+def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) -> LoadedData:
+    """The records of all shards, in their order.
+
+    Members that cannot be used are listed, never followed.
+
+    Raises:
+        DataError: A shard cannot be read, holds broken JSON, or the filters leave nothing.
+    """
+    skipped: list[SkippedImage] = []
+    notes: list[str] = []
+    store = ImageStore(options.memory_limit)
+    rows = _iter_rows(shards, store=store, skipped=skipped, notes=notes)
+    data = gather_rows(rows, options, format="webdataset", root=root, notes=notes)
+    # Connections are closed now, not when somebody collects garbage.
+    rows.close()
+    if store.num_files:
+        kind = "streamed" if any(shard.is_streamed for shard in shards) else "compressed"
+        kept = f"{store.num_files} images of {kind} tars are kept as files in {store.folder}"
+        data = replace(data, notes=(*data.notes, kept))
+    return replace(data, skipped=(*data.skipped, *skipped))
+
+
+def _iter_rows(
+    shards: Sequence[Shard],
+    *,
+    store: ImageStore,
+    skipped: list[SkippedImage],
+    notes: list[str],
+) -> Generator[Row]:
+    seen: set[str] = set()
+    repeated = 0
+    for shard in shards:
+        name = shard.name
+        split = next((s for part in reversed(Path(name).parts) if (s := _shard_split(part))), None)
+        for key, sample in _read_shard(shard, store=store, skipped=skipped):
+            image_id = key
+            if key in seen:
+                # Keys are one shard's own; many writers start each shard at 0.
+                repeated += 1
+                image_id = f"{_SHARD_SUFFIX.sub('', name)}/{key}"
+            seen.add(image_id)
+            yield Row(
+                name=f"{name}/{sample.name or key}",
+                captions=sample.captions,
+                image=sample.image,
+                keep=sample.keep,
+                image_id=image_id,
+                split=split,
+                columns=sample.columns,
+                fault=None if sample.has_image else ("missing", "a caption without an image"),
+            )
+    if repeated:
+        notes.append(f"{repeated} keys are in several shards; the shard's name was put before them")
+
+
+def _shard_split(part: str) -> Split | None:
+    stem, _, _ = part.partition(".")
+    return parse_split(stem) or parse_split(stem.partition("-")[0])
+
+
+def _read_shard(
+    shard: Shard, *, store: ImageStore, skipped: list[SkippedImage]
+) -> Iterator[tuple[str, Sample]]:
+    samples: dict[str, Sample] = {}
+    for entry in shard.entries():
+        place = f"{shard.name}/{entry.name}"
+        if entry.fault:
+            skipped.append(SkippedImage(place, place, entry.fault, f"in {shard.where}"))
+            continue
+        key, suffix = split_name(entry.name)
+        if shard.is_streamed and key not in samples:
+            yield from _usable(samples)
+            samples.clear()
+        sample = samples.setdefault(key, Sample())
+        if suffix in sample.suffixes:
+            detail = f"{shard.where} has it twice; the first is used"
+            skipped.append(SkippedImage(place, place, "duplicate_key", detail))
+            continue
+        sample.suffixes.add(suffix)
+        if is_image(suffix):
+            _take_image(sample, entry, suffix=suffix, path=shard.path, store=store)
+        elif entry.content is not None and f".{suffix}" in TEXT_SUFFIXES:
+            _take_text(sample, entry.content, suffix=suffix, where=f"{shard.where}:{entry.name}")
+    yield from _usable(samples)
+
+
+def _usable(samples: Mapping[str, Sample]) -> Iterator[tuple[str, Sample]]:
+    # Without image and caption it is no sample: statistics, licences, features.
+    return ((key, sample) for key, sample in samples.items() if sample.has_image or sample.captions)
+
+
+def _take_image(
+    sample: Sample, entry: TarEntry, *, suffix: str, path: Path | None, store: ImageStore
+) -> None:
+    if sample.has_image and ("." in suffix or "." not in sample.image_suffix):
+        # `a.jpg` before `a.left.png`: the plain name is the image, others are its company.
+        return
+    sample.image_suffix = suffix
+    sample.name = entry.name
+    if path is not None:
+        sample.image = TarMember(path, entry.name, entry.offset, entry.size)
+    elif entry.content is not None:
+        sample.keep = partial(store.keep, entry.content)
+
+
+def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> None:
+    if suffix != "json":
+        lines = decode_text(content).split("\n")
+        texts = tuple(line for line in lines if line.strip()) or ("",)
+        # The text file is what the model should say; the JSON beside it tells of the download.
+        sample.captions = texts
+        return
+    text = decode_text(content)
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise explain_json(error, text, where=where) from error
+    if not isinstance(value, dict):
+        return
+    sample.columns = value
+    columns = find_captions(list(value), None)
+    if columns and not sample.captions:
+        sample.captions = read_captions([value[name] for name in columns], where=where)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Key and ending of a member: `a/b.left.png` is (`a/b`, `left.png`)."""
+    folder, slash, last = name.rpartition("/")
+    stem, _, suffix = last.partition(".")
+    return folder + slash + stem, suffix.lower()
+
+
+def is_image(suffix: str) -> bool:
+    """Whether an ending, in lower case and without its first dot, is that of an image."""
+    return f".{suffix.rpartition('.')[2]}" in IMAGE_SUFFIXES

@@ -1,0 +1,125 @@
+"""Which tar shards a place means: a file, a folder, `{000..003}` braces, a glob, or URLs."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from captune.data.rows.gather import parse_split
+from captune.errors import DataError
+
+_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_MOST_SHARDS = 1_000_000
+
+
+def is_shard_pattern(place: Path) -> bool:
+    """Whether a path that does not exist is a pattern for tar files."""
+    text = str(place)
+    return text.lower().endswith(_SUFFIXES) and any(letter in text for letter in "{*?[")
+
+
+def list_shards(place: Path) -> list[Path]:
+    """The tar files at a place and in its folders named train, val or test, by name."""
+    if place.is_file():
+        return [place] if _is_shard(place) else []
+    if not place.is_dir():
+        return []
+    below = [path for path in place.iterdir() if path.is_dir() and parse_split(path.name)]
+    return [
+        path
+        for folder in (place, *sorted(below))
+        for path in sorted(folder.iterdir())
+        if _is_shard(path)
+    ]
+
+
+def expand_shards(pattern: Path) -> list[Path]:
+    """The files that a pattern names: braces first, in their order, then `*`, `?` and `[]`.
+
+    Raises:
+        DataError: A file that the braces name is absent, or nothing matches.
+    """
+    found: list[Path] = []
+    absent: list[str] = []
+    names = list(_expand_braces(str(pattern)))
+    for name in names:
+        if any(letter in name for letter in "*?["):
+            found += [Path(path) for path in sorted(glob.glob(name)) if Path(path).is_file()]  # noqa: PTH207
+        elif Path(name).is_file():
+            found.append(Path(name))
+        else:
+            absent.append(name)
+    if absent:
+        raise DataError(
+            f"{len(absent)} of the {len(names)} shards of {pattern} are not there,"
+            f" the first: {absent[0]}",
+            fix="fetch them, or narrow the numbers in the braces",
+        )
+    if not found:
+        raise DataError(f"no file matches {pattern}")
+    return list(dict.fromkeys(found))
+
+
+def is_remote(place: str) -> bool:
+    """Whether a data path names another machine, or a command that asks one."""
+    return "://" in place or place.startswith("pipe:")
+
+
+def expand_shard_urls(pattern: str) -> list[str]:
+    """The URLs that a pattern names by its braces, in their order; nothing is asked of them.
+
+    Raises:
+        DataError: It is no http or https URL of tar files.
+    """
+    scheme = pattern.partition(":")[0].lower()
+    if scheme not in ("https", "http"):
+        raise DataError(
+            f"captune runs no command to read data: {pattern}"
+            if scheme == "pipe"
+            else f"captune reads no {scheme}:// addresses: {pattern}",
+            where="data.path",
+            fix="give the https address itself, or fetch the shards and give their folder",
+        )
+    urls = list(dict.fromkeys(_expand_braces(pattern)))
+    for url in urls:
+        if not urlsplit(url).path.lower().endswith(_SUFFIXES):
+            raise DataError(
+                f"only tar shards are read from URLs, not {url}",
+                where="data.path",
+                fix="fetch the file and give its path; of a hub data set, give its id owner/name",
+            )
+    return urls
+
+
+def _expand_braces(text: str) -> Iterator[str]:
+    parts = _BRACES.split(text)
+    choices = [
+        _choices(part, text=text) if place % 2 else [part] for place, part in enumerate(parts)
+    ]
+    total = 1
+    for options in choices:
+        total *= len(options)
+    if total > _MOST_SHARDS:
+        raise DataError(f"{text} names {total} shards, more than {_MOST_SHARDS}")
+    return ("".join(chosen) for chosen in product(*choices))
+
+
+def _choices(inside: str, *, text: str) -> list[str]:
+    match = _RANGE.fullmatch(inside)
+    if match is None:
+        return inside.split(",")
+    first, last = int(match[1]), int(match[2])
+    if not 0 <= last - first < _MOST_SHARDS:
+        raise DataError(f"{{{inside}}} in {text} is no range of shards", fix="{000..003}")
+    # As a shell does: as many digits as the first number is written with.
+    return [f"{number:0{len(match[1])}d}" for number in range(first, last + 1)]
+
+
+def _is_shard(path: Path) -> bool:
+    return path.name.lower().endswith(_SUFFIXES) and path.is_file()

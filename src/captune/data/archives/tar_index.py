@@ -1,0 +1,189 @@
+"""What lies where in a tar file, without unpacking it.
+
+Nothing of a tar is ever written to disk, so its names cannot lead anywhere; those that would, and
+members that are no plain files (devices, links, pipes), are named all the same.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol, cast
+
+from captune.data.archives.archive import is_unsafe_name, refuse_lfs_pointer
+from captune.errors import DataError
+
+_BLOCK = 512
+_MAX_CONTENT_BYTES = 512 * 2**20
+_MAX_TEXT_BYTES = 64 * 2**20
+# tarfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
+_ERRORS = (
+    *(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, struct.error),
+    *(ValueError, OverflowError, TypeError, LookupError),
+)
+
+
+class Readable(Protocol):
+    """What a tar is read from."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; empty at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class TarEntry:
+    """One member of a tar.
+
+    Attributes:
+        name: Its name.
+        offset: Where its bytes start in the archive.
+        size: Its length in bytes.
+        content: Its bytes, where they were asked for.
+        fault: `unsafe_name`, `not_a_file`, `too_large`, `truncated`; empty when it can be used.
+    """
+
+    name: str
+    offset: int
+    size: int
+    content: bytes | None = None
+    fault: str = ""
+
+
+def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]:
+    """Members of a tar in its order; folders are left out.
+
+    The content comes along of members with one of `text_suffixes`, and of all of a compressed
+    tar, which cannot be read from the middle.
+
+    Args:
+        path: The tar; compressed with gzip, bzip2 or xz, or not.
+        text_suffixes: Endings in lower case, such as `.txt`.
+
+    Raises:
+        DataError: It is no tar, a Git LFS pointer, or cannot be read.
+    """
+    refuse_lfs_pointer(path)
+    try:
+        if is_plain_tar(path):
+            with tarfile.open(path, "r:") as archive:
+                yield from _entries(archive, size=path.stat().st_size, with_text=text_suffixes)
+        else:
+            with tarfile.open(path, "r|*") as archive:
+                yield from _entries(archive)
+    except _ERRORS as error:
+        raise _no_tar(str(path), error) from error
+
+
+def iter_tar_stream(file: Readable, *, name: str) -> Iterator[TarEntry]:
+    """Members of a tar that comes piece by piece, each with its content; folders are left out.
+
+    Args:
+        file: Read once, never further than the member asked for.
+        name: For errors.
+
+    Raises:
+        DataError: It is no tar or a damaged one; what reading the file raises passes through.
+    """
+    try:
+        # What came before the end is used, as of a plain tar on disk.
+        # In a stream ("|") nothing can be read twice, but compressed bytes are unpacked once.
+        with tarfile.open(fileobj=cast(IO[bytes], file), mode="r|*") as archive:
+            yield from _entries(archive, names_cut=True)
+    except _ERRORS as error:
+        raise _no_tar(name, error) from error
+
+
+def _no_tar(name: str, error: Exception) -> DataError:
+    return DataError(f"{name} is no tar archive, or a damaged one: {error}", fix="fetch it again")
+
+
+def _entries(
+    archive: tarfile.TarFile,
+    *,
+    size: int | None = None,
+    with_text: frozenset[str] | None = None,
+    names_cut: bool = False,
+) -> Iterator[TarEntry]:
+    last: tarfile.TarInfo | None = None
+    while (member := _next(archive, last, size=size)) is not None:
+        if isinstance(member, TarEntry):
+            yield member
+            return
+        last = member
+        if member.isdir():
+            continue
+        try:
+            yield _read_entry(archive, member, with_text=with_text)
+        except tarfile.ReadError:
+            if not names_cut:
+                raise
+            yield TarEntry(member.name, member.offset_data, member.size, fault="truncated")
+            return
+
+
+def is_plain_tar(path: Path) -> bool:
+    """Whether a file starts as a tar that is not compressed does."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_BLOCK)
+    except OSError:
+        return False
+    if head[257:262] == b"ustar":
+        return True
+    if head and not head.strip(b"\0"):
+        # Nothing but the end mark: an empty tar.
+        return True
+    # The oldest tars have no mark but a checksum.
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _next(
+    archive: tarfile.TarFile, last: tarfile.TarInfo | None, *, size: int | None
+) -> tarfile.TarInfo | TarEntry | None:
+    """The next member; an entry called truncated where the archive breaks off."""
+    try:
+        member = archive.next()
+    except tarfile.ReadError:
+        if last is None:
+            raise
+        return _cut(last)
+    if member is None and last is not None and size is not None and archive.offset < size:
+        # tarfile takes half a header, or bytes that are none, for a quiet end of the archive.
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(_BLOCK).strip(b"\0"):
+            return _cut(last)
+    if member is not None and size is not None and member.offset_data + member.size > size:
+        return TarEntry(member.name, member.offset_data, member.size, fault="truncated")
+    return member
+
+
+def _cut(last: tarfile.TarInfo) -> TarEntry:
+    return TarEntry(f"(what follows {last.name})", last.offset_data, 0, fault="truncated")
+
+
+def _read_entry(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, *, with_text: frozenset[str] | None
+) -> TarEntry:
+    """A usable member, or its fault; with its content where `with_text` is `None` or says so."""
+    entry = TarEntry(member.name, member.offset_data, member.size)
+    if is_unsafe_name(member.name):
+        return TarEntry(member.name, entry.offset, entry.size, fault="unsafe_name")
+    if not member.isreg() or member.issparse():
+        return TarEntry(member.name, entry.offset, entry.size, fault="not_a_file")
+    is_text = with_text is not None and Path(member.name).suffix.lower() in with_text
+    if with_text is not None and not is_text:
+        return entry
+    if member.size > (_MAX_TEXT_BYTES if is_text else _MAX_CONTENT_BYTES):
+        return TarEntry(member.name, entry.offset, entry.size, fault="too_large")
+    file = archive.extractfile(member)
+    assert file is not None
+    return TarEntry(member.name, entry.offset, entry.size, content=file.read())

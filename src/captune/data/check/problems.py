@@ -1,0 +1,174 @@
+"""Findings in sentences: what is wrong, how much of it, and what to do. Errors first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from captune.data.check.findings import DataCheck, Problem
+from captune.data.dataset import SkippedImage
+
+_COMMON_SHARE = 0.02
+_NOT_THERE = ("missing", "remote")
+_ADVICE = {
+    "missing": "put the files where the captions say, or give the folder with --image-root",
+    "remote": "download the images first, and give the folder with --image-root",
+    "needs_plugin": "pip install pillow-heif (HEIC), or pillow-jxl-plugin (JPEG XL)",
+    "git_lfs_pointer": "`git lfs pull` fetches the files that the pointers stand for",
+    "too_many_pixels": "shrink the largest",
+    "aspect": "cut strips into pieces",
+}
+"""What to do about images that cannot be used, where fetching them again does not help."""
+_LEAK_WORDS = {
+    "exact": "the same image lies in two splits",
+    "near": "nearly the same image lies in two splits",
+    "group": "images of one group lie in two splits",
+    "given": "the data set itself puts an image into two splits (it was kept in the first)",
+}
+
+
+def list_problems(findings: DataCheck) -> tuple[Problem, ...]:
+    """The problems of a data set, errors first."""
+    problems = (
+        *_list_file_problems(findings),
+        *_list_leaks(findings),
+        *_list_duplicates(findings),
+        *_list_caption_problems(findings),
+    )
+    return tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
+
+
+def _list_file_problems(findings: DataCheck) -> list[Problem]:
+    problems = []
+    captionless = [image for image in findings.skipped if image.reason == "no_caption"]
+    missing = [image for image in findings.skipped if image.reason in _NOT_THERE]
+    others = [i for i in findings.skipped if i.reason not in ("no_caption", *_NOT_THERE)]
+    if missing:
+        problems.append(
+            Problem(
+                "error",
+                f"{_count(len(missing), 'image')} cannot be found ({_reasons(missing)})",
+                _advise(missing),
+            )
+        )
+    if others:
+        problems.append(
+            Problem(
+                "error",
+                f"{_count(len(others), 'file')} of the data set cannot be used"
+                f" ({_reasons(others)})",
+                f"the first: {others[0].file}{f': {others[0].detail}' * bool(others[0].detail)}",
+            )
+        )
+    if findings.unreadable:
+        problems.append(
+            Problem(
+                "error",
+                f"{_count(len(findings.unreadable), 'image')} cannot be read"
+                f" ({_reasons(findings.unreadable)})",
+                f"{_advise(findings.unreadable)}; training skips them and lists them",
+            )
+        )
+    if captionless:
+        text = f"{_count(len(captionless), 'image')} without any caption, left out"
+        problems.append(Problem("warning", text))
+    return problems
+
+
+def _list_leaks(findings: DataCheck) -> list[Problem]:
+    counts = Counter(leak.kind for leak in findings.leaks)
+    # Near images and groups may have been cut on purpose, to repeat somebody's published split.
+    return [
+        Problem(
+            "error" if kind in ("exact", "given") else "warning",
+            f"{_LEAK_WORDS[kind]}: {_count(number, 'case')}",
+            "drop one of them, or draw the splits by group: a model is scored on what it has seen",
+        )
+        for kind, number in counts.items()
+    ]
+
+
+def _list_duplicates(findings: DataCheck) -> list[Problem]:
+    problems = []
+    for kind, groups in (
+        ("the same image under different names", findings.exact_duplicates),
+        ("images that look nearly the same", findings.near_duplicates),
+    ):
+        if groups:
+            number = sum(len(group) for group in groups)
+            problems.append(
+                Problem(
+                    "warning",
+                    f"{kind}: {_count(len(groups), 'group')} of together {number} images",
+                    "keep one of each, or give them one group, so that splits do not cut it",
+                )
+            )
+    return problems
+
+
+def _list_caption_problems(findings: DataCheck) -> list[Problem]:
+    problems = []
+    if findings.empty_captions:
+        problems.append(
+            Problem(
+                "warning",
+                f"{_count(len(findings.empty_captions), 'empty caption')}, not trained on",
+            )
+        )
+    if findings.placeholder_captions:
+        number = sum(caption.num_images for caption in findings.placeholder_captions)
+        first = findings.placeholder_captions[0].caption
+        problems.append(
+            Problem(
+                "warning",
+                f"{_count(number, 'caption')} with no description, such as {first!r}",
+                "remove them: a model learns to say them",
+            )
+        )
+    problems += _list_common(findings)
+    if findings.repeated_captions:
+        number = len(findings.repeated_captions)
+        problems.append(Problem("warning", f"{_count(number, 'image')} with one caption twice"))
+    if findings.num_cut:
+        share = findings.num_cut / findings.num_captions
+        problems.append(
+            Problem(
+                "warning",
+                f"{_count(findings.num_cut, 'caption')} ({share:.1%}) longer than"
+                f" {findings.max_caption_tokens} tokens would be cut",
+                "raise data.max_caption_tokens",
+            )
+        )
+    return problems
+
+
+def _list_common(findings: DataCheck) -> list[Problem]:
+    limit = max(3.0, _COMMON_SHARE * findings.num_images)
+    common = [item for item in findings.common_captions if item.num_images > limit]
+    if not common:
+        return []
+    share = common[0].num_images / findings.num_images
+    return [
+        Problem(
+            "warning",
+            f"{_count(len(common), 'caption')} shared by many images; {common[0].caption!r}"
+            f" alone by {common[0].num_images} ({share:.1%})",
+            "a model that says only this already scores: compare with the constant-caption"
+            " baseline",
+        )
+    ]
+
+
+def _reasons(images: Sequence[SkippedImage]) -> str:
+    counts = Counter(image.reason for image in images)
+    return ", ".join(f"{number} {reason}" for reason, number in counts.most_common())
+
+
+def _advise(images: Sequence[SkippedImage]) -> str:
+    reasons = [reason for reason, _ in Counter(image.reason for image in images).most_common()]
+    advice = [_ADVICE.get(reason, "fetch the files again") for reason in reasons]
+    return "; ".join(dict.fromkeys(advice))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

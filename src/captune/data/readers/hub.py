@@ -1,0 +1,294 @@
+"""Hub data sets, `save_to_disk` folders and Parquet files, read through `datasets`.
+
+Images stay encoded: decoding happens once, in the one place that survives broken files. A hub id
+is `owner/name` or `owner/name:configuration`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.readers.jsonl import read_captions
+from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
+from captune.data.rows.filters import require_column
+from captune.data.rows.gather import Row, gather_rows, parse_split, read_name
+from captune.data.rows.image_finder import usual_folders
+from captune.data.rows.image_store import ImageStore, content_digest
+from captune.errors import DataError
+from captune.hub import find_fault, hub_failures, nearest_cached
+
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
+_ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
+_GROUP_COLUMNS = ("group",)
+
+
+def find_saved(place: Path) -> str | None:
+    """What makes a folder one that `Dataset.save_to_disk` wrote; `None` when it is none."""
+    if not place.is_dir():
+        return None
+    if (place / "dataset_dict.json").is_file():
+        return "dataset_dict.json"
+    if (place / "dataset_info.json").is_file() and (place / "state.json").is_file():
+        return "dataset_info.json"
+    return None
+
+
+def find_parquet(place: Path) -> str | None:
+    """The Parquet files at a place; `None` when there are none."""
+    files = _list_parquet(place)
+    return ", ".join(path.name for path in files[:5]) if files else None
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether a text has the form of a hub id."""
+    return _HUB_ID.match(path) is not None
+
+
+def read_saved(place: Path, options: LoadOptions) -> LoadedData:
+    """Read a folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote.
+
+    Raises:
+        DataError: It is not such a folder, or its columns do not fit.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(place))
+    except _load_errors() as error:
+        raise DataError(f"cannot load the saved data set {place}: {_first_line(error)}") from error
+    return _read_parts(_split_parts(loaded), name="saved", root=place, options=options)
+
+
+def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
+    """Read Parquet files; `train-00000-of-00002.parquet` gives the split.
+
+    Raises:
+        DataError: No file, a broken one, or columns that do not fit.
+    """
+    import datasets
+
+    files = _list_parquet(place)
+    if not files:
+        raise DataError(f"no .parquet file in {place}")
+    by_split: dict[str, list[str]] = {}
+    for path in files:
+        by_split.setdefault(path.stem.split("-")[0].split(".")[0], []).append(str(path))
+    try:
+        # Streaming: reading in place writes no second copy into the cache.
+        parts = {
+            name: datasets.load_dataset("parquet", data_files=names, split="train", streaming=True)
+            for name, names in by_split.items()
+        }
+        root = place if place.is_dir() else place.parent
+        return _read_parts(parts, name="parquet", root=root, options=options)
+    except _load_errors() as error:
+        raise DataError(
+            f"cannot read the Parquet files: {_first_line(error)}",
+            where=next((str(path) for path in files if not _is_whole_parquet(path)), str(place)),
+            fix="fetch it again",
+        ) from error
+
+
+def _is_whole_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        begin = file.read(4)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4))
+        return begin == file.read() == b"PAR1"
+
+
+def read_hub(path: str, options: LoadOptions) -> LoadedData:
+    """Read a data set of the hub, from the local cache where it lies there.
+
+    Raises:
+        DataError: It does not exist, cannot be reached, runs a script, or its columns do not fit.
+    """
+    import datasets
+
+    name, _, configuration = path.partition(":")
+    try:
+        loaded = datasets.load_dataset(
+            name, configuration or None, revision=options.revision, streaming=options.streaming
+        )
+        return _read_parts(_split_parts(loaded), name="hub", root=None, options=options)
+    except _load_errors() as error:
+        raise _explain(error, path=path) from error
+
+
+def _list_parquet(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place] if place.suffix.lower() == ".parquet" else []
+    return sorted([*place.glob("*.parquet"), *place.glob("data/*.parquet")])
+
+
+def _load_errors() -> tuple[type[Exception], ...]:
+    # What `datasets` lets escape, and the hub's client beneath it.
+    from datasets.exceptions import DatasetsError
+
+    return (KeyError, DatasetsError, *hub_failures())
+
+
+def _split_parts(loaded: Any) -> dict[str, Any]:
+    return dict(loaded) if hasattr(loaded, "keys") else {"": loaded}
+
+
+def _read_parts(
+    parts: dict[str, Any], *, name: str, root: Path | None, options: LoadOptions
+) -> LoadedData:
+    notes: list[str] = []
+    store = ImageStore(options.memory_limit)
+    rows = (
+        row
+        for split, part in parts.items()
+        for row in _iter_rows(part, split=split, options=options, notes=notes, store=store)
+    )
+    base = options.image_root or root
+    data = gather_rows(
+        rows,
+        options,
+        format=name,
+        root=root or Path(),
+        folders=usual_folders(base) if base else (),
+        notes=notes,
+    )
+    kept = f"{store.num_files} images are kept as files in {store.folder}"
+    return replace(data, root=root, notes=(*notes, kept) if store.num_files else tuple(notes))
+
+
+def _iter_rows(
+    part: Any, *, split: str, options: LoadOptions, notes: list[str], store: ImageStore
+) -> Iterator[Row]:
+    import datasets
+
+    features = part.features or part._resolve_features().features
+    image, captions = _find_columns(features, options=options, split=split)
+    id_column = find_column(list(features), None, usual=_ID_COLUMNS)
+    group_column = find_column(list(features), None, usual=_GROUP_COLUMNS)
+    for column in options.filters:
+        require_column(column, features)
+    wanted = (image, *captions, id_column, group_column, *options.filters)
+    keep = [column for column in wanted if column]
+    part = part.select_columns(list(dict.fromkeys(keep)))
+    if isinstance(features[image], datasets.Image):
+        part = part.cast_column(image, datasets.Image(decode=False))
+    given = parse_split(split) if split else None
+    if split and given is None:
+        notes.append(f"the split {split!r} is none of train, val, test: its images have no split")
+    for number, line in enumerate(part):
+        where = f"{split or 'data'}, row {number}"
+        content, name = _read_image(line[image], where=where)
+        digest = content_digest(content) if content is not None else ""
+        # Named by what they are: a data set with one caption a row repeats the image in each, and
+        # paths in a Parquet file are often all the same.
+        name = "-".join(filter(None, (digest[:16], name)))
+        if not name:
+            name = f"{split or 'data'}-{number:06d}"
+        yield Row(
+            name=name,
+            captions=read_captions([line[name] for name in captions], where=where),
+            keep=partial(store.keep, content, digest) if content is not None else None,
+            image_id=read_name(line[id_column]) if id_column else "",
+            split=given,
+            group=(read_name(line[group_column]) or None) if group_column else None,
+            columns=line,
+        )
+
+
+def _find_columns(
+    features: Any, *, options: LoadOptions, split: str
+) -> tuple[str, tuple[str, ...]]:
+    names = list(features)
+    images = [name for name in names if _is_image(features[name])]
+    image = find_column(
+        names,
+        options.image_column or (images[0] if len(images) == 1 else None),
+        usual=[name for name in IMAGE_COLUMNS if not images or name in images],
+    )
+    texts = [name for name in names if name not in (image, "__key__", "__url__")]
+    texts = [name for name in texts if _is_text(features[name])]
+    captions = find_captions(names if options.caption_column else texts, options.caption_column)
+    if not captions and options.caption_column is None and len(texts) == 1:
+        captions = (texts[0],)
+    for kind, is_found in (("image", image is not None), ("caption", bool(captions))):
+        if not is_found:
+            raise DataError(
+                f"which column is the {kind}? The columns are: {', '.join(names)}",
+                where=f"split {split}" if split else "",
+                fix=f"name it: data.{kind}_column, or --{kind}-column",
+            )
+    assert image is not None
+    return image, captions
+
+
+def _is_image(feature: Any) -> bool:
+    import datasets
+
+    # Parquet that other programs wrote has the bytes, or {"bytes", "path"}, and no more to say.
+    return (
+        isinstance(feature, datasets.Image)
+        or (isinstance(feature, dict) and "bytes" in feature)
+        or getattr(feature, "dtype", None) in ("binary", "large_binary")
+    )
+
+
+def _is_text(feature: Any) -> bool:
+    if isinstance(feature, list):
+        return bool(feature) and _is_text(feature[0])
+    if isinstance(feature, dict):
+        return any(_is_text(value) for value in feature.values())
+    inner = getattr(feature, "feature", None)
+    if inner is not None:
+        return _is_text(inner)
+    return getattr(feature, "dtype", None) in ("string", "large_string")
+
+
+def _read_image(value: Any, *, where: str) -> tuple[bytes | None, str]:
+    """The encoded image, if the row holds it, and the name of its file, if the row says it."""
+    if value is None:
+        return None, ""
+    if isinstance(value, str):
+        return None, value
+    path = None
+    if isinstance(value, dict):
+        value, path = value.get("bytes"), value.get("path")
+        if value is None and isinstance(path, str):
+            return None, path
+    if not isinstance(value, bytes):
+        raise DataError(f"not an image: {type(value).__name__}", where=where)
+    return value, Path(path).name if path else ""
+
+
+def _explain(error: Exception, *, path: str) -> DataError:
+    message = _first_line(error)
+    if "script" in message.lower():
+        return DataError(
+            f"{path} is a loading script, which `datasets` no longer runs",
+            fix="download its files and give captune the folder, or use a Parquet copy of it",
+        )
+    if "config" in message.lower():
+        return DataError(
+            f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
+        )
+    repo = path.partition(":")[0]
+    named = f"no folder {path} here, and cannot load the hub data set {path}"
+    fault = find_fault(error, repo, kind="dataset")
+    if fault is not None:
+        return DataError(f"{named}: {fault.what}", fix=fault.fix)
+    # `datasets` drops the causes of its errors, so that its text is what is left of some.
+    near = "" if "gated" in message else nearest_cached(repo, "dataset")
+    return DataError(
+        f"{named}{near}: {message}",
+        fix="check the spelling and the network; log in with `hf auth login` when it is gated;"
+        " a local folder needs its full path",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().split("\n") or [""])[0] or type(error).__name__

@@ -1,0 +1,133 @@
+"""Hugging Face's imagefolder: images with a `metadata.jsonl` (or `.csv`) beside them.
+
+Unlike `datasets`, which silently drops images without a line and silently keeps lines without a
+file, both are named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
+from captune.data.readers.csv_table import iter_table_rows
+from captune.data.readers.jsonl import read_captions
+from captune.data.readers.sidecar import walk_images
+from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
+from captune.data.rows.gather import Row, gather_rows, parse_split, read_name
+from captune.data.rows.text import read_jsonl
+from captune.errors import DataError
+from captune.records import Split
+
+_IMAGE_COLUMNS = ("file_name", "image_file_name", *IMAGE_COLUMNS)
+_METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
+
+
+def find_imagefolder(place: Path) -> str | None:
+    """The metadata files that make `place` an imagefolder; `None` when there are none."""
+    found = _find_metadata(place)
+    root = place if place.is_dir() else place.parent
+    return ", ".join(str(path.relative_to(root)) for path in found) if found else None
+
+
+def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
+    """Read an imagefolder; folders named train, val(idation) or test are splits.
+
+    Raises:
+        DataError: No metadata file, or a broken line in it.
+    """
+    metadata = _find_metadata(place)
+    if not metadata:
+        raise DataError(f"no metadata.jsonl or metadata.csv in {place} or in folders of it")
+    root = place if place.is_dir() else place.parent
+    notes: list[str] = []
+    listed: set[str] = set()
+    rows = (
+        row
+        for path in metadata
+        for row in _iter_rows(path, root=root, options=options, notes=notes)
+    )
+    data = gather_rows(
+        _note_names(rows, listed),
+        options,
+        format="imagefolder",
+        root=root,
+        folders=(options.image_root or root,),
+        notes=notes,
+    )
+    if options.limit:
+        return data
+    unlisted = [
+        SkippedImage(name, name, "no_caption", "no line in the metadata")
+        for name in (path.relative_to(root).as_posix() for path in walk_images(root))
+        if name not in listed
+    ]
+    return replace(data, skipped=(*data.skipped, *unlisted))
+
+
+def _note_names(rows: Iterator[Row], names: set[str]) -> Iterator[Row]:
+    for row in rows:
+        names.add(row.name)
+        yield row
+
+
+def _find_metadata(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place] if place.name in _METADATA_NAMES else []
+    found: list[Path] = []
+    below = [*place.iterdir(), *place.glob("data/*")]
+    for folder in (place, *sorted(path for path in below if path.is_dir())):
+        paths = (folder / name for name in _METADATA_NAMES)
+        found += [path for path in paths if path.is_file()][:1]
+    return found
+
+
+def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
+    folder = path.parent.relative_to(root)
+    if path.suffix == ".csv":
+        for row in iter_table_rows(path, options=options, notes=notes):
+            name = folder / row.name
+            yield Row(
+                name=name.as_posix(),
+                captions=row.captions,
+                image_id=row.image_id,
+                split=row.split or _folder_split(name),
+                group=row.group,
+                columns=row.columns,
+            )
+        return
+    for number, line in read_jsonl(path, notes=notes):
+        where = f"{path}, line {number}"
+        column = find_column(list(line), options.image_column, usual=_IMAGE_COLUMNS)
+        value = line[column] if column else None
+        if not isinstance(value, str) or not value:
+            raise DataError("a line has no file_name", where=where)
+        name = folder / value
+        yield Row(
+            name=name.as_posix(),
+            captions=_find_captions(line, options=options, where=where),
+            image_id=read_name(line.get("image_id")),
+            split=_line_split(line.get("split")) or _folder_split(name),
+            group=read_name(line.get("group")) or None,
+            columns=line,
+        )
+
+
+def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str) -> tuple[str, ...]:
+    columns = find_captions(list(line), options.caption_column)
+    if not columns:
+        raise DataError(
+            f"a line has no caption; its keys are: {', '.join(line)}",
+            where=where,
+            fix="name the key: data.caption_column, or --caption-column",
+        )
+    return read_captions([line[name] for name in columns], where=where)
+
+
+def _folder_split(name: Path) -> Split | None:
+    return next((split for part in name.parts[:-1] if (split := parse_split(part))), None)
+
+
+def _line_split(value: object) -> Split | None:
+    return parse_split(value) if isinstance(value, str) else None

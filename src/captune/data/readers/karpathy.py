@@ -1,0 +1,148 @@
+"""Karpathy's splits: `dataset_coco.json`, `dataset_flickr8k.json`, `dataset_flickr30k.json`.
+
+The splits that COCO captioning is reported on: 113,287 training images (train and restval), 5,000
+to validate, 5,000 to test. Images lie in `filepath` (`train2014/`, `val2014/`) for COCO, in one
+folder for Flickr.
+Source: Karpathy and Fei-Fei 2015, "Deep Visual-Semantic Alignments for Generating Image
+Descriptions".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.readers.jsonl import read_captions
+from captune.data.rows.gather import Row, gather_rows, parse_split
+from captune.data.rows.image_finder import ImageFinder, usual_folders
+from captune.data.rows.text import read_head, read_json
+from captune.errors import DataError
+
+_NEEDED = ("filename", "split", "sentences")
+_FOLDERS = (".", "annotations", "karpathy", "caption_datasets")
+_NAME = re.compile(r"^dataset_(coco|flickr_?\d+k)\w*\.json$", re.IGNORECASE)
+_KEYS = re.compile(r'"(sentences|sentids)"\s*:')
+# So many images decide which of several files belongs to the images at hand.
+_PROBED = 20
+
+
+def find_karpathy(place: Path) -> str | None:
+    """The split files at `place`; `None` when there are none."""
+    files = _list_files(place)
+    return ", ".join(path.name for path in files) if files else None
+
+
+def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
+    """Read a split file; restval is training data.
+
+    Raises:
+        DataError: No such file, several of them, or a broken one.
+    """
+    files = _list_files(place) if place.is_dir() else [place]
+    if not files:
+        raise DataError(f"no dataset_coco.json, or another of Karpathy's files, in {place}")
+    notes: list[str] = []
+    images = _read_images(files[0]) if len(files) == 1 else []
+    path = files[0] if len(files) == 1 else _choose_file(files, options, notes=notes)
+    images = images or _read_images(path)
+    restval = sum(image["split"] == "restval" for image in images)
+    if restval:
+        notes.append(f"{restval} restval images are training images, as is usual")
+    base = _image_base(path, options)
+    return gather_rows(
+        _iter_rows(images, path=path, base=base),
+        options,
+        format="karpathy",
+        root=place if place.is_dir() else base,
+        folders=usual_folders(base),
+        notes=notes,
+    )
+
+
+def _list_files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place] if _is_karpathy(place) else []
+    folders = [place / name for name in _FOLDERS]
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    return [path for path in paths if _is_karpathy(path)]
+
+
+def _is_karpathy(path: Path) -> bool:
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    if _NAME.match(path.name):
+        return True
+    head = read_head(path)
+    return head.lstrip().startswith("{") and '"images"' in head and _KEYS.search(head) is not None
+
+
+def _choose_file(files: list[Path], options: LoadOptions, *, notes: list[str]) -> Path:
+    """All three files come in one zip; the one whose images are there is meant."""
+    fitting = []
+    for path in files:
+        rows = _iter_rows(_read_images(path)[:_PROBED], path=path, base=_image_base(path, options))
+        if any(row.image is not None for row in rows):
+            fitting.append(path)
+    if len(fitting) != 1:
+        raise DataError(
+            f"{len(files)} of Karpathy's files, and the images of"
+            f" {len(fitting) or 'none'} of them, are in {files[0].parent}:"
+            f" {', '.join(path.name for path in files)}",
+            fix="give the file itself, and its images' folder: data.image_root, or --image-root",
+        )
+    notes.append(f"{fitting[0].name} is read: the images of the other files are not here")
+    return fitting[0]
+
+
+def _read_images(path: Path) -> list[dict[str, Any]]:
+    value = read_json(path)
+    images = value.get("images") if isinstance(value, dict) else None
+    if not isinstance(images, list):
+        raise DataError("no list of images: not one of Karpathy's files", where=str(path))
+    for number, image in enumerate(images):
+        absent = [key for key in _NEEDED if not isinstance(image, dict) or key not in image]
+        if absent:
+            raise DataError(f"images[{number}] has no {absent[0]}", where=str(path))
+        if parse_split(str(image["split"])) is None:
+            raise DataError(
+                f"images[{number}] has the split {image['split']!r}",
+                where=str(path),
+                fix="one of: train, restval, val, test",
+            )
+    return images
+
+
+def _image_base(path: Path, options: LoadOptions) -> Path:
+    if options.image_root is not None:
+        return options.image_root
+    return path.parent.parent if path.parent.name in _FOLDERS else path.parent
+
+
+def _iter_rows(images: list[dict[str, Any]], *, path: Path, base: Path) -> Iterator[Row]:
+    finders: dict[str, ImageFinder] = {}
+    for number, image in enumerate(images):
+        folder, name = str(image.get("filepath") or ""), str(image["filename"])
+        finder = finders.get(folder)
+        if finder is None:
+            finder = finders[folder] = ImageFinder(_list_folders(base, folder))
+        found = finder.find(name)
+        yield Row(
+            name=f"{folder}/{name}" if folder else name,
+            captions=read_captions(image["sentences"], where=f"{path}, image {number}"),
+            image=found,
+            image_id=str(image.get("cocoid", "")),
+            split=parse_split(str(image["split"])),
+            columns=image,
+            fault=None if found else ("missing", finder.describe()),
+        )
+
+
+def _list_folders(base: Path, folder: str) -> list[Path]:
+    if not folder:
+        return list(usual_folders(base))
+    # Unpacked into a folder of its name, as graphical tools do, it is train2014/train2014.
+    inside = [base / "images" / folder, base / folder / folder]
+    return [base / folder, *(path for path in inside if path.is_dir()), *usual_folders(base)]

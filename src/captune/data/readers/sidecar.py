@@ -1,0 +1,92 @@
+"""A folder of images, each with its captions in a text file beside it: `a.jpg`, `a.txt`.
+
+`.txt` or `.caption`, one caption a line; `a.jpg.txt` works too. The layout of image taggers and
+of diffusion trainers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.images import IMAGE_SUFFIXES
+from captune.data.rows.gather import Row, gather_rows, parse_split
+from captune.data.rows.text import read_text
+from captune.errors import DataError
+
+_CAPTION_SUFFIXES = (".txt", ".caption")
+
+
+def find_sidecars(place: Path) -> str | None:
+    """How many images of the folder have a caption file; `None` for none."""
+    if not place.is_dir():
+        return None
+    number = sum(_find_sidecar(path) is not None for path in walk_images(place))
+    return f"{number} images with a caption file beside them" if number else None
+
+
+def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
+    """Read images and the captions beside them; top folders train, val, test are splits.
+
+    Images without a caption file are listed as `no_caption`.
+
+    Raises:
+        DataError: Not a folder, two images share one caption file, or none has one.
+    """
+    if not place.is_dir():
+        raise DataError(f"{place} is not a folder of images with .txt or .caption beside them")
+    notes: list[str] = []
+    rows = _iter_rows(place, notes=notes)
+    return gather_rows(rows, options, format="sidecar", root=place, notes=notes)
+
+
+def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
+    owners: dict[Path, Path] = {}
+    for path in walk_images(root):
+        sidecar = _find_sidecar(path)
+        captions: tuple[str, ...] = ()
+        if sidecar is not None:
+            other = owners.setdefault(sidecar, path)
+            if other != path:
+                raise DataError(
+                    f"two images share the caption file {sidecar}: {other.name} and {path.name}",
+                    fix=f"name the captions after the whole file name: {path.name}.txt",
+                )
+            lines = read_text(sidecar, notes=notes).split("\n")
+            # Blank lines separate captions; a file with nothing else has one empty caption.
+            captions = tuple(line for line in lines if line.strip()) or ("",)
+        name = path.relative_to(root)
+        yield Row(
+            name=name.as_posix(),
+            captions=captions,
+            image=path,
+            split=parse_split(name.parts[0]) if len(name.parts) > 1 else None,
+        )
+
+
+def walk_images(root: Path) -> Iterator[Path]:
+    """Files with an image's suffix in a folder and below it, by name; hidden ones are left out."""
+    # os.walk does not follow links to folders: a loop of links ends, and nothing outside is read.
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(files):
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield Path(folder) / name
+
+
+def _find_sidecar(path: Path) -> Path | None:
+    for suffix in _CAPTION_SUFFIXES:
+        for candidate in (path.with_name(path.name + suffix), path.with_suffix(suffix)):
+            if _is_there(candidate):
+                return candidate
+    return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # An image's name of 255 bytes leaves no room for the ending of `a.jpg.txt`.
+        return False

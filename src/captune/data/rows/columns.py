@@ -1,0 +1,94 @@
+"""Which column is the image and which the caption, by name, for every format that has columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from captune.data.dataset import LoadOptions
+from captune.errors import DataError
+
+IMAGE_COLUMNS = (
+    "image",
+    "image_path",
+    "file_name",
+    "filename",
+    "image_name",
+    "image_file",
+    "img",
+    "img_path",
+    "filepath",
+    "file_path",
+    "file",
+    "path",
+    "photo",
+    "picture",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+)
+CAPTION_COLUMNS = (
+    "caption",
+    "captions",
+    "text",
+    "texts",
+    "comment",
+    "sentence",
+    "sentences",
+    "description",
+    "alt_text",
+    "txt",
+    "raw",
+    "label_text",
+)
+_NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d+)$")
+
+
+def find_columns(
+    names: Sequence[str], *, options: LoadOptions, where: str
+) -> tuple[str, tuple[str, ...]]:
+    """Names of the image column and of the caption columns, as the data spells them.
+
+    Raises:
+        DataError: A named column is absent, or none of the usual names is there.
+    """
+    image = find_column(names, options.image_column, usual=IMAGE_COLUMNS)
+    captions = find_captions(names, options.caption_column)
+    if image is None:
+        raise _no_column("image", names, asked=options.image_column, where=where)
+    if not captions:
+        raise _no_column("caption", names, asked=options.caption_column, where=where)
+    return image, captions
+
+
+def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
+    """The caption column; or all of `caption_0` ... `caption_4`, by number; empty for none."""
+    column = find_column(names, asked, usual=CAPTION_COLUMNS)
+    if column is not None:
+        return (column,)
+    stem = None if asked is None else asked.strip().lower()
+    numbered: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        match = _NUMBERED.match(name.strip().lower())
+        if match and (match["stem"] == stem if stem else match["stem"] in CAPTION_COLUMNS):
+            numbered.setdefault(match["stem"], []).append((int(match["number"]), name))
+    first = next(iter(numbered.values()), [])
+    return tuple(name for _, name in sorted(first))
+
+
+def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]) -> str | None:
+    """The column asked for, else the first usual one; letter case and blanks do not matter."""
+    by_key = {name.strip().lower().replace(" ", "_"): name for name in reversed(names)}
+    if asked is not None:
+        return asked if asked in names else by_key.get(asked.strip().lower().replace(" ", "_"))
+    return next((by_key[key] for key in usual if key in by_key), None)
+
+
+def _no_column(kind: str, names: Sequence[str], *, asked: str | None, where: str) -> DataError:
+    what = f"no {kind} column" if asked is None else f"no column {asked!r} for the {kind}"
+    return DataError(
+        f"{what}; the columns are: {', '.join(names) or '(none)'}",
+        where=where,
+        fix=f"name it: data.{kind}_column, or --{kind}-column",
+    )

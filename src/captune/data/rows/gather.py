@@ -1,0 +1,251 @@
+"""Rows of an image and captions, as files hold them, gathered to one record an image.
+
+Every format ends here, so that all of them find files, keep order, merge captions and name what
+they leave out in the same way.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
+from captune.data.rows.filters import RowFilter
+from captune.data.rows.image_finder import ImageFinder, usual_folders
+from captune.records import SPLITS, CaptionRecord, ImageSource, Split
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "restval": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a data set.
+
+    Attributes:
+        name: The image as the row names it; shown to people and, without `image_id`, the id.
+        captions: Captions of this row, maybe not all of the image.
+        image: Where the image is when the row itself says it; `None`: looked for by name.
+        keep: Keeps the row's own image and says where; called once the filters have let the row
+            through, so that what they leave out takes neither memory nor disk.
+        image_id: The id that the data set gives, empty for none.
+        split: The split that the data set gives.
+        group: The group that the data set gives.
+        columns: What else the row says, for filters; empty where the format has no columns.
+        fault: Why the image cannot be used, one word and the rest of the story, where the reader
+            knows; `None`: it is looked for.
+    """
+
+    name: str
+    captions: tuple[str, ...]
+    image: ImageSource | None = None
+    keep: Callable[[], ImageSource] | None = None
+    image_id: str = ""
+    split: Split | None = None
+    group: str | None = None
+    columns: Mapping[str, object] = field(default_factory=dict)
+    fault: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class _Gathered:
+    name: str
+    image: ImageSource | None
+    fault: tuple[str, str] | None
+    captions: list[str] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    group: str | None = None
+
+
+@dataclass(slots=True)
+class _Merged:
+    images: dict[str, _Gathered] = field(default_factory=dict)
+    in_two_splits: dict[str, None] = field(default_factory=dict)
+    reused_ids: dict[str, None] = field(default_factory=dict)
+    unknown_splits: Counter[str] = field(default_factory=Counter)
+
+
+def parse_split(name: str) -> Split | None:
+    """The split that a name such as `valid` or `train2017` means; `None` when it means none."""
+    return _SPLIT_NAMES.get(name.strip().lower().rstrip("0123456789").rstrip("-_. "))
+
+
+def read_name(value: object) -> str:
+    """An id or a group as text; empty for what stands for none: null, NaN, an empty text."""
+    return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
+
+
+def gather_rows(
+    rows: Iterable[Row],
+    options: LoadOptions,
+    *,
+    format: str,
+    root: Path,
+    folders: Sequence[Path] = (),
+    notes: Sequence[str] = (),
+) -> LoadedData:
+    """Merge rows of one image, find its file, and keep out what has no file or no caption.
+
+    Args:
+        rows: Rows in the order of the data set.
+        options: The filters, and the images at most; rows are read no further than needed to see
+            the next image.
+        format: Name of the format, for the result.
+        root: Folder of the data set.
+        folders: Where files are looked for; empty: `root` and its usual image folders.
+        notes: Passed on.
+
+    Returns:
+        One record an image, in order of first appearance.
+
+    Raises:
+        DataError: The filters name no column, or leave nothing.
+    """
+    kept = RowFilter(options.filters)
+    merged = _merge(rows, kept, limit=options.limit)
+    names = (image.name for image in merged.images.values())
+    filtered = kept.conclude(names, format=format, is_whole=options.limit is None)
+    finder = ImageFinder(tuple(folders) or usual_folders(root))
+    records, skipped, empty = [], [], []
+    for key, image in merged.images.items():
+        captions = tuple(text for text in image.captions if text)
+        empty += [key] * (len(image.captions) - len(captions))
+        source, fault = _place_image(image, finder)
+        if source is None or not captions:
+            reason, detail = fault or ("no_caption", "")
+            skipped.append(SkippedImage(key, image.name, reason, detail))
+            continue
+        records.append(
+            CaptionRecord(
+                image_id=key,
+                image=source,
+                captions=captions,
+                split=min(image.splits, key=SPLITS.index, default=None),
+                group=image.group,
+                file_name=image.name,
+            )
+        )
+    return LoadedData(
+        records=tuple(records),
+        skipped=tuple(skipped),
+        empty_captions=tuple(empty),
+        in_two_splits=tuple(merged.in_two_splits),
+        notes=(*notes, *filtered, *_note_names(merged), *note_missing(skipped, merged.images)),
+        format=format,
+        root=root,
+    )
+
+
+def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
+    """How many images are not there, and where they were looked for, a sentence a place."""
+    places = Counter(image.detail for image in skipped if image.reason == "missing")
+    return [
+        f"{number} of {len(images)} images are not there: {place}"
+        for place, number in places.items()
+        if place
+    ]
+
+
+def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merged:
+    merged = _Merged()
+    for row in rows:
+        if not kept.keeps(row.name, row.columns, split=row.split):
+            continue
+        if row.keep is not None:
+            row = replace(row, image=row.keep())  # noqa: PLW2901
+        key = _choose_key(row, merged)
+        image = merged.images.get(key)
+        if image is None:
+            if limit is not None and len(merged.images) >= limit:
+                # Captions of one image need not lie side by side in a table, but past the limit
+                # an endless stream must end.
+                break
+            image = merged.images[key] = _Gathered(row.name, row.image, row.fault)
+        image.captions += [_clean_caption(text) for text in row.captions]
+        image.group = image.group or row.group
+        named = row.columns.get("split")
+        if row.split is None and isinstance(named, str) and named.strip():
+            merged.unknown_splits[named.strip()] += 1
+        if row.split is not None and row.split not in image.splits:
+            image.splits.append(row.split)
+            if len(image.splits) > 1:
+                merged.in_two_splits[key] = None
+    return merged
+
+
+def _clean_caption(text: str) -> str:
+    """One line of valid Unicode."""
+    line = " ".join(text.split())
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        # Half an emoji, cut off by a limit of length: tokenizers and files refuse it.
+        line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return line
+
+
+def _choose_key(row: Row, merged: _Merged) -> str:
+    """The row's id, unless it is another image's: then the split with it, then its name.
+
+    Ids that start at 0 anew in each split are common, and merging those images would give each
+    the other's captions.
+    """
+    name = str(PurePosixPath(row.name)) if row.name else row.name
+    if not row.image_id:
+        return name
+    in_split = [f"{row.split}/{row.image_id}"] if row.split else []
+    last = f"{row.split or row.image_id}/{name}"
+    # Where even names are the same, there is nothing left but to count.
+    numbered = (f"{last}#{number}" for number in itertools.count(2))
+    for key in itertools.chain((row.image_id, *in_split, name, last), numbered):
+        image = merged.images.get(key)
+        if image is None or (image.name, image.image) == (row.name, row.image):
+            if key != row.image_id:
+                merged.reused_ids[row.image_id] = None
+            return key
+    raise AssertionError("counting does not end")
+
+
+def _place_image(
+    image: _Gathered, finder: ImageFinder
+) -> tuple[ImageSource | None, tuple[str, str] | None]:
+    """Where an image is, or why it cannot be used."""
+    if image.fault is not None:
+        return None, image.fault
+    if image.image is not None:
+        return image.image, None
+    found = finder.find(image.name)
+    if found is None and image.name.startswith(("http://", "https://")):
+        return None, ("remote", "")
+    if found is None:
+        return None, ("missing", finder.describe())
+    rival = finder.find_rival(image.name, found)
+    if rival is not None:
+        return None, ("ambiguous", f"{found} and {rival} are different images of one name")
+    return found, None
+
+
+def _note_names(merged: _Merged) -> list[str]:
+    notes = []
+    if merged.reused_ids:
+        number, first = len(merged.reused_ids), next(iter(merged.reused_ids))
+        notes.append(
+            f"{number} ids name several images (the first: {first}); all but one were renamed"
+        )
+    if merged.unknown_splits:
+        names = [f"{name!r} ({number})" for name, number in merged.unknown_splits.most_common(3)]
+        notes.append(f"rows whose split is none of train, val, test: {', '.join(names)}")
+    return notes

@@ -1,0 +1,69 @@
+"""Split lists: text files that name the images of a split, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from captune.data.dataset import LoadedData
+from captune.data.rows.text import read_text
+from captune.errors import DataError
+from captune.records import SPLITS, CaptionRecord, Split
+
+
+def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData:
+    """Give each record the split whose list names it, and no split where no list does.
+
+    A list may name an image by id, by path, by file name, or by file name without its suffix.
+
+    Raises:
+        DataError: A list cannot be read, is empty, or none of its names is in the data set.
+    """
+    index = _index_names(data.records)
+    known = {name for image in data.skipped for name in _spell(image.image_id, image.file)}
+    splits: dict[str, Split] = {}
+    twice: dict[str, None] = dict.fromkeys(data.in_two_splits)
+    notes = list(data.notes)
+    for split in SPLITS:
+        if split not in lists:
+            continue
+        names = _read_names(lists[split])
+        found = {index[name] for name in names if name in index}
+        if not found and not any(name in known for name in names):
+            raise DataError(
+                f"none of the {len(names)} images of the {split} list is in the data set:"
+                f" the first is {names[0]!r}, the data set's first is"
+                f" {data.records[0].image_id if data.records else None!r}",
+                where=str(lists[split]),
+            )
+        absent = sum(name not in index and name not in known for name in names)
+        if absent:
+            notes.append(f"{absent} images of {lists[split].name} are not in the data set")
+        twice.update(dict.fromkeys(sorted(found & splits.keys())))
+        splits = {**dict.fromkeys(found, split), **splits}
+    records = tuple(replace(record, split=splits.get(record.image_id)) for record in data.records)
+    left_out = sum(record.split is None for record in records)
+    if left_out:
+        notes.append(f"{left_out} images are in no split list and are left out")
+    return replace(data, records=records, in_two_splits=tuple(twice), notes=tuple(notes))
+
+
+def _read_names(path: Path) -> list[str]:
+    names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    if not names:
+        raise DataError("a split list is empty", where=str(path))
+    return names
+
+
+def _index_names(records: tuple[CaptionRecord, ...]) -> dict[str, str]:
+    index: dict[str, str] = {}
+    for record in records:
+        for name in _spell(record.image_id, record.file_name):
+            index.setdefault(name, record.image_id)
+    return index
+
+
+def _spell(image_id: str, file_name: str) -> tuple[str, ...]:
+    file = PurePosixPath(file_name)
+    return (image_id, file_name, file.name, file.stem)

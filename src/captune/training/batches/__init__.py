@@ -1,0 +1,1 @@
+"""Which images and captions make a batch, and how they reach the model."""
