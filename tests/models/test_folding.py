@@ -7,8 +7,8 @@ import torch
 from tiny_models import tiny_encoder
 from torch import nn
 
-from captune.models.folding import fold_batch_norms
-from captune.models.vision_stages import stage_encoder
+from captune.models.vision.folding import fold_batch_norms
+from captune.models.vision.stages import stage_encoder
 
 
 def encoder_with_statistics(kind: str) -> nn.Module:

@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_models import build, images
 from torch.utils.data import DataLoader, Dataset
 
-from captune.models.image_transform import ImageTransform
+from captune.models.vision.image_transform import ImageTransform
 
 SQUARE = {"height": 64, "width": 64}
 PROCESSORS: dict[str, Any] = {

@@ -22,7 +22,7 @@ from captune.models import (
     read_decoding,
     write_decoding,
 )
-from captune.models.own_decoding import suppress_unknown
+from captune.models.generation_defaults import suppress_unknown
 from captune.recipe import GenerateConfig, ModelConfig, TokenizerConfig
 from hub_repos import HubServer
 

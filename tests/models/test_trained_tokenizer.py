@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from captune.errors import DataError
 from captune.metrics.ptb.tokenize import tokenize
 from captune.models import train_tokenizer
-from captune.models.tokenizer import SPECIAL_TOKENS
+from captune.models.build.tokenizer import SPECIAL_TOKENS
 from captune.recipe import TokenizerConfig
 
 CAPTIONS = (

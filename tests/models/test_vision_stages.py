@@ -8,7 +8,7 @@ from tiny_models import ALL, build, noise_pixels, tiny_encoder
 
 from captune.errors import ModelError
 from captune.models import Captioner
-from captune.models.vision_stages import stage_encoder
+from captune.models.vision.stages import stage_encoder
 
 # Stem and layers; the last stage takes the final norm or convolution with it.
 STAGES = {"vit": 4, "deit": 4, "mobilenet_v2": 17, "resnet": 4, "convnext": 4, "swin": 1, "beit": 1}

@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 
 from captune.models import SIZES, Captioner, build_size, train_tokenizer
-from captune.models.join import join_models, new_decoder
+from captune.models.build.join import join_models, new_decoder
 from captune.recipe import TokenizerConfig
 from captune.recipe.schema import NewDecoderConfig
 

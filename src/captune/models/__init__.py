@@ -1,6 +1,10 @@
 """Captioners of all families behind one interface. Imports torch and transformers."""
 
 from captune.models.attention import additive_mask, packed_causal_mask
+from captune.models.build.loading import load_tokenizer
+from captune.models.build.new import build_size, choose_tokenizer, new_captioner
+from captune.models.build.sizes import SIZES, ModelSize
+from captune.models.build.tokenizer import train_tokenizer
 from captune.models.caption_encoder import CaptionEncoder, EncodedCaption, token_counter
 from captune.models.captioner import Captioner, CaptionLoss, VisionContext
 from captune.models.families import (
@@ -11,10 +15,7 @@ from captune.models.families import (
     load_captioner,
 )
 from captune.models.freezing import PartSize
-from captune.models.image_transform import ImageTransform
-from captune.models.init import build_size, choose_tokenizer, new_captioner
-from captune.models.loading import load_tokenizer
-from captune.models.own_decoding import (
+from captune.models.generation_defaults import (
     common_decoding,
     complete_decoding,
     own_decoding,
@@ -23,8 +24,7 @@ from captune.models.own_decoding import (
     write_decoding,
 )
 from captune.models.packing import pack_captions
-from captune.models.sizes import SIZES, ModelSize
-from captune.models.tokenizer import train_tokenizer
+from captune.models.vision.image_transform import ImageTransform
 
 __all__ = [
     "FAMILIES",

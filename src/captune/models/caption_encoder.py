@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from captune.models.special_ids import special_ids
+from captune.models.build.special_ids import special_ids
 
 
 @dataclass(frozen=True, slots=True)

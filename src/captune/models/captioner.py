@@ -24,8 +24,8 @@ from captune.hub import quiet_transformers
 from captune.models.attention import packed_causal_mask
 from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
 from captune.models.freezing import Parts, PartSize, freeze_parts, part_sizes
-from captune.models.image_transform import ImageTransform
 from captune.models.packing import pack_captions
+from captune.models.vision.image_transform import ImageTransform
 from captune.records import IGNORE_INDEX, CaptionBatch
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from captune.errors import ModelError
 from captune.models.captioner import AttentionKind, Captioner, Stage, VisionContext
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.freezing import Parts, unread_bias
-from captune.models.vision_stages import stage_encoder, unread_parameters
+from captune.models.vision.stages import stage_encoder, unread_parameters
 
 
 @dataclass(frozen=True, slots=True)

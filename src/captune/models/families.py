@@ -17,17 +17,17 @@ from transformers import (
 from captune.errors import ModelError
 from captune.hub import is_local, load_pretrained, require_weights
 from captune.models.blip import BlipCaptioner
-from captune.models.captioner import Captioner
-from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
-from captune.models.encoder_decoder import EncoderDecoderCaptioner
-from captune.models.git import GitCaptioner
-from captune.models.init import check_parts, new_captioner
-from captune.models.loading import (
+from captune.models.build.loading import (
     EVERY_KEY,
     load_image_processor,
     load_tokenizer,
     load_weights,
 )
+from captune.models.build.new import check_parts, new_captioner
+from captune.models.captioner import Captioner
+from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
+from captune.models.encoder_decoder import EncoderDecoderCaptioner
+from captune.models.git import GitCaptioner
 from captune.recipe import ModelConfig
 
 

@@ -18,7 +18,7 @@ from captune.data import decode_image
 from captune.errors import ImageError
 from captune.hardware import Hardware
 from captune.models import Captioner, ImageTransform, pack_captions
-from captune.models.folding import fold_batch_norms
+from captune.models.vision.folding import fold_batch_norms
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord

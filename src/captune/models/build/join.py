@@ -10,6 +10,15 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from captune.errors import ModelError
 from captune.hub import load_pretrained
+from captune.models.build.loading import (
+    DECODER_ONLY,
+    ENCODER_ONLY,
+    load_image_processor,
+    load_weights,
+    say_new_weights,
+)
+from captune.models.build.sizes import initial_spread
+from captune.models.build.special_ids import special_ids
 from captune.models.captioner import Captioner
 from captune.models.conv_captioner import (
     ConvEncoderDecoderConfig,
@@ -22,16 +31,7 @@ from captune.models.encoder_decoder import (
     EncoderDecoderCaptioner,
     set_special_ids,
 )
-from captune.models.loading import (
-    DECODER_ONLY,
-    ENCODER_ONLY,
-    load_image_processor,
-    load_weights,
-    say_new_weights,
-)
-from captune.models.sizes import initial_spread
-from captune.models.special_ids import special_ids
-from captune.models.vision_stages import output_shape
+from captune.models.vision.stages import output_shape
 from captune.recipe import ModelConfig, NewDecoderConfig
 
 _NEW_POSITIONS = 128

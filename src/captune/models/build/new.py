@@ -14,14 +14,14 @@ from transformers import AutoConfig, AutoModel
 from captune.errors import ModelError
 from captune.hub import check_model_folder, is_local, require_weights, with_did_you_mean
 from captune.models.blip import BlipCaptioner
+from captune.models.build.join import join_checkpoints, join_models, new_decoder
+from captune.models.build.loading import load_tokenizer
+from captune.models.build.sizes import SIZES, ModelSize
+from captune.models.build.special_ids import special_ids
+from captune.models.build.tokenizer import train_tokenizer
 from captune.models.captioner import Captioner
+from captune.models.generation_defaults import suppress_unknown
 from captune.models.git import GitCaptioner
-from captune.models.join import join_checkpoints, join_models, new_decoder
-from captune.models.loading import load_tokenizer
-from captune.models.own_decoding import suppress_unknown
-from captune.models.sizes import SIZES, ModelSize
-from captune.models.special_ids import special_ids
-from captune.models.tokenizer import train_tokenizer
 from captune.recipe import ModelConfig, NewDecoderConfig
 
 
