@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from captune.inference.decode import plan_search, search
+from captune.inference.decoding.decode import plan_search, search
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
 

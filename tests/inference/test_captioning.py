@@ -12,7 +12,7 @@ from PIL import Image
 
 from captune.errors import DataError, ImageError, ModelError, RecipeError
 from captune.inference import caption_images, decoding_config, load
-from captune.inference.options import DecodingOptions
+from captune.inference.decoding.settings import DecodingOptions
 from captune.models import Captioner
 from captune.models.blip import BlipCaptioner
 from captune.recipe import GenerateConfig

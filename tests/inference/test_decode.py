@@ -8,7 +8,7 @@ from wild_models import noise_images, wild_captioner
 
 from captune.errors import ModelError
 from captune.inference import generate
-from captune.inference.decode import plan_search, search
+from captune.inference.decoding.decode import plan_search, search
 from captune.recipe import GenerateConfig
 
 SETTINGS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captune.inference.flags import flag_caption
+from captune.inference.decoding.quality import flag_caption
 
 
 @pytest.mark.parametrize("caption", ["", " ", "\n\t"])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from captune.inference import generate
-from captune.inference.decode import plan_search, search
-from captune.inference.single import _invert_cdf
+from captune.inference.decoding.decode import plan_search, search
+from captune.inference.decoding.greedy import _invert_cdf
 from captune.recipe import GenerateConfig
 
 
@@ -64,7 +64,7 @@ def test_first_tokens_follow_the_models_probabilities(blip, temperature):
 
 
 def _first_logits(captioner, state):
-    from captune.inference.token_tree import TokenTree
+    from captune.inference.decoding.token_tree import TokenTree
 
     return TokenTree(captioner, state).prefill([captioner.bos_token_id])[0]
 

@@ -15,8 +15,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from captune.inference.scores import apply_penalties, warp
-from captune.inference.search import SearchTask
+from captune.inference.decoding.logits import apply_penalties, warp
+from captune.inference.decoding.task import SearchTask
 from captune.recipe import GenerateConfig
 
 EOS, VOCABULARY, PROMPT = 3, 17, 2

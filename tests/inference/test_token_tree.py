@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from captune.inference.token_tree import TokenTree
+from captune.inference.decoding.token_tree import TokenTree
 from captune.models import VisionContext, additive_mask
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, GenerationConfig
 
 import captune
 from captune.errors import ModelError
-from captune.inference.decode import plan_search, search
+from captune.inference.decoding.decode import plan_search, search
 from captune.models import (
     build_captioner,
     build_size,

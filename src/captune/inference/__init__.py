@@ -10,19 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captune.inference.captioning import AnyImage, OnFailure, caption_images, upright_rgb
-    from captune.inference.decode import eval_mode, generate
-    from captune.inference.destinations import (
+    from captune.inference.caption import AnyImage, OnFailure, caption_images, upright_rgb
+    from captune.inference.captioner import ImageCaptioner, ImageInput, load
+    from captune.inference.decoding.decode import eval_mode, generate
+    from captune.inference.decoding.settings import DecodingOptions, decoding_config
+    from captune.inference.images import ImageFiles, find_images
+    from captune.inference.outputs.destination import (
         Destination,
         Target,
         escape_steering,
         open_destination,
     )
-    from captune.inference.image_captioner import ImageCaptioner, ImageInput, load
-    from captune.inference.image_files import ImageFiles, find_images
-    from captune.inference.options import DecodingOptions, decoding_config
-    from captune.inference.prediction_files import read_predictions, write_predictions
-    from captune.inference.rows import prediction_row
+    from captune.inference.outputs.lines import prediction_row
+    from captune.inference.predictions import read_predictions, write_predictions
     from captune.net.fetch import UrlFetcher, UrlImage
     from captune.net.rules import UrlRules, is_url
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from captune.inference.search import SearchTask
+from captune.inference.decoding.task import SearchTask
 from captune.recipe import GenerateConfig
 
 

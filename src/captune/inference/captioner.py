@@ -11,8 +11,8 @@ from PIL import Image
 
 from captune.errors import DataError
 from captune.hardware import Hardware, choose_hardware
-from captune.inference.captioning import AnyImage, OnFailure, caption_images
-from captune.inference.options import DecodingOptions, decoding_config
+from captune.inference.caption import AnyImage, OnFailure, caption_images
+from captune.inference.decoding.settings import DecodingOptions, decoding_config
 from captune.models import Captioner, complete_decoding, load_captioner, own_decoding
 from captune.net.fetch import UrlFetcher, UrlImage
 from captune.net.rules import is_url

@@ -9,9 +9,9 @@ import hashlib
 
 import torch
 
-from captune.inference.scores import apply_penalties, warp
-from captune.inference.search import Hypothesis, SearchTask, is_worth_dropping
-from captune.inference.token_tree import TokenTree
+from captune.inference.decoding.logits import apply_penalties, warp
+from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
+from captune.inference.decoding.token_tree import TokenTree
 
 
 def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, Literal, Protocol, Self
 
 from captune.errors import OutputError
-from captune.inference.caption_file import CaptionFile
-from captune.inference.rows import csv_text, prediction_row
-from captune.inference.sidecars import SidecarName, Sidecars
+from captune.inference.outputs.file import CaptionFile
+from captune.inference.outputs.lines import csv_text, prediction_row
+from captune.inference.outputs.sidecars import SidecarName, Sidecars
 from captune.records import Prediction
 
 Target = Literal["stdout", "txt", "jsonl", "csv"]

@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from captune.inference.scores import apply_penalties
-from captune.inference.search import Hypothesis, SearchTask, is_worth_dropping
-from captune.inference.token_tree import TokenTree
+from captune.inference.decoding.logits import apply_penalties
+from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
+from captune.inference.decoding.token_tree import TokenTree
 
 _NEVER = -1.0e9
 

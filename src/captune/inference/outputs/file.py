@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 from captune.errors import OutputError
-from captune.inference.rows import csv_text, parse_csv, prediction_row
+from captune.inference.outputs.lines import csv_text, parse_csv, prediction_row
 from captune.records import Prediction
 from captune.storage import write_jsonl, write_text
 

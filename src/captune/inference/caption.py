@@ -20,7 +20,7 @@ from captune.data import decode_image
 from captune.data.pixels import to_rgb
 from captune.errors import ImageError, ModelError
 from captune.hardware import Hardware, choose_hardware
-from captune.inference.decode import eval_mode, generate
+from captune.inference.decoding.decode import eval_mode, generate
 from captune.models import Captioner
 from captune.net.fetch import UrlImage
 from captune.recipe import GenerateConfig

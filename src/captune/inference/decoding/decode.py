@@ -12,11 +12,11 @@ from contextlib import contextmanager
 import torch
 
 from captune.errors import ModelError
-from captune.inference.beams import search_beams
-from captune.inference.flags import flag_caption
-from captune.inference.search import Hypothesis, SearchTask
-from captune.inference.single import search_single
-from captune.inference.token_tree import TokenTree
+from captune.inference.decoding.beams import search_beams
+from captune.inference.decoding.greedy import search_single
+from captune.inference.decoding.quality import flag_caption
+from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.decoding.token_tree import TokenTree
 from captune.models import Captioner, suppressed_tokens
 from captune.recipe import GenerateConfig
 from captune.records import Prediction

@@ -1,0 +1,1 @@
+"""Vision states in, captions out: beam search, greedy search, sampling."""

@@ -1,0 +1,1 @@
+"""Where captions are written: a stream, files beside the images, or one file."""
