@@ -13,7 +13,7 @@ import torch
 from captune.data import assign_splits, load_records, load_splits, save_splits, write_dataset
 from captune.models import build_captioner
 from captune.recipe import Recipe
-from captune.training.feed import Feed, tokenize_records
+from captune.training.batches.feeding import Feed, tokenize_records
 
 
 def write_forms(folder):

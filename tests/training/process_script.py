@@ -20,8 +20,8 @@ from captune.data import make_shapes
 from captune.models import Captioner, build_captioner
 from captune.recipe import Recipe, TrainConfig
 from captune.training import CaptionTrainer, caption_metrics, train
-from captune.training.feature_cache import build_feature_cache
-from captune.training.start import make_accelerator
+from captune.training.batches.features import build_feature_cache
+from captune.training.setup import make_accelerator
 
 
 def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:

@@ -170,7 +170,7 @@ def test_the_trainer_engine_resumes_to_the_same_bits(
 def test_resuming_decodes_no_image_that_was_already_seen(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:
-    from captune.training import feed
+    from captune.training.batches import feeding as feed
 
     recipe = make_recipe(
         train__engine="trainer", train__save_every=1, train__epochs=1, train__max_steps=3

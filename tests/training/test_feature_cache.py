@@ -12,9 +12,9 @@ import torch
 
 from captune.hardware import choose_hardware
 from captune.training import train
-from captune.training.feature_cache import build_feature_cache, cache_key, choose_storage
-from captune.training.prepare import make_feeds
-from captune.training.start import make_accelerator
+from captune.training.batches.features import build_feature_cache, cache_key, choose_storage
+from captune.training.batches.feeds import make_feeds
+from captune.training.setup import make_accelerator
 
 
 def losses(folder) -> list[float]:

@@ -109,7 +109,7 @@ def interrupt_after(steps, captioner, records, recipe, folder) -> None:
 def test_resuming_decodes_no_image_that_was_already_seen(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:
-    from captune.training import feed
+    from captune.training.batches import feeding as feed
 
     recipe = make_recipe(train__save_every=1, train__epochs=1, train__max_steps=3)
     interrupt_after(2, make_captioner(recipe), shapes, recipe, tmp_path)

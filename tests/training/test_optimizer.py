@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from captune.recipe import TrainConfig
-from captune.training.optimizer import AveragedWeights, learning_rate, make_optimizer
+from captune.training.steps.optimizer import AveragedWeights, learning_rate, make_optimizer
 
 
 def rates(train: TrainConfig, steps: int) -> list[float]:

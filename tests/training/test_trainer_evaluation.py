@@ -126,7 +126,7 @@ def test_rows_of_one_image_id_are_one_image_with_all_their_references(
 def test_evaluation_decodes_by_generation_config_and_by_what_it_is_called_with(
     tmp_path, shapes, build
 ) -> None:
-    from captune.training.trainer_arguments import evaluation_decoding
+    from captune.training.hf.arguments import evaluation_decoding
 
     config = GenerationConfig(num_beams=3, max_new_tokens=7, length_penalty=0.5, eos_token_id=3)
     args = arguments(tmp_path, generation_config=config)

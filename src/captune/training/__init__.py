@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from captune.training.engines import check_engine, train
 from captune.training.estimate import TrainingEstimate, estimate_training
-from captune.training.start import GROUP_TIMEOUT, TrainResult
+from captune.training.setup import GROUP_TIMEOUT, TrainResult
 from captune.training.tracking import check_trackers
 from captune.training.validation import check_best_metric
 
 if TYPE_CHECKING:
-    from captune.training.collator import CaptionCollator
-    from captune.training.eval_metrics import caption_metrics
-    from captune.training.trainer import CaptionTrainer
+    from captune.training.hf.caption_trainer import CaptionTrainer
+    from captune.training.hf.collator import CaptionCollator
+    from captune.training.hf.metrics import caption_metrics
 
 __all__ = [
     "GROUP_TIMEOUT",

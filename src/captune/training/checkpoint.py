@@ -27,7 +27,7 @@ from safetensors.torch import load_model, save_model
 from captune.errors import OutputError
 from captune.hardware import device_random_states, set_device_random_states
 from captune.models import Captioner
-from captune.training.optimizer import AveragedWeights
+from captune.training.steps.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]
 

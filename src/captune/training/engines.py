@@ -7,7 +7,7 @@ from pathlib import Path
 from captune.models import Captioner, write_decoding
 from captune.recipe import Recipe, TrainConfig
 from captune.training import loop
-from captune.training.start import Say, Splits, TrainResult
+from captune.training.setup import Say, Splits, TrainResult
 
 
 def train(
@@ -41,7 +41,7 @@ def train(
     engine = loop.train
     if recipe.train.engine == "trainer":
         # Imported here: Trainer takes a second, and most runs do without.
-        from captune.training import recipe_trainer
+        from captune.training.hf import recipe_engine as recipe_trainer
 
         engine = recipe_trainer.train
     return engine(captioner, records, recipe=recipe, run_folder=run_folder, resume=resume, say=say)
@@ -54,6 +54,6 @@ def check_engine(settings: TrainConfig) -> None:
         RecipeError: Names the setting, and what to use.
     """
     if settings.engine == "trainer":
-        from captune.training import recipe_trainer
+        from captune.training.hf import recipe_engine as recipe_trainer
 
         recipe_trainer.check_trainer_settings(settings)

@@ -18,10 +18,10 @@ from captune.hardware import Hardware, choose_hardware
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch, CaptionRecord
+from captune.training.batches.features import choose_storage
+from captune.training.batches.feeding import Feed, tokenize_records
 from captune.training.batches.planning import StepPlan
-from captune.training.feature_cache import choose_storage
-from captune.training.feed import Feed, tokenize_records
-from captune.training.start import count_steps, place_captioner, require_images
+from captune.training.setup import count_steps, place_captioner, require_images
 
 _ADAMW_BYTES = 12
 """float32 gradient and two moments of a parameter that learns; its weight is measured."""

@@ -16,12 +16,11 @@ from accelerate.utils import set_seed
 
 from captune.models import Captioner
 from captune.recipe import Recipe
+from captune.training.batches.feeding import Feed
 from captune.training.batches.planning import StepPlan
 from captune.training.checkpoint import load_checkpoint, recover_folder, save_checkpoint
-from captune.training.feed import Feed
-from captune.training.keeper import RunKeeper
-from captune.training.optimizer import make_optimizer
-from captune.training.start import (
+from captune.training.run_state import RunKeeper
+from captune.training.setup import (
     Say,
     Splits,
     TrainResult,
@@ -29,7 +28,8 @@ from captune.training.start import (
     make_accelerator,
     start_run,
 )
-from captune.training.steps import Stepper
+from captune.training.steps.optimizer import make_optimizer
+from captune.training.steps.optimizer_step import Stepper
 from captune.training.tracking import ProgressLine, progress_line
 
 

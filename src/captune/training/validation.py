@@ -26,7 +26,7 @@ from captune.metrics import (
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
-from captune.training.feed import Feed
+from captune.training.batches.feeding import Feed
 
 _ALWAYS = ("bleu_4", "cider", "distinct_captions")
 _SHOWN = 8

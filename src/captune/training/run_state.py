@@ -18,7 +18,7 @@ from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.training.checkpoint import TrainState, write_folder
-from captune.training.optimizer import AveragedWeights, learning_rate
+from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.tracking import ProgressLine, RunLog
 from captune.training.validation import Validator, find_value, is_better
 

@@ -19,12 +19,12 @@ from captune.hardware import Hardware, choose_hardware
 from captune.models import Captioner
 from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
-from captune.training.dropout import use_packed_dropout
-from captune.training.feed import Feed
-from captune.training.keeper import RunKeeper
-from captune.training.memory import keep_freed_memory
-from captune.training.optimizer import AveragedWeights
-from captune.training.prepare import make_feeds
+from captune.training.batches.feeding import Feed
+from captune.training.batches.feeds import make_feeds
+from captune.training.run_state import RunKeeper
+from captune.training.steps.cpu import keep_freed_memory
+from captune.training.steps.dropout import use_packed_dropout
+from captune.training.steps.optimizer import AveragedWeights
 from captune.training.tracking import tracker_settings
 from captune.training.validation import make_validator
 

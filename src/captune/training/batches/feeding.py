@@ -22,6 +22,7 @@ from captune.models.vision.folding import fold_batch_norms
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
+from captune.training.batches.features import FeatureCache
 from captune.training.batches.planning import (
     StepPlan,
     apply_view,
@@ -29,7 +30,6 @@ from captune.training.batches.planning import (
     choose_view,
     plan_epoch,
 )
-from captune.training.feature_cache import FeatureCache
 
 _ENCODE_BATCH = 32
 

@@ -29,16 +29,16 @@ from captune.errors import DataError
 from captune.metrics import METRICS
 from captune.models import Captioner, as_captioner, load_captioner
 from captune.records import CaptionBatch
-from captune.training.captioning_pass import (
+from captune.training.hf.arguments import evaluation_decoding, suited_arguments
+from captune.training.hf.captioning_pass import (
     CaptionedImage,
     CaptioningPass,
     Outcome,
     join_outcomes,
     scored_images,
 )
-from captune.training.collator import CaptionCollator, Inputs, inputs_batch
-from captune.training.eval_metrics import DEFAULT_NAMES, caption_metrics
-from captune.training.trainer_arguments import evaluation_decoding, suited_arguments
+from captune.training.hf.collator import CaptionCollator, Inputs, inputs_batch
+from captune.training.hf.metrics import DEFAULT_NAMES, caption_metrics
 
 
 class TrainerOptions(TypedDict, total=False):

@@ -24,6 +24,7 @@ from captune.errors import ModelError, RecipeError
 from captune.hardware import choose_hardware
 from captune.models import Captioner
 from captune.recipe import Recipe, TrainConfig
+from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import (
     newest_checkpoint,
     read_state,
@@ -31,12 +32,11 @@ from captune.training.checkpoint import (
     recover_folder,
     write_checkpoint,
 )
-from captune.training.collator import Inputs, batch_inputs, inputs_batch
-from captune.training.feed import drop_words
-from captune.training.keeper import RunKeeper
-from captune.training.optimizer import learning_rate, make_optimizer
-from captune.training.planned_batches import PlannedSteps, planned_loader
-from captune.training.start import (
+from captune.training.hf.caption_trainer import CaptionTrainer
+from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
+from captune.training.hf.planned_batches import PlannedSteps, planned_loader
+from captune.training.run_state import RunKeeper
+from captune.training.setup import (
     GROUP_TIMEOUT,
     Say,
     Splits,
@@ -46,9 +46,9 @@ from captune.training.start import (
     make_accelerator,
     start_run,
 )
-from captune.training.steps import is_out_of_memory
+from captune.training.steps.optimizer import learning_rate, make_optimizer
+from captune.training.steps.optimizer_step import is_out_of_memory
 from captune.training.tracking import ProgressLine, progress_line
-from captune.training.trainer import CaptionTrainer
 
 _AVERAGE = "average.pt"
 

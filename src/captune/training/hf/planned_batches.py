@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from captune.models import pack_captions
 from captune.records import CaptionBatch
+from captune.training.batches.feeding import Feed, choose_workers
 from captune.training.batches.planning import StepPlan
-from captune.training.collator import Inputs, batch_inputs
-from captune.training.feed import Feed, choose_workers
+from captune.training.hf.collator import Inputs, batch_inputs
 
 Key = tuple[int, tuple[int, ...]]
 """Epoch and images of a micro batch."""

@@ -19,9 +19,9 @@ from captune.hardware import Hardware, free_cached_memory
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
+from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import TrainState
-from captune.training.feed import drop_words
-from captune.training.optimizer import AveragedWeights, learning_rate, set_learning_rate
+from captune.training.steps.optimizer import AveragedWeights, learning_rate, set_learning_rate
 
 
 @dataclass(frozen=True, slots=True)

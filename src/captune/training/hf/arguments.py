@@ -13,7 +13,7 @@ from transformers import GenerationConfig, Seq2SeqTrainer, Seq2SeqTrainingArgume
 from captune.errors import RecipeError
 from captune.inference import DecodingOptions, decoding_config
 from captune.recipe import GenerateConfig
-from captune.training.eval_metrics import is_lower_better
+from captune.training.hf.metrics import is_lower_better
 
 _log = logging.getLogger("captune.training")
 

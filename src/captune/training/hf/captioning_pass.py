@@ -17,7 +17,7 @@ import torch
 from captune.inference import eval_mode, generate
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
-from captune.training.collator import Inputs, inputs_batch
+from captune.training.hf.collator import Inputs, inputs_batch
 
 
 @dataclass(frozen=True, slots=True)

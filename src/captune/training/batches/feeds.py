@@ -15,14 +15,14 @@ from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.recipe.schema import View
 from captune.records import CaptionRecord
-from captune.training.batches.planning import StepPlan
-from captune.training.feature_cache import (
+from captune.training.batches.features import (
     FeatureCache,
     build_feature_cache,
     cache_key,
     choose_storage,
 )
-from captune.training.feed import Feed, tokenize_records
+from captune.training.batches.feeding import Feed, tokenize_records
+from captune.training.batches.planning import StepPlan
 
 __all__ = ["StepPlan", "make_feeds"]
 

@@ -1,0 +1,1 @@
+"""Training by Hugging Face's Trainer: for scripts of users and for recipes."""
