@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from captune.evaluation import Evaluation, ReportInputs, ScoringOptions, score_run
-from captune.evaluation.training_log import parse_training_log
+from captune.evaluation.report.training_log import parse_training_log
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 

@@ -18,7 +18,7 @@ from captune.evaluation import (
     write_plots,
 )
 from captune.evaluation.plots import plot_loss, plot_scores
-from captune.evaluation.png import save_figure
+from captune.evaluation.report.png import save_figure
 from captune.records import CaptionRecord
 
 

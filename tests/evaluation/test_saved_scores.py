@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from captune.evaluation import AFTER, Evaluation, RunToScore, ScoringOptions
-from captune.evaluation.saved_scores import PER_IMAGE, SCORES, load_scores, save_scores
+from captune.evaluation.scoring.saved_scores import PER_IMAGE, SCORES, load_scores, save_scores
 from captune.records import CaptionRecord, Prediction
 
 Change = Callable[[RunToScore], RunToScore]

@@ -17,7 +17,7 @@ from captune.evaluation import (
     write_results_csv,
     write_scores_json,
 )
-from captune.evaluation.score_files import relative_name
+from captune.evaluation.scoring.score_files import relative_name
 from captune.records import CaptionRecord, Prediction, Scores
 from captune.storage import write_json, write_jsonl
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from captune.evaluation import read_training_log
-from captune.evaluation.training_log import parse_training_log
+from captune.evaluation.report.training_log import parse_training_log
 
 
 def test_training_and_validation_lines_of_a_step_are_one_row() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from captune.evaluation.wording import (
+from captune.evaluation.labels import (
     format_count,
     format_delta,
     format_p,

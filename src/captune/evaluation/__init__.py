@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from captune.evaluation.caption_with import (
+    CaptionedImages,
+    ComputeOptions,
+    Progress,
+    caption_with,
+    find_model,
+    name_models,
+)
 from captune.evaluation.compare import (
     AFTER,
     BEFORE,
@@ -11,22 +19,8 @@ from captune.evaluation.compare import (
     compare_systems,
     score_run,
 )
-from captune.evaluation.evaluate import ScoringOptions, describe_decoding
-from captune.evaluation.facts import (
-    command_fact,
-    describe_seconds,
-    evaluation_facts,
-    software_facts,
-)
+from captune.evaluation.labels import format_delta, format_test, format_value, metric_label
 from captune.evaluation.model_card import Origin, describe_model, write_model_card
-from captune.evaluation.models import (
-    CaptionedImages,
-    ComputeOptions,
-    Progress,
-    caption_with,
-    find_model,
-    name_models,
-)
 from captune.evaluation.outputs import check_output, write_comparison_files, write_evaluation
 from captune.evaluation.plots import Picture, plot_grid, write_plots
 from captune.evaluation.predict import choose_scored, predict
@@ -37,8 +31,16 @@ from captune.evaluation.report import (
     write_comparison,
     write_report,
 )
-from captune.evaluation.saved_scores import RunToScore, load_scores, save_scores
-from captune.evaluation.score_files import (
+from captune.evaluation.report.training_log import TrainingLog, read_training_log
+from captune.evaluation.scoring.evaluation import ScoringOptions, describe_decoding
+from captune.evaluation.scoring.run_facts import (
+    command_fact,
+    describe_seconds,
+    evaluation_facts,
+    software_facts,
+)
+from captune.evaluation.scoring.saved_scores import RunToScore, load_scores, save_scores
+from captune.evaluation.scoring.score_files import (
     comparison_section,
     paired_section,
     scores_section,
@@ -46,10 +48,8 @@ from captune.evaluation.score_files import (
     write_results_csv,
     write_scores_json,
 )
-from captune.evaluation.scored_data import ScoredData, load_scored, select_scored
-from captune.evaluation.training_log import TrainingLog, read_training_log
+from captune.evaluation.scoring.scored_data import ScoredData, load_scored, select_scored
 from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
-from captune.evaluation.wording import format_delta, format_test, format_value, metric_label
 
 __all__ = [
     "AFTER",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from captune.evaluation.evaluate import (
+from captune.evaluation.scoring.evaluation import (
     ScoredPredictions,
     ScoringOptions,
     gather_references,

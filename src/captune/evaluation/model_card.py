@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from captune.evaluation.compare import AFTER, Evaluation
+from captune.evaluation.labels import metric_label
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.verdict import judge_run
-from captune.evaluation.wording import metric_label
 from captune.metrics import METRICS
 from captune.records import Prediction
 from captune.storage import write_text

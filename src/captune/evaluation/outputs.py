@@ -7,14 +7,14 @@ from pathlib import Path
 from captune.data import save_skipped
 from captune.evaluation.compare import AFTER, BEFORE
 from captune.evaluation.plots import Picture, plot_grid, write_plots
-from captune.evaluation.png import save_figure
 from captune.evaluation.report import (
     ComparisonInputs,
     ReportInputs,
     write_comparison,
     write_report,
 )
-from captune.evaluation.score_files import (
+from captune.evaluation.report.png import save_figure
+from captune.evaluation.scoring.score_files import (
     comparison_section,
     write_results_csv,
     write_scores_json,

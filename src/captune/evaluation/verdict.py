@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
-from captune.evaluation.plain_text import clean_text, shorten_words
-from captune.evaluation.wording import (
+from captune.evaluation.labels import (
     SIGNIFICANCE,
     format_count,
     format_delta,
@@ -24,6 +23,7 @@ from captune.evaluation.wording import (
     is_shown_as_zero,
     metric_label,
 )
+from captune.evaluation.plain_text import clean_text, shorten_words
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction
 

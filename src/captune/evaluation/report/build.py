@@ -10,21 +10,25 @@ from pathlib import Path
 from markupsafe import Markup
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
-from captune.evaluation.report.captions import FrequentCaption, frequent_captions, length_shares
+from captune.evaluation.labels import format_value, is_lower_better, metric_label
+from captune.evaluation.report.caption_shapes import (
+    FrequentCaption,
+    frequent_captions,
+    length_shares,
+)
 from captune.evaluation.report.charts import Series, draw_histogram, draw_lines
 from captune.evaluation.report.gallery import Card, choose_images, make_card
 from captune.evaluation.report.inputs import Fact, ReportInputs
 from captune.evaluation.report.page import write_page
-from captune.evaluation.report.rows import (
+from captune.evaluation.report.score_rows import (
     Change,
     ScoreRow,
     describe_change,
     quality_rows,
     variety_rows,
 )
-from captune.evaluation.training_log import TrainingLog
+from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion, Verdict, judge_run
-from captune.evaluation.wording import format_value, is_lower_better, metric_label
 from captune.records import Prediction
 
 LABELS: Mapping[Occasion, Mapping[str, str]] = {

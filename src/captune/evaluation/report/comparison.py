@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captune.evaluation.compare import Evaluation
-from captune.evaluation.report.captions import FrequentCaption, frequent_captions
+from captune.evaluation.labels import is_lower_better, metric_label
+from captune.evaluation.report.caption_shapes import FrequentCaption, frequent_captions
 from captune.evaluation.report.gallery import Card, choose_images, make_card
 from captune.evaluation.report.inputs import GALLERY_SIZE, Fact
 from captune.evaluation.report.page import write_page
-from captune.evaluation.report.rows import (
+from captune.evaluation.report.score_rows import (
     Change,
     ScoreRow,
     describe_change,
@@ -20,7 +21,6 @@ from captune.evaluation.report.rows import (
     variety_rows,
 )
 from captune.evaluation.verdict import describe_ranking, warn_of_collapses
-from captune.evaluation.wording import is_lower_better, metric_label
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 

@@ -14,8 +14,8 @@ from PIL import Image
 from captune.data import decode_image
 from captune.errors import ImageError
 from captune.evaluation.plain_text import clean_text, shorten_words
-from captune.evaluation.score_files import relative_name
-from captune.evaluation.word_diff import MarkedWord, mark_words
+from captune.evaluation.report.word_diff import MarkedWord, mark_words
+from captune.evaluation.scoring.score_files import relative_name
 from captune.records import CaptionRecord
 
 THUMBNAIL_SIDE = 400

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from captune.data import SkippedImage
 from captune.evaluation.compare import Evaluation
-from captune.evaluation.training_log import TrainingLog
+from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from markupsafe import Markup
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
-from captune.evaluation.report.charts import draw_intervals
-from captune.evaluation.verdict import Outcome, judge_test
-from captune.evaluation.wording import (
+from captune.evaluation.labels import (
     format_delta,
     format_test,
     format_value,
@@ -19,6 +17,8 @@ from captune.evaluation.wording import (
     is_lower_better,
     metric_label,
 )
+from captune.evaluation.report.charts import draw_intervals
+from captune.evaluation.verdict import Outcome, judge_test
 from captune.metrics import METRICS, PairedTest, compute
 from captune.records import CaptionRecord, Scores
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from captune.evaluation.labels import format_share
 from captune.evaluation.plain_text import clean_text, shorten_words
-from captune.evaluation.wording import format_share
 
 MAX_LENGTH = 40
 """Longer captions share the last bar of the histogram."""

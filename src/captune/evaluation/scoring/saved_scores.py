@@ -23,8 +23,8 @@ from captune.evaluation.compare import (
     SystemPair,
     score_run,
 )
-from captune.evaluation.evaluate import ScoringOptions
-from captune.evaluation.score_files import pair_name, run_section
+from captune.evaluation.scoring.evaluation import ScoringOptions
+from captune.evaluation.scoring.score_files import pair_name, run_section
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Interval, Prediction, Scores
 from captune.storage import write_json, write_jsonl

@@ -1,0 +1,1 @@
+"""What predictions are worth: scored images, scores, and their files."""
