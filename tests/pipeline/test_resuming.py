@@ -11,7 +11,7 @@ from test_pipeline import recipe as tiny_recipe
 
 from captune.errors import ModelError, OutputError
 from captune.pipeline import RunOptions, run
-from captune.pipeline.resuming import check_resumed, note_inputs
+from captune.pipeline.resume import check_resumed, note_inputs
 from captune.recipe import ModelConfig, Recipe
 
 

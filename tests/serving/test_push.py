@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from captune.cli import main
 from captune.errors import ModelError, OutputError
-from captune.serving import push_run
+from captune.publishing import push_run
 from hub_repos import INVALID, READER, HubServer, Repo
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from captune.serving import BestModelPusher
+from captune.publishing import BestModelPusher
 from hub_repos import READER, HubServer
 
 

@@ -27,7 +27,7 @@ def push(
     Nothing local is changed; a push that failed is repeated by the same command. Paths of this
     machine are left out of card and recipe.
     """
-    from captune.serving import push_run
+    from captune.publishing import push_run
 
     try:
         pushed = push_run(run, repo, private=private, with_images=not no_images)

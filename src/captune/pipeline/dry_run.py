@@ -9,7 +9,7 @@ from pathlib import Path
 from captune.data import load_splits, select_split
 from captune.models import build_captioner
 from captune.pipeline.plan import Plan, RunOptions, plan_run
-from captune.pipeline.preparation import Say, read_data, split_data
+from captune.pipeline.stages.prepare import Say, read_data, split_data
 from captune.pipeline.work import scored_records
 from captune.recipe import Recipe
 from captune.records import CaptionRecord

@@ -13,7 +13,7 @@ from captune.errors import RecipeError
 from captune.evaluation import ScoringOptions
 from captune.hardware import choose_hardware
 from captune.models import check_sources
-from captune.pipeline.stages import StageBook, select_stages
+from captune.pipeline.stage_record import StageBook, select_stages
 from captune.recipe import Recipe, load_recipe
 from captune.training import check_best_metric, check_engine, check_trackers
 

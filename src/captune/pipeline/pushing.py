@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from captune.errors import CaptuneError
-from captune.pipeline.preparation import Say
+from captune.pipeline.stages.prepare import Say
+from captune.publishing import BestModelPusher, push_run
 from captune.recipe import Recipe
-from captune.serving import BestModelPusher, push_run
 
 
 def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextManager[object]:

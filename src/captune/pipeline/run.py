@@ -15,10 +15,10 @@ from captune.errors import OutputError
 from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
-from captune.pipeline.preparation import Say
 from captune.pipeline.processes import Crew, gather_crew
-from captune.pipeline.resuming import check_resumed, note_inputs
-from captune.pipeline.stages import StageBook
+from captune.pipeline.resume import check_resumed, note_inputs
+from captune.pipeline.stage_record import StageBook
+from captune.pipeline.stages.prepare import Say
 from captune.recipe import Recipe, load_recipe, save_recipe
 from captune.storage import open_folder, write_json
 

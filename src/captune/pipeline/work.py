@@ -40,8 +40,8 @@ from captune.evaluation import (
 from captune.hardware import choose_hardware
 from captune.inference import read_predictions, write_predictions
 from captune.models import Captioner, build_captioner, load_captioner, write_decoding
-from captune.pipeline.preparation import Say, prepare_data
 from captune.pipeline.pushing import push_finished, pushing_best
+from captune.pipeline.stages.prepare import Say, prepare_data
 from captune.recipe import (
     Recipe,
     base_models,

@@ -16,8 +16,8 @@ import yaml
 
 from captune.errors import ModelError
 from captune.hub import PushedRepo, RepoFile, open_repo, push_files, require_weights
+from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
-from captune.serving.examples import EXAMPLE_PATHS, Example, find_examples
 
 _FACTS = ("scores.json", "train_metrics.json")
 _WITH_PICTURES = ("samples.png", "captions.png")

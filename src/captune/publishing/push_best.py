@@ -16,7 +16,7 @@ from typing import Self
 
 from captune.errors import CaptuneError
 from captune.hub import PushedRepo, open_repo
-from captune.serving.push import push_model
+from captune.publishing.push import push_model
 
 Say = Callable[[str], None]
 

@@ -1,0 +1,6 @@
+"""Use by others: a run pushed to the hub."""
+
+from captune.publishing.push import PushedRun, push_model, push_run
+from captune.publishing.push_best import BestModelPusher
+
+__all__ = ["BestModelPusher", "PushedRun", "push_model", "push_run"]
