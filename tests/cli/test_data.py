@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from captune.cli.data import app
-from captune.cli.reading import FORMATS
+from captune.cli.flags.reading import FORMATS
 from captune.data import SOURCES
 from captune.errors import DataError, ModelError, OutputError
 from captune.models import build_size, train_tokenizer

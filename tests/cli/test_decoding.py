@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from captune.cli.decoding import takes_decoding
+from captune.cli.flags.decoding import takes_decoding
 from captune.errors import RecipeError
 from captune.recipe import GenerateConfig
 

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 import captune.cli.doctor as doctor_module
 from captune.cli import main
 from captune.cli.doctor import examine
-from captune.cli.network_findings import examine_network
+from captune.cli.findings.network import examine_network
 from captune.hardware import available_kinds
 from hub_repos import HubServer
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES, INTERRUPTED
-from captune.cli.decoding import (
+from captune.cli.flags.decoding import (
     BatchSize,
     Device,
     ModelArgument,
@@ -25,7 +25,7 @@ from captune.cli.decoding import (
     Revision,
     takes_decoding,
 )
-from captune.cli.urls import AllowUrls, TrustHost, choose_url_rules
+from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.errors import ImageError, OutputError, RecipeError
 from captune.recipe import GenerateConfig
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
-from captune.cli.flag_groups import takes
-from captune.cli.reading import read_options
+from captune.cli.flags.groups import takes
+from captune.cli.flags.reading import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,8 +14,8 @@ from typing import Literal
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
-from captune.cli.finding import Finding
-from captune.cli.network_findings import examine_network
+from captune.cli.findings.finding import Finding
+from captune.cli.findings.network import examine_network
 from captune.software import installed_version
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captune.cli.chosen_images import read_chosen
-from captune.cli.flag_groups import takes
-from captune.cli.score_table import print_scores
-from captune.cli.scoring_request import Request, caption_all, finish, make_request, prepare_images
-from captune.cli.urls import AllowUrls, TrustHost, choose_url_rules
+from captune.cli.flags.groups import takes
+from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
+from captune.cli.scoring.chosen_images import read_chosen
+from captune.cli.scoring.request import Request, caption_all, finish, make_request, prepare_images
+from captune.cli.scoring.table import print_scores
 
 if TYPE_CHECKING:
     from captune.evaluation import CaptionedImages, Evaluation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captune.cli.app import INTERRUPTED
-from captune.cli.name_lists import split_names
+from captune.cli.flags.name_lists import split_names
 
 if TYPE_CHECKING:
     from captune.pipeline import RunOptions

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captune.cli.name_lists import split_names
-from captune.cli.score_inputs import (
+from captune.cli.flags.name_lists import split_names
+from captune.cli.scoring.inputs import (
     InputOptions,
     Samples,
     add_images,
     read_inputs,
     read_sample_files,
 )
-from captune.cli.score_output import (
+from captune.cli.scoring.output import (
     CONSTANT_CAPTION,
     Outcome,
     ScoredSystems,

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from captune.cli.finding import Finding
+from captune.cli.findings.finding import Finding
 
 _PATIENCE = 5.0
 """Seconds that a server has to answer: longer than a slow line needs, shorter than a yawn."""

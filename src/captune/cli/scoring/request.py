@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
-from captune.cli.decoding import BatchSize, Device, takes_decoding
-from captune.cli.flag_groups import takes
-from captune.cli.name_lists import split_names
-from captune.cli.reading import read_options
+from captune.cli.flags.decoding import BatchSize, Device, takes_decoding
+from captune.cli.flags.groups import takes
+from captune.cli.flags.name_lists import split_names
+from captune.cli.flags.reading import read_options
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:

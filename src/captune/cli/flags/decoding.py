@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from captune.cli.flag_groups import Command, takes
+from captune.cli.flags.groups import Command, takes
 from captune.errors import RecipeError
 from captune.inference import DecodingOptions, decoding_config
 from captune.recipe import GenerateConfig

@@ -1,0 +1,1 @@
+"""What `captune score`, `evaluate` and `compare` read, print and write."""
