@@ -17,6 +17,15 @@ from typing import IO
 from captune.errors import OutputError
 
 
+def find_cache_folder() -> Path:
+    """CAPTUNE_CACHE, else `captune` in the user's cache folder; not made here."""
+    own = os.environ.get("CAPTUNE_CACHE")
+    if own:
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "captune"
+
+
 @contextmanager
 def open_whole(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write; it takes its place when the block ends without an error.

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captune.metrics.counting.ngrams import Vocabulary, pack_captions
 from captune.metrics.meteor.captions import Captions
 from captune.metrics.meteor.normalize import normalize, normalize_captions
+from captune.metrics.packed import Vocabulary, pack_tokens
 
 PREFIXES = frozenset(["Mr", "v"])
 CASES = {
@@ -61,7 +61,7 @@ def test_many_captions_are_cleaned_as_each_alone() -> None:
     ]
     captions += [["u.s.", "a"], ["x|||y", "a  b"]]
     vocabulary = Vocabulary()
-    packed = Captions.of_packed(pack_captions(captions, vocabulary))
+    packed = Captions.of_packed(pack_tokens(captions, vocabulary))
     for hypotheses in (False, True):
         cleaned = normalize_captions(packed, vocabulary, prefixes=PREFIXES, hypotheses=hypotheses)
         names = list(vocabulary)

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from captune.metrics.counting.ngrams import (
     ORDERS,
     NgramTable,
-    Vocabulary,
     count_ngrams,
     find_sorted,
     map_words,
-    pack_captions,
     sort_with_positions,
     translate_ranks,
 )
+from captune.metrics.packed import Vocabulary, pack_tokens
 
 captions_strategy = st.lists(st.lists(st.sampled_from("abcd"), max_size=9), max_size=8)
 
@@ -45,7 +44,7 @@ def spell(tables: tuple[NgramTable, ...], order: int, words: list[str]) -> list[
 @given(captions_strategy)
 def test_tables_hold_what_plain_counting_finds(captions: list[list[str]]) -> None:
     vocabulary = Vocabulary()
-    packed = pack_captions(captions, vocabulary)
+    packed = pack_tokens(captions, vocabulary)
     tables = count_ngrams(packed, num_words=max(1, len(vocabulary)))
     words = list(vocabulary)
     for order in range(ORDERS):
@@ -72,7 +71,7 @@ def test_translated_ranks_point_at_the_same_words(
     source: list[list[str]], target: list[list[str]]
 ) -> None:
     own, other = Vocabulary(), Vocabulary({"d": 0})
-    source_packed, target_packed = pack_captions(source, own), pack_captions(target, other)
+    source_packed, target_packed = pack_tokens(source, own), pack_tokens(target, other)
     source_tables = count_ngrams(source_packed, num_words=max(1, len(own)))
     target_tables = count_ngrams(target_packed, num_words=len(other))
     ranks = translate_ranks(

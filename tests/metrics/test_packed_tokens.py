@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from captune.metrics.counting.ngrams import Vocabulary, pack_captions, unpack_captions
+from captune.metrics.packed import Vocabulary, pack_tokens, unpack_captions
 from captune.metrics.ptb.packed_tokens import tokenize_packed
 from captune.metrics.ptb.tokenize import tokenize
 
@@ -21,7 +21,7 @@ DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
 
 def check_equal(captions: list[str]) -> None:
     slow, fast = Vocabulary(), Vocabulary()
-    expected = pack_captions(tokenize(captions), slow)
+    expected = pack_tokens(tokenize(captions), slow)
     found = tokenize_packed(captions, fast)
     # The order of the words too: sums run in it, to the last digit.
     assert list(slow) == list(fast)

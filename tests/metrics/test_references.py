@@ -11,8 +11,8 @@ import pytest
 
 from captune.errors import MetricError, OutputError
 from captune.metrics import References, compute
-from captune.metrics.counting.ngrams import Vocabulary, pack_captions
 from captune.metrics.counting.packed_texts import cut_at_blanks
+from captune.metrics.packed import Vocabulary, pack_tokens
 
 CAPTIONS = {"1": ["A red dog runs.", "a dog"], "2": ["two cats sit on 1 1/2 mats", ""]}
 PREDICTIONS = {"1": "a dog runs", "2": "a cat on 1 1/2 mats"}
@@ -86,7 +86,7 @@ def test_a_token_with_a_blank_inside_is_one_word_of_rouge_and_two_of_bleu() -> N
 def test_cutting_tokens_at_odd_blanks_equals_cutting_the_joined_captions() -> None:
     tokens = [["a", "1\u00a01/2"], [], ["\u00a0"], ["b\u2003c\u00a0d", "a", "1\u00a01/2"], ["b"]]
     vocabulary = Vocabulary()
-    by_token = pack_captions(tokens, vocabulary)
+    by_token = pack_tokens(tokens, vocabulary)
     by_word = cut_at_blanks(by_token, vocabulary)
     names = list(vocabulary)
     for packed, expected in (

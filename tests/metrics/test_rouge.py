@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captune.metrics import compute
-from captune.metrics.counting.ngrams import Vocabulary, pack_captions
+from captune.metrics.packed import Vocabulary, pack_tokens
 from captune.metrics.scores.rouge import longest_common_subsequences
 
 
@@ -23,7 +23,7 @@ def slow_common(one: list[str], other: list[str]) -> int:
 
 def measure(one: list[list[str]], other: list[list[str]]) -> list[int]:
     vocabulary = Vocabulary()
-    packed = pack_captions(one, vocabulary), pack_captions(other, vocabulary)
+    packed = pack_tokens(one, vocabulary), pack_tokens(other, vocabulary)
     each = np.arange(len(one))
     return list(longest_common_subsequences(*packed, pairs=(each, each)).tolist())
 

@@ -54,30 +54,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AnyImage": "captioning",
-    "DecodingOptions": "options",
-    "Destination": "destinations",
-    "ImageCaptioner": "image_captioner",
-    "ImageFiles": "image_files",
-    "ImageInput": "image_captioner",
-    "OnFailure": "captioning",
-    "Target": "destinations",
+    "AnyImage": "captune.inference.caption",
+    "DecodingOptions": "captune.inference.decoding.settings",
+    "Destination": "captune.inference.outputs.destination",
+    "ImageCaptioner": "captune.inference.captioner",
+    "ImageFiles": "captune.inference.images",
+    "ImageInput": "captune.inference.captioner",
+    "OnFailure": "captune.inference.caption",
+    "Target": "captune.inference.outputs.destination",
     "UrlFetcher": "captune.net.fetch",
     "UrlImage": "captune.net.fetch",
     "UrlRules": "captune.net.rules",
-    "caption_images": "captioning",
-    "decoding_config": "options",
-    "escape_steering": "destinations",
-    "eval_mode": "decode",
-    "find_images": "image_files",
-    "generate": "decode",
+    "caption_images": "captune.inference.caption",
+    "decoding_config": "captune.inference.decoding.settings",
+    "escape_steering": "captune.inference.outputs.destination",
+    "eval_mode": "captune.inference.decoding.decode",
+    "find_images": "captune.inference.images",
+    "generate": "captune.inference.decoding.decode",
     "is_url": "captune.net.rules",
-    "load": "image_captioner",
-    "open_destination": "destinations",
-    "prediction_row": "rows",
-    "read_predictions": "prediction_files",
-    "upright_rgb": "captioning",
-    "write_predictions": "prediction_files",
+    "load": "captune.inference.captioner",
+    "open_destination": "captune.inference.outputs.destination",
+    "prediction_row": "captune.inference.outputs.lines",
+    "read_predictions": "captune.inference.predictions",
+    "upright_rgb": "captune.inference.caption",
+    "write_predictions": "captune.inference.predictions",
 }
 
 
@@ -85,4 +85,6 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    return getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)
+    return getattr(
+        import_module(home if home.startswith("captune.") else f"{__name__}.{home}"), name
+    )

@@ -1,6 +1,5 @@
 """Captioners of all families behind one interface. Imports torch and transformers."""
 
-from captune.models.attention import additive_mask, packed_causal_mask
 from captune.models.build.loading import load_tokenizer
 from captune.models.build.new import build_size, choose_tokenizer, new_captioner
 from captune.models.build.sizes import SIZES, ModelSize
@@ -23,7 +22,7 @@ from captune.models.generation_defaults import (
     suppressed_tokens,
     write_decoding,
 )
-from captune.models.packing import pack_captions
+from captune.models.packing import additive_mask, pack_captions, packed_causal_mask
 from captune.models.vision.image_transform import ImageTransform
 
 __all__ = [

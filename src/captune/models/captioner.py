@@ -21,10 +21,9 @@ from torch.nn import functional
 
 from captune.errors import ModelError
 from captune.hub import quiet_transformers
-from captune.models.attention import packed_causal_mask
 from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
 from captune.models.freezing import Parts, PartSize, freeze_parts, part_sizes
-from captune.models.packing import pack_captions
+from captune.models.packing import pack_captions, packed_causal_mask
 from captune.models.vision.image_transform import ImageTransform
 from captune.records import IGNORE_INDEX, CaptionBatch
 

@@ -1,1 +1,1 @@
-"""The network, strictly: which URLs may be opened, and reading images and long files behind them."""
+"""The network: which URLs may be opened, and reading images and long files behind them."""

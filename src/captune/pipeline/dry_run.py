@@ -9,8 +9,9 @@ from pathlib import Path
 from captune.data import load_splits, select_split
 from captune.models import build_captioner
 from captune.pipeline.plan import Plan, RunOptions, plan_run
-from captune.pipeline.stages.prepare import Say, read_data, split_data
-from captune.pipeline.work import scored_records
+from captune.pipeline.stages import scored_records
+from captune.pipeline.stages.prepare import read_data, split_data
+from captune.progress import Say
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
 from captune.training import estimate_training

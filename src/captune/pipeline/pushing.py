@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from captune.errors import CaptuneError
-from captune.pipeline.stages.prepare import Say
+from captune.progress import Say
 from captune.publishing import BestModelPusher, push_run
 from captune.recipe import Recipe
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from captune.data import load_splits
 from captune.errors import OutputError
-from captune.pipeline import work
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.processes import Crew, gather_crew
 from captune.pipeline.resume import check_resumed, note_inputs
 from captune.pipeline.stage_record import StageBook
-from captune.pipeline.stages.prepare import Say
+from captune.pipeline.stages import STAGE_WORK, Job, scored_records, train_along
+from captune.progress import Say
 from captune.recipe import Recipe, load_recipe, save_recipe
 from captune.storage import open_folder, write_json
 
@@ -69,7 +69,7 @@ def _follow(
         recipe = load_recipe(recipe)
     folder = run_folder(recipe, out)
     if crew.follow(recipe):
-        work.train_along(work.Job(recipe, folder, resume=options.resume, say=lambda _: None))
+        train_along(Job(recipe, folder, resume=options.resume, say=lambda _: None))
         crew.wait_for_end()
     return folder
 
@@ -105,11 +105,11 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
     if name == "train":
         if "evaluate" in plan.stages:
             # Without a baseline nobody has looked yet, and the scores would fail after hours.
-            work.scored_records(plan.recipe, load_splits(folder))
+            scored_records(plan.recipe, load_splits(folder))
         if not goes_on:
             note_inputs(plan.recipe, folder)
         crew.call_to_train(plan.recipe)
-    work.WORK[name](work.Job(plan.recipe, folder, resume=options.resume, say=say))
+    STAGE_WORK[name](Job(plan.recipe, folder, resume=options.resume, say=say))
     book.mark_done(name, time.monotonic() - started)
     say(f"{name}: done in {book.seconds(name):.0f} s")
 

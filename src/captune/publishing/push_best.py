@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from captune.errors import CaptuneError
 from captune.hub import PushedRepo, open_repo
+from captune.progress import Say
 from captune.publishing.push import push_model
-
-Say = Callable[[str], None]
 
 _LOOK_EVERY = 1.0
 

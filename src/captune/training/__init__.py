@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CaptionCollator": "collator",
-    "CaptionTrainer": "trainer",
-    "caption_metrics": "eval_metrics",
+    "CaptionCollator": "hf.collator",
+    "CaptionTrainer": "hf.caption_trainer",
+    "caption_metrics": "hf.metrics",
 }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from captune.models import Captioner, write_decoding
+from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
 from captune.training import loop
-from captune.training.setup import Say, Splits, TrainResult
+from captune.training.setup import Splits, TrainResult
 
 
 def train(
@@ -41,9 +42,9 @@ def train(
     engine = loop.train
     if recipe.train.engine == "trainer":
         # Imported here: Trainer takes a second, and most runs do without.
-        from captune.training.hf import recipe_engine as recipe_trainer
+        from captune.training.hf import recipe_engine
 
-        engine = recipe_trainer.train
+        engine = recipe_engine.train
     return engine(captioner, records, recipe=recipe, run_folder=run_folder, resume=resume, say=say)
 
 
@@ -54,6 +55,6 @@ def check_engine(settings: TrainConfig) -> None:
         RecipeError: Names the setting, and what to use.
     """
     if settings.engine == "trainer":
-        from captune.training.hf import recipe_engine as recipe_trainer
+        from captune.training.hf import recipe_engine
 
-        recipe_trainer.check_trainer_settings(settings)
+        recipe_engine.check_trainer_settings(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from captune.errors import DataError
 from captune.hardware import Hardware, choose_hardware
 from captune.models import Captioner
+from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.training.batches.feeding import Feed
@@ -30,7 +31,6 @@ from captune.training.validation import make_validator
 
 # The first process validates alone; NCCL's ten minutes would end the run there.
 GROUP_TIMEOUT = timedelta(hours=12)
-Say = Callable[[str], None]
 Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
 """Training and validation images."""
 

@@ -1,1 +1,1 @@
-"""From the rows of a file to records: columns, filters, split lists, and the image that a name means."""
+"""From the rows of a file to records: columns, filters, split lists, image names."""

@@ -7,11 +7,10 @@ of the same data set finds them there.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from captune.records import ImageSource
-from captune.storage import write_bytes
+from captune.storage import find_cache_folder, write_bytes
 
 
 class ImageStore:
@@ -19,14 +18,13 @@ class ImageStore:
 
     Args:
         memory_limit: Bytes held in memory at most.
-        folder: Where further images go; `None`: `$CAPTUNE_CACHE/images`, else
-            `~/.cache/captune/images`.
+        folder: Where further images go; `None`: `images` in captune's cache folder.
     """
 
     def __init__(self, memory_limit: int, *, folder: Path | None = None) -> None:
         self._room = memory_limit
         self._known: dict[str, ImageSource] = {}
-        self.folder = folder or _default_folder()
+        self.folder = folder or find_cache_folder() / "images"
         self.num_files = 0
 
     def keep(self, content: bytes, digest: str | None = None) -> ImageSource:
@@ -60,8 +58,3 @@ class ImageStore:
 def content_digest(content: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _default_folder() -> Path:
-    cache = os.environ.get("CAPTUNE_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "captune") / "images"

@@ -14,14 +14,10 @@ from typing import Literal
 import numpy as np
 
 from captune.errors import MetricError
-from captune.metrics.counting.ngrams import (
-    Ints,
-    NgramTable,
-    Vocabulary,
-    translate_ranks,
-)
+from captune.metrics.counting.ngrams import NgramTable, translate_ranks
 from captune.metrics.counting.packed_texts import Packed, PackedTexts, pack_both
 from captune.metrics.counting.references import References, check_caption, check_id
+from captune.metrics.packed import Ints, Vocabulary
 
 NAMED_IDS = 5
 """Ids that an error spells out; the rest are counted."""

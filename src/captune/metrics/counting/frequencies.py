@@ -21,14 +21,12 @@ import numpy as np
 from captune.errors import MetricError
 from captune.metrics.counting.ngrams import (
     ORDERS,
-    Ints,
     NgramKeys,
     NgramTable,
-    Ranks,
-    Vocabulary,
     map_words,
     translate_ranks,
 )
+from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats, sum_by
 from captune.storage import open_whole
 

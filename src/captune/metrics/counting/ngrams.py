@@ -7,16 +7,13 @@ n-grams, E entries, an entry being one n-gram of one caption.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, count
 
 import numpy as np
 import numpy.typing as npt
 
-from captune.metrics.counting.collecting import without_collecting
+from captune.metrics.packed import Ints, PackedCaptions, Ranks
 
 ORDERS = 4
 """BLEU and CIDEr look at n-grams of 1 to 4 words."""
@@ -24,43 +21,7 @@ ORDERS = 4
 UNKNOWN = -1
 """Rank of an n-gram that a table does not hold."""
 
-Ints = npt.NDArray[np.int64]
-Ranks = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.unsignedinteger]
-
-
-class Vocabulary(defaultdict[str, int]):
-    """Word -> id, by first occurrence; looking up a new word adds it.
-
-    Args:
-        words: Words that have their ids already, from 0 on.
-    """
-
-    def __init__(self, words: Mapping[str, int] | None = None) -> None:
-        known = words or {}
-        super().__init__(count(len(known)).__next__, known)
-
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[dict[str, int]]]:
-        # A counter does not go through a pickle; the words and their number do.
-        return Vocabulary, (dict(self),)
-
-
-@dataclass(frozen=True)
-class PackedCaptions:
-    """C captions as one flat array of word ids.
-
-    Attributes:
-        words: int32 (W,), word ids, caption after caption.
-        lengths: int64 (C,), words of each caption.
-    """
-
-    words: Ranks
-    lengths: Ints
-
-    @cached_property
-    def starts(self) -> Ints:
-        """int64 (C,), where each caption begins in `words`."""
-        return np.cumsum(self.lengths) - self.lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +58,6 @@ class NgramTable:
     def entry_ranks(self) -> Ranks:
         """int32 (E,), the n-gram of each entry."""
         return np.repeat(np.arange(len(self.ngrams.keys), dtype=np.int32), np.diff(self.offsets))
-
-
-def pack_captions(tokens: Sequence[Sequence[str]], vocabulary: Vocabulary) -> PackedCaptions:
-    """Turn tokenized captions into word ids, adding new words to `vocabulary`."""
-    lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    flat = map(vocabulary.__getitem__, chain.from_iterable(tokens))
-    return PackedCaptions(np.fromiter(flat, np.int32, int(lengths.sum())), lengths)
-
-
-def unpack_captions(captions: PackedCaptions, vocabulary: Vocabulary) -> list[list[str]]:
-    """The words of each caption again."""
-    names = list(vocabulary)
-    starts = captions.starts.tolist()
-    with without_collecting():
-        words = [names[word] for word in captions.words.tolist()]
-        places = zip(starts, captions.lengths.tolist(), strict=True)
-        return [words[start : start + length] for start, length in places]
 
 
 def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTable, ...]:

@@ -8,14 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from captune.metrics.counting.ngrams import (
-    NgramTable,
-    PackedCaptions,
-    Ranks,
-    Vocabulary,
-    count_ngrams,
-    unpack_captions,
-)
+from captune.metrics.counting.ngrams import NgramTable, count_ngrams
+from captune.metrics.packed import PackedCaptions, Ranks, Vocabulary, unpack_captions
 from captune.metrics.ptb.packed_tokens import tokenize_packed
 
 Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]

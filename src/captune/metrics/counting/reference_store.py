@@ -15,13 +15,8 @@ import numpy as np
 
 from captune import __version__
 from captune.errors import MetricError
-from captune.metrics.counting.ngrams import (
-    ORDERS,
-    NgramKeys,
-    NgramTable,
-    PackedCaptions,
-    Vocabulary,
-)
+from captune.metrics.counting.ngrams import ORDERS, NgramKeys, NgramTable
+from captune.metrics.packed import PackedCaptions, Vocabulary
 from captune.storage import open_whole
 
 if TYPE_CHECKING:

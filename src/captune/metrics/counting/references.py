@@ -17,15 +17,9 @@ import numpy.typing as npt
 
 from captune.errors import MetricError
 from captune.metrics.counting.frequencies import DocumentFrequencies, measure_vectors
-from captune.metrics.counting.ngrams import (
-    Ints,
-    NgramKeys,
-    NgramTable,
-    PackedCaptions,
-    Ranks,
-    Vocabulary,
-)
+from captune.metrics.counting.ngrams import NgramKeys, NgramTable
 from captune.metrics.counting.packed_texts import Packed, PackedTexts, pack_both
+from captune.metrics.packed import Ints, PackedCaptions, Ranks, Vocabulary
 from captune.metrics.results import Floats
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from captune.metrics.counting.ngrams import PackedCaptions
+from captune.metrics.packed import PackedCaptions
 
 Ints = npt.NDArray[np.int64]
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MetricError, MissingExtraError, OutputError
-from captune.metrics.cache_folder import find_cache_folder
 from captune.metrics.meteor.build import MeteorSource, build_arrays
+from captune.storage import find_cache_folder
 
 Ints = npt.NDArray[np.int64]
 

@@ -12,8 +12,8 @@ from itertools import chain
 
 import numpy as np
 
-from captune.metrics.counting.ngrams import Vocabulary
 from captune.metrics.meteor.captions import Captions, Ints
+from captune.metrics.packed import Vocabulary
 
 _PLAIN = re.compile("[a-z0-9 ]*")
 _PLAIN_WORD = re.compile("[a-z0-9]+")

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MetricError
-from captune.metrics.counting.ngrams import Vocabulary, pack_captions
 from captune.metrics.meteor.align import align
 from captune.metrics.meteor.captions import Captions
 from captune.metrics.meteor.data import MeteorData, load_data
@@ -23,6 +22,7 @@ from captune.metrics.meteor.match import Block, Matches, find_matches
 from captune.metrics.meteor.normalize import normalize_captions
 from captune.metrics.meteor.phrases import Phrases, Rules, find_phrases
 from captune.metrics.meteor.words import Words
+from captune.metrics.packed import Vocabulary, pack_tokens
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -143,8 +143,8 @@ class Meteor:
         vocabulary = Vocabulary()
         flat = [tokens for group in references for tokens in group]
         return self.score_captions(
-            Captions.of_packed(pack_captions(predictions, vocabulary)),
-            Captions.of_packed(pack_captions(flat, vocabulary)),
+            Captions.of_packed(pack_tokens(predictions, vocabulary)),
+            Captions.of_packed(pack_tokens(flat, vocabulary)),
             references_each=np.fromiter(map(len, references), np.int64, len(references)),
             vocabulary=vocabulary,
             image_ids=image_ids,

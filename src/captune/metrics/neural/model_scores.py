@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from captune.errors import MetricError
-from captune.metrics.cache_folder import find_cache_folder
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.references import References
 from captune.metrics.metric_inputs import ImageSet, MetricInputs
@@ -22,6 +21,7 @@ from captune.metrics.neural.clip import (
     score_clip,
 )
 from captune.metrics.results import MetricColumn
+from captune.storage import find_cache_folder
 
 
 def score_clip_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:

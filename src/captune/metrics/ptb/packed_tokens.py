@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from captune.metrics.counting.ngrams import Ints, PackedCaptions, Ranks, Vocabulary
+from captune.metrics.packed import Ints, PackedCaptions, Ranks, Vocabulary
 from captune.metrics.ptb.chunk_slots import ChunkSlots
 from captune.metrics.ptb.tokenize import (
     clean_captions,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from captune.metrics.counting.collecting import without_collecting
+from captune.metrics.collecting import without_collecting
 from captune.metrics.ptb import words as ptb_words
 from captune.metrics.ptb.lexer import lex
 

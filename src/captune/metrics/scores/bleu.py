@@ -12,7 +12,8 @@ from functools import partial
 import numpy as np
 
 from captune.metrics.counting.candidates import Candidates, NgramMatches
-from captune.metrics.counting.ngrams import ORDERS, Counts, Ints
+from captune.metrics.counting.ngrams import ORDERS, Counts
+from captune.metrics.packed import Ints
 from captune.metrics.results import Floats, MetricColumn, parts_column, sum_by
 
 TINY = 1e-15

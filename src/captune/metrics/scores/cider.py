@@ -15,8 +15,9 @@ import numpy as np
 from captune.errors import MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.frequencies import DocumentFrequencies, measure_vectors
-from captune.metrics.counting.ngrams import ORDERS, Ints
+from captune.metrics.counting.ngrams import ORDERS
 from captune.metrics.counting.references import References, check_caption
+from captune.metrics.packed import Ints
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 
 SIGMA = 6.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from captune.metrics.counting.candidates import Candidates
-from captune.metrics.counting.ngrams import Ints, PackedCaptions, Ranks
+from captune.metrics.packed import Ints, PackedCaptions, Ranks
 from captune.metrics.results import Floats, MetricColumn, mean_column
 
 BETA = 1.2

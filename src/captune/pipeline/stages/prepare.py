@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from captune.data import (
     LoadedData,
@@ -18,25 +17,22 @@ from captune.data import (
     take_fraction,
 )
 from captune.models import choose_tokenizer, token_counter
+from captune.pipeline.stages.job import Job
+from captune.progress import Say
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
 from captune.storage import write_text
 
-Say = Callable[[str], None]
-"""Takes lines for people."""
 
+def prepare(job: Job) -> None:
+    """Read, check and split the data; broken images are listed and skipped.
 
-def prepare_data(recipe: Recipe, folder: Path, *, say: Say) -> None:
-    """Reads, checks and splits the data; broken images are listed and left out.
-
-    Args:
-        recipe: Every setting.
-        folder: Takes splits/, splits.json, data_check.json and skipped_images.jsonl.
-        say: Takes lines for people.
+    Writes splits/, splits.json, data_check.json and skipped_images.jsonl into the run's folder.
 
     Raises:
         DataError: No usable data, or too many broken images.
     """
+    recipe, folder, say = job.recipe, job.folder, job.say
     data = recipe.data
     loaded = read_data(recipe, say=say)
     # Splits are drawn first, so that the check sees an image on both sides of one.

@@ -23,6 +23,7 @@ from typing_extensions import override
 from captune.errors import ModelError, RecipeError
 from captune.hardware import choose_hardware
 from captune.models import Captioner
+from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import (
@@ -38,7 +39,6 @@ from captune.training.hf.planned_batches import PlannedSteps, planned_loader
 from captune.training.run_state import RunKeeper
 from captune.training.setup import (
     GROUP_TIMEOUT,
-    Say,
     Splits,
     Start,
     TrainResult,

@@ -1,0 +1,25 @@
+"""The stage `baseline`: captions of the scored split by the model before training."""
+
+from __future__ import annotations
+
+from captune.data import (
+    load_splits,
+)
+from captune.inference import write_predictions
+from captune.pipeline.stages.job import Job
+from captune.pipeline.stages.scored import (
+    new_captioner,
+    predict_scored,
+    scored_records,
+)
+
+
+def baseline(job: Job) -> None:
+    """Captions the scored split with the model as it is before training."""
+    if not job.recipe.evaluate.baseline:
+        job.say("baseline: evaluate.baseline is false, nothing to do")
+        return
+    records = load_splits(job.folder)
+    captioner = new_captioner(job, records)
+    predictions = predict_scored(job, captioner, scored_records(job.recipe, records))
+    write_predictions(job.folder / "predictions" / "before.jsonl", predictions)

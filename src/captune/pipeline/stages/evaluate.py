@@ -1,0 +1,72 @@
+"""The stage `evaluate`: the trained model's captions of the scored split, and their scores."""
+
+from __future__ import annotations
+
+from captune.data import (
+    load_splits,
+)
+from captune.evaluation import (
+    Evaluation,
+    format_value,
+    judge_run,
+    metric_label,
+    save_scores,
+    write_results_csv,
+)
+from captune.inference import write_predictions
+from captune.models import Captioner, load_captioner, write_decoding
+from captune.pipeline.stages.job import Job
+from captune.pipeline.stages.scored import (
+    picked_on,
+    predict_scored,
+    run_to_score,
+    scored_records,
+    truth_rates,
+)
+from captune.storage import write_text
+
+
+def evaluate(job: Job) -> None:
+    """Captions the scored split with the trained model, and scores it against all else."""
+    records = load_splits(job.folder)
+    captioner = load_captioner(job.folder / "model")
+    _keep_decoding(job, captioner)
+    scored = scored_records(job.recipe, records)
+    after = predict_scored(job, captioner, scored)
+    write_predictions(job.folder / "predictions" / "after.jsonl", after)
+    run = run_to_score(job, records, after)
+    evaluation = run.score()
+    extra = truth_rates(job, evaluation, after)
+    save_scores(job.folder, evaluation, run=run, extra=extra)
+    for name, predictions in (("before", run.before), ("after", after)):
+        if predictions is not None:
+            write_results_csv(
+                job.folder / f"results_{name}_training.csv",
+                scored,
+                predictions=predictions,
+                scores=evaluation.scores[name],
+            )
+    verdict = judge_run(evaluation, after, records=scored, picked_on=picked_on(job, records))
+    figures = [f"{metric_label(name)}: {format_value(name, rate)}" for name, rate in extra.items()]
+    sentences = (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures)
+    for line in (_tell_scores(evaluation), *sentences):
+        job.say(line)
+
+
+def _tell_scores(evaluation: Evaluation) -> str:
+    """Every score in one line, `before -> after` where there is a baseline."""
+    before, after = (evaluation.scores.get(name) for name in ("before", "after"))
+    told = []
+    for name, value in after.metrics.items() if after else ():
+        values = [before.metrics[name], value] if before and name in before.metrics else [value]
+        told.append(f"{metric_label(name)} {' -> '.join(format_value(name, v) for v in values)}")
+    return f"scores: {', '.join(told)}"
+
+
+def _keep_decoding(job: Job, captioner: Captioner) -> None:
+    """Other beams train nothing again, but the model then brings the ones it was scored with."""
+    write_decoding(captioner.model, job.recipe.generate)
+    text = captioner.model.generation_config.to_json_string()
+    path = job.folder / "model" / "generation_config.json"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)

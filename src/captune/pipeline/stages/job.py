@@ -1,0 +1,26 @@
+"""One stage of one run: what every stage is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.progress import Say
+from captune.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stage of one run.
+
+    Attributes:
+        recipe: The whole recipe.
+        folder: The run's folder.
+        resume: Whether training goes on from a checkpoint.
+        say: Takes lines for people.
+    """
+
+    recipe: Recipe
+    folder: Path
+    resume: bool
+    say: Say

@@ -1,0 +1,94 @@
+"""The stage `report`: plots, report.html and the model card, from what the others left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from captune.data import (
+    SkippedImage,
+    load_splits,
+)
+from captune.evaluation import (
+    Fact,
+    Origin,
+    ReportInputs,
+    load_scores,
+    read_training_log,
+    write_model_card,
+    write_plots,
+    write_report,
+)
+from captune.inference import read_predictions
+from captune.pipeline.pushing import push_finished
+from captune.pipeline.stages.job import Job
+from captune.pipeline.stages.scored import (
+    picked_on,
+    run_to_score,
+    truth_rates,
+)
+from captune.recipe import (
+    Recipe,
+    base_models,
+    dump_recipe,
+    hide_local_paths,
+    hub_data_sets,
+)
+
+
+def report(job: Job) -> None:
+    """Writes the plots, report.html and the model card from what the other stages left."""
+    records = load_splits(job.folder)
+    after = read_predictions(job.folder / "predictions" / "after.jsonl")
+    run = run_to_score(job, records, after)
+    evaluation = load_scores(job.folder, run)
+    if evaluation is None:
+        job.say("report: scores.json is not of these captions and settings, so they are scored")
+        evaluation = run.score()
+    environment = json.loads((job.folder / "environment.json").read_text(encoding="utf-8"))
+    inputs = ReportInputs(
+        title=job.recipe.name,
+        description=job.recipe.description,
+        records=run.records,
+        after=after,
+        evaluation=evaluation,
+        generate=job.recipe.generate,
+        seed=job.recipe.seed,
+        before=run.before,
+        training_records=run.training_records,
+        log=read_training_log(job.folder / "log.jsonl"),
+        facts=[
+            Fact(label, value, is_code=label == "Command") for label, value in environment.items()
+        ],
+        skipped=_read_skipped(job.folder),
+        extra=truth_rates(job, evaluation, after),
+        picked_on=picked_on(job, records),
+    )
+    plots = write_plots(job.folder / "plots", inputs)
+    write_report(inputs, job.folder / "report.html")
+    write_model_card(
+        job.folder / "model",
+        inputs,
+        origin=_origin(job.recipe, plots=plots),
+    )
+    job.say(f"report: {job.folder / 'report.html'}")
+    push_finished(job.recipe, job.folder, say=job.say)
+
+
+def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:
+    """For the model card, which others read: without this machine's paths."""
+    shown = hide_local_paths(recipe)
+    return Origin(
+        data=shown.data.path,
+        recipe=dump_recipe(shown),
+        base_models=base_models(recipe),
+        data_sets=hub_data_sets(recipe),
+        data_revision=recipe.data.revision,
+        plots=tuple(path.name for path in plots),
+    )
+
+
+def _read_skipped(folder: Path) -> list[SkippedImage]:
+    lines = (folder / "skipped_images.jsonl").read_text(encoding="utf-8").splitlines()
+    return [SkippedImage(**json.loads(line)) for line in lines]

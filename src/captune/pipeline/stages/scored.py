@@ -1,0 +1,104 @@
+"""What several stages share: the scored images, their captions, and the systems compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from captune.data import (
+    SkippedImage,
+    caption_is_true,
+    is_shapes_id,
+    select_split,
+)
+from captune.evaluation import (
+    CONSTANT_CAPTION,
+    Evaluation,
+    RunToScore,
+    ScoringOptions,
+    choose_scored,
+    predict,
+)
+from captune.hardware import choose_hardware
+from captune.inference import read_predictions
+from captune.models import Captioner, build_captioner
+from captune.pipeline.stages.job import Job
+from captune.recipe import (
+    Recipe,
+)
+from captune.records import CaptionRecord, Prediction
+
+
+def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
+    """The images of the scored split, or a seeded choice of `evaluate.max_images` of them."""
+    chosen = select_split(records, recipe.evaluate.split)
+    return choose_scored(chosen, recipe.evaluate.max_images, seed=recipe.seed)
+
+
+def new_captioner(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
+    """Build the model as the recipe describes it, before any training."""
+    captions = (c for record in records if record.split == "train" for c in record.captions)
+    return build_captioner(job.recipe.model, captions, seed=job.recipe.seed)
+
+
+def predict_scored(
+    job: Job, captioner: Captioner, records: Sequence[CaptionRecord]
+) -> list[Prediction]:
+    """Caption the scored images; files that cannot be read are reported, not fatal."""
+    hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
+    captioner.model.to(hardware.device)
+    lost: list[SkippedImage] = []
+    predictions = predict(
+        captioner,
+        records,
+        config=job.recipe.generate,
+        batch_size=job.recipe.evaluate.batch_size,
+        precision=hardware.precision,
+        progress=lambda done: lost.append(done) if isinstance(done, SkippedImage) else None,
+    )
+    for image in lost:
+        job.say(f"{image.file}: {image.reason}; not captioned, not scored")
+    return predictions
+
+
+def read_baseline(job: Job) -> list[Prediction] | None:
+    """Read the captions from before training; `None` where there was no baseline."""
+    path = job.folder / "predictions" / "before.jsonl"
+    return read_predictions(path) if path.is_file() else None
+
+
+def run_to_score(
+    job: Job, records: Sequence[CaptionRecord], after: Sequence[Prediction]
+) -> RunToScore:
+    """Gather everything that a score of this run depends on."""
+    return RunToScore(
+        scored_records(job.recipe, records),
+        before=read_baseline(job),
+        after=after,
+        training_records=[r for r in records if r.split == "train"],
+        options=ScoringOptions.from_recipe(job.recipe),
+    )
+
+
+def picked_on(job: Job, records: Sequence[CaptionRecord]) -> str | None:
+    """Name the split that picked the checkpoint; `None` where none did."""
+    picks = job.recipe.train.best_metric != "last" and any(r.split == "val" for r in records)
+    return "val" if picks else None
+
+
+def truth_rates(job: Job, evaluation: Evaluation, after: Sequence[Prediction]) -> dict[str, float]:
+    """`truth_rate` of each system on the built-in set, whose captions can be checked."""
+    if not after or not all(is_shapes_id(p.image_id) for p in after):
+        return {}
+    constant = [(p.image_id, evaluation.constant_caption) for p in after]
+    rates = {
+        "truth_rate": _truth_rate([(p.image_id, p.caption) for p in after]),
+        f"truth_rate_{CONSTANT_CAPTION}": _truth_rate(constant),
+    }
+    before = read_baseline(job)
+    if before is not None:
+        rates["truth_rate_before"] = _truth_rate([(p.image_id, p.caption) for p in before])
+    return rates
+
+
+def _truth_rate(captions: Sequence[tuple[str, str]]) -> float:
+    return sum(caption_is_true(image_id, text) for image_id, text in captions) / len(captions)
