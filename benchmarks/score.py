@@ -28,7 +28,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
+DATA = Path(os.environ.get("CAPTUNE_REAL_DATA", "data")) / "metrics"
 STEP_NAMES = {
     "tokenize": "tokenize",
     "count": "count n-grams",

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from hub_repos import WRITER, HubServer
-from hub_server import hub_server
+from support.hub.repos import WRITER, HubServer
+from support.hub.server import hub_server
+from support.places import REAL_DATA
 
 # Before transformers or datasets is imported: a test that asks the hub fails at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-ROOT = Path(__file__).parent.parent
-REAL_DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data")
 _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 
 
@@ -26,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what this machine cannot run, with the reason."""
     for item in items:
         if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
-            item.add_marker(pytest.mark.skip(reason=f"no real photographs in {REAL_DATA}"))
+            item.add_marker(pytest.mark.skip(reason="set CAPTUNE_REAL_DATA to use real data"))
         if item.get_closest_marker("network") and not os.environ.get("CAPTUNE_NETWORK"):
             item.add_marker(pytest.mark.skip(reason="set CAPTUNE_NETWORK=1 to use the internet"))
         if item.get_closest_marker("gpu") and not _has_accelerator():

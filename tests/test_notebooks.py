@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
+from support.runs import layouts
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(Path(__file__).parent / "systems"))
-import layouts  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SHORT = ["generate.max_new_tokens=8", "evaluate.bootstrap_samples=100", "train.max_steps=2"]

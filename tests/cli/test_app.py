@@ -207,7 +207,7 @@ def test_warnings_of_the_package_reach_stderr_once_however_often_main_ran(
 def test_warnings_by_the_package_are_lines_those_of_others_left_alone_and_pillows_dropped(
     add_command: Callable[[Callable[..., None]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = str(Path(app_module.__file__).parents[1] / "metrics" / "cider.py")
+    own = str(Path(app_module.__file__).parents[1] / "metrics" / "scores" / "cider.py")
 
     def warn() -> None:
         for line in (57, 74):

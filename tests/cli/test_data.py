@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from captune.data import SOURCES
 from captune.errors import DataError, ModelError, OutputError
 from captune.models import build_size, train_tokenizer
 from captune.recipe import TokenizerConfig
+from support.places import ROOT
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_the_help_names_every_format():
 
 
 def test_the_page_on_data_has_a_line_for_every_format():
-    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    page = (ROOT / "docs" / "data.md").read_text()
     lines = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert set(FORMATS) - {"auto"} <= lines
 

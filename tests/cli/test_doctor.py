@@ -13,7 +13,7 @@ from captune.cli import main
 from captune.cli.doctor import examine
 from captune.cli.findings.network import examine_network
 from captune.hardware import available_kinds
-from hub_repos import HubServer
+from support.hub.repos import HubServer
 
 
 @pytest.fixture(autouse=True)

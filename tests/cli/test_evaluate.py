@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -267,12 +266,9 @@ def test_only_rows_that_pass_the_filters_are_scored(
 
 
 @pytest.mark.real_data
-def test_real_photographs_are_evaluated(models: Path, tmp_path: Path) -> None:
-    folder = Path(os.environ.get("CAPTUNE_REAL_DATA", "../shared/data")) / "coco_mini"
-    if not folder.is_dir():
-        pytest.skip(f"no real photographs at {folder}: set CAPTUNE_REAL_DATA")
+def test_real_photographs_are_evaluated(models: Path, tmp_path: Path, real_data: Path) -> None:
     code = run(
-        "evaluate", models / "run", "--data", folder, *FAST, "--max-images", "12", "--out",
+        "evaluate", models / "run", "--data", real_data / "coco_mini", *FAST, "--max-images", "12", "--out",
         tmp_path / "out",
     )  # fmt: skip
     assert code == 0

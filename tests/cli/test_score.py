@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 from captune.cli.score import METRICS_HELP, score
 from captune.errors import CaptuneError, MetricError
 from captune.metrics import METRIC_GROUPS, METRICS, resolve_metrics
+from support.places import REAL_DATA
 
 REFERENCES = {"1": ["a red dog runs", "a dog runs"], "2": ["two cats sit"], "3": ["a bird flies"]}
 GOOD = {"1": "a red dog runs", "2": "two cats sit", "3": "a bird sings"}
@@ -227,8 +227,7 @@ def test_given_document_frequencies_are_named_in_the_signature(files: Path) -> N
     assert "df:df.npz" in run(files, *arguments)
 
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
+DATA = REAL_DATA / "metrics"
 
 
 @pytest.mark.real_data

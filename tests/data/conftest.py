@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,12 +30,3 @@ def png_bytes() -> Callable[..., bytes]:
         return buffer.getvalue()
 
     return encode
-
-
-@pytest.fixture
-def real_data() -> Path:
-    root = Path(__file__).parents[2]
-    path = (root / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data")).resolve()
-    if not path.is_dir():
-        pytest.skip(f"no real data at {path}: set CAPTUNE_REAL_DATA")
-    return path

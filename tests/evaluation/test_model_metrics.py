@@ -12,7 +12,7 @@ from captune.evaluation import ScoringOptions, compare_systems
 from captune.metrics import MetricInputs
 from captune.recipe import load_recipe
 from captune.records import CaptionRecord, Prediction
-from tiny_clip import save_clip
+from support.models.tiny_clip import save_clip
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from wild_models import FAMILIES, noise_images, wild_captioner
 
 from captune.models import Captioner
+from support.models.wild_models import FAMILIES, noise_images, wild_captioner
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,9 @@ import pytest
 from captune.errors import MissingExtraError
 from captune.metrics import References, compute
 from captune.metrics.meteor.data import find_source
+from support.places import REAL_DATA
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
+DATA = REAL_DATA / "metrics"
 COCO = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 
 pytestmark = [

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / os.environ.get("CAPTUNE_REAL_DATA", "../shared/data") / "metrics"
+from support.places import REAL_DATA, ROOT
+
+DATA = REAL_DATA / "metrics"
 
 
 @pytest.mark.real_data

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from slow_twins import greedy_without_cache, plain_logits
-from tiny_models import ALL, build, build_wild, noise_pixels
 
 from captune.models import Captioner, VisionContext, additive_mask, packed_causal_mask
+from support.models.slow_twins import greedy_without_cache, plain_logits
+from support.models.tiny_models import ALL, build, build_wild, noise_pixels
 
 LENGTH = 7
 # Twice: as it is used, and with weights so wild that only float64 can tell a fault from rounding.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import CAPTIONS, ONE_OF_EACH, build
 from tokenizers import AddedToken
 
 from captune.models import token_counter
+from support.models.tiny_models import CAPTIONS, ONE_OF_EACH, build
 
 SPELT = "a dog [SEP] and [DEC] a [PAD] cat"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from tiny_models import ALL, build
 
 from captune.errors import ModelError
 from captune.models import Captioner
+from support.models.tiny_models import ALL, build
 
 # Family, part -> pattern of the parameters that keep still.
 FROZEN = {

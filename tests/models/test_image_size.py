@@ -9,11 +9,11 @@ import pytest
 import transformers
 from PIL import Image
 from pydantic import ValidationError
-from tiny_models import CAPTIONS, tiny_encoder
 
 from captune.errors import ModelError
 from captune.models import build_captioner, load_captioner
 from captune.recipe import ModelConfig, NewDecoderConfig, TokenizerConfig
+from support.models.tiny_models import CAPTIONS, tiny_encoder
 
 
 def cropping_encoder(kind: str, folder: Path) -> Path:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from slow_twins import gradients, loss_a_caption_a_row
-from tiny_models import ALL, ONE_OF_EACH, ROWS, build, build_wild, noise_pixels
 
 from captune.models import Captioner, pack_captions
 from captune.records import IGNORE_INDEX, CaptionBatch
+from support.models.slow_twins import gradients, loss_a_caption_a_row
+from support.models.tiny_models import ALL, ONE_OF_EACH, ROWS, build, build_wild, noise_pixels
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 CNNS = ("mobilenet-gpt2-tiny", "resnet-bert", "convnext-gpt2")

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from slow_twins import gradients
-from tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
 
 from captune.errors import ModelError
 from captune.models import Captioner, additive_mask, packed_causal_mask
 from captune.records import CaptionBatch
+from support.models.slow_twins import gradients
+from support.models.tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
 
 PAIRS = tuple(name for name in ALL if name not in ("blip-tiny", "git-tiny"))
 

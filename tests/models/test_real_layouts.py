@@ -14,10 +14,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from slow_twins import greedy_without_cache
-from tiny_models import enliven, images
 
 from captune.models import load_captioner
+from support.models.slow_twins import greedy_without_cache
+from support.models.tiny_models import enliven, images
 
 pytestmark = pytest.mark.real_data
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]

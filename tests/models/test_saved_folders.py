@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from slow_twins import greedy_without_cache
-from tiny_models import ALL, build, build_wild, images
 
 from captune.models import Captioner, load_captioner
+from support.models.slow_twins import greedy_without_cache
+from support.models.tiny_models import ALL, build, build_wild, images
 
 # In the order of ALL.
 CONV = ("mobilenet-gpt2-tiny", "resnet-bert", "convnext-gpt2")

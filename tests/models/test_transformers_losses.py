@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import ALL, CAPTIONS, build, noise_pixels
 
 from captune.models import Captioner
 from captune.records import IGNORE_INDEX, CaptionBatch
+from support.models.tiny_models import ALL, CAPTIONS, build, noise_pixels
 
 ROWS = [[CAPTIONS[0]], [CAPTIONS[4]], [CAPTIONS[3]]]
 OTHERS = [n for n in ALL if n not in ("blip-tiny", "git-tiny")]

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from slow_twins import greedy_without_cache, plain_logits
-from tiny_models import ROWS, build, noise_pixels, tiny_encoder, tokenizer
 from transformers import AutoTokenizer, GPT2Config
 
 from captune.data import decode_image
@@ -20,6 +18,8 @@ from captune.models import Captioner, build_size, new_captioner
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.recipe import ModelConfig
 from captune.records import IGNORE_INDEX
+from support.models.slow_twins import greedy_without_cache, plain_logits
+from support.models.tiny_models import ROWS, build, noise_pixels, tiny_encoder, tokenizer
 
 
 @pytest.fixture(scope="module")

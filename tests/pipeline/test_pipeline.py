@@ -25,39 +25,7 @@ from captune.errors import (
 from captune.models import read_decoding
 from captune.pipeline import STAGES, RunOptions, run
 from captune.recipe import Recipe
-
-ARTEFACTS = (
-    *("recipe.yaml", "environment.json", "stages.json", "splits.json", "data_check.json"),
-    *("splits/train.jsonl", "splits/val.jsonl", "splits/test.jsonl", "skipped_images.jsonl"),
-    *("log.jsonl", "train_metrics.json", "checkpoints/step-000006"),
-    *("model/config.json", "model/model.safetensors", "model/README.md"),
-    *("predictions/before.jsonl", "predictions/after.jsonl", "scores.json"),
-    *("results_before_training.csv", "results_after_training.csv", "report.html"),
-    *(f"plots/{name}.png" for name in ("samples", "loss", "before_after", "captions")),
-)
-
-
-def recipe(**overrides) -> Recipe:
-    settings = {
-        "name": "tiny",
-        "data": {"path": "shapes:40", "num_workers": 0},
-        "model": {"size": "blip-tiny"},
-        "train": {
-            "epochs": 2,
-            "micro_batch_size": 6,
-            "global_batch_size": 12,
-            "precision": "fp32",
-            "device": "cpu",
-            "validate_images": 2,
-            "trackers": [],
-        },
-        "generate": {"num_beams": 1, "max_new_tokens": 6},
-        "evaluate": {"bootstrap_samples": 100},
-    }
-    for key, value in overrides.items():
-        section, _, name = key.partition("__")
-        settings[section] = {**settings[section], name: value} if name else value
-    return Recipe.model_validate(settings)
+from support.runs.recipes import ARTEFACTS, recipe
 
 
 @pytest.fixture(scope="module")

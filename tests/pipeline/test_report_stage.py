@@ -12,7 +12,7 @@ import pytest
 
 from captune.pipeline import RunOptions, run
 from captune.recipe import Recipe
-from tiny_clip import save_clip
+from support.models.tiny_clip import save_clip
 
 MADE = ("report.html", "model/README.md", "plots/before_after.png", "plots/captions.png")
 

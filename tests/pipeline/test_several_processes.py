@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from test_pipeline import ARTEFACTS, recipe
 from torch.testing import assert_close
 
 from captune.data import make_shapes
 from captune.pipeline import run
 from captune.recipe import Recipe, save_recipe
+from support.runs import SCRIPTS
+from support.runs.recipes import ARTEFACTS, recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -62,7 +63,7 @@ def left(tmp_path_factory) -> Left:
     launched = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", Path(__file__).with_name("process_runs.py"), place),
+            *("--nproc-per-node", "2", SCRIPTS / "process_runs.py", place),
             f"run {place}/loop.yaml --out {place}/two",
             # Trains twice in one launch.
             f"train {place}/trainer.yaml --out {place}/trainer",

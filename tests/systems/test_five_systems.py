@@ -10,11 +10,11 @@ import csv
 import json
 from pathlib import Path
 
-import layouts
 import pytest
 
 from captune.cli import main
 from captune.data import load_splits
+from support.runs import layouts
 
 ENGINES = ("loop", "trainer")
 

@@ -9,8 +9,8 @@ import pytest
 
 from captune.errors import MetricError
 from captune.training import check_best_metric, train
-from tiny_bert import save_bert
-from tiny_clip import save_clip
+from support.models.tiny_bert import save_bert
+from support.models.tiny_clip import save_clip
 
 
 def log_of(folder: Path) -> list[dict]:

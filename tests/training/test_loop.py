@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
@@ -13,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from loop_script import train_in_process
 from safetensors.torch import load_file
 
 from captune.errors import DataError, ModelError
 from captune.recipe import Recipe
 from captune.training import train
+from support.runs import SCRIPTS, script_environment
+from support.runs.loop_script import train_in_process
 
 
 def losses(folder: Path) -> list[float]:
@@ -176,7 +176,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, make_recipe) -> None
         [
             *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2"),
             *("--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"),
-            *(Path(__file__).with_name("loop_script.py"), tmp_path / "two", "start"),
+            *(SCRIPTS / "loop_script.py", tmp_path / "two", "start"),
             recipe.model_dump_json(),
         ],
         stdout=subprocess.PIPE,
@@ -184,7 +184,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, make_recipe) -> None
         text=True,
         timeout=250,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=script_environment(OMP_NUM_THREADS="1"),
     )
     assert launched.returncode == 0, launched.stdout
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from process_script import frozen, train_recipe, train_script
 from safetensors.torch import load_file
+
+from support.runs import SCRIPTS, script_environment
+from support.runs.process_script import frozen, train_recipe, train_script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -40,7 +41,7 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
     )
     found = Folders(tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
     port = str(free_port())
-    script = Path(__file__).with_name("process_script.py")
+    script = SCRIPTS / "process_script.py"
     processes = [
         subprocess.Popen(
             [sys.executable, script, found.two, recipe.model_dump_json()],
@@ -48,7 +49,7 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
             stderr=subprocess.STDOUT,
             text=True,
             env={
-                **os.environ,
+                **script_environment(),
                 **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
                 **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"},
                 "ACCELERATE_USE_CPU": "true",

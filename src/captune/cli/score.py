@@ -22,8 +22,8 @@ from captune.cli.scoring.output import (
     ScoredSystems,
     print_left_out,
     print_scores,
-    write_json,
     write_per_image,
+    write_scores_json,
 )
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def score(
     print_scores(outcome)
     print_left_out(list_left_out(asked, scored.inputs))
     if json_file:
-        write_json(json_file, outcome)
+        write_scores_json(json_file, outcome)
     if per_image:
         write_per_image(per_image, outcome.results)
 

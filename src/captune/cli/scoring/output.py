@@ -122,7 +122,7 @@ def _show_test(test: PairedTest | None) -> str:
     return f"\np {test.p_value:.3f}; {test.wins} better, {test.ties} equal, {test.losses} worse"
 
 
-def write_json(path: Path, outcome: Outcome) -> None:
+def write_scores_json(path: Path, outcome: Outcome) -> None:
     """One file: its scores at the top; several: a section a file, and the paired tests.
 
     Raises:
@@ -130,7 +130,7 @@ def write_json(path: Path, outcome: Outcome) -> None:
     """
     from dataclasses import asdict
 
-    from captune import files
+    from captune.storage import write_json
 
     scored = outcome.scored
     sections = {
@@ -154,7 +154,7 @@ def write_json(path: Path, outcome: Outcome) -> None:
     )
     if scored.constant:
         content[CONSTANT_CAPTION] = {**constant, "caption": scored.constant}
-    files.write_json(path, content)
+    write_json(path, content)
 
 
 def _section(result: MetricResults, intervals: Intervals) -> dict[str, object]:

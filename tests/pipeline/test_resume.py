@@ -1,0 +1,129 @@
+"""What an interrupted training may go on with, and what belongs to another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from captune.errors import ModelError, OutputError
+from captune.pipeline import RunOptions, run
+from captune.pipeline.resume import check_resumed, note_inputs
+from captune.recipe import ModelConfig, Recipe
+from support.runs.recipes import recipe as tiny_recipe
+
+
+def recipe(**overrides: object) -> Recipe:
+    """Two steps of eight images."""
+    short = {
+        "data__path": "shapes:20",
+        "train__max_steps": 2,
+        "train__micro_batch_size": 4,
+        "train__global_batch_size": 8,
+        "train__best_metric": "loss",
+    }
+    return tiny_recipe(**{**short, **overrides})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    return run(recipe(), only=["prepare", "train"], out=folder, say=lambda _: None)
+
+
+@pytest.fixture
+def interrupted(trained: Path, tmp_path: Path) -> Path:
+    """A training that was killed before it could write down that it had ended."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    stages = json.loads((folder / "stages.json").read_text())
+    del stages["train"]
+    (folder / "stages.json").write_text(json.dumps(stages))
+    return folder
+
+
+def resume(folder: Path, settings: Recipe) -> list[str]:
+    """The lines that were said."""
+    lines: list[str] = []
+    options = RunOptions(resume=True)
+    run(settings, only=["prepare", "train"], out=folder, options=options, say=lines.append)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"data__path": "shapes:30"}, "images of train and val"),
+        ({"data__max_captions": 2}, "data.max_captions null -> 2"),
+        ({"model__size": "git-tiny"}, "model.size blip-tiny -> git-tiny"),
+        ({"train__global_batch_size": 4}, "train.global_batch_size 8 -> 4"),
+    ],
+)
+def test_a_training_does_not_go_on_with_what_another_one_would_begin_with(
+    interrupted: Path, overrides: dict[str, object], told: str
+) -> None:
+    weights = (interrupted / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError) as error:
+        resume(interrupted, recipe(**overrides))
+    assert told in error.value.what
+    assert "--force" in error.value.fix
+    assert (interrupted / "model" / "model.safetensors").read_bytes() == weights
+    assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
+
+
+def test_a_setting_changed_on_the_way_is_warned_of(interrupted: Path) -> None:
+    lines = resume(interrupted, recipe(train__learning_rate=1e-3))
+    assert any("warning" in line and "train.learning_rate 5e-05 -> 0.001" in line for line in lines)
+    assert any(line.startswith("resumed at step 2") for line in lines)
+
+
+def test_what_changes_no_result_is_not_warned_of(interrupted: Path) -> None:
+    lines = resume(interrupted, recipe(train__log_every=1, train__micro_batch_size=2))
+    assert not any("warning" in line for line in lines)
+
+
+def test_a_training_of_an_older_captune_goes_on_without_its_note(interrupted: Path) -> None:
+    (interrupted / "checkpoints" / "began_with.json").unlink()
+    assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
+
+
+def test_a_model_folder_that_was_moved_is_the_same_model(interrupted: Path) -> None:
+    began, moved, other = (
+        recipe().model_copy(update={"model": ModelConfig(checkpoint=place)})
+        for place in ("/old/disk/blip", "/new/disk/blip", "/new/disk/git")
+    )
+    note_inputs(began, interrupted)
+    assert check_resumed(moved, interrupted) == []
+    with pytest.raises(OutputError, match=r"model\.checkpoint blip -> git"):
+        check_resumed(other, interrupted)
+
+
+BY_TRAINER = recipe(train__engine="trainer", train__save_every=1)
+
+
+@pytest.fixture(scope="module")
+def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by the trainer engine as it was after one of its two steps."""
+    folder = tmp_path_factory.mktemp("trainer")
+    run(BY_TRAINER, only=["prepare", "train"], out=folder, say=lambda _: None)
+    shutil.rmtree(folder / "checkpoints" / "step-000002")
+    stages = json.loads((folder / "stages.json").read_text())
+    del stages["train"]
+    (folder / "stages.json").write_text(json.dumps(stages))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"]
+)
+def test_a_cut_file_of_the_trainer_engines_checkpoint_is_named(
+    half_trained: Path, tmp_path: Path, name: str
+) -> None:
+    folder = shutil.copytree(half_trained, tmp_path / "run")
+    (checkpoint,) = (folder / "checkpoints").glob("step-*")
+    content = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises((OutputError, ModelError), match=r"cannot be read|are damaged") as error:
+        resume(folder, BY_TRAINER)
+    assert str(checkpoint) in str(error.value)

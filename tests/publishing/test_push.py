@@ -1,0 +1,234 @@
+"""Pushing a run: what arrives, what stays at home, and what each refusal says."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from captune.cli import main
+from captune.errors import ModelError, OutputError
+from captune.publishing import push_run
+from support.hub.repos import INVALID, READER, HubServer, Repo
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def push(*words: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["push", *map(str, words)])
+    return int(caught.value.code or 0)
+
+
+def test_a_run_arrives_in_one_commit_with_all_that_belongs_to_it(hub: HubServer, run: Path) -> None:
+    pushed = push_run(run, "me/mine", private=True)
+    repo = hub.repos["models/me/mine"]
+    assert repo.private
+    assert repo.messages == ["initial commit", "Push mine with captune"]
+    assert pushed.commit == repo.head
+    assert set(repo.files) == {
+        *(".gitattributes", "README.md", "config.json", "model.safetensors", "recipe.yaml"),
+        *("scores.json", "plots/loss.png", "plots/captions.png", "plots/samples.png"),
+        *("plots/before_after.png", "examples/1.jpg", "examples/2.jpg", "examples/3.jpg"),
+    }
+    assert repo.files["model.safetensors"] == (run / "model/model.safetensors").read_bytes()
+
+
+def test_the_card_names_its_repository_and_shows_examples_and_plots(
+    hub: HubServer, run: Path
+) -> None:
+    push_run(run, "me/mine")
+    card = ModelCard(hub.repos["models/me/mine"].files["README.md"].decode())
+    # Image 0 has no caption and image 1 is gone.
+    assert [(e["src"], e["output"]["text"]) for e in card.data.widget] == [
+        ("examples/1.jpg", "caption 2"),
+        ("examples/2.jpg", "caption 3"),
+        ("examples/3.jpg", "caption 4"),
+    ]
+    assert 'captune.load("me/mine")' in card.text
+    assert "![loss](plots/loss.png)" in card.text
+    assert "gone" not in card.text
+    assert "../" not in card.text
+
+
+def test_paths_of_this_machine_stay_at_home(hub: HubServer, run: Path) -> None:
+    push_run(run, "me/mine")
+    files = hub.repos["models/me/mine"].files
+    assert yaml.safe_load(files["recipe.yaml"])["data"]["path"] == "secret-project"
+    assert not [name for name, content in files.items() if str(run.parent).encode() in content]
+
+
+def test_a_broken_line_of_predictions_is_named_and_nothing_is_pushed(
+    hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions = run / "predictions" / "after.jsonl"
+    lines = predictions.read_text().splitlines()
+    predictions.write_text("\n".join([lines[0], lines[1][:-1], *lines[2:]]))
+    assert push(run, "me/mine") == 2
+    error = capsys.readouterr().err
+    assert "not a prediction" in error
+    assert f"{predictions}, line 2" in error
+    assert "models/me/mine" not in hub.repos
+
+
+def test_images_of_the_data_stay_at_home_when_asked(hub: HubServer, run: Path) -> None:
+    push_run(run, "me/mine", with_images=False)
+    files = hub.repos["models/me/mine"].files
+    assert {name for name in files if name.endswith((".png", ".jpg"))} == {
+        "plots/loss.png",
+        "plots/before_after.png",
+    }
+    card = files["README.md"].decode()
+    assert "captions.png" not in card
+    assert "widget" not in card
+
+
+def test_images_of_an_earlier_push_go_when_images_stay_at_home(hub: HubServer, run: Path) -> None:
+    push_run(run, "me/mine")
+    push_run(run, "me/mine", with_images=False)
+    files = hub.repos["models/me/mine"].files
+    assert not [name for name in files if name.startswith("examples/")]
+    assert {name for name in files if name.startswith("plots/")} == {
+        "plots/loss.png",
+        "plots/before_after.png",
+    }
+
+
+def test_nothing_local_is_changed(hub: HubServer, run: Path) -> None:
+    before = digests(run)
+    push_run(run, "me/mine")
+    assert digests(run) == before
+
+
+def test_a_second_push_sends_only_what_changed(hub: HubServer, run: Path) -> None:
+    first = push_run(run, "me/mine").commit
+    hub.requests.clear()
+    assert push_run(run, "me/mine").commit == first
+    assert hub.asked("^PUT") == []
+    (run / "scores.json").write_text('{"new": 1}')
+    assert push_run(run, "me/mine").commit != first
+    assert hub.asked("^PUT") == []
+
+
+def test_weights_of_an_earlier_model_are_removed(hub: HubServer, run: Path) -> None:
+    push_run(run, "me/mine")
+    weights = run / "model" / "model.safetensors"
+    weights.rename(weights.with_name("model-00001-of-00002.safetensors"))
+    push_run(run, "me/mine")
+    found = [name for name in hub.repos["models/me/mine"].files if "safetensors" in name]
+    assert found == ["model-00001-of-00002.safetensors"]
+
+
+def test_a_push_that_breaks_off_leaves_both_sides_as_they_were_and_can_be_repeated(
+    hub: HubServer, run: Path
+) -> None:
+    before = digests(run)
+    hub.refusals.append(("^POST .*/commit/", 400))
+    with pytest.raises(OutputError) as caught:
+        push_run(run, "me/mine")
+    assert "cannot push to me/mine: " in caught.value.what
+    assert "the same command tries again" in caught.value.fix
+    assert digests(run) == before
+    assert set(hub.repos["models/me/mine"].files) == {".gitattributes"}
+    hub.refusals.clear()
+    hub.requests.clear()
+    push_run(run, "me/mine")
+    assert "model.safetensors" in hub.repos["models/me/mine"].files
+    # The weights arrived the first time.
+    assert hub.asked("^PUT") == []
+
+
+@pytest.mark.parametrize(
+    ("token", "what", "fix"),
+    [
+        (None, "you are not logged in to the hub", "with the role `write`"),
+        (INVALID, "the hub does not accept your token (from HF_TOKEN)", "make a new one at"),
+        (READER, "your token (from HF_TOKEN) may not write to me/mine", "with the role `write`"),
+    ],
+)
+def test_a_token_that_does_not_do_is_explained(
+    hub: HubServer,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str | None,
+    what: str,
+    fix: str,
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(OutputError) as caught:
+        push_run(run, "me/mine")
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+    assert "hf auth login" in caught.value.fix
+    assert hub.repos == {}
+
+
+def test_an_owner_that_is_not_ones_own_is_explained(hub: HubServer, run: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        push_run(run, "stranger/mine")
+    assert 'namespace "stranger"' in caught.value.what
+
+
+def test_a_hub_that_is_down_is_named(
+    hub: HubServer, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(OutputError) as caught:
+        push_run(run, "me/mine")
+    assert "the hub at http://127.0.0.1:9 does not answer" in caught.value.what
+
+
+def test_private_weights_are_not_pushed_to_a_public_repository(hub: HubServer, run: Path) -> None:
+    hub.repos["models/me/mine"] = Repo()
+    hub.repos["models/me/mine"].commit({"README.md": b"old"})
+    with pytest.raises(OutputError, match="me/mine is public already"):
+        push_run(run, "me/mine", private=True)
+    assert hub.repos["models/me/mine"].files == {"README.md": b"old"}
+
+
+def test_a_folder_without_a_model_makes_no_repository(hub: HubServer, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no config"):
+        push_run(tmp_path, "me/mine")
+    assert hub.requests == []
+
+
+def test_a_models_folder_is_pushed_alone(hub: HubServer, run: Path) -> None:
+    push_run(run / "model", "me/mine")
+    assert set(hub.repos["models/me/mine"].files) == {
+        *(".gitattributes", "README.md", "config.json", "model.safetensors"),
+    }
+
+
+def test_a_model_without_a_card_gets_a_bare_one(hub: HubServer, run: Path) -> None:
+    (run / "model" / "README.md").unlink()
+    push_run(run / "model", "me/mine")
+    card = ModelCard(hub.repos["models/me/mine"].files["README.md"].decode())
+    assert "It has not been evaluated yet" in card.text
+    assert 'captune.load("me/mine")' in card.text
+
+
+def test_the_command_tells_where_it_went(hub: HubServer, run: Path, capsys) -> None:
+    assert push(run, "mine", "--private") == 0
+    printed = capsys.readouterr().out
+    assert f"{hub.url}/me/mine (private)" in printed
+    assert "captune caption me/mine PHOTO.jpg" in printed
+
+
+def test_the_command_explains_a_name_the_hub_does_not_take(
+    hub: HubServer, run: Path, capsys
+) -> None:
+    assert push(run, "me/mi ne") == 2
+    assert "cannot push to me/mi ne" in capsys.readouterr().err

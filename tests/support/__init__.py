@@ -1,0 +1,1 @@
+"""What several tests share: servers, small models, recipes, runs."""

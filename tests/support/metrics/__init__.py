@@ -1,0 +1,1 @@
+"""METEOR's small language, and its slow twin."""

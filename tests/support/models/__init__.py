@@ -1,0 +1,1 @@
+"""Small models, and slow twins of what captune does fast."""

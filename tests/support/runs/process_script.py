@@ -1,0 +1,136 @@
+"""Trainings that must end alike: by one process or several, in one go or taken up again.
+
+Run as two processes, each takes its share; imported, one process does it all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from captune.data import make_shapes
+from captune.models import Captioner, build_captioner
+from captune.recipe import Recipe, TrainConfig
+from captune.training import CaptionTrainer, caption_metrics, train
+from captune.training.batches.features import build_feature_cache
+from captune.training.setup import make_accelerator
+from support.runs.trainer_script import arguments, history
+
+
+def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:
+    """The recipe's captioner; without dropout, which processes draw apart."""
+    captions = [c for r in make_shapes(30, seed=3, image_size=64)[:24] for c in r.captions]
+    captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
+    for module in captioner.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    return captioner
+
+
+def train_recipe(
+    recipe: Recipe, folder: Path, *, dropout: float = 0.0, resume: bool = False
+) -> None:
+    """The recipe's run."""
+    records = list(make_shapes(30, seed=3, image_size=64))
+    train(
+        build(recipe, dropout=dropout),
+        (records[:24], records[24:]),
+        recipe=recipe,
+        run_folder=folder,
+        resume=resume,
+        say=lambda _: None,
+    )
+
+
+def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
+    """A CaptionTrainer's; eight images a step, five to evaluate: the shares are uneven."""
+    records = list(make_shapes(21, seed=4, image_size=64))
+    args = arguments(
+        folder,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=4 // processes,
+        per_device_eval_batch_size=2,
+        generation_max_length=8,
+        # AdamW would blow up the rounding errors of gradients that are nearly zero.
+        optim="sgd",
+        learning_rate=0.05,
+    )
+    trainer = CaptionTrainer(
+        build(recipe),
+        args,
+        train_dataset=records[:16],
+        eval_dataset=records[16:],
+        compute_metrics=caption_metrics("cider", "bleu_4"),
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    predictions = trainer.predict(records[16:]).predictions
+    trainer.save_model(str(folder / "model"))
+    if trainer.is_world_process_zero():
+        kept = {name: metrics[f"eval_{name}"] for name in ("loss", "cider", "bleu_4")}
+        found = {**kept, "losses": history(trainer, "loss"), "predictions": predictions}
+        (folder / "found.json").write_text(json.dumps(found))
+
+
+def cache_features(recipe: Recipe, folder: Path) -> None:
+    """Seven images in three views, whose features tell their place; two rows a batch."""
+    accelerator = make_accelerator(recipe, folder)
+    asked: list[tuple[int, int]] = []
+
+    def encode(pairs: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
+        for at in range(0, len(pairs), 2):
+            asked.extend(pairs[at : at + 2])
+            yield torch.tensor(pairs[at : at + 2], dtype=torch.float32)
+
+    for _ in range(2):  # the second time it lies there
+        cache = build_feature_cache(
+            encode, num_images=7, num_views=3, file=folder / "x.npy", accelerator=accelerator
+        )
+    found = {"asked": asked, "array": cache.array.tolist()}
+    (folder / f"asked-{accelerator.process_index}.json").write_text(json.dumps(found))
+
+
+def main(place: Path, recipe: Recipe) -> None:
+    """All trainings, one after the other, in this process's share: one launch, one group."""
+    train_recipe(recipe, place / "recipe")
+    cache_features(recipe, place / "features")
+    train_script(recipe, place / "script", processes=int(os.environ["WORLD_SIZE"]))
+    train_recipe(frozen(recipe), place / "frozen")
+    for engine in ("loop", "trainer"):
+        settings = {"engine": engine, "max_steps": 4, "save_every": 2, "validate_every": 4}
+        settings = recipe.train.model_dump() | settings | {"best_metric": "loss"}
+        short = recipe.model_copy(update={"train": TrainConfig(**settings)})
+        whole, again = place / engine / "whole", place / engine / "again"
+        train_recipe(short, whole, dropout=0.2)
+        if os.environ["RANK"] == "0":
+            copy_until_first_checkpoint(whole, again)
+        while not again.exists():
+            time.sleep(0.05)
+        train_recipe(short, again, dropout=0.2, resume=True)
+
+
+def frozen(recipe: Recipe) -> Recipe:
+    """Its vision encoder frozen, so that features are cached; by captune's own loop."""
+    model = recipe.model.model_copy(update={"freeze": ("vision",)})
+    train = recipe.train.model_copy(update={"engine": "loop", "feature_cache": "disk"})
+    return recipe.model_copy(update={"model": model, "train": train})
+
+
+def copy_until_first_checkpoint(whole: Path, again: Path) -> None:
+    """What a kill behind step 2 would have left; it appears by a rename."""
+    aside = again.with_name("aside")
+    first = Path("checkpoints") / "step-000002"
+    shutil.copytree(whole / first, aside / first)
+    shutil.copy(whole / "log.jsonl", aside)
+    aside.rename(again)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Recipe.model_validate_json(sys.argv[2]))

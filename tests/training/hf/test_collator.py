@@ -1,0 +1,94 @@
+"""Rows of a data set, in the forms that scripts have them, to inputs."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from captune.data import decode_image
+from captune.errors import DataError
+from captune.training import CaptionCollator, CaptionTrainer
+from support.runs.trainer_script import arguments, history
+
+
+def test_hub_rows_streamed_rows_and_workers_are_read(tmp_path, shapes, build) -> None:
+    import datasets
+
+    def rows():
+        for record in shapes[0][:8]:
+            image = {"bytes": _png(record), "path": None}
+            yield {"image": image, "text": record.captions[0], "license": "none"}
+
+    features = datasets.Features(
+        image=datasets.Image(), text=datasets.Value("string"), license=datasets.Value("string")
+    )
+    stored = datasets.Dataset.from_generator(
+        rows, features=features, cache_dir=str(tmp_path / "cache")
+    )
+    losses = []
+    for data, workers in ((stored, 0), (stored, 2), (stored.to_iterable_dataset(), 0)):
+        args = arguments(tmp_path, dataloader_num_workers=workers)
+        trainer = CaptionTrainer(build(), args, train_dataset=data)
+        trainer.train()
+        losses.append(history(trainer, "loss"))
+    assert losses[0] == losses[1] == losses[2]
+    assert all(math.isfinite(loss) for loss in losses[0])
+
+
+def _png(record) -> bytes:
+    file = io.BytesIO()
+    decode_image(record.image).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_collated_rows_are_those_of_the_captioner(shapes, build) -> None:
+    captioner = build()
+    records = shapes[0][:3]
+    inputs = CaptionCollator(captioner, max_caption_tokens=6)(records)
+    expected = captioner.batch(
+        [r.captions for r in records], [r.image_id for r in records], max_caption_tokens=6
+    )
+    for name in ("input_ids", "position_ids", "caption_ids", "labels"):
+        assert torch.equal(inputs[name], getattr(expected, name)), name
+    pixels = captioner.pixel_values([decode_image(r.image) for r in records])
+    assert torch.equal(inputs["pixel_values"], pixels)
+
+
+def test_an_image_is_taken_in_any_form(tmp_path, shapes, build) -> None:
+    import numpy as np
+
+    captioner = build()
+    image = decode_image(shapes[0][0].image)
+    image.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    pixels = captioner.pixel_values([image])[0]
+    forms = [image, np.asarray(image), data, tmp_path / "a.png", str(tmp_path / "a.png")]
+    forms += [{"bytes": data, "path": None}, {"bytes": None, "path": str(tmp_path / "a.png")}]
+    inputs = CaptionCollator(captioner)([{"photo": form, "text": "a"} for form in forms])
+    assert all(torch.equal(row, pixels) for row in inputs["pixel_values"])
+    ready = CaptionCollator(captioner)([{"pixel_values": pixels, "text": "a"}])
+    assert torch.equal(ready["pixel_values"][0], pixels)
+
+
+def test_a_collator_without_model_travels_to_worker_processes(build) -> None:
+    import pickle
+
+    captioner = build("git-tiny")
+    weights = sum(p.numel() * p.element_size() for p in captioner.model.parameters())
+    assert len(pickle.dumps(CaptionCollator(captioner))) < weights / 2
+
+
+def test_a_row_without_usual_keys_names_the_keys_it_has(build) -> None:
+    collator = CaptionCollator(build())
+    with pytest.raises(DataError, match="no image; its keys are: bild, wort") as error:
+        collator([{"bild": Image.new("RGB", (8, 8)), "wort": "rot"}])
+    assert "image_column" in error.value.fix
+    named = CaptionCollator(build(), image_column="bild", caption_column="wort")
+    inputs = named([{"bild": Image.new("RGB", (8, 8)), "wort": "rot"}])
+    assert inputs["references"] == (("rot",),)
+    with pytest.raises(DataError, match="no caption; its keys are: pixel_values, input_ids"):
+        collator([{"pixel_values": torch.zeros(3, 8, 8), "input_ids": [1, 2]}])
