@@ -26,7 +26,7 @@ MAX_POSITIONAL_PRIVATE = 3
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "stuff"}
 # Click's words become parameters one by one: a command line has as many as it has options.
 COMMAND_LINE = SOURCE / "cli"
-LIGHT = ("", ".cli", ".metrics", ".recipe", ".records", ".hub", ".files", ".errors")
+LIGHT = ("", ".cli", ".metrics", ".recipe", ".records", ".hub", ".storage", ".errors", ".progress")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

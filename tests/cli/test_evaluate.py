@@ -268,8 +268,8 @@ def test_only_rows_that_pass_the_filters_are_scored(
 @pytest.mark.real_data
 def test_real_photographs_are_evaluated(models: Path, tmp_path: Path, real_data: Path) -> None:
     code = run(
-        "evaluate", models / "run", "--data", real_data / "coco_mini", *FAST, "--max-images", "12", "--out",
-        tmp_path / "out",
+        "evaluate", models / "run", "--data", real_data / "coco_mini", *FAST, "--max-images", "12",
+        "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 0
     assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 12

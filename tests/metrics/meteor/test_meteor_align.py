@@ -55,7 +55,7 @@ def test_statistics_equal_a_slow_twin(
 
 @pytest.mark.parametrize(
     ("constant", "value"),
-    [("meteor_align.MAX_KEY", 0), ("meteor_match.MAX_CELLS", 1), ("meteor_match.MAX_CELLS", 50)],
+    [("meteor.align.MAX_KEY", 0), ("meteor.match.MAX_CELLS", 1), ("meteor.match.MAX_CELLS", 50)],
 )
 def test_huge_keys_and_small_blocks_change_nothing(
     meteor: Meteor, monkeypatch: pytest.MonkeyPatch, constant: str, value: int

@@ -10,8 +10,8 @@ import transformers
 from torch import nn
 from transformers.models.gpt2 import modeling_gpt2
 
+from captune.training.steps import dropout as dropout_module
 from captune.training.steps.dropout import PackedDropout, use_packed_dropout
-from captune.training.steps.optimizer_step import dropout as dropout_module
 
 
 @pytest.mark.parametrize("share", [0.02, 0.35, 0.9])

@@ -21,5 +21,5 @@ def baseline(job: Job) -> None:
         return
     records = load_splits(job.folder)
     captioner = new_captioner(job, records)
-    predictions = predict_scored(job, captioner, scored_records(job.recipe, records))
+    predictions = predict_scored(job, captioner, records=scored_records(job.recipe, records))
     write_predictions(job.folder / "predictions" / "before.jsonl", predictions)

@@ -32,11 +32,11 @@ def evaluate(job: Job) -> None:
     captioner = load_captioner(job.folder / "model")
     _keep_decoding(job, captioner)
     scored = scored_records(job.recipe, records)
-    after = predict_scored(job, captioner, scored)
+    after = predict_scored(job, captioner, records=scored)
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
-    run = run_to_score(job, records, after)
+    run = run_to_score(job, records, after=after)
     evaluation = run.score()
-    extra = truth_rates(job, evaluation, after)
+    extra = truth_rates(job, evaluation, after=after)
     save_scores(job.folder, evaluation, run=run, extra=extra)
     for name, predictions in (("before", run.before), ("after", after)):
         if predictions is not None:

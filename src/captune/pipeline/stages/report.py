@@ -41,7 +41,7 @@ def report(job: Job) -> None:
     """Writes the plots, report.html and the model card from what the other stages left."""
     records = load_splits(job.folder)
     after = read_predictions(job.folder / "predictions" / "after.jsonl")
-    run = run_to_score(job, records, after)
+    run = run_to_score(job, records, after=after)
     evaluation = load_scores(job.folder, run)
     if evaluation is None:
         job.say("report: scores.json is not of these captions and settings, so they are scored")
@@ -62,7 +62,7 @@ def report(job: Job) -> None:
             Fact(label, value, is_code=label == "Command") for label, value in environment.items()
         ],
         skipped=_read_skipped(job.folder),
-        extra=truth_rates(job, evaluation, after),
+        extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
     )
     plots = write_plots(job.folder / "plots", inputs)

@@ -41,7 +41,7 @@ def new_captioner(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
 
 
 def predict_scored(
-    job: Job, captioner: Captioner, records: Sequence[CaptionRecord]
+    job: Job, captioner: Captioner, *, records: Sequence[CaptionRecord]
 ) -> list[Prediction]:
     """Caption the scored images; files that cannot be read are reported, not fatal."""
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
@@ -67,7 +67,7 @@ def read_baseline(job: Job) -> list[Prediction] | None:
 
 
 def run_to_score(
-    job: Job, records: Sequence[CaptionRecord], after: Sequence[Prediction]
+    job: Job, records: Sequence[CaptionRecord], *, after: Sequence[Prediction]
 ) -> RunToScore:
     """Gather everything that a score of this run depends on."""
     return RunToScore(
@@ -85,7 +85,9 @@ def picked_on(job: Job, records: Sequence[CaptionRecord]) -> str | None:
     return "val" if picks else None
 
 
-def truth_rates(job: Job, evaluation: Evaluation, after: Sequence[Prediction]) -> dict[str, float]:
+def truth_rates(
+    job: Job, evaluation: Evaluation, *, after: Sequence[Prediction]
+) -> dict[str, float]:
     """`truth_rate` of each system on the built-in set, whose captions can be checked."""
     if not after or not all(is_shapes_id(p.image_id) for p in after):
         return {}
