@@ -16,7 +16,6 @@ from captune.hub import (
     load_pretrained,
     quiet_transformers,
     require_weights,
-    with_did_you_mean,
 )
 
 WHERE = "model.checkpoint"
@@ -110,13 +109,6 @@ def test_a_path_that_exists_is_local_even_where_it_looks_like_an_id(
     (tmp_path / "owner/name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert is_local("owner/name")
-
-
-def test_near_names_are_suggested_and_far_ones_are_not() -> None:
-    assert with_did_you_mean("blip-tinny", ["blip-tiny", "git-tiny"]) == (
-        " (did you mean 'blip-tiny'?)"
-    )
-    assert with_did_you_mean("xyz", ["blip-tiny"]) == ""
 
 
 def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_default_and_all_leave_out_what_needs_something_that_is_not_installed() 
 def test_an_unknown_metric_is_answered_with_the_nearest_and_the_whole_list() -> None:
     with pytest.raises(MetricError) as caught:
         resolve_metrics(["bleu", "Bleu_4"])
-    assert str(caught.value).startswith("unknown metric 'Bleu_4'; did you mean 'bleu_4'?")
+    assert str(caught.value).startswith("unknown metric 'Bleu_4' (did you mean 'bleu_4'?)")
     assert all(name in caught.value.fix for name in (*METRICS, *METRIC_GROUPS))
 
 

@@ -7,7 +7,7 @@ from captune.hub.loading import (
     quiet_transformers,
     require_weights,
 )
-from captune.hub.names import is_local, split_revision, with_did_you_mean
+from captune.hub.names import is_local, split_revision
 from captune.hub.upload import PushedRepo, RepoFile, open_repo, push_files
 
 __all__ = [
@@ -25,5 +25,4 @@ __all__ = [
     "quiet_transformers",
     "require_weights",
     "split_revision",
-    "with_did_you_mean",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from captune.hub.names import with_did_you_mean
+from captune.suggest import did_you_mean
 
 Kind = Literal["model", "dataset"]
 
@@ -82,7 +82,7 @@ def nearest_cached(name: str, kind: Kind = "model") -> str:
         return ""
     prefix = f"{kind}s--"
     cached = [p.name.removeprefix(prefix).replace("--", "/") for p in cache.glob(f"{prefix}*")]
-    return with_did_you_mean(name, [each for each in cached if each != name])
+    return did_you_mean(name, [each for each in cached if each != name])
 
 
 def _chain(error: BaseException) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 from captune.errors import ModelError
@@ -41,9 +39,3 @@ def split_revision(
             fix=f"give one of them: {name}@REVISION, or {name} and the revision apart",
         )
     return name, pinned
-
-
-def with_did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing when no known name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""

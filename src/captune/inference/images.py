@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
 from captune.net.rules import UrlRules, is_url, parse_url
+from captune.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ def _nearest(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return ""
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" (did you mean {path.parent / near[0]}?)" if near else ""
+    return did_you_mean(path.name, names, show=lambda name: str(path.parent / name))
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -28,6 +27,7 @@ from captune.metrics.scores.rouge import score_rouge_l
 from captune.metrics.scores.samples import score_samples
 from captune.metrics.scores.spice import find_spice, score_spice
 from captune.metrics.scores.wrapped import score_rouge, score_sacrebleu, score_wer
+from captune.suggest import did_you_mean
 
 Group = Literal[
     "bleu",
@@ -224,9 +224,8 @@ def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
     wanted: set[str] = set()
     for name in names:
         if name not in allowed:
-            close = difflib.get_close_matches(name.lower(), allowed, n=1)
             raise MetricError(
-                f"unknown metric {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+                f"unknown metric {name!r}{did_you_mean(name, allowed)}",
                 fix=f"use one of {', '.join(allowed)}",
             )
         own = METRIC_GROUPS.get(name, (name,))

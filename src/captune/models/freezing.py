@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from captune.errors import ModelError
-from captune.hub import with_did_you_mean
+from captune.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _named_modules(parts: Parts, name: str, *, family: str) -> Sequence[nn.Modul
     if name not in parts.named:
         allowed = [*parts.named, "vision.first-K", "text.first-K"]
         raise ModelError(
-            f"the family {family} has no part {name!r} to freeze{with_did_you_mean(name, allowed)}",
+            f"the family {family} has no part {name!r} to freeze{did_you_mean(name, allowed)}",
             where="model.freeze",
             fix=f"use one of: {', '.join(allowed)}",
         )

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.errors import CaptuneError, DataError
-from captune.hub import is_local, with_did_you_mean
+from captune.hub import is_local
 from captune.recipe import Recipe
 from captune.storage import write_json
+from captune.suggest import did_you_mean
 
 STAGES = ("prepare", "baseline", "train", "evaluate", "report")
 
@@ -130,7 +131,7 @@ def select_stages(only: Sequence[str], start_from: str | None) -> tuple[str, ...
     for name in (*only, *([start_from] if start_from else [])):
         if name not in STAGES:
             raise CaptuneError(
-                f"unknown stage {name!r}{with_did_you_mean(name, STAGES)}",
+                f"unknown stage {name!r}{did_you_mean(name, STAGES)}",
                 where="--only / --from",
                 fix=f"use one of: {', '.join(STAGES)}",
             )

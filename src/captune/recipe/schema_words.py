@@ -5,20 +5,20 @@ The walk is over the JSON schema that pydantic makes of `Recipe`; a `Node` is a 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from captune.recipe.schema import Recipe
+from captune.suggest import find_nearest
 
 Key = tuple[str | int, ...]
 """Where a setting stands: ("train", "epochs"); a number is a place in a list."""
 
 Node = Mapping[str, Any]
 
-# What the same thing is called by other tools; difflib does not find these.
+# What the same thing is called by other tools; similarity does not find these.
 _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "accumulation": "global_batch_size",
@@ -92,11 +92,11 @@ def nearest_key(key: Key) -> str | None:
     known = _OTHER_NAMES.get(wrong, wrong)
     if known in here:
         return here[known]
-    near = difflib.get_close_matches(wrong, here, n=1, cutoff=0.6)
-    if near:
-        return here[near[0]]
-    near = [known] if known in elsewhere else difflib.get_close_matches(wrong, elsewhere, n=1)
-    return elsewhere[near[0]] if near else None
+    near = find_nearest(wrong, here)
+    if near is not None:
+        return here[near]
+    near = known if known in elsewhere else find_nearest(wrong, elsewhere)
+    return elsewhere[near] if near is not None else None
 
 
 @cache

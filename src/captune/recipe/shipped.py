@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from captune.errors import RecipeError
+from captune.suggest import did_you_mean
 
 _FOLDER = Path(__file__).parent / "shipped"
 
@@ -23,10 +23,8 @@ def shipped_path(name: str) -> Path:
     """
     names = shipped_recipes()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise RecipeError(
-            f"unknown recipe {name!r}{hint}",
+            f"unknown recipe {name!r}{did_you_mean(name, names)}",
             fix=f"give a YAML file, or one of: {', '.join(names)}",
         )
     return _FOLDER / f"{name}.yaml"

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from captune.errors import DataError
-from captune.hub import with_did_you_mean
 from captune.records import SPLITS, Split
+from captune.suggest import did_you_mean
 
 _MOST_VALUES = 6
 
@@ -114,7 +114,7 @@ def require_column(column: str, there: Iterable[str]) -> None:
     names = list(there)
     if column not in names:
         raise DataError(
-            f"no column {column!r} to filter by{with_did_you_mean(column, names)};"
+            f"no column {column!r} to filter by{did_you_mean(column, names)};"
             f" the columns are: {', '.join(names)}",
             where=f"data.filters.{column}",
         )

@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from captune.errors import RecipeError
-from captune.hub import with_did_you_mean
 from captune.recipe import GenerateConfig
+from captune.suggest import did_you_mean
 
 
 class DecodingOptions(TypedDict, total=False):
@@ -52,6 +52,6 @@ def decoding_config(options: DecodingOptions) -> GenerateConfig:
 def _explain(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}{with_did_you_mean(name, GenerateConfig.model_fields)}"
+        return f"unknown setting {name!r}{did_you_mean(name, GenerateConfig.model_fields)}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{name}: {message}, not {fault['input']!r}" if name else message

@@ -12,7 +12,7 @@ import transformers
 from transformers import AutoConfig, AutoModel
 
 from captune.errors import ModelError
-from captune.hub import check_model_folder, is_local, require_weights, with_did_you_mean
+from captune.hub import check_model_folder, is_local, require_weights
 from captune.models.blip import BlipCaptioner
 from captune.models.build.join import join_checkpoints, join_models, new_decoder
 from captune.models.build.loading import load_tokenizer
@@ -23,6 +23,7 @@ from captune.models.captioner import Captioner
 from captune.models.generation_defaults import suppress_unknown
 from captune.models.git import GitCaptioner
 from captune.recipe import ModelConfig, NewDecoderConfig
+from captune.suggest import did_you_mean
 
 
 def new_captioner(config: ModelConfig, captions: Iterable[str], *, seed: int) -> Captioner:
@@ -106,7 +107,7 @@ def find_size(name: str) -> ModelSize:
     """
     if name not in SIZES:
         raise ModelError(
-            f"unknown model size {name!r}{with_did_you_mean(name, SIZES)}",
+            f"unknown model size {name!r}{did_you_mean(name, SIZES)}",
             where="model.size",
             fix=f"use one of: {', '.join(SIZES)}",
         )
