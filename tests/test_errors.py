@@ -14,7 +14,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
 
 def test_an_error_prints_what_where_and_what_to_do() -> None:
     error = CaptuneError("no images", where="data.path", fix="give a folder")
-    assert str(error) == "no images\n  where: data.path\n  do:    give a folder"
+    assert str(error) == "no images\n  where: data.path\n  fix:   give a folder"
     assert str(CaptuneError("no images")) == "no images"
 
 

@@ -140,7 +140,7 @@ def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> N
     )
     assert where == "  where: model.checkpoint"
     assert fix == (
-        "  do:    check the id and the connection, or give a local folder (here: microsoft/swin)"
+        "  fix:   check the id and the connection, or give a local folder (here: microsoft/swin)"
     )
     assert done.stderr == ""
 

@@ -27,7 +27,7 @@ class CaptuneError(Exception):
         if self.where:
             lines.append(f"  where: {self.where}")
         if self.fix:
-            lines.append(f"  do:    {self.fix}")
+            lines.append(f"  fix:   {self.fix}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -5,7 +5,6 @@ Works on ipywidgets 8, whose upload widget holds a tuple of files where version 
 
 from __future__ import annotations
 
-import html
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from captune.data import decode_image
 from captune.errors import CaptuneError, MissingExtraError
 from captune.inference import ImageCaptioner, load
+from captune.text_safety import escape_markup
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -111,9 +111,9 @@ def _caption(captioner: ImageCaptioner, shown: Demo) -> None:
         )
     except CaptuneError as error:
         shown.picture.layout.display = "none"
-        shown.caption.value = f"<b>not captioned:</b> {html.escape(error.what)}"
+        shown.caption.value = f"<b>not captioned:</b> {escape_markup(error.what)}"
     else:
-        shown.caption.value = f"<big>{html.escape(prediction.caption)}</big>"
+        shown.caption.value = f"<big>{escape_markup(prediction.caption)}</big>"
     finally:
         shown.button.disabled = False
 

@@ -114,7 +114,7 @@ def test_a_users_error_exits_2_without_a_traceback(
     add_command(fail)
     assert leave("x") == 2
     output = capsys.readouterr()
-    assert output.err == "error: no images\n  where: data.path\n  do:    give a folder\n"
+    assert output.err == "error: no images\n  where: data.path\n  fix:   give a folder\n"
     assert output.out == ""
 
 
@@ -153,7 +153,7 @@ def test_an_unforeseen_error_exits_1_in_one_line_with_a_hint(
     assert leave("x") == 1
     assert capsys.readouterr().err == (
         "error: internal error: ZeroDivisionError: division by zero\n"
-        "  do:    run it again with --debug and report the traceback\n"
+        "  fix:   run it again with --debug and report the traceback\n"
     )
 
 

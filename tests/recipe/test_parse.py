@@ -73,7 +73,7 @@ def test_an_unknown_key_is_told_with_its_line_and_the_key_that_was_meant() -> No
     assert fault("name: x\ntrain:\n  epochs: 2\n  learning_rat: 1e-5\n") == (
         "unknown setting train.learning_rat\n"
         "  where: my.yaml:4\n"
-        "  do:    did you mean train.learning_rate?"
+        "  fix:   did you mean train.learning_rate?"
     )
 
 
@@ -98,7 +98,7 @@ def test_the_key_that_was_meant_is_found_in_its_section_in_others_and_by_other_n
 
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_keys() -> None:
-    assert "do:    generate takes: num_beams, max_new_tokens," in override_fault("generate.qqq=1")
+    assert "fix:   generate takes: num_beams, max_new_tokens," in override_fault("generate.qqq=1")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_value_that_cannot_be_used_is_told_with_what_is_allowed(text: str, exp
 
 
 def test_a_single_value_for_a_list_gets_the_brackets_to_write() -> None:
-    assert "do:    write [cider]" in fault("evaluate: {metrics: cider}")
+    assert "fix:   write [cider]" in fault("evaluate: {metrics: cider}")
 
 
 def test_all_faults_of_file_and_overrides_come_at_once_each_with_its_place(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # The border: what no command foresaw becomes one line, and the traceback on demand.
     except Exception as error:  # noqa: BLE001
         message = f"internal error: {type(error).__name__}: {error}"
-        hint = "" if is_debug else "\n  do:    run it again with --debug and report the traceback"
+        hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
         _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
 
 

@@ -28,6 +28,7 @@ from captune.cli.flags.decoding import (
 from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.errors import ImageError, OutputError, RecipeError
 from captune.recipe import GenerateConfig
+from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
     from captune.inference import AnyImage, ImageCaptioner, ImageFiles, Target, UrlRules
@@ -135,8 +136,6 @@ class _Report:
 
     def show(self) -> None:
         """Counts and speed, then every failure with its reason."""
-        from captune.inference import escape_steering
-
         parts = [self._speed()] if self.hardware else []
         if self.num_skipped:
             parts.append(f"{self.num_skipped} had a caption already (--force captions them anew)")
@@ -147,7 +146,7 @@ class _Report:
         _say("; ".join(parts))
         for path, error in self.failures:
             fix = f" ({error.fix})" if error.fix else ""
-            _say(f"  failed:{error.what}  {escape_steering(path)}{fix}")
+            _say(f"  failed:{error.what}  {escape_terminal(path)}{fix}")
 
     def _speed(self) -> str:
         seconds = time.perf_counter() - self.started

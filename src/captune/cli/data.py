@@ -11,6 +11,7 @@ import typer
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.flags.groups import takes
 from captune.cli.flags.reading import read_options
+from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -245,7 +246,7 @@ def _print_findings(findings: DataCheck) -> None:
 
     console = Console(highlight=False)
     say = console.print
-    say(f"[bold]{escape(_readable(findings.source))}[/bold]", soft_wrap=True)
+    say(f"[bold]{escape(escape_terminal(findings.source))}[/bold]", soft_wrap=True)
     names = {"none": "without a split"}
     splits = ", ".join(f"{number:,} {names.get(s, s)}" for s, number in findings.splits.items())
     say(f"{findings.num_images:,} images ({splits}), {findings.num_captions:,} captions")
@@ -259,23 +260,20 @@ def _print_findings(findings: DataCheck) -> None:
         (low, middle, high), (bottom, centre, top) = findings.widths, findings.heights
         say(f"pixels: median {middle}x{centre}, widths {low}-{high}, heights {bottom}-{top}")
     for note in findings.notes:
-        say(f"[dim]note: {escape(_readable(note))}[/dim]", soft_wrap=True)
+        say(f"[dim]note: {escape(escape_terminal(note))}[/dim]", soft_wrap=True)
     for problem in findings.problems:
         colour = "red" if problem.severity == "error" else "yellow"
-        say(f"[{colour}]{problem.severity}[/]: {escape(_readable(problem.text))}", soft_wrap=True)
+        say(
+            f"[{colour}]{problem.severity}[/]: {escape(escape_terminal(problem.text))}",
+            soft_wrap=True,
+        )
         if problem.fix:
             say(f"  [dim]{escape(problem.fix)}[/dim]", soft_wrap=True)
     for image in (*findings.skipped, *findings.unreadable)[:_MOST_LISTED]:
-        name = _readable(image.file or image.image_id)
+        name = escape_terminal(image.file or image.image_id)
         say(f"  {image.reason}: {escape(name)}", soft_wrap=True)
     more = len(findings.skipped) + len(findings.unreadable) - _MOST_LISTED
     if more > 0:
         say(f"  ... and {more:,} more: --json lists them")
     if not findings.problems:
         say("[green]nothing wrong was found[/green]")
-
-
-def _readable(text: str) -> str:
-    # Names of files hold control characters and bytes that are not UTF-8; a terminal obeys them.
-    shown = text.encode("utf-8", "replace").decode()
-    return "".join(letter if letter.isprintable() else "?" for letter in shown)

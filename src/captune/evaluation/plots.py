@@ -20,11 +20,11 @@ from captune.data import decode_image
 from captune.errors import ImageError
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.labels import is_description, metric_label
-from captune.evaluation.plain_text import clean_text, shorten_words
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.report.png import save_figure
 from captune.evaluation.report.training_log import TrainingLog
 from captune.records import CaptionRecord
+from captune.text_safety import clean_text, shorten_words
 
 SAMPLE_IMAGES = 6
 CAPTION_IMAGES = 12

@@ -23,9 +23,9 @@ from captune.evaluation.labels import (
     is_shown_as_zero,
     metric_label,
 )
-from captune.evaluation.plain_text import clean_text, shorten_words
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction
+from captune.text_safety import clean_text, shorten_words
 
 FEW_IMAGES = 50
 _COLLAPSE_SHARE = 0.10

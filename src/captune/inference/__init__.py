@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from captune.inference.outputs.destination import (
         Destination,
         Target,
-        escape_steering,
         open_destination,
     )
     from captune.inference.outputs.lines import prediction_row
@@ -40,7 +39,6 @@ __all__ = [
     "UrlRules",
     "caption_images",
     "decoding_config",
-    "escape_steering",
     "eval_mode",
     "find_images",
     "generate",
@@ -67,7 +65,6 @@ _HOMES = {
     "UrlRules": "captune.net.rules",
     "caption_images": "captune.inference.caption",
     "decoding_config": "captune.inference.decoding.settings",
-    "escape_steering": "captune.inference.outputs.destination",
     "eval_mode": "captune.inference.decoding.decode",
     "find_images": "captune.inference.images",
     "generate": "captune.inference.decoding.decode",

@@ -105,7 +105,7 @@ class BestModelPusher:
     def _tell(self, error: Exception) -> None:
         reason = error.what if isinstance(error, CaptuneError) else str(error)
         fix = error.fix if isinstance(error, CaptuneError) else ""
-        self._say(f"not pushed, training goes on: {reason}" + (f"\n  do:    {fix}" if fix else ""))
+        self._say(f"not pushed, training goes on: {reason}" + (f"\n  fix:   {fix}" if fix else ""))
 
 
 def _identity(model: Path) -> tuple[int, int] | None:

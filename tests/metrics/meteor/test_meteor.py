@@ -146,7 +146,7 @@ def test_10000_words_score_and_two_such_captions_name_the_image(meteor: Meteor) 
     assert str(caught.value) == (
         "a prediction of 10000 words against a reference of 10000 words is too long for METEOR\n"
         "  where: image_id x.jpg\n"
-        f"  do:    keep the product of both lengths under {MAX_WORD_PAIRS:,}"
+        f"  fix:   keep the product of both lengths under {MAX_WORD_PAIRS:,}"
     )
 
 

@@ -84,7 +84,7 @@ def test_a_missing_wheel_is_named_with_the_pip_line(monkeypatch: pytest.MonkeyPa
         find_source()
     assert str(caught.value) == (
         "METEOR needs the paraphrase table and synsets that come with pycocoevalcap"
-        ' (data only, no Java)\n  do:    pip install "captune[meteor]"'
+        ' (data only, no Java)\n  fix:   pip install "captune[meteor]"'
     )
 
 

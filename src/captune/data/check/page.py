@@ -6,11 +6,11 @@ right-to-left overrides inside their own cell.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from captune.data.check.findings import DataCheck, LengthStats
 from captune.data.dataset import SkippedImage
+from captune.text_safety import escape_markup
 
 _MOST_ROWS = 200
 _MOST_GROUPS = 24
@@ -224,6 +224,4 @@ def _more(number: int) -> str:
 
 
 def _text(text: str) -> str:
-    # Lone surrogates (file names that are not UTF-8) have no place in a page.
-    readable = text.encode("utf-8", "replace").decode().replace("\0", "")
-    return f"<bdi>{html.escape(readable)}</bdi>"
+    return f"<bdi>{escape_markup(text)}</bdi>"

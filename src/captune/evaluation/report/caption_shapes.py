@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from captune.evaluation.labels import format_share
-from captune.evaluation.plain_text import clean_text, shorten_words
+from captune.text_safety import clean_text, shorten_words
 
 MAX_LENGTH = 40
 """Longer captions share the last bar of the histogram."""

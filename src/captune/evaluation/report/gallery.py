@@ -13,10 +13,10 @@ from PIL import Image
 
 from captune.data import decode_image
 from captune.errors import ImageError
-from captune.evaluation.plain_text import clean_text, shorten_words
 from captune.evaluation.report.word_diff import MarkedWord, mark_words
 from captune.evaluation.scoring.score_files import relative_name
 from captune.records import CaptionRecord
+from captune.text_safety import clean_text, shorten_words
 
 THUMBNAIL_SIDE = 400
 _JPEG_QUALITY = 78

@@ -15,8 +15,8 @@ from pathlib import Path
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from captune.evaluation.plain_text import clean_text
 from captune.storage import write_text
+from captune.text_safety import clean_text
 
 _TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation, SystemPair
-from captune.evaluation.plain_text import spreadsheet_text
 from captune.metrics import PairedTest
 from captune.records import CaptionRecord, Prediction, Scores
 from captune.storage import write_json, write_text
+from captune.text_safety import escape_cell
 
 REFERENCE_SEPARATOR = " | "
 """Between the human captions of an image in `actual_caption`."""
@@ -118,7 +118,7 @@ def write_results_csv(
             REFERENCE_SEPARATOR.join(record.captions),
             captions[record.image_id],
         )
-        writer.writerow([*map(spreadsheet_text, texts), *values])
+        writer.writerow([*map(escape_cell, texts), *values])
     write_text(path, buffer.getvalue())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal, Protocol, Self
@@ -13,12 +12,9 @@ from captune.inference.outputs.file import CaptionFile
 from captune.inference.outputs.lines import csv_text, prediction_row
 from captune.inference.outputs.sidecars import SidecarName, Sidecars
 from captune.records import Prediction
+from captune.text_safety import escape_steering
 
 Target = Literal["stdout", "txt", "jsonl", "csv"]
-
-# Control characters, and those that turn the direction of text: a file name must not steer a
-# terminal.
-_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Destination(Protocol):
@@ -93,9 +89,8 @@ class Lines:
             line = csv_text([row], with_header=not self._has_header)
             self._has_header = True
         else:
-            line = (
-                f"{escape_steering(prediction.image_id)}\t{escape_steering(prediction.caption)}\n"
-            )
+            name, caption = escape_steering(prediction.image_id), prediction.caption
+            line = f"{name}\t{escape_steering(caption)}\n"
         # File names come out with the bytes that they have.
         self._stream.write(line.encode("utf-8", "surrogateescape"))
         self._stream.flush()
@@ -108,8 +103,3 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         """The stream stays open: it is the caller's."""
-
-
-def escape_steering(text: str) -> str:
-    r"""The text with control characters and direction marks as `\n`, `\x1b`, `\u202e`."""
-    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

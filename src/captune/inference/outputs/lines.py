@@ -11,13 +11,11 @@ import math
 from collections.abc import Iterable, Mapping
 
 from captune.records import Prediction
+from captune.text_safety import escape_cell, unescape_cell
 
 Row = Mapping[str, object]
 
 COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason", "flags")
-
-# OWASP, "CSV injection": what a spreadsheet takes for the start of a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def prediction_row(prediction: Prediction) -> dict[str, object]:
@@ -59,8 +57,8 @@ def parse_csv(text: str) -> list[dict[str, object]]:
         raise ValueError(f"columns are not {', '.join(COLUMNS)}")
     return [
         {
-            "image_id": _plain(cells["image_id"]),
-            "caption": _plain(cells["caption"]),
+            "image_id": unescape_cell(cells["image_id"]),
+            "caption": unescape_cell(cells["caption"]),
             "mean_logprob": float(cells["mean_logprob"]) if cells["mean_logprob"] else None,
             "num_tokens": int(cells["num_tokens"]),
             "finish_reason": cells["finish_reason"],
@@ -73,10 +71,6 @@ def parse_csv(text: str) -> list[dict[str, object]]:
 def _cell(value: object) -> object:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
+    if isinstance(value, str):
+        return escape_cell(value)
     return "" if value is None else value
-
-
-def _plain(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell

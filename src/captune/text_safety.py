@@ -1,0 +1,87 @@
+"""Text of strangers and of models made safe for where it is shown: one home of escaping.
+
+File names, captions, recipes and model names come from other people's files or from a model's bad
+day. Each place obeys other characters: a terminal obeys control codes and direction marks, a page
+obeys markup, a spreadsheet runs cells that look like formulas.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+# Python stands the bytes of a file name that is not UTF-8 for these; they can be written again.
+_OTHER_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_BLANKS = re.compile(r"[\t\n\r\x85\u2028\u2029]+")
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~$]|^\s*[#+=-]")
+# "1." at the start of a line begins a list.
+_MARKDOWN_NUMBER = re.compile(r"^\s*(\d+)([.)])")
+
+# OWASP, "CSV injection": what a spreadsheet takes for the start of a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def clean_text(text: str) -> str:
+    """Return one line that shows as what it is: no controls, overrides or lone surrogates.
+
+    For pictures, and for pages that escape markup themselves.
+    """
+    text = _SURROGATES.sub("\ufffd", text)
+    text = _BIDI_CONTROLS.sub("", _CONTROLS.sub("", text))
+    return _BLANKS.sub(" ", text)
+
+
+def shorten_words(text: str, limit: int) -> str:
+    """Return the first `limit` words; an ellipsis stands for the rest."""
+    words = text.split()
+    return text if len(words) <= limit else " ".join(words[:limit]) + " …"
+
+
+def escape_steering(text: str) -> str:
+    r"""Return one line with controls and direction marks as `\n`, `\x1b`, `\u202e`.
+
+    Bytes of file names that are not UTF-8 stay, as surrogates, for streams that write them back.
+    """
+    return _STEERING.sub(_as_escape, text)
+
+
+def escape_terminal(text: str) -> str:
+    r"""Return one line for a terminal: `escape_steering`, and surrogates as `\udcff`."""
+    return _SURROGATES.sub(_as_escape, escape_steering(text))
+
+
+def escape_terminal_lines(text: str) -> str:
+    """Return a message of several lines for a terminal; each line is escaped."""
+    return "\n".join(map(escape_terminal, text.split("\n")))
+
+
+def escape_markup(text: str) -> str:
+    """Return clean text for HTML, SVG and XML, in elements and in quoted attributes."""
+    return html.escape(clean_text(text))
+
+
+def escape_markdown(text: str) -> str:
+    """Return clean text that Markdown shows as it is: no HTML, links, emphasis or headings."""
+    # Four blanks in front begin code.
+    shown = _MARKDOWN.sub(r"\\\g<0>", clean_text(text).strip())
+    return html.escape(_MARKDOWN_NUMBER.sub(r"\1\\\2", shown), quote=False)
+
+
+def escape_cell(text: str) -> str:
+    """Return a CSV cell that no spreadsheet takes for a formula: those get an apostrophe."""
+    text = _OTHER_SURROGATES.sub("\ufffd", text).replace("\x00", "")
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA_STARTS) else text
+
+
+def unescape_cell(cell: str) -> str:
+    """Return the text that `escape_cell` made the cell of."""
+    is_guarded = cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS)
+    return cell[1:] if is_guarded else cell
+
+
+def _as_escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
