@@ -125,15 +125,13 @@ def _caches() -> Iterator[Finding]:
     import datasets
     from huggingface_hub import constants
 
-    from captune.data.readers.kaggle import cache_folder
-
     offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
     hub = Path(constants.HF_HUB_CACHE)
     models, sets = (sum(1 for _ in hub.glob(f"{kind}--*")) for kind in ("models", "datasets"))
     yield _cache("hub cache", hub, f"{models} models, {sets} data sets{offline}", "HF_HOME")
     read = Path(datasets.config.HF_DATASETS_CACHE)
     yield _cache("datasets cache", read, "data sets as read", "HF_DATASETS_CACHE")
-    kaggle = cache_folder()
+    kaggle = kaggle_cache_folder()
     count = sum(1 for _ in kaggle.glob("datasets/*/*"))
     yield _cache("kaggle cache", kaggle, f"{count} data sets", "KAGGLEHUB_CACHE")
 

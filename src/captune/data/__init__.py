@@ -16,7 +16,10 @@ from captune.data.images import (
     read_source,
 )
 from captune.data.load import detect_format, load_options, load_records
+from captune.data.pixels import to_rgb
 from captune.data.readers import SOURCES
+from captune.data.readers.kaggle import kaggle_cache_folder
+from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
 from captune.data.saved_splits import load_splits, save_splits
 from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
 from captune.data.sheet import contact_sheet
@@ -24,7 +27,9 @@ from captune.data.skipped import save_skipped
 from captune.data.splits import assign_splits, select_split, take_fraction
 
 __all__ = [
+    "CAPTION_COLUMNS",
     "DEFAULT_MAX_PIXELS",
+    "IMAGE_COLUMNS",
     "IMAGE_SUFFIXES",
     "SOURCES",
     "DataCheck",
@@ -39,8 +44,10 @@ __all__ = [
     "decode_image",
     "describe_source",
     "detect_format",
+    "find_column",
     "image_hash",
     "is_shapes_id",
+    "kaggle_cache_folder",
     "load_options",
     "load_records",
     "load_splits",
@@ -52,5 +59,6 @@ __all__ = [
     "save_splits",
     "select_split",
     "take_fraction",
+    "to_rgb",
     "write_dataset",
 ]

@@ -24,7 +24,7 @@ from captune.data.readers import (
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
-from captune.recipe.schema import DataConfig
+from captune.recipe import DataConfig
 from captune.records import Split
 
 DEFAULT_SHAPES = 2000

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     )
     from captune.inference.outputs.lines import prediction_row
     from captune.inference.predictions import read_predictions, write_predictions
-    from captune.net.fetch import UrlFetcher, UrlImage
-    from captune.net.rules import UrlRules, is_url
+    from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
 
 __all__ = [
     "AnyImage",
@@ -60,15 +59,15 @@ _HOMES = {
     "ImageInput": "captune.inference.captioner",
     "OnFailure": "captune.inference.caption",
     "Target": "captune.inference.outputs.destination",
-    "UrlFetcher": "captune.net.fetch",
-    "UrlImage": "captune.net.fetch",
-    "UrlRules": "captune.net.rules",
+    "UrlFetcher": "captune.net",
+    "UrlImage": "captune.net",
+    "UrlRules": "captune.net",
     "caption_images": "captune.inference.caption",
     "decoding_config": "captune.inference.decoding.settings",
     "eval_mode": "captune.inference.decoding.decode",
     "find_images": "captune.inference.images",
     "generate": "captune.inference.decoding.decode",
-    "is_url": "captune.net.rules",
+    "is_url": "captune.net",
     "load": "captune.inference.captioner",
     "open_destination": "captune.inference.outputs.destination",
     "prediction_row": "captune.inference.outputs.lines",

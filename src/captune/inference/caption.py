@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 import torch
 from PIL import Image, ImageOps
 
-from captune.data import decode_image
-from captune.data.pixels import to_rgb
+from captune.data import decode_image, to_rgb
 from captune.errors import ImageError, ModelError
 from captune.hardware import Hardware, choose_hardware
 from captune.inference.decoding.decode import eval_mode, generate
 from captune.models import Captioner
-from captune.net.fetch import UrlImage
+from captune.net import UrlImage
 from captune.recipe import GenerateConfig
 from captune.records import ImageSource, Prediction
 

@@ -14,8 +14,7 @@ from captune.hardware import Hardware, choose_hardware
 from captune.inference.caption import AnyImage, OnFailure, caption_images
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
 from captune.models import Captioner, complete_decoding, load_captioner, own_decoding
-from captune.net.fetch import UrlFetcher, UrlImage
-from captune.net.rules import is_url
+from captune.net import UrlFetcher, UrlImage, is_url
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, TarMember, ZipMember
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
-from captune.net.rules import UrlRules, is_url, parse_url
+from captune.net import UrlRules, is_url, parse_url
 from captune.suggest import did_you_mean
 
 

@@ -9,7 +9,7 @@ from captune.metrics.caption_files import (
 )
 from captune.metrics.counting.frequencies import DocumentFrequencies
 from captune.metrics.counting.references import References
-from captune.metrics.metric_inputs import ImageSet, MetricInputs
+from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL, ImageSet, MetricInputs
 from captune.metrics.neural.clip import ClipScorer, compute_clip_score, embed_images_cached
 from captune.metrics.results import MetricResults, Statistic
 from captune.metrics.score_images import find_images, read_image_names, read_objects
@@ -29,6 +29,7 @@ from captune.metrics.table import (
 )
 
 __all__ = [
+    "DEFAULT_CLIP_MODEL",
     "DEFAULT_METRICS",
     "METRICS",
     "METRIC_GROUPS",

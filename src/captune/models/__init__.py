@@ -23,6 +23,7 @@ from captune.models.generation_defaults import (
     write_decoding,
 )
 from captune.models.packing import additive_mask, pack_captions, packed_causal_mask
+from captune.models.vision.folding import fold_batch_norms
 from captune.models.vision.image_transform import ImageTransform
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "choose_tokenizer",
     "common_decoding",
     "complete_decoding",
+    "fold_batch_norms",
     "load_captioner",
     "load_tokenizer",
     "new_captioner",

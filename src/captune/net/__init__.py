@@ -1,1 +1,7 @@
 """The network: which URLs may be opened, and reading images and long files behind them."""
+
+from captune.net.fetch import UrlFetcher, UrlImage
+from captune.net.rules import UrlRules, is_url, parse_url
+from captune.net.stream import UrlStream
+
+__all__ = ["UrlFetcher", "UrlImage", "UrlRules", "UrlStream", "is_url", "parse_url"]

@@ -12,6 +12,7 @@ from captune.recipe.schema import (
     SplitFractions,
     TokenizerConfig,
     TrainConfig,
+    View,
 )
 from captune.recipe.shipped import shipped_path, shipped_recipes
 from captune.recipe.write import dump_recipe, save_recipe
@@ -26,6 +27,7 @@ __all__ = [
     "SplitFractions",
     "TokenizerConfig",
     "TrainConfig",
+    "View",
     "base_models",
     "dump_recipe",
     "hide_local_paths",

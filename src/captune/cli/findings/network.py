@@ -34,7 +34,7 @@ def examine_network() -> Iterator[Finding]:
 def _hub(endpoint: str) -> Finding:
     from huggingface_hub import HfApi, get_session, get_token
 
-    from captune.hub.failures import hub_failures
+    from captune.hub import hub_failures
 
     try:
         answer = get_session().get(f"{endpoint}/api/models", params={"limit": 1}, timeout=_PATIENCE)

@@ -36,8 +36,13 @@ def read_inputs(options: InputOptions) -> MetricInputs:
     Raises:
         MetricError: A file cannot be read.
     """
-    from captune.metrics import DocumentFrequencies, MetricInputs, read_object_words, read_objects
-    from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL
+    from captune.metrics import (
+        DEFAULT_CLIP_MODEL,
+        DocumentFrequencies,
+        MetricInputs,
+        read_object_words,
+        read_objects,
+    )
 
     given = options.document_frequencies
     return MetricInputs(

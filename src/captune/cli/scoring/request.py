@@ -114,8 +114,7 @@ def make_request(
     """
     from captune.evaluation import ComputeOptions, ScoringOptions
     from captune.hardware import choose_hardware
-    from captune.metrics import MetricInputs
-    from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL
+    from captune.metrics import DEFAULT_CLIP_MODEL, MetricInputs
 
     scoring = ScoringOptions(
         metrics=tuple(split_names(metrics)),

@@ -74,14 +74,14 @@ def _parse(path: str, *, version: str | None) -> _Handle:
     return _Handle(match["owner"], match["name"], int(number) if number else None)
 
 
-def cache_folder() -> Path:
+def kaggle_cache_folder() -> Path:
     """Where kagglehub keeps what it fetched."""
     given = os.environ.get("KAGGLEHUB_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "kagglehub"
 
 
 def _find_cached(handle: _Handle) -> Path | None:
-    base = cache_folder() / "datasets" / handle.owner / handle.name
+    base = kaggle_cache_folder() / "datasets" / handle.owner / handle.name
     # kagglehub writes the marker last: a folder without one is half a download.
     versions = sorted(int(p.stem) for p in base.glob("*.complete") if p.stem.isdecimal())
     wanted = [number for number in versions if handle.version in (None, number)]
@@ -95,7 +95,7 @@ def _download(handle: _Handle) -> Path:
         import kagglehub.exceptions as refusals
     except ImportError as error:
         raise MissingExtraError(
-            f"kaggle://{handle} is not in kagglehub's cache ({cache_folder()}), and kagglehub,"
+            f"kaggle://{handle} is not in kagglehub's cache ({kaggle_cache_folder()}), and kagglehub,"
             " which fetches it, is not installed",
             fix="pip install 'captune[kaggle]'; or download the zip from"
             f" kaggle.com/datasets/{handle.owner}/{handle.name}, unpack it and give its folder",
@@ -130,13 +130,13 @@ def _explain(error: Exception, handle: _Handle, *, kagglehub: Any) -> DataError:
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return DataError(
             f"cannot reach Kaggle to fetch {handle}",
-            where=f"it is not in kagglehub's cache, {cache_folder()}",
+            where=f"it is not in kagglehub's cache, {kaggle_cache_folder()}",
             fix=f"check the network and repeat{from_hand}",
         )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return DataError(
         f"fetching kaggle://{handle} failed: {reason}",
-        where=f"kagglehub's cache, {cache_folder()}",
+        where=f"kagglehub's cache, {kaggle_cache_folder()}",
         fix=f"repeat it (kagglehub goes on where it stopped){from_hand}",
     )
 

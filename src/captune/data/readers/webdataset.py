@@ -28,7 +28,7 @@ from captune.data.archives.shards import expand_shard_urls, expand_shards, list_
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.errors import DataError
-from captune.net.stream import UrlStream
+from captune.net import UrlStream
 
 # So many members show whether a tar holds samples or is anybody's archive.
 _PROBED = 64

@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from captune.models import Captioner
-from captune.recipe.schema import View
+from captune.recipe import View
 from captune.records import CaptionRecord
 
 FeatureBatches = Callable[[Sequence[tuple[int, int]]], Iterable[torch.Tensor]]

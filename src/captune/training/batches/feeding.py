@@ -17,10 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from captune.data import decode_image
 from captune.errors import ImageError
 from captune.hardware import Hardware
-from captune.models import Captioner, ImageTransform, pack_captions
-from captune.models.vision.folding import fold_batch_norms
-from captune.recipe import Recipe
-from captune.recipe.schema import View
+from captune.models import Captioner, ImageTransform, fold_batch_norms, pack_captions
+from captune.recipe import Recipe, View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
 from captune.training.batches.features import FeatureCache
 from captune.training.batches.planning import (

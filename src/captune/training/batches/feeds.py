@@ -12,8 +12,7 @@ from rich.progress import track
 
 from captune.hardware import Hardware
 from captune.models import Captioner
-from captune.recipe import Recipe
-from captune.recipe.schema import View
+from captune.recipe import Recipe, View
 from captune.records import CaptionRecord
 from captune.training.batches.features import (
     FeatureCache,

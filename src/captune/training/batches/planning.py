@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from captune.recipe.schema import View
+from captune.recipe import View
 
 _POOL_STEPS = 16
 _CROP_SHARE = 0.8

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from captune.data import decode_image
-from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
+from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column
 from captune.errors import DataError, ImageError
 from captune.inference import upright_rgb
 from captune.models import Captioner, pack_captions
