@@ -125,6 +125,8 @@ def _caches() -> Iterator[Finding]:
     import datasets
     from huggingface_hub import constants
 
+    from captune.data import kaggle_cache_folder
+
     offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
     hub = Path(constants.HF_HUB_CACHE)
     models, sets = (sum(1 for _ in hub.glob(f"{kind}--*")) for kind in ("models", "datasets"))

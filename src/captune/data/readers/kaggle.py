@@ -95,8 +95,8 @@ def _download(handle: _Handle) -> Path:
         import kagglehub.exceptions as refusals
     except ImportError as error:
         raise MissingExtraError(
-            f"kaggle://{handle} is not in kagglehub's cache ({kaggle_cache_folder()}), and kagglehub,"
-            " which fetches it, is not installed",
+            f"kaggle://{handle} is not in kagglehub's cache ({kaggle_cache_folder()}), and"
+            " kagglehub, which fetches it, is not installed",
             fix="pip install 'captune[kaggle]'; or download the zip from"
             f" kaggle.com/datasets/{handle.owner}/{handle.name}, unpack it and give its folder",
         ) from error
