@@ -17,14 +17,16 @@ ARGS ?=
 PINS := $(shell { cat pyproject.toml constraints.txt; echo '$(EXTRAS)'; } | cksum | cut -d ' ' -f 1)
 STAMP := $(VENV)/setup-$(PINS)
 
-.PHONY: help setup demo test check format clean distclean
+.PHONY: help setup demo test test-slow soak check format clean distclean
 
 help:
-	@echo "make setup      make $(VENV), again only when pyproject.toml or constraints.txt change"
-	@echo "make demo       set up, then train and evaluate on the built-in set: demo report in minutes"
-	@echo "make test       set up, then the whole test suite"
-	@echo "make check      set up, then ruff, mypy and the import layers"
-	@echo "make format     set up, then let ruff format and mend"
+	@echo "make setup      create $(VENV); runs again only when pyproject.toml or constraints.txt change"
+	@echo "make demo       set up, then train and evaluate on the built-in set: a report in minutes"
+	@echo "make test       set up, then the tests that end within 10 minutes on 2 cores"
+	@echo "make test-slow  set up, then the tests marked slow"
+	@echo "make soak       set up, then the harnesses with their full counts: kills, loads, fuzzing; hours"
+	@echo "make check      set up, then ruff, mypy, codespell and the import layers"
+	@echo "make format     set up, then let ruff format and fix"
 	@echo "make clean      remove caches and build leftovers; make distclean: $(VENV) too"
 
 setup: $(STAMP)
@@ -51,16 +53,26 @@ endif
 demo: setup
 	$(BIN)/captune demo $(ARGS)
 
-# One thread a process: two processes on two cores beat one process with two threads. By file, so
-# that what a file's tests share is made once.
+# One thread per process: two processes on two cores beat one process with two threads. By file, so
+# that what the tests of a file share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup
+	$(PYTEST) -m slow $(ARGS)
+
+# The slow harnesses read CAPTUNE_SOAK and take their full counts.
+soak: setup
+	CAPTUNE_SOAK=1 $(PYTEST) --timeout 7200 -m slow $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 format: setup
 	$(BIN)/ruff check --fix .
