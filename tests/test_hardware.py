@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from captune.errors import RecipeError
-from captune.hardware import Hardware, _cpu_flags, choose_hardware
+from captune.hardware import (
+    Hardware,
+    _cpu_flags,
+    choose_hardware,
+    device_random_states,
+    is_out_of_memory,
+    refuse_numbered_device,
+    set_device_random_states,
+)
+
+CUDA = torch.device("cuda", 0)
 
 
 def test_a_device_that_is_not_here_names_those_that_are() -> None:
@@ -63,3 +73,201 @@ def test_the_memory_of_the_process_is_told_on_cpu() -> None:
     assert 0 < before < 24
     assert block.numel() == 2**27
     assert after >= max(before, 0.5)
+
+
+class NVMLError(Exception):
+    """As NVIDIA's library raises it: no RuntimeError."""
+
+
+def fail(*_: object) -> None:
+    raise NVMLError("Driver Not Loaded")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Two cards of which torch answers questions, and on which nothing can be computed."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", fail)
+    return monkeypatch
+
+
+def test_a_driver_that_fails_leaves_its_figures_out_of_the_log(
+    two_gpus: pytest.MonkeyPatch,
+) -> None:
+    two_gpus.setattr(torch.cuda, "max_memory_allocated", lambda _: 2**30)
+    two_gpus.setattr(torch.cuda, "utilization", fail)
+    hardware = Hardware(CUDA, "fp32", "H100", 0)
+    assert hardware.usage() == {"device_memory_gib": 1.0}
+    two_gpus.setattr(torch.cuda, "max_memory_allocated", fail)
+    assert hardware.usage() == {}
+    assert hardware.peak_memory() == 0
+
+
+def test_a_driver_that_tells_no_name_and_no_memory_stops_nothing(
+    two_gpus: pytest.MonkeyPatch,
+) -> None:
+    two_gpus.setattr(torch.cuda, "get_device_name", fail)
+    hardware = choose_hardware("cuda", "fp32")
+    assert hardware.describe() == "cuda (name unknown, 0 GiB), fp32"
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:7"])
+def test_a_device_number_beyond_the_last_names_those_there_are(
+    name: str, two_gpus: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        choose_hardware(name)
+    assert caught.value.what == (
+        f"device {name!r} is not available here: 2 cuda devices are visible"
+    )
+    assert caught.value.where == "train.device"
+    assert caught.value.fix.startswith("use auto, cuda or one of: cuda:0, cuda:1")
+
+
+def test_one_card_is_counted_in_the_singular(two_gpus: pytest.MonkeyPatch) -> None:
+    two_gpus.setattr(torch.cuda, "device_count", lambda: 1)
+    assert str(choose_hardware("cuda:0", "fp32").device) == "cuda:0"
+    with pytest.raises(RecipeError, match=r"1 cuda device is visible"):
+        choose_hardware("cuda:1")
+
+
+def test_the_cpu_has_no_second_device() -> None:
+    with pytest.raises(RecipeError, match=r"'cpu:1' is not available here: 1 cpu device is"):
+        choose_hardware("cpu:1")
+
+
+@pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "xpu:3"])
+def test_a_numbered_device_is_refused_where_several_processes_would_share_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_numbered_device(name)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    refuse_numbered_device(name)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RecipeError) as caught:
+        refuse_numbered_device(name)
+    assert caught.value.what == f"device {name!r} would put all 4 processes on one device"
+    assert caught.value.where == "train.device"
+    refuse_numbered_device(name.partition(":")[0])
+    refuse_numbered_device("auto")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [
+        ((9, 0), "bf16"),  # H100
+        ((8, 0), "bf16"),  # A100
+        ((7, 5), "fp16"),  # T4
+        ((7, 0), "fp16"),  # V100
+        ((6, 1), "fp32"),  # GTX 1080: 64 times slower in fp16
+    ],
+)
+def test_auto_precision_is_the_fastest_that_the_card_computes_in(
+    capability: tuple[int, int], precision: str, two_gpus: pytest.MonkeyPatch
+) -> None:
+    two_gpus.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose_hardware("cuda").precision == precision
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    MemoryError("Unable to allocate 3.2 GiB for an array"),
+    *map(
+        RuntimeError,
+        (
+            "MPS backend out of memory (MPS allocated: 17.8 GB, other allocations: 300 MB, max"
+            " allowed: 18.1 GB). Tried to allocate 1.2 GB on private pool.",
+            "Invalid buffer size: 24.00 GiB",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUDA error: out of memory\nCUDA kernel errors might be reported later",
+            "HIP out of memory. Tried to allocate 20.00 MiB",
+            "HIP error: out of memory",
+            "CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`",
+            "miopenStatusAllocFailed",
+            "XPU out of memory. Tried to allocate 4.00 GiB. GPU 0 has a total capacity of 15 GiB",
+            "Native API failed. Native API returns: -5 (PI_ERROR_OUT_OF_RESOURCES)",
+            "level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate"
+            " memory: you tried to allocate 800000000000 bytes. Error code 12 (Cannot allocate"
+            " memory)",
+            "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you"
+            " tried to allocate 800000000000 bytes.",
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:40])
+def test_memory_that_ran_out_is_recognised_on_every_device(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+def test_what_this_machine_raises_without_memory_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("expected all tensors to be on the same device"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm"),
+        ValueError("out of memory"),
+        torch.distributed.DistBackendError("NCCL error: Cuda failure 2 'out of memory'"),
+    ],
+    ids=str,
+)
+def test_other_errors_are_not_taken_for_lack_of_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+@pytest.fixture
+def set_states(two_gpus: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """What is written to the random states of the two cards."""
+    states: list[tuple[int, str]] = []
+    two_gpus.setattr(torch.cuda, "get_rng_state", lambda device: torch.tensor([10 + device.index]))
+    two_gpus.setattr(
+        torch.cuda,
+        "set_rng_state",
+        lambda state, device: states.append((state.item(), str(device))),
+    )
+    return states
+
+
+def test_the_random_state_of_the_device_in_use_alone_is_kept(
+    set_states: list[tuple[int, str]],
+) -> None:
+    saved = device_random_states(torch.device("cuda", 1))
+    assert {kind: [s.item() for s in states] for kind, states in saved.items()} == {"cuda": [11]}
+    # Fewer cards are visible when the run is resumed.
+    set_device_random_states(saved, CUDA)
+    assert set_states == [(11, "cuda:0")]
+
+
+@pytest.mark.parametrize(
+    ("device", "state"), [("cuda", 20), ("cuda:0", 20), ("cuda:1", 21), ("cuda:5", 20)]
+)
+def test_of_the_states_of_all_devices_the_own_one_is_restored(
+    device: str, state: int, set_states: list[tuple[int, str]]
+) -> None:
+    saved = {"cuda": [torch.tensor([20]), torch.tensor([21])]}
+    set_device_random_states(saved, torch.device(device))
+    assert set_states == [(state, device)]
+
+
+def test_random_states_of_another_kind_of_device_are_left_alone(
+    set_states: list[tuple[int, str]],
+) -> None:
+    set_device_random_states({"xpu": [torch.tensor([1])]}, CUDA)
+    set_device_random_states({"cuda": [torch.tensor([1])]}, torch.device("cpu"))
+    set_device_random_states({}, CUDA)
+    assert set_states == []
+    assert device_random_states(torch.device("cpu")) == {}

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from captune.errors import RecipeError
 
 _ORDER = ("cuda", "xpu", "mps", "cpu")
+_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+
+_NO_MEMORY = re.compile(
+    r"out[ _]of[ _](device_|host_)?memory"  # CUDA, HIP, XPU, MPS, Level Zero, oneDNN
+    r"|out_of_resources"  # SYCL's word for a full device
+    r"|_status_\w*alloc\w*_failed|statusallocfailed"  # cuBLAS, cuDNN, cuSOLVER, MIOpen
+    r"|_status_memory_error"  # rocBLAS
+    r"|invalid buffer size"  # MPS: larger than any one buffer may be
+    r"|can(no|')t allocate memory|not enough memory|bad_alloc",  # CPUs, Windows too
+    re.IGNORECASE,
+)
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +40,7 @@ class Hardware:
     Attributes:
         device: Where the model runs.
         precision: `fp32`, `bf16` or `fp16`; the last two are autocast over float32 weights.
-        name: For people: the chip.
+        name: The chip, as people know it.
         memory_bytes: Memory of the device; of the machine for `cpu` and `mps`.
     """
 
@@ -35,36 +50,38 @@ class Hardware:
     memory_bytes: int
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Autocast in the chosen precision; nothing for fp32."""
+        """Return autocast in the chosen precision; nothing for fp32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def usage(self) -> dict[str, float]:
-        """What the platform tells of the device now, for logs.
+        """Return what the platform reports of the device now, for logs.
 
         Returns:
             `device_memory_gib`, the most memory that tensors took so far (on CPU the most that the
-            process took), and `device_utilisation` in percent where the driver's library is there.
+            process took), and `device_utilisation` in percent; without those that the driver does
+            not report.
         """
-        kind = self.device.type
+        usage = {}
         # MPS keeps no maximum.
-        taken = torch.mps.current_allocated_memory() if kind == "mps" else self.peak_memory()
-        usage = {"device_memory_gib": taken / 2**30} if taken else {}
-        if kind == "cpu":
-            return usage
-        module = getattr(torch, kind)
-        # CUDA's needs NVIDIA's or AMD's management library, which is not always installed.
-        with contextlib.suppress(ImportError, RuntimeError, AttributeError):
-            usage["device_utilisation"] = float(module.utilization(self.device))
+        is_mps = self.device.type == "mps"
+        taken = _ask(torch.mps.current_allocated_memory, 0) if is_mps else self.peak_memory()
+        if taken:
+            usage["device_memory_gib"] = taken / 2**30
+        if self.device.type in ("cuda", "xpu"):
+            # CUDA's needs NVIDIA's or AMD's management library, which is not always installed.
+            percent = _ask(lambda: float(_backend(self.device).utilization(self.device)), None)
+            if percent is not None:
+                usage["device_utilisation"] = percent
         return usage
 
     def peak_memory(self) -> int:
-        """Bytes: the most that tensors took so far, on CPU the process; 0 where it is not told."""
+        """Return the most bytes that tensors took so far, on CPU the process; 0: not reported."""
         kind = self.device.type
         if kind in ("cuda", "xpu"):
-            return int(getattr(torch, kind).max_memory_allocated(self.device))
+            return _ask(lambda: int(_backend(self.device).max_memory_allocated(self.device)), 0)
         if kind != "cpu" or sys.platform == "win32":
             return 0
         import resource
@@ -72,15 +89,22 @@ class Hardware:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given."""
+        if self.device.type == "mps":
+            torch.mps.synchronize()
+        elif self.device.type != "cpu":
+            _backend(self.device).synchronize(self.device)
+
     def describe(self) -> str:
-        """One line for logs: device, chip, memory and precision."""
+        """Return one line for logs: device, chip, memory and precision."""
         return f"{self.device} ({self.name}, {self.memory_bytes / 2**30:.0f} GiB), {self.precision}"
 
 
 def choose_hardware(
     device: str = "auto", precision: str = "auto", *, section: str = "train."
 ) -> Hardware:
-    """The device by name or the best there is, and a precision it computes in.
+    """Choose the device by name or the best there is, and a precision it computes in.
 
     Args:
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
@@ -91,9 +115,8 @@ def choose_hardware(
         RecipeError: The device is not there, or cannot compute in that precision.
     """
     chosen = _choose_device(device, where=f"{section}device")
-    has_bf16 = _computes_in_bf16(chosen)
     if precision == "auto":
-        precision = "bf16" if has_bf16 else "fp32"
+        precision = _fast_precision(chosen)
     if precision == "fp16" and chosen.type in ("cpu", "mps"):
         raise RecipeError(
             f"precision fp16 does not work on {chosen.type}",
@@ -103,37 +126,109 @@ def choose_hardware(
     return Hardware(chosen, precision, _name(chosen), _memory(chosen))
 
 
+def refuse_numbered_device(name: str) -> None:
+    """Stop where each of several processes would train on one and the same device.
+
+    Args:
+        name: `train.device`.
+
+    Raises:
+        RecipeError: A launcher started several processes and the name has a number.
+    """
+    kind, colon, number = name.partition(":")
+    processes = int(os.environ.get("WORLD_SIZE") or 1)
+    if not colon or kind == "cpu" or processes == 1:
+        return
+    visible = f"; or start one process, with {_VISIBLE[kind]}={number}" if kind in _VISIBLE else ""
+    raise RecipeError(
+        f"device {name!r} would put all {processes} processes on one device",
+        where="train.device",
+        fix=f"use {kind}, where each process takes a device of its own{visible}",
+    )
+
+
 def available_kinds() -> list[str]:
-    """The kinds of device that torch can use here, the one taken by `auto` first."""
+    """Return the kinds of device that torch can use here, the one taken by `auto` first."""
     return [kind for kind in _ORDER if _is_available(kind)]
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, on whatever device.
+
+    torch has a class for this, but libraries below it and MPS report it by text only. A collective
+    that failed is not counted, whatever its text: its group cannot be used again.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if not isinstance(error, RuntimeError) or isinstance(error, _collective_errors()):
+        return False
+    return _NO_MEMORY.search(str(error)) is not None
+
+
 def free_cached_memory(device: torch.device) -> None:
-    """Gives back what torch keeps of the device's memory without using it."""
+    """Give back what torch keeps of the device's memory without using it."""
     if device.type != "cpu":
-        getattr(torch, device.type).empty_cache()
+        _backend(device).empty_cache()
 
 
-def device_random_states() -> dict[str, list[torch.Tensor]]:
-    """The random states of all devices but the CPU, by kind."""
-    return {
-        kind: [torch.mps.get_rng_state()] if kind == "mps" else _states(kind).get_rng_state_all()
-        for kind in available_kinds()
-        if kind != "cpu"
-    }
+def device_random_states(device: torch.device) -> dict[str, list[torch.Tensor]]:
+    """Return the random state of one device by its kind; nothing for the CPU.
+
+    The other devices of the machine draw no numbers here, and may be gone when the run is resumed.
+    """
+    if device.type == "cpu":
+        return {}
+    if device.type == "mps":
+        return {"mps": [torch.mps.get_rng_state()]}
+    return {device.type: [_backend(device).get_rng_state(device)]}
 
 
-def set_device_random_states(states: Mapping[str, Sequence[torch.Tensor]]) -> None:
-    """Brings back what `device_random_states` gave; kinds that are not here are left out."""
-    for kind in available_kinds():
-        if kind == "mps" and kind in states:
-            torch.mps.set_rng_state(states[kind][0])
-        elif kind in states:
-            _states(kind).set_rng_state_all(list(states[kind]))
+def set_device_random_states(
+    states: Mapping[str, Sequence[torch.Tensor]], device: torch.device
+) -> None:
+    """Restore what `device_random_states` returned, where it is of the same kind of device.
+
+    Args:
+        states: Checkpoints of captune 0.1 hold one state per device that was visible.
+        device: Takes its own of several, else the first.
+    """
+    saved = states.get(device.type)
+    if not saved:
+        return
+    number = _index(device)
+    own = saved[number] if number < len(saved) else saved[0]
+    if device.type == "mps":
+        torch.mps.set_rng_state(own)
+    elif device.type != "cpu":
+        _backend(device).set_rng_state(own, device)
 
 
-def _states(kind: str) -> Any:
-    return getattr(torch, kind)
+def _backend(device: torch.device) -> Any:
+    return getattr(torch, device.type)
+
+
+def _index(device: torch.device) -> int:
+    """The device's number; of the current device where it has none."""
+    number = str(device).partition(":")[2]
+    if number:
+        return int(number)
+    return int(_backend(device).current_device()) if device.type in ("cuda", "xpu") else 0
+
+
+def _ask(question: Callable[[], Answer], default: Answer) -> Answer:
+    """Return a driver's answer, or the default where it fails.
+
+    The libraries of NVIDIA (`NVMLError`), AMD and Intel raise classes of their own that share no
+    base but Exception, and no figure in a log is worth a training.
+    """
+    answer = default
+    with contextlib.suppress(Exception):
+        answer = question()
+    return answer
+
+
+def _collective_errors() -> tuple[type[BaseException], ...]:
+    return (dist.DistError,) if dist.is_available() else ()
 
 
 def _choose_device(name: str, *, where: str) -> torch.device:
@@ -150,6 +245,16 @@ def _choose_device(name: str, *, where: str) -> torch.device:
             where=where,
             fix=f"use auto or one of: {', '.join(available)}",
         )
+    count = _count(device.type)
+    if device.index is not None and device.index >= count:
+        numbers = ", ".join(f"{device.type}:{number}" for number in range(count))
+        seen = f"1 {device.type} device is" if count == 1 else f"{count} {device.type} devices are"
+        raise RecipeError(
+            f"device {name!r} is not available here: {seen} visible",
+            where=where,
+            fix=f"use auto, {device.type} or one of: {numbers}"
+            + (f"; {_VISIBLE[device.type]} hides devices" if device.type in _VISIBLE else ""),
+        )
     return device
 
 
@@ -161,13 +266,22 @@ def _is_available(kind: str) -> bool:
     return bool(getattr(torch, kind).is_available())
 
 
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Native bf16 only: emulated bf16 is slower than fp32."""
+def _count(kind: str) -> int:
+    return int(getattr(torch, kind).device_count()) if kind in ("cuda", "xpu") else 1
+
+
+def _fast_precision(device: torch.device) -> str:
+    """The fastest precision to train in. Native only: emulated bf16 is slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= (8, 0):
+            return "bf16"
+        # Volta and Turing (V100, T4) multiply matrices in fp16; Pascal's is as slow as fp32 or
+        # slower.
+        return "fp16" if capability >= (7, 0) else "fp32"
     if device.type == "cpu":
-        return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
-    return device.type == "xpu"
+        return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
+    return "bf16" if device.type == "xpu" else "fp32"
 
 
 def _cpu_flags() -> set[str]:
@@ -180,14 +294,15 @@ def _cpu_flags() -> set[str]:
 
 def _name(device: torch.device) -> str:
     if device.type in ("cuda", "xpu"):
-        return str(getattr(torch, device.type).get_device_name(device))
+        return _ask(lambda: str(_backend(device).get_device_name(device)), "name unknown")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} cores"
 
 
 def _memory(device: torch.device) -> int:
     if device.type in ("cuda", "xpu"):
-        return int(getattr(torch, device.type).get_device_properties(device).total_memory)
+        properties = _backend(device).get_device_properties
+        return _ask(lambda: int(properties(device).total_memory), 0)
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, AttributeError, OSError):

@@ -140,13 +140,23 @@ class SmallMemory(BlipCaptioner):
 
     def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
         if len(pixel_values) > self.most:
-            raise torch.OutOfMemoryError
+            raise self.error
         return super().encode(pixel_values)
 
 
-def test_a_batch_that_does_not_fit_is_halved_with_a_warning(blip, folder):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.8 GB)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["class", "mps", "cpu"],
+)
+def test_a_batch_that_does_not_fit_is_halved_with_a_warning(blip, folder, error):
     captioner, _ = blip
     small = SmallMemory(captioner.model, captioner.tokenizer, captioner.image_processor)
+    small.error = error
     small.most = 2
     images = [(path.name, path) for path in sorted(folder.iterdir())]
     expected = [(p.image_id, p.caption) for p in caption_images(captioner, images, config=CONFIG)]
@@ -158,6 +168,14 @@ def test_a_batch_that_does_not_fit_is_halved_with_a_warning(blip, folder):
     small.most = 0
     with pytest.warns(UserWarning), pytest.raises(ModelError, match="one image does not fit"):
         list(caption_images(small, images, config=CONFIG))
+
+
+def test_an_error_that_is_not_about_memory_is_raised(blip, folder):
+    captioner, _ = blip
+    small = SmallMemory(captioner.model, captioner.tokenizer, captioner.image_processor)
+    small.most, small.error = 0, RuntimeError("device-side assert triggered")
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        list(caption_images(small, [("a", folder / "0.png")], config=CONFIG))
 
 
 def test_load_captions_one_image_or_a_list(saved, folder):

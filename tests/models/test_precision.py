@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from captune.errors import ModelError
-from captune.models import Captioner, additive_mask, packed_causal_mask
+from captune.models import Captioner, additive_mask, load_captioner, packed_causal_mask
 from captune.records import CaptionBatch
+from support.devices import counting_sdpa
 from support.models.slow_twins import gradients
 from support.models.tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
 
@@ -67,6 +69,59 @@ def test_accelerators_get_sdpa_where_the_family_has_it(name: str, device: str, k
     captioner = build(name)
     captioner.choose_attention(torch.device(device))
     assert captioner.model.config.get_text_config()._attn_implementation == kind
+
+
+# Calls per forward pass of the vision encoder and of the text decoder, one per attention: a CNN has
+# none, and each layer of a decoder two.
+SDPA_CALLS = {
+    "vit-gpt2-tiny": (3, 6),
+    "vit-bert-tiny": (3, 4),
+    "deit-gpt2-tiny": (3, 6),
+    "beit-gpt2-tiny": (3, 6),
+    "swin-gpt2-tiny": (4, 6),
+    "mobilenet-gpt2-tiny": (0, 4),
+    "resnet-bert": (0, 4),
+    "convnext-gpt2": (0, 4),
+    "wide-vit-gpt2": (3, 2),
+    "untied-bert": (3, 4),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_layer_uses_the_chosen_attention_fresh_and_reloaded(
+    name: str, tmp_path: Path
+) -> None:
+    fresh = build(name)
+    fresh.save(tmp_path)
+    for captioner in (fresh, load_captioner(tmp_path)):
+        captioner.choose_attention(torch.device("cuda"))
+        assert sdpa_calls(captioner) == SDPA_CALLS[name]
+        captioner.choose_attention(torch.device("cpu"))
+        assert sdpa_calls(captioner) == (0, 0)
+
+
+@torch.no_grad()
+def sdpa_calls(captioner: Captioner) -> tuple[int, int]:
+    """Calls while images are encoded, and while their captions are read."""
+    batch = batch_of(captioner)
+    with counting_sdpa() as calls:
+        states = captioner.encode(batch.pixel_values)
+        encoding = len(calls)
+        captioner.loss_of(states, batch)
+    return encoding, len(calls) - encoding
+
+
+def test_a_model_too_large_for_the_device_is_reported_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    captioner = build("vit-gpt2-tiny")
+
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(captioner.model, "to", no_room)
+    with pytest.raises(ModelError, match="does not fit into the memory of cuda:0"):
+        captioner.move_to(torch.device("cuda", 0))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

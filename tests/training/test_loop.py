@@ -190,8 +190,16 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, make_recipe) -> None
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+    ids=["class", "cublas"],
+)
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
-    tmp_path, shapes, make_recipe, make_captioner, no_dropout
+    tmp_path, shapes, make_recipe, make_captioner, no_dropout, error
 ) -> None:
     recipe = make_recipe(train__micro_batch_size=8, data__views=["original"])
     train(no_dropout(make_captioner(recipe)), shapes, recipe=recipe, run_folder=tmp_path / "free")
@@ -200,7 +208,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
 
     def loss(batch, *args):
         if len(batch.image_ids) > 2 and tight.model.training:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return real(batch, *args)
 
     tight.loss = loss

@@ -91,7 +91,7 @@ def _hardware() -> Iterator[Finding]:
     for kind in available_kinds():
         hardware = choose_hardware(kind)
         chosen = "; auto takes it" if kind == choose_hardware().device.type else ""
-        only = " (no native bf16)" if hardware.precision == "fp32" else ""
+        only = " (no native bf16)" if hardware.precision != "bf16" else ""
         yield Finding("ok", "device", f"{hardware.describe()}{only}{chosen}")
     for tool, kind in _DRIVER_TOOLS.items():
         if shutil.which(tool) and kind not in available_kinds():

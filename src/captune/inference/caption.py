@@ -18,7 +18,12 @@ from PIL import Image, ImageOps
 
 from captune.data import decode_image, to_rgb
 from captune.errors import ImageError, ModelError
-from captune.hardware import Hardware, choose_hardware
+from captune.hardware import (
+    Hardware,
+    choose_hardware,
+    free_cached_memory,
+    is_out_of_memory,
+)
 from captune.inference.decoding.decode import eval_mode, generate
 from captune.models import Captioner
 from captune.net import UrlImage
@@ -147,13 +152,16 @@ class _Batch:
             now = self.waiting[: self.size]
             try:
                 predictions += _caption(self.captioner, now, self.config, hardware=self.hardware)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._halve(error)
                 continue
             del self.waiting[: len(now)]
         return predictions
 
-    def _halve(self, error: torch.OutOfMemoryError) -> None:
+    def _halve(self, error: Exception) -> None:
+        free_cached_memory(self.hardware.device)
         tried = min(self.size, len(self.waiting))
         if tried == 1:
             raise ModelError(

@@ -96,7 +96,7 @@ def load(
     """
     hardware = choose_hardware(device, precision, section="")
     captioner = load_captioner(model, revision=revision)
-    captioner.model.to(hardware.device)
+    captioner.move_to(hardware.device)
     captioner.eval_mode()
     return ImageCaptioner(captioner, hardware)
 

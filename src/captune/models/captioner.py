@@ -13,14 +13,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from captune.errors import ModelError
+from captune.hardware import is_out_of_memory
 from captune.hub import quiet_transformers
+from captune.models.attention import AttentionKind, set_attention
 from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
 from captune.models.freezing import Parts, PartSize, freeze_parts, part_sizes
 from captune.models.packing import pack_captions, packed_causal_mask
@@ -30,7 +32,6 @@ from captune.records import IGNORE_INDEX, CaptionBatch
 if TYPE_CHECKING:
     from PIL import Image
 
-AttentionKind = Literal["eager", "sdpa"]
 Stage = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -345,10 +346,28 @@ class Captioner(ABC):
                 f"the family {self.family} has no attention {kind!r}",
                 fix=f"use {' or '.join(self.attention_kinds)}",
             )
-        self.attending_model().set_attn_implementation(kind)
+        set_attention(self.attending_model(), kind)
+
+    def move_to(self, device: torch.device) -> None:
+        """Move the weights to a device, and choose the attention that is fast there.
+
+        Raises:
+            ModelError: They do not fit into its memory.
+        """
+        try:
+            self.model.to(device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"the model does not fit into the memory of {device}",
+                fix="end other programs that use the device, or use a smaller model or another"
+                " device",
+            ) from error
+        self.choose_attention(device)
 
     def choose_attention(self, device: torch.device) -> None:
-        """`sdpa` on accelerators, where the family has it; `eager` on CPUs."""
+        """Choose `sdpa` on accelerators where the family has it, `eager` on CPUs."""
         if len(self.attention_kinds) > 1:  # transformers warns of models that have no choice
             self.set_attention("eager" if device.type == "cpu" else self.attention_kinds[-1])
 

@@ -15,7 +15,8 @@ from transformers import TrOCRProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from captune.errors import ModelError
-from captune.models.captioner import AttentionKind, Captioner, Stage, VisionContext
+from captune.models.attention import AttentionKind
+from captune.models.captioner import Captioner, Stage, VisionContext
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.freezing import Parts, unread_bias
 from captune.models.vision.stages import stage_encoder, unread_parameters

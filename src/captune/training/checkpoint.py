@@ -25,7 +25,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
-from captune.hardware import device_random_states, set_device_random_states
+from captune.hardware import (
+    device_random_states,
+    is_out_of_memory,
+    set_device_random_states,
+)
 from captune.models import Captioner
 from captune.training.steps.optimizer import AveragedWeights
 
@@ -80,7 +84,7 @@ def save_checkpoint(
 
     Every process calls it, as each draws its own dropout; the main process writes.
     """
-    random_states = gather_object([_rng_state()])
+    random_states = gather_object([_rng_state(captioner.device)])
     if not PartialState().is_main_process:
         return
 
@@ -163,12 +167,12 @@ def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except (
         *(OSError, EOFError, UnpicklingError, SafetensorError),
         *(RuntimeError, ValueError, TypeError, KeyError),
     ) as error:
+        if is_out_of_memory(error):
+            raise
         # The names of all weights may follow.
         reason = str(error).partition("\n")[0]
         raise OutputError(
@@ -201,7 +205,7 @@ def load_checkpoint(
     processes = PartialState()
     if len(extra["rng"]) == processes.num_processes:
         # With another number of them there is nothing to go on with: the seeds stay those set.
-        _set_rng_state(extra["rng"][processes.process_index])
+        _set_rng_state(extra["rng"][processes.process_index], captioner.device)
     return state
 
 
@@ -266,7 +270,7 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
-def _rng_state() -> dict[str, Any]:
+def _rng_state(device: torch.device) -> dict[str, Any]:
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -279,17 +283,17 @@ def _rng_state() -> dict[str, Any]:
             has_gauss,
             cached,
         ),
-        "devices": device_random_states(),
+        "devices": device_random_states(device),
     }
 
 
-def _set_rng_state(state: dict[str, Any]) -> None:
+def _set_rng_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    set_device_random_states(state["devices"])
+    set_device_random_states(state["devices"], device)
 
 
 def _remove(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from captune.hardware import refuse_numbered_device
 from captune.models import Captioner, write_decoding
 from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
@@ -49,11 +50,12 @@ def train(
 
 
 def check_engine(settings: TrainConfig) -> None:
-    """Stops before any work where the engine does not follow a setting.
+    """Stop before any work where the engine does not follow a setting.
 
     Raises:
         RecipeError: Names the setting, and what to use.
     """
+    refuse_numbered_device(settings.device)
     if settings.engine == "trainer":
         from captune.training.hf import recipe_engine
 

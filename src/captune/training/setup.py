@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from captune.errors import DataError
-from captune.hardware import Hardware, choose_hardware
+from captune.hardware import Hardware, choose_hardware, refuse_numbered_device
 from captune.models import Captioner
 from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
@@ -93,6 +94,8 @@ def start_run(
     settings = recipe.train
     hardware = choose_hardware(settings.device, settings.precision)
     say(f"training on {hardware.describe()}; {captioner.describe_parameters()}")
+    if hardware.precision == "fp16" and settings.precision == "auto":
+        say("train.precision: auto is fp16 with loss scaling, as this device has no bf16 compute")
     place_captioner(captioner, recipe, hardware=hardware)
     feed, val_feed = make_feeds(
         captioner, records, recipe=recipe, accelerator=accelerator, hardware=hardware, say=say
@@ -137,16 +140,20 @@ def count_steps(train: TrainConfig, steps_an_epoch: int) -> int:
 
 
 def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
-    """Processes, loss scaling and trackers; makes the run's folder.
+    """Set up processes, loss scaling and trackers; make the run's folder.
 
     Raises:
-        RecipeError: The device or precision is not available.
+        RecipeError: The device or precision is not available, or one numbered device would be
+            shared by several processes.
     """
+    refuse_numbered_device(recipe.train.device)
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     run_folder.mkdir(parents=True, exist_ok=True)
+    precision = "fp16" if hardware.precision == "fp16" else "no"
+    _forget_other_settings(hardware, precision)
     accelerator = Accelerator(
         cpu=hardware.device.type == "cpu",
-        mixed_precision="fp16" if hardware.precision == "fp16" else "no",
+        mixed_precision=precision,
         log_with=list(recipe.train.trackers) or None,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=GROUP_TIMEOUT)],
         project_config=ProjectConfiguration(
@@ -155,6 +162,20 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
     )
     accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
     return accelerator
+
+
+def _forget_other_settings(hardware: Hardware, precision: str) -> None:
+    """Let a run follow another of this process that had another precision or kind of device.
+
+    accelerate keeps both for the whole process and refuses to change them. A process group is
+    torch's own, and stays.
+    """
+    kept = {**AcceleratorState._shared_state, **PartialState._shared_state}
+    if kept.get("_mixed_precision", precision) != precision:
+        AcceleratorState._reset_state()
+    device = kept.get("device", hardware.device)
+    if device.type != hardware.device.type and not dist.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def finish_trackers(accelerator: Accelerator) -> None:
@@ -181,8 +202,7 @@ def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware)
         keep_freed_memory()
         # Convolutions' backward passes are a third of a MobileNetV2's step, and a fifth faster so.
         captioner.model.to(memory_format=torch.channels_last)
-    captioner.model.to(hardware.device)
-    captioner.choose_attention(hardware.device)
+    captioner.move_to(hardware.device)
     if hardware.device.type == "cpu":
         use_packed_dropout(captioner.model)
     if recipe.train.gradient_checkpointing:

@@ -45,7 +45,7 @@ def predict_scored(
 ) -> list[Prediction]:
     """Caption the scored images; files that cannot be read are reported, not fatal."""
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
-    captioner.model.to(hardware.device)
+    captioner.move_to(hardware.device)
     lost: list[SkippedImage] = []
     predictions = predict(
         captioner,

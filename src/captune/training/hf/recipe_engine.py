@@ -21,7 +21,7 @@ from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
 from captune.errors import ModelError, RecipeError
-from captune.hardware import choose_hardware
+from captune.hardware import choose_hardware, is_out_of_memory
 from captune.models import Captioner
 from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
@@ -47,7 +47,6 @@ from captune.training.setup import (
     start_run,
 )
 from captune.training.steps.optimizer import learning_rate, make_optimizer
-from captune.training.steps.optimizer_step import is_out_of_memory
 from captune.training.tracking import ProgressLine, progress_line
 
 _AVERAGE = "average.pt"
@@ -187,7 +186,7 @@ class RecipeTrainer(CaptionTrainer):
         self._micro_batches += 1
         try:
             loss = super().training_step(model, inputs, num_items_in_batch)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(

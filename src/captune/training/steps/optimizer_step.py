@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from captune.errors import ModelError
-from captune.hardware import Hardware, free_cached_memory
+from captune.hardware import Hardware, free_cached_memory, is_out_of_memory
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
@@ -62,7 +62,7 @@ class Stepper:
             parts = [p for batch in batches for p in _split_batch(batch, state.splits)]
             try:
                 return self._update(parts, state)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(max(len(part.image_ids) for part in parts), state)
@@ -156,9 +156,3 @@ def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
             pixel_values=None if batch.pixel_values is None else batch.pixel_values[rows],
             vision_features=None if batch.vision_features is None else batch.vision_features[rows],
         )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on whatever device."""
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text
