@@ -1,55 +1,86 @@
-"""Files that appear whole or not at all: written aside, synced, renamed.
+"""Atomic writes: a file is written to a temporary place, synced and renamed.
 
-Writing the final file in place left it broken in 56 of 60 kills; this way in none.
+Writing the final file in place left it broken in 56 of 60 kills; this way in none. The module is
+also the home of the cache folder, of JSON lines, and of the reason why a write failed. Whole
+folders are in folders.py, locks in locks.py.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
-import tempfile
+import secrets
+import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from captune.errors import OutputError
+from captune.errors import DataError, OutputError
+
+STATE_FOLDER = ".captune"
+"""Beside or inside what captune writes: locks, and what made a file of captions."""
+
+RUN_AGAIN = "run the same command again"
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+# What Windows answers for a file that some program has open, or maps into memory.
+_IN_USE = {32, 33, 1224}
+_SPECIAL = (
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
 
 
 def find_cache_folder() -> Path:
-    """CAPTUNE_CACHE, else `captune` in the user's cache folder; not made here."""
+    """Return CAPTUNE_CACHE, else `captune` in the user's cache folder; it is not created here.
+
+    The user's cache folder is XDG_CACHE_HOME where it is set, `%LOCALAPPDATA%` on Windows, and
+    `~/.cache` elsewhere, on macOS too, as Hugging Face's and torch's are. A cache that an earlier
+    version left in `~/.cache/captune` is used where the folder of today does not exist yet.
+    """
     own = os.environ.get("CAPTUNE_CACHE")
     if own:
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "captune"
+        return Path(own).expanduser()
+    earlier = Path.home() / ".cache" / "captune"
+    shared = os.environ.get("XDG_CACHE_HOME") or (
+        os.environ.get("LOCALAPPDATA") if os.name == "nt" else None
+    )
+    folder = Path(shared) / "captune" if shared else earlier
+    return earlier if earlier.is_dir() and not folder.exists() else folder
 
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write; it takes its place when the block ends without an error.
+    """Open a binary file that takes its place when the block ends without an error.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The place cannot be written, or is a device, a pipe or a socket.
     """
+    refuse_special(path)
+    aside = path.with_name(f".captune-{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=".captune-", suffix=".part")
+        # Not `mkstemp`: its files are private, and the result should be as readable as any other.
+        file = aside.open("x+b")
     except OSError as error:
-        raise _refused(path, error) from error
+        raise cannot_write(path, error) from error
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files; the result should be as readable as any other.
-        Path(aside).chmod(0o666 & ~_umask())
-        Path(aside).replace(path)
+        aside.replace(path)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -81,7 +112,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    r"""Write one JSON object a line, whole; NaN and infinities become null.
+    r"""Write one JSON object per line, whole; NaN and infinities become null.
 
     Plain ASCII with `\u` escapes where a text holds a lone surrogate (a file name that is not
     UTF-8), so that every reader can decode the file.
@@ -89,18 +120,81 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     Raises:
         OutputError: The place cannot be written.
     """
-    write_text(path, "".join(_json_line(row) for row in rows))
+    write_text(path, "".join(json_line(row) for row in rows))
+
+
+def json_line(row: Mapping[str, object]) -> str:
+    """Return one object as a line of a JSONL file, as `write_jsonl` writes it."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # Rare, and looking for it first would cost every row of a large data set.
+        return json_line({key: _finite(value) for key, value in row.items()})
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + "\n"
+
+
+def read_json_object(path: Path, *, fix: str) -> dict[str, Any]:
+    """Read a JSON object that captune wrote.
+
+    Args:
+        path: The file.
+        fix: How to get another one; goes into the error.
+
+    Raises:
+        DataError: The file is missing, cannot be read, or does not hold a JSON object.
+    """
+    return _parse_object(_read_text(path, fix=fix), where=str(path), fix=fix)
+
+
+def read_json_objects(path: Path, *, fix: str) -> list[dict[str, Any]]:
+    """Read the JSON objects of a JSONL file that captune wrote, one per line; blank lines go.
+
+    Raises:
+        DataError: The file is missing, cannot be read, or a line is not a JSON object.
+    """
+    # Not `splitlines`: captions may hold other line ends, which JSON leaves as they are.
+    lines = enumerate(_read_text(path, fix=fix).split("\n"), start=1)
+    return [
+        _parse_object(line, where=f"{path}, line {number}", fix=fix)
+        for number, line in lines
+        if line.strip()
+    ]
+
+
+def refuse_special(path: Path) -> None:
+    """Stop where a device, a pipe or a socket stands: captune writes plain files.
+
+    Raises:
+        OutputError: One stands there.
+    """
+    mode = 0
+    with suppress(OSError, ValueError):
+        mode = path.stat().st_mode
+    kind = next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
+    if kind is not None:
+        raise OutputError(
+            f"{path} is {kind}, and captune writes plain files",
+            fix="give the name of a plain file; captions for another program go to stdout"
+            " (--to jsonl without --out), which the shell can redirect",
+        )
 
 
 def refuse_existing(path: Path) -> None:
-    """Stop before anything that is there is written over.
+    """Stop before anything that is there is overwritten.
 
     Raises:
         OutputError: A file is there, or a folder that is not empty.
     """
-    is_free = not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir()))
-    if not is_free:
-        raise OutputError(f"{path} exists already", fix="choose another place, or give --force")
+    refuse_special(path)
+    if not os.path.lexists(path):
+        return
+    if path.is_dir() and all(entry.name == STATE_FOLDER for entry in path.iterdir()):
+        return
+    raise OutputError(f"{path} exists already", fix="choose another place, or give --force")
 
 
 def open_folder(folder: Path) -> None:
@@ -122,17 +216,54 @@ def open_folder(folder: Path) -> None:
         )
 
 
-def _json_line(row: Mapping[str, object]) -> str:
+def cannot_write(path: Path, error: OSError, *, then: str = RUN_AGAIN) -> OutputError:
+    """Explain a failed write: the place, the system's reason, and what helps against it.
+
+    Args:
+        path: What was to be written.
+        error: The system's answer.
+        then: What to do when the cause is gone.
+    """
+    what = f"cannot write {path}: {error.strerror or error}"
+    if getattr(error, "winerror", None) in _IN_USE:
+        return OutputError(what, fix=f"close the program that has it open, then {then}")
+    if error.errno in _FULL:
+        return OutputError(what, fix=f"make room there{_free_space(path)}, then {then}")
+    if error.errno in _REFUSED:
+        return OutputError(what, fix="choose another place, or give yourself the right to write")
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(what, fix="choose a shorter name")
+    return OutputError(what, fix=f"choose another place, or mend this one and {then}")
+
+
+def _free_space(path: Path) -> str:
+    place = next((p for p in path.absolute().parents if p.is_dir()), None)
+    with suppress(OSError):
+        if place is not None:
+            return f" ({shutil.disk_usage(place).free / 1e6:,.0f} MB are free)"
+    return ""
+
+
+def _read_text(path: Path, *, fix: str) -> str:
     try:
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        # Rare, and looking for it first would cost every row of a large data set.
-        return _json_line({key: _finite(value) for key, value in row.items()})
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing", fix=fix) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged: it is not UTF-8", fix=fix) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+
+
+def _parse_object(text: str, *, where: str, fix: str) -> dict[str, Any]:
     try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:
-        line = json.dumps(row)
-    return line + "\n"
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(f"damaged, not JSON: {reason}", where=where, fix=fix) from error
+    if not isinstance(value, dict):
+        raise DataError(f"damaged, not a JSON object: {text[:60]!r}", where=where, fix=fix)
+    return value
 
 
 def _finite(value: object) -> object:
@@ -141,17 +272,3 @@ def _finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _refused(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write {path}: {error.strerror or error}",
-        fix="choose another place, or make room and give yourself the right to write there",
-    )
-
-
-def _umask() -> int:
-    # The only portable way to read it is to set it.
-    current = os.umask(0o022)
-    os.umask(current)
-    return current

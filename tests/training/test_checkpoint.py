@@ -15,15 +15,16 @@ from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import save_file
 
 from captune.errors import OutputError
+from captune.folders import write_folder
 from captune.models import build_captioner
 from captune.recipe import ModelConfig
 from captune.training.checkpoint import (
+    GO_ON,
     TrainState,
     load_checkpoint,
     newest_checkpoint,
     save_checkpoint,
     write_checkpoint,
-    write_folder,
 )
 
 CAPTIONS = ["a red circle", "a blue square on the left"]
@@ -84,7 +85,7 @@ def test_a_full_disk_is_told_and_half_a_folder_takes_no_room(
     (tmp_path / "model" / "config.json").write_text("the best so far")
     full_disk(100_000)
     with pytest.raises(OutputError, match="cannot write") as error:
-        write_folder(tmp_path / "model", save)
+        write_folder(tmp_path / "model", save, then=GO_ON)
     assert "--resume" in error.value.fix
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "config.json").read_text() == "the best so far"

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from captune.errors import ModelError
+from captune.folders import share_files
 from captune.hardware import is_out_of_memory
 from captune.hub import quiet_transformers
 from captune.models.attention import AttentionKind, set_attention
@@ -150,6 +151,7 @@ class Captioner(ABC):
         with quiet_transformers():
             self.model.save_pretrained(folder)
         self.save_processor(folder)
+        share_files(folder)
 
     def processor(self) -> Any:
         """Image processor and tokenizer as the family's transformers processor."""

@@ -7,9 +7,7 @@ state or the new one, never half of one.
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
+from captune.folders import remove_folder, write_folder
 from captune.hardware import (
     device_random_states,
     is_out_of_memory,
@@ -34,6 +33,9 @@ from captune.models import Captioner
 from captune.training.steps.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]
+
+GO_ON = "resume with --resume"
+"""What to do when a full disk has ended a training."""
 
 _PREFIX = "step-"
 _STATE = "state.json"
@@ -118,12 +120,12 @@ def write_checkpoint(
 
     def write_all(aside: Path) -> None:
         write(aside)
-        (aside / _STATE).write_text(json.dumps(asdict(state), indent=1))
+        (aside / _STATE).write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
 
     path = folder / f"{_PREFIX}{state.step:06d}"
-    write_folder(path, write_all)
+    write_folder(path, write_all, then=GO_ON)
     for old in _checkpoints(folder)[:-keep]:
-        _remove(old)
+        remove_folder(old)
     return path
 
 
@@ -153,7 +155,7 @@ def read_state(checkpoint: Path) -> TrainState:
         OutputError: It cannot be read.
     """
     with reading_checkpoint(checkpoint):
-        return TrainState(**json.loads((checkpoint / _STATE).read_text()))
+        return TrainState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -209,59 +211,6 @@ def load_checkpoint(
     return state
 
 
-def write_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Fills a folder aside with `write`, syncs it, and puts it in place of `path`.
-
-    Raises:
-        OutputError: The place cannot be written, or the disk is full.
-    """
-    aside = path.with_name(f".{path.name}.new")
-    try:
-        _remove(aside)
-        aside.mkdir(parents=True)
-        write(aside)
-        _sync_tree(aside)
-        old = path.with_name(f".{path.name}.old")
-        _remove(old)
-        if path.exists():
-            path.rename(old)
-        aside.rename(path)
-        _sync(path.parent)
-        _remove(old)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        why = _why_not_written(error)
-        if why is None:
-            raise
-        # Half a folder would go on filling the disk that had no room for all of it.
-        shutil.rmtree(aside, ignore_errors=True)
-        raise OutputError(
-            f"cannot write {str(path)!r}: {why}",
-            fix="free some space, then go on with --resume",
-        ) from error
-
-
-def _why_not_written(error: Exception) -> str | None:
-    """The disk's reason, whoever wrote; `None` where it is no fault of the disk.
-
-    safetensors wraps the system's error into its own, and torch.save only says where it got stuck.
-    """
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, SafetensorError):
-        _, found, reason = str(error).partition("I/O error: ")
-        return reason if found else None
-    if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):
-        return "the disk took only a part of it"
-    return None
-
-
-def recover_folder(path: Path) -> None:
-    """Puts the old folder back where a kill fell between the two renames of `write_folder`."""
-    old = path.with_name(f".{path.name}.old")
-    if not path.exists() and old.exists():
-        old.rename(path)
-
-
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
@@ -294,28 +243,3 @@ def _set_rng_state(state: dict[str, Any], device: torch.device) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     set_device_random_states(state["devices"], device)
-
-
-def _remove(path: Path) -> None:
-    """Out of sight first, so that a kill never leaves half a folder under a good name."""
-    if not path.exists():
-        return
-    doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
-    if doomed.exists() and doomed != path:
-        shutil.rmtree(doomed)
-    path.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from accelerate.utils import set_seed
 
+from captune.folders import recover_folder
 from captune.models import Captioner
 from captune.progress import Say
 from captune.recipe import Recipe
 from captune.training.batches.feeding import Feed
 from captune.training.batches.planning import StepPlan
-from captune.training.checkpoint import load_checkpoint, recover_folder, save_checkpoint
+from captune.training.checkpoint import load_checkpoint, save_checkpoint
 from captune.training.run_state import RunKeeper
 from captune.training.setup import (
     Splits,

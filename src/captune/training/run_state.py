@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from captune.folders import write_folder
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.recipe import Recipe
-from captune.training.checkpoint import TrainState, write_folder
+from captune.training.checkpoint import GO_ON, TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.tracking import ProgressLine, RunLog
 from captune.training.validation import Validator, find_value, is_better
@@ -133,7 +134,7 @@ class RunKeeper:
             if value is None or is_better(value, state.best_value, metric=metric):
                 state.best_value, state.best_step, state.stale_validations = value, state.step, 0
                 if self.is_main:
-                    write_folder(self.folder / "model", self.captioner.save)
+                    write_folder(self.folder / "model", self.captioner.save, then=GO_ON)
             else:
                 state.stale_validations += 1
         if self.is_main and values:

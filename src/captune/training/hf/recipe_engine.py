@@ -21,6 +21,7 @@ from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
 from captune.errors import ModelError, RecipeError
+from captune.folders import recover_folder
 from captune.hardware import choose_hardware, is_out_of_memory
 from captune.models import Captioner
 from captune.progress import Say
@@ -30,7 +31,6 @@ from captune.training.checkpoint import (
     newest_checkpoint,
     read_state,
     reading_checkpoint,
-    recover_folder,
     write_checkpoint,
 )
 from captune.training.hf.caption_trainer import CaptionTrainer

@@ -1,0 +1,120 @@
+"""Locks on what captune writes: one command per run folder, data set, model folder and output.
+
+A lock is the system's own (flock, or its like on Windows), so that it ends with its process,
+however that ends. Who holds it is written beside it, for the error of the one that is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from captune.errors import OutputError
+from captune.storage import STATE_FOLDER, cannot_write
+
+_FOLDER_LOCK = "folder"
+
+
+@contextmanager
+def lock_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a folder for this process; it is made where it is absent, and goes again if unused.
+
+    Args:
+        folder: A run's folder, or whatever folder one command fills.
+        wait: Seconds to wait for another holder.
+
+    Raises:
+        OutputError: Another process holds it (named), or the folder cannot be written.
+    """
+    is_new = not folder.exists()
+    try:
+        with _held(folder / STATE_FOLDER / _FOLDER_LOCK, folder, wait=wait):
+            yield
+    finally:
+        if is_new:
+            # A command that was refused after all leaves nothing behind.
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Hold a file that this process writes; its lock is kept in `.captune` beside it.
+
+    Raises:
+        OutputError: Another process holds it (named), or the folder cannot be written.
+    """
+    with _held(path.parent / STATE_FOLDER / path.name, path, wait=0.0):
+        yield
+
+
+@contextmanager
+def _held(place: Path, what: Path, *, wait: float) -> Iterator[None]:
+    lock = FileLock(place.with_name(f"{place.name}.lock"), thread_local=False)
+    note = place.with_name(f"{place.name}.holder")
+    _acquire(lock, what, note=note, wait=wait)
+    try:
+        with suppress(OSError):
+            note.write_text(json.dumps(_own_name()), encoding="utf-8")
+        yield
+    finally:
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+        _release(lock)
+        with suppress(OSError):
+            place.parent.rmdir()
+
+
+def _acquire(lock: FileLock, what: Path, *, note: Path, wait: float) -> None:
+    place = Path(lock.lock_file)
+    try:
+        for attempt in (1, 2, 3):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=wait, poll_interval=0.2)
+                return
+            except FileNotFoundError:
+                # Another process has just removed the empty folder.
+                if attempt == 3:
+                    raise
+    except Timeout as error:
+        raise OutputError(
+            f"{what} is in use by {_read_holder(note)}",
+            fix="wait until it has ended, or choose another --out",
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        reason = error if isinstance(error, OSError) else OSError(str(error))
+        raise cannot_write(what, reason) from error
+
+
+def _release(lock: FileLock) -> None:
+    place = Path(lock.lock_file)
+    with suppress(OSError):
+        # While it is held: filelock tells a file without a name from one that still guards.
+        # Windows refuses, and deletes it below.
+        place.unlink()
+    lock.release()
+    if os.name == "nt":
+        with suppress(OSError):
+            place.unlink()
+
+
+def _own_name() -> dict[str, object]:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _read_holder(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        # It is just coming or going.
+        return "another process"

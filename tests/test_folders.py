@@ -1,0 +1,97 @@
+"""Whole folders: modes as of any other file, a full disk explained, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from captune.errors import OutputError
+from captune.folders import share_files, write_folder, write_into_folder
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_weights_get_the_mode_of_any_other_file(tmp_path: Path, umask: int, mode: int) -> None:
+    def write(folder: Path) -> None:
+        save_file({"weight": torch.ones(3)}, folder / "model.safetensors")
+        (folder / "sub").mkdir()
+        (folder / "sub" / "config.json").write_text("{}")
+
+    old = os.umask(umask)
+    try:
+        write_folder(tmp_path / "model", write)
+        write_into_folder(tmp_path / "other", write)
+    finally:
+        os.umask(old)
+    for folder in (tmp_path / "model", tmp_path / "other"):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert {path.name: mode_of(path) for path in files} == {
+            "model.safetensors": mode,
+            "config.json": mode,
+        }
+
+
+def test_a_link_in_a_folder_keeps_the_mode_of_what_it_names(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.touch(mode=0o600)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link").symlink_to(private)
+    share_files(tmp_path / "folder")
+    assert mode_of(private) == 0o600
+
+
+def test_files_are_added_to_a_folder_only_when_all_of_them_are_written(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "config.json").write_text("old")
+
+    def fail(folder: Path) -> None:
+        (folder / "config.json").write_text("new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left on device") as error:
+        write_into_folder(tmp_path, fail)
+    assert "make room there" in error.value.fix
+    assert (tmp_path / "config.json").read_text() == "old"
+    write_into_folder(tmp_path, lambda folder: (folder / "config.json").write_text("new") and None)
+    assert (tmp_path / "config.json").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "make room there"),
+        (errno.EROFS, "choose another place"),
+        (errno.ENAMETOOLONG, "choose a shorter name"),
+        (errno.EIO, "mend this one"),
+    ],
+)
+def test_each_reason_of_the_system_has_its_own_advice(
+    tmp_path: Path, number: int, fix: str
+) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OutputError) as error:
+        write_folder(tmp_path / "model", fail)
+    assert os.strerror(number) in error.value.what
+    assert fix in error.value.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_not_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        write_folder(tmp_path / "model", fail)
+    assert list(tmp_path.iterdir()) == []

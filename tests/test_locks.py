@@ -1,0 +1,89 @@
+"""One command per folder and file: the second is refused by name, a dead holder does not count."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from captune.errors import OutputError
+from captune.locks import lock_file, lock_folder
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from captune.locks import lock_folder
+
+with lock_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_process_is_refused_and_told_who_holds_the_folder(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(OutputError) as error, lock_folder(tmp_path / "run"):
+        pass
+    today = time.strftime("%Y-%m-%d")
+    assert f"process {holder.pid} on {socket.gethostname()} since {today}" in error.value.what
+    assert str(tmp_path / "run") in error.value.what
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_the_lock_of_a_killed_process_is_taken_over(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "run" / ".captune" / "folder.holder").exists()
+    with lock_folder(tmp_path / "run"):
+        pass
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "new"), lock_file(tmp_path / "captions.jsonl"):
+        assert (tmp_path / "new").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "kept").mkdir()
+    with lock_folder(tmp_path / "kept"):
+        pass
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_two_files_of_one_folder_have_a_lock_each(tmp_path: Path) -> None:
+    with (
+        lock_file(tmp_path / "a.jsonl"),
+        lock_file(tmp_path / "b.jsonl"),
+        pytest.raises(OutputError, match=r"a\.jsonl is in use by process"),
+        lock_file(tmp_path / "a.jsonl"),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*file/run"),
+        lock_folder(tmp_path / "file" / "run"),
+    ):
+        pass
