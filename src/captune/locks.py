@@ -23,25 +23,30 @@ _FOLDER_LOCK = "folder"
 
 
 @contextmanager
-def lock_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+def lock_folder(folder: Path | None, *, wait: float = 0.0) -> Iterator[None]:
     """Hold a folder for this process; it is made where it is absent, and goes again if unused.
 
     Args:
-        folder: A run's folder, or whatever folder one command fills.
+        folder: A run's folder, or whatever folder one command fills; `None`: nothing is held.
         wait: Seconds to wait for another holder.
 
     Raises:
-        OutputError: Another process holds it (named), or the folder cannot be written.
+        OutputError: Another process holds it (named), or the folder cannot be written, or is none.
     """
-    is_new = not folder.exists()
+    if folder is None:
+        yield
+        return
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file", fix="give a folder")
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         with _held(folder / STATE_FOLDER / _FOLDER_LOCK, folder, wait=wait):
             yield
     finally:
-        if is_new:
-            # A command that was refused after all leaves nothing behind.
-            with suppress(OSError):
-                folder.rmdir()
+        # A command that was refused after all leaves nothing behind.
+        with suppress(OSError):
+            for place in new:
+                place.rmdir()
 
 
 @contextmanager

@@ -183,14 +183,18 @@ def refuse_special(path: Path) -> None:
         )
 
 
-def refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path, *, force: bool = False) -> None:
     """Stop before anything that is there is overwritten.
 
+    Args:
+        path: A file or folder to write.
+        force: Whether files and folders may be overwritten; devices and pipes never are.
+
     Raises:
-        OutputError: A file is there, or a folder that is not empty.
+        OutputError: A file is there, or a folder that is not empty, or no plain file.
     """
     refuse_special(path)
-    if not os.path.lexists(path):
+    if force or not os.path.lexists(path):
         return
     if path.is_dir() and all(entry.name == STATE_FOLDER for entry in path.iterdir()):
         return

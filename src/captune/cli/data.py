@@ -11,6 +11,7 @@ import typer
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.flags.groups import takes
 from captune.cli.flags.reading import read_options
+from captune.locks import lock_folder
 from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
@@ -159,14 +160,16 @@ def convert(
     """Write a data set in another format. Exits with 3 when images had to be left out."""
     from captune.data import load_records, save_skipped, write_dataset
 
-    _refuse_existing(out, force=force)
-    loaded = load_records(data, replace(reading, limit=limit))
-    skipped = (*loaded.skipped, *write_dataset(loaded.records, out, format=to, images=images))
+    with lock_folder(out):
+        _refuse_existing(out, force=force)
+        loaded = load_records(data, replace(reading, limit=limit))
+        skipped = (*loaded.skipped, *write_dataset(loaded.records, out, format=to, images=images))
+        if skipped:
+            save_skipped(skipped, out / "skipped_images.jsonl")
     _print_notes(loaded)
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
     typer.echo(f"{left} images written to {out}")
     if skipped:
-        save_skipped(skipped, out / "skipped_images.jsonl")
         typer.echo(f"{len(skipped)} left out: {out / 'skipped_images.jsonl'}")
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
@@ -193,11 +196,12 @@ def split(
 
     if abs(train + val + test - 1.0) > 1e-6:
         raise DataError(f"--train, --val and --test must add up to 1, not {train + val + test:g}")
-    _refuse_existing(out / "splits.json", out / "splits", force=force)
-    loaded = load_records(data, reading)
-    records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
-    is_given = any(record.split for record in loaded.records)
-    save_splits(records, out, seed=None if is_given else seed, by=by)
+    with lock_folder(out):
+        _refuse_existing(out / "splits.json", out / "splits", force=force)
+        loaded = load_records(data, reading)
+        records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
+        is_given = any(record.split for record in loaded.records)
+        save_splits(records, out, seed=None if is_given else seed, by=by)
     _print_notes(loaded)
     if is_given:
         typer.echo(
@@ -214,8 +218,8 @@ def _refuse_existing(*paths: Path | None, force: bool) -> None:
     from captune.storage import refuse_existing
 
     for path in paths:
-        if path is not None and not force:
-            refuse_existing(path)
+        if path is not None:
+            refuse_existing(path, force=force)
 
 
 def _load_token_counter(tokenizer: str) -> Callable[[str], int]:

@@ -13,6 +13,7 @@ from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.cli.scoring.chosen_images import read_chosen
 from captune.cli.scoring.request import Request, caption_all, finish, make_request, prepare_images
 from captune.cli.scoring.table import print_scores
+from captune.locks import lock_folder
 
 if TYPE_CHECKING:
     from captune.evaluation import CaptionedImages, Evaluation
@@ -32,7 +33,8 @@ def evaluate(
 
     Exits with 3 when an image could not be read: it is listed, the others are scored.
     """
-    _evaluate(model, baseline, request)
+    with lock_folder(request.places.out):
+        _evaluate(model, baseline, request)
 
 
 @takes("request", make_request)
@@ -52,7 +54,8 @@ def compare(
     Exits with 3 when an image could not be read: it is listed, the others are scored.
     """
     chosen = read_chosen(images or (), choose_url_rules(allow_urls, trust_host))
-    _compare(models, chosen, request)
+    with lock_folder(request.places.out):
+        _compare(models, chosen, request)
 
 
 def _evaluate(model: str, baseline: str | None, request: Request) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captune.errors import ModelError, OutputError
+from captune.errors import ModelError
+from captune.locks import lock_folder
 from captune.storage import refuse_existing
+
+if TYPE_CHECKING:
+    from captune.recipe import ModelConfig
 
 
 class TokenizerKind(StrEnum):
@@ -50,32 +54,44 @@ def init(
             "a new model needs one tokenizer",
             fix="give either --tokenizer DIR or --train-tokenizer DATA (DATA may be: shapes)",
         )
-    _check_folder(out, force=force)
+    with lock_folder(out):
+        refuse_existing(out, force=force)
+        config = _configure(
+            size, tokenizer, kind=tokenizer_kind, vocab_size=vocab_size, image_size=image_size
+        )
+        captions = _training_captions(train_tokenizer) if train_tokenizer else []
+        _write(config, captions, out=out, seed=seed)
 
-    from captune.hub import quiet_transformers
-    from captune.models import SIZES, new_captioner
+
+def _configure(
+    size: str,
+    tokenizer: str | None,
+    *,
+    kind: TokenizerKind,
+    vocab_size: int,
+    image_size: int | None,
+) -> ModelConfig:
+    from captune.models import SIZES
     from captune.recipe import ModelConfig, TokenizerConfig
 
     if size not in SIZES:
         raise ModelError(f"unknown model size {size!r}", fix=f"use one of: {', '.join(SIZES)}")
-    new_tokenizer = TokenizerConfig(kind=tokenizer_kind.value, vocab_size=vocab_size)
-    config = ModelConfig(
+    new_tokenizer = TokenizerConfig(kind=kind.value, vocab_size=vocab_size)
+    return ModelConfig(
         size=size, tokenizer=tokenizer, new_tokenizer=new_tokenizer, image_size=image_size
     )
-    captions = _training_captions(train_tokenizer) if train_tokenizer else []
+
+
+def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) -> None:
+    from captune.folders import write_into_folder
+    from captune.models import new_captioner
+
     captioner = new_captioner(config, captions, seed=seed)
-    with quiet_transformers():
-        captioner.save(out)
+    write_into_folder(out, captioner.save)
     count = sum(parameter.numel() for parameter in captioner.model.parameters())
-    typer.echo(f"{out}: {size}, {count:,} parameters, {len(captioner.tokenizer):,} tokens")
+    tokens = len(captioner.tokenizer)
+    typer.echo(f"{out}: {config.size}, {count:,} parameters, {tokens:,} tokens")
     typer.echo(f"train it: captune run RECIPE --set model.size=null --set model.checkpoint={out}")
-
-
-def _check_folder(out: Path, *, force: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{str(out)!r} is a file", fix="give a folder")
-    if not force:
-        refuse_existing(out)
 
 
 def _training_captions(data: str) -> list[str]:

@@ -19,7 +19,7 @@ from captune.data.dataset import SkippedImage
 from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
 from captune.errors import DataError, ImageError, OutputError
 from captune.records import SPLITS, CaptionRecord
-from captune.storage import write_jsonl, write_text
+from captune.storage import cannot_write, write_jsonl, write_text
 
 DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder"]
 ImageHandling = Literal["copy", "link", "keep"]
@@ -166,7 +166,7 @@ def _place_image(
         else:
             _copy_file(record.image, target, images=images)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error
     return f"{inside}/{name}"
 
 

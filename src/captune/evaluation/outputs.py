@@ -35,8 +35,7 @@ def check_output(folder: Path, *, force: bool) -> None:
     Raises:
         OutputError: The folder holds something, or is not writable.
     """
-    if not force:
-        refuse_existing(folder)
+    refuse_existing(folder, force=force)
     open_folder(folder)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from captune.data import load_splits
 from captune.errors import OutputError
+from captune.locks import lock_folder
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.processes import Crew, gather_crew
@@ -48,16 +49,32 @@ def run(
     if not crew.leads:
         return _follow(crew, recipe, out=out, options=options)
     with crew.leading():
-        plan = plan_run(recipe, only=only, out=out, options=options)
-        open_folder(plan.folder)
-        save_recipe(plan.recipe, plan.folder / "recipe.yaml")
-        _save_environment(plan)
-        for name in plan.stages:
-            _warn_of_changes(name, plan, say=say)
-            if name in plan.due:
-                _run_stage(name, plan, crew=crew, options=options, say=say)
-            else:
-                say(f"{name}: done before, skipped")
+        if not isinstance(recipe, Recipe):
+            recipe = load_recipe(recipe)
+        with lock_folder(run_folder(recipe, out)):
+            return _lead(recipe, crew, only=only, out=out, options=options, say=say)
+
+
+def _lead(
+    recipe: Recipe,
+    crew: Crew,
+    *,
+    only: Sequence[str],
+    out: str | Path | None,
+    options: RunOptions,
+    say: Say,
+) -> Path:
+    """What the first process does: every stage, while no other run writes the folder."""
+    plan = plan_run(recipe, only=only, out=out, options=options)
+    open_folder(plan.folder)
+    save_recipe(plan.recipe, plan.folder / "recipe.yaml")
+    _save_environment(plan)
+    for name in plan.stages:
+        _warn_of_changes(name, plan, say=say)
+        if name in plan.due:
+            _run_stage(name, plan, crew=crew, options=options, say=say)
+        else:
+            say(f"{name}: done before, skipped")
     return plan.folder
 
 

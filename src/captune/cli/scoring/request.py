@@ -162,8 +162,8 @@ def prepare_images(
     places = request.places
     if places.out is not None:
         check_output(places.out, force=places.force)
-    if places.json_file is not None and not places.force:
-        refuse_existing(places.json_file)
+    if places.json_file is not None:
+        refuse_existing(places.json_file, force=places.force)
     sources = [find_model(source) for source in models]
     leaders = sources if decoded_as is None else [find_model(decoded_as)]
     decoding = _choose_decoding(request.decoding, leaders)
