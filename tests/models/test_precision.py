@@ -11,7 +11,7 @@ import torch
 from captune.errors import ModelError
 from captune.models import Captioner, additive_mask, load_captioner, packed_causal_mask
 from captune.records import CaptionBatch
-from support.devices import counting_sdpa
+from support.counting_sdpa import counting_sdpa
 from support.models.slow_twins import gradients
 from support.models.tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
 

@@ -219,10 +219,8 @@ class RecipeTrainer(CaptionTrainer):
         keeper = self.keeper
         if keeper.average is not None:
             keeper.average.update(keeper.state.step)
-        loss = torch.tensor(self._step_loss, dtype=torch.float64, device=self.args.device)
-        if self.accelerator.num_processes > 1:
-            loss = self.accelerator.reduce(loss, "sum")
-        keeper.state.loss_sum += float(loss)
+        # Summed on the host: not every device has float64.
+        keeper.state.loss_sum += sum(gather_object([self._step_loss]))
         keeper.state.loss_tokens += self._step_tokens
         self._step_loss, self._micro_batches = 0.0, 0
         images = self.steps.images_of_step(keeper.state.step_in_epoch)

@@ -1,0 +1,100 @@
+"""Runs captune on the pretend device, in a process of its own; prints one line of JSON.
+
+python -m support.runs.pretend_script train FOLDER RECIPE_JSON
+python -m support.runs.pretend_script stages FOLDER RECIPE_JSON
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Before captune is imported, whose functions are decorated with it: a tensor subclass that holds
+# another tensor cannot be made in inference mode.
+torch.inference_mode = torch.no_grad
+
+
+def train_once(folder: Path, settings: str) -> dict[str, Any]:
+    """Losses of a training without dropout, and captions; on the CPU or without float64.
+
+    A folder that is there is resumed.
+    """
+    from captune.data import make_shapes
+    from captune.hardware import choose_hardware
+    from captune.inference import caption_images
+    from captune.models import build_captioner
+    from captune.recipe import Recipe
+    from captune.training import train
+    from support.pretend_device import pretend_device
+
+    recipe = Recipe.model_validate_json(settings)
+    records = list(make_shapes(12, seed=3, image_size=64))
+    captions = [caption for record in records for caption in record.captions]
+    captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
+    for module in captioner.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    device = pretend_device()
+    if recipe.train.device != "cpu":
+        device.start(has_float64=False)
+    said: list[str] = []
+    train(
+        captioner,
+        (records[:8], records[8:]),
+        recipe=recipe,
+        run_folder=folder,
+        resume=folder.is_dir(),
+        say=said.append,
+    )
+    found = caption_images(
+        captioner,
+        [(record.image_id, record.image) for record in records[:3]],
+        config=recipe.generate,
+        hardware=choose_hardware(str(captioner.device), "fp32"),
+    )
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {
+        "losses": [row["loss"] for row in log if "loss" in row],
+        "val_losses": [row["val_loss"] for row in log if "val_loss" in row],
+        "captions": [prediction.caption for prediction in found],
+        "device": captioner.device.type,
+        "waits": dict(device.counts.waits),
+        "said": said,
+    }
+
+
+def count_by_stage(folder: Path, settings: str) -> dict[str, int]:
+    """Fused attention over the image's tokens by stage, and by a model that was loaded."""
+    import captune
+    from captune.recipe import Recipe
+    from support.pretend_device import pretend_device
+
+    recipe = Recipe.model_validate_json(settings)
+    device = pretend_device()
+    device.start()
+    counts = {}
+
+    def count(name: str) -> None:
+        # The images have 65 tokens, the captions fewer.
+        counts[name] = sum(shape[-2] == 65 for shape in device.counts.attentions)
+        device.counts.attentions.clear()
+
+    for stage in ("prepare", "baseline", "train", "evaluate"):
+        captune.run(recipe, only=[stage], out=folder, say=lambda _: None)
+        count(stage)
+    image = torch.zeros(64, 64, 3, dtype=torch.uint8).numpy()
+    from PIL import Image
+
+    captune.load(folder / "model").caption(Image.fromarray(image))
+    count("load")
+    return counts
+
+
+if __name__ == "__main__":
+    job, where, recipe_json = sys.argv[1:]
+    jobs = {"train": train_once, "stages": count_by_stage}
+    sys.stdout.write("\n" + json.dumps(jobs[job](Path(where), recipe_json)))

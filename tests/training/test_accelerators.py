@@ -1,0 +1,127 @@
+"""What accelerators show and CPUs hide, on a pretend device that holds CPU values."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.runs import script_environment
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+        reason="this torch has no backends in Python",
+    ),
+]
+
+# Layers of a new ViT that attend to the image.
+VISION_LAYERS = 3
+
+
+def on_device(job: str, folder: Path, recipe: Any) -> dict[str, Any]:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "support.runs.pretend_script"),
+            *(job, str(folder), recipe.model_dump_json()),
+        ],
+        env=script_environment(OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, Any]:
+    return {
+        "model__size": "vit-gpt2-tiny",
+        "data__views": ["original"],
+        "train__epochs": 3,
+        "train__validate_every": 3,
+        "train__save_every": 1,
+        "generate__num_beams": 2,
+        "generate__max_new_tokens": 5,
+    }
+
+
+@pytest.fixture(scope="module")
+def on_cpu(make_recipe, settings, tmp_path_factory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("cpu") / "run"
+    return on_device("train", folder, make_recipe(**settings))
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_a_device_without_float64_trains_to_the_losses_of_the_cpu_and_resumes(
+    engine, make_recipe, settings, on_cpu, tmp_path
+) -> None:
+    recipe = make_recipe(train__engine=engine, train__device="pretend", **settings)
+    folder = tmp_path / "run"
+    found = on_device("train", folder, recipe)
+    assert found["device"] == "pretend"
+    assert len(found["losses"]) == 3
+    assert found["losses"] == pytest.approx(on_cpu["losses"], abs=1e-5)
+    assert found["val_losses"] == pytest.approx(on_cpu["val_losses"], abs=1e-5)
+    assert found["captions"] == on_cpu["captions"]
+    shutil.rmtree(folder / "checkpoints" / "step-000003")
+    resumed = on_device("train", folder, recipe)
+    assert "resumed at step 2 of 3" in resumed["said"]
+    assert resumed["losses"] == pytest.approx(found["losses"], abs=1e-5)
+
+
+def test_every_use_of_a_model_on_an_accelerator_has_fused_attention_in_every_layer(
+    make_recipe, settings, tmp_path
+) -> None:
+    recipe = make_recipe(
+        train__device="pretend",
+        data__path="shapes:12",
+        **{**settings, "train__epochs": 1},
+    )
+    counts = on_device("stages", tmp_path / "run", recipe)
+    assert counts["prepare"] == 0
+    for use in ("baseline", "train", "evaluate", "load"):
+        assert counts[use] >= VISION_LAYERS, use
+        assert counts[use] % VISION_LAYERS == 0, use
+
+
+def test_the_pretend_device_refuses_what_accelerators_refuse() -> None:
+    script = """
+import torch
+from support.pretend_device import MixedDevicesError, pretend_device
+
+device = pretend_device()
+device.start(has_float64=False)
+ours, theirs = torch.ones(3, device="pretend"), torch.ones(3)
+assert (ours + 1).sum().item() == 6.0 and sum(device.counts.waits.values()) == 1
+assert (ours * torch.tensor(2.0)).tolist() == [2.0, 2.0, 2.0]
+for work, error in (
+    (lambda: ours + theirs, MixedDevicesError),
+    (lambda: torch.nn.functional.linear(ours, torch.ones(2, 3)), MixedDevicesError),
+    (lambda: torch.zeros(2, dtype=torch.float64, device="pretend"), TypeError),
+    (lambda: theirs.double().to("pretend"), TypeError),
+    (lambda: ours.double(), TypeError),
+):
+    try:
+        work()
+    except error:
+        continue
+    raise SystemExit("not refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=script_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
