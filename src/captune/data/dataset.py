@@ -40,6 +40,8 @@ class LoadOptions:
         image_column: Column with the image; `None`: detected.
         caption_column: Column with the caption or the list of captions; `None`: detected.
         image_root: Folder of the images; `None`: beside the captions.
+        allow_outside: Whether absolute names and names with `..` may lead out of the data set's
+            folder and `image_root`.
         split_files: Lists of image names, one a line, that give the splits.
         filters: Column -> value or values: rows with another value there are left out.
         limit: Images read at most, from the start; `None`: all.
@@ -54,12 +56,17 @@ class LoadOptions:
     image_column: str | None = None
     caption_column: str | None = None
     image_root: Path | None = None
+    allow_outside: bool = False
     split_files: Mapping[Split, Path | str] = field(default_factory=dict)
     filters: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     limit: int | None = None
     revision: str | None = None
     streaming: bool = False
     memory_limit: int = 2**30
+
+    def list_bounds(self, root: Path | None) -> tuple[Path, ...]:
+        """Return the folders that names in a data set may lead into, `root` being its own."""
+        return tuple(folder for folder in (root, self.image_root) if folder is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class LoadedData:
         in_two_splits: Ids of images that the data set itself puts into two splits; they are kept
             in the first of train, val, test, so that what is scored was never trained on.
         notes: Sentences about what was decided while reading, for people.
+        near_misses: Names of files that look like one that is missing, by the missing name; of
+            the first few.
         format: Name of the format read.
         root: Folder of the data set; `None` where it has none.
     """
@@ -82,6 +91,7 @@ class LoadedData:
     empty_captions: tuple[str, ...] = ()
     in_two_splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    near_misses: Mapping[str, str] = field(default_factory=dict)
     format: str = ""
     root: Path | None = None
 

@@ -40,6 +40,7 @@ def load_options(config: DataConfig) -> LoadOptions:
         image_column=config.image_column,
         caption_column=config.caption_column,
         image_root=Path(config.image_root).expanduser() if config.image_root else None,
+        allow_outside=config.allow_outside,
         split_files=config.split_files,
         filters=config.filters,
         revision=config.revision,
@@ -190,11 +191,23 @@ def _nothing_usable(path: str, data: LoadedData) -> DataError:
         )
     places = Counter(image.detail for image in data.skipped if image.detail)
     return DataError(
-        f"no usable image in {path}: {number} left out ({counted}),"
+        f"no usable image in {path}: {number} skipped ({counted}),"
         f" the first: {first.file} ({first.reason})",
         where="; ".join(f"{count} x {place}" for place, count in places.most_common(3)),
-        fix="give the images' folder: data.image_root, or --image-root",
+        fix=_advise_absent(data, reasons),
     )
+
+
+def _advise_absent(data: LoadedData, reasons: Counter[str]) -> str:
+    if reasons["outside"]:
+        return (
+            "give the images' folder: data.image_root, or --image-root; or, where you trust the"
+            " data set with every file you can read, allow it: data.allow_outside: true, or"
+            " --allow-outside"
+        )
+    advice = "give the images' folder: data.image_root, or --image-root"
+    near = [f"{near} where {name} is named" for name, near in data.near_misses.items()]
+    return f"{advice}; there is {', '.join(near)}" if near else advice
 
 
 def _blame_broken_json(place: Path) -> None:

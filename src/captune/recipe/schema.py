@@ -72,6 +72,10 @@ class DataConfig(Section):
     image_column: str | None = Field(None, description="Column with the image; null: detected.")
     caption_column: str | None = Field(None, description="Column with captions; null: detected.")
     image_root: str | None = Field(None, description="Folder of the images; null: beside the data.")
+    allow_outside: bool = Field(
+        False,
+        description="Whether image names may lead out of the data set's folder and image_root.",
+    )
     revision: str | None = Field(
         None, description="Revision of a hub data set, version of a Kaggle one; null: newest."
     )

@@ -159,7 +159,7 @@ def test_a_file_whose_images_are_not_there_says_where_it_looked_and_how_many(coc
         (coco / image["filepath"] / image["filename"]).unlink()
     (coco / "val2014").rmdir()
     with pytest.raises(
-        DataError, match=r"5 left out \(5 missing\), the first: train2014/COCO_tr"
+        DataError, match=r"5 skipped \(5 missing\), the first: train2014/COCO_tr"
     ) as e:
         load_records(coco)
     assert f"3 x looked in {coco / 'val2014'} (not there), {coco}" in e.value.where
@@ -251,7 +251,7 @@ def test_a_coco_caption_that_is_a_list_is_no_text_with_brackets(tmp_path, draw_i
 def test_coco_says_which_folder_it_looked_in(tmp_path, draw_image):
     path = write_coco(tmp_path, draw_image, "train2017", (7, 8), "")
     (tmp_path / "train2017").rename(tmp_path / "pictures")
-    with pytest.raises(DataError, match=r"2 left out \(2 missing\)") as caught:
+    with pytest.raises(DataError, match=r"2 skipped \(2 missing\)") as caught:
         load_records(tmp_path)
     assert f"2 x looked in {tmp_path / 'train2017'} (not there)" in caught.value.where
     data = load_records(path, LoadOptions(image_root=tmp_path / "pictures"))

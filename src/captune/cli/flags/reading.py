@@ -36,6 +36,14 @@ CaptionColumn = Annotated[
 ImageRoot = Annotated[
     Path | None, typer.Option(help="Folder of the images.", rich_help_panel=_PANEL)
 ]
+AllowOutside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="Follow image names that lead out of the data set's folder.",
+        rich_help_panel=_PANEL,
+    ),
+]
 SplitFile = Annotated[
     list[str] | None,
     typer.Option(
@@ -59,6 +67,7 @@ def read_options(
     image_column: ImageColumn = None,
     caption_column: CaptionColumn = None,
     image_root: ImageRoot = None,
+    allow_outside: AllowOutside = False,
     split_file: SplitFile = None,
     filters: Filter = None,
 ) -> LoadOptions:
@@ -74,6 +83,7 @@ def read_options(
         image_column=image_column,
         caption_column=caption_column,
         image_root=image_root,
+        allow_outside=allow_outside,
         split_files=parse_split_files(split_file or ()),
         filters=parse_filters(filters or ()),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import lzma
 import os
-import re
 import struct
 import zipfile
 import zlib
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from captune.data.rows.safe_names import is_unsafe_name
 from captune.data.rows.text import LFS_MARK
 from captune.errors import DataError, ImageError
 from captune.records import TarMember, ZipMember
@@ -23,7 +23,6 @@ from captune.records import TarMember, ZipMember
 # A member is read whole, and a kilobyte of zip can hold a gigabyte.
 _MAX_MEMBER_BYTES = 512 * 2**20
 _MAX_TEXT_BYTES = 64 * 2**20
-_DRIVE = re.compile(r"^[A-Za-z]:")
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 # zipfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
 _ZIP_ERRORS = (
@@ -107,12 +106,6 @@ def require_no_inner_zip(path: Path, names: Sequence[str], *, wanted: str) -> No
             f"{path} holds no {wanted} but another archive: {inner[0]}",
             fix=f"unpack {path.name} once, and give captune the folder with {inner[0]} in it",
         )
-
-
-def is_unsafe_name(name: str) -> bool:
-    """Whether a name is absolute or leads up, on any system."""
-    plain = name.replace("\\", "/")
-    return plain.startswith("/") or _DRIVE.match(name) is not None or ".." in plain.split("/")
 
 
 def is_lfs_pointer(path: Path) -> bool:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from captune.data.archives.archive import is_unsafe_name, refuse_lfs_pointer
+from captune.data.archives.archive import refuse_lfs_pointer
+from captune.data.rows.safe_names import is_unsafe_name
 from captune.errors import DataError
 
 _BLOCK = 512

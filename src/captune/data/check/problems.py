@@ -9,10 +9,11 @@ from captune.data.check.findings import DataCheck, Problem
 from captune.data.dataset import SkippedImage
 
 _COMMON_SHARE = 0.02
-_NOT_THERE = ("missing", "remote")
+_NOT_THERE = ("missing", "remote", "outside")
 _ADVICE = {
     "missing": "put the files where the captions say, or give the folder with --image-root",
     "remote": "download the images first, and give the folder with --image-root",
+    "outside": "give the folder with --image-root, or allow any place with --allow-outside",
     "needs_plugin": "pip install pillow-heif (HEIC), or pillow-jxl-plugin (JPEG XL)",
     "git_lfs_pointer": "`git lfs pull` fetches the files that the pointers stand for",
     "too_many_pixels": "shrink the largest",

@@ -42,7 +42,7 @@ def read_coco(place: Path, options: LoadOptions) -> LoadedData:
     if root.name == "annotations":
         root = root.parent
     base = options.image_root or root
-    rows = (row for path in files for row in _iter_rows(path, base=base))
+    rows = (row for path in files for row in _iter_rows(path, base=base, options=options))
     return gather_rows(rows, options, format="coco", root=root, folders=usual_folders(base))
 
 
@@ -79,7 +79,7 @@ def _is_captions(path: Path) -> bool:
     )
 
 
-def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
+def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]:
     images, annotations = _read_parts(path)
     split = _split_of(path)
     by_id = {str(image["id"]): image for image in images}
@@ -89,23 +89,26 @@ def _iter_rows(path: Path, *, base: Path) -> Iterator[Row]:
         own = captions.setdefault(str(annotation["image_id"]), [])
         own += read_captions(annotation["caption"], where=where)
     # A finder a file: train/1.jpg and val/1.jpg are two images.
-    finder = ImageFinder((*_image_folders(path, base=base), *usual_folders(base)))
+    finder = ImageFinder(
+        (*_image_folders(path, base=base), *usual_folders(base)),
+        bounds=options.list_bounds(base),
+        allow_outside=options.allow_outside,
+    )
     for image_id, texts in captions.items():
         if image_id not in by_id:
             fault = ("missing", f"{path.name} has its captions, but does not list the image")
             yield Row(image_id, tuple(texts), image_id=image_id, split=split, fault=fault)
             continue
         name = str(by_id[image_id]["file_name"])
-        image = finder.find(name)
         yield Row(
             name,
             tuple(texts),
-            image=image,
+            image=finder.find(name),
             image_id=image_id,
             split=split,
             group=read_name(by_id[image_id].get("group")) or None,
             columns=by_id[image_id],
-            fault=None if image else ("missing", finder.describe()),
+            finder=finder,
         )
 
 

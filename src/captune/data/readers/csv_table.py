@@ -56,7 +56,7 @@ def read_table(place: Path, options: LoadOptions) -> LoadedData:
         options,
         format="table",
         root=root,
-        folders=(options.image_root,) if options.image_root else (),
+        folders=(options.image_root,) if options.image_root else None,
         notes=notes,
     )
 

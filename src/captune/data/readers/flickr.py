@@ -57,7 +57,11 @@ def read_flickr(place: Path, options: LoadOptions) -> LoadedData:
     folders = (
         (options.image_root, *usual_folders(options.image_root))
         if options.image_root
-        else (*usual_folders(root), *usual_folders(captions.parent), *usual_folders(root.parent))
+        else (
+            *usual_folders(root),
+            *usual_folders(captions.parent),
+            *usual_folders(root.parent)[1:],
+        )
     )
     # All of it: which images the limit keeps is decided once their splits are known.
     everything = replace(options, limit=None)

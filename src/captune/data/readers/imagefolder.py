@@ -16,6 +16,7 @@ from captune.data.readers.jsonl import read_captions
 from captune.data.readers.sidecar import walk_images
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.gather import Row, gather_rows, parse_split, read_name
+from captune.data.rows.safe_names import is_unsafe_name
 from captune.data.rows.text import read_jsonl
 from captune.errors import DataError
 from captune.records import Split
@@ -84,10 +85,11 @@ def _find_metadata(place: Path) -> list[Path]:
 
 
 def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
+    base = options.image_root or root
     folder = path.parent.relative_to(root)
     if path.suffix == ".csv":
         for row in iter_table_rows(path, options=options, notes=notes):
-            name = folder / row.name
+            name = _find_name(row.name, folder, base=base)
             yield Row(
                 name=name.as_posix(),
                 captions=row.captions,
@@ -103,7 +105,7 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
         value = line[column] if column else None
         if not isinstance(value, str) or not value:
             raise DataError("a line has no file_name", where=where)
-        name = folder / value
+        name = _find_name(value, folder, base=base)
         yield Row(
             name=name.as_posix(),
             captions=_find_captions(line, options=options, where=where),
@@ -112,6 +114,13 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
             group=read_name(line.get("group")) or None,
             columns=line,
         )
+
+
+def _find_name(name: str, folder: Path, *, base: Path) -> Path:
+    """Return a name below the root: it is meant from the metadata's folder, or from the root."""
+    beside = folder / name
+    is_from_root = folder.parts and not (base / beside).is_file() and (base / name).is_file()
+    return Path(name) if is_from_root and not is_unsafe_name(name) else beside
 
 
 def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.gather import Row, gather_rows, parse_split
 from captune.data.rows.image_finder import ImageFinder, usual_folders
+from captune.data.rows.safe_names import is_unsafe_name
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
 
@@ -53,7 +54,7 @@ def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
         notes.append(f"{restval} restval images are training images, as is usual")
     base = _image_base(path, options)
     return gather_rows(
-        _iter_rows(images, path=path, base=base),
+        _iter_rows(images, path=path, base=base, options=options),
         options,
         format="karpathy",
         root=place if place.is_dir() else base,
@@ -83,7 +84,12 @@ def _choose_file(files: list[Path], options: LoadOptions, *, notes: list[str]) -
     """All three files come in one zip; the one whose images are there is meant."""
     fitting = []
     for path in files:
-        rows = _iter_rows(_read_images(path)[:_PROBED], path=path, base=_image_base(path, options))
+        rows = _iter_rows(
+            _read_images(path)[:_PROBED],
+            path=path,
+            base=_image_base(path, options),
+            options=options,
+        )
         if any(row.image is not None for row in rows):
             fitting.append(path)
     if len(fitting) != 1:
@@ -121,27 +127,33 @@ def _image_base(path: Path, options: LoadOptions) -> Path:
     return path.parent.parent if path.parent.name in _FOLDERS else path.parent
 
 
-def _iter_rows(images: list[dict[str, Any]], *, path: Path, base: Path) -> Iterator[Row]:
+def _iter_rows(
+    images: list[dict[str, Any]], *, path: Path, base: Path, options: LoadOptions
+) -> Iterator[Row]:
     finders: dict[str, ImageFinder] = {}
     for number, image in enumerate(images):
         folder, name = str(image.get("filepath") or ""), str(image["filename"])
         finder = finders.get(folder)
         if finder is None:
-            finder = finders[folder] = ImageFinder(_list_folders(base, folder))
-        found = finder.find(name)
+            finder = finders[folder] = ImageFinder(
+                _list_folders(base, folder),
+                bounds=options.list_bounds(base),
+                allow_outside=options.allow_outside,
+            )
+        whole = f"{folder}/{name}" if folder else name
         yield Row(
-            name=f"{folder}/{name}" if folder else name,
+            name=whole,
             captions=read_captions(image["sentences"], where=f"{path}, image {number}"),
-            image=found,
+            image=finder.find(whole if is_unsafe_name(folder) else name),
             image_id=str(image.get("cocoid", "")),
             split=parse_split(str(image["split"])),
             columns=image,
-            fault=None if found else ("missing", finder.describe()),
+            finder=finder,
         )
 
 
 def _list_folders(base: Path, folder: str) -> list[Path]:
-    if not folder:
+    if not folder or is_unsafe_name(folder):
         return list(usual_folders(base))
     # Unpacked into a folder of its name, as graphical tools do, it is train2014/train2014.
     inside = [base / "images" / folder, base / folder / folder]

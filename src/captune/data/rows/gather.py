@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.rows.filters import RowFilter
 from captune.data.rows.image_finder import ImageFinder, usual_folders
+from captune.data.rows.placing import Fault, place_images
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 
 _SPLIT_NAMES: dict[str, Split] = {
@@ -47,6 +48,7 @@ class Row:
         columns: What else the row says, for filters; empty where the format has no columns.
         fault: Why the image cannot be used, one word and the rest of the story, where the reader
             knows; `None`: it is looked for.
+        finder: Looks for the image; `None`: looked for in the folders of the data set.
     """
 
     name: str
@@ -57,14 +59,16 @@ class Row:
     split: Split | None = None
     group: str | None = None
     columns: Mapping[str, object] = field(default_factory=dict)
-    fault: tuple[str, str] | None = None
+    fault: Fault | None = None
+    finder: ImageFinder | None = None
 
 
 @dataclass(slots=True)
 class _Gathered:
     name: str
     image: ImageSource | None
-    fault: tuple[str, str] | None
+    fault: Fault | None
+    finder: ImageFinder | None
     captions: list[str] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     group: str | None = None
@@ -94,7 +98,7 @@ def gather_rows(
     *,
     format: str,
     root: Path,
-    folders: Sequence[Path] = (),
+    folders: Sequence[Path] | None = None,
     notes: Sequence[str] = (),
 ) -> LoadedData:
     """Merge rows of one image, find its file, and keep out what has no file or no caption.
@@ -105,7 +109,7 @@ def gather_rows(
             the next image.
         format: Name of the format, for the result.
         root: Folder of the data set.
-        folders: Where files are looked for; empty: `root` and its usual image folders.
+        folders: Where files are looked for; `None`: `root` and its usual image folders.
         notes: Passed on.
 
     Returns:
@@ -118,14 +122,21 @@ def gather_rows(
     merged = _merge(rows, kept, limit=options.limit)
     names = (image.name for image in merged.images.values())
     filtered = kept.conclude(names, format=format, is_whole=options.limit is None)
-    finder = ImageFinder(tuple(folders) or usual_folders(root))
+    places = place_images(
+        merged.images,
+        ImageFinder(
+            usual_folders(root) if folders is None else folders,
+            bounds=options.list_bounds(root),
+            allow_outside=options.allow_outside,
+        ),
+    )
     records, skipped, empty = [], [], []
     for key, image in merged.images.items():
         captions = tuple(text for text in image.captions if text)
         empty += [key] * (len(image.captions) - len(captions))
-        source, fault = _place_image(image, finder)
+        source = places.sources.get(key)
         if source is None or not captions:
-            reason, detail = fault or ("no_caption", "")
+            reason, detail = places.faults.get(key, ("no_caption", ""))
             skipped.append(SkippedImage(key, image.name, reason, detail))
             continue
         records.append(
@@ -143,7 +154,14 @@ def gather_rows(
         skipped=tuple(skipped),
         empty_captions=tuple(empty),
         in_two_splits=tuple(merged.in_two_splits),
-        notes=(*notes, *filtered, *_note_names(merged), *note_missing(skipped, merged.images)),
+        notes=(
+            *notes,
+            *filtered,
+            *_note_names(merged),
+            *places.notes,
+            *note_missing(skipped, merged.images),
+        ),
+        near_misses=places.near_misses,
         format=format,
         root=root,
     )
@@ -173,7 +191,7 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merge
                 # Captions of one image need not lie side by side in a table, but past the limit
                 # an endless stream must end.
                 break
-            image = merged.images[key] = _Gathered(row.name, row.image, row.fault)
+            image = merged.images[key] = _Gathered(row.name, row.image, row.fault, row.finder)
         image.captions += [_clean_caption(text) for text in row.captions]
         image.group = image.group or row.group
         named = row.columns.get("split")
@@ -217,25 +235,6 @@ def _choose_key(row: Row, merged: _Merged) -> str:
                 merged.reused_ids[row.image_id] = None
             return key
     raise AssertionError("counting does not end")
-
-
-def _place_image(
-    image: _Gathered, finder: ImageFinder
-) -> tuple[ImageSource | None, tuple[str, str] | None]:
-    """Where an image is, or why it cannot be used."""
-    if image.fault is not None:
-        return None, image.fault
-    if image.image is not None:
-        return image.image, None
-    found = finder.find(image.name)
-    if found is None and image.name.startswith(("http://", "https://")):
-        return None, ("remote", "")
-    if found is None:
-        return None, ("missing", finder.describe())
-    rival = finder.find_rival(image.name, found)
-    if rival is not None:
-        return None, ("ambiguous", f"{found} and {rival} are different images of one name")
-    return found, None
 
 
 def _note_names(merged: _Merged) -> list[str]:

@@ -1,11 +1,19 @@
-"""The file that a name in somebody's captions means: which folder has it, and whether two do."""
+"""The file that a name in somebody's captions means: which folder has it, and whether two do.
+
+A data set's captions are other people's text. A name that is absolute or leads up through `..` is
+followed only inside the folders of the data set, unless the user allows more: it would put any
+file of this machine into reports and pushes.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from captune.data.rows.loose_names import FolderIndex, Guess
+from captune.data.rows.safe_names import is_unsafe_name
 
 _IMAGE_FOLDERS = (
     "Images",
@@ -23,7 +31,7 @@ _IMAGE_FOLDERS = (
 
 
 def usual_folders(root: Path) -> tuple[Path, ...]:
-    """The folder itself and the folders inside it that data sets keep images in."""
+    """Return the folder itself and the folders inside it that data sets keep images in."""
     return (root, *(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()))
 
 
@@ -32,27 +40,67 @@ class ImageFinder:
 
     Args:
         folders: Where to look.
+        bounds: Folders that absolute names and names with `..` may lead into.
+        allow_outside: Whether such names may lead anywhere.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(
+        self,
+        folders: Iterable[Path],
+        *,
+        bounds: Sequence[Path],
+        allow_outside: bool = False,
+    ) -> None:
         self._given = tuple(dict.fromkeys(folders))
         self._folders = list(self._given)
+        self._bounds = tuple(dict.fromkeys(_absolute(folder) for folder in bounds))
+        self._allow_outside = allow_outside
+        self._index = FolderIndex()
         self._description: str | None = None
 
     def find(self, name: str) -> Path | None:
-        """The file of a name, relative or absolute; `None` when no folder has it."""
-        if not name:
+        """Return the file of exactly this name; `None` when no folder has it."""
+        if not name or "\0" in name:
             return None
         found = self._find_exactly(name)
         if found is None and "\\" in name:
             return self._find_exactly(name.replace("\\", "/"))
         return found
 
+    def guess(self, name: str) -> Guess | None:
+        """Return the file that a name means which no file has; `None` when none comes near.
+
+        Tried are the longest tail of the path below a folder, another letter case or Unicode
+        form, and a name without its extension.
+        """
+        return self._index.guess(name, self._given)
+
+    def find_near_miss(self, name: str) -> str | None:
+        """Return the name of a file there that looks much like the one wanted."""
+        return self._index.find_near_miss(name, self._given)
+
+    def is_outside(self, name: str) -> bool:
+        """Return whether a name means a file that is there, but must not be followed to."""
+        plain = name.replace("\\", "/")
+        if self._allow_outside or not is_unsafe_name(name) or plain.startswith("//"):
+            return False
+        paths = [_absolute(folder / name) for folder in (*self._given, Path())]
+        return any(path.exists() for path in paths if not self._is_inside(path))
+
+    def leads_outside(self, path: Path) -> bool:
+        """Return whether a file that was found lies elsewhere, through a link."""
+        parent = self._index.resolve_folder(path.parent)
+        real = Path(os.path.realpath(path)) if path.is_symlink() else parent / path.name
+        folders = [self._index.resolve_folder(folder) for folder in self._bounds]
+        return not any(real.is_relative_to(folder) for folder in folders)
+
     def find_rival(self, name: str, found: Path) -> Path | None:
-        """Another folder's file of the same name with another content; `None` when there is none.
+        """Return another folder's file of the same name with another content, or `None`.
 
         Two images of one name are two images: which of them a caption means, nobody can say.
         """
+        if is_unsafe_name(name):
+            return None
         for folder in self._given:
             path = folder / name
             # A link, and one folder under two names on a disk that ignores letter case, are fine.
@@ -63,17 +111,32 @@ class ImageFinder:
         return None
 
     def describe(self) -> str:
-        """Where it looks, for people."""
+        """Return where it looks, for people."""
         if self._description is None:
             places = (f"{path}{'' if path.exists() else ' (not there)'}" for path in self._given)
-            self._description = "looked in " + ", ".join(places)
+            self._description = "looked in " + (", ".join(places) or "no folder: none is given")
         return self._description
 
     def _find_exactly(self, name: str) -> Path | None:
-        for place, folder in enumerate(self._folders):
+        is_unsafe = is_unsafe_name(name)
+        folders = self._folders or [Path()] if is_unsafe else self._folders
+        for place, folder in enumerate(folders):
             path = folder / name
+            if is_unsafe:
+                # As text, so that `..` behind a link cannot lead elsewhere than it seems to.
+                path = Path(os.path.normpath(path))
+                if not self._allow_outside and not self._is_inside(_absolute(path)):
+                    continue
             # lexists-like on purpose: a FIFO or a broken file is there, and decoding names it.
             if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
-                self._folders.insert(0, self._folders.pop(place))
+                if self._folders:
+                    self._folders.insert(0, self._folders.pop(place))
                 return path
         return None
+
+    def _is_inside(self, path: Path) -> bool:
+        return any(path.is_relative_to(folder) for folder in self._bounds)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100
