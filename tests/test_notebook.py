@@ -78,7 +78,7 @@ def test_a_photograph_is_shown_upright(model: Path) -> None:
     assert Image.open(io.BytesIO(shown.picture.value)).size == (40, 80)
 
 
-def test_what_is_no_image_is_said_and_the_next_image_works(model: Path) -> None:
+def test_a_file_that_is_not_an_image_is_reported_and_the_next_image_works(model: Path) -> None:
     shown = demo(model)
     shown.button.click()
     assert "choose an image first" in shown.caption.value

@@ -1,6 +1,6 @@
-"""A captioner to play with in a notebook: choose an image, move the sliders, read the caption.
+"""A widget for notebooks: choose an image, move the sliders, read the caption.
 
-Works on ipywidgets 8, whose upload widget holds a tuple of files where version 7 held a dict.
+Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SHOWN_SIDE = 420
-"""Pixels of the longer side of the picture shown."""
+"""Longer side of the displayed picture, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The widgets of `demo`; the last line of a notebook's cell shows them.
+    """The widgets of `demo`; displayed if they are the last line of a cell.
 
     Attributes:
-        upload: Takes one image.
+        upload: Upload button for one image.
         num_beams: 1 to 8.
         max_new_tokens: 8 to 48.
-        button: Captions the image again with what the sliders say.
+        button: Captions the image again with the sliders' values.
         picture: The image, upright and in RGB, as the model sees it.
-        caption: The caption, or what was wrong with the image, as HTML.
-        panel: All of them, laid out.
+        caption: The caption, or why the image cannot be captioned, as HTML.
+        panel: The layout that holds all of them.
     """
 
     upload: Any
@@ -51,10 +51,10 @@ class Demo:
 
 
 def demo(model: str | Path | ImageCaptioner) -> Demo:
-    """Widgets that caption an image of one's own.
+    """Build widgets that caption an uploaded image.
 
     Args:
-        model: A folder, a hub id, or what `captune.load` gave.
+        model: A folder, a hub id, or the result of `captune.load`.
 
     Raises:
         MissingExtraError: ipywidgets is not installed.

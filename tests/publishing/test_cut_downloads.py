@@ -26,7 +26,7 @@ def saved(hub: HubServer, tmp_path: Path) -> Captioner:
     return captioner
 
 
-def test_only_the_rest_of_a_file_is_asked_for_again(
+def test_only_the_rest_of_a_file_is_requested_again(
     hub: HubServer, saved: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The client keeps whole blocks of what has come; its own, 10 MiB, are larger than the file.
@@ -45,9 +45,7 @@ def test_only_the_rest_of_a_file_is_asked_for_again(
     )
 
 
-def test_files_that_arrived_whole_are_not_fetched_by_the_next_try(
-    hub: HubServer, saved: Captioner
-) -> None:
+def test_complete_files_are_not_downloaded_again(hub: HubServer, saved: Captioner) -> None:
     hub.refusals.append(("^GET .*/model.safetensors", 403))
     with pytest.raises(ModelError, match="tiny/blip"):
         load_captioner("tiny/blip")

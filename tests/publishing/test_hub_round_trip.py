@@ -107,14 +107,14 @@ def trip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trip]:
         yield Trip(hub, folder / "run", folder / "home", tuple(hub.requests), said, revisions)
 
 
-def test_a_download_that_was_cut_is_taken_up_again(trip: Trip) -> None:
+def test_an_interrupted_download_resumes(trip: Trip) -> None:
     assert trip.hub.cuts == {"model.safetensors": 0, PARQUET: 0}
     for name in ("model.safetensors", PARQUET):
         assert len([r for r in trip.requests if re.search(rf"^GET .*/{name}", r)]) == 2
     assert (trip.run / "report.html").is_file()
 
 
-def test_every_download_is_that_of_the_pinned_revision(trip: Trip) -> None:
+def test_every_download_uses_the_pinned_revision(trip: Trip) -> None:
     asked = [r for r in trip.requests if re.search("^(GET|HEAD) /(datasets/)?tiny/", r)]
     # A commit is found by its name first; `datasets` also reads a card at its head.
     heads = [r for r in asked if "/resolve/main/" in r]
@@ -140,7 +140,7 @@ def test_the_best_model_and_then_the_whole_run_were_pushed(trip: Trip) -> None:
     assert f"pushed: {trip.hub.url}/me/live" in trip.said
 
 
-def test_the_pushed_card_carries_what_the_hub_reads(trip: Trip) -> None:
+def test_the_pushed_card_holds_the_metadata_that_the_hub_reads(trip: Trip) -> None:
     files = trip.hub.repos["models/me/live"].files
     card = ModelCard(files["README.md"].decode())
     assert card.data.base_model == ["tiny/git"]

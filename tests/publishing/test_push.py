@@ -29,7 +29,7 @@ def push(*words: object) -> int:
     return int(caught.value.code or 0)
 
 
-def test_a_run_arrives_in_one_commit_with_all_that_belongs_to_it(hub: HubServer, run: Path) -> None:
+def test_a_run_is_pushed_in_one_commit_with_all_its_files(hub: HubServer, run: Path) -> None:
     pushed = push_run(run, "me/mine", private=True)
     repo = hub.repos["models/me/mine"]
     assert repo.private
@@ -60,7 +60,7 @@ def test_the_card_names_its_repository_and_shows_examples_and_plots(
     assert "../" not in card.text
 
 
-def test_paths_of_this_machine_stay_at_home(hub: HubServer, run: Path) -> None:
+def test_local_paths_are_not_pushed(hub: HubServer, run: Path) -> None:
     push_run(run, "me/mine")
     files = hub.repos["models/me/mine"].files
     assert yaml.safe_load(files["recipe.yaml"])["data"]["path"] == "secret-project"
@@ -80,7 +80,7 @@ def test_a_broken_line_of_predictions_is_named_and_nothing_is_pushed(
     assert "models/me/mine" not in hub.repos
 
 
-def test_images_of_the_data_stay_at_home_when_asked(hub: HubServer, run: Path) -> None:
+def test_images_of_the_data_are_not_pushed_on_request(hub: HubServer, run: Path) -> None:
     push_run(run, "me/mine", with_images=False)
     files = hub.repos["models/me/mine"].files
     assert {name for name in files if name.endswith((".png", ".jpg"))} == {
@@ -92,7 +92,7 @@ def test_images_of_the_data_stay_at_home_when_asked(hub: HubServer, run: Path) -
     assert "widget" not in card
 
 
-def test_images_of_an_earlier_push_go_when_images_stay_at_home(hub: HubServer, run: Path) -> None:
+def test_a_push_without_images_removes_those_of_an_earlier_push(hub: HubServer, run: Path) -> None:
     push_run(run, "me/mine")
     push_run(run, "me/mine", with_images=False)
     files = hub.repos["models/me/mine"].files
@@ -103,7 +103,7 @@ def test_images_of_an_earlier_push_go_when_images_stay_at_home(hub: HubServer, r
     }
 
 
-def test_nothing_local_is_changed(hub: HubServer, run: Path) -> None:
+def test_a_push_changes_nothing_local(hub: HubServer, run: Path) -> None:
     before = digests(run)
     push_run(run, "me/mine")
     assert digests(run) == before
@@ -128,7 +128,7 @@ def test_weights_of_an_earlier_model_are_removed(hub: HubServer, run: Path) -> N
     assert found == ["model-00001-of-00002.safetensors"]
 
 
-def test_a_push_that_breaks_off_leaves_both_sides_as_they_were_and_can_be_repeated(
+def test_an_interrupted_push_changes_neither_side_and_can_be_repeated(
     hub: HubServer, run: Path
 ) -> None:
     before = digests(run)
@@ -155,7 +155,7 @@ def test_a_push_that_breaks_off_leaves_both_sides_as_they_were_and_can_be_repeat
         (READER, "your token (from HF_TOKEN) may not write to me/mine", "with the role `write`"),
     ],
 )
-def test_a_token_that_does_not_do_is_explained(
+def test_an_invalid_token_is_explained(
     hub: HubServer,
     run: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,7 +174,7 @@ def test_a_token_that_does_not_do_is_explained(
     assert hub.repos == {}
 
 
-def test_an_owner_that_is_not_ones_own_is_explained(hub: HubServer, run: Path) -> None:
+def test_an_owner_without_permission_is_explained(hub: HubServer, run: Path) -> None:
     with pytest.raises(OutputError) as caught:
         push_run(run, "stranger/mine")
     assert 'namespace "stranger"' in caught.value.what
@@ -205,7 +205,7 @@ def test_a_folder_without_a_model_makes_no_repository(hub: HubServer, tmp_path: 
     assert hub.requests == []
 
 
-def test_a_models_folder_is_pushed_alone(hub: HubServer, run: Path) -> None:
+def test_a_model_folder_is_pushed_without_run_files(hub: HubServer, run: Path) -> None:
     push_run(run / "model", "me/mine")
     assert set(hub.repos["models/me/mine"].files) == {
         *(".gitattributes", "README.md", "config.json", "model.safetensors"),
@@ -220,14 +220,14 @@ def test_a_model_without_a_card_gets_a_bare_one(hub: HubServer, run: Path) -> No
     assert 'captune.load("me/mine")' in card.text
 
 
-def test_the_command_tells_where_it_went(hub: HubServer, run: Path, capsys) -> None:
+def test_the_command_prints_the_address_of_the_push(hub: HubServer, run: Path, capsys) -> None:
     assert push(run, "mine", "--private") == 0
     printed = capsys.readouterr().out
     assert f"{hub.url}/me/mine (private)" in printed
     assert "captune caption me/mine PHOTO.jpg" in printed
 
 
-def test_the_command_explains_a_name_the_hub_does_not_take(
+def test_the_command_explains_a_name_that_the_hub_refuses(
     hub: HubServer, run: Path, capsys
 ) -> None:
     assert push(run, "me/mi ne") == 2

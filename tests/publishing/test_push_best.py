@@ -43,7 +43,7 @@ def pusher(run: Path, said: list[str]) -> BestModelPusher:
     return BestModelPusher(run / "model", "me/best", private=True, say=said.append)
 
 
-def test_each_new_best_model_is_pushed_while_training_goes_on(
+def test_each_new_best_model_is_pushed_while_training_continues(
     hub: HubServer, tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -66,14 +66,16 @@ def test_the_last_best_model_is_pushed_on_leaving(hub: HubServer, tmp_path: Path
     assert weights_on(hub) == b"at the very end"
 
 
-def test_a_model_of_an_earlier_run_is_nothing_new(hub: HubServer, tmp_path: Path) -> None:
+def test_a_model_of_an_earlier_run_is_not_pushed(hub: HubServer, tmp_path: Path) -> None:
     keep_best(tmp_path, b"old")
     with pusher(tmp_path, []):
         pass
     assert weights_on(hub) is None
 
 
-def test_a_failed_push_is_said_and_made_up_for_by_the_next(hub: HubServer, tmp_path: Path) -> None:
+def test_a_failed_push_is_reported_and_the_next_one_includes_it(
+    hub: HubServer, tmp_path: Path
+) -> None:
     said: list[str] = []
     with pusher(tmp_path, said):
         hub.refusals.append(("^POST .*/commit/", 400))
@@ -82,10 +84,10 @@ def test_a_failed_push_is_said_and_made_up_for_by_the_next(hub: HubServer, tmp_p
         hub.refusals.clear()
         keep_best(tmp_path, b"second")
         wait_for(lambda: weights_on(hub) == b"second")
-    assert said[0].startswith("not pushed, training goes on: cannot push to me/best")
+    assert said[0].startswith("not pushed, training continues: cannot push to me/best")
 
 
-def test_a_push_that_failed_is_tried_again_at_the_end(hub: HubServer, tmp_path: Path) -> None:
+def test_a_failed_push_is_repeated_at_the_end(hub: HubServer, tmp_path: Path) -> None:
     said: list[str] = []
     with pusher(tmp_path, said):
         hub.refusals.append(("^POST .*/commit/", 400))
@@ -95,7 +97,7 @@ def test_a_push_that_failed_is_tried_again_at_the_end(hub: HubServer, tmp_path: 
     assert weights_on(hub) == b"only"
 
 
-def test_a_token_that_does_not_do_is_told_before_the_work(
+def test_an_invalid_token_is_reported_before_training(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", READER)
@@ -107,7 +109,7 @@ def test_a_token_that_does_not_do_is_told_before_the_work(
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"kept here"
 
 
-def test_an_error_of_training_is_not_held_up(hub: HubServer, tmp_path: Path) -> None:
+def test_a_training_error_is_raised_without_delay(hub: HubServer, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), pusher(tmp_path, []):
         keep_best(tmp_path, b"half")
         raise KeyboardInterrupt

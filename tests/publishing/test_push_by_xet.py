@@ -32,7 +32,7 @@ def push(run: Path, hub: HubServer, home: Path) -> subprocess.CompletedProcess[s
     )
 
 
-def test_weights_arrive_by_xet_without_any_setting(
+def test_weights_are_uploaded_by_xet_by_default(
     hub: HubServer, run: Path, weights: bytes, tmp_path: Path
 ) -> None:
     pushed = push(run, hub, tmp_path / "home")
@@ -42,7 +42,7 @@ def test_weights_arrive_by_xet_without_any_setting(
     assert not hub.asked("/lfs/")
 
 
-def test_what_xet_refuses_is_said_and_the_push_can_be_repeated(
+def test_a_refusal_by_xet_is_reported_and_the_push_can_be_repeated(
     hub: HubServer, run: Path, weights: bytes, tmp_path: Path
 ) -> None:
     hub.refusals.append(("POST /v1/xorbs", 403))

@@ -66,7 +66,7 @@ def test_the_best_model_and_then_the_run_reach_the_hub(
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
-def test_a_recipe_can_keep_the_images_at_home(hub: HubServer, tmp_path: Path, engine: str) -> None:
+def test_a_recipe_can_push_without_images(hub: HubServer, tmp_path: Path, engine: str) -> None:
     run(recipe(engine, push_images=False), out=tmp_path / "run", say=lambda _: None)
     repo = hub.repos["models/me/tiny"]
     for files in repo.commits.values():
@@ -77,7 +77,7 @@ def test_a_recipe_can_keep_the_images_at_home(hub: HubServer, tmp_path: Path, en
     assert "push_images: false" in repo.files["recipe.yaml"].decode()
 
 
-def test_a_run_that_was_not_pushed_says_how_to_push_it_without_images(
+def test_a_failed_push_of_a_run_shows_the_command_without_images(
     hub: HubServer, tmp_path: Path
 ) -> None:
     hub.refusals.append(("^POST .*/commit/", 400))

@@ -52,7 +52,7 @@ def _fill(hub: HubServer) -> str:
     return first
 
 
-def test_a_revision_reaches_the_download_in_both_ways_to_write_it(told) -> None:
+def test_both_spellings_of_a_revision_reach_the_download(told) -> None:
     assert told["fine"] == ("blip", "")
     assert told["pinned"] == told["pinned in the id"] == ("git", "")
 
@@ -63,7 +63,7 @@ def test_two_revisions_of_one_model_are_refused(told) -> None:
     assert "tiny/blip@REVISION" in fix
 
 
-def test_an_unknown_revision_is_told(told) -> None:
+def test_an_unknown_revision_is_reported(told) -> None:
     what, fix = told["no such revision"]
     assert what == "cannot load hub id 'tiny/blip': it has no such revision"
     assert "/tiny/blip/commits/main" in fix
@@ -90,13 +90,13 @@ def test_a_gated_model_says_where_to_ask(told) -> None:
     assert "/tiny/gated" in fix
 
 
-def test_an_invalid_token_is_told_from_a_wrong_id(told) -> None:
+def test_an_invalid_token_is_distinguished_from_a_wrong_id(told) -> None:
     what, fix = told["invalid token"]
     assert "the hub does not accept your token (from HF_TOKEN)" in what
     assert "/settings/tokens" in fix
 
 
-def test_a_hub_that_is_down_is_no_wrong_id(told) -> None:
+def test_a_hub_that_is_down_is_not_reported_as_a_wrong_id(told) -> None:
     what, fix = told["busy"]
     assert "busy or down (status 503)" in what
     assert fix.startswith("try again later")

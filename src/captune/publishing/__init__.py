@@ -1,4 +1,4 @@
-"""Use by others: a run pushed to the hub."""
+"""Publishing a run on the hub."""
 
 from captune.publishing.push import PushedRun, push_model, push_run
 from captune.publishing.push_best import BestModelPusher

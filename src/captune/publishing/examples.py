@@ -1,4 +1,4 @@
-"""Images of the scored split with the captions they got, small enough for a model's page."""
+"""Images of the scored split with their generated captions, small enough for a model's page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from captune.errors import ImageError
 
 EXAMPLE_PATHS = ("examples/1.jpg", "examples/2.jpg", "examples/3.jpg")
-"""Names of the examples on the hub."""
+"""File names of the examples in the repository."""
 
 _SIDE = 512
 
@@ -19,10 +19,10 @@ class Example:
     """One image to try.
 
     Attributes:
-        path: Its name on the hub.
-        title: What the button says.
-        caption: What the model said of it.
-        jpeg: The image, its longer side 512 pixels at most, without its metadata.
+        path: File name in the repository.
+        title: Label of the widget's button.
+        caption: The model's caption of it.
+        jpeg: The encoded image without metadata; its longer side has at most 512 pixels.
     """
 
     path: str
@@ -32,7 +32,7 @@ class Example:
 
 
 def find_examples(run: Path) -> tuple[Example, ...]:
-    """The first captioned images of a run that can be read; none before it was evaluated.
+    """Return the first captioned images of a run that can be read; none before its evaluation.
 
     Raises:
         DataError: The file of predictions is broken.
@@ -53,7 +53,7 @@ def find_examples(run: Path) -> tuple[Example, ...]:
         try:
             image = decode_image(record.image)
         except ImageError:
-            # Moved since the run, or never readable: there are others.
+            # Moved since the run, or never readable: the next one will do.
             continue
         image.thumbnail((_SIDE, _SIDE))
         buffer = io.BytesIO()

@@ -1,7 +1,6 @@
-"""A run on the hub: its model, a card with its scores, examples to try, plots and recipe.
+"""Push a run to the hub: model, card with scores, examples to try, plots and recipe.
 
-Everything is read from the run's folder and nothing is written there, so that a push may fail and
-be repeated at will.
+The run's folder is only read, never written, so a push that failed can simply be repeated.
 """
 
 from __future__ import annotations
@@ -49,9 +48,9 @@ class PushedRun:
     """What was pushed.
 
     Attributes:
-        repo: Where.
-        commit: Hash of the commit; an older one when nothing had changed.
-        paths: Names of all files there.
+        repo: The repository.
+        commit: Hash of the commit; an older one if nothing had changed.
+        paths: Names of all files in the repository.
     """
 
     repo: PushedRepo
@@ -60,18 +59,18 @@ class PushedRun:
 
 
 def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool = True) -> PushedRun:
-    """Pushes a run's model and what belongs to it, in one commit.
+    """Push a run's model with its card, scores and plots in one commit.
 
     Args:
-        run: A run's folder, or a model's folder, which is then pushed alone.
-        repo: `owner/name`, or `name` of one's own.
+        run: A run's folder, or a model's folder, which is then pushed without scores.
+        repo: `owner/name`, or `name` for your own account.
         private: Whether the repository must be private.
-        with_images: Take along example images and plots that show images of the data set; else
-            those of an earlier push are removed too, though its commit keeps them.
+        with_images: Include example images and plots that show images of the data set. If false,
+            those of an earlier push are removed, although its commit keeps them.
 
     Raises:
-        ModelError: There is no model in the folder.
-        OutputError: It was not pushed; nothing local has changed.
+        ModelError: The folder holds no model.
+        OutputError: The push failed; nothing local has changed.
     """
     run = run.expanduser()
     if (run / "model" / "config.json").is_file():
@@ -81,7 +80,7 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
         model, run = run, Path()
     require_weights(model, where=f"RUN {run}")
     examples = find_examples(run) if with_images and run != Path() else ()
-    # Prepared first: what is wrong here should not leave an empty repository behind.
+    # Prepared first: an error here should not leave an empty repository behind.
     files = [*_model_files(model), *(_run_files(run, with_images) if run != Path() else ())]
     files += [RepoFile(example.path, example.jpeg) for example in examples]
     opened = open_repo(repo, private=private)
@@ -95,11 +94,11 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
 
 
 def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:
-    """Pushes a model's folder as it is, with a bare card where it has none; returns the commit.
+    """Push a model's folder, with a bare card if it has none, and return the commit.
 
     Raises:
-        ModelError: There is no model in the folder.
-        OutputError: It was not pushed.
+        ModelError: The folder holds no model.
+        OutputError: The push failed.
     """
     require_weights(model, where=str(model))
     files = _model_files(model)
@@ -134,7 +133,7 @@ def _run_files(run: Path, with_images: bool) -> list[RepoFile]:
 def _write_card(
     model: Path, repo: str, *, examples: Sequence[Example], paths: Collection[str]
 ) -> str:
-    """The model's card as it stands on the hub: its own name, links that lead somewhere."""
+    """Return the model's card for the hub: its own name, and only links that resolve."""
     place = model / "README.md"
     card = _BARE_CARD.format(title=repo.rpartition("/")[2])
     if place.is_file():
@@ -151,7 +150,7 @@ def _write_card(
 
 
 def _add_examples(card: str, examples: Sequence[Example], *, model: Path) -> str:
-    """Images to try in the hub's widget, with the captions they got."""
+    """Add images to try in the hub's widget, with their captions."""
     found = _METADATA.match(card)
     if not examples or found is None:
         return card
@@ -159,7 +158,7 @@ def _add_examples(card: str, examples: Sequence[Example], *, model: Path) -> str
         metadata: Any = yaml.safe_load(found["yaml"])
     except yaml.YAMLError as error:
         raise ModelError(
-            f"the metadata of {model / 'README.md'} is no YAML: {error}", fix="mend its head"
+            f"the metadata of {model / 'README.md'} is not valid YAML: {error}", fix="correct it"
         ) from error
     metadata["widget"] = [
         {"src": e.path, "example_title": e.title, "output": {"text": e.caption}} for e in examples

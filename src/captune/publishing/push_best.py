@@ -1,7 +1,7 @@
-"""`train.push_to_hub`: each new best model goes to the hub while training goes on.
+"""`train.push_to_hub`: push each new best model to the hub while training continues.
 
-The sign is the folder itself: whichever engine trains, a new best model appears there whole, by a
-rename. A thread looks for it, so that a slow or failing upload costs training nothing.
+Whichever engine trains, a new best model replaces the folder by a rename. A thread watches the
+folder, so a slow or failing upload costs training nothing.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _LOOK_EVERY = 1.0
 
 
 class BestModelPusher:
-    """Pushes `model` whenever another one lies there, from entering to leaving.
+    """Push the folder `model` whenever it was replaced, from entering the context to leaving it.
 
-    What goes wrong is said and never raised: the run is worth more than its copy.
+    Errors are reported and never raised: the run matters more than its copy.
     """
 
     def __init__(self, model: Path, repo: str, *, private: bool, say: Say) -> None:
-        """Remembers what lies there now, which is nothing new.
+        """Remember the present model, which is not pushed again.
 
         Args:
-            model: The folder that best models appear in; need not exist yet.
-            repo: `owner/name`, or `name` of one's own.
+            model: The folder of the best model; it need not exist yet.
+            repo: `owner/name`, or `name` for your own account.
             private: Whether the repository must be private.
-            say: Takes lines for people; called from a thread.
+            say: Called with each progress message, from a thread.
         """
         self._model, self._repo, self._private, self._say = model, repo, private, say
         self._opened: PushedRepo | None = None
@@ -44,7 +44,7 @@ class BestModelPusher:
         self._thread = threading.Thread(target=self._watch, name="captune-push", daemon=True)
 
     def __enter__(self) -> Self:
-        """Opens the repository first: a token that does not do is told before hours of work."""
+        """Open the repository first: an invalid token is reported before hours of work."""
         self._open()
         self._thread.start()
         return self
@@ -55,9 +55,9 @@ class BestModelPusher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Waits for a push that is on its way, and pushes what is not there yet.
+        """Wait for a running push, then push the newest model if it is not pushed yet.
 
-        A run that was stopped waits for nothing: its next best model brings all.
+        A run that was stopped does not wait: its next best model includes everything.
         """
         self._stop.set()
         if kind is not None:
@@ -68,7 +68,7 @@ class BestModelPusher:
 
     def _watch(self) -> None:
         while not self._stop.wait(_LOOK_EVERY):
-            # A push that failed waits for the next model: the hub may be down for long.
+            # After a failed push wait for the next model: the hub may be down for long.
             if _identity(self._model) not in (None, self._pushed, self._tried):
                 self._push()
 
@@ -77,7 +77,7 @@ class BestModelPusher:
             try:
                 self._opened = open_repo(self._repo, private=self._private)
             except CaptuneError as error:
-                self._tell(error)
+                self._report(error)
         return self._opened
 
     def _push(self) -> None:
@@ -88,12 +88,12 @@ class BestModelPusher:
         try:
             with tempfile.TemporaryDirectory(
                 dir=self._model.parent, prefix=".captune-push-"
-            ) as aside:
-                copy = Path(aside) / "model"
+            ) as folder:
+                copy = Path(folder) / "model"
                 _link_files(self._model, copy)
                 commit = push_model(copy, repo, message=f"Best model so far of {self._run_name}")
         except (CaptuneError, OSError) as error:
-            self._tell(error)
+            self._report(error)
             return
         self._pushed = identity
         self._say(f"pushed the best model so far to {repo.url} as {commit[:12]}")
@@ -102,14 +102,16 @@ class BestModelPusher:
     def _run_name(self) -> str:
         return self._model.resolve().parent.name
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         reason = error.what if isinstance(error, CaptuneError) else str(error)
         fix = error.fix if isinstance(error, CaptuneError) else ""
-        self._say(f"not pushed, training goes on: {reason}" + (f"\n  fix:   {fix}" if fix else ""))
+        self._say(
+            f"not pushed, training continues: {reason}" + (f"\n  fix:   {fix}" if fix else "")
+        )
 
 
 def _identity(model: Path) -> tuple[int, int] | None:
-    """Changes whenever the folder is replaced; `None` when it is not there."""
+    """Return a value that changes whenever the folder is replaced; `None` if it is absent."""
     try:
         state = (model / "config.json").stat()
     except OSError:
@@ -118,7 +120,7 @@ def _identity(model: Path) -> tuple[int, int] | None:
 
 
 def _link_files(model: Path, copy: Path) -> None:
-    """A copy without bytes, which stays when the next best model replaces the folder."""
+    """Copy by hard links, so that the copy survives when the next model replaces the folder."""
     for path in sorted(model.rglob("*")):
         target = copy / path.relative_to(model)
         if path.is_dir():
