@@ -19,15 +19,16 @@ from filelock import FileLock, Timeout
 from captune.errors import OutputError
 from captune.storage import STATE_FOLDER, cannot_write
 
-_FOLDER_LOCK = "folder"
-
 
 @contextmanager
-def lock_folder(folder: Path | None, *, wait: float = 0.0) -> Iterator[None]:
+def lock_folder(
+    folder: Path | None, *, purpose: str = "folder", wait: float = 0.0
+) -> Iterator[None]:
     """Hold a folder for this process; it is made where it is absent, and goes again if unused.
 
     Args:
         folder: A run's folder, or whatever folder one command fills; `None`: nothing is held.
+        purpose: What is written; locks for other purposes do not count.
         wait: Seconds to wait for another holder.
 
     Raises:
@@ -40,7 +41,7 @@ def lock_folder(folder: Path | None, *, wait: float = 0.0) -> Iterator[None]:
         raise OutputError(f"{folder} is a file", fix="give a folder")
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        with _held(folder / STATE_FOLDER / _FOLDER_LOCK, folder, wait=wait):
+        with _held(folder / STATE_FOLDER / purpose, folder, wait=wait):
             yield
     finally:
         # A command that was refused after all leaves nothing behind.

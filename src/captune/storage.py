@@ -175,6 +175,9 @@ def refuse_special(path: Path) -> None:
     with suppress(OSError, ValueError):
         mode = path.stat().st_mode
     kind = next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
+    if str(path.parent) == "/dev" or str(path.parent).startswith(("/dev/fd", "/proc/")):
+        # /dev/stdout is a file where the shell has redirected it.
+        kind = kind or "no place for files"
     if kind is not None:
         raise OutputError(
             f"{path} is {kind}, and captune writes plain files",

@@ -122,7 +122,7 @@ def test_text_files_lie_beside_the_images_and_are_kept(model, photos, capsys):
     assert run(model, photos, "--to", "txt", "--min-new-tokens", 3) == 0
     assert (photos / "b.txt").read_text() == "mine"
     assert (photos / "sub" / "c.txt").read_text().strip()
-    assert "1 had a caption already (--force captions them anew)" in capsys.readouterr().err
+    assert "1 had a caption already (--force captions them again)" in capsys.readouterr().err
     assert run(model, photos, "--to", "txt", "--min-new-tokens", 3, "--force") == 0
     assert (photos / "b.txt").read_text() != "mine"
 

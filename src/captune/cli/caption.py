@@ -78,7 +78,7 @@ def caption(
     Images that have a caption already are skipped, and a run that was stopped goes on where it
     was. Broken images are listed at the end; the exit code is then 3.
     """
-    from captune.inference import find_images, open_destination
+    from captune.inference import digest_model, find_images, open_destination
 
     rules = choose_url_rules(allow_urls, trust_host)
     files = find_images(inputs, follow_links=follow, url_rules=rules)
@@ -91,7 +91,12 @@ def caption(
         target,
         files.paths,
         out=out or sys.stdout.buffer,
-        made_by={"model": model, "revision": revision, "decoding": decoding.model_dump()},
+        made_by={
+            "model": model,
+            "revision": revision,
+            "digest": digest_model(model) if out else None,
+            "decoding": decoding.model_dump(),
+        },
         sidecar_name=sidecar_name,
         force=force,
     ) as destination:
@@ -99,6 +104,7 @@ def caption(
         waiting = {name: image for name, image in images.items() if not destination.has(name)}
         report.num_skipped = len(images) - len(waiting)
         if waiting:
+            destination.check_addition()
             captioner = _load(model, device=device, precision=precision, revision=revision)
             with (
                 _stopping_cleanly(report),
@@ -107,7 +113,7 @@ def caption(
                 ) as predictions,
             ):
                 for prediction in predictions:
-                    destination.write(prediction)
+                    report.num_kept += not destination.write(prediction)
         destination.finish()
     report.show()
     if report.failures:
@@ -122,6 +128,7 @@ class _Report:
         failures: Path and reason of each image without a caption.
         num_captions: Captions with text.
         num_skipped: Images that had a caption.
+        num_kept: Text files that somebody else wrote meanwhile; their captions are not written.
         num_links: Links not followed.
         hardware: Device and precision, once a model is loaded.
         started: Clock at the first image, seconds.
@@ -130,6 +137,7 @@ class _Report:
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
     num_captions: int = 0
     num_skipped: int = 0
+    num_kept: int = 0
     num_links: int = 0
     hardware: str = ""
     started: float = 0.0
@@ -138,7 +146,9 @@ class _Report:
         """Counts and speed, then every failure with its reason."""
         parts = [self._speed()] if self.hardware else []
         if self.num_skipped:
-            parts.append(f"{self.num_skipped} had a caption already (--force captions them anew)")
+            parts.append(f"{self.num_skipped} had a caption already (--force captions them again)")
+        if self.num_kept:
+            parts.append(f"{self.num_kept} text files were written by others meanwhile and kept")
         if self.num_links:
             parts.append(f"{self.num_links} links out of the folder not followed (--follow)")
         if self.failures:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         open_destination,
     )
     from captune.inference.outputs.lines import prediction_row
+    from captune.inference.outputs.maker import digest_model
     from captune.inference.predictions import read_predictions, write_predictions
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
 
@@ -38,6 +39,7 @@ __all__ = [
     "UrlRules",
     "caption_images",
     "decoding_config",
+    "digest_model",
     "eval_mode",
     "find_images",
     "generate",
@@ -64,6 +66,7 @@ _HOMES = {
     "UrlRules": "captune.net",
     "caption_images": "captune.inference.caption",
     "decoding_config": "captune.inference.decoding.settings",
+    "digest_model": "captune.inference.outputs.maker",
     "eval_mode": "captune.inference.decoding.decode",
     "find_images": "captune.inference.images",
     "generate": "captune.inference.decoding.decode",

@@ -23,11 +23,18 @@ class Destination(Protocol):
     def has(self, image_id: str) -> bool:
         """Whether the image has a caption already and is to be skipped."""
 
-    def write(self, prediction: Prediction) -> None:
-        """Takes one caption; it outlives a kill once this returns."""
+    def check_addition(self) -> None:
+        """Stop before any work where new captions cannot be added to those that are there."""
+
+    def write(self, prediction: Prediction) -> bool:
+        """Take one caption; it outlives a kill once this returns.
+
+        Returns:
+            Whether it was written; a text that somebody put there meanwhile is kept.
+        """
 
     def finish(self) -> None:
-        """Brings everything to its final place; called when all went well."""
+        """Bring everything to its final place; called when all went well."""
 
     def __enter__(self) -> Self: ...
 
@@ -49,9 +56,9 @@ def open_destination(
         target: Form of the output.
         paths: All images found.
         out: A file for `jsonl` and `csv`, or a stream for all but `txt`.
-        made_by: Model and decoding, in JSON types; what others began is not continued.
+        made_by: Model and decoding, in JSON types; what others made is not added to.
         sidecar_name: How text files are named.
-        force: Caption anew what has a caption already.
+        force: Caption again what has a caption already.
 
     Raises:
         OutputError: A place cannot be written, two images would share a file, a file holds
@@ -80,8 +87,15 @@ class Lines:
         """Nothing is ever there."""
         return False
 
-    def write(self, prediction: Prediction) -> None:
-        """Writes one line and lets it out."""
+    def check_addition(self) -> None:
+        """Nothing is there that could be added to."""
+
+    def write(self, prediction: Prediction) -> bool:
+        """Write one line and flush it.
+
+        Raises:
+            OutputError: The stream cannot be written, such as one into a file on a full disk.
+        """
         row = prediction_row(prediction)
         if self._target == "jsonl":
             line = json.dumps(row) + "\n"
@@ -91,9 +105,19 @@ class Lines:
         else:
             name, caption = escape_steering(prediction.image_id), prediction.caption
             line = f"{name}\t{escape_steering(caption)}\n"
-        # File names come out with the bytes that they have.
-        self._stream.write(line.encode("utf-8", "surrogateescape"))
-        self._stream.flush()
+        try:
+            # File names come out with the bytes that they have.
+            self._stream.write(line.encode("utf-8", "surrogateescape"))
+            self._stream.flush()
+        except BrokenPipeError:
+            # `| head` has had enough; the command line knows how to end then.
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"cannot write the captions to stdout: {error.strerror or error}",
+                fix="make room where it leads to, or write a file with --out, which can be resumed",
+            ) from error
+        return True
 
     def finish(self) -> None:
         """Nothing is left to do."""

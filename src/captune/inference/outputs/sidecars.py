@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, Self
 
 from captune.errors import OutputError
+from captune.locks import lock_folder
 from captune.records import Prediction
-from captune.storage import write_text
+from captune.storage import open_whole, refuse_special
 
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
@@ -18,8 +21,18 @@ SidecarName = Literal["stem", "full"]
 
 # Bytes in which a caption shows.
 _ENOUGH = 4096
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+# A lock needs an open file; beyond, two runs may caption an image twice, but overwrite nothing.
+_MAX_LOCKS = 100
 # Of all file systems in common use.
 _LONGEST_NAME = 255
+
+
+_State = tuple[int, int] | None
+
+
+class _ChangedMeanwhileError(Exception):
+    """Somebody wrote the text file while the caption was made."""
 
 
 class Sidecars:
@@ -28,26 +41,32 @@ class Sidecars:
     def __init__(
         self, paths: Sequence[Path], *, name: SidecarName = "stem", force: bool = False
     ) -> None:
-        """Plans one file an image.
+        """Plan one file per image.
 
         Args:
             paths: All images, also those captioned already.
             name: How a file is named after its image.
-            force: Caption anew what has a caption already.
+            force: Caption again what has a caption already.
 
         Raises:
-            OutputError: Two images would share a file, a name would be too long, or a folder
-                cannot be written.
+            OutputError: Two images would share a file, a name would be too long, a folder cannot
+                be written, or another run captions it.
         """
         self._name, self._force = name, force
+        self._states: dict[Path, _State] = {}
         self._refuse_long_names(paths)
         self._refuse_collisions(paths)
-        for folder in {path.parent for path in paths}:
+        folders = sorted({path.parent for path in paths})
+        for folder in folders:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OutputError(
                     f"cannot write beside the images in {folder}",
                     fix="write to one file elsewhere: --to jsonl --out FILE",
                 )
+        with ExitStack() as held:
+            for folder in folders[:_MAX_LOCKS]:
+                held.enter_context(lock_folder(folder, purpose="captions"))
+            self._held = held.pop_all()
 
     def path_of(self, image: Path) -> Path:
         """The text file of an image."""
@@ -59,37 +78,47 @@ class Sidecars:
         Raises:
             OutputError: The file cannot be read.
         """
-        if self._force:
-            return False
         target = self.path_of(Path(image_id))
-        try:
-            if not target.is_file():
-                return False
-            with target.open("rb") as file:
-                return bool(file.read(_ENOUGH).strip())
-        except OSError as error:
-            raise OutputError(
-                f"cannot read {target}: {error.strerror}", fix="make it readable, or move it away"
-            ) from error
+        self._states[target] = _state_of(target)
+        return not self._force and _has_text(target)
 
-    def write(self, prediction: Prediction) -> None:
-        """Writes the caption and a line feed; the file appears whole. No text, no file.
+    def check_addition(self) -> None:
+        """Every image has a file of its own."""
+
+    def write(self, prediction: Prediction) -> bool:
+        """Write the caption and a line feed; the file appears whole. No text, no file.
+
+        A file that came or changed since `has` looked is somebody's own and is kept.
 
         Raises:
             OutputError: The place cannot be written.
         """
-        if prediction.caption:
-            text = " ".join(prediction.caption.split()) + "\n"
-            write_text(self.path_of(Path(prediction.image_id)), text)
+        if not prediction.caption:
+            return True
+        target = self.path_of(Path(prediction.image_id))
+        before = self._states.get(target, _state_of(target) if self._force else None)
+        try:
+            with open_whole(target) as file:
+                file.write((" ".join(prediction.caption.split()) + "\n").encode("utf-8", "replace"))
+                file.flush()
+                os.fsync(file.fileno())
+                # The last moment: the rename follows.
+                if _state_of(target) != before and (self._force or _has_text(target)):
+                    raise _ChangedMeanwhileError
+        except _ChangedMeanwhileError:
+            return False
+        self._states[target] = _state_of(target)
+        return True
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Nothing remains to be done."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Every file is whole already."""
+        """Every file is whole already; others may caption the folders now."""
+        self._held.close()
 
     def _refuse_long_names(self, paths: Sequence[Path]) -> None:
         # Found here, not in the middle of the run: it would stop there each time it is resumed.
@@ -104,8 +133,12 @@ class Sidecars:
     def _refuse_collisions(self, paths: Sequence[Path]) -> None:
         images_of: defaultdict[Path, list[Path]] = defaultdict(list)
         for path in paths:
-            images_of[self.path_of(path)].append(path)
-        shared = [(target, images) for target, images in images_of.items() if len(images) > 1]
+            images_of[_folded(self.path_of(path))].append(path)
+        shared = [
+            (self.path_of(images[0]), images)
+            for images in images_of.values()
+            if len(images) > 1 and (self._share_one_name(images) or _ignores_case(images[0]))
+        ]
         if shared:
             target, images = shared[0]
             more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
@@ -114,3 +147,51 @@ class Sidecars:
                 f" {target}{more}",
                 fix="name the files after the whole image name: --sidecar-name full",
             )
+
+    def _share_one_name(self, images: Sequence[Path]) -> bool:
+        return len({self.path_of(image) for image in images}) < len(images)
+
+
+def _folded(path: Path) -> Path:
+    """The name as Windows and macOS compare it: without case, accents composed."""
+    return path.with_name(unicodedata.normalize("NFC", path.name).casefold())
+
+
+def _ignores_case(image: Path) -> bool:
+    """Whether the image's file system takes `a.jpg` and `A.JPG` for one file."""
+    other = image.with_name(image.name.swapcase())
+    try:
+        return other != image and other.samefile(image)
+    except OSError:
+        return False
+
+
+def _state_of(path: Path) -> _State:
+    """Changes whenever the file is written; `None` where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+def _has_text(path: Path) -> bool:
+    """Whether a text file holds more than white space and a byte-order mark.
+
+    Raises:
+        OutputError: It cannot be read, or is a device or a pipe.
+    """
+    refuse_special(path)
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            content = file.read(_ENOUGH)
+    except OSError as error:
+        raise OutputError(
+            f"cannot read {path}: {error.strerror}", fix="make it readable, or move it away"
+        ) from error
+    for mark in _BYTE_ORDER_MARKS:
+        content = content.removeprefix(mark)
+    # White space of UTF-16 is every other byte.
+    return bool(content.replace(b"\0", b"").strip())
