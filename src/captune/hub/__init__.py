@@ -1,28 +1,36 @@
 """The Hugging Face hub and local folders: reading from them, pushing to it, and why it failed."""
 
+from captune.hub.adapters import ADAPTER_FILE, adapter_error
 from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached
+from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
     check_model_folder,
     load_pretrained,
     quiet_transformers,
     require_weights,
+    weight_files,
 )
 from captune.hub.names import is_local, split_revision
 from captune.hub.upload import PushedRepo, RepoFile, open_repo, push_files
 
 __all__ = [
+    "ADAPTER_FILE",
     "HubFault",
     "PushedRepo",
     "RepoFile",
+    "adapter_error",
     "check_model_folder",
     "find_fault",
     "hub_failures",
     "is_local",
     "load_pretrained",
+    "name_file",
     "nearest_cached",
     "open_repo",
     "push_files",
     "quiet_transformers",
+    "read_json_file",
     "require_weights",
     "split_revision",
+    "weight_files",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import ModelError
+from captune.hub.adapters import ADAPTER_FILE, adapter_error, read_adapter
 from captune.hub.failures import find_fault, hub_failures, nearest_cached
 from captune.hub.names import is_local, split_revision
 
@@ -38,7 +39,7 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
     name, revision = split_revision(source, settings.pop("revision", None), where=where)
     pinned = {"revision": revision} if revision is not None else {}
     try:
-        with quiet_transformers():
+        with quiet_transformers(), _NamedErrors():
             return loader.from_pretrained(name, **settings, **pinned)
     except _loading_failures() as error:
         raise _explained(error, name, where=where) from error
@@ -69,8 +70,10 @@ def require_weights(folder: Path, *, where: str) -> None:
     """Stops on a model folder without config or usable weights, before anything is built.
 
     Raises:
-        ModelError: No config.json, no weights, or Git LFS pointers in their place.
+        ModelError: No config.json, no weights, Git LFS pointers in their place, or an adapter.
     """
+    if (folder / ADAPTER_FILE).is_file() and not any(map(_is_whole, weight_files(folder))):
+        raise adapter_error(str(folder), read_adapter(folder), where=where)
     if not (folder / "config.json").is_file():
         inner = folder / "model"
         given = inner if (inner / "config.json").is_file() else "runs/NAME/model"
@@ -79,7 +82,7 @@ def require_weights(folder: Path, *, where: str) -> None:
             where=where,
             fix=f"give the folder that save_pretrained wrote, such as {given}",
         )
-    weights = sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
+    weights = weight_files(folder)
     if not weights:
         raise ModelError(
             f"model folder {str(folder)!r} has no weights (*.safetensors)",
@@ -94,6 +97,15 @@ def require_weights(folder: Path, *, where: str) -> None:
                     where=where,
                     fix=f"fetch the file itself: cd {folder} && git lfs pull",
                 )
+
+
+def _is_whole(file: Path) -> bool:
+    return not file.name.startswith("adapter_")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of a model folder that hold its weights, and their index."""
+    return sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern)})
 
 
 @contextlib.contextmanager
@@ -115,20 +127,41 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+class _NamedErrors:
+    """Gives the errors of `tokenizers` a class: it raises bare `Exception`s, and Rust's panics.
+
+    Unnecessary once https://github.com/huggingface/tokenizers raises classes of its own.
+    """
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if kind is not None and (kind is Exception or kind.__name__ == "PanicException"):
+            raise ValueError(str(error)) from error
+
+
 def _loading_failures() -> tuple[type[Exception], ...]:
     """What transformers lets through for absent, damaged or unfitting files (5.23)."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     built_in = (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError)
-    others = (EOFError, pickle.UnpicklingError, SafetensorError, StrictDataclassError)
+    others = (
+        *(ArithmeticError, AssertionError, EOFError, MemoryError),
+        *(pickle.UnpicklingError, SafetensorError, StrictDataclassError),
+    )
     return (*built_in, *others, *hub_failures())
 
 
 def _explained(error: Exception, source: str, *, where: str) -> ModelError:
     from safetensors import SafetensorError
 
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # The first line of a failed check names the key, the second what is wrong with it.
+    reason = " ".join(lines[:2] if lines[:1] and lines[0].endswith(":") else lines[:1])
+    reason = reason or type(error).__name__
     if isinstance(error, pickle.UnpicklingError):
         return ModelError(
             f"the weights of {source!r} are a pickle that holds more than tensors; it was not run",

@@ -8,22 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from transformers import (
-    AutoConfig,
     BlipForConditionalGeneration,
     GitForCausalLM,
     VisionEncoderDecoderModel,
 )
+from transformers.utils import CONFIG_NAME
 
 from captune.errors import ModelError
-from captune.hub import is_local, load_pretrained, require_weights
+from captune.hub import is_local, name_file, require_weights
 from captune.models.blip import BlipCaptioner
 from captune.models.build.loading import (
     EVERY_KEY,
     load_image_processor,
     load_tokenizer,
     load_weights,
+    read_config,
 )
 from captune.models.build.new import check_parts, new_captioner
+from captune.models.build.processor_rules import try_processor
+from captune.models.build.skeleton import build_skeleton, check_weights_fit, try_skeleton
 from captune.models.captioner import Captioner
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
@@ -100,7 +103,7 @@ def check_sources(config: ModelConfig) -> None:
     source = config.checkpoint
     if source is not None and is_local(source):
         where = "model.checkpoint"
-        found = load_pretrained(AutoConfig, source, where=where, trust_remote_code=False)
+        found = read_config(source, where=where, trust_remote_code=False)
         _family_of(found.model_type, source, where=where)
 
 
@@ -126,7 +129,7 @@ def load_captioner(
     if is_local(source) and Path(source).expanduser().is_dir():
         require_weights(Path(source).expanduser(), where=where)
     pinned = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
-    config = load_pretrained(AutoConfig, source, where=where, **pinned)
+    config = read_config(source, where=where, **pinned)
     family = _family_of(config.model_type, source, where=where)
     words = (
         load_tokenizer(source, where=where, **pinned)
@@ -134,6 +137,12 @@ def load_captioner(
         else load_tokenizer(tokenizer, where="model.tokenizer", trust_remote_code=False)
     )
     processor = load_image_processor(source, where=where, **pinned)
+    file = name_file(source, CONFIG_NAME)
+    skeleton = build_skeleton(family.model_class, config, file=file, where=where)
+    check_weights_fit(skeleton, Path(source).expanduser(), where=where)
+    shape = try_processor(processor, source, where=where)
+    trial = family.captioner_class(skeleton, words, processor)
+    try_skeleton(trial, shape, source=source, where=where)
     model, _ = load_weights(family.model_class, source, where=where, expected=EVERY_KEY, **pinned)
     vocab_size = model.get_input_embeddings().num_embeddings
     if len(words) > vocab_size:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
+from transformers.utils import CONFIG_NAME
 
 from captune.errors import ModelError
-from captune.hub import load_pretrained
+from captune.hub import name_file
 from captune.models.build.loading import (
     DECODER_ONLY,
     ENCODER_ONLY,
     load_image_processor,
     load_weights,
+    read_config,
     say_new_weights,
 )
+from captune.models.build.processor_rules import try_processor
 from captune.models.build.sizes import initial_spread
+from captune.models.build.skeleton import build_skeleton, check_weights_fit
 from captune.models.build.special_ids import special_ids
 from captune.models.captioner import Captioner
 from captune.models.conv_captioner import (
@@ -53,6 +58,7 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
     processor = load_image_processor(config.encoder, where="model.encoder", trust_remote_code=False)
     if config.image_size is not None:
         _set_image_size(processor, encoder, config.image_size)
+    try_processor(processor, config.encoder, where="model.encoder")
     if config.decoder is None:
         decoder = new_decoder(_new_decoder_config(config.new_decoder, tokenizer))
     else:
@@ -107,6 +113,8 @@ def new_decoder(text: Any) -> Any:
 
 
 def _load_encoder(source: str) -> Any:
+    found = read_config(source, where="model.encoder", trust_remote_code=False)
+    _check_weights_fit(AutoModel, found, source=source, where="model.encoder")
     encoder, _ = load_weights(
         AutoModel, source, where="model.encoder", expected=ENCODER_ONLY, trust_remote_code=False
     )
@@ -120,7 +128,7 @@ def _load_encoder(source: str) -> Any:
 
 
 def _load_decoder(source: str) -> Any:
-    text = load_pretrained(AutoConfig, source, where="model.decoder", trust_remote_code=False)
+    text = read_config(source, where="model.decoder", trust_remote_code=False)
     if text.model_type not in DECODER_TYPES:
         raise ModelError(
             f"{source!r} is a {text.model_type!r} model, not a decoder that captune can join",
@@ -130,6 +138,7 @@ def _load_decoder(source: str) -> Any:
         )
     # transformers raises later unless both are set here.
     text.is_decoder = text.add_cross_attention = True
+    _check_weights_fit(AutoModelForCausalLM, text, source=source, where="model.decoder")
     decoder, new_keys = load_weights(
         AutoModelForCausalLM,
         source,
@@ -140,6 +149,12 @@ def _load_decoder(source: str) -> Any:
     )
     say_new_weights(new_keys, source)
     return decoder
+
+
+def _check_weights_fit(model_class: Any, config: Any, *, source: str, where: str) -> None:
+    file = name_file(source, CONFIG_NAME)
+    skeleton = build_skeleton(model_class, config, file=file, where=where)
+    check_weights_fit(skeleton, Path(source).expanduser(), where=where)
 
 
 def _set_image_size(processor: Any, encoder: Any, size: int) -> None:

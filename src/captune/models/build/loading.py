@@ -14,10 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers.utils import (
+    CONFIG_NAME,
+    GENERATION_CONFIG_NAME,
+    IMAGE_PROCESSOR_NAME,
+    PROCESSOR_NAME,
+)
 
 from captune.errors import ModelError
-from captune.hub import load_pretrained
+from captune.hub import (
+    ADAPTER_FILE,
+    adapter_error,
+    load_pretrained,
+    name_file,
+    read_json_file,
+)
+from captune.models.build.config_rules import check_config, check_decoding, check_token_ids
+from captune.models.build.processor_rules import FAILURES, check_processor
 
 _log = logging.getLogger("captune.models")
 
@@ -103,6 +117,42 @@ def load_weights(
     return model, tuple(key for key in missing if not re.search(_POOLERS, key))
 
 
+def read_config(source: str, *, where: str, **settings: Any) -> Any:
+    """Return the transformers config of a model, its files' values checked.
+
+    Args:
+        source: Folder or hub id.
+        where: Recipe key or argument, for errors.
+        **settings: For `from_pretrained`.
+
+    Raises:
+        ModelError: config.json or generation_config.json cannot be read, or holds a value outside
+            what is allowed.
+    """
+    revision = settings.get("revision")
+    raw, generation = (
+        read_json_file(source, name, where=where, revision=revision)
+        for name in (CONFIG_NAME, GENERATION_CONFIG_NAME)
+    )
+    if raw is None:
+        adapter = read_json_file(source, ADAPTER_FILE, where=where, revision=revision)
+        if adapter is not None:
+            raise adapter_error(source, adapter, where=where)
+    else:
+        check_config(raw, name_file(source, CONFIG_NAME), where=where)
+    config = load_pretrained(AutoConfig, source, where=where, **settings)
+    vocab_size = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    for name, content in ((CONFIG_NAME, raw), (GENERATION_CONFIG_NAME, generation)):
+        if content is None:
+            continue
+        file = name_file(source, name)
+        if name == GENERATION_CONFIG_NAME:
+            check_decoding(content, file, where=where)
+        if vocab_size is not None:
+            check_token_ids(content, vocab_size, file=file, where=where)
+    return config
+
+
 def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
     """The tokenizer of a folder or hub id.
 
@@ -121,15 +171,40 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
     tokenizer = load_pretrained(AutoTokenizer, source, where=where, **settings)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise none
+    _try_tokenizer(tokenizer, source, where=where)
     return tokenizer
+
+
+def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
+    """Encode and decode a few words.
+
+    Raises:
+        ModelError: It fails on them.
+    """
+    try:
+        ids = tokenizer("a photo of two dogs", add_special_tokens=False).input_ids
+        tokenizer.decode(ids, skip_special_tokens=True)
+    except FAILURES as error:
+        raise ModelError(
+            f"the tokenizer of {source!r} fails on a caption: {error}",
+            where=where,
+            fix="copy the tokenizer's files of the model again",
+        ) from error
 
 
 def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
     """The image processor of a folder or hub id, on PIL: the same pixels on every machine.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: It cannot be read, or holds a value outside what is allowed.
     """
+    # transformers prefers the nested settings of the newer file.
+    for name, key in ((PROCESSOR_NAME, "image_processor"), (IMAGE_PROCESSOR_NAME, None)):
+        content = read_json_file(source, name, where=where, revision=settings.get("revision"))
+        own = content.get(key) if key and isinstance(content, dict) else content
+        if own is not None:
+            check_processor(own, name_file(source, name), where=where)
+            break
     return load_pretrained(AutoImageProcessor, source, where=where, backend="pil", **settings)
 
 

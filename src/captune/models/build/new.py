@@ -17,7 +17,7 @@ from captune.models.blip import BlipCaptioner
 from captune.models.build.join import join_checkpoints, join_models, new_decoder
 from captune.models.build.loading import load_tokenizer
 from captune.models.build.sizes import SIZES, ModelSize
-from captune.models.build.special_ids import special_ids
+from captune.models.build.special_ids import special_ids, write_around
 from captune.models.build.tokenizer import train_tokenizer
 from captune.models.captioner import Captioner
 from captune.models.generation_defaults import suppress_unknown
@@ -150,6 +150,8 @@ def _build_blip(
     if tokenizer.convert_tokens_to_ids("[DEC]") in (None, tokenizer.unk_token_id):
         tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     ids = special_ids(tokenizer)
+    start, end = tokenizer.convert_ids_to_tokens([ids.start, ids.end])
+    write_around(tokenizer, start, end)
     text = {
         **size.text,
         "encoder_hidden_size": vision["hidden_size"],
@@ -173,6 +175,7 @@ def _build_git(
     size: ModelSize, vision: dict[str, Any], *, tokenizer: Any, processor: Any
 ) -> Captioner:
     ids = special_ids(tokenizer)
+    write_around(tokenizer, tokenizer.convert_ids_to_tokens(ids.start))
     config = transformers.GitConfig(
         vision_config=vision,
         **size.text,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import processors
+
 from captune.errors import ModelError
 
 
@@ -37,6 +39,32 @@ def special_ids(tokenizer: Any) -> SpecialIds:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end)
     return SpecialIds(start, end, int(tokenizer.pad_token_id))
+
+
+def write_around(tokenizer: Any, before: str, after: str = "") -> None:
+    """Make a tokenizer write special tokens around a text, where it writes none of its own.
+
+    Plain transformers needs them in a prompt: BLIP's `generate` overwrites the first token and
+    drops the last one, GIT's starts with the prompt as it is. captune adds none that way.
+
+    Args:
+        tokenizer: A transformers tokenizer; one without a backend of `tokenizers` stays as it is.
+        before: Special token before the text.
+        after: Special token after it; empty: none.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or tokenizer("a").input_ids != tokenizer.encode(
+        "a", add_special_tokens=False
+    ):
+        return
+    names = [token for token in (before, after) if token]
+    template = processors.TemplateProcessing(
+        single=[before, "$A", *names[1:]],
+        special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in names],
+    )
+    # GPT-2's own only moves offsets, and stays.
+    own = backend.post_processor
+    backend.post_processor = processors.Sequence([own, template]) if own else template
 
 
 def _first(*values: int | None) -> int | None:

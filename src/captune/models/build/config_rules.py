@@ -1,0 +1,193 @@
+"""Allowed values of a model's config.json and generation_config.json, checked before it is built.
+
+transformers builds what the files ask for: a million layers, heads of width zero, a start token
+outside the vocabulary. Such a model hangs, exhausts the memory, or fails deep inside torch. The
+rules go by the names that transformers' configs share, at any depth of the file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from captune.errors import ModelError
+
+_MAX_LAYERS = 512
+_MAX_WIDTH = 65_536
+_MAX_VOCABULARY = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The allowed values of the keys that a regular expression matches.
+
+    Attributes:
+        keys: Matches the whole key.
+        allowed: The values in words, for errors.
+        accepts: Whether one value is allowed; `null` always is, it stands for the default.
+        or_list: Whether a list of such values is allowed too.
+    """
+
+    keys: str
+    allowed: str
+    accepts: Callable[[Any], bool]
+    or_list: bool = False
+
+    def takes(self, value: Any) -> bool:
+        """Whether the value, or each of its list, is allowed."""
+        if self.or_list and isinstance(value, list):
+            return bool(value) and all(self.accepts(one) for one in value)
+        return value is None or self.accepts(value)
+
+
+def integers(keys: str, low: int, high: int, *, or_list: bool = False) -> Rule:
+    """Whole numbers from `low` to `high`."""
+    words = f"an integer from {low:,} to {high:,}{', or a list of them' if or_list else ''}"
+    return Rule(keys, words, lambda value: _is_integer(value) and low <= value <= high, or_list)
+
+
+def numbers(keys: str, low: float, high: float, *, or_list: bool = False) -> Rule:
+    """Finite numbers from `low` to `high`."""
+    words = f"a number from {low:g} to {high:g}{', or a list of them' if or_list else ''}"
+    return Rule(keys, words, lambda value: _is_number(value) and low <= value <= high, or_list)
+
+
+def booleans(keys: str) -> Rule:
+    """`true` or `false`."""
+    return Rule(keys, "true or false", lambda value: isinstance(value, bool))
+
+
+_ARCHITECTURE = (
+    integers(r"num_hidden_layers|n_layers?", 1, _MAX_LAYERS),
+    integers(r"num_layers", 0, _MAX_LAYERS),
+    integers(r"depths", 1, _MAX_LAYERS, or_list=True),
+    integers(r"num_attention_heads|n_heads?|num_heads", 1, 1_024, or_list=True),
+    integers(
+        r"hidden_sizes?|n_embd|n_inner|d_model|intermediate_size|projection_dim|embed_dim"
+        r"|encoder_hidden_size|image_text_hidden_size|embedding_size|backbone_width",
+        *(1, _MAX_WIDTH),
+        or_list=True,
+    ),
+    integers(r"image_size|patch_size|window_size|grid_size", 1, 16_384, or_list=True),
+    Rule("num_channels", "3 (images are read as RGB)", lambda value: value == 3),
+    integers(r"max_position_embeddings|n_positions", 2, 1_000_000),
+    integers(r"vocab_size", 1, _MAX_VOCABULARY),
+    numbers(r"\w*dropout|\w*dropout_prob|\w*_pdrop|drop_path_rate", 0, 1),
+    numbers(r"\w+_eps", 0, 1),
+    numbers(r"initializer_range|initializer_factor", 0, 1_000),
+    numbers(r"depth_multiplier|mlp_ratio", 0.001, 64),
+)
+_TOKEN_IDS = r"\w+_token_ids?|(begin_)?suppress_tokens"
+# The parts of a config that know no tokens: old files hold leftovers of the base class there.
+_VISION = ("vision_config", "encoder", "backbone")
+_WIDTHS, _HEADS = ("hidden_size", "n_embd"), ("num_attention_heads", "n_head", "num_heads")
+
+_DECODING = (
+    integers(r"num_beams", 1, 10_000),
+    integers(r"(max|min)(_new_tokens|_length)", 0, 10_000_000),
+    integers(r"no_repeat_ngram_size|top_k|encoder_no_repeat_ngram_size", 0, _MAX_VOCABULARY),
+    numbers(r"repetition_penalty|temperature", 0, 1e6),
+    numbers(r"length_penalty", -1e6, 1e6),
+    numbers(r"top_p", 0, 1),
+    booleans(r"do_sample"),
+    Rule("early_stopping", 'true, false or "never"', lambda v: isinstance(v, bool) or v == "never"),
+)
+
+
+def check_config(config: Any, file: str, *, where: str) -> None:
+    """Check sizes, rates and counts of a config.json, the encoder's and decoder's too.
+
+    Args:
+        config: The file's JSON.
+        file: Its path or hub address, for errors.
+        where: Recipe key or argument, for errors.
+
+    Raises:
+        ModelError: A value outside what is allowed, named with its key and the range.
+    """
+    check_values(config, _ARCHITECTURE, file=file, where=where)
+    for path, level in _levels(config, ""):
+        width = next((level[key] for key in _WIDTHS if _is_integer(level.get(key))), None)
+        heads = next((key for key in _HEADS if _is_integer(level.get(key))), None)
+        if width is not None and heads is not None and width % level[heads]:
+            raise ModelError(
+                f"{file}: {path}{heads} is {level[heads]}, which does not divide the width {width}",
+                where=where,
+                fix=f"allowed: a divisor of {width}",
+            )
+
+
+def check_token_ids(config: Any, vocab_size: int, *, file: str, where: str) -> None:
+    """Check that every special id of a config.json or generation_config.json is in the vocabulary.
+
+    Args:
+        config: The file's JSON.
+        vocab_size: Tokens that the model has.
+        file: The file's path or hub address, for errors.
+        where: Recipe key or argument, for errors.
+
+    Raises:
+        ModelError: An id that is no integer or outside the vocabulary.
+    """
+    rule = integers(_TOKEN_IDS, 0, vocab_size - 1, or_list=True)
+    text_side = {key: value for key, value in config.items() if key not in _VISION}
+    check_values(text_side, (rule,), file=file, where=where)
+
+
+def check_decoding(settings: Any, file: str, *, where: str) -> None:
+    """Check the decoding settings of a generation_config.json.
+
+    Raises:
+        ModelError: A value outside what is allowed.
+    """
+    check_values(settings, _DECODING, file=file, where=where)
+
+
+def check_values(content: Any, rules: Sequence[Rule], *, file: str, where: str) -> None:
+    """Check each value whose key a rule matches, at any depth.
+
+    Raises:
+        ModelError: The content is not a JSON object, or a value is not allowed.
+    """
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"{file} holds a {type(content).__name__}, not a JSON object",
+            where=where,
+            fix="copy the file of the model again",
+        )
+    for path, level in _levels(content, ""):
+        for key, value in level.items():
+            rule = next((rule for rule in rules if re.fullmatch(rule.keys, str(key))), None)
+            if rule is not None and not rule.takes(value):
+                raise ModelError(
+                    f"{file}: {path}{key} is {_shown(value)}",
+                    where=where,
+                    fix=f"allowed: {rule.allowed}",
+                )
+
+
+def _levels(content: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every JSON object of the content with its path, such as `vision_config.`."""
+    yield path, content
+    for key, value in content.items():
+        # These dictionaries map names and numbers, they are no settings.
+        if isinstance(value, dict) and key not in ("id2label", "label2id", "task_specific_params"):
+            yield from _levels(value, f"{path}{key}.")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return _is_integer(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
