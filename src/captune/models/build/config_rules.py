@@ -43,13 +43,13 @@ class Rule:
         return value is None or self.accepts(value)
 
 
-def integers(keys: str, low: int, high: int, *, or_list: bool = False) -> Rule:
+def integers(keys: str, *, low: int, high: int, or_list: bool = False) -> Rule:
     """Whole numbers from `low` to `high`."""
     words = f"an integer from {low:,} to {high:,}{', or a list of them' if or_list else ''}"
     return Rule(keys, words, lambda value: _is_integer(value) and low <= value <= high, or_list)
 
 
-def numbers(keys: str, low: float, high: float, *, or_list: bool = False) -> Rule:
+def numbers(keys: str, *, low: float, high: float, or_list: bool = False) -> Rule:
     """Finite numbers from `low` to `high`."""
     words = f"a number from {low:g} to {high:g}{', or a list of them' if or_list else ''}"
     return Rule(keys, words, lambda value: _is_number(value) and low <= value <= high, or_list)
@@ -61,24 +61,25 @@ def booleans(keys: str) -> Rule:
 
 
 _ARCHITECTURE = (
-    integers(r"num_hidden_layers|n_layers?", 1, _MAX_LAYERS),
-    integers(r"num_layers", 0, _MAX_LAYERS),
-    integers(r"depths", 1, _MAX_LAYERS, or_list=True),
-    integers(r"num_attention_heads|n_heads?|num_heads", 1, 1_024, or_list=True),
+    integers(r"num_hidden_layers|n_layers?", low=1, high=_MAX_LAYERS),
+    integers(r"num_layers", low=0, high=_MAX_LAYERS),
+    integers(r"depths", low=1, high=_MAX_LAYERS, or_list=True),
+    integers(r"num_attention_heads|n_heads?|num_heads", low=1, high=1_024, or_list=True),
     integers(
         r"hidden_sizes?|n_embd|n_inner|d_model|intermediate_size|projection_dim|embed_dim"
         r"|encoder_hidden_size|image_text_hidden_size|embedding_size|backbone_width",
-        *(1, _MAX_WIDTH),
+        low=1,
+        high=_MAX_WIDTH,
         or_list=True,
     ),
-    integers(r"image_size|patch_size|window_size|grid_size", 1, 16_384, or_list=True),
+    integers(r"image_size|patch_size|window_size|grid_size", low=1, high=16_384, or_list=True),
     Rule("num_channels", "3 (images are read as RGB)", lambda value: value == 3),
-    integers(r"max_position_embeddings|n_positions", 2, 1_000_000),
-    integers(r"vocab_size", 1, _MAX_VOCABULARY),
-    numbers(r"\w*dropout|\w*dropout_prob|\w*_pdrop|drop_path_rate", 0, 1),
-    numbers(r"\w+_eps", 0, 1),
-    numbers(r"initializer_range|initializer_factor", 0, 1_000),
-    numbers(r"depth_multiplier|mlp_ratio", 0.001, 64),
+    integers(r"max_position_embeddings|n_positions", low=2, high=1_000_000),
+    integers(r"vocab_size", low=1, high=_MAX_VOCABULARY),
+    numbers(r"\w*dropout|\w*dropout_prob|\w*_pdrop|drop_path_rate", low=0, high=1),
+    numbers(r"\w+_eps", low=0, high=1),
+    numbers(r"initializer_range|initializer_factor", low=0, high=1_000),
+    numbers(r"depth_multiplier|mlp_ratio", low=0.001, high=64),
 )
 _TOKEN_IDS = r"\w+_token_ids?|(begin_)?suppress_tokens"
 # The parts of a config that know no tokens: old files hold leftovers of the base class there.
@@ -86,12 +87,14 @@ _VISION = ("vision_config", "encoder", "backbone")
 _WIDTHS, _HEADS = ("hidden_size", "n_embd"), ("num_attention_heads", "n_head", "num_heads")
 
 _DECODING = (
-    integers(r"num_beams", 1, 10_000),
-    integers(r"(max|min)(_new_tokens|_length)", 0, 10_000_000),
-    integers(r"no_repeat_ngram_size|top_k|encoder_no_repeat_ngram_size", 0, _MAX_VOCABULARY),
-    numbers(r"repetition_penalty|temperature", 0, 1e6),
-    numbers(r"length_penalty", -1e6, 1e6),
-    numbers(r"top_p", 0, 1),
+    integers(r"num_beams", low=1, high=10_000),
+    integers(r"(max|min)(_new_tokens|_length)", low=0, high=10_000_000),
+    integers(
+        r"no_repeat_ngram_size|top_k|encoder_no_repeat_ngram_size", low=0, high=_MAX_VOCABULARY
+    ),
+    numbers(r"repetition_penalty|temperature", low=0, high=1e6),
+    numbers(r"length_penalty", low=-1e6, high=1e6),
+    numbers(r"top_p", low=0, high=1),
     booleans(r"do_sample"),
     Rule("early_stopping", 'true, false or "never"', lambda v: isinstance(v, bool) or v == "never"),
 )
@@ -132,7 +135,7 @@ def check_token_ids(config: Any, vocab_size: int, *, file: str, where: str) -> N
     Raises:
         ModelError: An id that is no integer or outside the vocabulary.
     """
-    rule = integers(_TOKEN_IDS, 0, vocab_size - 1, or_list=True)
+    rule = integers(_TOKEN_IDS, low=0, high=vocab_size - 1, or_list=True)
     text_side = {key: value for key, value in config.items() if key not in _VISION}
     check_values(text_side, (rule,), file=file, where=where)
 

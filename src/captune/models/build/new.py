@@ -151,7 +151,7 @@ def _build_blip(
         tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     ids = special_ids(tokenizer)
     start, end = tokenizer.convert_ids_to_tokens([ids.start, ids.end])
-    write_around(tokenizer, start, end)
+    write_around(tokenizer, start, after=end)
     text = {
         **size.text,
         "encoder_hidden_size": vision["hidden_size"],

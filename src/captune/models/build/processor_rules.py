@@ -24,12 +24,12 @@ from captune.models.build.config_rules import (
 
 _MAX_SIDE = 4_096
 _RULES = (
-    integers("height|width|shortest_edge|longest_edge|max_height|max_width", 1, _MAX_SIDE),
-    numbers("rescale_factor", 1e-6, 1e6),
+    integers("height|width|shortest_edge|longest_edge|max_height|max_width", low=1, high=_MAX_SIDE),
+    numbers("rescale_factor", low=1e-6, high=1e6),
     Rule("image_mean", "three numbers from -1,000 to 1,000", lambda v: _are_three(v, -1_000)),
     Rule("image_std", "three numbers from 1e-06 to 1,000", lambda v: _are_three(v, 1e-6)),
-    integers("resample", 0, 5),
-    integers("size_divisor|patch_size", 1, _MAX_SIDE),
+    integers("resample", low=0, high=5),
+    integers("size_divisor|patch_size", low=1, high=_MAX_SIDE),
     booleans(r"do_\w+"),
 )
 # Of different shapes, so that a processor that keeps the aspect ratio shows.
@@ -64,7 +64,7 @@ def check_processor(settings: Any, file: str, *, where: str) -> None:
         side = settings.get(key) if isinstance(settings, dict) else None
         if side is not None and not isinstance(side, dict):
             # Old files hold one number for a square, or height and width.
-            rule = integers(key, 1, _MAX_SIDE, or_list=True)
+            rule = integers(key, low=1, high=_MAX_SIDE, or_list=True)
             check_values({key: side}, (rule,), file=file, where=where)
     check_values(settings, _RULES, file=file, where=where)
 
@@ -102,7 +102,7 @@ def try_processor(processor: Any, source: str, *, where: str) -> tuple[int, ...]
 
 
 def _are_three(value: Any, low: float) -> bool:
-    one = numbers("", low, 1_000)
+    one = numbers("", low=low, high=1_000)
     values = value if isinstance(value, list) else [value] * 3
     return len(values) == 3 and all(each is not None and one.takes(each) for each in values)
 

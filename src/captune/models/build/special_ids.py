@@ -41,7 +41,7 @@ def special_ids(tokenizer: Any) -> SpecialIds:
     return SpecialIds(start, end, int(tokenizer.pad_token_id))
 
 
-def write_around(tokenizer: Any, before: str, after: str = "") -> None:
+def write_around(tokenizer: Any, before: str, *, after: str = "") -> None:
     """Make a tokenizer write special tokens around a text, where it writes none of its own.
 
     Plain transformers needs them in a prompt: BLIP's `generate` overwrites the first token and
