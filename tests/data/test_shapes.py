@@ -351,5 +351,5 @@ def test_ids_lead_back_to_their_scenes():
     assert not is_shapes_id("000000493652.jpg")
     assert all(caption_is_true(record.image_id, caption) for caption in record.captions)
     assert not caption_is_true(record.image_id, "three red stars")
-    with pytest.raises(DataError, match="'x' is no image of the built-in set"):
+    with pytest.raises(DataError, match="'x' is not an image of the built-in set"):
         caption_is_true("x", "a red circle")

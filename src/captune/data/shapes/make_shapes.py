@@ -25,12 +25,12 @@ def make_shapes(num_images: int, *, seed: int = 0, image_size: int = 64) -> list
 
     Args:
         num_images: Scenes; the first n of a larger set are the smaller set.
-        seed: Another seed is another set.
+        seed: Another seed gives another set.
         image_size: Side of the square PNG images in pixels; the scenes do not depend on it.
 
     Returns:
         Records with PNG bytes, five captions each, no split, and the scene's composition as
-        group: split by group, no test scene has a twin in training.
+        group: split by group, no test scene occurs in training.
 
     Raises:
         DataError: No image asked for, or images under 16 pixels.
@@ -57,26 +57,26 @@ def make_shapes(num_images: int, *, seed: int = 0, image_size: int = 64) -> list
 
 
 def is_shapes_id(image_id: str) -> bool:
-    """Whether an image id is one of the built-in set, so that its captions can be judged."""
+    """Tell whether an image id belongs to the built-in set, whose captions can be judged."""
     return _IMAGE_ID.match(image_id) is not None
 
 
 def caption_is_true(image_id: str, caption: str) -> bool:
-    """Whether everything that a caption states holds in the scene of an image.
+    """Judge whether everything that a caption states holds in the scene of an image.
 
     Raises:
         DataError: The id is not one of the built-in set.
     """
     match = _IMAGE_ID.match(image_id)
     if match is None:
-        raise DataError(f"{image_id!r} is no image of the built-in set `shapes`")
+        raise DataError(f"{image_id!r} is not an image of the built-in set `shapes`")
     return is_true_of(make_scene(int(match["seed"]), int(match["index"])), caption)
 
 
 def is_true_of(scene: Scene, caption: str) -> bool:
-    """Whether everything that a caption states holds in a scene.
+    """Judge whether everything that a caption states holds in a scene.
 
-    Every thing mentioned is there with its size, colour, shape and place; things introduced with
+    Every object mentioned exists with its size, colour, shape and place; things introduced with
     "a" or a number are different things; a stated number is exact; relations hold. What a caption
     leaves out does not count against it. A caption that cannot be read is false.
     """
@@ -103,7 +103,7 @@ def _fits(thing: SceneObject, mention: Mention) -> bool:
 
 
 def _choose_things(scene: Scene, claims: Claims) -> Iterator[list[tuple[SceneObject, ...]]]:
-    """Every way to say which things of the scene each mention means."""
+    """Enumerate which objects of the scene each mention may refer to."""
     options = [
         list(
             itertools.combinations([t for t in scene.objects if _fits(t, mention)], mention.number)

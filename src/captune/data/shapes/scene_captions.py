@@ -11,9 +11,9 @@ _WORDS = {number: word for word, number in NUMBERS.items()}
 
 
 def describe_scene(scene: Scene) -> tuple[str, str, str, str, str]:
-    """Five true captions; each gives colour and shape of every thing it speaks of.
+    """Write five true captions; each gives colour and shape of every object it mentions.
 
-    Things come in reading order, so that a model can know which comes next.
+    Objects come in reading order, so that a model can know which is next.
     """
     things = scene.objects
     if len(things) == 1:

@@ -1,4 +1,4 @@
-"""Reads a caption of a scene into claims: what is there, where, how many, beside what.
+"""Parse a caption of a scene into claims: what is there, where, how many, beside what.
 
 A small hand-written parser over the words of the built-in captions, freer in their order than
 the captions themselves, because a model words things its own way. What it cannot read is no
@@ -26,14 +26,14 @@ _MAX_TOKENS = 80
 
 @dataclass(slots=True)
 class Mention:
-    """Things that a caption speaks of in one phrase.
+    """Objects that a caption mentions in one phrase.
 
     Attributes:
-        number: How many things.
-        is_exact: The caption states the number: neither more nor fewer are there.
-        is_new: Not one of the other things mentioned ("a"), rather than maybe one ("the").
-        properties: Sizes, colours and shapes that each of the things has.
-        places: Words such as `top`, `left` that hold of each of the things.
+        number: How many objects.
+        is_exact: The caption states the exact number.
+        is_new: Not an object mentioned before ("a"); else it may be one ("the").
+        properties: Sizes, colours and shapes of each object.
+        places: Words such as `top`, `left` that hold for each object.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Each thing of one mention lies `kind` (left, right, above, below) each of another."""
+    """Each object of one mention is `kind` (left, right, above, below) of each of another."""
 
     kind: str
     subject: Mention
@@ -65,7 +65,7 @@ class UnreadableError(ValueError):
 
 
 def parse_caption(caption: str) -> Claims:
-    """The claims of a caption.
+    """Parse the claims of a caption.
 
     Raises:
         UnreadableError: It is outside the grammar.

@@ -49,7 +49,7 @@ class SceneObject:
         column: 0 left, 1 middle, 2 right.
         x: Centre, share of the width from the left, 0..1.
         y: Centre, share of the height from the top, 0..1.
-        turn: Degrees that it is turned by.
+        turn: Rotation in degrees.
     """
 
     size: str
@@ -67,7 +67,7 @@ class Scene:
     """Shapes on a plain background, in reading order: row by row, left to right.
 
     Attributes:
-        objects: One to three shapes, no two in one place.
+        objects: One to three shapes, at most one per place.
         background: RGB, 0..255.
     """
 
@@ -76,7 +76,7 @@ class Scene:
 
     @property
     def composition(self) -> str:
-        """Everything a caption can say: equal for scenes that captions cannot tell apart."""
+        """Everything a caption can state: equal for scenes that captions cannot distinguish."""
         return ", ".join(
             f"{thing.size} {thing.colour} {thing.shape} {thing.row}{thing.column}"
             for thing in self.objects
@@ -85,7 +85,7 @@ class Scene:
 
 @lru_cache(maxsize=65_536)
 def make_scene(seed: int, index: int) -> Scene:
-    """The scene number `index` of a seed; the same for ever.
+    """Return scene number `index` of a seed, which never changes.
 
     A lone shape lies in a corner or in the middle; two or three lie in corners.
     """
@@ -100,7 +100,7 @@ def make_scene(seed: int, index: int) -> Scene:
 
 
 def draw_scene(scene: Scene, *, image_size: int) -> bytes:
-    """PNG bytes of a scene, anti-aliased.
+    """Draw a scene, anti-aliased, as PNG bytes.
 
     Args:
         scene: What to draw.

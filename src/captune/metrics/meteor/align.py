@@ -25,7 +25,7 @@ Keys = npt.NDArray[Any]
 
 BEAM = 40
 MAX_KEY = 1 << 62
-"""Above every key that is a machine's integer; larger ones, of huge captions, are Python's."""
+"""Keys below this fit a machine integer; larger ones, of huge captions, are Python integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class _Options:
         pair: int64 (M,): the pair of each match.
         order: int64 (M,): the matches by reference word.
         bounds: int64 (words + 1,): those at word w are `order[bounds[w]:bounds[w + 1]]`.
-        forced: bool (M,): a match that shares no word with any other; every path takes it.
+        forced: bool (M,): a match that shares no word with any other; every path uses it.
         key: (M + 1,): what is added to a path's key.
-        cost: int64 (M + 1,): distance that the branches after it pay.
+        cost: int64 (M + 1,): distance cost of the branches after it.
         first: int64 (M + 1,): the prediction's first word.
         end: int64 (M + 1,): the prediction's word that would continue the chunk, -1: none.
         reach: int64 (M + 1,): the reference's word after the match.
@@ -69,7 +69,7 @@ class _Paths:
             sorts four times faster than four numbers.
         expected: int64 (P,): the prediction word that would continue the open chunk, -1: none.
         free: int64 (P,): first reference word after the last match.
-        used: uint64 (P,) for each 64 words: prediction words taken.
+        used: uint64 (P,) for each 64 words: matched prediction words.
     """
 
     pair: Ints
@@ -79,7 +79,7 @@ class _Paths:
     used: tuple[Bits, ...]
 
     def take(self, places: Ints) -> _Paths:
-        """The paths at some places."""
+        """Select paths by place."""
         return _Paths(
             pair=self.pair[places],
             key=self.key[places],
@@ -116,12 +116,12 @@ def align(matches: Matches, *, prediction_lengths: Ints, reference_lengths: Ints
 
 
 def _prepare(matches: Matches, pairs: int, *, shape: tuple[int, int]) -> tuple[_Paths, _Options]:
-    """One path a pair, before the first word, and what it may do."""
+    """Start one path per pair, before the first word, with its options."""
     sides = (matches.prediction_length, matches.reference_length)
     exact = matches.matcher == EXACT
     gain = np.where(exact, sides[0] + sides[1], sides[0] // 2 + sides[1] // 2)
     distance = np.abs(matches.prediction - matches.reference)
-    # No path can have more than all matches of its pair together.
+    # No path can have more than all matches of its pair.
     gains, chunks, distances = (
         1 + int(np.bincount(matches.pair, weights).max(initial=0))
         for weights in (gain, None, distance)
@@ -157,7 +157,7 @@ def _prepare(matches: Matches, pairs: int, *, shape: tuple[int, int]) -> tuple[_
 
 
 def _find_lonely(matches: Matches, shape: tuple[int, int]) -> Bools:
-    """Matches none of whose words takes part in another match."""
+    """Find the matches that share no word with another match."""
     lonely = np.ones(len(matches.pair), dtype=np.bool_)
     for first, length, size in (
         (matches.prediction, matches.prediction_length, shape[0]),
@@ -180,7 +180,7 @@ def _make_masks(matches: Matches, words: int) -> tuple[Bits, ...]:
 
 
 def _advance(paths: _Paths, options: _Options, word: int) -> tuple[_Paths, Ints, Ints]:
-    """Every path's branches at a reference word, ranked and cut to the beam.
+    """Branch every path at a reference word; rank the branches and cut them to the beam.
 
     Returns:
         The new paths, the number of the path each branched off, and the match it took (-1: none).
@@ -210,11 +210,11 @@ def _advance(paths: _Paths, options: _Options, word: int) -> tuple[_Paths, Ints,
 
 
 def _branch_off(paths: _Paths, options: _Options, word: int) -> tuple[Ints, Ints]:
-    """The path and the option of each branch, by path and then in METEOR's order."""
+    """Return path and option of each branch, by path and then in METEOR's order."""
     here = options.order[options.bounds[word] : options.bounds[word + 1]]
     pairs = int(paths.pair.max(initial=-1)) + 1
     pair = options.pair[here]
-    # Matches of pairs that have ended do not exist, so that `here` fits.
+    # Pairs that have ended have no matches, so `here` fits.
     count = np.bincount(pair, minlength=pairs)
     first = np.zeros_like(count)
     first[pair[::-1]] = here[::-1]
@@ -235,16 +235,16 @@ def _branch_off(paths: _Paths, options: _Options, word: int) -> tuple[Ints, Ints
 
 
 def _charge(branch: Ints, cost: Ints) -> Ints:
-    """What each branch pays: the cost of those before it on the same path."""
+    """Sum each branch's cost: that of the branches before it on the same path."""
     before = np.cumsum(cost) - cost
     opening = np.ones(len(branch), dtype=np.bool_)
     np.not_equal(branch[1:], branch[:-1], out=opening[1:])
-    # Every path has a branch, so that these are numbered as the paths are.
+    # Every path has a branch, so these are numbered like the paths.
     return before - before[opening][branch]
 
 
 def _rank(key: Keys, pair: Ints) -> Ints:
-    """The order of paths within their pairs, best first, cut to the beam."""
+    """Order the paths within their pairs, best first, and cut them to the beam."""
     order = np.argsort(key, kind="stable")
     counts = np.bincount(pair)
     if counts.max(initial=0) <= BEAM:
@@ -255,7 +255,7 @@ def _rank(key: Keys, pair: Ints) -> Ints:
 
 
 def _find_best(ended: _Paths, options: _Options) -> Ints:
-    """The place of each pair's best path when its reference has been read."""
+    """Return the place of each pair's best path after its reference has been read."""
     key = ended.key + np.where(ended.expected >= 0, options.chunk, 0)
     order = np.argsort(key, kind="stable")
     pair = ended.pair[order]
@@ -265,7 +265,7 @@ def _find_best(ended: _Paths, options: _Options) -> Ints:
 
 
 def _trace(history: list[tuple[Ints, Ints]], winners: Ints, lengths: Ints) -> Ints:
-    """The matches that the winning paths took."""
+    """Return the matches of the winning paths."""
     place = winners.copy()
     chosen: list[Ints] = []
     for word in range(len(history) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""METEOR's data turned into arrays once: paraphrases as a trie, synsets and word lists.
+"""METEOR's data converted to arrays once: paraphrases as a trie, synsets and word lists.
 
 The wheel's 62 MB of text takes a minute to read into dictionaries and a gigabyte to hold; the
 arrays are mapped from disk in no time. Data only: no Java runs, nothing of the program is read.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 
 MAX_PHRASE = 7
-"""Words of the longest phrase in the paraphrase table."""
+"""Number of words of the longest phrase in the paraphrase table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def build_arrays(source: MeteorSource, folder: Path) -> None:
     Raises:
         OSError: A file cannot be read or written.
     """
-    # Once in a machine's life: not worth 4 MB in every process that scores.
+    # Needed once per machine: not worth 4 MB in every process that scores.
     from rich.console import Console
     from rich.progress import Progress
 
@@ -68,7 +68,7 @@ class _Rules(NamedTuple):
 
     Attributes:
         words: The table's words by number.
-        flat: int32: the word numbers of all phrases, end to end.
+        flat: int32: the concatenated word numbers of all phrases.
         lengths: int8 (phrases,): words of each phrase.
         sources: int32 (rules,): the source phrase of each rule, in file order.
     """
@@ -89,7 +89,7 @@ def _read_rules(path: Path, progress: Progress) -> _Rules:
     owners = array("i")
     last = ""
     with path.open("rb") as raw, gzip.open(raw, "rt", encoding="utf-8", newline="\n") as lines:
-        # A rule is three lines: probability (which plays no part), source, target.
+        # A rule is three lines: probability (not used), source, target.
         while block := list(islice(lines, 3 * 50_000)):
             new = []
             for source in block[1::3]:
@@ -110,7 +110,7 @@ def _read_rules(path: Path, progress: Progress) -> _Rules:
 
 
 class _Phrases:
-    """Growing word numbers of phrases; plain arrays, as lists would take a gigabyte."""
+    """Growing word numbers of phrases; plain arrays, since lists would need a gigabyte."""
 
     def __init__(self, number: defaultdict[str, int]) -> None:
         self.flat = array("i")
@@ -142,7 +142,7 @@ def _write_trie(folder: Path, rules: _Rules) -> None:
 
 
 def _grow(flat: Ints, lengths: npt.NDArray[np.int8], *, num_words: int) -> tuple[Ints, Ints]:
-    """Keys `parent * num_words + word` in node order, and each phrase's node.
+    """Build keys `parent * num_words + word` in node order, and each phrase's node.
 
     Nodes are numbered level by level, the root being 0, so that the keys of all levels together
     are sorted and node `n` has key number `n - 1`.
@@ -164,7 +164,7 @@ def _grow(flat: Ints, lengths: npt.NDArray[np.int8], *, num_words: int) -> tuple
 
 def _write_synsets(folder: Path, jar: Path) -> None:
     lines = _read_text(jar, "synonym/english.synsets").split("\n")
-    # A word with an underscore never comes out of METEOR's own clean-up.
+    # METEOR's normalization never yields a word with an underscore.
     entries = sorted(
         (word.strip().encode(), [int(number) for number in synsets.split()])
         for word, synsets in zip(lines[::2], lines[1::2], strict=False)

@@ -1,4 +1,4 @@
-"""Captions as word numbers laid end to end, and the one trick that walks over ragged arrays."""
+"""Captions as concatenated word numbers, and the one trick that walks over ragged arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """Word numbers of many captions, laid end to end.
+    """Concatenated word numbers of many captions.
 
     Attributes:
         words: int64: word numbers.
@@ -26,7 +26,7 @@ class Captions:
 
     @classmethod
     def of_packed(cls, captions: PackedCaptions) -> Captions:
-        """The captions that BLEU and the others count, for METEOR."""
+        """Convert the captions that the other metrics count."""
         starts = np.append(0, np.cumsum(captions.lengths))
         return cls(captions.words.astype(np.int64), starts)
 
@@ -36,24 +36,24 @@ class Captions:
         return np.diff(self.starts)
 
     def slice(self, first: int, last: int) -> Captions:
-        """Captions `first` to `last - 1`."""
+        """Select captions `first` to `last - 1`."""
         starts = self.starts[first : last + 1]
         return Captions(self.words[starts[0] : starts[-1]], starts - starts[0])
 
     def take(self, places: Ints) -> Captions:
-        """Some of the captions, each as often as it is named."""
+        """Select captions; a repeated number repeats its caption."""
         lengths = self.lengths[places]
         words = self.words[expand_ranges(self.starts[places], lengths)]
         return Captions(words, np.append(0, np.cumsum(lengths)))
 
     def join(self, other: Captions) -> Captions:
-        """These captions, then the others."""
+        """Concatenate these captions and others."""
         words = np.concatenate([self.words, other.words])
         return Captions(words, np.append(self.starts, self.starts[-1] + other.starts[1:]))
 
 
 def expand_ranges(starts: Ints, counts: Ints) -> Ints:
-    """The numbers `start, start + 1, ...` of every range, one range after the other."""
+    """Enumerate `start, start + 1, ...` of every range, one range after the other."""
     total = int(counts.sum())
     firsts = np.cumsum(counts) - counts
     places: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - firsts, counts)

@@ -1,4 +1,4 @@
-"""METEOR's tables, mapped from a cache that is built once from an installed pycocoevalcap wheel."""
+"""METEOR's tables, memory-mapped from a cache built once from an installed pycocoevalcap."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Ints = npt.NDArray[np.int64]
 
 _REINSTALL = 'pip install --force-reinstall "pycocoevalcap==1.2"'
 FORMAT = 1
-"""Raised when the arrays change: older caches are then not read."""
+"""Increased when the arrays change: older caches are then not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeteorData:
-    """What METEOR knows of English; arrays are mapped, not read.
+    """METEOR's tables for English; arrays are memory-mapped.
 
     Attributes:
         table_words: bytes (W,), sorted: the words of the paraphrase table.
@@ -76,12 +76,12 @@ def load_data() -> MeteorData:
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise MetricError(
             f"the METEOR cache {folder} cannot be read: {error}",
-            fix="delete the folder; it is made again",
+            fix="delete the folder; it is rebuilt",
         ) from error
 
 
 def find_source() -> MeteorSource:
-    """The data files of the installed pycocoevalcap.
+    """Find the data files of the installed pycocoevalcap.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -106,7 +106,7 @@ def find_source() -> MeteorSource:
 
 
 def _fingerprint(source: MeteorSource) -> str:
-    """Version and content: checksums that gzip and zip keep, so that nothing is read whole."""
+    """Identify version and content by the checksums inside gzip and zip, without reading all."""
     import zipfile
     from importlib import metadata
 

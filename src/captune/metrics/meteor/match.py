@@ -49,15 +49,15 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some images with their references, and what METEOR knows of their words and phrases.
+    """Some images with their references, and what METEOR knows about their words and phrases.
 
     Attributes:
-        predictions: One caption an image.
-        references: One caption a pair, image by image.
+        predictions: One caption per image.
+        references: One caption per pair, image by image.
         owner: int64 (pairs,), ascending: the prediction of each pair.
         words: METEOR's view of the word numbers.
         phrases: The phrases of the predictions, and those of the references.
-        rules: Which phrases may stand for which.
+        rules: Which phrases may replace which.
     """
 
     predictions: Captions
@@ -69,7 +69,7 @@ class Block:
 
 
 def find_matches(block: Block) -> Matches:
-    """Every match of every pair; identical captions have exact ones only."""
+    """Find every match of every pair; identical captions have exact ones only."""
     predictions, references, owner = block.predictions, block.references, block.owner
     single = _match_words(predictions, references, owner=owner, words=block.words)
     phrases = match_phrases(*block.phrases, owner=owner, rules=block.rules)
@@ -97,10 +97,10 @@ def _find_identical(
 
 
 def _match_words(predictions: Captions, references: Captions, *, owner: Ints, words: Words) -> Ints:
-    """Single-word matches, (6, M): matcher by matcher, by pair, reference and prediction word."""
+    """Find single-word matches, (6, M), by matcher, pair, reference and prediction word."""
     related = _relate(words)
     pair = np.repeat(np.arange(len(owner)), references.lengths)
-    # Each reference word meets all words of its prediction.
+    # Each reference word is compared with all words of its prediction.
     first = predictions.starts[owner[pair]]
     met = predictions.lengths[owner[pair]]
     found = [np.zeros((4, 0), dtype=np.int64)]
@@ -125,7 +125,7 @@ def _match_words(predictions: Captions, references: Captions, *, owner: Ints, wo
 
 
 def _cut(sizes: Ints, *, cells: int) -> Iterator[slice]:
-    """Runs of sizes whose sum is about `cells`, or of one size alone that is larger."""
+    """Group sizes into runs of about `cells` in sum; a larger size is a run of its own."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(sizes):
@@ -136,7 +136,7 @@ def _cut(sizes: Ints, *, cells: int) -> Iterator[slice]:
 
 
 def _relate(words: Words) -> npt.NDArray[np.uint8]:
-    """How two words are related, (V, V): bits, one a matcher; equal words are nothing else."""
+    """Relate all words, (V, V): one bit per matcher; equal words have no other relation."""
     size = len(words.identity)
     numbers = np.arange(size)
     related = np.zeros((size, size), dtype=np.uint8)
@@ -148,7 +148,7 @@ def _relate(words: Words) -> npt.NDArray[np.uint8]:
 
 
 def _pair_up(owners: Ints, keys: Ints) -> tuple[Ints, Ints]:
-    """All pairs of owners that have a key in common."""
+    """Return all pairs of owners that share a key."""
     order = np.argsort(keys, kind="stable")
     owners, keys = owners[order], keys[order]
     starts = np.flatnonzero(np.r_[np.ones(min(1, len(keys)), np.bool_), keys[1:] != keys[:-1]])

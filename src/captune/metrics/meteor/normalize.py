@@ -17,7 +17,7 @@ from captune.metrics.packed import Vocabulary
 
 _PLAIN = re.compile("[a-z0-9 ]*")
 _PLAIN_WORD = re.compile("[a-z0-9]+")
-# The only letters the jar knows; all others stand alone, character by character.
+# The only letters the jar knows; any other character is a token of its own.
 _ALPHA = (
     "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e\u0400-\u0527\u1d00-\u1d7f"
     "\ua640-\ua66e\ua67e-\ua697"
@@ -49,17 +49,17 @@ _ABBREVIATED = re.compile(f"[{_ALPHA}]")
 def normalize_captions(
     captions: Captions, vocabulary: Vocabulary, *, prefixes: AbstractSet[str], hypotheses: bool
 ) -> Captions:
-    """The words that METEOR counts, of many captions.
+    """Return the words that METEOR counts, for many captions.
 
     Args:
         captions: PTB tokens.
-        vocabulary: Their words; added to.
+        vocabulary: Their words; new ones are added.
         prefixes: Words that keep their full stop.
-        hypotheses: They are predictions, which coco-caption treats in one more way.
+        hypotheses: Whether they are predictions, which coco-caption preprocesses once more.
     """
     names = list(vocabulary)
     plain = np.fromiter((_PLAIN_WORD.fullmatch(name) is not None for name in names), np.bool_)
-    # Most captions are plain words, which stay as they are.
+    # Most captions are plain words, which do not change.
     owner = np.repeat(np.arange(len(captions.lengths)), captions.lengths)
     odd = np.unique(owner[~plain[captions.words]])
     changed: list[list[int]] = []
@@ -72,12 +72,12 @@ def normalize_captions(
 
 
 def _as_hypothesis(text: str) -> str:
-    # What coco-caption does to predictions alone before it hands them to the jar.
+    # coco-caption does this to predictions only, before it passes them to the jar.
     return text.replace("|||", "").replace("  ", " ")
 
 
 def _exchange(captions: Captions, places: Ints, words: list[list[int]]) -> Captions:
-    """The captions with other words at some places."""
+    """Replace the words at some places."""
     lengths = captions.lengths
     kept = np.ones(len(lengths), np.bool_)
     kept[places] = False
@@ -90,7 +90,7 @@ def _exchange(captions: Captions, places: Ints, words: list[list[int]]) -> Capti
 
 
 def normalize(caption: str, prefixes: AbstractSet[str]) -> list[str]:
-    """The words that METEOR counts.
+    """Return the words that METEOR counts.
 
     Args:
         caption: PTB tokens joined by blanks.
@@ -102,7 +102,7 @@ def normalize(caption: str, prefixes: AbstractSet[str]) -> list[str]:
     if _PLAIN.fullmatch(caption):
         return caption.split()
     text = f" {caption.translate(_QUOTES)} ".replace("''", '"')
-    # Runs of dots hide until the end, so that no later rule takes them for full stops.
+    # Runs of dots are hidden until the end, so that no later rule treats them as full stops.
     text = _DOTS.sub(lambda dots: " " + "\u0001" * len(dots[0]) + " ", text)
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)

@@ -1,4 +1,4 @@
-"""Paraphrase matches: phrases of a prediction that the table turns into phrases of a reference.
+"""Paraphrase matches: phrases of a prediction that the table maps to phrases of a reference.
 
 Both directions count, and a rule that stands in the table both ways gives two matches. All the
 phrases of all captions walk down the table's trie together; rules are then joined image by image.
@@ -23,9 +23,9 @@ class Phrases:
     """Phrases of the table that occur in captions, by caption, first word and length.
 
     Attributes:
-        caption: int64 (P,): where the phrase stands.
+        caption: int64 (P,): the phrase's caption.
         place: int64 (P,): its first word.
-        length: int64 (P,): its words.
+        length: int64 (P,): its number of words.
         kind: int64 (P,): number of the phrase, equal for equal phrases.
     """
 
@@ -35,7 +35,7 @@ class Phrases:
     kind: Ints
 
     def slice(self, first: int, last: int) -> Phrases:
-        """The phrases of captions `first` to `last - 1`, which are then numbered from 0."""
+        """Select the phrases of captions `first` to `last - 1`, renumbered from 0."""
         start, stop = np.searchsorted(self.caption, [first, last])
         return Phrases(
             self.caption[start:stop] - first,
@@ -47,7 +47,7 @@ class Phrases:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the table says of the phrases that occur.
+    """The table's rules for the phrases that occur.
 
     Attributes:
         starts: int64 (K + 1,): phrase k may become `targets[starts[k]:starts[k + 1]]`.
@@ -59,7 +59,7 @@ class Rules:
 
     @property
     def num_phrases(self) -> int:
-        """K, the different phrases that occur."""
+        """K, the number of different phrases that occur."""
         return len(self.starts) - 1
 
 
@@ -88,7 +88,7 @@ def find_phrases(
         inside = numbers[first + length] >= 0
         first, node = first[inside], node[inside]
     table = np.concatenate(parts, axis=1)
-    # Each part rises already, so that this merges them.
+    # Each part is sorted already, so this merges them.
     table = table[:, np.argsort(table[0] * (MAX_PHRASE + 1) + table[1], kind="stable")]
     nodes, kind = _number(table[2])
     owner = caption[table[0]]
@@ -97,7 +97,7 @@ def find_phrases(
 
 
 def _step(data: MeteorData, node: Ints, word: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """The nodes that words lead to, 0 where the table has no such phrase, and which have rules."""
+    """Return the nodes that words lead to (0: no such phrase), and which nodes have rules."""
     keys, number = _number(node * len(data.table_words) + word)
     places = np.minimum(np.searchsorted(data.trie_keys, keys), len(data.trie_keys) - 1)
     found = np.where(data.trie_keys[places] == keys, places + 1, 0)
@@ -106,13 +106,13 @@ def _step(data: MeteorData, node: Ints, word: Ints) -> tuple[Ints, npt.NDArray[n
 
 
 def _number(values: Ints) -> tuple[Ints, Ints]:
-    """The different values, rising, and for each value its place among them."""
+    """Return the distinct values in ascending order, and each value's place among them."""
     different, places = np.unique(values, return_inverse=True)
     return different, places
 
 
 def _list_rules(nodes: Ints, data: MeteorData) -> Rules:
-    """The rules between nodes, which rise."""
+    """Return the rules between nodes, which are sorted."""
     starts = data.rule_starts[nodes].astype(np.int64)
     counts = data.rule_starts[nodes + 1].astype(np.int64) - starts
     targets = data.rule_targets[expand_ranges(starts, counts)]
@@ -124,11 +124,11 @@ def _list_rules(nodes: Ints, data: MeteorData) -> Rules:
 
 
 def match_phrases(predictions: Phrases, references: Phrases, *, owner: Ints, rules: Rules) -> Ints:
-    """Paraphrase matches in METEOR's order.
+    """Find paraphrase matches in METEOR's order.
 
     Args:
-        predictions: Phrases of one caption an image.
-        references: Phrases of one caption a pair, image by image.
+        predictions: Phrases of one caption per image.
+        references: Phrases of one caption per pair, image by image.
         owner: int64 (pairs,), ascending: the prediction of each pair.
         rules: The rules between them.
 
@@ -144,9 +144,9 @@ def match_phrases(predictions: Phrases, references: Phrases, *, owner: Ints, rul
 
 
 def _join(sources: Phrases, targets: Phrases, rules: Rules) -> tuple[Ints, Ints]:
-    """Pairs (source, target) of phrases that a rule relates, in rule order.
+    """Return pairs (source, target) of phrases related by a rule, in rule order.
 
-    What the phrases call their caption is here the image.
+    The phrases' `caption` is the image here.
     """
     present = np.zeros(rules.num_phrases, dtype=np.bool_)
     present[targets.kind] = True
@@ -160,7 +160,7 @@ def _join(sources: Phrases, targets: Phrases, rules: Rules) -> tuple[Ints, Ints]
     source = source[here]
     queries = sources.caption[source] * width + column[wanted[here]]
     keys = targets.caption * width + column[targets.kind]
-    # Most goals of a rule stand in some other image; a table tells faster than a search.
+    # Most targets of a rule occur in another image only; a table look-up is faster than a search.
     occurs = np.zeros(int(max(keys.max(initial=-1), queries.max(initial=-1))) + 1, dtype=np.bool_)
     occurs[keys] = True
     here = np.flatnonzero(occurs[queries])

@@ -28,15 +28,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NUM_STATISTICS = 23
-"""Additive numbers an image: 4 lengths, 16 match counts, chunks, matched words on both sides."""
+"""Additive numbers per image: 4 lengths, 16 match counts, chunks, matched words on both sides."""
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 MATCHER_WEIGHTS = (1.0, 0.6, 0.8, 0.6)
 # Images aligned together: enough to amortise numpy's calls, few enough to stay in the cache.
 _BLOCK = 500
-# Words of a prediction from which on it is aligned alone, since its paths are wide.
+# Predictions with at least this many words are aligned alone, since their paths are wide.
 _LONG = 512
 MAX_WORD_PAIRS = 4_000_000
-"""Largest product of the words of a prediction and of a reference; beyond it memory runs out."""
+"""Largest product of the words of a prediction and of a reference; beyond it, memory runs out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class MeteorResult:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """All captions as numbers, with what METEOR knows of them.
+    """All captions as numbers, with what METEOR knows about them.
 
     Attributes:
         left: Predictions.
@@ -69,7 +69,7 @@ class _Packed:
         bounds: int64 (images + 1,), where each image's references start.
         words: METEOR's view of the word numbers.
         phrases: Phrases of the predictions, then of the references.
-        rules: Which phrases may stand for which.
+        rules: Which phrases may replace which.
     """
 
     left: Captions
@@ -80,7 +80,7 @@ class _Packed:
     rules: Rules
 
     def take(self, images: slice) -> Block:
-        """Some images; a vocabulary of their own keeps the table of related words small."""
+        """Select images; a vocabulary of their own keeps the table of related words small."""
         bounds = self.bounds[images.start : images.stop + 1]
         first, last = int(bounds[0]), int(bounds[-1])
         left, right = self.left.slice(images.start, images.stop), self.right.slice(first, last)
@@ -100,7 +100,7 @@ class _Packed:
 
 
 class Meteor:
-    """The metric with its tables open; make one and use it for many sets."""
+    """The metric with its tables open; create one and use it for many sets."""
 
     def __init__(self, data: MeteorData) -> None:
         """Use tables that are open already; `Meteor.load()` opens them."""
@@ -108,7 +108,7 @@ class Meteor:
 
     @classmethod
     def load(cls) -> Meteor:
-        """Open the tables; the first time builds a cache from the pycocoevalcap wheel.
+        """Open the tables; the first call builds a cache from the pycocoevalcap wheel.
 
         Raises:
             MissingExtraError: pycocoevalcap is not installed.
@@ -129,8 +129,8 @@ class Meteor:
         Args:
             references: For each image its references, each a list of tokens of `tokenize`. Their
                 order matters: where two score the same, the first one's statistics count.
-            predictions: For each image one list of tokens.
-            image_ids: What error messages call the images; `None`: their numbers.
+            predictions: One list of tokens per image.
+            image_ids: Names of the images in error messages; `None`: their numbers.
 
         Returns:
             Values equal to those of pycocoevalcap.
@@ -159,14 +159,14 @@ class Meteor:
         vocabulary: Vocabulary,
         image_ids: Sequence[str] | None = None,
     ) -> MeteorResult:
-        """The same for captions that are numbers already.
+        """Score captions that are word ids already; see `score`.
 
         Args:
-            predictions: Tokens of `tokenize`, one caption an image.
+            predictions: Tokens of `tokenize`, one caption per image.
             references: The same, image by image.
             references_each: int64 (images,), references of each image, at least one.
             vocabulary: The words of both.
-            image_ids: What error messages call the images; `None`: their numbers.
+            image_ids: Names of the images in error messages; `None`: their numbers.
 
         Raises:
             MetricError: Two captions are so long that comparing them would fill the memory.
@@ -203,7 +203,7 @@ class Meteor:
         )
 
     def _score_block(self, packed: _Packed, images: slice) -> Floats:
-        """Statistics of the best reference of each of some images."""
+        """Return the statistics of each image's best reference."""
         block = packed.take(images)
         matches = find_matches(block)
         chosen = align(
@@ -216,12 +216,12 @@ class Meteor:
 
 
 def score_statistics(statistics: Floats) -> Floats:
-    """Values of single captions from the jar's 23 numbers, (..., 23) -> (...)."""
+    """Compute the values of single captions from the jar's 23 numbers, (..., 23) -> (...)."""
     return score_parts(_additive(statistics))
 
 
 def score_parts(parts: Floats) -> Floats:
-    """METEOR from (sums of) additive parts, (..., 23) -> (...).
+    """Compute METEOR from (sums of) additive parts, (..., 23) -> (...).
 
     A bootstrap resamples rows of `MeteorResult.parts`, adds them up and calls this.
     """
@@ -242,7 +242,7 @@ def score_parts(parts: Floats) -> Floats:
 
 
 def _additive(statistics: Floats) -> Floats:
-    """The numbers as they are summed: a caption matched whole, in one chunk, adds no chunk."""
+    """Return the numbers to sum: a caption matched as one whole chunk adds no chunk."""
     parts = statistics.copy()
     whole = (statistics[..., 21:23] == statistics[..., 0:2]).all(axis=-1)
     parts[..., 20] = np.where(whole & (statistics[..., 20] == 1), 0.0, statistics[..., 20])
@@ -257,7 +257,7 @@ def _check_counts(
     if len(references) != len(predictions):
         raise MetricError(
             f"{len(predictions)} predictions for the references of {len(references)} images",
-            fix="give one prediction an image",
+            fix="give one prediction per image",
         )
     for place, group in enumerate(references):
         if not group:
@@ -283,7 +283,7 @@ def _name(place: int, image_ids: Sequence[str] | None) -> str:
 
 
 def _cut_blocks(lengths: Ints) -> Iterator[slice]:
-    """Runs of images to be aligned together; a very long prediction stays alone."""
+    """Group images to align together; a very long prediction is aligned alone."""
     start = 0
     for place in range(1, len(lengths) + 1):
         full = place - start == _BLOCK or place == len(lengths)
@@ -293,7 +293,7 @@ def _cut_blocks(lengths: Ints) -> Iterator[slice]:
 
 
 def _count(matches: Matches, chosen: Ints, block: Block) -> Floats:
-    """The jar's 23 numbers for every pair."""
+    """Compute the jar's 23 numbers for every pair."""
     owner = block.owner
     pair = matches.pair[chosen]
     column = 4 + 4 * matches.matcher[chosen]
@@ -322,12 +322,12 @@ def _count(matches: Matches, chosen: Ints, block: Block) -> Floats:
 
 
 def _add(table: Floats, rows: Ints, *, column: Ints, values: Ints | npt.NDArray[np.bool_]) -> None:
-    """Add values to cells, a cell as often as it is named."""
+    """Add values to cells; a repeated cell is added to each time."""
     places = rows * table.shape[1] + column
     table += np.bincount(places, weights=values, minlength=table.size).reshape(table.shape)
 
 
 def _pick_best(values: Floats, owner: Ints) -> Ints:
-    """The first of each image's best references."""
+    """Return the first of each image's best references."""
     order = np.lexsort((-values, owner))
     return order[np.r_[True, owner[order][1:] != owner[order][:-1]]]

@@ -70,7 +70,7 @@ _STEP_4 = (
     *("ement", "able", "ance", "ence", "ible", "ment", "ant", "ate", "ent", "ion", "ism"),
     *("iti", "ive", "ize", "ous", "al", "er", "ic"),
 )
-# One look at all endings tells of most words that a step leaves them alone.
+# One check of all endings shows for most words that a step changes nothing.
 _STEP_2_ENDINGS = tuple(suffix for suffix, _ in _STEP_2)
 _STEP_3_ENDINGS = tuple(suffix for suffix, _ in _STEP_3)
 _REGION = re.compile("[aeiouy][^aeiouy]")
@@ -79,7 +79,7 @@ _HAS_VOWEL = re.compile("[aeiouy]")
 
 
 def stem(word: str) -> str:
-    """The stem of a lower-case English word; a word of two letters or fewer stays."""
+    """Return the stem of a lower-case English word; up to two letters stay unchanged."""
     if word in _SPECIAL:
         return _SPECIAL[word]
     if word in _UNCHANGED or len(word) <= 2:

@@ -1,4 +1,4 @@
-"""What METEOR knows of single words: identity, stem, synsets, function word, paraphrase number.
+"""What METEOR knows about single words: identity, stem, synsets, function word, paraphrase number.
 
 Words and stems are compared by Java's 32-bit string hash, because the jar does: `1n` and `30`
 are the same word to it.
@@ -33,7 +33,7 @@ class Words:
     """METEOR's view of word numbers.
 
     Attributes:
-        identity: int64 (V,): equal where METEOR takes two words for the same.
+        identity: int64 (V,): equal where METEOR treats two words as the same.
         stems: int64 (V,): equal where two words share a stem.
         function: bool (V,): function words weigh less.
         table_numbers: int64 (V,): number in the paraphrase table, -1 where it is absent.
@@ -50,7 +50,7 @@ class Words:
 
     @classmethod
     def look_up(cls, data: MeteorData, words: Sequence[str]) -> Words:
-        """Look distinct lower-case words up; a word's number is its place."""
+        """Look up distinct lower-case words; a word's number is its place."""
         starts, ids = _find_synsets(data, words)
         return cls(
             identity=np.array([java_hash(word) for word in words], dtype=np.int64),
@@ -62,7 +62,7 @@ class Words:
         )
 
     def take(self, numbers: Ints) -> Words:
-        """Some of the words, numbered anew in the order given."""
+        """Select words, renumbered in the given order."""
         counts = np.diff(self.synset_starts)[numbers]
         return Words(
             identity=self.identity[numbers],
@@ -75,7 +75,7 @@ class Words:
 
 
 def java_hash(word: str) -> int:
-    """`String.hashCode` of Java, as an unsigned 32-bit number."""
+    """Compute Java's `String.hashCode` as an unsigned 32-bit number."""
     value = 0
     for unit in word.encode() if word.isascii() else _read_units(word):
         value = (31 * value + unit) & 0xFFFFFFFF
@@ -83,16 +83,16 @@ def java_hash(word: str) -> int:
 
 
 def _read_units(word: str) -> list[int]:
-    """UTF-16, as Java keeps text."""
+    """Encode as UTF-16, as Java stores text."""
     units = word.encode("utf-16-le", "surrogatepass")
     return [low + (high << 8) for low, high in zip(units[::2], units[1::2], strict=True)]
 
 
 def _find(table: npt.NDArray[np.bytes_], words: Sequence[str]) -> Ints:
-    """Places in a sorted table, -1 where a word is absent."""
+    """Find places in a sorted table, -1 where a word is absent."""
     width = table.dtype.itemsize
     encoded = [word.encode("utf-8", "surrogatepass") for word in words]
-    # Longer words would be cut to the table's width, and a trailing NUL would vanish.
+    # Longer words would be truncated to the table's width, and a trailing NUL would vanish.
     usable = [word if len(word) <= width and b"\0" not in word else b"" for word in encoded]
     queries = np.array(usable, dtype=table.dtype)
     places = np.minimum(np.searchsorted(table, queries), len(table) - 1)
@@ -101,7 +101,7 @@ def _find(table: npt.NDArray[np.bytes_], words: Sequence[str]) -> Ints:
 
 
 def _find_synsets(data: MeteorData, words: Sequence[str]) -> tuple[Ints, Ints]:
-    """The synsets of each word together with those of its base forms."""
+    """Merge the synsets of each word with those of its base forms."""
     owners: list[int] = []
     candidates: list[str] = []
     ruled: list[tuple[int, list[str]]] = []
@@ -123,7 +123,7 @@ def _find_synsets(data: MeteorData, words: Sequence[str]) -> tuple[Ints, Ints]:
     counts = data.synset_starts[places[known] + 1].astype(np.int64) - starts
     owner = np.repeat(np.array(owners, dtype=np.int64)[known], counts)
     ids = np.asarray(data.synset_ids[expand_ranges(starts, counts)], dtype=np.int64)
-    # Two base forms may share a synset. One number a pair sorts faster than two.
+    # Two base forms may share a synset. One number per pair sorts faster than two.
     pairs = np.unique(owner << 32 | ids)
     bounds = np.searchsorted(pairs >> 32, np.arange(len(words) + 1))
     return bounds.astype(np.int64), pairs & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Which characters the PTB tokenizer takes for letters, digits, marks, symbols and blanks.
+"""Which characters the PTB tokenizer treats as letters, digits, marks, symbols and blanks.
 
 Found by giving every character of the Basic Multilingual Plane to the jar in 43 contexts; frozen
 here because the jar's tables are those of an old Unicode version, not of the running Python.
@@ -63,7 +63,7 @@ _DIGIT_RANGES = (
     "A900-A909 A9D0-A9D9 AA50-AA59 ABF0-ABF9 FF10-FF19"
 )
 
-# Non-ASCII characters that are a token each.
+# Non-ASCII characters that are one token each.
 _SYMBOL_RANGES = (
     "A1 A5-A9 AC AE-B1 B4 B6-B8 BF D7 F7 37E 387 589 5BE 5C0 5C3 5C6 5F3-5F4 600-603 606-60C "
     "614 61B 61E-61F 66A 66D 6D4 700-70D 7F6-7F8 964-965 E3F E4F 1FBD 2016-2017 2020-2023 "
@@ -92,7 +92,7 @@ _CAPITAL_RANGES = (
 
 
 def _to_class(ranges: str) -> str:
-    """The body of a regular expression class, from hexadecimal ranges."""
+    """Build the body of a regular expression class from hexadecimal ranges."""
     return "".join(map(_to_span, ranges.split()))
 
 

@@ -1,4 +1,4 @@
-"""Numbers of the chunks of a text, most of them looked up without making a string of each.
+"""Numbers of the chunks of a text, most of them looked up without creating a string.
 
 Two machine words hold a chunk of up to 16 bytes, and nine chunks of ten stood in an earlier text.
 numpy hashes all chunks of a text at once and finds those in a table of slots; the others are made
@@ -17,9 +17,9 @@ Ranks = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint64]
 
 MAX_BYTES = 16
-"""Longer chunks are always asked for by name."""
+"""Longer chunks are always looked up as strings."""
 SLOT_BITS = 15
-"""2 to the power of it is the number of slots: some 0.7 MB."""
+"""The number of slots is 2 to this power: about 0.7 MB."""
 
 _BLANK = ord(" ")
 _FREE = -1  # No chunk's length.
@@ -30,10 +30,10 @@ _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93], np
 
 
 class ChunkSlots:
-    """A table of chunks; a slot stays with the first chunk that came to it.
+    """A table of chunks; a slot keeps the first chunk that used it.
 
     Args:
-        number_of: The number of a chunk, the same each time; asked in the order of the text.
+        number_of: Returns the number of a chunk, always the same; called in the order of the text.
     """
 
     def __init__(self, number_of: Callable[[str], int]) -> None:
@@ -45,7 +45,7 @@ class ChunkSlots:
         self._number = np.zeros(size, np.int32)
 
     def number(self, text: str) -> Ranks:
-        """The number of each chunk of a text, int32.
+        """Return the number of each chunk of a text, int32.
 
         Args:
             text: Chunks, each followed by one blank.
@@ -68,7 +68,7 @@ class ChunkSlots:
             for start, stop in bounds
         ]
         kept = new[(lengths[new] <= MAX_BYTES) & (self._length[slots[new]] == _FREE)]
-        # Of two that want one slot the last assignment stays, which is here the first chunk.
+        # If two chunks share a slot the last assignment stays, which is the first chunk here.
         kept = kept[::-1]
         slots = slots[kept]
         self._low[slots], self._high[slots] = low[kept], high[kept]
@@ -77,7 +77,7 @@ class ChunkSlots:
 
 
 def _read_words(raw: bytes, starts: Ints, lengths: Ints) -> tuple[Words, Words]:
-    """The first eight bytes of each chunk and the next eight, zeros after its end."""
+    """Return the first eight bytes of each chunk and the next eight, zeros after its end."""
     # Overlapping words, one from each byte on.
     words = np.ndarray((len(raw) - 7,), np.dtype("<u8"), raw, strides=(1,))
     return (

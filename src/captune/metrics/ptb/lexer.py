@@ -1,4 +1,4 @@
-"""Reads tokens off a text by the PTB rules: at each place the longest match, then the earliest.
+"""Read tokens from a text by the PTB rules: at each place the longest match, then the earliest.
 
 Only the part asked for is read; the text around it serves as context, since the last abbreviation
 of a caption looks at what follows.
@@ -10,7 +10,7 @@ from captune.metrics.ptb.rules import rules_for
 
 
 def lex(text: str, start: int, *, stop: int) -> list[str]:
-    """The lower-case tokens that start in `text[start:stop]`, punctuation included.
+    """Return the lower-case tokens that start in `text[start:stop]`, including punctuation.
 
     Args:
         text: The text with its context: what follows `stop` is looked at, never returned.

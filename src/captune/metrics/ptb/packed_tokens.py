@@ -1,4 +1,4 @@
-"""Tokenizes captions straight into word ids: no Python object is made a word.
+"""Tokenize captions straight into word ids, without one Python object per word.
 
 Captions are cut at blanks in large pieces; each different chunk is read once, as `tokenize` reads
 it, and numpy finds the chunks' numbers and puts their ids in the places of the chunks. Letters: C
@@ -33,7 +33,7 @@ class _Chunks(dict[str, int]):
     """Chunk -> number, by first occurrence; its tokens are read when it is first looked up.
 
     Attributes:
-        tokens: Of each number; None where they depend on the chunks beside it.
+        tokens: Tokens of each number; None where they depend on neighbouring chunks.
         before_letters: Numbers whose tokens hold before a letter and at the end of a caption only.
     """
 
@@ -54,11 +54,11 @@ class _Chunks(dict[str, int]):
 
 
 def tokenize_packed(captions: Sequence[str], vocabulary: Vocabulary) -> PackedCaptions:
-    """The tokens of `tokenize` as word ids, new words being added in the order they stand in.
+    """Return the tokens of `tokenize` as word ids; new words are added in order of occurrence.
 
     Args:
         captions: C captions, one batch.
-        vocabulary: Added to.
+        vocabulary: New words are added.
     """
     cleaned = clean_captions(captions)
     chunks = _Chunks()
@@ -68,7 +68,7 @@ def tokenize_packed(captions: Sequence[str], vocabulary: Vocabulary) -> PackedCa
     starts, sizes, flat = _look_up(chunks, numbers, vocabulary)
     del chunks
     words, stops, total = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], 0
-    # By blocks, as the places of all words take more room than the words.
+    # In blocks, since the places of all words need more memory than the words.
     for first in range(0, len(numbers), BLOCK_CHUNKS):
         block = numbers[first : first + BLOCK_CHUNKS]
         sizes_at = sizes[block]
@@ -83,7 +83,7 @@ def tokenize_packed(captions: Sequence[str], vocabulary: Vocabulary) -> PackedCa
 
 
 def _number_chunks(captions: Sequence[str], chunks: _Chunks) -> Ranks:
-    """int32 (K,), the number of each chunk, 0 after each caption."""
+    """Return the number of each chunk: int32 (K,), 0 after each caption."""
     slots = ChunkSlots(chunks.__getitem__)
     blocks = [np.zeros(0, np.int32)]
     for start in range(0, len(captions), BLOCK_CAPTIONS):
@@ -95,7 +95,7 @@ def _number_chunks(captions: Sequence[str], chunks: _Chunks) -> Ranks:
 def _read_open_captions(
     captions: Sequence[str], chunks: _Chunks, *, numbers: Ranks, ends: Ints
 ) -> None:
-    """Captions whose chunks depend on what stands beside them become a chunk of their own each.
+    """Turn each caption whose chunks depend on their neighbours into one chunk of its own.
 
     So does the last one: the end of the batch has rules of its own.
     """
@@ -119,7 +119,7 @@ def _read_open_captions(
 
 
 def _look_up(chunks: _Chunks, numbers: Ranks, vocabulary: Vocabulary) -> tuple[Ints, Ints, Ranks]:
-    """Word ids of each chunk: int64 (D,) starts and sizes in the int32 ids of all chunks."""
+    """Look up each chunk's word ids: int64 (D,) starts and sizes in the int32 ids of all chunks."""
     first = np.full(len(chunks.tokens), len(numbers), np.int32)
     # Of equal chunks the last assignment stays, which is here the first occurrence.
     first[numbers[::-1]] = np.arange(len(numbers), dtype=np.int32)[::-1]

@@ -194,7 +194,7 @@ RULES = (*_WORDS, *_NUMBERS_AND_ADDRESSES, *_MARKS)
 
 
 class StartingRule(NamedTuple):
-    """A rule that can start with the character at hand; see `Rule`."""
+    """A rule that can start with the current character; see `Rule`."""
 
     match: Callable[[str, int], re.Match[str] | None]
     rewrite: Callable[[str], str]
@@ -204,7 +204,7 @@ class StartingRule(NamedTuple):
 
 @functools.cache
 def rules_for(character: str) -> tuple[StartingRule, ...]:
-    """The rules that can start with a character, in order."""
+    """Return the rules that can start with a character, in order."""
     return tuple(
         StartingRule(_compile(rule.pattern).match, rule.rewrite, rule.needs, rule.within)
         for rule in RULES

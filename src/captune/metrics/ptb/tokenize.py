@@ -60,7 +60,7 @@ _MEMO_CHUNK = 64  # Longer ones come once, and hostile captions could fill the m
 
 
 class _Memo(dict[str, list[str] | None]):
-    """Tokens of a chunk between blanks; None where they may depend on the chunks beside it."""
+    """Return the tokens of a chunk between blanks; None if they may depend on its neighbours."""
 
     def __init__(self, dropped: frozenset[str]) -> None:
         super().__init__({"": []})
@@ -105,7 +105,7 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
 
 
 def clean_captions(captions: Sequence[str]) -> list[str]:
-    """Captions without characters that Java takes for the end of a line."""
+    """Remove the characters that Java treats as line ends."""
     printable = map(str.isprintable, captions)
     return [
         caption if is_plain else caption.translate(_LINE_BREAKS)
@@ -123,9 +123,9 @@ def open_memo(*, keep_punctuation: bool = False) -> Mapping[str, list[str] | Non
 
 
 def read_before_letter(chunk: str) -> list[str] | None:
-    """Tokens of an open chunk when the next one starts with a letter or the caption ends.
+    """Return an open chunk's tokens if the next one starts with a letter or the caption ends.
 
-    Numbers and single dots are open only to digits, signs and dots. None of all other chunks.
+    Numbers and single dots are open only to digits, signs and dots. None for all other chunks.
     """
     is_number = _NUMBER_END.search(chunk) is not None and _REACHES_FAR.search(chunk) is None
     if chunk != "." and (not is_number or len(chunk) > _MEMO_CHUNK):
@@ -139,17 +139,17 @@ def read_before_letter(chunk: str) -> list[str] | None:
 def read_in_context(
     captions: Sequence[str], index: int, *, keep_punctuation: bool = False
 ) -> list[str]:
-    """The tokens of one caption of a cleaned batch, whatever it may look at."""
+    """Return the tokens of one caption of a cleaned batch, with all its context."""
     read = lex(_with_context(captions, index), 0, stop=len(captions[index]))
     return read if keep_punctuation else [token for token in read if token not in PUNCTUATION]
 
 
-# One a process: most chunks of a batch are known from the one before.
+# One per process: most chunks of a batch are known from the previous one.
 _MEMOS = {True: _Memo(frozenset()), False: _Memo(PUNCTUATION)}
 
 
 def _read_plain(chunk: str) -> list[str] | None:
-    """Tokens of a word, perhaps with a full stop or comma after it; None of all other chunks."""
+    """Return the tokens of a word and an optional mark after it; None for other chunks."""
     mark = chunk[-1:]
     word = chunk[:-1] if mark in ".," else chunk
     if not (word.isalpha() and word.isascii()):
@@ -164,8 +164,8 @@ def _read_plain(chunk: str) -> list[str] | None:
 
 
 def _tokenize_chunk(chunk: str) -> list[str] | None:
-    """Tokens of a chunk between blanks; None when they depend on what stands beside it."""
-    # Tags and spaced dots reach over blanks.
+    """Return the tokens of a chunk between blanks; None if they depend on its neighbours."""
+    # Tags and spaced dots span blanks.
     # A long chunk is read once, with its caption.
     is_open = "<" in chunk or chunk.startswith(".") or _OPEN_ENDED.search(chunk)
     if is_open or len(chunk) > _MEMO_CHUNK:
@@ -178,9 +178,9 @@ def _tokenize_chunk(chunk: str) -> list[str] | None:
 
 
 def _with_context(captions: Sequence[str], index: int) -> str:
-    """A caption and, line by line, what follows it as far as a rule may look."""
+    """Return a caption and the following lines, as far as a rule may look."""
     lines = [captions[index]]
-    # By place, not by a slice: copying the rest of a large batch again and again is what costs.
+    # By place, not by a slice: repeatedly copying the rest of a large batch is what costs.
     for place in range(index + 1, len(captions)):
         following = captions[place]
         lines.append(following)

@@ -1,4 +1,4 @@
-"""Word lists of the PTB tokenizer, found by giving a million words in 13 contexts to the jar.
+"""Word lists of the PTB tokenizer, found by running the jar on a million words in 13 contexts.
 
 Every list is matched whatever the case, unless its comment says otherwise.
 """
