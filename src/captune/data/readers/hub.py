@@ -159,7 +159,7 @@ def _read_parts(
         notes=notes,
     )
     kept = f"{store.num_files} images are kept as files in {store.folder}"
-    return replace(data, root=root, notes=(*notes, kept) if store.num_files else tuple(notes))
+    return replace(data, root=root, notes=(*data.notes, kept) if store.num_files else data.notes)
 
 
 def _iter_rows(

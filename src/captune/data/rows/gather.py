@@ -16,6 +16,7 @@ from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.rows.filters import RowFilter
 from captune.data.rows.image_finder import ImageFinder, usual_folders
 from captune.data.rows.placing import Fault, place_images
+from captune.list_cells import is_empty_list, read_list_cell
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 
 _SPLIT_NAMES: dict[str, Split] = {
@@ -80,6 +81,8 @@ class _Merged:
     in_two_splits: dict[str, None] = field(default_factory=dict)
     reused_ids: dict[str, None] = field(default_factory=dict)
     unknown_splits: Counter[str] = field(default_factory=Counter)
+    list_cells: list[tuple[str, int]] = field(default_factory=list)
+    num_folded: int = 0
 
 
 def parse_split(name: str) -> Split | None:
@@ -157,6 +160,7 @@ def gather_rows(
         notes=(
             *notes,
             *filtered,
+            *_note_captions(merged),
             *_note_names(merged),
             *places.notes,
             *note_missing(skipped, merged.images),
@@ -192,7 +196,7 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merge
                 # an endless stream must end.
                 break
             image = merged.images[key] = _Gathered(row.name, row.image, row.fault, row.finder)
-        image.captions += [_clean_caption(text) for text in row.captions]
+        image.captions += _read_texts(row.captions, merged)
         image.group = image.group or row.group
         named = row.columns.get("split")
         if row.split is None and isinstance(named, str) and named.strip():
@@ -204,8 +208,26 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merge
     return merged
 
 
+def _read_texts(cells: Iterable[str], merged: _Merged) -> list[str]:
+    """Return the captions of a row, each one line; cells that hold a list are opened."""
+    captions: list[str] = []
+    for cell in cells:
+        texts = read_list_cell(cell)
+        if texts is not None:
+            merged.list_cells.append((cell, len(texts)))
+        for text in ("",) if is_empty_list(cell) else texts or (cell,):
+            line = _clean_caption(text)
+            merged.num_folded += line != text.strip() and _has_folds(text)
+            captions.append(line)
+    return captions
+
+
+def _has_folds(text: str) -> bool:
+    return " ".join(text.split()) != text.strip()
+
+
 def _clean_caption(text: str) -> str:
-    """One line of valid Unicode."""
+    """Return one line of valid Unicode."""
     line = " ".join(text.split())
     try:
         line.encode()
@@ -235,6 +257,23 @@ def _choose_key(row: Row, merged: _Merged) -> str:
                 merged.reused_ids[row.image_id] = None
             return key
     raise AssertionError("counting does not end")
+
+
+def _note_captions(merged: _Merged) -> list[str]:
+    notes = []
+    if merged.list_cells:
+        number, (first, _) = len(merged.list_cells), merged.list_cells[0]
+        total = sum(count for _, count in merged.list_cells)
+        notes.append(
+            f"{number} caption cells that hold a list written as text were read as lists:"
+            f" {total} captions (the first: {first[:60]})"
+        )
+    if merged.num_folded:
+        notes.append(
+            f"line breaks and runs of white space in {merged.num_folded} captions were replaced by"
+            " single blanks"
+        )
+    return notes
 
 
 def _note_names(merged: _Merged) -> list[str]:

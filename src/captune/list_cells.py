@@ -1,0 +1,63 @@
+"""Cells of tables that hold a list written as text: `['a dog', 'a cat']`, as pandas leaves them.
+
+Written by Python, JSON or numpy, which puts blanks where commas should be. Read as one caption,
+such a cell teaches a model to write brackets.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+
+_STRING = r"""[ub]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_ITEM = re.compile(_STRING, re.DOTALL)
+_LIST = re.compile(
+    rf"""
+    \s* (?:array\( | list\( | tuple\( )? \s* (?P<open>[\[(]) \s*
+    (?P<items> {_STRING} (?: (?:\s*,\s*|\s+) {_STRING} )* )
+    (?P<comma> \s*,)? \s* [\])] \s* (?: ,\s*dtype=\w+ \s* )? \)? \s* \Z
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_STARTS = ("[", "(", "array(", "list(", "tuple(")
+_EMPTY = re.compile(r"\s*(?:array\()?\s*\[\s*\]\s*(?:,\s*dtype=\w+\s*)?\)?\s*\Z")
+
+
+def read_list_cell(text: str) -> tuple[str, ...] | None:
+    """Return the texts of a cell that holds a list of texts; `None` where it holds none.
+
+    An empty list is not one by itself: `is_empty_list` recognises it.
+    """
+    # Most cells are plain captions: one look at the ends spares them the rest.
+    if not text.rstrip().endswith(("]", ")")) or not text.lstrip().startswith(_STARTS):
+        return None
+    match = _LIST.match(text)
+    if match is None:
+        return None
+    items = _read_json(text) or tuple(_read_string(item) for item in _ITEM.findall(match["items"]))
+    is_tuple = match["open"] == "(" and len(items) == 1 and not match["comma"]
+    return None if is_tuple else items
+
+
+def is_empty_list(text: str) -> bool:
+    """Return whether a cell holds a list without items."""
+    return _EMPTY.match(text) is not None
+
+
+def _read_json(text: str) -> tuple[str, ...] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return tuple(value) if is_texts else None
+
+
+def _read_string(item: str) -> str:
+    item = item.removeprefix("u").removeprefix("b")
+    try:
+        return str(ast.literal_eval(item))
+    except (ValueError, SyntaxError):
+        # A line break inside quotes, or an escape that Python does not have.
+        return re.sub(r"\\(.)", r"\1", item[1:-1], flags=re.DOTALL)
