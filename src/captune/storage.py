@@ -42,18 +42,18 @@ def find_cache_folder() -> Path:
     """Return CAPTUNE_CACHE, else `captune` in the user's cache folder; it is not created here.
 
     The user's cache folder is XDG_CACHE_HOME where it is set, `%LOCALAPPDATA%` on Windows, and
-    `~/.cache` elsewhere, on macOS too, as Hugging Face's and torch's are. A cache that an earlier
-    version left in `~/.cache/captune` is used where the folder of today does not exist yet.
+    `~/.cache` elsewhere, on macOS too, like those of Hugging Face and torch. On Windows, a cache
+    that an earlier version left in `~/.cache/captune` stays in use.
     """
     own = os.environ.get("CAPTUNE_CACHE")
     if own:
         return Path(own).expanduser()
-    earlier = Path.home() / ".cache" / "captune"
-    shared = os.environ.get("XDG_CACHE_HOME") or (
-        os.environ.get("LOCALAPPDATA") if os.name == "nt" else None
-    )
-    folder = Path(shared) / "captune" if shared else earlier
-    return earlier if earlier.is_dir() and not folder.exists() else folder
+    shared = os.environ.get("XDG_CACHE_HOME")
+    if shared:
+        return Path(shared) / "captune"
+    common = Path.home() / ".cache" / "captune"
+    local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else None
+    return common if local is None or common.is_dir() else Path(local) / "captune"
 
 
 @contextmanager

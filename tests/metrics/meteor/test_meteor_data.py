@@ -119,7 +119,7 @@ def test_a_damaged_cache_says_what_to_delete(wheel: Path, tmp_path: Path) -> Non
     with pytest.raises(MetricError) as caught:
         load_data()
     assert f"the METEOR cache {folder} cannot be read" in str(caught.value)
-    assert "delete the folder; it is made again" in str(caught.value)
+    assert "delete the folder; it is rebuilt" in str(caught.value)
 
 
 def test_a_cache_folder_that_cannot_be_written_is_named(
