@@ -126,10 +126,15 @@ def _sync_tree(folder: Path) -> None:
         if path.is_dir():
             sync_folder(path)
         else:
-            # Windows syncs what may be written only.
-            with path.open("r+b") as file:
-                os.fsync(file.fileno())
+            sync_file(path)
     sync_folder(folder)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content to the disk."""
+    # Windows syncs what may be written only.
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -22,9 +23,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from captune.data import read_source
+from captune.errors import ImageError, OutputError
+from captune.folders import sync_file
 from captune.models import Captioner
 from captune.recipe import View
 from captune.records import CaptionRecord
+from captune.training.batches.feature_file import (
+    create_file,
+    damaged_rows,
+    open_features,
+    write_rows,
+)
+
+_READERS = 8
 
 FeatureBatches = Callable[[Sequence[tuple[int, int]]], Iterable[torch.Tensor]]
 """Given (image, view) pairs, yields their frozen features in order, batch by batch."""
@@ -78,7 +90,11 @@ def choose_storage(
 def cache_key(
     captioner: Captioner, records: Sequence[CaptionRecord], *, views: Sequence[View]
 ) -> str:
-    """Changes when the frozen weights, the preprocessing, the images or the views change."""
+    """Changes when the frozen weights, the preprocessing, the images or the views change.
+
+    Images count by their bytes: one that was replaced under its old name is encoded again, and
+    one that was only moved is not.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for stage in captioner.parts().vision_layers[: captioner.frozen_stages]:
         for module in stage:
@@ -86,9 +102,21 @@ def cache_key(
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     digest.update(str(captioner.image_processor).encode())
-    digest.update(json.dumps([r.image_id for r in records]).encode())
+    # The interpreter's lock is free while bytes are read and hashed.
+    with ThreadPoolExecutor(_READERS) as pool:
+        contents = pool.map(_content_digest, records)
+        for record, content in zip(records, contents, strict=True):
+            digest.update(json.dumps([record.image_id, content]).encode())
     digest.update(" ".join(views).encode())
     return digest.hexdigest()
+
+
+def _content_digest(record: CaptionRecord) -> str:
+    try:
+        return hashlib.blake2b(read_source(record.image), digest_size=16).hexdigest()
+    except ImageError as error:
+        # Whoever decodes it names it.
+        return error.what
 
 
 def build_feature_cache(
@@ -108,17 +136,56 @@ def build_feature_cache(
         encode: Computes features in the order asked for.
         num_images: Images, at least one.
         num_views: Views of each.
-        file: Its name says what it holds (`cache_key`); written aside and renamed when it is
-            whole. `None`: in memory.
+        file: Its name says what it holds (`cache_key`); rows of it that are damaged are encoded
+            again. `None`: in memory.
         accelerator: Every process must come here.
+
+    Raises:
+        OutputError: The disk is full, or the place cannot be written.
     """
     pairs = [(i, v) for i in range(num_images) for v in range(num_views)]
     if file is None:
         return FeatureCache(_encode_in_memory(encode, pairs), num_views)
-    if not all(gather_object([file.is_file()])):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _encode_together(encode, pairs, file=file, accelerator=accelerator)
-    return FeatureCache(np.load(file, mmap_mode="r"), num_views)
+    mates = _gather_mates(accelerator)
+    own = range(len(pairs))[mates.share(len(pairs))]
+    damaged = damaged_rows(file, len(pairs), rows=own)
+    if any(rows is None for rows in gather_object([damaged])):
+        _encode_together(encode, pairs, file=file, mates=mates)
+    elif damaged:
+        batches = map(_as_float16, encode([pairs[row] for row in damaged]))
+        write_rows(file, damaged, batches=batches)
+    accelerator.wait_for_everyone()
+    return FeatureCache(open_features(file), num_views)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mates:
+    """The processes of one machine, which share a file.
+
+    Attributes:
+        accelerator: Of this process.
+        name: Of the machine and the first of them.
+        place: This process's place among them.
+        size: How many they are.
+    """
+
+    accelerator: Accelerator
+    name: str
+    place: int
+    size: int
+
+    def share(self, total: int) -> slice:
+        """The rows of this process; the first has the most, so that it has some."""
+        size = -(-total // self.size)
+        return slice(min(self.place * size, total), min((self.place + 1) * size, total))
+
+
+def _gather_mates(accelerator: Accelerator) -> _Mates:
+    crew = gather_object([(socket.gethostname(), os.getpid())])
+    own_host, _ = crew[accelerator.process_index]
+    mates = [rank for rank, (host, _) in enumerate(crew) if host == own_host]
+    place = mates.index(accelerator.process_index)
+    return _Mates(accelerator, f"{own_host}.{crew[mates[0]][1]}", place, len(mates))
 
 
 def _encode_in_memory(encode: FeatureBatches, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -130,42 +197,40 @@ def _encode_in_memory(encode: FeatureBatches, pairs: Sequence[tuple[int, int]]) 
 
 
 def _encode_together(
-    encode: FeatureBatches,
-    pairs: Sequence[tuple[int, int]],
-    *,
-    file: Path,
-    accelerator: Accelerator,
+    encode: FeatureBatches, pairs: Sequence[tuple[int, int]], *, file: Path, mates: _Mates
 ) -> None:
-    """Writes the file of this machine, whose processes write their own rows of it each."""
-    crew = gather_object([(socket.gethostname(), os.getpid())])
-    own_host, _ = crew[accelerator.process_index]
-    mates = [rank for rank, (host, _) in enumerate(crew) if host == own_host]
-    leads = accelerator.process_index == mates[0]
-    rows = _share(len(pairs), mates.index(accelerator.process_index), of=len(mates))
-    name = f".{file.name}.{own_host}."
-    aside = file.with_name(f"{name}{crew[mates[0]][1]}")
+    """Write the file of this machine, whose processes write their own rows of it each."""
+    wait = mates.accelerator.wait_for_everyone
+    rows = mates.share(len(pairs))
+    aside = file.with_name(f".{file.name}.{mates.name}")
 
     batches = map(_as_float16, encode(pairs[rows]) if pairs[rows] else ())
     first = list(islice(batches, 1))
-    if leads:
-        for killed in file.parent.glob(f"{glob.escape(name)}*"):
-            killed.unlink()
-        shape = (len(pairs), *first[0].shape[1:])
-        np.lib.format.open_memmap(aside, mode="w+", dtype=np.float16, shape=shape)
-    accelerator.wait_for_everyone()
-    array = np.load(aside, mmap_mode="r+")
-    _fill(array[rows], chain(first, batches))
-    array.flush()
-    accelerator.wait_for_everyone()
-    if leads:
+    failure = None
+    if mates.place == 0:
+        try:
+            _delete_killed(aside)
+            create_file(aside, (len(pairs), *first[0].shape[1:]))
+        except OutputError as error:
+            failure = error
+    # All end where one has no room, or the others would wait for it.
+    for reason in gather_object([failure]):
+        if reason is not None:
+            raise reason
+    write_rows(aside, range(len(pairs))[rows], batches=chain(first, batches))
+    wait()
+    if mates.place == 0:
+        sync_file(aside)
         aside.replace(file)
-    accelerator.wait_for_everyone()
+    wait()
 
 
-def _share(total: int, place: int, *, of: int) -> slice:
-    """The rows of one of several processes; the first has the most, so that it has some."""
-    size = -(-total // of)
-    return slice(min(place * size, total), min((place + 1) * size, total))
+def _delete_killed(aside: Path) -> None:
+    """Delete what killed encodings on this machine left."""
+    host, _, _ = aside.name.rpartition(".")
+    if aside.parent.is_dir():
+        for killed in aside.parent.glob(f"{glob.escape(host)}.*"):
+            killed.unlink()
 
 
 def _fill(array: np.ndarray, batches: Iterable[np.ndarray]) -> None:

@@ -96,12 +96,28 @@ def _cache(
             disable=not is_watched,
         )
 
-    key = cache_key(feed.captioner, records, views=views)
-    file = run_folder / "feature_cache" / f"{name}-{key}.npy"
+    file = None
+    if storage == "disk":
+        key = cache_key(feed.captioner, records, views=views)
+        # One process's word: the images may be changed while the others look.
+        (key,) = broadcast_object_list([key])
+        file = run_folder / "feature_cache" / f"{name}-{key}.npy"
+        _name_old_caches(file, name, say=say)
     return build_feature_cache(
         encode,
         num_images=len(records),
         num_views=len(views),
-        file=file if storage == "disk" else None,
+        file=file,
         accelerator=accelerator,
     )
+
+
+def _name_old_caches(file: Path, name: str, *, say: Callable[[str], None]) -> None:
+    """Features of other weights or images are of no use here, and may be gigabytes."""
+    old = [path for path in file.parent.glob(f"{name}-*.npy") if path != file]
+    if old:
+        size = sum(path.stat().st_size for path in old) / 1e6
+        say(
+            f"{name}: {len(old)} older feature caches (other weights, images or views; {size:,.0f}"
+            f" MB) are in {file.parent}; delete them if you need the room"
+        )
