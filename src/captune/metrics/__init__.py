@@ -7,6 +7,12 @@ from captune.metrics.caption_files import (
     read_references,
     read_samples,
 )
+from captune.metrics.compute_metrics import (
+    compute,
+    list_left_out,
+    require_metrics,
+    resolve_metrics,
+)
 from captune.metrics.counting.frequencies import DocumentFrequencies
 from captune.metrics.counting.references import References
 from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL, ImageSet, MetricInputs
@@ -17,22 +23,29 @@ from captune.metrics.scores.cider import cider_rewards, self_cider
 from captune.metrics.scores.diversity import constant_caption_baseline, measure_copied_share
 from captune.metrics.scores.hallucination import read_object_words, score_hallucination
 from captune.metrics.scores.samples import SampleDiversity, measure_samples
+from captune.metrics.scripts import Scripts, measure_scripts
 from captune.metrics.table import (
     DEFAULT_METRICS,
     METRIC_GROUPS,
     METRICS,
     Metric,
-    compute,
-    list_left_out,
-    require_metrics,
-    resolve_metrics,
+    is_lower_better,
+)
+from captune.metrics.tokenizers import (
+    DEFAULT_TOKENIZER,
+    TOKENIZERS,
+    TokenizerName,
+    require_tokenizer,
+    tokenize_with,
 )
 
 __all__ = [
     "DEFAULT_CLIP_MODEL",
     "DEFAULT_METRICS",
+    "DEFAULT_TOKENIZER",
     "METRICS",
     "METRIC_GROUPS",
+    "TOKENIZERS",
     "ClipScorer",
     "DocumentFrequencies",
     "ImageSet",
@@ -42,7 +55,9 @@ __all__ = [
     "PairedTest",
     "References",
     "SampleDiversity",
+    "Scripts",
     "Statistic",
+    "TokenizerName",
     "bootstrap_intervals",
     "cider_rewards",
     "compute",
@@ -50,9 +65,11 @@ __all__ = [
     "constant_caption_baseline",
     "embed_images_cached",
     "find_images",
+    "is_lower_better",
     "list_left_out",
     "measure_copied_share",
     "measure_samples",
+    "measure_scripts",
     "naming_file",
     "paired_bootstrap",
     "read_image_names",
@@ -62,7 +79,9 @@ __all__ = [
     "read_references",
     "read_samples",
     "require_metrics",
+    "require_tokenizer",
     "resolve_metrics",
     "score_hallucination",
     "self_cider",
+    "tokenize_with",
 ]

@@ -1,52 +1,52 @@
-"""Every metric captune has, in one literal table, and `compute`, which scores by their names."""
+"""Every metric captune has, declared once: labels, decimals, scorers and what they need.
+
+A new metric is a file of `scores/` with its scorer, and its rows here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from captune import __version__
-from captune.errors import MetricError, MissingExtraError
-from captune.metrics.counting.candidates import Candidates, match_predictions
-from captune.metrics.counting.frequencies import DocumentFrequencies
-from captune.metrics.counting.references import References
+from captune.metrics.counting.candidates import Candidates
 from captune.metrics.meteor.captions import Captions
-from captune.metrics.meteor.data import find_source
 from captune.metrics.meteor.score import Meteor, score_parts
 from captune.metrics.metric_inputs import MetricInputs
-from captune.metrics.neural.bert import DEFAULT_BERT_MODEL, require_bert_score
 from captune.metrics.neural.model_scores import score_bert_model, score_clip_model, score_pac_model
-from captune.metrics.results import MetricColumn, MetricResults, Statistic
+from captune.metrics.results import MetricColumn, Statistic
 from captune.metrics.scores.bleu import score_bleu
 from captune.metrics.scores.cider import score_cider, score_plain_cider
 from captune.metrics.scores.diversity import score_diversity
 from captune.metrics.scores.hallucination import score_hallucination
 from captune.metrics.scores.rouge import score_rouge_l
 from captune.metrics.scores.samples import score_samples
-from captune.metrics.scores.spice import find_spice, score_spice
+from captune.metrics.scores.spice import score_spice
 from captune.metrics.scores.wrapped import score_rouge, score_sacrebleu, score_wer
-from captune.suggest import did_you_mean
 
-Group = Literal[
-    "bleu",
-    "rouge_l",
-    "meteor",
-    "cider",
-    "cider_plain",
-    "sacrebleu",
-    "rouge",
-    "word_errors",
-    "diversity",
-    "samples",
-    "hallucination",
-    "spice",
-    "bert",
-    "clip",
-    "pac",
-]
+Scorer = Callable[[Candidates, MetricInputs], dict[str, MetricColumn]]
+Tokens = Literal["chosen", "own", "a-z", "model"]
 Need = Literal["", "meteor", "java", "bert_score", "images", "pac_checkpoint", "samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Metrics that are computed together.
+
+    Attributes:
+        scorer: Computes all of them.
+        tokens: Words they count: `chosen`: those of the chosen tokenizer, which the signature then
+            names; `own`: the same, but cut in a way of their own where none is chosen; `a-z`: as
+            `own`, and that way sees the letters a to z only; `model`: what a model makes of them.
+        is_english: Whether they look words up in English lists.
+        is_named: Whether the family's name stands for all of them.
+    """
+
+    scorer: Scorer
+    tokens: Tokens = "chosen"
+    is_english: bool = False
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,257 +54,32 @@ class Metric:
     """What one metric is.
 
     Attributes:
-        group: Metrics computed together, and a name for all of them.
-        low: Lowest possible value.
-        high: Highest possible value; `inf` where there is none.
-        better: Which direction is better; `None`: neither, it describes the captions.
-        needs: Extra of captune, or part of `MetricInputs`, that it needs; empty: none.
+        group: Its family.
+        label: Its name for people.
+        span: Lowest and highest possible value; `inf` where there is none.
         description: One sentence for tables and help.
+        better: Which direction is better; `None`: neither, it describes the captions.
+        decimals: Digits shown behind the point.
+        needs: Extra of captune, or part of `MetricInputs`, that it needs; empty: none.
     """
 
-    group: Group
-    low: float
-    high: float
-    better: Literal["higher", "lower"] | None
-    needs: Need
+    group: str
+    label: str
+    span: tuple[float, float]
     description: str
+    better: Literal["higher", "lower"] | None = "higher"
+    decimals: int = 3
+    needs: Need = ""
 
+    @property
+    def low(self) -> float:
+        """Lowest possible value."""
+        return self.span[0]
 
-_INF = float("inf")
-
-METRICS: Mapping[str, Metric] = {
-    "bleu_1": Metric("bleu", 0, 1, "higher", "", "COCO BLEU, words."),
-    "bleu_2": Metric("bleu", 0, 1, "higher", "", "COCO BLEU, up to 2 words."),
-    "bleu_3": Metric("bleu", 0, 1, "higher", "", "COCO BLEU, up to 3 words."),
-    "bleu_4": Metric("bleu", 0, 1, "higher", "", "COCO BLEU, up to 4 words."),
-    "rouge_l": Metric("rouge_l", 0, 1, "higher", "", "COCO ROUGE-L, longest common sequence."),
-    "meteor": Metric("meteor", 0, 1, "higher", "meteor", "METEOR 1.5, words, stems, synonyms."),
-    "cider": Metric("cider", 0, 10, "higher", "", "CIDEr-D, the CIDEr of COCO's tables."),
-    "cider_plain": Metric("cider_plain", 0, 10, "higher", "", "CIDEr without CIDEr-D's guards."),
-    "sacrebleu": Metric("sacrebleu", 0, 100, "higher", "", "BLEU by sacrebleu, lower-cased."),
-    "rouge1": Metric("rouge", 0, 1, "higher", "", "ROUGE-1 F by rouge_score."),
-    "rouge2": Metric("rouge", 0, 1, "higher", "", "ROUGE-2 F by rouge_score."),
-    "rougeL": Metric("rouge", 0, 1, "higher", "", "ROUGE-L F by rouge_score."),
-    "rougeLsum": Metric("rouge", 0, 1, "higher", "", "ROUGE-Lsum F by rouge_score."),
-    "wer": Metric("word_errors", 0, _INF, "lower", "", "Word error rate, best reference, mean."),
-    "wer_first": Metric(
-        "word_errors", 0, _INF, "lower", "", "Word error rate, first reference, corpus."
-    ),
-    "spice": Metric("spice", 0, 1, "higher", "java", "SPICE by its own jar, scene graphs."),
-    "bert_score": Metric(
-        "bert", -_INF, 1, "higher", "bert_score", "BERTScore F, rescaled: 0 is unrelated."
-    ),
-    "bert_score_raw": Metric("bert", -1, 1, "higher", "bert_score", "BERTScore F as it is."),
-    "clip_score": Metric("clip", 0, 2.5, "higher", "images", "CLIPScore, caption and image."),
-    "ref_clip_score": Metric(
-        "clip", -_INF, 10 / 7, "higher", "images", "CLIPScore and references."
-    ),
-    "pac_s": Metric("pac", 0, 2, "higher", "pac_checkpoint", "PAC-S, caption and image."),
-    "ref_pac_s": Metric("pac", -_INF, 4 / 3, "higher", "pac_checkpoint", "PAC-S and references."),
-    "chair_i": Metric("hallucination", 0, 1, "lower", "", "Named objects not in the image."),
-    "chair_s": Metric("hallucination", 0, 1, "lower", "", "Captions that name such an object."),
-    "distinct_1": Metric("diversity", 0, 1, "higher", "", "Different words by words."),
-    "distinct_2": Metric("diversity", 0, 1, "higher", "", "Different word pairs by pairs."),
-    "vocabulary_size": Metric("diversity", 0, _INF, "higher", "", "Different words used."),
-    "distinct_captions": Metric("diversity", 0, 1, "higher", "", "Different captions by images."),
-    "most_frequent_share": Metric(
-        "diversity", 0, 1, "lower", "", "Share of the commonest caption."
-    ),
-    "mean_length": Metric("diversity", 0, _INF, None, "", "Words a caption."),
-    "div_1": Metric("samples", 0, 1, "higher", "samples", "Different words of an image by words."),
-    "div_2": Metric("samples", 0, 1, "higher", "samples", "Different pairs of an image by words."),
-    "mbleu_1": Metric("samples", 0, 1, "lower", "samples", "BLEU-1 against an image's others."),
-    "mbleu_2": Metric("samples", 0, 1, "lower", "samples", "BLEU-2 against an image's others."),
-    "mbleu_3": Metric("samples", 0, 1, "lower", "samples", "BLEU-3 against an image's others."),
-    "mbleu_4": Metric("samples", 0, 1, "lower", "samples", "BLEU-4 against an image's others."),
-    "self_cider": Metric("samples", 0, 1, "higher", "samples", "Spread of an image's captions."),
-}
-"""Metric name -> what it is, in the order of tables."""
-
-DEFAULT_METRICS: tuple[str, ...] = (
-    "bleu_1",
-    "bleu_2",
-    "bleu_3",
-    "bleu_4",
-    "rouge_l",
-    "meteor",
-    "cider",
-    "distinct_captions",
-    "most_frequent_share",
-    "vocabulary_size",
-    "mean_length",
-)
-"""What `default` stands for."""
-
-_NAMED_GROUPS: tuple[Group, ...] = (
-    "bleu",
-    "rouge",
-    "word_errors",
-    "hallucination",
-    "diversity",
-    "samples",
-    "clip",
-    "pac",
-)
-
-METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
-    **{
-        group: tuple(name for name, metric in METRICS.items() if metric.group == group)
-        for group in _NAMED_GROUPS
-    },
-    "chair": ("chair_i", "chair_s"),
-    "mbleu": ("mbleu_1", "mbleu_2", "mbleu_3", "mbleu_4"),
-    # Both figures, whichever is asked for by this name.
-    "bert_score": ("bert_score", "bert_score_raw"),
-    "default": DEFAULT_METRICS,
-    "all": tuple(METRICS),
-}
-"""Names that stand for several metrics."""
-
-
-def compute(
-    references: References | Mapping[str, Sequence[str]],
-    predictions: Mapping[str, str],
-    *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    frequencies: DocumentFrequencies | None = None,
-    inputs: MetricInputs | None = None,
-) -> MetricResults:
-    """Score one caption an image.
-
-    Args:
-        references: Human captions by image id; as `References` they are counted once for all calls.
-        predictions: Image id -> caption, exactly the images of the references.
-        metrics: Names of metrics or groups; see `METRICS` and `METRIC_GROUPS`.
-        frequencies: CIDEr's document frequencies; `None`: those of `inputs`.
-        inputs: What metrics take besides captions; the same object for several systems, so that
-            images are embedded once.
-
-    Returns:
-        Values in the order of the references. `bert_score` is left out where its model has no
-        baseline.
-
-    Raises:
-        MetricError: A metric is unknown or lacks its inputs, ids are missing, extra or double, or
-            a caption is not text.
-        MissingExtraError: A metric needs an extra that is not installed.
-        ModelError: The model of a metric cannot be loaded.
-    """
-    inputs = inputs or MetricInputs()
-    names = require_metrics(metrics, inputs)
-    if frequencies is not None:
-        inputs = replace(inputs, frequencies=frequencies)
-    if not isinstance(references, References):
-        references = References(references)
-    candidates = match_predictions(references, predictions)
-    columns: dict[str, MetricColumn] = {}
-    for group in dict.fromkeys(METRICS[name].group for name in names):
-        columns.update(_SCORERS[group](candidates, inputs))
-    names = tuple(name for name in names if name in columns)
-    return MetricResults(
-        image_ids=references.image_ids,
-        corpus={name: columns[name].corpus for name in names},
-        per_image={n: v for n in names if (v := columns[n].per_image) is not None},
-        statistics={n: s for n in names if (s := columns[n].statistic) is not None},
-        signatures={name: _sign(name, columns[name], references=references) for name in names},
-    )
-
-
-def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
-    """Metric names for names of metrics and groups, in the order of the table.
-
-    Args:
-        names: Metrics and groups.
-        inputs: What is there besides captions; `default` and `all` leave out what needs more.
-
-    Raises:
-        MetricError: A name is neither a metric nor a group, or there is none.
-    """
-    allowed = list(dict.fromkeys([*METRICS, *METRIC_GROUPS]))
-    wanted: set[str] = set()
-    for name in names:
-        if name not in allowed:
-            raise MetricError(
-                f"unknown metric {name!r}{did_you_mean(name, allowed)}",
-                fix=f"use one of {', '.join(allowed)}",
-            )
-        own = METRIC_GROUPS.get(name, (name,))
-        if name in _WHAT_IS_THERE:
-            own = tuple(metric for metric in own if not _find_lack(metric, inputs))
-        wanted.update(own)
-    if not wanted:
-        raise MetricError("no metric is asked for", fix=f"use one of {', '.join(allowed)}")
-    return tuple(name for name in METRICS if name in wanted)
-
-
-def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
-    """The same, once it is known that each can be computed: before the work, not after it.
-
-    Raises:
-        MetricError: As `resolve_metrics`, or a metric needs images or a checkpoint.
-        MissingExtraError: A metric needs an extra that is not installed.
-    """
-    resolved = resolve_metrics(names, inputs)
-    for name in resolved:
-        _require(name, inputs or MetricInputs())
-    return resolved
-
-
-def list_left_out(names: Sequence[str], inputs: MetricInputs | None = None) -> dict[str, str]:
-    """Metrics of `default` or `all`, where asked for, that lack something -> how to get it."""
-    asked = [metric for name in names if name in _WHAT_IS_THERE for metric in METRIC_GROUPS[name]]
-    kept = resolve_metrics(names, inputs)
-    return {name: _find_lack(name, inputs) for name in dict.fromkeys(asked) if name not in kept}
-
-
-_WHAT_IS_THERE = frozenset(["default", "all"])
-
-
-def _find_lack(name: str, inputs: MetricInputs | None) -> str:
-    """How to get what a metric lacks for `default` and `all`; empty: nothing."""
-    inputs = inputs or MetricInputs()
-    try:
-        _require(name, inputs)
-    except (MissingExtraError, MetricError) as error:
-        return error.fix
-    if METRICS[name].needs == "bert_score" and inputs.bert_model is None:
-        # Nobody who asks for all wants a download of 1.4 GB.
-        return f"ask for bert_score by name, or name its model: --bert-model {DEFAULT_BERT_MODEL}"
-    return ""
-
-
-def _require(name: str, inputs: MetricInputs) -> None:
-    needs = METRICS[name].needs
-    if needs == "meteor":
-        find_source()
-    elif needs == "java":
-        find_spice()
-    elif needs == "bert_score":
-        require_bert_score()
-    elif needs == "samples":
-        _require_samples(name, inputs)
-    elif needs and inputs.images is None:
-        raise MetricError(f"{name} needs the images", fix="give the images: --images FOLDER")
-    elif needs == "pac_checkpoint" and inputs.pac_checkpoint is None:
-        raise MetricError(
-            f"{name} needs the checkpoint of PAC-S", fix="give its weights: --pac-checkpoint FILE"
-        )
-
-
-def _require_samples(name: str, inputs: MetricInputs) -> None:
-    if inputs.samples is None:
-        raise MetricError(
-            f"{name} compares several captions of each image",
-            fix="give them: captune score --samples FILE",
-        )
-
-
-def _sign(name: str, column: MetricColumn, *, references: References) -> str:
-    tokens = "" if METRICS[name].group in _OWN_TOKENS else "|tok:ptb-3.4.1"
-    return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
-
-
-_OWN_TOKENS = frozenset(["sacrebleu", "rouge", "word_errors", "bert", "clip", "pac"])
+    @property
+    def high(self) -> float:
+        """Highest possible value."""
+        return self.span[1]
 
 
 def _score_meteor(candidates: Candidates, _: MetricInputs) -> dict[str, MetricColumn]:
@@ -333,26 +108,228 @@ def _open_meteor() -> Meteor:
     return Meteor.load()
 
 
-Scorer = Callable[[Candidates, MetricInputs], dict[str, MetricColumn]]
-
-_SCORERS: Mapping[Group, Scorer] = {
-    "bleu": lambda candidates, _: score_bleu(candidates),
-    "rouge_l": lambda candidates, _: score_rouge_l(candidates),
-    "meteor": _score_meteor,
-    "cider": lambda candidates, inputs: score_cider(candidates, inputs.frequencies),
-    "cider_plain": lambda candidates, inputs: score_plain_cider(candidates, inputs.frequencies),
-    "sacrebleu": lambda candidates, _: score_sacrebleu(candidates),
-    "rouge": lambda candidates, _: score_rouge(candidates),
-    "word_errors": lambda candidates, _: score_wer(candidates),
-    "spice": lambda candidates, _: score_spice(candidates),
-    "bert": score_bert_model,
-    "clip": score_clip_model,
-    "pac": score_pac_model,
-    "hallucination": lambda candidates, inputs: score_hallucination(
-        candidates, objects=inputs.objects, words=inputs.object_words
+FAMILIES: Mapping[str, Family] = {
+    "bleu": Family(lambda candidates, _: score_bleu(candidates), is_named=True),
+    "rouge_l": Family(lambda candidates, _: score_rouge_l(candidates)),
+    "meteor": Family(_score_meteor, is_english=True),
+    "cider": Family(lambda candidates, inputs: score_cider(candidates, inputs.frequencies)),
+    "cider_plain": Family(
+        lambda candidates, inputs: score_plain_cider(candidates, inputs.frequencies)
     ),
-    "diversity": lambda candidates, _: score_diversity(candidates),
-    "samples": lambda candidates, inputs: score_samples(
-        candidates, inputs.samples or {}, frequencies=inputs.frequencies
+    "sacrebleu": Family(lambda candidates, _: score_sacrebleu(candidates), tokens="own"),
+    "rouge": Family(lambda candidates, _: score_rouge(candidates), tokens="a-z", is_named=True),
+    "word_errors": Family(lambda candidates, _: score_wer(candidates), tokens="own", is_named=True),
+    "spice": Family(lambda candidates, _: score_spice(candidates), is_english=True),
+    "bert": Family(score_bert_model, tokens="model"),
+    "clip": Family(score_clip_model, tokens="model", is_named=True),
+    "pac": Family(score_pac_model, tokens="model", is_named=True),
+    "hallucination": Family(
+        lambda candidates, inputs: score_hallucination(
+            candidates, objects=inputs.objects, words=inputs.object_words
+        ),
+        is_english=True,
+        is_named=True,
+    ),
+    "diversity": Family(lambda candidates, _: score_diversity(candidates), is_named=True),
+    "samples": Family(
+        lambda candidates, inputs: score_samples(
+            candidates, inputs.samples or {}, frequencies=inputs.frequencies
+        ),
+        is_named=True,
     ),
 }
+"""Group -> how its metrics are computed."""
+
+_INF = float("inf")
+
+METRICS: Mapping[str, Metric] = {
+    "bleu_1": Metric("bleu", "BLEU-1", (0, 1), "COCO BLEU, single words."),
+    "bleu_2": Metric("bleu", "BLEU-2", (0, 1), "COCO BLEU, up to 2 words."),
+    "bleu_3": Metric("bleu", "BLEU-3", (0, 1), "COCO BLEU, up to 3 words."),
+    "bleu_4": Metric("bleu", "BLEU-4", (0, 1), "COCO BLEU, up to 4 words."),
+    "rouge_l": Metric(
+        "rouge_l", "ROUGE-L (COCO)", (0, 1), "COCO ROUGE-L, longest common subsequence."
+    ),
+    "meteor": Metric(
+        "meteor",
+        "METEOR",
+        (0, 1),
+        "METEOR 1.5: words, stems, synonyms, paraphrases.",
+        needs="meteor",
+    ),
+    "cider": Metric("cider", "CIDEr", (0, 10), "CIDEr-D, the CIDEr of COCO's tables."),
+    "cider_plain": Metric(
+        "cider_plain", "CIDEr (plain)", (0, 10), "CIDEr without CIDEr-D's guards."
+    ),
+    "sacrebleu": Metric(
+        "sacrebleu", "sacreBLEU", (0, 100), "BLEU by sacrebleu, lower-cased.", decimals=2
+    ),
+    "rouge1": Metric("rouge", "ROUGE-1", (0, 1), "ROUGE-1 F by rouge_score."),
+    "rouge2": Metric("rouge", "ROUGE-2", (0, 1), "ROUGE-2 F by rouge_score."),
+    "rougeL": Metric("rouge", "ROUGE-L", (0, 1), "ROUGE-L F by rouge_score."),
+    "rougeLsum": Metric("rouge", "ROUGE-Lsum", (0, 1), "ROUGE-Lsum F by rouge_score."),
+    "wer": Metric(
+        "word_errors",
+        "Word error rate",
+        (0, _INF),
+        "Word error rate, best reference, mean over images.",
+        better="lower",
+    ),
+    "wer_first": Metric(
+        "word_errors",
+        "Word error rate, first reference",
+        (0, _INF),
+        "Word error rate, first reference, whole corpus.",
+        better="lower",
+    ),
+    "spice": Metric("spice", "SPICE", (0, 1), "SPICE scene graphs, by its own jar.", needs="java"),
+    "bert_score": Metric(
+        "bert",
+        "BERTScore, rescaled",
+        (-_INF, 1),
+        "BERTScore F, rescaled: 0 is unrelated.",
+        needs="bert_score",
+    ),
+    "bert_score_raw": Metric(
+        "bert", "BERTScore, raw", (-1, 1), "BERTScore F, not rescaled.", needs="bert_score"
+    ),
+    "clip_score": Metric(
+        "clip", "CLIPScore", (0, 2.5), "CLIPScore of caption and image.", needs="images"
+    ),
+    "ref_clip_score": Metric(
+        "clip",
+        "RefCLIPScore",
+        (-_INF, 10 / 7),
+        "CLIPScore that also looks at the references.",
+        needs="images",
+    ),
+    "pac_s": Metric("pac", "PAC-S", (0, 2), "PAC-S of caption and image.", needs="pac_checkpoint"),
+    "ref_pac_s": Metric(
+        "pac",
+        "RefPAC-S",
+        (-_INF, 4 / 3),
+        "PAC-S that also looks at the references.",
+        needs="pac_checkpoint",
+    ),
+    "chair_i": Metric(
+        "hallucination",
+        "CHAIR-i, objects",
+        (0, 1),
+        "Share of named objects that are not in the image.",
+        better="lower",
+    ),
+    "chair_s": Metric(
+        "hallucination",
+        "CHAIR-s, captions",
+        (0, 1),
+        "Share of captions that name such an object.",
+        better="lower",
+    ),
+    "distinct_1": Metric(
+        "diversity", "Distinct words", (0, 1), "Distinct words divided by all words."
+    ),
+    "distinct_2": Metric(
+        "diversity", "Distinct word pairs", (0, 1), "Distinct word pairs divided by all pairs."
+    ),
+    "vocabulary_size": Metric(
+        "diversity", "Vocabulary, words", (0, _INF), "Distinct words used.", decimals=0
+    ),
+    "distinct_captions": Metric(
+        "diversity", "Distinct captions", (0, 1), "Distinct captions divided by images."
+    ),
+    "most_frequent_share": Metric(
+        "diversity",
+        "Share of the most frequent caption",
+        (0, 1),
+        "Share of images with the most frequent caption.",
+        better="lower",
+    ),
+    "mean_length": Metric(
+        "diversity", "Mean length, words", (0, _INF), "Words per caption.", better=None, decimals=2
+    ),
+    "div_1": Metric(
+        "samples",
+        "Div-1",
+        (0, 1),
+        "Distinct words per image divided by its words.",
+        needs="samples",
+    ),
+    "div_2": Metric(
+        "samples",
+        "Div-2",
+        (0, 1),
+        "Distinct word pairs per image divided by its words.",
+        needs="samples",
+    ),
+    "mbleu_1": Metric(
+        "samples",
+        "mBLEU-1",
+        (0, 1),
+        "BLEU-1 against the other captions of the image.",
+        better="lower",
+        needs="samples",
+    ),
+    "mbleu_2": Metric(
+        "samples",
+        "mBLEU-2",
+        (0, 1),
+        "BLEU-2 against the other captions of the image.",
+        better="lower",
+        needs="samples",
+    ),
+    "mbleu_3": Metric(
+        "samples",
+        "mBLEU-3",
+        (0, 1),
+        "BLEU-3 against the other captions of the image.",
+        better="lower",
+        needs="samples",
+    ),
+    "mbleu_4": Metric(
+        "samples",
+        "mBLEU-4",
+        (0, 1),
+        "BLEU-4 against the other captions of the image.",
+        better="lower",
+        needs="samples",
+    ),
+    "self_cider": Metric(
+        "samples", "Self-CIDEr", (0, 1), "How far the captions of an image differ.", needs="samples"
+    ),
+}
+"""Metric name -> what it is, in the order of tables."""
+
+DEFAULT_METRICS: tuple[str, ...] = (
+    "bleu_1",
+    "bleu_2",
+    "bleu_3",
+    "bleu_4",
+    "rouge_l",
+    "meteor",
+    "cider",
+    "distinct_captions",
+    "most_frequent_share",
+    "vocabulary_size",
+    "mean_length",
+)
+"""What `default` stands for."""
+
+METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
+    **{
+        group: tuple(name for name, metric in METRICS.items() if metric.group == group)
+        for group, family in FAMILIES.items()
+        if family.is_named
+    },
+    "chair": ("chair_i", "chair_s"),
+    "mbleu": ("mbleu_1", "mbleu_2", "mbleu_3", "mbleu_4"),
+    # Both figures, whichever is asked for by this name.
+    "bert_score": ("bert_score", "bert_score_raw"),
+    "default": DEFAULT_METRICS,
+    "all": tuple(METRICS),
+}
+"""Names that stand for several metrics."""
+
+
+def is_lower_better(name: str) -> bool:
+    """Return whether a smaller value of the metric is the better one; false for unknown names."""
+    return name in METRICS and METRICS[name].better == "lower"

@@ -55,7 +55,8 @@ class Candidates(PackedTexts):
     def _pack(self) -> Packed:
         # The references' words, then those that only candidates have.
         vocabulary = Vocabulary(self.references.vocabulary)
-        return (*pack_both(self.captions, vocabulary), vocabulary)
+        tokenizer = self.references.tokenizer
+        return (*pack_both(self.captions, vocabulary, tokenizer=tokenizer), vocabulary)
 
     @cached_property
     def ranks(self) -> list[Ints]:

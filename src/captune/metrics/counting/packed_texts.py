@@ -10,7 +10,7 @@ import numpy as np
 
 from captune.metrics.counting.ngrams import NgramTable, count_ngrams
 from captune.metrics.packed import PackedCaptions, Ranks, Vocabulary, unpack_captions
-from captune.metrics.ptb.packed_tokens import tokenize_packed
+from captune.metrics.tokenizers import TokenizerName, pack_with
 
 Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]
 """Captions cut at U+0020 only, the same cut at every blank, and their words."""
@@ -53,10 +53,10 @@ class PackedTexts(ABC):
 
 
 def pack_both(
-    captions: Sequence[str], vocabulary: Vocabulary
+    captions: Sequence[str], vocabulary: Vocabulary, *, tokenizer: TokenizerName
 ) -> tuple[PackedCaptions, PackedCaptions]:
     """Tokens of captions cut at U+0020 and at every blank; nearly always the same object twice."""
-    by_token = tokenize_packed(captions, vocabulary)
+    by_token = pack_with(captions, vocabulary, tokenizer=tokenizer)
     return by_token, cut_at_blanks(by_token, vocabulary)
 
 

@@ -1,15 +1,17 @@
-"""Counted references on disk: one file a content, so that the next run pays for predictions only.
+"""Counted references on disk: one file per content, so that the next run pays for predictions only.
 
-Plain arrays, no pickle. The name holds the hash of ids and captions, and captune's version, as
-another version may cut words otherwise.
+Plain arrays, no pickle. The name holds the hash of ids, captions and tokenizer, and captune's
+version, as another version may cut words otherwise.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,29 +21,43 @@ from captune.metrics.counting.ngrams import ORDERS, NgramKeys, NgramTable
 from captune.metrics.packed import PackedCaptions, Vocabulary
 from captune.storage import open_whole
 
-if TYPE_CHECKING:
-    from captune.metrics.counting.references import References
-
-FORMAT = 1
+FORMAT = 2
 """Raised when the arrays change: older files are then not read."""
 
 
-def save_references(references: References, folder: Path) -> Path:
-    """Write counted references into a folder; a file already there is left as it is.
+@dataclass(frozen=True, slots=True)
+class CountedCaptions:
+    """Human captions with all that was counted in them.
+
+    Attributes:
+        captions: Image id -> captions.
+        tokenizer: Name of what cut them into words.
+        tokens_packed: Captions cut at U+0020 only.
+        words: The same cut at every blank.
+        vocabulary: Their words.
+        tables: Their n-grams of 1 to 4 words.
+    """
+
+    captions: Mapping[str, Sequence[str]]
+    tokenizer: str
+    tokens_packed: PackedCaptions
+    words: PackedCaptions
+    vocabulary: Vocabulary
+    tables: tuple[NgramTable, ...]
+
+
+def save_counted(counted: CountedCaptions, path: Path) -> None:
+    """Write counted captions.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    path = folder / store_name(references.content_hash)
-    if path.exists():
-        return path
     with open_whole(path) as file:
-        np.savez(file, allow_pickle=False, **_to_arrays(references))
-    return path
+        np.savez(file, allow_pickle=False, **_to_arrays(counted))
 
 
-def load_references(path: Path) -> References:
-    """Read references that `save_references` wrote.
+def load_counted(path: Path) -> CountedCaptions:
+    """Read what `save_counted` wrote.
 
     Raises:
         MetricError: The file is missing, damaged, or of another format.
@@ -52,7 +68,7 @@ def load_references(path: Path) -> References:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise MetricError(
             f"{path} holds no counted references: {error}",
-            fix="delete it; it is made again from the captions",
+            fix="delete it; it is rebuilt from the captions",
         ) from error
 
 
@@ -61,20 +77,17 @@ def store_name(content_hash: str) -> str:
     return f"references-{FORMAT}-{__version__}-{content_hash[:32]}.npz"
 
 
-def _to_arrays(references: References) -> dict[str, np.ndarray[Any, Any]]:
-    content = [
-        dict(zip(references.image_ids, references.captions, strict=True)),
-        list(references.vocabulary),
-    ]
+def _to_arrays(counted: CountedCaptions) -> dict[str, np.ndarray[Any, Any]]:
+    content = [dict(counted.captions), list(counted.vocabulary), counted.tokenizer]
     arrays: dict[str, np.ndarray[Any, Any]] = {
         "format": np.array([FORMAT]),
         "content": np.frombuffer(json.dumps(content).encode(), np.uint8),
-        "token_words": references.tokens_packed.words,
-        "token_lengths": references.tokens_packed.lengths,
-        "words": references.words.words,
-        "lengths": references.words.lengths,
+        "token_words": counted.tokens_packed.words,
+        "token_lengths": counted.tokens_packed.lengths,
+        "words": counted.words.words,
+        "lengths": counted.words.lengths,
     }
-    for order, table in enumerate(references.tables):
+    for order, table in enumerate(counted.tables):
         arrays[f"keys_{order}"] = table.ngrams.keys
         arrays[f"offsets_{order}"] = table.offsets
         arrays[f"captions_{order}"] = table.captions
@@ -82,12 +95,10 @@ def _to_arrays(references: References) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
-def _from_arrays(arrays: Any) -> References:
-    from captune.metrics.counting.references import References
-
+def _from_arrays(arrays: Any) -> CountedCaptions:
     if int(arrays["format"][0]) != FORMAT:
         raise ValueError(f"format {int(arrays['format'][0])}, not {FORMAT}")
-    captions, words = json.loads(bytes(arrays["content"]))
+    captions, words, tokenizer = json.loads(bytes(arrays["content"]))
     vocabulary = Vocabulary({word: place for place, word in enumerate(words)})
     base = max(1, len(vocabulary))
     tables = tuple(
@@ -99,8 +110,9 @@ def _from_arrays(arrays: Any) -> References:
         )
         for order in range(ORDERS)
     )
-    return References.of_counted(
+    return CountedCaptions(
         captions,
+        tokenizer,
         tokens_packed=PackedCaptions(arrays["token_words"], arrays["token_lengths"]),
         words=PackedCaptions(arrays["words"], arrays["lengths"]),
         vocabulary=vocabulary,

@@ -17,10 +17,17 @@ import numpy.typing as npt
 
 from captune.errors import MetricError
 from captune.metrics.counting.frequencies import DocumentFrequencies, measure_vectors
-from captune.metrics.counting.ngrams import NgramKeys, NgramTable
+from captune.metrics.counting.ngrams import NgramKeys
 from captune.metrics.counting.packed_texts import Packed, PackedTexts, pack_both
-from captune.metrics.packed import Ints, PackedCaptions, Ranks, Vocabulary
+from captune.metrics.counting.reference_store import (
+    CountedCaptions,
+    load_counted,
+    save_counted,
+    store_name,
+)
+from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName, require_tokenizer
 
 
 class References(PackedTexts):
@@ -30,33 +37,25 @@ class References(PackedTexts):
         captions: Image id -> its captions, at least one an image. Order matters: METEOR takes the
             first of equally good references, and the tokenizer looks at the next caption to judge
             the abbreviation that ends one.
+        tokenizer: What cuts these captions, and those scored against them, into words.
 
     Raises:
         MetricError: There are no images, an image has no caption, a caption is not text, or two
-            ids are the same text (1 and "1").
+            ids are the same text (1 and "1"), or there is no such tokenizer.
+        MissingExtraError: The tokenizer needs an extra that is not installed.
     """
 
-    def __init__(self, captions: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        captions: Mapping[str, Sequence[str]],
+        *,
+        tokenizer: TokenizerName = DEFAULT_TOKENIZER,
+    ) -> None:
         checked = _check_captions(captions)
+        self.tokenizer = require_tokenizer(tokenizer)
         self.image_ids: tuple[str, ...] = tuple(checked)
         self.captions: tuple[tuple[str, ...], ...] = tuple(checked.values())
         self._measured: tuple[DocumentFrequencies, list[Floats]] | None = None
-
-    @classmethod
-    def of_counted(
-        cls,
-        captions: Mapping[str, Sequence[str]],
-        *,
-        tokens_packed: PackedCaptions,
-        words: PackedCaptions,
-        vocabulary: Vocabulary,
-        tables: tuple[NgramTable, ...],
-    ) -> References:
-        """References whose counts are known already, as from disk."""
-        references = cls(captions)
-        references._packed = (tokens_packed, words, vocabulary)
-        references.tables = tables
-        return references
 
     @property
     def num_images(self) -> int:
@@ -86,7 +85,7 @@ class References(PackedTexts):
     def _pack(self) -> Packed:
         vocabulary = Vocabulary()
         texts = [caption for captions in self.captions for caption in captions]
-        return (*pack_both(texts, vocabulary), vocabulary)
+        return (*pack_both(texts, vocabulary, tokenizer=self.tokenizer), vocabulary)
 
     @cached_property
     def ngrams(self) -> tuple[NgramKeys, ...]:
@@ -144,8 +143,9 @@ class References(PackedTexts):
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of ids and captions, in hexadecimal."""
-        return hash_captions(dict(zip(self.image_ids, self.captions, strict=True)))
+        """SHA-256 of ids, captions and tokenizer, in hexadecimal."""
+        captions = dict(zip(self.image_ids, self.captions, strict=True))
+        return hash_captions(captions, tokenizer=self.tokenizer)
 
     @cached_property
     def description(self) -> str:
@@ -162,25 +162,35 @@ class References(PackedTexts):
         Raises:
             OutputError: The folder cannot be written.
         """
-        from captune.metrics.counting.reference_store import save_references
-
-        return save_references(self, Path(folder))
+        path = Path(folder) / store_name(self.content_hash)
+        if not path.exists():
+            captions = dict(zip(self.image_ids, self.captions, strict=True))
+            tokens, words, vocabulary = self._packed
+            save_counted(
+                CountedCaptions(captions, self.tokenizer, tokens, words, vocabulary, self.tables),
+                path,
+            )
+        return path
 
     @classmethod
-    def cached(cls, captions: Mapping[str, Sequence[str]], folder: Path | str) -> References:
+    def cached(
+        cls,
+        captions: Mapping[str, Sequence[str]],
+        folder: Path | str,
+        *,
+        tokenizer: TokenizerName = DEFAULT_TOKENIZER,
+    ) -> References:
         """The counted references of a folder that have this content; counted and kept if new.
 
         Raises:
             MetricError: As for `References`.
             OutputError: The folder cannot be written.
         """
-        from captune.metrics.counting.reference_store import load_references, store_name
-
-        references = cls(captions)
+        references = cls(captions, tokenizer=tokenizer)
         path = Path(folder) / store_name(references.content_hash)
         if path.exists():
             try:
-                return load_references(path)
+                return cls.load(path)
             except MetricError:
                 path.unlink(missing_ok=True)
         references.save(folder)
@@ -193,9 +203,11 @@ class References(PackedTexts):
         Raises:
             MetricError: The file is missing, damaged, or of another version of captune.
         """
-        from captune.metrics.counting.reference_store import load_references
-
-        return load_references(Path(path))
+        counted = load_counted(Path(path))
+        references = cls(counted.captions, tokenizer=require_tokenizer(counted.tokenizer))
+        references._packed = (counted.tokens_packed, counted.words, counted.vocabulary)
+        references.tables = counted.tables
+        return references
 
 
 def check_id(image_id: object) -> str:
@@ -230,12 +242,12 @@ def check_caption(caption: object, *, image_id: str, kind: str) -> str:
     )
 
 
-def hash_captions(captions: Mapping[str, Sequence[str]]) -> str:
-    """SHA-256 of ids and captions in their order, in hexadecimal."""
+def hash_captions(captions: Mapping[str, Sequence[str]], *, tokenizer: TokenizerName) -> str:
+    """SHA-256 of ids and captions in their order and of the tokenizer, in hexadecimal."""
     import hashlib  # OpenSSL takes 4 MB, and most processes keep nothing on disk.
 
-    pairs = [[image_id, list(texts)] for image_id, texts in captions.items()]
-    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+    content = [tokenizer, [[image_id, list(texts)] for image_id, texts in captions.items()]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

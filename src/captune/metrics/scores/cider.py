@@ -19,6 +19,7 @@ from captune.metrics.counting.ngrams import ORDERS
 from captune.metrics.counting.references import References, check_caption
 from captune.metrics.packed import Ints
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName
 
 SIGMA = 6.0
 """Width of CIDEr-D's Gaussian on the difference in length, in words."""
@@ -146,13 +147,17 @@ def cider_rewards(
 
 
 def self_cider(
-    samples: Mapping[str, Sequence[str]], frequencies: DocumentFrequencies
+    samples: Mapping[str, Sequence[str]],
+    frequencies: DocumentFrequencies,
+    *,
+    tokenizer: TokenizerName = DEFAULT_TOKENIZER,
 ) -> dict[str, float]:
-    """How different several captions of one image are, 0 (all equal) to 1.
+    """Return how different several captions of one image are, 0 (all equal) to 1.
 
     Args:
         samples: Image id -> at least two captions.
         frequencies: Document frequencies, usually `References.frequencies`.
+        tokenizer: What cuts the captions into words.
 
     Returns:
         Image id -> self-CIDEr.
@@ -171,7 +176,7 @@ def self_cider(
         )
     if not samples:
         return {}
-    references = References(samples)
+    references = References(samples, tokenizer=tokenizer)
     captions = [caption for own in references.captions for caption in own]
     candidates = Candidates(
         references, captions, images=references.image_of_caption.astype(np.int64)

@@ -1,7 +1,7 @@
 """How varied captions are, and what a constant caption would score: signs of a collapsed model.
 
 A model that says one safe sentence to every image has decent BLEU; these figures show it.
-Words are PTB tokens without punctuation, lower-cased.
+Words are those of the chosen tokenizer, lower-cased and without punctuation.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.ngrams import ORDERS, measure_gaps
 from captune.metrics.counting.references import References
-from captune.metrics.ptb.tokenize import tokenize
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName, tokenize_with
 
 
 def score_diversity(candidates: Candidates) -> dict[str, MetricColumn]:
@@ -37,8 +37,10 @@ def score_diversity(candidates: Candidates) -> dict[str, MetricColumn]:
 
 def constant_caption_baseline(
     references: References | Mapping[str, Sequence[str]],
+    *,
+    tokenizer: TokenizerName = DEFAULT_TOKENIZER,
 ) -> str:
-    """The caption that scores best when it is said to every image.
+    """Return the caption that scores best when it is said to every image.
 
     It is the reference with the highest mean similarity (plain CIDEr) to the references of all
     other images: all candidates are rated at once, against the sum of all vectors. The earliest of
@@ -46,12 +48,13 @@ def constant_caption_baseline(
 
     Args:
         references: Human captions, usually those of the training split.
+        tokenizer: What cuts them into words; `References` bring their own.
 
     Returns:
         One of the captions, as written.
     """
     if not isinstance(references, References):
-        references = References(references)
+        references = References(references, tokenizer=tokenizer)
     captions = [caption for own in references.captions for caption in own]
     ratings = rate_constant_captions(references)
     if not ratings.any():
@@ -88,15 +91,20 @@ def rate_constant_captions(references: References) -> Floats:
     return rated
 
 
-def measure_copied_share(predictions: Mapping[str, str], training_captions: Sequence[str]) -> float:
-    """Share of predictions that are, word for word, captions of the training set, 0..1.
+def measure_copied_share(
+    predictions: Mapping[str, str],
+    training_captions: Sequence[str],
+    *,
+    tokenizer: TokenizerName = DEFAULT_TOKENIZER,
+) -> float:
+    """Return the share of predictions that are, word for word, captions of the training set, 0..1.
 
     Case and punctuation are left out of the comparison.
     """
     if not predictions:
         return 0.0
-    known = {tuple(tokens) for tokens in tokenize(training_captions)}
-    own = tokenize(list(predictions.values()))
+    known = {tuple(tokens) for tokens in tokenize_with(training_captions, tokenizer)}
+    own = tokenize_with(list(predictions.values()), tokenizer)
     return sum(tuple(tokens) in known for tokens in own) / len(own)
 
 

@@ -1,7 +1,7 @@
 """How different several captions of one image are: Div-1, Div-2, mBLEU and self-CIDEr.
 
-The captions are samples of one model, or its beams. Words are PTB tokens without punctuation,
-lower-cased. Letters: N images, m captions of each.
+The captions are samples of one model, or its beams. Words are those of the chosen
+tokenizer. Letters: N images, m captions of each.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from captune.metrics.packed import Ranks
 from captune.metrics.results import Floats, MetricColumn, mean_column, parts_column, sum_by
 from captune.metrics.scores.bleu import bleu_from_parts, count_bleu_parts
 from captune.metrics.scores.cider import name_frequencies, self_cider, warn_of_one_image
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,14 @@ def score_samples(
     Chan 2019, Describing like humans, section 3.2, for self-CIDEr.
     """
     references = candidates.references
-    given = References(samples)
+    cut = references.tokenizer
+    given = References(samples, tokenizer=cut)
     size = _count_each(given)
     require_same_images(references, given.image_ids, kind="samples")
     captions = dict(zip(given.image_ids, given.captions, strict=True))
-    ordered = References({image_id: captions[image_id] for image_id in references.image_ids})
+    ordered = References(
+        {image_id: captions[image_id] for image_id in references.image_ids}, tokenizer=cut
+    )
     columns = {
         f"div_{order}": mean_column(values, variant=f"variant:by-words|samples:{size}")
         for order, values in enumerate(_divide_ngrams(ordered), 1)
@@ -78,7 +82,7 @@ def score_samples(
             parts, value, variant=f"variant:coco|reflen:closest|samples:{size}"
         )
     warn_of_one_image(candidates, frequencies)
-    spread = self_cider(captions, frequencies or references.frequencies)
+    spread = self_cider(captions, frequencies or references.frequencies, tokenizer=cut)
     name = name_frequencies(candidates, frequencies)
     columns["self_cider"] = mean_column(
         np.array([spread[image_id] for image_id in references.image_ids]),
@@ -87,11 +91,14 @@ def score_samples(
     return columns
 
 
-def measure_samples(samples: Mapping[str, Sequence[str]]) -> SampleDiversity:
+def measure_samples(
+    samples: Mapping[str, Sequence[str]], *, tokenizer: TokenizerName = DEFAULT_TOKENIZER
+) -> SampleDiversity:
     """Measure how different several captions of each image are, without any references.
 
     Args:
         samples: Image id -> its captions, the same number of at least two for every image.
+        tokenizer: What cuts them into words.
 
     Raises:
         MetricError: There are no images, or they do not all have the same number of captions.
@@ -99,7 +106,7 @@ def measure_samples(samples: Mapping[str, Sequence[str]]) -> SampleDiversity:
     Source: Shetty et al. 2017, Speaking the same language, section 5; mBLEU as the mean over the
     places in the list of the corpus BLEU against the captions of the other places.
     """
-    references = References(samples)
+    references = References(samples, tokenizer=tokenizer)
     sums = _count_mutual_parts(references, _count_each(references)).sum(axis=0)
     div_1, div_2 = (float(values.mean()) for values in _divide_ngrams(references))
     return SampleDiversity(
@@ -144,7 +151,9 @@ def _count_mutual_parts(samples: References, size: int) -> Floats:
     rows = list(zip(samples.image_ids, samples.captions, strict=True))
     parts = []
     for place in range(size):
-        others = References({i: [*own[:place], *own[place + 1 :]] for i, own in rows})
+        others = References(
+            {i: [*own[:place], *own[place + 1 :]] for i, own in rows}, tokenizer=samples.tokenizer
+        )
         parts.append(
             count_bleu_parts(match_predictions(others, {i: own[place] for i, own in rows}))
         )

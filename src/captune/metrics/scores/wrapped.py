@@ -7,7 +7,7 @@ names: a COCO BLEU-4 of 0.191 is a sacrebleu of 18.4 on the same captions. The s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from captune.errors import MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.ngrams import ORDERS
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, sign_tokenizer
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -25,13 +26,16 @@ table of Python numbers of it: 3 s here, and over 2 minutes and 2 GB at 10,000 w
 
 
 def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score BLEU, 0..100, by sacrebleu: lower-cased, 13a tokens, exponential smoothing.
+    """Score BLEU, 0..100, by sacrebleu: lower-cased, exponential smoothing.
 
-    The value an image is sacrebleu's sentence BLEU (effective order).
+    Tokens are 13a, or those of the chosen tokenizer, which is one of sacrebleu's own. The value
+    per image is sacrebleu's sentence BLEU (effective order).
     """
     import sacrebleu
 
-    scorer = sacrebleu.BLEU(lowercase=True)
+    chosen = candidates.references.tokenizer
+    cut = "13a" if chosen == DEFAULT_TOKENIZER else chosen
+    scorer = sacrebleu.BLEU(lowercase=True, tokenize=cut)
     captions = [_join_words(caption) for caption in candidates.captions]
     parts = np.array(
         [
@@ -45,7 +49,7 @@ def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
             corpus=float(corpus(parts.sum(axis=0))),
             per_image=sacrebleu_from_parts(parts, effective_order=True),
             statistic=Statistic(parts, corpus),
-            variant=f"case:lc|eff:no|tok:13a|smooth:exp|sacrebleu:{sacrebleu.__version__}",
+            variant=f"case:lc|eff:no|tok:{cut}|smooth:exp|sacrebleu:{sacrebleu.__version__}",
         )
     }
 
@@ -85,7 +89,10 @@ _ROUGE_WORD = re.compile("[A-Za-z0-9]+")
 
 
 def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score ROUGE-1, -2, -L and -Lsum, 0..1, by rouge_score: F of the best reference, stemmed.
+    """Score ROUGE-1, -2, -L and -Lsum, 0..1, by rouge_score: F of the best reference.
+
+    Words are rouge_score's, of the letters a to z and stemmed; with a chosen tokenizer its own,
+    not stemmed.
 
     Raises:
         MetricError: Two captions are so long that rouge_score would take minutes and gigabytes.
@@ -94,48 +101,67 @@ def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
 
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(ROUGE_TYPES, use_stemmer=True)
+    is_default = candidates.references.tokenizer == DEFAULT_TOKENIZER
+    scorer = RougeScorer(
+        ROUGE_TYPES, use_stemmer=is_default, tokenizer=None if is_default else _CutAtBlanks()
+    )
     values = np.zeros((len(candidates.captions), len(ROUGE_TYPES)))
-    rows = zip(candidates.captions, _references_of(candidates), strict=True)
-    for place, (caption, references) in enumerate(rows):
-        _check_lengths(candidates, place, references)
-        scores = scorer.score_multi(references, _join_words(caption))
+    for place, (caption, references) in enumerate(_read_words(candidates)):
+        _check_lengths(caption, references, where=_name_image(candidates, place))
+        scores = scorer.score_multi(references, caption)
         values[place] = [scores[kind].fmeasure for kind in ROUGE_TYPES]
-    variant = f"stem:porter|multi:best-f|rouge_score:{version('rouge_score')}"
+    stem = "stem:porter" if is_default else f"stem:none|{_sign_tokens(candidates)}"
+    variant = f"{stem}|multi:best-f|rouge_score:{version('rouge_score')}"
     return {
         kind: mean_column(values[:, place], variant=variant)
         for place, kind in enumerate(ROUGE_TYPES)
     }
 
 
-def _check_lengths(candidates: Candidates, place: int, references: Sequence[str]) -> None:
-    own = len(_ROUGE_WORD.findall(candidates.captions[place]))
-    longest = max(len(_ROUGE_WORD.findall(reference)) for reference in references)
+class _CutAtBlanks:
+    """Words that are cut already, in the form that rouge_score asks for."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+
+def _check_lengths(caption: str, references: Sequence[str], *, where: str) -> None:
+    # Between blanks, or of letters and digits: whichever the scorer counts are no more than both.
+    own, *others = (
+        max(len(text.split()), len(_ROUGE_WORD.findall(text))) for text in (caption, *references)
+    )
+    longest = max(others)
     if own * longest > MAX_WORD_PAIRS:
         raise MetricError(
             f"a prediction of {own} words against a reference of {longest} words is too long for"
             " rouge_score",
-            where=f"image_id {candidates.references.image_ids[int(candidates.images[place])]}",
+            where=where,
             fix=f"keep the product of both lengths under {MAX_WORD_PAIRS:,}, or leave rouge out",
         )
+
+
+def _name_image(candidates: Candidates, place: int) -> str:
+    return f"image_id {candidates.references.image_ids[int(candidates.images[place])]}"
 
 
 def score_wer(candidates: Candidates) -> dict[str, MetricColumn]:
     """Score word error rates, 0 (best) and up, by jiwer on lower-cased captions.
 
+    Words stand between blanks, or are those of the chosen tokenizer.
     `wer` is the mean of each image's lowest rate over its references; `wer_first` is all edits
     against all words of the first references.
     """
     from importlib.metadata import version
 
     lowest, first = [], []
-    rows = zip(candidates.captions, _references_of(candidates), strict=True)
-    for caption, references in rows:
-        prediction = _join_words(caption).lower()
+    for caption, references in _read_words(candidates):
+        prediction = caption.lower()
         counted = [_count_edits(prediction, reference.lower()) for reference in references]
         lowest.append(min(_divide_edits(edits, words) for edits, words in counted))
         first.append(counted[0])
-    variant = f"case:lc|jiwer:{version('jiwer')}"
+    is_default = candidates.references.tokenizer == DEFAULT_TOKENIZER
+    tokens = "" if is_default else f"{_sign_tokens(candidates)}|"
+    variant = f"case:lc|{tokens}jiwer:{version('jiwer')}"
     parts = np.array(first, np.float64)
     return {
         "wer": mean_column(np.array(lowest), variant=f"refs:lowest|{variant}"),
@@ -150,6 +176,24 @@ def score_wer(candidates: Candidates) -> dict[str, MetricColumn]:
 
 def _join_words(caption: str) -> str:
     return " ".join(caption.split())
+
+
+def _sign_tokens(candidates: Candidates) -> str:
+    return f"tok:{sign_tokenizer(candidates.references.tokenizer)}"
+
+
+def _read_words(candidates: Candidates) -> Iterator[tuple[str, list[str]]]:
+    """Each caption and its references, with blanks between the words that are counted."""
+    references = candidates.references
+    if references.tokenizer == DEFAULT_TOKENIZER:
+        captions = map(_join_words, candidates.captions)
+        yield from zip(captions, _references_of(candidates), strict=True)
+        return
+    human = list(map(" ".join, references.tokens))
+    rows = zip(candidates.tokens, candidates.images.tolist(), strict=True)
+    for own, image in rows:
+        first = int(references.first_caption[image])
+        yield " ".join(own), human[first : first + len(references.captions[image])]
 
 
 def _references_of(candidates: Candidates) -> list[list[str]]:

@@ -1,0 +1,217 @@
+"""`compute`, which scores captions by the names of metrics, and what those names stand for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from captune import __version__
+from captune.errors import MetricError, MissingExtraError
+from captune.metrics.counting.candidates import Candidates, match_predictions
+from captune.metrics.counting.frequencies import DocumentFrequencies
+from captune.metrics.counting.references import References
+from captune.metrics.meteor.data import find_source
+from captune.metrics.metric_inputs import MetricInputs
+from captune.metrics.neural.bert import DEFAULT_BERT_MODEL, require_bert_score
+from captune.metrics.results import MetricColumn, MetricResults
+from captune.metrics.scores.spice import find_spice
+from captune.metrics.scripts import Scripts, measure_scripts
+from captune.metrics.table import DEFAULT_METRICS, FAMILIES, METRIC_GROUPS, METRICS
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, sign_tokenizer
+from captune.suggest import did_you_mean
+
+# Share of words with letters other than a to z at which ROUGE, and at which English lists, fail.
+_SOME, _MANY = 0.1, 0.5
+
+
+def compute(
+    references: References | Mapping[str, Sequence[str]],
+    predictions: Mapping[str, str],
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    frequencies: DocumentFrequencies | None = None,
+    inputs: MetricInputs | None = None,
+) -> MetricResults:
+    """Score one caption per image.
+
+    Args:
+        references: Human captions by image id; as `References` they are counted once for all calls.
+        predictions: Image id -> caption, exactly the images of the references.
+        metrics: Names of metrics or groups; see `METRICS` and `METRIC_GROUPS`.
+        frequencies: CIDEr's document frequencies; `None`: those of `inputs`.
+        inputs: What metrics take besides captions; the same object for several systems, so that
+            images are embedded once.
+
+    Returns:
+        Values in the order of the references. `bert_score` is left out where its model has no
+        baseline.
+
+    Raises:
+        MetricError: A metric is unknown or lacks its inputs, ids are missing, extra or double, or
+            a caption is not text.
+        MissingExtraError: A metric needs an extra that is not installed.
+        ModelError: The model of a metric cannot be loaded.
+    """
+    inputs = inputs or MetricInputs()
+    names = require_metrics(metrics, inputs)
+    if frequencies is not None:
+        inputs = replace(inputs, frequencies=frequencies)
+    if not isinstance(references, References):
+        references = References(references)
+    candidates = match_predictions(references, predictions)
+    columns: dict[str, MetricColumn] = {}
+    groups = tuple(dict.fromkeys(METRICS[name].group for name in names))
+    _warn_of_scripts(candidates, groups)
+    for group in groups:
+        columns.update(FAMILIES[group].scorer(candidates, inputs))
+    names = tuple(name for name in names if name in columns)
+    return MetricResults(
+        image_ids=references.image_ids,
+        corpus={name: columns[name].corpus for name in names},
+        per_image={n: v for n in names if (v := columns[n].per_image) is not None},
+        statistics={n: s for n in names if (s := columns[n].statistic) is not None},
+        signatures={name: _sign(name, columns[name], references=references) for name in names},
+    )
+
+
+def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
+    """Metric names for names of metrics and groups, in the order of the table.
+
+    Args:
+        names: Metrics and groups.
+        inputs: What is there besides captions; `default` and `all` leave out what needs more.
+
+    Raises:
+        MetricError: A name is neither a metric nor a group, or there is none.
+    """
+    allowed = list(dict.fromkeys([*METRICS, *METRIC_GROUPS]))
+    wanted: set[str] = set()
+    for name in names:
+        if name not in allowed:
+            raise MetricError(
+                f"unknown metric {name!r}{did_you_mean(name, allowed)}",
+                fix=f"use one of {', '.join(allowed)}",
+            )
+        own = METRIC_GROUPS.get(name, (name,))
+        if name in _WHAT_IS_THERE:
+            own = tuple(metric for metric in own if not _find_lack(metric, inputs))
+        wanted.update(own)
+    if not wanted:
+        raise MetricError("no metric is asked for", fix=f"use one of {', '.join(allowed)}")
+    return tuple(name for name in METRICS if name in wanted)
+
+
+def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
+    """The same, once it is known that each can be computed: before the work, not after it.
+
+    Raises:
+        MetricError: As `resolve_metrics`, or a metric needs images or a checkpoint.
+        MissingExtraError: A metric needs an extra that is not installed.
+    """
+    resolved = resolve_metrics(names, inputs)
+    for name in resolved:
+        _require(name, inputs or MetricInputs())
+    return resolved
+
+
+def list_left_out(names: Sequence[str], inputs: MetricInputs | None = None) -> dict[str, str]:
+    """Metrics of `default` or `all`, where asked for, that lack something -> how to get it."""
+    asked = [metric for name in names if name in _WHAT_IS_THERE for metric in METRIC_GROUPS[name]]
+    kept = resolve_metrics(names, inputs)
+    return {name: _find_lack(name, inputs) for name in dict.fromkeys(asked) if name not in kept}
+
+
+_WHAT_IS_THERE = frozenset(["default", "all"])
+
+
+def _find_lack(name: str, inputs: MetricInputs | None) -> str:
+    """How to get what a metric lacks for `default` and `all`; empty: nothing."""
+    inputs = inputs or MetricInputs()
+    try:
+        _require(name, inputs)
+    except (MissingExtraError, MetricError) as error:
+        return error.fix
+    if METRICS[name].needs == "bert_score" and inputs.bert_model is None:
+        # Nobody who asks for all wants a download of 1.4 GB.
+        return f"ask for bert_score by name, or name its model: --bert-model {DEFAULT_BERT_MODEL}"
+    return ""
+
+
+def _require(name: str, inputs: MetricInputs) -> None:
+    needs = METRICS[name].needs
+    if needs == "meteor":
+        find_source()
+    elif needs == "java":
+        find_spice()
+    elif needs == "bert_score":
+        require_bert_score()
+    elif needs == "samples":
+        _require_samples(name, inputs)
+    elif needs and inputs.images is None:
+        raise MetricError(f"{name} needs the images", fix="give the images: --images FOLDER")
+    elif needs == "pac_checkpoint" and inputs.pac_checkpoint is None:
+        raise MetricError(
+            f"{name} needs the checkpoint of PAC-S", fix="give its weights: --pac-checkpoint FILE"
+        )
+
+
+def _require_samples(name: str, inputs: MetricInputs) -> None:
+    if inputs.samples is None:
+        raise MetricError(
+            f"{name} compares several captions of each image",
+            fix="give them: captune score --samples FILE",
+        )
+
+
+def _sign(name: str, column: MetricColumn, *, references: References) -> str:
+    is_chosen = FAMILIES[METRICS[name].group].tokens == "chosen"
+    tokens = f"|tok:{sign_tokenizer(references.tokenizer)}" if is_chosen else ""
+    return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
+
+
+def _warn_of_scripts(candidates: Candidates, groups: Sequence[str]) -> None:
+    """Warn where captions are in a script that some metrics do not see, with the advice."""
+    references = candidates.references
+    cut = [] if references.tokenizer != DEFAULT_TOKENIZER else list(groups)
+    for captions in ([c for own in references.captions for c in own], candidates.captions):
+        sentences = list(_describe_blindness(measure_scripts(captions), groups, cut=cut))
+        for sentence in sentences:
+            warnings.warn(sentence, UserWarning, stacklevel=3)
+        # One side speaks for both.
+        if sentences:
+            return
+
+
+def _describe_blindness(
+    scripts: Scripts, groups: Sequence[str], *, cut: Sequence[str]
+) -> Iterator[str]:
+    """What metrics do not see of captions.
+
+    Args:
+        scripts: What the captions are written in.
+        groups: Groups of metrics that are computed.
+        cut: Those of them that cut captions at blanks: all, or none with a chosen tokenizer.
+    """
+    share = f"{100 * scripts.outside_a_z:.0f} %"
+    counting = [group for group in cut if FAMILIES[group].tokens != "model"]
+    latin = [group for group in cut if FAMILIES[group].tokens == "a-z"]
+    english = [group for group in groups if FAMILIES[group].is_english]
+    if scripts.unspaced and counting:
+        flags = " or ".join(f"--tokenize {name}" for name in scripts.tokenizers)
+        yield (
+            f"{', '.join(counting)}: the captions are {scripts.unspaced}, written without blanks"
+            " between words, and each counts as one word or a few: these figures mean nothing."
+            f" Choose what cuts them: {flags} (evaluate.tokenize in a recipe)"
+        )
+    elif scripts.outside_a_z >= _SOME and latin:
+        yield (
+            f"{', '.join(latin)}: rouge_score counts the letters a to z only, and {share} of the"
+            " words have others: these figures mean little. Read rouge_l instead, or choose"
+            " --tokenize char (evaluate.tokenize in a recipe)"
+        )
+    if scripts.outside_a_z >= _MANY and english:
+        yield (
+            f"{', '.join(english)}: made for English, and {share} of the words have letters other"
+            " than a to z; read bleu, rouge_l and cider instead"
+        )

@@ -1,0 +1,94 @@
+"""Which scripts captions are in, for metrics that count words between blanks or the letters a to z.
+
+Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are written without blanks between words:
+a tokenizer that cuts at blanks takes a caption for one word, and every score is 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_HAN = "\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_KANA = "\u3041-\u309f\u30a1-\u30ff\u31f0-\u31ff\uff66-\uff9d"
+_OTHERS = (
+    ("Thai", "\u0e01-\u0e4e"),
+    ("Lao", "\u0e81-\u0edf"),
+    ("Tibetan", "\u0f00-\u0fbc"),
+    ("Burmese", "\u1000-\u109f"),
+    ("Khmer", "\u1780-\u17dd"),
+    ("Tai or Javanese", "\u1950-\u19df\u1a20-\u1aad\u1b00-\u1b4c\ua980-\ua9c0"),
+)
+_EAST_ASIAN = re.compile(f"[{_HAN}{_KANA}]")
+_ANY_KANA = re.compile(f"[{_KANA}]")
+_SOUTH_EAST = re.compile(f"[{''.join(span for _, span in _OTHERS)}]")
+_NAMED = tuple((name, re.compile(f"[{span}]")) for name, span in _OTHERS)
+_WORD = re.compile(r"[^\W_]+")
+_PLAIN_WORD = re.compile("[A-Za-z0-9]+")
+
+# Letters between two blanks; words that somebody cut apart are shorter, captions are longer.
+_MAX_EAST_ASIAN_WORD = 4.0
+_MAX_OTHER_WORD = 8.0
+_FEW = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """What the captions of a set are written in.
+
+    Attributes:
+        unspaced: Name of the script without blanks that at least a tenth of the captions are in,
+            uncut; empty: there is none.
+        tokenizers: What cuts that script into words or characters, the simplest first.
+        outside_a_z: Share of the words that have letters other than a to z, 0..1.
+    """
+
+    unspaced: str
+    tokenizers: tuple[str, ...]
+    outside_a_z: float
+
+
+def measure_scripts(captions: Sequence[str]) -> Scripts:
+    """Look at what captions are written in; ASCII ones cost next to nothing."""
+    odd = [caption for caption in captions if not caption.isascii()]
+    if not odd:
+        return Scripts("", (), 0.0)
+    num_words, outside = _count_words(captions)
+    share = outside / num_words if num_words else 0.0
+    for pattern, longest in ((_EAST_ASIAN, _MAX_EAST_ASIAN_WORD), (_SOUTH_EAST, _MAX_OTHER_WORD)):
+        written = [caption for caption in odd if _is_mostly(pattern, caption)]
+        if len(written) >= _FEW * len(captions) and _mean_letters(pattern, written) > longest:
+            name, tokenizers = _name_script("".join(written))
+            return Scripts(name, tokenizers, share)
+    return Scripts("", (), share)
+
+
+def _count_words(captions: Iterable[str]) -> tuple[int, int]:
+    """Words of all captions, and those that have letters other than a to z."""
+    words = [word for caption in captions for word in _WORD.findall(caption)]
+    return len(words), sum(_PLAIN_WORD.fullmatch(word) is None for word in words)
+
+
+def _is_mostly(pattern: re.Pattern[str], caption: str) -> bool:
+    letters = sum(map(str.isalpha, caption))
+    return 2 * len(pattern.findall(caption)) >= max(1, letters)
+
+
+def _mean_letters(pattern: re.Pattern[str], captions: Sequence[str]) -> float:
+    """Letters of the script between two blanks, where there are any."""
+    counts = [
+        count for caption in captions for c in caption.split() if (count := len(pattern.findall(c)))
+    ]
+    return sum(counts) / max(1, len(counts))
+
+
+def _name_script(text: str) -> tuple[str, tuple[str, ...]]:
+    num_east = len(_EAST_ASIAN.findall(text))
+    counts = [(len(pattern.findall(text)), name) for name, pattern in _NAMED]
+    most, name = max(counts)
+    if most > num_east:
+        return name, ("char",)
+    if len(_ANY_KANA.findall(text)) > _FEW * num_east:
+        return "Japanese", ("char", "ja-mecab")
+    return "Chinese", ("char", "zh")
