@@ -24,6 +24,8 @@ PADDING_CAPTION = -1
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FinishReason = Literal["eos", "length"]
+TokenizerName = Literal["pycocoevalcap", "char", "zh", "ja-mecab"]
+"""What cuts captions into the words that metrics count; the table is in `captune.metrics`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from captune.cli.score import METRICS_HELP, score
-from captune.errors import CaptuneError, MetricError
+from captune.errors import CaptuneError, MetricError, OutputError
 from captune.metrics import METRIC_GROUPS, METRICS, resolve_metrics
 from support.places import REAL_DATA
 
@@ -42,11 +42,16 @@ def run(folder: Path, *arguments: str, predictions: tuple[str, ...] = ("good.jso
     return result.output
 
 
-def test_the_table_has_every_digit_an_interval_and_the_signatures(files: Path) -> None:
-    output = run(files, "--metrics", "bleu_1,rouge_l")
+def test_the_table_has_values_intervals_and_the_signatures_and_the_file_every_digit(
+    files: Path,
+) -> None:
+    output = run(files, "--metrics", "bleu_1,rouge_l", "--json", str(files / "scores.json"))
     lines = [line.split() for line in output.splitlines()]
-    assert ["bleu_1", "0.8999999998200003"] in lines
+    assert ["bleu_1", "0.900"] in lines
+    assert ["[0.667,", "1.000]"] in lines
     assert any(line[:1] == ["rouge_l"] for line in lines)
+    content = json.loads((files / "scores.json").read_text())
+    assert content["metrics"]["bleu_1"] == 0.8999999998200003
     assert "bleu_1|variant:coco|reflen:closest|tok:ptb-3.4.1|refs:1-2|images:3" in output
     assert "3 images; in brackets: 95 % bootstrap intervals." in output
 
@@ -126,7 +131,8 @@ def test_the_seed_fixes_the_intervals(files: Path) -> None:
     intervals = []
     for seed in ("1", "1", "2"):
         path = files / "scores.json"
-        run(files, "--metrics", "cider", "--seed", seed, "--resamples", "50", "--json", str(path))
+        drawn = ["--seed", seed, "--resamples", "50"]
+        run(files, "--metrics", "cider", *drawn, "--json", str(path), "--force")
         intervals.append(json.loads(path.read_text())["intervals"])
     assert intervals[0] == intervals[1] != intervals[2]
 
@@ -143,13 +149,13 @@ def test_images_without_a_prediction_are_an_error_unless_left_out(files: Path) -
     assert json.loads(path.read_text())["num_images"] == 2
 
 
-def test_metrics_left_out_for_want_of_an_extra_are_said(
+def test_metrics_skipped_for_want_of_an_extra_are_reported(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
     output = run(files, "--metrics", "all")
-    assert "left out: spice; to have it, pip install 'captune[java]', or set CAPTUNE" in output
-    assert "left out" not in run(files, "--metrics", "bleu")
+    assert "skipped: spice (to enable it: pip install 'captune[java]', or set CAPTUNE" in output
+    assert "skipped" not in run(files, "--metrics", "bleu")
 
 
 SAMPLES = {"1": ["a red dog", "a dog"], "2": ["two cats", "two cats"], "3": ["a bird", "birds"]}
@@ -203,8 +209,10 @@ def test_the_help_names_every_metric_and_group() -> None:
 
 def test_no_image_in_common_is_an_error(files: Path) -> None:
     (files / "other.json").write_text('{"99": "a dog"}')
-    with pytest.raises(MetricError, match="there are no references"):
+    with pytest.raises(MetricError, match="no image of the predictions is among") as caught:
         run(files, "--only-predicted", predictions=("other.json",))
+    assert "has ids such as '99'" in caught.value.what
+    assert "such as '1'" in caught.value.what
 
 
 def test_an_unknown_metric_stops_before_any_file_is_read(files: Path) -> None:
@@ -244,3 +252,95 @@ def test_the_scores_of_fakecap_are_printed_to_the_last_digit() -> None:
     assert ["cider", "0.5997905185184199"] in rows
     if "meteor" in resolve_metrics(["default"]):
         assert ["meteor", "0.19525467177780284"] in rows
+
+
+PATHS = {"photos/COCO_val2014_000000000001.jpg": "a red dog runs", "photos/2.JPG": "two cats sit"}
+
+
+def test_files_are_not_overwritten_without_force(files: Path) -> None:
+    for flag, name in (("--json", "scores.json"), ("--per-image", "rows.jsonl")):
+        (files / name).write_text("mine")
+        with pytest.raises(OutputError, match=f"{name} exists already"):
+            run(files, "--metrics", "bleu_1", flag, str(files / name), predictions=("none.json",))
+        assert (files / name).read_text() == "mine"
+        run(files, "--metrics", "bleu_1", flag, str(files / name), "--force")
+        assert "bleu_1" in (files / name).read_text()
+
+
+def test_ids_that_are_paths_are_matched_to_those_of_the_references(files: Path) -> None:
+    (files / "paths.json").write_text(json.dumps(PATHS | {"c/3.png": "a bird sings"}))
+    path = files / "scores.json"
+    output = run(files, "--json", str(path), "--metrics", "bleu_1", predictions=("paths.json",))
+    assert "3 image ids are matched to those of the references by the number that ends" in output
+    assert json.loads(path.read_text())["metrics"]["bleu_1"] == 0.8999999998200003
+
+
+def test_only_predicted_matches_ids_that_are_paths_too(files: Path) -> None:
+    (files / "paths.json").write_text(json.dumps(PATHS))
+    output = run(files, "--only-predicted", "--metrics", "bleu_1", predictions=("paths.json",))
+    assert "2 image ids are matched" in output
+    assert "2 images; in brackets" in output
+
+
+def test_samples_are_matched_as_their_predictions_are(files: Path) -> None:
+    samples = {key: [caption, "a dog"] for key, caption in PATHS.items()}
+    (files / "paths.json").write_text(json.dumps(PATHS))
+    (files / "samples.json").write_text(json.dumps(samples))
+    arguments = ["--samples", str(files / "samples.json"), "--metrics", "div_1"]
+    assert "div_1" in run(files, *arguments, "--only-predicted", predictions=("paths.json",))
+
+
+def test_references_that_hold_python_lists_are_read_as_lists(files: Path) -> None:
+    texts = {key: str(captions) for key, captions in REFERENCES.items()}
+    expected = run(files, "--metrics", "bleu,cider")
+    (files / "references.json").write_text(json.dumps(texts))
+    note, _, rest = run(files, "--metrics", "bleu,cider").partition("\n")
+    assert note.startswith("note: 3 texts of ")
+    assert note.endswith("hold Python lists and are read as lists")
+    assert rest == expected
+
+
+def test_characters_are_scored_where_asked_and_the_signature_says_so(files: Path) -> None:
+    (files / "references.json").write_text(json.dumps({"1": ["一只狗在跑"], "2": ["两只猫"]}))
+    (files / "zh.json").write_text(json.dumps({"1": "一只狗跑", "2": "两只猫"}))
+    output = run(files, "--metrics", "bleu_1", "--tokenize", "char", predictions=("zh.json",))
+    # Seven of seven characters are right, seven said of eight: exp(1 - 8 / 7).
+    assert ["bleu_1", "0.867"] in [line.split() for line in output.splitlines()]
+    assert "bleu_1|variant:coco|reflen:closest|tok:char|" in output
+
+
+def test_three_files_are_tested_pair_by_pair(files: Path) -> None:
+    (files / "third.json").write_text(json.dumps(dict.fromkeys("123", "two cats sit")))
+    path = files / "scores.json"
+    given = ("poor.json", "good.json", "third.json")
+    output = run(files, "--metrics", "rouge_l", "--json", str(path), predictions=given)
+    rows = [line.split()[:2] for line in output.splitlines()]
+    assert ["good", "poor"] in rows
+    assert ["third", "poor"] in rows
+    assert ["third", "good"] in rows
+    assert "not corrected for 3 pairs" in output
+    content = json.loads(path.read_text())
+    pairs = {"good_vs_poor", "third_vs_poor", "third_vs_good"}
+    assert set(content["paired"]) == {*pairs, "good", "third"}
+
+
+def test_names_of_files_are_printed_as_they_are(files: Path) -> None:
+    (files / "run_tty.json").write_text(json.dumps(GOOD))
+    assert "run_tty" in run(files, "--metrics", "bleu_1", predictions=("run_tty.json",))
+
+
+def test_every_file_of_scores_has_one_shape(files: Path) -> None:
+    path = files / "scores.json"
+    run(files, "--metrics", "bleu_1", "--json", str(path))
+    one = json.loads(path.read_text())
+    assert one["schema"] == 1
+    assert list(one["systems"]) == ["good"]
+    assert one["systems"]["good"]["metrics"] == one["metrics"]
+    assert one["paired"] == {}
+    given = ("good.json", "poor.json")
+    run(files, "--metrics", "bleu_1", "--json", str(path), "--force", predictions=given)
+    several = json.loads(path.read_text())
+    assert {"schema", "systems", "paired", "num_images"} <= set(several)
+    test = several["paired"]["poor_vs_good"]["bleu_1"]
+    assert set(test) == {"delta", "interval", "p_value", "wins", "ties", "losses"}
+    assert several["paired"]["poor"]["bleu_1"]["low"] == test["interval"][0]

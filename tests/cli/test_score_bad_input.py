@@ -26,7 +26,13 @@ def run(folder: Path, references: str | bytes, predictions: str | bytes) -> dict
     app.command()(score)
     files = ["--references", str(folder / "references.json")]
     files += ["--predictions", str(folder / "predictions.json")]
-    written = ["--per-image", str(folder / "rows.jsonl"), "--json", str(folder / "scores.json")]
+    written = [
+        "--per-image",
+        str(folder / "rows.jsonl"),
+        "--json",
+        str(folder / "scores.json"),
+        "--force",
+    ]
     result = CliRunner().invoke(app, [*files, *written, "--metrics", METRICS, "--resamples", "20"])
     if isinstance(result.exception, CaptuneError):
         raise result.exception

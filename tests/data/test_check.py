@@ -20,6 +20,7 @@ from captune.data import (
     load_records,
     make_shapes,
     perceptual_hash,
+    render_check,
 )
 from captune.data.check.caption_stats import is_placeholder, measure_lengths
 from captune.data.check.duplicates import fingerprint_image, group_exact, group_near
@@ -195,7 +196,7 @@ def test_a_clean_set_has_no_problem():
     found = check_data(LoadedData(records))
     assert found.problems == ()
     assert found.tokens is None
-    assert "Nothing wrong was found." in found.to_html()
+    assert "Nothing wrong was found." in render_check(found)
 
 
 def test_images_that_need_a_plugin_come_with_its_pip_line():
@@ -218,7 +219,7 @@ def test_the_page_escapes_captions_and_shows_pictures_of_duplicates(tmp_path):
     data = make_data(tmp_path)
     script = "<script>alert(1)</script>"
     bad = tuple(record(f"<b>{n}", encode(scenery(20 + n)), script) for n in range(3))
-    page = check_data(replace(data, records=(*data.records, *bad))).to_html()
+    page = render_check(check_data(replace(data, records=(*data.records, *bad))))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert page.count("src='data:image/jpeg;base64,") >= 4

@@ -14,10 +14,9 @@ from captune.evaluation.labels import (
     format_test,
     format_value,
     is_description,
-    is_lower_better,
     metric_label,
 )
-from captune.metrics import METRICS, PairedTest
+from captune.metrics import METRICS, PairedTest, is_lower_better
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from captune.errors import MetricError
-from captune.metrics import read_predictions, read_references, read_samples
+from captune.metrics import (
+    read_list_text,
+    read_predicted_captions,
+    read_references,
+    read_samples,
+)
 
 EXPECTED = {"7": ["a dog", "one dog"], "3": ["a cat"]}
 
@@ -69,7 +74,7 @@ def test_references_are_read_from_every_format(tmp_path: Path, name: str, text: 
     ],
 )
 def test_predictions_are_read_from_every_format(tmp_path: Path, name: str, text: str) -> None:
-    predictions = read_predictions(write(tmp_path, text, name))
+    predictions = read_predicted_captions(write(tmp_path, text, name))
     assert list(predictions.items()) == [("7", "a dog"), ("3", "a cat")]
 
 
@@ -108,14 +113,14 @@ def test_bad_samples_name_file_and_place(tmp_path: Path, text: str, message: str
 
 def test_a_list_where_one_caption_belongs_is_told_of_samples(tmp_path: Path) -> None:
     with pytest.raises(MetricError, match="the prediction of image 5 is") as caught:
-        read_predictions(write(tmp_path, '{"5": ["a", "b"]}'))
+        read_predicted_captions(write(tmp_path, '{"5": ["a", "b"]}'))
     assert caught.value.fix.endswith("several captions by one model go into --samples")
 
 
 def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     text = b'\xef\xbb\xbf{"1": "a dog"}'
-    assert read_predictions(write(tmp_path, text)) == {"1": "a dog"}
-    assert read_predictions(
+    assert read_predicted_captions(write(tmp_path, text)) == {"1": "a dog"}
+    assert read_predicted_captions(
         write(tmp_path, b'\xef\xbb\xbf{"image_id": 1, "caption": "a dog"}', "a.jsonl")
     ) == {"1": "a dog"}
 
@@ -123,7 +128,7 @@ def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
 def test_line_separators_inside_a_jsonl_caption_do_not_cut_it(tmp_path: Path) -> None:
     text = '{"image_id": 1, "caption": "a\u2028dog\u0085"}\n{"image_id": 2, "caption": "b"}'
     path = write(tmp_path, text, "a.jsonl")
-    assert read_predictions(path) == {"1": "a\u2028dog\u0085", "2": "b"}
+    assert read_predicted_captions(path) == {"1": "a\u2028dog\u0085", "2": "b"}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,7 @@ def test_bad_predictions_name_file_and_place(
     tmp_path: Path, name: str, text: str | bytes, message: str
 ) -> None:
     with pytest.raises(MetricError, match=message):
-        read_predictions(write(tmp_path, text, name))
+        read_predicted_captions(write(tmp_path, text, name))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_bad_references_name_file_and_place(
 def test_errors_of_ids_and_captions_say_the_file_too(tmp_path: Path, text: str, where: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(MetricError) as caught:
-        read_predictions(path)
+        read_predicted_captions(path)
     assert caught.value.where == f"{path}, {where}"
 
 
@@ -217,4 +222,41 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MetricError, match=r"none\.json cannot be read: No such file"):
         read_references(tmp_path / "none.json")
     with pytest.raises(MetricError, match="cannot be read"):
-        read_predictions(tmp_path)
+        read_predicted_captions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "captions"),
+    [
+        ("['a dog', 'a cat']", ["a dog", "a cat"]),
+        (' ["a dog"] ', ["a dog"]),
+        ("['a dog'\n 'a cat']", ["a dog", "a cat"]),
+        ("['it\\'s', \"a [dog], 'big'\"]", ["it's", "a [dog], 'big'"]),
+        ("[]", None),
+        ("[a dog]", None),
+        ("['a dog', 1]", None),
+        ("['a dog'] runs", None),
+        ("['a dog", None),
+        ("[b'a dog']", None),
+        ("a dog", None),
+        ("", None),
+    ],
+)
+def test_texts_that_hold_a_python_list_are_read_as_lists(
+    text: str, captions: list[str] | None
+) -> None:
+    assert read_list_text(text) == captions
+
+
+def test_list_texts_in_a_file_of_references_are_opened_with_a_note(tmp_path: Path) -> None:
+    notes: list[str] = []
+    path = write(tmp_path, json.dumps({"1": "['a dog', 'a cat']", "2": ["two cats", "['a']"]}))
+    references = read_references(path, notes=notes)
+    assert references == {"1": ["a dog", "a cat"], "2": ["two cats", "a"]}
+    assert notes == [f"2 texts of {path} hold Python lists and are read as lists"]
+
+
+def test_a_list_text_of_one_is_a_prediction(tmp_path: Path) -> None:
+    path = write(tmp_path, json.dumps([{"image_id": 1, "caption": "['a dog']"}]))
+    assert read_predicted_captions(path) == {"1": "a dog"}
+    assert read_predicted_captions(write(tmp_path, '{"1": "[\'a dog\']"}')) == {"1": "a dog"}

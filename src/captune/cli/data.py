@@ -71,7 +71,9 @@ def check(
 
     Exits with 3 when images are lost or the same image lies in two splits.
     """
-    from captune.data import check_data, load_records
+    from functools import partial
+
+    from captune.data import check_data, load_records, render_check
     from captune.storage import write_text
 
     _refuse_existing(json_file, html_file, force=force)
@@ -95,7 +97,7 @@ def check(
             report_progress=lambda done: progress.update(task, completed=done),
         )
     _print_findings(findings)
-    for path, text in ((json_file, findings.to_json), (html_file, findings.to_html)):
+    for path, text in ((json_file, findings.to_json), (html_file, partial(render_check, findings))):
         if path is not None:
             write_text(path, text())
             typer.echo(f"written: {path}")

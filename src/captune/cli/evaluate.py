@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from captune.records import CaptionRecord
 
 
+_CALLED = {"before": "baseline", "after": "model"}
+"""What the systems of a run are called where no training took place."""
+
+
 @takes("request", make_request)
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or a run's folder.")],
@@ -77,7 +81,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
         training_records=scored.training_records,
         options=request.scoring,
     )
-    print_scores(evaluation, names={"before": "baseline", "after": "model"})
+    print_scores(evaluation, names=_CALLED)
     verdict = judge_run(
         evaluation, captioned.predictions["model"], records=scored.records, occasion="evaluation"
     )
@@ -108,8 +112,8 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     from captune.evaluation import (
         ComparisonInputs,
         compare_systems,
-        comparison_section,
         describe_ranking,
+        describe_scores,
         evaluation_facts,
         name_models,
         warn_of_collapses,
@@ -121,7 +125,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     scored, request = prepare_images(request, models.values())
     captioned = caption_all(models, [*scored.records, *chosen], request)
     evaluation = compare_systems(scored.records, captioned.predictions, options=request.scoring)
-    print_scores(evaluation, names={})
+    print_scores(evaluation)
     warnings = warn_of_collapses(evaluation, captioned.predictions, records=scored.records)
     for sentence in (" ".join(describe_ranking(evaluation)), *warnings):
         typer.echo(sentence)
@@ -131,7 +135,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
             said = {p.image_id: p.caption for p in predictions}
             typer.echo(f"  {name}: {said.get(record.image_id, '(none)')}")
     if request.places.json_file:
-        write_json(request.places.json_file, comparison_section(evaluation))
+        write_json(request.places.json_file, describe_scores(evaluation))
     if request.places.out:
         inputs = ComparisonInputs(
             records=scored.records,
@@ -150,17 +154,12 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
 def _write_json(
     path: Path, evaluation: Evaluation, *, model: str, captioned: CaptionedImages
 ) -> None:
-    """The keys of the contract, and beside them what they were compared with."""
-    from captune.evaluation import paired_section, system_sections
+    """Write the one shape, and the model's own scores and what they stand beside at the top."""
+    from captune.evaluation import describe_scores, system_sections
     from captune.storage import write_json
 
-    others = system_sections(evaluation)
-    content = others.pop("after")
-    if "before" in others:
-        others["baseline"] = others.pop("before")
-    paired = {
-        name.replace("after", "model").replace("before", "baseline"): tests
-        for name, tests in paired_section(evaluation).items()
-    }
+    content = describe_scores(evaluation, names=_CALLED)
+    sections = {_CALLED.get(name, name): s for name, s in system_sections(evaluation).items()}
+    own = sections.pop("model")
     skipped = [{"image_id": s.image_id, "reason": s.reason} for s in captioned.skipped]
-    write_json(path, {**content, "model": model, **others, "paired": paired, "skipped": skipped})
+    write_json(path, {**content, **own, **sections, "model": model, "skipped": skipped})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from captune.data.check.check_data import check_data
 from captune.data.check.duplicates import perceptual_hash
-from captune.data.check.findings import DataCheck, Problem
+from captune.data.check.findings import DataCheck, DataProblem
+from captune.data.check.page import render_check
 from captune.data.convert import write_dataset
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
 from captune.data.images import (
@@ -33,9 +34,9 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "SOURCES",
     "DataCheck",
+    "DataProblem",
     "LoadOptions",
     "LoadedData",
-    "Problem",
     "SkippedImage",
     "assign_splits",
     "caption_is_true",
@@ -55,6 +56,7 @@ __all__ = [
     "perceptual_hash",
     "raise_when_too_many_bad",
     "read_source",
+    "render_check",
     "save_skipped",
     "save_splits",
     "select_split",

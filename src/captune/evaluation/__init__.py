@@ -1,55 +1,75 @@
-"""What captions are worth, and the evidence: scores, tests, files, plots and the report."""
+"""What captions are worth, and the evidence: scores, tests, files, plots and the report.
+
+Each name is imported when it is first asked for: scores of files need no torch and no plots.
+"""
 
 from __future__ import annotations
 
-from captune.evaluation.caption_with import (
-    CaptionedImages,
-    ComputeOptions,
-    Progress,
-    caption_with,
-    find_model,
-    name_models,
-)
-from captune.evaluation.compare import (
-    AFTER,
-    BEFORE,
-    CONSTANT_CAPTION,
-    Evaluation,
-    SystemPair,
-    compare_systems,
-    score_run,
-)
-from captune.evaluation.labels import format_delta, format_test, format_value, metric_label
-from captune.evaluation.model_card import Origin, describe_model, write_model_card
-from captune.evaluation.outputs import check_output, write_comparison_files, write_evaluation
-from captune.evaluation.plots import Picture, plot_grid, write_plots
-from captune.evaluation.predict import choose_scored, predict
-from captune.evaluation.report import (
-    ComparisonInputs,
-    Fact,
-    ReportInputs,
-    write_comparison,
-    write_report,
-)
-from captune.evaluation.report.training_log import TrainingLog, read_training_log
-from captune.evaluation.scoring.evaluation import ScoringOptions, describe_decoding
-from captune.evaluation.scoring.run_facts import (
-    command_fact,
-    describe_seconds,
-    evaluation_facts,
-    software_facts,
-)
-from captune.evaluation.scoring.saved_scores import RunToScore, load_scores, save_scores
-from captune.evaluation.scoring.score_files import (
-    comparison_section,
-    paired_section,
-    scores_section,
-    system_sections,
-    write_results_csv,
-    write_scores_json,
-)
-from captune.evaluation.scoring.scored_data import ScoredData, load_scored, select_scored
-from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from captune.evaluation.caption_models import (
+        CaptionedImages,
+        ComputeOptions,
+        Progress,
+        caption_with,
+        find_model,
+        name_models,
+    )
+    from captune.evaluation.compare import (
+        AFTER,
+        BEFORE,
+        CONSTANT_CAPTION,
+        Evaluation,
+        System,
+        SystemPair,
+        compare_systems,
+        pair_all,
+        score_run,
+        score_systems,
+    )
+    from captune.evaluation.labels import (
+        format_delta,
+        format_share,
+        format_test,
+        format_value,
+        metric_label,
+    )
+    from captune.evaluation.model_card import Origin, describe_model, write_model_card
+    from captune.evaluation.outputs import check_output, write_comparison_files, write_evaluation
+    from captune.evaluation.plots import Picture, plot_grid, write_plots
+    from captune.evaluation.predict_records import choose_scored, predict
+    from captune.evaluation.report import (
+        ComparisonInputs,
+        Fact,
+        ReportInputs,
+        write_comparison,
+        write_report,
+    )
+    from captune.evaluation.report.training_log import TrainingLog, read_training_log
+    from captune.evaluation.scoring.evaluation import (
+        ScoringOptions,
+        describe_decoding,
+        score_against,
+    )
+    from captune.evaluation.scoring.run_facts import (
+        command_fact,
+        describe_seconds,
+        evaluation_facts,
+        software_facts,
+    )
+    from captune.evaluation.scoring.saved_scores import RunToScore, load_scores, save_scores
+    from captune.evaluation.scoring.score_files import (
+        describe_scores,
+        image_rows,
+        scores_section,
+        system_sections,
+        write_results_csv,
+        write_scores_json,
+    )
+    from captune.evaluation.scoring.scored_data import ScoredData, load_scored, select_scored
+    from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
 
 __all__ = [
     "AFTER",
@@ -67,6 +87,7 @@ __all__ = [
     "RunToScore",
     "ScoredData",
     "ScoringOptions",
+    "System",
     "SystemPair",
     "TrainingLog",
     "Verdict",
@@ -75,27 +96,31 @@ __all__ = [
     "choose_scored",
     "command_fact",
     "compare_systems",
-    "comparison_section",
     "describe_decoding",
     "describe_model",
     "describe_ranking",
+    "describe_scores",
     "describe_seconds",
     "evaluation_facts",
     "find_model",
     "format_delta",
+    "format_share",
     "format_test",
     "format_value",
+    "image_rows",
     "judge_run",
     "load_scored",
     "load_scores",
     "metric_label",
     "name_models",
-    "paired_section",
+    "pair_all",
     "plot_grid",
     "predict",
     "read_training_log",
     "save_scores",
+    "score_against",
     "score_run",
+    "score_systems",
     "scores_section",
     "select_scored",
     "software_facts",
@@ -110,3 +135,74 @@ __all__ = [
     "write_results_csv",
     "write_scores_json",
 ]
+
+_HOMES = {
+    "AFTER": "captune.evaluation.compare",
+    "BEFORE": "captune.evaluation.compare",
+    "CONSTANT_CAPTION": "captune.evaluation.compare",
+    "CaptionedImages": "captune.evaluation.caption_models",
+    "ComparisonInputs": "captune.evaluation.report",
+    "ComputeOptions": "captune.evaluation.caption_models",
+    "Evaluation": "captune.evaluation.compare",
+    "Fact": "captune.evaluation.report",
+    "Origin": "captune.evaluation.model_card",
+    "Picture": "captune.evaluation.plots",
+    "Progress": "captune.evaluation.caption_models",
+    "ReportInputs": "captune.evaluation.report",
+    "RunToScore": "captune.evaluation.scoring.saved_scores",
+    "ScoredData": "captune.evaluation.scoring.scored_data",
+    "ScoringOptions": "captune.evaluation.scoring.evaluation",
+    "System": "captune.evaluation.compare",
+    "SystemPair": "captune.evaluation.compare",
+    "TrainingLog": "captune.evaluation.report.training_log",
+    "Verdict": "captune.evaluation.verdict",
+    "caption_with": "captune.evaluation.caption_models",
+    "check_output": "captune.evaluation.outputs",
+    "choose_scored": "captune.evaluation.predict_records",
+    "command_fact": "captune.evaluation.scoring.run_facts",
+    "compare_systems": "captune.evaluation.compare",
+    "describe_decoding": "captune.evaluation.scoring.evaluation",
+    "describe_model": "captune.evaluation.model_card",
+    "describe_ranking": "captune.evaluation.verdict",
+    "describe_scores": "captune.evaluation.scoring.score_files",
+    "describe_seconds": "captune.evaluation.scoring.run_facts",
+    "evaluation_facts": "captune.evaluation.scoring.run_facts",
+    "find_model": "captune.evaluation.caption_models",
+    "format_delta": "captune.evaluation.labels",
+    "format_share": "captune.evaluation.labels",
+    "format_test": "captune.evaluation.labels",
+    "format_value": "captune.evaluation.labels",
+    "image_rows": "captune.evaluation.scoring.score_files",
+    "judge_run": "captune.evaluation.verdict",
+    "load_scored": "captune.evaluation.scoring.scored_data",
+    "load_scores": "captune.evaluation.scoring.saved_scores",
+    "metric_label": "captune.evaluation.labels",
+    "name_models": "captune.evaluation.caption_models",
+    "pair_all": "captune.evaluation.compare",
+    "plot_grid": "captune.evaluation.plots",
+    "predict": "captune.evaluation.predict_records",
+    "read_training_log": "captune.evaluation.report.training_log",
+    "save_scores": "captune.evaluation.scoring.saved_scores",
+    "score_against": "captune.evaluation.scoring.evaluation",
+    "score_run": "captune.evaluation.compare",
+    "score_systems": "captune.evaluation.compare",
+    "select_scored": "captune.evaluation.scoring.scored_data",
+    "scores_section": "captune.evaluation.scoring.score_files",
+    "software_facts": "captune.evaluation.scoring.run_facts",
+    "system_sections": "captune.evaluation.scoring.score_files",
+    "warn_of_collapses": "captune.evaluation.verdict",
+    "write_comparison": "captune.evaluation.report",
+    "write_comparison_files": "captune.evaluation.outputs",
+    "write_evaluation": "captune.evaluation.outputs",
+    "write_model_card": "captune.evaluation.model_card",
+    "write_plots": "captune.evaluation.plots",
+    "write_report": "captune.evaluation.report",
+    "write_results_csv": "captune.evaluation.scoring.score_files",
+    "write_scores_json": "captune.evaluation.scoring.score_files",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -7,7 +7,9 @@ A score without a constant caption beside it hides a model that says one sentenc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from captune.evaluation.scoring.evaluation import (
     ScoredPredictions,
@@ -20,6 +22,7 @@ from captune.metrics import (
     PairedTest,
     References,
     constant_caption_baseline,
+    naming_file,
     paired_bootstrap,
 )
 from captune.records import CaptionRecord, Prediction, Scores
@@ -36,6 +39,21 @@ class SystemPair:
 
     against: str
     system: str
+
+
+@dataclass(frozen=True)
+class System:
+    """What one system says.
+
+    Attributes:
+        captions: Image id -> caption.
+        samples: Image id -> several captions by the same system, for metrics of variety.
+        file: Where the captions were read from, for errors; `None`: they were made here.
+    """
+
+    captions: Mapping[str, str]
+    samples: Mapping[str, Sequence[str]] | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,8 @@ class Evaluation:
     def run_signature(self) -> str:
         """Split, references, decoding, resampling and versions, without the metrics' own lines."""
         scores = next(iter(self.scores.values()))
-        return scores.signature.removesuffix("; " + "; ".join(scores.signatures.values()))
+        own = "; ".join(scores.signatures.values())
+        return scores.signature.removesuffix(own).removesuffix("; ")
 
     @property
     def num_images(self) -> int:
@@ -116,20 +135,22 @@ def score_run(
         MetricError: A metric is unknown.
     """
     systems = {AFTER: after} if before is None else {BEFORE: before, AFTER: after}
-    references = gather_references(
-        records, list(systems.values()), max_references=options.max_references
-    )
+    references = gather_references(records, list(systems.values()), options=options)
     constant, chosen_from = choose_constant_caption(training_records, references)
-    systems[CONSTANT_CAPTION] = say_constant(references, constant)
-    scored = _score_all(references, systems, options=options.with_images(records))
+    captions = {name: _say(references, predictions) for name, predictions in systems.items()}
+    captions[CONSTANT_CAPTION] = System(dict.fromkeys(references.image_ids, constant))
     pairs = [SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER)]
-    return Evaluation(
-        scores={name: each.scores for name, each in scored.items()},
-        tests=_test_pairs(scored, [p for p in pairs if p.against in scored], options=options),
+    evaluation = score_systems(
+        references,
+        captions,
+        options=options.with_images(records),
+        pairs=[pair for pair in pairs if pair.against in captions],
+    )
+    return replace(
+        evaluation,
         constant_caption=constant,
         constant_from=chosen_from,
         left_out=_left_out(records, references),
-        split=options.split,
     )
 
 
@@ -150,18 +171,51 @@ def compare_systems(
         DataError: No image has human captions and a prediction of every system.
         MetricError: A metric is unknown.
     """
-    references = gather_references(
-        records, list(systems.values()), max_references=options.max_references
+    references = gather_references(records, list(systems.values()), options=options)
+    evaluation = score_systems(
+        references,
+        {name: _say(references, predictions) for name, predictions in systems.items()},
+        options=options.with_images(records),
+        pairs=pair_all(list(systems)),
     )
-    scored = _score_all(references, systems, options=options.with_images(records))
-    names = list(scored)
-    pairs = [SystemPair(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    return replace(evaluation, left_out=_left_out(records, references))
+
+
+def score_systems(
+    references: References,
+    systems: Mapping[str, System],
+    *,
+    options: ScoringOptions,
+    pairs: Sequence[SystemPair],
+) -> Evaluation:
+    """Score systems against references that are counted already, and test pairs of them.
+
+    Every command scores by this function, so that they all print and write the same figures.
+
+    Args:
+        references: The images scored.
+        systems: Name -> captions of exactly those images.
+        options: Metrics and resampling.
+        pairs: Which systems are tested against which.
+
+    Raises:
+        MetricError: A metric is unknown, or the captions are not of those images.
+    """
+    scored = {}
+    for name, system in systems.items():
+        own = replace(options, inputs=replace(options.inputs, samples=system.samples))
+        with nullcontext() if system.file is None else naming_file(system.file):
+            scored[name] = score_against(references, system.captions, options=own)
     return Evaluation(
         scores={name: each.scores for name, each in scored.items()},
         tests=_test_pairs(scored, pairs, options=options),
-        left_out=_left_out(records, references),
         split=options.split,
     )
+
+
+def pair_all(names: Sequence[str]) -> list[SystemPair]:
+    """Return every pair of systems once, the later one against the earlier."""
+    return [SystemPair(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
 
 
 def choose_constant_caption(
@@ -174,25 +228,15 @@ def choose_constant_caption(
     """
     training = {r.image_id: r.captions for r in training_records if r.captions}
     if training:
-        return constant_caption_baseline(training), "training captions"
+        caption = constant_caption_baseline(training, tokenizer=references.tokenizer)
+        return caption, "training captions"
     return constant_caption_baseline(references), "the references themselves"
 
 
-def say_constant(references: References, caption: str) -> list[Prediction]:
-    """The predictions of a system that says one caption to every image."""
-    return [Prediction(image_id, caption, 0.0, 0, "eos") for image_id in references.image_ids]
-
-
-def _score_all(
-    references: References,
-    systems: Mapping[str, Sequence[Prediction]],
-    *,
-    options: ScoringOptions,
-) -> dict[str, ScoredPredictions]:
-    return {
-        name: score_against(references, predictions, options=options)
-        for name, predictions in systems.items()
-    }
+def _say(references: References, predictions: Sequence[Prediction]) -> System:
+    """A system that says what it predicted of the images scored."""
+    wanted = references.index
+    return System({p.image_id: p.caption for p in predictions if p.image_id in wanted})
 
 
 def _test_pairs(

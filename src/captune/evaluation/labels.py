@@ -5,56 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from captune.metrics import METRICS, PairedTest
+from captune.metrics import METRICS, SIGNIFICANCE, PairedTest
 
-SIGNIFICANCE = 0.05
-"""p values below it count as a measured difference."""
-
-_LABELS: Mapping[str, str] = {
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L (COCO)",
-    "meteor": "METEOR",
-    "cider": "CIDEr",
-    "cider_plain": "CIDEr (plain)",
-    "spice": "SPICE",
-    "bert_score": "BERTScore, rescaled",
-    "bert_score_raw": "BERTScore, raw",
-    "clip_score": "CLIPScore",
-    "ref_clip_score": "RefCLIPScore",
-    "pac_s": "PAC-S",
-    "ref_pac_s": "RefPAC-S",
-    "sacrebleu": "sacreBLEU",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "rougeLsum": "ROUGE-Lsum",
-    "wer": "Word error rate",
-    "wer_first": "Word error rate, first reference",
-    "distinct_1": "Distinct words",
-    "distinct_2": "Distinct word pairs",
-    "distinct_captions": "Distinct captions",
-    "most_frequent_share": "Share of the most frequent caption",
-    "vocabulary_size": "Vocabulary, words",
-    "mean_length": "Mean length, words",
-    "chair_i": "CHAIR-i, objects",
-    "chair_s": "CHAIR-s, captions",
+_MADE_UP_SETS: Mapping[str, str] = {
     "truth_rate": "True captions",
     "truth_rate_before": "True captions before",
     "truth_rate_constant_caption": "True, constant caption",
 }
+"""Figures of sets whose every image is known, such as `shapes`; all others are in the table."""
 
 
 def metric_label(name: str) -> str:
-    """The metric's name for people."""
-    return _LABELS.get(name, name.replace("_", " "))
-
-
-def is_lower_better(name: str) -> bool:
-    """Whether a smaller value is the better one."""
-    return name in METRICS and METRICS[name].better == "lower"
+    """Return the metric's name for people."""
+    if name in METRICS:
+        return METRICS[name].label
+    return _MADE_UP_SETS.get(name, name.replace("_", " "))
 
 
 def is_description(name: str) -> bool:
@@ -116,8 +81,4 @@ def format_share(share: float) -> str:
 
 
 def _decimals(name: str) -> int:
-    if name in ("vocabulary_size",):
-        return 0
-    if name in ("sacrebleu", "mean_length"):
-        return 2
-    return 3
+    return METRICS[name].decimals if name in METRICS else 3

@@ -15,7 +15,7 @@ from captune.evaluation.report import (
 )
 from captune.evaluation.report.png import save_figure
 from captune.evaluation.scoring.score_files import (
-    comparison_section,
+    describe_scores,
     write_results_csv,
     write_scores_json,
 )
@@ -82,7 +82,7 @@ def write_comparison_files(folder: Path, inputs: ComparisonInputs) -> None:
             folder / f"results_model_{place}.csv", inputs.records, predictions=own, scores=scores
         )
     save_figure(folder / "comparison.png", plot_grid(_side_by_side(inputs)))
-    write_json(folder / "scores.json", comparison_section(inputs.evaluation))
+    write_json(folder / "scores.json", describe_scores(inputs.evaluation))
     write_comparison(inputs, folder / "comparison.html")
 
 

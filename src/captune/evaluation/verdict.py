@@ -13,17 +13,15 @@ from typing import Literal
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.labels import (
-    SIGNIFICANCE,
     format_count,
     format_delta,
     format_p,
     format_share,
     format_value,
-    is_lower_better,
     is_shown_as_zero,
     metric_label,
 )
-from captune.metrics import PairedTest
+from captune.metrics import SIGNIFICANCE, PairedTest, is_lower_better
 from captune.records import CaptionRecord, Prediction
 from captune.text_safety import clean_text, shorten_words
 

@@ -1,9 +1,15 @@
 """Caption metrics without Java and without torch: strings in, numbers out."""
 
-from captune.metrics.bootstrap import PairedTest, bootstrap_intervals, paired_bootstrap
+from captune.metrics.bootstrap import (
+    SIGNIFICANCE,
+    PairedTest,
+    bootstrap_intervals,
+    paired_bootstrap,
+)
 from captune.metrics.caption_files import (
     naming_file,
-    read_predictions,
+    read_list_text,
+    read_predicted_captions,
     read_references,
     read_samples,
 )
@@ -15,10 +21,11 @@ from captune.metrics.compute_metrics import (
 )
 from captune.metrics.counting.frequencies import DocumentFrequencies
 from captune.metrics.counting.references import References
+from captune.metrics.match_ids import match_image_ids
 from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL, ImageSet, MetricInputs
 from captune.metrics.neural.clip import ClipScorer, compute_clip_score, embed_images_cached
 from captune.metrics.results import MetricResults, Statistic
-from captune.metrics.score_images import find_images, read_image_names, read_objects
+from captune.metrics.score_images import find_image_files, read_image_names, read_objects
 from captune.metrics.scores.cider import cider_rewards, self_cider
 from captune.metrics.scores.diversity import constant_caption_baseline, measure_copied_share
 from captune.metrics.scores.hallucination import read_object_words, score_hallucination
@@ -34,10 +41,10 @@ from captune.metrics.table import (
 from captune.metrics.tokenizers import (
     DEFAULT_TOKENIZER,
     TOKENIZERS,
-    TokenizerName,
     require_tokenizer,
     tokenize_with,
 )
+from captune.records import TokenizerName
 
 __all__ = [
     "DEFAULT_CLIP_MODEL",
@@ -45,6 +52,7 @@ __all__ = [
     "DEFAULT_TOKENIZER",
     "METRICS",
     "METRIC_GROUPS",
+    "SIGNIFICANCE",
     "TOKENIZERS",
     "ClipScorer",
     "DocumentFrequencies",
@@ -64,18 +72,20 @@ __all__ = [
     "compute_clip_score",
     "constant_caption_baseline",
     "embed_images_cached",
-    "find_images",
+    "find_image_files",
     "is_lower_better",
     "list_left_out",
+    "match_image_ids",
     "measure_copied_share",
     "measure_samples",
     "measure_scripts",
     "naming_file",
     "paired_bootstrap",
     "read_image_names",
+    "read_list_text",
     "read_object_words",
     "read_objects",
-    "read_predictions",
+    "read_predicted_captions",
     "read_references",
     "read_samples",
     "require_metrics",

@@ -19,7 +19,10 @@ from captune.metrics.table import METRICS
 K = TypeVar("K")
 """Whatever statistics are kept under."""
 
-LEVEL = 95.0
+SIGNIFICANCE = 0.05
+"""p values below it count as a measured difference."""
+
+LEVEL = 100 * (1 - SIGNIFICANCE)
 """Percent of the resampled values inside an interval."""
 
 BLOCK_COUNTS = 1 << 22
@@ -32,12 +35,13 @@ class PairedTest:
 
     Attributes:
         delta: Corpus value of B minus that of A.
-        low: Lower end of the 95 % interval of `delta`.
-        high: Upper end of it.
+        low: Lower end of the 95 % interval of `delta`, which leaves out 0 exactly where
+            `p_value` is below 0.05.
+        high: Upper end of it, as far from `delta`.
         p_value: Two-sided: how often the centred resamples differ at least as much as `delta`.
         wins: Images on which B is better; of a metric without a direction, higher.
-        ties: Images on which both have the same.
-        losses: Images on which A is.
+        ties: Images on which both have the same value at the decimals that are shown.
+        losses: Images on which A is better.
     """
 
     delta: float
@@ -92,7 +96,8 @@ def paired_bootstrap(
         MetricError: The two were not scored on the same images, or not in the same way.
 
     Source: Koehn 2004, Statistical significance tests for machine translation evaluation; p value
-    of the centred differences as in Riezler and Maxwell 2005.
+    of the centred differences as in Riezler and Maxwell 2005, and the interval that inverts that
+    test.
     """
     _check_comparable(results_a, results_b)
     shared = [name for name in results_a.statistics if name in results_b.statistics]
@@ -175,25 +180,48 @@ def _check_comparable(results_a: MetricResults, results_b: MetricResults) -> Non
 def _test(name: str, systems: Sequence[MetricResults], *, deltas: Floats) -> PairedTest:
     a, b = systems
     delta = b.corpus[name] - a.corpus[name]
-    low, high = _interval(deltas)
-    extreme = int(np.count_nonzero(np.abs(deltas - deltas.mean()) >= abs(delta)))
+    distances = np.abs(deltas - deltas.mean())
+    extreme = int(np.count_nonzero(distances >= abs(delta)))
+    # The observed difference counts as one resample, so that p is never 0. Resamples of a
+    # handful of images are all alike, and a single one gave p < 0.001: an exact test, which
+    # turns the signs of the images' differences, cannot fall below the other bound.
+    least = 2.0 ** (1 - len(a.image_ids))
+    reach = _find_reach(distances, abs(delta), least=least)
     wins = losses = ties = 0
     if name in a.per_image and name in b.per_image:
-        # Values equal but for rounding are ties: sums in another order differ by some 1e-15.
+        # A difference that no digit shows is none: BLEU-4 of captions without a match is some 1e-6.
         sign = -1.0 if METRICS[name].better == "lower" else 1.0
         difference = sign * (b.per_image[name] - a.per_image[name])
-        wins = int(np.count_nonzero(difference > 1e-12))
-        losses = int(np.count_nonzero(difference < -1e-12))
-        ties = int(np.count_nonzero(np.abs(difference) <= 1e-12))
+        shown = 0.5 * 10.0 ** -METRICS[name].decimals
+        wins = int(np.count_nonzero(difference >= shown))
+        losses = int(np.count_nonzero(difference <= -shown))
+        ties = int(np.count_nonzero(np.abs(difference) < shown))
     return PairedTest(
         delta=delta,
-        low=low,
-        high=high,
-        # The observed difference counts as one resample, so that p is never 0. Resamples of a
-        # handful of images are all alike, and a single one gave p < 0.001: an exact test, which
-        # turns the signs of the images' differences, cannot fall below the other bound.
-        p_value=max((extreme + 1) / (len(deltas) + 1), 2.0 ** (1 - len(a.image_ids))),
+        low=delta - reach,
+        high=delta + reach,
+        p_value=max((extreme + 1) / (len(deltas) + 1), least),
         wins=wins,
         ties=ties,
         losses=losses,
     )
+
+
+def _find_reach(distances: Floats, size: float, *, least: float) -> float:
+    """Return how far the interval of a difference reaches to either side of it.
+
+    A difference of this size has a p below 0.05 where fewer distances than that are at least as
+    large, and then the interval must not reach 0: it ends at the largest distance that may be
+    reached by chance.
+
+    Args:
+        distances: float64 (resamples,), of the resamples from their mean.
+        size: Of the observed difference.
+        least: Smallest p that so few images can have.
+    """
+    # How many distances may be as large for p to stay below 0.05, by the same sum that gives p.
+    total = len(distances)
+    allowed = sum((number + 1) / (total + 1) < SIGNIFICANCE for number in range(total))
+    if least >= SIGNIFICANCE or not allowed:
+        return float(max(size, distances.max()))
+    return float(np.sort(distances)[::-1][allowed - 1])

@@ -5,7 +5,10 @@ Ids become text, so 42 and "42" are one image; an id given twice is an error, ne
 
 from __future__ import annotations
 
+import ast
+import io
 import json
+import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,12 +36,13 @@ class _DoubleKeyError(ValueError):
     """A JSON object that has a key twice, which `json` would silently overwrite."""
 
 
-def read_references(path: Path | str) -> dict[str, list[str]]:
+def read_references(path: Path | str, *, notes: list[str] | None = None) -> dict[str, list[str]]:
     """Read human captions.
 
     Args:
         path: `{"image_id": ["caption", ...]}`, COCO annotations JSON, a list or JSONL of records
             with `image_id` and either `captions` or one `caption`.
+        notes: Gets a sentence where texts that hold a Python list are read as lists.
 
     Returns:
         Image id -> captions, in the order of the file (COCO: of its list of images, as pycocotools
@@ -49,7 +53,7 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
             an image without a caption.
     """
     path = Path(path)
-    content = read_json(path, formats=REFERENCE_FORMATS)
+    content = read_caption_json(path, formats=REFERENCE_FORMATS)
     with naming_file(path):
         if isinstance(content, dict) and isinstance(content.get("annotations"), list):
             references = _group_coco(content, path)
@@ -57,7 +61,7 @@ def read_references(path: Path | str) -> dict[str, list[str]]:
             references = _read_lists(content, path, kind="references")
         for image_id, captions in references.items():
             _check_list(captions, image_id, path=path, kind="references")
-    return references
+    return _open_lists(references, path, notes=notes)
 
 
 def read_samples(path: Path | str) -> dict[str, list[str]]:
@@ -75,7 +79,7 @@ def read_samples(path: Path | str) -> dict[str, list[str]]:
             not text.
     """
     path = Path(path)
-    content = read_json(path, formats=SAMPLE_FORMATS)
+    content = read_caption_json(path, formats=SAMPLE_FORMATS)
     with naming_file(path):
         samples = _read_lists(content, path, kind="samples")
         for image_id, captions in samples.items():
@@ -85,8 +89,8 @@ def read_samples(path: Path | str) -> dict[str, list[str]]:
     return samples
 
 
-def read_predictions(path: Path | str) -> dict[str, str]:
-    """Read one caption an image.
+def read_predicted_captions(path: Path | str) -> dict[str, str]:
+    """Read one caption per image; a text that holds a Python list of one is that caption.
 
     Args:
         path: `{"image_id": "caption"}`, COCO results JSON (a list of `image_id` and `caption`), or
@@ -99,12 +103,15 @@ def read_predictions(path: Path | str) -> dict[str, str]:
         MetricError: The file cannot be read, is in none of these formats, or has an image twice.
     """
     path = Path(path)
-    content = read_json(path, formats=PREDICTION_FORMATS)
+    content = read_caption_json(path, formats=PREDICTION_FORMATS)
     if isinstance(content, dict):
         rows = [(check_id(key), _single(value)) for key, value in content.items()]
     elif isinstance(content, list):
         rows = [
-            (_id_of(r, path, number=number), _field(r, "caption", path=path, number=number))
+            (
+                _id_of(r, path, number=number),
+                _single(_field(r, "caption", path=path, number=number)),
+            )
             for number, r in enumerate(content, 1)
         ]
     else:
@@ -133,7 +140,7 @@ def naming_file(path: Path) -> Iterator[None]:
         raise MetricError(error.what, where=where, fix=error.fix) from error
 
 
-def read_json(path: Path, *, formats: str) -> Any:
+def read_caption_json(path: Path, *, formats: str) -> Any:
     """The file's JSON value; JSON Lines become a list.
 
     Args:
@@ -287,8 +294,47 @@ def _field(record: Any, name: str, *, path: Path, number: int) -> Any:
 
 
 def _single(value: Any) -> Any:
-    """The caption of `{"id": ["caption"]}`, as coco-caption's tools write it."""
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+    """The caption of `{"id": ["caption"]}`, as coco-caption's tools write it, or of its text."""
+    opened = (read_list_text(value) or value) if isinstance(value, str) else value
+    return opened[0] if isinstance(opened, list) and len(opened) == 1 else value
+
+
+def read_list_text(text: str) -> list[str] | None:
+    """Return the captions of a text such as `['a dog', 'a cat']`, or `None` of any other text.
+
+    Data frames saved as CSV leave such texts, numpy's arrays without commas between the captions.
+    """
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return None
+    captions = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+            if token.type == tokenize.STRING:
+                captions.append(ast.literal_eval(token.string))
+            elif token.type not in _BESIDE_STRINGS and token.string not in "[,]":
+                return None
+    except (tokenize.TokenError, SyntaxError, ValueError):
+        return None
+    is_list = bool(captions) and all(isinstance(caption, str) for caption in captions)
+    return captions if is_list else None
+
+
+_BESIDE_STRINGS = frozenset([tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER])
+
+
+def _open_lists(
+    references: dict[str, list[str]], path: Path, *, notes: list[str] | None
+) -> dict[str, list[str]]:
+    """The captions inside texts that hold a Python list, with a note."""
+    opened, number = {}, 0
+    for image_id, captions in references.items():
+        read = [read_list_text(text) if isinstance(text, str) else None for text in captions]
+        number += sum(own is not None for own in read)
+        pairs = zip(captions, read, strict=True)
+        opened[image_id] = [c for text, own in pairs for c in ([text] if own is None else own)]
+    if number and notes is not None:
+        notes.append(f"{number:,} texts of {path} hold Python lists and are read as lists")
+    return opened
 
 
 def _refuse_double(ids: Sequence[str], path: Path) -> None:

@@ -62,7 +62,7 @@ def compute(
     candidates = match_predictions(references, predictions)
     columns: dict[str, MetricColumn] = {}
     groups = tuple(dict.fromkeys(METRICS[name].group for name in names))
-    _warn_of_scripts(candidates, groups)
+    _warn_of_scripts(candidates, names)
     for group in groups:
         columns.update(FAMILIES[group].scorer(candidates, inputs))
     names = tuple(name for name in names if name in columns)
@@ -170,12 +170,15 @@ def _sign(name: str, column: MetricColumn, *, references: References) -> str:
     return f"{name}|{column.variant}{tokens}|{references.description}|captune:{__version__}"
 
 
-def _warn_of_scripts(candidates: Candidates, groups: Sequence[str]) -> None:
+def _warn_of_scripts(candidates: Candidates, names: Sequence[str]) -> None:
     """Warn where captions are in a script that some metrics do not see, with the advice."""
     references = candidates.references
-    cut = [] if references.tokenizer != DEFAULT_TOKENIZER else list(groups)
+    is_chosen = references.tokenizer != DEFAULT_TOKENIZER
     for captions in ([c for own in references.captions for c in own], candidates.captions):
-        sentences = list(_describe_blindness(measure_scripts(captions), groups, cut=cut))
+        scripts = measure_scripts(captions)
+        if is_chosen:
+            scripts = replace(scripts, unspaced="")
+        sentences = list(_describe_blindness(scripts, names, is_chosen=is_chosen))
         for sentence in sentences:
             warnings.warn(sentence, UserWarning, stacklevel=3)
         # One side speaks for both.
@@ -184,19 +187,14 @@ def _warn_of_scripts(candidates: Candidates, groups: Sequence[str]) -> None:
 
 
 def _describe_blindness(
-    scripts: Scripts, groups: Sequence[str], *, cut: Sequence[str]
+    scripts: Scripts, names: Sequence[str], *, is_chosen: bool
 ) -> Iterator[str]:
-    """What metrics do not see of captions.
-
-    Args:
-        scripts: What the captions are written in.
-        groups: Groups of metrics that are computed.
-        cut: Those of them that cut captions at blanks: all, or none with a chosen tokenizer.
-    """
+    """What metrics do not see of captions in these scripts; a chosen tokenizer sees all letters."""
+    families = {name: FAMILIES[METRICS[name].group] for name in names}
+    counting = [name for name, family in families.items() if family.tokens != "model"]
+    latin = [name for name, family in families.items() if family.tokens == "a-z"]
+    english = [name for name, family in families.items() if family.is_english]
     share = f"{100 * scripts.outside_a_z:.0f} %"
-    counting = [group for group in cut if FAMILIES[group].tokens != "model"]
-    latin = [group for group in cut if FAMILIES[group].tokens == "a-z"]
-    english = [group for group in groups if FAMILIES[group].is_english]
     if scripts.unspaced and counting:
         flags = " or ".join(f"--tokenize {name}" for name in scripts.tokenizers)
         yield (
@@ -204,7 +202,8 @@ def _describe_blindness(
             " between words, and each counts as one word or a few: these figures mean nothing."
             f" Choose what cuts them: {flags} (evaluate.tokenize in a recipe)"
         )
-    elif scripts.outside_a_z >= _SOME and latin:
+        return
+    if scripts.outside_a_z >= _SOME and latin and not is_chosen:
         yield (
             f"{', '.join(latin)}: rouge_score counts the letters a to z only, and {share} of the"
             " words have others: these figures mean little. Read rouge_l instead, or choose"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import MetricError
-from captune.metrics.caption_files import read_json
+from captune.metrics.caption_files import read_caption_json
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_id
 
@@ -34,7 +34,7 @@ def read_image_names(path: Path | str) -> dict[str, str]:
     Raises:
         MetricError: The file cannot be read.
     """
-    content = read_json(Path(path), formats="give JSON or JSONL")
+    content = read_caption_json(Path(path), formats="give JSON or JSONL")
     if isinstance(content, dict):
         images = content.get("images")
         rows = images if isinstance(images, list) else []
@@ -42,7 +42,7 @@ def read_image_names(path: Path | str) -> dict[str, str]:
     return dict(_name_images(content if isinstance(content, list) else [], id_key="image_id"))
 
 
-def find_images(
+def find_image_files(
     image_ids: Sequence[str], *, folder: Path | None, names: Mapping[str, str]
 ) -> dict[str, Path]:
     """The file of each image.
@@ -92,7 +92,7 @@ def read_objects(path: Path | str) -> dict[str, list[str]]:
         MetricError: The file cannot be read, or is in none of these formats.
     """
     path = Path(path)
-    content = read_json(path, formats=OBJECT_FORMATS)
+    content = read_caption_json(path, formats=OBJECT_FORMATS)
     rows: list[tuple[Any, Any]]
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         rows = _read_instances(content, path)

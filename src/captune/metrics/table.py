@@ -31,7 +31,7 @@ Need = Literal["", "meteor", "java", "bert_score", "images", "pac_checkpoint", "
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """Metrics that are computed together.
 
     Attributes:
@@ -108,30 +108,34 @@ def _open_meteor() -> Meteor:
     return Meteor.load()
 
 
-FAMILIES: Mapping[str, Family] = {
-    "bleu": Family(lambda candidates, _: score_bleu(candidates), is_named=True),
-    "rouge_l": Family(lambda candidates, _: score_rouge_l(candidates)),
-    "meteor": Family(_score_meteor, is_english=True),
-    "cider": Family(lambda candidates, inputs: score_cider(candidates, inputs.frequencies)),
-    "cider_plain": Family(
+FAMILIES: Mapping[str, MetricFamily] = {
+    "bleu": MetricFamily(lambda candidates, _: score_bleu(candidates), is_named=True),
+    "rouge_l": MetricFamily(lambda candidates, _: score_rouge_l(candidates)),
+    "meteor": MetricFamily(_score_meteor, is_english=True),
+    "cider": MetricFamily(lambda candidates, inputs: score_cider(candidates, inputs.frequencies)),
+    "cider_plain": MetricFamily(
         lambda candidates, inputs: score_plain_cider(candidates, inputs.frequencies)
     ),
-    "sacrebleu": Family(lambda candidates, _: score_sacrebleu(candidates), tokens="own"),
-    "rouge": Family(lambda candidates, _: score_rouge(candidates), tokens="a-z", is_named=True),
-    "word_errors": Family(lambda candidates, _: score_wer(candidates), tokens="own", is_named=True),
-    "spice": Family(lambda candidates, _: score_spice(candidates), is_english=True),
-    "bert": Family(score_bert_model, tokens="model"),
-    "clip": Family(score_clip_model, tokens="model", is_named=True),
-    "pac": Family(score_pac_model, tokens="model", is_named=True),
-    "hallucination": Family(
+    "sacrebleu": MetricFamily(lambda candidates, _: score_sacrebleu(candidates), tokens="own"),
+    "rouge": MetricFamily(
+        lambda candidates, _: score_rouge(candidates), tokens="a-z", is_named=True
+    ),
+    "word_errors": MetricFamily(
+        lambda candidates, _: score_wer(candidates), tokens="own", is_named=True
+    ),
+    "spice": MetricFamily(lambda candidates, _: score_spice(candidates), is_english=True),
+    "bert": MetricFamily(score_bert_model, tokens="model"),
+    "clip": MetricFamily(score_clip_model, tokens="model", is_named=True),
+    "pac": MetricFamily(score_pac_model, tokens="model", is_named=True),
+    "hallucination": MetricFamily(
         lambda candidates, inputs: score_hallucination(
             candidates, objects=inputs.objects, words=inputs.object_words
         ),
         is_english=True,
         is_named=True,
     ),
-    "diversity": Family(lambda candidates, _: score_diversity(candidates), is_named=True),
-    "samples": Family(
+    "diversity": MetricFamily(lambda candidates, _: score_diversity(candidates), is_named=True),
+    "samples": MetricFamily(
         lambda candidates, inputs: score_samples(
             candidates, inputs.samples or {}, frequencies=inputs.frequencies
         ),

@@ -10,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from captune.errors import MetricError, MissingExtraError
 from captune.metrics.collecting import without_collecting
 from captune.metrics.packed import PackedCaptions, Vocabulary, pack_tokens
 from captune.metrics.ptb.packed_tokens import tokenize_packed
 from captune.metrics.ptb.tokenize import tokenize
+from captune.records import TokenizerName
 from captune.suggest import did_you_mean
 
-TokenizerName = Literal["pycocoevalcap", "char", "zh", "ja-mecab"]
 DEFAULT_TOKENIZER: TokenizerName = "pycocoevalcap"
 TOKENIZERS: tuple[TokenizerName, ...] = get_args(TokenizerName)
 
-_PUNCTUATION = frozenset([*".?!,:;-'\"`…—–―“”‘’„‚«»", "--", "...", "``", "''", "……", "——"])
-"""What pycocoevalcap's tokenizer removes; full-width marks are words there, so they are here."""
+_PUNCTUATION = frozenset(
+    [*".?!,:;-'\"`…—–―“”‘’«»", *"〈〉《》「」『』【】〔〕〖〗〘〙〚〛་།", "--", "...", "``", "''"]
+)
+"""What pycocoevalcap's tokenizer drops; full-width marks are words there, so they are here."""
 
 Cut = Callable[[str], str]
 

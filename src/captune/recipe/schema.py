@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from captune.records import TokenizerName
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -337,6 +339,11 @@ class EvaluateConfig(Section):
     metrics: tuple[str, ...] = Field(
         ("default", "sacrebleu", "rouge", "wer"),
         description="Metric names or groups: `captune score --help`.",
+    )
+    tokenize: TokenizerName = Field(
+        "pycocoevalcap",
+        description="What cuts captions into the words that metrics count, in validation too;"
+        " `char` or `zh` for Chinese, `char` or `ja-mecab` for Japanese, `char` for Thai.",
     )
     clip_model: str = Field(
         "openai/clip-vit-base-patch32",

@@ -56,7 +56,7 @@ def run(folder: Path, *arguments: str, predictions: tuple[str, ...] = ("predicti
 
 
 def scores(folder: Path, *arguments: str, **settings) -> dict[str, float]:
-    run(folder, *arguments, "--json", str(folder / "scores.json"), **settings)
+    run(folder, *arguments, "--json", str(folder / "scores.json"), "--force", **settings)
     return json.loads((folder / "scores.json").read_text())["metrics"]
 
 
@@ -84,7 +84,7 @@ def test_clip_scores_of_a_folder_are_those_of_the_function(files: Path, clip: Pa
 def test_features_are_kept_between_runs_and_files(files: Path, clip: Path) -> None:
     (files / "more.json").write_text(json.dumps(PREDICTIONS))
     arguments = ["--images", str(files / "images"), "--clip-model", str(clip)]
-    arguments += ["--metrics", "clip_score", "--json", str(files / "scores.json")]
+    arguments += ["--metrics", "clip_score", "--json", str(files / "scores.json"), "--force"]
 
     def score_both() -> list[float]:
         run(files, *arguments, predictions=("predictions.json", "more.json"))
@@ -171,8 +171,8 @@ def test_all_takes_what_is_given_and_says_what_is_not(
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
     output = run(files, "--metrics", "all")
     looking = "clip_score, ref_clip_score, pac_s, ref_pac_s"
-    assert f"left out: {looking}; to have them, give the images: --images FOLDER" in output
-    assert "left out: bert_score, bert_score_raw; to have them, " in output
+    assert f"skipped: {looking} (to enable them: give the images: --images FOLDER)" in output
+    assert "skipped: bert_score, bert_score_raw (to enable them: " in output
     arguments = ["--images", str(files / "images"), "--clip-model", str(clip)]
     found = scores(files, "--metrics", "all", *arguments)
     left_out = {"spice", "meteor", "bert_score", "bert_score_raw", "pac_s", "ref_pac_s"}
@@ -222,7 +222,9 @@ def test_the_training_set_gives_a_constant_caption_and_the_share_of_copies(files
     (files / "training.json").write_text(json.dumps(training))
     arguments = ["--metrics", "bleu_1", "--training", str(files / "training.json")]
     output = run(files, *arguments, "--json", str(files / "scores.json"))
-    assert "predictions: 0.3333 of the captions are, word for word, training captions" in output
+    assert (
+        "predictions: 33.3\u00a0% of the captions are, word for word, training captions" in output
+    )
     content = json.loads((files / "scores.json").read_text())
     assert content["copied_share"] == pytest.approx(1 / 3)
     assert content["constant_caption"]["caption"] in {c for own in training.values() for c in own}

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from captune.records import TokenizerName
 
 if TYPE_CHECKING:
     from captune.metrics import ImageSet, MetricInputs
+
+Tokenize = Annotated[
+    TokenizerName,
+    typer.Option(
+        help="What cuts captions into words: pycocoevalcap's tokenizer, for languages with blanks;"
+        " char or zh for Chinese, char or ja-mecab for Japanese, char for Thai. The signature"
+        " names it."
+    ),
+]
+"""`--tokenize` of every command that scores."""
 
 Samples = Mapping[str, Sequence[str]]
 """Image id -> several captions by one model."""
@@ -78,14 +92,16 @@ def add_images(
     Raises:
         MetricError: Images are not found; some are named.
     """
-    from captune.metrics import find_images, read_image_names
+    from captune.metrics import find_image_files, read_image_names
 
     names: dict[str, str] = {}
     for path in files:
         names |= read_image_names(path)
     if folder is None and not names:
         return inputs
-    return replace(inputs, images=open_images(find_images(image_ids, folder=folder, names=names)))
+    return replace(
+        inputs, images=open_images(find_image_files(image_ids, folder=folder, names=names))
+    )
 
 
 def read_sample_files(paths: Sequence[Path], systems: Sequence[str]) -> dict[str, Samples]:

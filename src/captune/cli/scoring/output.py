@@ -1,187 +1,112 @@
-"""What `captune score` prints and writes: one table, one JSON file, one line an image."""
+"""What `captune score` prints and writes besides the table of scores."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from captune.cli.scoring.table import CONSTANT_CAPTION
 
 if TYPE_CHECKING:
-    from captune.metrics import MetricInputs, MetricResults, PairedTest
-
-CONSTANT_CAPTION = "constant_caption"
-"""The system that says one caption to every image."""
-
-Intervals = dict[str, tuple[float, float]]
+    from captune.evaluation import Evaluation
+    from captune.metrics import MetricInputs
 
 
 @dataclass(frozen=True)
-class ScoredSystems:
-    """Predictions' files, and the constant caption where it was asked for, on the same images.
+class ScoredFiles:
+    """Files of predictions, and the constant caption where it was asked for, on the same images.
 
     Attributes:
-        results: System -> its scores, in order.
+        evaluation: Scores, intervals and tests.
         inputs: What metrics were given besides captions.
         constant: The constant caption; empty: none.
         copied: File -> share of its captions that are training captions, 0..1.
     """
 
-    results: Mapping[str, MetricResults]
+    evaluation: Evaluation
     inputs: MetricInputs
     constant: str = ""
     copied: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Scores with intervals and tests.
+def print_notes(scored: ScoredFiles) -> None:
+    """Print what was found about training captions, and the signature of each metric."""
+    import typer
 
-    Attributes:
-        scored: The scores.
-        intervals: System -> metric -> 95 % interval.
-        tests: System -> metric -> its test against the first system.
-    """
+    from captune.evaluation import format_share
 
-    scored: ScoredSystems
-    intervals: Mapping[str, Intervals]
-    tests: Mapping[str, Mapping[str, PairedTest]]
-
-    @property
-    def results(self) -> Mapping[str, MetricResults]:
-        """System -> its scores, in order."""
-        return self.scored.results
-
-
-def print_scores(outcome: Outcome) -> None:
-    """Print a row a metric and a column a system, then how each figure came about."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    results, intervals, tests = outcome.results, outcome.intervals, outcome.tests
-    # A pipe has no width: numbers cut to fit 80 columns are of no use to the program behind it.
-    width = None if sys.stdout.isatty() else 10_000
-    console = Console(highlight=False, width=width)
-    first = next(iter(results.values()))
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("metric", no_wrap=True)
-    for name in results:
-        table.add_column(name, overflow="fold")
-    for metric in first.corpus:
-        cells = [
-            _show_value(result.corpus[metric], intervals[name].get(metric))
-            + _show_test(tests.get(name, {}).get(metric))
-            for name, result in results.items()
-        ]
-        table.add_row(metric, *cells)
-    console.print(table)
-    console.print(f"{len(first.image_ids)} images; in brackets: 95 % bootstrap intervals", end="")
-    against = next(iter(results))
-    console.print(f"; tests are against {against}." if tests else ".", markup=False)
-    for name, share in outcome.scored.copied.items():
-        console.print(
-            f"{name}: {share:.4f} of the captions are, word for word, training captions.",
-            soft_wrap=True,
-            markup=False,
+    for name, share in scored.copied.items():
+        typer.echo(
+            f"{name}: {format_share(share)} of the captions are, word for word, training captions."
         )
-    if outcome.scored.constant:
-        said = f"{CONSTANT_CAPTION}: {outcome.scored.constant}"
-        console.print(said, soft_wrap=True, markup=False)
-    for signature in first.signatures.values():
-        console.print(signature, soft_wrap=True, markup=False)
+    if scored.constant:
+        typer.echo(f"constant caption: {scored.constant}")
+    for signature in next(iter(scored.evaluation.scores.values())).signatures.values():
+        typer.echo(signature)
 
 
-def print_left_out(fixes: Mapping[str, str]) -> None:
-    """Print a line a reason.
+def print_skipped(fixes: Mapping[str, str]) -> None:
+    """Print a line per reason for which metrics are skipped.
 
     Args:
-        fixes: Metric -> how to get it.
+        fixes: Metric -> how to enable it.
     """
     import typer
 
     for fix in dict.fromkeys(fixes.values()):
         names = [name for name in fixes if fixes[name] == fix]
-        typer.echo(f"left out: {', '.join(names)}; to have {_THEM[len(names) > 1]}, {fix}")
+        them = "it" if len(names) == 1 else "them"
+        typer.echo(f"skipped: {', '.join(names)} (to enable {them}: {fix})")
 
 
-_THEM = ("it", "them")
-
-
-def _show_value(value: float, interval: tuple[float, float] | None) -> str:
-    # Every digit: these values are compared with those of other tools.
-    if interval is None:
-        return f"{value!r}"
-    return f"{value!r}\n\\[{interval[0]:.4f}, {interval[1]:.4f}]"
-
-
-def _show_test(test: PairedTest | None) -> str:
-    if test is None:
-        return ""
-    return f"\np {test.p_value:.3f}; {test.wins} better, {test.ties} equal, {test.losses} worse"
-
-
-def write_scores_json(path: Path, outcome: Outcome) -> None:
-    """One file: its scores at the top; several: a section a file, and the paired tests.
+def write_scores(path: Path, scored: ScoredFiles) -> None:
+    """Write one file: the one shape of all commands, and a single file's scores at the top too.
 
     Raises:
         OutputError: The place cannot be written.
     """
-    from dataclasses import asdict
-
+    from captune.evaluation import describe_scores, system_sections
     from captune.storage import write_json
 
-    scored = outcome.scored
-    sections = {
-        name: _section(result, outcome.intervals[name]) for name, result in scored.results.items()
-    }
-    constant = sections.pop(CONSTANT_CAPTION) if scored.constant else {}
-    for name, share in scored.copied.items():
-        sections[name]["copied_share"] = share
+    sections = system_sections(scored.evaluation)
+    constant = sections.pop(CONSTANT_CAPTION, {})
+    for name, section in sections.items():
+        section["signatures"] = dict(scored.evaluation.scores[name].signatures)
+        if name in scored.copied:
+            section["copied_share"] = scored.copied[name]
     first, *others = sections
-    content: dict[str, object] = (
-        sections[first]
-        if not others
-        else {
-            "systems": sections,
-            "tested_against": first,
-            "paired": {
-                name: {metric: asdict(test) for metric, test in outcome.tests[name].items()}
-                for name in others
-            },
-        }
-    )
+    content = describe_scores(scored.evaluation)
+    if others:
+        # The tests against the first file, under the keys that version 0.1 gave them.
+        tests = {name: _plain_tests(content["paired"][f"{name}_vs_{first}"]) for name in others}
+        content |= {"tested_against": first, "paired": {**content["paired"], **tests}}
+    else:
+        content = {**sections[first], **content}
+    content["systems"] = sections
     if scored.constant:
-        content[CONSTANT_CAPTION] = {**constant, "caption": scored.constant}
+        constant = {**constant, "caption": scored.constant}
+        content["systems"] = {**sections, CONSTANT_CAPTION: constant}
+        content[CONSTANT_CAPTION] = constant
     write_json(path, content)
 
 
-def _section(result: MetricResults, intervals: Intervals) -> dict[str, object]:
+def _plain_tests(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, object]]:
+    ends = ("low", "high")
     return {
-        "metrics": dict(result.corpus),
-        "intervals": {name: list(ends) for name, ends in intervals.items()},
-        "num_images": len(result.image_ids),
-        "signature": result.signature,
-        "signatures": dict(result.signatures),
+        metric: {**row, **dict(zip(ends, row["interval"], strict=True))}
+        for metric, row in tests.items()
     }
 
 
-def write_per_image(path: Path, results: Mapping[str, MetricResults]) -> None:
-    """A line an image and file; `predictions` names the file where there are several.
+def write_per_image(path: Path, evaluation: Evaluation) -> None:
+    """Write a line per image and file; `predictions` names the file where there are several.
 
     Raises:
         OutputError: The place cannot be written.
     """
+    from captune.evaluation import image_rows
     from captune.storage import write_jsonl
 
-    rows = []
-    for name, result in results.items():
-        columns = {metric: values.tolist() for metric, values in result.per_image.items()}
-        for place, image_id in enumerate(result.image_ids):
-            row: dict[str, object] = {"image_id": image_id}
-            if len(results) > 1:
-                row["predictions"] = name
-            row |= {metric: values[place] for metric, values in columns.items()}
-            rows.append(row)
-    write_jsonl(path, rows)
+    write_jsonl(path, image_rows(evaluation, is_named=len(evaluation.scores) > 1))

@@ -15,6 +15,7 @@ from captune.cli.flags.decoding import BatchSize, Device, takes_decoding
 from captune.cli.flags.groups import takes
 from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
+from captune.cli.scoring.inputs import Tokenize
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def make_request(
     metrics: Annotated[
         str, typer.Option(help="Metrics or groups, with commas: default, all, bleu, cider, ...")
     ] = "default",
+    tokenize: Tokenize = "pycocoevalcap",
     clip_model: Annotated[
         str | None,
         typer.Option(help="CLIP model of clip_score.", show_default="openai/clip-vit-base-patch32"),
@@ -123,6 +125,7 @@ def make_request(
         bootstrap_samples=resamples,
         seed=scoring_seed,
         max_references=max_references,
+        tokenize=tokenize,
         inputs=MetricInputs(
             clip_model=clip_model or DEFAULT_CLIP_MODEL,
             pac_checkpoint=pac_checkpoint,

@@ -1,49 +1,102 @@
-"""Scores of systems as a table in the terminal."""
+"""Scores of systems in the terminal: the same table for `score`, `evaluate` and `compare`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captune.evaluation import Evaluation
+    from rich.console import Console
+    from rich.table import Table
+
+    from captune.evaluation import Evaluation, SystemPair
+    from captune.metrics import PairedTest
+
+CONSTANT_CAPTION = "constant_caption"
+_OWN_NAMES = MappingProxyType({CONSTANT_CAPTION: "constant caption"})
 
 
-def print_scores(evaluation: Evaluation, *, names: Mapping[str, str]) -> None:
-    """Print a row a metric and a column a system, then the signature.
+def print_scores(
+    evaluation: Evaluation, *, names: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Print a row per metric and a column per system, the tests, then how the figures came about.
+
+    Two systems get a column with the change from the first to the second; more of them a second
+    table with a row per pair.
 
     Args:
         evaluation: What was scored.
         names: What systems are called where it is not their own name.
     """
-    from rich import box
+    called = {name: (_OWN_NAMES | names).get(name, name) for name in evaluation.scores}
+    # A pipe has no width: numbers cut to fit 80 columns are of no use to the program behind it.
+    console = _open_console()
+    # Who is better than one constant caption is for the verdict to tell.
+    pairs = [pair for pair in evaluation.tests if CONSTANT_CAPTION not in _both(pair)]
+    console.print(_make_table(evaluation, called, pair=pairs[0] if len(pairs) == 1 else None))
+    if len(pairs) > 1:
+        console.print(_make_pair_table(evaluation, called, pairs))
+    for sentence in _describe_table(evaluation, pairs):
+        console.print(sentence, markup=False, soft_wrap=True)
+    if evaluation.run_signature:
+        console.print(evaluation.run_signature, markup=False, soft_wrap=True)
+
+
+def _open_console() -> Console:
     from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+
+
+def _both(pair: SystemPair) -> tuple[str, str]:
+    return pair.against, pair.system
+
+
+def _make_table(
+    evaluation: Evaluation, called: Mapping[str, str], *, pair: SystemPair | None
+) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    systems = list(evaluation.scores)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric", no_wrap=True)
-    for system in systems:
-        table.add_column(Text(names.get(system, system).replace("_", " ")), justify="right")
-    if _tested(systems):
+    for name in called.values():
+        table.add_column(Text(name), justify="right", overflow="fold")
+    if pair is not None:
         table.add_column("change", justify="right")
     for metric in evaluation.metrics:
-        cells = [_cell(evaluation, system, metric) for system in systems]
-        if _tested(systems):
-            cells.append(_change(evaluation, systems[0], systems[1], metric=metric))
+        cells = [_show_value(evaluation, system, metric=metric) for system in called]
+        if pair is not None:
+            cells.append("\n".join(_show_test(metric, evaluation.tests[pair].get(metric))))
         table.add_row(Text(metric), *map(Text, cells))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(evaluation.run_signature, markup=False, soft_wrap=True)
+    return table
 
 
-def _tested(systems: Sequence[str]) -> bool:
-    """Whether there are a first and a second system that are tested against each other."""
-    return len(systems) > 1 and systems[1] != "constant_caption"
+def _make_pair_table(
+    evaluation: Evaluation, called: Mapping[str, str], pairs: Sequence[SystemPair]
+) -> Table:
+    """Every pair on the main metric; all metrics of all pairs are in the file of `--json`."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    metric = evaluation.main_metric
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in (f"{metric}: system", "against"):
+        table.add_column(title, overflow="fold")
+    for title in ("change", "95 % interval", "p", "images"):
+        table.add_column(title, justify="right")
+    for pair in pairs:
+        cells = _show_test(metric, evaluation.tests[pair].get(metric))
+        row = (called[pair.system], called[pair.against], *cells)
+        table.add_row(*map(Text, row))
+    return table
 
 
-def _cell(evaluation: Evaluation, system: str, metric: str) -> str:
+def _show_value(evaluation: Evaluation, system: str, *, metric: str) -> str:
     from captune.evaluation import format_value
 
     scores = evaluation.scores[system]
@@ -56,10 +109,27 @@ def _cell(evaluation: Evaluation, system: str, metric: str) -> str:
     return f"{text}\n[{format_value(metric, interval.low)}, {format_value(metric, interval.high)}]"
 
 
-def _change(evaluation: Evaluation, against: str, system: str, *, metric: str) -> str:
+def _show_test(metric: str, test: PairedTest | None) -> list[str]:
+    """Change, interval, p and won images of a test."""
     from captune.evaluation import format_delta, format_test
 
-    test = evaluation.test(against, system).get(metric)
-    return (
-        "" if test is None else f"{format_delta(metric, test.delta)}\n{format_test(metric, test)}"
-    )
+    if test is None:
+        return []
+    ends = f"[{format_delta(metric, test.low)}, {format_delta(metric, test.high)}]"
+    parts = [format_delta(metric, test.delta), ends, format_test(metric, test)]
+    if test.wins + test.ties + test.losses:
+        parts.append(f"{test.wins} better, {test.ties} equal, {test.losses} worse")
+    return parts
+
+
+def _describe_table(evaluation: Evaluation, pairs: Sequence[SystemPair]) -> list[str]:
+    images = "1 image" if evaluation.num_images == 1 else f"{evaluation.num_images:,} images"
+    sentences = [f"{images}; in brackets: 95 % bootstrap intervals."]
+    if pairs:
+        sentences.append(
+            "The interval of a change and its p come from one test: the interval leaves out 0 where"
+            " p is below 0.05. Images are equal where the shown digits are."
+        )
+    if len(pairs) > 1:
+        sentences.append(f"Each p is that of one pair, not corrected for {len(pairs)} pairs.")
+    return sentences

@@ -13,7 +13,7 @@ LeakKind = Literal["exact", "near", "group", "given"]
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DataProblem:
     """One thing wrong with a data set.
 
     Attributes:
@@ -127,7 +127,7 @@ class DataCheck:
     common_captions: tuple[CommonCaption, ...] = ()
     repeated_captions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DataProblem, ...] = ()
     previews: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -141,9 +141,3 @@ class DataCheck:
         del values["previews"]
         # ASCII: ids may hold bytes of file names that are not UTF-8.
         return json.dumps(values, indent=2) + "\n"
-
-    def to_html(self) -> str:
-        """The findings as one page that opens offline."""
-        from captune.data.check.page import render_page
-
-        return render_page(self)

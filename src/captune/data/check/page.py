@@ -43,7 +43,7 @@ svg rect.cut { fill: #d9911a; }
 """
 
 
-def render_page(findings: DataCheck) -> str:
+def render_check(findings: DataCheck) -> str:
     """One HTML page of the findings."""
     sections = (
         _render_verdict(findings),

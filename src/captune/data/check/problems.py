@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from captune.data.check.findings import DataCheck, Problem
+from captune.data.check.findings import DataCheck, DataProblem
 from captune.data.dataset import SkippedImage
 
 _COMMON_SHARE = 0.02
@@ -28,7 +28,7 @@ _LEAK_WORDS = {
 }
 
 
-def list_problems(findings: DataCheck) -> tuple[Problem, ...]:
+def list_problems(findings: DataCheck) -> tuple[DataProblem, ...]:
     """The problems of a data set, errors first."""
     problems = (
         *_list_file_problems(findings),
@@ -39,14 +39,14 @@ def list_problems(findings: DataCheck) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
 
 
-def _list_file_problems(findings: DataCheck) -> list[Problem]:
+def _list_file_problems(findings: DataCheck) -> list[DataProblem]:
     problems = []
     captionless = [image for image in findings.skipped if image.reason == "no_caption"]
     missing = [image for image in findings.skipped if image.reason in _NOT_THERE]
     others = [i for i in findings.skipped if i.reason not in ("no_caption", *_NOT_THERE)]
     if missing:
         problems.append(
-            Problem(
+            DataProblem(
                 "error",
                 f"{_count(len(missing), 'image')} cannot be found ({_reasons(missing)})",
                 _advise(missing),
@@ -54,7 +54,7 @@ def _list_file_problems(findings: DataCheck) -> list[Problem]:
         )
     if others:
         problems.append(
-            Problem(
+            DataProblem(
                 "error",
                 f"{_count(len(others), 'file')} of the data set cannot be used"
                 f" ({_reasons(others)})",
@@ -63,7 +63,7 @@ def _list_file_problems(findings: DataCheck) -> list[Problem]:
         )
     if findings.unreadable:
         problems.append(
-            Problem(
+            DataProblem(
                 "error",
                 f"{_count(len(findings.unreadable), 'image')} cannot be read"
                 f" ({_reasons(findings.unreadable)})",
@@ -72,15 +72,15 @@ def _list_file_problems(findings: DataCheck) -> list[Problem]:
         )
     if captionless:
         text = f"{_count(len(captionless), 'image')} without any caption, left out"
-        problems.append(Problem("warning", text))
+        problems.append(DataProblem("warning", text))
     return problems
 
 
-def _list_leaks(findings: DataCheck) -> list[Problem]:
+def _list_leaks(findings: DataCheck) -> list[DataProblem]:
     counts = Counter(leak.kind for leak in findings.leaks)
     # Near images and groups may have been cut on purpose, to repeat somebody's published split.
     return [
-        Problem(
+        DataProblem(
             "error" if kind in ("exact", "given") else "warning",
             f"{_LEAK_WORDS[kind]}: {_count(number, 'case')}",
             "drop one of them, or draw the splits by group: a model is scored on what it has seen",
@@ -89,7 +89,7 @@ def _list_leaks(findings: DataCheck) -> list[Problem]:
     ]
 
 
-def _list_duplicates(findings: DataCheck) -> list[Problem]:
+def _list_duplicates(findings: DataCheck) -> list[DataProblem]:
     problems = []
     for kind, groups in (
         ("the same image under different names", findings.exact_duplicates),
@@ -98,7 +98,7 @@ def _list_duplicates(findings: DataCheck) -> list[Problem]:
         if groups:
             number = sum(len(group) for group in groups)
             problems.append(
-                Problem(
+                DataProblem(
                     "warning",
                     f"{kind}: {_count(len(groups), 'group')} of together {number} images",
                     "keep one of each, or give them one group, so that splits do not cut it",
@@ -107,11 +107,11 @@ def _list_duplicates(findings: DataCheck) -> list[Problem]:
     return problems
 
 
-def _list_caption_problems(findings: DataCheck) -> list[Problem]:
+def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
     problems = []
     if findings.empty_captions:
         problems.append(
-            Problem(
+            DataProblem(
                 "warning",
                 f"{_count(len(findings.empty_captions), 'empty caption')}, not trained on",
             )
@@ -120,7 +120,7 @@ def _list_caption_problems(findings: DataCheck) -> list[Problem]:
         number = sum(caption.num_images for caption in findings.placeholder_captions)
         first = findings.placeholder_captions[0].caption
         problems.append(
-            Problem(
+            DataProblem(
                 "warning",
                 f"{_count(number, 'caption')} with no description, such as {first!r}",
                 "remove them: a model learns to say them",
@@ -129,11 +129,11 @@ def _list_caption_problems(findings: DataCheck) -> list[Problem]:
     problems += _list_common(findings)
     if findings.repeated_captions:
         number = len(findings.repeated_captions)
-        problems.append(Problem("warning", f"{_count(number, 'image')} with one caption twice"))
+        problems.append(DataProblem("warning", f"{_count(number, 'image')} with one caption twice"))
     if findings.num_cut:
         share = findings.num_cut / findings.num_captions
         problems.append(
-            Problem(
+            DataProblem(
                 "warning",
                 f"{_count(findings.num_cut, 'caption')} ({share:.1%}) longer than"
                 f" {findings.max_caption_tokens} tokens would be cut",
@@ -143,14 +143,14 @@ def _list_caption_problems(findings: DataCheck) -> list[Problem]:
     return problems
 
 
-def _list_common(findings: DataCheck) -> list[Problem]:
+def _list_common(findings: DataCheck) -> list[DataProblem]:
     limit = max(3.0, _COMMON_SHARE * findings.num_images)
     common = [item for item in findings.common_captions if item.num_images > limit]
     if not common:
         return []
     share = common[0].num_images / findings.num_images
     return [
-        Problem(
+        DataProblem(
             "warning",
             f"{_count(len(common), 'caption')} shared by many images; {common[0].caption!r}"
             f" alone by {common[0].num_images} ({share:.1%})",

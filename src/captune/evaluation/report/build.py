@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
-from captune.evaluation.labels import format_value, is_lower_better, metric_label
+from captune.evaluation.labels import format_value, metric_label
 from captune.evaluation.report.caption_shapes import (
     FrequentCaption,
     frequent_captions,
@@ -29,6 +29,7 @@ from captune.evaluation.report.score_rows import (
 )
 from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion, Verdict, judge_run
+from captune.metrics import is_lower_better
 from captune.records import Prediction
 
 LABELS: Mapping[Occasion, Mapping[str, str]] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captune.evaluation.compare import Evaluation
-from captune.evaluation.labels import is_lower_better, metric_label
+from captune.evaluation.labels import metric_label
 from captune.evaluation.report.caption_shapes import FrequentCaption, frequent_captions
 from captune.evaluation.report.gallery import Card, choose_images, make_card
 from captune.evaluation.report.inputs import GALLERY_SIZE, Fact
@@ -21,6 +21,7 @@ from captune.evaluation.report.score_rows import (
     variety_rows,
 )
 from captune.evaluation.verdict import describe_ranking, warn_of_collapses
+from captune.metrics import is_lower_better
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 

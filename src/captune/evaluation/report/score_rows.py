@@ -14,12 +14,11 @@ from captune.evaluation.labels import (
     format_test,
     format_value,
     is_description,
-    is_lower_better,
     metric_label,
 )
 from captune.evaluation.report.charts import draw_intervals
 from captune.evaluation.verdict import Outcome, judge_test
-from captune.metrics import METRICS, PairedTest, compute
+from captune.metrics import METRICS, PairedTest, compute, is_lower_better
 from captune.records import CaptionRecord, Scores
 
 

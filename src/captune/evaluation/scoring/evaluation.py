@@ -6,21 +6,23 @@ teacher-forced argmax.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from captune.data import decode_image, image_hash
 from captune.errors import DataError
-from captune.hardware import choose_hardware
 from captune.metrics import (
+    DEFAULT_TOKENIZER,
     ImageSet,
     MetricInputs,
     MetricResults,
     References,
+    TokenizerName,
     bootstrap_intervals,
     compute,
     require_metrics,
+    require_tokenizer,
 )
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Interval, Prediction, Scores
@@ -36,11 +38,12 @@ class ScoringOptions:
 
     Attributes:
         metrics: Metric names or groups.
-        split: The split scored; `all` where the data set was used whole.
+        split: The split scored; `all` where the data set was used whole; empty: files were scored.
         generate: Decoding settings; `None` where captune did not decode.
         bootstrap_samples: Resamples behind each interval and test.
         seed: Of the resampling.
-        max_references: References an image, the first ones; `None`: all.
+        max_references: References per image, the first ones; `None`: all.
+        tokenize: What cuts captions into words.
         inputs: Models of metrics that need one; images are added from the records.
     """
 
@@ -50,11 +53,15 @@ class ScoringOptions:
     bootstrap_samples: int
     seed: int
     max_references: int | None = None
+    tokenize: TokenizerName = DEFAULT_TOKENIZER
     inputs: MetricInputs = field(default_factory=MetricInputs)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
-        """The options that a recipe asks for."""
+        """Return the options that a recipe asks for."""
+        # torch takes seconds to import, and scores of files need none.
+        from captune.hardware import choose_hardware
+
         return cls(
             metrics=recipe.evaluate.metrics,
             split=recipe.evaluate.split,
@@ -62,6 +69,7 @@ class ScoringOptions:
             bootstrap_samples=recipe.evaluate.bootstrap_samples,
             seed=recipe.seed,
             max_references=recipe.evaluate.max_references,
+            tokenize=recipe.evaluate.tokenize,
             inputs=MetricInputs(
                 clip_model=recipe.evaluate.clip_model,
                 pac_checkpoint=recipe.evaluate.pac_checkpoint,
@@ -83,9 +91,11 @@ class ScoringOptions:
         """Find what would fail after the captions are made: metrics that cannot be computed.
 
         Raises:
-            MetricError: A metric is unknown, or lacks its checkpoint.
-            MissingExtraError: A metric that was asked for by name needs an extra.
+            MetricError: A metric or tokenizer is unknown, or a metric lacks its checkpoint.
+            MissingExtraError: A metric that was asked for by name, or the tokenizer, needs an
+                extra.
         """
+        require_tokenizer(self.tokenize)
         require_metrics(self.metrics, self.with_images(()).inputs)
 
 
@@ -106,16 +116,16 @@ def gather_references(
     records: Sequence[CaptionRecord],
     systems: Sequence[Sequence[Prediction]],
     *,
-    max_references: int | None,
+    options: ScoringOptions,
 ) -> References:
-    """The human captions of the images that every system has a prediction for.
+    """Return the human captions of the images that every system has a prediction for.
 
     Raises:
         DataError: There is no such image.
     """
     predicted = [{prediction.image_id for prediction in system} for system in systems]
     captions = {
-        record.image_id: record.captions[:max_references]
+        record.image_id: record.captions[: options.max_references]
         for record in records
         if record.captions and all(record.image_id in ids for ids in predicted)
     }
@@ -127,21 +137,19 @@ def gather_references(
             f" {', '.join(str(len(ids)) for ids in predicted)} predictions",
             fix="give data with captions, and predictions of the same images",
         )
-    return References(captions)
+    return References(captions, tokenizer=options.tokenize)
 
 
 def score_against(
-    references: References, predictions: Sequence[Prediction], *, options: ScoringOptions
+    references: References, captions: Mapping[str, str], *, options: ScoringOptions
 ) -> ScoredPredictions:
     """Score captions against references that are counted already.
 
     Args:
-        references: The images scored; predictions of other images are left out.
-        predictions: At least one for each of those images.
+        references: The images scored.
+        captions: Image id -> caption, of exactly those images.
         options: Metrics and resampling; `max_references` was applied to the references.
     """
-    wanted = references.index
-    captions = {p.image_id: p.caption for p in predictions if p.image_id in wanted}
     results = compute(references, captions, metrics=options.metrics, inputs=options.inputs)
     ends = bootstrap_intervals(results, num_resamples=options.bootstrap_samples, seed=options.seed)
     scores = Scores(
@@ -149,14 +157,19 @@ def score_against(
         intervals={name: Interval(low, high) for name, (low, high) in ends.items()},
         per_image={name: values.tolist() for name, values in results.per_image.items()},
         image_ids=results.image_ids,
-        signature=sign(references, options=options) + "; " + results.signature,
+        signature="; ".join(filter(None, [sign(references, options=options), results.signature])),
         signatures=dict(results.signatures),
     )
     return ScoredPredictions(scores, results)
 
 
 def sign(references: References, *, options: ScoringOptions) -> str:
-    """Split, references, decoding, resampling and versions in one line."""
+    """Return split, references, decoding, resampling and versions in one line.
+
+    Empty where files were scored, whose making is not known.
+    """
+    if not options.split:
+        return ""
     parts = [f"split:{options.split}", references.description]
     if options.max_references is not None:
         parts.append(f"max_refs:{options.max_references}")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from captune.evaluation.caption_with import CaptionedImages
+from captune.evaluation.caption_models import CaptionedImages
 from captune.evaluation.report.inputs import Fact
 from captune.software import installed_version
 

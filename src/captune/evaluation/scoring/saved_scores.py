@@ -24,8 +24,8 @@ from captune.evaluation.compare import (
     score_run,
 )
 from captune.evaluation.scoring.evaluation import ScoringOptions
-from captune.evaluation.scoring.score_files import pair_name, run_section
-from captune.metrics import PairedTest
+from captune.evaluation.scoring.score_files import image_rows, pair_name, run_section
+from captune.metrics import DEFAULT_TOKENIZER, PairedTest
 from captune.records import CaptionRecord, Interval, Prediction, Scores
 from captune.storage import write_json, write_jsonl
 
@@ -81,6 +81,9 @@ class RunToScore:
             "before": None if self.before is None else _captions(self.before),
             "after": _captions(self.after),
         }
+        if options.tokenize != DEFAULT_TOKENIZER:
+            # Absent by default, so that scores of earlier versions are still recognised.
+            parts["tokenize"] = options.tokenize
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -104,12 +107,7 @@ def save_scores(
     """
     write_jsonl(
         folder / PER_IMAGE,
-        (
-            {"image_id": image_id, "predictions": name}
-            | {metric: values[place] for metric, values in scores.per_image.items()}
-            for name, scores in evaluation.scores.items()
-            for place, image_id in enumerate(scores.image_ids)
-        ),
+        image_rows(evaluation),
     )
     own = {
         **run_section(evaluation),

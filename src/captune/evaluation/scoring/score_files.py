@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation, SystemPair
 from captune.metrics import PairedTest
@@ -17,11 +18,44 @@ from captune.text_safety import escape_cell
 REFERENCE_SEPARATOR = " | "
 """Between the human captions of an image in `actual_caption`."""
 
+SCHEMA = 1
+"""Raised when a key changes its meaning; new keys do not raise it."""
+
+
+def describe_scores(
+    evaluation: Evaluation, *, names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the one shape of scores.json and of every `--json`.
+
+    Args:
+        evaluation: Every system's scores and the paired tests.
+        names: What systems are called where it is not their own name.
+
+    Returns:
+        `schema`; `systems`: a section per system; `paired`: `SYSTEM_vs_AGAINST` -> metric -> test;
+        `num_images`. Commands add keys of their own and repeat none of these.
+    """
+    called = names or {}
+    sections = system_sections(evaluation)
+    return {
+        "schema": SCHEMA,
+        "systems": {called.get(name, name): section for name, section in sections.items()},
+        "paired": {
+            pair_name(
+                SystemPair(
+                    called.get(pair.against, pair.against), called.get(pair.system, pair.system)
+                )
+            ): {name: _test_row(test) for name, test in tests.items()}
+            for pair, tests in evaluation.tests.items()
+        },
+        "num_images": evaluation.num_images,
+    }
+
 
 def write_scores_json(
     path: Path, evaluation: Evaluation, *, extra: Mapping[str, object] | None = None
 ) -> None:
-    """Write scores.json: a section a system, `paired`, and what else was measured.
+    """Write the scores.json of a run: the one shape, and each system's section at the top too.
 
     Args:
         path: The file, written whole.
@@ -34,17 +68,13 @@ def write_scores_json(
     write_json(path, {**(extra or {}), **run_section(evaluation)})
 
 
-def run_section(evaluation: Evaluation) -> dict[str, object]:
-    """A section a system, `paired`, `num_images`."""
-    return {
-        **system_sections(evaluation),
-        "paired": paired_section(evaluation),
-        "num_images": evaluation.num_images,
-    }
+def run_section(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the one shape, and each system's section under its name at the top too."""
+    return {**describe_scores(evaluation), **system_sections(evaluation)}
 
 
 def system_sections(evaluation: Evaluation) -> dict[str, dict[str, object]]:
-    """A section a system; the constant caption's also says `caption` and `chosen_from`."""
+    """Return a section per system; the constant caption's has `caption` and `chosen_from` too."""
     sections = {name: scores_section(scores) for name, scores in evaluation.scores.items()}
     if CONSTANT_CAPTION in sections:
         sections[CONSTANT_CAPTION] |= {
@@ -54,17 +84,8 @@ def system_sections(evaluation: Evaluation) -> dict[str, dict[str, object]]:
     return sections
 
 
-def comparison_section(evaluation: Evaluation) -> dict[str, object]:
-    """`systems`: a section a model, in order; `paired`; `num_images`."""
-    return {
-        "systems": {name: scores_section(scores) for name, scores in evaluation.scores.items()},
-        "paired": paired_section(evaluation),
-        "num_images": evaluation.num_images,
-    }
-
-
 def scores_section(scores: Scores) -> dict[str, object]:
-    """`metrics`, `intervals`, `num_images`, `signature`, the keys that `--json` promises."""
+    """Return `metrics`, `intervals`, `num_images`, `signature`: what `--json` promises."""
     return {
         "metrics": dict(scores.metrics),
         "intervals": {name: [i.low, i.high] for name, i in scores.intervals.items()},
@@ -73,12 +94,22 @@ def scores_section(scores: Scores) -> dict[str, object]:
     }
 
 
-def paired_section(evaluation: Evaluation) -> dict[str, object]:
-    """`SYSTEM_vs_AGAINST` -> metric -> delta, interval, p_value, wins, ties, losses."""
-    return {
-        pair_name(pair): {name: _test_row(test) for name, test in tests.items()}
-        for pair, tests in evaluation.tests.items()
-    }
+def image_rows(evaluation: Evaluation, *, is_named: bool = True) -> Iterator[dict[str, object]]:
+    """Yield the scores of each image by each system, in full digits.
+
+    Args:
+        evaluation: Every system's scores.
+        is_named: Whether a row says which system it is of.
+
+    Yields:
+        `image_id`, `predictions` (the system) and one key per metric that has a value per image.
+    """
+    for name, scores in evaluation.scores.items():
+        for place, image_id in enumerate(scores.image_ids):
+            row: dict[str, object] = {"image_id": image_id}
+            if is_named:
+                row["predictions"] = name
+            yield row | {metric: values[place] for metric, values in scores.per_image.items()}
 
 
 def pair_name(pair: SystemPair) -> str:

@@ -13,7 +13,7 @@ from captune.data import (
     select_split,
 )
 from captune.errors import DataError
-from captune.evaluation.predict import choose_scored
+from captune.evaluation.predict_records import choose_scored
 from captune.records import CaptionRecord, Split
 
 WHOLE = "all"

@@ -10,7 +10,8 @@ import numpy as np
 
 from captune.metrics.counting.ngrams import NgramTable, count_ngrams
 from captune.metrics.packed import PackedCaptions, Ranks, Vocabulary, unpack_captions
-from captune.metrics.tokenizers import TokenizerName, pack_with
+from captune.metrics.tokenizers import pack_with
+from captune.records import TokenizerName
 
 Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]
 """Captions cut at U+0020 only, the same cut at every blank, and their words."""

@@ -27,7 +27,8 @@ from captune.metrics.counting.reference_store import (
 )
 from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName, require_tokenizer
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, require_tokenizer
+from captune.records import TokenizerName
 
 
 class References(PackedTexts):

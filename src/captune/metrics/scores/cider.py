@@ -19,7 +19,8 @@ from captune.metrics.counting.ngrams import ORDERS
 from captune.metrics.counting.references import References, check_caption
 from captune.metrics.packed import Ints
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER
+from captune.records import TokenizerName
 
 SIGMA = 6.0
 """Width of CIDEr-D's Gaussian on the difference in length, in words."""

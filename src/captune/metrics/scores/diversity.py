@@ -15,7 +15,8 @@ from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.ngrams import ORDERS, measure_gaps
 from captune.metrics.counting.references import References
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName, tokenize_with
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER, tokenize_with
+from captune.records import TokenizerName
 
 
 def score_diversity(candidates: Candidates) -> dict[str, MetricColumn]:

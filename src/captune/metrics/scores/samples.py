@@ -21,7 +21,8 @@ from captune.metrics.packed import Ranks
 from captune.metrics.results import Floats, MetricColumn, mean_column, parts_column, sum_by
 from captune.metrics.scores.bleu import bleu_from_parts, count_bleu_parts
 from captune.metrics.scores.cider import name_frequencies, self_cider, warn_of_one_image
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, TokenizerName
+from captune.metrics.tokenizers import DEFAULT_TOKENIZER
+from captune.records import TokenizerName
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from transformers import GenerationConfig, Seq2SeqTrainer, Seq2SeqTrainingArgume
 
 from captune.errors import RecipeError
 from captune.inference import DecodingOptions, decoding_config
+from captune.metrics import is_lower_better
 from captune.recipe import GenerateConfig
-from captune.training.hf.metrics import is_lower_better
 
 _log = logging.getLogger("captune.training")
 

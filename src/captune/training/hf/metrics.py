@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from captune.metrics import METRICS, References, compute, require_metrics
+from captune.metrics import References, compute, require_metrics
 
 DEFAULT_NAMES = ("bleu_4", "cider", "distinct_captions")
 
@@ -56,8 +56,3 @@ def caption_metrics(*names: str) -> CaptionMetrics:
         MissingExtraError: A metric needs an extra that is not installed.
     """
     return CaptionMetrics(names or DEFAULT_NAMES)
-
-
-def is_lower_better(name: str) -> bool:
-    """Whether less of a metric is better, as of word errors; False for unknown names."""
-    return name in METRICS and METRICS[name].better == "lower"

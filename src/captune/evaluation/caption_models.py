@@ -10,7 +10,7 @@ from pathlib import Path
 
 from captune.data import SkippedImage
 from captune.errors import ModelError
-from captune.evaluation.predict import predict
+from captune.evaluation.predict_records import predict
 from captune.hub import check_model_folder, is_local, require_weights
 from captune.inference import load
 from captune.recipe import GenerateConfig

@@ -1,0 +1,107 @@
+"""Images that predictions and references give different ids, matched by their file names.
+
+captune's own predictions carry paths (`photos/000000000139.jpg`), COCO's references numbers (139)
+and file names. A match counts only where it is one to one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+_FINAL_NUMBER = re.compile(r"(?:^|[_-])0*(\d+)$")
+Key = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class IdMatch:
+    """Ids of predictions that stand for ids of references.
+
+    Attributes:
+        ids: Id of a prediction -> id of the reference; those that are equal are not in it.
+        by: What they have in common, such as `file name`; empty: nothing was matched.
+    """
+
+    ids: Mapping[str, str]
+    by: str
+
+    def describe(self) -> str:
+        """Return the match in one sentence, with an example."""
+        prediction, reference = next(iter(self.ids.items()))
+        number = "1 image id is" if len(self.ids) == 1 else f"{len(self.ids):,} image ids are"
+        return (
+            f"{number} matched to those of the references by {self.by},"
+            f" such as {prediction!r} to {reference!r}"
+        )
+
+
+def match_image_ids(
+    references: Iterable[str], predictions: Iterable[str], *, names: Mapping[str, str]
+) -> IdMatch:
+    """Match the ids that are not equal, by the first of these that matches the most of them.
+
+    The file name that the references give for an image or its id itself, with its folders; the
+    name without folders; the name without its ending; the number that ends it.
+
+    Args:
+        references: Ids of the references.
+        predictions: Ids of the predictions.
+        names: Id of a reference -> file name, where the file of references gives one.
+    """
+    known, given = list(references), list(predictions)
+    both = set(known) & set(given)
+    free = {i: {i, names.get(i, i)} for i in known if i not in both}
+    open_ids = [i for i in given if i not in both]
+    best = IdMatch({}, "")
+    for by, key in _KEYS.items():
+        ids = _match_by(key, free, open_ids)
+        if len(ids) > len(best.ids):
+            best = IdMatch(ids, by)
+    return best
+
+
+def _match_by(
+    key: Key, references: Mapping[str, set[str]], predictions: Iterable[str]
+) -> dict[str, str]:
+    """Pairs whose keys are equal; none where a key of the predictions stands for two images."""
+    owners: dict[str, list[str]] = {}
+    for image_id, called in references.items():
+        for made in dict.fromkeys(filter(None, map(key, called))):
+            owners.setdefault(made, []).append(image_id)
+    keys = {image_id: key(image_id) for image_id in predictions}
+    counts = Counter(made for made in keys.values() if made in owners)
+    if any(n > 1 or len(owners[made]) > 1 for made, n in counts.items()):
+        return {}
+    pairs = {image_id: owners[made][0] for image_id, made in keys.items() if made in counts}
+    return pairs if len(set(pairs.values())) == len(pairs) else {}
+
+
+def _path_of(image_id: str) -> str:
+    return str(PurePosixPath(image_id.replace("\\", "/")))
+
+
+def _name_of(image_id: str) -> str:
+    return PurePosixPath(image_id.replace("\\", "/")).name.lower()
+
+
+def _stem_of(image_id: str) -> str:
+    name = _name_of(image_id)
+    stem, dot, ending = name.rpartition(".")
+    # An ending, not the rest of an id such as 2.1 or of a name such as st. peter.
+    return stem if dot and re.fullmatch("[a-z][a-z0-9]{1,4}", ending) else name
+
+
+def _number_of(image_id: str) -> str:
+    found = _FINAL_NUMBER.search(_stem_of(image_id))
+    return found[1] if found else ""
+
+
+_KEYS: Mapping[str, Key] = {
+    "file name and folder": _path_of,
+    "file name": _name_of,
+    "file name without its ending": _stem_of,
+    "the number that ends the file name": _number_of,
+}
