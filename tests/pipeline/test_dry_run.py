@@ -9,18 +9,11 @@ import pytest
 from captune.errors import DataError, RecipeError
 from captune.pipeline import dry_run, run
 from captune.recipe import Recipe
+from support.runs.recipes import recipe as tiny_recipe
 
 
 def recipe(**train: object) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "name": "small",
-            "data": {"path": "shapes:40"},
-            "model": {"size": "blip-tiny"},
-            "train": {"epochs": 3, "micro_batch_size": 4, "global_batch_size": 8, **train},
-            "evaluate": {"bootstrap_samples": 100},
-        }
-    )
+    return tiny_recipe(train={"epochs": 3, "micro_batch_size": 4, "global_batch_size": 8, **train})
 
 
 def said(settings: Recipe, out: Path, **options: object) -> str:

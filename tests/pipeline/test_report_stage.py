@@ -13,6 +13,7 @@ import pytest
 from captune.pipeline import RunOptions, run
 from captune.recipe import Recipe
 from support.models.tiny_clip import save_clip
+from support.runs.recipes import recipe as tiny_recipe
 
 MADE = ("report.html", "model/README.md", "plots/before_after.png", "plots/captions.png")
 
@@ -23,20 +24,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(clip: Path, **evaluate: object) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "name": "scored-by-a-model",
-            "data": {"path": "shapes:40", "num_workers": 0},
-            "model": {"size": "blip-tiny"},
-            "train": {"max_steps": 1, "device": "cpu", "precision": "fp32", "trackers": []},
-            "generate": {"num_beams": 1, "max_new_tokens": 6},
-            "evaluate": {
-                "metrics": ["cider", "clip_score", "distinct_captions"],
-                "clip_model": str(clip),
-                "bootstrap_samples": 100,
-                **evaluate,
-            },
-        }
+    return tiny_recipe(
+        train__max_steps=1,
+        evaluate={
+            "metrics": ["cider", "clip_score", "distinct_captions"],
+            "clip_model": str(clip),
+            "bootstrap_samples": 100,
+            **evaluate,
+        },
     )
 
 

@@ -11,31 +11,16 @@ from captune.models import load_captioner
 from captune.pipeline import run
 from captune.recipe import Recipe
 from support.hub.repos import HubServer
+from support.runs.recipes import recipe as tiny_recipe
 
 
 def recipe(engine: str, **push: Any) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "name": "tiny",
-            "data": {"path": "shapes:40", "num_workers": 0},
-            "model": {"size": "blip-tiny"},
-            "train": {
-                "engine": engine,
-                "max_steps": 2,
-                "micro_batch_size": 6,
-                "global_batch_size": 12,
-                "validate_every": 1,
-                "validate_images": 2,
-                "precision": "fp32",
-                "device": "cpu",
-                "best_metric": "loss",
-                "trackers": [],
-                "push_to_hub": "me/tiny",
-                **push,
-            },
-            "generate": {"num_beams": 1, "max_new_tokens": 4},
-            "evaluate": {"metrics": ["bleu"], "baseline": False, "bootstrap_samples": 100},
-        }
+    train = {"engine": engine, "max_steps": 2, "validate_every": 1, "best_metric": "loss"}
+    settings = {f"train__{key}": value for key, value in {**train, **push}.items()}
+    return tiny_recipe(
+        **{"train__push_to_hub": "me/tiny", **settings},
+        generate__max_new_tokens=4,
+        evaluate={"metrics": ["bleu"], "baseline": False, "bootstrap_samples": 100},
     )
 
 

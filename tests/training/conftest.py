@@ -11,6 +11,7 @@ from captune.data import make_shapes
 from captune.models import Captioner, build_captioner
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
+from support.runs.recipes import override
 
 Split = tuple[list[CaptionRecord], list[CaptionRecord]]
 
@@ -45,13 +46,7 @@ def make_recipe() -> Callable[..., Recipe]:
             },
             "generate": {"num_beams": 1, "max_new_tokens": 8},
         }
-        for key, value in overrides.items():
-            *path, last = key.split("__")
-            section = settings
-            for name in path:
-                section = section.setdefault(name, {})
-            section[last] = value
-        return Recipe.model_validate(settings)
+        return override(settings, overrides)
 
     return make
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from captune.recipe import Recipe
 
 ARTEFACTS = (
@@ -15,8 +18,9 @@ ARTEFACTS = (
 )
 
 
-def recipe(**overrides) -> Recipe:
-    settings = {
+def recipe(**overrides: Any) -> Recipe:
+    """Build a recipe of a whole run that takes seconds."""
+    settings: dict[str, Any] = {
         "name": "tiny",
         "data": {"path": "shapes:40", "num_workers": 0},
         "model": {"size": "blip-tiny"},
@@ -32,7 +36,15 @@ def recipe(**overrides) -> Recipe:
         "generate": {"num_beams": 1, "max_new_tokens": 6},
         "evaluate": {"bootstrap_samples": 100},
     }
+    return override(settings, overrides)
+
+
+def override(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Recipe:
+    """Build the recipe of settings in which `section__key` or `section` has another value."""
     for key, value in overrides.items():
-        section, _, name = key.partition("__")
-        settings[section] = {**settings[section], name: value} if name else value
+        *path, last = key.split("__")
+        section = settings
+        for name in path:
+            section = section.setdefault(name, {})
+        section[last] = value
     return Recipe.model_validate(settings)
