@@ -1,0 +1,97 @@
+"""Loss, gradients and captions on the device beside those of the CPU in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from captune.hardware import Hardware, choose_hardware
+from captune.inference import generate
+from captune.models import Captioner
+from captune.recipe import GenerateConfig
+from captune.records import CaptionBatch
+from gpu_checks.setting import (
+    Line,
+    Setting,
+    exact_fp32,
+    first_line,
+    make_batch,
+    make_captioner,
+    verdict,
+)
+
+# Largest relative difference of the loss, and of the gradients as one vector.
+LIMITS = {"fp32": (1e-4, 2e-3), "bf16": (1e-2, 0.05), "fp16": (2e-3, 0.01)}
+# Near ties may turn with the order of sums; half precision turns more of them.
+SAME_CAPTIONS = {"fp32": 0.75, "bf16": 0.0, "fp16": 0.0}
+FP16_SCALE = 2.0**12
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one device computed, on the CPU."""
+
+    loss: float
+    gradients: torch.Tensor
+    captions: list[str]
+
+
+def check_parity(setting: Setting) -> Iterator[Line]:
+    for size in setting.sizes:
+        try:
+            yield from check_size(setting, size)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            yield Line(f"parity.{size}", "FAIL", f"{type(error).__name__}: {first_line(error)}")
+        setting.let_go()
+
+
+def check_size(setting: Setting, size: str) -> Iterator[Line]:
+    captioner = make_captioner(size)
+    batch = make_batch(captioner, 4)
+    with exact_fp32():
+        expected = compute(captioner, batch, choose_hardware("cpu", "fp32"))
+        for precision in setting.precisions:
+            found = compute(captioner, batch, setting.at(precision))
+            yield compare(f"parity.{size}.{precision}", found, expected, precision=precision)
+
+
+def compute(captioner: Captioner, batch: CaptionBatch, hardware: Hardware) -> Found:
+    captioner.move_to(hardware.device)
+    captioner.eval_mode()
+    inputs = batch.to(hardware.device)
+    scale = FP16_SCALE if hardware.precision == "fp16" else 1.0
+    with hardware.autocast():
+        loss = captioner.loss(inputs)
+    torch.autograd.backward(loss.loss_sum / loss.num_tokens * scale)
+    gradients = [
+        parameter.grad.detach().float().cpu().flatten() / scale
+        for _, parameter in captioner.named_trainable()
+        if parameter.grad is not None
+    ]
+    captioner.model.zero_grad(set_to_none=True)
+    config = GenerateConfig(num_beams=3, max_new_tokens=10)
+    with torch.inference_mode(), hardware.autocast():
+        states = captioner.vision_states(inputs)
+        predictions = generate(captioner, states, image_ids=batch.image_ids, config=config)
+    mean = float(loss.loss_sum.detach()) / loss.num_tokens
+    return Found(mean, torch.cat(gradients), [prediction.caption for prediction in predictions])
+
+
+def compare(name: str, found: Found, expected: Found, *, precision: str) -> Line:
+    loss = abs(found.loss - expected.loss) / abs(expected.loss)
+    difference = (found.gradients - expected.gradients).norm() / expected.gradients.norm()
+    same = [a == b for a, b in zip(found.captions, expected.captions, strict=True)]
+    share = sum(same) / len(same)
+    most_loss, most_gradient = LIMITS[precision]
+    # A NaN is not smaller than its limit.
+    passed = loss <= most_loss and float(difference) <= most_gradient
+    # Half precision that changes nothing is not in use.
+    passed = passed and (precision == "fp32" or float(difference) > 0.0)
+    return Line(
+        name,
+        verdict(passed and share >= SAME_CAPTIONS[precision]),
+        f"loss {loss:.1e} (limit {most_loss:.0e}), gradients {float(difference):.1e}"
+        f" (limit {most_gradient:.0e}), same captions {sum(same)}/{len(same)}",
+    )
