@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from captune.data import (
+    DecodeOptions,
     LoadedData,
     SkippedImage,
     check_data,
@@ -230,13 +231,15 @@ def test_the_page_escapes_captions_and_shows_pictures_of_duplicates(tmp_path):
 def test_progress_is_reported_once_an_image():
     seen: list[int] = []
     data = LoadedData(tuple(make_shapes(5)))
-    check_data(data, report_progress=seen.append, num_workers=2)
+    check_data(data, report_progress=seen.append, decoding=DecodeOptions(num_threads=2))
     assert seen == [1, 2, 3, 4, 5]
 
 
 def test_the_findings_do_not_depend_on_the_number_of_threads(tmp_path):
     data = make_data(tmp_path)
-    assert check_data(data, num_workers=1) == check_data(data, num_workers=4)
+    assert check_data(data, decoding=DecodeOptions(num_threads=1)) == check_data(
+        data, decoding=DecodeOptions(num_threads=4)
+    )
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,6 @@ def test_a_broken_image_is_told_and_the_others_are_captioned_in_order(
         [records[0], broken, *records[1:]],
         config=GREEDY,
         batch_size=3,
-        precision="fp32",
         progress=told.append,
     )
     assert [p.image_id for p in predictions] == [r.image_id for r in records]

@@ -25,12 +25,14 @@ from captune.cli.flags.decoding import (
     Revision,
     takes_decoding,
 )
+from captune.cli.flags.images import Decode
 from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.errors import ImageError, OutputError, RecipeError
 from captune.recipe import GenerateConfig
 from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
+    from captune.data import DecodeMode
     from captune.inference import AnyImage, ImageCaptioner, ImageFiles, Target, UrlRules
     from captune.records import Prediction
 
@@ -68,6 +70,7 @@ def caption(
     allow_urls: AllowUrls = False,
     trust_host: TrustHost = None,
     batch_size: BatchSize = 16,
+    decode: Decode = "isolated",
     device: Device = "auto",
     precision: Precision = "fp32",
     revision: Revision = None,
@@ -109,7 +112,14 @@ def caption(
             with (
                 _stopping_cleanly(report),
                 closing(
-                    _predictions(captioner, waiting, decoding, batch_size=batch_size, report=report)
+                    _predictions(
+                        captioner,
+                        waiting,
+                        decoding,
+                        batch_size=batch_size,
+                        decode=decode,
+                        report=report,
+                    )
                 ) as predictions,
             ):
                 for prediction in predictions:
@@ -213,10 +223,11 @@ def _predictions(
     decoding: GenerateConfig,
     *,
     batch_size: int,
+    decode: DecodeMode,
     report: _Report,
 ) -> Generator[Prediction]:
     """Captions in the order of the images; counts them and notes what failed."""
-    from captune.inference import caption_images
+    from captune.inference import Execution, caption_images
 
     report.hardware, report.started = captioner.hardware.describe(), time.perf_counter()
     with _progress(len(images)) as advance:
@@ -230,7 +241,7 @@ def _predictions(
             images.items(),
             config=captioner.complete(decoding),
             batch_size=batch_size,
-            hardware=captioner.hardware,
+            execution=Execution(captioner.hardware, decode),
             on_failure=fail,
         ):
             yield prediction

@@ -10,6 +10,7 @@ import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.flags.groups import takes
+from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
 from captune.locks import lock_folder
 from captune.text_safety import escape_terminal
@@ -56,6 +57,7 @@ def check(
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Larger images are unreadable.")
     ] = 100_000_000,
+    decode: Decode = "inline",
     limit: Limit = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
     streaming: Annotated[
@@ -73,7 +75,7 @@ def check(
     """
     from functools import partial
 
-    from captune.data import check_data, load_records, render_check
+    from captune.data import DecodeOptions, check_data, load_records, render_check
     from captune.storage import write_text
 
     _refuse_existing(json_file, html_file, force=force)
@@ -93,7 +95,7 @@ def check(
             loaded,
             count_tokens=count_tokens,
             max_caption_tokens=max_caption_tokens,
-            max_pixels=max_pixels,
+            decoding=DecodeOptions(decode, max_pixels),
             report_progress=lambda done: progress.update(task, completed=done),
         )
     _print_findings(findings)
@@ -120,6 +122,7 @@ def show(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw images at random; without it: the first.")
     ] = None,
+    decode: Decode = "inline",
     force: Force = False,
     reading: LoadOptions,
 ) -> None:
@@ -137,7 +140,9 @@ def show(
         records = select_split(records, split)
     chosen = _choose(records, number=num_images, seed=seed)
     buffer = io.BytesIO()
-    contact_sheet(chosen, columns=columns, cell_width=width).save(buffer, format="PNG")
+    contact_sheet(chosen, columns=columns, cell_width=width, decode=decode).save(
+        buffer, format="PNG"
+    )
     write_bytes(out, buffer.getvalue())
     typer.echo(f"{len(chosen)} of {len(records)} images: {out}")
 

@@ -9,14 +9,14 @@ import csv
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from captune.data.dataset import SkippedImage
-from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
+from captune.data.images import IMAGE_SUFFIXES, describe_source, read_pieces, read_source
 from captune.errors import DataError, ImageError, OutputError
 from captune.records import SPLITS, CaptionRecord
 from captune.storage import cannot_write, write_jsonl, write_text
@@ -163,28 +163,34 @@ def _place_image(
         target.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
             target.write_bytes(content)
-        else:
-            _copy_file(record.image, target, images=images)
+        elif isinstance(record.image, Path):
+            _place_file(record.image, target, is_link=images == "link")
     except OSError as error:
         raise cannot_write(target, error) from error
     return f"{inside}/{name}"
 
 
-def _copy_file(source: object, target: Path, *, images: ImageHandling) -> None:
-    assert isinstance(source, Path)
-    if not source.is_file():
-        raise ImageError("missing" if not source.exists() else "io", where=str(source))
+def _place_file(source: Path, target: Path, *, is_link: bool) -> None:
+    # Opened for reading first: what cannot be read is skipped before anything is replaced.
+    pieces = read_pieces(source)
+    first = next(pieces, b"")
     if target.exists() and target.samefile(source):
         return
     target.unlink(missing_ok=True)
-    if images == "link":
+    if is_link:
         try:
             os.link(source, target)
         except OSError:
             # Another file system, or one without links.
-            shutil.copyfile(source, target)
-    else:
-        shutil.copyfile(source, target)
+            pass
+        else:
+            return
+    try:
+        with target.open("wb") as file:
+            file.writelines(chain((first,), pieces))
+    except ImageError:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def _choose_name(

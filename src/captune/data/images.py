@@ -1,12 +1,15 @@
 """One image from untrusted bytes to plain RGB, or a one-word reason why not.
 
 Every photo set holds files that are empty, cut, web pages, bombs or pipes; a run must name them
-and go on. Pillow decodes; what it leaves to the caller (EXIF turn, alpha, 16 bits, limits before
+and continue. Pillow decodes; what it leaves to the caller (EXIF turn, alpha, 16 bits, limits before
 decoding) is done here, the same way for training, evaluation and captioning.
+
+This module is also imported by every process that decodes (`decoders/child.py`): keep it light.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import io
@@ -14,19 +17,25 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from captune.data.archives.archive import read_member
-from captune.data.pixels import to_rgb
-from captune.errors import ImageError
+from captune.data.pixels import is_plain_rgb, to_rgb
+from captune.errors import DataError, ImageError
 from captune.records import ImageSource, TarMember, ZipMember
 
 DEFAULT_MAX_PIXELS = 100_000_000
 MAX_ASPECT = 200
 """Longer side over shorter side; beyond it, resizing leaves nothing of the shorter one."""
+
+_BLOCK_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
+# Windows has neither the flag nor FIFOs in folders, and needs the other one.
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -41,7 +50,7 @@ _FORMATS = (
     *("TGA", "ICO", "HEIF", "JXL"),
 )
 
-# Pillow's decoders let all of these escape on broken files.
+# Pillow's decoders raise all of these on broken files.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -95,7 +104,7 @@ _TURNS = {
 
 
 def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """Decode an image to upright 8-bit RGB; alpha lies on white, animations give frame one.
+    """Decode an image to upright 8-bit RGB; alpha is shown on white, animations give frame one.
 
     Args:
         source: A file, encoded bytes, or a member of a zip or a tar.
@@ -107,50 +116,127 @@ def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -
     Raises:
         ImageError: `what` is one of `missing`, `io` (not a regular file, not readable), `empty`,
             `git_lfs_pointer`, `not_an_image`, `needs_plugin`, `truncated`, `corrupt`,
-            `text_bomb`, `too_many_pixels`, `aspect`.
+            `text_bomb`, `too_many_pixels`, `aspect`, `memory`.
     """
     name = describe_source(source)
+    return detach(decode_upright(source, name=name, max_pixels=max_pixels, admit=_admit_all))
+
+
+def decode_upright(
+    source: ImageSource,
+    *,
+    name: str,
+    max_pixels: int,
+    admit: Callable[[int, int], None],
+) -> Image.Image:
+    """Decode an image as `decode_image` does, asking before its pixels are decoded.
+
+    The image may still be that of the file, closed, whose metadata it has: only its pixels are of
+    use, and `detach` copies them. Whoever passes them on saves that copy.
+
+    Args:
+        source: A file, encoded bytes, or a member of a zip or a tar.
+        name: What errors call the source.
+        max_pixels: Width times height allowed.
+        admit: Called with the width and height that the header names; may wait, and may raise.
+
+    Raises:
+        ImageError: See `decode_image`.
+    """
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        # Pillow's own limit, of the whole process, comes before the one that was asked for.
+        # Pillow's own limit, of the whole process, would override the one that was asked for.
         Image.MAX_IMAGE_PIXELS = max_pixels
-    with _open_source(source) as file:
-        head = file.read(512)
+    with _open_source(source, name=name) as file:
+        head = _read_head(file, name=name)
         _refuse_by_head(head, name=name)
-        file.seek(0)
         try:
             with Image.open(file, formats=_known_formats()) as image:
                 _check_size(image.size, max_pixels=max_pixels, name=name)
+                admit(*image.size)
+                return_memory_of_large_images()
                 image.load()
                 upright = _turn_upright(image)
-                return to_rgb(upright)
+                return upright if is_plain_rgb(upright) else to_rgb(upright)
+        except ImageError:
+            raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError("too_many_pixels", where=f"{name}: {error}") from error
         except _DECODER_ERRORS as error:
             raise _explain(error, head=head, file=file, name=name) from error
 
 
+def return_memory_of_large_images() -> None:
+    """Let Pillow allocate large images so that their memory goes back to the system when freed.
+
+    Its blocks of 16 MB stay in the heap of the thread that decoded: eight threads kept 4 GB of
+    images of 81 megapixels. glibc gives back every block of more than 32 MB.
+    """
+    # Pillow's environment variable PILLOW_BLOCK_SIZE sets the same, when Pillow is imported.
+    core = vars(Image)["core"]
+    if core.get_block_size() < _BLOCK_BYTES:
+        core.set_block_size(_BLOCK_BYTES)
+
+
+def detach(image: Image.Image) -> Image.Image:
+    """Return what `decode_upright` returned as a new image without metadata, if it is not one."""
+    return to_rgb(image) if isinstance(image, ImageFile.ImageFile) or image.info else image
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an open PIL image as RGB, turned as its EXIF says, as `decode_image` does for a file.
+
+    Raises:
+        ImageError: Its file is broken, which shows when its pixels are wanted.
+    """
+    try:
+        return to_rgb(ImageOps.exif_transpose(image))
+    except _DECODER_ERRORS as error:
+        # `Image.open` reads the header only: a broken file shows when its pixels are wanted.
+        what = _find_reason(error)
+        raise ImageError(what, where=f"a PIL image: {_describe_error(error)}") from error
+
+
 def image_hash(source: ImageSource) -> str:
-    """SHA-256 of the encoded bytes, in hex: equal for byte-equal files.
+    """Return the SHA-256 of the encoded bytes, in hex: equal for byte-equal files.
 
     Raises:
         ImageError: The bytes cannot be read.
     """
-    with _open_source(source) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    digest = hashlib.sha256()
+    for piece in read_pieces(source):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def read_source(source: ImageSource) -> bytes:
-    """The encoded bytes of an image.
+    """Return the encoded bytes of an image.
 
     Raises:
         ImageError: The bytes cannot be read.
     """
-    with _open_source(source) as file:
-        return file.read()
+    return b"".join(read_pieces(source))
+
+
+def read_pieces(source: ImageSource) -> Iterator[bytes]:
+    """Yield the encoded bytes of an image, a megabyte at a time.
+
+    Raises:
+        ImageError: The bytes cannot be read.
+    """
+    name = describe_source(source)
+    with _open_source(source, name=name) as file:
+        while True:
+            try:
+                piece = file.read(_PIECE_BYTES)
+            except OSError as error:
+                raise _unreadable(error, name=name) from error
+            if not piece:
+                return
+            yield piece
 
 
 def describe_source(source: ImageSource) -> str:
-    """A name of the source for people."""
+    """Return a name of the source for people."""
     if isinstance(source, Path):
         return str(source)
     if isinstance(source, ZipMember | TarMember):
@@ -158,24 +244,53 @@ def describe_source(source: ImageSource) -> str:
     return f"{len(source)} bytes"
 
 
-def _open_source(source: ImageSource) -> IO[bytes]:
+def _admit_all(_width: int, _height: int) -> None:
+    """Let every image be decoded at once."""
+
+
+def _open_source(source: ImageSource, *, name: str) -> IO[bytes]:
     if isinstance(source, Path):
-        return _open_file(source)
-    if isinstance(source, ZipMember | TarMember):
-        return io.BytesIO(read_member(source))
-    return io.BytesIO(source)
-
-
-def _open_file(path: Path) -> IO[bytes]:
+        return _open_file(source, name=name)
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
     try:
-        # Asked before opening: opening a FIFO waits for ever, a device may do anything.
+        return io.BytesIO(read_member(source))
+    except ImageError:
+        raise
+    except DataError as error:
+        # A whole archive that cannot be opened any more costs this image, and no others.
+        raise ImageError("io", where=f"{name}: {error.what}", fix=error.fix) from error
+
+
+def _open_file(path: Path, *, name: str) -> IO[bytes]:
+    try:
+        # Asked before opening: a device may do anything when it is opened.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError("io", where=f"{path}: not a regular file")
-        return path.open("rb")
+            raise ImageError("io", where=f"{name}: not a regular file")
+        # It may have become another file since; opening a FIFO waits for ever, unless told not to.
+        descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ImageError("io", where=f"{name}: not a regular file")
+        return os.fdopen(descriptor, "rb")
     except FileNotFoundError as error:
-        raise ImageError("missing", where=f"{path}: no such file") from error
+        raise ImageError("missing", where=f"{name}: no such file") from error
     except (OSError, ValueError) as error:
-        raise ImageError("io", where=f"{path}: {error}") from error
+        raise _unreadable(error, name=name) from error
+
+
+def _unreadable(error: OSError | ValueError, *, name: str) -> ImageError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return ImageError("io", where=f"{name}: {reason or error}")
+
+
+def _read_head(file: IO[bytes], *, name: str) -> bytes:
+    try:
+        head = file.read(512)
+        file.seek(0)
+    except OSError as error:
+        raise _unreadable(error, name=name) from error
+    return head
 
 
 def _refuse_by_head(head: bytes, *, name: str) -> None:
@@ -244,9 +359,13 @@ def _is_cut(head: bytes, *, tail: bytes, size: int) -> bool:
 
 
 def _explain(error: BaseException, *, head: bytes, file: IO[bytes], name: str) -> ImageError:
-    where = f"{name}: {error or type(error).__name__}"
-    if "Decompressed data too large" in str(error) or "MAX_TEXT" in str(error):
-        return ImageError("text_bomb", where=where)
+    where = f"{name}: {_describe_error(error)}"
+    what = _find_reason(error)
+    if what == "io":
+        assert isinstance(error, OSError)
+        return _unreadable(error, name=name)
+    if what != "corrupt":
+        return ImageError(what, where=where)
     is_image = any(head.startswith(start) for start, _ in _MAGIC)
     if isinstance(error, UnidentifiedImageError) and not is_image:
         return ImageError("not_an_image", where=f"{name}: starts with {head[:16]!r}")
@@ -254,6 +373,24 @@ def _explain(error: BaseException, *, head: bytes, file: IO[bytes], name: str) -
     cut = _is_cut(head, tail=tail, size=size) or isinstance(error, EOFError)
     if cut or "truncated" in str(error).lower():
         return ImageError("truncated", where=where)
-    if isinstance(error, MemoryError):
-        return ImageError("too_many_pixels", where=where)
     return ImageError("corrupt", where=where)
+
+
+def _describe_error(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    return str(error) or type(error).__name__
+
+
+def _find_reason(error: BaseException) -> str:
+    """The reason that an error names by itself; `corrupt` where it names none."""
+    text = str(error)
+    if isinstance(error, MemoryError) or text.startswith("out of memory"):
+        return "memory"
+    if "Decompressed data too large" in text or "MAX_TEXT" in text:
+        return "text_bomb"
+    # Decoders raise OSError without a number; offsets out of any file give these two.
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (None, errno.EINVAL, errno.EOVERFLOW):
+        return "corrupt"
+    return "memory" if number == errno.ENOMEM else "io"

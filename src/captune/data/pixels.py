@@ -6,16 +6,22 @@ drops alpha onto black and clips 16 bits to white.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _EIGHT_BITS = 255
 _SIXTEEN_BITS = 65_535
+_BAND_PIXELS = 4_000_000
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A new RGB image without metadata; alpha lies on white.
+    """Return a new RGB image without metadata; alpha is shown on white.
 
     16-bit values are scaled by 1/257; wider integers and floats by the smallest of 1, 255 and
     65535 that holds them, and from their own minimum and maximum where none does.
@@ -23,12 +29,30 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         rgb = _from_wide(image)
     elif _has_alpha(image):
-        rgb = _on_white(image.convert("RGBA"))
+        rgb = Image.new("RGB", image.size)
+        for top, band in _bands(image):
+            rgb.paste(_on_white(band.convert("RGBA")), (0, top))
     else:
         rgb = image.convert("RGB")
     # Otherwise saving the result would write the old EXIF turn a second time.
     rgb.info = {}
     return rgb
+
+
+def is_plain_rgb(image: Image.Image) -> bool:
+    """Whether an image has the pixels that `to_rgb` gives it already."""
+    return image.mode == "RGB" and not _has_alpha(image)
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Bands of rows with their tops: copies of a band take little, of a large image gigabytes."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    if rows >= height:
+        yield 0, image
+        return
+    for top in range(0, height, rows):
+        yield top, image.crop((0, top, width, min(top + rows, height)))
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -41,16 +65,33 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _from_wide(image: Image.Image) -> Image.Image:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    grey = _scale_to_byte(values, is_sixteen_bit=image.mode.startswith("I;16"), mode=image.mode)
-    return Image.fromarray(grey).convert("RGB")
+    ends = [_find_ends(_finite_values(band)) for _, band in _bands(image)]
+    spread = min(low for low, _ in ends), max(high for _, high in ends)
+    rgb = Image.new("RGB", image.size)
+    for top, band in _bands(image):
+        grey = _scale_to_byte(_finite_values(band), spread=spread, mode=image.mode)
+        rgb.paste(Image.fromarray(grey).convert("RGB"), (0, top))
+    return rgb
+
+
+def _finite_values(image: Image.Image) -> npt.NDArray[np.float64]:
+    # Imported here: most images need no numpy, and a process that decodes starts faster without.
+    import numpy as np
+
+    return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+
+
+def _find_ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def _scale_to_byte(
-    values: npt.NDArray[np.float64], *, is_sixteen_bit: bool, mode: str
+    values: npt.NDArray[np.float64], *, spread: tuple[float, float], mode: str
 ) -> npt.NDArray[np.uint8]:
-    low, high = float(values.min()), float(values.max())
-    if is_sixteen_bit:
+    import numpy as np
+
+    low, high = spread
+    if mode.startswith("I;16"):
         scaled = values / 257.0
     elif low >= 0.0 and high <= 1.0 and mode == "F":
         scaled = values * _EIGHT_BITS

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from captune.data.images import DEFAULT_MAX_PIXELS, decode_image
+from captune.data.decoders.decoder import DecodeMode, ImageDecoder, open_decoder
+from captune.data.images import DEFAULT_MAX_PIXELS
 from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord
 
@@ -67,6 +68,7 @@ def contact_sheet(
     cell_width: int = 260,
     max_captions: int = 5,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    decode: DecodeMode = "inline",
 ) -> Image.Image:
     """Draw images with their captions, wrapped; a caption of over 14 lines ends in dots.
 
@@ -76,6 +78,7 @@ def contact_sheet(
         cell_width: Width of an image with its captions in pixels.
         max_captions: Captions shown an image; the rest is counted.
         max_pixels: Images with more are shown as unreadable.
+        decode: Where images are decoded: `isolated` for images from strangers.
 
     Returns:
         An RGB image. Unreadable images are a field with the reason.
@@ -90,26 +93,27 @@ def contact_sheet(
         )
     columns = min(columns, len(records))
     fonts = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
-    cards = [
-        _make_card(
-            record,
-            width=cell_width - 2 * _PADDING,
-            max_captions=max_captions,
-            font=fonts[0],
-            max_pixels=max_pixels,
-        )
-        for record in records
-    ]
+    with open_decoder(decode, max_pixels=max_pixels) as decoder:
+        cards = [
+            _make_card(
+                record,
+                width=cell_width - 2 * _PADDING,
+                max_captions=max_captions,
+                font=fonts[0],
+                decoder=decoder,
+            )
+            for record in records
+        ]
     rows = [_Row(cards[start : start + columns]) for start in range(0, len(cards), columns)]
     return _draw_rows(rows, columns=columns, cell_width=cell_width, fonts=fonts)
 
 
 def _make_card(
-    record: CaptionRecord, *, width: int, max_captions: int, font: _Font, max_pixels: int
+    record: CaptionRecord, *, width: int, max_captions: int, font: _Font, decoder: ImageDecoder
 ) -> _Card:
     picture, reason = None, ""
     try:
-        picture = _fit(decode_image(record.image, max_pixels=max_pixels), width=width)
+        picture = decoder.decode(record.image, lambda image: _fit(image, width=width))
     except ImageError as error:
         reason = error.what.replace("_", " ")
     captions = [

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.data import SkippedImage
+from captune.data import DecodeMode, SkippedImage
 from captune.errors import ModelError
 from captune.evaluation.predict_records import predict
 from captune.hub import check_model_folder, is_local, require_weights
-from captune.inference import load
+from captune.inference import Execution, load
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
@@ -28,11 +28,13 @@ class ComputeOptions:
         device: `auto` or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         batch_size: Images captioned at once.
+        decode: Where images are decoded: `isolated` or `inline`.
     """
 
     device: str
     precision: str
     batch_size: int
+    decode: DecodeMode = "inline"
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def caption_with(
             records,
             config=config,
             batch_size=compute.batch_size,
-            precision=loaded.hardware.precision,
+            execution=Execution(loaded.hardware, compute.decode),
             progress=tell,
         )
         seconds[name] = time.monotonic() - started

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 
 from captune.data import SkippedImage, describe_source
 from captune.errors import ImageError
-from captune.hardware import choose_hardware
-from captune.inference import caption_images
+from captune.inference import Execution, caption_images
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
@@ -20,7 +19,7 @@ def predict(
     *,
     config: GenerateConfig,
     batch_size: int,
-    precision: str = "auto",
+    execution: Execution | None = None,
     progress: Callable[[Prediction | SkippedImage], None] | None = None,
 ) -> list[Prediction]:
     """Generate a caption for every image that can be read, in the order of the records.
@@ -30,7 +29,7 @@ def predict(
         records: Images; their captions are not looked at.
         config: How to decode.
         batch_size: Images at once; halved with a warning where they do not fit.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        execution: Device, precision, and where images are decoded; `None`: the defaults.
         progress: Told of every image once: its prediction, or why it has none.
 
     Raises:
@@ -51,7 +50,7 @@ def predict(
         ((record.image_id, record.image) for record in records),
         config=config,
         batch_size=batch_size,
-        hardware=choose_hardware(str(captioner.device), precision),
+        execution=execution,
         on_failure=tell_failure,
     ):
         tell(prediction)

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from captune.inference.caption import AnyImage, OnFailure, caption_images, upright_rgb
+    from captune.inference.caption import OnFailure, caption_images
     from captune.inference.captioner import ImageCaptioner, ImageInput, load
     from captune.inference.decoding.decode import eval_mode, generate
     from captune.inference.decoding.settings import DecodingOptions, decoding_config
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from captune.inference.outputs.lines import prediction_row
     from captune.inference.outputs.maker import digest_model
     from captune.inference.predictions import read_predictions, write_predictions
+    from captune.inference.prepare import AnyImage, Execution
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
 
 __all__ = [
     "AnyImage",
     "DecodingOptions",
     "Destination",
+    "Execution",
     "ImageCaptioner",
     "ImageFiles",
     "ImageInput",
@@ -48,13 +50,13 @@ __all__ = [
     "open_destination",
     "prediction_row",
     "read_predictions",
-    "upright_rgb",
     "write_predictions",
 ]
 
 _HOMES = {
-    "AnyImage": "captune.inference.caption",
+    "AnyImage": "captune.inference.prepare",
     "DecodingOptions": "captune.inference.decoding.settings",
+    "Execution": "captune.inference.prepare",
     "Destination": "captune.inference.outputs.destination",
     "ImageCaptioner": "captune.inference.captioner",
     "ImageFiles": "captune.inference.images",
@@ -75,7 +77,6 @@ _HOMES = {
     "open_destination": "captune.inference.outputs.destination",
     "prediction_row": "captune.inference.outputs.lines",
     "read_predictions": "captune.inference.predictions",
-    "upright_rgb": "captune.inference.caption",
     "write_predictions": "captune.inference.predictions",
 }
 

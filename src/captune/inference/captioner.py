@@ -9,10 +9,12 @@ from typing import Unpack
 
 from PIL import Image
 
+from captune.data import DecodeMode, ImageDecoder
 from captune.errors import DataError
 from captune.hardware import Hardware, choose_hardware
-from captune.inference.caption import AnyImage, OnFailure, caption_images
+from captune.inference.caption import OnFailure, caption_images
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
+from captune.inference.prepare import AnyImage, Execution
 from captune.models import Captioner, complete_decoding, load_captioner, own_decoding
 from captune.net import UrlFetcher, UrlImage, is_url
 from captune.recipe import GenerateConfig
@@ -41,6 +43,7 @@ class ImageCaptioner:
         batch_size: int = 16,
         on_failure: OnFailure | None = None,
         urls: UrlFetcher | None = None,
+        decode: DecodeMode | ImageDecoder = "isolated",
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
         """A caption an image, in order; always a list, also of one.
@@ -52,6 +55,9 @@ class ImageCaptioner:
             batch_size: Images at once.
             on_failure: Told of each image that cannot be read, which is then left out.
             urls: Opens images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
+            decode: `isolated`: images are decoded in child processes with limits of memory and
+                time, which start in a tenth of a second per call; `inline`: in this process, for
+                images that you trust; or an open decoder.
             **decoding: Fields of `GenerateConfig`, such as `num_beams=5`; the others are as the
                 model's own generation_config.json has them, else captune's defaults.
 
@@ -68,7 +74,7 @@ class ImageCaptioner:
                 named,
                 config=config,
                 batch_size=batch_size,
-                hardware=self.hardware,
+                execution=Execution(self.hardware, decode),
                 on_failure=on_failure,
             )
         )

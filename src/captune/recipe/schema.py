@@ -122,6 +122,13 @@ class DataConfig(Section):
     max_pixels: PositiveInt = Field(
         100_000_000, description="Images with more pixels are skipped, by their header, unread."
     )
+    decode: Literal["isolated", "inline"] = Field(
+        "inline",
+        description="inline: images are decoded in the process that reads them, which is fastest"
+        " and right for data of your own. isolated: in child processes with limits of memory and"
+        " time, for images from strangers; training itself keeps its workers, which decode what"
+        " the check has decoded before.",
+    )
     num_workers: NonNegativeInt | None = Field(
         None, description="Processes that decode images; null: the cores, at most 8; 0: none."
     )

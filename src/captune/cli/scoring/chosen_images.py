@@ -48,11 +48,12 @@ def read_chosen(images: Sequence[str], rules: UrlRules | None) -> list[CaptionRe
 
 
 def _fetch(url: str, image_id: str, *, rules: UrlRules) -> CaptionRecord:
-    from captune.data import decode_image
+    from captune.data import open_decoder
     from captune.inference import UrlFetcher
 
     content = UrlFetcher(rules).fetch(url)
     # What is no image stops the command here, before any model is loaded.
-    decode_image(content)
+    with open_decoder("isolated") as decoder:
+        decoder.decode(content, lambda image: image.size)
     last = PurePosixPath(unquote(urlsplit(url).path)).name
     return CaptionRecord(image_id, content, file_name=last or url)

@@ -13,6 +13,7 @@ import typer
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.flags.decoding import BatchSize, Device, takes_decoding
 from captune.cli.flags.groups import takes
+from captune.cli.flags.images import Decode
 from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
@@ -94,6 +95,7 @@ def make_request(
         Path | None, typer.Option("--json", help="Write the scores to this file.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    decode: Decode = "inline",
     device: Device = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -141,7 +143,7 @@ def make_request(
         max_images=max_images,
         decoding=decoding,
         scoring=scoring,
-        compute=ComputeOptions(device, precision, batch_size),
+        compute=ComputeOptions(device, precision, batch_size, decode),
         places=Places(out, json_file, force),
     )
 

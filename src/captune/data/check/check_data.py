@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,13 +25,13 @@ from captune.data.check.duplicates import Fingerprint, fingerprint_image, group_
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.problems import list_problems
 from captune.data.dataset import LoadedData, SkippedImage
-from captune.data.images import DEFAULT_MAX_PIXELS, decode_image, describe_source
+from captune.data.decoders.decoder import DecodeOptions, count_threads, open_decoder
+from captune.data.images import decode_image, describe_source
 from captune.errors import ImageError
 from captune.records import SPLITS, CaptionRecord
 
 _PREVIEW_SIDE = 112
 _MOST_PREVIEWS = 96
-_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,7 @@ def check_data(
     *,
     count_tokens: Callable[[str], int] | None = None,
     max_caption_tokens: int = 64,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    num_workers: int | None = None,
+    decoding: DecodeOptions | None = None,
     report_progress: Callable[[int], object] | None = None,
 ) -> DataCheck:
     """Check a data set.
@@ -58,17 +56,15 @@ def check_data(
         count_tokens: Tokens that a caption costs in training, special ones included; `None`:
             lengths are counted in words only.
         max_caption_tokens: Tokens kept of a caption in training.
-        max_pixels: Images with more are unreadable.
-        num_workers: Threads that decode; `None`: the cores, at most 8.
+        decoding: Where images are decoded, by how many threads, and how large they may be;
+            `None`: the defaults.
         report_progress: Called with the number of images done, once for each.
 
     Returns:
         Figures and problems. Nothing is changed.
     """
     records = data.records
-    images = _read_images(
-        records, max_pixels=max_pixels, num_workers=num_workers, report=report_progress
-    )
+    images = _read_images(records, decoding=decoding or DecodeOptions(), report=report_progress)
     captions = [caption for record in records for caption in record.captions]
     exact = _name_groups(group_exact(images.prints), images.records)
     near = _name_groups(group_near(images.prints), images.records)
@@ -107,23 +103,28 @@ def check_data(
 def _read_images(
     records: Sequence[CaptionRecord],
     *,
-    max_pixels: int,
-    num_workers: int | None,
+    decoding: DecodeOptions,
     report: Callable[[int], object] | None,
 ) -> _Images:
     def read(record: CaptionRecord) -> Fingerprint | SkippedImage:
         try:
-            return fingerprint_image(decode_image(record.image, max_pixels=max_pixels))
+            return decoder.decode(record.image, fingerprint_image)
         except ImageError as error:
             is_nameless = isinstance(record.image, bytes)
             name = record.image_id if is_nameless else describe_source(record.image)
             detail = f"{error.where}: {error.fix}" if error.fix else error.where
             return SkippedImage(record.image_id, record.file_name or name, error.what, detail)
 
-    workers = num_workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+    num_threads = decoding.num_threads or count_threads()
     images = _Images([], [], [])
-    # Threads: Pillow lets go of the lock while it decodes.
-    with ThreadPoolExecutor(workers) as pool:
+    # Threads: Pillow lets go of the lock while it decodes. Stopped early (Ctrl-C), they end with
+    # their decoder.
+    with (
+        ThreadPoolExecutor(num_threads) as pool,
+        open_decoder(
+            decoding.mode, num_threads=num_threads, max_pixels=decoding.max_pixels
+        ) as decoder,
+    ):
         for done, (record, result) in enumerate(
             zip(records, pool.map(read, records), strict=True), start=1
         ):

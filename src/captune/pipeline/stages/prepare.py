@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from captune.data import (
+    DecodeOptions,
     LoadedData,
     assign_splits,
     check_data,
@@ -41,8 +42,7 @@ def prepare(job: Job) -> None:
         replace(loaded, records=tuple(records)),
         count_tokens=_token_counter(recipe, records),
         max_caption_tokens=data.max_caption_tokens,
-        max_pixels=data.max_pixels,
-        num_workers=data.num_workers or None,
+        decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
     )
     write_text(folder / "data_check.json", check.to_json())
     skipped = (*loaded.skipped, *check.unreadable)

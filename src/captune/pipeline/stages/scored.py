@@ -19,7 +19,7 @@ from captune.evaluation import (
     predict,
 )
 from captune.hardware import choose_hardware
-from captune.inference import read_predictions
+from captune.inference import Execution, read_predictions
 from captune.models import Captioner, build_captioner
 from captune.pipeline.stages.job import Job
 from captune.recipe import (
@@ -52,7 +52,7 @@ def predict_scored(
         records,
         config=job.recipe.generate,
         batch_size=job.recipe.evaluate.batch_size,
-        precision=hardware.precision,
+        execution=Execution(hardware, job.recipe.data.decode),
         progress=lambda done: lost.append(done) if isinstance(done, SkippedImage) else None,
     )
     for image in lost:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
 
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from captune.data import decode_image
+from captune.data import ImageDecoder, InlineDecoder, PixelSlots
 from captune.errors import ImageError
 from captune.hardware import Hardware
 from captune.models import Captioner, ImageTransform, fold_batch_norms, pack_captions
@@ -144,11 +146,13 @@ class Feed:
 
     def reader(self) -> PixelReader:
         """Images to pixels, without the model."""
+        # Workers share them: eight that decode 81 megapixels each would take gigabytes.
+        slots = None if self.recipe.data.num_workers == 0 else PixelSlots.for_processes()
         return PixelReader(
             self.data.records,
             views=self.views,
             transform=self.captioner.image_transform(),
-            max_pixels=self.recipe.data.max_pixels,
+            decoder=InlineDecoder(max_pixels=self.recipe.data.max_pixels, slots=slots),
         )
 
     def packer(self) -> RowPacker:
@@ -255,31 +259,41 @@ class PixelReader:
         *,
         views: Sequence[View],
         transform: ImageTransform,
-        max_pixels: int,
+        decoder: ImageDecoder,
     ) -> None:
         self._records = records
         self._views = views
         self._transform = transform
-        self._max_pixels = max_pixels
+        self._decoder = decoder
 
     def read(self, pairs: Sequence[tuple[int, int]]) -> Decoded:
         """Pixels of (image, view) pairs, without the images that cannot be decoded."""
-        indices, images, failures = [], [], {}
-        decoded: dict[int, Image.Image] = {}
-        for index, view in pairs:
+        indices: list[int] = []
+        pixels: list[torch.Tensor] = []
+        failures: dict[str, str] = {}
+        # The views of an image follow each other; it is decoded once.
+        for index, group in groupby(pairs, key=lambda pair: pair[0]):
             record = self._records[index]
+            show = partial(self._show, views=[view for _, view in group], image_id=record.image_id)
             try:
-                if index not in decoded:  # its views lie side by side
-                    decoded[index] = decode_image(record.image, max_pixels=self._max_pixels)
+                shown = self._decoder.decode(record.image, show)
             except ImageError as error:
                 failures[record.image_id] = error.what
                 continue
-            image = decoded[index]
-            indices.append(index)
-            images.append(apply_view(image, self._views[view], key=f"{record.image_id}#{view}"))
-        if not images:
+            indices += [index] * len(shown)
+            pixels += shown
+        if not pixels:
             return Decoded([], torch.empty(0), failures)
-        return Decoded(indices, self._transform.batch(images), failures)
+        return Decoded(indices, torch.stack(pixels), failures)
+
+    def _show(
+        self, image: Image.Image, *, views: Sequence[int], image_id: str
+    ) -> list[torch.Tensor]:
+        """Model inputs (C, H, W) of the views of one image, small before the next is decoded."""
+        return [
+            self._transform(apply_view(image, self._views[view], key=f"{image_id}#{view}"))
+            for view in views
+        ]
 
     def blank(self) -> torch.Tensor:
         """float32 (1, C, H, W): a black image, where a batch must hold one."""

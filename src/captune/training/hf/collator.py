@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column
+from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column, upright_rgb
 from captune.errors import DataError, ImageError
-from captune.inference import upright_rgb
 from captune.models import Captioner, pack_captions
 from captune.records import CaptionBatch, CaptionRecord, ImageSource
 

@@ -1,0 +1,173 @@
+"""Images from strangers, decoded in child processes: what breaks there costs one image.
+
+A decoder of an image format is a large program that reads bytes of anyone. One file can make it
+ask for gigabytes, run for minutes or crash. In a child with limits of memory and time it takes
+nothing with it: the child is replaced, the image is listed, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from PIL import Image
+
+from captune.data.decoders.limits import Limits
+from captune.data.decoders.process import DecodingProcess, ProcessSettings
+from captune.data.decoders.slots import PixelSlots
+from captune.data.decoders.wire import BANDS
+from captune.data.images import DEFAULT_MAX_PIXELS, MAX_ASPECT, describe_source
+from captune.errors import DataError
+from captune.records import ImageSource
+
+T = TypeVar("T")
+
+_WINDOW_BYTES = 4 << 20
+_WATCH_SECONDS = 0.1
+
+
+class IsolatedDecoder:
+    """A few long-lived child processes; safe to use from many threads.
+
+    A child is started when it is first needed. Use it in a `with` block, or call `close`: no child
+    outlives it. Children also end when it is garbage, and when their parent is gone.
+    """
+
+    def __init__(
+        self,
+        num_processes: int = 1,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        slots: PixelSlots | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            num_processes: Children, at least one; decode from at least as many threads.
+            max_pixels: Width times height allowed.
+            slots: Shared with whoever decodes beside this; `None`: its own.
+            limits: Memory and time per image; `None`: the defaults.
+        """
+        # The widest image that MAX_ASPECT allows must fit one row into the window.
+        widest = math.isqrt(MAX_ASPECT * max_pixels) + 1
+        window_bytes = max(_WINDOW_BYTES, BANDS * widest)
+        self._settings = ProcessSettings(max_pixels, window_bytes, limits or Limits())
+        self._slots = slots or PixelSlots.for_threads()
+        self._crew = _Crew(num_processes)
+        self._finalizer = weakref.finalize(self, self._crew.close)
+
+    def __enter__(self) -> Self:
+        """Start nothing yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End every child."""
+        self.close()
+
+    def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
+        """Decode an image to upright RGB and return what `use` makes of it.
+
+        Args:
+            source: A file, encoded bytes, or a member of a zip or a tar.
+            use: Makes the image small; its slots are held until then.
+
+        Raises:
+            ImageError: As `decode_image` raises, or `timeout`, `memory`, `crash`.
+            DataError: No child process can be started, or the decoder is closed.
+        """
+        name = describe_source(source)
+        if isinstance(source, Path):
+            # The current folder of a child is the one in which it was started.
+            source = Path(os.path.abspath(source))  # noqa: PTH100
+        with self._slots.lease() as lease:
+            lease.take(0)
+            with self._crew.borrow(self._settings) as process:
+                image = process.decode(source, name=name, ask_for_room=lease.take)
+            return use(image)
+
+    def close(self) -> None:
+        """End every child, also one that decodes; may be called twice."""
+        self._finalizer()
+
+
+class _Crew:
+    """The children. Holds no reference to the decoder, so that a forgotten one is garbage."""
+
+    def __init__(self, num_processes: int) -> None:
+        self._lock = threading.Lock()
+        self._members: set[DecodingProcess] = set()
+        self._closed = threading.Event()
+        self._watch: threading.Thread | None = None
+        # Last in, first out: where one child is enough, one is started.
+        self._idle: queue.LifoQueue[DecodingProcess | None] = queue.LifoQueue()
+        for _ in range(max(1, num_processes)):
+            self._idle.put(None)
+
+    @contextmanager
+    def borrow(self, settings: ProcessSettings) -> Iterator[DecodingProcess]:
+        """Lend a child for one image; waits for one that is idle."""
+        process = self._idle.get()
+        try:
+            process = self._renew(process, settings)
+            yield process
+        finally:
+            self._idle.put(process)
+
+    def _renew(self, process: DecodingProcess | None, settings: ProcessSettings) -> DecodingProcess:
+        """The child itself where it can decode another image, else a new one in its place."""
+        if process is not None and process.can_decode:
+            return process
+        self._require_open()
+        if process is not None:
+            with self._lock:
+                self._members.discard(process)
+            process.close()
+        new = DecodingProcess(settings)
+        with self._lock:
+            self._members.add(new)
+            if self._watch is None or not self._watch.is_alive():
+                arguments = (self._members, self._lock, self._closed)
+                self._watch = threading.Thread(
+                    target=_watch, args=arguments, name="captune-watch", daemon=True
+                )
+                self._watch.start()
+        if self._closed.is_set():
+            # Closed while this one was starting: nobody else ends it.
+            new.close()
+        self._require_open()
+        return new
+
+    def _require_open(self) -> None:
+        if self._closed.is_set():
+            raise DataError("the decoder is closed")
+
+    def close(self) -> None:
+        """Kill every child."""
+        self._closed.set()
+        with self._lock:
+            members = tuple(self._members)
+            self._members.clear()
+        for process in members:
+            process.close()
+
+
+def _watch(members: set[DecodingProcess], lock: threading.Lock, closed: threading.Event) -> None:
+    while not closed.wait(_WATCH_SECONDS):
+        with lock:
+            running = tuple(members)
+        for process in running:
+            process.end_if_late()

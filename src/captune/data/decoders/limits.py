@@ -1,0 +1,88 @@
+"""How much memory and time an image may take in a process of its own.
+
+Both grow with the pixels that its header names: a small image whose file asks for gigabytes (a
+TIFF with 8,000 tags over the same bytes) is stopped early, and a large photograph is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one image may take.
+
+    Attributes:
+        base_bytes: Memory beyond that of the idle process, for an image of no pixels.
+        bytes_per_pixel: And so much per pixel: WebP and AVIF keep several copies.
+        base_seconds: Time for the header, and time to decode an image of no pixels.
+        seconds_per_megapixel: And so much per million pixels.
+        start_seconds: Time for the process to start.
+    """
+
+    base_bytes: int = 512 << 20
+    bytes_per_pixel: int = 24
+    base_seconds: float = 10.0
+    seconds_per_megapixel: float = 0.2
+    start_seconds: float = 60.0
+
+    def bytes_for(self, num_pixels: int) -> int:
+        """Return the memory that an image of so many pixels may take, in bytes."""
+        return self.base_bytes + self.bytes_per_pixel * num_pixels
+
+    def seconds_for(self, num_pixels: int) -> float:
+        """Return the time that an image of so many pixels may take, in seconds."""
+        return self.base_seconds + self.seconds_per_megapixel * num_pixels / 1e6
+
+
+def limit_memory(num_bytes: int) -> bool:
+    """Limit what this process may allocate from here on; may be called again with another limit.
+
+    Returns:
+        Whether the system has such limits: Windows has none, macOS does not keep to them.
+    """
+    resource, used = _resource(), _used_bytes()
+    if resource is None or used is None:
+        return False
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = used + num_bytes
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return True
+
+
+def forbid_core_files() -> None:
+    """Leave no core file where a broken image crashes this process."""
+    resource = _resource()
+    if resource is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_after(seconds: float) -> None:
+    """Let the system end this process after so long, even if its parent is gone; 0: never.
+
+    Windows has no such alarm.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _resource() -> Any:
+    """The module, where the system has one."""
+    return importlib.import_module("resource") if os.name == "posix" else None
+
+
+def _used_bytes() -> int | None:
+    """Address space in use; `None` where the system does not say (all but Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[0])
+        return pages * math.trunc(os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError, IndexError):
+        return None

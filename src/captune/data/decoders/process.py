@@ -1,0 +1,292 @@
+"""One child process that decodes, as its parent sees it: started, asked, timed and ended.
+
+A plain subprocess and not one of `multiprocessing`: it imports no script of the user, needs no
+`if __name__ == "__main__"`, and holds nothing of its parent but two pipes and a window of memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from captune.data.decoders.limits import Limits
+from captune.data.decoders.slots import SLOT_PIXELS
+from captune.data.decoders.wire import (
+    BANDS,
+    ERROR,
+    GO_ON,
+    READY,
+    SIZE,
+    STRIP,
+    Answer,
+    read_answer,
+    read_error,
+    read_exactly,
+    rows_per_strip,
+    write_all,
+    write_request,
+)
+from captune.data.images import return_memory_of_large_images
+from captune.errors import DataError, ImageError
+from captune.records import ImageSource
+
+# Not `-m`, which would look for captune, and all that it imports, in the current folder first.
+_PROGRAM = (
+    "import sys; sys.path[:] = {path!r};"
+    " from captune.data.decoders.child import run_child; run_child()"
+)
+_ENVIRONMENT = {
+    # Threads of one child would take the cores of the others, and memory for each.
+    "OMP_NUM_THREADS": "1",
+    # glibc: give the memory of large images back, keep that of small ones.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
+}
+
+_FIX = "if you trust the image: --decode inline (recipe: data.decode: inline)"
+_END_SECONDS = 0.5
+# Windows has neither.
+_ENDED_BY = {
+    name: -int(getattr(signal, name)) for name in ("SIGKILL", "SIGALRM") if hasattr(signal, name)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """What a child is started with.
+
+    Attributes:
+        max_pixels: Width times height allowed.
+        window_bytes: Size of the memory that pixels are passed in.
+        limits: Memory and time.
+    """
+
+    max_pixels: int
+    window_bytes: int
+    limits: Limits
+
+
+class DecodingProcess:
+    """A child process; used by one thread at a time, watched by another."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            DataError: It does not start.
+        """
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._deadline: float | None = None
+        self._is_late = False
+        self._is_in_step = True
+        self._owner = os.getpid()
+        descriptor, self._window = _open_window(settings.window_bytes)
+        try:
+            self._process = _start(settings, descriptor)
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests: IO[bytes] = self._process.stdin
+        self._answers: IO[bytes] = self._process.stdout
+        self._wait_until_ready()
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether it can decode another image; not in a process that was forked from its owner."""
+        is_ready = self._is_in_step and not self._is_late
+        return is_ready and self._owner == os.getpid() and self._process.poll() is None
+
+    def decode(
+        self, source: ImageSource, *, name: str, ask_for_room: Callable[[int], None]
+    ) -> Image.Image:
+        """Return the upright RGB image.
+
+        Args:
+            source: An absolute path, encoded bytes, or a member of an archive.
+            name: What errors call it.
+            ask_for_room: Called with the pixels of a large image before they are decoded.
+
+        Raises:
+            ImageError: As the child says, or `timeout`, `memory`, `crash`.
+        """
+        # Whatever breaks off between request and answer leaves it with an answer for nobody.
+        self._is_in_step = False
+        try:
+            self._set_deadline(self._settings.limits.seconds_for(SLOT_PIXELS))
+            # A path is text on the way: it takes a tenth of the time to pickle.
+            given = os.fspath(source) if isinstance(source, Path) else source
+            write_request(self._requests, pickle.dumps((given, name)))
+            answer = self._read_answer(ask_for_room)
+            if answer.kind == ERROR:
+                error = read_error(self._answers, answer.first)
+                if error.what == "memory":
+                    # The child may hold much of it still: a new one starts without.
+                    raise ImageError("memory", where=error.where, fix=_FIX)
+                self._is_in_step = True
+                raise error
+            image = self._receive(answer)
+        except MemoryError as error:
+            raise ImageError("memory", where=f"{name}: no memory for its pixels") from error
+        except (OSError, EOFError, ValueError) as error:
+            raise self._explain_end(name) from error
+        finally:
+            self._set_deadline(None)
+        self._is_in_step = True
+        return image
+
+    def end_if_late(self) -> None:
+        """Kill it where it has run past its deadline; called by the thread that watches."""
+        with self._lock:
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                self._is_late = True
+                self._process.kill()
+
+    def close(self) -> None:
+        """Kill it; a process that was forked from its parent leaves it alone."""
+        if self._owner != os.getpid():
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._answers):
+            try:
+                pipe.close()
+            except OSError:
+                # A request that it did not read is lost with it.
+                continue
+
+    def _wait_until_ready(self) -> None:
+        watch = threading.Timer(self._settings.limits.start_seconds, self._process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            if read_answer(self._answers).kind == READY:
+                return
+            reason = "it says something else than that it is ready"
+        except (OSError, EOFError):
+            assert self._process.stderr is not None
+            lines = self._process.stderr.read().decode("utf-8", "replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "")
+            reason = f"it ends with code {self._process.wait()}: {last[:200]}"
+        finally:
+            watch.cancel()
+            assert self._process.stderr is not None
+            # The child has let go of its end.
+            self._process.stderr.close()
+        self.close()
+        raise DataError(
+            f"the process that decodes images does not start: {reason}",
+            where=sys.executable,
+            fix="decode images that you trust in this process: --decode inline",
+        )
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        with self._lock:
+            self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    def _read_answer(self, ask_for_room: Callable[[int], None]) -> Answer:
+        answer = read_answer(self._answers)
+        if answer.kind == SIZE:
+            num_pixels = self._check_size(answer)
+            self._set_deadline(None)
+            ask_for_room(num_pixels)
+            self._set_deadline(self._settings.limits.seconds_for(num_pixels))
+            write_all(self._requests, GO_ON)
+            answer = read_answer(self._answers)
+        return answer
+
+    def _check_size(self, answer: Answer) -> int:
+        """Pixels; a child that was taken over may name any number."""
+        num_pixels = answer.first * answer.second
+        if not 0 < num_pixels <= self._settings.max_pixels:
+            raise EOFError(f"an image of {answer.first}x{answer.second}")
+        return num_pixels
+
+    def _receive(self, answer: Answer) -> Image.Image:
+        if answer.kind != STRIP:
+            raise EOFError(f"an answer of kind {answer.kind!r}")
+        self._check_size(answer)
+        width, height = answer.first, answer.second
+        rows = rows_per_strip(width, self._settings.window_bytes)
+        if rows >= height:
+            return self._read_strip(width, height)
+        return_memory_of_large_images()
+        image = Image.new("RGB", (width, height))
+        for top in range(0, height, rows):
+            if top:
+                write_all(self._requests, GO_ON)
+                if read_answer(self._answers) != answer:
+                    raise EOFError("another image in the middle of one")
+            image.paste(self._read_strip(width, min(rows, height - top)), (0, top))
+        return image
+
+    def _read_strip(self, width: int, height: int) -> Image.Image:
+        num_bytes = BANDS * width * height
+        if self._window is None:
+            return Image.frombytes("RGB", (width, height), read_exactly(self._answers, num_bytes))
+        with memoryview(self._window) as window, window[:num_bytes] as pixels:
+            return Image.frombytes("RGB", (width, height), pixels)
+
+    def _explain_end(self, name: str) -> ImageError:
+        """Why there is no image; ends the child where it has not ended."""
+        with self._lock:
+            is_late, self._is_late = self._is_late, True
+        try:
+            # Its pipes close a moment before it has ended.
+            code = self._process.wait(_END_SECONDS)
+            had_ended = True
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+            had_ended = False
+        if is_late or code == _ENDED_BY.get("SIGALRM"):
+            return ImageError("timeout", where=f"{name}: takes too long to decode", fix=_FIX)
+        # Nobody here killed it before: the system does so where memory runs out.
+        if had_ended and code == _ENDED_BY.get("SIGKILL"):
+            return ImageError("memory", where=f"{name}: killed while it was decoded", fix=_FIX)
+        return ImageError("crash", where=f"{name}: its decoder ended with code {code}", fix=_FIX)
+
+
+def _open_window(num_bytes: int) -> tuple[int, mmap.mmap | None]:
+    """Memory that the child can write to; -1 and `None` where pixels must go through the pipe."""
+    if not hasattr(os, "memfd_create"):
+        return -1, None
+    descriptor = os.memfd_create("captune-pixels")
+    os.ftruncate(descriptor, num_bytes)
+    return descriptor, mmap.mmap(descriptor, num_bytes)
+
+
+def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes]:
+    given = (settings.max_pixels, settings.window_bytes, descriptor, settings.limits)
+    path = [str(Path(entry).absolute()) for entry in sys.path]
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM.format(path=path), pickle.dumps(given).hex()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, **_ENVIRONMENT},
+            pass_fds=(descriptor,) if descriptor >= 0 else (),
+        )
+    except OSError as error:
+        raise DataError(
+            f"the process that decodes images does not start: {error.strerror or error}",
+            where=sys.executable,
+            fix="decode images that you trust in this process: --decode inline",
+        ) from error

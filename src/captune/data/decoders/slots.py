@@ -1,0 +1,90 @@
+"""Slots by pixels: how many pixels may be decoded at the same time, by threads or by processes.
+
+Threads that decode one small image each need little memory; eight that decode 81 megapixels each
+took 8 GB. An image takes slots for its pixels from its header on until it has been made small.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+SLOT_PIXELS = 4_000_000
+"""Pixels per slot; an image takes one at least."""
+
+NUM_SLOTS = 25
+"""100 megapixels at once, and so any image of the default `max_pixels` alone."""
+
+
+class _Counter(Protocol):
+    """A semaphore of `threading` or of `multiprocessing`."""
+
+    def acquire(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class PixelSlots:
+    """A fixed number of slots, shared by threads or by processes."""
+
+    def __init__(self, lock: AbstractContextManager[Any], free: _Counter) -> None:
+        """Use `for_threads` or `for_processes`.
+
+        Args:
+            lock: Held by whoever collects slots: two that hold half each would wait for ever.
+            free: Counts the free slots.
+        """
+        self._lock = lock
+        self._free = free
+
+    @classmethod
+    def for_threads(cls) -> PixelSlots:
+        """Return slots that the threads of this process share."""
+        return cls(threading.Lock(), threading.Semaphore(NUM_SLOTS))
+
+    @classmethod
+    def for_processes(cls) -> PixelSlots:
+        """Return slots that processes started by `multiprocessing` share, forked or spawned."""
+        return cls(multiprocessing.Lock(), multiprocessing.Semaphore(NUM_SLOTS))
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Hold no slot yet; what is taken in the block is given back when it ends."""
+        lease = Lease(self._lock, self._free)
+        try:
+            yield lease
+        finally:
+            lease.give_back()
+
+
+class Lease:
+    """The slots of one image."""
+
+    def __init__(self, lock: AbstractContextManager[Any], free: _Counter) -> None:
+        self._lock = lock
+        self._free = free
+        self._num_held = 0
+
+    def take(self, num_pixels: int) -> None:
+        """Wait until so many pixels may be decoded; replaces what the lease holds.
+
+        An image larger than all slots takes all of them.
+        """
+        wanted = min(NUM_SLOTS, max(1, -(-num_pixels // SLOT_PIXELS)))
+        if wanted == self._num_held:
+            return
+        # Not kept while waiting for more: whoever collects may be waiting for these.
+        self.give_back()
+        with self._lock:
+            while self._num_held < wanted:
+                self._free.acquire()
+                self._num_held += 1
+
+    def give_back(self) -> None:
+        """Give back what the lease holds."""
+        while self._num_held:
+            self._num_held -= 1
+            self._free.release()

@@ -1,0 +1,123 @@
+"""What a process that decodes and its parent write to each other.
+
+The parent pickles its requests. The child may have been taken over by what it decoded, so its
+answers are a fixed header, pixels and JSON only, and the parent believes no size in them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import IO
+
+from captune.errors import ImageError
+
+READY, SIZE, STRIP, ERROR = b"R", b"S", b"P", b"E"
+"""Kinds of answers: started; asks whether so large an image may be decoded; a strip of rows of an
+image of that size; an error of so many bytes of JSON."""
+
+GO_ON = b"G"
+"""The parent's word that the child may decode, or write the next strip."""
+
+BANDS = 3
+_HEADER = struct.Struct("<cII")
+_LENGTH = struct.Struct("<Q")
+_MAX_ERROR_BYTES = 100_000
+_MAX_TEXT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The header of what a child writes.
+
+    Attributes:
+        kind: One of the kinds above.
+        first: Width in pixels, or length of the JSON.
+        second: Height in pixels.
+    """
+
+    kind: bytes
+    first: int = 0
+    second: int = 0
+
+
+def write_request(pipe: IO[bytes], content: bytes) -> None:
+    """Write a request as one piece: its length, then its bytes."""
+    write_all(pipe, _LENGTH.pack(len(content)) + content)
+
+
+def read_request(pipe: IO[bytes]) -> bytes:
+    """Return the next request.
+
+    Raises:
+        EOFError: The parent has closed the pipe.
+    """
+    (length,) = _LENGTH.unpack(read_exactly(pipe, _LENGTH.size))
+    return read_exactly(pipe, length)
+
+
+def write_answer(pipe: IO[bytes], answer: Answer) -> None:
+    """Write a header."""
+    write_all(pipe, _HEADER.pack(answer.kind, answer.first, answer.second))
+
+
+def read_answer(pipe: IO[bytes]) -> Answer:
+    """Return the next header.
+
+    Raises:
+        EOFError: The child has ended.
+    """
+    return Answer(*_HEADER.unpack(read_exactly(pipe, _HEADER.size)))
+
+
+def write_error(pipe: IO[bytes], error: ImageError) -> None:
+    """Write an error: header and JSON."""
+    texts = [text[:_MAX_TEXT] for text in (error.what, error.where, error.fix)]
+    content = json.dumps(texts).encode()
+    write_answer(pipe, Answer(ERROR, len(content)))
+    write_all(pipe, content)
+
+
+def read_error(pipe: IO[bytes], length: int) -> ImageError:
+    """Return the error whose header was just read.
+
+    Raises:
+        EOFError: It is not an error that a sound child writes.
+    """
+    if length > _MAX_ERROR_BYTES:
+        raise EOFError(f"an error of {length} bytes")
+    try:
+        texts = json.loads(read_exactly(pipe, length))
+        what, where, fix = (str(text) for text in texts)
+    except (ValueError, TypeError) as error:
+        raise EOFError("an error that is not JSON") from error
+    return ImageError(what, where=where, fix=fix)
+
+
+def rows_per_strip(width: int, window_bytes: int) -> int:
+    """Rows of an RGB image that fit the window; at least one."""
+    return max(1, window_bytes // (BANDS * width))
+
+
+def read_exactly(pipe: IO[bytes], length: int) -> bytes:
+    """Return the next bytes of a pipe without a buffer.
+
+    Raises:
+        EOFError: The pipe ends before.
+    """
+    pieces, missing = [], length
+    while missing:
+        piece = pipe.read(missing)
+        if not piece:
+            raise EOFError("the pipe ends early")
+        pieces.append(piece)
+        missing -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def write_all(pipe: IO[bytes], content: bytes) -> None:
+    """Write all bytes to a pipe without a buffer, which may take fewer at once."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[pipe.write(rest) :]

@@ -1,0 +1,129 @@
+"""Images to model inputs, ahead of the model, in threads; broken images are told apart.
+
+Pillow lets go of the interpreter's lock while it decodes and resizes, and isolated decoding waits
+for a child process, so threads keep the model fed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from captune.data import (
+    DecodeMode,
+    ImageDecoder,
+    PixelSlots,
+    count_threads,
+    open_decoder,
+    upright_rgb,
+)
+from captune.errors import ImageError
+from captune.hardware import Hardware
+from captune.models import Captioner
+from captune.net import UrlImage
+from captune.records import ImageSource
+
+AnyImage = ImageSource | UrlImage | Image.Image
+"""An encoded image wherever it is, or one that is decoded already."""
+
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Where a captioning pass computes, and where its images are decoded.
+
+    Attributes:
+        hardware: Device and precision; `None`: the model's device, fp32.
+        decode: `isolated`: encoded images are decoded in child processes with limits of memory
+            and time; `inline`: in this process. Or an open decoder, which stays open. Images
+            behind URLs are isolated in either mode; PIL images cannot be.
+    """
+
+    hardware: Hardware | None = None
+    decode: DecodeMode | ImageDecoder = "isolated"
+
+
+def prepare_ahead(
+    captioner: Captioner,
+    images: Iterable[tuple[str, AnyImage]],
+    *,
+    decode: DecodeMode | ImageDecoder,
+    batch_size: int,
+) -> Generator[tuple[str, torch.Tensor | ImageError]]:
+    """Yield ids and pixels (C, H, W), or why there are none, in order.
+
+    Args:
+        captioner: Its image transform is used, not its model.
+        images: Ids and images; read two batches ahead of what is yielded.
+        decode: See `Execution`.
+        batch_size: Images per batch.
+    """
+    waiting: deque[tuple[str, Future[torch.Tensor | ImageError]]] = deque()
+    num_threads = count_threads()
+    pool = ThreadPoolExecutor(num_threads, "captune-decode")
+    with ExitStack() as opened:
+        # Closed first: its threads may be waiting for a child that decodes a bomb.
+        opened.callback(pool.shutdown, wait=False, cancel_futures=True)
+        reader = _open_reader(captioner, decode, num_threads=num_threads, opened=opened)
+        for image_id, image in images:
+            waiting.append((image_id, pool.submit(reader.read, image)))
+            if len(waiting) > _BATCHES_AHEAD * batch_size:
+                first_id, pixels = waiting.popleft()
+                yield first_id, pixels.result()
+        while waiting:
+            first_id, pixels = waiting.popleft()
+            yield first_id, pixels.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Makes pixels of images.
+
+    Attributes:
+        captioner: The model.
+        decoder: For files and bytes.
+        url_decoder: For what strangers serve.
+    """
+
+    captioner: Captioner
+    decoder: ImageDecoder
+    url_decoder: ImageDecoder
+
+    def read(self, image: AnyImage) -> torch.Tensor | ImageError:
+        """Pixels (C, H, W), or why there are none."""
+        try:
+            if isinstance(image, Image.Image):
+                return self._pixels(upright_rgb(image))
+            if isinstance(image, UrlImage):
+                return self.url_decoder.decode(image.read(), self._pixels)
+            return self.decoder.decode(image, self._pixels)
+        except ImageError as error:
+            return error
+
+    def _pixels(self, image: Image.Image) -> torch.Tensor:
+        return self.captioner.pixel_values([image])[0]
+
+
+def _open_reader(
+    captioner: Captioner,
+    decode: DecodeMode | ImageDecoder,
+    *,
+    num_threads: int,
+    opened: ExitStack,
+) -> _Reader:
+    if not isinstance(decode, str):
+        return _Reader(captioner, decode, decode)
+    slots = PixelSlots.for_threads()
+    # Starts no process before the first image that needs one.
+    isolated = opened.enter_context(open_decoder("isolated", num_threads=num_threads, slots=slots))
+    if decode == "isolated":
+        return _Reader(captioner, isolated, isolated)
+    inline = opened.enter_context(open_decoder("inline", slots=slots))
+    return _Reader(captioner, inline, isolated)
