@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from support.runs import SCRIPTS, script_environment
 from support.runs.process_script import frozen, train_recipe, train_script
+from support.runs.ranks import launch_ranks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -40,39 +37,11 @@ def folders(tmp_path_factory, make_recipe) -> Folders:
         train__validate_every=2,
     )
     found = Folders(tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
-    port = str(free_port())
-    script = SCRIPTS / "process_script.py"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, found.two, recipe.model_dump_json()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={
-                **script_environment(),
-                **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
-                **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"},
-                "ACCELERATE_USE_CPU": "true",
-            },
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=800)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    launch_ranks("process_script.py", found.two, recipe.model_dump_json(), processes=2, timeout=800)
     train_recipe(recipe, found.one / "recipe")
     train_script(recipe, found.one / "script", processes=1)
     train_recipe(frozen(recipe), found.one / "frozen")
     return found
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listened at a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def log(folder: Path, run: str = "recipe") -> list[dict[str, float]]:

@@ -1,15 +1,14 @@
 """The training loop: plan, step, validate, checkpoint; readable from top to bottom.
 
-Runs on one or many processes through accelerate. Each process takes every n-th micro batch of a
-step and gradients are summed over processes after the last one, so that a step is the same step
-whatever the number of processes, and uneven last batches need no padding.
+Runs on one or many processes through accelerate. Each process takes a share of a step's images,
+and gradients are summed over processes after the last micro batch, so that a step is the same step
+whatever the number of processes, and uneven shares need no padding.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate.utils import set_seed
@@ -19,14 +18,12 @@ from captune.models import Captioner
 from captune.progress import Say
 from captune.recipe import Recipe
 from captune.training.batches.feeding import Feed
-from captune.training.batches.planning import StepPlan
 from captune.training.checkpoint import load_checkpoint, save_checkpoint
-from captune.training.run_state import RunKeeper
+from captune.training.run_state import RunState
 from captune.training.setup import (
     Splits,
     TrainResult,
-    finish_trackers,
-    make_accelerator,
+    launched,
     start_run,
 )
 from captune.training.steps.optimizer import make_optimizer
@@ -49,30 +46,31 @@ def train(
         DataError: No training image is left.
         ModelError: A single image does not fit into the device's memory.
     """
-    accelerator = make_accelerator(recipe, run_folder)
-    start = start_run(
-        captioner, records, recipe=recipe, run_folder=run_folder, accelerator=accelerator, say=say
-    )
-    keeper = start.keeper
-    stepper = Stepper(
-        captioner=captioner,
-        recipe=recipe,
-        hardware=start.hardware,
-        accelerator=accelerator,
-        optimizer=accelerator.prepare(make_optimizer(captioner, recipe.train)),
-        average=keeper.average,
-        total_steps=keeper.total_steps,
-        say=say,
-    )
-    # Each process drops other units; the weights are the same everywhere.
-    set_seed(recipe.seed + accelerator.process_index)
-    run = _Run(captioner, recipe, start.feed, stepper, keeper)
-    if resume:
-        run.resume()
-    with progress_line(keeper.total_steps, done=keeper.state.step, enabled=keeper.is_main) as bar:
-        while not keeper.state.finished:
-            run.epoch(bar)
-    finish_trackers(accelerator)
+    with launched(recipe, run_folder) as launch:
+        start = start_run(
+            captioner, records, recipe=recipe, run_folder=run_folder, launch=launch, say=say
+        )
+        run_state, accelerator = start.run_state, launch.accelerator
+        stepper = Stepper(
+            captioner=captioner,
+            recipe=recipe,
+            hardware=start.hardware,
+            accelerator=accelerator,
+            optimizer=accelerator.prepare(make_optimizer(captioner, recipe.train)),
+            average=run_state.average,
+            total_steps=run_state.total_steps,
+            say=say,
+        )
+        # Each process drops other units; the weights are the same everywhere.
+        set_seed(recipe.seed + launch.team.rank)
+        run = _Run(captioner, recipe, start.feed, stepper, run_state)
+        if resume:
+            run.resume()
+        with progress_line(
+            run_state.total_steps, done=run_state.state.step, enabled=run_state.is_main
+        ) as bar:
+            while not run_state.state.finished:
+                run.epoch(bar)
     return start.result()
 
 
@@ -84,58 +82,56 @@ class _Run:
     recipe: Recipe
     feed: Feed
     stepper: Stepper
-    keeper: RunKeeper
+    run_state: RunState
 
     def resume(self) -> None:
         """Goes back to the newest checkpoint: weights, optimizer, random states and place."""
-        keeper = self.keeper
-        recover_folder(keeper.folder / "model")
+        run_state = self.run_state
+        recover_folder(run_state.folder / "model")
         found = load_checkpoint(
-            keeper.folder / "checkpoints",
+            run_state.folder / "checkpoints",
             captioner=self.captioner,
             optimizer=self.stepper.optimizer,
             average=self.stepper.average,
         )
         if found is None:
-            keeper.say("no checkpoint to resume from: training starts at step 0")
+            run_state.say("no checkpoint to resume from: training starts at step 0")
             return
-        keeper.go_on(found)
+        run_state.resume_from(found)
 
     def epoch(self, bar: ProgressLine) -> None:
         """The steps of the current epoch that are left."""
-        keeper = self.keeper
-        state = keeper.state
+        run_state = self.run_state
+        state = run_state.state
         plans = self.feed.plan(state.epoch)[state.step_in_epoch :]
-        plans = plans[: keeper.total_steps - state.step]
-        keeper.restart_clock()
-        for plan, batches in zip(plans, self.feed.batches(self._own_share(plans)), strict=True):
+        plans = plans[: run_state.total_steps - state.step]
+        run_state.restart_clock()
+        team = run_state.team
+        own = self.feed.shares(plans, rank=team.rank, num_processes=team.size)
+        for plan, batches in zip(plans, self.feed.batches(own), strict=True):
             self.captioner.train_mode()
             before = time.monotonic()
             grad_norm = self.stepper.step(batches, state)
-            keeper.count_step(seconds=time.monotonic() - before, images=plan.num_images)
-            if keeper.is_log_due:
-                keeper.log_step(bar, grad_norm=grad_norm)
+            run_state.count_step(seconds=time.monotonic() - before, images=plan.num_images)
+            if run_state.is_log_due:
+                run_state.log_step(bar, grad_norm=grad_norm)
             else:
-                keeper.show(bar)
-            if keeper.is_validation_due:
-                keeper.validate()
-            if keeper.settle():
+                run_state.show(bar)
+            if run_state.is_validation_due:
+                run_state.validate()
+            if run_state.settle():
                 self._save()
-            keeper.accelerator.wait_for_everyone()
             if state.finished:
                 return
 
-    def _own_share(self, plans: Sequence[StepPlan]) -> list[StepPlan]:
-        accelerator = self.keeper.accelerator
-        rank, world = accelerator.process_index, accelerator.num_processes
-        return [replace(p, micro_batches=p.micro_batches[rank::world]) for p in plans]
-
     def _save(self) -> None:
         save_checkpoint(
-            self.keeper.folder / "checkpoints",
-            self.keeper.state,
+            self.run_state.folder / "checkpoints",
+            self.run_state.state,
             captioner=self.captioner,
             optimizer=self.stepper.optimizer,
             average=self.stepper.average,
             keep=self.recipe.train.keep_checkpoints,
         )
+        # The others wait asleep while the first one writes.
+        self.run_state.team.wait_for_all()

@@ -1,6 +1,6 @@
 """What every engine does around its optimizer steps: count, log, validate, keep the best, stop.
 
-Both engines hand a finished step to a `RunKeeper`, so a run's folder is the same whoever trains.
+Both engines hand a finished step to a `RunState`, so a run's folder is the same whoever trains.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 
 from captune.folders import write_folder
@@ -20,19 +19,21 @@ from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.training.checkpoint import GO_ON, TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
+from captune.training.team import Team
 from captune.training.tracking import ProgressLine, RunLog
 from captune.training.validation import Validator, find_value, is_better
 
 
 @dataclass(slots=True)
-class RunKeeper:
+class RunState:
     """Keeps a run's state, its log and its best model.
 
     Attributes:
         captioner: Trained in place.
         recipe: Every setting.
         folder: Takes log.jsonl and model/.
-        accelerator: Says which process this is, and passes numbers to the trackers.
+        accelerator: Passes numbers to the trackers.
+        team: The processes; the first one writes.
         hardware: Tells how much memory is taken.
         average: Averaged weights, which are validated and kept; `None`: the model's own.
         validator: Scores the validation split; `None`: there is none, the last weights are kept.
@@ -46,6 +47,7 @@ class RunKeeper:
     recipe: Recipe
     folder: Path
     accelerator: Accelerator
+    team: Team
     hardware: Hardware
     average: AveragedWeights | None
     validator: Validator | None
@@ -63,14 +65,14 @@ class RunKeeper:
     @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
-        return bool(self.accelerator.is_main_process)
+        return self.team.leads
 
     @property
     def is_last_step(self) -> bool:
         """Whether all steps are done."""
         return self.state.step >= self.total_steps
 
-    def go_on(self, state: TrainState) -> None:
+    def resume_from(self, state: TrainState) -> None:
         """Takes up a saved state: what was logged after it is dropped."""
         self.state = state
         if self.is_main:
@@ -126,9 +128,12 @@ class RunKeeper:
         return self.is_last_step or self._is_due(self.recipe.train.validate_every)
 
     def validate(self) -> dict[str, float]:
-        """Values of the (averaged) weights; the best ones become `model/`."""
+        """Return values of the (averaged) weights; the best weights become `model/`.
+
+        All processes take part, and leave when the first one has written.
+        """
         with self._weights_in_use():
-            values = self._values_everywhere()
+            values = self.validator.values() if self.validator is not None else {}
             state, metric = self.state, self.recipe.train.best_metric
             value = find_value(values, metric=metric)
             if value is None or is_better(value, state.best_value, metric=metric):
@@ -143,6 +148,7 @@ class RunKeeper:
             shown = "  ".join(f"{name} {v:.4f}" for name, v in values.items())
             self.say(f"step {state.step}: validation {shown}")
             self._show_captions()
+        self.team.wait_for_all()
         return values
 
     def _show_captions(self) -> None:
@@ -178,12 +184,3 @@ class RunKeeper:
 
     def _weights_in_use(self) -> AbstractContextManager[None]:
         return self.average.applied() if self.average is not None else nullcontext()
-
-    def _values_everywhere(self) -> dict[str, float]:
-        """The main process validates; the others learn the outcome, which steers all."""
-        values: list[dict[str, float]] = [{}]
-        if self.is_main and self.validator is not None:
-            values = [self.validator.values()]
-        if self.accelerator.num_processes > 1:
-            torch.distributed.broadcast_object_list(values, src=0)
-        return values[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import atexit
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,15 +24,18 @@ from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.training.batches.feeding import Feed
 from captune.training.batches.feeds import make_feeds
-from captune.training.run_state import RunKeeper
+from captune.training.notices import describe_shares, find_doubts
+from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
 from captune.training.steps.optimizer import AveragedWeights
+from captune.training.team import Launch, ProcessError, join_team
 from captune.training.tracking import tracker_settings
 from captune.training.validation import make_validator
 
-# The first process validates alone; NCCL's ten minutes would end the run there.
-GROUP_TIMEOUT = timedelta(hours=12)
+GROUP_TIMEOUT = timedelta(minutes=10)
+"""How long a process waits in a step for the others, one of which may be gone. While the first one
+works alone, they wait by `Team`, as long as it takes."""
 Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
 """Training and validation images."""
 
@@ -62,17 +66,17 @@ class Start:
     Attributes:
         hardware: Device and precision; the captioner is there.
         feed: The training batches.
-        keeper: State, log and validation.
+        run_state: State, log and validation.
     """
 
     hardware: Hardware
     feed: Feed
-    keeper: RunKeeper
+    run_state: RunState
 
     def result(self) -> TrainResult:
         """What the training has come to so far."""
-        state = self.keeper.state
-        folder = self.keeper.folder / "model"
+        state = self.run_state.state
+        folder = self.run_state.folder / "model"
         return TrainResult(folder, state.step, state.best_step, state.best_value, state.seconds)
 
 
@@ -82,10 +86,10 @@ def start_run(
     *,
     recipe: Recipe,
     run_folder: Path,
-    accelerator: Accelerator,
+    launch: Launch,
     say: Say,
 ) -> Start:
-    """Puts the captioner in its place and makes feeds, validator and keeper.
+    """Put the captioner in its place; make feeds, validator and the run's state.
 
     Raises:
         DataError: No training image is left.
@@ -98,26 +102,36 @@ def start_run(
         say("train.precision: auto is fp16 with loss scaling, as this device has no bf16 compute")
     place_captioner(captioner, recipe, hardware=hardware)
     feed, val_feed = make_feeds(
-        captioner, records, recipe=recipe, accelerator=accelerator, hardware=hardware, say=say
+        captioner, records, recipe=recipe, launch=launch, hardware=hardware, say=say
     )
     require_images(feed)
     validator = None
     if val_feed.data.records:
-        validator = make_validator(captioner, val_feed, recipe=recipe, hardware=hardware)
-    steps_an_epoch = len(feed.plan(0))
-    keeper = RunKeeper(
+        validator = make_validator(
+            captioner, val_feed, recipe=recipe, hardware=hardware, team=launch.team
+        )
+    plans = feed.plan(0)
+    total_steps = count_steps(settings, len(plans))
+    largest = max(plan.num_images for plan in plans)
+    for line in (
+        *describe_shares(largest, launch.team.size, global_batch_size=settings.global_batch_size),
+        *find_doubts(settings, total_steps),
+    ):
+        say(line)
+    run_state = RunState(
         captioner=captioner,
         recipe=recipe,
         folder=run_folder,
-        accelerator=accelerator,
+        accelerator=launch.accelerator,
+        team=launch.team,
         hardware=hardware,
         average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
         validator=validator,
-        total_steps=count_steps(settings, steps_an_epoch),
-        steps_an_epoch=steps_an_epoch,
+        total_steps=total_steps,
+        steps_an_epoch=len(plans),
         say=say,
     )
-    return Start(hardware, feed, keeper)
+    return Start(hardware, feed, run_state)
 
 
 def require_images(feed: Feed) -> None:
@@ -178,7 +192,39 @@ def _forget_other_settings(hardware: Hardware, precision: str) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def finish_trackers(accelerator: Accelerator) -> None:
+@contextmanager
+def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
+    """The block is the training of all processes, with its trackers open.
+
+    Raises:
+        ProcessError: Another process failed or is gone.
+        RecipeError: The device or precision is not available, or the launcher splits the model.
+    """
+    accelerator = make_accelerator(recipe, run_folder)
+    team = join_team()
+    with team.failing_together(), _explaining_lost_processes():
+        yield Launch(accelerator, team)
+        _finish_trackers(accelerator)
+        team.part()
+
+
+@contextmanager
+def _explaining_lost_processes() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo raises plain ones, which name its source files.
+        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            raise
+        raise ProcessError(
+            "another process of the run is gone, or did not answer for"
+            f" {GROUP_TIMEOUT.total_seconds() / 60:.0f} minutes",
+            where=str(error).partition("\n")[0],
+            fix="its own output shows why; then resume with --resume",
+        ) from error
+
+
+def _finish_trackers(accelerator: Accelerator) -> None:
     """Closes the logs. The processes stay one group.
 
     `Accelerator.end_training` takes it apart, and it may be the script's own; a second one in the

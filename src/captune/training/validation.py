@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 from PIL import Image
 
 from captune.data import contact_sheet
-from captune.errors import MetricError
+from captune.errors import MetricError, ModelError
 from captune.evaluation import ScoringOptions
-from captune.hardware import Hardware
+from captune.hardware import Hardware, is_out_of_memory
 from captune.inference import generate
 from captune.metrics import (
     METRIC_GROUPS,
@@ -27,6 +28,7 @@ from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
 from captune.training.batches.feeding import Feed
+from captune.training.team import Team
 
 _ALWAYS = ("bleu_4", "cider", "distinct_captions")
 _SHOWN = 8
@@ -49,6 +51,7 @@ class Validator:
         chosen: Images that captions are generated for, a fixed seeded choice.
         references: Their human captions, counted once.
         inputs: Images and models of metrics that need them, as the recipe names them.
+        team: The processes, which validate a share each.
         captions: What was generated last, by image id.
     """
 
@@ -59,13 +62,24 @@ class Validator:
     chosen: Sequence[int]
     references: References
     inputs: MetricInputs
+    team: Team
     captions: dict[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
-        """`loss` (natural log, per token) and metrics of generated captions, by name."""
+        """Return `loss` (natural log, per token) and metrics of generated captions, by name.
+
+        Every process gets them; they are those of one process, whose very batches are shared out.
+
+        Raises:
+            ModelError: A batch does not fit into memory.
+        """
         self.captioner.eval_mode()
-        with torch.inference_mode():
-            return {"loss": self._loss(), **self._generated()}
+        with torch.inference_mode(), _advising_on_memory():
+            loss = self._loss()
+            captions = self._generated()
+        self.captions.update(captions)
+        scores = self._scores(captions) if self.team.leads else {}
+        return self.team.hear_leader({"loss": loss, **scores})
 
     def sheet(self) -> Image.Image | None:
         """The same few images each time, with what was generated last and one human caption."""
@@ -80,44 +94,68 @@ class Validator:
         return contact_sheet(shown, columns=4, max_pixels=self.recipe.data.max_pixels)
 
     def _loss(self) -> float:
-        loss_sum, num_tokens = 0.0, 0
-        for batch in self._batches(range(len(self.feed.data.records))):
+        own: list[tuple[int, tuple[float, int]]] = []
+        for place, batch in self._own_batches(range(len(self.feed.data.records))):
             with self.hardware.autocast():
                 loss = self.captioner.loss(batch)
-            loss_sum += float(loss.loss_sum)
-            num_tokens += loss.num_tokens
-        return loss_sum / max(1, num_tokens)
+            own.append((place, (float(loss.loss_sum), loss.num_tokens)))
+        found = self.team.gather_in_order(own)
+        return sum(loss for loss, _ in found) / max(1, sum(tokens for _, tokens in found))
 
-    def _generated(self) -> dict[str, float]:
+    def _generated(self) -> dict[str, str]:
         config = self.recipe.generate.model_copy(
             update={"num_beams": self.recipe.train.validate_beams, "do_sample": False}
         )
-        captions = {}
-        for batch in self._batches(self.chosen):
+        own: list[tuple[int, dict[str, str]]] = []
+        for place, batch in self._own_batches(self.chosen):
             with self.hardware.autocast():
                 states = self.captioner.vision_states(batch)
                 predictions = generate(
                     self.captioner, states, image_ids=batch.image_ids, config=config
                 )
-            captions.update({p.image_id: p.caption for p in predictions})
-        self.captions.update(captions)
+            own.append((place, {p.image_id: p.caption for p in predictions}))
+        return {
+            image_id: caption
+            for captions in self.team.gather_in_order(own)
+            for image_id, caption in captions.items()
+        }
+
+    def _scores(self, captions: Mapping[str, str]) -> dict[str, float]:
         metrics = validation_metrics(self.recipe.train.best_metric)
         results = compute(self.references, captions, metrics=metrics, inputs=self.inputs)
         return {name: float(value) for name, value in results.corpus.items()}
 
-    def _batches(self, indices: Sequence[int]) -> Iterator[CaptionBatch]:
+    def _own_batches(self, indices: Sequence[int]) -> Iterator[tuple[int, CaptionBatch]]:
+        """This process's share of the batches, with their places among all."""
         size = self.recipe.evaluate.batch_size
         lengths = self.feed.data.row_lengths
         ordered = sorted(indices, key=lambda i: lengths[i])
         micros = [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
-        for batch in self.feed.single_batches(micros):
-            yield batch.to(self.hardware.device)
+        own = self.team.own(micros)
+        batches = self.feed.single_batches([micro for _, micro in own])
+        for (place, _), batch in zip(own, batches, strict=True):
+            if batch is not None:
+                yield place, batch.to(self.hardware.device)
+
+
+@contextmanager
+def _advising_on_memory() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            "a batch of validation images does not fit into memory",
+            where="evaluate.batch_size",
+            fix="set it lower: captions and scores stay the same; then resume with --resume",
+        ) from error
 
 
 def make_validator(
-    captioner: Captioner, feed: Feed, *, recipe: Recipe, hardware: Hardware
+    captioner: Captioner, feed: Feed, *, recipe: Recipe, hardware: Hardware, team: Team
 ) -> Validator:
-    """A validator over a fixed choice of at most `train.validate_images` images.
+    """Return a validator over a fixed choice of at most `train.validate_images` images.
 
     Raises:
         MetricError: `train.best_metric` cannot pick a model, or lacks what it needs.
@@ -130,7 +168,7 @@ def make_validator(
     indices = sorted(int(i) for i in chosen)
     references = References({records[i].image_id: records[i].captions for i in indices})
     inputs = ScoringOptions.from_recipe(recipe).with_images([records[i] for i in indices]).inputs
-    return Validator(captioner, feed, recipe, hardware, indices, references, inputs)
+    return Validator(captioner, feed, recipe, hardware, indices, references, inputs, team)
 
 
 def check_best_metric(recipe: Recipe) -> None:

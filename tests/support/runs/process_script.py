@@ -21,6 +21,7 @@ from captune.recipe import Recipe, TrainConfig
 from captune.training import CaptionTrainer, caption_metrics, train
 from captune.training.batches.features import build_feature_cache
 from captune.training.setup import make_accelerator
+from captune.training.team import join_team
 from support.runs.trainer_script import arguments, history
 
 
@@ -81,7 +82,8 @@ def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
 
 def cache_features(recipe: Recipe, folder: Path) -> None:
     """Seven images in three views, whose features tell their place; two rows a batch."""
-    accelerator = make_accelerator(recipe, folder)
+    make_accelerator(recipe, folder)
+    team = join_team()
     asked: list[tuple[int, int]] = []
 
     def encode(pairs: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
@@ -91,10 +93,10 @@ def cache_features(recipe: Recipe, folder: Path) -> None:
 
     for _ in range(2):  # the second time it lies there
         cache = build_feature_cache(
-            encode, num_images=7, num_views=3, file=folder / "x.npy", accelerator=accelerator
+            encode, num_images=7, num_views=3, file=folder / "x.npy", team=team
         )
     found = {"asked": asked, "array": cache.array.tolist()}
-    (folder / f"asked-{accelerator.process_index}.json").write_text(json.dumps(found))
+    (folder / f"asked-{team.rank}.json").write_text(json.dumps(found))
 
 
 def main(place: Path, recipe: Recipe) -> None:

@@ -14,13 +14,12 @@ import torch
 from captune.errors import OutputError
 from captune.training.batches.feature_file import create_file, damaged_rows
 from captune.training.batches.features import build_feature_cache, cache_key
-from captune.training.setup import make_accelerator
+from captune.training.team import Team
 
 
 @pytest.fixture
 def build(tmp_path: Path, make_recipe) -> Callable[[], tuple[np.ndarray, list[tuple[int, int]]]]:
     """Build the cache of 5 images; gives its rows and the pairs that were encoded for it."""
-    accelerator = make_accelerator(make_recipe(), tmp_path)
 
     def build() -> tuple[np.ndarray, list[tuple[int, int]]]:
         encoded: list[tuple[int, int]] = []
@@ -32,7 +31,7 @@ def build(tmp_path: Path, make_recipe) -> Callable[[], tuple[np.ndarray, list[tu
                 yield torch.tensor([[image + 1.0, view + 1.0] for image, view in batch])
 
         cache = build_feature_cache(
-            encode, num_images=5, num_views=2, file=tmp_path / "x.npy", accelerator=accelerator
+            encode, num_images=5, num_views=2, file=tmp_path / "x.npy", team=Team()
         )
         return np.array(cache.array), encoded
 

@@ -15,6 +15,7 @@ from captune.training import train
 from captune.training.batches.features import build_feature_cache, cache_key, choose_storage
 from captune.training.batches.feeds import make_feeds
 from captune.training.setup import make_accelerator
+from captune.training.team import Launch, Team
 
 
 def losses(folder) -> list[float]:
@@ -44,10 +45,8 @@ def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
     said: list[str] = []
     captioner = make_captioner(recipe)
     hardware = choose_hardware("cpu", "fp32")
-    accelerator = make_accelerator(recipe, tmp_path)
-    make = partial(
-        make_feeds, recipe=recipe, accelerator=accelerator, hardware=hardware, say=said.append
-    )
+    launch = Launch(make_accelerator(recipe, tmp_path), Team())
+    make = partial(make_feeds, recipe=recipe, launch=launch, hardware=hardware, say=said.append)
     first, _ = make(captioner, shapes)
     files = sorted((tmp_path / "feature_cache").iterdir())
     times = [f.stat().st_mtime_ns for f in files]
@@ -90,14 +89,13 @@ def test_features_too_large_for_float16_are_clamped_not_infinite(tmp_path, make_
         num_images=2,
         num_views=1,
         file=None,
-        accelerator=make_accelerator(make_recipe(), tmp_path),
+        team=Team(),
     )
     assert np.isfinite(cache.array).all()
     assert cache.rows([1], [0]).dtype == torch.float32
 
 
 def test_what_a_killed_encoding_left_is_taken_away(tmp_path, make_recipe) -> None:
-    accelerator = make_accelerator(make_recipe(), tmp_path)
     own, other = (tmp_path / f".x.npy.{host}.99" for host in (socket.gethostname(), "elsewhere"))
     for left in (own, other):
         left.write_bytes(b"half")
@@ -106,7 +104,7 @@ def test_what_a_killed_encoding_left_is_taken_away(tmp_path, make_recipe) -> Non
         num_images=3,
         num_views=2,
         file=tmp_path / "x.npy",
-        accelerator=accelerator,
+        team=Team(),
     )
     assert cache.array.shape == (6, 2)
     assert not own.exists()

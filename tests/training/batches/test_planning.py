@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captune.training.batches.planning import apply_view, choose_captions, choose_view, plan_epoch
+from captune.training.batches.planning import (
+    StepPlan,
+    apply_view,
+    choose_captions,
+    choose_view,
+    count_shares,
+    plan_epoch,
+    take_share,
+)
 
 
 def indices(plans) -> list[int]:
@@ -101,3 +109,30 @@ def test_flip_mirrors_and_crop_keeps_four_fifths_of_a_side() -> None:
 def test_tiny_images_can_be_cropped(size) -> None:
     crop = apply_view(Image.new("RGB", size), "crop", key="x")
     assert min(crop.size) >= 1
+
+
+@pytest.mark.parametrize(("num_images", "num_processes"), [(8, 3), (8, 1), (5, 4), (2, 5), (32, 7)])
+def test_shares_of_a_step_differ_by_one_image_and_hold_each_once(
+    num_images: int, num_processes: int
+) -> None:
+    lengths = [10 + 7 * index % 13 for index in range(num_images)]
+    plan = StepPlan(0, (tuple(range(num_images)),))
+    shares = [
+        take_share(plan, lengths, rank=rank, num_processes=num_processes, micro_batch_size=4)
+        for rank in range(num_processes)
+    ]
+    images = [index for share in shares for micro in share.micro_batches for index in micro]
+    assert sorted(images) == list(range(num_images))
+    assert [share.num_images for share in shares] == count_shares(num_images, num_processes)
+    assert max(share.num_images for share in shares) - shares[-1].num_images <= 1
+    if num_processes > 1:
+        assert all(len(micro) <= 4 for share in shares for micro in share.micro_batches)
+
+
+def test_each_process_gets_rows_of_all_lengths() -> None:
+    plan = StepPlan(0, ((0, 1, 2, 3, 4, 5),))
+    shares = [
+        take_share(plan, [60, 50, 40, 30, 20, 10], rank=rank, num_processes=2, micro_batch_size=6)
+        for rank in range(2)
+    ]
+    assert [share.micro_batches for share in shares] == [((5, 3, 1),), ((4, 2, 0),)]

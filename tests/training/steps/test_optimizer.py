@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 
+from captune.errors import ModelError
 from captune.recipe import TrainConfig
+from captune.training import train
 from captune.training.steps.optimizer import AveragedWeights, learning_rate, make_optimizer
 
 
@@ -67,3 +70,59 @@ def test_averaged_weights_follow_the_formula_and_leave_the_model_as_it_was(
     with average.applied():
         torch.testing.assert_close(parameter.detach(), expected)
     assert torch.equal(parameter.detach(), own)
+
+
+def out_of_memory_in_call(monkeypatch: pytest.MonkeyPatch, *calls: int) -> list[int]:
+    """Memory that runs out in some calls of AdamW's function, which is called once per group."""
+    module = sys.modules[torch.optim.Adam.__module__]
+    real, seen = module.adam, []
+
+    def adam(*args: object, **settings: object) -> None:
+        seen.append(len(seen))
+        if seen[-1] in calls:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        real(*args, **settings)
+
+    monkeypatch.setattr(module, "adam", adam)
+    return seen
+
+
+def test_the_moments_are_there_before_the_first_step_and_change_nothing(
+    make_recipe, make_captioner
+) -> None:
+    recipe = make_recipe()
+    captioner = make_captioner(recipe)
+    before = {name: p.detach().clone() for name, p in captioner.named_trainable()}
+    optimizer = make_optimizer(captioner, recipe.train)
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in weights} == {id(p) for p in optimizer.state}
+    for moments in optimizer.state.values():
+        assert all(float(moments[name].abs().sum()) == 0 for name in moments)
+    for name, parameter in captioner.named_trainable():
+        assert torch.equal(parameter, before[name]), name
+        assert parameter.grad is None
+    assert {group["lr"] for group in optimizer.param_groups} == {recipe.train.learning_rate}
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_memory_that_runs_out_in_an_update_ends_the_run_and_updates_nothing_twice(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch, engine
+) -> None:
+    recipe = make_recipe(train__engine=engine)
+    groups = len(make_optimizer(make_captioner(recipe), recipe.train).param_groups)
+    assert groups > 1
+    # Behind the allocation and one step, in the second group of the second step.
+    seen = out_of_memory_in_call(monkeypatch, 2 * groups + 1)
+    with pytest.raises(ModelError, match="while the weights were updated") as error:
+        train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: 0)
+    assert len(seen) == 2 * groups + 2
+    assert "--resume" in error.value.fix
+
+
+def test_moments_that_do_not_fit_are_an_error_before_the_first_step(
+    make_recipe, make_captioner, monkeypatch
+) -> None:
+    recipe = make_recipe()
+    out_of_memory_in_call(monkeypatch, 0)
+    with pytest.raises(ModelError, match="two moments per weight do not fit"):
+        make_optimizer(make_captioner(recipe), recipe.train)

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from captune.data import read_source
 from captune.errors import ImageError, OutputError
@@ -35,6 +33,7 @@ from captune.training.batches.feature_file import (
     open_features,
     write_rows,
 )
+from captune.training.team import Team
 
 _READERS = 8
 
@@ -125,7 +124,7 @@ def build_feature_cache(
     num_images: int,
     num_views: int,
     file: Path | None,
-    accelerator: Accelerator,
+    team: Team,
 ) -> FeatureCache:
     """The cache, read back from `file` where it lies there.
 
@@ -138,7 +137,7 @@ def build_feature_cache(
         num_views: Views of each.
         file: Its name says what it holds (`cache_key`); rows of it that are damaged are encoded
             again. `None`: in memory.
-        accelerator: Every process must come here.
+        team: The processes; every one must come here.
 
     Raises:
         OutputError: The disk is full, or the place cannot be written.
@@ -146,15 +145,15 @@ def build_feature_cache(
     pairs = [(i, v) for i in range(num_images) for v in range(num_views)]
     if file is None:
         return FeatureCache(_encode_in_memory(encode, pairs), num_views)
-    mates = _gather_mates(accelerator)
+    mates = _gather_mates(team)
     own = range(len(pairs))[mates.share(len(pairs))]
     damaged = damaged_rows(file, len(pairs), rows=own)
-    if any(rows is None for rows in gather_object([damaged])):
+    if any(rows is None for rows in team.gather(damaged)):
         _encode_together(encode, pairs, file=file, mates=mates)
     elif damaged:
         batches = map(_as_float16, encode([pairs[row] for row in damaged]))
         write_rows(file, damaged, batches=batches)
-    accelerator.wait_for_everyone()
+    team.wait_for_all()
     return FeatureCache(open_features(file), num_views)
 
 
@@ -163,13 +162,13 @@ class _Mates:
     """The processes of one machine, which share a file.
 
     Attributes:
-        accelerator: Of this process.
+        team: All processes, of all machines.
         name: Of the machine and the first of them.
         place: This process's place among them.
         size: How many they are.
     """
 
-    accelerator: Accelerator
+    team: Team
     name: str
     place: int
     size: int
@@ -180,12 +179,12 @@ class _Mates:
         return slice(min(self.place * size, total), min((self.place + 1) * size, total))
 
 
-def _gather_mates(accelerator: Accelerator) -> _Mates:
-    crew = gather_object([(socket.gethostname(), os.getpid())])
-    own_host, _ = crew[accelerator.process_index]
+def _gather_mates(team: Team) -> _Mates:
+    crew = team.gather((socket.gethostname(), os.getpid()))
+    own_host, _ = crew[team.rank]
     mates = [rank for rank, (host, _) in enumerate(crew) if host == own_host]
-    place = mates.index(accelerator.process_index)
-    return _Mates(accelerator, f"{own_host}.{crew[mates[0]][1]}", place, len(mates))
+    place = mates.index(team.rank)
+    return _Mates(team, f"{own_host}.{crew[mates[0]][1]}", place, len(mates))
 
 
 def _encode_in_memory(encode: FeatureBatches, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -200,7 +199,7 @@ def _encode_together(
     encode: FeatureBatches, pairs: Sequence[tuple[int, int]], *, file: Path, mates: _Mates
 ) -> None:
     """Write the file of this machine, whose processes write their own rows of it each."""
-    wait = mates.accelerator.wait_for_everyone
+    wait = mates.team.wait_for_all
     rows = mates.share(len(pairs))
     aside = file.with_name(f".{file.name}.{mates.name}")
 
@@ -214,7 +213,7 @@ def _encode_together(
         except OutputError as error:
             failure = error
     # All end where one has no room, or the others would wait for it.
-    for reason in gather_object([failure]):
+    for reason in mates.team.gather(failure):
         if reason is not None:
             raise reason
     write_rows(aside, range(len(pairs))[rows], batches=chain(first, batches))

@@ -6,12 +6,14 @@ of what was read before, so a resumed run sees the very batches it would have se
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -29,6 +31,7 @@ from captune.training.batches.planning import (
     choose_captions,
     choose_view,
     plan_epoch,
+    take_share,
 )
 
 _ENCODE_BATCH = 32
@@ -102,6 +105,14 @@ class Feed:
             global_batch_size=train.global_batch_size,
         )
 
+    def shares(self, plans: Sequence[StepPlan], *, rank: int, num_processes: int) -> list[StepPlan]:
+        """The parts of steps that one of several processes trains on."""
+        lengths, size = self.data.row_lengths, self.recipe.train.micro_batch_size
+        return [
+            take_share(plan, lengths, rank=rank, num_processes=num_processes, micro_batch_size=size)
+            for plan in plans
+        ]
+
     def batches(self, plans: Sequence[StepPlan]) -> Iterator[list[CaptionBatch]]:
         """The micro batches of each step, in order; workers decode ahead."""
         packer = self.packer()
@@ -114,10 +125,10 @@ class Feed:
             step = [self._with_pixels(next(pixels), plan.epoch, packer) for _ in plan.micro_batches]
             yield [batch for batch in step if batch is not None]
 
-    def single_batches(self, micros: Sequence[tuple[int, ...]]) -> Iterator[CaptionBatch]:
-        """Given groups of images as batches, in order: what validation reads."""
+    def single_batches(self, micros: Sequence[tuple[int, ...]]) -> Iterator[CaptionBatch | None]:
+        """Return given groups of images as batches, in order; `None`: none of it can be read."""
         for step in self.batches([StepPlan(0, (micro,)) for micro in micros]):
-            yield from step
+            yield step[0] if step else None
 
     def encode_views(
         self, pairs: Sequence[tuple[int, int]], hardware: Hardware
@@ -223,9 +234,11 @@ class RowPacker:
 def drop_words(
     batch: CaptionBatch, share: float, *, unknown_id: int, seed: tuple[int, ...]
 ) -> CaptionBatch:
-    """Replaces a share of the input words by the unknown token; labels stay.
+    """Replace a share of the input words by the unknown token; labels stay.
 
-    A regulariser for small sets: the decoder must look at the image (Bowman et al. 2016).
+    A regulariser for small sets: the decoder must look at the image (Bowman et al. 2016). Which
+    words of an image are dropped follows from the seed and the image alone, so that it does not
+    depend on the number of processes or on how a step is cut into micro batches.
 
     Args:
         batch: On the CPU.
@@ -235,10 +248,16 @@ def drop_words(
     """
     if share == 0.0:
         return batch
-    generator = torch.Generator().manual_seed(hash(seed) & (2**63 - 1))
-    chosen = torch.rand(batch.input_ids.shape, generator=generator) < share
+    length = batch.input_ids.shape[1]
+    drawn = [_generator(seed, image_id).random(length) for image_id in batch.image_ids]
+    chosen = torch.from_numpy(np.stack(drawn)) < share
     chosen &= batch.labels != IGNORE_INDEX
     return replace(batch, input_ids=batch.input_ids.masked_fill(chosen, unknown_id))
+
+
+def _generator(seed: tuple[int, ...], image_id: str) -> np.random.Generator:
+    digest = hashlib.blake2b(image_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return np.random.default_rng([*seed, int.from_bytes(digest, "little")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,11 +347,25 @@ def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[Decoded]:
 
 
 def choose_workers(setting: int | None, *, num_batches: int) -> int:
-    """Processes that decode: as set, else one a core and at most 8, none for few batches."""
+    """Return how many processes decode for this one.
+
+    As set; else this machine's cores divided among its training processes, at most 8, and none
+    for few batches.
+    """
     if setting is not None:
         return setting
-    return min(8, _num_cores()) if num_batches > 8 else 0
+    if num_batches <= 8:
+        return 0
+    return max(1, min(8, _num_cores() // _num_local_processes()))
 
 
 def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _num_local_processes() -> int:
+    """Training processes on this machine; all of them where the launcher does not say."""
+    # Set by torchrun (and so by accelerate), Open MPI, and MPICH or Intel MPI.
+    names = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "WORLD_SIZE")
+    given = (os.environ.get(name, "") for name in names)
+    return max(1, next((int(value) for value in given if value.isdecimal()), 1))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from rich import get_console
 from rich.progress import track
 
@@ -21,9 +19,7 @@ from captune.training.batches.features import (
     choose_storage,
 )
 from captune.training.batches.feeding import Feed, tokenize_records
-from captune.training.batches.planning import StepPlan
-
-__all__ = ["StepPlan", "make_feeds"]
+from captune.training.team import Launch
 
 
 def make_feeds(
@@ -31,14 +27,14 @@ def make_feeds(
     records: tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]],
     *,
     recipe: Recipe,
-    accelerator: Accelerator,
+    launch: Launch,
     hardware: Hardware,
     say: Callable[[str], None],
 ) -> tuple[Feed, Feed]:
     """The training feed, with all views, and the validation feed, images as they are.
 
     Both get cached features where a frozen vision part makes that pay, in the accelerator's
-    project folder; its processes encode a share each.
+    project folder; the processes encode a share each.
     """
     original: tuple[View, ...] = ("original",)
     feeds = []
@@ -54,7 +50,7 @@ def make_feeds(
                 f"{name}: {data.num_cut} captions cut to {recipe.data.max_caption_tokens} tokens"
                 " (data.max_caption_tokens)"
             )
-        feed.cache = _cache(feed, name, accelerator=accelerator, hardware=hardware, say=say)
+        feed.cache = _cache(feed, name, launch=launch, hardware=hardware, say=say)
         feeds.append(feed)
     return feeds[0], feeds[1]
 
@@ -63,12 +59,12 @@ def _cache(
     feed: Feed,
     name: str,
     *,
-    accelerator: Accelerator,
+    launch: Launch,
     hardware: Hardware,
     say: Callable[[str], None],
 ) -> FeatureCache | None:
     records, views, settings = feed.data.records, feed.views, feed.recipe.train
-    run_folder = Path(accelerator.project_dir)
+    run_folder = Path(launch.accelerator.project_dir)
     storage = choose_storage(
         settings.feature_cache,
         feed.captioner,
@@ -77,7 +73,7 @@ def _cache(
         folder=run_folder,
     )
     # What is free differs by machine and moment; all processes must do the same.
-    (storage,) = broadcast_object_list([storage])
+    storage = launch.team.hear_leader(storage)
     if storage == "off" or not records:
         return None
     feed.captioner.eval_mode()
@@ -85,7 +81,7 @@ def _cache(
 
     console = get_console()
     # Where nobody watches, the bar would leave an empty line in the log.
-    is_watched = accelerator.is_main_process and (console.is_terminal or console.is_jupyter)
+    is_watched = launch.team.leads and (console.is_terminal or console.is_jupyter)
 
     def encode(pairs: Sequence[tuple[int, int]]):  # type: ignore[no-untyped-def]
         return track(
@@ -100,7 +96,7 @@ def _cache(
     if storage == "disk":
         key = cache_key(feed.captioner, records, views=views)
         # One process's word: the images may be changed while the others look.
-        (key,) = broadcast_object_list([key])
+        key = launch.team.hear_leader(key)
         file = run_folder / "feature_cache" / f"{name}-{key}.npy"
         _name_old_caches(file, name, say=say)
     return build_feature_cache(
@@ -108,7 +104,7 @@ def _cache(
         num_images=len(records),
         num_views=len(views),
         file=file,
-        accelerator=accelerator,
+        team=launch.team,
     )
 
 

@@ -85,6 +85,41 @@ def plan_epoch(
     ]
 
 
+def count_shares(num_images: int, num_processes: int) -> list[int]:
+    """Images of each process when a step's images are shared; they differ by one at most."""
+    each, rest = divmod(num_images, num_processes)
+    return [each + (rank < rest) for rank in range(num_processes)]
+
+
+def take_share(
+    plan: StepPlan,
+    row_lengths: Sequence[int],
+    *,
+    rank: int,
+    num_processes: int,
+    micro_batch_size: int,
+) -> StepPlan:
+    """Return the part of a step that one of several processes trains on.
+
+    The step's images are dealt out in the order of their lengths, so that every process has as
+    many as the next one or one less, of about the same lengths.
+
+    Args:
+        plan: The whole step; one process takes it as it is.
+        row_lengths: Tokens of each image's packed row, of the whole data set.
+        rank: Number of the process, from 0.
+        num_processes: How many share the step.
+        micro_batch_size: Maximum images per forward pass.
+    """
+    if num_processes == 1:
+        return plan
+    images = [index for micro in plan.micro_batches for index in micro]
+    images.sort(key=lambda index: (row_lengths[index], index))
+    own = images[rank::num_processes]
+    micros = (own[at : at + micro_batch_size] for at in range(0, len(own), micro_batch_size))
+    return StepPlan(plan.epoch, tuple(map(tuple, micros)))
+
+
 def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> int:
     """Position in `views` of the view that an image shows in an epoch."""
     if len(views) == 1:

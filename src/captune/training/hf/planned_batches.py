@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from captune.models import pack_captions
 from captune.records import CaptionBatch
 from captune.training.batches.feeding import Feed, choose_workers
-from captune.training.batches.planning import StepPlan
+from captune.training.batches.planning import StepPlan, count_shares
 from captune.training.hf.collator import Inputs, batch_inputs
 
 Key = tuple[int, tuple[int, ...]]
@@ -26,12 +26,13 @@ Key = tuple[int, tuple[int, ...]]
 class PlannedSteps(Sampler[list[Key]]):
     """Keys of this process's micro batches of an epoch, the same number in every process.
 
-    Where a step has fewer micro batches than processes, some get an empty one.
+    Where one process has more images than another, the other may get an empty micro batch.
     """
 
-    def __init__(self, feed: Feed, *, rank: int, world: int) -> None:
+    def __init__(self, feed: Feed, *, rank: int, num_processes: int) -> None:
         self._feed = feed
-        self._rank, self._world = rank, world
+        self._rank, self._num_processes = rank, num_processes
+        self._micro_batch_size = feed.recipe.train.micro_batch_size
         self._epoch = -1
         self._plans: list[StepPlan] = []
         self.set_epoch(0)
@@ -44,23 +45,28 @@ class PlannedSteps(Sampler[list[Key]]):
     @property
     def accumulation(self) -> int:
         """Micro batches of a whole step in each process."""
-        return max(self._share(plan) for plan in self._plans)
+        return max(self._num_micro_batches(plan) for plan in self._plans)
 
     def images_of_step(self, step_in_epoch: int) -> int:
         """Images of a step of the planned epoch, all processes together."""
         return self._plans[step_in_epoch].num_images
 
     def __len__(self) -> int:
-        return sum(self._share(plan) for plan in self._plans)
+        return sum(self._num_micro_batches(plan) for plan in self._plans)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for plan in self._plans:
-            own = plan.micro_batches[self._rank :: self._world]
-            for micro in (*own, *[()] * (self._share(plan) - len(own))):
+        shares = self._feed.shares(self._plans, rank=self._rank, num_processes=self._num_processes)
+        for plan, share in zip(self._plans, shares, strict=True):
+            own = share.micro_batches
+            for micro in (*own, *[()] * (self._num_micro_batches(plan) - len(own))):
                 yield [(plan.epoch, micro)]
 
-    def _share(self, plan: StepPlan) -> int:
-        return math.ceil(len(plan.micro_batches) / self._world)
+    def _num_micro_batches(self, plan: StepPlan) -> int:
+        """Micro batches of the process that has most."""
+        if self._num_processes == 1:
+            return len(plan.micro_batches)
+        largest = count_shares(plan.num_images, self._num_processes)[0]
+        return math.ceil(largest / self._micro_batch_size)
 
 
 class PlannedBatches(Dataset[Inputs]):

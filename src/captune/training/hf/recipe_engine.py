@@ -36,17 +36,17 @@ from captune.training.checkpoint import (
 from captune.training.hf.caption_trainer import CaptionTrainer
 from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
 from captune.training.hf.planned_batches import PlannedSteps, planned_loader
-from captune.training.run_state import RunKeeper
+from captune.training.run_state import RunState
 from captune.training.setup import (
     GROUP_TIMEOUT,
     Splits,
     Start,
     TrainResult,
-    finish_trackers,
-    make_accelerator,
+    launched,
     start_run,
 )
 from captune.training.steps.optimizer import learning_rate, make_optimizer
+from captune.training.steps.reduce import sum_numbers
 from captune.training.tracking import ProgressLine, progress_line
 
 _AVERAGE = "average.pt"
@@ -72,19 +72,18 @@ def train(
     check_trainer_settings(recipe.train)
     # First of all: Trainer's arguments set up the processes anew.
     args = _arguments(recipe, run_folder)
-    accelerator = make_accelerator(recipe, run_folder)
-    start = start_run(
-        captioner, records, recipe=recipe, run_folder=run_folder, accelerator=accelerator, say=say
-    )
-    keeper = start.keeper
-    checkpoint = _newest(keeper) if resume else None
-    if not keeper.state.finished:
-        with progress_line(
-            keeper.total_steps, done=keeper.state.step, enabled=keeper.is_main
-        ) as bar:
-            trainer = RecipeTrainer(start, args, bar)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finish_trackers(accelerator)
+    with launched(recipe, run_folder) as launch:
+        start = start_run(
+            captioner, records, recipe=recipe, run_folder=run_folder, launch=launch, say=say
+        )
+        run_state = start.run_state
+        checkpoint = _newest(run_state) if resume else None
+        if not run_state.state.finished:
+            with progress_line(
+                run_state.total_steps, done=run_state.state.step, enabled=run_state.is_main
+            ) as bar:
+                trainer = RecipeTrainer(start, args, bar)
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return start.result()
 
 
@@ -111,24 +110,21 @@ class RecipeTrainer(CaptionTrainer):
     """Does what a recipe says, in Trainer's loop.
 
     Attributes:
-        keeper: State, log and validation.
+        run_state: State, log and validation.
         steps: What is in the steps of this process.
     """
 
     def __init__(self, start: Start, args: Seq2SeqTrainingArguments, bar: ProgressLine) -> None:
-        self.keeper = start.keeper
+        self.run_state = start.run_state
         self._start = start
-        self._recipe = self.keeper.recipe
-        accelerator = self.keeper.accelerator
-        self.steps = PlannedSteps(
-            start.feed, rank=accelerator.process_index, world=accelerator.num_processes
-        )
-        args.max_steps = self.keeper.total_steps
+        self._recipe = self.run_state.recipe
+        team = self.run_state.team
+        self.steps = PlannedSteps(start.feed, rank=team.rank, num_processes=team.size)
+        args.max_steps = self.run_state.total_steps
         args.gradient_accumulation_steps = self.steps.accumulation
         self._step_loss, self._step_tokens = 0.0, 0
-        self._micro_batches = 0
         super().__init__(
-            self.keeper.captioner,
+            self.run_state.captioner,
             args,
             # Its length is asked for; its rows are read by the planned loader.
             train_dataset=start.feed.data.records,
@@ -183,7 +179,6 @@ class RecipeTrainer(CaptionTrainer):
             ModelError: The micro batch does not fit into memory.
         """
         inputs = batch_inputs(self._drop_words(inputs))
-        self._micro_batches += 1
         try:
             loss = super().training_step(model, inputs, num_items_in_batch)
         except (RuntimeError, MemoryError) as error:
@@ -206,25 +201,20 @@ class RecipeTrainer(CaptionTrainer):
             inputs_batch(inputs),
             self._recipe.train.word_dropout,
             unknown_id=self.captioner.pad_token_id if unknown is None else unknown,
-            seed=(
-                self._recipe.seed,
-                self.keeper.state.step,
-                self._micro_batches,
-                self.accelerator.process_index,
-            ),
+            seed=(self._recipe.seed, self.run_state.state.step),
         )
 
     def finish_step(self, seconds: float) -> None:
         """Counts a step and its loss; the averaged weights follow."""
-        keeper = self.keeper
-        if keeper.average is not None:
-            keeper.average.update(keeper.state.step)
-        # Summed on the host: not every device has float64.
-        keeper.state.loss_sum += sum(gather_object([self._step_loss]))
-        keeper.state.loss_tokens += self._step_tokens
-        self._step_loss, self._micro_batches = 0.0, 0
-        images = self.steps.images_of_step(keeper.state.step_in_epoch)
-        keeper.count_step(seconds=seconds, images=images)
+        run_state = self.run_state
+        if run_state.average is not None:
+            run_state.average.update(run_state.state.step)
+        (loss,) = sum_numbers([self._step_loss], device=self.args.device)
+        run_state.state.loss_sum += loss
+        run_state.state.loss_tokens += self._step_tokens
+        self._step_loss = 0.0
+        images = self.steps.images_of_step(run_state.state.step_in_epoch)
+        run_state.count_step(seconds=seconds, images=images)
 
     @override
     def evaluate(
@@ -235,7 +225,7 @@ class RecipeTrainer(CaptionTrainer):
         **gen_kwargs: Any,
     ) -> dict[str, float]:
         """The recipe's validation; the best weights become `model/`."""
-        values = self.keeper.validate()
+        values = self.run_state.validate()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
         handler = self.callback_handler
@@ -247,14 +237,14 @@ class RecipeTrainer(CaptionTrainer):
         """What Trainer resumes from, in a folder that appears whole, with the recipe's state."""
         self.store_flos()
         random_states = self._gather_random_states()
-        if self.keeper.is_main:
+        if self.run_state.is_main:
             write_checkpoint(
-                self.keeper.folder / "checkpoints",
-                self.keeper.state,
+                self.run_state.folder / "checkpoints",
+                self.run_state.state,
                 write=lambda aside: self._write(aside, random_states),
                 keep=self._recipe.train.keep_checkpoints,
             )
-        self.accelerator.wait_for_everyone()
+        self.run_state.team.wait_for_all()
 
     @override
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -285,8 +275,8 @@ class RecipeTrainer(CaptionTrainer):
         for name, content in random_states.items():
             (folder / name).write_bytes(content)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
-        if self.keeper.average is not None:
-            torch.save(self.keeper.average.weights, folder / _AVERAGE)
+        if self.run_state.average is not None:
+            torch.save(self.run_state.average.weights, folder / _AVERAGE)
 
 
 class _Conductor(TrainerCallback):
@@ -300,14 +290,14 @@ class _Conductor(TrainerCallback):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Each process drops other units; a checkpoint's random states replace these."""
         trainer = self._trainer
-        set_seed(trainer.keeper.recipe.seed + trainer.accelerator.process_index)
+        set_seed(trainer.run_state.recipe.seed + trainer.run_state.team.rank)
 
     @override
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
         """Plans the epoch; images a second are counted anew."""
-        keeper = self._trainer.keeper
-        self._trainer.steps.set_epoch(keeper.state.epoch)
-        keeper.restart_clock()
+        run_state = self._trainer.run_state
+        self._trainer.steps.set_epoch(run_state.state.epoch)
+        run_state.restart_clock()
 
     @override
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -317,13 +307,13 @@ class _Conductor(TrainerCallback):
     @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Decides what follows the step."""
-        keeper = self._trainer.keeper
+        run_state = self._trainer.run_state
         self._trainer.finish_step(time.monotonic() - self._began)
-        control.should_log = keeper.is_log_due
-        control.should_evaluate = keeper.is_validation_due
-        if not keeper.is_log_due:
-            keeper.show(self._bar)
-        if not keeper.is_validation_due:
+        control.should_log = run_state.is_log_due
+        control.should_evaluate = run_state.is_validation_due
+        if not run_state.is_log_due:
+            run_state.show(self._bar)
+        if not run_state.is_validation_due:
             self._settle(control)
 
     @override
@@ -331,7 +321,7 @@ class _Conductor(TrainerCallback):
         """A line for a step's loss; validation has its own."""
         logs = others.get("logs") or {}
         if "grad_norm" in logs:
-            self._trainer.keeper.log_step(self._bar, grad_norm=float(logs["grad_norm"]))
+            self._trainer.run_state.log_step(self._bar, grad_norm=float(logs["grad_norm"]))
 
     @override
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -339,9 +329,9 @@ class _Conductor(TrainerCallback):
         self._settle(control)
 
     def _settle(self, control: Any) -> None:
-        keeper = self._trainer.keeper
-        control.should_save = keeper.settle()
-        control.should_training_stop = keeper.state.finished
+        run_state = self._trainer.run_state
+        control.should_save = run_state.settle()
+        control.should_training_stop = run_state.state.finished
 
 
 def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
@@ -372,17 +362,17 @@ def _reading(checkpoint: str | None) -> AbstractContextManager[None]:
     return nullcontext() if checkpoint is None else reading_checkpoint(Path(checkpoint))
 
 
-def _newest(keeper: RunKeeper) -> Path | None:
+def _newest(run_state: RunState) -> Path | None:
     """The checkpoint to go on from; state and averaged weights are taken up here."""
-    recover_folder(keeper.folder / "model")
-    checkpoint = newest_checkpoint(keeper.folder / "checkpoints", engine="trainer")
+    recover_folder(run_state.folder / "model")
+    checkpoint = newest_checkpoint(run_state.folder / "checkpoints", engine="trainer")
     if checkpoint is None:
-        keeper.say("no checkpoint to resume from: training starts at step 0")
+        run_state.say("no checkpoint to resume from: training starts at step 0")
         return None
-    keeper.go_on(read_state(checkpoint))
+    run_state.resume_from(read_state(checkpoint))
     with reading_checkpoint(checkpoint):
         TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    if keeper.average is not None and (checkpoint / _AVERAGE).is_file():
+    if run_state.average is not None and (checkpoint / _AVERAGE).is_file():
         saved = torch.load(checkpoint / _AVERAGE, map_location="cpu", weights_only=True)
-        keeper.average.load(saved)
+        run_state.average.load(saved)
     return checkpoint

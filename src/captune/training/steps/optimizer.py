@@ -9,15 +9,47 @@ from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import override
 
+from captune.errors import ModelError
+from captune.hardware import is_out_of_memory
 from captune.models import Captioner
 from captune.recipe import TrainConfig
 
 
+class GuardedAdamW(torch.optim.AdamW):
+    """AdamW that does not take a step twice when memory runs out in it.
+
+    Some groups are stepped by then, and a second try would step them again.
+    """
+
+    @override
+    def step(self, closure: Any = None) -> Any:
+        """As AdamW's.
+
+        Raises:
+            ModelError: Memory ran out.
+        """
+        try:
+            return super().step(closure)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                "memory ran out while the weights were updated, and some of them may have changed",
+                where="train",
+                fix="resume from the last checkpoint with --resume, and with a smaller"
+                " train.micro_batch_size or more parts in model.freeze",
+            ) from error
+
+
 def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over what learns; vectors (biases, norms) take no weight decay.
+    """Return AdamW over what learns; vectors (biases, norms) take no weight decay.
 
     Each group carries `lr_scale`: its rate is the schedule's times this.
+
+    Raises:
+        ModelError: Its two moments per weight do not fit into memory.
     """
     vision_decay = train.vision_weight_decay
     if vision_decay is None:
@@ -26,7 +58,7 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
     for name, parameter in captioner.named_trainable():
         key = (captioner.is_vision_parameter(name), parameter.ndim >= 2)
         groups.setdefault(key, []).append(parameter)
-    return torch.optim.AdamW(
+    optimizer = GuardedAdamW(
         [
             {
                 "params": parameters,
@@ -39,13 +71,50 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
         betas=(train.beta1, train.beta2),
         fused=True,
     )
+    _allocate_moments(optimizer)
+    return optimizer
+
+
+def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
+    """Make the moments now, by a step of nothing, so that no later step runs out of memory in it.
+
+    A step that fails half way cannot be done again: its first groups would be stepped twice.
+    """
+    groups = optimizer.param_groups
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    rates = [group["lr"] for group in groups]
+    try:
+        for group in groups:
+            group["lr"] = 0.0
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        torch.optim.AdamW.step(optimizer)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            "the optimizer's two moments per weight do not fit into memory",
+            where="model.freeze",
+            fix="freeze more parts, or use a smaller model",
+        ) from error
+    finally:
+        optimizer.zero_grad(set_to_none=True)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+    for moments in optimizer.state.values():
+        moments["step"].zero_()
+
+
+def count_warmup_steps(train: TrainConfig, total_steps: int) -> int:
+    """Return the steps whose rate rises: as set, or a share of the run."""
+    if train.warmup_steps is not None:
+        return train.warmup_steps
+    return round(train.warmup_fraction * total_steps)
 
 
 def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
     """Rate of optimizer step `step` (from 0): linear warm-up, then the schedule to its floor."""
-    warmup = train.warmup_steps
-    if warmup is None:
-        warmup = round(train.warmup_fraction * total_steps)
+    warmup = count_warmup_steps(train, total_steps)
     if step < warmup:
         return train.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, total_steps - warmup)

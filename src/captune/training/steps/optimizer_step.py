@@ -1,7 +1,7 @@
 """One optimizer step: its micro batches forward and backward, one sum over processes, one update.
 
-When memory runs out the micro batches are halved and the step is done again: the step's images,
-and so its gradient, stay the same.
+When memory runs out in one process, all halve their micro batches and do the passes again: the
+step's images, and so its gradient, stay the same. The update itself is never done again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from captune.records import CaptionBatch
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate, set_learning_rate
+from captune.training.steps.reduce import find_maxima, sum_gradients, sum_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,74 @@ class Stepper:
             state: Its sums, and how often micro batches are halved, are kept up to date.
 
         Raises:
-            ModelError: A single image does not fit into memory.
+            ModelError: A single image, or the update, does not fit into memory.
         """
+        own = sum(batch.num_label_tokens for batch in batches)
+        (num_tokens,) = sum_numbers([own], device=self.accelerator.device)
         while True:
             parts = [p for batch in batches for p in _split_batch(batch, state.splits)]
-            try:
-                return self._update(parts, state)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(max(len(part.image_ids) for part in parts), state)
+            losses = self._backward(parts, num_tokens=num_tokens, step=state.step)
+            largest = max((len(part.image_ids) for part in parts), default=0)
+            if self._fits_everywhere(losses is not None, largest, state):
+                break
+        (step_loss,) = sum_numbers([sum(map(float, losses or ()))], device=self.accelerator.device)
+        norm = self._update(state.step)
+        state.loss_sum += step_loss
+        state.loss_tokens += int(num_tokens)
+        return norm
 
-    def _halve(self, largest: int, state: TrainState) -> None:
+    def _backward(
+        self, parts: Sequence[CaptionBatch], *, num_tokens: float, step: int
+    ) -> list[torch.Tensor] | None:
+        """Gradients of this process's share, and its losses; `None`: memory ran out."""
+        losses = []
+        try:
+            for part in parts:
+                inputs = self._drop_words(part, step).to(self.hardware.device)
+                with self.hardware.autocast():
+                    loss = self.captioner.loss(inputs, self.recipe.train.label_smoothing)
+                self._scaled(loss.loss_sum / max(1.0, num_tokens)).backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.loss_sum.detach())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return losses
+        # Outside of `except`, whose error would keep the tensors of the failed pass alive.
         self.optimizer.zero_grad(set_to_none=True)
         free_cached_memory(self.hardware.device)
-        if largest <= 1:
+        return None
+
+    def _scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss as the fp16 scaler wants it.
+
+        Not by `Accelerator.backward`, which divides by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
+        """
+        scaler = self.accelerator.scaler
+        return loss if scaler is None else scaler.scale(loss)
+
+    def _fits_everywhere(self, fits: bool, largest: int, state: TrainState) -> bool:
+        """Whether no process ran out of memory; where one did, all halve their micro batches.
+
+        This is the first thing that the processes tell each other after their passes. One that
+        tried again alone would meet the others in another collective than theirs.
+        """
+        device = self.accelerator.device
+        lack = 0 if fits else 2 if largest <= 1 else 1
+        parameters = self._parameters()
+        has_gradient = [parameter.grad is not None for parameter in parameters]
+        lack, largest, *used = find_maxima([lack, largest, *has_gradient], device=device)
+        if lack:
+            self._halve(largest, state, is_single=lack > 1)
+            return False
+        # As with one process, a weight that no process used keeps no gradient.
+        sum_gradients([p for p, is_used in zip(parameters, used, strict=True) if is_used])
+        return True
+
+    def _halve(self, largest: int, state: TrainState, *, is_single: bool) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        free_cached_memory(self.hardware.device)
+        if is_single:
             raise ModelError(
                 "one image with its captions does not fit into memory",
                 where="train.micro_batch_size",
@@ -83,20 +137,16 @@ class Stepper:
             " accumulation doubled; the optimizer step stays the same"
         )
 
-    def _update(self, batches: Sequence[CaptionBatch], state: TrainState) -> float:
-        settings = self.recipe.train
-        num_tokens = self._sum(sum(batch.num_label_tokens for batch in batches))
-        step_loss = 0.0
-        for number, batch in enumerate(batches):
-            inputs = self._drop_words(batch, (state.step, number)).to(self.hardware.device)
-            with self.hardware.autocast():
-                loss = self.captioner.loss(inputs, settings.label_smoothing)
-            self.accelerator.backward(loss.loss_sum / num_tokens)
-            step_loss += float(loss.loss_sum.detach())
-        parameters = [p for _, p in self.captioner.named_trainable()]
-        self._sum_gradients(parameters)
+    def _update(self, step: int) -> float:
+        """Change the weights by the summed gradients; return the gradients' norm."""
+        settings, parameters = self.recipe.train, self._parameters()
+        if all(parameter.grad is None for parameter in parameters):
+            return 0.0  # not one image of the step could be read
+        if self.accelerator.scaler is not None:
+            # A process without a share has scaled no loss, and the scaler is made by its first.
+            self.accelerator.scaler.scale(torch.zeros((), device=self.hardware.device))
         norm = self.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
-        rate = learning_rate(state.step, self.total_steps, train=settings)
+        rate = learning_rate(step, self.total_steps, train=settings)
         set_learning_rate(self.optimizer, rate)
         # accelerate keeps this for the whole process: after a Trainer that stopped inside an
         # accumulation, every step of this run would do nothing.
@@ -104,38 +154,20 @@ class Stepper:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
-            self.average.update(state.step)
-        state.loss_sum += self._sum(step_loss)
-        state.loss_tokens += int(num_tokens)
+            self.average.update(step)
         return float(norm)
 
-    def _drop_words(self, batch: CaptionBatch, place: tuple[int, int]) -> CaptionBatch:
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for _, parameter in self.captioner.named_trainable()]
+
+    def _drop_words(self, batch: CaptionBatch, step: int) -> CaptionBatch:
         unknown = self.captioner.tokenizer.unk_token_id
         return drop_words(
             batch,
             self.recipe.train.word_dropout,
             unknown_id=self.captioner.pad_token_id if unknown is None else unknown,
-            seed=(self.recipe.seed, *place, self.accelerator.process_index),
+            seed=(self.recipe.seed, step),
         )
-
-    def _sum(self, value: float) -> float:
-        if self.accelerator.num_processes == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
-        return float(self.accelerator.reduce(tensor, "sum"))
-
-    def _sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
-        flat = self.accelerator.reduce(flat, "sum")
-        sizes = [p.numel() for p in parameters]
-        for parameter, gradient in zip(parameters, flat.split(sizes), strict=True):
-            # In the weight's own order in memory: fused AdamW on CPU takes the two for alike.
-            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))
 
 
 def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:

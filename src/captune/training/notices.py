@@ -1,0 +1,82 @@
+"""What is printed before the first step: who trains on how much, and settings that look wrong."""
+
+from __future__ import annotations
+
+from captune.recipe import TrainConfig
+from captune.training.batches.planning import count_shares
+from captune.training.steps.optimizer import count_warmup_steps
+
+_HIGHEST_RATE = 0.1
+"""AdamW moves each weight by about the rate per step; weights are mostly smaller than this."""
+
+
+def describe_shares(
+    num_images: int, num_processes: int, *, global_batch_size: int
+) -> tuple[str, ...]:
+    """Return how several processes share an optimizer step; a warning where some are idle.
+
+    Args:
+        num_images: Images of the largest step.
+        num_processes: How many processes train.
+        global_batch_size: The recipe's.
+    """
+    if num_processes == 1:
+        return ()
+    shares = count_shares(num_images, num_processes)
+    counts = ", ".join(map(str, shares))
+    lines = [f"processes: {num_processes} share the {num_images} images of a step: {counts}"]
+    idle = shares.count(0)
+    if idle:
+        first, last = num_processes - idle, num_processes - 1
+        ranks = f"rank {last} has" if idle == 1 else f"ranks {first} to {last} have"
+        lines.append(
+            f"warning: {ranks} no image in any step (train.global_batch_size"
+            f" {global_batch_size}); start at most {num_images} processes"
+            + (
+                f", or set train.global_batch_size to {num_processes} or more"
+                if num_images == global_batch_size
+                else ": the training set has no more images"
+            )
+        )
+    return tuple(lines)
+
+
+def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
+    """Return warnings of settings that are allowed and hardly meant.
+
+    Args:
+        settings: The recipe's section `train`.
+        total_steps: Optimizer steps of the whole run.
+    """
+    warnings = []
+    warmup = count_warmup_steps(settings, total_steps)
+    if settings.warmup_steps is not None and warmup >= total_steps:
+        warnings.append(
+            f"warning: train.warmup_steps {warmup} is not shorter than the run of {total_steps}"
+            f" steps, so that the learning rate never reaches train.learning_rate and never falls;"
+            " set it lower, or leave it out and use train.warmup_fraction"
+        )
+    if settings.warmup_steps is None and settings.warmup_fraction == 1.0:
+        warnings.append(
+            "warning: train.warmup_fraction 1 warms up for the whole run, so that the learning"
+            " rate never falls; 0.05 is usual"
+        )
+    rates = {
+        "train.learning_rate": settings.learning_rate,
+        "train.learning_rate times train.vision_lr_scale": settings.learning_rate
+        * settings.vision_lr_scale,
+    }
+    for name, rate in rates.items():
+        if rate > _HIGHEST_RATE:
+            warnings.append(
+                f"warning: {name} is {rate:g}, and AdamW does not learn at rates above"
+                f" {_HIGHEST_RATE:g}; usual are 1e-5 to 1e-3"
+            )
+            return warnings
+    decay = max(settings.weight_decay, settings.vision_weight_decay or 0.0)
+    if decay * settings.learning_rate >= 1.0:
+        warnings.append(
+            f"warning: weight decay {decay:g} at train.learning_rate {settings.learning_rate:g}"
+            " takes all of a weight away in each step; usual is train.weight_decay 0.01 to 0.1"
+        )
+    return warnings

@@ -1,0 +1,164 @@
+"""The processes that train together: what they tell each other besides the sums of gradients.
+
+Messages go through the store where the processes met, not through collectives. A process that
+waits for another one that scores or saves alone sleeps, while NCCL would keep a core busy; and
+collectives can have a short time-out, which a dead process soon runs into.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
+
+from captune.errors import CaptuneError
+
+Value = TypeVar("Value")
+
+PATIENCE = 12 * 3600.0
+"""Seconds that a process waits for the others: one may score or save for long."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+_FAREWELL = 10.0
+
+
+class ProcessError(CaptuneError):
+    """Another process of the run failed; its own error is in its output."""
+
+
+@dataclass(slots=True)
+class Team:
+    """The processes of one run, which call the methods below in the same order.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        size: How many processes there are.
+        store: Where they leave messages; `None`: this process is alone.
+    """
+
+    rank: int = 0
+    size: int = 1
+    store: Store | None = None
+    _round: int = field(init=False, default=0)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def own(self, items: Sequence[Value]) -> list[tuple[int, Value]]:
+        """Every size-th item with its place: this process's share of the work."""
+        return list(enumerate(items))[self.rank :: self.size]
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all processes, by rank, in every process.
+
+        Raises:
+            ProcessError: Another process failed or does not answer.
+        """
+        if self.store is None:
+            return [value]
+        number, self._round = self._round, self._round + 1
+        self.store.set(f"{number}/{self.rank}", pickle.dumps(value))  # type: ignore[arg-type]
+        keys = [f"{number}/{rank}" for rank in range(self.size)]
+        self.wait_for(keys)
+        values: list[Value] = [pickle.loads(self.store.get(key)) for key in keys]
+        if self.leads and number:
+            # All are in this round, so all have read the one before it.
+            for rank in range(self.size):
+                self.store.delete_key(f"{number - 1}/{rank}")
+        return values
+
+    def gather_in_order(self, found: Sequence[tuple[int, Value]]) -> list[Value]:
+        """Return what all processes made of their `own` items, in the order of all items."""
+        everything = [pair for share in self.gather(list(found)) for pair in share]
+        return [value for _, value in sorted(everything, key=lambda pair: pair[0])]
+
+    def hear_leader(self, value: Value) -> Value:
+        """Return the first process's value in every process."""
+        return self.gather(value if self.leads else None)[0]  # type: ignore[return-value]
+
+    def wait_for_all(self) -> None:
+        """Return when every process is here."""
+        self.gather(None)
+
+    def wait_for(self, keys: Sequence[str]) -> None:
+        """Wait, asleep, until the store has all keys.
+
+        Raises:
+            ProcessError: Another process failed or does not answer.
+        """
+        if self.store is None:
+            return
+        pause, ends = _SHORTEST_PAUSE, time.monotonic() + PATIENCE
+        # `Store.wait` would sleep in C++, where Ctrl-C does not reach it.
+        while not _asking(self.store, keys):
+            if _asking(self.store, ["failed"]):
+                rank = self.store.get("failed").decode()
+                raise ProcessError(f"process {rank} of the run stopped; its output shows its error")
+            if time.monotonic() > ends:
+                raise ProcessError(f"a process of the run did not answer for {PATIENCE:.0f} s")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @contextlib.contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """The block is work of all processes: the others learn of it where one fails."""
+        try:
+            yield
+        except BaseException:
+            # The store may have gone with the process that held it.
+            with contextlib.suppress(RuntimeError):
+                if self.store is not None and not self.store.check(["failed"]):
+                    self.store.set("failed", str(self.rank))
+            raise
+
+    def part(self) -> None:
+        """Let the others read the last messages, as the store may be in this process."""
+        if self.store is None:
+            return
+        if not self.leads:
+            self.store.add("left", 1)
+            return
+        ends = time.monotonic() + _FAREWELL
+        while self.store.add("left", 0) < self.size - 1 and time.monotonic() < ends:
+            time.sleep(_LONGEST_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The processes of one training and what they share.
+
+    Attributes:
+        accelerator: Loss scaling, trackers, the run's folder.
+        team: The processes.
+    """
+
+    accelerator: Accelerator
+    team: Team
+
+
+def join_team() -> Team:
+    """Return the team of torch's process group; one process alone where there is none.
+
+    Every process must come here for each training, in the same order.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return Team()
+    # torch has no public name for it, and a script may have met anywhere (file, TCP).
+    store, rank = _get_default_store(), dist.get_rank()
+    number = store.add(f"captune/teams-of-{rank}", 1)
+    return Team(rank, dist.get_world_size(), PrefixStore(f"captune/team-{number}", store))
+
+
+def _asking(store: Store, keys: Sequence[str]) -> bool:
+    try:
+        return bool(store.check(list(keys)))
+    except RuntimeError as error:
+        raise ProcessError("the run's first process is gone", where=str(error)) from error

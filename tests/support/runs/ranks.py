@@ -1,0 +1,49 @@
+"""Several processes of one script, as a launcher starts them."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+from support.runs import SCRIPTS, script_environment
+
+
+def launch_ranks(script: str, *arguments: object, processes: int, timeout: float = 400) -> str:
+    """Run a script of this folder as several processes, and return what they printed.
+
+    Raises:
+        AssertionError: One of them failed.
+    """
+    running = [
+        subprocess.Popen(
+            [sys.executable, SCRIPTS / script, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        for environment in _environments(processes)
+    ]
+    try:
+        outputs = [process.communicate(timeout=timeout)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0] * processes, "\n".join(outputs)
+    return "\n".join(outputs)
+
+
+def _environments(processes: int) -> list[dict[str, str]]:
+    shared = {
+        **script_environment(),
+        **{"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()},
+        **{"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    }
+    return [{**shared, "RANK": str(n), "LOCAL_RANK": str(n)} for n in range(processes)]
+
+
+def free_port() -> str:
+    """A port of this machine that nobody listened at a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])

@@ -1,0 +1,52 @@
+"""What a run says of its processes and of settings that are hardly meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from captune.recipe import TrainConfig
+from captune.training.notices import describe_shares, find_doubts
+
+
+def test_one_process_says_nothing_of_shares() -> None:
+    assert describe_shares(8, 1, global_batch_size=8) == ()
+
+
+def test_shares_are_listed_by_rank() -> None:
+    assert describe_shares(8, 3, global_batch_size=8) == (
+        "processes: 3 share the 8 images of a step: 3, 3, 2",
+    )
+
+
+def test_idle_ranks_are_named_with_the_setting() -> None:
+    _, warning = describe_shares(2, 5, global_batch_size=2)
+    assert warning == (
+        "warning: ranks 2 to 4 have no image in any step (train.global_batch_size 2); start at most"
+        " 2 processes, or set train.global_batch_size to 5 or more"
+    )
+    _, warning = describe_shares(2, 3, global_batch_size=8)
+    assert "rank 2 has no image" in warning
+    assert "the training set has no more images" in warning
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "named"),
+    [
+        ({"warmup_steps": 300}, 55, "train.warmup_steps 300 is not shorter than the run of 55"),
+        ({"warmup_fraction": 1.0}, 55, "train.warmup_fraction 1 warms up for the whole run"),
+        ({"learning_rate": 50.0}, 55, "train.learning_rate is 50"),
+        ({"vision_lr_scale": 1e5}, 55, "train.learning_rate times train.vision_lr_scale is 5"),
+        ({"weight_decay": 1e5}, 55, "weight decay 100000"),
+    ],
+)
+def test_settings_that_are_hardly_meant_are_warned_of(
+    settings: dict[str, float], steps: int, named: str
+) -> None:
+    (warning,) = find_doubts(TrainConfig(**settings), steps)
+    assert warning.startswith("warning: ")
+    assert named in warning
+
+
+@pytest.mark.parametrize("settings", [{}, {"warmup_steps": 54}, {"learning_rate": 0.1}])
+def test_usual_settings_are_not_warned_of(settings: dict[str, float]) -> None:
+    assert find_doubts(TrainConfig(**settings), 55) == []
