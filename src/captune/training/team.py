@@ -110,14 +110,15 @@ class Team:
     @contextlib.contextmanager
     def failing_together(self) -> Iterator[None]:
         """The block is work of all processes: the others learn of it where one fails."""
+        failed = True
         try:
             yield
-        except BaseException:
+            failed = False
+        finally:
             # The store may have gone with the process that held it.
             with contextlib.suppress(RuntimeError):
-                if self.store is not None and not self.store.check(["failed"]):
+                if failed and self.store is not None and not self.store.check(["failed"]):
                     self.store.set("failed", str(self.rank))
-            raise
 
     def part(self) -> None:
         """Let the others read the last messages, as the store may be in this process."""
