@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from captune.cli.score import METRICS_HELP, score
-from captune.errors import CaptuneError, MetricError, OutputError
+from captune.errors import CaptuneError, MetricError, OutputError, RecipeError
 from captune.metrics import METRIC_GROUPS, METRICS, resolve_metrics
 from support.places import REAL_DATA
 
@@ -120,6 +120,15 @@ def test_an_error_names_the_file_of_the_several(files: Path) -> None:
     with pytest.raises(MetricError, match="clip_score needs the images") as caught:
         run(files, "--metrics", "clip")
     assert caught.value.where == ""
+
+
+@pytest.mark.parametrize("name", ["cpu:7", "toaster"])
+def test_a_device_that_is_not_there_is_an_error_before_any_model_is_loaded(
+    files: Path, name: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"device '{name}' is not available here") as caught:
+        run(files, "--metrics", "bleu_1", "--device", name)
+    assert caught.value.where == "--device"
 
 
 def test_one_file_twice_is_an_error(files: Path) -> None:

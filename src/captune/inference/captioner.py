@@ -94,7 +94,7 @@ def load(
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
         revision: Hub branch, tag or commit; `None`: the newest.
         precision: `fp32`, whose captions equal plain transformers'; `bf16` or `fp16`, several
-            times faster where the hardware has them; `auto`: bf16 there, fp32 elsewhere.
+            times faster where the hardware has them; `auto`: the fastest of them.
 
     Raises:
         ModelError: It does not exist, has no weights, or is of an unknown family.

@@ -292,7 +292,9 @@ class TrainConfig(Section):
         None, description="Weights are averaged with this decay a step and used; null: no."
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the hardware computes in it, else fp32."
+        "auto",
+        description="auto: bf16 where the hardware computes in it, fp16 with loss scaling on GPUs"
+        " without (T4, V100), else fp32.",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N, xpu or mps.")
     gradient_checkpointing: bool = Field(False, description="Less memory for about 30 % more time.")

@@ -27,7 +27,7 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(
         help="fp32: captions equal plain transformers'. bf16, fp16: faster where the hardware has"
-        " them. auto: bf16 there, else fp32."
+        " them. auto: the fastest of them."
     ),
 ]
 Revision = Annotated[

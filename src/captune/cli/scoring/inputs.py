@@ -49,6 +49,7 @@ def read_inputs(options: InputOptions) -> MetricInputs:
 
     Raises:
         MetricError: A file cannot be read.
+        RecipeError: The device is not there.
     """
     from captune.metrics import (
         DEFAULT_CLIP_MODEL,
@@ -69,9 +70,22 @@ def read_inputs(options: InputOptions) -> MetricInputs:
         object_words=None
         if options.object_words is None
         else read_object_words(options.object_words),
-        device=options.device,
+        device=_find_device(options.device),
         feature_folder=options.cache,
     )
+
+
+def _find_device(name: str) -> str:
+    """The device by its name in torch; the CPU is there without torch, which takes long to load.
+
+    Raises:
+        RecipeError: It is not there.
+    """
+    if name == "cpu":
+        return name
+    from captune.hardware import choose_hardware
+
+    return str(choose_hardware(name, "fp32", section="--").device)
 
 
 def add_images(

@@ -99,7 +99,9 @@ def make_request(
     device: Device = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option(help="auto: bf16 where the hardware computes in it, else fp32."),
+        typer.Option(
+            help="auto: bf16 where the hardware computes in it, fp16 on older GPUs, else fp32."
+        ),
     ] = "fp32",
     resamples: Annotated[
         int, typer.Option(min=100, help="Resamples behind each interval and test.")
@@ -132,7 +134,7 @@ def make_request(
             clip_model=clip_model or DEFAULT_CLIP_MODEL,
             pac_checkpoint=pac_checkpoint,
             bert_model=bert_model,
-            device=str(choose_hardware(device).device),
+            device=str(choose_hardware(device, "fp32", section="--").device),
         ),
     )
     scoring.check_metrics()
