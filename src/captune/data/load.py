@@ -7,29 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.dataset import LoadedData, LoadOptions
-from captune.data.images import IMAGE_SUFFIXES
+from captune.data.nearest_layout import explain_unknown
 from captune.data.readers import (
     SOURCES,
     assign_lists,
     fetch_kaggle,
+    find_jsonl,
+    find_table,
     is_hub_id,
     is_kaggle,
     is_remote,
     is_shard_pattern,
     list_tables,
-    read_header,
     read_hub,
     read_shard_urls,
 )
-from captune.data.rows.text import read_head, read_json, read_jsonl
+from captune.data.rows.text import read_json, read_jsonl
 from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
 from captune.records import Split
 
 DEFAULT_SHAPES = 2000
-_MANY_FILES = 12
-_MOST_LETTERS = 200
+_MAX_FILES = 12
+_MAX_SHAPES = 1_000_000
 _DEFAULTS = LoadOptions()
 
 
@@ -75,24 +76,22 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
     return _note_homeless(_drop_single_split(data))
 
 
-def detect_format(place: Path) -> str:
-    """Name of the format of a local file or folder.
+def detect_format(place: Path, options: LoadOptions = _DEFAULTS) -> str:
+    """Return the name of the format of a local file or folder.
 
     Raises:
-        DataError: None fits; what was looked for and what is there are listed.
+        DataError: None fits; what is there, the nearest layout and what to change are named.
     """
     for name, source in SOURCES.items():
         if source.find(place) is not None:
             return name
+    # With the columns named, a file needs no usual column names.
+    if find_jsonl(place, options) is not None:
+        return "jsonl"
+    if find_table(place, options) is not None:
+        return "table"
     _blame_broken_json(place)
-    looked = "\n".join(f"           {name}: {source.looks_for}" for name, source in SOURCES.items())
-    raise DataError(
-        f"no known data set format in {place}; found {_describe(place)}",
-        where=f"looked for\n{looked}",
-        fix="unpack it and give the folder; of Hephaestus, the folder with its zips"
-        if place.suffix.lower() == ".zip"
-        else "name it with --format, or the columns with --image-column and --caption-column",
-    )
+    raise explain_unknown(place)
 
 
 def _read(path: str, options: LoadOptions) -> LoadedData:
@@ -140,13 +139,14 @@ def _refuse_empty(place: Path) -> None:
 
 def _detect_or_guess(place: Path, options: LoadOptions) -> str:
     try:
-        return detect_format(place)
+        return detect_format(place, options)
     except DataError:
-        # With both columns named, a table needs no usual column names.
-        if options.image_column and options.caption_column:
-            if place.suffix.lower() in (".jsonl", ".json"):
+        # The error of the reader lists the columns, so that a misspelled one is seen.
+        if options.image_column or options.caption_column:
+            files = [place] if place.is_file() else sorted(place.iterdir())
+            if any(path.suffix.lower() in (".jsonl", ".json") for path in files):
                 return "jsonl"
-            if list_tables(place, any_columns=True):
+            if list_tables(place, options, any_columns=True):
                 return "table"
         raise
 
@@ -160,9 +160,11 @@ def _step_inside(folder: Path) -> Path:
 
 
 def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
-    if count and (not count.isdigit() or int(count) == 0):
+    is_count = count.isdecimal() and len(count) < 9 and 0 < int(count) <= _MAX_SHAPES
+    if count and not is_count:
         raise DataError(
-            f"{path!r}: {count!r} is no number of images", fix="shapes, or shapes:COUNT"
+            f"{path[:60]!r}: {count[:40]!r} is not a number of images",
+            fix=f"shapes, or shapes:COUNT with a COUNT of 1 to {_MAX_SHAPES}",
         )
     if options.filters:
         raise DataError("the built-in shapes have no columns to filter by", where="data.filters")
@@ -212,7 +214,9 @@ def _advise_absent(data: LoadedData, reasons: Counter[str]) -> str:
 
 def _blame_broken_json(place: Path) -> None:
     """A JSON file that cannot be read is looked past by every format; here it is named."""
-    files = [place] if place.is_file() else sorted(place.glob("*.json*"))[:_MANY_FILES]
+    if not place.is_file() and not place.is_dir():
+        return
+    files = [place] if place.is_file() else sorted(place.glob("*.json*"))[:_MAX_FILES]
     for path in files:
         if path.suffix.lower() == ".json":
             read_json(path)
@@ -248,28 +252,3 @@ def _note_homeless(data: LoadedData) -> LoadedData:
         return data
     note = f"{number} images are in no split, though others are: they are left out"
     return replace(data, notes=(*data.notes, note))
-
-
-def _describe(place: Path) -> str:
-    if place.is_file():
-        return f"a file of {place.stat().st_size} bytes{_describe_columns(place)}"
-    paths = sorted(place.iterdir())
-    if not paths:
-        return "an empty folder"
-    images = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
-    others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
-    names = [
-        path.name + "/" * path.is_dir() + _describe_columns(path) for path in others[:_MANY_FILES]
-    ]
-    shown = ", ".join(names) + (", ..." if len(others) > _MANY_FILES else "")
-    return "; ".join(part for part in (f"{images} images without captions", shown) if part)
-
-
-def _describe_columns(path: Path) -> str:
-    """What a table or a file of records calls its columns; nothing of other files."""
-    names: list[str] = []
-    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
-        names = read_header(read_head(path), path=path)
-    elif path.is_file() and path.suffix.lower() == ".jsonl":
-        names = list(next(read_jsonl(path), (0, {}))[1])
-    return f" (columns: {', '.join(names)[:_MOST_LETTERS]})" if names else ""

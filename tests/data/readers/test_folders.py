@@ -265,16 +265,16 @@ def test_an_unknown_folder_is_described_with_what_was_looked_for(tmp_path, draw_
     with pytest.raises(DataError) as caught:
         load_records(tmp_path)
     assert "found 1 images without captions; notes.md" in caught.value.what
-    assert "sidecar: images with .txt or .caption beside them" in caught.value.where
-    assert "--format" in caught.value.fix
+    assert "jsonl, table, sidecar" in caught.value.where
+    assert "write the captions of a.jpg into a.txt" in caught.value.fix
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("no/such/folder", "no such file or folder: no/such/folder"),
-        ("shapes:many", "'many' is no number of images"),
-        ("shapes:0", "'0' is no number of images"),
+        ("shapes:many", "'many' is not a number of images"),
+        ("shapes:0", "'0' is not a number of images"),
     ],
 )
 def test_a_place_that_is_not_there_is_named(path, message):

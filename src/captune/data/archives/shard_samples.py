@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +14,11 @@ from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.columns import find_captions
-from captune.data.rows.gather import Row, gather_rows, parse_split
+from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.image_store import ImageStore
-from captune.data.rows.text import decode_text, explain_json
-from captune.records import ImageSource, Split, TarMember
+from captune.data.rows.split_names import name_splits
+from captune.data.rows.text import decode_text, parse_json
+from captune.records import ImageSource, TarMember
 
 _CAPTION_SUFFIXES = ("txt", "caption", "text", "cap")
 TEXT_SUFFIXES = frozenset((".json", *(f".{suffix}" for suffix in _CAPTION_SUFFIXES)))
@@ -95,9 +95,9 @@ def _iter_rows(
 ) -> Generator[Row]:
     seen: set[str] = set()
     repeated = 0
-    for shard in shards:
+    splits = name_splits([Path(shard.name) for shard in shards], root=Path(), notes=notes)
+    for shard, split in zip(shards, splits, strict=True):
         name = shard.name
-        split = next((s for part in reversed(Path(name).parts) if (s := _shard_split(part))), None)
         for key, sample in _read_shard(shard, store=store, skipped=skipped):
             image_id = key
             if key in seen:
@@ -117,11 +117,6 @@ def _iter_rows(
             )
     if repeated:
         notes.append(f"{repeated} keys are in several shards; the shard's name was put before them")
-
-
-def _shard_split(part: str) -> Split | None:
-    stem, _, _ = part.partition(".")
-    return parse_split(stem) or parse_split(stem.partition("-")[0])
 
 
 def _read_shard(
@@ -177,10 +172,7 @@ def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> No
         sample.captions = texts
         return
     text = decode_text(content)
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise explain_json(error, text, where=where) from error
+    value = parse_json(text, where=where)
     if not isinstance(value, dict):
         return
     sample.columns = value

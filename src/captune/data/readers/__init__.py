@@ -38,6 +38,8 @@ __all__ = [
     "Source",
     "assign_lists",
     "fetch_kaggle",
+    "find_jsonl",
+    "find_table",
     "is_hub_id",
     "is_kaggle",
     "is_remote",

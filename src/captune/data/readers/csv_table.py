@@ -1,46 +1,57 @@
 """CSV and TSV: a header, a column with the image, a column with one caption.
 
 Read with a real CSV reader: cut at the first comma, 2,540 of Flickr8k's 40,455 captions lose
-their end.
+their end. A table without a header is read too, where its first row names an image.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.images import IMAGE_SUFFIXES
+from captune.data.readers.headerless import name_columns
 from captune.data.rows.columns import (
     IMAGE_COLUMNS,
     find_captions,
     find_column,
     find_columns,
 )
-from captune.data.rows.gather import Row, gather_rows, parse_split
-from captune.data.rows.text import read_head, read_text
+from captune.data.rows.gather import Row, gather_rows
+from captune.data.rows.image_finder import name_from_root
+from captune.data.rows.split_names import name_splits, parse_split
+from captune.data.rows.text import iter_lines, read_head
 from captune.errors import DataError
 from captune.records import Split
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 _OTHER_COLUMNS = ("image_id", "split", "group")
+_ANY = LoadOptions()
+_PROBED = 20
 
 
-def find_table(place: Path) -> str | None:
-    """What makes `place` a table, or a folder of tables; `None` when it is none."""
-    tables = list_tables(place)
+def find_table(place: Path, options: LoadOptions = _ANY) -> str | None:
+    """Return what makes `place` a table, or a folder of tables; `None` when it is none."""
+    tables = list_tables(place, options)
     return ", ".join(path.name for path in tables) if tables else None
 
 
 def read_table(place: Path, options: LoadOptions) -> LoadedData:
-    """Read one table, or a folder of them, where `train.csv`, `val.csv`, `test.csv` are splits.
+    """Read one table, or a folder of them, whose names or folders may give the splits.
 
     Raises:
         DataError: No table, no such column, or broken quoting.
     """
-    named = options.image_column is not None and options.caption_column is not None
-    tables = [place] if place.is_file() else list_tables(place, any_columns=named)
+    tables = [place] if place.is_file() else list_tables(place, options)
+    if not tables and (options.image_column or options.caption_column):
+        # The one whose columns are then listed in the error.
+        tables = list_tables(place, options, any_columns=True)
     if not tables:
         raise DataError(
             f"no CSV or TSV with an image and a caption column in {place}",
@@ -49,8 +60,13 @@ def read_table(place: Path, options: LoadOptions) -> LoadedData:
     root = place.parent if place.is_file() else place
     notes: list[str] = []
     if place.is_dir():
-        notes += _note_unread(place, tables, any_columns=named)
-    rows = (row for path in tables for row in iter_table_rows(path, options=options, notes=notes))
+        notes += _note_unread(place, tables, options)
+    splits = name_splits(tables, root=root, notes=notes)
+    rows = (
+        row
+        for path, split in zip(tables, splits, strict=True)
+        for row in iter_table_rows(path, options=options, notes=notes, root=root, split=split)
+    )
     return gather_rows(
         rows,
         options,
@@ -61,83 +77,143 @@ def read_table(place: Path, options: LoadOptions) -> LoadedData:
     )
 
 
-def list_tables(place: Path, *, any_columns: bool = False) -> list[Path]:
-    """Tables at a place: the file itself, or those in the folder.
+def list_tables(
+    place: Path, options: LoadOptions = _ANY, *, any_columns: bool = False
+) -> list[Path]:
+    """Return the tables at a place: the file itself, or those in the folder or its split folders.
 
     Args:
         place: File or folder.
+        options: The columns, where they are named.
         any_columns: Also tables whose columns have unusual names.
     """
     if place.is_file():
-        return [place] if is_table(place, any_columns=any_columns) else []
-    tables = [path for path in sorted(place.iterdir()) if is_table(path, any_columns=any_columns)]
+        return [place] if is_table(place, options, any_columns=any_columns) else []
+    tables = _list_folder(place, options, any_columns=any_columns)
+    if not tables:
+        below = (path for path in sorted(place.iterdir()) if parse_split(path.name))
+        return [
+            path
+            for folder in below
+            if folder.is_dir()
+            for path in _list_folder(folder, options, any_columns=any_columns)
+        ]
     splits = [path for path in tables if parse_split(path.stem) is not None]
     # Beside train.csv, val.csv and test.csv often lies the table that they were cut from; read
     # too, it would give each image its captions twice.
     return splits or tables
 
 
-def _note_unread(place: Path, read: list[Path], *, any_columns: bool) -> list[str]:
-    others = [path for path in sorted(place.iterdir()) if is_table(path, any_columns=any_columns)]
+def _list_folder(folder: Path, options: LoadOptions, *, any_columns: bool) -> list[Path]:
+    paths = sorted(folder.iterdir())
+    return [path for path in paths if is_table(path, options, any_columns=any_columns)]
+
+
+def _note_unread(place: Path, read: list[Path], options: LoadOptions) -> list[str]:
+    others = _list_folder(place, options, any_columns=False)
     names = [path.name for path in others if path not in read]
     return [f"not read beside the tables of the splits: {', '.join(names)}"] if names else []
 
 
-def is_table(path: Path, *, any_columns: bool = False) -> bool:
-    """Whether a file has a header with an image and a caption column."""
+def is_table(path: Path, options: LoadOptions = _ANY, *, any_columns: bool = False) -> bool:
+    """Return whether a file has an image and a caption column, or a first row with an image."""
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return False
-    header = read_header(read_head(path), path=path)
+    head = read_head(path)
+    header = read_header(head, path=path)
     if any_columns:
         return len(header) > 1
-    return (
-        find_column(header, None, usual=IMAGE_COLUMNS) is not None
-        and find_captions(header, None) != ()
-    )
+    if (
+        find_column(header, options.image_column, usual=IMAGE_COLUMNS) is not None
+        and find_captions(header, options.caption_column) != ()
+    ):
+        return True
+    return _name_columns(head.split("\n"), path=path, options=options) is not None
 
 
 def read_header(text: str, *, path: Path) -> list[str]:
-    """Column names of a table, without blanks around them."""
-    first = next(csv.reader(io.StringIO(text), delimiter=find_delimiter(text, path=path)), [])
-    return [name.strip() for name in first]
+    """Return the column names of a table, without blanks around them."""
+    reader = csv.reader(io.StringIO(text), delimiter=find_delimiter(text, path=path))
+    try:
+        return [name.strip() for name in next(reader, [])]
+    except csv.Error:
+        return []
 
 
 def find_delimiter(text: str, *, path: Path) -> str:
-    """Tab, semicolon, bar or comma: whichever the header line holds most of."""
+    """Return tab, semicolon, bar or comma: whichever the header line holds most of."""
     header = text.split("\n", 1)[0]
     if path.suffix.lower() in (".tsv", ".tab"):
         return "\t"
-    # Flickr30k's results.csv separates with "| ".
-    return max((",", "\t", ";", "|"), key=header.count)
+    # Flickr30k's results.csv separates with "| ". Without a header, the one that stands beside a
+    # file name: captions hold commas.
+    return max(
+        (",", "\t", ";", "|"), key=lambda mark: (_has_image(header.split(mark)), header.count(mark))
+    )
 
 
-def iter_table_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
-    """Rows of one table, one caption each.
+def _has_image(cells: Sequence[str]) -> bool:
+    return any(PurePosixPath(cell.strip()).suffix.lower() in IMAGE_SUFFIXES for cell in cells)
+
+
+def iter_table_rows(
+    path: Path,
+    *,
+    options: LoadOptions,
+    notes: list[str],
+    root: Path | None = None,
+    split: Split | None = None,
+) -> Iterator[Row]:
+    """Return the rows of one table, one caption each.
+
+    Args:
+        path: The table.
+        options: The columns, where they are named.
+        notes: Gets a sentence where the table has no header.
+        root: Folder of the data set, where the table may lie below it.
+        split: Of the rows that name none themselves.
 
     Raises:
         DataError: No such column, or broken quoting; the line is named.
     """
-    text = read_text(path, notes=notes)
-    delimiter = find_delimiter(text, path=path)
-    header = read_header(text, path=path)
+    lines = iter_lines(path, notes=notes)
+    head = list(islice(lines, _PROBED))
+    delimiter = find_delimiter(head[0] if head else "", path=path)
+    columns = _name_columns(head, path=path, options=options)
+    header = columns or read_header("".join(head), path=path)
+    if columns:
+        notes.append(
+            f"{path.name} has no header: its first row names an image and is read as data"
+            f" ({', '.join(columns)})"
+        )
     image, captions = find_columns(header, options=options, where=str(path))
     _refuse_twins(header, (image, *captions), path=path)
     others = {name: find_column(header, None, usual=(name,)) or name for name in _OTHER_COLUMNS}
-    file_split = parse_split(path.stem)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(head, lines), delimiter=delimiter, strict=True)
+    for number, (line, cells) in enumerate(_read_cells(reader, path=path)):
+        if (number == 0 and not columns) or not any(cell.strip() for cell in cells):
+            continue
+        row = _make_row(
+            _pair(header, cells, path=path, line=line),
+            image=image,
+            captions=captions,
+            others=others,
+            split=split,
+        )
+        yield row if root is None else _name_from_root(row, path, root=root, options=options)
+
+
+def _name_from_root(row: Row, path: Path, *, root: Path, options: LoadOptions) -> Row:
+    base = options.image_root or root
+    return replace(row, name=name_from_root(row.name, path.parent, root=root, base=base))
+
+
+def _read_cells(reader: Any, *, path: Path) -> Iterator[tuple[int, list[str]]]:
     last = 0
     try:
-        for number, cells in enumerate(reader):
+        for cells in reader:
             last = reader.line_num
-            if number == 0 or not any(cell.strip() for cell in cells):
-                continue
-            yield _make_row(
-                _pair(header, cells, path=path, line=last),
-                image=image,
-                captions=captions,
-                others=others,
-                split=file_split,
-            )
+            yield last, cells
     except csv.Error as error:
         # A quote that is never closed swallows all that follows: where it opens is what helps.
         begin, end = last + 1, reader.line_num
@@ -148,7 +224,21 @@ def iter_table_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> It
         ) from error
 
 
-def _refuse_twins(header: list[str], used: tuple[str, ...], *, path: Path) -> None:
+def _name_columns(
+    head: Sequence[str], *, path: Path, options: LoadOptions
+) -> tuple[str, ...] | None:
+    """Return names for the columns of a table without a header; `None` where it has one."""
+    lines = [line.removesuffix("\n") for line in head[:_PROBED] if line.strip()]
+    if not lines:
+        return None
+    try:
+        rows = list(csv.reader(lines, delimiter=find_delimiter(lines[0], path=path)))
+    except csv.Error:
+        return None
+    return name_columns(rows, folder=path.parent, options=options)
+
+
+def _refuse_twins(header: Sequence[str], used: tuple[str, ...], *, path: Path) -> None:
     twin = next((name for name in used if header.count(name) > 1), None)
     if twin is not None:
         raise DataError(
@@ -158,7 +248,7 @@ def _refuse_twins(header: list[str], used: tuple[str, ...], *, path: Path) -> No
         )
 
 
-def _pair(header: list[str], cells: list[str], *, path: Path, line: int) -> dict[str, str]:
+def _pair(header: Sequence[str], cells: list[str], *, path: Path, line: int) -> dict[str, str]:
     if len(cells) > len(header):
         raise DataError(
             f"{len(cells)} cells under {len(header)} columns: {cells[-1][:60]!r} is too many",

@@ -11,7 +11,6 @@ understanding"; github.com/Orion-AI-Lab/Hephaestus.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +23,7 @@ from captune.data.images import IMAGE_SUFFIXES, image_hash
 from captune.data.readers.jsonl import read_captions
 from captune.data.readers.sidecar import walk_images
 from captune.data.rows.gather import Row, gather_rows
-from captune.data.rows.text import explain_json, read_head, read_json
+from captune.data.rows.text import parse_json, read_head, read_json
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource, ZipMember
 
@@ -167,11 +166,7 @@ def _iter_annotations(place: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parse(content: bytes, *, where: str) -> Any:
-    text = content.decode("utf-8-sig", "replace")
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise explain_json(error, text, where=where) from error
+    return parse_json(content.decode("utf-8-sig", "replace"), where=where)
 
 
 def _index_images(root: Path) -> _Index:

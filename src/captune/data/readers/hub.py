@@ -6,7 +6,6 @@ is `owner/name` or `owner/name:configuration`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,11 +15,13 @@ from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.readers.jsonl import read_captions
+from captune.data.readers.parquet import is_whole, open_parquet
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.filters import require_column
-from captune.data.rows.gather import Row, gather_rows, parse_split, read_name
+from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_finder import usual_folders
 from captune.data.rows.image_store import ImageStore, content_digest
+from captune.data.rows.split_names import name_splits, parse_split
 from captune.errors import DataError
 from captune.hub import find_fault, hub_failures, nearest_cached
 
@@ -67,41 +68,29 @@ def read_saved(place: Path, options: LoadOptions) -> LoadedData:
 
 
 def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
-    """Read Parquet files; `train-00000-of-00002.parquet` gives the split.
+    """Read Parquet files, whose names or folders may give the splits.
 
     Raises:
-        DataError: No file, a broken one, or columns that do not fit.
+        DataError: No file, a broken one, one that unpacks to too much, or columns that do not fit.
     """
-    import datasets
-
     files = _list_parquet(place)
     if not files:
         raise DataError(f"no .parquet file in {place}")
-    by_split: dict[str, list[str]] = {}
-    for path in files:
-        by_split.setdefault(path.stem.split("-")[0].split(".")[0], []).append(str(path))
+    root = place if place.is_dir() else place.parent
+    notes: list[str] = []
+    by_split: dict[str, list[Path]] = {}
+    for path, split in zip(files, name_splits(files, root=root, notes=notes), strict=True):
+        by_split.setdefault(split or "", []).append(path)
     try:
-        # Streaming: reading in place writes no second copy into the cache.
-        parts = {
-            name: datasets.load_dataset("parquet", data_files=names, split="train", streaming=True)
-            for name, names in by_split.items()
-        }
-        root = place if place.is_dir() else place.parent
-        return _read_parts(parts, name="parquet", root=root, options=options)
+        # In place: `datasets` would write a second copy into its cache.
+        parts = {split: open_parquet(paths) for split, paths in by_split.items()}
+        return _read_parts(parts, name="parquet", root=root, options=options, notes=notes)
     except _load_errors() as error:
         raise DataError(
             f"cannot read the Parquet files: {_first_line(error)}",
-            where=next((str(path) for path in files if not _is_whole_parquet(path)), str(place)),
+            where=next((str(path) for path in files if not is_whole(path)), str(place)),
             fix="fetch it again",
         ) from error
-
-
-def _is_whole_parquet(path: Path) -> bool:
-    with path.open("rb") as file:
-        begin = file.read(4)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 4))
-        return begin == file.read() == b"PAR1"
 
 
 def read_hub(path: str, options: LoadOptions) -> LoadedData:
@@ -125,14 +114,19 @@ def read_hub(path: str, options: LoadOptions) -> LoadedData:
 def _list_parquet(place: Path) -> list[Path]:
     if place.is_file():
         return [place] if place.suffix.lower() == ".parquet" else []
-    return sorted([*place.glob("*.parquet"), *place.glob("data/*.parquet")])
+    below = [path for path in place.glob("*/*.parquet") if _may_hold_data(path.parent.name)]
+    return [path for path in sorted([*place.glob("*.parquet"), *below]) if path.is_file()]
+
+
+def _may_hold_data(folder: str) -> bool:
+    return folder == "data" or parse_split(folder) is not None
 
 
 def _load_errors() -> tuple[type[Exception], ...]:
     # What `datasets` lets escape, and the hub's client beneath it.
     from datasets.exceptions import DatasetsError
 
-    return (KeyError, DatasetsError, *hub_failures())
+    return (KeyError, ValueError, DatasetsError, *hub_failures())
 
 
 def _split_parts(loaded: Any) -> dict[str, Any]:
@@ -140,9 +134,14 @@ def _split_parts(loaded: Any) -> dict[str, Any]:
 
 
 def _read_parts(
-    parts: dict[str, Any], *, name: str, root: Path | None, options: LoadOptions
+    parts: dict[str, Any],
+    *,
+    name: str,
+    root: Path | None,
+    options: LoadOptions,
+    notes: list[str] | None = None,
 ) -> LoadedData:
-    notes: list[str] = []
+    notes = [] if notes is None else notes
     store = ImageStore(options.memory_limit)
     rows = (
         row

@@ -15,8 +15,9 @@ from captune.data.readers.csv_table import iter_table_rows
 from captune.data.readers.jsonl import read_captions
 from captune.data.readers.sidecar import walk_images
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
-from captune.data.rows.gather import Row, gather_rows, parse_split, read_name
-from captune.data.rows.safe_names import is_unsafe_name
+from captune.data.rows.gather import Row, gather_rows, read_name
+from captune.data.rows.image_finder import name_from_root
+from captune.data.rows.split_names import parse_split
 from captune.data.rows.text import read_jsonl
 from captune.errors import DataError
 from captune.records import Split
@@ -86,12 +87,11 @@ def _find_metadata(place: Path) -> list[Path]:
 
 def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
     base = options.image_root or root
-    folder = path.parent.relative_to(root)
     if path.suffix == ".csv":
         for row in iter_table_rows(path, options=options, notes=notes):
-            name = _find_name(row.name, folder, base=base)
+            name = name_from_root(row.name, path.parent, root=root, base=base)
             yield Row(
-                name=name.as_posix(),
+                name=name,
                 captions=row.captions,
                 image_id=row.image_id,
                 split=row.split or _folder_split(name),
@@ -105,22 +105,15 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
         value = line[column] if column else None
         if not isinstance(value, str) or not value:
             raise DataError("a line has no file_name", where=where)
-        name = _find_name(value, folder, base=base)
+        name = name_from_root(value, path.parent, root=root, base=base)
         yield Row(
-            name=name.as_posix(),
+            name=name,
             captions=_find_captions(line, options=options, where=where),
             image_id=read_name(line.get("image_id")),
             split=_line_split(line.get("split")) or _folder_split(name),
             group=read_name(line.get("group")) or None,
             columns=line,
         )
-
-
-def _find_name(name: str, folder: Path, *, base: Path) -> Path:
-    """Return a name below the root: it is meant from the metadata's folder, or from the root."""
-    beside = folder / name
-    is_from_root = folder.parts and not (base / beside).is_file() and (base / name).is_file()
-    return Path(name) if is_from_root and not is_unsafe_name(name) else beside
 
 
 def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str) -> tuple[str, ...]:
@@ -134,8 +127,8 @@ def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str)
     return read_captions([line[name] for name in columns], where=where)
 
 
-def _folder_split(name: Path) -> Split | None:
-    return next((split for part in name.parts[:-1] if (split := parse_split(part))), None)
+def _folder_split(name: str) -> Split | None:
+    return next((split for part in name.split("/")[:-1] if (split := parse_split(part))), None)
 
 
 def _line_split(value: object) -> Split | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import reprlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +23,62 @@ from captune.data.rows.columns import (
     find_column,
     find_columns,
 )
-from captune.data.rows.gather import Row, gather_rows, parse_split, read_name
-from captune.data.rows.image_finder import usual_folders
+from captune.data.rows.gather import Row, gather_rows, read_name
+from captune.data.rows.image_finder import name_from_root, usual_folders
+from captune.data.rows.split_names import name_splits, parse_split
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
+_ANY = LoadOptions()
+# Captions, lists of them, lists of objects with lists: nothing real goes deeper.
+_MAX_DEPTH = 6
 
 
-def find_jsonl(place: Path) -> str | None:
-    """The record files at `place`; `None` when there are none."""
-    files = _list_files(place)
+def find_jsonl(place: Path, options: LoadOptions = _ANY) -> str | None:
+    """Return the record files at `place`; `None` when there are none."""
+    files = _list_files(place, options)
     return ", ".join(path.name for path in files) if files else None
 
 
 def read_records(place: Path, options: LoadOptions) -> LoadedData:
-    """Read record files; those named train, val or test are splits.
+    """Read record files, whose names or folders may give the splits.
 
     Raises:
         DataError: No file, a broken line, or a line without image or caption.
     """
-    files = [place] if place.is_file() else _list_files(place)
+    files = [place] if place.is_file() else _list_files(place, options)
+    if not files and (options.image_column or options.caption_column):
+        # The one whose keys are then listed in the error.
+        files = [path for path in sorted(place.iterdir()) if _is_json(path)]
     if not files:
         raise DataError(f"no .jsonl or .json file with an image and a caption a line in {place}")
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
-    rows = (row for path in files for row in _iter_rows(path, options=options, notes=notes))
+    splits = name_splits(files, root=root, notes=notes)
+    rows = (
+        replace(
+            row,
+            name=name_from_root(row.name, path.parent, root=root, base=options.image_root or root),
+            split=row.split or split,
+        )
+        for path, split in zip(files, splits, strict=True)
+        for row in _iter_rows(path, options=options, notes=notes)
+    )
     folders = (options.image_root,) if options.image_root else usual_folders(root)
     return gather_rows(rows, options, format="jsonl", root=root, folders=folders, notes=notes)
 
 
-def read_captions(value: object, *, where: str) -> tuple[str, ...]:
-    """Captions from a string, a list of strings, or a list of objects with `raw`, `text`, ...
+def read_captions(value: object, *, where: str, depth: int = 0) -> tuple[str, ...]:
+    """Return captions from a text, a list of texts, or a list of objects with `raw`, `text`, ...
 
     Raises:
         DataError: It is something else.
     """
     if value is None:
         return ("",)
+    if depth > _MAX_DEPTH:
+        raise DataError(f"captions are nested more than {_MAX_DEPTH} lists deep", where=where)
     if isinstance(value, str):
         return (value,)
     if isinstance(value, dict):
@@ -67,37 +87,47 @@ def read_captions(value: object, *, where: str) -> tuple[str, ...]:
             return (value["raw"],)
         column = find_column(list(value), None, usual=("raw", *CAPTION_COLUMNS))
         if column is not None:
-            return read_captions(value[column], where=where)
+            return read_captions(value[column], where=where, depth=depth + 1)
     if isinstance(value, list | tuple):
-        return tuple(text for item in value for text in read_captions(item, where=where))
+        return tuple(
+            text for item in value for text in read_captions(item, where=where, depth=depth + 1)
+        )
     raise DataError(
-        f"a caption must be text or a list of texts, not {type(value).__name__}: {value!r:.60}",
+        f"a caption must be text or a list of texts, not {type(value).__name__}:"
+        f" {reprlib.repr(value)}",
         where=where,
     )
 
 
-def _list_files(place: Path) -> list[Path]:
+def _list_files(place: Path, options: LoadOptions) -> list[Path]:
     paths = [place] if place.is_file() else sorted(place.iterdir())
-    return [path for path in paths if _is_record_file(path)]
+    files = [path for path in paths if _is_record_file(path, options)]
+    if files or place.is_file():
+        return files
+    below = [path for path in paths if parse_split(path.name) and path.is_dir()]
+    inside = (path for folder in below for path in sorted(folder.iterdir()))
+    return [path for path in inside if _is_record_file(path, options)]
 
 
-def _is_record_file(path: Path) -> bool:
+def _is_record_file(path: Path, options: LoadOptions) -> bool:
+    return _is_json(path) and _has_keys(path, options)
+
+
+def _is_json(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return False
-    if path.suffix.lower() == ".json":
-        # A list of objects; a single object is another format.
-        return read_head(path, size=256).lstrip().startswith("[") and _has_keys(path)
-    return _has_keys(path)
+    # A list of objects; a single object is another format.
+    return path.suffix.lower() != ".json" or read_head(path, size=256).lstrip().startswith("[")
 
 
-def _has_keys(path: Path) -> bool:
+def _has_keys(path: Path, options: LoadOptions) -> bool:
     try:
         _, first = next(_iter_objects(path, notes=[]))
     except (DataError, StopIteration):
         return False
     return (
-        find_column(list(first), None, usual=IMAGE_COLUMNS) is not None
-        and find_captions(list(first), None) != ()
+        find_column(list(first), options.image_column, usual=IMAGE_COLUMNS) is not None
+        and find_captions(list(first), options.caption_column) != ()
     )
 
 
@@ -111,12 +141,13 @@ def _iter_objects(path: Path, *, notes: list[str]) -> Iterator[tuple[str, dict[s
         raise DataError("not a list of records", where=str(path))
     for number, value in enumerate(values):
         if not isinstance(value, dict):
-            raise DataError(f"not an object: {value!r:.60}", where=f"{path}, record {number}")
+            raise DataError(
+                f"not an object: {reprlib.repr(value)}", where=f"{path}, record {number}"
+            )
         yield f"{path}, record {number}", value
 
 
 def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
-    file_split = parse_split(path.stem)
     for where, line in _iter_objects(path, notes=notes):
         image, captions = find_columns(list(line), options=options, where=where)
         split = line.get("split")
@@ -128,7 +159,7 @@ def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterato
             captions=read_captions([line[name] for name in captions], where=where),
             image=source,
             image_id=read_name(line.get("image_id")),
-            split=(parse_split(split) if isinstance(split, str) else None) or file_split,
+            split=parse_split(split) if isinstance(split, str) else None,
             group=read_name(line.get("group")) or None,
             columns=line,
         )
@@ -143,7 +174,7 @@ def _read_image(value: object, *, where: str) -> tuple[str, bytes | None]:
             return str(name or ""), _read_base64(content, where=where)
         if isinstance(name, str):
             return name, None
-    raise DataError(f"an image must be a path, not {value!r:.60}", where=where)
+    raise DataError(f"an image must be a path, not {reprlib.repr(value)}", where=where)
 
 
 def _read_base64(text: str, *, where: str) -> bytes:

@@ -19,19 +19,6 @@ from captune.data.rows.placing import Fault, place_images
 from captune.list_cells import is_empty_list, read_list_cell
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 
-_SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "restval": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "eval": "val",
-    "test": "test",
-    "testing": "test",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -83,11 +70,6 @@ class _Merged:
     unknown_splits: Counter[str] = field(default_factory=Counter)
     list_cells: list[tuple[str, int]] = field(default_factory=list)
     num_folded: int = 0
-
-
-def parse_split(name: str) -> Split | None:
-    """The split that a name such as `valid` or `train2017` means; `None` when it means none."""
-    return _SPLIT_NAMES.get(name.strip().lower().rstrip("0123456789").rstrip("-_. "))
 
 
 def read_name(value: object) -> str:

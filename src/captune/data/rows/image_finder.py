@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from captune.data.rows.loose_names import FolderIndex, Guess
-from captune.data.rows.safe_names import is_unsafe_name
+from captune.data.rows.safe_names import is_absolute_name, is_unsafe_name
 
 _IMAGE_FOLDERS = (
     "Images",
@@ -33,6 +33,26 @@ _IMAGE_FOLDERS = (
 def usual_folders(root: Path) -> tuple[Path, ...]:
     """Return the folder itself and the folders inside it that data sets keep images in."""
     return (root, *(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()))
+
+
+def name_from_root(name: str, folder: Path, *, root: Path, base: Path) -> str:
+    """Return an image's name below the data set's root.
+
+    In a file of `train/`, `a.jpg` is `train/a.jpg`; so is `train/a.jpg`, as some tools write it.
+
+    Args:
+        name: As a file of the data set writes it.
+        folder: Where that file lies.
+        root: Folder of the data set.
+        base: Where images are looked for.
+    """
+    if folder == root or is_absolute_name(name):
+        return name
+    beside = Path(os.path.normpath(folder.relative_to(root) / name)).as_posix()
+    is_from_root = (
+        not is_unsafe_name(name) and not (base / beside).is_file() and (base / name).is_file()
+    )
+    return name if is_from_root else beside
 
 
 class ImageFinder:

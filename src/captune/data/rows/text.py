@@ -1,107 +1,165 @@
 """Text files of data sets, in whatever encoding the tool that wrote them left.
 
 Spreadsheets write UTF-8 with a byte-order mark, UTF-16, or Windows-1252; reading the first as
-plain UTF-8 turns the column `image` into one that nobody asked for.
+plain UTF-8 turns the column `image` into one that nobody asked for. A stranger's file may also be
+a pipe, one line of gigabytes or a number of thousands of digits: each has a limit that the error
+names.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from captune.errors import DataError
 
 LFS_MARK = b"version https://git-lfs"
 """What a Git LFS pointer, left where a file should be, starts with."""
 
+MAX_LINE_BYTES = 64 * 2**20
+"""A longer line is refused: it would be held in memory several times over."""
+
+MAX_FILE_BYTES = 2 * 2**30
+"""A larger file that has to be read whole is refused."""
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_CHUNK = 2**20
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to read; pipes and devices, which may never end, are refused.
+
+    Raises:
+        DataError: It cannot be read, or is not a regular file.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}") from error
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+    raise DataError(
+        f"{path} is {kind}, not a regular file", fix="copy what it gives into a file first"
+    )
 
 
 def read_text(path: Path, *, notes: list[str] | None = None) -> str:
-    """The text of a file, without a byte-order mark and with line feeds as line ends.
+    """Return the text of a file, without a byte-order mark and with line feeds as line ends.
 
     Args:
         path: The file.
         notes: Gets a sentence when the file is not UTF-8.
 
     Raises:
-        DataError: The file cannot be read, or is a Git LFS pointer.
+        DataError: The file cannot be read, is too large, or is a Git LFS pointer.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    if content.startswith(LFS_MARK):
-        raise DataError(
-            f"{path} is a Git LFS pointer, not the file itself", fix="fetch it: `git lfs pull`"
-        )
-    text, is_utf8 = _decode(content)
-    if not is_utf8 and notes is not None:
+    _refuse_large(path)
+    return "".join(iter_lines(path, notes=notes))
+
+
+def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
+    """Return the lines of a text file of any size, each with its line feed.
+
+    Args:
+        path: The file.
+        notes: Gets a sentence when the file is not UTF-8.
+
+    Raises:
+        DataError: The file cannot be read, has a line over 64 MiB, or is a Git LFS pointer.
+    """
+    encoding = _find_encoding(path)
+    if encoding == "cp1252" and notes is not None:
         notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252")
-    return text
+    errors = "replace" if encoding == "cp1252" else "strict"
+    try:
+        with path.open(encoding=encoding, errors=errors) as file:
+            yield from file
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def decode_text(content: bytes) -> str:
-    """The text of bytes in whatever encoding, with line feeds as line ends."""
-    return _decode(content)[0]
-
-
-def _decode(content: bytes) -> tuple[str, bool]:
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    """Return the text of bytes in whatever encoding, with line feeds as line ends."""
     try:
-        text, is_utf8 = content.decode(encoding), True
+        text = content.decode(_find_mark(content))
     except UnicodeDecodeError:
-        text, is_utf8 = content.decode("cp1252", errors="replace"), False
-    return text.replace("\r\n", "\n").replace("\r", "\n"), is_utf8
+        text = content.decode("cp1252", errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_head(path: Path, *, size: int = 65_536) -> str:
-    """The first bytes of a file as text, for looking at; empty when it cannot be read."""
+    """Return the first bytes of a file as text, for looking at; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(size)
-    except OSError:
+    except (DataError, OSError):
         return ""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    return content.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = content.decode(_find_mark(content), errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file.
+    """Return the value of a JSON file.
 
     Raises:
-        DataError: The file is not JSON; the line is named.
+        DataError: The file is not JSON, with the line, or is too large.
     """
-    text = read_text(path)
+    return parse_json(read_text(path), where=str(path))
+
+
+def parse_json(text: str, *, where: str) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: The text.
+        where: What it is called in errors.
+
+    Raises:
+        DataError: It is not JSON, nested too deeply, or holds a number of too many digits.
+    """
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise explain_json(error, text, where=str(path)) from error
+    except json.JSONDecodeError as error:
+        raise _explain_json(error, text, where=where) from error
+    except RecursionError as error:
+        raise DataError(f"{where} is nested too deeply to be a data set") from error
+    except ValueError as error:
+        # Python refuses whole numbers of more than 4,300 digits.
+        raise DataError(
+            f"{where} holds a number of too many digits to be read",
+            where=where,
+            fix="write it as text, in quotes",
+        ) from error
 
 
-def explain_json(
-    error: json.JSONDecodeError | RecursionError, text: str, *, where: str
-) -> DataError:
-    """What is wrong with a JSON text, and in which line."""
-    if isinstance(error, RecursionError):
-        return DataError(f"{where} is nested too deeply to be a data set")
+def _explain_json(error: json.JSONDecodeError, text: str, *, where: str) -> DataError:
     comma = _find_trailing_comma(text, error.pos)
     line = error.lineno if comma is None else text.count("\n", 0, comma) + 1
     what = error.msg if comma is None else "a comma before the closing bracket"
     return DataError(
-        f"{where} is not JSON: {what}", where=f"{where}, line {line}", fix="mend that line"
+        f"{where} is not JSON: {what}", where=f"{where}, line {line}", fix="fix that line"
     )
 
 
 def _find_trailing_comma(text: str, place: int) -> int | None:
-    """Where the comma is that a reader stumbled over; `None` when it was something else."""
+    """Return where the comma is that a reader stumbled over; `None` when it was something else."""
     # Python before 3.13 points behind the comma, later ones at it.
     before = text[: place + 1].rstrip() if text[place : place + 1] == "," else text[:place].rstrip()
     after = text[len(before) :].lstrip()
@@ -109,41 +167,111 @@ def _find_trailing_comma(text: str, place: int) -> int | None:
 
 
 def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[int, Any]]:
-    """Line number (from 1) and object of each line that is not blank.
+    """Return line number (from 1) and object of each line that is not blank.
 
     Raises:
         DataError: A line is not a JSON object; the line is named.
     """
-    for number, line in enumerate(_iter_lines(path, notes=notes), start=1):
+    for number, line in enumerate(_iter_records(path, notes=notes), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"a line is not JSON: {error.msg}", where=where) from error
-        except RecursionError as error:
-            raise DataError("a line is nested too deeply", where=where) from error
+            value = parse_json(line, where="a line")
+        except DataError as error:
+            raise DataError(error.what, where=where, fix=error.fix) from error
         if not isinstance(value, dict):
             raise DataError(f"a line is not a JSON object: {line[:60]!r}", where=where)
         yield number, value
 
 
-def _iter_lines(path: Path, *, notes: list[str] | None) -> Iterator[str]:
-    # A line at a time: records of a million images are gigabytes of text.
+def _iter_records(path: Path, *, notes: list[str] | None) -> Iterator[str]:
+    # A line at a time, and read once: records of a million images are gigabytes of text.
+    with open_regular(path) as file:
+        head = file.read(40)
+        file.seek(0)
+        is_plain = _find_mark(head) != "utf-16" and not head.startswith(LFS_MARK)
+        number = 0
+        while is_plain and (raw := _read_line(file, path)):
+            number += 1
+            try:
+                yield raw.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                where = f"{path}, line {number}"
+                raise DataError(f"{path} is not UTF-8: {error.reason}", where=where) from error
+    if not is_plain:
+        yield from iter_lines(path, notes=notes)
+
+
+def _read_line(file: IO[bytes], path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            head = file.read(40)
-            file.seek(0)
-            if any(head.startswith(mark) for mark, name in _MARKS if name == "utf-16") or (
-                head.startswith(LFS_MARK)
-            ):
-                yield from read_text(path, notes=notes).split("\n")
-                return
-            for raw in file:
-                try:
-                    yield raw.decode("utf-8-sig")
-                except UnicodeDecodeError as error:
-                    raise DataError(f"{path} is not UTF-8: {error.reason}") from error
+        raw = file.readline(MAX_LINE_BYTES + 1)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(raw) > MAX_LINE_BYTES:
+        raise _long_line(path)
+    return raw
+
+
+def _find_mark(content: bytes) -> str:
+    return next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+
+
+def _find_encoding(path: Path) -> str:
+    """Return the encoding of a file, having read it once in pieces; long lines are refused."""
+    with open_regular(path) as file:
+        try:
+            chunk = file.read(_CHUNK)
+            if chunk.startswith(LFS_MARK):
+                raise DataError(
+                    f"{path} is a Git LFS pointer, not the file itself",
+                    fix="fetch it: `git lfs pull`",
+                )
+            encoding = _find_mark(chunk)
+            decoder = codecs.getincrementaldecoder(encoding)()
+            length, is_valid = 0, True
+            while chunk:
+                length = _measure_line(chunk, length, path=path)
+                is_valid = is_valid and _can_decode(decoder, chunk)
+                chunk = file.read(_CHUNK)
+            return encoding if is_valid and _can_decode(decoder, b"", final=True) else "cp1252"
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _measure_line(chunk: bytes, length: int, *, path: Path) -> int:
+    """Return the length of the line that the chunk ends in, `length` being that before it."""
+    end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+    # A chunk is shorter than a line may be: only the line that runs into it can be too long.
+    if length + len(chunk) > MAX_LINE_BYTES and end < 0:
+        raise _long_line(path)
+    return length + len(chunk) if end < 0 else len(chunk) - end - 1
+
+
+def _can_decode(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> bool:
+    try:
+        decoder.decode(chunk, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _long_line(path: Path) -> DataError:
+    return DataError(
+        f"{path} has a line of more than {MAX_LINE_BYTES // 2**20} MiB",
+        fix="check what wrote it: a data set has one image or caption per line",
+    )
+
+
+def _refuse_large(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        # The reading that follows says what is wrong.
+        return
+    if size > MAX_FILE_BYTES:
+        raise DataError(
+            f"{path} has {size / 2**30:.1f} GiB; at most {MAX_FILE_BYTES // 2**30} GiB are read"
+            " of a file that has to be read whole",
+            fix="write the captions as JSONL or CSV, which are read line by line",
+        )

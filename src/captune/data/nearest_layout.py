@@ -1,0 +1,146 @@
+"""What to change where no format fits: the nearest layout, and the step from here to there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from captune.data.images import IMAGE_SUFFIXES
+from captune.data.readers import SOURCES, read_header
+from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_captions, find_column
+from captune.data.rows.text import read_head, read_jsonl
+from captune.errors import DataError
+
+_MAX_FILES = 12
+_MAX_LETTERS = 200
+_ENDINGS = "|".join(suffix.removeprefix(".") for suffix in sorted(IMAGE_SUFFIXES))
+# The image ends where its ending does: names hold blanks too.
+_LINE = re.compile(rf"(?P<image>\S.*?\.(?:{_ENDINGS}))(?P<between>\s*[:|,;]?\s+)\S", re.IGNORECASE)
+_TEXTS = (".txt", ".csv", ".tsv", ".tab", ".text", ".lst", "")
+_MAPPING = re.compile(rf'^\s*\{{\s*"[^"]*\.(?:{_ENDINGS})"\s*:\s*["\[]', re.IGNORECASE)
+
+
+def explain_unknown(place: Path) -> DataError:
+    """Return an error that names what is at a place, the nearest layout, and what to change."""
+    nearest, fix = _find_nearest(place)
+    return DataError(
+        f"no known data set format in {place}; found {_describe(place)}{nearest}",
+        where=f"looked for the formats {', '.join(SOURCES)}; docs/data.md shows what makes each",
+        fix=fix,
+    )
+
+
+def _find_nearest(place: Path) -> tuple[str, str]:
+    """Return the nearest layout, as the end of a sentence, and what to change."""
+    for path in _list_files(place):
+        found = _look_into(path)
+        if found is not None:
+            return found
+    if place.suffix.lower() == ".zip":
+        return "", "unpack it and give the folder; of Hephaestus, the folder with its zips"
+    inside = _find_inside(place)
+    if inside is not None:
+        return "", f"give the folder inside it: {inside[0]} is of the format {inside[1]}"
+    if place.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in place.iterdir()):
+        return (
+            "; it is nearest to images with a text file beside each",
+            "write the captions of a.jpg into a.txt, or a captions.csv with the header"
+            " image,caption; `captune caption` needs no captions",
+        )
+    return (
+        "",
+        "name the format with --format, or the columns with --image-column and --caption-column",
+    )
+
+
+def _look_into(path: Path) -> tuple[str, str] | None:
+    head = read_head(path)
+    suffix = path.suffix.lower()
+    if suffix == ".json" and _MAPPING.match(head):
+        return (
+            f"; {path.name} is nearest to JSON records, but maps file names to captions",
+            'write one object per line into a .jsonl: {"image": "a.jpg", "captions": ["..."]}',
+        )
+    if suffix not in _TEXTS:
+        return None
+    lines = [line for line in head.split("\n") if line.strip()][:_MAX_FILES]
+    columns = read_header(head, path=path) if lines and suffix else []
+    lacking = _name_lack(columns)
+    if lacking is not None:
+        kind, others = lacking
+        return (
+            f"; {path.name} is nearest to a table, but no column is called as {kind}s usually are",
+            f"name the column of the {kind} with --{kind}-column (data.{kind}_column), one of:"
+            f" {others}",
+        )
+    matches = [_LINE.match(line) for line in lines]
+    if lines and all(matches) and matches[0] is not None:
+        between = matches[0]["between"]
+        kind = "a blank" if not between.strip() else repr(between.strip())
+        return (
+            f"; {path.name} is nearest to a table without a header, with {kind} between the image"
+            " and the caption",
+            "put a tab there instead and call the file"
+            f" {path.stem}.tsv: {matches[0]['image']}<TAB>caption",
+        )
+    return None
+
+
+def _name_lack(columns: list[str]) -> tuple[str, str] | None:
+    if len(columns) < 2:
+        return None
+    has_image = find_column(columns, None, usual=IMAGE_COLUMNS) is not None
+    has_caption = bool(find_captions(columns, None))
+    if has_image == has_caption:
+        return None
+    known = (*IMAGE_COLUMNS, *CAPTION_COLUMNS)
+    others = [name for name in columns if name and name.lower() not in known]
+    return ("caption" if has_image else "image"), ", ".join(others)[:_MAX_LETTERS]
+
+
+def _find_inside(place: Path) -> tuple[Path, str] | None:
+    """Return a folder one step down that is a data set, with its format."""
+    if not place.is_dir():
+        return None
+    folders = [path for path in sorted(place.iterdir()) if path.is_dir()][:_MAX_FILES]
+    for folder in folders:
+        for name, source in SOURCES.items():
+            if source.find(folder) is not None:
+                return folder, name
+    return None
+
+
+def _list_files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        return []
+    paths = [path for path in sorted(place.iterdir()) if path.is_file()]
+    return [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES][:_MAX_FILES]
+
+
+def _describe(place: Path) -> str:
+    if place.is_file():
+        return f"a file of {place.stat().st_size} bytes{_describe_columns(place)}"
+    if not place.is_dir():
+        return "a pipe or a device, which is not read: copy what it gives into a file"
+    paths = sorted(place.iterdir())
+    if not paths:
+        return "an empty folder"
+    images = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+    others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
+    names = [
+        path.name + "/" * path.is_dir() + _describe_columns(path) for path in others[:_MAX_FILES]
+    ]
+    shown = ", ".join(names) + (", ..." if len(others) > _MAX_FILES else "")
+    return "; ".join(part for part in (f"{images} images without captions", shown) if part)
+
+
+def _describe_columns(path: Path) -> str:
+    """Return what a table or a file of records calls its columns; nothing of other files."""
+    names: list[str] = []
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
+        names = read_header(read_head(path), path=path)
+    elif path.is_file() and path.suffix.lower() == ".jsonl":
+        names = list(next(read_jsonl(path), (0, {}))[1])
+    return f" (columns: {', '.join(names)[:_MAX_LETTERS]})" if names else ""

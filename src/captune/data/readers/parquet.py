@@ -1,0 +1,134 @@
+"""Parquet files, read row by row and never more than their limits allow.
+
+Parquet packs equal values into almost nothing: 50 kB can ask for 40 GB. What a file unpacks to is
+known before it is read, and rows are taken in batches that fit into memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captune.data.rows.text import open_regular
+from captune.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+_MAX_RATIO = 1000
+"""Bytes unpacked per byte of the file; photographs hardly shrink, captions to a tenth."""
+
+_ALWAYS_ALLOWED = 2**30
+_MAX_CHUNK = 2**31
+"""Bytes of one column in one row group: some of it is always in memory whole."""
+
+_MAX_ROWS_PER_BYTE = 100
+_MAX_BATCH_BYTES = 2**28
+_MAX_BATCH_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetPart:
+    """Rows of some Parquet files, as a data set of `datasets` gives them.
+
+    Attributes:
+        files: The files, in order.
+        features: What `datasets` knows of the columns.
+        columns: Those that are read; `None`: all.
+    """
+
+    files: Sequence[Path]
+    features: Mapping[str, Any]
+    columns: Sequence[str] | None = None
+
+    def select_columns(self, names: Sequence[str]) -> ParquetPart:
+        """Return the same rows with these columns only."""
+        return replace(self, columns=names)
+
+    def cast_column(self, _name: str, _feature: Any) -> ParquetPart:
+        """Return the rows as they are: images are never decoded here."""
+        return self
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for path in self.files:
+            yield from _iter_rows(path, self.columns)
+
+
+def open_parquet(files: Sequence[Path]) -> ParquetPart:
+    """Open Parquet files whose columns are those of the first.
+
+    Raises:
+        DataError: A file is no regular file, or unpacks to more than is allowed.
+        OSError: A file cannot be read; pyarrow's errors are of this kind or `ValueError`.
+    """
+    import datasets
+    import pyarrow.parquet as pq
+
+    for path in files:
+        open_regular(path).close()
+        with pq.ParquetFile(path) as file:
+            _refuse_bomb(file.metadata, path)
+    features = datasets.Features.from_arrow_schema(pq.read_schema(files[0]))
+    return ParquetPart(files, features)
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a file begins and ends as a Parquet file does."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4))
+        return begin == file.read() == b"PAR1"
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, path: Path) -> None:
+    size = path.stat().st_size
+    chunks = [
+        metadata.row_group(group).column(column).total_uncompressed_size
+        for group in range(metadata.num_row_groups)
+        for column in range(metadata.num_columns)
+    ]
+    unpacked = sum(chunks)
+    fix = "do not trust this file; write it anew, with row groups of at most 1,000 images"
+    if unpacked > max(_ALWAYS_ALLOWED, _MAX_RATIO * size):
+        raise DataError(
+            f"{path} has {size:,} bytes and unpacks to {unpacked:,}: more than {_MAX_RATIO} times"
+            " its size",
+            fix=fix,
+        )
+    if max(chunks, default=0) > _MAX_CHUNK:
+        raise DataError(
+            f"{path} has a column of {max(chunks):,} bytes in one row group; at most"
+            f" {_MAX_CHUNK:,} are read",
+            fix=fix,
+        )
+    if metadata.num_rows > max(1_000_000, _MAX_ROWS_PER_BYTE * size):
+        raise DataError(f"{path} has {size:,} bytes and claims {metadata.num_rows:,} rows", fix=fix)
+
+
+def _iter_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    # pre_buffer would hold whole row groups.
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+        for group in range(file.metadata.num_row_groups):
+            batches = file.iter_batches(
+                batch_size=_choose_rows(file.metadata.row_group(group), columns),
+                row_groups=[group],
+                columns=list(columns) if columns is not None else None,
+            )
+            for batch in batches:
+                yield from batch.to_pylist()
+
+
+def _choose_rows(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> int:
+    """Return how many rows fit into memory even if each held the largest value there can be."""
+    largest: int = sum(
+        chunk.total_uncompressed_size
+        for chunk in (group.column(number) for number in range(group.num_columns))
+        if columns is None or chunk.path_in_schema.partition(".")[0] in columns
+    )
+    return max(1, min(_MAX_BATCH_ROWS, _MAX_BATCH_BYTES // max(1, largest)))

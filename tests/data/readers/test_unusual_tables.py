@@ -1,0 +1,123 @@
+"""Tables without a header, lists with named columns in a folder, and text that is no table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from captune.data import LoadOptions, load_records
+from captune.errors import DataError
+
+
+def captions_of(data):
+    return {record.file_name: record.captions for record in data.records}
+
+
+@pytest.fixture
+def folder(tmp_path, draw_image):
+    for name in "ab":
+        draw_image(tmp_path / "images" / f"{name}.png", (ord(name), 0, 0))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("d.tsv", "a.png\tA dog, a cat\nb.png\tTwo\n"),
+        ("d.tsv", "A dog, a cat\ta.png\nTwo\tb.png\n"),
+        ("d.csv", 'a.png,"A dog, a cat"\nb.png,Two\n'),
+        ("d.csv", "a.png;A dog, a cat\nb.png;Two\n"),
+        ("d.txt", "a.png|A dog, a cat\nb.png|Two\n"),
+        ("d.csv", '7,a.png,"A dog, a cat",train\n8,b.png,Two,train\n'),
+    ],
+)
+def test_a_first_row_that_names_an_image_is_data(folder, name, text):
+    (folder / name).write_text(text)
+    data = load_records(folder)
+    assert data.format == "table"
+    assert captions_of(data) == {"a.png": ("A dog, a cat",), "b.png": ("Two",)}
+    assert any(f"{name} has no header" in note for note in data.notes)
+
+
+def test_a_name_without_extension_that_is_a_file_there_makes_a_row_data(folder):
+    (folder / "images" / "a.png").rename(folder / "images" / "a")
+    (folder / "d.tsv").write_text("a\tOne dog\nb.png\tTwo\n")
+    assert captions_of(load_records(folder)) == {"a": ("One dog",), "b.png": ("Two",)}
+
+
+def test_columns_without_a_header_are_named_by_their_number(folder):
+    (folder / "d.tsv").write_text("a.png\tbob\tA dog\nb.png\tann\tA cat\n")
+    with pytest.raises(DataError, match="no caption column; the columns are: image, 2, 3"):
+        load_records(folder)
+    data = load_records(folder, LoadOptions(caption_column="3"))
+    assert captions_of(data) == {"a.png": ("A dog",), "b.png": ("A cat",)}
+
+
+def test_a_header_is_never_taken_for_data(folder):
+    (folder / "d.csv").write_text("image,caption\na.png,One\n")
+    data = load_records(folder)
+    assert captions_of(data) == {"a.png": ("One",)}
+    assert data.notes == ()
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "tsv"])
+def test_a_folder_honours_named_columns(folder, suffix):
+    rows = [{"Bild": "a.png", "Satz": "One"}, {"Bild": "b.png", "Satz": "Two"}]
+    between = "\t" if suffix == "tsv" else ","
+    text = {
+        "json": json.dumps(rows),
+        "jsonl": "\n".join(map(json.dumps, rows)),
+    }.get(suffix, "\n".join(between.join(pair) for pair in (rows[0], *map(dict.values, rows))))
+    (folder / f"d.{suffix}").write_text(text)
+    options = LoadOptions(image_column="Bild", caption_column="Satz")
+    assert captions_of(load_records(folder, options)) == {"a.png": ("One",), "b.png": ("Two",)}
+
+
+def test_one_named_column_is_enough_where_the_other_is_usual(folder):
+    (folder / "d.json").write_text(json.dumps([{"image": "a.png", "Satz": "One"}]))
+    data = load_records(folder, LoadOptions(caption_column="Satz"))
+    assert captions_of(data) == {"a.png": ("One",)}
+
+
+def test_a_misspelled_column_of_a_folder_lists_the_columns(folder):
+    (folder / "d.json").write_text(json.dumps([{"Bild": "a.png", "Satz": "One"}]))
+    options = LoadOptions(image_column="Bidl", caption_column="Satz")
+    with pytest.raises(DataError, match="no column 'Bidl' for the image; the columns are: Bild"):
+        load_records(folder, options)
+
+
+@pytest.mark.parametrize(
+    ("text", "between"),
+    [("a.png a dog\nb.png a cat\n", "a blank"), ("a b.png  : a dog\n", "':'")],
+)
+def test_lines_of_a_name_and_a_caption_say_what_to_change(folder, text, between):
+    (folder / "lines.txt").write_text(text)
+    with pytest.raises(DataError, match="nearest to a table without a header") as caught:
+        load_records(folder)
+    assert f"with {between} between the image and the caption" in caught.value.what
+    assert "put a tab there instead and call the file lines.tsv" in caught.value.fix
+    assert str(caught.value).count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "advice"),
+    [
+        ("d.csv", "bild,caption\nx,One\n", "--image-column"),
+        ("d.csv", "image,satz\na.png,One\n", "--caption-column"),
+        ("d.json", '{"a.png": ["One"], "b.png": ["Two"]}', '{"image": "a.jpg", "captions"'),
+    ],
+)
+def test_the_nearest_layout_names_the_one_thing_to_change(folder, name, text, advice):
+    (folder / name).write_text(text)
+    with pytest.raises(DataError, match="is nearest to") as caught:
+        load_records(folder)
+    assert advice in caught.value.fix
+
+
+def test_a_data_set_one_folder_down_is_named(folder):
+    (folder / "inner").mkdir()
+    (folder / "inner" / "d.csv").write_text("image,caption\na.png,One\n")
+    with pytest.raises(DataError) as caught:
+        load_records(folder)
+    assert f"{folder / 'inner'} is of the format table" in caught.value.fix
