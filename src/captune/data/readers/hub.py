@@ -126,7 +126,7 @@ def _load_errors() -> tuple[type[Exception], ...]:
     # What `datasets` lets escape, and the hub's client beneath it.
     from datasets.exceptions import DatasetsError
 
-    return (KeyError, ValueError, DatasetsError, *hub_failures())
+    return (KeyError, DatasetsError, *hub_failures())
 
 
 def _split_parts(loaded: Any) -> dict[str, Any]:
