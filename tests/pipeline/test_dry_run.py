@@ -76,3 +76,20 @@ def test_what_a_run_refuses_is_refused(tmp_path) -> None:
     )
     with pytest.raises(DataError, match="absent"):
         said(missing, tmp_path / "run")
+
+
+def test_a_baseline_that_is_off_would_not_run(tmp_path) -> None:
+    off = recipe().model_copy(
+        update={"evaluate": recipe().evaluate.model_copy(update={"baseline": False})}
+    )
+    text = said(off, tmp_path / "run")
+    assert "baseline: off (evaluate.baseline: false)" in text
+    assert "baseline: would run" not in text
+    assert "captions to write: 4 images of test after training" in text
+
+
+def test_a_warm_up_longer_than_the_run_and_an_absurd_rate_are_warned_of(tmp_path) -> None:
+    text = said(recipe(warmup_steps=300, learning_rate=50.0), tmp_path / "run")
+    assert "warning: train.warmup_steps 300 is not shorter than the run of 12 steps" in text
+    assert "warning: train.learning_rate is 50" in text
+    assert "warning" not in said(recipe(warmup_steps=5), tmp_path / "other")

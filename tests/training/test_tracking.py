@@ -7,6 +7,7 @@ import json
 import pytest
 
 from captune.errors import MissingExtraError
+from captune.evaluation import read_training_log
 from captune.training import check_trackers, train
 from captune.training.tracking import RunLog, progress_line, read_log, tracker_settings
 
@@ -79,3 +80,22 @@ def test_no_figure_of_the_progress_bar_is_cut_on_a_narrow_screen(
     assert "…" not in line
     assert "1200/1200 loss 12.345  1234.5 images/s" in line
     assert len(line) <= 80
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_numbers_that_json_lacks_become_null(tmp_path, value: float) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    log.write({"step": 1, "loss": 2.0, "grad_norm": value})
+    log.write({"step": 2, "loss": value, "grad_norm": 1.5})
+    log.rewind(2)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"not JSON: {constant}")
+
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=refuse) for line in lines] == [
+        {"step": 1, "loss": 2.0, "grad_norm": None},
+        {"step": 2, "loss": None, "grad_norm": 1.5},
+    ]
+    curve = read_training_log(tmp_path / "log.jsonl").curve("loss")
+    assert curve.values == (2.0,)

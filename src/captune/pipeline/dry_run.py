@@ -64,6 +64,8 @@ def dry_run(
 
 
 def _describe(name: str, plan: Plan) -> str:
+    if name == "baseline" and not plan.recipe.evaluate.baseline:
+        return "off (evaluate.baseline: false)"
     if name not in plan.due:
         return f"done before in {plan.book.seconds(name):.0f} s, would be skipped"
     if plan.book.ran_before(name):
@@ -82,6 +84,8 @@ def _estimate(recipe: Recipe, records: Sequence[CaptionRecord], folder: Path, *,
         f"steps: {found.steps}, {recipe.train.global_batch_size} images each, of"
         f" {found.images} images; {found.step_seconds:.3g} s a step"
     )
+    for warning in found.doubts:
+        say(warning)
     encoding = ""
     if found.encode_seconds:
         encoding = f", {_duration(found.encode_seconds)} of it encoding images once"

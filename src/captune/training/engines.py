@@ -9,6 +9,7 @@ from captune.models import Captioner, write_decoding
 from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
 from captune.training import loop
+from captune.training.launchers import refuse_split_model
 from captune.training.setup import Splits, TrainResult
 
 
@@ -56,6 +57,7 @@ def check_engine(settings: TrainConfig) -> None:
         RecipeError: Names the setting, and what to use.
     """
     refuse_numbered_device(settings.device)
+    refuse_split_model()
     if settings.engine == "trainer":
         from captune.training.hf import recipe_engine
 

@@ -21,6 +21,7 @@ from captune.records import CaptionBatch, CaptionRecord
 from captune.training.batches.features import choose_storage
 from captune.training.batches.feeding import Feed, tokenize_records
 from captune.training.batches.planning import StepPlan
+from captune.training.notices import find_doubts
 from captune.training.setup import count_steps, place_captioner, require_images
 
 _ADAMW_BYTES = 12
@@ -39,6 +40,7 @@ class TrainingEstimate:
         encode_seconds: Encoding all images for the feature cache; 0 without one.
         memory_bytes: Most memory in use; 0 where the platform does not tell.
         parameters: Which parameters learn, in one line.
+        doubts: Warnings of settings that are hardly meant.
     """
 
     hardware: Hardware
@@ -48,6 +50,7 @@ class TrainingEstimate:
     encode_seconds: float
     memory_bytes: int
     parameters: str
+    doubts: tuple[str, ...]
 
     @property
     def seconds(self) -> float:
@@ -98,6 +101,7 @@ def estimate_training(
         encode_seconds=encode_seconds,
         memory_bytes=peak and peak + _ADAMW_BYTES * trainable,
         parameters=captioner.describe_parameters(),
+        doubts=tuple(find_doubts(recipe.train, steps)),
     )
 
 
@@ -149,14 +153,8 @@ def _pass(captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware
 def _time_twice(work: Callable[[], object], hardware: Hardware) -> float:
     """Seconds of the second of two runs: the first one warms up."""
     work()
-    _wait(hardware)
+    hardware.synchronize()
     started = time.perf_counter()
     work()
-    _wait(hardware)
+    hardware.synchronize()
     return time.perf_counter() - started
-
-
-def _wait(hardware: Hardware) -> None:
-    kind = hardware.device.type
-    if kind != "cpu":
-        getattr(torch, kind).synchronize()

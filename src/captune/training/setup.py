@@ -14,7 +14,11 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.utils import (
+    GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+)
 
 from captune.errors import DataError
 from captune.hardware import Hardware, choose_hardware, refuse_numbered_device
@@ -24,6 +28,7 @@ from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.training.batches.feeding import Feed
 from captune.training.batches.feeds import make_feeds
+from captune.training.launchers import refuse_distributed_type, refuse_split_model
 from captune.training.notices import describe_shares, find_doubts
 from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
@@ -161,6 +166,7 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
             shared by several processes.
     """
     refuse_numbered_device(recipe.train.device)
+    refuse_split_model()
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     run_folder.mkdir(parents=True, exist_ok=True)
     precision = "fp16" if hardware.precision == "fp16" else "no"
@@ -169,11 +175,14 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
         cpu=hardware.device.type == "cpu",
         mixed_precision=precision,
         log_with=list(recipe.train.trackers) or None,
+        # Given, as accelerate would divide gradients by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=GROUP_TIMEOUT)],
         project_config=ProjectConfiguration(
             project_dir=str(run_folder), logging_dir=str(run_folder / "tensorboard")
         ),
     )
+    refuse_distributed_type(accelerator.distributed_type)
     accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
     return accelerator
 

@@ -24,7 +24,7 @@ from rich.table import Column
 
 from captune.errors import MissingExtraError
 from captune.recipe import Recipe
-from captune.storage import write_text
+from captune.storage import json_line, write_text
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -65,9 +65,13 @@ class RunLog:
     accelerator: Any = None
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
-        """Appends a line and passes its numbers to the trackers."""
+        """Append a line and pass its numbers to the trackers.
+
+        NaN and infinities, as of the gradients of an fp16 step that is skipped, become null: JSON
+        has neither.
+        """
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json_line(row))
         if self.accelerator is not None:
             numbers = {k: v for k, v in row.items() if k not in ("step", "event", "epoch")}
             self.accelerator.log(numbers, step=int(row["step"]))
@@ -93,7 +97,7 @@ class RunLog:
         """Drops the lines after `step`, which a resumed run writes again."""
         if self.path.is_file():
             kept = [row for row in read_log(self.path) if int(row["step"]) <= step]
-            write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+            write_text(self.path, "".join(map(json_line, kept)))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,12 @@ def test_a_saved_folder_does_not_tell(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert "packed" not in (tmp_path / "config.json").read_text(encoding="utf-8")
     assert transformers.VisionEncoderDecoderModel.from_pretrained(tmp_path)
+
+
+def test_transformers_learns_of_the_attention_when_a_model_uses_it_first() -> None:
+    script = (
+        "from transformers import AttentionInterface;"
+        "import captune.training, captune.training.steps.dropout as dropout;"
+        "assert dropout._ATTENTION not in AttentionInterface().keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 from transformers import GenerationConfig, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-from captune.errors import RecipeError
 from captune.inference import DecodingOptions, decoding_config
 from captune.metrics import is_lower_better
 from captune.recipe import GenerateConfig
+from captune.training.launchers import refuse_split_arguments, refuse_split_model
 
 _log = logging.getLogger("captune.training")
 
@@ -33,18 +33,14 @@ def suited_arguments(args: Any) -> Any:
     columns, since images and captions are no arguments of the model's `forward`.
 
     Raises:
-        RecipeError: FSDP or DeepSpeed, which need every weight to be used through `forward`.
+        RecipeError: The arguments or the launcher ask for a model split among processes.
     """
     args = copy.copy(args)
     for field in fields(Seq2SeqTrainingArguments):
         if not hasattr(args, field.name):
             setattr(args, field.name, field.default)
-    if getattr(args, "fsdp", None) or getattr(args, "deepspeed", None):
-        raise RecipeError(
-            "CaptionTrainer trains on one device, or on several that each hold the whole model",
-            where="args.fsdp / args.deepspeed",
-            fix="leave them out; accelerate launch starts one process a device",
-        )
+    refuse_split_arguments(args)
+    refuse_split_model()
     args.remove_unused_columns = False
     if args.accelerator_config.dispatch_batches is None:
         # Otherwise accelerate joins the batches of streamed data, whose rows differ in length.

@@ -36,6 +36,7 @@ from captune.training.checkpoint import (
 from captune.training.hf.caption_trainer import CaptionTrainer
 from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
 from captune.training.hf.planned_batches import PlannedSteps, planned_loader
+from captune.training.launchers import refuse_split_model
 from captune.training.run_state import RunState
 from captune.training.setup import (
     GROUP_TIMEOUT,
@@ -70,6 +71,7 @@ def train(
         OutputError: The checkpoint to resume from was written by the loop.
     """
     check_trainer_settings(recipe.train)
+    refuse_split_model()
     # First of all: Trainer's arguments set up the processes anew.
     args = _arguments(recipe, run_folder)
     with launched(recipe, run_folder) as launch:
@@ -338,7 +340,7 @@ def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
     """The settings that Trainer itself looks at; the rest is the recipe's."""
     train = recipe.train
     hardware = choose_hardware(train.device, train.precision)
-    return Seq2SeqTrainingArguments(
+    args = Seq2SeqTrainingArguments(
         output_dir=str(run_folder / "checkpoints"),
         per_device_train_batch_size=train.micro_batch_size,
         learning_rate=train.learning_rate,
@@ -356,6 +358,9 @@ def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
         disable_tqdm=True,
         logging_nan_inf_filter=False,
     )
+    # Else ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, would change the recipe's.
+    args.mixed_precision = "fp16" if hardware.precision == "fp16" else "no"
+    return args
 
 
 def _reading(checkpoint: str | None) -> AbstractContextManager[None]:

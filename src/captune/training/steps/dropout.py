@@ -37,6 +37,10 @@ def use_packed_dropout(model: nn.Module) -> int:
     """
     decoder = getattr(model, "decoder", None)
     if decoder is not None and decoder.config._attn_implementation == "eager":
+        AttentionInterface.register(_ATTENTION, _attention)
+        # Without this entry transformers would build no masks for it, and `generate` would look
+        # ahead.
+        AttentionMaskInterface.register(_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
         decoder.set_attn_implementation(_ATTENTION)
     modules = [module for module in model.modules() if type(module) is nn.Dropout]
     for module in modules:
@@ -74,8 +78,3 @@ def _attention(
     if module.training:
         probabilities = _packed_dropout(probabilities, settings.get("dropout", 0.0))
     return torch.matmul(probabilities, value).transpose(1, 2), probabilities
-
-
-AttentionInterface.register(_ATTENTION, _attention)
-# Without this entry transformers would build no masks for it, and `generate` would look ahead.
-AttentionMaskInterface.register(_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
