@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from captune.data import SOURCES
 from captune.errors import DataError, ModelError, OutputError
 from captune.models import build_size, train_tokenizer
 from captune.recipe import TokenizerConfig
+from support.models.tiny_wordpiece import save_wordpiece
 from support.places import ROOT
 
 
@@ -183,7 +185,7 @@ def test_check_counts_tokens_as_training_does(folder, tmp_path):
     arguments = ("--tokenizer", tmp_path / "tokenizer", "--max-caption-tokens", 7, "--json", page)
     output = run("check", folder, *arguments)
     # caption, number, 3, [, bold, ] between start and end.
-    assert "tokens a caption: mean 8.0, median 8" in output
+    assert "tokens per caption: mean 8.0, median 8" in output
     assert json.loads(page.read_text())["num_cut"] == 10
 
 
@@ -203,3 +205,31 @@ def test_the_help_loads_neither_torch_nor_numpy():
         "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'datasets', 'PIL')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_captions_that_the_tokenizer_loses_are_an_error(tmp_path: Path) -> None:
+    folder = save_images(tmp_path, ["ผู้ชายใส่เสื้อสีแดงยืนข้างเรือ", "สุนัขสองตัววิ่งบนสนามหญ้า"])
+    tokenizer = save_wordpiece(tmp_path / "tokenizer")
+    output = run("check", folder, "--tokenizer", tokenizer, code=3)
+    assert "error: 100.0 % of the captions come back from the tokenizer changed or" in output
+    assert "--tokenizer-kind bpe" in output
+
+
+def test_captions_without_blanks_are_measured_in_characters(tmp_path: Path) -> None:
+    folder = save_images(tmp_path, ["一个男人站在船旁边", "两只狗在草地上奔跑"])
+    output = run("check", folder)
+    assert "characters per caption: mean 9.0" in output
+    assert "warning: the captions are Chinese, written without blanks between words" in output
+    assert "evaluate.tokenize: char" in output
+
+
+def save_images(folder: Path, captions: list[str]) -> Path:
+    """A folder of drawn images with their captions in metadata.jsonl."""
+    place = folder / "data"
+    place.mkdir()
+    rows = []
+    for number, caption in enumerate(captions):
+        Image.new("RGB", (40, 40), (90 * number, 200, 50)).save(place / f"{number}.png")
+        rows.append(json.dumps({"file_name": f"{number}.png", "text": caption}))
+    (place / "metadata.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    return place

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from captune.cli import main
@@ -86,3 +87,39 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_text("")
     assert init("blip-tiny", str(path), *SHAPES) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+CHINESE = [("a", "一个男人站在船旁边"), ("b", "两只狗在草地上奔跑")]
+
+
+def make_data(folder: Path, captions: list[tuple[str, str]]) -> Path:
+    """Drawn images with a text file beside each."""
+    folder.mkdir()
+    for name, caption in captions:
+        Image.new("RGB", (40, 40), (200, 90, 50)).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(caption, encoding="utf-8")
+    return folder
+
+
+def test_words_of_a_script_without_blanks_are_refused_and_byte_pairs_serve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--train-tokenizer", str(make_data(tmp_path / "data", CHINESE))]
+    out = str(tmp_path / "model")
+    assert init("blip-tiny", out, *data, "--tokenizer-kind", "word") == 2
+    error = capsys.readouterr().err
+    assert "the captions are Chinese, written without blanks between words" in error
+    assert "use bpe" in error
+    assert init("blip-tiny", out, *data) == 0
+
+
+def test_captions_that_the_new_tokenizer_cannot_write_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Each word comes once, and a word must come twice to be known.
+    data = make_data(tmp_path / "data", [("a", "a dog runs"), ("b", "two cats sleep")])
+    words = ["--train-tokenizer", str(data), "--tokenizer-kind", "word"]
+    assert init("blip-tiny", str(tmp_path / "model"), *words) == 2
+    error = capsys.readouterr().err
+    assert "100.0 % of the captions come back from the tokenizer changed or unknown" in error
+    assert not (tmp_path / "model").exists()

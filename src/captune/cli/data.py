@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +18,7 @@ from captune.text_safety import escape_terminal
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from captune.data import DataCheck, LoadedData, LoadOptions
+    from captune.data import DataCheck, LoadedData, LoadOptions, ReadBack
     from captune.records import CaptionRecord
 
 app = typer.Typer(
@@ -81,7 +81,7 @@ def check(
     _refuse_existing(json_file, html_file, force=force)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
-    count_tokens = _load_token_counter(tokenizer) if tokenizer else None
+    coder = _load_coder(tokenizer) if tokenizer else None
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     with Progress(
@@ -93,11 +93,13 @@ def check(
         task = progress.add_task("images", total=len(loaded.records))
         findings = check_data(
             loaded,
-            count_tokens=count_tokens,
+            count_tokens=None if coder is None else coder.count,
             max_caption_tokens=max_caption_tokens,
             decoding=DecodeOptions(decode, max_pixels),
             report_progress=lambda done: progress.update(task, completed=done),
         )
+    if coder is not None:
+        findings = _add_round_trip(findings, loaded, read_back=coder.read_back)
     _print_findings(findings)
     for path, text in ((json_file, findings.to_json), (html_file, partial(render_check, findings))):
         if path is not None:
@@ -229,11 +231,31 @@ def _refuse_existing(*paths: Path | None, force: bool) -> None:
             refuse_existing(path, force=force)
 
 
-def _load_token_counter(tokenizer: str) -> Callable[[str], int]:
-    from captune.models import load_tokenizer, token_counter
+@dataclass(frozen=True, slots=True)
+class _Coder:
+    """What a check asks of a tokenizer."""
+
+    count: Callable[[str], int]
+    read_back: Callable[[Sequence[str]], list[ReadBack]]
+
+
+def _load_coder(tokenizer: str) -> _Coder:
+    from captune.models import caption_reader, load_tokenizer, token_counter
 
     loaded = load_tokenizer(tokenizer, where="--tokenizer", trust_remote_code=False)
-    return token_counter(loaded, lower_case=False)
+    return _Coder(token_counter(loaded, lower_case=False), caption_reader(loaded, lower_case=False))
+
+
+def _add_round_trip(
+    findings: DataCheck,
+    loaded: LoadedData,
+    *,
+    read_back: Callable[[Sequence[str]], list[ReadBack]],
+) -> DataCheck:
+    from captune.data import add_round_trip, measure_round_trip
+
+    captions = [caption for record in loaded.records for caption in record.captions]
+    return add_round_trip(findings, measure_round_trip(captions, read_back))
 
 
 def _choose(
@@ -261,10 +283,11 @@ def _print_findings(findings: DataCheck) -> None:
     names = {"none": "without a split"}
     splits = ", ".join(f"{number:,} {names.get(s, s)}" for s, number in findings.splits.items())
     say(f"{findings.num_images:,} images ({splits}), {findings.num_captions:,} captions")
-    for unit, stats in (("words", findings.words), ("tokens", findings.tokens)):
+    unit = "characters" if findings.unspaced_script else "words"
+    for name, stats in ((unit, findings.lengths), ("tokens", findings.tokens)):
         if stats is not None:
             say(
-                f"{unit} a caption: mean {stats.mean:.1f}, median {stats.median},"
+                f"{name} per caption: mean {stats.mean:.1f}, median {stats.median},"
                 f" 95 % at most {stats.p95}, longest {stats.longest}"
             )
     if findings.widths:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,6 +87,7 @@ def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) ->
     from captune.models import new_captioner
 
     captioner = new_captioner(config, captions, seed=seed)
+    _report_lost_captions(captions, captioner.tokenizer)
     write_into_folder(out, captioner.save)
     count = sum(parameter.numel() for parameter in captioner.model.parameters())
     tokens = len(captioner.tokenizer)
@@ -105,3 +106,18 @@ def _training_captions(data: str) -> list[str]:
         if record.split in (None, "train")
         for caption in record.captions
     ]
+
+
+def _report_lost_captions(captions: list[str], tokenizer: Any) -> None:
+    """Report captions that the new tokenizer cannot write; stop where it writes next to none.
+
+    Raises:
+        DataError: 90 % of them or more come back changed or unknown, without most letters.
+    """
+    from captune.data import measure_round_trip, refuse_lost_captions
+    from captune.models import caption_reader
+
+    trip = measure_round_trip(captions, caption_reader(tokenizer, lower_case=False))
+    refuse_lost_captions(trip, where="--train-tokenizer")
+    if trip.num_unknown or trip.num_changed:
+        typer.echo(f"note: {trip.describe()}", err=True)

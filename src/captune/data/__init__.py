@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from captune.data.check.duplicates import perceptual_hash
     from captune.data.check.findings import DataCheck, DataProblem
     from captune.data.check.page import render_check
+    from captune.data.check.round_trip import (
+        ReadBack,
+        add_round_trip,
+        measure_round_trip,
+        refuse_lost_captions,
+    )
     from captune.data.convert import write_dataset
     from captune.data.dataset import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
     from captune.data.decoders.decoder import (
@@ -63,7 +69,9 @@ __all__ = [
     "LoadOptions",
     "LoadedData",
     "PixelSlots",
+    "ReadBack",
     "SkippedImage",
+    "add_round_trip",
     "assign_splits",
     "caption_is_true",
     "check_data",
@@ -80,11 +88,13 @@ __all__ = [
     "load_records",
     "load_splits",
     "make_shapes",
+    "measure_round_trip",
     "open_decoder",
     "perceptual_hash",
     "raise_when_too_many_bad",
     "read_pieces",
     "read_source",
+    "refuse_lost_captions",
     "render_check",
     "save_skipped",
     "save_splits",
@@ -112,6 +122,10 @@ _HOMES = {
     "PixelSlots": "captune.data.decoders.slots",
     "SOURCES": "captune.data.readers",
     "SkippedImage": "captune.data.dataset",
+    "ReadBack": "captune.data.check.round_trip",
+    "add_round_trip": "captune.data.check.round_trip",
+    "measure_round_trip": "captune.data.check.round_trip",
+    "refuse_lost_captions": "captune.data.check.round_trip",
     "assign_splits": "captune.data.splits",
     "caption_is_true": "captune.data.shapes.make_shapes",
     "check_data": "captune.data.check.check_data",

@@ -18,9 +18,11 @@ from captune.evaluation.scoring.evaluation import (
     score_against,
 )
 from captune.metrics import (
+    DEFAULT_TOKENIZER,
     METRICS,
     PairedTest,
     References,
+    TokenizerName,
     constant_caption_baseline,
     naming_file,
     paired_bootstrap,
@@ -67,6 +69,7 @@ class Evaluation:
         constant_from: Where it was chosen: `training captions` or `the references themselves`.
         left_out: Images of the data without a prediction from every system, or without captions.
         split: The split scored; `all` where the data set was used whole.
+        tokenize: What cut captions into words.
     """
 
     scores: Mapping[str, Scores]
@@ -75,6 +78,7 @@ class Evaluation:
     constant_from: str = ""
     left_out: tuple[str, ...] = ()
     split: str = "test"
+    tokenize: TokenizerName = DEFAULT_TOKENIZER
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -210,6 +214,7 @@ def score_systems(
         scores={name: each.scores for name, each in scored.items()},
         tests=_test_pairs(scored, pairs, options=options),
         split=options.split,
+        tokenize=options.tokenize,
     )
 
 

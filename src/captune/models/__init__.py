@@ -4,7 +4,12 @@ from captune.models.build.loading import load_tokenizer
 from captune.models.build.new import build_size, choose_tokenizer, new_captioner
 from captune.models.build.sizes import SIZES, ModelSize
 from captune.models.build.tokenizer import train_tokenizer
-from captune.models.caption_encoder import CaptionEncoder, EncodedCaption, token_counter
+from captune.models.caption_encoder import (
+    CaptionEncoder,
+    EncodedCaption,
+    caption_reader,
+    token_counter,
+)
 from captune.models.captioner import Captioner, CaptionLoss, VisionContext
 from captune.models.families import (
     FAMILIES,
@@ -41,6 +46,7 @@ __all__ = [
     "as_captioner",
     "build_captioner",
     "build_size",
+    "caption_reader",
     "check_sources",
     "choose_tokenizer",
     "common_decoding",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from captune.data import ReadBack
 from captune.models.build.special_ids import special_ids
+
+_READ_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,31 @@ class CaptionEncoder:
         kept = token_ids[:room]
         ids = (self.bos_token_id, *kept, self.eos_token_id)
         return EncodedCaption(ids, was_cut=len(token_ids) > room)
+
+
+def caption_reader(
+    tokenizer: Any, *, lower_case: bool
+) -> Callable[[Sequence[str]], list[ReadBack]]:
+    """Return a function that encodes captions and decodes them again, to see what is lost.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        lower_case: Whether captions are lower-cased first.
+    """
+    as_trained = str.lower if lower_case else str
+    unknown = tokenizer.unk_token_id
+
+    def read_back(captions: Sequence[str]) -> list[ReadBack]:
+        found: list[ReadBack] = []
+        for start in range(0, len(captions), _READ_AT_ONCE):
+            texts = [as_trained(caption) for caption in captions[start : start + _READ_AT_ONCE]]
+            ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+            decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            counts = [0 if unknown is None else own.count(unknown) for own in ids]
+            found += map(ReadBack, decoded, counts)
+        return found
+
+    return read_back
 
 
 def token_counter(tokenizer: Any, *, lower_case: bool) -> Callable[[str], int]:

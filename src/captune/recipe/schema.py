@@ -352,7 +352,8 @@ class EvaluateConfig(Section):
     tokenize: TokenizerName = Field(
         "pycocoevalcap",
         description="What cuts captions into the words that metrics count, in validation too;"
-        " `char` or `zh` for Chinese, `char` or `ja-mecab` for Japanese, `char` for Thai.",
+        " `char` or `zh` for Chinese, `char` or `ja-mecab` for Japanese, `char` for Thai. A change"
+        " scores a finished run again and does not train it again.",
     )
     clip_model: str = Field(
         "openai/clip-vit-base-patch32",

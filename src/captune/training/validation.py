@@ -166,7 +166,10 @@ def make_validator(
     most = recipe.train.validate_images or len(records)
     chosen = np.random.default_rng([recipe.seed, 7]).permutation(len(records))[:most]
     indices = sorted(int(i) for i in chosen)
-    references = References({records[i].image_id: records[i].captions for i in indices})
+    references = References(
+        {records[i].image_id: records[i].captions for i in indices},
+        tokenizer=recipe.evaluate.tokenize,
+    )
     inputs = ScoringOptions.from_recipe(recipe).with_images([records[i] for i in indices]).inputs
     return Validator(captioner, feed, recipe, hardware, indices, references, inputs, team)
 

@@ -34,7 +34,7 @@ _MAX_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class OutputPlaces:
     """Where results go."""
 
     out: Path | None
@@ -53,7 +53,7 @@ class Request:
     decoding: GenerateConfig
     scoring: ScoringOptions
     compute: ComputeOptions
-    places: Places
+    places: OutputPlaces
 
 
 @takes_decoding
@@ -146,7 +146,7 @@ def make_request(
         decoding=decoding,
         scoring=scoring,
         compute=ComputeOptions(device, precision, batch_size, decode),
-        places=Places(out, json_file, force),
+        places=OutputPlaces(out, json_file, force),
     )
 
 

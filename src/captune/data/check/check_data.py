@@ -28,6 +28,7 @@ from captune.data.dataset import LoadedData, SkippedImage
 from captune.data.decoders.decoder import DecodeOptions, count_threads, open_decoder
 from captune.data.images import decode_image, describe_source
 from captune.errors import ImageError
+from captune.metrics import measure_scripts
 from captune.records import SPLITS, CaptionRecord
 
 _PREVIEW_SIDE = 112
@@ -68,6 +69,7 @@ def check_data(
     captions = [caption for record in records for caption in record.captions]
     exact = _name_groups(group_exact(images.prints), images.records)
     near = _name_groups(group_near(images.prints), images.records)
+    script = measure_scripts(captions).unspaced
     tokens = None if count_tokens is None else [count_tokens(caption) for caption in captions]
     findings = DataCheck(
         source=" ".join(part for part in (data.format, str(data.root or "")) if part),
@@ -81,6 +83,10 @@ def check_data(
         tokens=None if tokens is None else measure_lengths(tokens),
         max_caption_tokens=max_caption_tokens,
         num_cut=sum(number > max_caption_tokens for number in tokens or ()),
+        unspaced_script=script,
+        characters=measure_lengths(len("".join(text.split())) for text in captions)
+        if script
+        else None,
         vocabulary=len({word for text in captions for word in normalise_caption(text).split()}),
         skipped=data.skipped,
         unreadable=tuple(images.unreadable),

@@ -86,7 +86,7 @@ class DataCheck:
         captions_per_image: Images by number of captions, ascending.
         widths: Smallest, median and largest width in pixels; empty when none was read.
         heights: The same of the heights.
-        words: Length of the captions in words.
+        words: Length of the captions in words between blanks.
         tokens: Length in tokens of the model's tokenizer; `None` without one.
         max_caption_tokens: Tokens kept of a caption in training.
         num_cut: Captions longer than that; 0 without a tokenizer.
@@ -100,6 +100,9 @@ class DataCheck:
         placeholder_captions: Captions that describe nothing: `n/a`, a file name, a URL.
         common_captions: Captions that many images share, most frequent first.
         repeated_captions: Ids of images that have one caption twice.
+        unspaced_script: The script without blanks between words that the captions are in; empty:
+            none, or the words are cut apart.
+        characters: Length of such captions in characters; `None` of others.
         notes: What was decided on reading.
         problems: The above in sentences, errors first.
         previews: Small JPEGs of images that the page shows, as data URIs by id; not in the JSON.
@@ -126,9 +129,16 @@ class DataCheck:
     placeholder_captions: tuple[CommonCaption, ...] = ()
     common_captions: tuple[CommonCaption, ...] = ()
     repeated_captions: tuple[str, ...] = ()
+    unspaced_script: str = ""
+    characters: LengthStats | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[DataProblem, ...] = ()
     previews: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> LengthStats:
+        """Length of the captions in words, or in characters where no blanks stand between words."""
+        return self.characters or self.words
 
     @property
     def num_errors(self) -> int:

@@ -83,7 +83,7 @@ def _render_cards(findings: DataCheck) -> str:
     cards = [
         ("images", f"{findings.num_images:,}"),
         ("captions", f"{findings.num_captions:,}"),
-        ("words a caption", f"{findings.words.mean:.1f}"),
+        (f"{_unit(findings)} per caption", f"{findings.lengths.mean:.1f}"),
         ("different words", f"{findings.vocabulary:,}"),
     ]
     if findings.widths:
@@ -109,13 +109,18 @@ def _render_problems(findings: DataCheck) -> str:
 
 
 def _render_lengths(findings: DataCheck) -> str:
-    page = "<h2>Length of the captions</h2>" + _render_length("words", findings.words, limit=None)
+    page = "<h2>Length of the captions</h2>"
+    page += _render_length(_unit(findings), findings.lengths, limit=None)
     if findings.tokens is not None:
         page += _render_length("tokens", findings.tokens, limit=findings.max_caption_tokens)
     per_image = ", ".join(
         f"{images:,} with {captions}" for captions, images in findings.captions_per_image.items()
     )
-    return page + f"<p>Captions an image: {per_image}.</p>"
+    return page + f"<p>Captions per image: {per_image}.</p>"
+
+
+def _unit(findings: DataCheck) -> str:
+    return "characters" if findings.unspaced_script else "words"
 
 
 def _render_length(unit: str, stats: LengthStats, *, limit: int | None) -> str:

@@ -127,6 +127,16 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
             )
         )
     problems += _list_common(findings)
+    if findings.unspaced_script:
+        problems.append(
+            DataProblem(
+                "warning",
+                f"the captions are {findings.unspaced_script}, written without blanks between"
+                " words: metrics and word tokenizers take each for one word or a few",
+                "score them with evaluate.tokenize: char (--tokenize char); where a tokenizer is"
+                " trained, let it be of kind bpe",
+            )
+        )
     if findings.repeated_captions:
         number = len(findings.repeated_captions)
         problems.append(DataProblem("warning", f"{_count(number, 'image')} with one caption twice"))

@@ -18,7 +18,7 @@ from captune.evaluation.labels import (
 )
 from captune.evaluation.report.charts import draw_intervals
 from captune.evaluation.verdict import Outcome, judge_test
-from captune.metrics import METRICS, PairedTest, compute, is_lower_better
+from captune.metrics import METRICS, PairedTest, References, compute, is_lower_better
 from captune.records import CaptionRecord, Scores
 
 
@@ -100,7 +100,8 @@ def variety_rows(
     scored = set(next(iter(evaluation.scores.values())).image_ids)
     captions = {r.image_id: r.captions for r in records if r.image_id in scored}
     first = {image_id: own[0] for image_id, own in captions.items()}
-    humans = compute(captions, first, metrics=names).corpus
+    references = References(captions, tokenizer=evaluation.tokenize)
+    humans = compute(references, first, metrics=names).corpus
     rows = []
     for name in names:
         row = _score_row(evaluation, name, systems)

@@ -162,6 +162,7 @@ def _restore(
         constant_from=content[CONSTANT_CAPTION]["chosen_from"],
         left_out=tuple(r.image_id for r in run.records if r.image_id not in scored),
         split=run.options.split,
+        tokenize=run.options.tokenize,
     )
 
 

@@ -14,6 +14,7 @@ from tokenizers import models as tokenizer_models
 from transformers import PreTrainedTokenizerFast
 
 from captune.errors import DataError
+from captune.metrics import measure_scripts
 from captune.recipe import TokenizerConfig
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
@@ -43,7 +44,8 @@ def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
         config: Sort of tokens, size and minimum count.
 
     Raises:
-        DataError: There is no caption to learn from.
+        DataError: There is no caption to learn from, or words are asked for of a script that puts
+            no blanks between them.
     """
     captions = [caption for caption in captions if caption.strip()]
     if not captions:
@@ -51,6 +53,14 @@ def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
             "no caption to train a tokenizer on",
             where="model.new_tokenizer",
             fix="check the caption column with: captune data check DATA",
+        )
+    script = measure_scripts(captions).unspaced
+    if config.kind == "word" and script:
+        raise DataError(
+            f"the captions are {script}, written without blanks between words: a tokenizer of"
+            " words takes each for one word, and does not know any other caption",
+            where="model.new_tokenizer.kind",
+            fix="use bpe (captune init --tokenizer-kind bpe)",
         )
     tokenizer = _TRAINERS[config.kind](captions, config)
     return PreTrainedTokenizerFast(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from captune.data import (
     DecodeOptions,
     LoadedData,
+    add_round_trip,
     assign_splits,
     check_data,
     load_options,
     load_records,
+    measure_round_trip,
     raise_when_too_many_bad,
+    refuse_lost_captions,
     save_skipped,
     save_splits,
     take_fraction,
 )
-from captune.models import choose_tokenizer, token_counter
+from captune.models import caption_reader, choose_tokenizer, token_counter
 from captune.pipeline.stages.job import Job
 from captune.progress import Say
 from captune.recipe import Recipe
@@ -31,19 +34,27 @@ def prepare(job: Job) -> None:
     Writes splits/, splits.json, data_check.json and skipped_images.jsonl into the run's folder.
 
     Raises:
-        DataError: No usable data, or too many broken images.
+        DataError: No usable data, too many broken images, or captions that the tokenizer loses.
     """
     recipe, folder, say = job.recipe, job.folder, job.say
     data = recipe.data
     loaded = read_data(recipe, say=say)
     # Splits are drawn first, so that the check sees an image on both sides of one.
     records = split_data(recipe, loaded.records)
+    tokenizer = choose_tokenizer(
+        recipe.model, (c for record in records if record.split == "train" for c in record.captions)
+    )
+    captions = [caption for record in records for caption in record.captions]
+    reader = caption_reader(tokenizer, lower_case=data.lower_case)
+    trip = measure_round_trip(captions, reader)
+    refuse_lost_captions(trip, where="model.tokenizer")
     check = check_data(
         replace(loaded, records=tuple(records)),
-        count_tokens=_token_counter(recipe, records),
+        count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
         max_caption_tokens=data.max_caption_tokens,
         decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
     )
+    check = add_round_trip(check, trip)
     write_text(folder / "data_check.json", check.to_json())
     skipped = (*loaded.skipped, *check.unreadable)
     save_skipped(skipped, folder / "skipped_images.jsonl")
@@ -80,9 +91,3 @@ def split_data(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[Caption
         by=recipe.data.split_by,
     )
     return take_fraction(split, recipe.data.fraction, seed=recipe.seed)
-
-
-def _token_counter(recipe: Recipe, records: Sequence[CaptionRecord]) -> Callable[[str], int]:
-    captions = (c for record in records if record.split == "train" for c in record.captions)
-    tokenizer = choose_tokenizer(recipe.model, captions)
-    return token_counter(tokenizer, lower_case=recipe.data.lower_case)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from captune.metrics import References, compute, require_metrics
+from captune.metrics import (
+    DEFAULT_TOKENIZER,
+    References,
+    TokenizerName,
+    compute,
+    require_metrics,
+    require_tokenizer,
+)
 
 DEFAULT_NAMES = ("bleu_4", "cider", "distinct_captions")
 
@@ -17,8 +24,11 @@ class CaptionMetrics:
         names: Metrics computed, in the order of the table.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(
+        self, names: Sequence[str], *, tokenizer: TokenizerName = DEFAULT_TOKENIZER
+    ) -> None:
         self.names = require_metrics(names)
+        self._tokenizer = require_tokenizer(tokenizer)
         self._references: tuple[tuple[Any, ...], References] | None = None
 
     def __call__(self, prediction: Any) -> dict[str, float]:
@@ -32,7 +42,7 @@ class CaptionMetrics:
         # Counting the references takes longer than scoring, and they are the same every time.
         if self._references is None or self._references[0] != human:
             named = {str(place): list(texts) for place, texts in enumerate(human)}
-            self._references = (human, References(named))
+            self._references = (human, References(named, tokenizer=self._tokenizer))
         results = compute(
             self._references[1],
             {str(place): caption for place, caption in enumerate(captions)},
@@ -41,7 +51,7 @@ class CaptionMetrics:
         return {name: float(value) for name, value in results.corpus.items()}
 
 
-def caption_metrics(*names: str) -> CaptionMetrics:
+def caption_metrics(*names: str, tokenizer: TokenizerName = DEFAULT_TOKENIZER) -> CaptionMetrics:
     """`compute_metrics` for a `CaptionTrainer`, of generated captions against all references.
 
     `caption_metrics("cider", "wer")` gives `eval_cider` and `eval_wer`, which
@@ -50,9 +60,10 @@ def caption_metrics(*names: str) -> CaptionMetrics:
     Args:
         *names: Metrics or groups of `captune.metrics`; none: BLEU-4, CIDEr and the share of
             different captions.
+        tokenizer: What cuts captions into words: `pycocoevalcap`, `char`, `zh` or `ja-mecab`.
 
     Raises:
         MetricError: An unknown metric, or one that needs more than captions.
         MissingExtraError: A metric needs an extra that is not installed.
     """
-    return CaptionMetrics(names or DEFAULT_NAMES)
+    return CaptionMetrics(names or DEFAULT_NAMES, tokenizer=tokenizer)

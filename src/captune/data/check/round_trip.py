@@ -1,0 +1,132 @@
+"""Whether a tokenizer can write the captions: each is encoded and decoded, and compared.
+
+A tokenizer made for English turns Thai into nothing but unknown tokens, and training on them goes
+on as if nothing were wrong.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from captune.data.check.findings import DataCheck, DataProblem
+from captune.errors import DataError
+
+_MAX_CAPTIONS = 20_000
+_SOME, _NEARLY_ALL = 0.05, 0.9
+_MOST_LETTERS = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What a tokenizer makes of one caption.
+
+    Attributes:
+        text: The caption decoded again, without special tokens.
+        num_unknown: Unknown tokens in it.
+    """
+
+    text: str
+    num_unknown: int
+
+
+Reader = Callable[[Sequence[str]], list[ReadBack]]
+"""Encodes captions and decodes them again; one result per caption."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """How captions come back from a tokenizer.
+
+    Attributes:
+        num_captions: Captions that were looked at.
+        num_unknown: Those with unknown tokens.
+        num_changed: Those without, that come back with other letters or digits.
+        kept: Share of all letters and digits that come back, 0..1.
+        example: The first caption that is lost; empty: there is none.
+        comes_back: What the tokenizer makes of it.
+    """
+
+    num_captions: int
+    num_unknown: int
+    num_changed: int
+    kept: float = 1.0
+    example: str = ""
+    comes_back: str = ""
+
+    @property
+    def share(self) -> float:
+        """Captions that come back changed or with unknown tokens, by all, 0..1."""
+        return (self.num_unknown + self.num_changed) / max(1, self.num_captions)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether next to all captions are lost, and not by a rare word or an accent each."""
+        return self.share >= _NEARLY_ALL and self.kept < _MOST_LETTERS
+
+    def describe(self) -> str:
+        """Return how many captions are lost, with an example."""
+        return (
+            f"{100 * self.share:.1f} % of the captions come back from the tokenizer changed or"
+            f" unknown ({self.num_unknown:,} with unknown tokens, {self.num_changed:,} changed, of"
+            f" {self.num_captions:,}; {100 * self.kept:.0f} % of the letters are kept):"
+            f" {self.example!r:.80} comes back as {self.comes_back!r:.80}"
+        )
+
+
+def measure_round_trip(captions: Sequence[str], read_back: Reader) -> RoundTrip:
+    """Encode and decode captions, at most 20,000 of them, evenly spread.
+
+    Letter case, white space and the width of characters may change.
+    """
+    step = -(-len(captions) // _MAX_CAPTIONS) or 1
+    chosen = [caption for caption in captions[::step] if caption.strip()]
+    unknown = changed = letters = kept = 0
+    lost: tuple[str, str] = ("", "")
+    for caption, back in zip(chosen, read_back(chosen), strict=True):
+        before, after = _fold(caption), _fold(back.text)
+        is_changed = before != after
+        letters += len(before)
+        kept += (Counter(before) & Counter(after)).total() if is_changed else len(before)
+        unknown += back.num_unknown > 0
+        changed += is_changed and not back.num_unknown
+        if (back.num_unknown or is_changed) and not lost[0]:
+            lost = (caption, back.text)
+    share = kept / letters if letters else 1.0
+    return RoundTrip(len(chosen), unknown, changed, share, *lost)
+
+
+def add_round_trip(findings: DataCheck, trip: RoundTrip) -> DataCheck:
+    """Return the findings with what the tokenizer loses: an error where that is next to all."""
+    if trip.share < _SOME:
+        return findings
+    problem = DataProblem("error" if trip.is_hopeless else "warning", trip.describe(), _FIX)
+    # Errors stay first.
+    problems = sorted((*findings.problems, problem), key=lambda each: each.severity != "error")
+    return replace(findings, problems=tuple(problems))
+
+
+def refuse_lost_captions(trip: RoundTrip, *, where: str) -> None:
+    """Stop before training where a tokenizer can write next to none of the captions.
+
+    Raises:
+        DataError: 90 % of them or more come back changed or unknown, without most letters.
+    """
+    if trip.is_hopeless:
+        raise DataError(trip.describe(), where=where, fix=_FIX)
+
+
+_FIX = (
+    "use a model whose tokenizer knows the language, or train one on the captions: model.size with"
+    " model.new_tokenizer.kind: bpe (captune init --train-tokenizer DATA --tokenizer-kind bpe)"
+)
+
+
+def _fold(text: str) -> str:
+    """Letters, marks, digits and symbols in one case and width, without blanks and controls."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(
+        character for character in folded if unicodedata.category(character)[0] not in "ZC"
+    )
