@@ -5,6 +5,8 @@ The command line prints them without a traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
+from captune.text_safety import escape_terminal, escape_terminal_lines
+
 
 class CaptuneError(Exception):
     """Base of every error that a user can cause.
@@ -23,16 +25,22 @@ class CaptuneError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_indented(self.what)]
         if self.where:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {escape_terminal(self.where)}")
         if self.fix:
-            lines.append(f"  fix:   {self.fix}")
+            lines.append(f"  fix:   {_indented(self.fix)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling that worker processes use.
         return _rebuild, (type(self), (self.what, self.where, self.fix))
+
+
+def _indented(text: str) -> str:
+    """Text safe to print, in which no line but the first starts at the margin as an error does."""
+    first, *others = escape_terminal_lines(text).split("\n")
+    return "\n".join([first, *(line if line.startswith(" ") else f"  {line}" for line in others)])
 
 
 def _rebuild(kind: type[CaptuneError], texts: tuple[str, str, str]) -> CaptuneError:

@@ -1,8 +1,303 @@
-"""How long work reports what it is doing: one function that is called with each message."""
+"""What people are shown while work runs: lines, bars, and streams whose failure ends nothing.
+
+A full disk, a closed pipe or an encoding without `−` must not cost hours of training. So every
+line goes through `print_line`, every table through `open_console`, and the command line guards
+what other packages print. Text is escaped here: names and captions are other people's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from captune.text_safety import escape_terminal, escape_terminal_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Say = Callable[[str], None]
 """Called with each progress message; what happens to it is the caller's choice."""
+
+Color = Literal["green", "red", "yellow"]
+
+_CODES = {"red": 31, "green": 32, "yellow": 33}
+# What is written for them where the stream's encoding has no such letter.
+_PLAIN = {
+    **{"−": "-", "–": "-", "—": "-", "→": "->", "…": "...", "×": "x", "±": "+-", "≥": ">="},
+    **{"≤": "<=", "“": '"', "”": '"', "‘": "'", "’": "'", "µ": "u", "│": "|", "─": "-"},
+}
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+def print_line(
+    text: str = "", *, label: str = "", color: Color | None = None, to_stderr: bool = False
+) -> None:
+    """Print one line for people, escaped; a stream that fails is ignored.
+
+    Args:
+        text: The line; line ends in it, such as those of a file name, are escaped too.
+        label: Stands before it, such as `error:`.
+        color: The label's, on a terminal.
+        to_stderr: Whether it goes there instead of stdout.
+    """
+    print_lines(escape_terminal(text), label=label, color=color, to_stderr=to_stderr)
+
+
+def print_lines(
+    text: str, *, label: str = "", color: Color | None = None, to_stderr: bool = False
+) -> None:
+    """Print text of several lines as `print_line` prints one: no names are in it unescaped."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream is None:
+        return
+    guarded = GuardedStream(stream)
+    if label:
+        label = _colored(label, color, guarded) + " " * bool(text)
+    guarded.write(f"{label}{escape_terminal_lines(text)}\n")
+    guarded.flush()
+
+
+def open_console(*, to_stderr: bool = False, width: int | None = None) -> Console:
+    """Return a rich console on stdout or stderr whose failures are ignored."""
+    from rich.console import Console
+
+    stream: Any = sys.stderr if to_stderr else sys.stdout
+    file: Any = GuardedStream(stream) if stream is not None else None
+    return Console(file=file, stderr=to_stderr, highlight=False, width=width)
+
+
+@dataclass(slots=True)
+class GuardedStream:
+    """A text stream that never raises when it writes; all else is the stream's own.
+
+    Attributes:
+        stream: Where text goes.
+        failure: Why text was lost; `None`: none was.
+    """
+
+    stream: Any
+    failure: Exception | None = None
+
+    def write(self, text: str) -> int:
+        """Write text; letters that the encoding lacks are replaced by plain ones."""
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            return self.write(_fit(text, self.stream.encoding or "ascii"))
+        except (OSError, ValueError) as error:
+            self.failure = error
+        return len(text)
+
+    def flush(self) -> None:
+        """Let out what is buffered."""
+        try:
+            self.stream.flush()
+        except (OSError, ValueError) as error:
+            self.failure = error
+
+    @property
+    def lost_output(self) -> OSError | None:
+        """The error that lost output; a reader that has closed its pipe wants no more."""
+        is_real = isinstance(self.failure, OSError) and self.failure.errno != errno.EPIPE
+        return self.failure if is_real and isinstance(self.failure, OSError) else None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def guarded_streams() -> Iterator[GuardedStream]:
+    """Guard stdout and stderr while the body runs, also against other packages' prints.
+
+    Yields:
+        Stdout, whose `lost_output` says what went wrong.
+    """
+    _open_closed_streams()
+    own = sys.stdout, sys.stderr
+    out, err = (GuardedStream(stream or _open_nowhere()) for stream in own)
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out
+    finally:
+        for guard in (out, err):
+            guard.flush()
+            if guard.failure is not None:
+                _discard(guard.stream)
+        sys.stdout, sys.stderr = own
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one piece of work is, shown as it goes on.
+
+    Attributes:
+        done: Units done.
+    """
+
+    done: int
+    show: Callable[[int, str], None]
+
+    def advance(self, count: int = 1, *, status: str = "") -> None:
+        """Count units as done; `status` stands beside them."""
+        self.move_to(self.done + count, status=status)
+
+    def move_to(self, done: int, *, status: str = "") -> None:
+        """Set the number of units done."""
+        self.done = done
+        self.show(done, status)
+
+
+@contextmanager
+def show_progress(
+    label: str, total: int, *, done: int = 0, unit: str = "images", say: Say | None = None
+) -> Iterator[Progress]:
+    """Show a bar on stderr's terminal, else a line per minute.
+
+    Args:
+        label: What is being done, such as `training`.
+        total: Units in all.
+        done: Units done before.
+        unit: What is counted.
+        say: Called with the lines; `None`: they go to stderr.
+    """
+    console = open_console(to_stderr=True)
+    if console.is_terminal or console.is_jupyter:
+        with _bar(console, label, total=total, done=done) as show:
+            yield Progress(done, show)
+    else:
+        lines = ProgressLines(label, total, unit, say or _say_on_stderr, first=done)
+        yield Progress(done, lines.show)
+
+
+def no_progress() -> Progress:
+    """Return progress that is not shown, such as that of a second process."""
+    return Progress(0, lambda _done, _status: None)
+
+
+@dataclass(slots=True)
+class ProgressLines:
+    """A line from time to time, for logs and pipes.
+
+    Attributes:
+        label: What is being done.
+        total: Units in all.
+        unit: What is counted.
+        say: Called with each line.
+        first: Units done before.
+        seconds: Between two lines.
+    """
+
+    label: str
+    total: int
+    unit: str
+    say: Say
+    first: int = 0
+    seconds: float = _SECONDS_BETWEEN_LINES
+    _started: float = field(default_factory=time.monotonic)
+    _shown: float = field(default_factory=time.monotonic)
+
+    def show(self, done: int, status: str) -> None:
+        """Say how far it is, unless a line was said a moment ago."""
+        now = time.monotonic()
+        if now - self._shown < self.seconds or done >= self.total:
+            return
+        self._shown = now
+        parts = [f"{done:,} of {self.total:,} {self.unit}", status]
+        if done > self.first:
+            left = (now - self._started) / (done - self.first) * (self.total - done)
+            parts.append(f"about {_duration(left)} left")
+        self.say(f"{self.label}: {', '.join(part for part in parts if part)}")
+
+
+@contextmanager
+def _bar(
+    console: Console, label: str, *, total: int, done: int
+) -> Iterator[Callable[[int, str], None]]:
+    from rich import progress
+    from rich.table import Column
+
+    # On a narrow screen the bar gives way, not the figures.
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        progress.TextColumn("{task.fields[status]}", markup=False),
+        progress.TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(table_column=Column(no_wrap=True)),
+    )
+    # Lines on stdout are drawn above the bar, unless a file or a pipe takes them.
+    is_shared = sys.stdout is not None and sys.stdout.isatty()
+    shown = escape_terminal(label)
+    with progress.Progress(
+        *columns, console=console, redirect_stdout=is_shared, transient=True
+    ) as bar:
+        task = bar.add_task(shown, total=total, completed=done, status="")
+        yield lambda at, status: bar.update(task, completed=at, status=escape_terminal(status))
+
+
+def _say_on_stderr(line: str) -> None:
+    print_line(line, to_stderr=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _colored(label: str, color: Color | None, stream: GuardedStream) -> str:
+    try:
+        is_plain = not stream.isatty() or "NO_COLOR" in os.environ
+    except ValueError:
+        is_plain = True
+    return label if color is None or is_plain else f"\x1b[1;{_CODES[color]}m{label}\x1b[0m"
+
+
+def _fit(text: str, encoding: str) -> str:
+    """The text in letters that the encoding has."""
+
+    def fit(letter: str) -> str:
+        for shown in (letter, _PLAIN.get(letter, letter)):
+            try:
+                shown.encode(encoding)
+            except UnicodeEncodeError:
+                continue
+            return shown
+        return letter.encode("ascii", "backslashreplace").decode()
+
+    return "".join(map(fit, text))
+
+
+def _open_closed_streams() -> None:
+    """Give a closed stdin, stdout or stderr its place, or the next file opened would take it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is the closed one.
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _open_nowhere() -> TextIO:
+    """A stream in place of one that was closed when the process began."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _discard(stream: Any) -> None:
+    """Send what is left in a failed stream nowhere, or Python's last flush would exit with 120."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -254,7 +254,7 @@ def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_pat
         error = process.communicate(timeout=20)[1]
         assert process.returncode == code
         if code == 130:
-            assert "are kept: run the same command to go on" in error
+            assert "are kept: run the same command again to resume" in error
         assert not out.exists()
     kept = _journal_lines(out)
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -54,7 +54,7 @@ def test_one_stage_runs_alone_with_its_overrides_and_is_skipped_the_second_time(
     assert "path: shapes:12" in (tmp_path / "run" / "recipe.yaml").read_text()
 
 
-def test_an_interrupted_run_exits_130_and_says_how_to_go_on(
+def test_an_interrupted_run_exits_130_and_prints_the_command_that_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A shell starts background jobs deaf to SIGINT; the test run may be one.
@@ -74,4 +74,6 @@ def test_an_interrupted_run_exits_130_and_says_how_to_go_on(
     finally:
         signal.signal(signal.SIGINT, before)
     assert caught.value.code == 130
-    assert "--resume goes on from here" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed.startswith("stopped by SIGINT; resume with: captune run demo --set")
+    assert printed.endswith("--set train.epochs=100000 --resume\n")

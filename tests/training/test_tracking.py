@@ -9,7 +9,7 @@ import pytest
 from captune.errors import MissingExtraError
 from captune.evaluation import read_training_log
 from captune.training import check_trackers, train
-from captune.training.tracking import RunLog, progress_line, read_log, tracker_settings
+from captune.training.tracking import RunLog, read_log, tracker_settings
 
 
 def test_rewinding_drops_what_a_resumed_run_writes_again(tmp_path) -> None:
@@ -68,18 +68,6 @@ def test_tensorboard_gets_validation_pictures_with_what_was_generated(
     # Pictures with text under them, side by side.
     assert shown[0].width > 2 * 260
     assert shown[0].encoded_image_string.startswith(b"\x89PNG")
-
-
-def test_no_figure_of_the_progress_bar_is_cut_on_a_narrow_screen(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    with progress_line(1200, done=0, enabled=True) as bar:
-        bar.advance(1200, loss=12.345, images_per_second=1234.5)
-    line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert "…" not in line
-    assert "1200/1200 loss 12.345  1234.5 images/s" in line
-    assert len(line) <= 80
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])

@@ -2,7 +2,7 @@
 
 A command's module is imported only when that command runs, so `captune --help` takes a tenth of a
 second. Exit codes: 0 done, 1 internal error, 2 usage, recipe or data error, 3 finished with
-listed failures, 130 interrupted.
+listed failures, 128 + the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import importlib
 import inspect
 import logging
 import re
+import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,12 +28,18 @@ from typer.core import TyperCommand, TyperGroup
 
 from captune import __version__
 from captune.errors import CaptuneError
+from captune.progress import guarded_streams, print_line, print_lines
+from captune.stopping import exit_code, signals_stop
+from captune.text_safety import escape_terminal
 
 INTERNAL_ERROR = 1
+USAGE_ERROR = 2
 FINISHED_WITH_FAILURES = 3
 """Exit code of a command that went on past failures and listed them: `raise typer.Exit(...)`."""
-INTERRUPTED = 130
 
+# typer brings its own click, older ones use the package: this is either one's.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+_WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
 _PACKAGE = Path(__file__).parents[1]
 
@@ -44,11 +52,13 @@ class Command:
         target: `module:name` of a function, or of a `typer.Typer` with commands of its own.
         about: The line in `captune --help`.
         panel: The heading it stands under there.
+        prints: Whether what it prints is its result: then output that is lost is an error.
     """
 
     target: str
     about: str
     panel: str
+    prints: bool = False
 
 
 _RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Look around"
@@ -56,7 +66,7 @@ _RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Loo
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "demo": Command(
-            "captune.cli.run:demo", "Make, train, evaluate and report the built-in set.", _RUNS
+            "captune.cli.run:demo", "Train, evaluate and report on the built-in data set.", _RUNS
         ),
         "run": Command(
             "captune.cli.run:run", "Run a recipe: data in, better captioner out, report.", _RUNS
@@ -69,23 +79,32 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "compare": Command(
             "captune.cli.evaluate:compare", "Score several models side by side.", _USE
         ),
-        "score": Command("captune.cli.score:score", "Score captions that are in a file.", _USE),
+        "score": Command(
+            "captune.cli.score:score", "Score captions that are in a file.", _USE, prints=True
+        ),
         "push": Command("captune.cli.push:push", "Push a run's model to the hub.", _USE),
         "data": Command("captune.cli.data:app", "Check, show, convert or split a data set.", _DATA),
         "init": Command(
             "captune.cli.init:init", "Make a model of a named size with random weights.", _DATA
         ),
-        "recipes": Command("captune.cli.recipes:recipes", "List or print shipped recipes.", _ABOUT),
-        "models": Command("captune.cli.models:models", "List families and named sizes.", _ABOUT),
+        "recipes": Command(
+            "captune.cli.recipes:recipes", "List or print shipped recipes.", _ABOUT, prints=True
+        ),
+        "models": Command(
+            "captune.cli.models:models", "List families and named sizes.", _ABOUT, prints=True
+        ),
         "doctor": Command(
-            "captune.cli.doctor:doctor", "Say what this machine has and lacks.", _ABOUT
+            "captune.cli.doctor:doctor",
+            "Check devices, packages, caches and network.",
+            _ABOUT,
+            prints=True,
         ),
     }
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits; the console script's entry.
+    """Run the command line and exit; the console script's entry.
 
     Args:
         arguments: Words after `captune`; `None`: the process's own.
@@ -96,19 +115,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_debug, words = _take_debug(words)
     _show_warnings()
+    with guarded_streams() as stdout:
+        code = _run(words, is_debug=is_debug)
+        stdout.flush()
+        if stdout.lost_output is not None and code == 0 and _prints(words):
+            reason = stdout.lost_output.strerror
+            code = _fail(f"cannot write to stdout: {reason}", code=INTERNAL_ERROR, is_debug=False)
+    sys.exit(code)
+
+
+def _run(words: list[str], *, is_debug: bool) -> int:
+    """Run a command and return the exit code."""
     try:
-        with _own_warnings_as_lines():
-            _group().main(args=words, prog_name="captune")
+        _WORDS.set(tuple(words))
+        with signals_stop(), _own_warnings_as_lines():
+            code = _group().main(args=words, prog_name="captune", standalone_mode=False)
+            return code if isinstance(code, int) else 0
+    except _UsageError as error:
+        return _explain_usage(error)
     except CaptuneError as error:
-        _fail(str(error), code=error.exit_code, is_debug=is_debug)
+        return _fail(str(error), code=error.exit_code, is_debug=is_debug)
     except OSError as error:
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        _fail(reason, code=INTERNAL_ERROR, is_debug=is_debug)
+        return _fail(escape_terminal(reason), code=INTERNAL_ERROR, is_debug=is_debug)
     # The border: what no command foresaw becomes one line, and the traceback on demand.
     except Exception as error:  # noqa: BLE001
-        message = f"internal error: {type(error).__name__}: {error}"
+        message = escape_terminal(f"internal error: {type(error).__name__}: {error}")
         hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
-        _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
+        return _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
+
+
+def _prints(words: Sequence[str]) -> bool:
+    return any(word in COMMANDS and COMMANDS[word].prints for word in words[:1])
+
+
+def _explain_usage(error: Any) -> int:
+    """Print what is wrong with the words of a command and return its exit code."""
+    # Without any word typer has printed the help.
+    if type(error).__name__ != "NoArgsIsHelpError":
+        path = error.ctx.command_path if error.ctx is not None else "captune"
+        usage = CaptuneError(error.format_message(), fix=f"see {path} --help")
+        _fail(str(usage), code=USAGE_ERROR, is_debug=False)
+    return int(error.exit_code)
 
 
 def _show_warnings() -> None:
@@ -122,8 +170,7 @@ class _Warnings(logging.Handler):
     """Lines on whatever stderr is when they come."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        label = typer.style("warning:", fg=typer.colors.YELLOW, bold=True)
-        typer.echo(f"{label} {record.getMessage()}", err=True)
+        print_line(record.getMessage(), label="warning:", color="yellow", to_stderr=True)
 
 
 @contextmanager
@@ -184,6 +231,35 @@ class LazyGroup(TyperGroup):
             return name, stub, rest
         return name, load_command(name), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a signal that it has not dealt with ends it in one line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            print_line(str(stop) or "stopped", to_stderr=True)
+            raise typer.Exit(exit_code(stop)) from None
+
+
+def this_command(*more: str) -> str:
+    """Return the running command as a shell takes it, with more words where it lacks them."""
+    words = _WORDS.get()
+    added = (word for word in more if word not in words)
+    return shlex.join(["captune", *words, *added])
+
+
+@contextmanager
+def stopping(message: Callable[[], str]) -> Iterator[None]:
+    """A command's long work: when a signal stops it, print why and what to do, and exit.
+
+    Args:
+        message: What is kept and how to resume; called when that happens.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print_line(f"{str(stop) or 'stopped'}; {message()}", to_stderr=True)
+        raise typer.Exit(exit_code(stop)) from None
+
 
 def _group() -> Any:
     app = typer.Typer(cls=LazyGroup, no_args_is_help=True)
@@ -227,9 +303,9 @@ def _help_text(function: Callable[..., None]) -> str:
     return re.split(r"\n\s*(?:Args|Raises|Returns|Source):\n", text)[0].strip()
 
 
-def _fail(message: str, *, code: int, is_debug: bool) -> None:
+def _fail(message: str, *, code: int, is_debug: bool) -> int:
+    """Print an error and return its exit code."""
     if is_debug:
-        traceback.print_exc()
-    label = typer.style("error:", fg=typer.colors.RED, bold=True)
-    typer.echo(f"{label} {message}", err=True)
-    sys.exit(code)
+        print_lines(traceback.format_exc().rstrip("\n"), to_stderr=True)
+    print_lines(message, label="error:", color="red", to_stderr=True)
+    return code

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from captune.cli.app import FINISHED_WITH_FAILURES, INTERRUPTED
+from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.decoding import (
     BatchSize,
     Device,
@@ -28,8 +28,8 @@ from captune.cli.flags.decoding import (
 from captune.cli.flags.images import Decode
 from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.errors import ImageError, OutputError, RecipeError
+from captune.progress import Progress, no_progress, print_line, show_progress
 from captune.recipe import GenerateConfig
-from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
     from captune.data import DecodeMode
@@ -90,6 +90,7 @@ def caption(
         raise OutputError(f"{files.urls[0]} has no folder for a .txt", fix="--to jsonl or --to csv")
     report = _Report([(str(path), error) for path, error in files.unreadable])
     report.num_links = len(files.skipped_links)
+    report.shows_progress = target == "txt" or out is not None or not sys.stdout.isatty()
     with open_destination(
         target,
         files.paths,
@@ -110,7 +111,7 @@ def caption(
             destination.check_addition()
             captioner = _load(model, device=device, precision=precision, revision=revision)
             with (
-                _stopping_cleanly(report),
+                stopping(report.describe_stop),
                 closing(
                     _predictions(
                         captioner,
@@ -142,6 +143,7 @@ class _Report:
         num_links: Links not followed.
         hardware: Device and precision, once a model is loaded.
         started: Clock at the first image, seconds.
+        shows_progress: Whether no captions go to the screen.
     """
 
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
@@ -151,6 +153,7 @@ class _Report:
     num_links: int = 0
     hardware: str = ""
     started: float = 0.0
+    shows_progress: bool = True
 
     def show(self) -> None:
         """Counts and speed, then every failure with its reason."""
@@ -166,7 +169,11 @@ class _Report:
         _say("; ".join(parts))
         for path, error in self.failures:
             fix = f" ({error.fix})" if error.fix else ""
-            _say(f"  failed:{error.what}  {escape_terminal(path)}{fix}")
+            _say(f"  failed:{error.what}  {path}{fix}")
+
+    def describe_stop(self) -> str:
+        """What is kept when a signal ends the command, and how to resume."""
+        return f"{self.num_captions} captions are kept: run the same command again to resume"
 
     def _speed(self) -> str:
         seconds = time.perf_counter() - self.started
@@ -230,11 +237,11 @@ def _predictions(
     from captune.inference import Execution, caption_images
 
     report.hardware, report.started = captioner.hardware.describe(), time.perf_counter()
-    with _progress(len(images)) as advance:
+    with _progress(len(images), is_shown=report.shows_progress) as progress:
 
         def fail(image_id: str, error: ImageError) -> None:
             report.failures.append((image_id, error))
-            advance()
+            progress.advance()
 
         for prediction in caption_images(
             captioner.captioner,
@@ -249,32 +256,18 @@ def _predictions(
                 report.failures.append((prediction.image_id, ImageError("empty_caption")))
             else:
                 report.num_captions += 1
-            advance()
+            progress.advance()
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr where someone looks at it."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    console = Console(stderr=True)
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
-        task = bar.add_task("captioning", total=total)
-        yield lambda: bar.advance(task)
-
-
-@contextmanager
-def _stopping_cleanly(report: _Report) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say(f"stopped; {report.num_captions} captions are kept: run the same command to go on")
-        raise typer.Exit(INTERRUPTED) from None
+def _progress(total: int, *, is_shown: bool) -> Iterator[Progress]:
+    """Progress on stderr, unless the captions themselves show it on the same screen."""
+    if is_shown:
+        with show_progress("captioning", total) as progress:
+            yield progress
+    else:
+        yield no_progress()
 
 
 def _say(text: str) -> None:
-    print(text.encode("utf-8", "replace").decode("utf-8"), file=sys.stderr)  # noqa: T201
+    print_line(text, to_stderr=True)

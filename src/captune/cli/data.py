@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.groups import takes
 from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
 from captune.locks import lock_folder
+from captune.progress import open_console, print_line, show_progress
 from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
@@ -82,21 +83,13 @@ def check(
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
     coder = _load_coder(tokenizer) if tokenizer else None
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress(
-        *Progress.get_default_columns()[:2],
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("images", total=len(loaded.records))
+    with show_progress("reading images", len(loaded.records)) as progress:
         findings = check_data(
             loaded,
             count_tokens=None if coder is None else coder.count,
             max_caption_tokens=max_caption_tokens,
             decoding=DecodeOptions(decode, max_pixels),
-            report_progress=lambda done: progress.update(task, completed=done),
+            report_progress=progress.move_to,
         )
     if coder is not None:
         findings = _add_round_trip(findings, loaded, read_back=coder.read_back)
@@ -104,7 +97,7 @@ def check(
     for path, text in ((json_file, findings.to_json), (html_file, partial(render_check, findings))):
         if path is not None:
             write_text(path, text())
-            typer.echo(f"written: {path}")
+            print_line(f"written: {path}")
     if findings.num_errors:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
@@ -146,7 +139,7 @@ def show(
         buffer, format="PNG"
     )
     write_bytes(out, buffer.getvalue())
-    typer.echo(f"{len(chosen)} of {len(records)} images: {out}")
+    print_line(f"{len(chosen)} of {len(records)} images: {out}")
 
 
 @app.command()
@@ -172,14 +165,16 @@ def convert(
     with lock_folder(out):
         _refuse_existing(out, force=force)
         loaded = load_records(data, replace(reading, limit=limit))
-        skipped = (*loaded.skipped, *write_dataset(loaded.records, out, format=to, images=images))
+        with stopping(lambda: f"{out} is incomplete: run the same command again with --force"):
+            written = write_dataset(loaded.records, out, format=to, images=images)
+        skipped = (*loaded.skipped, *written)
         if skipped:
             save_skipped(skipped, out / "skipped_images.jsonl")
     _print_notes(loaded)
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
-    typer.echo(f"{left} images written to {out}")
+    print_line(f"{left} images written to {out}")
     if skipped:
-        typer.echo(f"{len(skipped)} left out: {out / 'skipped_images.jsonl'}")
+        print_line(f"{len(skipped)} left out: {out / 'skipped_images.jsonl'}")
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
@@ -213,14 +208,14 @@ def split(
         save_splits(records, out, seed=None if is_given else seed, by=by)
     _print_notes(loaded)
     if is_given:
-        typer.echo(
+        print_line(
             "note: the data set's own splits are kept; shares and seed apply to sets without"
         )
     for name in ("train", "val", "test"):
         chosen = [record for record in records if record.split == name]
         captions = sum(len(record.captions) for record in chosen)
-        typer.echo(f"{name}: {len(chosen)} images, {captions} captions")
-    typer.echo(f"written: {out / 'splits.json'}")
+        print_line(f"{name}: {len(chosen)} images, {captions} captions")
+    print_line(f"written: {out / 'splits.json'}")
 
 
 def _refuse_existing(*paths: Path | None, force: bool) -> None:
@@ -270,14 +265,13 @@ def _choose(
 
 def _print_notes(loaded: LoadedData) -> None:
     for note in loaded.notes:
-        typer.echo(f"note: {note}")
+        print_line(f"note: {note}")
 
 
 def _print_findings(findings: DataCheck) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
+    console = open_console()
     say = console.print
     say(f"[bold]{escape(escape_terminal(findings.source))}[/bold]", soft_wrap=True)
     names = {"none": "without a split"}

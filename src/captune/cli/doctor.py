@@ -16,6 +16,7 @@ import typer
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.findings.finding import Finding
 from captune.cli.findings.network import examine_network
+from captune.progress import Color, print_line
 from captune.software import installed_version
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
@@ -41,10 +42,10 @@ def doctor() -> None:
     Python, torch, devices, precision, Java, extras, caches, disk, the hub and Kaggle.
     """
     findings = list(examine())
-    colors = {"ok": "green", "note": "yellow", "bad": "red"}
+    colors: dict[str, Color] = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
-        state = typer.style(f"{finding.state:<5}", fg=colors[finding.state])
-        typer.echo(f"{state}{finding.name:<18}{finding.detail}")
+        text, color = f"{finding.name:<18}{finding.detail}", colors[finding.state]
+        print_line(text, label=f"{finding.state:<4}", color=color)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(FINISHED_WITH_FAILURES)
 

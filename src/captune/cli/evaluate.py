@@ -14,6 +14,7 @@ from captune.cli.scoring.chosen_images import read_chosen
 from captune.cli.scoring.request import Request, caption_all, finish, make_request, prepare_images
 from captune.cli.scoring.table import print_scores
 from captune.locks import lock_folder
+from captune.progress import print_line
 
 if TYPE_CHECKING:
     from captune.evaluation import CaptionedImages, Evaluation
@@ -86,7 +87,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
         evaluation, captioned.predictions["model"], records=scored.records, occasion="evaluation"
     )
     for sentence in (f"{verdict.headline} {verdict.sentence}", *verdict.warnings):
-        typer.echo(sentence)
+        print_line(sentence)
     if request.places.json_file:
         _write_json(request.places.json_file, evaluation, model=model, captioned=captioned)
     if request.places.out:
@@ -104,7 +105,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
             occasion="evaluation",
         )
         write_evaluation(request.places.out, inputs)
-        typer.echo(f"report:  {request.places.out / 'report.html'}")
+        print_line(f"report:  {request.places.out / 'report.html'}")
     finish(captioned.skipped, scored)
 
 
@@ -128,12 +129,12 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     print_scores(evaluation)
     warnings = warn_of_collapses(evaluation, captioned.predictions, records=scored.records)
     for sentence in (" ".join(describe_ranking(evaluation)), *warnings):
-        typer.echo(sentence)
+        print_line(sentence)
     for record in chosen:
-        typer.echo(f"{record.file_name}")
+        print_line(f"{record.file_name}")
         for name, predictions in captioned.predictions.items():
             said = {p.image_id: p.caption for p in predictions}
-            typer.echo(f"  {name}: {said.get(record.image_id, '(none)')}")
+            print_line(f"  {name}: {said.get(record.image_id, '(none)')}")
     if request.places.json_file:
         write_json(request.places.json_file, describe_scores(evaluation))
     if request.places.out:
@@ -147,7 +148,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
         )
         write_comparison_files(request.places.out, inputs)
-        typer.echo(f"page:    {request.places.out / 'comparison.html'}")
+        print_line(f"page:    {request.places.out / 'comparison.html'}")
     finish(captioned.skipped, scored)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from captune.errors import ModelError
 from captune.locks import lock_folder
+from captune.progress import print_line
 from captune.storage import refuse_existing
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) ->
     write_into_folder(out, captioner.save)
     count = sum(parameter.numel() for parameter in captioner.model.parameters())
     tokens = len(captioner.tokenizer)
-    typer.echo(f"{out}: {config.size}, {count:,} parameters, {tokens:,} tokens")
-    typer.echo(f"train it: captune run RECIPE --set model.size=null --set model.checkpoint={out}")
+    print_line(f"{out}: {config.size}, {count:,} parameters, {tokens:,} tokens")
+    print_line(f"train it: captune run RECIPE --set model.size=null --set model.checkpoint={out}")
 
 
 def _training_captions(data: str) -> list[str]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from captune.progress import open_console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -17,9 +19,7 @@ def models(
     ] = 30_522,
 ) -> None:
     """List the model families, and the named sizes of `captune init` and `model.size`."""
-    from rich.console import Console
-
-    console = Console()
+    console = open_console()
     console.print(_families())
     console.print(f"\nNamed sizes; parameters with a vocabulary of {vocab_size:,} tokens:\n")
     console.print(_sizes(vocab_size))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from captune.cli.app import INTERRUPTED
+from captune.cli.app import stopping
+from captune.progress import print_line
 
 
 def push(
@@ -29,12 +30,9 @@ def push(
     """
     from captune.publishing import push_run
 
-    try:
+    with stopping(lambda: "nothing local was changed: run the same command again"):
         pushed = push_run(run, repo, private=private, with_images=not no_images)
-    except KeyboardInterrupt:
-        typer.echo("stopped: nothing was changed here; the same command goes on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
     who = "private" if pushed.repo.is_private else "public"
-    typer.echo(f"pushed:  {len(pushed.paths)} files as {pushed.commit[:12]}")
-    typer.echo(f"page:    {pushed.repo.url} ({who})")
-    typer.echo(f"use it:  captune caption {pushed.repo.repo} PHOTO.jpg")
+    print_line(f"pushed:  {len(pushed.paths)} files as {pushed.commit[:12]}")
+    print_line(f"page:    {pushed.repo.url} ({who})")
+    print_line(f"use it:  captune caption {pushed.repo.repo} PHOTO.jpg")

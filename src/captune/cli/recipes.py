@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
+
+from captune.progress import open_console, print_lines
 
 
 def recipes(
@@ -25,11 +28,14 @@ def recipes(
     # Checked in both cases: what is printed can be run.
     recipe = load_recipe(name)
     text = dump_recipe(recipe) if full else recipe_path(name).read_text(encoding="utf-8-sig")
-    typer.echo(text, nl=False)
+    if sys.stdout.isatty():
+        print_lines(text.removesuffix("\n"))
+    else:
+        # A file gets the recipe as it is.
+        sys.stdout.write(text)
 
 
 def _print_list() -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from captune.recipe import load_recipe, shipped_recipes
@@ -39,6 +45,6 @@ def _print_list() -> None:
     table.add_column("what it does")
     for name in shipped_recipes():
         table.add_row(name, load_recipe(name).description)
-    console = Console()
+    console = open_console()
     console.print(table)
     console.print("\nPrint one: captune recipes NAME [--full]    Run one: captune run NAME")

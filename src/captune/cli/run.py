@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from captune.cli.app import INTERRUPTED
+from captune.cli.app import stopping, this_command
 from captune.cli.flags.name_lists import split_names
+from captune.progress import print_line
 
 if TYPE_CHECKING:
     from captune.pipeline import RunOptions
@@ -109,11 +110,13 @@ def _execute(
 ) -> Path:
     from captune.pipeline import run as run_recipe
 
-    try:
-        return run_recipe(recipe, only=stages, out=out, options=options)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command with --resume goes on from here", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    with stopping(_resume_line):
+        return run_recipe(recipe, only=stages, out=out, options=options, say=_say)
+
+
+def _resume_line() -> str:
+    """The command that resumes the run."""
+    return f"resume with: {this_command('--resume')}"
 
 
 def _print_results(folder: Path) -> None:
@@ -132,4 +135,4 @@ def _say(line: str) -> None:
     from captune.pipeline import is_first_process
 
     if is_first_process():
-        typer.echo(line)
+        print_line(line)

@@ -11,7 +11,7 @@ from captune.models import build_captioner
 from captune.pipeline.plan import Plan, RunOptions, plan_run
 from captune.pipeline.stages import scored_records
 from captune.pipeline.stages.prepare import read_data, split_data
-from captune.progress import Say
+from captune.progress import Say, print_line
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
 from captune.training import estimate_training
@@ -23,7 +23,7 @@ def dry_run(
     only: Sequence[str] = (),
     out: str | Path | None = None,
     options: RunOptions | None = None,
-    say: Say = print,
+    say: Say = print_line,
 ) -> None:
     """Says what `run` with the same arguments would do; one micro batch is tried, none learned.
 

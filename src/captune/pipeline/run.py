@@ -19,7 +19,7 @@ from captune.pipeline.processes import Crew, gather_crew
 from captune.pipeline.resume import check_resumed, note_inputs
 from captune.pipeline.stage_record import StageBook
 from captune.pipeline.stages import STAGE_WORK, Job, scored_records, train_along
-from captune.progress import Say
+from captune.progress import Say, print_line
 from captune.recipe import Recipe, load_recipe, save_recipe
 from captune.storage import open_folder, write_json
 
@@ -30,7 +30,7 @@ def run(
     only: Sequence[str] = (),
     out: str | Path | None = None,
     options: RunOptions | None = None,
-    say: Say = print,
+    say: Say = print_line,
 ) -> Path:
     """Runs a recipe's stages and returns the run's folder.
 

@@ -105,9 +105,9 @@ class BestModelPusher:
     def _report(self, error: Exception) -> None:
         reason = error.what if isinstance(error, CaptuneError) else str(error)
         fix = error.fix if isinstance(error, CaptuneError) else ""
-        self._say(
-            f"not pushed, training continues: {reason}" + (f"\n  fix:   {fix}" if fix else "")
-        )
+        self._say(f"not pushed, training continues: {reason}")
+        if fix:
+            self._say(f"  fix:   {fix}")
 
 
 def _identity(model: Path) -> tuple[int, int] | None:

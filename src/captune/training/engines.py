@@ -6,7 +6,7 @@ from pathlib import Path
 
 from captune.hardware import refuse_numbered_device
 from captune.models import Captioner, write_decoding
-from captune.progress import Say
+from captune.progress import Say, print_line
 from captune.recipe import Recipe, TrainConfig
 from captune.training import loop
 from captune.training.launchers import refuse_split_model
@@ -20,7 +20,7 @@ def train(
     recipe: Recipe,
     run_folder: Path,
     resume: bool = False,
-    say: Say = print,
+    say: Say = print_line,
 ) -> TrainResult:
     """Trains the captioner and leaves the best model in `run_folder/model`.
 

@@ -15,7 +15,7 @@ from accelerate.utils import set_seed
 
 from captune.folders import recover_folder
 from captune.models import Captioner
-from captune.progress import Say
+from captune.progress import Progress, Say, print_line
 from captune.recipe import Recipe
 from captune.training.batches.feeding import Feed
 from captune.training.checkpoint import load_checkpoint, save_checkpoint
@@ -28,7 +28,6 @@ from captune.training.setup import (
 )
 from captune.training.steps.optimizer import make_optimizer
 from captune.training.steps.optimizer_step import Stepper
-from captune.training.tracking import ProgressLine, progress_line
 
 
 def train(
@@ -38,7 +37,7 @@ def train(
     recipe: Recipe,
     run_folder: Path,
     resume: bool = False,
-    say: Say = print,
+    say: Say = print_line,
 ) -> TrainResult:
     """Trains by captune's own loop; what is given and left behind is `captune.training.train`'s.
 
@@ -66,11 +65,9 @@ def train(
         run = _Run(captioner, recipe, start.feed, stepper, run_state)
         if resume:
             run.resume()
-        with progress_line(
-            run_state.total_steps, done=run_state.state.step, enabled=run_state.is_main
-        ) as bar:
-            while not run_state.state.finished:
-                run.epoch(bar)
+        with run_state.watching() as progress:
+            while not run_state.state.finished and not run_state.stopped:
+                run.epoch(progress)
     return start.result()
 
 
@@ -99,7 +96,7 @@ class _Run:
             return
         run_state.resume_from(found)
 
-    def epoch(self, bar: ProgressLine) -> None:
+    def epoch(self, progress: Progress) -> None:
         """The steps of the current epoch that are left."""
         run_state = self.run_state
         state = run_state.state
@@ -114,14 +111,14 @@ class _Run:
             grad_norm = self.stepper.step(batches, state)
             run_state.count_step(seconds=time.monotonic() - before, images=plan.num_images)
             if run_state.is_log_due:
-                run_state.log_step(bar, grad_norm=grad_norm)
+                run_state.log_step(progress, grad_norm=grad_norm)
             else:
-                run_state.show(bar)
+                run_state.show(progress)
             if run_state.is_validation_due:
                 run_state.validate()
             if run_state.settle():
                 self._save()
-            if state.finished:
+            if state.finished or run_state.stopped:
                 return
 
     def _save(self) -> None:

@@ -6,21 +6,24 @@ Both engines hand a finished step to a `RunState`, so a run's folder is the same
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from captune.folders import write_folder
 from captune.hardware import Hardware
 from captune.models import Captioner
+from captune.progress import Progress, no_progress, show_progress
 from captune.recipe import Recipe
+from captune.stopping import HeldSignal, hold_signals
 from captune.training.checkpoint import GO_ON, TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.team import Team
-from captune.training.tracking import ProgressLine, RunLog
+from captune.training.tracking import RunLog
 from captune.training.validation import Validator, find_value, is_better
 
 
@@ -41,6 +44,7 @@ class RunState:
         steps_an_epoch: Steps of an epoch.
         say: Takes lines for people.
         state: Where the run stands.
+        stopped: Whether a signal ends the run here, with a checkpoint.
     """
 
     captioner: Captioner
@@ -55,9 +59,11 @@ class RunState:
     steps_an_epoch: int
     say: Callable[[str], None]
     state: TrainState = field(default_factory=TrainState)
+    stopped: bool = False
     log: RunLog = field(init=False)
     _started: float = field(init=False, default_factory=time.monotonic)
     _images: int = field(init=False, default=0)
+    _signal: HeldSignal = field(init=False, default_factory=HeldSignal)
 
     def __post_init__(self) -> None:
         self.log = RunLog(self.folder / "log.jsonl", self.accelerator)
@@ -79,6 +85,22 @@ class RunState:
             self.log.rewind(state.step)
         self.say(f"resumed at step {state.step} of {self.total_steps}")
 
+    @contextmanager
+    def watching(self) -> Iterator[Progress]:
+        """Show progress; signals wait for the end of a step, where `settle` sees them."""
+        with hold_signals() as self._signal:
+            if self.is_main:
+                with show_progress(
+                    "training",
+                    self.total_steps,
+                    done=self.state.step,
+                    unit="steps",
+                    say=self.say,
+                ) as progress:
+                    yield progress
+            else:
+                yield no_progress()
+
     def restart_clock(self) -> None:
         """Images a second are counted from here."""
         self._started, self._images = time.monotonic(), 0
@@ -98,16 +120,18 @@ class RunState:
         """Whether the step gets a line in the log."""
         return self.state.step % self.recipe.train.log_every == 0 or self.is_last_step
 
-    def show(self, bar: ProgressLine, *, loss: float | None = None) -> None:
-        """Moves the progress bar to the step."""
-        bar.advance(self.state.step, loss=loss, images_per_second=self._rate())
+    def show(self, progress: Progress, *, loss: float | None = None) -> None:
+        """Move the progress to the step."""
+        rate = f"{self._rate():.1f} images/s"
+        status = rate if loss is None else f"loss {loss:.3f}  {rate}"
+        progress.move_to(self.state.step, status=status)
 
-    def log_step(self, bar: ProgressLine, *, grad_norm: float) -> None:
+    def log_step(self, progress: Progress, *, grad_norm: float) -> None:
         """A line of the log: the mean loss per token since the last one."""
         state = self.state
         loss = state.loss_sum / max(1, state.loss_tokens)
         state.loss_sum, state.loss_tokens = 0.0, 0
-        self.show(bar, loss=loss)
+        self.show(progress, loss=loss)
         if self.is_main:
             train = self.recipe.train
             self.log.write(
@@ -169,7 +193,16 @@ class RunState:
         state.finished = self.is_last_step or stop
         if stop and not self.is_last_step:
             self.say(f"stopped early: {state.stale_validations} validations without a better value")
-        return state.finished or self._is_due(settings.save_every)
+        self.stopped = self._hear_signal()
+        return state.finished or self.stopped or self._is_due(settings.save_every)
+
+    def _hear_signal(self) -> bool:
+        """Whether any process is asked to end; all of them learn of it here."""
+        if self.team.size > 1:
+            number = torch.tensor(self._signal.number or 0, device=self.hardware.device)
+            torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
+            self._signal.number = int(number) or None
+        return self._signal.number is not None
 
     def _is_due(self, every: int | None) -> bool:
         if every is None:

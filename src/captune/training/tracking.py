@@ -1,26 +1,16 @@
-"""Where a run tells how it goes: log.jsonl, trackers, and a progress bar."""
+"""Where a run records its numbers and pictures: log.jsonl and trackers."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
 
 from captune.errors import MissingExtraError
 from captune.recipe import Recipe
@@ -109,36 +99,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return rows
-
-
-@dataclass(slots=True)
-class ProgressLine:
-    """One rich progress bar over optimizer steps."""
-
-    progress: Progress
-    task: Any = field(default=None)
-
-    def advance(self, step: int, *, loss: float | None, images_per_second: float) -> None:
-        """Moves the bar to `step`."""
-        text = f"{images_per_second:.1f} images/s"
-        if loss is not None:
-            text = f"loss {loss:.3f}  {text}"
-        self.progress.update(self.task, completed=step, status=text)
-
-
-@contextmanager
-def progress_line(total_steps: int, *, done: int, enabled: bool) -> Iterator[ProgressLine]:
-    """A progress bar with loss, images a second and the time that remains."""
-    # On a narrow screen the bar gives way, not the figures.
-    columns = (
-        TextColumn("training"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[status]}"),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-        TextColumn("left"),
-        TimeRemainingColumn(table_column=Column(no_wrap=True)),
-    )
-    with Progress(*columns, disable=not enabled) as progress:
-        task = progress.add_task("training", total=total_steps, completed=done, status="")
-        yield ProgressLine(progress, task)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
 from captune.cli.scoring.inputs import (
     InputOptions,
     Samples,
@@ -19,6 +17,7 @@ from captune.cli.scoring.inputs import (
 from captune.cli.scoring.output import ScoredFiles
 from captune.cli.scoring.table import CONSTANT_CAPTION
 from captune.errors import MetricError
+from captune.progress import print_line
 from captune.records import TokenizerName
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _read_human(path: Path) -> dict[str, list[str]]:
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        typer.echo(f"note: {note}", err=True)
+        print_line(f"note: {note}", to_stderr=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captune.cli.scoring.table import CONSTANT_CAPTION
+from captune.progress import print_line
 
 if TYPE_CHECKING:
     from captune.evaluation import Evaluation
@@ -33,18 +34,16 @@ class ScoredFiles:
 
 def print_notes(scored: ScoredFiles) -> None:
     """Print what was found about training captions, and the signature of each metric."""
-    import typer
-
     from captune.evaluation import format_share
 
     for name, share in scored.copied.items():
-        typer.echo(
+        print_line(
             f"{name}: {format_share(share)} of the captions are, word for word, training captions."
         )
     if scored.constant:
-        typer.echo(f"constant caption: {scored.constant}")
+        print_line(f"constant caption: {scored.constant}")
     for signature in next(iter(scored.evaluation.scores.values())).signatures.values():
-        typer.echo(signature)
+        print_line(signature)
 
 
 def print_skipped(fixes: Mapping[str, str]) -> None:
@@ -53,12 +52,10 @@ def print_skipped(fixes: Mapping[str, str]) -> None:
     Args:
         fixes: Metric -> how to enable it.
     """
-    import typer
-
     for fix in dict.fromkeys(fixes.values()):
         names = [name for name in fixes if fixes[name] == fix]
         them = "it" if len(names) == 1 else "them"
-        typer.echo(f"skipped: {', '.join(names)} (to enable {them}: {fix})")
+        print_line(f"skipped: {', '.join(names)} (to enable {them}: {fix})")
 
 
 def write_scores(path: Path, scored: ScoredFiles) -> None:

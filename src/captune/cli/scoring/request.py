@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.decoding import BatchSize, Device, takes_decoding
 from captune.cli.flags.groups import takes
 from captune.cli.flags.images import Decode
 from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
+from captune.progress import print_line, show_progress
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from captune.evaluation import (
         CaptionedImages,
         ComputeOptions,
-        Progress,
         ScoredData,
         ScoringOptions,
     )
@@ -182,7 +181,7 @@ def prepare_images(
         seed=request.scoring.seed,
     )
     for note in scored.notes:
-        typer.echo(f"note: {note}", err=True)
+        print_line(f"note: {note}", to_stderr=True)
     scoring = replace(request.scoring, split=scored.split, generate=decoding)
     return scored, replace(request, decoding=decoding, scoring=scoring)
 
@@ -193,10 +192,10 @@ def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateCo
 
     own = common_decoding(models)
     if own is None:
-        typer.echo(
+        print_line(
             "note: the models bring different decoding settings; captune's defaults and the flags"
             " decode them all",
-            err=True,
+            to_stderr=True,
         )
     return complete_decoding(given, own or {})
 
@@ -204,38 +203,34 @@ def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateCo
 def caption_all(
     models: Mapping[str, str], records: Sequence[CaptionRecord], request: Request
 ) -> CaptionedImages:
-    """Every model's captions of the images, with a bar a model."""
+    """Every model's captions of the images."""
     from captune.evaluation import caption_with
 
-    with _progress_bars(models, len(records)) as progress:
+    total = len(models) * len(records)
+    with (
+        stopping(lambda: "no scores were written: run the same command again"),
+        show_progress("captioning", total, unit="captions") as progress,
+    ):
         return caption_with(
-            models, records, config=request.decoding, compute=request.compute, progress=progress
+            models,
+            records,
+            config=request.decoding,
+            compute=request.compute,
+            progress=lambda name, _: progress.advance(status=name),
         )
-
-
-@contextmanager
-def _progress_bars(models: Iterable[str], total: int) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks = {name: bars.add_task(escape(name), total=total) for name in models}
-        yield lambda name, _: bars.advance(tasks[name])
 
 
 def finish(skipped: Sequence[SkippedImage], scored: ScoredData) -> None:
     """Lists the images that could not be read; exits with 3 when there are any."""
     if scored.skipped:
         first = scored.skipped[0]
-        typer.echo(
+        print_line(
             f"note: the data set names {len(scored.skipped)} images that cannot be used, the first:"
             f" {first.file or first.image_id} ({first.reason})",
-            err=True,
+            to_stderr=True,
         )
     for image in skipped[:_MAX_LISTED]:
-        typer.echo(f"not read: {image.file} ({image.reason})", err=True)
+        print_line(f"not read: {image.file} ({image.reason})", to_stderr=True)
     if skipped:
-        typer.echo(f"{len(skipped)} images could not be read and are not scored", err=True)
+        print_line(f"{len(skipped)} images could not be read and are not scored", to_stderr=True)
         raise typer.Exit(FINISHED_WITH_FAILURES)

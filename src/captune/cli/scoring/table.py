@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from captune.progress import open_console
+from captune.text_safety import escape_terminal
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from captune.evaluation import Evaluation, SystemPair
@@ -30,9 +32,10 @@ def print_scores(
         evaluation: What was scored.
         names: What systems are called where it is not their own name.
     """
-    called = {name: (_OWN_NAMES | names).get(name, name) for name in evaluation.scores}
+    own = _OWN_NAMES | names
+    called = {name: escape_terminal(own.get(name, name)) for name in evaluation.scores}
     # A pipe has no width: numbers cut to fit 80 columns are of no use to the program behind it.
-    console = _open_console()
+    console = open_console(width=None if sys.stdout.isatty() else 10_000)
     # Who is better than one constant caption is for the verdict to tell.
     pairs = [pair for pair in evaluation.tests if CONSTANT_CAPTION not in _both(pair)]
     console.print(_make_table(evaluation, called, pair=pairs[0] if len(pairs) == 1 else None))
@@ -42,12 +45,6 @@ def print_scores(
         console.print(sentence, markup=False, soft_wrap=True)
     if evaluation.run_signature:
         console.print(evaluation.run_signature, markup=False, soft_wrap=True)
-
-
-def _open_console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
 
 
 def _both(pair: SystemPair) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from captune.data import (
 )
 from captune.models import caption_reader, choose_tokenizer, token_counter
 from captune.pipeline.stages.job import Job
-from captune.progress import Say
+from captune.progress import Say, show_progress
 from captune.recipe import Recipe
 from captune.records import CaptionRecord
 from captune.storage import write_text
@@ -48,12 +48,14 @@ def prepare(job: Job) -> None:
     reader = caption_reader(tokenizer, lower_case=data.lower_case)
     trip = measure_round_trip(captions, reader)
     refuse_lost_captions(trip, where="model.tokenizer")
-    check = check_data(
-        replace(loaded, records=tuple(records)),
-        count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
-        max_caption_tokens=data.max_caption_tokens,
-        decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
-    )
+    with show_progress("reading images", len(records), say=say) as progress:
+        check = check_data(
+            replace(loaded, records=tuple(records)),
+            count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
+            max_caption_tokens=data.max_caption_tokens,
+            decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
+            report_progress=progress.move_to,
+        )
     check = add_round_trip(check, trip)
     write_text(folder / "data_check.json", check.to_json())
     skipped = (*loaded.skipped, *check.unreadable)

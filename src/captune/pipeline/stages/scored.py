@@ -22,6 +22,7 @@ from captune.hardware import choose_hardware
 from captune.inference import Execution, read_predictions
 from captune.models import Captioner, build_captioner
 from captune.pipeline.stages.job import Job
+from captune.progress import show_progress
 from captune.recipe import (
     Recipe,
 )
@@ -47,14 +48,21 @@ def predict_scored(
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
     captioner.move_to(hardware.device)
     lost: list[SkippedImage] = []
-    predictions = predict(
-        captioner,
-        records,
-        config=job.recipe.generate,
-        batch_size=job.recipe.evaluate.batch_size,
-        execution=Execution(hardware, job.recipe.data.decode),
-        progress=lambda done: lost.append(done) if isinstance(done, SkippedImage) else None,
-    )
+    with show_progress("captioning", len(records), say=job.say) as progress:
+
+        def count(done: Prediction | SkippedImage) -> None:
+            if isinstance(done, SkippedImage):
+                lost.append(done)
+            progress.advance()
+
+        predictions = predict(
+            captioner,
+            records,
+            config=job.recipe.generate,
+            batch_size=job.recipe.evaluate.batch_size,
+            execution=Execution(hardware, job.recipe.data.decode),
+            progress=count,
+        )
     for image in lost:
         job.say(f"{image.file}: {image.reason}; not captioned, not scored")
     return predictions

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rich import get_console
-from rich.progress import track
+import torch
 
 from captune.hardware import Hardware
 from captune.models import Captioner
+from captune.progress import show_progress
 from captune.recipe import Recipe, View
 from captune.records import CaptionRecord
 from captune.training.batches.features import (
@@ -79,18 +79,15 @@ def _cache(
     feed.captioner.eval_mode()
     say(f"{name}: frozen vision features of {len(records)} images x {len(views)} views, {storage}")
 
-    console = get_console()
-    # Where nobody watches, the bar would leave an empty line in the log.
-    is_watched = launch.team.leads and (console.is_terminal or console.is_jupyter)
-
-    def encode(pairs: Sequence[tuple[int, int]]):  # type: ignore[no-untyped-def]
-        return track(
-            feed.encode_views(pairs, hardware),
-            f"encoding {name}",
-            total=-(-len(pairs) // 32),
-            transient=True,
-            disable=not is_watched,
-        )
+    def encode(pairs: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
+        batches = feed.encode_views(pairs, hardware)
+        if not launch.team.leads:
+            yield from batches
+            return
+        with show_progress(f"encoding {name}", len(pairs), say=say) as progress:
+            for batch in batches:
+                yield batch
+                progress.advance(len(batch))
 
     file = None
     if storage == "disk":

@@ -24,7 +24,7 @@ from captune.errors import ModelError, RecipeError
 from captune.folders import recover_folder
 from captune.hardware import choose_hardware, is_out_of_memory
 from captune.models import Captioner
-from captune.progress import Say
+from captune.progress import Progress, Say, print_line
 from captune.recipe import Recipe, TrainConfig
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import (
@@ -48,7 +48,6 @@ from captune.training.setup import (
 )
 from captune.training.steps.optimizer import learning_rate, make_optimizer
 from captune.training.steps.reduce import sum_numbers
-from captune.training.tracking import ProgressLine, progress_line
 
 _AVERAGE = "average.pt"
 
@@ -60,7 +59,7 @@ def train(
     recipe: Recipe,
     run_folder: Path,
     resume: bool = False,
-    say: Say = print,
+    say: Say = print_line,
 ) -> TrainResult:
     """Trains by Trainer; what is given and left behind is `captune.training.train`'s.
 
@@ -81,10 +80,8 @@ def train(
         run_state = start.run_state
         checkpoint = _newest(run_state) if resume else None
         if not run_state.state.finished:
-            with progress_line(
-                run_state.total_steps, done=run_state.state.step, enabled=run_state.is_main
-            ) as bar:
-                trainer = RecipeTrainer(start, args, bar)
+            with run_state.watching() as progress:
+                trainer = RecipeTrainer(start, args, progress)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return start.result()
 
@@ -116,7 +113,7 @@ class RecipeTrainer(CaptionTrainer):
         steps: What is in the steps of this process.
     """
 
-    def __init__(self, start: Start, args: Seq2SeqTrainingArguments, bar: ProgressLine) -> None:
+    def __init__(self, start: Start, args: Seq2SeqTrainingArguments, progress: Progress) -> None:
         self.run_state = start.run_state
         self._start = start
         self._recipe = self.run_state.recipe
@@ -130,7 +127,7 @@ class RecipeTrainer(CaptionTrainer):
             args,
             # Its length is asked for; its rows are read by the planned loader.
             train_dataset=start.feed.data.records,
-            callbacks=[_Conductor(self, bar)],
+            callbacks=[_Conductor(self, progress)],
         )
         self.remove_callback(PrinterCallback)
 
@@ -284,8 +281,8 @@ class RecipeTrainer(CaptionTrainer):
 class _Conductor(TrainerCallback):
     """Tells Trainer when to log, validate, save and stop, and keeps the log."""
 
-    def __init__(self, trainer: RecipeTrainer, bar: ProgressLine) -> None:
-        self._trainer, self._bar = trainer, bar
+    def __init__(self, trainer: RecipeTrainer, progress: Progress) -> None:
+        self._trainer, self._progress = trainer, progress
         self._began = 0.0
 
     @override
@@ -314,7 +311,7 @@ class _Conductor(TrainerCallback):
         control.should_log = run_state.is_log_due
         control.should_evaluate = run_state.is_validation_due
         if not run_state.is_log_due:
-            run_state.show(self._bar)
+            run_state.show(self._progress)
         if not run_state.is_validation_due:
             self._settle(control)
 
@@ -323,7 +320,7 @@ class _Conductor(TrainerCallback):
         """A line for a step's loss; validation has its own."""
         logs = others.get("logs") or {}
         if "grad_norm" in logs:
-            self._trainer.run_state.log_step(self._bar, grad_norm=float(logs["grad_norm"]))
+            self._trainer.run_state.log_step(self._progress, grad_norm=float(logs["grad_norm"]))
 
     @override
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -333,7 +330,7 @@ class _Conductor(TrainerCallback):
     def _settle(self, control: Any) -> None:
         run_state = self._trainer.run_state
         control.should_save = run_state.settle()
-        control.should_training_stop = run_state.state.finished
+        control.should_training_stop = run_state.state.finished or run_state.stopped
 
 
 def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:

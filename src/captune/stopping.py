@@ -1,0 +1,128 @@
+"""Ctrl-C, SIGTERM and SIGHUP: a clean end with what was done kept, and an exit code that says so.
+
+The command line turns each of them into `Stopped`. Where an exception in the middle would lose
+work, as in a training step, `hold_signals` lets the body see the signal and end by itself. A
+second signal ends the process at once. Schedulers and torchrun send SIGTERM, and SIGKILL some 30
+seconds later.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+# Ctrl-C and scancel reach torchrun and its workers, and torchrun passes them on: one wish, twice.
+_SECONDS_OF_ONE_WISH = 5.0
+_Handler = Callable[[int, FrameType | None], Any]
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end.
+
+    Attributes:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}"
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """Return what a process stopped so exits with: 128 + the signal, 130 for Ctrl-C."""
+    return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+@contextmanager
+def signals_stop() -> Iterator[None]:
+    """Raise `Stopped` in the body at the first signal; the second one ends the process.
+
+    Only the command line does this: a library leaves signals to the program that uses it.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _end_at_the_next()
+        raise Stopped(number)
+
+    with _handling(stop):
+        yield
+
+
+@dataclass(slots=True)
+class HeldSignal:
+    """A signal that waits for the end of the body.
+
+    Attributes:
+        number: The signal; `None`: none has come.
+    """
+
+    number: int | None = None
+
+
+@contextmanager
+def hold_signals() -> Iterator[HeldSignal]:
+    """Let the body see a signal instead of being interrupted by it.
+
+    When the body ends, the signal does what it would have done before. The second one ends the
+    process at once.
+    """
+    held = HeldSignal()
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.number = number
+        _end_at_the_next()
+
+    try:
+        with _handling(hold):
+            yield held
+    finally:
+        if held.number is not None:
+            signal.raise_signal(held.number)
+
+
+def _end_at_the_next() -> None:
+    """Let the next signal end the process; under a launcher, not the echo of the first."""
+    began = time.monotonic()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if time.monotonic() - began > _SECONDS_OF_ONE_WISH:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    has_launcher = "LOCAL_RANK" in os.environ
+    for number in _stop_signals():
+        signal.signal(number, end if has_launcher else signal.SIG_DFL)
+
+
+def _stop_signals() -> Iterator[signal.Signals]:
+    """The signals that this system has and that nobody has made ignored, as `nohup` does."""
+    for name in _NAMES:
+        found = getattr(signal, name, None)
+        if found is not None and signal.getsignal(found) != signal.SIG_IGN:
+            yield found
+
+
+@contextmanager
+def _handling(handler: _Handler) -> Iterator[None]:
+    """Handle the signals so in the body; only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in _stop_signals()}
+    try:
+        yield
+    finally:
+        for number, own in before.items():
+            # None: set by code that is not Python's.
+            signal.signal(number, signal.SIG_DFL if own is None else own)

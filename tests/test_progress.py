@@ -1,0 +1,164 @@
+"""What people are shown while work runs: nothing of it ends the work, or steers their terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from captune.progress import ProgressLines, no_progress, print_line, print_lines, show_progress
+
+
+class BrokenStream(io.StringIO):
+    """A full disk, or a pipe that its reader has closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    def flush(self) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def run_python(script: str, *, redirect: str = "", **environment: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a script whose stdout a shell redirects."""
+    done = subprocess.run(
+        f'"$PYTHON" -c "$SCRIPT" {redirect}',
+        shell=True,
+        executable="/bin/bash",
+        env={"PYTHON": sys.executable, "SCRIPT": script, "PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
+
+
+def test_a_stream_that_fails_or_is_closed_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (BrokenStream(), closed, None):
+        monkeypatch.setattr(sys, "stdout", stream)
+        print_line("step 10: validation loss 1.2")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("cp1252", "0.5 -0.1 -> 0.4 \\u2603 é\n"),
+        ("ascii", "0.5 -0.1 -> 0.4 \\u2603 \\xe9\n"),
+        ("utf-8", "0.5 −0.1 → 0.4 ☃ é\n"),
+    ],
+)
+def test_letters_that_an_encoding_lacks_get_plain_ones(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    print_line("0.5 −0.1 → 0.4 ☃ é")
+    assert written.getvalue().decode(encoding) == shown
+
+
+def test_a_name_cannot_steer_the_terminal_or_forge_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_line("a\nerror: b\x1b[2J\x07\u202e.jpg", label="note:")
+    print_lines("one\ntwo\x1b[1m\udcff")
+    assert capsys.readouterr().out == (
+        "note: a\\nerror: b\\x1b[2J\\x07\\u202e.jpg\none\ntwo\\x1b[1m\\udcff\n"
+    )
+
+
+@pytest.mark.parametrize("redirect", [">&-", ">/dev/full", "| head -n 1", "2>&-", "2>/dev/full"])
+def test_a_guarded_process_ends_well_whatever_becomes_of_its_output(
+    redirect: str, tmp_path: Path
+) -> None:
+    script = (
+        "import sys\n"
+        "from captune.progress import guarded_streams, open_console, print_line, show_progress\n"
+        "with guarded_streams():\n"
+        "    for number in range(3000):\n"
+        "        print_line(f'line {number}'); print('plain', number)\n"
+        "        print('err', number, file=sys.stderr)\n"
+        "    open_console().print('table'); open_console(to_stderr=True).print('table')\n"
+        "    with show_progress('work', 3) as progress: progress.advance(3)\n"
+        f"    open({str(tmp_path / 'done')!r}, 'w').write('done')\n"
+    )
+    code, _, error = run_python(script, redirect=redirect)
+    assert code == 0, error[-500:]
+    assert "Traceback" not in error
+    assert (tmp_path / "done").read_text() == "done"
+
+
+def test_a_file_never_takes_the_place_of_a_closed_stdout(tmp_path: Path) -> None:
+    script = (
+        "import os\n"
+        "from captune.progress import guarded_streams, print_line\n"
+        "with guarded_streams():\n"
+        f"    with open({str(tmp_path / 'log')!r}, 'w') as log:\n"
+        "        os.write(1, b'stray'); print_line('line'); log.write('kept')\n"
+    )
+    assert run_python(script, redirect=">&-")[0] == 0
+    assert (tmp_path / "log").read_text() == "kept"
+
+
+def test_output_that_was_lost_is_known_and_a_closed_pipe_is_not_a_loss() -> None:
+    script = (
+        "import sys\n"
+        "from captune.progress import guarded_streams\n"
+        "with guarded_streams() as out:\n"
+        "    print('x' * 10**6); out.flush()\n"
+        "print(out.lost_output, file=sys.stderr)\n"
+    )
+    assert "No space left" in run_python(script, redirect=">/dev/full")[2]
+    assert run_python(script, redirect="| true")[2] == "None\n"
+
+
+def test_a_pipe_gets_a_line_from_time_to_time_with_the_time_left() -> None:
+    lines: list[str] = []
+    progress = ProgressLines("training", 1200, "steps", lines.append, first=1000, seconds=0.0)
+    progress._started -= 30.0
+    progress.show(1100, "loss 2.310  14.2 images/s")
+    assert lines == ["training: 1,100 of 1,200 steps, loss 2.310  14.2 images/s, about 30 s left"]
+
+
+def test_lines_are_a_minute_apart_and_none_comes_at_the_end() -> None:
+    lines: list[str] = []
+    progress = ProgressLines("encoding", 10, "images", lines.append)
+    progress.show(1, "")
+    assert lines == []
+    progress._shown -= 61.0
+    progress.show(2, "")
+    progress.show(3, "")
+    assert len(lines) == 1
+    progress._shown -= 61.0
+    progress.show(10, "")
+    assert len(lines) == 1
+
+
+def test_a_bar_fits_eighty_columns_and_goes_to_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    # For rich, what any terminal is.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with show_progress("training", 1200, unit="steps") as progress:
+        progress.move_to(1200, status="loss 12.345  1234.5 images/s")
+    printed = capsys.readouterr()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.err)
+    lines = [line for part in text.split("\n") for line in part.split("\r")]
+    (line,) = {line.strip() for line in lines if "1200/1200" in line}
+    assert "…" not in line
+    assert "1200/1200 loss 12.345  1234.5 images/s" in line
+    assert len(line) <= 80
+    assert printed.out == ""
+
+
+def test_progress_that_nobody_sees_still_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = no_progress()
+    progress.advance(3)
+    assert progress.done == 3
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,112 @@
+"""Signals end work cleanly, once; the second one ends the process at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from captune.stopping import Stopped, exit_code, hold_signals, signals_stop
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture(autouse=True)
+def _listening_to_ctrl_c() -> object:
+    # A shell starts background jobs deaf to SIGINT; the test run may be one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def run_python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {"PATH": "/usr/bin:/bin", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", script], env=own, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_raises_stopped_with_its_exit_code(number: signal.Signals, code: int) -> None:
+    before = [signal.getsignal(each) for each, _ in SIGNALS]
+    with pytest.raises(Stopped) as caught, signals_stop():
+        signal.raise_signal(number)
+    assert exit_code(caught.value) == code
+    assert str(caught.value) == f"stopped by {number.name}"
+    assert [signal.getsignal(each) for each, _ in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", [number for number, _ in SIGNALS])
+def test_a_held_signal_is_seen_by_the_body_and_raised_at_its_end(number: signal.Signals) -> None:
+    steps = []
+    with pytest.raises(Stopped) as caught, signals_stop(), hold_signals() as held:
+        signal.raise_signal(number)
+        steps.append(held.number)
+    assert steps == [number]
+    assert caught.value.number == number
+
+
+def test_without_a_command_line_ctrl_c_stays_a_keyboard_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, hold_signals() as held:
+        signal.raise_signal(signal.SIGINT)
+        assert held.number == signal.SIGINT
+    assert not isinstance(caught.value, Stopped)
+    assert exit_code(caught.value) == 130
+
+
+@pytest.mark.parametrize("context", ["signals_stop", "hold_signals"])
+def test_the_second_signal_ends_the_process_at_once(context: str) -> None:
+    script = (
+        "import signal, time\n"
+        f"from captune.stopping import {context}\n"
+        f"with {context}():\n"
+        "    try: signal.raise_signal(signal.SIGTERM)\n"
+        "    except KeyboardInterrupt: pass\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    print('went on')\n"
+    )
+    done = run_python(script)
+    assert done.returncode == -signal.SIGINT
+    assert done.stdout == ""
+
+
+def test_the_echo_of_a_launcher_is_not_a_second_signal() -> None:
+    script = (
+        "import signal\n"
+        "from captune.stopping import hold_signals\n"
+        "try:\n"
+        "    with hold_signals():\n"
+        "        for _ in range(2): signal.raise_signal(signal.SIGINT)\n"
+        "        print('checkpoint saved')\n"
+        "except KeyboardInterrupt: print('stopped')\n"
+    )
+    # Under the test run's shell SIGINT may be ignored from the start.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    assert run_python(listen + script, LOCAL_RANK="0").stdout == "checkpoint saved\nstopped\n"
+    assert run_python(listen + script).returncode == -signal.SIGINT
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_stop():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_leaves_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def work() -> None:
+        with hold_signals(), signals_stop():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
