@@ -24,7 +24,6 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
     A folder that is there is resumed.
     """
     from captune.data import make_shapes
-    from captune.hardware import choose_hardware
     from captune.inference import caption_images
     from captune.models import build_captioner
     from captune.recipe import Recipe
@@ -54,7 +53,6 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
         captioner,
         [(record.image_id, record.image) for record in records[:3]],
         config=recipe.generate,
-        hardware=choose_hardware(str(captioner.device), "fp32"),
     )
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {
