@@ -21,6 +21,7 @@ from captune.cli import main
 from captune.inference import load
 from captune.models import build_size, load_captioner, train_tokenizer, write_decoding
 from captune.recipe import GenerateConfig, TokenizerConfig
+from support import bombs
 
 
 def _tokenizer() -> Any:
@@ -165,6 +166,28 @@ def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
         f"  failed:not_an_image  {photos}/page.png",
     ]
     assert sorted(path.name for path in photos.rglob("*.txt")) == ["a.txt", "b.txt", "c.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc and pipes")
+@pytest.mark.parametrize("mode", ["isolated", "inline"])
+def test_files_that_cannot_be_read_cost_themselves_only(model, photos, tmp_path, capsys, mode):
+    fifo = tmp_path / "fifo.jpg"
+    os.mkfifo(fifo)
+    inputs = ("/proc/self/mem", fifo, "/dev/zero", photos / "a.png")
+    assert run(model, *inputs, "--decode", mode) == 3
+    shown = capsys.readouterr()
+    assert [line.split("\t")[0] for line in shown.out.splitlines()] == [str(photos / "a.png")]
+    for path in inputs[:3]:
+        assert f"failed:io  {path}" in shown.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory limits are Linux's")
+def test_a_bomb_is_listed_and_the_others_are_captioned(model, photos, capsys):
+    (photos / "aa.tif").write_bytes(bombs.tiff_of_shared_tags())
+    assert run(model, photos) == 3
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 3
+    assert f"failed:memory  {photos / 'aa.tif'} (if you trust the image: --decode" in shown.err
 
 
 def test_an_empty_caption_is_a_failure_and_no_file(photos, tmp_path, capsys):

@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 
 def tiff_of_shared_tags(num_tags: int = 8_000, num_bytes: int = 1_000_000) -> bytes:
@@ -40,7 +40,7 @@ def ppm_of_comments(num_bytes: int = 50_000_000) -> bytes:
     return b"P6\n#" + b"a" * num_bytes + b"\n1 1\n255\n\0\0\0"
 
 
-def jpeg_of_scans(num_scans: int = 300, side: int = 6_000) -> bytes:
+def jpeg_of_scans(num_scans: int = 300, side: int = 4_000) -> bytes:
     """A progressive JPEG whose refining scans are written again and again."""
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((side, side)).convert("RGB").save(
@@ -52,22 +52,22 @@ def jpeg_of_scans(num_scans: int = 300, side: int = 6_000) -> bytes:
     return content[:-2] + scan * num_scans + b"\xff\xd9"
 
 
-def png_of_texts(num_texts: int = 60, num_bytes: int = 60_000_000) -> bytes:
-    """A PNG of 1x1 pixel with compressed texts that unpack to 60 MB each."""
+def png_of_texts(num_texts: int = 60, num_bytes: int = 6_000_000) -> bytes:
+    """A PNG of 1x1 pixel with compressed texts that unpack to 6 MB each."""
     packed = zlib.compress(b"a" * num_bytes, 9)
     chunk = b"zTXt" + b"k\0\0" + packed
     piece = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    content = _png()
+    content = encode(Image.new("RGB", (1, 1)), "PNG")
     return content[:33] + piece * num_texts + content[33:]
 
 
-def png_with_profile(num_bytes: int = 900_000_000) -> bytes:
-    """A PNG of 1x1 pixel whose colour profile unpacks to 900 MB."""
+def png_with_profile(num_bytes: int = 80_000_000) -> bytes:
+    """A PNG of 1x1 pixel whose colour profile unpacks to 80 MB."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(10_000_000)) for _ in range(num_bytes // 10_000_000))
     chunk = b"iCCP" + b"k\0\0" + packed + packer.flush()
     piece = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    content = _png()
+    content = encode(Image.new("RGB", (1, 1)), "PNG")
     return content[:33] + piece + content[33:]
 
 
@@ -91,7 +91,8 @@ def exif_of_shared_tags(num_tags: int = 5_000, num_bytes: int = 60_000) -> bytes
     return buffer.getvalue()
 
 
-def _png() -> bytes:
+def encode(image: Image.Image, format: str) -> bytes:
+    """The bytes of an image file."""
     buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, "PNG", pnginfo=PngImagePlugin.PngInfo())
+    image.save(buffer, format)
     return buffer.getvalue()
