@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.evaluation.compare import AFTER, Evaluation
-from captune.evaluation.labels import metric_label
+from captune.evaluation.labels import format_value, metric_label
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.verdict import judge_run
 from captune.metrics import METRICS
@@ -159,10 +159,10 @@ def _score_table(evaluation: Evaluation) -> str:
         cells = []
         for name in names:
             scores = evaluation.scores[name]
-            cell = f"{scores.metrics[metric]:.4f}" if metric in scores.metrics else ""
+            cell = format_value(metric, scores.metrics[metric]) if metric in scores.metrics else ""
             if cell and metric in scores.intervals:
-                interval = scores.intervals[metric]
-                cell += f" ({interval.low:.4f} to {interval.high:.4f})"
+                ends = scores.intervals[metric]
+                cell += f" ({format_value(metric, ends.low)} to {format_value(metric, ends.high)})"
             cells.append(cell)
         lines.append(f"| {metric} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
