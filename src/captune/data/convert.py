@@ -252,7 +252,9 @@ def _write_coco(placed: _BySplit, folder: Path) -> None:
     ids = [item.record.image_id for items in placed.values() for item in items]
     # COCO ids are whole numbers: the data set's own where they are (`01` and `1` are one), else
     # counted.
-    is_numbered = all(image_id.isdecimal() and image_id.isascii() for image_id in ids)
+    is_numbered = all(
+        image_id.isdecimal() and image_id.isascii() and len(image_id) < 19 for image_id in ids
+    )
     is_numbered = is_numbered and len({int(image_id) for image_id in ids}) == len(ids)
     numbers = {image_id: number for number, image_id in enumerate(ids, start=1)}
     for split, items in placed.items():

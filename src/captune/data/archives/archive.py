@@ -16,13 +16,20 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from captune.data.rows.safe_names import is_unsafe_name
-from captune.data.rows.text import LFS_MARK
+from captune.data.rows.text import LFS_MARK, open_regular
 from captune.errors import DataError, ImageError
 from captune.records import TarMember, ZipMember
 
 # A member is read whole, and a kilobyte of zip can hold a gigabyte.
 _MAX_MEMBER_BYTES = 512 * 2**20
 _MAX_TEXT_BYTES = 64 * 2**20
+
+MAX_RATIO = 200
+"""Bytes unpacked per byte of an archive; images hardly shrink, and captions to a tenth."""
+
+ALWAYS_UNPACKED = 2**30
+"""Bytes that any archive may unpack to."""
+
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 # zipfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
 _ZIP_ERRORS = (
@@ -57,6 +64,7 @@ def list_zip(path: Path) -> tuple[str, ...]:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except _ZIP_ERRORS as error:
         raise _explain_broken(path, error) from error
+    _refuse_bomb(path, members)
     names = [name for member in members if (name := member.filename) and not name.endswith("/")]
     unsafe = next((name for name in names if is_unsafe_name(name)), None)
     if unsafe is not None:
@@ -67,6 +75,17 @@ def list_zip(path: Path) -> tuple[str, ...]:
     if any(member.flag_bits & 0x1 for member in members):
         raise DataError(f"{path} is protected by a password", fix="make it anew without one")
     return tuple(name for name in names if not _is_clutter(name))
+
+
+def _refuse_bomb(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    # Members may overlap: each is small, and all of them unpack the same bytes.
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+    if unpacked > max(ALWAYS_UNPACKED, MAX_RATIO * size):
+        raise DataError(
+            f"{path} has {size:,} bytes and unpacks to {unpacked:,}, over {MAX_RATIO} times its"
+            " size",
+            fix="do not trust this archive; pack its files anew",
+        )
 
 
 def read_zip_text(path: Path, name: str) -> bytes:
@@ -111,9 +130,9 @@ def require_no_inner_zip(path: Path, names: Sequence[str], *, wanted: str) -> No
 def is_lfs_pointer(path: Path) -> bool:
     """Whether a file is a Git LFS pointer; `False` when it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(LFS_MARK)) == LFS_MARK
-    except OSError:
+    except (DataError, OSError):
         return False
 
 

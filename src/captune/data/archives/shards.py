@@ -16,6 +16,7 @@ _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_SHARDS = 1_000_000
+_MAX_DIGITS = 18
 
 
 def is_shard_pattern(place: Path) -> bool:
@@ -114,6 +115,8 @@ def _choices(inside: str, *, text: str) -> list[str]:
     match = _RANGE.fullmatch(inside)
     if match is None:
         return inside.split(",")
+    if max(len(match[1]), len(match[2])) > _MAX_DIGITS:
+        raise DataError(f"{{{inside[:40]}...}} in a pattern of shards has too many digits")
     first, last = int(match[1]), int(match[2])
     if not 0 <= last - first < _MOST_SHARDS:
         raise DataError(f"{{{inside}}} in {text} is no range of shards", fix="{000..003}")

@@ -15,11 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from captune.data.archives.archive import refuse_lfs_pointer
+from captune.data.archives.archive import ALWAYS_UNPACKED, MAX_RATIO, refuse_lfs_pointer
 from captune.data.rows.safe_names import is_unsafe_name
+from captune.data.rows.text import open_regular
 from captune.errors import DataError
 
 _BLOCK = 512
+_MAX_HEADER_BYTES = 2**20
+_EXTENDED = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 _MAX_CONTENT_BYTES = 512 * 2**20
 _MAX_TEXT_BYTES = 64 * 2**20
 # tarfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
@@ -71,11 +77,11 @@ def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]
     refuse_lfs_pointer(path)
     try:
         if is_plain_tar(path):
-            with tarfile.open(path, "r:") as archive:
+            with tarfile.open(path, "r:", tarinfo=_Header) as archive:
                 yield from _entries(archive, size=path.stat().st_size, with_text=text_suffixes)
         else:
-            with tarfile.open(path, "r|*") as archive:
-                yield from _entries(archive)
+            with tarfile.open(path, "r|*", tarinfo=_Header) as archive:
+                yield from _refuse_bomb(_entries(archive), path)
     except _ERRORS as error:
         raise _no_tar(str(path), error) from error
 
@@ -93,10 +99,38 @@ def iter_tar_stream(file: Readable, *, name: str) -> Iterator[TarEntry]:
     try:
         # What came before the end is used, as of a plain tar on disk.
         # In a stream ("|") nothing can be read twice, but compressed bytes are unpacked once.
-        with tarfile.open(fileobj=cast(IO[bytes], file), mode="r|*") as archive:
+        with tarfile.open(fileobj=cast(IO[bytes], file), mode="r|*", tarinfo=_Header) as archive:
             yield from _entries(archive, names_cut=True)
     except _ERRORS as error:
         raise _no_tar(name, error) from error
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; tarfile itself reads long names and attributes of any size whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED and self.size > _MAX_HEADER_BYTES:
+            raise DataError(
+                f"{archive.name or 'the tar'!r} has a header of {self.size:,} bytes; at most"
+                f" {_MAX_HEADER_BYTES:,} are read",
+                fix="do not trust this archive; pack its files anew",
+            )
+        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return member
+
+
+def _refuse_bomb(entries: Iterator[TarEntry], path: Path) -> Iterator[TarEntry]:
+    """Stop before a compressed tar is unpacked to more than its size can mean."""
+    limit = max(ALWAYS_UNPACKED, MAX_RATIO * path.stat().st_size)
+    for entry in entries:
+        yield entry
+        # What is not read is unpacked all the same, to reach the member behind it.
+        if entry.offset + entry.size > limit:
+            raise DataError(
+                f"{path} has {path.stat().st_size:,} bytes and unpacks to more than"
+                f" {entry.offset + entry.size:,}, over {MAX_RATIO} times its size",
+                fix="do not trust this archive; pack its files anew",
+            )
 
 
 def _no_tar(name: str, error: Exception) -> DataError:
@@ -130,9 +164,9 @@ def _entries(
 def is_plain_tar(path: Path) -> bool:
     """Whether a file starts as a tar that is not compressed does."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_BLOCK)
-    except OSError:
+    except (DataError, OSError):
         return False
     if head[257:262] == b"ustar":
         return True

@@ -6,6 +6,7 @@ their values are, true is 1, and a list in the data has to hold one of the value
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,7 +14,8 @@ from captune.errors import DataError
 from captune.records import SPLITS, Split
 from captune.suggest import did_you_mean
 
-_MOST_VALUES = 6
+_MAX_VALUES = 6
+_MAX_DEPTH = 8
 
 
 class RowFilter:
@@ -92,7 +94,7 @@ class RowFilter:
     def _nothing_left(self, what: str) -> DataError:
         there = []
         for column, values in self._values.items():
-            counted = [f"{value!r} ({n} rows)" for value, n in values.most_common(_MOST_VALUES)]
+            counted = [f"{value!r} ({n} rows)" for value, n in values.most_common(_MAX_VALUES)]
             more = len(values) - len(counted)
             there.append(f"{column} is {', '.join(counted)}{f' and {more} more' * bool(more)}")
         return DataError(
@@ -125,13 +127,15 @@ def _holds(value: object, wanted: Sequence[str]) -> bool:
     return any(_equal(text, kept) for text in spelled for kept in wanted)
 
 
-def _spell(value: object) -> tuple[str, ...]:
+def _spell(value: object, depth: int = 0) -> tuple[str, ...]:
     if value is None:
         return ("",)
     if isinstance(value, bool):
         return ("true", "1") if value else ("false", "0")
+    if depth > _MAX_DEPTH:
+        return ()
     if isinstance(value, list | tuple):
-        return tuple(text for item in value for text in _spell(item))
+        return tuple(text for item in value for text in _spell(item, depth + 1))
     return (str(value).strip(),)
 
 
@@ -145,6 +149,4 @@ def _equal(text: str, wanted: str) -> bool:
 
 
 def _show(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_show(item) for item in value) + "]"
-    return f"{value!s:.40}"
+    return reprlib.repr(value) if isinstance(value, list | tuple) else f"{value!s:.40}"
