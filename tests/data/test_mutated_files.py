@@ -37,9 +37,8 @@ def write_images(folder: Path, names: list[str]) -> None:
 
 def make_csv(root: Path) -> None:
     write_images(root / "images", ["a.png", "b.png"])
-    (root / "d.csv").write_text(
-        "image,caption,image_id,split,group\na.png,\"One, dog\",1,train,g\nb.png,\"['x', 'y']\",2,val,\n"
-    )
+    rows = ('a.png,"One, dog",1,train,g', "b.png,\"['x', 'y']\",2,val,")
+    (root / "d.csv").write_text("\n".join(("image,caption,image_id,split,group", *rows)))
 
 
 def make_tsv(root: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captune.data import (
+    LoadOptions,
     assign_splits,
     load_records,
     load_splits,
@@ -20,7 +21,7 @@ from captune.data import (
     take_fraction,
 )
 from captune.errors import DataError
-from captune.records import CaptionRecord, ZipMember
+from captune.records import SPLITS, CaptionRecord, ZipMember
 
 
 def make_records(number, *, split=None, group=None):
@@ -224,3 +225,59 @@ def test_the_real_flickr8k_round_trips(tmp_path, real_data):
     records = assign_splits(load_records(real_data / "flickr8k").records)
     save_splits(records, tmp_path)
     assert set(load_splits(tmp_path)) == set(records)
+
+
+# --- redrawing, and lists for some splits only ---------------------------------------------------
+
+
+def write_table(folder, draw_image, splits):
+    lines = ["image,caption,split"]
+    for number, split in enumerate(splits):
+        draw_image(folder / f"{number}.png", (number, 0, 0))
+        lines.append(f"{number}.png,Caption {number},{split}")
+    (folder / "d.csv").write_text("\n".join(lines))
+
+
+def sizes(records):
+    return tuple(sum(record.split == split for record in records) for split in SPLITS)
+
+
+def test_own_splits_are_kept_unless_they_are_redrawn(tmp_path, draw_image):
+    write_table(tmp_path, draw_image, ["train"] * 4 + ["val"] * 3 + ["test"] * 3)
+    kept = load_records(tmp_path)
+    assert sizes(assign_splits(kept.records)) == (4, 3, 3)
+    redrawn = load_records(tmp_path, LoadOptions(redraw=True))
+    assert sizes(assign_splits(redrawn.records)) == (8, 1, 1)
+    assert any("(4 train, 3 val, 3 test) are set aside" in note for note in redrawn.notes)
+
+
+@pytest.mark.parametrize(
+    ("lists", "counts"),
+    [
+        ({"test": "0.png\n1.png"}, (7, 1, 2)),
+        ({"val": "0.png\n1.png"}, (7, 2, 1)),
+        ({"val": "0.png", "test": "1.png"}, (8, 1, 1)),
+        ({"train": "0.png\n1.png", "test": "2.png"}, (1, 1, 1)),
+    ],
+)
+def test_splits_without_a_list_are_drawn_from_the_rest(tmp_path, draw_image, lists, counts):
+    write_table(tmp_path, draw_image, [""] * 10)
+    for split, names in lists.items():
+        (tmp_path / f"{split}.lst").write_text(names)
+    files = {split: tmp_path / f"{split}.lst" for split in lists}
+    data = load_records(tmp_path, LoadOptions(split_files=files))
+    records = assign_splits(data.records, draw_rest=data.draws_rest)
+    assert sizes(records) == counts
+    for split, names in lists.items():
+        listed = {record.image_id for record in records if record.image_id in names.split()}
+        assert split == "train" or listed == {r.image_id for r in records if r.split == split}
+
+
+def test_a_group_is_not_cut_between_a_list_and_the_rest():
+    records = [
+        CaptionRecord(str(n), b"", ("A",), split="test" if n == 0 else None, group=f"g{n // 2}")
+        for n in range(10)
+    ]
+    with pytest.raises(DataError, match="the group g0 is partly in the given split test"):
+        assign_splits(records, by="group", draw_rest=True)
+    assert sizes(assign_splits(records, draw_rest=True)) == (8, 1, 1)

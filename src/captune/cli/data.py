@@ -203,14 +203,19 @@ def split(
     with lock_folder(out):
         _refuse_existing(out / "splits.json", out / "splits", force=force)
         loaded = load_records(data, reading)
-        records = assign_splits(loaded.records, fractions=(train, val, test), seed=seed, by=by)
-        is_given = any(record.split for record in loaded.records)
-        save_splits(records, out, seed=None if is_given else seed, by=by)
-    _print_notes(loaded)
-    if is_given:
-        print_line(
-            "note: the data set's own splits are kept; shares and seed apply to sets without"
+        records = assign_splits(
+            loaded.records,
+            fractions=(train, val, test),
+            seed=seed,
+            by=by,
+            draw_rest=loaded.draws_rest,
         )
+        given = {record.image_id: record.split for record in loaded.records}
+        is_drawn = any(given[record.image_id] != record.split for record in records)
+        save_splits(records, out, seed=seed if is_drawn else None, by=by)
+    _print_notes(loaded)
+    if not is_drawn:
+        print_line("note: the data set's own splits are kept; --redraw draws them anew")
     for name in ("train", "val", "test"):
         chosen = [record for record in records if record.split == name]
         captions = sum(len(record.captions) for record in chosen)

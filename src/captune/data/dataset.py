@@ -43,6 +43,7 @@ class LoadOptions:
         allow_outside: Whether absolute names and names with `..` may lead out of the data set's
             folder and `image_root`.
         split_files: Lists of image names, one a line, that give the splits.
+        redraw: Whether the data set's own splits are set aside, so that they are drawn anew.
         filters: Column -> value or values: rows with another value there are left out.
         limit: Images read at most, from the start; `None`: all.
         revision: Revision of a hub or Kaggle data set; `None`: the newest.
@@ -58,6 +59,7 @@ class LoadOptions:
     image_root: Path | None = None
     allow_outside: bool = False
     split_files: Mapping[Split, Path | str] = field(default_factory=dict)
+    redraw: bool = False
     filters: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     limit: int | None = None
     revision: str | None = None
@@ -80,6 +82,8 @@ class LoadedData:
         in_two_splits: Ids of images that the data set itself puts into two splits; they are kept
             in the first of train, val, test, so that what is scored was never trained on.
         notes: Sentences about what was decided while reading, for people.
+        draws_rest: Whether the images without a split are to be drawn into the splits that are not
+            given: lists give some splits, but not train.
         near_misses: Names of files that look like one that is missing, by the missing name; of
             the first few.
         format: Name of the format read.
@@ -91,6 +95,7 @@ class LoadedData:
     empty_captions: tuple[str, ...] = ()
     in_two_splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    draws_rest: bool = False
     near_misses: Mapping[str, str] = field(default_factory=dict)
     format: str = ""
     root: Path | None = None

@@ -43,6 +43,7 @@ def load_options(config: DataConfig) -> LoadOptions:
         image_root=Path(config.image_root).expanduser() if config.image_root else None,
         allow_outside=config.allow_outside,
         split_files=config.split_files,
+        redraw=config.redraw,
         filters=config.filters,
         revision=config.revision,
         streaming=config.streaming,
@@ -71,6 +72,8 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
     data = _read(str(path), options)
     if not data.records:
         raise _nothing_usable(str(path), data)
+    if options.redraw:
+        data = _set_splits_aside(data)
     if options.split_files:
         return assign_lists(data, lists=_resolve_lists(options, root=data.root))
     return _note_homeless(_drop_single_split(data))
@@ -245,8 +248,19 @@ def _drop_single_split(data: LoadedData) -> LoadedData:
     )
 
 
+def _set_splits_aside(data: LoadedData) -> LoadedData:
+    counts = ", ".join(f"{number} {name}" for name, number in data.count_splits().items())
+    note = f"the data set's own splits ({counts}) are set aside and drawn anew"
+    return replace(
+        data,
+        records=tuple(replace(record, split=None) for record in data.records),
+        in_two_splits=(),
+        notes=(*data.notes, note),
+    )
+
+
 def _note_homeless(data: LoadedData) -> LoadedData:
-    """Says of given splits whom they leave out: nobody trains on those, or is scored on them."""
+    """Report which images the given splits leave out: none trains or is scored on those."""
     number = sum(record.split is None for record in data.records)
     if number in (0, len(data.records)):
         return data

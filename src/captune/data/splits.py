@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -22,18 +22,21 @@ def assign_splits(
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 42,
     by: Literal["image", "group"] = "image",
+    draw_rest: bool = False,
 ) -> list[CaptionRecord]:
     """Give every record a split.
 
     Given splits are kept, and records that they leave out are left out. Where train and test are
     given but val is not, val is drawn from train, because something must pick the checkpoint.
-    Otherwise the splits are drawn: the same ids, fractions and seed give the same splits in any
-    order of the records.
+    Where none is given, all are drawn: the same ids, fractions and seed give the same splits in
+    any order of the records.
 
     Args:
         records: The data set.
         fractions: Shares of train, val and test, sum 1; a share of 0 leaves the split empty.
         seed: Draws the splits.
+        draw_rest: Whether records without a split, beside others that have one, are drawn into the
+            splits that are not given, as where a list gives test only.
         by: What is never cut: `image`, or `group` (an image without a group is its own).
 
     Returns:
@@ -51,6 +54,8 @@ def assign_splits(
     if not given:
         return _draw(records, shares=dict(zip(SPLITS, fractions, strict=True)), seed=seed, by=by)
     kept = [record for record in records if record.split is not None]
+    if draw_rest and len(kept) < len(records):
+        return _draw_rest(records, given=given, fractions=fractions, seed=seed, by=by)
     if given == {"train", "test"} and fractions[1] > 0.0:
         return _draw_val(kept, fractions=fractions, seed=seed, by=by)
     return kept
@@ -131,6 +136,45 @@ def _refuse_cut_groups(records: Sequence[CaptionRecord]) -> None:
         where="the splits that the data set gives, or data.split_files; data.split_by: group",
         fix="mend the splits, or accept near twins on both sides with data.split_by: image",
     )
+
+
+def _draw_rest(
+    records: Sequence[CaptionRecord],
+    *,
+    given: Collection[Split],
+    fractions: tuple[float, float, float],
+    seed: int,
+    by: Literal["image", "group"],
+) -> list[CaptionRecord]:
+    rest = [record for record in records if record.split is None]
+    if by == "group":
+        _refuse_shared_groups(records)
+    wanted = {
+        split: fraction
+        for split, fraction in zip(SPLITS, fractions, strict=True)
+        if split not in given
+    }
+    total = sum(wanted.values())
+    if total == 0.0:
+        raise DataError(
+            f"{len(rest)} images are in no given split, and the shares of the others are 0",
+            fix="raise data.split_fractions of train",
+        )
+    shares = {split: fraction / total for split, fraction in wanted.items()}
+    by_id = {record.image_id: record for record in _draw(rest, shares=shares, seed=seed, by=by)}
+    return [by_id.get(record.image_id, record) for record in records]
+
+
+def _refuse_shared_groups(records: Sequence[CaptionRecord]) -> None:
+    given = {r.group: r.split for r in records if r.split is not None and r.group is not None}
+    shared = [r.group for r in records if r.split is None and r.group in given]
+    if shared:
+        raise DataError(
+            f"the group {shared[0]} is partly in the given split {given[shared[0]]}, partly in"
+            " none",
+            where="the splits that the data set gives, or data.split_files; data.split_by: group",
+            fix="list whole groups, or accept near twins on both sides with data.split_by: image",
+        )
 
 
 def _draw_val(

@@ -46,7 +46,7 @@ def dry_run(
         say("nothing to do")
         return
     if "prepare" in due:
-        records = split_data(recipe, read_data(recipe, say=say).records)
+        records = split_data(recipe, read_data(recipe, say=say))
     else:
         records = load_splits(folder)
     counts = Counter(record.split for record in records)

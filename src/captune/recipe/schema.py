@@ -97,6 +97,10 @@ class DataConfig(Section):
     split_files: dict[Literal["train", "val", "test"], str] = Field(
         default_factory=dict, description="Lists of image names, one a line, that give the splits."
     )
+    redraw: bool = Field(
+        False,
+        description="Whether the data set's own splits are set aside and drawn anew.",
+    )
     split_by: Literal["image", "group"] = Field(
         "image", description="What is never cut by a split."
     )

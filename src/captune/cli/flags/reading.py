@@ -51,6 +51,14 @@ SplitFile = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Redraw = Annotated[
+    bool,
+    typer.Option(
+        "--redraw",
+        help="Set the data set's own splits aside and draw them anew.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Filter = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,6 +77,7 @@ def read_options(
     image_root: ImageRoot = None,
     allow_outside: AllowOutside = False,
     split_file: SplitFile = None,
+    redraw: Redraw = False,
     filters: Filter = None,
 ) -> LoadOptions:
     """How a data set is read, as its flags say.
@@ -85,6 +94,7 @@ def read_options(
         image_root=image_root,
         allow_outside=allow_outside,
         split_files=parse_split_files(split_file or ()),
+        redraw=redraw,
         filters=parse_filters(filters or ()),
     )
 

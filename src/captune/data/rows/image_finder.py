@@ -49,9 +49,7 @@ def name_from_root(name: str, folder: Path, *, root: Path, base: Path) -> str:
     if folder == root or is_absolute_name(name):
         return name
     beside = Path(os.path.normpath(folder.relative_to(root) / name)).as_posix()
-    is_from_root = (
-        not is_unsafe_name(name) and not (base / beside).is_file() and (base / name).is_file()
-    )
+    is_from_root = not is_unsafe_name(name) and not is_file(base / beside) and is_file(base / name)
     return name if is_from_root else beside
 
 
@@ -105,7 +103,7 @@ class ImageFinder:
         if self._allow_outside or not is_unsafe_name(name) or plain.startswith("//"):
             return False
         paths = [_absolute(folder / name) for folder in (*self._given, Path())]
-        return any(path.exists() for path in paths if not self._is_inside(path))
+        return any(os.path.exists(path) for path in paths if not self._is_inside(path))  # noqa: PTH110
 
     def leads_outside(self, path: Path) -> bool:
         """Return whether a file that was found lies elsewhere, through a link."""
@@ -124,9 +122,9 @@ class ImageFinder:
         for folder in self._given:
             path = folder / name
             # A link, and one folder under two names on a disk that ignores letter case, are fine.
-            if path == found or not path.is_file() or path.samefile(found):
+            if path == found or not is_file(path) or path.samefile(found):
                 continue
-            if not found.is_file() or not filecmp.cmp(path, found, shallow=False):
+            if not is_file(found) or not filecmp.cmp(path, found, shallow=False):
                 return path
         return None
 
@@ -156,6 +154,12 @@ class ImageFinder:
 
     def _is_inside(self, path: Path) -> bool:
         return any(path.is_relative_to(folder) for folder in self._bounds)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file is there; a name that no file can have (too long, a NUL) is none."""
+    # pathlib raises for such names.
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _absolute(path: Path) -> Path:

@@ -15,6 +15,8 @@ from captune.records import SPLITS, CaptionRecord, Split
 def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData:
     """Give each record the split whose list names it, and no split where no list does.
 
+    Without a list for train, `assign_splits` draws the other splits from the rest.
+
     A list may name an image by id, by path, by file name, or by file name without its suffix.
 
     Raises:
@@ -44,9 +46,19 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
         splits = {**dict.fromkeys(found, split), **splits}
     records = tuple(replace(record, split=splits.get(record.image_id)) for record in data.records)
     left_out = sum(record.split is None for record in records)
-    if left_out:
+    if left_out and "train" in lists:
         notes.append(f"{left_out} images are in no split list and are left out")
-    return replace(data, records=records, in_two_splits=tuple(twice), notes=tuple(notes))
+    elif left_out:
+        notes.append(
+            f"{left_out} images are in no split list: the splits without a list are drawn from them"
+        )
+    return replace(
+        data,
+        records=records,
+        in_two_splits=tuple(twice),
+        notes=tuple(notes),
+        draws_rest="train" not in lists,
+    )
 
 
 def _read_names(path: Path) -> list[str]:

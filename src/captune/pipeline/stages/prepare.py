@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from captune.data import (
@@ -40,7 +39,7 @@ def prepare(job: Job) -> None:
     data = recipe.data
     loaded = read_data(recipe, say=say)
     # Splits are drawn first, so that the check sees an image on both sides of one.
-    records = split_data(recipe, loaded.records)
+    records = split_data(recipe, loaded)
     tokenizer = choose_tokenizer(
         recipe.model, (c for record in records if record.split == "train" for c in record.captions)
     )
@@ -71,7 +70,7 @@ def prepare(job: Job) -> None:
     unreadable = {image.image_id for image in check.unreadable}
     records = [record for record in records if record.image_id not in unreadable]
     given = any(record.split for record in loaded.records)
-    seed = None if given else recipe.seed
+    seed = None if given and not loaded.draws_rest else recipe.seed
     save_splits(records, folder, seed=seed, by=data.split_by)
 
 
@@ -83,13 +82,14 @@ def read_data(recipe: Recipe, *, say: Say) -> LoadedData:
     return loaded
 
 
-def split_data(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
+def split_data(recipe: Recipe, data: LoadedData) -> list[CaptionRecord]:
     """The share of the records that is used, with their splits: the given ones, or drawn."""
     shares = recipe.data.split_fractions
     split = assign_splits(
-        records,
+        data.records,
         fractions=(shares.train, shares.val, shares.test),
         seed=recipe.seed,
         by=recipe.data.split_by,
+        draw_rest=data.draws_rest,
     )
     return take_fraction(split, recipe.data.fraction, seed=recipe.seed)
