@@ -123,6 +123,19 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     write_text(path, "".join(json_line(row) for row in rows))
 
 
+def append_jsonl(path: Path, row: Mapping[str, object], *, then: str = RUN_AGAIN) -> None:
+    """Add one JSON object to a JSONL file; NaN and infinities become null.
+
+    Raises:
+        OutputError: The place cannot be written, or the disk is full.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(json_line(row).encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise cannot_write(path, error, then=then) from error
+
+
 def json_line(row: Mapping[str, object]) -> str:
     """Return one object as a line of a JSONL file, as `write_jsonl` writes it."""
     try:
@@ -163,6 +176,17 @@ def read_json_objects(path: Path, *, fix: str) -> list[dict[str, Any]]:
         for number, line in lines
         if line.strip()
     ]
+
+
+def whole_json_objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects of a JSONL text; what a kill has cut, or garbage, is dropped."""
+    objects = []
+    for line in text.split("\n"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                objects.append(value)
+    return objects
 
 
 def refuse_special(path: Path) -> None:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from captune.data.saved_splits import load_splits, save_splits
     from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
     from captune.data.sheet import contact_sheet
-    from captune.data.skipped import save_skipped
+    from captune.data.skipped import read_skipped, save_skipped
     from captune.data.splits import assign_splits, select_split, take_fraction
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "perceptual_hash",
     "raise_when_too_many_bad",
     "read_pieces",
+    "read_skipped",
     "read_source",
     "refuse_lost_captions",
     "render_check",
@@ -148,6 +149,7 @@ _HOMES = {
     "read_pieces": "captune.data.images",
     "read_source": "captune.data.images",
     "render_check": "captune.data.check.page",
+    "read_skipped": "captune.data.skipped",
     "save_skipped": "captune.data.skipped",
     "save_splits": "captune.data.saved_splits",
     "select_split": "captune.data.splits",

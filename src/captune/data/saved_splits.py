@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from captune.data.rows.text import read_json, read_jsonl
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
-from captune.storage import open_whole, write_json, write_jsonl
+from captune.storage import open_whole, read_json_object, read_json_objects, write_json, write_jsonl
 
 _IMAGES_NAME = "images.zip"
 _VERSION = 1
+_DRAW_AGAIN = "draw the splits again: captune run RECIPE --from prepare, or captune data split"
+_BROKEN_ZIP = (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def save_splits(
@@ -87,14 +89,17 @@ def load_splits(folder: Path) -> list[CaptionRecord]:
     root = None
     for split in SPLITS:
         path = folder / "splits" / f"{split}.jsonl"
-        for number, line in read_jsonl(path):
-            where = f"{path}, line {number}"
+        for number, line in enumerate(read_json_objects(path, fix=_DRAW_AGAIN), start=1):
             if root is None and (name := _path_in(line.get("image"))) is not None:
                 root = _find_root(summary, folder=folder, name=name)
             try:
                 records.append(_from_line(line, split=split, root=root, read_bytes=read_bytes))
-            except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
-                raise DataError(f"not a saved record: {error!r}", where=where) from error
+            except (*_BROKEN_ZIP, KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"not a saved record: {error!r}",
+                    where=f"{path}, line {number}",
+                    fix=_DRAW_AGAIN,
+                ) from error
     return records
 
 
@@ -171,10 +176,16 @@ def _from_line(
     root: Path | None,
     read_bytes: Callable[[str], bytes],
 ) -> CaptionRecord:
+    texts = (line["image_id"], line.get("file_name", ""), line.get("group") or "")
+    captions = line["captions"]
+    if not isinstance(captions, list) or not all(
+        isinstance(text, str) for text in (*texts, *captions)
+    ):
+        raise TypeError("image_id, file_name, group and captions are texts")
     return CaptionRecord(
         image_id=line["image_id"],
         image=_read_source(line["image"], root=root, read_bytes=read_bytes),
-        captions=tuple(line["captions"]),
+        captions=tuple(captions),
         split=split,
         group=line.get("group"),
         file_name=line.get("file_name", ""),
@@ -200,9 +211,14 @@ def _read_summary(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"no splits.json in {folder}", fix="write it: `captune data split DATA --out FOLDER`"
         )
-    summary = read_json(path)
-    if not isinstance(summary, dict) or summary.get("version") != _VERSION:
-        raise DataError(f"not a splits.json of version {_VERSION}", where=str(path))
+    summary = read_json_object(path, fix=_DRAW_AGAIN)
+    names = ("image_root", "image_root_absolute", "image_root_from_here")
+    if summary.get("version") != _VERSION or not all(
+        isinstance(summary.get(name), str | None) for name in names
+    ):
+        raise DataError(
+            f"not a splits.json of version {_VERSION}", where=str(path), fix=_DRAW_AGAIN
+        )
     return summary
 
 
@@ -210,7 +226,7 @@ def _find_root(summary: dict[str, Any], *, folder: Path, name: str) -> Path | No
     if summary.get("image_root") is None:
         return None
     given = Path(summary["image_root"])
-    moved = [Path(summary["image_root_absolute"])]
+    moved = [Path(summary.get("image_root_absolute") or given)]
     if summary.get("image_root_from_here"):
         moved.append(folder / summary["image_root_from_here"])
     return next((root for root in (given, *moved) if (root / name).exists()), given)
@@ -219,7 +235,13 @@ def _find_root(summary: dict[str, Any], *, folder: Path, name: str) -> Path | No
 def _open_bytes(path: Path) -> Callable[[str], bytes]:
     if not path.is_file():
         return _no_bytes
-    archive = zipfile.ZipFile(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except _BROKEN_ZIP as error:
+        raise DataError(
+            f"{path} is damaged: {error}",
+            fix=f"copy it from where the run was made, or {_DRAW_AGAIN}",
+        ) from error
     return archive.read
 
 

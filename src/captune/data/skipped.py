@@ -7,7 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from captune.data.dataset import SkippedImage
-from captune.storage import write_jsonl
+from captune.errors import DataError
+from captune.storage import read_json_objects, write_jsonl
+
+_WRITE_AGAIN = "write it again: captune run RECIPE --from prepare"
 
 
 def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:
@@ -17,3 +20,25 @@ def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:
         OutputError: The place cannot be written.
     """
     write_jsonl(path, (asdict(image) for image in skipped))
+
+
+def read_skipped(path: Path) -> list[SkippedImage]:
+    """Read what `save_skipped` wrote.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    skipped = []
+    for number, row in enumerate(read_json_objects(path, fix=_WRITE_AGAIN), start=1):
+        try:
+            image = SkippedImage(**row)
+            if not all(isinstance(value, str) for value in asdict(image).values()):
+                raise TypeError("not all of it is text")
+        except TypeError as error:
+            raise DataError(
+                f"not a skipped image: {str(row)[:80]!r}",
+                where=f"{path}, line {number}",
+                fix=_WRITE_AGAIN,
+            ) from error
+        skipped.append(image)
+    return skipped

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError
 from captune.records import Prediction
-from captune.storage import write_jsonl
+from captune.storage import read_json_objects, write_jsonl
+
+_WRITE_AGAIN = "write them again: captune run RECIPE --from evaluate"
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -31,29 +32,20 @@ def read_predictions(path: Path) -> list[Prediction]:
     Raises:
         DataError: The file is not there, a line is not a prediction, or an image comes twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise DataError(
             f"there are no predictions at {path}",
             fix="run the stage that writes them: captune run RECIPE --only evaluate",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read the predictions at {path}: {error}",
-            fix="write them anew: captune run RECIPE --from evaluate",
-        ) from error
+        )
     seen: set[str] = set()
     predictions = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        prediction = _from_line(line, where=f"{path}, line {number}")
+    for number, row in enumerate(read_json_objects(path, fix=_WRITE_AGAIN), start=1):
+        prediction = _from_row(row, where=f"{path}, line {number}")
         if prediction.image_id in seen:
             raise DataError(
                 f"image {prediction.image_id} has two predictions",
                 where=f"{path}, line {number}",
-                fix="keep one line an image",
+                fix="keep one line per image",
             )
         seen.add(prediction.image_id)
         predictions.append(prediction)
@@ -73,21 +65,24 @@ def _to_row(prediction: Prediction) -> dict[str, object]:
     }
 
 
-def _from_line(line: str, *, where: str) -> Prediction:
+def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:
     try:
-        row: dict[str, Any] = json.loads(line)
-        logprob = row.get("mean_logprob")
+        logprob, flags = row.get("mean_logprob"), row.get("flags", ())
+        if not isinstance(row["image_id"], str | int) or not isinstance(row["caption"], str):
+            raise TypeError("image_id and caption are texts")
+        if not isinstance(flags, list | tuple):
+            raise TypeError("flags is a list")
         return Prediction(
             image_id=str(row["image_id"]),
-            caption=str(row["caption"]),
+            caption=row["caption"],
             mean_logprob=math.nan if logprob is None else float(logprob),
             num_tokens=int(row.get("num_tokens", 0)),
             finish_reason="length" if row.get("finish_reason") == "length" else "eos",
-            flags=tuple(str(flag) for flag in row.get("flags", ())),
+            flags=tuple(str(flag) for flag in flags),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise DataError(
-            f"not a prediction: {line[:80]!r}",
+            f"not a prediction: {str(row)[:80]!r} ({error})",
             where=where,
-            fix='a line is {"image_id": "..", "caption": ".."}',
+            fix='a line is {"image_id": "..", "caption": ".."}; ' + _WRITE_AGAIN,
         ) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from captune.data import load_splits
 from captune.errors import OutputError
 from captune.recipe import Recipe, hide_local_paths
-from captune.storage import write_json
+from captune.storage import read_json_object, write_json
 
 _FIXED = (
     "seed",
@@ -69,11 +69,11 @@ def check_resumed(recipe: Recipe, folder: Path) -> list[str]:
     Raises:
         OutputError: Data, model or batches are others now.
     """
-    try:
-        began: Inputs = json.loads(_place(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not _place(folder).exists():
         # An older captune left no note.
         return []
+    fix = "start again with --force; or delete it, and --resume trusts that nothing has changed"
+    began: Inputs = read_json_object(_place(folder), fix=fix)
     now: Inputs = json.loads(json.dumps(_inputs(recipe, folder)))
     changed = [key for key in now if key in began and began[key] != now[key]]
     fixed = [key for key in changed if key == _IMAGES or key in _FIXED]

@@ -18,7 +18,7 @@ from pathlib import Path
 from captune.errors import CaptuneError, DataError
 from captune.hub import is_local
 from captune.recipe import Recipe
-from captune.storage import write_json
+from captune.storage import read_json_object, write_json
 from captune.suggest import did_you_mean
 
 STAGES = ("prepare", "baseline", "train", "evaluate", "report")
@@ -251,15 +251,17 @@ class StageBook:
 
 
 def _read_done(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        done = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): dict(entry) for name, entry in done.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"the record of finished stages is broken: {error}",
-            where=str(path),
-            fix="delete it; all stages then run again, and what they wrote is kept in previous/",
-        ) from error
+    fix = "delete it; all stages then run again, and what they wrote is kept in previous/"
+    done = read_json_object(path, fix=fix)
+    for name, entry in done.items():
+        is_whole = isinstance(entry, dict) and isinstance(entry.get("input_hash"), str)
+        if not is_whole or not isinstance(entry.get("seconds"), int | float):
+            raise DataError(
+                f"the record of the stage {name} is damaged: {str(entry)[:80]!r}",
+                where=str(path),
+                fix=fix,
+            )
+    return done
 
 
 def _setting(recipe: Recipe, key: str) -> object:

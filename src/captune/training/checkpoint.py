@@ -73,6 +73,16 @@ class TrainState:
     finished: bool = False
 
 
+_NUMBER = (int, float)
+_STATE_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("step", "epoch", "step_in_epoch", "best_step", "stale_validations"), (int,)),
+    **dict.fromkeys(("loss_tokens", "splits"), (int,)),
+    **dict.fromkeys(("loss_sum", "seconds"), _NUMBER),
+    "best_value": (*_NUMBER, type(None)),
+    "finished": (bool,),
+}
+
+
 def save_checkpoint(
     folder: Path,
     state: TrainState,
@@ -155,7 +165,15 @@ def read_state(checkpoint: Path) -> TrainState:
         OutputError: It cannot be read.
     """
     with reading_checkpoint(checkpoint):
-        return TrainState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
+        saved = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+        state = TrainState(**saved)
+        for name, value in asdict(state).items():
+            expected = _STATE_TYPES[name]
+            if not isinstance(value, expected) or (
+                isinstance(value, bool) and bool not in expected
+            ):
+                raise ValueError(f"{name} is {value!r} in {_STATE}")
+        return state
 
 
 @contextmanager
@@ -180,7 +198,7 @@ def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
         raise OutputError(
             f"the checkpoint cannot be read, or is of another model: {reason}",
             where=str(checkpoint),
-            fix="move this folder away; --resume then goes on from the one before it, if any",
+            fix="move this folder away; --resume then uses the one before it, if there is one",
         ) from error
 
 
@@ -200,14 +218,16 @@ def load_checkpoint(
         load_model(captioner.model, newest / _WEIGHTS)
         extra = torch.load(newest / "state.pt", map_location="cpu", weights_only=True)
         optimizer.load_state_dict(extra["optimizer"])
-    if optimizer.scaler and extra["scaler"]:
-        optimizer.scaler.load_state_dict(extra["scaler"])
-    if average is not None and extra["average"] is not None:
-        average.load(extra["average"])
-    processes = PartialState()
-    if len(extra["rng"]) == processes.num_processes:
-        # With another number of them there is nothing to go on with: the seeds stay those set.
-        _set_rng_state(extra["rng"][processes.process_index], captioner.device)
+        if optimizer.scaler and extra["scaler"]:
+            optimizer.scaler.load_state_dict(extra["scaler"])
+        if average is not None and extra["average"] is not None:
+            average.load(extra["average"])
+        processes = PartialState()
+        # Of an early captune they are of one process. With another number of processes there is
+        # nothing to resume: the seeds stay those set.
+        random_states = extra["rng"] if isinstance(extra["rng"], list) else [extra["rng"]]
+        if len(random_states) == processes.num_processes:
+            _set_rng_state(random_states[processes.process_index], captioner.device)
     return state
 
 
@@ -242,4 +262,5 @@ def _set_rng_state(state: dict[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    set_device_random_states(state["devices"], device)
+    # Checkpoints from before states were kept by device draw on from the seed there.
+    set_device_random_states(state.get("devices", {}), device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 
 from captune.errors import MissingExtraError
 from captune.recipe import Recipe
-from captune.storage import json_line, write_text
+from captune.storage import append_jsonl, whole_json_objects, write_jsonl
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -60,8 +59,7 @@ class RunLog:
         NaN and infinities, as of the gradients of an fp16 step that is skipped, become null: JSON
         has neither.
         """
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json_line(row))
+        append_jsonl(self.path, row, then="resume with --resume")
         if self.accelerator is not None:
             numbers = {k: v for k, v in row.items() if k not in ("step", "event", "epoch")}
             self.accelerator.log(numbers, step=int(row["step"]))
@@ -87,15 +85,10 @@ class RunLog:
         """Drops the lines after `step`, which a resumed run writes again."""
         if self.path.is_file():
             kept = [row for row in read_log(self.path) if int(row["step"]) <= step]
-            write_text(self.path, "".join(map(json_line, kept)))
+            write_jsonl(self.path, kept)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log.jsonl; a last line cut by a kill is dropped."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+    """Read the rows of a log.jsonl; a line that a kill has cut, or without a step, is dropped."""
+    rows = whole_json_objects(path.read_text(encoding="utf-8", errors="replace"))
+    return [row for row in rows if type(row.get("step")) is int]

@@ -5,12 +5,14 @@ A killed and resumed run logs some steps twice; the later line is the one that l
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from captune.storage import whole_json_objects
+
+_MAX_NUMBER = 10**300
 VALIDATION_PREFIX = "val_"
 _NOT_METRICS = frozenset({"val_loss", "val_perplexity", "val_tokens", "val_images", "val_seconds"})
 
@@ -65,28 +67,24 @@ def read_training_log(path: Path) -> TrainingLog:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return TrainingLog({})
-    return parse_training_log(text.splitlines())
+    return parse_training_log(text.split("\n"))
 
 
 def parse_training_log(lines: Iterable[str]) -> TrainingLog:
-    """The log of JSON lines that each hold `step` and numbers."""
+    """Read the log of JSON lines that each hold `step` and numbers."""
     rows: dict[int, dict[str, float]] = {}
-    for line in lines:
-        row = _parse_line(line)
-        if "step" in row:
-            rows.setdefault(int(row["step"]), {}).update(row)
+    for row in whole_json_objects("\n".join(lines)):
+        step = row.get("step")
+        if isinstance(step, int) and not isinstance(step, bool):
+            rows.setdefault(step, {}).update(_numbers(row))
     return TrainingLog({step: rows[step] for step in sorted(rows)})
 
 
-def _parse_line(line: str) -> dict[str, float]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return {}
-    if not isinstance(row, dict):
-        return {}
+def _numbers(row: Mapping[str, object]) -> dict[str, float]:
     return {
         key: float(value)
         for key, value in row.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        # A whole number beyond this is garbage, and no float.
+        if isinstance(value, float)
+        or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER)
     }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from captune.errors import DataError
 from captune.evaluation.compare import (
     AFTER,
     BEFORE,
@@ -27,7 +28,7 @@ from captune.evaluation.scoring.evaluation import ScoringOptions
 from captune.evaluation.scoring.score_files import image_rows, pair_name, run_section
 from captune.metrics import DEFAULT_TOKENIZER, PairedTest
 from captune.records import CaptionRecord, Interval, Prediction, Scores
-from captune.storage import write_json, write_jsonl
+from captune.storage import read_json_object, read_json_objects, write_json, write_jsonl
 
 SCORES, PER_IMAGE = "scores.json", "scores_per_image.jsonl"
 _PAIRS = (SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER))
@@ -121,12 +122,12 @@ def save_scores(
 def load_scores(folder: Path, run: RunToScore) -> Evaluation | None:
     """What `save_scores` wrote; `None` where that is not of this run, is absent or broken."""
     try:
-        content = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        content = read_json_object(folder / SCORES, fix="")
         if content["fingerprint"] != run.fingerprint():
             return None
         rows = _read_rows(folder / PER_IMAGE)
         return _restore(content, rows, run=run)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (DataError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -136,8 +137,7 @@ def _captions(predictions: Sequence[Prediction]) -> list[tuple[str, str]]:
 
 def _read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
     systems: dict[str, list[dict[str, Any]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_json_objects(path, fix=""):
         systems.setdefault(row.pop("predictions"), []).append(row)
     return systems
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from captune.data import (
-    SkippedImage,
     load_splits,
+    read_skipped,
 )
 from captune.evaluation import (
     Fact,
@@ -35,6 +34,7 @@ from captune.recipe import (
     hide_local_paths,
     hub_data_sets,
 )
+from captune.storage import read_json_object
 
 
 def report(job: Job) -> None:
@@ -46,7 +46,8 @@ def report(job: Job) -> None:
     if evaluation is None:
         job.say("report: scores.json is not of these captions and settings, so they are scored")
         evaluation = run.score()
-    environment = json.loads((job.folder / "environment.json").read_text(encoding="utf-8"))
+    fix = "delete it: the next captune run writes it again"
+    environment = read_json_object(job.folder / "environment.json", fix=fix)
     inputs = ReportInputs(
         title=job.recipe.name,
         description=job.recipe.description,
@@ -59,9 +60,10 @@ def report(job: Job) -> None:
         training_records=run.training_records,
         log=read_training_log(job.folder / "log.jsonl"),
         facts=[
-            Fact(label, value, is_code=label == "Command") for label, value in environment.items()
+            Fact(label, str(value), is_code=label == "Command")
+            for label, value in environment.items()
         ],
-        skipped=_read_skipped(job.folder),
+        skipped=read_skipped(job.folder / "skipped_images.jsonl"),
         extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
     )
@@ -87,8 +89,3 @@ def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:
         data_revision=recipe.data.revision,
         plots=tuple(path.name for path in plots),
     )
-
-
-def _read_skipped(folder: Path) -> list[SkippedImage]:
-    lines = (folder / "skipped_images.jsonl").read_text(encoding="utf-8").splitlines()
-    return [SkippedImage(**json.loads(line)) for line in lines]

@@ -1,0 +1,176 @@
+"""The rules of Windows on another system, for whole commands: `python -m support.windows WORDS...`.
+
+Windows opens no folders, syncs only what may be written, neither replaces nor deletes a file that
+is open or mapped, nor renames a folder that holds one, refuses some letters and names, starts
+processes anew instead of forking, and lacks some modules. Files are found open as Linux lists them,
+so this runs on Linux only.
+"""
+
+# pathlib goes through the functions that are replaced here.
+# ruff: noqa: PTH100, PTH112, PTH115, PTH208
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+_MISSING_MODULES = ("fcntl", "pwd", "grp", "resource", "termios")
+_MISSING_NAMES = (
+    *("fork", "forkpty", "getuid", "geteuid", "sysconf", "posix_fallocate", "mkfifo"),
+    *("sched_getaffinity", "O_DIRECTORY", "getpgid", "killpg"),
+)
+_RESERVED = {
+    *("con", "prn", "aux", "nul"),
+    *(f"{kind}{number}" for kind in ("com", "lpt") for number in range(1, 10)),
+}
+_MAX_PATH = 260
+
+
+def install() -> None:
+    """Make this process live by the rules; there is no way back."""
+    import multiprocessing
+    import signal
+
+    # Other packages choose their ways when imported, by sys.platform, which says the truth here.
+    import accelerate
+    import datasets
+    import torch
+    import torch.utils.tensorboard
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, Seq2SeqTrainer
+
+    assert all((accelerate, datasets, torch, AutoImageProcessor, AutoModel, AutoTokenizer))
+    assert Seq2SeqTrainer
+    # The one place of captune that asks.
+    from captune import hardware
+
+    hardware.sys = SimpleNamespace(platform="win32")  # type: ignore[attr-defined]
+
+    multiprocessing.set_start_method("spawn", force=True)
+    _take_modules_away()
+    for name in _MISSING_NAMES:
+        if hasattr(os, name):
+            delattr(os, name)
+    for name in ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGALRM"):
+        delattr(signal, name)
+    _forbid_what_is_open()
+    _forbid_folders_and_names()
+    os.fsync = _refuse_read_only(os.fsync)
+
+
+def _take_modules_away() -> None:
+    real = builtins.__import__
+
+    def import_(name: str, globals_: Any = None, *others: Any, **settings: Any) -> Any:
+        if name in _MISSING_MODULES and (globals_ or {}).get("__name__", "").startswith("captune"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, globals_, *others, **settings)
+
+    builtins.__import__ = import_
+
+
+def in_use(path: str | os.PathLike[str]) -> bool:
+    """Whether this process has the file, or one in the folder, open or mapped."""
+    place = os.path.realpath(os.fspath(path))
+    inside = place + os.sep
+    found = set()
+    for handle in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{handle}"))
+        except OSError:
+            continue
+    with io.open_code("/proc/self/maps") as file:
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    found |= {line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6}
+    return any(name == place or name.startswith(inside) for name in found)
+
+
+def _sharing_violation(path: Any) -> PermissionError:
+    error = PermissionError(errno.EACCES, "The process cannot access the file", str(path))
+    error.winerror = 32  # type: ignore[attr-defined]
+    return error
+
+
+def _forbid_what_is_open() -> None:
+    def wrap(name: str, *, exists_is_error: bool = False) -> None:
+        real = getattr(os, name)
+
+        def checked(*paths: Any, **settings: Any) -> Any:
+            for path in paths:
+                is_own = isinstance(path, str | os.PathLike) and os.path.lexists(path)
+                # `shutil.rmtree` names files by the handle of their folder.
+                if is_own and settings.get("dir_fd") is None and in_use(path):
+                    raise _sharing_violation(path)
+            if exists_is_error and os.path.lexists(paths[1]):
+                raise FileExistsError(errno.EEXIST, "Cannot create a file that exists", paths[1])
+            return real(*paths, **settings)
+
+        setattr(os, name, checked)
+
+    wrap("rename", exists_is_error=True)
+    for name in ("replace", "unlink", "remove", "rmdir"):
+        wrap(name)
+    # It would go around the rules by handles of folders.
+    import shutil
+
+    shutil._use_fd_functions = False  # type: ignore[attr-defined]
+
+
+def _forbid_folders_and_names() -> None:
+    real_open, real_os_open, real_mkdir = builtins.open, os.open, os.mkdir
+
+    def os_open(path: Any, flags: int, *others: Any, **settings: Any) -> int:
+        if isinstance(path, str | os.PathLike):
+            _check_name(path, is_new=bool(flags & os.O_CREAT))
+            if os.path.isdir(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_os_open(path, flags, *others, **settings)
+
+    def open_(file: Any, mode: str = "r", *others: Any, **settings: Any) -> Any:
+        if isinstance(file, str | os.PathLike):
+            _check_name(file, is_new=any(letter in mode for letter in "wxa"))
+        return real_open(file, mode, *others, **settings)
+
+    def mkdir(path: Any, *others: Any, **settings: Any) -> None:
+        _check_name(path, is_new=True)
+        real_mkdir(path, *others, **settings)
+
+    os.open, os.mkdir = os_open, mkdir
+    builtins.open = io.open = open_  # type: ignore[assignment]
+
+
+def _check_name(path: Any, *, is_new: bool) -> None:
+    name = Path(os.fspath(path)).name if isinstance(os.fspath(path), str) else ""
+    is_refused = (
+        any(letter in name for letter in '<>:"|?*')
+        or any(ord(letter) < 32 for letter in name)
+        or name.partition(".")[0].rstrip(" ").lower() in _RESERVED
+        or name != name.rstrip(". ")
+        or len(os.path.abspath(os.fspath(path))) >= _MAX_PATH
+    )
+    if is_new and name and is_refused and not str(path).startswith(("/proc", "/dev")):
+        raise OSError(errno.EINVAL, "The filename, directory name, or label is incorrect", path)
+
+
+def _refuse_read_only(real: Callable[[int], None]) -> Callable[[int], None]:
+    def fsync(handle: Any) -> None:
+        number = handle if isinstance(handle, int) else handle.fileno()
+        flags = Path(f"/proc/self/fdinfo/{number}").read_text().split("flags:\t")[1].split()[0]
+        if int(flags, 8) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real(number)
+
+    return fsync
+
+
+if __name__ == "__main__":
+    install()
+    from captune.cli import main
+
+    main(sys.argv[1:])

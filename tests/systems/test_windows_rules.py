@@ -1,0 +1,103 @@
+"""Whole commands under the rules of Windows, as support/windows.py makes them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from captune.recipe import save_recipe
+from support.runs import script_environment
+from support.runs.recipes import recipe
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="open files are listed as Linux does"),
+    pytest.mark.slow,
+]
+
+
+def windows(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "support.windows", *map(str, words)],
+        cwd=folder,
+        env=script_environment(PYTHONUTF8="0", PYTHONIOENCODING="utf-8", LC_ALL="C"),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run that cached its features."""
+    place = tmp_path_factory.mktemp("windows")
+    settings = recipe(
+        data__path="shapes:20",
+        data__num_workers=1,
+        model__freeze=["vision"],
+        train__epochs=1,
+        train__feature_cache="disk",
+    )
+    save_recipe(settings, place / "recipe.yaml")
+    windows(place, "run", "recipe.yaml", "--out", "run")
+    return place
+
+
+def forget(place: Path, *stages: str) -> None:
+    path = place / "run" / "stages.json"
+    done = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(
+        json.dumps({k: v for k, v in done.items() if k not in stages}), encoding="utf-8"
+    )
+
+
+def test_a_run_ends_with_a_model_and_a_report(place: Path) -> None:
+    assert (place / "run" / "report.html").is_file()
+    assert (place / "run" / "model" / "model.safetensors").is_file()
+    assert list((place / "run" / "feature_cache").glob("train-*.npy"))
+
+
+def test_a_training_is_resumed_and_begun_again(place: Path) -> None:
+    forget(place, "train", "evaluate", "report")
+    windows(place, "run", "recipe.yaml", "--out", "run", "--resume", "--only", "train")
+    windows(place, "run", "recipe.yaml", "--out", "run", "--force", "--only", "train")
+
+
+def test_the_trainer_engine_saves_and_resumes(place: Path) -> None:
+    words = ("run", "recipe.yaml", "--out", "other", "--set", "train.engine=trainer")
+    windows(place, *words, "--only", "prepare", "--only", "train")
+
+
+def test_a_damaged_cache_is_mended_in_place(place: Path) -> None:
+    (cache,) = (place / "run" / "feature_cache").glob("train-*.npy")
+    content = bytearray(cache.read_bytes())
+    content[len(content) // 2] ^= 1
+    cache.write_bytes(content)
+    windows(place, "run", "recipe.yaml", "--out", "run", "--force", "--only", "train")
+    content[len(content) // 2] ^= 1
+    assert cache.read_bytes() == content
+
+
+def test_a_folder_of_images_is_captioned_into_texts_and_files(place: Path) -> None:
+    (place / "photos" / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png"):
+        Image.new("RGB", (40, 50), "red").save(place / "photos" / name)
+    windows(place, "caption", "run/model", "photos", "--to", "txt", "--min-new-tokens", 3)
+    assert {path.name for path in (place / "photos").rglob("*.txt")} == {"a.txt", "b.txt"}
+    for _ in range(2):
+        windows(place, "caption", "run/model", "photos", "--out", "c.jsonl")
+    windows(place, "caption", "run/model", "photos", "--out", "c.jsonl", "--force")
+    assert len((place / "c.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_data_set_is_converted_and_a_model_made(place: Path) -> None:
+    windows(place, "data", "convert", "shapes:8", "set", "--to", "coco")
+    windows(place, "init", "blip-tiny", "new", "--train-tokenizer", "shapes:8")
+    windows(place, "evaluate", "new", "--data", "set", "--out", "scores", "--resamples", 100)
