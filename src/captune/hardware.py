@@ -18,7 +18,8 @@ import torch.distributed as dist
 from captune.errors import RecipeError
 
 _ORDER = ("cuda", "xpu", "mps", "cpu")
-_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+VISIBLE_DEVICES = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
+"""Kind of device -> environment variable that chooses those that a process sees."""
 
 _NO_MEMORY = re.compile(
     r"out[ _]of[ _](device_|host_)?memory"  # CUDA, HIP, XPU, MPS, Level Zero, oneDNN
@@ -139,7 +140,11 @@ def refuse_numbered_device(name: str) -> None:
     processes = int(os.environ.get("WORLD_SIZE") or 1)
     if not colon or kind == "cpu" or processes == 1:
         return
-    visible = f"; or start one process, with {_VISIBLE[kind]}={number}" if kind in _VISIBLE else ""
+    visible = (
+        f"; or start one process, with {VISIBLE_DEVICES[kind]}={number}"
+        if kind in VISIBLE_DEVICES
+        else ""
+    )
     raise RecipeError(
         f"device {name!r} would put all {processes} processes on one device",
         where="train.device",
@@ -253,7 +258,11 @@ def _choose_device(name: str, *, where: str) -> torch.device:
             f"device {name!r} is not available here: {seen} visible",
             where=where,
             fix=f"use auto, {device.type} or one of: {numbers}"
-            + (f"; {_VISIBLE[device.type]} hides devices" if device.type in _VISIBLE else ""),
+            + (
+                f"; {VISIBLE_DEVICES[device.type]} hides devices"
+                if device.type in VISIBLE_DEVICES
+                else ""
+            ),
         )
     return device
 

@@ -88,12 +88,14 @@ class PretendDevice(TorchDispatchMode):
     Attributes:
         counts: What it was asked to do so far.
         has_float64: Whether it computes in float64; MPS does not.
+        random_state: Kept for whoever sets it; its numbers are drawn by the CPU's generator.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.counts = Counts()
         self.has_float64 = True
+        self.random_state = torch.zeros(16, dtype=torch.uint8)
 
     def start(self, *, has_float64: bool = True) -> None:
         """Make the device visible to torch and captune."""
@@ -221,10 +223,11 @@ def _register() -> None:
         "is_initialized": lambda: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
-        "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
+        "get_rng_state": lambda *_: _DEVICE.random_state,
+        "set_rng_state": lambda state, *_: setattr(_DEVICE, "random_state", state),
         **dict.fromkeys(
             (
-                *("set_device", "synchronize", "empty_cache", "set_rng_state", "init"),
+                *("set_device", "synchronize", "empty_cache", "init"),
                 *("manual_seed", "manual_seed_all", "_lazy_init"),
             ),
             lambda *_: None,

@@ -77,6 +77,8 @@ def test_a_device_without_float64_trains_to_the_losses_of_the_cpu_and_resumes(
     resumed = on_device("train", folder, recipe)
     assert "resumed at step 2 of 3" in resumed["said"]
     assert resumed["losses"] == pytest.approx(found["losses"], abs=1e-5)
+    # That of the device when the checkpoint was written.
+    assert resumed["random_state"] == [7]
 
 
 def test_every_use_of_a_model_on_an_accelerator_has_fused_attention_in_every_layer(

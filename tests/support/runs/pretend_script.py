@@ -40,13 +40,15 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
     device = pretend_device()
     if recipe.train.device != "cpu":
         device.start(has_float64=False)
+    resume = folder.is_dir()
+    device.random_state.fill_(9 if resume else 7)
     said: list[str] = []
     train(
         captioner,
         (records[:8], records[8:]),
         recipe=recipe,
         run_folder=folder,
-        resume=folder.is_dir(),
+        resume=resume,
         say=said.append,
     )
     found = caption_images(
@@ -60,6 +62,7 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
         "val_losses": [row["val_loss"] for row in log if "val_loss" in row],
         "captions": [prediction.caption for prediction in found],
         "device": captioner.device.type,
+        "random_state": device.random_state.unique().tolist(),
         "waits": dict(device.counts.waits),
         "said": said,
     }

@@ -22,7 +22,13 @@ from typing_extensions import override
 
 from captune.errors import ModelError, RecipeError
 from captune.folders import recover_folder
-from captune.hardware import choose_hardware, is_out_of_memory
+from captune.hardware import (
+    VISIBLE_DEVICES,
+    choose_hardware,
+    device_random_states,
+    is_out_of_memory,
+    set_device_random_states,
+)
 from captune.models import Captioner
 from captune.progress import Progress, Say, print_line
 from captune.recipe import Recipe, TrainConfig
@@ -86,9 +92,6 @@ def train(
     return start.result()
 
 
-_VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
-
-
 def check_trainer_settings(train: TrainConfig) -> None:
     """Finds, before any work, what Trainer does not do.
 
@@ -101,7 +104,7 @@ def check_trainer_settings(train: TrainConfig) -> None:
             f"train.engine: trainer cannot choose the device {train.device!r}",
             where="train.device",
             fix=f"use {kind} and show it that device alone by the environment"
-            f" ({_VISIBLE.get(kind, 'of its vendor')}={number}); or train.engine: loop",
+            f" ({VISIBLE_DEVICES.get(kind, 'of its vendor')}={number}); or train.engine: loop",
         )
 
 
@@ -259,11 +262,22 @@ class RecipeTrainer(CaptionTrainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         with _reading(checkpoint):
             super()._load_rng_state(checkpoint)
+            path = Path(checkpoint or "", self._device_random_file)
+            if checkpoint and path.is_file():
+                saved = torch.load(path, map_location="cpu", weights_only=True)
+                set_device_random_states(saved, self.captioner.device)
+
+    @property
+    def _device_random_file(self) -> str:
+        """Of this process's device: Trainer forgets those of XPU and MPS."""
+        return f"device_random_{self.accelerator.process_index}.pt"
 
     def _gather_random_states(self) -> dict[str, bytes]:
         """Trainer's files of every process: each draws its own dropout, and one writes."""
         with TemporaryDirectory() as aside:
             self._save_rng_state(aside)
+            states = device_random_states(self.captioner.device)
+            torch.save(states, Path(aside, self._device_random_file))
             own = {path.name: path.read_bytes() for path in Path(aside).iterdir()}
         return dict(item for files in gather_object([own]) for item in files.items())
 
