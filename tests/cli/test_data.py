@@ -74,7 +74,8 @@ def test_nothing_is_written_over_without_force(folder, tmp_path):
 def test_show_writes_a_png(folder, tmp_path):
     out = tmp_path / "sheet.png"
     assert "4 of 4 images" in run("show", folder, "--out", out, "--num-images", 4, "--columns", 2)
-    assert Image.open(out).width == 24 + 2 * 260 + 20 + 24
+    with Image.open(out) as sheet:
+        assert sheet.width == 24 + 2 * 260 + 20 + 24
     run("show", folder, "--out", out, "--seed", 1, "--num-images", 4, "--force")
 
 
@@ -233,3 +234,35 @@ def save_images(folder: Path, captions: list[str]) -> Path:
         rows.append(json.dumps({"file_name": f"{number}.png", "text": caption}))
     (place / "metadata.jsonl").write_text("\n".join(rows), encoding="utf-8")
     return place
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [("png", b"\x89PNG"), ("jpg", b"\xff\xd8"), ("webp", b"RIFF"), ("pdf", b"%PDF")],
+)
+def test_show_writes_what_the_name_says(folder, tmp_path, suffix, start):
+    out = tmp_path / f"sheet.{suffix}"
+    run("show", folder, "--out", out, "--num-images", 2)
+    assert out.read_bytes().startswith(start)
+
+
+def test_show_refuses_a_name_of_another_kind(folder, tmp_path):
+    with pytest.raises(OutputError, match=r"a picture of the kind '.txt'") as caught:
+        run("show", folder, "--out", tmp_path / "sheet.txt", code=None)
+    assert ".png" in caught.value.fix
+
+
+@pytest.mark.parametrize("flags", [("show", "--out", "s.png"), ("check", "--json", "c.json")])
+def test_a_missing_folder_is_named_not_made(folder, tmp_path, flags):
+    command, flag, name = flags
+    with pytest.raises(OutputError, match="there is no folder"):
+        run(command, folder, flag, tmp_path / "nowhere" / name, code=None)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_show_draws_as_many_images_as_were_asked_for(tmp_path):
+    for number in range(6):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{'' if number == 1 else 'Text'}" for number in range(6)]
+    (tmp_path / "d.csv").write_text("\n".join(["image,caption", *rows]))
+    assert "4 of 5 images" in run("show", tmp_path, "--out", tmp_path / "s.png", "--num-images", 4)

@@ -80,6 +80,7 @@ def check(
     from captune.storage import write_text
 
     _refuse_existing(json_file, html_file, force=force)
+    _require_folder(json_file, html_file)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
     coder = _load_coder(tokenizer) if tokenizer else None
@@ -107,7 +108,9 @@ def check(
 def show(
     data: Data,
     *,
-    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("contact_sheet.png"),
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg, .webp or .pdf.")] = Path(
+        "contact_sheet.png"
+    ),
     num_images: Annotated[int, typer.Option(min=1, help="Images drawn.")] = 20,
     columns: Annotated[int, typer.Option(min=1, help="Images side by side.")] = 5,
     width: Annotated[int, typer.Option(min=80, help="Pixels across for an image.")] = 260,
@@ -128,15 +131,21 @@ def show(
     from captune.storage import write_bytes
 
     _refuse_existing(out, force=force)
+    picture_format = _choose_picture_format(out)
+    _require_folder(out)
     # Nothing after the last image shown need be read, unless they are drawn from all.
     limit = num_images if split is None and seed is None else None
-    records: Sequence[CaptionRecord] = load_records(data, replace(reading, limit=limit)).records
+    loaded = load_records(data, replace(reading, limit=limit))
+    if limit is not None and loaded.skipped and len(loaded.records) < num_images:
+        # Images without a file or a caption took places; how many more do is not known.
+        loaded = load_records(data, reading)
+    records: Sequence[CaptionRecord] = loaded.records
     if split is not None:
         records = select_split(records, split)
     chosen = _choose(records, number=num_images, seed=seed)
     buffer = io.BytesIO()
     contact_sheet(chosen, columns=columns, cell_width=width, decode=decode).save(
-        buffer, format="PNG"
+        buffer, format=picture_format
     )
     write_bytes(out, buffer.getvalue())
     print_line(f"{len(chosen)} of {len(records)} images: {out}")
@@ -221,6 +230,40 @@ def split(
         captions = sum(len(record.captions) for record in chosen)
         print_line(f"{name}: {len(chosen)} images, {captions} captions")
     print_line(f"written: {out / 'splits.json'}")
+
+
+_PICTURE_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".pdf": "PDF",
+}
+
+
+def _choose_picture_format(out: Path) -> str:
+    from captune.errors import OutputError
+
+    chosen = _PICTURE_FORMATS.get(out.suffix.lower())
+    if chosen is None:
+        raise OutputError(
+            f"cannot write a picture of the kind {out.suffix!r}: {out}",
+            where="--out",
+            fix=f"end the name in one of {', '.join(_PICTURE_FORMATS)}",
+        )
+    return chosen
+
+
+def _require_folder(*paths: Path | None) -> None:
+    """Stop before any work where the folder of a file to write does not exist."""
+    from captune.errors import OutputError
+
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(
+                f"there is no folder {path.parent} to write {path.name} into",
+                fix="check the path, or make the folder first",
+            )
 
 
 def _refuse_existing(*paths: Path | None, force: bool) -> None:
