@@ -104,7 +104,7 @@ def test_an_invalid_token_is_reported_before_training(
     said: list[str] = []
     with pusher(tmp_path, said):
         assert "may not write to me/best" in said[0]
-        assert "with the role `write`" in said[0]
+        assert "with the role `write`" in said[1]
         keep_best(tmp_path, b"kept here")
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"kept here"
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.errors import RecipeError
+from captune.errors import MetricError, RecipeError
 from captune.evaluation import ScoringOptions
 from captune.hardware import choose_hardware
 from captune.models import check_sources
@@ -101,7 +101,11 @@ def _check_before_work(recipe: Recipe) -> None:
     """
     choose_hardware(recipe.train.device, recipe.train.precision)
     check_engine(recipe.train)
-    ScoringOptions.from_recipe(recipe).check_metrics()
+    try:
+        ScoringOptions.from_recipe(recipe).check_metrics()
+    except MetricError as error:
+        where = error.where or "evaluate.metrics"
+        raise MetricError(error.what, where=where, fix=error.fix) from error
     check_best_metric(recipe)
     check_trackers(recipe.train.trackers)
     check_sources(recipe.model)

@@ -12,9 +12,9 @@ from captune.recipe.schema import (
     SplitFractions,
     TokenizerConfig,
     TrainConfig,
-    View,
 )
 from captune.recipe.shipped import shipped_path, shipped_recipes
+from captune.recipe.value_types import View
 from captune.recipe.write import dump_recipe, save_recipe
 
 __all__ = [

@@ -14,8 +14,16 @@ from pydantic_core import ErrorDetails
 
 from captune.errors import RecipeError
 from captune.recipe.schema import Recipe
-from captune.recipe.schema_words import Key, accepts, allowed, nearest_key, node_at, section_keys
-from captune.recipe.shipped import shipped_path
+from captune.recipe.schema_words import (
+    Key,
+    accepts,
+    allowed,
+    nearest_choice,
+    nearest_key,
+    node_at,
+    section_keys,
+)
+from captune.recipe.shipped import shipped_path, shipped_recipes
 from captune.recipe.yaml_nodes import (
     Document,
     Problem,
@@ -60,12 +68,16 @@ def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
 
 
 def recipe_path(source: str | Path) -> Path:
-    """The file behind a recipe argument: a path that exists, else a shipped name.
+    """The file behind a recipe argument: a shipped name, or a path.
+
+    A plain name that is shipped wins over a file or folder of that name; `./demo` is a path.
 
     Raises:
         RecipeError: There is no such file and no such shipped recipe.
     """
     path = Path(source).expanduser()
+    if isinstance(source, str) and source in shipped_recipes():
+        return shipped_path(source)
     if path.is_dir():
         inside = path / "recipe.yaml"
         raise RecipeError(
@@ -169,8 +181,14 @@ def _what_and_fix(detail: ErrorDetails, key: Key) -> tuple[str, str]:
         return f"{dotted(key)}: {detail['msg'].removeprefix('Value error, ')}".lstrip(": "), ""
     node, value = node_at(key), detail["input"]
     wanted = allowed(node) if node is not None else detail["msg"]
+    if detail["type"] == "less_than_equal" and "<=" not in wanted:
+        most = detail["ctx"]["le"]
+        return f"{dotted(key)} must be at most {most:.12g}; it is {_shown(value)}", ""
     needs_list = accepts(node, "array") and isinstance(value, str | int | float)
-    fix = f"write [{value}]" if needs_list else ""
+    # As YAML takes it, without the quotes of Python.
+    fix = "write [{}]".format(_shown(value).strip("'")) if needs_list else ""
+    near = None if needs_list else nearest_choice(node, value)
+    fix = f"did you mean {near}?" if near else fix
     return f"{dotted(key)} must be {wanted}; it is {_shown(value)}", fix
 
 

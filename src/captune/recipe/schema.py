@@ -9,46 +9,27 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    WithJsonSchema,
     model_validator,
 )
 
+from captune.recipe.value_types import (
+    BatchSize,
+    BelowOne,
+    ColumnValues,
+    Fraction,
+    HubName,
+    Layers,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RunName,
+    Section,
+    Seed,
+    View,
+)
 from captune.records import TokenizerName
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-
-
-def _as_texts(value: object) -> object:
-    """One value as a list of one, numbers and booleans as they are written."""
-    values = value if isinstance(value, list | tuple) else (value,)
-    return tuple(
-        str(item).lower() if isinstance(item, bool | int | float) else item for item in values
-    )
-
-
-_TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-# Texts, so that the id 07010 keeps its zero; a recipe may write one value without a list.
-ColumnValues = Annotated[
-    tuple[str, ...],
-    Field(min_length=1),
-    BeforeValidator(_as_texts),
-    WithJsonSchema(_TEXTS_SCHEMA),
-]
-View = Literal["original", "flip", "crop", "flip_crop"]
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
 
 
 class SplitFractions(Section):
@@ -87,44 +68,46 @@ class DataConfig(Section):
     )
     filters: dict[str, ColumnValues] = Field(
         default_factory=dict,
-        description="Column: the value, or the list of values, that is kept; others are left out.",
+        description="Column: the value, or values, of the rows kept; others are skipped.",
     )
     fraction: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0,
-        description="Share of the training images used, 0..1, drawn with the seed; val and test"
-        " stay whole, groups too, and a larger share holds the smaller one.",
+        description="Share of the training images used, 0..1, drawn with the seed; val, test and"
+        " groups stay whole, and a larger share contains the smaller one.",
     )
     split_files: dict[Literal["train", "val", "test"], str] = Field(
-        default_factory=dict, description="Lists of image names, one a line, that give the splits."
+        default_factory=dict,
+        description="Lists of image names, one per line, by split.",
     )
     redraw: bool = Field(
         False,
         description="Whether the data set's own splits are set aside and drawn anew.",
     )
     split_by: Literal["image", "group"] = Field(
-        "image", description="What is never cut by a split."
+        "image", description="The unit that a split keeps together."
     )
     split_fractions: SplitFractions = Field(
         default_factory=SplitFractions, description="Used when the data set gives no splits."
     )
     max_captions: PositiveInt | None = Field(
-        None, description="Captions an image used in training; null: all."
+        None, description="Captions per image used in training; null: all."
     )
-    max_caption_tokens: PositiveInt = Field(
-        64, description="Longer captions are cut to this many tokens (and the count is said)."
+    max_caption_tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
+        64,
+        description="Captions are truncated to this many tokens; the log reports how many were.",
     )
     lower_case: bool = Field(False, description="Lower-case the training captions.")
     views: tuple[View, ...] = Field(
         ("original",),
         min_length=1,
-        description="Views trained on, one drawn an image and epoch. `crop` keeps 80 % of a side;"
-        " a crop named twice is two crops.",
+        description="Views trained on, one drawn per image and epoch. `crop` keeps 80 % of each"
+        " side; a crop listed twice is two crops.",
     )
     max_bad_fraction: Fraction = Field(
-        0.05, description="A run stops when a larger share of the images is unusable, 0..1."
+        0.05, description="The run stops when a larger share of the images is unusable, 0..1."
     )
-    max_pixels: PositiveInt = Field(
-        100_000_000, description="Images with more pixels are skipped, by their header, unread."
+    max_pixels: Annotated[int, Field(ge=1, le=10_000_000_000)] = Field(
+        100_000_000, description="Images with more pixels, as their header says, are skipped."
     )
     decode: Literal["isolated", "inline"] = Field(
         "inline",
@@ -133,8 +116,8 @@ class DataConfig(Section):
         " time, for images from strangers; training itself keeps its workers, which decode what"
         " the check has decoded before.",
     )
-    num_workers: NonNegativeInt | None = Field(
-        None, description="Processes that decode images; null: the cores, at most 8; 0: none."
+    num_workers: Annotated[int, Field(ge=0, le=1024)] | None = Field(
+        None, description="Processes that decode images; 0: none; null: one per core, at most 8."
     )
 
 
@@ -142,11 +125,15 @@ class NewDecoderConfig(Section):
     """A text decoder trained from scratch on top of `model.encoder`."""
 
     kind: Literal["gpt2", "bert"] = Field("gpt2", description="gpt2: pre-norm; bert: post-norm.")
-    width: PositiveInt = Field(384, description="Width D of the hidden states.")
-    layers: PositiveInt = Field(2, description="Decoder layers.")
-    heads: PositiveInt = Field(6, description="Attention heads; divides the width.")
+    width: Annotated[int, Field(ge=1, le=16_384)] = Field(
+        384, description="Width D of the hidden states."
+    )
+    layers: Layers = Field(2, description="Decoder layers.")
+    heads: Annotated[int, Field(ge=1, le=1024)] = Field(
+        6, description="Attention heads; the width is a multiple of it."
+    )
     dropout: Fraction = Field(0.1, description="Dropout of the decoder, 0..1.")
-    bridge_layers: NonNegativeInt = Field(
+    bridge_layers: Annotated[int, Field(ge=0, le=256)] = Field(
         0, description="Transformer layers between a convolutional encoder and the decoder."
     )
     feature_dropout: Fraction = Field(
@@ -165,15 +152,17 @@ class TokenizerConfig(Section):
 
     kind: Literal["word", "bpe"] = Field("bpe", description="Whole words, or byte pairs.")
     vocab_size: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
-        8000, description="Tokens at most, special ones included."
+        8000, description="Maximum number of tokens, special ones included."
     )
-    min_count: PositiveInt = Field(2, description="Rarer words (`word`) or pairs are unknown.")
+    min_count: PositiveInt = Field(
+        2, description="Rarer words (`word`) are unknown; rarer pairs (`bpe`) are not merged."
+    )
 
 
 class ModelConfig(Section):
     """Which captioner: a checkpoint, a named size, or an encoder with a decoder; give one."""
 
-    checkpoint: str | None = Field(None, description="Hub id or folder of a ready captioner.")
+    checkpoint: str | None = Field(None, description="Hub id or folder of a captioner.")
     size: str | None = Field(None, description="Named size with random weights: `captune models`.")
     encoder: str | None = Field(None, description="Hub id or folder of a vision encoder.")
     decoder: str | None = Field(None, description="Hub id or folder of a text decoder; null: new.")
@@ -198,7 +187,7 @@ class ModelConfig(Section):
     )
     freeze: tuple[str, ...] = Field(
         (),
-        description="Parts that stay as they are: vision, text, embeddings, cross_attention,"
+        description="Parts that are not trained: vision, text, embeddings, cross_attention,"
         " vision.first-K, text.first-K.",
     )
 
@@ -224,26 +213,32 @@ class GenerateConfig(Section):
 
     num_beams: Annotated[int, Field(ge=1, le=64)] = Field(3, description="Beams; 1: greedy.")
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
-        30, description="Tokens a caption at most."
+        30, description="Maximum new tokens per caption."
     )
-    min_new_tokens: NonNegativeInt = Field(0, description="Tokens before the end is allowed.")
+    min_new_tokens: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0, description="Minimum new tokens per caption."
+    )
     length_penalty: Annotated[float, Field(ge=-10.0, le=10.0)] = Field(
         1.0, description="Beams are ranked by log-probability / length ** this."
     )
     early_stopping: bool = Field(
-        False, description="Stop an image's beams once num_beams captions ended."
+        False, description="Stop an image's search once num_beams captions have ended."
     )
-    no_repeat_ngram_size: NonNegativeInt = Field(0, description="N-grams used once; 0: off.")
-    repetition_penalty: Annotated[float, Field(gt=0.0)] = Field(
+    no_repeat_ngram_size: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0, description="Length of word-piece sequences that may occur only once; 0: off."
+    )
+    repetition_penalty: PositiveFloat = Field(
         1.0, description="Divides the scores of tokens already used; 1: off."
     )
     do_sample: bool = Field(False, description="Sample instead of taking the best token.")
-    temperature: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Sampling only.")
-    top_k: NonNegativeInt = Field(0, description="Sampling from the k best tokens; 0: all.")
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        1.0, description="Sampling from the smallest set with this probability, 0..1."
+    temperature: PositiveFloat = Field(
+        1.0, description="Sampling: below 1, likely tokens become likelier."
     )
-    seed: NonNegativeInt = Field(0, description="Seed of sampling.")
+    top_k: NonNegativeInt = Field(0, description="Sampling: from the k likeliest tokens; 0: all.")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Sampling: from the fewest tokens that reach this probability, 0..1."
+    )
+    seed: Seed = Field(0, description="Seed of sampling.")
     prompt: str = Field("", description="Text that every caption starts with.")
 
     @model_validator(mode="after")
@@ -258,42 +253,49 @@ class TrainConfig(Section):
 
     engine: Literal["loop", "trainer"] = Field(
         "loop",
-        description="Who takes the steps: captune's own loop, or Hugging Face's Trainer; the"
+        description="Who takes the steps: captune's own loop or Hugging Face's Trainer; the"
         " losses are the same.",
     )
-    epochs: Annotated[float, Field(gt=0.0)] = Field(3.0, description="Passes over the images.")
-    max_steps: PositiveInt | None = Field(None, description="Steps; null: from the epochs.")
-    micro_batch_size: PositiveInt = Field(8, description="Images a device a pass.")
-    global_batch_size: PositiveInt = Field(
-        32, description="Images an optimizer step; the accumulation is derived."
+    epochs: Annotated[float, Field(gt=0.0, le=1e6)] = Field(
+        3.0, description="Passes over the training images."
     )
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(5e-5, description="Peak rate.")
-    vision_lr_scale: Annotated[float, Field(ge=0.0)] = Field(
-        1.0, description="The vision encoder's rate is the peak rate times this."
+    max_steps: PositiveInt | None = Field(
+        None, description="Optimizer steps in all; null: from epochs."
     )
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
-        0.05, description="AdamW's, on matrices only."
+    micro_batch_size: BatchSize = Field(8, description="Images per device and pass.")
+    global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        32, description="Images per optimizer step; the accumulation is derived."
     )
-    vision_weight_decay: Annotated[float, Field(ge=0.0)] | None = Field(
-        None, description="The pretrained vision encoder's; null: weight_decay."
+    learning_rate: PositiveFloat = Field(5e-5, description="Peak learning rate.")
+    vision_lr_scale: NonNegativeFloat = Field(
+        1.0, description="The vision encoder's learning rate over that of the rest."
     )
-    beta1: Fraction = Field(0.9, description="AdamW's.")
-    beta2: Fraction = Field(0.999, description="AdamW's.")
+    weight_decay: NonNegativeFloat = Field(
+        0.05, description="AdamW's weight decay, on matrices only."
+    )
+    vision_weight_decay: NonNegativeFloat | None = Field(
+        None, description="That of a pretrained vision encoder; null: weight_decay."
+    )
+    beta1: BelowOne = Field(0.9, description="AdamW's beta1, 0..1.")
+    beta2: BelowOne = Field(0.999, description="AdamW's beta2, 0..1.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="After warm-up."
+        "cosine", description="Learning rate after the warm-up."
     )
-    warmup_steps: NonNegativeInt | None = Field(None, description="Null: from warmup_fraction.")
+    warmup_steps: NonNegativeInt | None = Field(
+        None, description="Steps of warm-up; null: from warmup_fraction."
+    )
     warmup_fraction: Fraction = Field(0.05, description="Share of the steps that warm up, 0..1.")
-    min_lr_ratio: Fraction = Field(0.0, description="Rate at the end over the peak rate, 0..1.")
-    max_grad_norm: Annotated[float, Field(gt=0.0)] | None = Field(
+    min_lr_ratio: Fraction = Field(0.0, description="Final learning rate over the peak, 0..1.")
+    max_grad_norm: Annotated[float, Field(gt=0.0, le=1e9)] | None = Field(
         1.0, description="Gradients are clipped to this norm; null: never."
     )
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.0, description="0..1.")
-    word_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+    label_smoothing: BelowOne = Field(0.0, description="Label smoothing of the loss, 0..1.")
+    word_dropout: BelowOne = Field(
         0.0, description="Share of input tokens replaced by the unknown token, 0..1."
     )
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
-        None, description="Weights are averaged with this decay a step and used; null: no."
+    ema_decay: BelowOne | None = Field(
+        None,
+        description="Decay per step of averaged weights, which are used then; null: off.",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
@@ -303,28 +305,37 @@ class TrainConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N, xpu or mps.")
     gradient_checkpointing: bool = Field(False, description="Less memory for about 30 % more time.")
     feature_cache: Literal["auto", "memory", "disk", "off"] = Field(
-        "auto", description="Keep the frozen vision part's output; auto: when it pays and fits."
+        "auto",
+        description="Keep the frozen vision part's output; auto: when it pays and fits.",
     )
-    log_every: PositiveInt = Field(10, description="Steps between two lines of log.jsonl.")
-    validate_every: PositiveInt | None = Field(None, description="Steps; null: each epoch.")
+    log_every: PositiveInt = Field(10, description="Steps per line of log.jsonl.")
+    validate_every: PositiveInt | None = Field(
+        None, description="Steps between validations; null: one per epoch."
+    )
     validate_images: PositiveInt | None = Field(
         500, description="Validation images that captions are generated for; null: all."
     )
-    validate_beams: PositiveInt = Field(1, description="Beams of the validation captions.")
-    save_every: PositiveInt | None = Field(None, description="Steps; null: each epoch.")
-    keep_checkpoints: PositiveInt = Field(2, description="Newest checkpoints kept, best apart.")
+    validate_beams: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Beams of the validation captions."
+    )
+    save_every: PositiveInt | None = Field(
+        None, description="Steps between checkpoints; null: one per epoch."
+    )
+    keep_checkpoints: PositiveInt = Field(
+        2, description="Newest checkpoints kept; the best model is kept besides."
+    )
     best_metric: str = Field(
         "cider",
         description="Picks the model: `loss`, any metric of generated captions, or `last` for no"
         " choice: the last weights, so that the validation split stays unused.",
     )
     patience: PositiveInt | None = Field(
-        None, description="Validations without a better value before stopping; null: never."
+        None, description="Stop after this many validations without improvement; null: never."
     )
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
-        ("tensorboard",), description="Where curves go besides log.jsonl."
+        ("tensorboard",), description="Where curves are sent besides log.jsonl."
     )
-    push_to_hub: Annotated[str, Field(pattern=r"^([\w.-]+/)?[\w.-]+$")] | None = Field(
+    push_to_hub: HubName | None = Field(
         None,
         description="Hub repository that gets each new best model, and in the end the whole run;"
         " null: nothing leaves this machine.",
@@ -371,8 +382,8 @@ class EvaluateConfig(Section):
     )
     baseline: bool = Field(True, description="Also score the model as it was before training.")
     max_images: PositiveInt | None = Field(None, description="Images scored; null: all.")
-    max_references: PositiveInt | None = Field(None, description="References an image; null: all.")
-    batch_size: PositiveInt = Field(16, description="Images captioned at once.")
+    max_references: PositiveInt | None = Field(None, description="References per image; null: all.")
+    batch_size: BatchSize = Field(16, description="Images captioned at once.")
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = Field(
         1000, description="Resamples behind each 95 % interval."
     )
@@ -381,11 +392,9 @@ class EvaluateConfig(Section):
 class Recipe(Section):
     """One whole run: data in, better captioner out, with evidence."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
-        "captune-run", description="Names the run's folder: runs/NAME."
-    )
+    name: RunName = Field("captune-run", description="Name of the run's folder: runs/NAME.")
     description: str = Field("", description="One sentence for `captune recipes` and the report.")
-    seed: NonNegativeInt = Field(42, description="Splits, weights, order and dropout follow it.")
+    seed: Seed = Field(42, description="Seed of splits, new weights, order and dropout.")
     data: DataConfig = Field(default_factory=DataConfig, description="Images and captions.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The captioner.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="How it learns.")

@@ -43,6 +43,14 @@ _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
         "warmup_ratio": "warmup_fraction",
     }
 )
+_LARGE = 1024
+_OTHER_CHOICES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("dev", "eval", "valid", "validation"), "val"),
+        **{"training": "train", "testing": "test", "float16": "fp16", "half": "fp16"},
+        **{"bfloat16": "bf16", "float32": "fp32", "full": "fp32", "hf": "trainer"},
+    }
+)
 
 
 def node_at(key: Key) -> Node | None:
@@ -112,6 +120,13 @@ def _resolved(node: Node) -> Node:
     return target
 
 
+def nearest_choice(node: Node | None, value: object) -> str | None:
+    """The one of a setting's allowed words that `value` probably means."""
+    choices = [word for choice in _choices(node or {}) for word in choice.get("enum", ())]
+    known = _OTHER_CHOICES.get(str(value).lower())
+    return known if known in choices else find_nearest(str(value), choices)
+
+
 def _choices(node: Node) -> tuple[Node, ...]:
     return tuple(_resolved(choice) for choice in node.get("anyOf", (node,)))
 
@@ -121,8 +136,8 @@ def _kind(node: Node, kind: str) -> Node:
 
 
 def _describe(node: Node) -> str:
-    if "enum" in node:
-        return "one of: " + ", ".join(str(value) for value in node["enum"])
+    if "words" in node or "enum" in node:
+        return str(node.get("words") or "one of: " + ", ".join(map(str, node["enum"])))
     kind = node.get("type")
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _range(node)
@@ -146,7 +161,9 @@ def _describe_object(node: Node) -> str:
 
 def _range(node: Node) -> str:
     lower = _bound(node, ">=", "minimum") or _bound(node, ">", "exclusiveMinimum")
-    upper = _bound(node, "<=", "maximum") or _bound(node, "<", "exclusiveMaximum")
+    # A bound that only keeps a machine from choking is named where it is passed.
+    is_shown = node.get("maximum", 0) < _LARGE
+    upper = (is_shown and _bound(node, "<=", "maximum")) or _bound(node, "<", "exclusiveMaximum")
     return "".join((lower, " and" if lower and upper else "", upper))
 
 

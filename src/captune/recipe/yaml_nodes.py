@@ -19,6 +19,7 @@ from captune.recipe.schema_words import Key, Node, accepts, child, node_at
 
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_MAX_DIGITS = 400
 _NULL = ("", "~", "null", "Null", "NULL")
 _BOOLEANS = {"true": True, "True": True, "false": False, "False": False}
 _TAGS = ("str", "map", "seq")
@@ -137,7 +138,8 @@ def _composed(text: str, *, name: str) -> yaml.Node | None:
             where=f"{name}:{mark.line + 1}" if mark else name,
             fix="indent with blanks, one `key: value` a line; quote text that holds `: ` or ` #`",
         ) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    # ValueError: an escape such as "\\UFFFFFFFF", which is no letter.
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"{name} is not readable as YAML: {reason}") from error
     return node
@@ -208,6 +210,9 @@ def _number_or_boolean(text: str, schema: Node | None) -> int | float | bool | s
     # Pydantic would take true for the number 1.
     if text in _BOOLEANS and not is_numeric:
         return _BOOLEANS[text]
+    # Python refuses to read or show thousands of digits, and no setting takes so many.
+    if len(text) > _MAX_DIGITS:
+        return text
     if _INT.fullmatch(text):
         return int(text, 10) if text.lstrip("+-").isdigit() else int(text, 0)
     return float(text) if _FLOAT.fullmatch(text) else text

@@ -1,0 +1,68 @@
+"""Types of recipe values with their bounds, in words where a pattern would say nothing.
+
+Bounds are what the libraries below take, or what a machine can hold: what passes does not fail
+late.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Layers = Annotated[int, Field(ge=1, le=256)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+PositiveFloat = Annotated[float, Field(gt=0.0, le=1e6)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, le=1e6)]
+BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
+# NumPy takes 32 bits, and each process adds its number.
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def _as_texts(value: object) -> object:
+    """One value as a list of one, numbers and booleans as they are written."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return tuple(
+        str(item).lower() if isinstance(item, bool | int | float) else item for item in values
+    )
+
+
+_TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+# Texts, so that the id 07010 keeps its zero; a recipe may write one value without a list.
+ColumnValues = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_texts),
+    WithJsonSchema(_TEXTS_SCHEMA),
+]
+RunName = Annotated[
+    str,
+    Field(
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        json_schema_extra={
+            "words": "a name of up to 100 letters, digits, '.', '_' and '-' that starts with a"
+            " letter or digit"
+        },
+    ),
+]
+HubName = Annotated[
+    str,
+    Field(
+        max_length=200,
+        pattern=r"^([\w.-]+/)?[\w.-]+$",
+        json_schema_extra={"words": "a hub repository: OWNER/NAME, or NAME of your own"},
+    ),
+]
+View = Literal["original", "flip", "crop", "flip_crop"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )

@@ -1,0 +1,80 @@
+"""Broken recipes of every kind end in a RecipeError, never in a traceback or a hang."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Callable
+
+from captune.errors import RecipeError
+from captune.recipe import load_recipe, parse_recipe, shipped_path, shipped_recipes
+
+_PIECES = (
+    *("{", "}", "[", "]", ":", ": ", "- ", "\n", "\n  ", "'", '"', "#", "&a ", "*a", "!!str ", "|"),
+    *(
+        ">",
+        "?",
+        "%YAML 9",
+        "---\n",
+        "...",
+        "\t",
+        "\0",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\ufeff",
+        "\x1b",
+    ),
+    *('"\\ud800"', '"\\UFFFFFFFF"', "null", "~", "true", "1e999", "-0", ".nan", "9" * 5000, "0x"),
+    *("0o9", "!!python/object:os.system", "<<: *a", "[" * 500, "{a: " * 300, "a" * 3000, "é", "🦊"),
+)
+_KEYS = ("seed", "name", "train.epochs", "train", "data.views", "data.filters.a", "generate", "a.b")
+
+
+def broken_yaml(random_: random.Random, texts: list[str]) -> str:
+    """A shipped recipe with pieces cut out and others put in."""
+    text = random_.choice(texts) if random_.random() < 0.8 else ""
+    for _ in range(random_.randint(1, 6)):
+        at = random_.randint(0, len(text))
+        end = at + random_.choice((0, 0, 1, 5, 50))
+        text = text[:at] + random_.choice(_PIECES) + text[end:]
+    return text
+
+
+def broken_override(random_: random.Random) -> str:
+    """`key=value` with an odd key, an odd value, or both."""
+    key = random_.choice((*_KEYS, "." * 9, "", "a." * 2000 + "b"))
+    value = "".join(random_.choice(_PIECES) for _ in range(random_.randint(0, 4)))
+    noise = "".join(random_.choices(string.printable, k=random_.randint(0, 8)))
+    return f"{key}{random_.choice(('=', '', '==', ' = '))}{value}{noise}"
+
+
+def escapes(read: Callable[[], object]) -> Exception | None:
+    """What other error than a RecipeError a reader raises."""
+    try:
+        read()
+    except RecipeError as error:
+        str(error).encode("utf-8")
+    except Exception as error:  # noqa: BLE001 - what must not happen is what is looked for
+        return error
+    return None
+
+
+def find_escapes(seed: int, count: int) -> list[tuple[str, str]]:
+    """Inputs that end in something else than a recipe or a RecipeError, with what it was."""
+    random_ = random.Random(seed)
+    texts = [shipped_path(name).read_text(encoding="utf-8") for name in shipped_recipes()]
+    found = []
+    for _ in range(count):
+        text, override = broken_yaml(random_, texts), broken_override(random_)
+        for given, error in (
+            (text, escapes(lambda text=text: parse_recipe(text))),
+            (override, escapes(lambda o=override: load_recipe("demo", [o]))),
+        ):
+            if error is not None:
+                found.append((given, repr(error)[:200]))
+    return found
+
+
+def test_broken_recipes_and_overrides_end_in_a_recipe_error() -> None:
+    assert find_escapes(seed=11, count=60) == []
