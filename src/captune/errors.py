@@ -5,7 +5,14 @@ The command line prints them without a traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
 from captune.text_safety import escape_terminal, escape_terminal_lines
+
+if TYPE_CHECKING:
+    from captune.records import Prediction
 
 
 class CaptuneError(Exception):
@@ -58,6 +65,38 @@ class DataError(CaptuneError):
 
 class ImageError(DataError):
     """One image that cannot be used; `what` is the short reason, such as `truncated`."""
+
+
+class CaptioningError(ImageError):
+    """Some images of a list could not be captioned; the captions of the others are kept here.
+
+    Attributes:
+        predictions: Captions of the other images, in order.
+        failures: Id of an image -> why it has no caption.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str = "",
+        fix: str = "",
+        predictions: Sequence[Prediction] = (),
+        failures: Mapping[str, ImageError] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.predictions, self.failures = list(predictions), dict(failures)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        texts = (self.what, self.where, self.fix)
+        return _rebuild_captioning, (texts, self.predictions, self.failures)
+
+
+def _rebuild_captioning(
+    texts: tuple[str, str, str], predictions: list[Prediction], failures: dict[str, ImageError]
+) -> CaptioningError:
+    what, where, fix = texts
+    return CaptioningError(what, where=where, fix=fix, predictions=predictions, failures=failures)
 
 
 class ModelError(CaptuneError):

@@ -8,7 +8,8 @@ import pytest
 
 from captune.data import SkippedImage
 from captune.errors import ModelError
-from captune.evaluation import ComputeOptions, caption_with, find_model, name_models, predict
+from captune.evaluation import ComputeOptions, caption_with, name_models, predict
+from captune.hub import find_model
 from captune.models import build_size, load_captioner, train_tokenizer
 from captune.recipe import GenerateConfig, TokenizerConfig
 from captune.records import CaptionRecord, Prediction

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         ComputeOptions,
         Progress,
         caption_with,
-        find_model,
         name_models,
     )
     from captune.evaluation.compare import (
@@ -102,7 +101,6 @@ __all__ = [
     "describe_scores",
     "describe_seconds",
     "evaluation_facts",
-    "find_model",
     "format_delta",
     "format_share",
     "format_test",
@@ -167,7 +165,6 @@ _HOMES = {
     "describe_scores": "captune.evaluation.scoring.score_files",
     "describe_seconds": "captune.evaluation.scoring.run_facts",
     "evaluation_facts": "captune.evaluation.scoring.run_facts",
-    "find_model": "captune.evaluation.caption_models",
     "format_delta": "captune.evaluation.labels",
     "format_share": "captune.evaluation.labels",
     "format_test": "captune.evaluation.labels",

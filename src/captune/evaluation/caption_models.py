@@ -11,7 +11,7 @@ from pathlib import Path
 from captune.data import DecodeMode, SkippedImage
 from captune.errors import ModelError
 from captune.evaluation.predict_records import predict
-from captune.hub import check_model_folder, is_local, require_weights
+from captune.hub import find_model
 from captune.inference import Execution, load
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
@@ -105,22 +105,6 @@ def caption_with(
         del loaded
         gc.collect()
     return CaptionedImages(predictions, tuple(skipped.values()), hardware, seconds)
-
-
-def find_model(source: str) -> str:
-    """The folder of a model: a run's folder stands for the `model` in it; hub ids stay.
-
-    Raises:
-        ModelError: A local folder is absent, or holds no model.
-    """
-    if not is_local(source):
-        return source
-    folder = Path(source).expanduser()
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
-    check_model_folder(folder, where=f"MODEL {source}")
-    require_weights(folder, where=f"MODEL {source}")
-    return str(folder)
 
 
 def name_models(sources: Iterable[str]) -> dict[str, str]:

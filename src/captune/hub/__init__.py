@@ -5,6 +5,7 @@ from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cac
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
     check_model_folder,
+    find_model,
     load_pretrained,
     quiet_transformers,
     require_weights,
@@ -21,6 +22,7 @@ __all__ = [
     "adapter_error",
     "check_model_folder",
     "find_fault",
+    "find_model",
     "hub_failures",
     "is_local",
     "load_pretrained",

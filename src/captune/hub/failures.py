@@ -168,11 +168,18 @@ def _local_fault(chain: list[BaseException]) -> HubFault | None:
             # Asked for by the user: what is missing is the copy in the cache.
             return None
         if type(each).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore"):
-            return HubFault(
-                f"the hub at {constants.ENDPOINT} does not answer: {each}",
-                "check the connection and run it again; files that arrived whole are kept",
-            )
+            return no_hub(str(each))
     return None
+
+
+def no_hub(reason: str) -> HubFault:
+    """Return the fault of a hub that does not answer."""
+    from huggingface_hub import constants
+
+    return HubFault(
+        f"the hub at {constants.ENDPOINT} does not answer: {reason}",
+        "check the connection and run it again; files that arrived whole are kept",
+    )
 
 
 def _server_message(error: Any) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 
 from captune.errors import ModelError
 from captune.hub.adapters import ADAPTER_FILE, adapter_error, read_adapter
-from captune.hub.failures import find_fault, hub_failures, nearest_cached
+from captune.hub.failures import find_fault, hub_failures, nearest_cached, no_hub
 from captune.hub.names import is_local, split_revision
+from captune.hub.reach import why_unreachable
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 _POINTER = b"version https://git-lfs"
@@ -37,12 +38,16 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
         source = str(Path(source).expanduser())
         check_model_folder(Path(source), where=where)
     name, revision = split_revision(source, settings.pop("revision", None), where=where)
-    pinned = {"revision": revision} if revision is not None else {}
+    pinned: dict[str, Any] = {"revision": revision} if revision is not None else {}
+    no_answer = "" if is_local(name) else why_unreachable()
+    if no_answer:
+        # What is in the cache still loads, without a try and its warnings for each file.
+        pinned["local_files_only"] = True
     try:
         with quiet_transformers(), _NamedErrors():
             return loader.from_pretrained(name, **settings, **pinned)
     except _loading_failures() as error:
-        raise _explained(error, name, where=where) from error
+        raise _explained(error, name, where=where, no_answer=no_answer) from error
 
 
 def check_model_folder(folder: Path, *, where: str) -> None:
@@ -64,6 +69,22 @@ def check_model_folder(folder: Path, *, where: str) -> None:
         where=where,
         fix="give a folder saved by captune or transformers, or a hub id such as owner/name",
     )
+
+
+def find_model(source: str) -> str:
+    """Return the folder of a model: a run's folder stands for the `model` in it; hub ids stay.
+
+    Raises:
+        ModelError: A local folder is absent, or holds no model.
+    """
+    if not is_local(source):
+        return source
+    folder = Path(source).expanduser()
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    check_model_folder(folder, where=f"MODEL {source}")
+    require_weights(folder, where=f"MODEL {source}")
+    return str(folder)
 
 
 def require_weights(folder: Path, *, where: str) -> None:
@@ -155,7 +176,7 @@ def _loading_failures() -> tuple[type[Exception], ...]:
     return (*built_in, *others, *hub_failures())
 
 
-def _explained(error: Exception, source: str, *, where: str) -> ModelError:
+def _explained(error: Exception, source: str, *, where: str, no_answer: str = "") -> ModelError:
     from safetensors import SafetensorError
 
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -180,7 +201,7 @@ def _explained(error: Exception, source: str, *, where: str) -> ModelError:
             where=where,
             fix="give a folder that save_pretrained wrote, complete and unchanged",
         )
-    fault = find_fault(error, source)
+    fault = no_hub(no_answer) if no_answer else find_fault(error, source)
     if fault is not None:
         return ModelError(
             f"cannot load hub id {source!r}: {fault.what}",

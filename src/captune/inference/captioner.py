@@ -1,17 +1,21 @@
-"""What `captune.load` gives: a model that captions images by path, bytes or PIL image."""
+"""What `captune.load` returns: a model that captions images by path, bytes, array or PIL image."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from captune.data import DecodeMode, ImageDecoder
-from captune.errors import DataError
+from captune.errors import CaptioningError, DataError, ImageError
 from captune.hardware import Hardware, choose_hardware
+from captune.hub import PushedRepo, RepoFile, find_model, open_repo, push_files
 from captune.inference.caption import OnFailure, caption_images
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
 from captune.inference.prepare import AnyImage, Execution
@@ -20,13 +24,20 @@ from captune.net import UrlFetcher, UrlImage, is_url
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, TarMember, ZipMember
 
-ImageInput = AnyImage | str
-"""A path, encoded bytes, a member of a zip, or a PIL image."""
+ImageArray = npt.NDArray[np.uint8]
+"""uint8 (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA."""
+
+ImageInput = AnyImage | str | ImageArray
+"""A path, encoded bytes, a member of an archive, a PIL image, or a numpy array."""
+
+_ONE_IMAGE = (str, bytes, Path, ZipMember, TarMember, UrlImage, Image.Image)
+_CHANNELS = (1, 3, 4)
+_SHOWN_FAILURES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCaptioner:
-    """A model ready to caption.
+    """A model ready to caption, public as `captune.Captioner`.
 
     Attributes:
         captioner: The model, on its device.
@@ -35,6 +46,38 @@ class ImageCaptioner:
 
     captioner: Captioner
     hardware: Hardware
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        device: str = "auto",
+        revision: str | None = None,
+        precision: str = "fp32",
+    ) -> ImageCaptioner:
+        """Return `captune.load` of the same arguments, under transformers' name for it."""
+        return load(model, device=device, revision=revision, precision=precision)
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+        return self.captioner.model
+
+    @property
+    def processor(self) -> Any:
+        """The transformers processor: image processor and tokenizer."""
+        return self.captioner.processor()
+
+    def __call__(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        *,
+        batch_size: int = 16,
+        **decoding: Unpack[DecodingOptions],
+    ) -> list[Prediction]:
+        """Return `caption` of the same arguments, as a transformers pipeline is called."""
+        return self.caption(images, batch_size=batch_size, **decoding)
 
     def caption(
         self,
@@ -46,14 +89,15 @@ class ImageCaptioner:
         decode: DecodeMode | ImageDecoder = "isolated",
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
-        """A caption an image, in order; always a list, also of one.
+        """Return one caption per image, in order; always a list, for one image too.
 
         The id of an image is its path, or its place in the list where it has none.
 
         Args:
-            images: One image or a list: path, bytes, or PIL image.
-            batch_size: Images at once.
-            on_failure: Told of each image that cannot be read, which is then left out.
+            images: One image or a list: path, bytes, PIL image, or uint8 array (H, W),
+                (H, W, 3) in RGB or (H, W, 4) in RGBA; an array (B, H, W, 3) is a list of images.
+            batch_size: Images per pass.
+            on_failure: Called with each image that cannot be used, which then has no caption.
             urls: Opens images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
             decode: `isolated`: images are decoded in child processes with limits of memory and
                 time, which start in a tenth of a second per call; `inline`: in this process, for
@@ -62,35 +106,69 @@ class ImageCaptioner:
                 model's own generation_config.json has them, else captune's defaults.
 
         Raises:
-            ImageError: An image cannot be read and `on_failure` is `None`.
-            DataError: A path is a folder, or a URL without `urls`.
+            ImageError: The one image cannot be used, and `on_failure` is `None`.
+            CaptioningError: Some images of a list cannot be used, and `on_failure` is `None`. It
+                is raised at the end and holds the captions of the others in `predictions`.
+            DataError: A path is a folder, a URL is given without `urls`, or an array or object
+                is no image.
             RecipeError: A setting that does not exist or does not fit.
         """
         config = self.complete(decoding_config(decoding))
-        named = [_name(image, place, urls=urls) for place, image in enumerate(_as_list(images))]
-        return list(
+        listed = _as_list(images)
+        named = [_name(image, place, urls=urls) for place, image in enumerate(listed)]
+        failures: dict[str, ImageError] = {}
+        predictions = list(
             caption_images(
                 self.captioner,
                 named,
                 config=config,
                 batch_size=batch_size,
                 execution=Execution(self.hardware, decode),
-                on_failure=on_failure,
+                on_failure=failures.__setitem__ if on_failure is None else on_failure,
             )
         )
+        if failures:
+            if listed is not images and len(listed) == 1:
+                raise next(iter(failures.values()))
+            raise _failed(failures, predictions, total=len(listed))
+        return predictions
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
-        """The settings that were set, then the model's own, then captune's defaults."""
+        """Return the settings that were set, then the model's own, then captune's defaults."""
         return complete_decoding(decoding, own_decoding(self.captioner.model.generation_config))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save a plain Hugging Face folder that transformers opens without captune."""
+        self.captioner.save(Path(folder).expanduser())
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> PushedRepo:
+        """Push the model to a repository of the hub, in one commit.
+
+        `captune push RUN REPO` also pushes a run's scores, examples and model card.
+
+        Args:
+            repo: `owner/name`, or `name` for your own account.
+            private: Whether the repository must be private.
+
+        Raises:
+            OutputError: The push failed.
+        """
+        with tempfile.TemporaryDirectory(prefix="captune-push-") as folder:
+            self.save_pretrained(folder)
+            saved = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            files = [RepoFile(path.relative_to(folder).as_posix(), path) for path in saved]
+            opened = open_repo(repo, private=private)
+            push_files(opened, files, message="Push a model with captune")
+        return opened
 
 
 def load(
     model: str | Path, *, device: str = "auto", revision: str | None = None, precision: str = "fp32"
 ) -> ImageCaptioner:
-    """A captioner from a folder or hub id.
+    """Return a captioner from a folder or hub id.
 
     Args:
-        model: Folder saved by captune or transformers, or a hub id.
+        model: Folder saved by captune or transformers, a run's folder, or a hub id.
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
         revision: Hub branch, tag or commit; `None`: the newest.
         precision: `fp32`, whose captions equal plain transformers'; `bf16` or `fp16`, several
@@ -101,14 +179,32 @@ def load(
         RecipeError: The device is not there, or does not compute in that precision.
     """
     hardware = choose_hardware(device, precision, section="")
-    captioner = load_captioner(model, revision=revision)
+    captioner = load_captioner(find_model(str(model)), revision=revision)
     captioner.move_to(hardware.device)
     captioner.eval_mode()
     return ImageCaptioner(captioner, hardware)
 
 
+def _failed(
+    failures: dict[str, ImageError], predictions: list[Prediction], *, total: int
+) -> CaptioningError:
+    shown = [f"{name}: {error.what}" for name, error in list(failures.items())[:_SHOWN_FAILURES]]
+    if len(failures) > _SHOWN_FAILURES:
+        shown.append(f"and {len(failures) - _SHOWN_FAILURES} more")
+    verb = "has" if total - len(predictions) == 1 else "have"
+    return CaptioningError(
+        f"{total - len(predictions)} of {total} images {verb} no caption: {'; '.join(shown)}",
+        fix="the captions of the others are in this error's `predictions`, the reasons in"
+        " `failures`; with on_failure=print no error is raised",
+        predictions=predictions,
+        failures=failures,
+    )
+
+
 def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
-    if isinstance(images, str | bytes | Path | ZipMember | TarMember | UrlImage | Image.Image):
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if isinstance(images, _ONE_IMAGE):
         return [images]
     return images
 
@@ -130,4 +226,22 @@ def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[st
                 f"{image} is a folder", fix=f"captune caption MODEL {image}, or list its images"
             )
         return str(image), image
+    if isinstance(image, np.ndarray):
+        return str(place), _from_array(image, place)
+    if not isinstance(image, _ONE_IMAGE):
+        raise DataError(
+            f"image {place} is of type {type(image).__name__}",
+            fix="give a path, encoded bytes, a PIL image or a uint8 array (height, width, 3)",
+        )
     return str(place), image
+
+
+def _from_array(array: npt.NDArray[Any], place: int) -> Image.Image:
+    has_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
+    if array.dtype != np.uint8 or not has_shape or 0 in array.shape:
+        raise DataError(
+            f"image {place} is an array of {array.dtype} {array.shape}",
+            fix="give uint8 (height, width), (height, width, 3) in RGB or (height, width, 4) in"
+            " RGBA; from floats 0 to 1: (array * 255).round().astype('uint8')",
+        )
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)

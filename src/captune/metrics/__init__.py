@@ -25,6 +25,7 @@ from captune.metrics.match_ids import match_image_ids
 from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL, ImageSet, MetricInputs
 from captune.metrics.neural.clip import ClipScorer, compute_clip_score, embed_images_cached
 from captune.metrics.results import MetricResults, Statistic
+from captune.metrics.score_captions import score
 from captune.metrics.score_images import find_image_files, read_image_names, read_objects
 from captune.metrics.scores.cider import cider_rewards, self_cider
 from captune.metrics.scores.diversity import constant_caption_baseline, measure_copied_share
@@ -91,6 +92,7 @@ __all__ = [
     "require_metrics",
     "require_tokenizer",
     "resolve_metrics",
+    "score",
     "score_hallucination",
     "self_cider",
     "tokenize_with",

@@ -162,7 +162,8 @@ def prepare_images(
     Returns:
         Them, and the request with the split that is scored and one decoding for all models.
     """
-    from captune.evaluation import check_output, find_model, load_scored
+    from captune.evaluation import check_output, load_scored
+    from captune.hub import find_model
     from captune.storage import refuse_existing
 
     places = request.places

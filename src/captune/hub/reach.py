@@ -1,0 +1,40 @@
+"""Whether the hub can be reached: one quiet try, where its client makes six noisy ones per file."""
+
+from __future__ import annotations
+
+import socket
+import time
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+_TIMEOUT = 5.0
+_REMEMBERED = 60.0
+_answers: dict[str, tuple[float, str]] = {}
+
+
+def why_unreachable() -> str:
+    """Return why no connection to the hub can be opened; empty where one can.
+
+    The answer is remembered: for a minute if there is none, else for good. Behind a proxy, and
+    when the user asked for no connections (`HF_HUB_OFFLINE`), nothing is tried.
+    """
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or getproxies().keys() & {address.scheme, "all"}:
+        return ""
+    host = address.hostname or ""
+    port = address.port or (80 if address.scheme == "http" else 443)
+    asked, answer = _answers.get(f"{host}:{port}", (-_REMEMBERED, "never asked"))
+    if answer and time.monotonic() - asked >= _REMEMBERED:
+        answer = _try(host, port)
+        _answers[f"{host}:{port}"] = (time.monotonic(), answer)
+    return answer
+
+
+def _try(host: str, port: int) -> str:
+    try:
+        socket.create_connection((host, port), timeout=_TIMEOUT).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

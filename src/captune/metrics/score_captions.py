@@ -1,0 +1,77 @@
+"""`captune.score`: captions against references in one call, with intervals and signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from captune.errors import MetricError
+from captune.metrics.bootstrap import bootstrap_intervals
+from captune.metrics.caption_files import read_predicted_captions, read_references
+from captune.metrics.compute_metrics import compute
+from captune.metrics.counting.references import References
+from captune.records import Interval, Prediction, Scores
+
+AnyReferences = References | Mapping[str, Sequence[str]] | str | Path
+AnyPredictions = Mapping[str, str] | Sequence[Prediction] | str | Path
+
+
+def score(
+    references: AnyReferences,
+    predictions: AnyPredictions,
+    *,
+    metrics: Sequence[str] = ("default",),
+    bootstrap_samples: int = 1000,
+    seed: int = 0,
+) -> Scores:
+    """Score one caption per image against human captions, as `captune score` does.
+
+    Args:
+        references: Human captions by image id, a file of them, or `References`, which counts them
+            once for many calls.
+        predictions: A caption by image id, the result of `Captioner.caption`, or a file. Each
+            image of the references has one.
+        metrics: Names of metrics or groups, such as `cider` or `bleu`; `default` and `all` skip what
+            needs an extra that is not installed.
+        bootstrap_samples: Resamplings for the 95 % intervals; 0: no intervals.
+        seed: Seed of the resamplings.
+
+    Raises:
+        MetricError: A metric is unknown, a file cannot be read, or the images of the two differ.
+        MissingExtraError: A metric needs an extra that is not installed.
+    """
+    results = compute(_count(references), _captions(predictions), metrics=metrics)
+    ends = (
+        bootstrap_intervals(results, num_resamples=bootstrap_samples, seed=seed)
+        if bootstrap_samples
+        else {}
+    )
+    return Scores(
+        metrics=dict(results.corpus),
+        intervals={name: Interval(low, high) for name, (low, high) in ends.items()},
+        per_image={name: values.tolist() for name, values in results.per_image.items()},
+        image_ids=results.image_ids,
+        signature=results.signature,
+        signatures=dict(results.signatures),
+    )
+
+
+def _count(references: AnyReferences) -> References | Mapping[str, Sequence[str]]:
+    if isinstance(references, str | Path):
+        return read_references(Path(references))
+    return references
+
+
+def _captions(predictions: AnyPredictions) -> Mapping[str, str]:
+    if isinstance(predictions, str | Path):
+        return read_predicted_captions(Path(predictions))
+    if isinstance(predictions, Mapping):
+        return predictions
+    captions = {prediction.image_id: prediction.caption for prediction in predictions}
+    if len(captions) < len(predictions):
+        ids = [prediction.image_id for prediction in predictions]
+        double = next(image_id for image_id in ids if ids.count(image_id) > 1)
+        raise MetricError(
+            f"two predictions for the image {double!r}", fix="give one prediction per image"
+        )
+    return captions

@@ -1,0 +1,149 @@
+"""The public interface: its names, its page, and what type checkers see of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import captune
+from captune.data import decode_image, make_shapes
+from captune.errors import MetricError
+from captune.models import build_size, train_tokenizer
+from captune.recipe import TokenizerConfig
+from captune.records import Prediction
+
+PAGE = Path(__file__).parent.parent / "docs" / "api.md"
+PUBLIC = [
+    "CaptionCollator",
+    "CaptionTrainer",
+    "Captioner",
+    "CaptuneError",
+    "Prediction",
+    "Recipe",
+    "References",
+    "caption_metrics",
+    "load",
+    "load_recipe",
+    "load_records",
+    "run",
+    "score",
+]
+RECIPE = """
+name: mine
+data: {path: "shapes:20", num_workers: 0}
+model: {size: blip-tiny}
+train: {max_steps: 1, micro_batch_size: 4, global_batch_size: 4, validate_images: 2, trackers: []}
+generate: {num_beams: 1, max_new_tokens: 4}
+evaluate: {metrics: [bleu], baseline: false, bootstrap_samples: 100}
+"""
+
+
+def test_the_public_names_are_these_and_each_exists() -> None:
+    assert sorted(captune.__all__) == sorted([*PUBLIC, "__version__"])
+    assert all(getattr(captune, name) is not None for name in PUBLIC)
+    assert set(PUBLIC) <= set(dir(captune))
+
+
+def test_importing_captune_and_its_light_names_leaves_torch_out() -> None:
+    script = (
+        "import captune, sys; captune.References, captune.score, captune.Prediction,"
+        " captune.CaptuneError, captune.load_recipe; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_page_names_each_public_name() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert [name for name in PUBLIC if not re.search(rf"(`|# ){name}\b", text)] == []
+
+
+def test_every_example_of_the_page_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = list(make_shapes(2, seed=2, image_size=64))
+    texts = [caption for record in records for caption in record.captions]
+    tokenizer = train_tokenizer(texts, TokenizerConfig(kind="word", min_count=1))
+    build_size("blip-tiny", tokenizer).save(tmp_path / "runs" / "demo" / "model")
+    for name, record in zip(("photo.jpg", "other.png"), records, strict=True):
+        decode_image(record.image).save(tmp_path / name)
+    (tmp_path / "my-recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for block in blocks:
+        exec(compile(block, PAGE.name, "exec"), names)
+    used = "\n".join(blocks)
+    assert [name for name in PUBLIC if not re.search(rf"\b{name}\b", used)] == ["Prediction"]
+    assert isinstance(names["predictions"][0], captune.Prediction)
+    assert names["scores"].metrics["bleu_1"] == pytest.approx(1.0)
+    assert (tmp_path / "runs" / "second" / "report.html").is_file()
+    assert captune.load("copy", device="cpu").caption("photo.jpg")
+    assert captune.load("out/best", device="cpu").caption("photo.jpg")
+
+
+@pytest.mark.slow
+def test_type_checkers_see_the_names(tmp_path: Path) -> None:
+    script = tmp_path / "uses.py"
+    lines = [f"reveal_type(captune.{name})" for name in PUBLIC]
+    script.write_text("\n".join(["import captune", *lines]), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=PAGE.parent.parent,
+    )
+    assert done.stdout.count("Revealed type") == len(PUBLIC), done.stdout
+    assert "Any" not in re.findall(r'Revealed type is "([^"]+)"', done.stdout)
+
+
+def test_imports_that_earlier_pages_showed_still_work() -> None:
+    from captune.data import contact_sheet, load_splits, select_split
+    from captune.metrics import References, bootstrap_intervals, compute
+    from captune.models import load_captioner
+    from captune.recipe import load_recipe, shipped_path
+    from captune.training import CaptionCollator, CaptionTrainer, caption_metrics
+
+    assert captune.CaptionTrainer is CaptionTrainer
+    assert captune.CaptionCollator is CaptionCollator
+    assert captune.caption_metrics is caption_metrics
+    assert captune.References is References
+    assert captune.load_recipe is load_recipe
+    others = (contact_sheet, load_splits, select_split, load_captioner, shipped_path)
+    assert all(map(callable, (*others, bootstrap_intervals, compute)))
+
+
+def test_score_gives_the_same_from_a_mapping_predictions_and_files(tmp_path: Path) -> None:
+    references = {"a": ["a dog runs fast", "the dog"], "b": ["a cat sits"]}
+    captions = {"a": "a dog runs", "b": "a cat"}
+    (tmp_path / "r.json").write_text('{"a": ["a dog runs fast", "the dog"], "b": ["a cat sits"]}')
+    (tmp_path / "p.json").write_text('{"a": "a dog runs", "b": "a cat"}')
+    listed = [Prediction(name, caption, -1.0, 4, "eos") for name, caption in captions.items()]
+    first = captune.score(references, captions, metrics=["bleu_1", "cider"])
+    assert captune.score(references, listed, metrics=["bleu_1", "cider"]) == first
+    files = captune.score(
+        tmp_path / "r.json", str(tmp_path / "p.json"), metrics=["bleu_1", "cider"]
+    )
+    assert files == first
+    # 5 words, all in the references; closest lengths 2 and 3 (of "a dog runs": 2 and 4 are as near,
+    # the shorter counts), so no brevity penalty for 5 of 5.
+    assert first.metrics["bleu_1"] == pytest.approx(1.0, abs=1e-6)
+    assert set(first.intervals) == {"bleu_1", "cider"}
+
+
+def test_score_without_resampling_has_no_intervals() -> None:
+    scores = captune.score(
+        {"a": ["a dog"]}, {"a": "a dog"}, metrics=["bleu_1"], bootstrap_samples=0
+    )
+    assert scores.intervals == {}
+
+
+def test_score_refuses_two_predictions_for_one_image() -> None:
+    twice = [Prediction("a", "a dog", -1.0, 3, "eos")] * 2
+    with pytest.raises(MetricError, match="two predictions for the image 'a'"):
+        captune.score({"a": ["a dog"]}, twice)
