@@ -9,7 +9,11 @@ import pytest
 from captune import errors
 from captune.errors import CaptuneError, ImageError
 
-KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and kind.__module__ == errors.__name__
+]
 
 
 def test_an_error_prints_what_where_and_what_to_do() -> None:

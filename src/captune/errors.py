@@ -5,14 +5,10 @@ The command line prints them without a traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from collections import abc
+from typing import Any
 
 from captune.text_safety import escape_terminal, escape_terminal_lines
-
-if TYPE_CHECKING:
-    from captune.records import Prediction
 
 
 class CaptuneError(Exception):
@@ -71,7 +67,7 @@ class CaptioningError(ImageError):
     """Some images of a list could not be captioned; the captions of the others are kept here.
 
     Attributes:
-        predictions: Captions of the other images, in order.
+        predictions: A `captune.Prediction` for each of the other images, in order.
         failures: Id of an image -> why it has no caption.
     """
 
@@ -81,11 +77,11 @@ class CaptioningError(ImageError):
         *,
         where: str = "",
         fix: str = "",
-        predictions: Sequence[Prediction] = (),
-        failures: Mapping[str, ImageError] = MappingProxyType({}),
+        predictions: abc.Sequence[Any] = (),
+        failures: abc.Mapping[str, ImageError] | None = None,
     ) -> None:
         super().__init__(what, where=where, fix=fix)
-        self.predictions, self.failures = list(predictions), dict(failures)
+        self.predictions, self.failures = list(predictions), dict(failures or {})
 
     def __reduce__(self) -> tuple[object, ...]:
         texts = (self.what, self.where, self.fix)
@@ -93,7 +89,7 @@ class CaptioningError(ImageError):
 
 
 def _rebuild_captioning(
-    texts: tuple[str, str, str], predictions: list[Prediction], failures: dict[str, ImageError]
+    texts: tuple[str, str, str], predictions: list[Any], failures: dict[str, ImageError]
 ) -> CaptioningError:
     what, where, fix = texts
     return CaptioningError(what, where=where, fix=fix, predictions=predictions, failures=failures)

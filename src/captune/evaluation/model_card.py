@@ -11,6 +11,7 @@ from captune.evaluation.compare import AFTER, Evaluation
 from captune.evaluation.labels import format_value, metric_label
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.verdict import judge_run
+from captune.hub import Task, choose_task, describe_use
 from captune.metrics import METRICS
 from captune.records import Prediction
 from captune.storage import write_text
@@ -50,22 +51,22 @@ def write_model_card(folder: Path, inputs: ReportInputs, *, origin: Origin) -> N
     Raises:
         OutputError: The place cannot be written.
     """
-    write_text(folder / "README.md", describe_model(inputs, origin=origin))
+    write_text(folder / "README.md", describe_model(folder, inputs, origin=origin))
 
 
-def describe_model(inputs: ReportInputs, *, origin: Origin) -> str:
+def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str:
     """The card's text: metadata for the hub, then what people read."""
     from huggingface_hub import ModelCardData
 
-    scores = inputs.evaluation.scores[AFTER]
+    scores, task = inputs.evaluation.scores[AFTER], choose_task(folder)
     metadata = ModelCardData(
         library_name="transformers",
-        pipeline_tag="image-to-text",
+        pipeline_tag=task,
         tags=["image-captioning", "captune"],
         base_model=list(origin.base_models) or None,
         datasets=list(origin.data_sets) or None,
         model_name=inputs.title,
-        eval_results=_results(inputs.evaluation, origin),
+        eval_results=_results(inputs.evaluation, origin, task=task),
     )
     verdict = judge_run(
         inputs.evaluation, inputs.after, records=inputs.records, picked_on=inputs.picked_on
@@ -84,23 +85,14 @@ def describe_model(inputs: ReportInputs, *, origin: Origin) -> str:
         _samples(inputs.after),
         *(["## Plots", _link_plots(origin.plots)] if origin.plots else []),
         "## Use",
-        _USE,
+        describe_use(folder),
         "## Recipe",
         f"```yaml\n{origin.recipe.strip()}\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_USE = """```python
-import captune
-
-print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
-```
-
-The folder is a plain transformers model and opens without captune too."""
-
-
-def _results(evaluation: Evaluation, origin: Origin) -> list[Any]:
+def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]:
     """Rows of the hub's `model-index`; it has no field for intervals, so names and args do."""
     from huggingface_hub import EvalResult
 
@@ -117,7 +109,7 @@ def _results(evaluation: Evaluation, origin: Origin) -> list[Any]:
             args = {"interval_95": ends}
         results.append(
             EvalResult(
-                task_type="image-to-text",
+                task_type=task,
                 task_name="Image captioning",
                 dataset_type=(*origin.data_sets, Path(origin.data).name or origin.data)[0],
                 dataset_name=origin.data,

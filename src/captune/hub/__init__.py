@@ -1,6 +1,7 @@
 """The Hugging Face hub and local folders: reading from them, pushing to it, and why it failed."""
 
 from captune.hub.adapters import ADAPTER_FILE, adapter_error
+from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use
 from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
@@ -16,11 +17,15 @@ from captune.hub.upload import PushedRepo, RepoFile, open_repo, push_files
 
 __all__ = [
     "ADAPTER_FILE",
+    "PLACEHOLDER",
     "HubFault",
     "PushedRepo",
     "RepoFile",
+    "Task",
     "adapter_error",
     "check_model_folder",
+    "choose_task",
+    "describe_use",
     "find_fault",
     "find_model",
     "hub_failures",

@@ -31,8 +31,8 @@ def score(
             once for many calls.
         predictions: A caption by image id, the result of `Captioner.caption`, or a file. Each
             image of the references has one.
-        metrics: Names of metrics or groups, such as `cider` or `bleu`; `default` and `all` skip what
-            needs an extra that is not installed.
+        metrics: Names of metrics or groups, such as `cider` or `bleu`; `default` and `all` skip
+            what needs an extra that is not installed.
         bootstrap_samples: Resamplings for the 95 % intervals; 0: no intervals.
         seed: Seed of the resamplings.
 

@@ -14,7 +14,16 @@ from typing import Any
 import yaml
 
 from captune.errors import ModelError
-from captune.hub import PushedRepo, RepoFile, open_repo, push_files, require_weights
+from captune.hub import (
+    PLACEHOLDER,
+    PushedRepo,
+    RepoFile,
+    choose_task,
+    describe_use,
+    open_repo,
+    push_files,
+    require_weights,
+)
 from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
 
@@ -25,7 +34,7 @@ _PLOT_LINK = re.compile(r"!\[[^\]]*\]\(\.\./plots/(?P<name>[^)]+)\)")
 _METADATA = re.compile(r"---\n(?P<yaml>.*?)\n---\n", flags=re.DOTALL)
 _BARE_CARD = """---
 library_name: transformers
-pipeline_tag: image-to-text
+pipeline_tag: {task}
 tags:
 - image-captioning
 - captune
@@ -35,11 +44,7 @@ tags:
 
 An image captioning model trained with captune. It has not been evaluated yet.
 
-```python
-import captune
-
-print(captune.load("THIS_FOLDER").caption("photo.jpg")[0].caption)
-```
+{use}
 """
 
 
@@ -135,10 +140,13 @@ def _write_card(
 ) -> str:
     """Return the model's card for the hub: its own name, and only links that resolve."""
     place = model / "README.md"
-    card = _BARE_CARD.format(title=repo.rpartition("/")[2])
     if place.is_file():
         card = place.read_text(encoding="utf-8")
-    card = card.replace('captune.load("THIS_FOLDER")', f'captune.load("{repo}")')
+    else:
+        card = _BARE_CARD.format(
+            title=repo.rpartition("/")[2], task=choose_task(model), use=describe_use(model)
+        )
+    card = card.replace(f'"{PLACEHOLDER}"', f'"{repo}"')
     lines = []
     for line in card.split("\n"):
         link = _PLOT_LINK.fullmatch(line)
