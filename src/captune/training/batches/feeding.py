@@ -33,6 +33,7 @@ from captune.training.batches.planning import (
     plan_epoch,
     take_share,
 )
+from captune.training.steps.cpu import return_freed_memory
 
 _ENCODE_BATCH = 32
 
@@ -340,6 +341,7 @@ def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[Decoded]:
         batch_size=None,
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
+        worker_init_fn=return_freed_memory,
         # Without its own generator each loader draws from the global one, which dropout uses: a
         # run resumed inside an epoch would then drop other units.
         generator=torch.Generator(),
