@@ -50,6 +50,8 @@ def settings(data: Path, **train: object) -> Recipe:
             **{"epochs": 2, "micro_batch_size": 4, "global_batch_size": 12, "precision": "fp32"},
             **{"device": "cpu", "validate_images": 2, "trackers": [], "log_every": 1, **train},
         },
+        # The scored images are two batches, one per process.
+        evaluate={"split": "val", "batch_size": 2, "bootstrap_samples": 100},
     )
 
 
@@ -100,10 +102,22 @@ def test_the_folder_is_whole_and_written_once(left: Left) -> None:
 
 
 def test_the_captions_and_scores_are_those_of_one_process(left: Left) -> None:
-    for name in ("splits/train.jsonl", "skipped_images.jsonl", "results_after_training.csv"):
+    names = (
+        *("splits/train.jsonl", "skipped_images.jsonl", "results_after_training.csv"),
+        "predictions/before.jsonl",
+    )
+    for name in names:
         assert (left.two / name).read_bytes() == (left.one / name).read_bytes(), name
     one, two = (json.loads((f / "scores.json").read_text()) for f in (left.one, left.two))
     assert two == one
+
+
+def test_each_process_captions_a_share_before_and_after_training(left: Left) -> None:
+    counts = [
+        json.loads((left.one.parent / f"captioned-{rank}.json").read_text()) for rank in range(2)
+    ]
+    # The baseline twice, for two runs, and one evaluation, of 4 images each.
+    assert counts == [[2, 2, 2], [2, 2, 2]]
 
 
 @pytest.mark.parametrize("name", ["two", "trainer"])
@@ -119,4 +133,4 @@ def test_each_training_of_one_launch_ends_with_the_weights_of_one_process(
 
 def test_a_failure_of_the_first_process_is_told_by_it_and_ends_the_others(left: Left) -> None:
     assert left.output.count(f"{left.one.parent}/nothing") == 1
-    assert left.output.count("the run's first process stopped; its error stands there") == 1
+    assert left.output.count("process 0 of the run stopped; its output shows its error") == 1

@@ -1,133 +1,95 @@
-"""Several processes on one run: the first does every stage, the others join it to train.
+"""Several processes on one run: the first does every stage, the others join it in shared work.
 
 `torchrun --nproc-per-node 2 -m captune run RECIPE` starts the same command twice. Two processes
-would write one folder over each other, and caption each test image twice: so the first one leads,
-and the others wait for its word.
+would overwrite each other's files, and caption each test image twice: so the first one leads, and
+the others wait for its word, asleep.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
 import torch.distributed as dist
 from accelerate.state import AcceleratorState, PartialState
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from captune.errors import CaptuneError
 from captune.hardware import choose_hardware
 from captune.recipe import Recipe
-from captune.training import GROUP_TIMEOUT
+from captune.training import GROUP_TIMEOUT, ProcessError, Team
 
-Word = Literal["train", "done", "failed"]
-
-_PAUSE = 0.05
-_FAREWELL = 10.0
+_DONE = "done"
 
 
-class ProcessError(CaptuneError):
-    """Another process of the run has failed; its own error stands in its output."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Crew:
     """The processes of one run.
 
     Attributes:
-        rank: This process's place.
-        size: How many there are.
+        team: What they tell each other by.
         name: Of this run among those of the same launch.
     """
 
-    rank: int
-    size: int
+    team: Team
     name: str
+    _words: int = field(init=False, default=0)
 
     @property
     def leads(self) -> bool:
         """Whether this process does the stages and writes the folder."""
-        return self.rank == 0
+        return self.team.leads
 
     @contextmanager
-    def leading(self) -> Iterator[None]:
-        """The first process's whole run; however it ends, the others learn of it."""
-        word: Word = "failed"
+    def working(self) -> Iterator[None]:
+        """This process's whole run; however it ends, the others learn of it."""
         try:
-            yield
-            word = "done"
+            with self.team.failing_together():
+                yield
+                if self.leads:
+                    self._say(_DONE)
         finally:
-            self._dismiss(word)
+            # The store is in the first process: the others leave before it.
+            self.team.part()
 
-    def call_to_train(self, recipe: Recipe) -> None:
-        """The first process's word that all train now; they are one group when this returns."""
-        if self.size > 1:
-            self._say("train")
+    def call(self, stage: str, recipe: Recipe) -> None:
+        """Send the first process's word that all join in a stage; they are one group then."""
+        if self.team.size > 1:
+            self._say(stage)
             self._form_group(recipe)
 
-    def follow(self, recipe: Recipe) -> bool:
-        """Waits for the first process, as long as it takes.
+    def hear(self, recipe: Recipe) -> str | None:
+        """Wait for the first process's next word, as long as it takes.
 
         Returns:
-            Whether to train with it, the group being formed; else the run is done.
+            The stage to join in, the group being formed; `None`: the run is done.
 
         Raises:
-            ProcessError: It has failed.
+            ProcessError: Another process failed.
         """
-        word = self._hear()
-        if word == "train":
-            self._form_group(recipe)
-        return word == "train"
+        store, key = self.team.store, self._next_key()
+        if store is None:
+            return None
+        self.team.wait_for([key], patience=None)
+        word = str(store.get(key).decode())
+        if word == _DONE:
+            return None
+        self._form_group(recipe)
+        return word
 
-    def wait_for_end(self) -> None:
-        """Waits until the first process has done what follows training.
+    def _say(self, word: str) -> None:
+        if self.team.store is not None:
+            self.team.store.set(self._next_key(), word)
 
-        Raises:
-            ProcessError: It has failed.
-        """
-        while self._hear() == "train":
-            time.sleep(_PAUSE)
-
-    def _say(self, word: Word) -> None:
-        _meeting_place().set(f"{self.name}/word", word)
-
-    def _hear(self) -> Word:
-        store, key = _meeting_place(), f"{self.name}/word"
-        try:
-            # `wait` would sleep in C++, where Ctrl-C does not reach it.
-            while not store.check([key]):
-                time.sleep(_PAUSE)
-            word = store.get(key).decode()
-        except RuntimeError as error:
-            raise ProcessError("the run's first process is gone", where=str(error)) from error
-        if word == "failed":
-            self._leave()
-            raise ProcessError("the run's first process stopped; its error stands there")
-        if word == "done":
-            self._leave()
-        return "train" if word == "train" else "done"
-
-    def _dismiss(self, word: Word) -> None:
-        """Ends the run for all; the store lives in this process, so the others leave first."""
-        if self.size == 1:
-            return
-        self._say(word)
-        ends = time.monotonic() + _FAREWELL
-        while _meeting_place().add(f"{self.name}/left", 0) < self.size - 1:
-            if time.monotonic() > ends:
-                return
-            time.sleep(_PAUSE)
-
-    def _leave(self) -> None:
-        _meeting_place().add(f"{self.name}/left", 1)
+    def _next_key(self) -> str:
+        self._words += 1
+        return f"word-{self._words}"
 
     def _form_group(self, recipe: Recipe) -> None:
-        """Makes the processes one group, unless they are; later runs use it too.
+        """Make the processes one group, unless they are; later runs use it too.
 
         Under the run's own name: where somebody has taken a group apart, what it left in the
         store would keep another of its name waiting for ever.
@@ -137,9 +99,9 @@ class Crew:
         AcceleratorState._reset_state(reset_partial_state=True)
         PartialState(
             cpu=choose_hardware(recipe.train.device).device.type == "cpu",
-            store=PrefixStore(self.name, _meeting_place()),
-            rank=self.rank,
-            world_size=self.size,
+            store=PrefixStore(f"{self.name}/group", _meeting_place()),
+            rank=self.team.rank,
+            world_size=self.team.size,
             timeout=GROUP_TIMEOUT,
         )
 
@@ -156,9 +118,10 @@ def gather_crew() -> Crew:
     """
     rank, size = _place()
     if size == 1:
-        return Crew(0, 1, "alone")
+        return Crew(Team(), "alone")
     number = _meeting_place().add(f"captune/runs-of-{rank}", 1)
-    return Crew(rank, size, f"captune/run-{number}")
+    name = f"captune/run-{number}"
+    return Crew(Team(rank, size, PrefixStore(name, _meeting_place())), name)
 
 
 def _place() -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """From a recipe to a report: prepare, baseline, train, evaluate, report.
 
 Every stage starts from what lies on disk, so any of them can be run alone or again. Of several
-processes the first does all of them, and the others join it in training.
+processes the first does all of them, and the others join it to train and to caption.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.processes import Crew, gather_crew
 from captune.pipeline.resume import check_resumed, note_inputs
 from captune.pipeline.stage_record import StageBook
-from captune.pipeline.stages import STAGE_WORK, Job, scored_records, train_along
+from captune.pipeline.stages import SHARED_WORK, STAGE_WORK, Job, scored_records
 from captune.progress import Say, print_line
 from captune.recipe import Recipe, load_recipe, save_recipe
 from captune.storage import open_folder, write_json
@@ -46,9 +46,9 @@ def run(
     """
     options = options or RunOptions()
     crew = gather_crew()
-    if not crew.leads:
-        return _follow(crew, recipe, out=out, options=options)
-    with crew.leading():
+    with crew.working():
+        if not crew.leads:
+            return _follow(crew, recipe, out=out, options=options)
         if not isinstance(recipe, Recipe):
             recipe = load_recipe(recipe)
         with lock_folder(run_folder(recipe, out)):
@@ -81,13 +81,13 @@ def _lead(
 def _follow(
     crew: Crew, recipe: Recipe | str | Path, *, out: str | Path | None, options: RunOptions
 ) -> Path:
-    """What a process does that is not the first: its share of the training, and nothing else."""
+    """What a process does that is not the first: its share of stages that are shared."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     folder = run_folder(recipe, out)
-    if crew.follow(recipe):
-        train_along(Job(recipe, folder, resume=options.resume, say=lambda _: None))
-        crew.wait_for_end()
+    job = Job(recipe, folder, resume=options.resume, say=lambda _: None, team=crew.team)
+    while (stage := crew.hear(recipe)) is not None:
+        SHARED_WORK[stage](job)
     return folder
 
 
@@ -125,8 +125,10 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
             scored_records(plan.recipe, load_splits(folder))
         if not goes_on:
             note_inputs(plan.recipe, folder)
-        crew.call_to_train(plan.recipe)
-    STAGE_WORK[name](Job(plan.recipe, folder, resume=options.resume, say=say))
+    if name in SHARED_WORK and (name != "baseline" or plan.recipe.evaluate.baseline):
+        crew.call(name, plan.recipe)
+    job = Job(plan.recipe, folder, resume=options.resume, say=say, team=crew.team)
+    STAGE_WORK[name](job)
     book.mark_done(name, time.monotonic() - started)
     say(f"{name}: done in {book.seconds(name):.0f} s")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from captune.training.engines import check_engine, train
 from captune.training.estimate import TrainingEstimate, estimate_training
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
+from captune.training.team import ProcessError, Team
 from captune.training.tracking import check_trackers
 from captune.training.validation import check_best_metric
 
@@ -23,6 +24,8 @@ __all__ = [
     "GROUP_TIMEOUT",
     "CaptionCollator",
     "CaptionTrainer",
+    "ProcessError",
+    "Team",
     "TrainResult",
     "TrainingEstimate",
     "caption_metrics",

@@ -8,6 +8,7 @@ collectives can have a short time-out, which a dead process soon runs into.
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 import time
 from collections.abc import Iterator, Sequence
@@ -88,22 +89,27 @@ class Team:
         """Return when every process is here."""
         self.gather(None)
 
-    def wait_for(self, keys: Sequence[str]) -> None:
+    def wait_for(self, keys: Sequence[str], *, patience: float | None = PATIENCE) -> None:
         """Wait, asleep, until the store has all keys.
+
+        Args:
+            keys: What other processes set.
+            patience: Seconds; `None`: as long as it takes.
 
         Raises:
             ProcessError: Another process failed or does not answer.
         """
         if self.store is None:
             return
-        pause, ends = _SHORTEST_PAUSE, time.monotonic() + PATIENCE
+        pause = _SHORTEST_PAUSE
+        ends = math.inf if patience is None else time.monotonic() + patience
         # `Store.wait` would sleep in C++, where Ctrl-C does not reach it.
         while not _asking(self.store, keys):
             if _asking(self.store, ["failed"]):
                 rank = self.store.get("failed").decode()
                 raise ProcessError(f"process {rank} of the run stopped; its output shows its error")
             if time.monotonic() > ends:
-                raise ProcessError(f"a process of the run did not answer for {PATIENCE:.0f} s")
+                raise ProcessError(f"a process of the run did not answer for {patience:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

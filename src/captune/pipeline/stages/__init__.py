@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from captune.pipeline.stages.baseline import baseline
-from captune.pipeline.stages.evaluate import evaluate
+from captune.pipeline.stages.baseline import baseline, predict_before
+from captune.pipeline.stages.evaluate import evaluate, predict_after
 from captune.pipeline.stages.job import Job
 from captune.pipeline.stages.prepare import prepare
 from captune.pipeline.stages.report import report
 from captune.pipeline.stages.scored import scored_records
 from captune.pipeline.stages.train import train_along, train_model
 
-__all__ = ["STAGE_WORK", "Job", "scored_records", "train_along"]
+__all__ = ["SHARED_WORK", "STAGE_WORK", "Job", "scored_records"]
 
 STAGE_WORK: dict[str, Callable[[Job], None]] = {
     "prepare": prepare,
@@ -21,3 +21,10 @@ STAGE_WORK: dict[str, Callable[[Job], None]] = {
     "evaluate": evaluate,
     "report": report,
 }
+
+SHARED_WORK: dict[str, Callable[[Job], object]] = {
+    "baseline": predict_before,
+    "train": train_along,
+    "evaluate": predict_after,
+}
+"""What the processes that do not lead do of a stage."""

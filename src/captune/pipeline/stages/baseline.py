@@ -12,6 +12,7 @@ from captune.pipeline.stages.scored import (
     predict_scored,
     scored_records,
 )
+from captune.records import Prediction
 
 
 def baseline(job: Job) -> None:
@@ -19,7 +20,12 @@ def baseline(job: Job) -> None:
     if not job.recipe.evaluate.baseline:
         job.say("baseline: evaluate.baseline is false, nothing to do")
         return
+    predictions = predict_before(job)
+    write_predictions(job.folder / "predictions" / "before.jsonl", predictions)
+
+
+def predict_before(job: Job) -> list[Prediction]:
+    """Return the captions of the model before training; every process does a share of them."""
     records = load_splits(job.folder)
     captioner = new_captioner(job, records)
-    predictions = predict_scored(job, captioner, records=scored_records(job.recipe, records))
-    write_predictions(job.folder / "predictions" / "before.jsonl", predictions)
+    return predict_scored(job, captioner, records=scored_records(job.recipe, records))

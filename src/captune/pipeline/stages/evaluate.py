@@ -23,16 +23,15 @@ from captune.pipeline.stages.scored import (
     scored_records,
     truth_rates,
 )
+from captune.records import Prediction
 from captune.storage import write_text
 
 
 def evaluate(job: Job) -> None:
     """Captions the scored split with the trained model, and scores it against all else."""
     records = load_splits(job.folder)
-    captioner = load_captioner(job.folder / "model")
-    _keep_decoding(job, captioner)
     scored = scored_records(job.recipe, records)
-    after = predict_scored(job, captioner, records=scored)
+    after = predict_after(job)
     write_predictions(job.folder / "predictions" / "after.jsonl", after)
     run = run_to_score(job, records, after=after)
     evaluation = run.score()
@@ -51,6 +50,16 @@ def evaluate(job: Job) -> None:
     sentences = (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures)
     for line in (_tell_scores(evaluation), *sentences):
         job.say(line)
+
+
+def predict_after(job: Job) -> list[Prediction]:
+    """Return the captions of the trained model; every process does a share of them."""
+    captioner = load_captioner(job.folder / "model")
+    if job.team.leads:
+        _keep_decoding(job, captioner)
+    return predict_scored(
+        job, captioner, records=scored_records(job.recipe, load_splits(job.folder))
+    )
 
 
 def _tell_scores(evaluation: Evaluation) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from captune.progress import Say
 from captune.recipe import Recipe
+from captune.training import Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +19,11 @@ class Job:
         folder: The run's folder.
         resume: Whether training goes on from a checkpoint.
         say: Takes lines for people.
+        team: The processes; those that do not lead join in some stages and write nothing.
     """
 
     recipe: Recipe
     folder: Path
     resume: bool
     say: Say
+    team: Team

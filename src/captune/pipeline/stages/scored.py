@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from captune.data import (
     SkippedImage,
@@ -22,7 +23,7 @@ from captune.hardware import choose_hardware
 from captune.inference import Execution, read_predictions
 from captune.models import Captioner, build_captioner
 from captune.pipeline.stages.job import Job
-from captune.progress import show_progress
+from captune.progress import no_progress, show_progress
 from captune.recipe import (
     Recipe,
 )
@@ -44,28 +45,38 @@ def new_captioner(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
 def predict_scored(
     job: Job, captioner: Captioner, *, records: Sequence[CaptionRecord]
 ) -> list[Prediction]:
-    """Caption the scored images; files that cannot be read are reported, not fatal."""
+    """Caption the scored images; files that cannot be read are reported, not fatal.
+
+    All processes take a share of the batches that one process would make, so that the captions,
+    which every process gets in the order of the records, are those of one process.
+    """
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
     captioner.move_to(hardware.device)
-    lost: list[SkippedImage] = []
-    with show_progress("captioning", len(records), say=job.say) as progress:
+    size = job.recipe.evaluate.batch_size
+    batches = [records[at : at + size] for at in range(0, len(records), size)]
+    own = [record for _, batch in job.team.own(batches) for record in batch]
+    places = {record.image_id: place for place, record in enumerate(records)}
+    done: list[tuple[int, Prediction | SkippedImage]] = []
+    shown = show_progress("captioning", len(own), say=job.say)
+    with shown if job.team.leads else nullcontext(no_progress()) as progress:
 
-        def count(done: Prediction | SkippedImage) -> None:
-            if isinstance(done, SkippedImage):
-                lost.append(done)
+        def count(found: Prediction | SkippedImage) -> None:
+            done.append((places[found.image_id], found))
             progress.advance()
 
-        predictions = predict(
+        predict(
             captioner,
-            records,
+            own,
             config=job.recipe.generate,
-            batch_size=job.recipe.evaluate.batch_size,
+            batch_size=size,
             execution=Execution(hardware, job.recipe.data.decode),
             progress=count,
         )
-    for image in lost:
-        job.say(f"{image.file}: {image.reason}; not captioned, not scored")
-    return predictions
+    everything = job.team.gather_in_order(done)
+    for image in everything:
+        if isinstance(image, SkippedImage):
+            job.say(f"{image.file}: {image.reason}; not captioned, not scored")
+    return [found for found in everything if isinstance(found, Prediction)]
 
 
 def read_baseline(job: Job) -> list[Prediction] | None:
