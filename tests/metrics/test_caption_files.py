@@ -9,7 +9,6 @@ import pytest
 
 from captune.errors import MetricError
 from captune.metrics import (
-    read_list_text,
     read_predicted_captions,
     read_references,
     read_samples,
@@ -223,29 +222,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_references(tmp_path / "none.json")
     with pytest.raises(MetricError, match="cannot be read"):
         read_predicted_captions(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "captions"),
-    [
-        ("['a dog', 'a cat']", ["a dog", "a cat"]),
-        (' ["a dog"] ', ["a dog"]),
-        ("['a dog'\n 'a cat']", ["a dog", "a cat"]),
-        ("['it\\'s', \"a [dog], 'big'\"]", ["it's", "a [dog], 'big'"]),
-        ("[]", None),
-        ("[a dog]", None),
-        ("['a dog', 1]", None),
-        ("['a dog'] runs", None),
-        ("['a dog", None),
-        ("[b'a dog']", None),
-        ("a dog", None),
-        ("", None),
-    ],
-)
-def test_texts_that_hold_a_python_list_are_read_as_lists(
-    text: str, captions: list[str] | None
-) -> None:
-    assert read_list_text(text) == captions
 
 
 def test_list_texts_in_a_file_of_references_are_opened_with_a_note(tmp_path: Path) -> None:

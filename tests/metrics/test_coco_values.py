@@ -16,7 +16,8 @@ from captune.metrics import MetricResults, References, compute, resolve_metrics
 from captune.metrics.counting.candidates import match_predictions
 
 FOLDER = Path(__file__).parent / "expected"
-ROWS = [json.loads(line) for line in (FOLDER / "captions.jsonl").open(encoding="utf-8")]
+LINES = (FOLDER / "captions.jsonl").read_text(encoding="utf-8").split("\n")
+ROWS = [json.loads(line) for line in LINES if line]
 EXPECTED: dict[str, Any] = json.loads((FOLDER / "coco_values.json").read_text(encoding="utf-8"))
 NAMES = tuple(EXPECTED["corpus"])
 

@@ -8,7 +8,6 @@ from captune.metrics.bootstrap import (
 )
 from captune.metrics.caption_files import (
     naming_file,
-    read_list_text,
     read_predicted_captions,
     read_references,
     read_samples,
@@ -83,7 +82,6 @@ __all__ = [
     "naming_file",
     "paired_bootstrap",
     "read_image_names",
-    "read_list_text",
     "read_object_words",
     "read_objects",
     "read_predicted_captions",

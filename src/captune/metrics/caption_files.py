@@ -5,16 +5,14 @@ Ids become text, so 42 and "42" are one image; an id given twice is an error, ne
 
 from __future__ import annotations
 
-import ast
-import io
 import json
-import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from captune.errors import MetricError
+from captune.list_cells import read_list_cell
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_caption, check_id
 
@@ -295,31 +293,8 @@ def _field(record: Any, name: str, *, path: Path, number: int) -> Any:
 
 def _single(value: Any) -> Any:
     """The caption of `{"id": ["caption"]}`, as coco-caption's tools write it, or of its text."""
-    opened = (read_list_text(value) or value) if isinstance(value, str) else value
-    return opened[0] if isinstance(opened, list) and len(opened) == 1 else value
-
-
-def read_list_text(text: str) -> list[str] | None:
-    """Return the captions of a text such as `['a dog', 'a cat']`, or `None` of any other text.
-
-    Data frames saved as CSV leave such texts, numpy's arrays without commas between the captions.
-    """
-    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
-        return None
-    captions = []
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
-            if token.type == tokenize.STRING:
-                captions.append(ast.literal_eval(token.string))
-            elif token.type not in _BESIDE_STRINGS and token.string not in "[,]":
-                return None
-    except (tokenize.TokenError, SyntaxError, ValueError):
-        return None
-    is_list = bool(captions) and all(isinstance(caption, str) for caption in captions)
-    return captions if is_list else None
-
-
-_BESIDE_STRINGS = frozenset([tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER])
+    opened = (read_list_cell(value) or value) if isinstance(value, str) else value
+    return opened[0] if isinstance(opened, list | tuple) and len(opened) == 1 else value
 
 
 def _open_lists(
@@ -328,7 +303,7 @@ def _open_lists(
     """The captions inside texts that hold a Python list, with a note."""
     opened, number = {}, 0
     for image_id, captions in references.items():
-        read = [read_list_text(text) if isinstance(text, str) else None for text in captions]
+        read = [read_list_cell(text) if isinstance(text, str) else None for text in captions]
         number += sum(own is not None for own in read)
         pairs = zip(captions, read, strict=True)
         opened[image_id] = [c for text, own in pairs for c in ([text] if own is None else own)]

@@ -21,7 +21,8 @@ FOLDER = Path(__file__).parent
 
 def main() -> None:
     """Tokenize both sides, score them, and write tokens and values."""
-    rows = [json.loads(line) for line in (FOLDER / "captions.jsonl").open(encoding="utf-8")]
+    lines = (FOLDER / "captions.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
     human = {r["image_id"]: [{"caption": c} for c in r["references"]] for r in rows}
     said = {r["image_id"]: [{"caption": r["prediction"]}] for r in rows}
     references = PTBTokenizer().tokenize(human)
