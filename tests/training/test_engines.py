@@ -170,7 +170,7 @@ def test_the_trainer_engine_resumes_to_the_same_bits(
 def test_resuming_decodes_no_image_that_was_already_seen(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:
-    from captune.training.batches import feeding as feed
+    from captune.data import InlineDecoder
 
     recipe = make_recipe(
         train__engine="trainer", train__save_every=1, train__epochs=1, train__max_steps=3
@@ -180,9 +180,11 @@ def test_resuming_decodes_no_image_that_was_already_seen(
     with pytest.raises(_Interrupt):
         run(tmp_path, shapes, recipe, cut)
     decoded = []
-    real = feed.decode_image
+    real = InlineDecoder.decode
     monkeypatch.setattr(
-        feed, "decode_image", lambda source, **kw: decoded.append(1) or real(source, **kw)
+        InlineDecoder,
+        "decode",
+        lambda self, source, use: decoded.append(1) or real(self, source, use),
     )
     run(tmp_path, shapes, recipe, make_captioner(recipe), resume=True)
     # One step of 8 images, and the validation images for loss and for captions.

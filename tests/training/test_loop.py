@@ -109,14 +109,16 @@ def interrupt_after(steps, captioner, records, recipe, folder) -> None:
 def test_resuming_decodes_no_image_that_was_already_seen(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:
-    from captune.training.batches import feeding as feed
+    from captune.data import InlineDecoder
 
     recipe = make_recipe(train__save_every=1, train__epochs=1, train__max_steps=3)
     interrupt_after(2, make_captioner(recipe), shapes, recipe, tmp_path)
     decoded = []
-    real = feed.decode_image
+    real = InlineDecoder.decode
     monkeypatch.setattr(
-        feed, "decode_image", lambda source, **kw: decoded.append(1) or real(source, **kw)
+        InlineDecoder,
+        "decode",
+        lambda self, source, use: decoded.append(1) or real(self, source, use),
     )
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, resume=True)
     # One step of 8 images, and the validation images for loss and for captions.
