@@ -158,7 +158,8 @@ def convert(
     out: Annotated[Path, typer.Argument(help="Folder to write; made when absent.")],
     *,
     to: Annotated[
-        Literal["jsonl", "csv", "coco", "imagefolder"], typer.Option(help="Format to write.")
+        Literal["jsonl", "csv", "coco", "imagefolder", "sidecar", "webdataset", "parquet"],
+        typer.Option(help="Format to write."),
     ] = "jsonl",
     images: Annotated[
         Literal["copy", "link", "keep"],
@@ -173,13 +174,17 @@ def convert(
 
     with lock_folder(out):
         _refuse_existing(out, force=force)
-        loaded = load_records(data, replace(reading, limit=limit))
+        loaded = load_records(data, replace(reading, limit=limit, keep_columns=True))
         with stopping(lambda: f"{out} is incomplete: run the same command again with --force"):
-            written = write_dataset(loaded.records, out, format=to, images=images)
+            written = write_dataset(
+                loaded.records, out, format=to, images=images, columns=loaded.columns
+            )
         skipped = (*loaded.skipped, *written)
         if skipped:
             save_skipped(skipped, out / "skipped_images.jsonl")
     _print_notes(loaded)
+    for note in _note_losses(loaded, to=to, images=images):
+        print_line(f"note: {note}")
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
     print_line(f"{left} images written to {out}")
     if skipped:
@@ -230,6 +235,22 @@ def split(
         captions = sum(len(record.captions) for record in chosen)
         print_line(f"{name}: {len(chosen)} images, {captions} captions")
     print_line(f"written: {out / 'splits.json'}")
+
+
+def _note_losses(loaded: LoadedData, *, to: str, images: str) -> list[str]:
+    """Return what the new data set does not hold, or needs to be read."""
+    notes = []
+    names = sorted({name for own in loaded.columns.values() for name in own})
+    if to == "sidecar":
+        lost = [*names, "ids", "groups"]
+        notes.append(f"text files beside images hold captions only: lost are {', '.join(lost)}")
+    elif to in ("csv", "parquet") and names:
+        notes.append(f"columns are written as texts: {', '.join(names)}")
+    if loaded.format == "coco":
+        notes.append("of COCO's files the ids of captions, `licenses` and `info` are not written")
+    if images == "keep":
+        notes.append("the images stay where they are: read the new files with --allow-outside")
+    return notes
 
 
 _PICTURE_FORMATS = {

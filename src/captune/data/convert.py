@@ -9,27 +9,32 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from captune.data.dataset import SkippedImage
 from captune.data.images import IMAGE_SUFFIXES, describe_source, read_pieces, read_source
+from captune.data.write_packed import PACKED_WRITERS, Columns, write_cell
 from captune.errors import DataError, ImageError, OutputError
 from captune.records import SPLITS, CaptionRecord
 from captune.storage import cannot_write, write_jsonl, write_text
 
-DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder"]
+DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder", "sidecar", "webdataset", "parquet"]
 ImageHandling = Literal["copy", "link", "keep"]
 
 _NO_SPLIT = "data"
 _CAPTION_FILES: dict[str, Callable[[str], str]] = {
     "imagefolder": lambda split: f"{split}/metadata.jsonl",
     "coco": lambda split: f"annotations/captions{'' if split == _NO_SPLIT else f'_{split}'}.json",
+    "webdataset": lambda split: f"{split}-000000.tar",
+    "parquet": lambda split: f"{split}-00000-of-00001.parquet",
     "jsonl": lambda split: f"{split}.jsonl",
     "csv": lambda split: f"{split}.csv",
+    "sidecar": lambda split: f"{split}/captions",
 }
 _SIGNATURES = (
     (b"\xff\xd8\xff", ".jpg"),
@@ -42,10 +47,11 @@ _SIGNATURES = (
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A record and where its image lies, relative to the new folder or absolute."""
+    """A record, where its image lies (relative to the new folder or absolute), other columns."""
 
     record: CaptionRecord
     name: str
+    columns: Mapping[str, object]
 
 
 _BySplit = dict[str, list[_Placed]]
@@ -57,13 +63,16 @@ def write_dataset(
     *,
     format: DatasetFormat,
     images: ImageHandling = "copy",
+    columns: Columns = MappingProxyType({}),
 ) -> list[SkippedImage]:
     """Write records and their images.
 
     `jsonl` and `csv`: one file a split (`train.jsonl`; `data.jsonl` without splits) and `images/`.
     `coco`: `annotations/captions_train.json` and `train/`, with a `group` an image where there
     are any, which other readers of COCO ignore. `imagefolder`: `train/metadata.jsonl`
-    beside the images, with a `text` a line, or a list `captions` where any image has several.
+    beside the images, with a `text` per line, or a list `captions` where any image has several.
+    `sidecar`: `train/a.jpg` with its captions in `train/a.jpg.txt`, and nothing else. `webdataset`
+    and `parquet`: files that hold the images themselves.
 
     Args:
         records: What to write.
@@ -71,6 +80,7 @@ def write_dataset(
         format: In which format.
         images: `copy` them, hard-`link` them (copied where that cannot be), or `keep` them where
             they are and write their absolute paths (`jsonl` and `csv` only).
+        columns: What else is written of each image, by id; not to `sidecar`.
 
     Returns:
         Images that could not be read, and so are not in the new data set.
@@ -82,7 +92,7 @@ def write_dataset(
     """
     if not records:
         raise DataError("the data set is empty: there is nothing to convert")
-    if images == "keep" and format in ("coco", "imagefolder"):
+    if images == "keep" and format not in ("jsonl", "csv"):
         raise DataError(
             f"{format} holds its images: they cannot be kept elsewhere",
             fix="use --images copy or --images link, or the format jsonl or csv",
@@ -93,20 +103,26 @@ def write_dataset(
     for record in records:
         by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
     _refuse_leftovers(folder, format=format, splits=tuple(by_split))
+    if format in PACKED_WRITERS:
+        write = PACKED_WRITERS[format]
+        return [
+            image
+            for split, chosen in by_split.items()
+            for image in write(chosen, folder, split=split, columns=columns)
+        ]
+    placed: _BySplit = {split: [] for split in by_split}
     skipped: list[SkippedImage] = []
     taken: set[str] = set()
-    placed: dict[str, list[_Placed]] = {}
-    for split, chosen in by_split.items():
-        inside = split if format in ("coco", "imagefolder") else "images"
-        placed[split] = []
-        for record in chosen:
-            try:
-                name = _place_image(record, folder, inside=inside, images=images, taken=taken)
-            except ImageError as error:
-                name = record.file_name or describe_source(record.image)
-                skipped.append(SkippedImage(record.image_id, name, error.what, error.where))
-            else:
-                placed[split].append(_Placed(record, name))
+    for record in (record for chosen in by_split.values() for record in chosen):
+        split = record.split or _NO_SPLIT
+        inside = "images" if format in ("jsonl", "csv") else split
+        try:
+            name = _place_image(record, folder, inside=inside, images=images, taken=taken)
+        except ImageError as error:
+            name = record.file_name or describe_source(record.image)
+            skipped.append(SkippedImage(record.image_id, name, error.what, error.where))
+        else:
+            placed[split].append(_Placed(record, name, columns.get(record.image_id, {})))
     _WRITERS[format](placed, folder)
     return skipped
 
@@ -224,6 +240,7 @@ def _write_jsonl(placed: _BySplit, folder: Path) -> None:
             folder / _CAPTION_FILES["jsonl"](split),
             (
                 {
+                    **item.columns,
                     "image_id": item.record.image_id,
                     "image": item.name,
                     "captions": list(item.record.captions),
@@ -239,12 +256,14 @@ def _write_csv(placed: _BySplit, folder: Path) -> None:
     for split, items in placed.items():
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(("image", "caption", "image_id", "split", "group"))
+        names = list(dict.fromkeys(name for item in items for name in item.columns))
+        writer.writerow(("image", "caption", "image_id", "split", "group", *names))
         for item in items:
             record = item.record
             for caption in record.captions:
                 cells = (record.image_id, record.split or "", record.group or "")
-                writer.writerow((item.name, caption, *cells))
+                extra = (write_cell(item.columns.get(name)) or "" for name in names)
+                writer.writerow((item.name, caption, *cells, *extra))
         write_text(folder / _CAPTION_FILES["csv"](split), buffer.getvalue())
 
 
@@ -265,7 +284,8 @@ def _write_coco(placed: _BySplit, folder: Path) -> None:
             number = int(given) if is_numbered else numbers[given]
             group = item.record.group
             own = {} if group is None else {"group": group}
-            images.append({"id": number, "file_name": Path(item.name).name, **own})
+            name = Path(item.name).name
+            images.append({**item.columns, "id": number, "file_name": name, **own})
             for caption in item.record.captions:
                 annotations.append(
                     {"id": len(annotations) + 1, "image_id": number, "caption": caption}
@@ -282,6 +302,7 @@ def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
             folder / _CAPTION_FILES["imagefolder"](split),
             (
                 {
+                    **item.columns,
                     "file_name": Path(item.name).name,
                     "text" if is_single else "captions": (
                         item.record.captions[0] if is_single else list(item.record.captions)
@@ -295,9 +316,17 @@ def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
         )
 
 
+def _write_sidecars(placed: _BySplit, folder: Path) -> None:
+    for items in placed.values():
+        for item in items:
+            # The whole name: a.jpg and a.png may lie side by side.
+            write_text(folder / f"{item.name}.txt", "\n".join(item.record.captions) + "\n")
+
+
 _WRITERS: dict[str, Callable[[_BySplit, Path], None]] = {
     "jsonl": _write_jsonl,
     "csv": _write_csv,
     "coco": _write_coco,
     "imagefolder": _write_imagefolder,
+    "sidecar": _write_sidecars,
 }

@@ -49,6 +49,7 @@ class LoadOptions:
         revision: Revision of a hub or Kaggle data set; `None`: the newest.
         streaming: Read a hub data set, or tar shards at a URL, row by row instead of downloading
             them whole.
+        keep_columns: Whether `LoadedData.columns` is filled: only who writes a data set needs it.
         memory_limit: Bytes of images from a hub data set or Parquet held in memory; the rest goes
             to files under `$CAPTUNE_CACHE`, else `~/.cache/captune`.
     """
@@ -64,6 +65,7 @@ class LoadOptions:
     limit: int | None = None
     revision: str | None = None
     streaming: bool = False
+    keep_columns: bool = False
     memory_limit: int = 2**30
 
     def list_bounds(self, root: Path | None) -> tuple[Path, ...]:
@@ -84,6 +86,7 @@ class LoadedData:
         notes: Sentences about what was decided while reading, for people.
         draws_rest: Whether the images without a split are to be drawn into the splits that are not
             given: lists give some splits, but not train.
+        columns: What else the data set says of each image, by id, where that is kept.
         near_misses: Names of files that look like one that is missing, by the missing name; of
             the first few.
         format: Name of the format read.
@@ -96,6 +99,7 @@ class LoadedData:
     in_two_splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     draws_rest: bool = False
+    columns: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     near_misses: Mapping[str, str] = field(default_factory=dict)
     format: str = ""
     root: Path | None = None

@@ -14,7 +14,7 @@ from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.columns import find_captions
-from captune.data.rows.gather import Row, gather_rows
+from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore
 from captune.data.rows.split_names import name_splits
 from captune.data.rows.text import decode_text, parse_json
@@ -99,7 +99,7 @@ def _iter_rows(
     for shard, split in zip(shards, splits, strict=True):
         name = shard.name
         for key, sample in _read_shard(shard, store=store, skipped=skipped):
-            image_id = key
+            image_id = read_name(sample.columns.get("image_id")) or key
             if key in seen:
                 # Keys are one shard's own; many writers start each shard at 0.
                 repeated += 1
@@ -112,6 +112,7 @@ def _iter_rows(
                 keep=sample.keep,
                 image_id=image_id,
                 split=split,
+                group=read_name(sample.columns.get("group")) or None,
                 columns=sample.columns,
                 fault=None if sample.has_image else ("missing", "a caption without an image"),
             )

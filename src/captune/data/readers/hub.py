@@ -173,7 +173,7 @@ def _iter_rows(
     for column in options.filters:
         require_column(column, features)
     wanted = (image, *captions, id_column, group_column, *options.filters)
-    keep = [column for column in wanted if column]
+    keep = list(features) if options.keep_columns else [column for column in wanted if column]
     part = part.select_columns(list(dict.fromkeys(keep)))
     if isinstance(features[image], datasets.Image):
         part = part.cast_column(image, datasets.Image(decode=False))

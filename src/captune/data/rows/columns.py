@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from captune.data.dataset import LoadOptions
 from captune.errors import DataError
@@ -83,6 +83,38 @@ def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]
     if asked is not None:
         return asked if asked in names else by_key.get(asked.strip().lower().replace(" ", "_"))
     return next((by_key[key] for key in usual if key in by_key), None)
+
+
+_TAKEN = frozenset(
+    (*IMAGE_COLUMNS, *CAPTION_COLUMNS, "image_id", "id", "split", "group", "image_base64")
+)
+"""Columns whose values a record holds itself."""
+
+_MAX_DEPTH = 6
+
+
+def find_extras(columns: Mapping[str, object], *, options: LoadOptions) -> dict[str, object]:
+    """Return the columns that say something else than image, captions, id, split and group."""
+    named = (options.image_column, options.caption_column)
+    return {
+        name: value
+        for name, value in columns.items()
+        if name not in named
+        and name.strip().lower().replace(" ", "_") not in _TAKEN
+        and not find_captions([name], None)
+        and _is_plain(value)
+    }
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """Return whether a value can be written as JSON."""
+    if depth > _MAX_DEPTH:
+        return False
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item, depth + 1) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v, depth + 1) for k, v in value.items())
+    return value is None or isinstance(value, str | int | float | bool)
 
 
 def _no_column(kind: str, names: Sequence[str], *, asked: str | None, where: str) -> DataError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
+from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
 from captune.data.rows.image_finder import ImageFinder, usual_folders
 from captune.data.rows.placing import Fault, place_images
@@ -58,6 +59,7 @@ class _Gathered:
     fault: Fault | None
     finder: ImageFinder | None
     captions: list[str] = field(default_factory=list)
+    columns: dict[str, object] = field(default_factory=dict)
     splits: list[Split] = field(default_factory=list)
     group: str | None = None
 
@@ -104,7 +106,7 @@ def gather_rows(
         DataError: The filters name no column, or leave nothing.
     """
     kept = RowFilter(options.filters)
-    merged = _merge(rows, kept, limit=options.limit)
+    merged = _merge(rows, kept, options=options)
     names = (image.name for image in merged.images.values())
     filtered = kept.conclude(names, format=format, is_whole=options.limit is None)
     places = place_images(
@@ -148,6 +150,7 @@ def gather_rows(
             *note_missing(skipped, merged.images),
         ),
         near_misses=places.near_misses,
+        columns={key: image.columns for key, image in merged.images.items() if image.columns},
         format=format,
         root=root,
     )
@@ -163,8 +166,8 @@ def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
     ]
 
 
-def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merged:
-    merged = _Merged()
+def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Merged:
+    merged, limit = _Merged(), options.limit
     for row in rows:
         if not kept.keeps(row.name, row.columns, split=row.split):
             continue
@@ -180,6 +183,8 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, limit: int | None) -> _Merge
             image = merged.images[key] = _Gathered(row.name, row.image, row.fault, row.finder)
         image.captions += _read_texts(row.captions, merged)
         image.group = image.group or row.group
+        if options.keep_columns:
+            image.columns = {**find_extras(row.columns, options=options), **image.columns}
         named = row.columns.get("split")
         if row.split is None and isinstance(named, str) and named.strip():
             merged.unknown_splits[named.strip()] += 1
