@@ -33,9 +33,9 @@ def holder(tmp_path: Path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
+    with process:
+        yield process
+        process.kill()
 
 
 def test_the_second_process_is_refused_and_told_who_holds_the_folder(

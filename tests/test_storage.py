@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from captune.errors import OutputError
-from captune.storage import open_folder, refuse_existing, write_text
+from captune.storage import (
+    append_jsonl,
+    fold_name,
+    open_folder,
+    portable_name,
+    read_json_objects,
+    refuse_existing,
+    write_jsonl,
+    write_text,
+)
 
 # Python ignores the signal of a file over its limit, and the write then fails as on a full disk.
 _FULL_DISK = """
@@ -60,3 +69,47 @@ def test_an_empty_folder_is_free_and_a_full_one_is_not(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(OutputError, match="exists already"):
             refuse_existing(place)
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("größe 1.jpg", "größe 1.jpg"),
+        (".hidden", ".hidden"),
+        ("CONTENT.jpg", "CONTENT.jpg"),
+        ("CON", "_CON"),
+        ("nul.jpg", "_nul.jpg"),
+        ("com1.tar.gz", "_com1.tar.gz"),
+        ("a:b.jpg", "a_b.jpg"),
+        ('what?"<>|*.jpg', "what______.jpg"),
+        ("a\x07\x1fb.jpg", "a__b.jpg"),
+        ("end. . ", "end"),
+        ("...", "_"),
+    ],
+)
+def test_names_that_windows_refuses_are_changed_and_others_are_not(
+    name: str, portable: str
+) -> None:
+    assert portable_name(name) == portable
+
+
+def test_names_are_compared_without_case_and_with_composed_accents() -> None:
+    assert fold_name("Caf\u00e9.JPG") == fold_name("cafe\u0301.jpg")
+    assert fold_name("a.jpg") != fold_name("b.jpg")
+
+
+def test_lines_of_json_keep_the_line_ends_that_captions_hold(tmp_path: Path) -> None:
+    rows = [{"caption": "one\u2028two\x85three\x0bfour"}, {"caption": "last"}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert read_json_objects(tmp_path / "rows.jsonl", fix="") == rows
+
+
+def test_a_line_is_added_to_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_jsonl(path, {"step": 1})
+    append_jsonl(path, {"step": 2, "loss": float("inf")})
+    assert path.read_text(encoding="utf-8") == '{"step": 1}\n{"step": 2, "loss": null}\n'
+    with pytest.raises(OutputError, match="cannot write") as error:
+        append_jsonl(tmp_path / "absent" / "log.jsonl", {}, then="resume with --resume")
+    assert "resume with --resume" in error.value.fix

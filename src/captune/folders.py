@@ -69,11 +69,12 @@ def _written_whole(path: Path, aside: Path, *, then: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = _disk_error(error)
-        # Half a folder would go on filling the disk that had no room for all of it.
-        shutil.rmtree(aside, ignore_errors=True)
         if reason is None:
             raise
         raise cannot_write(path, reason, then=then) from error
+    finally:
+        # Half a folder would go on filling the disk that had no room for all of it.
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _disk_error(error: Exception) -> OSError | None:

@@ -11,9 +11,11 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,11 @@ from captune.errors import DataError, OutputError
 STATE_FOLDER = ".captune"
 """Beside or inside what captune writes: locks, and what made a file of captions."""
 
+_WINDOWS_LETTERS = re.compile(r'[<>:"|?*\x00-\x1f]')
+_WINDOWS_DEVICES = {
+    *("CON", "PRN", "AUX", "NUL"),
+    *(f"{kind}{number}" for kind in ("COM", "LPT") for number in "123456789"),
+}
 RUN_AGAIN = "run the same command again"
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -199,6 +206,11 @@ def refuse_special(path: Path) -> None:
     with suppress(OSError, ValueError):
         mode = path.stat().st_mode
     kind = next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
+    if os.name == "nt" and path.name and portable_name(path.name) != path.name:
+        raise OutputError(
+            f"{path.name} is no name for a file on Windows",
+            fix=f"choose another, such as {portable_name(path.name)}",
+        )
     if str(path.parent) == "/dev" or str(path.parent).startswith(("/dev/fd", "/proc/")):
         # /dev/stdout is a file where the shell has redirected it.
         kind = kind or "no place for files"
@@ -208,6 +220,23 @@ def refuse_special(path: Path) -> None:
             fix="give the name of a plain file; captions for another program go to stdout"
             " (--to jsonl without --out), which the shell can redirect",
         )
+
+
+def fold_name(name: str) -> str:
+    """Return a name as Windows and macOS compare it: without case, accents composed."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def portable_name(name: str) -> str:
+    """Return a file's name as every system takes it; most names stay as they are.
+
+    Windows refuses `a:b` and control characters, takes `CON.txt` for a device, and drops dots and
+    blanks at the end.
+    """
+    name = _WINDOWS_LETTERS.sub("_", name)
+    if name.partition(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
+        name = f"_{name}"
+    return name.rstrip(". ") or "_"
 
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:

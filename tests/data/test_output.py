@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from captune.data import (
     LoadOptions,
@@ -244,3 +246,23 @@ def test_a_real_set_converts_and_draws(tmp_path, real_data):
     again = load_records(Path(tmp_path / "out")).records
     assert [r.captions for r in again] == [r.captions for r in data.records]
     assert contact_sheet(again, columns=5).width > 1300
+
+
+def test_converted_images_have_names_that_every_system_takes(tmp_path):
+    names = ("CON.png", "a:b.png", "Café.png", "cafe\u0301.png")
+    content = Image.new("RGB", (20, 20), "red")
+    buffer = io.BytesIO()
+    content.save(buffer, "PNG")
+    records = [
+        CaptionRecord(str(number), buffer.getvalue(), ("a red square",), file_name=name)
+        for number, name in enumerate(names)
+    ]
+    assert write_dataset(records, tmp_path, format="jsonl") == []
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [
+        "Café.png",
+        "_CON.png",
+        "a_b.png",
+        "cafe\u0301-2.png",
+    ]
+    kept = {record.image_id: record for record in load_records(str(tmp_path)).records}
+    assert sorted(kept) == ["0", "1", "2", "3"]

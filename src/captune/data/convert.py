@@ -21,7 +21,7 @@ from captune.data.images import IMAGE_SUFFIXES, describe_source, read_pieces, re
 from captune.data.write_packed import PACKED_WRITERS, Columns, write_cell
 from captune.errors import DataError, ImageError, OutputError
 from captune.records import SPLITS, CaptionRecord
-from captune.storage import cannot_write, write_jsonl, write_text
+from captune.storage import cannot_write, fold_name, portable_name, write_jsonl, write_text
 
 DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder", "sidecar", "webdataset", "parquet"]
 ImageHandling = Literal["copy", "link", "keep"]
@@ -215,16 +215,15 @@ def _choose_name(
     # The last part only: a name out of somebody's data never leads out of the folder.
     own = record.image.name if isinstance(record.image, Path) else record.image_id
     wanted = Path((record.file_name or own).replace("\\", "/")).name or "image"
-    wanted = wanted.replace("\0", "")
+    wanted = portable_name(wanted)
     stem, suffix = Path(wanted).stem, Path(wanted).suffix
     if suffix.lower() not in IMAGE_SUFFIXES:
         stem, suffix = wanted, _suffix_of(record, content=content)
     name, number = stem + suffix, 1
-    # Without letter case: `A.jpg` and `a.jpg` are one file on half of the world's machines.
-    while f"{inside}/{name}".lower() in taken:
+    while fold_name(f"{inside}/{name}") in taken:
         number += 1
         name = f"{stem}-{number}{suffix}"
-    taken.add(f"{inside}/{name}".lower())
+    taken.add(fold_name(f"{inside}/{name}"))
     return name
 
 

@@ -124,7 +124,8 @@ def test_only_plain_files_are_written(tmp_path, name):
     if name == "pipe":
         os.mkfifo(place)
     if name == "socket":
-        socket.socket(socket.AF_UNIX).bind(str(place))
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(place))
     with pytest.raises(OutputError, match="captune writes plain files") as error:
         file_at(place)
     assert "stdout" in error.value.fix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Literal, Self
 from captune.errors import OutputError
 from captune.locks import lock_folder
 from captune.records import Prediction
-from captune.storage import open_whole, refuse_special
+from captune.storage import fold_name, open_whole, refuse_special
 
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
@@ -133,7 +132,8 @@ class Sidecars:
     def _refuse_collisions(self, paths: Sequence[Path]) -> None:
         images_of: defaultdict[Path, list[Path]] = defaultdict(list)
         for path in paths:
-            images_of[_folded(self.path_of(path))].append(path)
+            target = self.path_of(path)
+            images_of[target.with_name(fold_name(target.name))].append(path)
         shared = [
             (self.path_of(images[0]), images)
             for images in images_of.values()
@@ -150,11 +150,6 @@ class Sidecars:
 
     def _share_one_name(self, images: Sequence[Path]) -> bool:
         return len({self.path_of(image) for image in images}) < len(images)
-
-
-def _folded(path: Path) -> Path:
-    """The name as Windows and macOS compare it: without case, accents composed."""
-    return path.with_name(unicodedata.normalize("NFC", path.name).casefold())
 
 
 def _ignores_case(image: Path) -> bool:

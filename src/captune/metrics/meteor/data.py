@@ -6,8 +6,6 @@ import gzip
 import importlib.util
 import json
 import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,8 @@ from captune.storage import find_cache_folder
 
 Ints = npt.NDArray[np.int64]
 
+# Seconds; building takes about 20.
+_MAX_WAIT = 300.0
 _REINSTALL = 'pip install --force-reinstall "pycocoevalcap==1.2"'
 FORMAT = 1
 """Increased when the arrays change: older caches are then not read."""
@@ -129,28 +129,21 @@ def _fingerprint(source: MeteorSource) -> str:
 
 
 def _build(source: MeteorSource, folder: Path) -> None:
-    aside: Path | None = None
+    """Build the tables once, however many processes ask for them at the same time."""
+    from captune.folders import write_folder
+    from captune.locks import lock_folder
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".meteor-"))
-        build_arrays(source, aside)
-        aside.chmod(0o755)
-        try:
-            aside.rename(folder)
-        except OSError:
-            # Another process was faster; its folder holds the same arrays.
+        with lock_folder(folder.parent, purpose="meteor", wait=_MAX_WAIT):
             if not folder.is_dir():
-                raise
+                write_folder(folder, lambda aside: build_arrays(source, aside))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise MetricError(f"{source.paraphrases} is damaged: {error}", fix=_REINSTALL) from error
-    except OSError as error:
+    except OutputError as error:
         raise OutputError(
-            f"the METEOR cache {folder} cannot be written: {error.strerror or error}",
-            fix="make room there, or set CAPTUNE_CACHE to a folder that can be written",
+            f"the METEOR cache {folder} cannot be written: {error.what}",
+            fix=f"{error.fix}; or set CAPTUNE_CACHE to a folder that can be written",
         ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _open(folder: Path) -> MeteorData:
