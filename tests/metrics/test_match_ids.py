@@ -13,11 +13,11 @@ from captune.metrics import match_image_ids
         (["139", "285"], ["000000000139.jpg", "000000000285.jpg"], {}, "number"),
         (["139", "285"], ["COCO_val2014_000000000139.jpg", "x/COCO_val2014_285.jpg"], {}, "number"),
         (["139", "285"], ["/data/v/a.jpg", "/data/v/b.jpg"], {"139": "a.jpg", "285": "b.jpg"}, ""),
-        (["a", "b"], ["photos/a.jpg", "photos/b.png"], {}, "without its ending"),
+        (["a", "b"], ["photos/a.jpg", "photos/b.png"], {}, "folders and ending"),
         (["a.jpg", "b.jpg"], ["C:\\photos\\A.JPG", "C:\\photos\\b.jpg"], {}, "file name"),
-        (["v/a.jpg", "w/a.jpg"], ["v\\a.jpg", "w\\a.jpg"], {}, "file name and folder"),
+        (["v/a.jpg", "w/a.jpg"], ["v\\a.jpg", "w\\a.jpg"], {}, "file name"),
         (["000000000139.jpg"], ["139"], {}, "number"),
-        (["a.jpg"], ["a"], {}, "without its ending"),
+        (["a.jpg"], ["a"], {}, "folders and ending"),
     ],
 )
 def test_ids_are_matched_by_what_they_have_in_common(

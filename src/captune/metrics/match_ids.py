@@ -100,8 +100,8 @@ def _number_of(image_id: str) -> str:
 
 
 _KEYS: Mapping[str, Key] = {
-    "file name and folder": _path_of,
-    "file name": _name_of,
-    "file name without its ending": _stem_of,
+    "file name": _path_of,
+    "file name without folders": _name_of,
+    "file name without folders and ending": _stem_of,
     "the number that ends the file name": _number_of,
 }
