@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import signal
 import subprocess
 import sys
 import warnings
@@ -222,3 +223,52 @@ def test_warnings_by_the_package_are_lines_those_of_others_left_alone_and_pillow
     assert capsys.readouterr().err == "warning: of one image\n"
     assert [str(other.message) for other in others] == ["of another"]
     assert warnings.showwarning is before
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_ends_with_examples_and_shows_no_value_for_flags(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(name, "--help") == 0
+    printed = capsys.readouterr().out
+    assert "<bool>" not in printed
+    assert COMMANDS[name].examples
+    end = " ".join(printed.partition("Examples:")[2].split())
+    assert all(f"captune {words}" in end for words in COMMANDS[name].examples)
+
+
+@pytest.mark.parametrize("words", [words for row in COMMANDS.values() for words in row.examples])
+def test_the_words_of_every_example_are_words_of_its_command(words: str) -> None:
+    name, *rest = words.partition(" > ")[0].split()
+    command = load_command(name)
+    if hasattr(command, "commands"):
+        command, rest = command.commands[rest[0]], rest[1:]
+    # Parses names, options and types; nothing runs.
+    command.make_context(name, rest)
+
+
+def test_a_usage_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("recipes", "demo", "evil\x1b[2J\nerror: forged") == 2
+    printed = capsys.readouterr().err
+    assert "\x1b" not in printed
+    assert printed.startswith("error: ")
+    assert "\nerror:" not in printed
+    assert printed.endswith("  fix:   see captune recipes --help\n")
+
+
+def test_a_result_that_cannot_be_printed_is_an_error() -> None:
+    command = f"{sys.executable} -m captune recipes > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write to stdout: No space left on device\n"
+
+
+def test_a_signal_that_no_command_handles_exits_with_its_number(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    add_command(work)
+    assert leave("x") == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"

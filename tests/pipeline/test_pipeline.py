@@ -191,14 +191,16 @@ def test_force_replaces_instead_of_keeping(copy) -> None:
     assert not any((copy / "previous").glob("train-*"))
 
 
-def test_the_scores_before_and_after_are_told(copy) -> None:
+def test_the_main_scores_before_and_after_are_printed_as_a_table(copy) -> None:
     said: list[str] = []
     options = RunOptions(start_from="evaluate")
     run(recipe(), only=["evaluate"], out=copy, options=options, say=said.append)
     scores = json.loads((copy / "scores.json").read_text())
     before, after = (scores[name]["metrics"]["cider"] for name in ("before", "after"))
-    (line,) = [line for line in said if line.startswith("scores: ")]
-    assert f"CIDEr {before:.3f} -> {after:.3f}" in line
+    at = next(place for place, line in enumerate(said) if line.startswith("scores"))
+    assert said[at].split() == ["scores", "before", "after"]
+    assert said[at + 1].split() == ["CIDEr", f"{before:.3f}", f"{after:.3f}"]
+    assert all(len(line) <= 80 for line in said[at : at + 7])
 
 
 def test_from_runs_a_stage_and_all_after_it(copy) -> None:

@@ -52,12 +52,14 @@ class Command:
         target: `module:name` of a function, or of a `typer.Typer` with commands of its own.
         about: The line in `captune --help`.
         panel: The heading it stands under there.
+        examples: Words after `captune`, shown at the end of its help.
         prints: Whether what it prints is its result: then output that is lost is an error.
     """
 
     target: str
     about: str
     panel: str
+    examples: tuple[str, ...] = ()
     prints: bool = False
 
 
@@ -66,37 +68,104 @@ _RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Loo
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "demo": Command(
-            "captune.cli.run:demo", "Train, evaluate and report on the built-in data set.", _RUNS
+            "captune.cli.run:demo",
+            "Train, evaluate and report on the built-in data set.",
+            _RUNS,
+            (
+                "demo",
+                "demo --set train.epochs=2 --out runs/short",
+            ),
         ),
         "run": Command(
-            "captune.cli.run:run", "Run a recipe: data in, better captioner out, report.", _RUNS
+            "captune.cli.run:run",
+            "Run a recipe: data in, better captioner out, report.",
+            _RUNS,
+            (
+                "run flickr8k-blip --dry-run",
+                "run my-recipe.yaml --set train.epochs=5",
+                "run my-recipe.yaml --resume",
+            ),
         ),
-        "train": Command("captune.cli.run:train", "Run a recipe up to the trained model.", _RUNS),
-        "caption": Command("captune.cli.caption:caption", "Caption images with a model.", _USE),
+        "train": Command(
+            "captune.cli.run:train",
+            "Run a recipe up to the trained model.",
+            _RUNS,
+            ("train my-recipe.yaml --out runs/first",),
+        ),
+        "caption": Command(
+            "captune.cli.caption:caption",
+            "Caption images with a model.",
+            _USE,
+            (
+                "caption runs/demo/model photo.jpg",
+                "caption runs/demo/model photos/ --to txt",
+                "caption Salesforce/blip-image-captioning-base photos/ --out captions.jsonl",
+            ),
+        ),
         "evaluate": Command(
-            "captune.cli.evaluate:evaluate", "Score a model's captions on a data set.", _USE
+            "captune.cli.evaluate:evaluate",
+            "Score a model's captions on a data set.",
+            _USE,
+            ("evaluate runs/demo/model --data photos/ --split test",),
         ),
         "compare": Command(
-            "captune.cli.evaluate:compare", "Score several models side by side.", _USE
+            "captune.cli.evaluate:compare",
+            "Score several models side by side.",
+            _USE,
+            ("compare runs/first runs/second --data photos/ --out comparison",),
         ),
         "score": Command(
-            "captune.cli.score:score", "Score captions that are in a file.", _USE, prints=True
+            "captune.cli.score:score",
+            "Score captions that are in a file.",
+            _USE,
+            ("score --predictions captions.jsonl --references annotations.json",),
+            prints=True,
         ),
-        "push": Command("captune.cli.push:push", "Push a run's model to the hub.", _USE),
-        "data": Command("captune.cli.data:app", "Check, show, convert or split a data set.", _DATA),
+        "push": Command(
+            "captune.cli.push:push",
+            "Push a run's model to the hub.",
+            _USE,
+            ("push runs/demo OWNER/NAME --private",),
+        ),
+        "data": Command(
+            "captune.cli.data:app",
+            "Check, show, convert or split a data set.",
+            _DATA,
+            (
+                "data check photos/ --html check.html",
+                "data show photos/ --out sheet.png",
+                "data convert photos/ out/ --to coco",
+            ),
+        ),
         "init": Command(
-            "captune.cli.init:init", "Make a model of a named size with random weights.", _DATA
+            "captune.cli.init:init",
+            "Make a model of a named size with random weights.",
+            _DATA,
+            ("init blip-tiny my-model --train-tokenizer captions.csv",),
         ),
         "recipes": Command(
-            "captune.cli.recipes:recipes", "List or print shipped recipes.", _ABOUT, prints=True
+            "captune.cli.recipes:recipes",
+            "List or print shipped recipes.",
+            _ABOUT,
+            (
+                "recipes",
+                "recipes demo > my-recipe.yaml",
+                "recipes demo --full",
+            ),
+            prints=True,
         ),
         "models": Command(
-            "captune.cli.models:models", "List families and named sizes.", _ABOUT, prints=True
+            "captune.cli.models:models",
+            "List families and named sizes.",
+            _ABOUT,
+            ("models",),
+            prints=True,
         ),
         "doctor": Command(
             "captune.cli.doctor:doctor",
             "Check devices, packages, caches and network.",
             _ABOUT,
+            ("doctor",),
             prints=True,
         ),
     }
@@ -213,6 +282,14 @@ def load_command(name: str) -> Any:
     else:
         command = typer.main.get_command(_single(name, target))
     command.name = name
+    command.epilog = _examples(COMMANDS[name])
+    for part in (command, *getattr(command, "commands", {}).values()):
+        # Made here, and kept by the command for its help.
+        own_help = part.get_help_option(typer.Context(part))
+        for parameter in (*part.params, own_help):
+            if getattr(parameter, "is_flag", False):
+                # A flag takes no value; typer would show its type as one.
+                parameter.metavar = " "
     return command
 
 
@@ -289,6 +366,11 @@ def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word != _DEBUG]
     return len(options) < end, options + words[end:]
+
+
+def _examples(row: Command) -> str:
+    lines = (f"captune {words}" for words in row.examples)
+    return "\n\n".join(["Examples:", *lines]) if row.examples else ""
 
 
 def _single(name: str, function: Callable[..., None]) -> typer.Typer:

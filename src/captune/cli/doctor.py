@@ -37,7 +37,7 @@ _LITTLE_DISK = 10 * 2**30
 
 
 def doctor() -> None:
-    """Say what this machine has and lacks, and what to do about it.
+    """Check devices, packages, caches and network, and print what to do.
 
     Python, torch, devices, precision, Java, extras, caches, disk, the hub and Kaggle.
     """

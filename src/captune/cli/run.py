@@ -21,10 +21,8 @@ _Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: --set train.epochs=5"),
 ]
 _Out = Annotated[Path | None, typer.Option(help="The run's folder; default: runs/NAME.")]
-_Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with a run that was stopped, where it stopped.")
-]
-_Force = Annotated[bool, typer.Option("--force", help="Write over the results of another run.")]
+_Resume = Annotated[bool, typer.Option("--resume", help="Resume a run where it was stopped.")]
+_Force = Annotated[bool, typer.Option("--force", help="Overwrite the results of another run.")]
 
 
 def run(
@@ -33,14 +31,14 @@ def run(
     overrides: _Set = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="STAGE", help="Run only this stage; again for more, or a,b."),
+        typer.Option(metavar="STAGE", help="Run only this stage; repeat it for more, or a,b."),
     ] = None,
     start_from: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after.")
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it.")
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would run, steps, time and memory; do nothing."),
+        typer.Option("--dry-run", help="Estimate steps, time and memory without running."),
     ] = False,
     out: _Out = None,
     resume: _Resume = False,
@@ -120,18 +118,15 @@ def _resume_line() -> str:
 
 
 def _print_results(folder: Path) -> None:
-    """Names what the run has made and a person would open."""
-    for name, about in (
-        ("report.html", "report: "),
-        ("scores.json", "scores: "),
-        ("model", "model:  "),
-    ):
+    """Name the one thing that a person opens next: the report, which links to all else."""
+    for name, about in (("report.html", "report:"), ("model", "model:")):
         if (folder / name).exists():
             _say(f"{about} {folder / name}")
+            return
 
 
 def _say(line: str) -> None:
-    """For people: once, however many processes run the recipe."""
+    """Print for people: once, however many processes run the recipe."""
     from captune.pipeline import is_first_process
 
     if is_first_process():

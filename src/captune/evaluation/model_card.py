@@ -15,6 +15,7 @@ from captune.hub import Task, choose_task, describe_use
 from captune.metrics import METRICS
 from captune.records import Prediction
 from captune.storage import write_text
+from captune.text_safety import clean_text, escape_markdown
 
 _SAMPLES = 5
 
@@ -73,9 +74,9 @@ def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str
     )
     parts = [
         f"---\n{metadata.to_yaml()}\n---",
-        f"# {inputs.title}",
-        inputs.description,
-        f"{verdict.headline} {verdict.sentence}",
+        f"# {escape_markdown(inputs.title)}",
+        escape_markdown(inputs.description),
+        escape_markdown(f"{verdict.headline} {verdict.sentence}"),
         "## Scores",
         _score_table(inputs.evaluation),
         f"`{scores.signature}`",
@@ -163,5 +164,6 @@ def _score_table(evaluation: Evaluation) -> str:
 def _samples(predictions: Sequence[Prediction]) -> str:
     """The first captions, as code so that nothing in them is taken for markup."""
     return "\n".join(
-        f"- `{prediction.caption.replace('`', ' ')}`" for prediction in predictions[:_SAMPLES]
+        f"- `{clean_text(prediction.caption).replace('`', ' ')}`"
+        for prediction in predictions[:_SAMPLES]
     )

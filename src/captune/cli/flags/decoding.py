@@ -34,7 +34,7 @@ Revision = Annotated[
     str | None, typer.Option(help="Hub branch, tag or commit.", show_default="newest")
 ]
 
-_PANEL = "Decoding"
+_PANEL = "Decoding; defaults: what the model was saved with, else those shown"
 _TYPES: MappingProxyType[str, type] = MappingProxyType(
     {
         "num_beams": int,
@@ -78,17 +78,16 @@ def _flag(name: str, kind: type) -> Any:
     field = GenerateConfig.model_fields[name]
     option = typer.Option(
         help=field.description,
-        show_default=_default(name, field.default),
+        show_default=_default(field.default),
         rich_help_panel=_PANEL,
     )
     return Annotated[kind | None, option]
 
 
-def _default(name: str, value: object) -> str | bool:
+def _default(value: object) -> str | bool:
     if value == "":
         return False
-    # A model brings no seed: it is not part of what it learned to be decoded with.
-    return str(value) if name == "seed" else f"the model's own, else {value}"
+    return str(value)
 
 
 def _config(given: dict[str, Any]) -> GenerateConfig:

@@ -48,7 +48,7 @@ def evaluate(job: Job) -> None:
     verdict = judge_run(evaluation, after, records=scored, picked_on=picked_on(job, records))
     figures = [f"{metric_label(name)}: {format_value(name, rate)}" for name, rate in extra.items()]
     sentences = (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures)
-    for line in (_tell_scores(evaluation), *sentences):
+    for line in (*_describe_scores(evaluation), *sentences):
         job.say(line)
 
 
@@ -62,14 +62,27 @@ def predict_after(job: Job) -> list[Prediction]:
     )
 
 
-def _tell_scores(evaluation: Evaluation) -> str:
-    """Every score in one line, `before -> after` where there is a baseline."""
-    before, after = (evaluation.scores.get(name) for name in ("before", "after"))
-    told = []
-    for name, value in after.metrics.items() if after else ():
-        values = [before.metrics[name], value] if before and name in before.metrics else [value]
-        told.append(f"{metric_label(name)} {' -> '.join(format_value(name, v) for v in values)}")
-    return f"scores: {', '.join(told)}"
+# What people compare, first; the report has all of them.
+_MAIN_METRICS = ("cider", "bleu_4", "meteor", "rouge_l", "spice", "clip_score")
+_MAX_ROWS = 5
+
+
+def _describe_scores(evaluation: Evaluation) -> list[str]:
+    """A small table of the main scores, before and after where there is a baseline."""
+    after, before = evaluation.scores["after"].metrics, evaluation.scores.get("before")
+    names = [name for name in _MAIN_METRICS if name in after]
+    names += [name for name in after if name not in names]
+    shown, columns = names[:_MAX_ROWS], [after] if before is None else [before.metrics, after]
+    width = max(len("scores"), *(len(metric_label(name)) for name in shown))
+    heads = ("before", "after")[-len(columns) :]
+    lines = [f"{'scores':<{width}}  " + "".join(f"{head:>10}" for head in heads)]
+    for name in shown:
+        values = [format_value(name, c[name]) if name in c else "" for c in columns]
+        cells = "".join(f"{value:>10}" for value in values)
+        lines.append(f"{metric_label(name):<{width}}  {cells}")
+    if len(names) > len(shown):
+        lines.append(f"{len(names) - len(shown)} more are in scores.json")
+    return lines
 
 
 def _keep_decoding(job: Job, captioner: Captioner) -> None:

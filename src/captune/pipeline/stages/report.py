@@ -74,7 +74,6 @@ def report(job: Job) -> None:
         inputs,
         origin=_origin(job.recipe, plots=plots),
     )
-    job.say(f"report: {job.folder / 'report.html'}")
     push_finished(job.recipe, job.folder, say=job.say)
 
 
