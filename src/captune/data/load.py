@@ -22,7 +22,7 @@ from captune.data.readers import (
     read_hub,
     read_shard_urls,
 )
-from captune.data.rows.text import read_json, read_jsonl
+from captune.data.rows.text import open_regular, read_json, read_jsonl
 from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
@@ -128,6 +128,9 @@ def _read_place(place: Path, options: LoadOptions) -> LoadedData:
             f"no such file or folder: {place}",
             fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
         )
+    if not place.is_dir():
+        # Opened once, so that a pipe or a device is refused by name.
+        open_regular(place).close()
     _refuse_empty(place)
     chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
     return SOURCES[chosen].read(place, options)

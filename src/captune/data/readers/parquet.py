@@ -7,6 +7,8 @@ known before it is read, and rows are taken in batches that fit into memory.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,10 +71,50 @@ def open_parquet(files: Sequence[Path]) -> ParquetPart:
 
     for path in files:
         open_regular(path).close()
+    _refuse_fatal(files)
+    for path in files:
         with pq.ParquetFile(path) as file:
             _refuse_bomb(file.metadata, path)
     features = datasets.Features.from_arrow_schema(pq.read_schema(files[0]))
     return ParquetPart(files, features)
+
+
+def _refuse_fatal(files: Sequence[Path]) -> None:
+    """Stop at a file whose damage ends the process that looks at it.
+
+    pyarrow 26 aborts on some damaged metadata, where no exception can be caught; a process of its
+    own looks first. Once pyarrow raises, this is not needed.
+    """
+    names = "\0".join(str(path.absolute()) for path in files)
+    command = [sys.executable, "-I", "-c", _LOOK]
+    looked = subprocess.run(
+        command, input=os.fsencode(names), capture_output=True, timeout=600, check=False
+    )
+    if looked.returncode < 0 or looked.returncode == 134:
+        last = os.fsdecode(looked.stdout).rstrip("\0").rpartition("\0")[2]
+        raise DataError(
+            f"{last or files[0]} is damaged so that reading it ends the process",
+            fix="fetch it again",
+        )
+
+
+_LOOK = """
+import os, sys
+import pyarrow.parquet as pq
+for name in os.fsdecode(sys.stdin.buffer.read()).split("\\0"):
+    sys.stdout.buffer.write(os.fsencode(name) + b"\\0")
+    sys.stdout.flush()
+    try:
+        with pq.ParquetFile(name) as file:
+            metadata = file.metadata
+            for group in range(metadata.num_row_groups):
+                for column in range(metadata.num_columns):
+                    metadata.row_group(group).column(column).total_uncompressed_size
+            file.schema_arrow
+    except Exception:
+        pass
+"""
+"""Looks at the metadata of each file named on stdin; the last name printed is the one at fault."""
 
 
 def is_whole(path: Path) -> bool:
