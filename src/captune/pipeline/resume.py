@@ -13,44 +13,16 @@ from pathlib import Path
 
 from captune.data import load_splits
 from captune.errors import OutputError
-from captune.recipe import Recipe, hide_local_paths
+from captune.recipe import Recipe, hide_local_paths, setting_changes
 from captune.storage import read_json_object, write_json
 
-_FIXED = (
-    "seed",
-    "model",
-    "data.max_captions",
-    "data.max_caption_tokens",
-    "data.lower_case",
-    "data.views",
-    "train.global_batch_size",
-)
+_CHANGES = setting_changes(Recipe)
+_FIXED = tuple(key for key, change in _CHANGES.items() if change == "retrain")
 """Without these the place in the plan, or the weights, belong to another training."""
-_STEERING = (
-    "epochs",
-    "max_steps",
-    "learning_rate",
-    "vision_lr_scale",
-    "weight_decay",
-    "vision_weight_decay",
-    "beta1",
-    "beta2",
-    "schedule",
-    "warmup_steps",
-    "warmup_fraction",
-    "min_lr_ratio",
-    "max_grad_norm",
-    "label_smoothing",
-    "word_dropout",
-    "ema_decay",
-    "validate_every",
-    "validate_images",
-    "validate_beams",
-    "best_metric",
-    "patience",
-)
-"""Settings of `train` that may change on the way, and then neither recipe describes the result."""
+_STEERING = tuple(key for key, change in _CHANGES.items() if change == "warn")
+"""These may change on the way, and then neither recipe describes the result."""
 _IMAGES = "the images of train and val"
+_ABSENT = object()
 
 Inputs = Mapping[str, object]
 
@@ -75,7 +47,9 @@ def check_resumed(recipe: Recipe, folder: Path) -> list[str]:
     fix = "start again with --force; or delete it, and --resume trusts that nothing has changed"
     began: Inputs = read_json_object(_place(folder), fix=fix)
     now: Inputs = json.loads(json.dumps(_inputs(recipe, folder)))
-    changed = [key for key in now if key in began and began[key] != now[key]]
+    began = {key: _find(began, key) for key in now}
+    # An older captune noted fewer settings.
+    changed = [key for key in now if began[key] not in (_ABSENT, now[key])]
     fixed = [key for key in changed if key == _IMAGES or key in _FIXED]
     if fixed:
         raise OutputError(
@@ -97,7 +71,7 @@ def _place(folder: Path) -> Path:
 def _inputs(recipe: Recipe, folder: Path) -> dict[str, object]:
     # A folder that was moved with the run holds the same model.
     settings = hide_local_paths(recipe).model_dump(mode="json")
-    keys = (*_FIXED, *(f"train.{name}" for name in _STEERING))
+    keys = (*_FIXED, *_STEERING)
     return {_IMAGES: _digest(folder), **{key: _find(settings, key) for key in keys}}
 
 
@@ -109,23 +83,17 @@ def _digest(folder: Path) -> str:
 
 
 def _find(settings: Mapping[str, object], key: str) -> object:
-    section, _, name = key.partition(".")
-    value = settings[section]
-    return value[name] if name and isinstance(value, dict) else value
+    """The value of a dotted key, in sections or noted by its whole name."""
+    if key in settings:
+        return settings[key]
+    section, dot, rest = key.partition(".")
+    inner = settings.get(section)
+    return _find(inner, rest) if dot and isinstance(inner, Mapping) else _ABSENT
 
 
 def _tell(key: str, began: Inputs, now: Inputs) -> str:
-    """The setting and both its values; of a section those that differ."""
-    if key == _IMAGES:
-        return key
-    old, new = began[key], now[key]
-    if isinstance(old, dict) and isinstance(new, dict):
-        return ", ".join(
-            f"{key}.{name} {_word(old.get(name))} -> {_word(value)}"
-            for name, value in new.items()
-            if old.get(name) != value
-        )
-    return f"{key} {_word(old)} -> {_word(new)}"
+    """The setting and both its values."""
+    return key if key == _IMAGES else f"{key} {_word(began[key])} -> {_word(now[key])}"
 
 
 def _word(value: object) -> str:

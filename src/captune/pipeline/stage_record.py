@@ -17,7 +17,7 @@ from pathlib import Path
 
 from captune.errors import CaptuneError, DataError
 from captune.hub import is_local
-from captune.recipe import Recipe
+from captune.recipe import Recipe, setting_changes
 from captune.storage import read_json_object, write_json
 from captune.suggest import did_you_mean
 
@@ -108,16 +108,8 @@ _TABLE = {
 }
 
 
-_WITHOUT_EFFECT = (
-    "data.num_workers",
-    "train.log_every",
-    "train.trackers",
-    "train.push_to_hub",
-    "train.push_private",
-    "train.push_images",
-    "train.keep_checkpoints",
-    "train.save_every",
-    "evaluate.batch_size",
+_WITHOUT_EFFECT = frozenset(
+    key for key, change in setting_changes(Recipe).items() if change == "nothing"
 )
 """Settings that change no result, so that changing them reruns nothing."""
 

@@ -1,5 +1,6 @@
 """Recipes: every setting of a run, typed and checked before any work."""
 
+from captune.recipe.changes import setting_changes
 from captune.recipe.parse import load_recipe, parse_recipe, recipe_path
 from captune.recipe.publish import base_models, hide_local_paths, hub_data_sets
 from captune.recipe.schema import (
@@ -36,6 +37,7 @@ __all__ = [
     "parse_recipe",
     "recipe_path",
     "save_recipe",
+    "setting_changes",
     "shipped_path",
     "shipped_recipes",
 ]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from captune.recipe.changes import Nothing, Rerun, Retrain, Warn
 from captune.recipe.value_types import (
     BatchSize,
     BelowOne,
@@ -21,6 +22,7 @@ from captune.recipe.value_types import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    RetrainSection,
     RunName,
     Section,
     Seed,
@@ -86,15 +88,15 @@ class DataConfig(Section):
     split_fractions: SplitFractions = Field(
         default_factory=SplitFractions, description="Used when the data set gives no splits."
     )
-    max_captions: PositiveInt | None = Field(
+    max_captions: Retrain[PositiveInt | None] = Field(
         None, description="Captions per image used in training; null: all."
     )
-    max_caption_tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
+    max_caption_tokens: Retrain[Annotated[int, Field(ge=1, le=4096)]] = Field(
         64,
         description="Captions are truncated to this many tokens; the log reports how many were.",
     )
-    lower_case: bool = Field(False, description="Lower-case the training captions.")
-    views: tuple[View, ...] = Field(
+    lower_case: Retrain[bool] = Field(False, description="Lower-case the training captions.")
+    views: Retrain[tuple[View, ...]] = Field(
         ("original",),
         min_length=1,
         description="Views trained on, one drawn per image and epoch. `crop` keeps 80 % of each"
@@ -113,17 +115,17 @@ class DataConfig(Section):
         " time, for images from strangers; training itself keeps its workers, which decode what"
         " the check has decoded before.",
     )
-    num_workers: Annotated[int, Field(ge=0, le=1024)] | None = Field(
+    num_workers: Nothing[Annotated[int, Field(ge=0, le=1024)] | None] = Field(
         None, description="Processes that decode images; 0: none; null: one per core, at most 8."
     )
 
 
-class NewDecoderConfig(Section):
+class NewDecoderConfig(RetrainSection):
     """A text decoder trained from scratch on top of `model.encoder`."""
 
     kind: Literal["gpt2", "bert"] = Field("gpt2", description="gpt2: pre-norm; bert: post-norm.")
     width: Annotated[int, Field(ge=1, le=16_384)] = Field(
-        384, description="Width D of the hidden states."
+        384, description="Width of hidden states."
     )
     layers: Layers = Field(2, description="Decoder layers.")
     heads: Annotated[int, Field(ge=1, le=1024)] = Field(
@@ -144,7 +146,7 @@ class NewDecoderConfig(Section):
         return self
 
 
-class TokenizerConfig(Section):
+class TokenizerConfig(RetrainSection):
     """A tokenizer trained on the training captions."""
 
     kind: Literal["word", "bpe"] = Field("bpe", description="Whole words, or byte pairs.")
@@ -156,7 +158,7 @@ class TokenizerConfig(Section):
     )
 
 
-class ModelConfig(Section):
+class ModelConfig(RetrainSection):
     """Which captioner: a checkpoint, a named size, or an encoder with a decoder; give one."""
 
     checkpoint: str | None = Field(None, description="Hub id or folder of a captioner.")
@@ -248,97 +250,95 @@ class GenerateConfig(Section):
 class TrainConfig(Section):
     """How the model learns. `step` is an optimizer step; batch sizes count images."""
 
-    engine: Literal["loop", "trainer"] = Field(
+    engine: Rerun[Literal["loop", "trainer"]] = Field(
         "loop",
         description="Who takes the steps: captune's own loop or Hugging Face's Trainer; the"
         " losses are the same.",
     )
-    epochs: Annotated[float, Field(gt=0.0, le=1e6)] = Field(
+    epochs: Warn[Annotated[float, Field(gt=0.0, le=1e6)]] = Field(
         3.0, description="Passes over the training images."
     )
-    max_steps: PositiveInt | None = Field(
-        None, description="Optimizer steps in all; null: from epochs."
-    )
-    micro_batch_size: BatchSize = Field(8, description="Images per device and pass.")
-    global_batch_size: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+    max_steps: Warn[PositiveInt | None] = Field(None, description="All steps; null: from epochs.")
+    micro_batch_size: Rerun[BatchSize] = Field(8, description="Images per device and pass.")
+    global_batch_size: Retrain[Annotated[int, Field(ge=1, le=1_048_576)]] = Field(
         32, description="Images per optimizer step; the accumulation is derived."
     )
-    learning_rate: PositiveFloat = Field(5e-5, description="Peak learning rate.")
-    vision_lr_scale: NonNegativeFloat = Field(
+    learning_rate: Warn[PositiveFloat] = Field(5e-5, description="Peak learning rate.")
+    vision_lr_scale: Warn[NonNegativeFloat] = Field(
         1.0, description="The vision encoder's learning rate over that of the rest."
     )
-    weight_decay: NonNegativeFloat = Field(
-        0.05, description="AdamW's weight decay, on matrices only."
-    )
-    vision_weight_decay: NonNegativeFloat | None = Field(
+    weight_decay: Warn[NonNegativeFloat] = Field(0.05, description="AdamW's, on matrices only.")
+    vision_weight_decay: Warn[NonNegativeFloat | None] = Field(
         None, description="That of a pretrained vision encoder; null: weight_decay."
     )
-    beta1: BelowOne = Field(0.9, description="AdamW's beta1, 0..1.")
-    beta2: BelowOne = Field(0.999, description="AdamW's beta2, 0..1.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
+    beta1: Warn[BelowOne] = Field(0.9, description="AdamW's beta1, 0..1.")
+    beta2: Warn[BelowOne] = Field(0.999, description="AdamW's beta2, 0..1.")
+    schedule: Warn[Literal["cosine", "linear", "constant"]] = Field(
         "cosine", description="Learning rate after the warm-up."
     )
-    warmup_steps: NonNegativeInt | None = Field(
+    warmup_steps: Warn[NonNegativeInt | None] = Field(
         None, description="Steps of warm-up; null: from warmup_fraction."
     )
-    warmup_fraction: Fraction = Field(0.05, description="Share of the steps that warm up, 0..1.")
-    min_lr_ratio: Fraction = Field(0.0, description="Final learning rate over the peak, 0..1.")
-    max_grad_norm: Annotated[float, Field(gt=0.0, le=1e9)] | None = Field(
+    warmup_fraction: Warn[Fraction] = Field(0.05, description="Warm-up as a share of steps, 0..1.")
+    min_lr_ratio: Warn[Fraction] = Field(0.0, description="Final rate over the peak rate, 0..1.")
+    max_grad_norm: Warn[Annotated[float, Field(gt=0.0, le=1e9)] | None] = Field(
         1.0, description="Gradients are clipped to this norm; null: never."
     )
-    label_smoothing: BelowOne = Field(0.0, description="Label smoothing of the loss, 0..1.")
-    word_dropout: BelowOne = Field(
+    label_smoothing: Warn[BelowOne] = Field(0.0, description="Label smoothing of the loss, 0..1.")
+    word_dropout: Warn[BelowOne] = Field(
         0.0, description="Share of input tokens replaced by the unknown token, 0..1."
     )
-    ema_decay: BelowOne | None = Field(
+    ema_decay: Warn[BelowOne | None] = Field(
         None,
         description="Decay per step of averaged weights, which are used then; null: off.",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Rerun[Literal["auto", "fp32", "bf16", "fp16"]] = Field(
         "auto",
         description="auto: bf16 where the hardware computes in it, fp16 with loss scaling on GPUs"
         " without (T4, V100), else fp32.",
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N, xpu or mps.")
-    gradient_checkpointing: bool = Field(False, description="Less memory for about 30 % more time.")
-    feature_cache: Literal["auto", "memory", "disk", "off"] = Field(
+    device: Rerun[str] = Field("auto", description="auto, cpu, cuda, cuda:N, xpu or mps.")
+    gradient_checkpointing: Rerun[bool] = Field(
+        False, description="Less memory for 30 % more time."
+    )
+    feature_cache: Rerun[Literal["auto", "memory", "disk", "off"]] = Field(
         "auto",
         description="Keep the frozen vision part's output; auto: when it pays and fits.",
     )
-    log_every: PositiveInt = Field(10, description="Steps per line of log.jsonl.")
-    validate_every: PositiveInt | None = Field(
+    log_every: Nothing[PositiveInt] = Field(10, description="Steps per line of log.jsonl.")
+    validate_every: Warn[PositiveInt | None] = Field(
         None, description="Steps between validations; null: one per epoch."
     )
-    validate_images: PositiveInt | None = Field(
+    validate_images: Warn[PositiveInt | None] = Field(
         500, description="Validation images that captions are generated for; null: all."
     )
-    validate_beams: Annotated[int, Field(ge=1, le=64)] = Field(
+    validate_beams: Warn[Annotated[int, Field(ge=1, le=64)]] = Field(
         1, description="Beams of the validation captions."
     )
-    save_every: PositiveInt | None = Field(
+    save_every: Nothing[PositiveInt | None] = Field(
         None, description="Steps between checkpoints; null: one per epoch."
     )
-    keep_checkpoints: PositiveInt = Field(
+    keep_checkpoints: Nothing[PositiveInt] = Field(
         2, description="Newest checkpoints kept; the best model is kept besides."
     )
-    best_metric: str = Field(
+    best_metric: Warn[str] = Field(
         "cider",
         description="Picks the model: `loss`, any metric of generated captions, or `last` for no"
         " choice: the last weights, so that the validation split stays unused.",
     )
-    patience: PositiveInt | None = Field(
+    patience: Warn[PositiveInt | None] = Field(
         None, description="Stop after this many validations without improvement; null: never."
     )
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+    trackers: Nothing[tuple[Literal["tensorboard", "wandb", "trackio"], ...]] = Field(
         ("tensorboard",), description="Where curves are sent besides log.jsonl."
     )
-    push_to_hub: HubName | None = Field(
+    push_to_hub: Nothing[HubName | None] = Field(
         None,
         description="Hub repository that gets each new best model, and in the end the whole run;"
         " null: nothing leaves this machine.",
     )
-    push_private: bool = Field(True, description="Whether that repository must be private.")
-    push_images: bool = Field(
+    push_private: Nothing[bool] = Field(True, description="Whether it must be private.")
+    push_images: Nothing[bool] = Field(
         True,
         description="Whether examples and plots that show images of the data set are pushed too.",
     )
@@ -380,7 +380,7 @@ class EvaluateConfig(Section):
     baseline: bool = Field(True, description="Also score the model as it was before training.")
     max_images: PositiveInt | None = Field(None, description="Images scored; null: all.")
     max_references: PositiveInt | None = Field(None, description="References per image; null: all.")
-    batch_size: BatchSize = Field(16, description="Images captioned at once.")
+    batch_size: Nothing[BatchSize] = Field(16, description="Images captioned at once.")
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)] = Field(
         1000, description="Resamples behind each 95 % interval."
     )
@@ -391,7 +391,7 @@ class Recipe(Section):
 
     name: RunName = Field("captune-run", description="Name of the run's folder: runs/NAME.")
     description: str = Field("", description="One sentence for `captune recipes` and the report.")
-    seed: Seed = Field(42, description="Seed of splits, new weights, order and dropout.")
+    seed: Retrain[Seed] = Field(42, description="Seed of splits, new weights, order and dropout.")
     data: DataConfig = Field(default_factory=DataConfig, description="Images and captions.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The captioner.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="How it learns.")

@@ -6,9 +6,11 @@ late.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from captune.recipe.changes import Change
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -61,8 +63,19 @@ View = Literal["original", "flip", "crop", "flip_crop"]
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
+    """A frozen group of settings that refuses unknown keys.
+
+    Attributes:
+        change: What a change of its settings means, where a field does not say it itself.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+    change: ClassVar[Change] = "rerun"
+
+
+class RetrainSection(Section):
+    """Settings of the model, which no training survives."""
+
+    change: ClassVar[Change] = "retrain"
