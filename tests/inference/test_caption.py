@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -231,7 +232,8 @@ def test_sampling_without_num_beams_uses_one_beam():
 
 
 def test_the_options_are_the_fields_of_the_config():
-    assert set(DecodingOptions.__annotations__) == set(GenerateConfig.model_fields)
+    types = {name: field.annotation for name, field in GenerateConfig.model_fields.items()}
+    assert get_type_hints(DecodingOptions) == types
 
 
 def test_a_folder_without_weights_and_an_absent_device_are_refused(saved, tmp_path):

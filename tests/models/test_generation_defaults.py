@@ -15,10 +15,10 @@ from captune.inference.decoding.decode import plan_search, search
 from captune.models import (
     build_captioner,
     build_size,
-    common_decoding,
-    complete_decoding,
-    own_decoding,
+    fill_decoding,
+    model_decoding,
     read_decoding,
+    shared_decoding,
     write_decoding,
 )
 from captune.models.generation_defaults import suppress_unknown
@@ -61,42 +61,42 @@ def test_plain_transformers_decodes_it_so_too(size: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("config", [BEAMS, SAMPLING, GenerateConfig(), GenerateConfig(num_beams=1)])
 def test_what_is_written_is_read_again(config: GenerateConfig, tmp_path: Path) -> None:
     own = read_decoding(str(save(tmp_path, config)))
-    assert complete_decoding(GenerateConfig.model_validate({}), own) == config
+    assert fill_decoding(GenerateConfig.model_validate({}), own) == config
 
 
 def test_flags_come_before_the_models_own_settings() -> None:
     own = {"num_beams": 5, "max_new_tokens": 25, "length_penalty": 0.7}
     given = GenerateConfig(num_beams=2)
-    chosen = complete_decoding(given, own)
+    chosen = fill_decoding(given, own)
     assert (chosen.num_beams, chosen.max_new_tokens, chosen.length_penalty) == (2, 25, 0.7)
 
 
 def test_sampling_that_is_asked_for_takes_one_beam_whatever_the_model_brings() -> None:
     own = {"num_beams": 5, "length_penalty": 0.7, "max_new_tokens": 25}
-    chosen = complete_decoding(GenerateConfig(num_beams=1, do_sample=True), own)
+    chosen = fill_decoding(GenerateConfig(num_beams=1, do_sample=True), own)
     assert (chosen.num_beams, chosen.do_sample, chosen.max_new_tokens) == (1, True, 25)
 
 
 def test_beams_that_are_asked_for_end_a_models_sampling() -> None:
     own = {"num_beams": 1, "do_sample": True, "temperature": 0.3, "max_new_tokens": 25}
-    chosen = complete_decoding(GenerateConfig(num_beams=4), own)
+    chosen = fill_decoding(GenerateConfig(num_beams=4), own)
     assert chosen == GenerateConfig(num_beams=4, max_new_tokens=25)
 
 
 def test_what_transformers_made_up_or_captune_cannot_do_is_left_out() -> None:
     guessed = GenerationConfig(num_beams=9, _from_model_config=True)
-    assert own_decoding(guessed) == {}
+    assert model_decoding(guessed) == {}
     strange = GenerationConfig(num_beams=2, early_stopping="never", max_length=20, top_k=-4)
-    assert own_decoding(strange) == {"num_beams": 2}
+    assert model_decoding(strange) == {"num_beams": 2}
     sampled_beams = GenerationConfig(num_beams=2, do_sample=True, temperature=0.5)
-    assert own_decoding(sampled_beams) == {"num_beams": 2}
+    assert model_decoding(sampled_beams) == {"num_beams": 2}
 
 
 def test_models_agree_on_a_decoding_or_have_none_in_common(tmp_path: Path) -> None:
     first, second = (str(save(tmp_path / name, BEAMS)) for name in "ab")
     third = str(save(tmp_path / "c", SAMPLING))
-    assert common_decoding([first, second]) == read_decoding(first)
-    assert common_decoding([first, third]) is None
+    assert shared_decoding([first, second]) == read_decoding(first)
+    assert shared_decoding([first, third]) is None
 
 
 def test_a_hub_model_brings_its_own_and_one_without_the_file_brings_none(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from captune.errors import DataError, ModelError, OutputError, RecipeError
-from captune.models import complete_decoding, load_captioner, read_decoding
+from captune.models import fill_decoding, load_captioner, read_decoding
 from captune.recipe import GenerateConfig
 from captune.training import check_engine, train
 
@@ -103,7 +103,7 @@ def test_the_trained_model_brings_the_recipes_decoding(
     )
     folder = run(tmp_path, shapes, recipe, make_captioner(recipe))
     own = read_decoding(str(folder / "model"))
-    assert complete_decoding(GenerateConfig.model_validate({}), own) == recipe.generate
+    assert fill_decoding(GenerateConfig.model_validate({}), own) == recipe.generate
 
 
 def test_the_trainer_engine_leaves_the_folder_of_the_loop(

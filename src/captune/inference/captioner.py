@@ -19,7 +19,7 @@ from captune.hub import PushedRepo, RepoFile, find_model, open_repo, push_files
 from captune.inference.caption import OnFailure, caption_images
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
 from captune.inference.prepare import AnyImage, Execution
-from captune.models import Captioner, complete_decoding, load_captioner, own_decoding
+from captune.models import Captioner, fill_decoding, load_captioner, model_decoding
 from captune.net import UrlFetcher, UrlImage, is_url
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, TarMember, ZipMember
@@ -135,7 +135,7 @@ class ImageCaptioner:
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
         """Return the settings that were set, then the model's own, then captune's defaults."""
-        return complete_decoding(decoding, own_decoding(self.captioner.model.generation_config))
+        return fill_decoding(decoding, model_decoding(self.captioner.model.generation_config))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save a plain Hugging Face folder that transformers opens without captune."""

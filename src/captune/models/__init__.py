@@ -20,10 +20,10 @@ from captune.models.families import (
 )
 from captune.models.freezing import PartSize
 from captune.models.generation_defaults import (
-    common_decoding,
-    complete_decoding,
-    own_decoding,
+    fill_decoding,
+    model_decoding,
     read_decoding,
+    shared_decoding,
     suppressed_tokens,
     write_decoding,
 )
@@ -49,16 +49,16 @@ __all__ = [
     "caption_reader",
     "check_sources",
     "choose_tokenizer",
-    "common_decoding",
-    "complete_decoding",
+    "fill_decoding",
     "fold_batch_norms",
     "load_captioner",
     "load_tokenizer",
+    "model_decoding",
     "new_captioner",
-    "own_decoding",
     "pack_captions",
     "packed_causal_mask",
     "read_decoding",
+    "shared_decoding",
     "suppressed_tokens",
     "token_counter",
     "train_tokenizer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from transformers import BlipProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
@@ -42,11 +43,7 @@ class BlipCaptioner(Captioner):
         """Embeddings, the layers, and the last layer with the final norm."""
         vision = self.model.vision_model
         *first, last = vision.encoder.layers
-        return [
-            vision.embeddings,
-            *first,
-            lambda hidden: vision.post_layernorm(last(hidden)),
-        ]
+        return [vision.embeddings, *first, nn.Sequential(last, vision.post_layernorm)]
 
     def parts(self) -> Parts:
         """BLIP has all the parts."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +25,13 @@ from captune.hardware import is_out_of_memory
 from captune.hub import quiet_transformers
 from captune.models.attention import AttentionKind, set_attention
 from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
-from captune.models.freezing import Parts, PartSize, freeze_parts, part_sizes
+from captune.models.freezing import (
+    Parts,
+    PartSize,
+    enter_train_mode,
+    freeze_parts,
+    part_sizes,
+)
 from captune.models.packing import pack_captions, packed_causal_mask
 from captune.models.vision.image_transform import ImageTransform
 from captune.records import IGNORE_INDEX, CaptionBatch
@@ -33,7 +39,7 @@ from captune.records import IGNORE_INDEX, CaptionBatch
 if TYPE_CHECKING:
     from PIL import Image
 
-Stage = Callable[[torch.Tensor], torch.Tensor]
+Stage = nn.Module
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Captioner(ABC):
 
     @abstractmethod
     def vision_stages(self) -> list[Stage]:
-        """The vision encoder as functions in order: pixels (B, C, H, W) to states (B, S, D)."""
+        """Return the vision encoder as modules in order: pixels to vision states (B, S, D)."""
 
     @abstractmethod
     def parts(self) -> Parts:
@@ -168,6 +174,15 @@ class Captioner(ABC):
         """Where the weights lie."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+    @property
+    def mask_dtype(self) -> torch.dtype:
+        """Floating type of attention masks.
+
+        Autocast casts a mask with the scores; the weights' own dtype is the safe range.
+        """
+        dtype: torch.dtype = self.model.dtype
+        return dtype
 
     def pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Model inputs float32 (B, C, H, W) of B >= 1 RGB images."""
@@ -255,8 +270,7 @@ class Captioner(ABC):
         self, vision_states: torch.Tensor, batch: CaptionBatch, *, label_smoothing: float = 0.0
     ) -> CaptionLoss:
         """The same, of vision states (B, S, D) that are there already."""
-        # Autocast casts the mask with the scores; the weights' own dtype is the safe range.
-        mask = packed_causal_mask(batch.caption_ids, self.model.dtype)
+        mask = packed_causal_mask(batch.caption_ids, self.mask_dtype)
         hidden = self.hidden_states(
             VisionContext(vision_states),
             batch.input_ids,
@@ -302,7 +316,7 @@ class Captioner(ABC):
         Micro batches are too small for batch statistics, and some checkpoints (MobileNetV2 with
         folded norms) break when their running statistics move.
         """
-        _enter_train_mode(self.model)
+        enter_train_mode(self.model)
 
     def eval_mode(self) -> None:
         """Dropout off everywhere."""
@@ -380,19 +394,3 @@ class Captioner(ABC):
     def is_vision_parameter(self, name: str) -> bool:
         """Whether the named parameter belongs to the pretrained vision encoder."""
         return any(name.startswith(prefix + ".") for prefix in self.parts().vision_prefixes)
-
-
-def _enter_train_mode(module: nn.Module) -> tuple[bool, bool]:
-    """Sets the modes of a module and all in it; returns whether it has weights, whether any learns.
-
-    Each weight is looked at once: this runs before every step, and small models feel it.
-    """
-    own = [p for p in module._parameters.values() if p is not None]
-    inner = [_enter_train_mode(child) for child in module._modules.values() if child is not None]
-    has_weights = bool(own) or any(has for has, _ in inner)
-    learns = any(p.requires_grad for p in own) or any(learning for _, learning in inner)
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) or (has_weights and not learns):
-        module.eval()
-    elif not module.training:
-        module.training = True
-    return has_weights, learns

@@ -142,3 +142,19 @@ def _checked_depth(name: str, layers: int, available: int) -> int:
 def _freeze_modules(modules: Sequence[nn.Module]) -> None:
     for module in modules:
         module.requires_grad_(False)
+
+
+def enter_train_mode(module: nn.Module) -> tuple[bool, bool]:
+    """Set the modes of a module and all in it; return whether it has weights, whether any learns.
+
+    Each weight is looked at once: this runs before every step, and small models feel it.
+    """
+    own = [p for p in module._parameters.values() if p is not None]
+    inner = [enter_train_mode(child) for child in module._modules.values() if child is not None]
+    has_weights = bool(own) or any(has for has, _ in inner)
+    learns = any(p.requires_grad for p in own) or any(learning for _, learning in inner)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) or (has_weights and not learns):
+        module.eval()
+    elif not module.training:
+        module.training = True
+    return has_weights, learns

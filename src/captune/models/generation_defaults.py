@@ -17,22 +17,16 @@ from captune.hub import is_local, load_pretrained, split_revision
 from captune.models.captioner import Captioner
 from captune.recipe import GenerateConfig
 
-_ALWAYS = (
-    "num_beams",
-    "max_new_tokens",
-    "min_new_tokens",
-    "no_repeat_ngram_size",
-    "repetition_penalty",
-    "do_sample",
-)
 # transformers refuses to save settings that the others leave without effect.
 _WITH_BEAMS = ("length_penalty", "early_stopping")
 _SAMPLING = ("temperature", "top_k", "top_p")
-_KNOWN = (*_ALWAYS, *_WITH_BEAMS, *_SAMPLING)
+# A model brings no seed and no prompt: they belong to one use of it.
+_KNOWN = tuple(name for name in GenerateConfig.model_fields if name not in ("seed", "prompt"))
+_ALWAYS = tuple(name for name in _KNOWN if name not in (*_WITH_BEAMS, *_SAMPLING))
 
 
 def write_decoding(model: Any, config: GenerateConfig) -> None:
-    """Makes a recipe's decoding the transformers model's own, saved with it from now on."""
+    """Make a recipe's decoding the transformers model's own, saved with it from now on."""
     names = [*_ALWAYS]
     names += _WITH_BEAMS if config.num_beams > 1 else ()
     names += _SAMPLING if config.do_sample else ()
@@ -43,7 +37,7 @@ def write_decoding(model: Any, config: GenerateConfig) -> None:
 
 
 def suppress_unknown(captioner: Captioner) -> None:
-    """Forbids the token of unknown words, which would leave a gap: "a man is sitting on a".
+    """Forbid the token of unknown words, which would leave a gap: "a man is sitting on a".
 
     A vocabulary of the frequent words has learnt that token for all others. It stays allowed where
     it is also another special token, as GPT-2's is.
@@ -55,12 +49,12 @@ def suppress_unknown(captioner: Captioner) -> None:
 
 
 def suppressed_tokens(generation_config: Any) -> tuple[int, ...]:
-    """Ids that a transformers `GenerationConfig` forbids at every step."""
+    """Return the ids that a transformers `GenerationConfig` forbids at every step."""
     return tuple(getattr(generation_config, "suppress_tokens", None) or ())
 
 
-def own_decoding(generation_config: Any) -> dict[str, Any]:
-    """What a transformers `GenerationConfig` says of decoding, as fields of `GenerateConfig`.
+def model_decoding(generation_config: Any) -> dict[str, Any]:
+    """Return the settings of a transformers `GenerationConfig` as fields of `GenerateConfig`.
 
     Nothing where transformers made it up, and nothing that captune's fields cannot hold.
     """
@@ -75,7 +69,7 @@ def own_decoding(generation_config: Any) -> dict[str, Any]:
 
 
 def read_decoding(source: str, *, revision: str | None = None) -> dict[str, Any]:
-    """The same of a model that is not loaded: a folder, or a hub id with or without `@revision`.
+    """Return the same for a model that is not loaded: a folder or a hub id, also `id@revision`.
 
     Raises:
         ModelError: The folder or the hub cannot be read; a model without the file is fine.
@@ -86,7 +80,7 @@ def read_decoding(source: str, *, revision: str | None = None) -> dict[str, Any]
         return {}
     settings = {} if revision is None else {"revision": revision}
     try:
-        return own_decoding(load_pretrained(GenerationConfig, source, where="MODEL", **settings))
+        return model_decoding(load_pretrained(GenerationConfig, source, where="MODEL", **settings))
     except ModelError as error:
         if _only_this_file_is_missing(error, source, revision=revision):
             return {}
@@ -106,18 +100,18 @@ def _only_this_file_is_missing(error: ModelError, source: str, *, revision: str 
     return isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str)
 
 
-def common_decoding(sources: Iterable[str]) -> dict[str, Any] | None:
-    """The settings that all models bring; `None` when they differ."""
+def shared_decoding(sources: Iterable[str]) -> dict[str, Any] | None:
+    """Return the settings that all models bring; `None` when they differ."""
     first, *others = [read_decoding(source) for source in sources]
     return first if all(other == first for other in others) else None
 
 
-def complete_decoding(given: GenerateConfig, own: Mapping[str, Any]) -> GenerateConfig:
-    """What was asked for, then what the model brings, then captune's defaults.
+def fill_decoding(given: GenerateConfig, own: Mapping[str, Any]) -> GenerateConfig:
+    """Return what was asked for, then what the model brings, then captune's defaults.
 
     Args:
         given: Its fields that were set were asked for.
-        own: From `own_decoding`.
+        own: From `model_decoding`.
     """
     asked = given.model_dump(include=given.model_fields_set)
     base = dict(own)

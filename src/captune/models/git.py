@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import GitProcessor
 from transformers.cache_utils import DynamicCache
@@ -48,9 +49,9 @@ class GitCaptioner(Captioner):
         vision = self.model.git.image_encoder.vision_model
         *first, last = vision.encoder.layers
         return [
-            lambda pixels: vision.pre_layrnorm(vision.embeddings(pixels)),
-            *(_layer_stage(layer) for layer in first),
-            lambda hidden: vision.post_layernorm(_layer_stage(last)(hidden)),
+            nn.Sequential(vision.embeddings, vision.pre_layrnorm),
+            *(_LayerStage(layer) for layer in first),
+            nn.Sequential(_LayerStage(last), vision.post_layernorm),
             self.model.git.visual_projection,
         ]
 
@@ -108,15 +109,17 @@ class GitCaptioner(Captioner):
         return logits
 
 
-def _layer_stage(layer: torch.nn.Module) -> Stage:
-    """GIT's vision layers want a mask argument and some versions return tuples."""
+class _LayerStage(nn.Module):
+    """A vision layer of GIT: it takes a mask argument, and some versions return tuples."""
 
-    def run(hidden: torch.Tensor) -> torch.Tensor:
-        output = layer(hidden, None)
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        output = self.layer(hidden, None)
         hidden_states: torch.Tensor = output[0] if isinstance(output, tuple) else output
         return hidden_states
-
-    return run
 
 
 def _with_image_rows(mask: torch.Tensor, num_vision: int) -> torch.Tensor:

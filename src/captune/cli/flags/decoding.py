@@ -35,22 +35,9 @@ Revision = Annotated[
 ]
 
 _PANEL = "Decoding; defaults: what the model was saved with, else those shown"
-_TYPES: MappingProxyType[str, type] = MappingProxyType(
-    {
-        "num_beams": int,
-        "max_new_tokens": int,
-        "min_new_tokens": int,
-        "length_penalty": float,
-        "early_stopping": bool,
-        "no_repeat_ngram_size": int,
-        "repetition_penalty": float,
-        "do_sample": bool,
-        "temperature": float,
-        "top_k": int,
-        "top_p": float,
-        "seed": int,
-        "prompt": str,
-    }
+# Every field is of a plain type that the command line knows.
+_TYPES: MappingProxyType[str, Any] = MappingProxyType(
+    {name: field.annotation for name, field in GenerateConfig.model_fields.items()}
 )
 
 

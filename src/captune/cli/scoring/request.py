@@ -189,16 +189,16 @@ def prepare_images(
 
 def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateConfig:
     """One for all models, or they could not be compared: theirs where they agree."""
-    from captune.models import common_decoding, complete_decoding
+    from captune.models import fill_decoding, shared_decoding
 
-    own = common_decoding(models)
+    own = shared_decoding(models)
     if own is None:
         print_line(
             "note: the models bring different decoding settings; captune's defaults and the flags"
             " decode them all",
             to_stderr=True,
         )
-    return complete_decoding(given, own or {})
+    return fill_decoding(given, own or {})
 
 
 def caption_all(

@@ -14,16 +14,17 @@ from collections.abc import Sequence
 
 import torch
 
-from captune.models import Captioner, additive_mask
+from captune.inference.decoding.backend import DecodingBackend, DecodingContext
+from captune.models import additive_mask
 
 
 class TokenTree:
     """The tokens of B images as K branches each, with the family's cache behind them."""
 
-    def __init__(self, captioner: Captioner, vision_states: torch.Tensor) -> None:
+    def __init__(self, backend: DecodingBackend, vision_states: torch.Tensor) -> None:
         """A tree without tokens over vision states (B, S, D)."""
-        self._captioner = captioner
-        self._context = captioner.start_decoding(vision_states)
+        self._backend = backend
+        self._context: DecodingContext = backend.start_decoding(vision_states)
         self._visible = torch.ones(
             (len(vision_states), 1, 0), dtype=torch.bool, device=vision_states.device
         )
@@ -37,7 +38,7 @@ class TokenTree:
         visible = torch.ones((length, length), dtype=torch.bool, device=device).tril()
         hidden = self._append(input_ids, visible.expand(batch, length, length), length)
         self._visible = torch.ones((batch, 1, length), dtype=torch.bool, device=device)
-        return self._captioner.lm_head(hidden[:, -1])
+        return self._backend.lm_head(hidden[:, -1])
 
     def grow(self, parents: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         """Logits (B, K, V) after one more token a branch.
@@ -53,7 +54,7 @@ class TokenTree:
         )
         own = torch.eye(branches, dtype=torch.bool, device=token_ids.device)
         self._visible = torch.cat([history, own.expand(batch, branches, branches)], dim=2)
-        return self._captioner.lm_head(self._append(token_ids, self._visible, 1))
+        return self._backend.lm_head(self._append(token_ids, self._visible, 1))
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all images but `rows`, int64 indices into the present ones."""
@@ -64,10 +65,9 @@ class TokenTree:
     def _append(self, input_ids: torch.Tensor, visible: torch.Tensor, levels: int) -> torch.Tensor:
         positions = torch.arange(self._depth, self._depth + levels, device=input_ids.device)
         self._depth += levels
-        return self._captioner.hidden_states(
+        return self._backend.hidden_states(
             self._context,
             input_ids,
             position_ids=positions.expand_as(input_ids),
-            # Autocast casts the mask with the scores; the weights' own dtype is the safe range.
-            attention_mask=additive_mask(visible, self._captioner.model.dtype)[:, None],
+            attention_mask=additive_mask(visible, self._backend.mask_dtype)[:, None],
         )

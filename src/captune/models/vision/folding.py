@@ -21,9 +21,9 @@ def fold_batch_norms(stages: Sequence[Stage]) -> list[Stage]:
     before it can take over. transformers' CNNs name the two `convolution` and `normalization`.
 
     Args:
-        stages: Of `Captioner.vision_stages`; those that are no modules are given back as they are.
+        stages: Of `Captioner.vision_stages`; those without batch norms are returned as they are.
     """
-    return [_folded(stage) if isinstance(stage, nn.Module) else stage for stage in stages]
+    return [_folded(stage) for stage in stages]
 
 
 def _folded(stage: nn.Module) -> nn.Module:

@@ -22,7 +22,7 @@ class Staged:
     """An encoder cut into stages.
 
     Attributes:
-        stages: Functions in order; composed they are the encoder's `last_hidden_state`.
+        stages: Modules in order; composed they are the encoder's `last_hidden_state`.
         owners: What each stage owns, for freezing.
     """
 
@@ -34,7 +34,7 @@ def stage_encoder(encoder: Any) -> Staged:
     """The stages of a transformers vision encoder."""
     attributes = _STRUCTURE.get(encoder.config.model_type)
     if attributes is None:
-        return Staged([lambda pixels: encoder(pixels).last_hidden_state], [[encoder]])
+        return Staged([_WholeEncoder(encoder)], [[encoder]])
     stem_name, layers_name, head_name = attributes
     stem = getattr(encoder, stem_name)
     layers = list(encoder.get_submodule(layers_name))
@@ -42,6 +42,18 @@ def stage_encoder(encoder: Any) -> Staged:
     *first, last = layers
     stages: list[Stage] = [stem, *first, nn.Sequential(last, head)]
     return Staged(stages, [[stem], *([layer] for layer in first), [last, head]])
+
+
+class _WholeEncoder(nn.Module):
+    """An encoder as one stage: pixels to its `last_hidden_state`."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.encoder(pixels).last_hidden_state
+        return states
 
 
 _STRUCTURE = {

@@ -1,0 +1,61 @@
+"""What decoding needs of a model: four methods, so that an exported model is one more backend.
+
+`captune.models.Captioner` is the backend of torch. Shapes: B images, L new tokens per row, T text
+tokens in the cache, S vision tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+
+
+class DecodingCache(Protocol):
+    """Keys and values of earlier steps."""
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the rows of these images, int64, in this order."""
+
+
+class DecodingContext(Protocol):
+    """Vision states and cache of the images that are being decoded.
+
+    Attributes:
+        vision_states: (B, S, D), each image once whatever the number of beams.
+        cache: A `DecodingCache`.
+    """
+
+    vision_states: torch.Tensor
+    cache: Any
+
+
+class DecodingBackend(Protocol):
+    """A model that appends tokens to the captions of B images."""
+
+    @property
+    def mask_dtype(self) -> torch.dtype:
+        """Floating type of the attention mask."""
+
+    def start_decoding(self, vision_states: torch.Tensor) -> Any:
+        """Return a `DecodingContext` without tokens over vision states (B, S, D)."""
+
+    def hidden_states(
+        self,
+        context: Any,
+        input_ids: torch.Tensor,
+        *,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the last hidden states (B, L, D) of new tokens, and append them to the cache.
+
+        Args:
+            context: From `start_decoding`.
+            input_ids: int64 (B, L); the beams of an image lie side by side in its row.
+            position_ids: int64 (B, L), place of each token in its own caption.
+            attention_mask: Additive (B, 1, L, T) over the text tokens, new ones included.
+        """
+
+    def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Return the logits (..., V) of hidden states (..., D)."""
