@@ -167,3 +167,28 @@ def test_the_digest_of_a_model_follows_its_weights_and_settings_and_nothing_else
     (model / "generation_config.json").write_text('{"num_beams": 5}')
     assert digest_model(str(model)) != first
     assert digest_model("Salesforce/blip-image-captioning-base") is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of a process stand for a full disk")
+def test_a_full_disk_is_named_and_the_captions_before_it_are_kept(tmp_path):
+    import resource
+    import signal
+
+    path = tmp_path / "c.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with file_at(path) as destination:
+            destination.write(prediction("a.jpg"))
+            size = path.with_name("c.jsonl.part").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+            with pytest.raises(OutputError, match=r"cannot write .*c\.jsonl\.part") as error:
+                destination.write(prediction("b.jpg"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "make room there" in error.value.fix
+    assert "resumes where it stopped" in error.value.fix
+    with file_at(path) as destination:
+        assert destination.has("a.jpg")
+        assert not destination.has("b.jpg")

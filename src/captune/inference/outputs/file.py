@@ -13,9 +13,9 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
 from captune.errors import OutputError
 from captune.inference.outputs.lines import csv_text, parse_csv, prediction_row
@@ -54,9 +54,10 @@ class CaptionFile:
             # A file of another captune, or of another program, says nothing of its model.
             self._is_of_unknown = bool(old) and not _was_made_by(path, self._made_by)
             try:
-                self._journal = held.enter_context(self.journal_path.open("a+b"))
+                self._journal = self.journal_path.open("a+b")
             except OSError as error:
                 raise cannot_write(self.journal_path, error) from error
+            held.callback(_close, self._journal)
             new = self._resume({"made_by": self._made_by, "anew": force})
             self._held = held.pop_all()
         # A run that was killed between writing the file and deleting the journal left both.
@@ -114,7 +115,7 @@ class CaptionFile:
 
     def __exit__(self, *_: object) -> None:
         """Close the journal, and delete it unless it holds captions that the file does not."""
-        self._journal.close()
+        _close(self._journal)
         if not self._has_news:
             self.journal_path.unlink(missing_ok=True)
         self._held.close()
@@ -163,6 +164,13 @@ class CaptionFile:
         except OSError as error:
             then = "run the same command again: it resumes where it stopped"
             raise cannot_write(self.journal_path, error, then=then) from error
+
+
+def _close(journal: IO[bytes]) -> None:
+    # Every line is flushed already. What a full disk refused would be refused once more here, and
+    # hide the error that says so.
+    with suppress(OSError):
+        journal.close()
 
 
 def _refuse_no_file(path: Path) -> None:
