@@ -33,8 +33,8 @@ from captune.training.hf.arguments import evaluation_decoding, suited_arguments
 from captune.training.hf.captioning_pass import (
     CaptionedImage,
     CaptioningPass,
-    Outcome,
-    join_outcomes,
+    PassResult,
+    join_results,
     scored_images,
 )
 from captune.training.hf.collator import CaptionCollator, Inputs, inputs_batch
@@ -251,10 +251,10 @@ class CaptionTrainer(Seq2SeqTrainer):
         values: dict[str, Any] = denumpify_detensorize(self.compute_metrics(prediction))
         return values
 
-    def _gather(self, outcome: Outcome) -> Outcome:
+    def _gather(self, outcome: PassResult) -> PassResult:
         if self.accelerator.num_processes == 1:
             return outcome
-        return join_outcomes(gather_object([outcome]))
+        return join_results(gather_object([outcome]))
 
     def _after_prediction(self) -> None:
         handler = self.callback_handler

@@ -38,7 +38,7 @@ class CaptionedImage:
 
 
 @dataclass(slots=True)
-class Outcome:
+class PassResult:
     """What a pass came to.
 
     Attributes:
@@ -76,16 +76,16 @@ class CaptioningPass:
     after_batch: Callable[[], object]
 
     @torch.inference_mode()
-    def run(self, dataloader: Iterable[Inputs]) -> Outcome:
+    def run(self, dataloader: Iterable[Inputs]) -> PassResult:
         """Loss and captions of the batches that this process gets."""
-        outcome = Outcome()
+        outcome = PassResult()
         with eval_mode(self.captioner):
             for inputs in dataloader:
                 self._add(self.prepare(inputs), outcome)
                 self.after_batch()
         return outcome
 
-    def _add(self, inputs: Inputs, outcome: Outcome) -> None:
+    def _add(self, inputs: Inputs, outcome: PassResult) -> None:
         batch = inputs_batch(inputs)
         count = len(batch.image_ids)
         captions = [""] * count
@@ -111,10 +111,10 @@ class CaptioningPass:
         )
 
 
-def join_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
+def join_results(outcomes: Sequence[PassResult]) -> PassResult:
     """The outcomes of all processes as one; they took the batches in turns."""
     in_turns = zip_longest(*(outcome.batches for outcome in outcomes), fillvalue=None)
-    return Outcome(
+    return PassResult(
         loss_sum=sum(outcome.loss_sum for outcome in outcomes),
         num_tokens=sum(outcome.num_tokens for outcome in outcomes),
         batches=[batch for turn in in_turns for batch in turn if batch is not None],

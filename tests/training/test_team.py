@@ -1,0 +1,75 @@
+"""Processes tell each other values, wait asleep, and fail together; threads stand for them here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from torch.distributed import HashStore
+
+from captune.training.setup import GROUP_TIMEOUT
+from captune.training.team import ProcessError, Team
+
+
+def run_together(work: Callable[[Team], Any], size: int = 3) -> list[Any]:
+    store = HashStore()
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(work, [Team(rank, size, store) for rank in range(size)]))
+
+
+def test_shares_come_back_in_the_order_of_all_items() -> None:
+    items = list("abcdefgh")
+
+    def work(team: Team) -> list[str]:
+        found = [(place, item.upper()) for place, item in team.own(items)]
+        return [*team.gather_in_order(found), team.hear_leader(f"from {team.rank}")]
+
+    assert run_together(work) == [[*"ABCDEFGH", "from 0"]] * 3
+
+
+def test_one_process_alone_needs_no_store() -> None:
+    team = Team()
+    assert team.own("ab") == [(0, "a"), (1, "b")]
+    assert team.gather(5) == [5]
+    assert team.hear_leader(7) == 7
+    team.wait_for_all()
+    team.part()
+
+
+def test_a_failing_process_ends_the_ones_that_wait_for_it() -> None:
+    def work(team: Team) -> str:
+        try:
+            with team.failing_together():
+                if team.rank == 1:
+                    raise ValueError("broken")
+                team.wait_for_all()
+        except (ValueError, ProcessError) as error:
+            return str(error)
+        return "done"
+
+    zero, one, two = run_together(work)
+    assert one == "broken"
+    assert zero == two == "process 1 of the run stopped; its output shows its error"
+
+
+def test_waiting_takes_no_processor_time() -> None:
+    def work(team: Team) -> None:
+        if team.leads:
+            time.sleep(1.0)
+        team.wait_for_all()
+
+    before = time.process_time()
+    run_together(work)
+    assert time.process_time() - before < 0.5
+
+
+def test_a_step_does_not_wait_for_a_dead_process_for_hours() -> None:
+    assert 60 <= GROUP_TIMEOUT.total_seconds() <= 1800
+
+
+def test_a_process_that_does_not_answer_is_an_error() -> None:
+    with pytest.raises(ProcessError, match=r"did not answer for 0 s"):
+        Team(0, 2, HashStore()).wait_for(["word"], patience=0.1)
