@@ -111,6 +111,7 @@ def test_bad_predictions_are_named(predictions: Any, message: str) -> None:
         compute(REFERENCES, predictions, metrics=["bleu_1"])
 
 
+@pytest.mark.filterwarnings("ignore:.* letters other:UserWarning")
 @pytest.mark.parametrize(
     "caption",
     [

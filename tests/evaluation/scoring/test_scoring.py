@@ -191,6 +191,7 @@ def test_the_images_drawn_do_not_depend_on_the_order_of_the_data(
     assert choose_scored(records, 99, seed=5) == records
 
 
+@pytest.mark.filterwarnings("ignore:CIDEr of one image is 0")
 @pytest.mark.parametrize(("images", "least"), [(1, 1.0), (2, 0.5), (5, 1 / 16)])
 def test_a_handful_of_images_proves_no_difference(
     records: list[CaptionRecord],

@@ -63,7 +63,8 @@ def load_counted(path: Path) -> CountedCaptions:
         MetricError: The file is missing, damaged, or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, as numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return _from_arrays(arrays)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise MetricError(
