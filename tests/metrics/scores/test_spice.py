@@ -156,7 +156,7 @@ def test_all_leaves_spice_out_where_it_cannot_run_and_says_so_where_asked(home: 
         compute(REFERENCES, PREDICTIONS, metrics=["spice", "cider"])
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_the_command_names_images_without_a_number_and_writes_null_for_them(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
