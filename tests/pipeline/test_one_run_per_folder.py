@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from captune.cli import main
-from captune.locks import lock_folder
 from captune.pipeline import run
+from captune.storage import lock_folder
 from support.runs.recipes import recipe
 
 

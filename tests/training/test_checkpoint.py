@@ -15,9 +15,9 @@ from accelerate.optimizer import AcceleratedOptimizer
 from safetensors.torch import save_file
 
 from captune.errors import OutputError
-from captune.folders import write_folder
 from captune.models import build_captioner
 from captune.recipe import ModelConfig
+from captune.storage import write_folder
 from captune.training.checkpoint import (
     GO_ON,
     TrainState,

@@ -12,8 +12,8 @@ from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.groups import takes
 from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
-from captune.locks import lock_folder
 from captune.progress import open_console, print_line, show_progress
+from captune.storage import lock_folder
 from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.cli.scoring.chosen_images import read_chosen
 from captune.cli.scoring.request import Request, caption_all, finish, make_request, prepare_images
 from captune.cli.scoring.table import print_scores
-from captune.locks import lock_folder
 from captune.progress import print_line
+from captune.storage import lock_folder
 
 if TYPE_CHECKING:
     from captune.evaluation import CaptionedImages, Evaluation

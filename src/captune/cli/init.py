@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from captune.errors import ModelError
-from captune.locks import lock_folder
 from captune.progress import print_line
-from captune.storage import refuse_existing
+from captune.storage import lock_folder, refuse_existing
 
 if TYPE_CHECKING:
     from captune.recipe import ModelConfig
@@ -84,8 +83,8 @@ def _configure(
 
 
 def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) -> None:
-    from captune.folders import write_into_folder
     from captune.models import new_captioner
+    from captune.storage import write_into_folder
 
     captioner = new_captioner(config, captions, seed=seed)
     _report_lost_captions(captions, captioner.tokenizer)

@@ -20,7 +20,6 @@ from torch import nn
 from torch.nn import functional
 
 from captune.errors import ModelError
-from captune.folders import share_files
 from captune.hardware import is_out_of_memory
 from captune.hub import quiet_transformers
 from captune.models.attention import AttentionKind, set_attention
@@ -35,6 +34,7 @@ from captune.models.freezing import (
 from captune.models.packing import pack_captions, packed_causal_mask
 from captune.models.vision.image_transform import ImageTransform
 from captune.records import IGNORE_INDEX, CaptionBatch
+from captune.storage import share_files
 
 if TYPE_CHECKING:
     from PIL import Image

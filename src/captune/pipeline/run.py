@@ -12,7 +12,6 @@ from pathlib import Path
 
 from captune.data import load_splits
 from captune.errors import OutputError
-from captune.locks import lock_folder
 from captune.pipeline.environment import describe_environment
 from captune.pipeline.plan import Plan, RunOptions, plan_run, run_folder
 from captune.pipeline.processes import Crew, gather_crew
@@ -21,7 +20,7 @@ from captune.pipeline.stage_record import StageBook
 from captune.pipeline.stages import SHARED_WORK, STAGE_WORK, Job, scored_records
 from captune.progress import Say, print_line
 from captune.recipe import Recipe, load_recipe, save_recipe
-from captune.storage import open_folder, write_json
+from captune.storage import lock_folder, open_folder, write_json
 
 
 def run(

@@ -23,13 +23,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from captune.errors import OutputError
-from captune.folders import remove_folder, write_folder
 from captune.hardware import (
     device_random_states,
     is_out_of_memory,
     set_device_random_states,
 )
 from captune.models import Captioner
+from captune.storage import remove_folder, write_folder
 from captune.training.steps.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]

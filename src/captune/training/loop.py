@@ -13,10 +13,10 @@ from pathlib import Path
 
 from accelerate.utils import set_seed
 
-from captune.folders import recover_folder
 from captune.models import Captioner
 from captune.progress import Progress, Say, print_line
 from captune.recipe import Recipe
+from captune.storage import recover_folder
 from captune.training.batches.feeding import Feed
 from captune.training.checkpoint import load_checkpoint, save_checkpoint
 from captune.training.run_state import RunState

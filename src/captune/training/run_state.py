@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from captune.folders import write_folder
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.progress import Progress, no_progress, show_progress
 from captune.recipe import Recipe
 from captune.stopping import HeldSignal, hold_signals
+from captune.storage import write_folder
 from captune.training.checkpoint import GO_ON, TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.team import Team

@@ -20,9 +20,8 @@ from typing import IO, Any, Literal, Self
 from captune.errors import OutputError
 from captune.inference.outputs.lines import csv_text, parse_csv, prediction_row
 from captune.inference.outputs.maker import Maker, differences, read_maker, write_maker
-from captune.locks import lock_file
 from captune.records import Prediction
-from captune.storage import cannot_write, refuse_special, write_jsonl, write_text
+from captune.storage import cannot_write, lock_file, refuse_special, write_jsonl, write_text
 
 FileFormat = Literal["jsonl", "csv"]
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from captune.errors import OutputError
-from captune.locks import lock_folder
 from captune.records import Prediction
-from captune.storage import fold_name, open_whole, refuse_special
+from captune.storage import fold_name, lock_folder, open_whole, refuse_special
 
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""

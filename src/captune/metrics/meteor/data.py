@@ -130,8 +130,7 @@ def _fingerprint(source: MeteorSource) -> str:
 
 def _build(source: MeteorSource, folder: Path) -> None:
     """Build the tables once, however many processes ask for them at the same time."""
-    from captune.folders import write_folder
-    from captune.locks import lock_folder
+    from captune.storage import lock_folder, write_folder
 
     try:
         with lock_folder(folder.parent, purpose="meteor", wait=_MAX_WAIT):

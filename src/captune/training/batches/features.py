@@ -23,10 +23,10 @@ import torch
 
 from captune.data import read_source
 from captune.errors import ImageError, OutputError
-from captune.folders import sync_file
 from captune.models import Captioner
 from captune.recipe import View
 from captune.records import CaptionRecord
+from captune.storage import sync_file
 from captune.training.batches.feature_file import (
     create_file,
     damaged_rows,

@@ -21,7 +21,6 @@ from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
 from captune.errors import ModelError, RecipeError
-from captune.folders import recover_folder
 from captune.hardware import (
     VISIBLE_DEVICES,
     choose_hardware,
@@ -32,6 +31,7 @@ from captune.hardware import (
 from captune.models import Captioner
 from captune.progress import Progress, Say, print_line
 from captune.recipe import Recipe, TrainConfig
+from captune.storage import recover_folder
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import (
     newest_checkpoint,

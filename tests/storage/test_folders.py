@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from captune.errors import OutputError
-from captune.folders import share_files, write_folder, write_into_folder
+from captune.storage import share_files, write_folder, write_into_folder
 
 
 def mode_of(path: Path) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from captune.errors import OutputError
-from captune.storage import STATE_FOLDER, cannot_write
+from captune.storage.atomic_files import STATE_FOLDER, cannot_write
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from captune.errors import OutputError
-from captune.locks import lock_file, lock_folder
+from captune.storage import lock_file, lock_folder
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from captune.locks import lock_folder
+from captune.storage import lock_folder
 
 with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)

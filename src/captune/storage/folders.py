@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from captune.storage import RUN_AGAIN, cannot_write
+from captune.storage.atomic_files import RUN_AGAIN, cannot_write
 
 
 def write_folder(path: Path, write: Callable[[Path], None], *, then: str = RUN_AGAIN) -> None:

@@ -1,0 +1,66 @@
+"""Storage: atomic files and folders, JSON lines, locks, and the cache folder."""
+
+from captune.storage.atomic_files import (
+    RUN_AGAIN,
+    STATE_FOLDER,
+    cannot_write,
+    find_cache_folder,
+    fold_name,
+    open_folder,
+    open_whole,
+    portable_name,
+    refuse_existing,
+    refuse_special,
+    write_bytes,
+    write_text,
+)
+from captune.storage.folders import (
+    recover_folder,
+    remove_folder,
+    share_files,
+    sync_file,
+    sync_folder,
+    write_folder,
+    write_into_folder,
+)
+from captune.storage.json_files import (
+    append_jsonl,
+    json_line,
+    read_json_object,
+    read_json_objects,
+    whole_json_objects,
+    write_json,
+    write_jsonl,
+)
+from captune.storage.locks import lock_file, lock_folder
+
+__all__ = [
+    "RUN_AGAIN",
+    "STATE_FOLDER",
+    "append_jsonl",
+    "cannot_write",
+    "find_cache_folder",
+    "fold_name",
+    "json_line",
+    "lock_file",
+    "lock_folder",
+    "open_folder",
+    "open_whole",
+    "portable_name",
+    "read_json_object",
+    "read_json_objects",
+    "recover_folder",
+    "refuse_existing",
+    "refuse_special",
+    "remove_folder",
+    "share_files",
+    "sync_file",
+    "sync_folder",
+    "whole_json_objects",
+    "write_bytes",
+    "write_folder",
+    "write_into_folder",
+    "write_json",
+    "write_jsonl",
+    "write_text",
+]

@@ -1,0 +1,130 @@
+"""JSON and JSON lines as captune writes them and reads them back: valid for every parser."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from captune.errors import DataError
+from captune.storage.atomic_files import RUN_AGAIN, cannot_write, write_text
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write JSON that every parser reads, whole: NaN and infinities become null.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    r"""Write one JSON object per line, whole; NaN and infinities become null.
+
+    Plain ASCII with `\u` escapes where a text holds a lone surrogate (a file name that is not
+    UTF-8), so that every reader can decode the file.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    write_text(path, "".join(json_line(row) for row in rows))
+
+
+def append_jsonl(path: Path, row: Mapping[str, object], *, then: str = RUN_AGAIN) -> None:
+    """Add one JSON object to a JSONL file; NaN and infinities become null.
+
+    Raises:
+        OutputError: The place cannot be written, or the disk is full.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(json_line(row).encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise cannot_write(path, error, then=then) from error
+
+
+def json_line(row: Mapping[str, object]) -> str:
+    """Return one object as a line of a JSONL file, as `write_jsonl` writes it."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # Rare, and looking for it first would cost every row of a large data set.
+        return json_line({key: _finite(value) for key, value in row.items()})
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(row)
+    return line + "\n"
+
+
+def read_json_object(path: Path, *, fix: str) -> dict[str, Any]:
+    """Read a JSON object that captune wrote.
+
+    Args:
+        path: The file.
+        fix: How to get another one; goes into the error.
+
+    Raises:
+        DataError: The file is missing, cannot be read, or does not hold a JSON object.
+    """
+    return _parse_object(_read_text(path, fix=fix), where=str(path), fix=fix)
+
+
+def read_json_objects(path: Path, *, fix: str) -> list[dict[str, Any]]:
+    """Read the JSON objects of a JSONL file that captune wrote, one per line; blank lines go.
+
+    Raises:
+        DataError: The file is missing, cannot be read, or a line is not a JSON object.
+    """
+    # Not `splitlines`: captions may hold other line ends, which JSON leaves as they are.
+    lines = enumerate(_read_text(path, fix=fix).split("\n"), start=1)
+    return [
+        _parse_object(line, where=f"{path}, line {number}", fix=fix)
+        for number, line in lines
+        if line.strip()
+    ]
+
+
+def whole_json_objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects of a JSONL text; what a kill has cut, or garbage, is dropped."""
+    objects = []
+    for line in text.split("\n"):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                objects.append(value)
+    return objects
+
+
+def _read_text(path: Path, *, fix: str) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing", fix=fix) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged: it is not UTF-8", fix=fix) from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+
+
+def _parse_object(text: str, *, where: str, fix: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(f"damaged, not JSON: {reason}", where=where, fix=fix) from error
+    if not isinstance(value, dict):
+        raise DataError(f"damaged, not a JSON object: {text[:60]!r}", where=where, fix=fix)
+    return value
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
