@@ -48,9 +48,10 @@ def top_level(module: str) -> str:
 
 
 def test_a_package_is_entered_through_its_door() -> None:
+    # The public door names what type checkers must see, wherever it is.
     deep = [
         f"{module} -> {target}"
-        for module in FILES
+        for module in FILES.keys() - {"captune"}
         for target, _ in imports_of(module)
         if top_level(target) != top_level(module) and target.count(".") > 1
     ]

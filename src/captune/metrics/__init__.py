@@ -20,6 +20,13 @@ from captune.metrics.compute_metrics import (
 )
 from captune.metrics.counting.frequencies import DocumentFrequencies
 from captune.metrics.counting.references import References
+from captune.metrics.counting.scripts import Scripts, measure_scripts
+from captune.metrics.counting.tokenizers import (
+    DEFAULT_TOKENIZER,
+    TOKENIZERS,
+    require_tokenizer,
+    tokenize_with,
+)
 from captune.metrics.match_ids import match_image_ids
 from captune.metrics.metric_inputs import DEFAULT_CLIP_MODEL, ImageSet, MetricInputs
 from captune.metrics.neural.clip import ClipScorer, compute_clip_score, embed_images_cached
@@ -30,19 +37,12 @@ from captune.metrics.scores.cider import cider_rewards, self_cider
 from captune.metrics.scores.diversity import constant_caption_baseline, measure_copied_share
 from captune.metrics.scores.hallucination import read_object_words, score_hallucination
 from captune.metrics.scores.samples import SampleDiversity, measure_samples
-from captune.metrics.scripts import Scripts, measure_scripts
 from captune.metrics.table import (
     DEFAULT_METRICS,
     METRIC_GROUPS,
     METRICS,
     Metric,
     is_lower_better,
-)
-from captune.metrics.tokenizers import (
-    DEFAULT_TOKENIZER,
-    TOKENIZERS,
-    require_tokenizer,
-    tokenize_with,
 )
 from captune.records import TokenizerName
 

@@ -11,14 +11,14 @@ from captune.errors import MetricError, MissingExtraError
 from captune.metrics.counting.candidates import Candidates, match_predictions
 from captune.metrics.counting.frequencies import DocumentFrequencies
 from captune.metrics.counting.references import References
+from captune.metrics.counting.scripts import Scripts, measure_scripts
+from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER, sign_tokenizer
 from captune.metrics.meteor.data import find_source
 from captune.metrics.metric_inputs import MetricInputs
 from captune.metrics.neural.bert import DEFAULT_BERT_MODEL, require_bert_score
 from captune.metrics.results import MetricColumn, MetricResults
 from captune.metrics.scores.spice import find_spice
-from captune.metrics.scripts import Scripts, measure_scripts
 from captune.metrics.table import DEFAULT_METRICS, FAMILIES, METRIC_GROUPS, METRICS
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, sign_tokenizer
 from captune.suggest import did_you_mean
 
 # Share of words with letters other than a to z at which ROUGE, and at which English lists, fail.

@@ -41,12 +41,12 @@ def train(
     # Every folder that is saved from here on is decoded as this recipe decodes, by plain
     # transformers too.
     write_decoding(captioner.model, recipe.generate)
-    engine = loop.train
+    engine = loop.train_by_loop
     if recipe.train.engine == "trainer":
         # Imported here: Trainer takes a second, and most runs do without.
         from captune.training.hf import recipe_engine
 
-        engine = recipe_engine.train
+        engine = recipe_engine.train_by_trainer
     return engine(captioner, records, recipe=recipe, run_folder=run_folder, resume=resume, say=say)
 
 

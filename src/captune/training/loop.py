@@ -30,7 +30,7 @@ from captune.training.steps.optimizer import make_optimizer
 from captune.training.steps.optimizer_step import Stepper
 
 
-def train(
+def train_by_loop(
     captioner: Captioner,
     records: Splits,
     *,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from captune.data.rows.safe_names import is_unsafe_name
+from captune.data.names.safe_names import is_unsafe_name
 from captune.data.rows.text import LFS_MARK, open_regular
 from captune.errors import DataError, ImageError
 from captune.records import TarMember, ZipMember

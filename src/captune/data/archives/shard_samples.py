@@ -12,11 +12,11 @@ from typing import Any
 from captune.data.archives.tar_index import TarEntry
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.images import IMAGE_SUFFIXES
+from captune.data.names.split_names import name_splits
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.columns import find_captions
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore
-from captune.data.rows.split_names import name_splits
 from captune.data.rows.text import decode_text, parse_json
 from captune.records import ImageSource, TarMember
 
@@ -129,7 +129,7 @@ def _read_shard(
         if entry.fault:
             skipped.append(SkippedImage(place, place, entry.fault, f"in {shard.where}"))
             continue
-        key, suffix = split_name(entry.name)
+        key, suffix = split_key(entry.name)
         if shard.is_streamed and key not in samples:
             yield from _usable(samples)
             samples.clear()
@@ -182,7 +182,7 @@ def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> No
         sample.captions = read_captions([value[name] for name in columns], where=where)
 
 
-def split_name(name: str) -> tuple[str, str]:
+def split_key(name: str) -> tuple[str, str]:
     """Key and ending of a member: `a/b.left.png` is (`a/b`, `left.png`)."""
     folder, slash, last = name.rpartition("/")
     stem, _, suffix = last.partition(".")

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from captune.data.rows.split_names import parse_split
+from captune.data.names.split_names import parse_split
 from captune.errors import DataError
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from captune.data.archives.archive import ALWAYS_UNPACKED, MAX_RATIO, refuse_lfs_pointer
-from captune.data.rows.safe_names import is_unsafe_name
+from captune.data.names.safe_names import is_unsafe_name
 from captune.data.rows.text import open_regular
 from captune.errors import DataError
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from captune.data.archives.shards import is_remote, is_shard_pattern
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.split_lists import assign_lists
 from captune.data.readers.coco import find_coco, read_coco
 from captune.data.readers.csv_table import find_table, list_tables, read_header, read_table
 from captune.data.readers.flickr import find_flickr, read_flickr
@@ -31,7 +32,6 @@ from captune.data.readers.karpathy import find_karpathy, read_karpathy
 from captune.data.readers.saved_run import find_run, read_run
 from captune.data.readers.sidecar import find_sidecars, read_sidecars
 from captune.data.readers.webdataset import find_webdataset, read_shard_urls, read_webdataset
-from captune.data.rows.split_lists import assign_lists
 
 __all__ = [
     "SOURCES",

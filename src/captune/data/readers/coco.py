@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.image_finder import ImageFinder, usual_folders
+from captune.data.names.split_names import parse_split
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.gather import Row, gather_rows, read_name
-from captune.data.rows.image_finder import ImageFinder, usual_folders
-from captune.data.rows.split_names import parse_split
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
 from captune.records import Split

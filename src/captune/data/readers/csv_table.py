@@ -16,7 +16,8 @@ from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
-from captune.data.readers.headerless import name_columns
+from captune.data.names.image_finder import name_from_root
+from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.columns import (
     IMAGE_COLUMNS,
     find_captions,
@@ -24,8 +25,7 @@ from captune.data.rows.columns import (
     find_columns,
 )
 from captune.data.rows.gather import Row, gather_rows
-from captune.data.rows.image_finder import name_from_root
-from captune.data.rows.split_names import name_splits, parse_split
+from captune.data.rows.headerless import name_columns
 from captune.data.rows.text import iter_lines, read_head
 from captune.errors import DataError
 from captune.records import Split

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.image_finder import usual_folders
+from captune.data.names.split_lists import assign_lists
+from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import is_table, iter_table_rows
 from captune.data.rows.gather import Row, gather_rows
-from captune.data.rows.image_finder import usual_folders
-from captune.data.rows.split_lists import assign_lists
-from captune.data.rows.split_names import parse_split
 from captune.data.rows.text import read_head, read_text
 from captune.errors import DataError
 from captune.records import Split

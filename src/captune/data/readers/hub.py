@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from captune.data.archives.parquet import is_whole, open_parquet
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.image_finder import usual_folders
+from captune.data.names.split_names import name_splits, parse_split
 from captune.data.readers.jsonl import read_captions
-from captune.data.readers.parquet import is_whole, open_parquet
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.filters import require_column
 from captune.data.rows.gather import Row, gather_rows, read_name
-from captune.data.rows.image_finder import usual_folders
 from captune.data.rows.image_store import ImageStore, content_digest
-from captune.data.rows.split_names import name_splits, parse_split
 from captune.errors import DataError
 from captune.hub import find_fault, hub_failures, nearest_cached
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
+from captune.data.names.image_finder import name_from_root
+from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
 from captune.data.readers.jsonl import read_captions
 from captune.data.readers.sidecar import walk_images
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.gather import Row, gather_rows, read_name
-from captune.data.rows.image_finder import name_from_root
-from captune.data.rows.split_names import parse_split
 from captune.data.rows.text import read_jsonl
 from captune.errors import DataError
 from captune.records import Split

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.image_finder import name_from_root, usual_folders
+from captune.data.names.split_names import name_splits, parse_split
 from captune.data.rows.columns import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
@@ -24,8 +26,6 @@ from captune.data.rows.columns import (
     find_columns,
 )
 from captune.data.rows.gather import Row, gather_rows, read_name
-from captune.data.rows.image_finder import name_from_root, usual_folders
-from captune.data.rows.split_names import name_splits, parse_split
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
 

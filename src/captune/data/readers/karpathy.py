@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.names.image_finder import ImageFinder, usual_folders
+from captune.data.names.safe_names import is_unsafe_name
+from captune.data.names.split_names import parse_split
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.gather import Row, gather_rows
-from captune.data.rows.image_finder import ImageFinder, usual_folders
-from captune.data.rows.safe_names import is_unsafe_name
-from captune.data.rows.split_names import parse_split
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
+from captune.data.names.split_names import parse_split
 from captune.data.rows.gather import Row, gather_rows
-from captune.data.rows.split_names import parse_split
 from captune.data.rows.text import read_text
 from captune.errors import DataError
 

@@ -22,7 +22,7 @@ from captune.data.archives.shard_samples import (
     Shard,
     gather_shards,
     is_image,
-    split_name,
+    split_key,
 )
 from captune.data.archives.shards import expand_shard_urls, expand_shards, list_shards
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
@@ -111,7 +111,7 @@ def _local_shard(path: Path, *, root: Path) -> Shard:
 def _holds_samples(path: Path) -> bool:
     try:
         entries = iter_tar(path, text_suffixes=frozenset())
-        keys = [split_name(entry.name) for entry in islice(entries, _PROBED)]
+        keys = [split_key(entry.name) for entry in islice(entries, _PROBED)]
     except DataError:
         return False
     images = {key for key, suffix in keys if is_image(suffix)}

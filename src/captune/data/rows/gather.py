@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
+from captune.data.names.image_finder import ImageFinder, usual_folders
+from captune.data.names.placing import Fault, place_images
 from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
-from captune.data.rows.image_finder import ImageFinder, usual_folders
-from captune.data.rows.placing import Fault, place_images
 from captune.list_cells import is_empty_list, read_list_cell
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 

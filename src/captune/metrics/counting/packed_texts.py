@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from captune.metrics.counting.ngrams import NgramTable, count_ngrams
+from captune.metrics.counting.tokenizers import pack_with
 from captune.metrics.packed import PackedCaptions, Ranks, Vocabulary, unpack_captions
-from captune.metrics.tokenizers import pack_with
 from captune.records import TokenizerName
 
 Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]

@@ -25,9 +25,9 @@ from captune.metrics.counting.reference_store import (
     save_counted,
     store_name,
 )
+from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER, require_tokenizer
 from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, require_tokenizer
 from captune.records import TokenizerName
 
 

@@ -17,9 +17,9 @@ from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.frequencies import DocumentFrequencies, measure_vectors
 from captune.metrics.counting.ngrams import ORDERS
 from captune.metrics.counting.references import References, check_caption
+from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER
 from captune.metrics.packed import Ints
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER
 from captune.records import TokenizerName
 
 SIGMA = 6.0

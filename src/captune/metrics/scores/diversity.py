@@ -14,8 +14,8 @@ import numpy as np
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.ngrams import ORDERS, measure_gaps
 from captune.metrics.counting.references import References
+from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER, tokenize_with
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, tokenize_with
 from captune.records import TokenizerName
 
 

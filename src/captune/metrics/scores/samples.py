@@ -17,11 +17,11 @@ from captune.metrics.counting.candidates import Candidates, match_predictions, r
 from captune.metrics.counting.frequencies import DocumentFrequencies
 from captune.metrics.counting.ngrams import ORDERS
 from captune.metrics.counting.references import References
+from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER
 from captune.metrics.packed import Ranks
 from captune.metrics.results import Floats, MetricColumn, mean_column, parts_column, sum_by
 from captune.metrics.scores.bleu import bleu_from_parts, count_bleu_parts
 from captune.metrics.scores.cider import name_frequencies, self_cider, warn_of_one_image
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER
 from captune.records import TokenizerName
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from captune.errors import MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.counting.ngrams import ORDERS
+from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER, sign_tokenizer
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
-from captune.metrics.tokenizers import DEFAULT_TOKENIZER, sign_tokenizer
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 

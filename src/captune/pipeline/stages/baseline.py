@@ -8,7 +8,7 @@ from captune.data import (
 from captune.inference import write_predictions
 from captune.pipeline.stages.job import Job
 from captune.pipeline.stages.scored import (
-    new_captioner,
+    build_from_recipe,
     predict_scored,
     scored_records,
 )
@@ -27,5 +27,5 @@ def baseline(job: Job) -> None:
 def predict_before(job: Job) -> list[Prediction]:
     """Return the captions of the model before training; every process does a share of them."""
     records = load_splits(job.folder)
-    captioner = new_captioner(job, records)
+    captioner = build_from_recipe(job, records)
     return predict_scored(job, captioner, records=scored_records(job.recipe, records))

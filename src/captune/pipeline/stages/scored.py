@@ -36,7 +36,7 @@ def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[Cap
     return choose_scored(chosen, recipe.evaluate.max_images, seed=recipe.seed)
 
 
-def new_captioner(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
+def build_from_recipe(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
     """Build the model as the recipe describes it, before any training."""
     captions = (c for record in records if record.split == "train" for c in record.captions)
     return build_captioner(job.recipe.model, captions, seed=job.recipe.seed)

@@ -15,7 +15,7 @@ from captune.evaluation import (
 from captune.pipeline.pushing import pushing_best
 from captune.pipeline.stages.job import Job
 from captune.pipeline.stages.scored import (
-    new_captioner,
+    build_from_recipe,
 )
 from captune.storage import write_json
 from captune.training import TrainResult, train
@@ -40,7 +40,7 @@ def train_model(job: Job) -> None:
 def train_along(job: Job) -> TrainResult:
     """This process's share of the training, which is all of it where there is no other."""
     records = load_splits(job.folder)
-    captioner = new_captioner(job, records)
+    captioner = build_from_recipe(job, records)
     parts = (select_split(records, "train"), [r for r in records if r.split == "val"])
     if not parts[1]:
         job.say("no validation split: the last weights are kept, not the best")

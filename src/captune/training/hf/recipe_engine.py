@@ -58,7 +58,7 @@ from captune.training.steps.reduce import sum_numbers
 _AVERAGE = "average.pt"
 
 
-def train(
+def train_by_trainer(
     captioner: Captioner,
     records: Splits,
     *,

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from captune.data import load_records
-from captune.data.rows.split_names import name_splits
+from captune.data.names.split_names import name_splits
 
 WANTED = [("0.png", "train"), ("1.png", "val"), ("2.png", "test")]
 

@@ -17,7 +17,7 @@ def is_absolute_name(name: str) -> bool:
     return name.startswith(("/", "\\")) or _DRIVE.match(name) is not None
 
 
-def split_name(name: str) -> list[str]:
+def name_parts(name: str) -> list[str]:
     """Return the parts of a name below its disk, without `.` and `..`."""
     plain = _DRIVE.sub("", name.replace("\\", "/").replace("\0", ""))
     return [part for part in plain.split("/") if part not in ("", ".", "..")]

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from captune.data.rows.loose_names import FolderIndex, Guess
-from captune.data.rows.safe_names import is_absolute_name, is_unsafe_name
+from captune.data.names.loose_names import FolderIndex, Guess
+from captune.data.names.safe_names import is_absolute_name, is_unsafe_name
 
 _IMAGE_FOLDERS = (
     "Images",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from captune.data.images import IMAGE_SUFFIXES
-from captune.data.rows.safe_names import is_absolute_name, split_name
+from captune.data.names.safe_names import is_absolute_name, name_parts
 from captune.suggest import find_nearest
 
 # Comparing a name with more than these takes seconds.
@@ -50,7 +50,7 @@ class FolderIndex:
 
     def guess(self, name: str, folders: Sequence[Path]) -> Guess | None:
         """Return the file with the longest tail of `name` below one of the folders."""
-        parts = split_name(name)
+        parts = name_parts(name)
         for start in range(len(parts)):
             found = [path for folder in folders for path in self._match(folder, parts[start:])]
             distinct = _drop_links(dict.fromkeys(found))
@@ -63,7 +63,7 @@ class FolderIndex:
 
     def find_near_miss(self, name: str, folders: Sequence[Path]) -> str | None:
         """Return a file of the folders with a like name: another ending, or a slip of a letter."""
-        *above, last = split_name(name) or [""]
+        *above, last = name_parts(name) or [""]
         number = last.rpartition(".")[0] or last
         for folder in folders:
             listing = self._list(folder / "/".join(above))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from captune.data.rows.image_finder import ImageFinder
-from captune.data.rows.loose_names import Guess
+from captune.data.names.image_finder import ImageFinder
+from captune.data.names.loose_names import Guess
 from captune.records import ImageSource
 
 Fault = tuple[str, str]

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadOptions
 from captune.data.images import IMAGE_SUFFIXES
+from captune.data.names.image_finder import ImageFinder, usual_folders
+from captune.data.names.split_names import parse_split
 from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS
-from captune.data.rows.image_finder import ImageFinder, usual_folders
-from captune.data.rows.split_names import parse_split
 
 
 def name_columns(
