@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import captune
-from captune.recipe import Recipe
 
 SETTINGS: dict[str, dict[str, object]] = {
     "model": {"checkpoint": "Salesforce/blip-image-captioning-base", "freeze": ["vision"]},
@@ -34,7 +33,7 @@ def train_on(
         changes: Sections that replace those of `SETTINGS`.
     """
     data = {"path": str(captions), "image_root": str(photos)}
-    recipe = Recipe.model_validate(
+    recipe = captune.Recipe.model_validate(
         {"name": "own-data", "data": data, **SETTINGS, **(changes or {})}
     )
     return captune.run(recipe, out="runs/own-data")
