@@ -24,7 +24,7 @@ from captune.data import (
 )
 from captune.errors import DataError, OutputError
 from captune.records import CaptionRecord
-from captune.storage import open_whole, refuse_existing, write_text
+from captune.storage import open_atomic, refuse_existing, write_text
 
 # --- contact sheet ----------------------------------------------------------------------------
 
@@ -213,7 +213,7 @@ def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
     write_text(path, "old")
 
     def fail():
-        with open_whole(path) as file:
+        with open_atomic(path) as file:
             file.write(b"new")
             raise RuntimeError("killed")
 
@@ -266,3 +266,31 @@ def test_converted_images_have_names_that_every_system_takes(tmp_path):
     ]
     kept = {record.image_id: record for record in load_records(str(tmp_path)).records}
     assert sorted(kept) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("format", "length", "shown"), [("jsonl", 256, 256), ("coco", 256, 256), ("sidecar", 252, 256)]
+)
+def test_a_file_name_that_is_too_long_is_refused_before_anything_is_written(
+    tmp_path, format, length, shown
+):
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), "red").save(buffer, "PNG")
+    good = CaptionRecord("good", buffer.getvalue(), ("a red square",), file_name="good.png")
+    # Two bytes per letter, but for the ending.
+    name = "é" * ((length - 4) // 2) + ".png"
+    long = replace(good, image_id="long", file_name=name)
+    with pytest.raises(DataError, match=f"would have {shown} bytes.* allow 255") as error:
+        write_dataset([good, long], tmp_path / "out", format=format)
+    assert error.value.where == "image 'long'"
+    assert "--to webdataset" in error.value.fix
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_longest_possible_file_name_is_converted(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), "red").save(buffer, "PNG")
+    name = "x" * 251 + ".png"
+    record = CaptionRecord("1", buffer.getvalue(), ("a red square",), file_name=name)
+    assert write_dataset([record], tmp_path, format="jsonl") == []
+    assert (tmp_path / "images" / name).is_file()

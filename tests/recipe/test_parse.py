@@ -69,6 +69,14 @@ def test_quoted_null_is_text() -> None:
     assert parse_recipe("data: {image_column: 'null'}").data.image_column == "null"
 
 
+@pytest.mark.parametrize("name", ["CON", "nul.v2", "com1", "run."])
+def test_a_name_that_windows_reserves_is_refused_on_every_system(name: str) -> None:
+    assert fault(f"name: {name}").startswith(f"name: Windows allows no folder named {name!r}")
+    fitting = f"run-{name.rstrip('.')}"
+    assert f"such as {fitting}\n" in fault(f"name: {name}")
+    assert parse_recipe(f"name: {fitting}").name == fitting
+
+
 def test_an_unknown_key_is_told_with_its_line_and_the_key_that_was_meant() -> None:
     assert fault("name: x\ntrain:\n  epochs: 2\n  learning_rat: 1e-5\n") == (
         "unknown setting train.learning_rat\n"

@@ -1,7 +1,8 @@
-"""Files appear whole or not at all, also where there is no room for them."""
+"""Files are written atomically, also when the disk is full."""
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from captune.errors import OutputError
 from captune.storage import (
     append_jsonl,
+    cannot_write,
     fold_name,
     open_folder,
     portable_name,
@@ -20,7 +22,7 @@ from captune.storage import (
     write_text,
 )
 
-# Python ignores the signal of a file over its limit, and the write then fails as on a full disk.
+# Python ignores the signal for a file over its limit, so the write fails as on a full disk.
 _FULL_DISK = """
 import resource, sys
 from pathlib import Path
@@ -35,7 +37,7 @@ except OutputError as error:
 """
 
 
-def test_a_file_that_finds_no_room_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     write_text(path, "old")
     done = subprocess.run(
@@ -46,14 +48,14 @@ def test_a_file_that_finds_no_room_leaves_the_old_one_and_nothing_else(tmp_path:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_has_the_name_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "scores.json").mkdir()
     with pytest.raises(OutputError, match=r"cannot write .*scores\.json"):
         write_text(tmp_path / "scores.json", "new")
     assert list(tmp_path.iterdir()) == [tmp_path / "scores.json"]
 
 
-def test_an_output_folder_is_made_and_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
+def test_an_output_folder_is_created_and_a_file_of_that_name_is_refused(tmp_path: Path) -> None:
     open_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
@@ -62,7 +64,7 @@ def test_an_output_folder_is_made_and_a_file_in_its_place_is_refused(tmp_path: P
     assert (error.value.where, error.value.fix) == ("--out", "choose another folder with --out")
 
 
-def test_an_empty_folder_is_free_and_a_full_one_is_not(tmp_path: Path) -> None:
+def test_an_empty_folder_may_be_used_and_one_with_files_may_not(tmp_path: Path) -> None:
     refuse_existing(tmp_path)
     refuse_existing(tmp_path / "absent")
     (tmp_path / "file").touch()
@@ -81,6 +83,7 @@ def test_an_empty_folder_is_free_and_a_full_one_is_not(tmp_path: Path) -> None:
         ("CON", "_CON"),
         ("nul.jpg", "_nul.jpg"),
         ("com1.tar.gz", "_com1.tar.gz"),
+        ("COM\u00b2", "_COM\u00b2"),
         ("a:b.jpg", "a_b.jpg"),
         ('what?"<>|*.jpg', "what______.jpg"),
         ("a\x07\x1fb.jpg", "a__b.jpg"),
@@ -88,9 +91,7 @@ def test_an_empty_folder_is_free_and_a_full_one_is_not(tmp_path: Path) -> None:
         ("...", "_"),
     ],
 )
-def test_names_that_windows_refuses_are_changed_and_others_are_not(
-    name: str, portable: str
-) -> None:
+def test_only_names_that_windows_refuses_are_changed(name: str, portable: str) -> None:
     assert portable_name(name) == portable
 
 
@@ -99,13 +100,24 @@ def test_names_are_compared_without_case_and_with_composed_accents() -> None:
     assert fold_name("a.jpg") != fold_name("b.jpg")
 
 
-def test_lines_of_json_keep_the_line_ends_that_captions_hold(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [3, 206])
+def test_a_path_that_is_too_long_for_windows_has_its_own_advice(tmp_path: Path, code: int) -> None:
+    error = FileNotFoundError(errno.ENOENT, "The system cannot find the path specified")
+    error.winerror = code  # type: ignore[attr-defined]
+    path = tmp_path / ("x" * 120) / ("y" * 120) / "z.jpg"
+    result = cannot_write(path, error)
+    assert f"its path has {len(str(path))} characters, and Windows allows 259" in result.what
+    assert "shorter path, or enable long paths in Windows" in result.fix
+    assert "characters" not in cannot_write(Path("/a.jpg"), error).what
+
+
+def test_json_lines_keep_the_line_breaks_inside_captions(tmp_path: Path) -> None:
     rows = [{"caption": "one\u2028two\x85three\x0bfour"}, {"caption": "last"}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert read_json_objects(tmp_path / "rows.jsonl", fix="") == rows
 
 
-def test_a_line_is_added_to_what_is_there(tmp_path: Path) -> None:
+def test_a_line_is_appended_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     append_jsonl(path, {"step": 1})
     append_jsonl(path, {"step": 2, "loss": float("inf")})

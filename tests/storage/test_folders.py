@@ -1,4 +1,4 @@
-"""Whole folders: modes as of any other file, a full disk explained, nothing half-written."""
+"""Atomic folders: the usual file modes, a clear error on a full disk, nothing half-written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_weights_get_the_mode_of_any_other_file(tmp_path: Path, umask: int, mode
         }
 
 
-def test_a_link_in_a_folder_keeps_the_mode_of_what_it_names(tmp_path: Path) -> None:
+def test_the_target_of_a_link_keeps_its_mode(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.touch(mode=0o600)
     (tmp_path / "folder").mkdir()
@@ -49,7 +49,7 @@ def test_a_link_in_a_folder_keeps_the_mode_of_what_it_names(tmp_path: Path) -> N
     assert mode_of(private) == 0o600
 
 
-def test_files_are_added_to_a_folder_only_when_all_of_them_are_written(tmp_path: Path) -> None:
+def test_files_are_added_to_a_folder_only_if_all_of_them_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "config.json").write_text("old")
 
@@ -59,7 +59,7 @@ def test_files_are_added_to_a_folder_only_when_all_of_them_are_written(tmp_path:
 
     with pytest.raises(OutputError, match="No space left on device") as error:
         write_into_folder(tmp_path, fail)
-    assert "make room there" in error.value.fix
+    assert "free some disk space" in error.value.fix
     assert (tmp_path / "config.json").read_text() == "old"
     write_into_folder(tmp_path, lambda folder: (folder / "config.json").write_text("new") and None)
     assert (tmp_path / "config.json").read_text() == "new"
@@ -69,13 +69,13 @@ def test_files_are_added_to_a_folder_only_when_all_of_them_are_written(tmp_path:
 @pytest.mark.parametrize(
     ("number", "fix"),
     [
-        (errno.ENOSPC, "make room there"),
-        (errno.EROFS, "choose another place"),
+        (errno.ENOSPC, "free some disk space"),
+        (errno.EROFS, "choose another path"),
         (errno.ENAMETOOLONG, "choose a shorter name"),
-        (errno.EIO, "mend this one"),
+        (errno.EIO, "fix this one"),
     ],
 )
-def test_each_reason_of_the_system_has_its_own_advice(
+def test_each_reason_for_a_failed_write_has_its_own_advice(
     tmp_path: Path, number: int, fix: str
 ) -> None:
     def fail(folder: Path) -> None:
@@ -88,7 +88,7 @@ def test_each_reason_of_the_system_has_its_own_advice(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_that_is_not_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
+def test_an_error_that_the_disk_did_not_cause_is_raised_unchanged(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         raise RuntimeError("shapes do not match")
 

@@ -1,4 +1,4 @@
-"""One command per folder and file: the second is refused by name, a dead holder does not count."""
+"""One command per folder and file: a second is refused; locks of dead processes do not count."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def holder(tmp_path: Path):
         process.kill()
 
 
-def test_the_second_process_is_refused_and_told_who_holds_the_folder(
+def test_the_second_process_is_refused_with_the_name_of_the_holder(
     tmp_path: Path, holder: subprocess.Popen[str]
 ) -> None:
     with pytest.raises(OutputError) as error, lock_folder(tmp_path / "run"):
@@ -70,7 +70,7 @@ def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_two_files_of_one_folder_have_a_lock_each(tmp_path: Path) -> None:
+def test_each_file_of_a_folder_has_its_own_lock(tmp_path: Path) -> None:
     with (
         lock_file(tmp_path / "a.jsonl"),
         lock_file(tmp_path / "b.jsonl"),
@@ -80,7 +80,7 @@ def test_two_files_of_one_folder_have_a_lock_each(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(OutputError, match=r"cannot write .*file/run"),

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,8 @@ _CAPTION_FILES: dict[str, Callable[[str], str]] = {
     "csv": lambda split: f"{split}.csv",
     "sidecar": lambda split: f"{split}/captions",
 }
+# Bytes of a file name, in all file systems in common use.
+_MAX_NAME = 255
 _SIGNATURES = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -103,6 +105,9 @@ def write_dataset(
     for record in records:
         by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
     _refuse_leftovers(folder, format=format, splits=tuple(by_split))
+    if format not in PACKED_WRITERS:
+        copied = (r for r in records if images != "keep" or not isinstance(r.image, Path))
+        _refuse_long_names(copied, format=format)
     if format in PACKED_WRITERS:
         write = PACKED_WRITERS[format]
         return [
@@ -159,6 +164,23 @@ def _refuse_for_csv(records: Sequence[CaptionRecord], *, images: ImageHandling) 
             )
 
 
+def _refuse_long_names(records: Iterable[CaptionRecord], *, format: DatasetFormat) -> None:
+    # Before anything is written: the copy would stop there each time.
+    for record in records:
+        name = _wanted_name(record)
+        if Path(name).suffix.lower() not in IMAGE_SUFFIXES:
+            name += ".jpg"
+        length = len(os.fsencode(f"{name}.txt" if format == "sidecar" else name))
+        if length > _MAX_NAME:
+            raise DataError(
+                f"the file name {name[:40]}...{Path(name).suffix} would have {length} bytes,"
+                f" and file systems allow {_MAX_NAME}",
+                where=f"image {record.image_id[:80]!r}",
+                fix="use a shorter file name or image_id, or a format that packs its images:"
+                " --to webdataset or --to parquet",
+            )
+
+
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
@@ -212,10 +234,7 @@ def _place_file(source: Path, target: Path, *, is_link: bool) -> None:
 def _choose_name(
     record: CaptionRecord, *, content: bytes | None, inside: str, taken: set[str]
 ) -> str:
-    # The last part only: a name out of somebody's data never leads out of the folder.
-    own = record.image.name if isinstance(record.image, Path) else record.image_id
-    wanted = Path((record.file_name or own).replace("\\", "/")).name or "image"
-    wanted = portable_name(wanted)
+    wanted = _wanted_name(record)
     stem, suffix = Path(wanted).stem, Path(wanted).suffix
     if suffix.lower() not in IMAGE_SUFFIXES:
         stem, suffix = wanted, _suffix_of(record, content=content)
@@ -225,6 +244,13 @@ def _choose_name(
         name = f"{stem}-{number}{suffix}"
     taken.add(fold_name(f"{inside}/{name}"))
     return name
+
+
+def _wanted_name(record: CaptionRecord) -> str:
+    # The last part only: a name from untrusted data never leads out of the folder.
+    own = record.image.name if isinstance(record.image, Path) else record.image_id
+    wanted = Path((record.file_name or own).replace("\\", "/")).name or "image"
+    return portable_name(wanted)
 
 
 def _suffix_of(record: CaptionRecord, *, content: bytes | None) -> str:

@@ -16,7 +16,13 @@ from typing import Any, Literal
 
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
-from captune.storage import open_whole, read_json_object, read_json_objects, write_json, write_jsonl
+from captune.storage import (
+    open_atomic,
+    read_json_object,
+    read_json_objects,
+    write_json,
+    write_jsonl,
+)
 
 _IMAGES_NAME = "images.zip"
 _VERSION = 1
@@ -131,7 +137,7 @@ def _store_bytes(records: Sequence[CaptionRecord], path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     written: set[str] = set()
-    with open_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with open_atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for content in contents:
             name = hashlib.sha256(content).hexdigest()
             if name not in written:

@@ -13,7 +13,7 @@ from captune.data.dataset import SkippedImage
 from captune.data.images import IMAGE_SUFFIXES, describe_source, read_source
 from captune.errors import ImageError
 from captune.records import CaptionRecord
-from captune.storage import open_whole
+from captune.storage import open_atomic
 
 Columns = Mapping[str, Mapping[str, object]]
 """What else a data set says of its images, by id."""
@@ -35,7 +35,7 @@ def write_webdataset(
     for shard, start in enumerate(range(0, len(records), _SHARD_IMAGES)):
         chosen = records[start : start + _SHARD_IMAGES]
         path = folder / f"{split}-{shard:06d}.tar"
-        with open_whole(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        with open_atomic(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
             for number, (record, content) in enumerate(_read_images(chosen, skipped), start=start):
                 is_key = _KEY.fullmatch(record.image_id) is not None
                 key = record.image_id if is_key else f"{number:09d}"
@@ -76,7 +76,7 @@ def write_parquet(
     )
     skipped: list[SkippedImage] = []
     path = folder / f"{split}-00000-of-00001.parquet"
-    with open_whole(path) as file, pq.ParquetWriter(file, features.arrow_schema) as writer:
+    with open_atomic(path) as file, pq.ParquetWriter(file, features.arrow_schema) as writer:
         rows = []
         for record, content in _read_images(records, skipped):
             own = columns.get(record.image_id, {})

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 from captune.recipe.changes import Change
+from captune.storage import portable_name
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -40,8 +48,21 @@ ColumnValues = Annotated[
     BeforeValidator(_as_texts),
     WithJsonSchema(_TEXTS_SCHEMA),
 ]
+
+
+def _refuse_reserved(name: str) -> str:
+    # On every system: a recipe is shared, and its run's folder must be possible on Windows too.
+    if portable_name(name) != name:
+        raise ValueError(
+            f"Windows allows no folder named {name!r}; choose another name, such as"
+            f" run-{name.rstrip('.')}"
+        )
+    return name
+
+
 RunName = Annotated[
     str,
+    AfterValidator(_refuse_reserved),
     Field(
         max_length=100,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",

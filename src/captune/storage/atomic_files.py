@@ -1,7 +1,7 @@
-"""Atomic writes: a file is written to a temporary place, synced and renamed.
+"""Atomic writes: a file is written to a temporary file, synced and renamed.
 
-Writing the final file in place left it broken in 56 of 60 kills; this way in none. The module is
-also the home of the cache folder, of portable names, and of the reason why a write failed.
+Writing the final file in place left it broken in 56 of 60 kills; this way none was. The cache
+folder, portable names and the explanations of failed writes are here too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,24 @@ from typing import IO
 from captune.errors import OutputError
 
 STATE_FOLDER = ".captune"
-"""Beside or inside what captune writes: locks, and what made a file of captions."""
+"""Folder beside or inside what captune writes: locks, and what made a file of captions."""
 
 _WINDOWS_LETTERS = re.compile(r'[<>:"|?*\x00-\x1f]')
 _WINDOWS_DEVICES = {
     *("CON", "PRN", "AUX", "NUL"),
-    *(f"{kind}{number}" for kind in ("COM", "LPT") for number in "123456789"),
+    *(f"{kind}{number}" for kind in ("COM", "LPT") for number in "123456789\u00b9\u00b2\u00b3"),
 }
 RUN_AGAIN = "run the same command again"
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-# What Windows answers for a file that some program has open, or maps into memory.
+# Windows error codes for a file that a program has open, or has mapped into memory.
 _IN_USE = {32, 33, 1224}
+# Windows error codes for a path that does not exist or is too long.
+_TOO_LONG = {3, 206}
+_MAX_WINDOWS_PATH = 260
+# Length of `.captune-0123456789ab.part`.
+_TEMPORARY_NAME = 26
 _SPECIAL = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -43,11 +48,11 @@ _SPECIAL = (
 
 
 def find_cache_folder() -> Path:
-    """Return CAPTUNE_CACHE, else `captune` in the user's cache folder; it is not created here.
+    """Return CAPTUNE_CACHE, else `captune` in the user's cache folder; the folder is not created.
 
-    The user's cache folder is XDG_CACHE_HOME where it is set, `%LOCALAPPDATA%` on Windows, and
-    `~/.cache` elsewhere, on macOS too, like those of Hugging Face and torch. On Windows, a cache
-    that an earlier version left in `~/.cache/captune` stays in use.
+    The user's cache folder is XDG_CACHE_HOME if set, `%LOCALAPPDATA%` on Windows, and `~/.cache`
+    elsewhere, on macOS too, as for Hugging Face and torch. On Windows, a cache that an earlier
+    version left in `~/.cache/captune` stays in use.
     """
     own = os.environ.get("CAPTUNE_CACHE")
     if own:
@@ -61,18 +66,18 @@ def find_cache_folder() -> Path:
 
 
 @contextmanager
-def open_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that takes its place when the block ends without an error.
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary binary file that replaces `path` when the block ends without an error.
 
     Raises:
-        OutputError: The place cannot be written, or is a device, a pipe or a socket.
+        OutputError: The file cannot be written, or is a device, a pipe or a socket.
     """
     refuse_special(path)
-    aside = path.with_name(f".captune-{secrets.token_hex(6)}.part")
+    temporary = path.with_name(f".captune-{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not `mkstemp`: its files are private, and the result should be as readable as any other.
-        file = aside.open("x+b")
+        file = temporary.open("x+b")
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
@@ -80,37 +85,37 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or all of the new.
+    """Write a file atomically: a reader sees either the old content or all of the new.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole; undecodable bytes of file names come out as they went in.
+    """Write UTF-8 text atomically; undecodable bytes of file names are written unchanged.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def refuse_special(path: Path) -> None:
-    """Stop where a device, a pipe or a socket stands: captune writes plain files.
+    """Refuse to write to a device, a pipe or a socket: captune writes regular files only.
 
     Raises:
-        OutputError: One stands there.
+        OutputError: The path is one of these, or on Windows a reserved name.
     """
     mode = 0
     with suppress(OSError, ValueError):
@@ -118,30 +123,30 @@ def refuse_special(path: Path) -> None:
     kind = next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
     if os.name == "nt" and path.name and portable_name(path.name) != path.name:
         raise OutputError(
-            f"{path.name} is no name for a file on Windows",
-            fix=f"choose another, such as {portable_name(path.name)}",
+            f"Windows does not allow the file name {path.name}",
+            fix=f"choose another name, such as {portable_name(path.name)}",
         )
     if str(path.parent) == "/dev" or str(path.parent).startswith(("/dev/fd", "/proc/")):
-        # /dev/stdout is a file where the shell has redirected it.
-        kind = kind or "no place for files"
+        # /dev/stdout is a regular file if the shell has redirected it.
+        kind = kind or "in a folder of devices"
     if kind is not None:
         raise OutputError(
-            f"{path} is {kind}, and captune writes plain files",
-            fix="give the name of a plain file; captions for another program go to stdout"
+            f"{path} is {kind}, and captune writes regular files only",
+            fix="give the name of a regular file; to pass captions to another program, use stdout"
             " (--to jsonl without --out), which the shell can redirect",
         )
 
 
 def fold_name(name: str) -> str:
-    """Return a name as Windows and macOS compare it: without case, accents composed."""
+    """Return a name as Windows and macOS compare names: case folded, accents composed."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def portable_name(name: str) -> str:
-    """Return a file's name as every system takes it; most names stay as they are.
+    """Return a file name that every system accepts; most names stay as they are.
 
-    Windows refuses `a:b` and control characters, takes `CON.txt` for a device, and drops dots and
-    blanks at the end.
+    Windows refuses `a:b` and control characters, treats `CON.txt` as a device, and drops trailing
+    dots and spaces.
     """
     name = _WINDOWS_LETTERS.sub("_", name)
     if name.partition(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
@@ -150,28 +155,28 @@ def portable_name(name: str) -> str:
 
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:
-    """Stop before anything that is there is overwritten.
+    """Refuse to overwrite anything that exists, unless `force` is set.
 
     Args:
         path: A file or folder to write.
         force: Whether files and folders may be overwritten; devices and pipes never are.
 
     Raises:
-        OutputError: A file is there, or a folder that is not empty, or no plain file.
+        OutputError: The path is a file, a folder that is not empty, or a special file.
     """
     refuse_special(path)
     if force or not os.path.lexists(path):
         return
     if path.is_dir() and all(entry.name == STATE_FOLDER for entry in path.iterdir()):
         return
-    raise OutputError(f"{path} exists already", fix="choose another place, or give --force")
+    raise OutputError(f"{path} exists already", fix="choose another path, or give --force")
 
 
 def open_folder(folder: Path) -> None:
-    """Make a folder where it is absent, and stop before any work where it cannot be written to.
+    """Create a folder if it does not exist, and check before any work that it is writable.
 
     Raises:
-        OutputError: It cannot be made, or written to.
+        OutputError: The folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,28 +192,45 @@ def open_folder(folder: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError, *, then: str = RUN_AGAIN) -> OutputError:
-    """Explain a failed write: the place, the system's reason, and what helps against it.
+    """Return the error of a failed write: the path, the system's reason, and how to fix it.
 
     Args:
-        path: What was to be written.
-        error: The system's answer.
-        then: What to do when the cause is gone.
+        path: The file or folder that could not be written.
+        error: The system's error.
+        then: What to do once the cause is fixed.
     """
     what = f"cannot write {path}: {error.strerror or error}"
     if getattr(error, "winerror", None) in _IN_USE:
         return OutputError(what, fix=f"close the program that has it open, then {then}")
+    if _is_too_long_for_windows(path, error):
+        length = len(str(path.absolute()))
+        return OutputError(
+            f"{what}: its path has {length} characters, and Windows allows"
+            f" {_MAX_WINDOWS_PATH - 1} unless long paths are enabled, temporary files included",
+            fix="choose a folder with a shorter path, or enable long paths in Windows,"
+            f" then {then}",
+        )
     if error.errno in _FULL:
-        return OutputError(what, fix=f"make room there{_free_space(path)}, then {then}")
+        return OutputError(what, fix=f"free some disk space{_free_space(path)}, then {then}")
     if error.errno in _REFUSED:
-        return OutputError(what, fix="choose another place, or give yourself the right to write")
+        return OutputError(what, fix="choose another path, or get permission to write there")
     if error.errno == errno.ENAMETOOLONG:
         return OutputError(what, fix="choose a shorter name")
-    return OutputError(what, fix=f"choose another place, or mend this one and {then}")
+    return OutputError(what, fix=f"choose another path, or fix this one and {then}")
+
+
+def _is_too_long_for_windows(path: Path, error: OSError) -> bool:
+    if getattr(error, "winerror", None) not in _TOO_LONG:
+        return False
+    # Windows reports a path that is too long as one that does not exist. Folders may be 12
+    # characters shorter than files, and the temporary file's name may be longer than the file's.
+    length = len(str(path.absolute().parent)) + 1 + max(len(path.name), _TEMPORARY_NAME)
+    return length >= _MAX_WINDOWS_PATH - 12
 
 
 def _free_space(path: Path) -> str:
     place = next((p for p in path.absolute().parents if p.is_dir()), None)
     with suppress(OSError):
         if place is not None:
-            return f" ({shutil.disk_usage(place).free / 1e6:,.0f} MB are free)"
+            return f" ({shutil.disk_usage(place).free / 1e6:,.0f} MB free)"
     return ""

@@ -1,7 +1,7 @@
-"""Atomic writes of whole folders: checkpoints, models and caches appear complete or not at all.
+"""Atomic writes of folders: checkpoints, models and caches are complete or absent.
 
-A folder is filled in a temporary place, synced and renamed, so that a kill at any moment leaves
-either the old state or the new one, never half of one.
+A temporary folder is filled, synced and renamed, so that a kill at any moment leaves either the
+old state or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from captune.storage.atomic_files import RUN_AGAIN, cannot_write
 
 
 def write_folder(path: Path, write: Callable[[Path], None], *, then: str = RUN_AGAIN) -> None:
-    """Fill a temporary folder with `write`, sync it, and put it in place of `path`.
+    """Fill a temporary folder with `write`, sync it, and replace `path` with it.
 
     Raises:
-        OutputError: The place cannot be written, or the disk is full.
+        OutputError: The folder cannot be written, or the disk is full.
     """
-    aside, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    with _written_whole(path, aside, then=then):
-        remove_folder(aside)
-        aside.mkdir(parents=True)
-        write(aside)
-        share_files(aside)
-        _sync_tree(aside)
+    temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    with _atomic(path, temporary, then=then):
+        remove_folder(temporary)
+        temporary.mkdir(parents=True)
+        write(temporary)
+        share_files(temporary)
+        _sync_tree(temporary)
         remove_folder(old)
         if path.exists():
             path.rename(old)
-        aside.rename(path)
+        temporary.rename(path)
         sync_folder(path.parent)
         remove_folder(old)
 
 
 def write_into_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Add to a folder the files that `write` makes, each whole; other files stay.
+    """Add the files that `write` creates to a folder, each atomically; other files stay.
 
     Raises:
-        OutputError: The place cannot be written, or the disk is full; nothing is changed then.
+        OutputError: The folder cannot be written, or the disk is full; it is unchanged then.
     """
-    aside = folder / ".captune-new"
-    with _written_whole(folder, aside, then=RUN_AGAIN):
-        remove_folder(aside)
-        aside.mkdir(parents=True)
-        write(aside)
-        share_files(aside)
-        _sync_tree(aside)
-        for path in sorted(p for p in aside.rglob("*") if p.is_file()):
-            target = folder / path.relative_to(aside)
+    temporary = folder / ".captune-new"
+    with _atomic(folder, temporary, then=RUN_AGAIN):
+        remove_folder(temporary)
+        temporary.mkdir(parents=True)
+        write(temporary)
+        share_files(temporary)
+        _sync_tree(temporary)
+        for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
+            target = folder / path.relative_to(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
-        shutil.rmtree(aside)
+        shutil.rmtree(temporary)
 
 
 @contextmanager
-def _written_whole(path: Path, aside: Path, *, then: str) -> Iterator[None]:
-    # The bindings alone, without torch; `captune score` never comes here.
+def _atomic(path: Path, temporary: Path, *, then: str) -> Iterator[None]:
+    # Only the bindings, without torch; `captune score` never gets here.
     from safetensors import SafetensorError
 
     try:
@@ -73,14 +73,14 @@ def _written_whole(path: Path, aside: Path, *, then: str) -> Iterator[None]:
             raise
         raise cannot_write(path, reason, then=then) from error
     finally:
-        # Half a folder would go on filling the disk that had no room for all of it.
-        shutil.rmtree(aside, ignore_errors=True)
+        # Half a folder would keep filling a disk that is full already.
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _disk_error(error: Exception) -> OSError | None:
-    """The system's error, whoever wrote; `None` where it is no fault of the disk.
+    """Return the system's error, whichever library wrote; `None` if the disk is not the cause.
 
-    safetensors wraps the system's error into its own, and torch.save only says where it got stuck.
+    safetensors wraps the system's error in its own, and torch.save only reports where it stopped.
     """
     if isinstance(error, OSError):
         return error
@@ -89,19 +89,19 @@ def _disk_error(error: Exception) -> OSError | None:
         number = re.search(r"\(os error (\d+)\)", reason)
         return OSError(int(number[1]) if number else errno.EIO, reason) if found else None
     if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):
-        return OSError(errno.ENOSPC, "the disk took only a part of it")
+        return OSError(errno.ENOSPC, "only a part of it fits the disk")
     return None
 
 
 def recover_folder(path: Path) -> None:
-    """Put the old folder back where a kill fell between the two renames of `write_folder`."""
+    """Restore the old folder if a kill fell between the two renames of `write_folder`."""
     old = path.with_name(f".{path.name}.old")
     if not path.exists() and old.exists():
         old.rename(path)
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder, out of sight first: a kill never leaves half of one under a good name."""
+    """Rename a folder, then delete it: a kill never leaves half of one under its own name."""
     if not path.exists():
         return
     doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
@@ -112,7 +112,7 @@ def remove_folder(path: Path) -> None:
 
 
 def share_files(folder: Path) -> None:
-    """Give the files of a folder the mode of any new file; safetensors makes private ones."""
+    """Give the files of a folder the mode of any new file; safetensors creates private ones."""
     probe = folder / f".captune-{secrets.token_hex(6)}.part"
     with probe.open("xb") as file:
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -132,14 +132,14 @@ def _sync_tree(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk."""
-    # Windows syncs what may be written only.
+    """Flush a file's content to the disk."""
+    # Windows syncs only handles that may write.
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the system opens folders; Windows does not."""
+    """Flush a folder's names to the disk, if the system opens folders; Windows does not."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""JSON and JSON lines as captune writes them and reads them back: valid for every parser."""
+"""JSON and JSON lines as captune writes and reads them: valid for every parser."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from captune.storage.atomic_files import RUN_AGAIN, cannot_write, write_text
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write JSON that every parser reads, whole: NaN and infinities become null.
+    """Write JSON atomically; NaN and infinities become null, so that every parser reads it.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    r"""Write one JSON object per line, whole; NaN and infinities become null.
+    r"""Write one JSON object per line, atomically; NaN and infinities become null.
 
-    Plain ASCII with `\u` escapes where a text holds a lone surrogate (a file name that is not
-    UTF-8), so that every reader can decode the file.
+    A line is plain ASCII with `\u` escapes if a text holds a lone surrogate (a file name that is
+    not UTF-8), so that every reader can decode the file.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_text(path, "".join(json_line(row) for row in rows))
 
@@ -38,7 +38,7 @@ def append_jsonl(path: Path, row: Mapping[str, object], *, then: str = RUN_AGAIN
     """Add one JSON object to a JSONL file; NaN and infinities become null.
 
     Raises:
-        OutputError: The place cannot be written, or the disk is full.
+        OutputError: The file cannot be written, or the disk is full.
     """
     try:
         with path.open("ab") as file:
@@ -52,7 +52,7 @@ def json_line(row: Mapping[str, object]) -> str:
     try:
         line = json.dumps(row, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        # Rare, and looking for it first would cost every row of a large data set.
+        # Rare, and checking first would cost time for every row of a large data set.
         return json_line({key: _finite(value) for key, value in row.items()})
     try:
         line.encode("utf-8")
@@ -66,7 +66,7 @@ def read_json_object(path: Path, *, fix: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        fix: How to get another one; goes into the error.
+        fix: How to get another one; part of the error.
 
     Raises:
         DataError: The file is missing, cannot be read, or does not hold a JSON object.
@@ -75,12 +75,12 @@ def read_json_object(path: Path, *, fix: str) -> dict[str, Any]:
 
 
 def read_json_objects(path: Path, *, fix: str) -> list[dict[str, Any]]:
-    """Read the JSON objects of a JSONL file that captune wrote, one per line; blank lines go.
+    """Read the JSON objects of a JSONL file that captune wrote, one per line; skip blank lines.
 
     Raises:
         DataError: The file is missing, cannot be read, or a line is not a JSON object.
     """
-    # Not `splitlines`: captions may hold other line ends, which JSON leaves as they are.
+    # Not `splitlines`: captions may hold other line breaks, which JSON leaves as they are.
     lines = enumerate(_read_text(path, fix=fix).split("\n"), start=1)
     return [
         _parse_object(line, where=f"{path}, line {number}", fix=fix)
@@ -89,8 +89,8 @@ def read_json_objects(path: Path, *, fix: str) -> list[dict[str, Any]]:
     ]
 
 
-def whole_json_objects(text: str) -> list[dict[str, Any]]:
-    """Return the JSON objects of a JSONL text; what a kill has cut, or garbage, is dropped."""
+def intact_json_objects(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects of a JSONL text; drop truncated and damaged lines."""
     objects = []
     for line in text.split("\n"):
         with suppress(ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Locks on what captune writes: one command per run folder, data set, model folder and output.
 
-A lock is the system's own (flock, or its like on Windows), so that it ends with its process,
-however that ends. Who holds it is written beside it, for the error of the one that is refused.
+A lock is the system's own (flock, or its equivalent on Windows), so that it ends with its process,
+however that ends. Its holder is recorded beside it and named in the error that others get.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from captune.storage.atomic_files import STATE_FOLDER, cannot_write
 def lock_folder(
     folder: Path | None, *, purpose: str = "folder", wait: float = 0.0
 ) -> Iterator[None]:
-    """Hold a folder for this process; it is made where it is absent, and goes again if unused.
+    """Lock a folder for this process; a new folder is created, and removed again if unused.
 
     Args:
-        folder: A run's folder, or whatever folder one command fills; `None`: nothing is held.
-        purpose: What is written; locks for other purposes do not count.
+        folder: A run's folder, or any folder that one command fills; `None`: lock nothing.
+        purpose: What is written; locks for other purposes do not conflict.
         wait: Seconds to wait for another holder.
 
     Raises:
-        OutputError: Another process holds it (named), or the folder cannot be written, or is none.
+        OutputError: Another process holds the lock (named), or the folder cannot be written, or
+            is a file.
     """
     if folder is None:
         yield
@@ -44,7 +45,7 @@ def lock_folder(
         with _held(folder / STATE_FOLDER / purpose, folder, wait=wait):
             yield
     finally:
-        # A command that was refused after all leaves nothing behind.
+        # A command that is refused later leaves nothing behind.
         with suppress(OSError):
             for place in new:
                 place.rmdir()
@@ -52,10 +53,10 @@ def lock_folder(
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Hold a file that this process writes; its lock is kept in `.captune` beside it.
+    """Lock a file that this process writes; the lock is kept in `.captune` beside it.
 
     Raises:
-        OutputError: Another process holds it (named), or the folder cannot be written.
+        OutputError: Another process holds the lock (named), or the folder cannot be written.
     """
     with _held(path.parent / STATE_FOLDER / path.name, path, wait=0.0):
         yield
@@ -93,7 +94,7 @@ def _acquire(lock: FileLock, what: Path, *, note: Path, wait: float) -> None:
     except Timeout as error:
         raise OutputError(
             f"{what} is in use by {_read_holder(note)}",
-            fix="wait until it has ended, or choose another --out",
+            fix="wait until it ends, or choose another --out",
         ) from error
     except (OSError, NotImplementedError) as error:
         reason = error if isinstance(error, OSError) else OSError(str(error))
@@ -103,8 +104,8 @@ def _acquire(lock: FileLock, what: Path, *, note: Path, wait: float) -> None:
 def _release(lock: FileLock) -> None:
     place = Path(lock.lock_file)
     with suppress(OSError):
-        # While it is held: filelock tells a file without a name from one that still guards.
-        # Windows refuses, and deletes it below.
+        # While it is held: filelock notices that the file it locked has been deleted.
+        # Windows refuses this; there, it is deleted below.
         place.unlink()
     lock.release()
     if os.name == "nt":
@@ -122,5 +123,5 @@ def _read_holder(note: Path) -> str:
         holder = json.loads(note.read_text(encoding="utf-8"))
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, LookupError, TypeError):
-        # It is just coming or going.
+        # The holder is just being written or deleted.
         return "another process"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from captune.errors import MissingExtraError
 from captune.recipe import Recipe
-from captune.storage import append_jsonl, whole_json_objects, write_jsonl
+from captune.storage import append_jsonl, intact_json_objects, write_jsonl
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -90,5 +90,5 @@ class RunLog:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a log.jsonl; a line that a kill has cut, or without a step, is dropped."""
-    rows = whole_json_objects(path.read_text(encoding="utf-8", errors="replace"))
+    rows = intact_json_objects(path.read_text(encoding="utf-8", errors="replace"))
     return [row for row in rows if type(row.get("step")) is int]

@@ -126,7 +126,7 @@ def test_only_plain_files_are_written(tmp_path, name):
     if name == "socket":
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(str(place))
-    with pytest.raises(OutputError, match="captune writes plain files") as error:
+    with pytest.raises(OutputError, match="captune writes regular files only") as error:
         file_at(place)
     assert "stdout" in error.value.fix
 
@@ -187,7 +187,7 @@ def test_a_full_disk_is_named_and_the_captions_before_it_are_kept(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert "make room there" in error.value.fix
+    assert "free some disk space" in error.value.fix
     assert "resumes where it stopped" in error.value.fix
     with file_at(path) as destination:
         assert destination.has("a.jpg")

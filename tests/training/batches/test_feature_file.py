@@ -88,7 +88,7 @@ def test_a_file_without_sums_is_no_use(tmp_path: Path) -> None:
 def test_a_disk_without_room_is_an_error_and_no_signal(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write") as error:
         create_file(tmp_path / "x.npy", (1 << 20, 1 << 22))
-    assert "make room there" in error.value.fix
+    assert "free some disk space" in error.value.fix
     assert list(tmp_path.iterdir()) == []
 
 

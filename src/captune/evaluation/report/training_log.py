@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.storage import whole_json_objects
+from captune.storage import intact_json_objects
 
 _MAX_NUMBER = 10**300
 VALIDATION_PREFIX = "val_"
@@ -73,7 +73,7 @@ def read_training_log(path: Path) -> TrainingLog:
 def parse_training_log(lines: Iterable[str]) -> TrainingLog:
     """Read the log of JSON lines that each hold `step` and numbers."""
     rows: dict[int, dict[str, float]] = {}
-    for row in whole_json_objects("\n".join(lines)):
+    for row in intact_json_objects("\n".join(lines)):
         step = row.get("step")
         if isinstance(step, int) and not isinstance(step, bool):
             rows.setdefault(step, {}).update(_numbers(row))

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from captune.errors import OutputError
 from captune.records import Prediction
-from captune.storage import fold_name, lock_folder, open_whole, refuse_special
+from captune.storage import fold_name, lock_folder, open_atomic, refuse_special
 
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
@@ -96,7 +96,7 @@ class Sidecars:
         target = self.path_of(Path(prediction.image_id))
         before = self._states.get(target, _state_of(target) if self._force else None)
         try:
-            with open_whole(target) as file:
+            with open_atomic(target) as file:
                 file.write((" ".join(prediction.caption.split()) + "\n").encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())

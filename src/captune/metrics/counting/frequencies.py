@@ -28,7 +28,7 @@ from captune.metrics.counting.ngrams import (
 )
 from captune.metrics.packed import Ints, Ranks, Vocabulary
 from captune.metrics.results import Floats, sum_by
-from captune.storage import open_whole
+from captune.storage import open_atomic
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class DocumentFrequencies:
         }
         for order, (ngrams, counts) in enumerate(zip(self.ngrams, self.counts, strict=True), 1):
             arrays[f"keys_{order}"], arrays[f"counts_{order}"] = ngrams.keys, counts
-        with open_whole(Path(path)) as file:
+        with open_atomic(Path(path)) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def weigh(self, ngrams: Sequence[NgramKeys], vocabulary: Vocabulary) -> Iterator[Floats]:

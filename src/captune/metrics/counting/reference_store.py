@@ -19,7 +19,7 @@ from captune import __version__
 from captune.errors import MetricError
 from captune.metrics.counting.ngrams import ORDERS, NgramKeys, NgramTable
 from captune.metrics.packed import PackedCaptions, Vocabulary
-from captune.storage import open_whole
+from captune.storage import open_atomic
 
 FORMAT = 2
 """Raised when the arrays change: older files are then not read."""
@@ -52,7 +52,7 @@ def save_counted(counted: CountedCaptions, path: Path) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         np.savez(file, allow_pickle=False, **_to_arrays(counted))
 
 

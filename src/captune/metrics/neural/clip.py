@@ -22,7 +22,7 @@ from captune.errors import MetricError, ModelError, OutputError
 from captune.metrics.counting.candidates import Candidates, match_predictions
 from captune.metrics.counting.references import References
 from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
-from captune.storage import open_whole
+from captune.storage import open_atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -276,7 +276,7 @@ def embed_images_cached(
             return kept
     features = scorer.embed_images(images)
     try:
-        with open_whole(path) as file:
+        with open_atomic(path) as file:
             np.save(file, features, allow_pickle=False)
     except OutputError as error:
         warnings.warn(f"image features are not kept: {error.what}", UserWarning, stacklevel=2)
