@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -95,3 +96,27 @@ def test_a_broken_file_of_the_format_is_an_error(photo_folder: Path) -> None:
     (photo_folder / "photos.xml").write_text("<photos><photo>")
     with pytest.raises(DataError, match="is not valid XML"):
         load_example("new_format").read_photos(photo_folder, LoadOptions())
+
+
+def test_a_family_of_ones_own_packs_captions_and_decodes() -> None:
+    import torch
+
+    from captune.inference import generate
+    from captune.recipe import GenerateConfig
+    from support.models.tiny_models import build, images
+
+    pooled = load_example("new_family").pool(build("vit-gpt2-tiny"))
+    pooled.eval_mode()
+    pixels = pooled.pixel_values(images(1))
+    states = pooled.encode(pixels)
+    assert states.shape[:2] == (1, 1)
+
+    def loss(*captions: str) -> torch.Tensor:
+        batch = pooled.batch([captions], ["a"], max_caption_tokens=12)
+        return pooled.loss(replace(batch, pixel_values=pixels)).loss_sum
+
+    together = loss("a red circle", "a blue star")
+    torch.testing.assert_close(together, loss("a red circle") + loss("a blue star"))
+    config = GenerateConfig(num_beams=3, max_new_tokens=6)
+    (prediction,) = generate(pooled, states, image_ids=["a"], config=config)
+    assert prediction.num_tokens <= 6
