@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
-from torch.testing import assert_close
 
 from captune.data import make_shapes
 from captune.pipeline import run
 from captune.recipe import Recipe, save_recipe
 from support.runs import SCRIPTS
 from support.runs.recipes import ARTEFACTS, recipe
+from support.runs.same_weights import assert_same_weights, model_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -124,11 +123,7 @@ def test_each_process_captions_a_share_before_and_after_training(left: Left) -> 
 def test_each_training_of_one_launch_ends_with_the_weights_of_one_process(
     left: Left, name: str
 ) -> None:
-    ours = load_file(left.one / "model" / "model.safetensors")
-    theirs = load_file(getattr(left, name) / "model" / "model.safetensors")
-    assert ours.keys() == theirs.keys()
-    for key, weight in ours.items():
-        assert_close(theirs[key], weight, atol=1e-5, rtol=0, msg=key)
+    assert_same_weights(model_file(getattr(left, name)), model_file(left.one), tolerance=1e-5)
 
 
 def test_a_failure_of_the_first_process_is_told_by_it_and_ends_the_others(left: Left) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -61,6 +60,7 @@ def test_the_millionth_step_is_newer_than_the_one_before_it(tmp_path: Path) -> N
 @pytest.fixture
 def full_disk() -> Iterator[Callable[[int], None]]:
     """Makes files of this process end after so many bytes, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="Windows limits no file's size")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     # The signal would end the process before the writer is told.
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from captune.errors import DataError, ModelError, OutputError, RecipeError
 from captune.models import fill_decoding, load_captioner, read_decoding
 from captune.recipe import GenerateConfig
 from captune.training import check_engine, train
+from support.runs.same_weights import assert_same_weights, model_file
 
 FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny")
 # 24 images in micro batches of 5, two a step: the last micro batch has 4, the last step one.
@@ -33,13 +33,6 @@ def run(tmp_path, shapes, recipe, captioner, **options):
     return folder
 
 
-def assert_same_weights(a: Path, b: Path, *, tolerance: float) -> None:
-    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (a, b))
-    assert ours.keys() == theirs.keys()
-    for name, weight in ours.items():
-        torch.testing.assert_close(weight, theirs[name], atol=tolerance, rtol=0, msg=name)
-
-
 @pytest.mark.parametrize("size", FAMILIES)
 def test_both_engines_have_the_same_losses_step_by_step(
     tmp_path, shapes, make_recipe, make_captioner, no_dropout, size
@@ -54,7 +47,7 @@ def test_both_engines_have_the_same_losses_step_by_step(
         assert column(trainer, name) == pytest.approx(column(loop, name), abs=1e-5), name
     assert [row["step"] for row in rows(trainer)] == [row["step"] for row in rows(loop)]
     assert [row["epoch"] for row in rows(trainer)] == [row["epoch"] for row in rows(loop)]
-    assert_same_weights(loop, trainer, tolerance=1e-5)
+    assert_same_weights(model_file(loop), model_file(trainer), tolerance=1e-5)
 
 
 def test_all_the_recipes_settings_mean_the_same_to_both_engines(
@@ -87,7 +80,7 @@ def test_all_the_recipes_settings_mean_the_same_to_both_engines(
     assert len(column(loop, "loss")) == len(column(loop, "val_cider")) == 3
     for name in ("loss", "grad_norm", "learning_rate", "val_loss", "val_cider", "val_bleu_4"):
         assert column(trainer, name) == pytest.approx(column(loop, name), abs=1e-5), name
-    assert_same_weights(loop, trainer, tolerance=1e-5)
+    assert_same_weights(model_file(loop), model_file(trainer), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
@@ -164,7 +157,7 @@ def test_the_trainer_engine_resumes_to_the_same_bits(
     resumed = run(tmp_path / "cut", shapes, recipe, make_captioner(recipe), resume=True)
     assert column(whole, "loss") == column(resumed, "loss")
     assert column(whole, "val_loss") == column(resumed, "val_loss")
-    assert_same_weights(whole, resumed, tolerance=0)
+    assert_same_weights(model_file(whole), model_file(resumed))
 
 
 def test_resuming_decodes_no_image_that_was_already_seen(

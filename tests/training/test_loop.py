@@ -12,30 +12,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from captune.errors import DataError, ModelError
 from captune.recipe import Recipe
 from captune.training import train
 from support.runs import SCRIPTS, script_environment
 from support.runs.loop_script import train_in_process
+from support.runs.same_weights import assert_same_weights, newest_checkpoint_file
 
 
 def losses(folder: Path) -> list[float]:
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [row["loss"] for row in rows if "loss" in row]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
-    return load_file(newest / "weights.safetensors")
-
-
-def assert_same_weights(a: Path, b: Path) -> None:
-    ours, theirs = weights(a), weights(b)
-    assert ours.keys() == theirs.keys()
-    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
-    assert different == []
 
 
 def test_the_loss_falls_and_the_best_model_is_saved(
@@ -78,7 +66,8 @@ def test_a_run_killed_between_checkpoints_resumes_to_the_same_bits(
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "whole")
     interrupt_after(5, make_captioner(recipe), shapes, recipe, tmp_path / "cut")
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "cut", resume=True)
-    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    whole, cut = (newest_checkpoint_file(tmp_path / name) for name in ("whole", "cut"))
+    assert_same_weights(cut, whole)
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     model = "model/model.safetensors"
     assert (tmp_path / "whole" / model).read_bytes() == (tmp_path / "cut" / model).read_bytes()
@@ -166,7 +155,8 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(tmp_path, make
     last = start(folder, "resume", recipe)
     last.join(200)
     assert last.exitcode == 0
-    assert_same_weights(tmp_path / "whole", folder)
+    whole = newest_checkpoint_file(tmp_path / "whole")
+    assert_same_weights(newest_checkpoint_file(folder), whole)
     assert losses(tmp_path / "whole") == losses(folder)
 
 

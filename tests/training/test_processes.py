@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from support.runs.process_script import frozen, train_recipe, train_script
 from support.runs.ranks import launch_ranks
+from support.runs.same_weights import assert_same_weights, model_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -49,13 +48,6 @@ def log(folder: Path, run: str = "recipe") -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-def assert_same_weights(one: Path, two: Path) -> None:
-    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (one, two))
-    assert ours.keys() == theirs.keys()
-    for name, weight in ours.items():
-        torch.testing.assert_close(theirs[name], weight, atol=1e-5, rtol=0, msg=name)
-
-
 def test_the_trainer_engine_logs_the_same_losses_and_validations(folders: Folders) -> None:
     one, two = log(folders.one), log(folders.two)
     assert [row["step"] for row in two] == [row["step"] for row in one]
@@ -66,7 +58,8 @@ def test_the_trainer_engine_logs_the_same_losses_and_validations(folders: Folder
 
 
 def test_the_trainer_engine_keeps_the_same_best_model(folders: Folders) -> None:
-    assert_same_weights(folders.one / "recipe", folders.two / "recipe")
+    one, two = (model_file(folder / "recipe") for folder in (folders.one, folders.two))
+    assert_same_weights(two, one, tolerance=1e-5)
 
 
 def test_a_scripts_losses_scores_and_captions_are_the_same(folders: Folders) -> None:
@@ -82,7 +75,8 @@ def test_a_scripts_losses_scores_and_captions_are_the_same(folders: Folders) -> 
 
 
 def test_a_script_ends_with_the_same_weights(folders: Folders) -> None:
-    assert_same_weights(folders.one / "script", folders.two / "script")
+    one, two = (model_file(folder / "script") for folder in (folders.one, folders.two))
+    assert_same_weights(two, one, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
@@ -94,8 +88,8 @@ def test_two_processes_resume_to_the_same_bits(folders: Folders, engine: str) ->
         curves.append([row["loss"] for row in rows if "loss" in row])
     assert len(curves[0]) == 4
     assert curves[0] == curves[1]
-    whole, again = (load_file(run / "model" / "model.safetensors") for run in runs)
-    assert [name for name in whole if not torch.equal(whole[name], again[name])] == []
+    whole, again = map(model_file, runs)
+    assert_same_weights(again, whole)
 
 
 def test_processes_encode_a_share_of_the_feature_cache_each(folders: Folders) -> None:

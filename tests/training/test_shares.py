@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from support.runs.ranks import launch_ranks
+from support.runs.same_weights import assert_same_weights, model_file
 from support.runs.shares_script import OUT_OF_MEMORY, train_counting, with_train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -60,12 +59,7 @@ def assert_same_training(place: Path, name: str, other: str) -> None:
         ours, theirs = (column(place, folder, key) for folder in (name, other))
         assert ours
         assert ours == pytest.approx(theirs, abs=1e-5), key
-    ours, theirs = (
-        load_file(place / folder / "model" / "model.safetensors") for folder in (name, other)
-    )
-    assert ours.keys() == theirs.keys()
-    for key, weight in ours.items():
-        torch.testing.assert_close(weight, theirs[key], atol=1e-5, rtol=0, msg=key)
+    assert_same_weights(model_file(place / name), model_file(place / other), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
