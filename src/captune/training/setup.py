@@ -27,7 +27,7 @@ from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.training.batches.feeding import Feed
-from captune.training.batches.feeds import make_feeds
+from captune.training.batches.training_inputs import make_feeds
 from captune.training.launchers import refuse_distributed_type, refuse_split_model
 from captune.training.notices import describe_shares, find_doubts
 from captune.training.run_state import RunState

@@ -13,7 +13,7 @@ import torch
 from captune.hardware import choose_hardware
 from captune.training import train
 from captune.training.batches.features import build_feature_cache, cache_key, choose_storage
-from captune.training.batches.feeds import make_feeds
+from captune.training.batches.training_inputs import make_feeds
 from captune.training.setup import make_accelerator
 from captune.training.team import Launch, Team
 
