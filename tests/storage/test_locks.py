@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from captune.errors import OutputError
-from captune.storage import lock_file, lock_folder
+from captune.storage import holds_folder, lock_file, lock_folder
 
 _HOLD = """
 import sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from captune.storage import lock_folder
 
@@ -87,3 +89,16 @@ def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None
         lock_folder(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def test_a_thread_holds_a_folder_by_whatever_path_until_it_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not holds_folder(Path("run"))
+    with lock_folder(Path("run")):
+        assert holds_folder(tmp_path / "run")
+        assert not holds_folder(tmp_path / "run", purpose="captions")
+        with ThreadPoolExecutor(1) as other:
+            assert not other.submit(holds_folder, tmp_path / "run").result()
+    assert not holds_folder(Path("run"))

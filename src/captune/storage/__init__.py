@@ -32,7 +32,7 @@ from captune.storage.json_files import (
     write_json,
     write_jsonl,
 )
-from captune.storage.locks import lock_file, lock_folder
+from captune.storage.locks import holds_folder, lock_file, lock_folder
 
 __all__ = [
     "RUN_AGAIN",
@@ -41,6 +41,7 @@ __all__ = [
     "cannot_write",
     "find_cache_folder",
     "fold_name",
+    "holds_folder",
     "intact_json_objects",
     "json_line",
     "lock_file",

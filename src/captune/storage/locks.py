@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,9 @@ from filelock import FileLock, Timeout
 
 from captune.errors import OutputError
 from captune.storage.atomic_files import STATE_FOLDER, cannot_write
+
+_holders: dict[Path, int] = {}
+"""The locks that this process holds, each with the thread that took it."""
 
 
 @contextmanager
@@ -51,6 +55,11 @@ def lock_folder(
                 place.rmdir()
 
 
+def holds_folder(folder: Path, *, purpose: str = "folder") -> bool:
+    """Return whether this thread holds the lock of a folder (a caller took it)."""
+    return _holders.get(_identify(folder / STATE_FOLDER / purpose)) == threading.get_ident()
+
+
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
     """Lock a file that this process writes; the lock is kept in `.captune` beside it.
@@ -67,6 +76,8 @@ def _held(place: Path, what: Path, *, wait: float) -> Iterator[None]:
     lock = FileLock(place.with_name(f"{place.name}.lock"), thread_local=False)
     note = place.with_name(f"{place.name}.holder")
     _acquire(lock, what, note=note, wait=wait)
+    key = _identify(place)
+    _holders[key] = threading.get_ident()
     try:
         with suppress(OSError):
             note.write_text(json.dumps(_own_name()), encoding="utf-8")
@@ -74,9 +85,15 @@ def _held(place: Path, what: Path, *, wait: float) -> Iterator[None]:
     finally:
         with suppress(OSError):
             note.unlink(missing_ok=True)
+        _holders.pop(key, None)
         _release(lock)
         with suppress(OSError):
             place.parent.rmdir()
+
+
+def _identify(place: Path) -> Path:
+    """Return one name for a lock, whichever path leads to it."""
+    return place.resolve()
 
 
 def _acquire(lock: FileLock, what: Path, *, note: Path, wait: float) -> None:
@@ -94,7 +111,7 @@ def _acquire(lock: FileLock, what: Path, *, note: Path, wait: float) -> None:
     except Timeout as error:
         raise OutputError(
             f"{what} is in use by {_read_holder(note)}",
-            fix="wait until it ends, or choose another --out",
+            fix="wait until it ends, or choose another folder (--out)",
         ) from error
     except (OSError, NotImplementedError) as error:
         reason = error if isinstance(error, OSError) else OSError(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from captune.models import Captioner
 from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
+from captune.storage import holds_folder, lock_folder
 from captune.training.batches.feeding import Feed
 from captune.training.batches.training_inputs import make_feeds
 from captune.training.launchers import refuse_distributed_type, refuse_split_model
@@ -34,7 +35,7 @@ from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
 from captune.training.steps.optimizer import AveragedWeights
-from captune.training.team import Launch, ProcessError, join_team
+from captune.training.team import Launch, ProcessError, Team, join_team
 from captune.training.tracking import tracker_settings
 from captune.training.validation import make_validator
 
@@ -159,7 +160,7 @@ def count_steps(train: TrainConfig, steps_an_epoch: int) -> int:
 
 
 def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
-    """Set up processes, loss scaling and trackers; make the run's folder.
+    """Set up processes and loss scaling.
 
     Raises:
         RecipeError: The device or precision is not available, or one numbered device would be
@@ -168,7 +169,6 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
     refuse_numbered_device(recipe.train.device)
     refuse_split_model()
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
-    run_folder.mkdir(parents=True, exist_ok=True)
     precision = "fp16" if hardware.precision == "fp16" else "no"
     _forget_other_settings(hardware, precision)
     accelerator = Accelerator(
@@ -183,7 +183,6 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
         ),
     )
     refuse_distributed_type(accelerator.distributed_type)
-    accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
     return accelerator
 
 
@@ -203,18 +202,31 @@ def _forget_other_settings(hardware: Hardware, precision: str) -> None:
 
 @contextmanager
 def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
-    """The block is the training of all processes, with its trackers open.
+    """Run the block as the training of all processes, with the folder locked and trackers open.
 
     Raises:
+        OutputError: Another process writes this folder, or it cannot be written.
         ProcessError: Another process failed or is gone.
         RecipeError: The device or precision is not available, or the launcher splits the model.
     """
     accelerator = make_accelerator(recipe, run_folder)
     team = join_team()
-    with team.failing_together(), _explaining_lost_processes():
+    with team.failing_together(), _explaining_lost_processes(), _locked(run_folder, team):
+        run_folder.mkdir(parents=True, exist_ok=True)
+        accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
         yield Launch(accelerator, team)
         _finish_trackers(accelerator)
         team.part()
+
+
+@contextmanager
+def _locked(run_folder: Path, team: Team) -> Iterator[None]:
+    """Hold the run's folder in the first process, unless the run that called does so already."""
+    is_ours = not team.leads or holds_folder(run_folder)
+    with nullcontext() if is_ours else lock_folder(run_folder):
+        # The others start only after the first process has the folder.
+        team.wait_for_all()
+        yield
 
 
 @contextmanager
