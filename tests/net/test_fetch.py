@@ -1,7 +1,7 @@
-"""Fetching: what is connected to, what is followed, and where it is cut off.
+"""Downloads: which connections are made, which redirects are followed, and what the limits stop.
 
-The resolver and the connector are arguments: names resolve to what a test says, and every
-connection, to whatever public address, ends at a server on loopback.
+The resolver and the connector are arguments: each test decides what names resolve to, and every
+connection, to any public address, ends at a server on loopback.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PNG = _png()
 
 
 class Network:
-    """Names, and the connections that were asked for."""
+    """Names, and the connections that were requested."""
 
     def __init__(self, port: int, **names: list[list[str]]) -> None:
         self.port, self.asked = port, []
         self.connected: list[tuple[str, int]] = []
-        # Each look-up takes the next answer; the last one stays.
+        # Each lookup uses the next answer; the last one is repeated.
         self.names = {name.replace("_", "."): answers for name, answers in names.items()}
 
     def resolve(self, host: str, port: int, *, seconds: float) -> list[str]:
@@ -64,7 +64,7 @@ def server() -> Iterator[LyingServer]:
 
 
 def fetcher(network: Network, **rules: object) -> UrlFetcher:
-    """`images.example` may speak http here, so that most tests need no certificate."""
+    """Return a fetcher that allows http to `images.example`: most tests need no certificate."""
     allowed = replace(UrlRules(trusted_hosts=frozenset([HOST])), **rules)
     return UrlFetcher(allowed, resolve=network.resolve, connect=network.connect)
 
@@ -109,7 +109,7 @@ def test_an_image_is_fetched_from_the_address_that_was_looked_up(server):
         "data:image/png;base64,%%%",
     ],
 )
-def test_private_places_are_never_connected_to(server, url):
+def test_private_addresses_are_never_connected_to(server, url):
     network = Network(server.port, localhost=[["127.0.0.1", "::1"]])
     assert refusal(lambda: fetcher(network).fetch(url)).what == "url_forbidden"
     assert network.connected == []
@@ -124,7 +124,7 @@ def test_a_name_with_a_public_and_a_private_address_is_never_connected_to(server
 def test_a_name_is_looked_up_once_and_the_address_is_pinned(server):
     """DNS rebinding: public for the check, private for the connection."""
     server.say("/a.png", PNG)
-    # Not a trusted host: the address must be judged; TLS then fails, which is not the point.
+    # Not a trusted host, so the address is checked; that TLS fails then does not matter here.
     network = Network(server.port, rebind_example=[[PUBLIC], ["127.0.0.1"]])
     assert refusal(
         lambda: fetcher(network, max_seconds=0.5).fetch("https://rebind.example/a.png")
@@ -133,8 +133,8 @@ def test_a_name_is_looked_up_once_and_the_address_is_pinned(server):
     assert network.connected == [(PUBLIC, 443)]
 
 
-def test_a_second_look_up_behind_a_redirect_is_judged_anew(server):
-    """The redirect goes back to the same untrusted name, which is private by now."""
+def test_a_second_lookup_after_a_redirect_is_checked_again(server):
+    """A redirect leads to an untrusted name that now has a private address."""
     server.redirect("/a.png", "https://turning.example/b.png")
     network = Network(server.port, images_example=[[PUBLIC]], turning_example=[["169.254.169.254"]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "url_forbidden"
@@ -156,7 +156,7 @@ def test_a_second_look_up_behind_a_redirect_is_judged_anew(server):
         "https://evil.example/\x1b[2J",
     ],
 )
-def test_a_redirect_to_a_private_place_is_refused_at_the_hop(server, location):
+def test_a_redirect_to_a_private_address_is_refused_before_connecting(server, location):
     server.redirect("/a.png", location)
     network = Network(server.port, images_example=[[PUBLIC]], other_example=[[PUBLIC]])
     error = refusal(lambda: fetcher(network).fetch(URL))
@@ -173,8 +173,8 @@ def test_a_redirect_on_the_same_host_is_followed(server):
     assert [line.split()[1] for line in server.requests] == ["/a.png", "/sub/b.png"]
 
 
-def test_a_stranger_cannot_redirect_to_a_trusted_host(server):
-    """The user vouched for the printer in the cellar, not for whoever points to it."""
+def test_another_host_cannot_redirect_to_a_trusted_host(server):
+    """The user trusts the host in the cellar, not every host that redirects to it."""
     server.redirect("/a.png", "http://cellar.example/secret")
     network = Network(server.port, images_example=[[PUBLIC]], cellar_example=[["10.0.0.9"]])
     rules = UrlRules(trusted_hosts=frozenset([HOST, "cellar.example"]))
@@ -184,32 +184,32 @@ def test_a_stranger_cannot_redirect_to_a_trusted_host(server):
     assert network.connected == [(PUBLIC, 80)]
 
 
-def test_a_circle_of_redirects_ends(server):
+def test_a_redirect_loop_ends(server):
     server.redirect("/a.png", "/a.png")
     network = Network(server.port, images_example=[[PUBLIC]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "url_redirects"
     assert len(server.requests) == 6
 
 
-def test_a_body_longer_than_announced_is_cut_where_it_was_to_end(server):
+def test_a_body_longer_than_announced_is_cut_at_the_announced_length(server):
     server.say("/a.png", PNG + b"more", f"Content-Length: {len(PNG)}")
     network = Network(server.port, images_example=[[PUBLIC]])
     assert fetcher(network).fetch(URL) == PNG
 
 
-def test_a_body_shorter_than_announced_is_called_truncated(server):
+def test_a_body_shorter_than_announced_is_reported_as_truncated(server):
     server.say("/a.png", PNG[:40], f"Content-Length: {len(PNG)}")
     network = Network(server.port, images_example=[[PUBLIC]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "truncated"
 
 
-def test_a_chunked_body_that_breaks_off_is_called_truncated(server):
+def test_an_incomplete_chunked_body_is_reported_as_truncated(server):
     server.say("/a.png", b"20\r\nshort", "Transfer-Encoding: chunked")
     network = Network(server.port, images_example=[[PUBLIC]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "truncated"
 
 
-def test_an_announced_length_over_the_limit_is_refused_unread(server):
+def test_an_announced_length_over_the_limit_is_refused_without_reading(server):
     server.say("/a.png", b"", "Content-Length: 21000000")
     network = Network(server.port, images_example=[[PUBLIC]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "url_too_large"
@@ -246,7 +246,7 @@ def _drip(server: LyingServer, start: bytes) -> Callable[[socket.socket], None]:
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_bytes_that_drip_in_are_cut_off_in_time(server, start):
+def test_bytes_that_arrive_slowly_are_cut_off_in_time(server, start):
     server.answers["/a.png"] = _drip(server, start)
     network = Network(server.port, images_example=[[PUBLIC]])
     started = time.monotonic()
@@ -254,7 +254,7 @@ def test_bytes_that_drip_in_are_cut_off_in_time(server, start):
     assert time.monotonic() - started < 3
 
 
-def test_a_server_that_says_nothing_is_cut_off_in_time(server):
+def test_a_silent_server_is_cut_off_in_time(server):
     server.answers["/a.png"] = lambda connection: server.stop.wait(10) and None
     network = Network(server.port, images_example=[[PUBLIC]])
     started = time.monotonic()
@@ -273,14 +273,14 @@ def test_redirects_share_one_time_limit(server):
     assert len(server.requests) <= 3
 
 
-def test_a_packed_body_is_refused(server):
+def test_a_compressed_body_is_refused(server):
     server.say("/a.png", b"\x1f\x8b", "Content-Encoding: gzip")
     network = Network(server.port, images_example=[[PUBLIC]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "url_encoded"
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "206 Partial", "204 None"])
-def test_a_status_that_is_no_image_is_told(server, status):
+def test_a_status_other_than_200_is_reported(server, status):
     server.say("/a.png", b"", status=status)
     network = Network(server.port, images_example=[[PUBLIC]])
     error = refusal(lambda: fetcher(network).fetch(URL))
@@ -291,7 +291,7 @@ def test_a_status_that_is_no_image_is_told(server, status):
 @pytest.mark.parametrize(
     "junk", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200]
 )
-def test_what_is_no_http_is_unreachable(server, junk):
+def test_a_response_that_is_not_http_is_unreachable(server, junk):
     server.answers["/a.png"] = lambda connection: connection.sendall(junk)
     network = Network(server.port, images_example=[[PUBLIC]])
     assert refusal(lambda: fetcher(network).fetch(URL)).what == "url_unreachable"
@@ -327,10 +327,10 @@ def test_the_next_address_is_tried_when_the_first_refuses(server):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of images.example in one file."""
+    """Return a file with a key and a certificate of images.example."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
+        pytest.skip("openssl is needed to create a certificate")
     path = tmp_path_factory.mktemp("tls") / "both.pem"
     key = path.with_name("key.pem")
     subprocess.run(

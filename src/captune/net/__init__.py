@@ -1,4 +1,4 @@
-"""The network: which URLs may be opened, and reading images and long files behind them."""
+"""The network: which URLs may be opened, and how images and long files are read from them."""
 
 from captune.net.fetch import UrlFetcher, UrlImage
 from captune.net.rules import UrlRules, is_url, parse_url

@@ -1,7 +1,7 @@
-"""What lies behind a URL, from public hosts only; an image's bytes within limits of size and time.
+"""Download from public hosts only, and images only within limits of size and time.
 
-`http.client` over a connection made here: it follows no redirect, reads no proxy setting, keeps
-no cookie and unpacks nothing, so that every step is one that `url_rules` has allowed.
+`http.client` runs over a connection opened here: it follows no redirects, reads no proxy settings,
+keeps no cookies and decompresses nothing, so that `rules` checks every step.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ class Resolve(Protocol):
     """Host and port -> all its addresses within `seconds`, or OSError."""
 
     def __call__(self, host: str, port: int, *, seconds: float) -> Sequence[str]:
-        """Looks the host up."""
+        """Look up the host."""
 
 
 class Connect(Protocol):
     """Address and port -> a connected socket within `seconds`, or OSError."""
 
     def __call__(self, address: str, port: int, *, seconds: float) -> socket.socket:
-        """Connects to the address, without looking anything up."""
+        """Connect to the address, without any lookup."""
 
 
 def resolve_host(host: str, port: int, *, seconds: float) -> list[str]:
-    """All addresses of a host, from the system's resolver.
+    """Return all addresses of a host, from the system's resolver.
 
-    The resolver knows no time limit, so it is asked in a thread that may be left behind.
+    The resolver has no time limit, so it runs in a thread that may be abandoned.
 
     Raises:
-        OSError: The name does not exist, or no answer came in time.
+        OSError: The name does not exist, or there was no answer in time.
     """
     answers: queue.Queue[list[str] | OSError] = queue.Queue()
 
@@ -67,39 +67,39 @@ def resolve_host(host: str, port: int, *, seconds: float) -> list[str]:
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty as error:
-        raise TimeoutError(f"no address of {host} in time") from error
+        raise TimeoutError(f"the lookup of {host} took too long") from error
     if isinstance(answer, OSError):
         raise answer
     return answer
 
 
 def connect_to(address: str, port: int, *, seconds: float) -> socket.socket:
-    """A TCP connection to an address, which is never looked up again.
+    """Return a TCP connection to an address, which is never looked up again.
 
     Raises:
-        OSError: No answer in time, or refused.
+        OSError: There was no answer in time, or the connection was refused.
     """
     return socket.create_connection((address, port), timeout=seconds)
 
 
 class Waits(Protocol):
-    """How long the next wait may take."""
+    """The longest that the next wait may take."""
 
     def left(self) -> float:
-        """Seconds, or TimeoutError when there are none left."""
+        """Return the seconds left, or raise TimeoutError if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """All waits together end at one moment of `time.monotonic`, however the bytes drip in."""
+    """All waits together end at one moment of `time.monotonic`, however slowly bytes arrive."""
 
     moment: float
 
     def left(self) -> float:
-        """Seconds to that moment.
+        """Return the seconds until that moment.
 
         Raises:
-            TimeoutError: It is over.
+            TimeoutError: The moment has passed.
         """
         seconds = self.moment - time.monotonic()
         if seconds <= 0:
@@ -109,11 +109,11 @@ class Until:
 
 @dataclass(frozen=True)
 class UrlFetcher:
-    """Fetches images; safe to use from many threads.
+    """A downloader of images; safe to use from many threads.
 
     Attributes:
         rules: Limits and trusted hosts.
-        resolve: Finds addresses.
+        resolve: Looks up addresses.
         connect: Opens connections.
         tls: Checks certificates; `None`: the system's authorities.
     """
@@ -124,7 +124,7 @@ class UrlFetcher:
     tls: ssl.SSLContext | None = None
 
     def fetch(self, url: str) -> bytes:
-        """The bytes behind a URL; whether they are an image shows when they are decoded.
+        """Return the bytes at a URL; decoding shows whether they are an image.
 
         Raises:
             ImageError: `what` is one of `url_forbidden`, `url_unreachable`, `url_status`,
@@ -138,28 +138,28 @@ class UrlFetcher:
     def open(
         self, url: str, *, waits: Waits, headers: Mapping[str, str], status: int = 200
     ) -> Iterator[http.client.HTTPResponse]:
-        """The answer at the end of all redirects, its body still to be read.
+        """Open the response at the end of all redirects, its body not yet read.
 
         Args:
             url: As the user wrote it.
-            waits: How long each wait may take: for names, connections and bytes.
-            headers: Of the request, beside the usual ones.
-            status: What the answer must have.
+            waits: The longest that each wait may take: for names, connections and bytes.
+            headers: Request headers, in addition to the usual ones.
+            status: The status that the response must have.
 
         Raises:
-            ImageError: As `fetch` does; also for what goes wrong while the block reads.
+            ImageError: As for `fetch`; also for failures while the block reads.
         """
         rules, at = self.rules, url
         for _ in range(rules.max_redirects + 1):
             target = parse_url(at, rules)
-            with _told(at, rules), self._open(at, target, rules=rules, waits=waits) as connection:
+            with _named(at, rules), self._open(at, target, rules=rules, waits=waits) as connection:
                 answer = _ask(connection, target, waits=waits, headers=headers)
                 location = _redirect(at, answer)
                 if location is None:
                     _require_plain(at, answer, status=status)
                     yield answer
                     return
-            # A host is trusted where the user wrote it, not where a stranger points to it.
+            # A host is trusted if the user wrote it, not if another host redirects to it.
             own = {target.authority} if rules.trusts(target) else ()
             rules, at = replace(rules, trusted_hosts=frozenset(own)), location
         raise ImageError("url_redirects", where=f"{url}: more than {rules.max_redirects} redirects")
@@ -191,7 +191,7 @@ class UrlFetcher:
             except OSError:
                 if address == addresses[-1]:
                     raise
-        raise AssertionError("there was at least one address")
+        raise AssertionError("there is at least one address")
 
     def _read_body(self, url: str, answer: http.client.HTTPResponse) -> bytes:
         most = self.rules.max_bytes
@@ -205,7 +205,7 @@ class UrlFetcher:
                 if body.tell() > most:
                     raise too_large
         except http.client.IncompleteRead as error:
-            raise ImageError("truncated", where=f"{url}: the answer ends early") from error
+            raise ImageError("truncated", where=f"{url}: the response ends early") from error
         if answer.length:
             raise ImageError("truncated", where=f"{url}: {answer.length} bytes are missing")
         return body.getvalue()
@@ -213,18 +213,18 @@ class UrlFetcher:
 
 @dataclass(frozen=True, slots=True)
 class UrlImage:
-    """An image that is fetched when it is its turn.
+    """An image that is downloaded when it is needed.
 
     Attributes:
-        url: Where it is.
-        fetcher: Fetches it.
+        url: The image's URL.
+        fetcher: Downloads it.
     """
 
     url: str
     fetcher: UrlFetcher
 
     def read(self) -> bytes:
-        """The encoded image.
+        """Return the encoded image.
 
         Raises:
             ImageError: See `UrlFetcher.fetch`.
@@ -233,8 +233,8 @@ class UrlImage:
 
 
 @contextmanager
-def _told(url: str, rules: UrlRules) -> Iterator[None]:
-    """What sockets and http.client raise, as an error that names the URL."""
+def _named(url: str, rules: UrlRules) -> Iterator[None]:
+    """Turn the errors of sockets and http.client into errors that name the URL."""
     try:
         yield
     except TimeoutError as error:
@@ -257,28 +257,28 @@ def _ask(
 
 
 def _redirect(url: str, answer: http.client.HTTPResponse) -> str | None:
-    """Where the answer points to; `None` when it is no redirect."""
+    """Return the URL that a response redirects to; `None` if it does not redirect."""
     if answer.status not in _REDIRECTS:
         return None
     location = answer.getheader("Location") or ""
     if not location:
-        raise ImageError("url_status", where=f"{url}: a redirect to nowhere")
-    # Headers are read as Latin-1; a name in one that is not ASCII is UTF-8 in practice.
+        raise ImageError("url_status", where=f"{url}: a redirect without a location")
+    # Headers are read as Latin-1, but names that are not ASCII are UTF-8 in practice.
     location = location.encode("latin-1").decode("utf-8", "replace")
     return urljoin(url, location)[:_LONGEST]
 
 
 def _require_plain(url: str, answer: http.client.HTTPResponse, *, status: int) -> None:
     if answer.status != status:
-        # The number alone: a reason is any text, which would reach the terminal.
+        # Only the number: the reason may be any text, and would reach the terminal.
         raise ImageError("url_status", where=f"{url}: status {answer.status}")
     encoding = (answer.getheader("Content-Encoding") or "identity").lower()
     if encoding != "identity":
-        raise ImageError("url_encoded", where=f"{url}: the answer is packed")
+        raise ImageError("url_encoded", where=f"{url}: the response is compressed")
 
 
 class _TimedSocket:
-    """A socket whose every wait is as long as it may be."""
+    """A socket whose waits are limited by `Waits`."""
 
     def __init__(self, connection: socket.socket, waits: Waits) -> None:
         self._connection, self._waits = connection, waits
@@ -291,7 +291,7 @@ class _TimedSocket:
         return io.BufferedReader(_TimedReader(self._connection, self._waits))
 
     def close(self) -> None:
-        """Left to the owner of the connection: http.client closes while it still reads."""
+        """Do nothing: http.client closes while it still reads; the connection's owner closes."""
 
 
 class _TimedReader(io.RawIOBase):

@@ -1,8 +1,8 @@
-"""Which URLs may be opened: https to public addresses, and nothing that only looks like that.
+"""Which URLs may be opened: only https to public addresses.
 
-A program that opens URLs which others wrote can be made to ask the machines around it (server-side
-request forgery). So names are read strictly, every address a name resolves to is judged, and the
-connection goes to the judged address.
+A program that opens untrusted URLs can be made to send requests to machines of its own network
+(server-side request forgery). So names are parsed strictly, every address that a name resolves to
+is checked, and the connection goes to a checked address.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PORTS = {"https": 443, "http": 80}
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # Browsers and inet_aton read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# Protocol assignments and 6to4 relays, which not every version of `ipaddress` calls private.
+# Protocol assignments and 6to4 relays, which some versions of `ipaddress` do not call private.
 _SPECIAL = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv4Network("192.88.99.0/24"))
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 # Tunnels carry an IPv4 address that a relay would connect to.
@@ -29,13 +29,13 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place to connect to.
+    """A host, port and path to connect to.
 
     Attributes:
         scheme: `https`, or `http` for a trusted host.
         host: Lower-case name without a final dot, or an address without brackets.
         port: 1..65535.
-        path: Path and query as they go into the request line.
+        path: Path and query of the request line.
     """
 
     scheme: str
@@ -45,21 +45,21 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """Host and port, the port also where it is the usual one; IPv6 in brackets."""
+        """Host and port, even if the port is the usual one; IPv6 in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class UrlRules:
-    """What may be fetched.
+    """Limits of downloads.
 
     Attributes:
-        max_bytes: Length of an image file at most.
-        max_seconds: Time for one image at most: names, connections, redirects and all bytes.
-        max_redirects: Redirects followed; each is checked like the first URL.
-        trusted_hosts: `HOST` or `HOST:PORT` that may also be asked over http and at private
-            addresses, when the URL itself names them; a redirect from elsewhere may not.
+        max_bytes: Maximum size of an image file.
+        max_seconds: Maximum time per image: names, connections, redirects and all bytes.
+        max_redirects: Maximum number of redirects; each is checked like the first URL.
+        trusted_hosts: `HOST` or `HOST:PORT`, also allowed over http and at private addresses if
+            the URL itself names them; a redirect from another host is not.
     """
 
     max_bytes: int = 20_000_000
@@ -68,7 +68,7 @@ class UrlRules:
     trusted_hosts: frozenset[str] = frozenset()
 
     def trusts(self, target: Target) -> bool:
-        """Whether the user vouches for this host."""
+        """Return whether the user trusts this host."""
         bare = target.authority.rsplit(":", 1)[0]
         if target.authority in self.trusted_hosts:
             return True
@@ -76,32 +76,32 @@ class UrlRules:
 
 
 def is_url(text: str) -> bool:
-    """Whether an input is meant as a URL, of whatever scheme, rather than as a path."""
+    """Return whether an input is meant as a URL, of any scheme, rather than as a path."""
     return "://" in text or text.lower().startswith("data:")
 
 
 def parse_url(url: str, rules: UrlRules) -> Target:
-    """The place that a URL names.
+    """Return the target of a URL.
 
     Args:
         url: As the user or a redirect wrote it.
         rules: Trusted hosts.
 
     Raises:
-        ImageError: `url_forbidden`: not https, a name with tricks in it, user and password.
+        ImageError: `url_forbidden`: not https, a deceptive host name, or a user name.
     """
     target = read_target(url)
     if target.scheme == "http" and not rules.trusts(target):
         raise _forbidden(
             url,
-            "http shows everyone on the way what is asked, and lets them change the answer",
-            fix=f"use https, or vouch for the host: --trust-host {target.authority}",
+            "anyone on the network can read and change what http transfers",
+            fix=f"use https, or trust the host: --trust-host {target.authority}",
         )
     return target
 
 
 def trust_named_host(url: str, rules: UrlRules) -> UrlRules:
-    """The rules with the URL's own host trusted, for a URL that the user wrote himself.
+    """Return the rules with the URL's own host trusted, for a URL that the user wrote.
 
     Raises:
         ImageError: `url_forbidden`: see `read_target`.
@@ -110,13 +110,13 @@ def trust_named_host(url: str, rules: UrlRules) -> UrlRules:
 
 
 def read_target(url: str) -> Target:
-    """The place that a URL names, over http or https.
+    """Return the target of an http or https URL.
 
     Raises:
-        ImageError: `url_forbidden`: another scheme, a name with tricks in it, user and password.
+        ImageError: `url_forbidden`: another scheme, a deceptive host name, or a user name.
     """
     if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in url):
-        raise _forbidden(url, "it holds blanks, control characters or backslashes")
+        raise _forbidden(url, "it contains spaces, control characters or backslashes")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -126,9 +126,9 @@ def read_target(url: str) -> Target:
     if scheme not in _PORTS:
         raise _forbidden(url, f"its scheme is {scheme or 'missing'!r}", fix="use https")
     if "@" in parts.netloc:
-        raise _forbidden(url, "it holds a user name", fix="leave out user and password")
+        raise _forbidden(url, "it contains a user name", fix="remove user and password")
     if port == 0:
-        raise _forbidden(url, "port 0")
+        raise _forbidden(url, "port 0 is not valid")
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     if parts.query:
         path += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]|^")
@@ -136,26 +136,26 @@ def read_target(url: str) -> Target:
 
 
 def judge_addresses(url: str, addresses: Sequence[str]) -> tuple[str, ...]:
-    """The addresses of a host, all of them public; one that is not condemns the host.
+    """Return the addresses of a host, all of them public.
 
-    A host with public and private addresses is an attack or a mistake: which one is connected to
-    would be chance.
+    A host with public and private addresses is an attack or a mistake: chance would decide which
+    one is used.
 
     Raises:
-        ImageError: `url_forbidden`.
+        ImageError: `url_forbidden`: an address is not public.
     """
     for address in addresses:
         if not is_public(address):
             raise _forbidden(
                 url,
-                f"its host is at {address}, which is no public address",
-                fix="copy the image here; or vouch for a host of your own network: --trust-host",
+                f"its host is at {address}, which is not a public address",
+                fix="download the image; or trust a host of your own network: --trust-host",
             )
     return tuple(addresses)
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet, and not of this machine or its networks."""
+    """Return whether an address is on the public internet, not on this machine or its networks."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -174,9 +174,9 @@ def is_public(address: str) -> bool:
 
 def _read_host(url: str, host: str | None) -> str:
     if not host:
-        raise _forbidden(url, "it names no host")
+        raise _forbidden(url, "it has no host")
     if not host.isascii():
-        # Letters of other scripts, and digits in circles, pass for others.
+        # Letters of other scripts, and circled digits, look like ASCII letters and digits.
         raise _forbidden(url, "its host is not ASCII", fix="give the xn-- form of the name")
     name = host.lower().removesuffix(".")
     if ":" in name:
@@ -185,20 +185,20 @@ def _read_host(url: str, host: str | None) -> str:
         except ValueError as error:
             raise _forbidden(url, str(error)) from error
         if parsed.scope_id is not None:
-            raise _forbidden(url, "its address names an interface of this machine")
+            raise _forbidden(url, "its address names a network interface of this machine")
         return str(parsed)
     labels = name.split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise _forbidden(url, f"{host!r} is no host name")
+        raise _forbidden(url, f"{host!r} is not a host name")
     if _NUMBER.fullmatch(labels[-1]):
         try:
             return str(ipaddress.IPv4Address(name))
         except ValueError as error:
-            raise _forbidden(url, f"{host!r} is an address in disguise") from error
+            raise _forbidden(url, f"{host!r} is an address in an unusual notation") from error
     return name
 
 
 def _forbidden(url: str, why: str, *, fix: str = "") -> ImageError:
-    # What a redirect writes must not steer a terminal.
+    # The text of a redirect must not control the terminal.
     shown = url if url.isprintable() else ascii(url)
     return ImageError("url_forbidden", where=f"{shown}: {why}", fix=fix)

@@ -1,7 +1,7 @@
-"""A long file behind a URL, read once from its start to its end, whatever breaks on the way.
+"""A long file at a URL, read once from start to end, even if connections break.
 
-Shards of a data set are gigabytes, and connections that carry gigabytes break. What has come is
-kept by the reader; the rest is asked for again, by a range.
+Shards of a data set have gigabytes, and connections that carry gigabytes break. The reader keeps
+what has arrived; a range request asks for the rest.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from captune.errors import DataError, ImageError
 from captune.net.fetch import UrlFetcher
 from captune.net.rules import UrlRules, trust_named_host
 
-_MOST_SILENT_TRIES = 5
+_MAX_SILENT_TRIES = 5
 _PAUSE_SECONDS = 0.2
-# Another try may help against these; another status, or a forbidden place, stays what it is.
+# Worth another try; another status or a forbidden URL is not.
 _PASSING = ("url_timeout", "url_unreachable")
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Each wait may take so long; all together have no end."""
+    """A limit for each wait; all together may take any time."""
 
     seconds: float
 
     def left(self) -> float:
-        """Seconds of the next wait."""
+        """Return the seconds that the next wait may take."""
         return self.seconds
 
 
 class UrlStream:
-    """Reads what a URL that the user wrote himself names; use it in a `with` block.
+    """A file at a URL that the user wrote; use it in a `with` block.
 
-    The host in the URL is trusted, as the user chose it: over http too, and at a private address.
-    A redirect to another host must lead to https and the open internet.
+    The host in the URL is trusted, because the user chose it: over http and at a private address
+    too. A redirect to another host must lead to https and the public internet.
     """
 
     def __init__(self, url: str, *, fetcher: UrlFetcher | None = None) -> None:
-        """Asks nothing yet.
+        """Check the URL; nothing is requested before the first read.
 
         Args:
             url: http or https.
-            fetcher: Resolves and connects; its `max_seconds` are the longest silence.
+            fetcher: Resolves and connects; its `max_seconds` limit each wait.
 
         Raises:
-            DataError: The URL cannot be read as one, or holds a user name.
+            DataError: The URL is not valid, or contains a user name.
         """
         self._url = url
         fetcher = fetcher or UrlFetcher(UrlRules(max_seconds=30.0))
@@ -67,7 +67,7 @@ class UrlStream:
         self._tries = 0
 
     def __enter__(self) -> Self:
-        """Nothing is asked before the first read."""
+        """Return the stream itself."""
         return self
 
     def __exit__(
@@ -76,15 +76,15 @@ class UrlStream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes the connection, with whatever was not read."""
+        """Close the connection."""
         self._close()
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; empty at the end.
+        """Return the next bytes, at most `size`; empty at the end.
 
         Raises:
-            DataError: The host refuses or forbids it, five tries in a row brought nothing, or the
-                file changed between them.
+            DataError: The host refuses, five tries in a row brought no bytes, or the file changed
+                between tries.
         """
         while True:
             try:
@@ -92,7 +92,7 @@ class UrlStream:
             except ImageError as error:
                 self._close()
                 self._tries += 1
-                if error.what not in _PASSING or self._tries > _MOST_SILENT_TRIES:
+                if error.what not in _PASSING or self._tries > _MAX_SILENT_TRIES:
                     raise _explain(error) from error
                 time.sleep(_PAUSE_SECONDS * self._tries)
 
@@ -101,8 +101,8 @@ class UrlStream:
         try:
             piece = answer.read(size)
             if not piece and answer.length:
-                # http.client takes a connection that ends early for the end of the file.
-                raise ConnectionError(f"it ended {answer.length} bytes early")
+                # http.client treats a connection that ends early as the end of the file.
+                raise ConnectionError(f"the connection ended {answer.length} bytes early")
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
             raise ImageError("url_unreachable", where=f"{self._url}: {reason}") from error
@@ -116,7 +116,7 @@ class UrlStream:
         if self._done:
             headers["Range"] = f"bytes={self._done}-"
             if self._version:
-                # Another version of the file comes whole, with another status.
+                # A changed file is sent in full, with another status.
                 headers["If-Range"] = self._version
         answer = self._opened.enter_context(
             self._fetcher.open(
@@ -129,7 +129,7 @@ class UrlStream:
         if self._done:
             found = _RANGE.fullmatch(answer.getheader("Content-Range") or "")
             if found is None or int(found[1]) != self._done:
-                raise ImageError("url_status", where=f"{self._url}: not the range that was asked")
+                raise ImageError("url_status", where=f"{self._url}: not the requested range")
         else:
             version = answer.getheader("ETag") or ""
             self._version = "" if version.startswith("W/") else version
@@ -146,5 +146,5 @@ def _explain(error: ImageError) -> DataError:
         f"cannot read from a URL: {error.where}",
         where="data.path",
         fix=error.fix
-        or "check the address and the connection; or fetch the files and give their folder",
+        or "check the URL and the connection; or download the files and give their folder",
     )
