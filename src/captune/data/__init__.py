@@ -6,8 +6,9 @@ and starts in a fifth of the time.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.data.check.check_data import check_data
@@ -159,8 +160,4 @@ _HOMES = {
     "write_dataset": "captune.data.convert",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = import_on_use(__name__, _HOMES)

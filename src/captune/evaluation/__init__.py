@@ -5,8 +5,9 @@ Each name is imported when it is first asked for: scores of files need no torch 
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.evaluation.caption_models import (
@@ -198,8 +199,4 @@ _HOMES = {
     "write_scores_json": "captune.evaluation.scoring.score_files",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = import_on_use(__name__, _HOMES)

@@ -6,8 +6,9 @@ seconds that torch takes to load.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.inference.caption import OnFailure, caption_images
@@ -80,11 +81,4 @@ _HOMES = {
     "write_predictions": "captune.inference.predictions",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    return getattr(
-        import_module(home if home.startswith("captune.") else f"{__name__}.{home}"), name
-    )
+__getattr__ = import_on_use(__name__, _HOMES)

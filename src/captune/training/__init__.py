@@ -5,9 +5,9 @@ What stands on Hugging Face's Trainer is imported when first used: it takes a se
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from captune.lazy_names import import_on_use
 from captune.training.engines import check_engine, train
 from captune.training.estimate import TrainingEstimate, estimate_training
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
@@ -37,13 +37,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CaptionCollator": "hf.collator",
-    "CaptionTrainer": "hf.caption_trainer",
-    "caption_metrics": "hf.metrics",
+    "CaptionCollator": "captune.training.hf.collator",
+    "CaptionTrainer": "captune.training.hf.caption_trainer",
+    "caption_metrics": "captune.training.hf.metrics",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = import_on_use(__name__, _HOMES)
