@@ -63,9 +63,9 @@ test: setup
 test-slow: setup
 	$(PYTEST) -m slow $(ARGS)
 
-# The slow harnesses read CAPTUNE_SOAK and take their full counts.
+# Kills and fuzzing with their full counts (tests/support/soak.py); CAPTUNE_SEED=N tries other inputs.
 soak: setup
-	CAPTUNE_SOAK=1 $(PYTEST) --timeout 7200 -m slow $(ARGS)
+	CAPTUNE_SOAK=1 $(PYTEST) --timeout 7200 -m soak $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

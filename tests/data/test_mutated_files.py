@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
 import shutil
 import tarfile
@@ -18,9 +17,10 @@ from PIL import Image
 
 from captune.data import check_data, load_records
 from captune.errors import CaptuneError
+from support.soak import FIRST_SEED, count, soak
 
-NUM_ROUNDS = int(os.environ.get("CAPTUNE_FUZZ_ROUNDS", "12"))
-SEED = int(os.environ.get("CAPTUNE_FUZZ_SEED", "20261128"))
+NUM_ROUNDS = count(12, full=1500)
+SEED = 20261128 + FIRST_SEED
 
 INSERTIONS = (
     *(b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b'"', b"'", b"\n", b"\r", b",", b"\t", b"{", b"[", b"]"),
@@ -179,6 +179,7 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
     return bytes(data)
 
 
+@soak
 @pytest.mark.parametrize("make", FORMATS.values(), ids=FORMATS.keys())
 def test_damaged_data_sets_are_read_or_refused_in_captunes_own_words(tmp_path, make):
     draw = random.Random(f"{SEED} {make.__name__}")

@@ -16,6 +16,7 @@ from captune.pipeline import run
 from captune.pipeline.resume import check_resumed
 from support.runs.damage import DAMAGES
 from support.runs.recipes import recipe
+from support.soak import FIRST_SEED, count, soak
 
 # Without scores.json, log.jsonl and data_check.json, which a report does without.
 NEEDED = (
@@ -72,8 +73,9 @@ def test_a_report_does_without_what_can_be_computed_again(
     assert code == 0, error
 
 
+@soak
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + count(6, full=100)))
 def test_no_damage_is_an_internal_error(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from captune.errors import RecipeError
 from captune.recipe import load_recipe, parse_recipe, shipped_path, shipped_recipes
+from support.soak import FIRST_SEED, count, soak
 
 _PIECES = (
     *("{", "}", "[", "]", ":", ": ", "- ", "\n", "\n  ", "'", '"', "#", "&a ", "*a", "!!str ", "|"),
@@ -76,5 +77,6 @@ def find_escapes(seed: int, count: int) -> list[tuple[str, str]]:
     return found
 
 
+@soak
 def test_broken_recipes_and_overrides_end_in_a_recipe_error() -> None:
-    assert find_escapes(seed=11, count=60) == []
+    assert find_escapes(seed=11 + FIRST_SEED, count=count(60, full=9000)) == []

@@ -19,6 +19,7 @@ from captune.training import train
 from support.runs import SCRIPTS, script_environment
 from support.runs.loop_script import train_in_process
 from support.runs.same_weights import assert_same_weights, newest_checkpoint_file
+from support.soak import count, soak
 
 
 def losses(folder: Path) -> list[float]:
@@ -126,8 +127,12 @@ def start(folder: Path, mode: str, recipe: Recipe) -> ForkServerProcess:
     return process
 
 
+@soak
 @pytest.mark.slow
-def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(tmp_path, make_recipe) -> None:
+@pytest.mark.parametrize("attempt", range(count(1, full=12)))
+def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
+    tmp_path, make_recipe, attempt: int
+) -> None:
     # GPT-2's dropout draws from torch's random state, BLIP's is zero by default.
     recipe = make_recipe(model__size="vit-gpt2-tiny", train__save_every=1, train__epochs=4)
     whole = start(tmp_path / "whole", "start", recipe)
@@ -135,7 +140,8 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(tmp_path, make
     assert whole.exitcode == 0
     folder = tmp_path / "cut"
     kills = 0
-    for delay in (0.05, 0.4, 0.15):
+    # Each attempt kills at other moments between two checkpoints.
+    for delay in (0.05 + 0.03 * attempt, 0.4 - 0.03 * attempt, 0.15 + 0.02 * attempt):
         process = start(folder, "resume", recipe)
         deadline = time.monotonic() + 120
         seen = len(list((folder / "checkpoints").glob("step-*"))) if folder.exists() else 0

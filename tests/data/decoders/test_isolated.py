@@ -25,6 +25,7 @@ from captune.data.decoders.limits import Limits
 from captune.errors import CaptuneError, DataError, ImageError
 from support import bombs
 from support.mutated_images import mutated_images, whole_images
+from support.soak import FIRST_SEED, count, soak
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory limits and /proc are Linux's")
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such files or signals")
@@ -287,12 +288,13 @@ def test_children_load_neither_torch_nor_numpy():
 # --- broken at random --------------------------------------------------------------------------
 
 
+@soak
 @pytest.mark.parametrize("mode", ["isolated", "inline"])
 def test_mutated_images_of_every_format_are_images_or_image_errors(mode):
     reasons = set()
     with open_decoder(mode) as decoder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for content in islice(mutated_images(seed=5), 500):
+        for content in islice(mutated_images(seed=5 + FIRST_SEED), count(500, full=50_000)):
             try:
                 decoder.decode(content, size)
             except ImageError as error:

@@ -16,9 +16,10 @@ from captune.models import build_captioner, load_captioner
 from captune.recipe import ModelConfig
 from support.models.mutations import mutate
 from support.models.tiny_models import build, images, tiny_encoder
+from support.soak import FIRST_SEED, count, soak
 
 SIZES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "mobilenet-gpt2-tiny")
-NUM_MUTATIONS = 60
+NUM_MUTATIONS = count(60, full=1500)
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +164,13 @@ def test_the_encoder_to_join_is_checked_too(tmp_path: Path) -> None:
     assert caught.value.what == f"{tmp_path / 'config.json'}: num_hidden_layers is 1000000"
 
 
+@soak
 @pytest.mark.slow
 def test_no_mutation_of_a_models_files_ends_in_an_internal_error(
     saved: dict[str, Path], tmp_path: Path
 ) -> None:
     refused = 0
-    for seed in range(NUM_MUTATIONS):
+    for seed in range(FIRST_SEED, FIRST_SEED + NUM_MUTATIONS):
         folder = tmp_path / "model"
         shutil.copytree(saved[SIZES[seed % len(SIZES)]], folder)
         done = mutate(folder, seed=seed)
