@@ -1,4 +1,4 @@
-"""The device and precision that the machine has; the tests' own machine is a CPU."""
+"""The choice of device and precision; the tests themselves run on a CPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captune.hardware import (
 CUDA = torch.device("cuda", 0)
 
 
-def test_a_device_that_is_not_here_names_those_that_are() -> None:
+def test_an_unavailable_device_is_refused_and_the_available_ones_are_named() -> None:
     with pytest.raises(RecipeError) as caught:
         choose_hardware("cuda:99" if not torch.cuda.is_available() else "xpu")
     assert "is not available here" in caught.value.what
@@ -28,7 +28,7 @@ def test_a_device_that_is_not_here_names_those_that_are() -> None:
 
 
 @pytest.mark.parametrize("name", ["tpu", "graphics", "cuda:x", ""])
-def test_a_device_name_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_device_name_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="is not available here"):
         choose_hardware(name)
 
@@ -36,7 +36,7 @@ def test_a_device_name_that_is_none_is_refused(name: str) -> None:
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(RecipeError) as caught:
         choose_hardware("cpu", "fp16")
-    assert caught.value.what == "precision fp16 does not work on cpu"
+    assert caught.value.what == "precision fp16 is not supported on cpu"
     assert caught.value.where == "train.precision"
 
 
@@ -66,7 +66,7 @@ def test_the_cpu_has_memory_and_cores() -> None:
     assert hardware.name.endswith("cores")
 
 
-def test_the_memory_of_the_process_is_told_on_cpu() -> None:
+def test_the_memory_of_the_process_is_reported_on_cpu() -> None:
     before = choose_hardware("cpu").usage()["device_memory_gib"]
     block = torch.ones(2**27)  # half a GiB
     after = choose_hardware("cpu").usage()["device_memory_gib"]
@@ -76,7 +76,7 @@ def test_the_memory_of_the_process_is_told_on_cpu() -> None:
 
 
 class NVMLError(Exception):
-    """As NVIDIA's library raises it: no RuntimeError."""
+    """Like the error of NVIDIA's library, which is not a RuntimeError."""
 
 
 def fail(*_: object) -> None:
@@ -85,7 +85,7 @@ def fail(*_: object) -> None:
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Two cards of which torch answers questions, and on which nothing can be computed."""
+    """Two pretend GPUs that torch can describe but that cannot compute."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -95,7 +95,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_driver_that_fails_leaves_its_figures_out_of_the_log(
+def test_figures_of_a_failing_driver_are_omitted_from_the_log(
     two_gpus: pytest.MonkeyPatch,
 ) -> None:
     two_gpus.setattr(torch.cuda, "max_memory_allocated", lambda _: 2**30)
@@ -107,7 +107,7 @@ def test_a_driver_that_fails_leaves_its_figures_out_of_the_log(
     assert hardware.peak_memory() == 0
 
 
-def test_a_driver_that_tells_no_name_and_no_memory_stops_nothing(
+def test_a_driver_without_a_name_and_memory_size_does_not_stop_a_run(
     two_gpus: pytest.MonkeyPatch,
 ) -> None:
     two_gpus.setattr(torch.cuda, "get_device_name", fail)
@@ -116,7 +116,7 @@ def test_a_driver_that_tells_no_name_and_no_memory_stops_nothing(
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:7"])
-def test_a_device_number_beyond_the_last_names_those_there_are(
+def test_a_device_number_that_is_too_large_is_refused_and_the_valid_ones_are_named(
     name: str, two_gpus: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RecipeError) as caught:
@@ -128,7 +128,7 @@ def test_a_device_number_beyond_the_last_names_those_there_are(
     assert caught.value.fix.startswith("use auto, cuda or one of: cuda:0, cuda:1")
 
 
-def test_one_card_is_counted_in_the_singular(two_gpus: pytest.MonkeyPatch) -> None:
+def test_one_gpu_is_counted_in_the_singular(two_gpus: pytest.MonkeyPatch) -> None:
     two_gpus.setattr(torch.cuda, "device_count", lambda: 1)
     assert str(choose_hardware("cuda:0", "fp32").device) == "cuda:0"
     with pytest.raises(RecipeError, match=r"1 cuda device is visible"):
@@ -141,7 +141,7 @@ def test_the_cpu_has_no_second_device() -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "xpu:3"])
-def test_a_numbered_device_is_refused_where_several_processes_would_share_it(
+def test_a_numbered_device_is_refused_if_several_processes_would_share_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_numbered_device(name)
@@ -166,7 +166,7 @@ def test_a_numbered_device_is_refused_where_several_processes_would_share_it(
         ((6, 1), "fp32"),  # GTX 1080: 64 times slower in fp16
     ],
 )
-def test_auto_precision_is_the_fastest_that_the_card_computes_in(
+def test_auto_precision_is_the_fastest_that_the_gpu_supports(
     capability: tuple[int, int], precision: str, two_gpus: pytest.MonkeyPatch
 ) -> None:
     two_gpus.setattr(torch.cuda, "get_device_capability", lambda _: capability)
@@ -204,11 +204,11 @@ OUT_OF_MEMORY = (
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:40])
-def test_memory_that_ran_out_is_recognised_on_every_device(error: Exception) -> None:
+def test_out_of_memory_errors_are_recognised_on_every_device(error: Exception) -> None:
     assert is_out_of_memory(error)
 
 
-def test_what_this_machine_raises_without_memory_is_recognised() -> None:
+def test_the_out_of_memory_error_of_this_machine_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
@@ -225,13 +225,13 @@ def test_what_this_machine_raises_without_memory_is_recognised() -> None:
     ],
     ids=str,
 )
-def test_other_errors_are_not_taken_for_lack_of_memory(error: Exception) -> None:
+def test_other_errors_are_not_mistaken_for_out_of_memory(error: Exception) -> None:
     assert not is_out_of_memory(error)
 
 
 @pytest.fixture
 def set_states(two_gpus: pytest.MonkeyPatch) -> list[tuple[int, str]]:
-    """What is written to the random states of the two cards."""
+    """The random states written to the two pretend GPUs."""
     states: list[tuple[int, str]] = []
     two_gpus.setattr(torch.cuda, "get_rng_state", lambda device: torch.tensor([10 + device.index]))
     two_gpus.setattr(
@@ -242,12 +242,12 @@ def set_states(two_gpus: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     return states
 
 
-def test_the_random_state_of_the_device_in_use_alone_is_kept(
+def test_only_the_random_state_of_the_device_in_use_is_saved(
     set_states: list[tuple[int, str]],
 ) -> None:
     saved = device_random_states(torch.device("cuda", 1))
     assert {kind: [s.item() for s in states] for kind, states in saved.items()} == {"cuda": [11]}
-    # Fewer cards are visible when the run is resumed.
+    # Fewer GPUs are visible when the run is resumed.
     set_device_random_states(saved, CUDA)
     assert set_states == [(11, "cuda:0")]
 
@@ -255,7 +255,7 @@ def test_the_random_state_of_the_device_in_use_alone_is_kept(
 @pytest.mark.parametrize(
     ("device", "state"), [("cuda", 20), ("cuda:0", 20), ("cuda:1", 21), ("cuda:5", 20)]
 )
-def test_of_the_states_of_all_devices_the_own_one_is_restored(
+def test_a_device_restores_its_own_state_from_the_states_of_all_devices(
     device: str, state: int, set_states: list[tuple[int, str]]
 ) -> None:
     saved = {"cuda": [torch.tensor([20]), torch.tensor([21])]}
@@ -263,7 +263,7 @@ def test_of_the_states_of_all_devices_the_own_one_is_restored(
     assert set_states == [(state, device)]
 
 
-def test_random_states_of_another_kind_of_device_are_left_alone(
+def test_random_states_of_another_kind_of_device_are_ignored(
     set_states: list[tuple[int, str]],
 ) -> None:
     set_device_random_states({"xpu": [torch.tensor([1])]}, CUDA)

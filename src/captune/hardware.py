@@ -1,4 +1,4 @@
-"""Which device and which precision: what the machine has, in one place and for no one vendor."""
+"""The devices of this machine and the precision they compute in, for every vendor in one place."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from captune.errors import RecipeError
 
 _ORDER = ("cuda", "xpu", "mps", "cpu")
 VISIBLE_DEVICES = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
-"""Kind of device -> environment variable that chooses those that a process sees."""
+"""Kind of device -> environment variable that chooses the devices visible to a process."""
 
 _NO_MEMORY = re.compile(
     r"out[ _]of[ _](device_|host_)?memory"  # CUDA, HIP, XPU, MPS, Level Zero, oneDNN
-    r"|out_of_resources"  # SYCL's word for a full device
+    r"|out_of_resources"  # SYCL's name for a full device
     r"|_status_\w*alloc\w*_failed|statusallocfailed"  # cuBLAS, cuDNN, cuSOLVER, MIOpen
     r"|_status_memory_error"  # rocBLAS
-    r"|invalid buffer size"  # MPS: larger than any one buffer may be
+    r"|invalid buffer size"  # MPS: larger than the maximum size of a buffer
     r"|can(no|')t allocate memory|not enough memory|bad_alloc",  # CPUs, Windows too
     re.IGNORECASE,
 )
@@ -41,8 +41,8 @@ class Hardware:
     Attributes:
         device: Where the model runs.
         precision: `fp32`, `bf16` or `fp16`; the last two are autocast over float32 weights.
-        name: The chip, as people know it.
-        memory_bytes: Memory of the device; of the machine for `cpu` and `mps`.
+        name: Name of the chip.
+        memory_bytes: Memory of the device in bytes; for `cpu` and `mps`, of the machine.
     """
 
     device: torch.device
@@ -51,35 +51,34 @@ class Hardware:
     memory_bytes: int
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Return autocast in the chosen precision; nothing for fp32."""
+        """Return autocast in the chosen precision; for fp32, a context that does nothing."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def usage(self) -> dict[str, float]:
-        """Return what the platform reports of the device now, for logs.
+        """Return the current figures of the device, for logs.
 
         Returns:
-            `device_memory_gib`, the most memory that tensors took so far (on CPU the most that the
-            process took), and `device_utilisation` in percent; without those that the driver does
-            not report.
+            `device_memory_gib`, the peak memory of tensors so far (on CPU, of the process), and
+            `device_utilisation` in percent; figures that the driver does not report are missing.
         """
         usage = {}
-        # MPS keeps no maximum.
+        # MPS does not record a maximum.
         is_mps = self.device.type == "mps"
         taken = _ask(torch.mps.current_allocated_memory, 0) if is_mps else self.peak_memory()
         if taken:
             usage["device_memory_gib"] = taken / 2**30
         if self.device.type in ("cuda", "xpu"):
-            # CUDA's needs NVIDIA's or AMD's management library, which is not always installed.
+            # For CUDA, this needs NVIDIA's or AMD's management library, which may be missing.
             percent = _ask(lambda: float(_backend(self.device).utilization(self.device)), None)
             if percent is not None:
                 usage["device_utilisation"] = percent
         return usage
 
     def peak_memory(self) -> int:
-        """Return the most bytes that tensors took so far, on CPU the process; 0: not reported."""
+        """Return the peak memory of tensors, on CPU of the process, in bytes; 0: not reported."""
         kind = self.device.type
         if kind in ("cuda", "xpu"):
             return _ask(lambda: int(_backend(self.device).max_memory_allocated(self.device)), 0)
@@ -91,7 +90,7 @@ class Hardware:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that it was given."""
+        """Wait until the device has finished all queued work."""
         if self.device.type == "mps":
             torch.mps.synchronize()
         elif self.device.type != "cpu":
@@ -105,22 +104,22 @@ class Hardware:
 def choose_hardware(
     device: str = "auto", precision: str = "auto", *, section: str = "train."
 ) -> Hardware:
-    """Choose the device by name or the best there is, and a precision it computes in.
+    """Choose a device, by name or the best available one, and a precision that it supports.
 
     Args:
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
-        section: Stands before `device` and `precision` in errors; empty: arguments, no recipe.
+        section: Prefix of `device` and `precision` in errors; empty for arguments of a function.
 
     Raises:
-        RecipeError: The device is not there, or cannot compute in that precision.
+        RecipeError: The device is not available, or does not support the precision.
     """
     chosen = _choose_device(device, where=f"{section}device")
     if precision == "auto":
         precision = _fast_precision(chosen)
     if precision == "fp16" and chosen.type in ("cpu", "mps"):
         raise RecipeError(
-            f"precision fp16 does not work on {chosen.type}",
+            f"precision fp16 is not supported on {chosen.type}",
             where=f"{section}precision",
             fix="use auto, fp32 or bf16",
         )
@@ -128,13 +127,13 @@ def choose_hardware(
 
 
 def refuse_numbered_device(name: str) -> None:
-    """Stop where each of several processes would train on one and the same device.
+    """Stop if several processes would all train on the same device.
 
     Args:
         name: `train.device`.
 
     Raises:
-        RecipeError: A launcher started several processes and the name has a number.
+        RecipeError: A launcher started several processes and the name contains a number.
     """
     kind, colon, number = name.partition(":")
     processes = int(os.environ.get("WORLD_SIZE") or 1)
@@ -148,20 +147,20 @@ def refuse_numbered_device(name: str) -> None:
     raise RecipeError(
         f"device {name!r} would put all {processes} processes on one device",
         where="train.device",
-        fix=f"use {kind}, where each process takes a device of its own{visible}",
+        fix=f"use {kind}, which gives each process its own device{visible}",
     )
 
 
 def available_kinds() -> list[str]:
-    """Return the kinds of device that torch can use here, the one taken by `auto` first."""
+    """Return the kinds of device that torch can use here; `auto` chooses the first."""
     return [kind for kind in _ORDER if _is_available(kind)]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, on whatever device.
+    """Return whether a device or the machine ran out of memory.
 
-    torch has a class for this, but libraries below it and MPS report it by text only. A collective
-    that failed is not counted, whatever its text: its group cannot be used again.
+    torch has a class for this, but the libraries below it and MPS report it only in the message. A
+    failed collective does not count, whatever its message: its group cannot be used again.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -171,15 +170,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Give back what torch keeps of the device's memory without using it."""
+    """Free the device memory that torch has reserved but does not use."""
     if device.type != "cpu":
         _backend(device).empty_cache()
 
 
 def device_random_states(device: torch.device) -> dict[str, list[torch.Tensor]]:
-    """Return the random state of one device by its kind; nothing for the CPU.
+    """Return the random state of one device, by its kind; empty for the CPU.
 
-    The other devices of the machine draw no numbers here, and may be gone when the run is resumed.
+    The run draws no numbers on other devices, which may be missing when it is resumed.
     """
     if device.type == "cpu":
         return {}
@@ -191,11 +190,11 @@ def device_random_states(device: torch.device) -> dict[str, list[torch.Tensor]]:
 def set_device_random_states(
     states: Mapping[str, Sequence[torch.Tensor]], device: torch.device
 ) -> None:
-    """Restore what `device_random_states` returned, where it is of the same kind of device.
+    """Restore the states of `device_random_states` if they belong to this kind of device.
 
     Args:
-        states: Checkpoints of captune 0.1 hold one state per device that was visible.
-        device: Takes its own of several, else the first.
+        states: Kind -> states; checkpoints of captune 0.1 have one state per visible device.
+        device: The device to restore; of several states it gets its own, or else the first.
     """
     saved = states.get(device.type)
     if not saved:
@@ -213,7 +212,7 @@ def _backend(device: torch.device) -> Any:
 
 
 def _index(device: torch.device) -> int:
-    """The device's number; of the current device where it has none."""
+    """Return the number of the device; without one, that of the current device."""
     number = str(device).partition(":")[2]
     if number:
         return int(number)
@@ -221,10 +220,10 @@ def _index(device: torch.device) -> int:
 
 
 def _ask(question: Callable[[], Answer], default: Answer) -> Answer:
-    """Return a driver's answer, or the default where it fails.
+    """Return the answer of a driver, or the default if it fails.
 
-    The libraries of NVIDIA (`NVMLError`), AMD and Intel raise classes of their own that share no
-    base but Exception, and no figure in a log is worth a training.
+    The libraries of NVIDIA (`NVMLError`), AMD and Intel raise their own classes, whose only common
+    base is Exception, and a missing figure in a log must not stop a training run.
     """
     answer = default
     with contextlib.suppress(Exception):
@@ -280,13 +279,13 @@ def _count(kind: str) -> int:
 
 
 def _fast_precision(device: torch.device) -> str:
-    """The fastest precision to train in. Native only: emulated bf16 is slower than fp32."""
+    """Return the fastest native precision for training; emulated bf16 is slower than fp32."""
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         if capability >= (8, 0):
             return "bf16"
-        # Volta and Turing (V100, T4) multiply matrices in fp16; Pascal's is as slow as fp32 or
-        # slower.
+        # Volta and Turing (V100, T4) have fast fp16 matrix products; on Pascal they are no faster
+        # than in fp32.
         return "fp16" if capability >= (7, 0) else "fp32"
     if device.type == "cpu":
         return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version(package: str) -> str | None:
-    """Version of an installed package; `None` where it is not."""
+    """Return the version of a package; `None` if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
