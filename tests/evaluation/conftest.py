@@ -21,7 +21,7 @@ def draw_png(color: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> b
     return buffer.getvalue()
 
 
-def say(captions: dict[str, str]) -> list[Prediction]:
+def predictions(captions: dict[str, str]) -> list[Prediction]:
     return [Prediction(image_id, text, -1.0, 5, "eos") for image_id, text in captions.items()]
 
 
@@ -31,7 +31,7 @@ def records() -> list[CaptionRecord]:
         CaptionRecord(
             image_id=noun,
             image=draw_png((40 * place, 90, 200 - 30 * place)),
-            captions=(f"a red {noun} stands on the grass", f"one {noun} outside"),
+            captions=(f"a red {noun} sits on the grass", f"one {noun} outside"),
             split="test",
             file_name=f"images/{noun}.png",
         )
@@ -41,13 +41,13 @@ def records() -> list[CaptionRecord]:
 
 @pytest.fixture
 def before() -> list[Prediction]:
-    return say(dict.fromkeys(NOUNS, "a man in a field"))
+    return predictions(dict.fromkeys(NOUNS, "a man in a field"))
 
 
 @pytest.fixture
 def after() -> list[Prediction]:
-    captions = {noun: f"a red {noun} stands on the grass" for noun in NOUNS}
-    return say(captions | {"car": "a blue bus"})
+    captions = {noun: f"a red {noun} sits on the grass" for noun in NOUNS}
+    return predictions(captions | {"car": "a blue bus"})
 
 
 @pytest.fixture

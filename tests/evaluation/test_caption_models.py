@@ -1,4 +1,4 @@
-"""Names and places of models, and what a broken image does to the others."""
+"""Several models on the same images: names, folders and broken images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GREEDY = GenerateConfig(num_beams=1, max_new_tokens=4)
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "model"
-    words = ["a red dog stands on the grass"]
+    words = ["a red dog sits on the grass"]
     tokenizer = train_tokenizer(words, TokenizerConfig(kind="word", min_count=1))
     build_size("vit-gpt2-tiny", tokenizer).save(folder)
     return folder
@@ -36,7 +36,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["/data/runs/x/"], ["x"]),
     ],
 )
-def test_models_have_short_names_that_differ(sources: list[str], names: list[str]) -> None:
+def test_models_get_short_distinct_names(sources: list[str], names: list[str]) -> None:
     assert list(name_models(sources)) == names
     assert list(name_models(sources).values()) == sources
 
@@ -46,7 +46,7 @@ def test_a_model_given_twice_is_refused() -> None:
         name_models(["a/b", "c/d", "a/b"])
 
 
-def test_a_run_s_folder_stands_for_the_model_in_it(model_folder: Path) -> None:
+def test_the_folder_of_a_run_means_its_model(model_folder: Path) -> None:
     assert find_model(str(model_folder.parent)) == str(model_folder)
     assert find_model(str(model_folder)) == str(model_folder)
     assert find_model("owner/name") == "owner/name"
@@ -55,37 +55,37 @@ def test_a_run_s_folder_stands_for_the_model_in_it(model_folder: Path) -> None:
 def test_a_folder_without_a_model_is_refused_before_any_work(
     model_folder: Path, tmp_path: Path, records: list[CaptionRecord]
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     with pytest.raises(ModelError, match=r"no config\.json"):
         caption_with(
             {"good": str(model_folder), "bad": str(tmp_path)},
             records,
             config=GREEDY,
             compute=ComputeOptions("cpu", "fp32", 4),
-            progress=lambda name, _: told.append(name),
+            progress=lambda name, _: reported.append(name),
         )
-    assert told == []
+    assert reported == []
 
 
-def test_a_broken_image_is_told_and_the_others_are_captioned_in_order(
+def test_a_broken_image_is_reported_and_the_others_are_captioned_in_order(
     model_folder: Path, records: list[CaptionRecord]
 ) -> None:
     broken = CaptionRecord("bad", b"<html>", ("x",), file_name="bad.jpg")
-    told: list[Prediction | SkippedImage] = []
+    reported: list[Prediction | SkippedImage] = []
     predictions = predict(
         load_captioner(model_folder),
         [records[0], broken, *records[1:]],
         config=GREEDY,
         batch_size=3,
-        progress=told.append,
+        progress=reported.append,
     )
     assert [p.image_id for p in predictions] == [r.image_id for r in records]
-    skipped = [outcome for outcome in told if isinstance(outcome, SkippedImage)]
+    skipped = [outcome for outcome in reported if isinstance(outcome, SkippedImage)]
     assert [(s.image_id, s.file, s.reason) for s in skipped] == [("bad", "bad.jpg", "not_an_image")]
-    assert len(told) == 7
+    assert len(reported) == 7
 
 
-def test_an_image_that_two_models_cannot_read_is_listed_once(
+def test_an_image_that_cannot_be_read_is_listed_once_for_all_models(
     model_folder: Path, records: list[CaptionRecord]
 ) -> None:
     captioned = caption_with(

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Readable figures and names of metrics."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def test_values_keep_their_own_scale(name: str, value: float, text: str) -> None
     ("delta", "text"),
     [(0.0314, "+0.031"), (-0.0314, "−0.031"), (-0.0001, "±0.000"), (0.0, "±0.000")],
 )
-def test_a_difference_has_a_sign_and_claims_none_that_its_digits_do_not_show(
-    delta: float, text: str
-) -> None:
+def test_a_difference_has_a_sign_unless_its_digits_are_all_zero(delta: float, text: str) -> None:
     assert format_delta("cider", delta) == text
 
 
@@ -61,7 +59,7 @@ def test_p_values_have_two_or_three_digits(p: float, text: str) -> None:
         (0.073, "7.3\u00a0%"),
     ],
 )
-def test_a_share_reads_as_none_or_all_only_when_it_is(share: float, text: str) -> None:
+def test_a_share_reads_as_none_or_all_only_if_it_is(share: float, text: str) -> None:
     assert format_share(share) == text
 
 
@@ -70,7 +68,7 @@ def test_counts_agree_with_their_noun() -> None:
     assert format_count(1000, "image") == "1,000 images"
 
 
-def test_every_metric_of_the_table_has_a_name_for_people() -> None:
+def test_every_metric_of_the_table_has_a_readable_name() -> None:
     assert [name for name in METRICS if metric_label(name) == name] == []
     assert metric_label("bert_f1") == "bert f1"
 
@@ -86,13 +84,13 @@ def test_directions_and_descriptions_follow_the_table_of_metrics() -> None:
 @pytest.mark.parametrize(
     ("delta", "p_value", "text"),
     [
-        # BLEU-4 of captions without a match: every resample differs, by nothing worth a name.
+        # BLEU-4 of captions without a match: every resample differs, by a negligible amount.
         (3e-9, 0.0, "too small to show"),
         (0.0, 1.0, "p = 1.00"),
         (0.2, 0.0, "p < 0.001"),
     ],
 )
-def test_what_the_digits_do_not_show_is_not_significant(
+def test_a_difference_too_small_to_show_is_not_significant(
     delta: float, p_value: float, text: str
 ) -> None:
     test = PairedTest(delta, delta, delta, p_value=p_value, wins=0, ties=0, losses=0)

@@ -1,4 +1,4 @@
-"""Metrics that look at images or need more than captions, in evaluations and recipes."""
+"""Metrics that use images or need more than captions, in evaluations and recipes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from support.models.tiny_clip import save_clip
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """A tiny random CLIP model whose images count a lot."""
+    """A tiny random CLIP model whose scores depend strongly on the images."""
     return save_clip(tmp_path / "clip")
 
 
-def test_clip_score_looks_at_the_images_of_the_records(
+def test_clip_score_uses_the_images_of_the_records(
     records: list[CaptionRecord],
     before: list[Prediction],
     after: list[Prediction],
@@ -54,7 +54,7 @@ def test_a_recipe_names_the_models_of_its_metrics() -> None:
     options.check_metrics()
 
 
-def test_what_a_metric_lacks_is_found_before_the_work(
+def test_missing_requirements_of_a_metric_are_reported_before_captioning(
     options: ScoringOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(MetricError, match="pac_s needs the checkpoint of PAC-S"):

@@ -1,4 +1,4 @@
-"""The PNG plots: written, of the right shape, and safe against what captions hold."""
+"""The PNG plots: complete, of the right shape, and safe against hostile captions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from captune.records import CaptionRecord
 
 
 def shades(path: Path) -> int:
-    """Different colours: a blank picture has one."""
+    """Count the different grey levels; a blank picture has one."""
     return len(np.unique(np.asarray(Image.open(path).convert("L"))))
 
 
@@ -54,15 +54,16 @@ def test_dollars_controls_and_long_words_are_drawn_as_text(
     figure = plot_grid([Picture(inputs.records[0], lines)])
     save_figure(tmp_path / "a.png", figure)
     assert "$x^2$ and $ 5 _" in figure.axes[0].texts[0].get_text()
-    assert Image.open(tmp_path / "a.png").width < 3000
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width < 3000
 
 
-def test_a_broken_image_says_so_in_its_place(tmp_path: Path) -> None:
+def test_a_broken_image_is_replaced_by_its_error() -> None:
     figure = plot_grid([Picture(CaptionRecord("x", b"junk"), ("a dog",))])
     assert "not_an_image" in figure.axes[0].texts[0].get_text()
 
 
-def test_the_loss_is_drawn_on_a_linear_and_on_a_logarithmic_axis(inputs: ReportInputs) -> None:
+def test_the_loss_is_drawn_on_a_linear_and_a_logarithmic_axis(inputs: ReportInputs) -> None:
     figure = plot_loss(inputs.log)
     assert figure is not None
     assert [axis.get_yscale() for axis in figure.axes] == ["linear", "log"]
@@ -75,7 +76,7 @@ def test_the_loss_is_drawn_on_a_linear_and_on_a_logarithmic_axis(inputs: ReportI
     ("losses", "some"),
     [((2.9, 3.6), {"3", "3.5"}), ((0.3, 2.9), {"0.5", "1"}), ((0.004, 7), {"5"})],
 )
-def test_the_logarithmic_axis_is_marked_with_plain_numbers(
+def test_the_logarithmic_axis_has_plain_numbers_as_labels(
     tmp_path: Path, losses: tuple[float, float], some: set[str]
 ) -> None:
     rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)]
@@ -91,7 +92,7 @@ def test_the_logarithmic_axis_is_marked_with_plain_numbers(
     assert all(float(label) > 0 for label in labels)
 
 
-def test_one_logged_step_is_seen_as_a_point(tmp_path: Path) -> None:
+def test_a_single_logged_step_is_drawn_as_a_point(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     colours = []
     for lines in ([], [{"step": 5, "loss": 2.0}]):

@@ -1,4 +1,4 @@
-"""The sentence that people read, and the warnings that keep it honest."""
+"""The verdict in one sentence, and the warnings that keep it honest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
 
-def say(captions: dict[str, str], *, finish: str = "eos") -> list[Prediction]:
+def captioned(captions: dict[str, str], *, finish: str = "eos") -> list[Prediction]:
     return [Prediction(i, text, -1.0, 5, finish) for i, text in captions.items()]  # type: ignore[arg-type]
 
 
@@ -29,7 +29,7 @@ def many() -> list[CaptionRecord]:
     things = ["dog", "cat", "bird", "boat", "tree", "car", "house", "horse"]
     places = ["grass", "sand", "snow", "ice", "stone", "wood", "water", "hay"]
     return [
-        CaptionRecord(f"{t} {p}", b"", (f"a {t} stands on the {p}", f"one {t} near {p} outside"))
+        CaptionRecord(f"{t} {p}", b"", (f"a {t} sits on the {p}", f"one {t} near {p} outside"))
         for t in things
         for p in places
     ]
@@ -43,10 +43,10 @@ def judge(
     after: dict[str, str],
     finish: str = "eos",
 ) -> Verdict:
-    tuned = say(after, finish=finish)
+    tuned = captioned(after, finish=finish)
     run = score_run(
         many,
-        before=None if before is None else say(before),
+        before=None if before is None else captioned(before),
         after=tuned,
         training_records=many,
         options=options,
@@ -62,7 +62,7 @@ def dull_captions(many: list[CaptionRecord]) -> dict[str, str]:
     return {r.image_id: "a man in a field" for r in many}
 
 
-def test_a_better_model_is_said_to_be_better_with_interval_p_and_images(
+def test_a_better_model_is_called_better_with_interval_p_and_images(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     verdict = judge(many, options, before=dull_captions(many), after=true_captions(many))
@@ -76,15 +76,13 @@ def test_a_better_model_is_said_to_be_better_with_interval_p_and_images(
     assert verdict.warnings == ()
 
 
-def test_a_worse_model_is_said_to_be_worse(
-    many: list[CaptionRecord], options: ScoringOptions
-) -> None:
+def test_a_worse_model_is_called_worse(many: list[CaptionRecord], options: ScoringOptions) -> None:
     verdict = judge(many, options, before=true_captions(many), after=dull_captions(many))
     assert verdict.outcome == "worse"
     assert "a change of −" in verdict.sentence
 
 
-def test_the_same_captions_are_no_measurable_difference(
+def test_identical_captions_make_no_measurable_difference(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     verdict = judge(many, options, before=true_captions(many), after=true_captions(many))
@@ -93,31 +91,31 @@ def test_the_same_captions_are_no_measurable_difference(
     assert "p = 1.00" in verdict.sentence
 
 
-def test_one_caption_for_every_image_is_doubted_even_when_its_score_is_better(
+def test_one_caption_for_every_image_is_doubtful_even_if_its_score_is_better(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
-    constant = {r.image_id: "a dog stands on the grass" for r in many}
+    constant = {r.image_id: "a dog sits on the grass" for r in many}
     verdict = judge(many, options, before=dull_captions(many), after=constant)
     assert verdict.outcome == "doubtful"
     assert verdict.headline == "The score is better, but the captions have collapsed."
-    assert "“a dog stands on the grass” to every image" in verdict.warnings[0]
-    assert "does not beat one constant caption" in verdict.warnings[1]
+    assert "every image the caption “a dog sits on the grass”" in verdict.warnings[0]
+    assert "does not beat a constant caption" in verdict.warnings[1]
 
 
 def test_a_few_captions_for_many_images_are_counted(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
-    few = {r.image_id: f"a {r.image_id.split()[0]} stands on the grass" for r in many}
+    few = {r.image_id: f"a {r.image_id.split()[0]} sits on the grass" for r in many}
     verdict = judge(many, options, before=None, after=few)
     assert verdict.outcome == "unknown"
     assert (
-        "only 8 different captions for 64 images (humans, first captions: 64)"
+        "only 8 different captions for 64 images (first human captions: 64 different)"
         in verdict.warnings[0]
     )
-    assert "comes 8 times (12.5\u00a0%)" in verdict.warnings[0]
+    assert "occurs 8 times (12.5\u00a0%)" in verdict.warnings[0]
 
 
-def test_as_few_captions_as_humans_give_are_no_collapse(
+def test_captions_that_vary_as_little_as_human_ones_are_not_a_collapse(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     alike = [replace(r, captions=(f"a {r.image_id.split()[0]} here",)) for r in many]
@@ -126,41 +124,41 @@ def test_as_few_captions_as_humans_give_are_no_collapse(
     assert verdict.warnings == ()
 
 
-def test_a_model_alone_is_not_called_better(
+def test_a_single_model_is_not_called_better(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     verdict = judge(many, options, before=None, after=true_captions(many))
     assert verdict.outcome == "unknown"
-    assert "no other model was scored beside it" in verdict.sentence
+    assert "no other model was scored" in verdict.sentence
 
 
-def test_a_model_alone_is_set_beside_the_constant_caption(
+def test_a_single_model_is_compared_with_the_constant_caption(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     good = judge(many, options, before=None, after=true_captions(many))
-    assert good.headline == "The model beats one constant caption."
-    assert "of one caption said to every image (p = 0.005)" in good.sentence
+    assert good.headline == "The model beats a constant caption."
+    assert "for the same caption on every image (p = 0.005)" in good.sentence
     dull = judge(many, options, before=None, after=dull_captions(many))
-    assert dull.headline == "Scored, with nothing to compare it to."
+    assert dull.headline == "Scored without a comparison."
 
 
 @pytest.mark.parametrize(
     ("split", "picked_on", "warned"),
     [
-        ("val", "val", "The val split also picked this checkpoint"),
+        ("val", "val", "The val split also selected this checkpoint"),
         ("val", None, ""),
         ("test", "val", ""),
-        ("train", None, "those it learned from"),
+        ("train", None, "trained on the scored images"),
     ],
 )
-def test_a_split_that_took_part_in_training_is_told(
+def test_a_split_that_took_part_in_training_raises_a_warning(
     many: list[CaptionRecord],
     options: ScoringOptions,
     split: str,
     picked_on: str | None,
     warned: str,
 ) -> None:
-    after = say(true_captions(many))
+    after = captioned(true_captions(many))
     run = score_run(
         many,
         before=None,
@@ -173,7 +171,7 @@ def test_a_split_that_took_part_in_training_is_told(
     assert all(warned in warning for warning in warnings)
 
 
-def test_captions_cut_by_the_token_limit_are_told(
+def test_captions_cut_off_by_the_token_limit_raise_a_warning(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     captions = true_captions(many)
@@ -181,14 +179,14 @@ def test_captions_cut_by_the_token_limit_are_told(
     assert "100\u00a0% of the captions were cut off by max_new_tokens" in verdict.warnings[0]
 
 
-def test_few_images_are_told(
+def test_few_images_raise_a_warning(
     evaluation: Evaluation, after: list[Prediction], records: list[CaptionRecord]
 ) -> None:
     verdict = judge_run(evaluation, after, records=records)
     assert "Only 6 images were scored" in verdict.warnings[-1]
 
 
-def test_an_error_rate_that_falls_is_better() -> None:
+def test_a_lower_error_rate_is_better() -> None:
     falling = PairedTest(-0.2, -0.3, -0.1, 0.004, 9, 0, 1)
     assert judge_test("wer", falling) == "better"
     assert judge_test("cider", falling) == "worse"
@@ -198,18 +196,18 @@ def test_an_error_rate_that_falls_is_better() -> None:
 def test_the_best_of_several_models_is_named_with_its_lead(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
-    systems = {"dull": say(dull_captions(many)), "true": say(true_captions(many))}
+    systems = {"dull": captioned(dull_captions(many)), "true": captioned(true_captions(many))}
     headline, sentence = describe_ranking(compare_systems(many, systems, options=options))
     assert headline == "true is best."
-    assert "of dull on 64 images: ahead by" in sentence
+    assert "for dull on 64 images: ahead by" in sentence
     turned = {"true": systems["true"], "dull": systems["dull"]}
     assert describe_ranking(compare_systems(many, turned, options=options)) == (headline, sentence)
 
 
-def test_models_that_are_alike_cannot_be_told_apart(
+def test_models_with_the_same_captions_cannot_be_told_apart(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
-    systems = {"a": say(true_captions(many)), "b": say(true_captions(many))}
+    systems = {"a": captioned(true_captions(many)), "b": captioned(true_captions(many))}
     headline, sentence = describe_ranking(compare_systems(many, systems, options=options))
     assert headline == "a and b cannot be told apart."
     assert "no measurable difference (p = 1.00)" in sentence
@@ -218,16 +216,17 @@ def test_models_that_are_alike_cannot_be_told_apart(
 def test_every_model_that_collapsed_is_named(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
-    systems = {"dull": say(dull_captions(many)), "true": say(true_captions(many))}
+    systems = {"dull": captioned(dull_captions(many)), "true": captioned(true_captions(many))}
     comparison = compare_systems(many, systems, options=options)
     warnings = warn_of_collapses(comparison, systems, records=many)
-    assert warnings == ["dull says “a man in a field” to every image: it does not look at them."]
+    expected = "dull gives every image the caption “a man in a field”: it ignores the images."
+    assert warnings == [expected]
 
 
-def test_the_run_s_signature_ends_before_those_of_the_metrics(
+def test_the_signature_of_a_run_does_not_include_those_of_the_metrics(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     prompted = replace(options, generate=GenerateConfig(prompt="one; two"))
-    comparison = compare_systems(many, {"a": say(true_captions(many))}, options=prompted)
+    comparison = compare_systems(many, {"a": captioned(true_captions(many))}, options=prompted)
     assert "prompt='one; two'" in comparison.run_signature
     assert "bleu_1" not in comparison.run_signature

@@ -145,7 +145,7 @@ def test_the_pushed_card_holds_the_metadata_that_the_hub_reads(trip: Trip) -> No
     card = ModelCard(files["README.md"].decode())
     assert card.data.base_model == ["tiny/git"]
     assert card.data.datasets == ["tiny/pictures"]
-    assert card.data.pipeline_tag == "image-to-text"
+    assert card.data.pipeline_tag == "image-text-to-text"
     scores = json.loads((trip.run / "scores.json").read_text())["after"]
     results = {result.metric_type: result for result in card.data.eval_results}
     assert {"bleu_4", "cider", "wer"} <= set(results)

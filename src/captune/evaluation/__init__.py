@@ -1,6 +1,6 @@
-"""What captions are worth, and the evidence: scores, tests, files, plots and the report.
+"""The quality of captions: scores, tests, files, plots and the report.
 
-Each name is imported when it is first asked for: scores of files need no torch and no plots.
+Each name is imported on first use: scoring files needs neither torch nor plots.
 """
 
 from __future__ import annotations

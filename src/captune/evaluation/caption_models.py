@@ -1,4 +1,4 @@
-"""Several models caption the same images, one after the other, each loaded once and let go."""
+"""Several models caption the same images one after another, each loaded once and then freed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
 Progress = Callable[[str, Prediction | SkippedImage], None]
-"""Told of every image once a model: the model's name, and its caption or why it has none."""
+"""Called once per image and model: the model's name, and its caption or the skipped image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ComputeOptions:
     Attributes:
         device: `auto` or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
-        batch_size: Images captioned at once.
+        batch_size: Images per batch.
         decode: Where images are decoded: `isolated` or `inline`.
     """
 
@@ -39,13 +39,13 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class CaptionedImages:
-    """What models said of the same images.
+    """Captions of the same images by several models.
 
     Attributes:
         predictions: Name of the model -> its captions.
-        skipped: Images that could not be read, once each.
-        hardware: Device, chip, memory and precision, for people.
-        seconds: Time that captioning took, by model, loading not counted.
+        skipped: Images that could not be read, each listed once.
+        hardware: Description of device, chip, memory and precision.
+        seconds: Captioning time per model, without loading.
     """
 
     predictions: Mapping[str, Sequence[Prediction]]
@@ -65,16 +65,16 @@ def caption_with(
     """Caption the same images with every model.
 
     Args:
-        models: Name -> folder, run's folder or hub id; all folders are looked at before the
-            first model works.
+        models: Name -> folder, run's folder or hub id; all folders are checked before the first
+            model starts.
         records: Images.
         config: How to decode, the same for all.
-        compute: Where and how.
+        compute: Where and how to run.
         progress: See `Progress`.
 
     Raises:
         ModelError: A model cannot be loaded.
-        RecipeError: The device is not there, or does not compute in that precision.
+        RecipeError: The device is not available, or does not support the precision.
     """
     places = {name: find_model(source) for name, source in models.items()}
     predictions: dict[str, list[Prediction]] = {}
@@ -85,7 +85,7 @@ def caption_with(
         loaded = load(source, device=compute.device, precision=compute.precision)
         hardware = loaded.hardware.describe()
 
-        def tell(outcome: Prediction | SkippedImage, model: str = name) -> None:
+        def report(outcome: Prediction | SkippedImage, model: str = name) -> None:
             if isinstance(outcome, SkippedImage):
                 skipped[outcome.image_id] = outcome
             if progress is not None:
@@ -98,17 +98,17 @@ def caption_with(
             config=config,
             batch_size=compute.batch_size,
             execution=Execution(loaded.hardware, compute.decode),
-            progress=tell,
+            progress=report,
         )
         seconds[name] = time.monotonic() - started
-        # Two models at once may not fit where each does.
+        # Two models together may not fit into memory.
         del loaded
         gc.collect()
     return CaptionedImages(predictions, tuple(skipped.values()), hardware, seconds)
 
 
 def name_models(sources: Iterable[str]) -> dict[str, str]:
-    """Short names for models, told apart: `runs/a/model` and `runs/b/model` are `a` and `b`.
+    """Return short, distinct names of models: `runs/a/model` and `runs/b/model` are `a` and `b`.
 
     Returns:
         Name -> source, in the given order.
@@ -117,9 +117,9 @@ def name_models(sources: Iterable[str]) -> dict[str, str]:
         ModelError: A model is given twice.
     """
     given = list(sources)
-    double = next((source for source in given if given.count(source) > 1), None)
-    if double is not None:
-        raise ModelError(f"the model {double} is given twice", fix="give each model once")
+    duplicate = next((source for source in given if given.count(source) > 1), None)
+    if duplicate is not None:
+        raise ModelError(f"the model {duplicate} is given twice", fix="give each model once")
     short = [_short_name(source) for source in given]
     if len(set(short)) < len(short):
         short = given

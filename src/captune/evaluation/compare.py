@@ -1,6 +1,6 @@
-"""Systems side by side on the same images: who is better, by how much, and how sure that is.
+"""Compare systems on the same images: which is better, by how much, and how certain that is.
 
-A score without a constant caption beside it hides a model that says one sentence to everything
+Without the score of a constant caption, a model that gives every image one sentence goes unnoticed
 (BERTScore 0.83 was once published for 9 distinct captions on 138 images).
 """
 
@@ -37,7 +37,7 @@ _VERDICT_ORDER = ("cider", "meteor", "bleu_4", "sacrebleu", "rouge_l", "rougeL",
 
 @dataclass(frozen=True, slots=True)
 class SystemPair:
-    """A paired test's two sides: is `system` better than `against`?"""
+    """The two sides of a paired test: is `system` better than `against`?"""
 
     against: str
     system: str
@@ -45,12 +45,12 @@ class SystemPair:
 
 @dataclass(frozen=True)
 class System:
-    """What one system says.
+    """The captions of one system.
 
     Attributes:
         captions: Image id -> caption.
         samples: Image id -> several captions by the same system, for metrics of variety.
-        file: Where the captions were read from, for errors; `None`: they were made here.
+        file: File that the captions were read from, for errors; `None`: generated here.
     """
 
     captions: Mapping[str, str]
@@ -63,13 +63,13 @@ class Evaluation:
     """Systems scored on the same images.
 
     Attributes:
-        scores: System -> its scores, in the order given.
-        tests: Which pair -> metric -> paired test; a positive delta is `system`'s higher value.
-        constant_caption: The caption that the constant system says; empty without that system.
-        constant_from: Where it was chosen: `training captions` or `the references themselves`.
-        left_out: Images of the data without a prediction from every system, or without captions.
-        split: The split scored; `all` where the data set was used whole.
-        tokenize: What cut captions into words.
+        scores: System -> its scores, in the given order.
+        tests: Pair -> metric -> paired test; a positive delta means a higher value of `system`.
+        constant_caption: The caption of the constant system; empty without that system.
+        constant_from: What it was chosen for: `training captions` or `the references themselves`.
+        left_out: Ids of images without a prediction by every system, or without human captions.
+        split: The split scored; `all` if the data set was not split.
+        tokenize: The tokenizer that split captions into words.
     """
 
     scores: Mapping[str, Scores]
@@ -87,7 +87,7 @@ class Evaluation:
 
     @property
     def run_signature(self) -> str:
-        """Split, references, decoding, resampling and versions, without the metrics' own lines."""
+        """Split, references, decoding, resampling and versions, without metric signatures."""
         scores = next(iter(self.scores.values()))
         own = "; ".join(scores.signatures.values())
         return scores.signature.removesuffix(own).removesuffix("; ")
@@ -99,20 +99,20 @@ class Evaluation:
 
     @property
     def main_metric(self) -> str:
-        """The metric that a verdict rests on: CIDEr where it is there, else the next best known."""
+        """The metric of the verdict: CIDEr if it was computed, else the next best known one."""
         rated = [n for n in self.metrics if n not in METRICS or METRICS[n].better is not None]
         known = [name for name in _VERDICT_ORDER if name in rated]
         return (known or rated or list(self.metrics))[0]
 
     @property
     def main_image_metric(self) -> str | None:
-        """The metric that images are sorted by; `None` where no metric has a value an image."""
+        """The metric that images are sorted by; `None` if no metric has a value per image."""
         shared = [n for n in self.metrics if all(n in s.per_image for s in self.scores.values())]
         rated = [n for n in shared if n not in METRICS or METRICS[n].better is not None]
         return next((n for n in (self.main_metric, *_VERDICT_ORDER, *rated) if n in rated), None)
 
     def test(self, against: str, system: str) -> Mapping[str, PairedTest]:
-        """The paired tests of one pair; empty where it was not tested."""
+        """Return the paired tests of one pair by metric; empty if the pair was not tested."""
         return self.tests.get(SystemPair(against, system), {})
 
 
@@ -124,14 +124,14 @@ def score_run(
     training_records: Sequence[CaptionRecord],
     options: ScoringOptions,
 ) -> Evaluation:
-    """Score a run: the tuned model, the model as it was, and one constant caption.
+    """Score a run: the tuned model, the model before training, and one constant caption.
 
     Args:
         records: The scored images with their human captions.
-        before: Captions of the untrained model; `None` where it was not run.
+        before: Captions of the model before training; `None` if it was not run.
         after: Captions of the tuned model.
-        training_records: Where the constant caption is chosen; without captions there, the
-            references themselves, which flatters the constant caption.
+        training_records: Images whose captions select the constant caption; without any, the
+            references select it, which makes its scores optimistic.
         options: Metrics, references and resampling.
 
     Raises:
@@ -141,7 +141,7 @@ def score_run(
     systems = {AFTER: after} if before is None else {BEFORE: before, AFTER: after}
     references = gather_references(records, list(systems.values()), options=options)
     constant, chosen_from = choose_constant_caption(training_records, references)
-    captions = {name: _say(references, predictions) for name, predictions in systems.items()}
+    captions = {name: _keep_scored(references, system) for name, system in systems.items()}
     captions[CONSTANT_CAPTION] = System(dict.fromkeys(references.image_ids, constant))
     pairs = [SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER)]
     evaluation = score_systems(
@@ -164,7 +164,7 @@ def compare_systems(
     *,
     options: ScoringOptions,
 ) -> Evaluation:
-    """Score any number of systems on the images that all of them have; test each pair.
+    """Score any number of systems on the images they have in common, and test each pair.
 
     Args:
         records: Images with their human captions.
@@ -172,13 +172,13 @@ def compare_systems(
         options: Metrics, references and resampling.
 
     Raises:
-        DataError: No image has human captions and a prediction of every system.
+        DataError: No image has human captions and a prediction by every system.
         MetricError: A metric is unknown.
     """
     references = gather_references(records, list(systems.values()), options=options)
     evaluation = score_systems(
         references,
-        {name: _say(references, predictions) for name, predictions in systems.items()},
+        {name: _keep_scored(references, system) for name, system in systems.items()},
         options=options.with_images(records),
         pairs=pair_all(list(systems)),
     )
@@ -192,18 +192,18 @@ def score_systems(
     options: ScoringOptions,
     pairs: Sequence[SystemPair],
 ) -> Evaluation:
-    """Score systems against references that are counted already, and test pairs of them.
+    """Score systems against references that are already counted, and test pairs of systems.
 
-    Every command scores by this function, so that they all print and write the same figures.
+    Every command scores with this function, so all commands print and write the same figures.
 
     Args:
         references: The images scored.
         systems: Name -> captions of exactly those images.
         options: Metrics and resampling.
-        pairs: Which systems are tested against which.
+        pairs: The pairs of systems to test.
 
     Raises:
-        MetricError: A metric is unknown, or the captions are not of those images.
+        MetricError: A metric is unknown, or the captions belong to other images.
     """
     scored = {}
     for name, system in systems.items():
@@ -219,14 +219,14 @@ def score_systems(
 
 
 def pair_all(names: Sequence[str]) -> list[SystemPair]:
-    """Return every pair of systems once, the later one against the earlier."""
+    """Return every pair of systems once, each later system against an earlier one."""
     return [SystemPair(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
 
 
 def choose_constant_caption(
     training_records: Sequence[CaptionRecord], references: References
 ) -> tuple[str, str]:
-    """The best caption to say to every image, and where it was chosen.
+    """Return the caption that scores best for every image, and what it was chosen for.
 
     Returns:
         The caption, and `training captions` or `the references themselves`.
@@ -238,8 +238,8 @@ def choose_constant_caption(
     return constant_caption_baseline(references), "the references themselves"
 
 
-def _say(references: References, predictions: Sequence[Prediction]) -> System:
-    """A system that says what it predicted of the images scored."""
+def _keep_scored(references: References, predictions: Sequence[Prediction]) -> System:
+    """Return a system with only the predictions for the scored images."""
     wanted = references.index
     return System({p.image_id: p.caption for p in predictions if p.image_id in wanted})
 

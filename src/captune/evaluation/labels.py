@@ -1,4 +1,4 @@
-"""Names of metrics and figures as people read them, the same in pages, plots and tables."""
+"""Readable names of metrics and figures, the same in pages, plots and tables."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Mapping
 
 from captune.metrics import METRICS, SIGNIFICANCE, PairedTest
 
-_MADE_UP_SETS: Mapping[str, str] = {
+_GENERATED_SETS: Mapping[str, str] = {
     "truth_rate": "True captions",
     "truth_rate_before": "True captions before",
-    "truth_rate_constant_caption": "True, constant caption",
+    "truth_rate_constant_caption": "True captions, constant caption",
 }
-"""Figures of sets whose every image is known, such as `shapes`; all others are in the table."""
+"""Figures of data sets with known contents, such as `shapes`; all others are in the table."""
 
 
 def metric_label(name: str) -> str:
-    """Return the metric's name for people."""
+    """Return the readable name of a metric."""
     if name in METRICS:
         return METRICS[name].label
-    return _MADE_UP_SETS.get(name, name.replace("_", " "))
+    return _GENERATED_SETS.get(name, name.replace("_", " "))
 
 
 def is_description(name: str) -> bool:
-    """Whether the metric describes the captions by themselves and looks at no reference."""
+    """Return whether the metric describes the captions alone, without references."""
     return name in METRICS and METRICS[name].group == "diversity"
 
 
 def format_value(name: str, value: float) -> str:
-    """A metric's value on its own scale, with the digits that mean something."""
+    """Return a value of a metric as text, on its own scale, with its meaningful digits."""
     if not math.isfinite(value):
         return "–"
     if name.startswith("truth_rate"):
@@ -37,7 +37,7 @@ def format_value(name: str, value: float) -> str:
 
 
 def format_delta(name: str, value: float) -> str:
-    """A difference, its sign always written."""
+    """Return a difference as text, always with its sign."""
     if not math.isfinite(value):
         return "–"
     text = f"{value:+,.{_decimals(name)}f}"
@@ -47,31 +47,31 @@ def format_delta(name: str, value: float) -> str:
 
 
 def is_shown_as_zero(name: str, difference: float) -> bool:
-    """Whether the digits show no difference, as between BLEU-4 of 1e-9 and of 1e-18."""
+    """Return whether the digits show no difference, as between BLEU-4 of 1e-9 and of 1e-18."""
     return format_delta(name, difference).startswith("±")
 
 
 def format_p(value: float) -> str:
-    """`p < 0.001`, `p = 0.012`, `p = 0.34`."""
+    """Return a p value as text: `p < 0.001`, `p = 0.012`, `p = 0.34`."""
     if value < 0.001:
         return "p < 0.001"
     return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
 def format_test(name: str, test: PairedTest) -> str:
-    """The p-value of a paired test; what is smaller than the digits is not called significant."""
+    """Return the p value of a paired test; a difference too small to show is not significant."""
     if test.p_value < SIGNIFICANCE and is_shown_as_zero(name, test.delta):
         return "too small to show"
     return format_p(test.p_value)
 
 
 def format_count(count: int, noun: str) -> str:
-    """`1 image`, `1,000 images`."""
+    """Return a count with its noun: `1 image`, `1,000 images`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def format_share(share: float) -> str:
-    """`7.3 %`; a share that is neither none nor all never reads as if it were."""
+    """Return a share as text, such as `7.3 %`; only exactly none or all reads as 0 or 100 %."""
     percent = 100 * share
     if 0 < percent < 0.05:
         return "< 0.1 %"

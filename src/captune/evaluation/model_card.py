@@ -1,4 +1,4 @@
-"""The model card: README.md in the model's folder, with its scores where the hub reads them."""
+"""The model card: README.md in the model's folder, with scores in the metadata of the hub."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a model was made from.
+    """The sources of a model.
 
     Attributes:
         data: Name of the data set.
         recipe: The recipe as YAML.
-        base_models: Hub ids of the models it started from.
+        base_models: Hub ids of the models it was trained from.
         data_sets: Hub ids of the data sets.
-        data_revision: Revision of the data set; `None`: the newest of its day.
-        plots: Files of the run's plots/.
+        data_revision: Revision of the data set; `None`: the newest at the time.
+        plots: Names of the files in the run's plots/.
     """
 
     data: str
@@ -42,21 +42,21 @@ class Origin:
 
 
 def write_model_card(folder: Path, inputs: ReportInputs, *, origin: Origin) -> None:
-    """Writes README.md into the model's folder.
+    """Write README.md into the model's folder.
 
     Args:
         folder: The model's folder.
-        inputs: The run, scored.
+        inputs: The scored run.
         origin: Data, recipe and base models.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_text(folder / "README.md", describe_model(folder, inputs, origin=origin))
 
 
 def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str:
-    """The card's text: metadata for the hub, then what people read."""
+    """Return the text of the card: metadata for the hub, then the description."""
     from huggingface_hub import ModelCardData
 
     scores, task = inputs.evaluation.scores[AFTER], choose_task(folder)
@@ -94,7 +94,7 @@ def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str
 
 
 def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]:
-    """Rows of the hub's `model-index`; it has no field for intervals, so names and args do."""
+    """Return rows of the hub's `model-index`; without a field for intervals, names have them."""
     from huggingface_hub import EvalResult
 
     scores = evaluation.scores[AFTER]
@@ -128,9 +128,9 @@ def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]
 def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
     trained, scored = len(inputs.training_records), inputs.evaluation.num_images
     captions = sum(len(record.captions) for record in inputs.training_records)
-    of_split = f" of the split `{inputs.evaluation.split}`" if inputs.evaluation.split else ""
+    of_split = f" of the `{inputs.evaluation.split}` split" if inputs.evaluation.split else ""
     revision = f" at revision `{origin.data_revision}`" if origin.data_revision else ""
-    unseen = "" if inputs.evaluation.split == "train" else ", none of which was trained on"
+    unseen = "" if inputs.evaluation.split == "train" else " that were not used for training"
     return (
         f"`{origin.data}`{revision}: trained on {trained} images with {captions} captions, scored"
         f" on {scored} images{of_split}{unseen}."
@@ -138,7 +138,7 @@ def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
 
 
 def _link_plots(names: Sequence[str]) -> str:
-    # The run's folder has them beside the model; pushing takes them along.
+    # They are in the run's folder, next to the model; pushing includes them.
     return "\n".join(f"![{Path(name).stem.replace('_', ' ')}](../plots/{name})" for name in names)
 
 
@@ -162,7 +162,7 @@ def _score_table(evaluation: Evaluation) -> str:
 
 
 def _samples(predictions: Sequence[Prediction]) -> str:
-    """The first captions, as code so that nothing in them is taken for markup."""
+    """Return the first captions, as code so that they are not read as markup."""
     return "\n".join(
         f"- `{clean_text(prediction.caption).replace('`', ' ')}`"
         for prediction in predictions[:_SAMPLES]

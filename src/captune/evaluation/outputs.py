@@ -26,14 +26,14 @@ _SIDE_BY_SIDE = 12
 
 
 def check_output(folder: Path, *, force: bool) -> None:
-    """Stop before any work when results would be written over, or cannot be written.
+    """Stop before any work if results would be overwritten, or cannot be written.
 
     Args:
-        folder: Made where it does not exist.
-        force: Whether what is there may be written over.
+        folder: Created if it does not exist.
+        force: Whether existing results may be overwritten.
 
     Raises:
-        OutputError: The folder holds something, or is not writable.
+        OutputError: The folder is not empty, or is not writable.
     """
     refuse_existing(folder, force=force)
     open_folder(folder)
@@ -42,11 +42,11 @@ def check_output(folder: Path, *, force: bool) -> None:
 def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
     """Write predictions, results CSV, scores.json, plots and report.html of one model.
 
-    `predictions.jsonl` and `results.csv` are the model's; the baseline's, where there is one, are
-    `predictions_baseline.jsonl` and `results_baseline.csv`.
+    `predictions.jsonl` and `results.csv` belong to the model, `predictions_baseline.jsonl` and
+    `results_baseline.csv` to the baseline, if there is one.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: A file cannot be written.
     """
     systems = {AFTER: ("", inputs.after), BEFORE: ("_baseline", inputs.before or ())}
     for name, (suffix, predictions) in systems.items():
@@ -56,7 +56,7 @@ def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
             scores = inputs.evaluation.scores[name]
             write_results_csv(table, inputs.records, predictions=predictions, scores=scores)
         else:
-            # With --force, another evaluation's baseline must not stand beside this model.
+            # With --force, the baseline of an earlier evaluation must not remain.
             rows.unlink(missing_ok=True)
             table.unlink(missing_ok=True)
     if inputs.skipped:
@@ -70,11 +70,11 @@ def write_comparison_files(folder: Path, inputs: ComparisonInputs) -> None:
     """Write each model's predictions and CSV, scores.json, comparison.png and comparison.html.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: A file cannot be written.
     """
     scored = {record.image_id for record in inputs.records}
     for place, (name, predictions) in enumerate(inputs.systems.items(), start=1):
-        # Names of models hold slashes and more; the number is what scores.json counts by.
+        # Model names can contain slashes; the number is the model's place in scores.json.
         own = [p for p in predictions if p.image_id in scored]
         write_predictions(folder / "predictions" / f"model_{place}.jsonl", own)
         scores = inputs.evaluation.scores[name]
@@ -93,7 +93,7 @@ def _side_by_side(inputs: ComparisonInputs) -> list[Picture]:
     }
     pictures = []
     for record in inputs.chosen or inputs.records[:_SIDE_BY_SIDE]:
-        said = [f"{n}: {own.get(record.image_id) or '(none)'}" for n, own in captions.items()]
+        lines = [f"{n}: {own.get(record.image_id) or '(none)'}" for n, own in captions.items()]
         human = [f"human: {caption}" for caption in record.captions[:1]]
-        pictures.append(Picture(record, (*said, *human)))
+        pictures.append(Picture(record, (*lines, *human)))
     return pictures

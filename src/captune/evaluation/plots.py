@@ -1,6 +1,6 @@
-"""The PNG plots of a run: samples, loss, before and after, captions.
+"""The PNG plots of a run: samples, loss, scores before and after, captions.
 
-Drawn on matplotlib's own canvas, not through pyplot: nothing global is set, no window is needed.
+They use matplotlib's canvas without pyplot: no global state changes, and no display is needed.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _LABELS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant caption
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image of a grid with the lines of text under it.
+    """An image in a grid, with the lines of text below it.
 
     Attributes:
         record: The image.
-        lines: Text, a paragraph each.
+        lines: Paragraphs of text.
     """
 
     record: CaptionRecord
@@ -51,14 +51,14 @@ def write_plots(folder: Path, inputs: ReportInputs) -> list[Path]:
     """Write samples.png, loss.png, before_after.png and captions.png.
 
     Args:
-        folder: Made where it does not exist; `plots` of a run's folder.
+        folder: Created if it does not exist; `plots` of a run's folder.
         inputs: The run.
 
     Returns:
-        The files written; loss.png is absent where nothing was trained.
+        The files written; without training there is no loss.png.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: A file cannot be written.
     """
     samples = inputs.training_records or inputs.records
     figures = {
@@ -76,22 +76,24 @@ def write_plots(folder: Path, inputs: ReportInputs) -> list[Path]:
 
 
 def plot_grid(pictures: Sequence[Picture], *, columns: int = 3) -> Figure:
-    """Any number of images in a grid, wrapped text under each; broken ones say so.
+    """Draw any number of images in a grid, with wrapped text below each.
+
+    An image that cannot be decoded shows the reason in its place.
 
     Args:
         pictures: At least one.
-        columns: Images a row at most.
+        columns: Maximum number of images per row.
     """
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, math.ceil(len(pictures) / columns))
     texts = [_wrap(picture.lines) for picture in pictures]
-    # Room for the longest text of the grid, in inches.
-    room = 0.17 * max((text.count("\n") + 1 for text in texts), default=1) + 0.25
-    figure = Figure(figsize=(4.2 * columns, (3.2 + room) * rows), facecolor="white")
+    # Height of the longest text of the grid, in inches.
+    text_height = 0.17 * max((text.count("\n") + 1 for text in texts), default=1) + 0.25
+    figure = Figure(figsize=(4.2 * columns, (3.2 + text_height) * rows), facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, axis in enumerate(axes.flat):
         axis.set_axis_off()
-        # Narrow images stand at the left, above the first letter of their text.
+        # Narrow images are aligned to the left, above the start of their text.
         axis.set_anchor("SW")
         if place < len(pictures):
             _draw_picture(axis, pictures[place], text=texts[place])
@@ -99,15 +101,15 @@ def plot_grid(pictures: Sequence[Picture], *, columns: int = 3) -> Figure:
         left=0.02,
         right=0.98,
         top=0.99,
-        bottom=room / ((3.2 + room) * rows),
+        bottom=text_height / ((3.2 + text_height) * rows),
         wspace=0.06,
-        hspace=room / 3.2,
+        hspace=text_height / 3.2,
     )
     return figure
 
 
 def plot_loss(log: TrainingLog) -> Figure | None:
-    """Training and validation loss by step, on a linear and a logarithmic axis; `None` if empty."""
+    """Draw training and validation loss per step, linear and logarithmic; `None` without data."""
     train, validation = log.curve("loss"), log.curve("val_loss")
     if not train.values and not validation.values:
         return None
@@ -132,7 +134,7 @@ def plot_loss(log: TrainingLog) -> Figure | None:
         )
         axis.set(xlabel="optimizer step", ylabel=f"loss ({scale} axis)", yscale=scale)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # Losses of 2 to 4 as "2 x 10^0" are hard to read.
+        # Losses of 2 to 4 are hard to read as "2 x 10^0".
         axis.yaxis.set_major_formatter(_format_loss)
         axis.yaxis.set_minor_formatter(_format_loss if _is_narrow(axis) else _format_few)
         _tidy(axis)
@@ -145,7 +147,7 @@ def _format_loss(value: float, _: int) -> str:
 
 
 def _format_few(value: float, _: int) -> str:
-    """Twos and fives between the powers of ten: all nine would run into each other."""
+    """Label only 2 and 5 between powers of ten: all nine labels would overlap."""
     return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
@@ -155,7 +157,7 @@ def _is_narrow(axis: Any) -> bool:
 
 
 def plot_scores(evaluation: Evaluation) -> Figure:
-    """Every metric before, after and for the constant caption, with 95 % intervals."""
+    """Draw every metric before, after and for the constant caption, with 95 % intervals."""
     names = [n for n in evaluation.metrics if not is_description(n)] or list(evaluation.metrics)
     systems = [name for name in _COLORS if name in evaluation.scores]
     columns = min(4, len(names))
@@ -177,7 +179,7 @@ def _draw_metric(axis: Any, evaluation: Evaluation, name: str, *, systems: Seque
         interval = scores.intervals.get(name)
         axis.bar(place, value, color=_COLORS[system], width=0.7)
         if interval is not None:
-            # A percentile interval need not hold the value itself; bars below 0 are refused.
+            # A percentile interval may not contain the value; matplotlib refuses negative lengths.
             below, above = max(0.0, value - interval.low), max(0.0, interval.high - value)
             axis.errorbar(place, value, [[below], [above]], color="#16202b", capsize=3, lw=1.2)
     axis.set_xticks(range(len(systems)), [_LABELS[s].replace(" ", "\n") for s in systems])
@@ -206,7 +208,7 @@ def _draw_picture(axis: Any, picture: Picture, *, text: str) -> None:
         va="top",
         fontsize=9,
         linespacing=1.25,
-        # A "$" in a caption is a dollar, not the start of a formula.
+        # "$" in a caption is a dollar sign, not the start of a formula.
         parse_math=False,
     )
 

@@ -1,4 +1,4 @@
-"""Captions of a data set's images, one each; files that cannot be read are told, not fatal."""
+"""One caption per image of a data set; unreadable files are reported, not fatal."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def predict(
     execution: Execution | None = None,
     progress: Callable[[Prediction | SkippedImage], None] | None = None,
 ) -> list[Prediction]:
-    """Generate a caption for every image that can be read, in the order of the records.
+    """Generate a caption for every readable image, in the order of the records.
 
     Args:
         captioner: The model, on its device.
-        records: Images; their captions are not looked at.
+        records: Images; their captions are not used.
         config: How to decode.
-        batch_size: Images at once; halved with a warning where they do not fit.
+        batch_size: Images per batch; halved with a warning if they do not fit into memory.
         execution: Device, precision, and where images are decoded; `None`: the defaults.
-        progress: Told of every image once: its prediction, or why it has none.
+        progress: Called once per image, with its prediction or the reason why it has none.
 
     Raises:
-        RecipeError: The device cannot compute in that precision.
+        RecipeError: The device does not support the precision.
         ModelError: The prompt leaves no room for a caption.
     """
-    tell = progress or (lambda _: None)
+    report = progress or (lambda _: None)
     by_id = {record.image_id: record for record in records}
 
-    def tell_failure(image_id: str, error: ImageError) -> None:
+    def report_failure(image_id: str, error: ImageError) -> None:
         record = by_id[image_id]
         name = record.file_name or describe_source(record.image)
-        tell(SkippedImage(image_id, name, error.what, error.where))
+        report(SkippedImage(image_id, name, error.what, error.where))
 
     predictions = []
     for prediction in caption_images(
@@ -51,9 +51,9 @@ def predict(
         config=config,
         batch_size=batch_size,
         execution=execution,
-        on_failure=tell_failure,
+        on_failure=report_failure,
     ):
-        tell(prediction)
+        report(prediction)
         predictions.append(prediction)
     return predictions
 
@@ -61,15 +61,15 @@ def predict(
 def choose_scored(
     records: Sequence[CaptionRecord], max_images: int | None, *, seed: int
 ) -> list[CaptionRecord]:
-    """At most `max_images` records, drawn with the seed, the same ones in every run.
+    """Draw at most `max_images` records with the seed, the same ones in every run.
 
-    The draw depends on the ids, not on their order, so that another listing of the same files
-    scores the same images. The records keep their order.
+    The draw depends on the ids, not on their order: the same files listed in another order give
+    the same images. The records keep their order.
 
     Args:
         records: Images.
-        max_images: How many at most; `None`: all.
-        seed: Of the draw.
+        max_images: Maximum number of images; `None`: all.
+        seed: Seed of the draw.
     """
     if max_images is None or len(records) <= max_images:
         return list(records)

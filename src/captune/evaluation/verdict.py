@@ -1,7 +1,7 @@
 """The verdict in one sentence, and the warnings that keep it honest.
 
-A metric can rise while the model says the same to every image, and a test on twelve images proves
-nothing; whoever reads one sentence only must learn that too.
+A metric can rise while the model gives every image the same caption, and a test on twelve images
+proves nothing. Readers who read only one sentence must learn that too.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _CUT_SHARE = 0.20
 
 Outcome = Literal["better", "doubtful", "same", "worse", "unknown"]
 Occasion = Literal["run", "evaluation"]
-"""A training run (before and after), or a model beside a baseline (`captune evaluate`)."""
+"""A training run (before and after), or a model and its baseline (`captune evaluate`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        outcome: `unknown` where there is nothing to compare with; `doubtful` where the score rose
-            but the captions collapsed, or a constant caption does as well.
+        outcome: `unknown` if there is nothing to compare with; `doubtful` if the score rose but
+            the captions collapsed or a constant caption scores as well.
         headline: A few words.
-        sentence: By how much, with interval, p value and number of images.
-        warnings: Reasons to doubt it, a sentence or two each.
+        sentence: The change, with interval, p value and number of images.
+        warnings: Reasons to doubt the result, one or two sentences each.
     """
 
     outcome: Outcome
@@ -61,15 +61,14 @@ def judge_run(
     occasion: Occasion = "run",
     picked_on: str | None = None,
 ) -> Verdict:
-    """The verdict on a run from its main metric.
+    """Return the verdict on a run, from its main metric.
 
     Args:
-        evaluation: What `score_run` gave.
+        evaluation: Result of `score_run`.
         after: Captions of the tuned model.
-        records: The images with their human captions, for what variety humans show.
-        occasion: Chooses the words.
-        picked_on: The split that picked the checkpoint; `None` where none was picked or it is
-            not known.
+        records: The images with their human captions, whose variety is the standard.
+        occasion: Determines the wording.
+        picked_on: The split that selected the checkpoint; `None`: no split did, or it is unknown.
     """
     name = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(name)
@@ -94,7 +93,7 @@ def judge_run(
 
 
 def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
-    """Who is best of several systems by the main metric, and how sure that is.
+    """Describe which of several systems is best on the main metric, and how certain that is.
 
     Returns:
         A headline, and a sentence with values, interval, p value and number of images.
@@ -109,13 +108,13 @@ def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
     tests = evaluation.test(ranked[1], ranked[0]) or evaluation.test(ranked[0], ranked[1])
     test, second = tests.get(name), clean_text(ranked[1])
     images = format_count(evaluation.num_images, "image")
-    sentence = f"{metric_label(name)} {values[0]} against {values[1]} of {second} on {images}"
+    sentence = f"{metric_label(name)} {values[0]} against {values[1]} for {second} on {images}"
     if test is None:
-        return f"{best} scores best.", sentence + "."
+        return f"{best} scores highest.", sentence + "."
     if judge_test(name, test) == "same":
         text = f": no measurable difference ({format_p(test.p_value)})."
         return f"{best} and {second} cannot be told apart.", sentence + text
-    # Seen from the best one, whichever of the two was tested against the other.
+    # From the point of view of the best system, whichever way the pair was tested.
     ahead = 1.0 if test.delta > 0 else -1.0
     low, high = sorted((ahead * test.low, ahead * test.high))
     ends = f"{format_value(name, low)} to {format_value(name, high)}"
@@ -132,12 +131,12 @@ def warn_of_collapses(
     *,
     records: Sequence[CaptionRecord],
 ) -> list[str]:
-    """A sentence for every system that says few captions for many images.
+    """Return a sentence for every system that repeats few captions for many images.
 
     Args:
-        evaluation: What `compare_systems` gave.
+        evaluation: Result of `compare_systems`.
         systems: Name -> captions.
-        records: The images with their human captions, for what variety humans show.
+        records: The images with their human captions, whose variety is the standard.
     """
     return [
         sentence
@@ -149,8 +148,8 @@ def warn_of_collapses(
 
 
 def judge_test(name: str, test: PairedTest) -> Outcome:
-    """Whether a paired test shows a better system, a worse one, or no measurable difference."""
-    # BLEU-4 of captions without a match is some 1e-9, never 0; such differences mean nothing.
+    """Return whether a paired test shows a better system, a worse one, or no difference."""
+    # BLEU-4 of captions without a match is about 1e-9, never 0; such differences mean nothing.
     if test.p_value >= SIGNIFICANCE or is_shown_as_zero(name, test.delta):
         return "same"
     return "better" if (test.delta < 0) == is_lower_better(name) else "worse"
@@ -169,7 +168,7 @@ _HEADLINES: Mapping[Occasion, Mapping[Outcome, str]] = {
     },
 }
 _COLLAPSED = "The score is better, but the captions have collapsed."
-_NO_BETTER_THAN_CONSTANT = "The score is better, but one constant caption does as well."
+_NO_BETTER_THAN_CONSTANT = "The score is better, but no better than that of a constant caption."
 
 
 def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
@@ -196,16 +195,15 @@ def _describe_alone(evaluation: Evaluation, system: str = AFTER) -> tuple[str, s
         ends = f" (95 % interval {low} to {high})"
     images = format_count(evaluation.num_images, "image")
     value = format_value(name, scores.metrics[name])
-    reached = f"The model reaches {metric_label(name)} {value}{ends} on {images}"
+    reached = f"The model achieves {metric_label(name)} {value}{ends} on {images}"
     constant = evaluation.test(CONSTANT_CAPTION, system).get(name)
     if constant is None or judge_test(name, constant) != "better":
-        nothing = "Scored, with nothing to compare it to."
-        return nothing, f"{reached}; no other model was scored beside it."
-    said = format_value(name, evaluation.scores[CONSTANT_CAPTION].metrics[name])
+        return "Scored without a comparison.", f"{reached}; no other model was scored."
+    of_constant = format_value(name, evaluation.scores[CONSTANT_CAPTION].metrics[name])
     return (
-        "The model beats one constant caption.",
-        f"{reached}, against {said} of one caption said to every image"
-        f" ({format_p(constant.p_value)}); no other model was scored beside it.",
+        "The model beats a constant caption.",
+        f"{reached}, against {of_constant} for the same caption on every image"
+        f" ({format_p(constant.p_value)}); no other model was scored.",
     )
 
 
@@ -217,25 +215,25 @@ def _warn_of_collapse(
     scored: Sequence[str],
 ) -> list[str]:
     wanted = set(scored)
-    said = Counter(p.caption.strip() for p in predictions if p.image_id in wanted)
+    generated = Counter(p.caption.strip() for p in predictions if p.image_id in wanted)
     human = Counter(r.captions[0].strip() for r in records if r.image_id in wanted and r.captions)
-    total, of_humans = said.total(), human.total()
+    total, of_humans = generated.total(), human.total()
     if total < 2 or not of_humans:
         return []
-    caption, times = said.most_common(1)[0]
+    caption, times = generated.most_common(1)[0]
     human_share = human.most_common(1)[0][1] / of_humans
-    few = len(said) / total < min(_COLLAPSE_DISTINCT, 0.5 * len(human) / of_humans)
+    few = len(generated) / total < min(_COLLAPSE_DISTINCT, 0.5 * len(human) / of_humans)
     repeated = times > 1 and times / total > max(_COLLAPSE_SHARE, 2 * human_share)
     if not (few or repeated):
         return []
     quoted = f"“{shorten_words(clean_text(caption), 30)}”"
-    if len(said) == 1:
-        return [f"{model} says {quoted} to every image: it does not look at them."]
+    if len(generated) == 1:
+        return [f"{model} gives every image the caption {quoted}: it ignores the images."]
     return [
-        f"{model} says only {format_count(len(said), 'different caption')} for"
-        f" {format_count(total, 'image')} (humans, first captions: {len(human):,}); the most"
-        f" frequent, {quoted}, comes {times:,} times ({format_share(times / total)}). It has"
-        " collapsed, whatever its scores say."
+        f"{model} generates only {format_count(len(generated), 'different caption')} for"
+        f" {format_count(total, 'image')} (first human captions: {len(human):,} different); the"
+        f" most frequent, {quoted}, occurs {times:,} times ({format_share(times / total)}). The"
+        " captions have collapsed, whatever the scores are."
     ]
 
 
@@ -247,8 +245,8 @@ def _warn_of_constant(evaluation: Evaluation) -> list[str]:
     constant = evaluation.scores[CONSTANT_CAPTION].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
     return [
-        "The model does not beat one constant caption, "
-        f"“{shorten_words(clean_text(evaluation.constant_caption), 30)}”, said to every image:"
+        "The model does not beat a constant caption, "
+        f"“{shorten_words(clean_text(evaluation.constant_caption), 30)}” for every image:"
         f" {metric_label(name)} {format_value(name, after)} against"
         f" {format_value(name, constant)} ({format_p(test.p_value)})."
     ]
@@ -261,18 +259,20 @@ def _warn_of_cut_captions(evaluation: Evaluation, after: Sequence[Prediction]) -
     if share <= _CUT_SHARE:
         return []
     return [
-        f"{format_share(share)} of the captions were cut off by max_new_tokens before they ended;"
-        " raise it, or the scores measure the cut."
+        f"{format_share(share)} of the captions were cut off by max_new_tokens; raise it, or the"
+        " scores are those of incomplete captions."
     ]
 
 
 def _warn_of_seen_images(split: str, picked_on: str | None) -> list[str]:
     if split == "train":
-        return ["The scored images are those it learned from: this says nothing of new images."]
+        return [
+            "The model was trained on the scored images: the scores say nothing about new images."
+        ]
     if picked_on is not None and split == picked_on:
         return [
-            f"The {split} split also picked this checkpoint, which flatters it; score a split that"
-            " took no part (evaluate.split), or keep the last weights (train.best_metric: last)."
+            f"The {split} split also selected this checkpoint, so its scores are optimistic; score"
+            " another split (evaluate.split), or keep the last weights (train.best_metric: last)."
         ]
     return []
 
@@ -281,8 +281,8 @@ def _warn_of_few_images(evaluation: Evaluation) -> list[str]:
     if evaluation.num_images >= FEW_IMAGES:
         return []
     return [
-        f"Only {format_count(evaluation.num_images, 'image')} were scored, so these figures can"
-        " move a lot with other images; score more before relying on them."
+        f"Only {format_count(evaluation.num_images, 'image')} were scored, and other images can"
+        " give quite different scores; score more before relying on these."
         if evaluation.num_images > 1
-        else "Only one image was scored; score more before relying on these figures."
+        else "Only one image was scored; score more before relying on the scores."
     ]

@@ -1,4 +1,4 @@
-"""Ticks and places of charts."""
+"""Ticks and positions on the axes of charts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ numbers = st.floats(-1e9, 1e9, allow_nan=False)
 positive = st.floats(1e-9, 1e9)
 
 
-def test_a_linear_axis_ends_at_round_ticks() -> None:
+def test_a_linear_axis_starts_and_ends_at_round_ticks() -> None:
     axis = linear_axis([0.13, 0.52], start=0, end=100)
     assert axis.ticks == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
     assert axis.place(0.1) == 0
@@ -22,20 +22,20 @@ def test_a_linear_axis_ends_at_round_ticks() -> None:
     assert axis.place(0.35) == pytest.approx(50)
 
 
-def test_a_tight_axis_ends_with_the_values() -> None:
+def test_a_tight_axis_starts_and_ends_at_the_extreme_values() -> None:
     axis = tight_axis([10, 3000], start=0, end=1)
     assert (axis.low, axis.high) == (10, 3000)
     assert axis.ticks == (1000, 2000, 3000)
 
 
-def test_equal_ratios_take_equal_room_on_a_log_axis() -> None:
+def test_equal_ratios_are_equal_distances_on_a_log_axis() -> None:
     axis = log_axis([1.0, 100.0], start=0, end=100)
     assert axis.place(10.0) == pytest.approx(50)
     assert set(axis.ticks) >= {1.0, 10.0, 100.0}
 
 
 @given(st.lists(numbers, min_size=1, max_size=5))
-def test_every_value_lies_on_a_linear_axis(values: list[float]) -> None:
+def test_a_linear_axis_contains_every_value(values: list[float]) -> None:
     axis = linear_axis(values, start=0, end=1)
     assert axis.high > axis.low
     assert len(axis.ticks) >= 2
@@ -43,7 +43,7 @@ def test_every_value_lies_on_a_linear_axis(values: list[float]) -> None:
 
 
 @given(st.lists(positive, min_size=1, max_size=5))
-def test_every_value_lies_on_a_log_axis(values: list[float]) -> None:
+def test_a_log_axis_contains_every_value(values: list[float]) -> None:
     axis = log_axis(values, start=0, end=1)
     assert all(math.isfinite(axis.place(value)) for value in values)
     assert all(-1e-6 <= axis.place(value) <= 1 + 1e-6 for value in values)
@@ -53,5 +53,5 @@ def test_every_value_lies_on_a_log_axis(values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.25, "0.25"), (12000, "12k"), (1000, "1000"), (-2.0, "−2"), (0.0, "0")]
 )
-def test_ticks_have_no_needless_digits(value: float, text: str) -> None:
+def test_ticks_have_no_unnecessary_digits(value: float, text: str) -> None:
     assert format_tick(value) == text

@@ -41,7 +41,9 @@ def test_the_same_seed_draws_the_same_images() -> None:
 
 
 @given(values, st.integers(1, 20))
-def test_never_more_images_than_asked_for_and_each_once(gains: list[float], size: int) -> None:
+def test_at_most_the_requested_images_are_chosen_and_each_once(
+    gains: list[float], size: int
+) -> None:
     chosen = choose_images(gains, [g / 2 for g in gains], size=size, seed=0)
     places = [c.place for c in chosen]
     assert len(places) == min(size, len(gains))
@@ -49,7 +51,7 @@ def test_never_more_images_than_asked_for_and_each_once(gains: list[float], size
     assert all(c.reasons for c in chosen)
 
 
-def test_without_scores_the_images_are_drawn() -> None:
+def test_without_scores_the_images_are_drawn_at_random() -> None:
     unknown = [math.nan] * 9
     chosen = choose_images(unknown, unknown, size=3, seed=0)
     assert [c.reasons for c in chosen] == [("random",)] * 3
@@ -66,7 +68,7 @@ def test_a_small_picture_is_not_enlarged() -> None:
     assert make_thumbnail(Image.new("RGB", (30, 20)))[1] == (30, 20)
 
 
-def test_a_broken_image_gets_a_card_that_says_why() -> None:
+def test_the_card_of_a_broken_image_gives_the_reason() -> None:
     card = make_card(
         CaptionRecord("x", b"<html>", ("a dog",)),
         {"before": "a cat", "after": "a dog"},
@@ -80,19 +82,19 @@ def test_a_broken_image_gets_a_card_that_says_why() -> None:
 
 
 @pytest.mark.parametrize(("gain", "text"), [(-0.84, "−0.84"), (0.001, "±0.00"), (-0.001, "±0.00")])
-def test_a_gain_claims_no_direction_that_its_digits_do_not_show(gain: float, text: str) -> None:
+def test_a_gain_has_a_sign_unless_its_digits_are_all_zero(gain: float, text: str) -> None:
     card = make_card(CaptionRecord("x", b""), {"a": "b"}, scores={}, gain=gain, reasons=())
     assert card.gain_text == text
 
 
-def test_many_references_are_counted_not_shown() -> None:
+def test_references_beyond_the_limit_are_counted_instead_of_shown() -> None:
     record = CaptionRecord("x", b"", tuple(f"caption {n}" for n in range(30)))
     card = make_card(record, {"a": "b"}, scores={}, gain=math.nan, reasons=())
     assert len(card.references) + card.hidden_references == 30
     assert card.hidden_references > 0
 
 
-def test_each_model_is_marked_against_the_first() -> None:
+def test_words_that_differ_from_the_first_model_are_marked() -> None:
     card = make_card(
         CaptionRecord("x", b"", ("a red dog",)),
         {"one": "a dog", "two": "a red dog", "three": "a dog"},

@@ -1,4 +1,4 @@
-"""report.html: one file, whole, honest, and safe against what captions hold."""
+"""report.html: one complete, honest file that is safe against hostile captions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VOID = {"meta", "link", "br", "img", "input", "circle", "line", "rect", "path", 
 
 
 class Page(HTMLParser):
-    """Collects elements and text, and holds that tags are balanced."""
+    """Collects elements and text, and asserts that tags are balanced."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def render(inputs: ReportInputs, folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_report_says_verdict_scores_images_captions_and_run(
+def test_the_report_shows_verdict_scores_images_captions_and_run(
     inputs: ReportInputs, tmp_path: Path
 ) -> None:
     facts = [Fact("Command", "captune run small", is_code=True), Fact("Hardware", "cpu, 2 cores")]
@@ -82,7 +82,7 @@ def test_the_report_says_verdict_scores_images_captions_and_run(
         "Only 6 images were scored",
         "CIDEr",
         "True captions 50.0 %",
-        "a red dog stands on the grass",
+        "a red dog sits on the grass",
         "one dog outside",
         "a man in a field",
         "images/dog.png",
@@ -98,7 +98,7 @@ def test_the_report_says_verdict_scores_images_captions_and_run(
     assert len([a for a in page.all("article") if "card" in str(a["class"])]) == 6
 
 
-def test_nothing_is_fetched_and_only_the_page_s_own_script_runs(
+def test_nothing_is_fetched_and_only_the_script_of_the_page_runs(
     inputs: ReportInputs, tmp_path: Path
 ) -> None:
     text = render(inputs, tmp_path)
@@ -115,7 +115,7 @@ def test_nothing_is_fetched_and_only_the_page_s_own_script_runs(
     assert str(policy).startswith("default-src 'none'")
 
 
-def test_every_image_has_a_text_and_every_link_a_target(
+def test_every_image_has_an_alternative_text_and_every_link_a_target(
     inputs: ReportInputs, tmp_path: Path
 ) -> None:
     page = Page(render(inputs, tmp_path))
@@ -126,14 +126,14 @@ def test_every_image_has_a_text_and_every_link_a_target(
     assert page.all("html")[0]["lang"] == "en"
 
 
-def test_charts_say_in_words_what_they_show(inputs: ReportInputs, tmp_path: Path) -> None:
+def test_charts_have_titles_in_words(inputs: ReportInputs, tmp_path: Path) -> None:
     text = render(inputs, tmp_path)
     assert "<title>Training and validation loss by step; lowest validation loss 2.5</title>" in text
     assert "CIDEr of validation captions by step; best 0.75 at step 2" in text
     assert text.count('class="chart"') == 4
 
 
-def test_hostile_text_is_shown_and_never_run(
+def test_hostile_text_is_shown_but_never_executed(
     inputs: ReportInputs, options: ScoringOptions, tmp_path: Path
 ) -> None:
     records = [
@@ -171,10 +171,10 @@ def test_a_model_without_a_baseline_is_reported_alone(
     )
     alone = replace(inputs, before=None, evaluation=evaluation, occasion="evaluation")
     page = Page(render(alone, tmp_path))
-    assert "The model beats one constant caption." in page.text
+    assert "The model beats a constant caption." in page.text
     assert "Images won" not in page.text
     assert "Baseline" not in page.text
-    assert "fits the references themselves best" in page.text
+    assert "the one that best fits the references themselves" in page.text
 
 
 def test_without_a_log_there_is_no_training_section(inputs: ReportInputs, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_without_a_log_there_is_no_training_section(inputs: ReportInputs, tmp_pa
 @pytest.mark.parametrize(
     "metrics", [("distinct_captions",), ("wer",), ("vocabulary_size", "cider")]
 )
-def test_any_choice_of_metrics_makes_a_report(
+def test_a_report_works_with_any_choice_of_metrics(
     inputs: ReportInputs, options: ScoringOptions, tmp_path: Path, metrics: tuple[str, ...]
 ) -> None:
     evaluation = score_run(
@@ -216,7 +216,7 @@ def test_a_lower_error_rate_is_a_gain(inputs: ReportInputs, options: ScoringOpti
     assert report.main_change.delta.startswith("−")
 
 
-def test_the_report_is_the_same_when_written_again(inputs: ReportInputs, tmp_path: Path) -> None:
+def test_the_report_is_identical_when_written_again(inputs: ReportInputs, tmp_path: Path) -> None:
     assert render(inputs, tmp_path / "a") == render(inputs, tmp_path / "b")
 
 
@@ -228,7 +228,7 @@ def test_many_large_images_stay_under_eight_megabytes(
     import numpy as np
     from PIL import Image
 
-    # Noise is the worst that JPEG can meet.
+    # Noise is the worst case for JPEG.
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, format="PNG")
@@ -258,12 +258,12 @@ def test_the_comparison_shows_every_model_and_every_pair(
     assert "new and new again cannot be told apart." in page.text
     assert "old <b>" in page.text
     assert all("class" in b for b in page.all("b"))
-    assert "old <b> says “a man in a field” to every image" in page.text
-    assert "not corrected for there being 3" in page.text
+    assert "old <b> gives every image the caption “a man in a field”" in page.text
+    assert "not corrected for the number of pairs, 3" in page.text
     assert len(page.all("article")) == 6
 
 
-def test_chosen_images_stand_in_the_comparison_with_all_captions(
+def test_the_comparison_shows_requested_images_with_all_captions(
     inputs: ReportInputs, options: ScoringOptions, tmp_path: Path
 ) -> None:
     chosen = CaptionRecord("chosen:x", inputs.records[0].image, file_name="mine.png")

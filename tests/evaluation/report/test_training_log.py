@@ -1,4 +1,4 @@
-"""Curves read back from log.jsonl."""
+"""Curves read from log.jsonl."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from captune.evaluation import read_training_log
 from captune.evaluation.report.training_log import parse_training_log
 
 
-def test_training_and_validation_lines_of_a_step_are_one_row() -> None:
+def test_training_and_validation_lines_of_a_step_are_merged() -> None:
     log = parse_training_log(['{"step": 5, "loss": 2.0}', '{"step": 5, "val_loss": 3.0}'])
     assert log.curve("loss").values == (2.0,)
     assert log.curve("val_loss").steps == (5,)
 
 
-def test_a_step_logged_again_after_a_resume_counts_once_with_its_later_value() -> None:
+def test_a_step_logged_again_after_a_resume_keeps_only_its_later_value() -> None:
     log = parse_training_log(
         ['{"step": 5, "loss": 2.0}', '{"step": 6, "loss": 1}', '{"step": 5, "loss": 1.5}']
     )
     assert log.curve("loss").values == (1.5, 1.0)
 
 
-def test_a_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_kill_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     assert read_training_log(tmp_path / "log.jsonl").curve("loss").steps == (1,)
 
 
-def test_values_that_are_no_numbers_are_left_out_of_a_curve() -> None:
+def test_values_that_are_not_numbers_are_skipped() -> None:
     log = parse_training_log(
         ['{"step": 1, "loss": NaN}', '{"step": 2, "loss": "x"}', "3", '{"loss": 1}']
     )
     assert log.curve("loss").values == ()
 
 
-def test_metrics_of_validation_captions_are_named_without_the_loss() -> None:
+def test_names_of_validation_metrics_do_not_include_the_loss() -> None:
     log = parse_training_log(['{"step": 1, "val_loss": 1, "val_cider": 0.5, "val_bleu_4": 0.1}'])
     assert log.metric_names() == ("val_cider", "val_bleu_4")
 

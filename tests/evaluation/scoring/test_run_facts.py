@@ -1,4 +1,4 @@
-"""Facts of a run for people."""
+"""The readable facts of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from captune.evaluation import command_fact, describe_seconds, software_facts
 
 
-def test_the_command_can_be_given_again_and_names_no_place_of_the_program() -> None:
+def test_the_command_can_be_run_again_and_omits_the_path_of_the_program() -> None:
     fact = command_fact(["/opt/venv/bin/captune", "evaluate", "my model", "--data", "x"])
     assert fact.value == "captune evaluate 'my model' --data x"
     assert fact.is_code
@@ -17,11 +17,11 @@ def test_the_command_can_be_given_again_and_names_no_place_of_the_program() -> N
     ("seconds", "text"),
     [(0.2, "0 s"), (59.6, "1 min 00 s"), (1061, "17 min 41 s"), (7500, "2 h 05 min")],
 )
-def test_times_are_told_in_their_own_size(seconds: float, text: str) -> None:
+def test_times_have_fitting_units(seconds: float, text: str) -> None:
     assert describe_seconds(seconds) == text
 
 
-def test_versions_that_decide_on_captions_are_told() -> None:
+def test_versions_that_affect_captions_are_reported() -> None:
     facts = {fact.label: fact.value for fact in software_facts()}
     assert set(facts) >= {"Python", "captune", "torch", "transformers"}
     assert "not installed" not in facts.values()

@@ -1,4 +1,4 @@
-"""Scores written by one stage and read by another, which scores nothing again."""
+"""Scores written by one stage and read by another without scoring again."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def folder(tmp_path: Path, run: RunToScore) -> Path:
     return tmp_path
 
 
-def test_scores_come_back_to_the_last_digit(folder: Path, run: RunToScore) -> None:
+def test_loaded_scores_are_exact_to_the_last_digit(folder: Path, run: RunToScore) -> None:
     assert load_scores(folder, run) == run.score()
 
 
-def test_a_run_without_a_baseline_and_with_a_lost_image_comes_back(
+def test_a_run_without_a_baseline_and_with_a_missing_prediction_is_loaded(
     tmp_path: Path, run: RunToScore
 ) -> None:
     smaller = replace(run, before=None, after=run.after[1:])
@@ -47,7 +47,7 @@ def test_a_run_without_a_baseline_and_with_a_lost_image_comes_back(
     assert load_scores(tmp_path, smaller) == scored
 
 
-def test_a_value_that_is_not_a_number_comes_back(tmp_path: Path, run: RunToScore) -> None:
+def test_a_value_that_is_not_a_number_is_loaded(tmp_path: Path, run: RunToScore) -> None:
     scored = run.score()
     values = {"cider": [math.nan, *scored.scores[AFTER].per_image["cider"][1:]]}
     scores = replace(scored.scores[AFTER], per_image=values)
@@ -59,7 +59,7 @@ def test_a_value_that_is_not_a_number_comes_back(tmp_path: Path, run: RunToScore
     assert list(back[1:]) == values["cider"][1:]
 
 
-def test_extra_figures_do_not_write_over_a_section(tmp_path: Path, run: RunToScore) -> None:
+def test_extra_figures_do_not_override_a_section(tmp_path: Path, run: RunToScore) -> None:
     save_scores(tmp_path, run.score(), run=run, extra={"after": 1, "fingerprint": ""})
     assert load_scores(tmp_path, run) == run.score()
 
@@ -84,13 +84,13 @@ def test_extra_figures_do_not_write_over_a_section(tmp_path: Path, run: RunToSco
         ),
     ],
 )
-def test_scores_of_anything_else_are_not_used(
+def test_scores_of_another_run_or_setting_are_not_loaded(
     folder: Path, run: RunToScore, change: Change
 ) -> None:
     assert load_scores(folder, change(run)) is None
 
 
-def test_the_device_and_how_sure_the_model_was_change_no_score(
+def test_the_device_and_log_probabilities_do_not_affect_the_fingerprint(
     folder: Path, run: RunToScore
 ) -> None:
     inputs = replace(run.options.inputs, device="cuda")
@@ -107,7 +107,7 @@ def drop_a_line(path: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
 
 
-def write_as_before(path: Path) -> None:
+def drop_the_fingerprint(path: Path) -> None:
     content = json.loads(path.read_text())
     del content["fingerprint"]
     path.write_text(json.dumps(content))
@@ -118,20 +118,20 @@ def write_as_before(path: Path) -> None:
     [
         (SCORES, Path.unlink),
         (SCORES, cut),
-        (SCORES, write_as_before),
+        (SCORES, drop_the_fingerprint),
         (PER_IMAGE, Path.unlink),
         (PER_IMAGE, cut),
         (PER_IMAGE, drop_a_line),
     ],
 )
-def test_a_broken_or_older_file_is_no_score(
+def test_a_damaged_or_older_file_is_not_loaded(
     folder: Path, run: RunToScore, name: str, damage: Callable[[Path], object]
 ) -> None:
     damage(folder / name)
     assert load_scores(folder, run) is None
 
 
-def test_the_file_of_images_has_a_line_an_image_and_system(
+def test_the_file_of_images_has_one_line_per_image_and_system(
     folder: Path, evaluation: Evaluation
 ) -> None:
     rows = [json.loads(line) for line in (folder / PER_IMAGE).read_text().splitlines()]

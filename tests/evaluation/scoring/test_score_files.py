@@ -27,7 +27,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_scores_json_has_a_section_a_system_and_the_paired_tests(
+def test_scores_json_has_one_section_per_system_and_the_paired_tests(
     tmp_path: Path, evaluation: Evaluation
 ) -> None:
     write_scores_json(tmp_path / "scores.json", evaluation, extra={"truth_rate": 0.75})
@@ -45,7 +45,7 @@ def test_scores_json_has_a_section_a_system_and_the_paired_tests(
     assert "after_vs_constant_caption" in content["paired"]
 
 
-def test_extra_figures_do_not_write_over_a_section(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_extra_figures_do_not_override_a_section(tmp_path: Path, evaluation: Evaluation) -> None:
     write_scores_json(tmp_path / "s.json", evaluation, extra={"after": 1})
     assert json.loads((tmp_path / "s.json").read_text())["after"] != 1
 
@@ -57,7 +57,7 @@ def test_a_section_has_exactly_the_keys_that_the_json_option_promises(
     assert set(section) == {"metrics", "intervals", "num_images", "signature"}
 
 
-def test_values_that_json_lacks_become_null(tmp_path: Path) -> None:
+def test_values_that_json_cannot_express_become_null(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": math.nan, "b": [math.inf, 1.5], "c": {"d": -math.inf}})
     content = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     assert content == {"a": None, "b": [None, 1.5], "c": {"d": None}}
@@ -65,7 +65,7 @@ def test_values_that_json_lacks_become_null(tmp_path: Path) -> None:
     assert (tmp_path / "a.jsonl").read_text(encoding="utf-8") == '{"a": null, "b": "é"}\n'
 
 
-def test_the_csv_has_names_captions_and_a_column_a_metric(
+def test_the_csv_has_names_captions_and_one_column_per_metric(
     tmp_path: Path, records: list[CaptionRecord], after: list[Prediction], evaluation: Evaluation
 ) -> None:
     scores = evaluation.scores[AFTER]
@@ -74,13 +74,13 @@ def test_the_csv_has_names_captions_and_a_column_a_metric(
     header = ["filename", "actual_caption", "generated_caption", *scores.per_image]
     assert list(rows[0]) == header
     assert rows[0]["filename"] == "images/dog.png"
-    assert rows[0]["actual_caption"] == "a red dog stands on the grass | one dog outside"
+    assert rows[0]["actual_caption"] == "a red dog sits on the grass | one dog outside"
     assert rows[5]["generated_caption"] == "a blue bus"
     assert float(rows[0]["wer"]) == 0.0
     assert len(rows) == 6
 
 
-def test_an_image_without_a_prediction_has_no_row_and_one_without_a_score_empty_cells(
+def test_an_image_without_a_prediction_has_no_row_and_a_missing_score_is_an_empty_cell(
     tmp_path: Path, records: list[CaptionRecord], after: list[Prediction]
 ) -> None:
     scores = Scores({"m": 1.0}, {}, {"m": [0.5, math.nan]}, ("cat", "bird"), "")
@@ -93,7 +93,7 @@ def test_an_image_without_a_prediction_has_no_row_and_one_without_a_score_empty_
     ]
 
 
-def test_cells_that_a_spreadsheet_would_run_are_text(
+def test_cells_that_a_spreadsheet_would_run_are_escaped(
     tmp_path: Path, records: list[CaptionRecord], evaluation: Evaluation
 ) -> None:
     hostile = [Prediction("dog", '=HYPERLINK("http://x","y")', -1.0, 4, "eos")]

@@ -1,4 +1,4 @@
-"""Which images are scored."""
+"""The choice of images to score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.evaluation import load_scored, select_scored
 from captune.records import CaptionRecord, Split
 
 
-def test_a_split_is_taken_with_its_training_images_beside_it(
+def test_a_split_is_chosen_and_the_training_images_are_kept(
     records: list[CaptionRecord],
 ) -> None:
     splits: list[Split] = ["train", "train", "train", "val", "test", "test"]
@@ -25,7 +25,7 @@ def test_a_split_is_taken_with_its_training_images_beside_it(
     assert scored.describe("DATA") == "DATA, split: test, 2 images"
 
 
-def test_a_data_set_without_splits_is_used_whole_and_says_so(
+def test_a_data_set_without_splits_is_used_as_a_whole_with_a_note(
     records: list[CaptionRecord],
 ) -> None:
     bare = LoadedData(tuple(replace(r, split=None) for r in records))
@@ -35,29 +35,29 @@ def test_a_data_set_without_splits_is_used_whole_and_says_so(
     assert "has no splits: all 6 images are scored" in scored.notes[0]
 
 
-def test_a_missing_split_names_what_there_is(records: list[CaptionRecord]) -> None:
+def test_a_missing_split_is_an_error_that_names_the_others(records: list[CaptionRecord]) -> None:
     with pytest.raises(
         DataError, match=r"the split val has no images; there is: test \(6 images\)"
     ):
         select_scored(LoadedData(tuple(records)), split="val", max_images=None, seed=0)
 
 
-def test_images_without_a_caption_are_left_out_and_counted(
+def test_images_without_a_caption_are_skipped_and_counted(
     records: list[CaptionRecord],
 ) -> None:
     data = LoadedData((replace(records[0], captions=()), *records[1:]))
     scored = select_scored(data, split="test", max_images=None, seed=0)
     assert len(scored.records) == 5
-    assert scored.notes == ["1 images without a caption are left out"]
+    assert scored.notes == ["skipped 1 image without a caption"]
 
 
-def test_no_caption_at_all_is_an_error(records: list[CaptionRecord]) -> None:
+def test_data_without_any_caption_is_an_error(records: list[CaptionRecord]) -> None:
     data = LoadedData(tuple(replace(r, captions=()) for r in records))
     with pytest.raises(DataError, match="none of the 6 images has a human caption"):
         select_scored(data, split="test", max_images=None, seed=0)
 
 
-def test_a_part_is_drawn_and_said(records: list[CaptionRecord]) -> None:
+def test_a_limited_number_of_images_is_drawn_with_a_note(records: list[CaptionRecord]) -> None:
     data = LoadedData(tuple(records), skipped=(SkippedImage("z", "z.png", "missing"),))
     scored = select_scored(data, split="test", max_images=2, seed=9)
     assert len(scored.records) == 2
@@ -65,7 +65,7 @@ def test_a_part_is_drawn_and_said(records: list[CaptionRecord]) -> None:
     assert scored.skipped[0].image_id == "z"
 
 
-def test_a_run_s_folder_gives_its_saved_splits(
+def test_the_folder_of_a_run_gives_its_saved_splits(
     records: list[CaptionRecord], tmp_path: Path
 ) -> None:
     saved = [replace(r, split="train" if n < 4 else "test") for n, r in enumerate(records)]
@@ -76,7 +76,7 @@ def test_a_run_s_folder_gives_its_saved_splits(
     assert "those saved in" in scored.notes[0]
 
 
-def test_filters_on_saved_splits_are_refused_not_passed_over(
+def test_filters_on_saved_splits_are_refused_not_ignored(
     records: list[CaptionRecord], tmp_path: Path
 ) -> None:
     save_splits(records, tmp_path, seed=1)

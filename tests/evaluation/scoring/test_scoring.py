@@ -31,7 +31,7 @@ def score(
     return compare_systems(records, {"model": predictions}, options=options).scores["model"]
 
 
-def test_scores_are_those_of_the_metrics_on_all_references(
+def test_scores_equal_those_of_the_metrics_on_all_references(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
     scores = score(records, after, options=options)
@@ -56,7 +56,7 @@ def test_the_order_of_predictions_does_not_matter(
     assert turned == score(records, after, options=options)
 
 
-def test_max_references_takes_the_first_ones(
+def test_max_references_keeps_the_first_ones(
     records: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     second = [Prediction(r.image_id, r.captions[1], -1.0, 3, "eos") for r in records]
@@ -66,7 +66,7 @@ def test_max_references_takes_the_first_ones(
     assert "max_refs:1" in score(records, second, options=one).signature
 
 
-def test_the_signature_says_split_references_decoding_and_versions(evaluation: Evaluation) -> None:
+def test_the_signature_states_split_references_decoding_versions(evaluation: Evaluation) -> None:
     signature = evaluation.scores[AFTER].signature
     assert signature.startswith(
         "split:test|refs:2|images:6|decoding:num_beams=5,max_new_tokens=20|"
@@ -76,7 +76,7 @@ def test_the_signature_says_split_references_decoding_and_versions(evaluation: E
     assert "\n" not in signature
 
 
-def test_decoding_names_only_what_is_not_default() -> None:
+def test_decoding_names_only_settings_that_are_not_default() -> None:
     assert describe_decoding(GenerateConfig()) == "num_beams=3,max_new_tokens=30"
     assert (
         describe_decoding(GenerateConfig(length_penalty=0.7, prompt="a photo of"))
@@ -84,7 +84,7 @@ def test_decoding_names_only_what_is_not_default() -> None:
     )
 
 
-def test_images_without_a_prediction_or_a_caption_are_left_out(
+def test_images_without_a_prediction_or_a_caption_are_not_scored(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
     bare = [*records, CaptionRecord("extra", b"")]
@@ -92,7 +92,7 @@ def test_images_without_a_prediction_or_a_caption_are_left_out(
     assert scores.image_ids == ("cat", "bird", "boat", "tree", "car")
 
 
-def test_all_systems_are_scored_on_the_images_that_all_of_them_have(
+def test_all_systems_are_scored_on_the_images_they_have_in_common(
     records: list[CaptionRecord],
     before: list[Prediction],
     after: list[Prediction],
@@ -106,7 +106,7 @@ def test_all_systems_are_scored_on_the_images_that_all_of_them_have(
     assert evaluation.left_out == ("dog", "car")
 
 
-def test_nothing_in_common_is_an_error_that_counts(
+def test_predictions_of_other_images_are_an_error_with_counts(
     records: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     with pytest.raises(DataError, match="no image has both") as caught:
@@ -114,7 +114,7 @@ def test_nothing_in_common_is_an_error_that_counts(
     assert "6 images, 6 with captions, 1 predictions" in str(caught.value)
 
 
-def test_an_unknown_metric_is_named(
+def test_an_unknown_metric_is_refused_with_a_suggestion(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
     with pytest.raises(MetricError, match="did you mean 'cider'"):
@@ -127,7 +127,7 @@ def test_a_run_is_tested_against_before_and_against_a_constant_caption(
     assert list(evaluation.scores) == [BEFORE, AFTER, CONSTANT_CAPTION]
     test = evaluation.test(BEFORE, AFTER)["wer"]
     assert test.delta < 0
-    # The car's captions share no word with its references, before and after.
+    # Neither caption of the car shares a word with its references.
     assert (test.wins, test.ties, test.losses) == (5, 1, 0)
     assert evaluation.test(CONSTANT_CAPTION, AFTER)["cider"].delta > 0
     assert evaluation.test(AFTER, BEFORE) == {}
@@ -136,9 +136,9 @@ def test_a_run_is_tested_against_before_and_against_a_constant_caption(
 def test_the_constant_caption_comes_from_the_training_captions(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
-    training = [CaptionRecord("t", b"", ("a red thing stands on the grass",), "train")]
+    training = [CaptionRecord("t", b"", ("a red thing sits on the grass",), "train")]
     run = score_run(records, before=None, after=after, training_records=training, options=options)
-    assert run.constant_caption == "a red thing stands on the grass"
+    assert run.constant_caption == "a red thing sits on the grass"
     assert run.constant_from == "training captions"
     assert list(run.scores) == [AFTER, CONSTANT_CAPTION]
     alone = score_run(records, before=None, after=after, training_records=(), options=options)
@@ -146,7 +146,7 @@ def test_the_constant_caption_comes_from_the_training_captions(
     assert alone.constant_from == "the references themselves"
 
 
-def test_the_main_metric_is_cider_and_else_the_next_best_known(
+def test_the_main_metric_is_cider_or_else_the_next_best_known(
     records: list[CaptionRecord], after: list[Prediction], options: ScoringOptions
 ) -> None:
     def main(*metrics: str) -> tuple[str, str | None]:
@@ -173,7 +173,7 @@ def test_every_pair_of_models_is_tested_once(
     assert (same.delta, same.wins, same.ties, same.losses, same.p_value) == (0.0, 0, 6, 0, 1.0)
 
 
-def test_options_of_a_recipe_are_its_settings() -> None:
+def test_options_from_a_recipe_have_its_settings() -> None:
     recipe = Recipe.model_validate({"seed": 3, "evaluate": {"split": "val", "max_references": 2}})
     options = ScoringOptions.from_recipe(recipe)
     assert (options.seed, options.split, options.max_references) == (3, "val", 2)
@@ -193,7 +193,7 @@ def test_the_images_drawn_do_not_depend_on_the_order_of_the_data(
 
 @pytest.mark.filterwarnings("ignore:CIDEr of one image is 0")
 @pytest.mark.parametrize(("images", "least"), [(1, 1.0), (2, 0.5), (5, 1 / 16)])
-def test_a_handful_of_images_proves_no_difference(
+def test_a_handful_of_images_does_not_prove_a_difference(
     records: list[CaptionRecord],
     before: list[Prediction],
     options: ScoringOptions,

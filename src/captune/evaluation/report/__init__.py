@@ -1,4 +1,4 @@
-"""report.html and comparison.html: one file each, everything inside."""
+"""report.html and comparison.html: single, self-contained files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axes of charts: which values get a tick, and where a value lies in the drawing."""
+"""Axes of charts: the values of ticks, and the position of a value in the drawing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range of values laid onto a range of drawing units.
+    """A range of values mapped to a range of drawing units.
 
     Attributes:
         low: Value at `start`.
         high: Value at `end`, above `low`.
-        start: Drawing unit of `low`.
-        end: Drawing unit of `high`.
-        ticks: Values that get a mark.
-        is_log: Whether equal ratios take equal room.
+        start: Position of `low` in drawing units.
+        end: Position of `high` in drawing units.
+        ticks: Values with a mark.
+        is_log: Whether the axis is logarithmic.
     """
 
     low: float
@@ -28,7 +28,7 @@ class Axis:
     is_log: bool = False
 
     def place(self, value: float) -> float:
-        """Drawing unit of a value."""
+        """Return the position of a value in drawing units."""
         if self.is_log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
@@ -37,16 +37,16 @@ class Axis:
 
 
 def linear_axis(values: Sequence[float], *, start: float, end: float, num_ticks: int = 5) -> Axis:
-    """An axis with round ticks that holds all values; never of zero length.
+    """Return an axis with round ticks that contains all values and never has zero length.
 
     Args:
         values: At least one finite value.
-        start: Drawing unit of the low end.
-        end: Drawing unit of the high end.
-        num_ticks: Ticks wanted, about.
+        start: Position of the low end in drawing units.
+        end: Position of the high end in drawing units.
+        num_ticks: Approximate number of ticks.
     """
     low, high = min(values), max(values)
-    # Below this, ticks would differ in digits that a float of their size does not have.
+    # In a smaller range, ticks would differ only in digits beyond the precision of a float.
     if high - low < 1e-9 * max(1.0, abs(high), abs(low)):
         pad = abs(high) * 0.1 if abs(high) > 1e-6 else 1.0
         low, high = low - pad, high + pad
@@ -57,7 +57,7 @@ def linear_axis(values: Sequence[float], *, start: float, end: float, num_ticks:
 
 
 def tight_axis(values: Sequence[float], *, start: float, end: float, num_ticks: int = 6) -> Axis:
-    """A linear axis that ends with the values, its ticks round; for steps and epochs."""
+    """Return a linear axis from the lowest to the highest value, with round ticks; for steps."""
     round_axis = linear_axis(values, start=start, end=end, num_ticks=num_ticks)
     low, high = min(values), max(values)
     ticks = tuple(tick for tick in round_axis.ticks if low <= tick <= high)
@@ -67,7 +67,7 @@ def tight_axis(values: Sequence[float], *, start: float, end: float, num_ticks: 
 
 
 def log_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
-    """A logarithmic axis over positive values, with ticks at 1, 2 and 5 times powers of ten."""
+    """Return a logarithmic axis of positive values, with ticks at 1, 2 and 5 times 10**n."""
     low, high = min(values), max(values)
     if high / low < 1.2:
         low, high = low / 1.1, high * 1.1
@@ -83,7 +83,7 @@ def log_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
 
 
 def format_tick(value: float) -> str:
-    """A tick's text: no trailing zeros, thousands as `12k`."""
+    """Return the text of a tick: no trailing zeros, thousands as `12k`."""
     if abs(value) >= 10_000 and value % 100 == 0:
         return f"{value / 1000:g}k"
     return f"{value:.4g}".replace("-", "−")

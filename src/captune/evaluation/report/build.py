@@ -1,4 +1,4 @@
-"""report.html of a run: the verdict first, then what it rests on, then the images themselves."""
+"""report.html of a run: the verdict, then the scores behind it, then the images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LABELS: Mapping[Occasion, Mapping[str, str]] = {
     "run": {BEFORE: "Before", AFTER: "After", CONSTANT_CAPTION: "Constant caption"},
     "evaluation": {BEFORE: "Baseline", AFTER: "Model", CONSTANT_CAPTION: "Constant caption"},
 }
-"""What the systems are called; the order is that of the columns."""
+"""Names of the systems, in the order of the columns."""
 
 _IMAGES = {"train": "training images", "val": "validation images", "test": "test images"}
 
@@ -52,7 +52,7 @@ class MetricChart:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """What the template reads; see report.html."""
+    """The data of the template report.html."""
 
     occasion: Occasion
     title: str
@@ -90,13 +90,13 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
     """Write a run's report as one HTML file that opens offline.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_page(path, "report.html", content=build_report(inputs))
 
 
 def build_report(inputs: ReportInputs) -> ReportPage:
-    """Everything the report shows, computed."""
+    """Compute everything that the report shows."""
     evaluation = inputs.evaluation
     labels = LABELS[inputs.occasion]
     systems = tuple(name for name in labels if name in evaluation.scores)
@@ -153,7 +153,7 @@ def _value(evaluation: Evaluation, system: str, name: str) -> str:
 
 
 def _loss_charts(log: TrainingLog) -> tuple[Markup, Markup]:
-    """The loss on a linear axis and on a logarithmic one."""
+    """Draw the loss on a linear and on a logarithmic axis."""
     train, validation = log.curve("loss"), log.curve("val_loss")
     series = [
         Series("training", "train", tuple(zip(train.steps, train.values, strict=True))),
@@ -231,16 +231,16 @@ def _length_chart(inputs: ReportInputs) -> Markup:
     return draw_histogram(
         length_shares(captions),
         kinds={"after": "after", "before": "before", "human": "human"},
-        title="Words a caption: share of captions of each length, after, before and human",
-        x_label="words a caption",
+        title="Words per caption: share of captions of each length, after, before and human",
+        x_label="words per caption",
     )
 
 
 def _frequent(inputs: ReportInputs) -> dict[str, list[FrequentCaption]]:
     scored = set(inputs.evaluation.scores[AFTER].image_ids)
     lists = {AFTER: inputs.after, BEFORE: inputs.before or ()}
-    said = {n: [p.caption for p in own if p.image_id in scored] for n, own in lists.items()}
-    return {name: frequent_captions(own) for name, own in said.items() if own}
+    captions = {n: [p.caption for p in own if p.image_id in scored] for n, own in lists.items()}
+    return {name: frequent_captions(own) for name, own in captions.items() if own}
 
 
 def _setting(value: object) -> str:

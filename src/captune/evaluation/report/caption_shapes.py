@@ -1,4 +1,4 @@
-"""What the captions of systems look like as a whole: lengths and favourites."""
+"""Statistics of a system's captions: lengths and most frequent captions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class FrequentCaption:
-    """A caption that a system says often.
+    """A frequent caption of a system.
 
     Attributes:
         text: The caption.
-        count: Images that got it.
-        share: Of all images, as text.
-        percent: The same, 0..100.
+        count: Number of images with this caption.
+        share: Share of all images, as text.
+        percent: Share of all images, 0..100.
     """
 
     text: str
@@ -31,13 +31,14 @@ class FrequentCaption:
 
 
 def length_shares(captions: Mapping[str, Sequence[str]]) -> dict[str, list[float]]:
-    """Share of captions with 0, 1, 2 .. words, by label; sums to 1 where there are captions.
+    """Return the share of captions with 0, 1, 2, ... words per label; each label sums to 1.
 
     Args:
         captions: Label -> captions.
 
     Returns:
-        Label -> shares, all of one length; the last bin also holds what is longer.
+        Label -> shares, all of the same length; the last bin includes longer captions. Labels
+        without captions are missing.
     """
     lengths = {
         label: [min(MAX_LENGTH, len(text.split())) for text in texts]
@@ -53,7 +54,7 @@ def length_shares(captions: Mapping[str, Sequence[str]]) -> dict[str, list[float
 
 
 def frequent_captions(captions: Sequence[str], *, limit: int = 8) -> list[FrequentCaption]:
-    """The captions said most often, the most frequent first; equal ones in order of appearance."""
+    """Return the most frequent captions in descending order; ties keep their first order."""
     counts = Counter(caption.strip() for caption in captions)
     return [
         FrequentCaption(

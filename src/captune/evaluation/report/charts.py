@@ -1,7 +1,7 @@
-"""Charts as inline SVG: sharp on paper, themed by the page's CSS, nothing to load.
+"""Charts as inline SVG: sharp in print, styled by the page's CSS, with nothing to load.
 
-Colours are classes (`before`, `after`, `human`, `train`, `validation`), so that light and dark
-and print are the stylesheet's affair. Text that comes from users is escaped here.
+Colours are CSS classes (`before`, `after`, `human`, `train`, `validation`), so that the stylesheet
+controls light mode, dark mode and print. Text from users is escaped here.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Series:
     """A line of a chart.
 
     Attributes:
-        label: For the legend and the read-out.
-        kind: CSS class that gives the colour.
-        points: (x, y), x rising.
-        has_dots: Few points that stand for themselves, such as validations.
+        label: Name in the read-out.
+        kind: CSS class of the colour.
+        points: (x, y), in ascending order of x.
+        has_dots: Whether to mark each point, for few points such as validations.
     """
 
     label: str
@@ -46,12 +46,12 @@ class Series:
 def draw_lines(
     series: Sequence[Series], *, title: str, x_label: str, is_log: bool = False
 ) -> Markup:
-    """A line chart; empty when no series has a point.
+    """Draw a line chart; empty if no series has a point.
 
     Args:
-        series: Lines; on a log axis values that are not positive are left out.
-        title: Says in words what the chart shows, for those who do not see it.
-        x_label: Under the horizontal axis.
+        series: Lines; on a logarithmic axis, values that are not positive are skipped.
+        title: Describes the chart in words, for screen readers.
+        x_label: Label of the horizontal axis.
         is_log: Whether the vertical axis is logarithmic.
     """
     lines = [_thin(each, positive=is_log) for each in series]
@@ -75,13 +75,14 @@ def draw_histogram(
     title: str,
     x_label: str,
 ) -> Markup:
-    """Shares by whole number from 0: the first series as bars, the others as stepped outlines.
+    """Draw the shares of 0, 1, 2, ...: the first series as bars, the others as outlines.
 
     Args:
-        shares: Label -> share of each number, 0..1; all of one length, the last holds the rest.
+        shares: Label -> share of each number, 0..1; all of the same length, the last bin includes
+            larger numbers.
         kinds: Label -> CSS class.
-        title: Says in words what the chart shows.
-        x_label: Under the horizontal axis.
+        title: Describes the chart in words, for screen readers.
+        x_label: Label of the horizontal axis.
     """
     size = len(next(iter(shares.values()), ()))
     if not size:
@@ -109,11 +110,11 @@ def draw_histogram(
 def draw_intervals(
     rows: Sequence[tuple[str, float, Interval | None]], *, title: str, low: float, high: float
 ) -> Markup:
-    """One thin line a system with its 95 % interval, on one scale; for a table's cell.
+    """Draw one thin line per system with its 95 % interval, on one scale, for a table cell.
 
     Args:
         rows: (CSS class, value, interval), from top to bottom.
-        title: Says in words what is shown.
+        title: Describes the chart in words, for screen readers.
         low: Value at the left end.
         high: Value at the right end.
     """
@@ -141,7 +142,7 @@ def draw_intervals(
 
 
 def _thin(series: Series, *, positive: bool) -> Series:
-    """At most `_MAX_POINTS` points, each the mean of its neighbours."""
+    """Reduce a series to at most `_MAX_POINTS` points, each the mean of a group."""
     points = [(x, y) for x, y in series.points if y > 0 or not positive]
     size = -(-len(points) // _MAX_POINTS)
     if size > 1:

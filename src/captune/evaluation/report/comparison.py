@@ -1,4 +1,4 @@
-"""comparison.html and comparison.png: any number of models on the same images."""
+"""comparison.html: any number of models on the same images."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from captune.records import CaptionRecord, Prediction
 
 @dataclass(frozen=True)
 class ComparisonInputs:
-    """Models compared.
+    """The models of a comparison.
 
     Attributes:
         records: The scored images with their human captions.
         systems: Name of a model -> its captions of those images.
-        evaluation: What `compare_systems` gave.
+        evaluation: Result of `compare_systems`.
         generate: How captions were decoded.
-        seed: Draws the random part of the gallery.
-        chosen: Images to show instead of a choice among the scored ones; their captions are in
-            `systems` too.
+        seed: Seed of the random images in the gallery.
+        chosen: Images to show instead of a selection of the scored ones; `systems` includes their
+            captions.
         facts: Models, hardware, versions, command, times.
-        gallery_size: Images in the gallery at most, when none are chosen.
+        gallery_size: Maximum number of images in the gallery if none are chosen.
     """
 
     records: Sequence[CaptionRecord]
@@ -54,7 +54,7 @@ class ComparisonInputs:
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One pair of models on the main metric."""
+    """The paired test of two models on the main metric."""
 
     against: str
     system: str
@@ -63,7 +63,7 @@ class Duel:
 
 @dataclass(frozen=True)
 class ComparisonPage:
-    """What the template reads; see comparison.html."""
+    """The data of the template comparison.html."""
 
     title: str
     headline: str
@@ -90,19 +90,19 @@ def write_comparison(inputs: ComparisonInputs, path: Path) -> None:
     """Write a comparison as one HTML file that opens offline.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_page(path, "comparison.html", content=build_comparison(inputs))
 
 
 def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
-    """Everything the page shows, computed."""
+    """Compute everything that the page shows."""
     evaluation = inputs.evaluation
     main, image_metric = evaluation.main_metric, evaluation.main_image_metric
     names = list(evaluation.scores)
     headline, sentence = describe_ranking(evaluation)
     scored = set(evaluation.scores[names[0]].image_ids)
-    said = {
+    captions = {
         name: [p.caption for p in inputs.systems[name] if p.image_id in scored] for name in names
     }
     return ComparisonPage(
@@ -124,7 +124,7 @@ def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
         cards=_chosen_cards(inputs) if inputs.chosen else _scored_cards(inputs, image_metric),
         is_chosen=bool(inputs.chosen),
         image_metric=metric_label(image_metric) if image_metric and not inputs.chosen else "",
-        frequent={n: frequent_captions(own, limit=5) for n, own in said.items()},
+        frequent={n: frequent_captions(own, limit=5) for n, own in captions.items()},
         decoding=[Fact(key, str(value)) for key, value in inputs.generate],
         facts=inputs.facts,
         signature=evaluation.run_signature,
@@ -133,7 +133,7 @@ def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
 
 
 def _scored_cards(inputs: ComparisonInputs, metric: str | None) -> list[Card]:
-    """Images on which the models differ most, on which all are bad, and random ones."""
+    """Return cards of images where the models differ most, where all do badly, and random ones."""
     evaluation = inputs.evaluation
     names = list(evaluation.scores)
     ids = evaluation.scores[names[0]].image_ids
@@ -143,7 +143,7 @@ def _scored_cards(inputs: ComparisonInputs, metric: str | None) -> list[Card]:
         for name in names
     }
     columns = list(zip(*values.values(), strict=True))
-    # The first model is the one that the others are measured by.
+    # The other models are compared with the first.
     gains = [max((sign * v for v in row[1:]), default=math.nan) - sign * row[0] for row in columns]
     quality = [max(sign * value for value in row) for row in columns]
     captions = _captions_by_image(inputs)

@@ -1,4 +1,4 @@
-"""The images a report shows: chosen for what they teach, shrunk, with captions word by word."""
+"""The images of a report: a telling selection, as thumbnails, with changed words marked."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Choice:
     """An image chosen for a gallery.
 
     Attributes:
-        place: Its place among the scored images.
-        reasons: Why: `gain`, `loss`, `worst`, `random`; at least one.
+        place: Its position among the scored images.
+        reasons: Why it was chosen, at least one of `gain`, `loss`, `worst`, `random`.
     """
 
     place: int
@@ -42,9 +42,9 @@ class ShownCaption:
     """A system's caption of an image, ready to show.
 
     Attributes:
-        system: Its name.
-        words: The caption; changed words are marked against the first system's caption.
-        score: Value of the sorting metric, NaN without one.
+        system: Name of the system.
+        words: The caption, with words marked that differ from the first system's caption.
+        score: Value of the metric that images are sorted by; NaN without one.
     """
 
     system: str
@@ -57,13 +57,13 @@ class Card:
     """One image of a gallery.
 
     Attributes:
-        name: File name for people.
-        thumbnail: `data:` URI of a JPEG; empty where the image cannot be decoded.
-        problem: Why not.
+        name: Readable file name.
+        thumbnail: `data:` URI of a JPEG; empty if the image cannot be decoded.
+        problem: Why it cannot be decoded; empty if it can.
         size: Width and height of the thumbnail in pixels.
         references: The human captions shown.
-        hidden_references: How many more there are.
-        captions: One a system.
+        hidden_references: Number of human captions not shown.
+        captions: One per system.
         gain: Score of the last system minus that of the first, positive is better; NaN: unknown.
         reasons: Why it was chosen.
     """
@@ -80,7 +80,7 @@ class Card:
 
     @property
     def gain_text(self) -> str:
-        """The gain with its sign, two digits."""
+        """The gain with its sign and two decimals."""
         text = f"{self.gain:+.2f}"
         return "±0.00" if text[1:] == "0.00" else text.replace("-", "−")
 
@@ -88,16 +88,16 @@ class Card:
 def choose_images(
     gains: Sequence[float], quality: Sequence[float], *, size: int, seed: int
 ) -> list[Choice]:
-    """Choose the biggest gains and losses, the worst captions, and seeded random ones.
+    """Choose the biggest gains and losses, the worst captions, and random images.
 
     Args:
-        gains: One an image, positive is better; NaN where unknown.
-        quality: Score of the last system, one an image, higher is better; NaN where unknown.
-        size: Images at most; when there are no more than that, all are taken.
-        seed: Draws the random ones.
+        gains: Gain per image, positive is better; NaN if unknown.
+        quality: Score of the last system per image, higher is better; NaN if unknown.
+        size: Maximum number of images.
+        seed: Seed of the random images.
 
     Returns:
-        Each image once, in the order of the data.
+        Each chosen image once, in the order of the data.
     """
     total = len(quality)
     by_gain = sorted((p for p in range(total) if gains[p] > 0), key=lambda p: -gains[p])
@@ -110,7 +110,7 @@ def choose_images(
         for place in places[:share]:
             if place in reasons or len(reasons) < size:
                 reasons.setdefault(place, []).append(reason)
-    # The rest is drawn from all images, so that the gallery also shows the ordinary ones.
+    # The rest is drawn from all images, so that the gallery also shows ordinary ones.
     shuffled = random.Random(seed).sample(range(total), total)
     for place in shuffled:
         if len(reasons) >= min(size, total):
@@ -127,12 +127,12 @@ def make_card(
     gain: float,
     reasons: tuple[str, ...],
 ) -> Card:
-    """One gallery card.
+    """Build the gallery card of an image.
 
     Args:
         record: The image with its human captions.
         captions: System -> caption, the reference system first.
-        scores: System -> its score on this image; may lack systems.
+        scores: System -> its score on this image; systems may be missing.
         gain: See `Card`.
         reasons: See `Card`.
     """
@@ -155,7 +155,7 @@ def make_card(
 
 
 def make_thumbnail(image: Image.Image) -> tuple[str, tuple[int, int]]:
-    """A small JPEG as a `data:` URI, and its width and height."""
+    """Return a small JPEG as a `data:` URI, and its width and height."""
     small = image.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
@@ -171,7 +171,7 @@ def _show_captions(
     first = texts[names[0]]
     shown = []
     for place, name in enumerate(names):
-        # The first one is marked against the last: with two systems, each shows its own side.
+        # The first one is compared with the last: with two systems, each marks its own words.
         if place == 0:
             words, _ = mark_words(first, texts[names[-1]], references=references)
         else:

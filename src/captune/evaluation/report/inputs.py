@@ -1,4 +1,4 @@
-"""What a report and the plots of a run are made from."""
+"""The inputs of a run's report and plots."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Fact:
     """One line of the run facts.
 
     Attributes:
-        label: What it is, such as `Hardware`.
-        value: What it was.
-        is_code: Shown in a fixed-width font, such as a command.
+        label: Name of the fact, such as `Hardware`.
+        value: Its value.
+        is_code: Whether to show it in a fixed-width font, as for a command.
     """
 
     label: str
@@ -33,25 +33,25 @@ class Fact:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """A run, scored.
+    """A scored run.
 
     Attributes:
         title: Name of the run.
-        description: One sentence about it, may be empty.
+        description: One sentence about the run; may be empty.
         records: The scored images with their human captions.
         after: Captions of the tuned model.
-        evaluation: What `score_run` gave.
+        evaluation: Result of `score_run`.
         generate: How captions were decoded.
-        seed: Draws the random part of the gallery.
-        before: Captions of the model before training; `None` where it was not run.
-        training_records: Where samples.png takes its images; empty: from `records`.
-        log: Training curves; empty where nothing was trained.
+        seed: Seed of the random images in the gallery.
+        before: Captions of the model before training; `None` if it was not run.
+        training_records: Images for samples.png; if empty, `records` are used.
+        log: Training curves; empty without training.
         facts: Hardware, versions, seed, command, times.
         skipped: Images that could not be used.
         extra: More figures about the tuned model by name, such as `truth_rate`.
-        gallery_size: Images in the gallery at most.
-        occasion: A training run, or a model beside a baseline; chooses the words.
-        picked_on: The split that picked the checkpoint; `None` where none did.
+        gallery_size: Maximum number of images in the gallery.
+        occasion: A training run, or a model and its baseline; determines the wording.
+        picked_on: The split that selected the checkpoint; `None` if no split did.
     """
 
     title: str

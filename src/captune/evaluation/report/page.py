@@ -1,7 +1,7 @@
-"""Pages that are one file: style, script and pictures inside, nothing fetched.
+"""Self-contained HTML pages: style, script and pictures are inside, and nothing is fetched.
 
-All text is escaped and cleaned here, at the border. A content security policy backs that: only
-the script written here runs, by its hash, and no request leaves the page.
+All text is escaped and cleaned here. A content security policy adds a second barrier: only this
+package's script runs, identified by its hash, and the page sends no requests.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
 
 
 def write_page(path: Path, template: str, *, content: object) -> None:
-    """Render a template into one HTML file, whole or not at all.
+    """Render a template into one HTML file, written atomically.
 
     Args:
         path: The file.
-        template: Name of a template beside this module.
-        content: What the template reads as `page`.
+        template: Name of a template in this package.
+        content: The data that the template reads as `page`.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_text(path, render_page(template, content=content))
 
 
 def render_page(template: str, *, content: object) -> str:
-    """A template as HTML text; everything that is not `Markup` is escaped."""
+    """Return a rendered template as HTML text; everything that is not `Markup` is escaped."""
     script, style = _read("report.js"), _read("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
@@ -63,7 +63,7 @@ def _environment() -> Environment:
 
 
 def _clean(value: object) -> object:
-    """Whatever a template shows, but for the page's own markup, loses what escaping leaves."""
+    """Remove control characters, which escaping keeps, from all text except the page's markup."""
     return clean_text(value) if type(value) is str else value
 
 

@@ -1,4 +1,4 @@
-"""A matplotlib figure as a PNG file that appears whole."""
+"""Write matplotlib figures as PNG files, atomically."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def save_figure(path: Path, figure: Figure, *, dots_per_inch: int = 110) -> None
     """Write a figure as PNG.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # Scripts that the built-in font lacks show as boxes; a warning a glyph helps nobody.
+        # Characters that the built-in font lacks become boxes; a warning per glyph does not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        # The fixed metadata keeps equal plots equal byte for byte.
+        # Fixed metadata makes equal plots identical byte for byte.
         figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": "captune"})
     write_bytes(path, buffer.getvalue())

@@ -1,8 +1,8 @@
-// Sorting, filtering, the log switch, read-outs and the theme. The page is whole without it.
+// Sorting, filtering, the log switch, read-outs and the theme. Without it, the page is complete.
 (() => {
   "use strict";
   const root = document.documentElement;
-  const remember = (value) => { try { sessionStorage.setItem("captune-theme", value); } catch { /* refused for files in some browsers */ } };
+  const remember = (value) => { try { sessionStorage.setItem("captune-theme", value); } catch { /* some browsers forbid this for files */ } };
   const recall = () => { try { return sessionStorage.getItem("captune-theme"); } catch { return null; } };
   const forced = recall() || new URLSearchParams(location.search).get("theme");
   if (forced === "dark" || forced === "light") root.dataset.theme = forced;

@@ -1,4 +1,4 @@
-"""The score table of a report, row by row: values, intervals, change, and who wins how often."""
+"""The rows of a report's score table: values, intervals, change, and images won and lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from captune.records import CaptionRecord, Scores
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value and its interval as text, empty where there is none, and whether it is the best."""
+    """A value, its interval (empty if there is none), and whether it is the best of its row."""
 
     value: str
     interval: str = ""
@@ -36,14 +36,14 @@ class Change:
     """A paired test as text.
 
     Attributes:
-        delta: The difference, signed.
+        delta: The difference, with its sign.
         interval: Its 95 % interval.
-        p_value: `p = 0.012`.
-        outcome: Whether that is better.
-        wins: Images on which the later system is better.
-        ties: Images on which both are equal.
-        losses: Images on which it is worse.
-        has_images: Whether the metric has a value an image, so that the three counts exist.
+        p_value: The p value, such as `p = 0.012`.
+        outcome: Whether the later system is better.
+        wins: Number of images on which the later system is better.
+        ties: Number of images on which both are equal.
+        losses: Number of images on which the later system is worse.
+        has_images: Whether the metric has a value per image, so that the three counts exist.
     """
 
     delta: str
@@ -61,13 +61,13 @@ class ScoreRow:
     """One metric.
 
     Attributes:
-        label: Its name for people.
-        note: What it is, in a sentence.
-        cells: One a system, in the order of the systems.
-        change: The later system against the earlier; `None` where that was not tested.
+        label: Readable name of the metric.
+        note: A one-sentence explanation.
+        cells: One per system, in the order of the systems.
+        change: The second system against the first; `None` if they were not tested.
         chart: All intervals on one scale.
-        is_lower_better: Whether a smaller value is better.
-        is_main: Whether the verdict rests on it.
+        is_lower_better: Whether a lower value is better.
+        is_main: Whether the verdict is based on it.
     """
 
     label: str
@@ -80,10 +80,10 @@ class ScoreRow:
 
 
 def quality_rows(evaluation: Evaluation, systems: Sequence[str]) -> list[ScoreRow]:
-    """Rows of the metrics that look at references.
+    """Return the rows of the metrics that use references.
 
     Args:
-        evaluation: What was scored.
+        evaluation: The scores.
         systems: Columns, in order.
     """
     names = [name for name in evaluation.metrics if not is_description(name)]
@@ -93,7 +93,7 @@ def quality_rows(evaluation: Evaluation, systems: Sequence[str]) -> list[ScoreRo
 def variety_rows(
     evaluation: Evaluation, systems: Sequence[str], *, records: Sequence[CaptionRecord]
 ) -> list[ScoreRow]:
-    """Rows of the metrics that describe the captions; the last cell is what humans show."""
+    """Return the rows of the metrics that describe captions; the last cell is for humans."""
     names = [name for name in evaluation.metrics if is_description(name)]
     if not names:
         return []
@@ -111,7 +111,7 @@ def variety_rows(
 
 
 def describe_change(name: str, test: PairedTest) -> Change:
-    """A paired test in words and digits."""
+    """Return a paired test as text."""
     return Change(
         delta=format_delta(name, test.delta),
         interval=f"{format_delta(name, test.low)} to {format_delta(name, test.high)}",
@@ -138,7 +138,7 @@ def _score_row(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Sco
 
 
 def _cells(evaluation: Evaluation, name: str, systems: Sequence[str]) -> tuple[Cell, ...]:
-    """One cell a system; values that read the same are equally good, and all alike none is best."""
+    """Return one cell per system; values that read the same tie, and if all do, none is best."""
     cells = [_cell(evaluation.scores[system], name) for system in systems]
     values = [evaluation.scores[system].metrics.get(name, math.nan) for system in systems]
     known = [value for value in values if math.isfinite(value)]
@@ -168,7 +168,7 @@ def _interval_chart(evaluation: Evaluation, name: str, systems: Sequence[str]) -
     values = [value for _, value, _ in rows]
     ends = [end for _, _, i in rows if i is not None for end in (i.low, i.high)]
     low, high = min(values + ends, default=0.0), max(values + ends, default=0.0)
-    # BLEU of captions without a match is some 1e-18: nothing to draw apart.
+    # BLEU of captions without a match is about 1e-18: there is no visible difference to draw.
     if not ends or high - low < 1e-9:
         return Markup("")
     title = f"95 % intervals of {metric_label(name)}"

@@ -1,6 +1,6 @@
-"""The curves of a training run, read back from its log.jsonl.
+"""The curves of a training run, read from its log.jsonl.
 
-A killed and resumed run logs some steps twice; the later line is the one that led to the weights.
+A killed and resumed run logs some steps twice; the later line is the one behind the weights.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Curve:
 
     Attributes:
         name: Its key in the log.
-        steps: Optimizer steps, rising.
-        values: One a step, finite.
+        steps: Optimizer steps, in ascending order.
+        values: One finite value per step.
     """
 
     name: str
@@ -34,22 +34,22 @@ class Curve:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """What was logged, a step at a time.
+    """The logged values of each step.
 
     Attributes:
-        rows: Step -> key -> number, steps rising.
+        rows: Step -> key -> number, steps in ascending order.
     """
 
     rows: Mapping[int, Mapping[str, float]]
 
     def curve(self, name: str) -> Curve:
-        """One key's values; steps where it is absent or not finite are left out."""
+        """Return the values of one key, skipping steps where it is absent or not finite."""
         points = [(step, row[name]) for step, row in self.rows.items() if name in row]
         finite = [(step, value) for step, value in points if math.isfinite(value)]
         return Curve(name, tuple(s for s, _ in finite), tuple(v for _, v in finite))
 
     def metric_names(self) -> tuple[str, ...]:
-        """Keys of the metrics of validation captions, in the order of their first line."""
+        """Return the keys of metrics of validation captions, in order of first appearance."""
         names: dict[str, None] = {}
         for row in self.rows.values():
             for key in row:
@@ -59,9 +59,9 @@ class TrainingLog:
 
 
 def read_training_log(path: Path) -> TrainingLog:
-    """Read a run's log.jsonl; an absent file gives an empty log, as `captune evaluate` has none.
+    """Read a run's log.jsonl; a missing file gives an empty log, as for `captune evaluate`.
 
-    A last line that a kill cut off, and lines without a step, are left out.
+    Lines without a step, and a last line cut off by a kill, are skipped.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -71,7 +71,7 @@ def read_training_log(path: Path) -> TrainingLog:
 
 
 def parse_training_log(lines: Iterable[str]) -> TrainingLog:
-    """Read the log of JSON lines that each hold `step` and numbers."""
+    """Read the log from JSON lines with `step` and numbers."""
     rows: dict[int, dict[str, float]] = {}
     for row in intact_json_objects("\n".join(lines)):
         step = row.get("step")
@@ -84,7 +84,7 @@ def _numbers(row: Mapping[str, object]) -> dict[str, float]:
     return {
         key: float(value)
         for key, value in row.items()
-        # A whole number beyond this is garbage, and no float.
+        # A larger integer is garbage and does not fit into a float.
         if isinstance(value, float)
         or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER)
     }

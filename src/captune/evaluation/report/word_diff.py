@@ -1,4 +1,4 @@
-"""Which words a caption changed, and whether any human used the new ones."""
+"""Find the words that differ between two captions, and whether human captions contain them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class MarkedWord:
 
     Attributes:
         text: The word as written, punctuation included.
-        changed: Not in the other caption at this place.
-        in_references: A human caption of the image holds it; case and punctuation aside.
+        changed: Whether the other caption lacks it at this place.
+        in_references: Whether a human caption contains it, ignoring case and punctuation.
     """
 
     text: str
@@ -28,7 +28,7 @@ class MarkedWord:
 def mark_words(
     before: str, after: str, *, references: Sequence[str]
 ) -> tuple[tuple[MarkedWord, ...], tuple[MarkedWord, ...]]:
-    """Mark the words of two captions that differ; case and punctuation do not count.
+    """Mark the words that differ between two captions, ignoring case and punctuation.
 
     Args:
         before: One caption.
@@ -58,5 +58,5 @@ def mark_words(
 
 
 def _bare(word: str) -> str:
-    # A word of punctuation only stays as it is, or all of them would be equal.
+    # A word of only punctuation is kept, or all of them would be equal.
     return _EDGES.sub("", word).casefold() or word

@@ -1,1 +1,1 @@
-"""What predictions are worth: scored images, scores, and their files."""
+"""Scoring of predictions: the scored images, the scores and their files."""

@@ -1,6 +1,6 @@
-"""What predictions are worth: corpus values, 95 % intervals, and a line that says how they came.
+"""Scores of predictions: corpus values, 95 % intervals, and a signature of how they were made.
 
-Scores come from generated captions against all human captions of the images, never from
+Scores compare generated captions with all human captions of the images; they never use
 teacher-forced argmax.
 """
 
@@ -34,17 +34,17 @@ _VERSIONED = ("captune", "transformers", "torch")
 
 @dataclass(frozen=True, slots=True)
 class ScoringOptions:
-    """How predictions are scored, and what the signature says of their making.
+    """How predictions are scored, and what the signature records about them.
 
     Attributes:
         metrics: Metric names or groups.
-        split: The split scored; `all` where the data set was used whole; empty: files were scored.
-        generate: Decoding settings; `None` where captune did not decode.
-        bootstrap_samples: Resamples behind each interval and test.
-        seed: Of the resampling.
-        max_references: References per image, the first ones; `None`: all.
-        tokenize: What cuts captions into words.
-        inputs: Models of metrics that need one; images are added from the records.
+        split: The split scored; `all` if the data set was not split; empty: files were scored.
+        generate: Decoding settings; `None` if captune did not decode.
+        bootstrap_samples: Number of resamples per interval and test.
+        seed: Seed of the resampling.
+        max_references: Maximum number of references per image, the first ones; `None`: all.
+        tokenize: The tokenizer that splits captions into words.
+        inputs: Models of the metrics that need one; images are added from the records.
     """
 
     metrics: tuple[str, ...]
@@ -58,8 +58,8 @@ class ScoringOptions:
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
-        """Return the options that a recipe asks for."""
-        # torch takes seconds to import, and scores of files need none.
+        """Return the options that a recipe sets."""
+        # Importing torch takes seconds, and scoring files does not need it.
         from captune.hardware import choose_hardware
 
         return cls(
@@ -79,7 +79,7 @@ class ScoringOptions:
         )
 
     def with_images(self, records: Sequence[CaptionRecord]) -> Self:
-        """The same for metrics that look at these images."""
+        """Return these options with the images that some metrics need."""
         sources = {record.image_id: record.image for record in records}
         images = ImageSet(
             open=lambda image_id: decode_image(sources[image_id]),
@@ -88,12 +88,11 @@ class ScoringOptions:
         return replace(self, inputs=replace(self.inputs, images=images))
 
     def check_metrics(self) -> None:
-        """Find what would fail after the captions are made: metrics that cannot be computed.
+        """Check that all metrics can be computed, before any captions are generated.
 
         Raises:
-            MetricError: A metric or tokenizer is unknown, or a metric lacks its checkpoint.
-            MissingExtraError: A metric that was asked for by name, or the tokenizer, needs an
-                extra.
+            MetricError: A metric or tokenizer is unknown, or the checkpoint of a metric is missing.
+            MissingExtraError: A metric requested by name, or the tokenizer, needs an extra.
         """
         require_tokenizer(self.tokenize)
         require_metrics(self.metrics, self.with_images(()).inputs)
@@ -101,11 +100,11 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class ScoredPredictions:
-    """Scores with the parts behind them, which paired tests need.
+    """Scores together with the results per image, which paired tests need.
 
     Attributes:
-        scores: For people and files.
-        results: What was computed, an image at a time.
+        scores: Scores to show and save.
+        results: Computed results per image.
     """
 
     scores: Scores
@@ -118,7 +117,7 @@ def gather_references(
     *,
     options: ScoringOptions,
 ) -> References:
-    """Return the human captions of the images that every system has a prediction for.
+    """Return the human captions of the images with a prediction by every system.
 
     Raises:
         DataError: There is no such image.
@@ -135,7 +134,7 @@ def gather_references(
             "no image has both human captions and a prediction",
             where=f"{len(records)} images, {captioned} with captions,"
             f" {', '.join(str(len(ids)) for ids in predicted)} predictions",
-            fix="give data with captions, and predictions of the same images",
+            fix="give data with captions, and predictions for the same images",
         )
     return References(captions, tokenizer=options.tokenize)
 
@@ -143,12 +142,12 @@ def gather_references(
 def score_against(
     references: References, captions: Mapping[str, str], *, options: ScoringOptions
 ) -> ScoredPredictions:
-    """Score captions against references that are counted already.
+    """Score captions against references that are already counted.
 
     Args:
         references: The images scored.
-        captions: Image id -> caption, of exactly those images.
-        options: Metrics and resampling; `max_references` was applied to the references.
+        captions: Image id -> caption, for exactly those images.
+        options: Metrics and resampling; `max_references` was already applied to the references.
     """
     results = compute(references, captions, metrics=options.metrics, inputs=options.inputs)
     ends = bootstrap_intervals(results, num_resamples=options.bootstrap_samples, seed=options.seed)
@@ -166,7 +165,7 @@ def score_against(
 def sign(references: References, *, options: ScoringOptions) -> str:
     """Return split, references, decoding, resampling and versions in one line.
 
-    Empty where files were scored, whose making is not known.
+    The line is empty for scored files, whose origin is unknown.
     """
     if not options.split:
         return ""
@@ -181,7 +180,7 @@ def sign(references: References, *, options: ScoringOptions) -> str:
 
 
 def describe_decoding(generate: GenerateConfig) -> str:
-    """`num_beams=5,max_new_tokens=20` and whatever else is not at its default."""
+    """Return `num_beams=5,max_new_tokens=20` and all other settings that are not the default."""
     defaults = GenerateConfig()
     return ",".join(
         f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}"

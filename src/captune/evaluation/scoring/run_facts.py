@@ -1,4 +1,4 @@
-"""The facts under which figures were made: machine, versions, command."""
+"""The conditions under which figures were produced: machine, versions, command."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _PACKAGES = ("captune", "torch", "transformers")
 def evaluation_facts(
     models: Mapping[str, str], captioned: CaptionedImages, *, data: str
 ) -> list[Fact]:
-    """What `captune evaluate` and `captune compare` tell of their making.
+    """Return the facts that `captune evaluate` and `captune compare` report.
 
     Args:
-        models: Name -> where it came from.
-        captioned: What the models said, on what and in what time.
+        models: Name -> source of the model.
+        captioned: Captions of the models, with hardware and times.
         data: The data set and split.
     """
     facts = [command_fact(sys.argv), Fact("Data", data)]
     for name, source in models.items():
         is_plain = name in _PLAIN_NAMES
-        told = source if is_plain or name == source else f"{name}: {source}"
-        took = describe_seconds(captioned.seconds[name])
+        shown = source if is_plain or name == source else f"{name}: {source}"
+        time = describe_seconds(captioned.seconds[name])
         label = name.capitalize() if is_plain else "Model"
-        facts.append(Fact(label, f"{told} (captioned in {took})"))
+        facts.append(Fact(label, f"{shown} (captioned in {time})"))
     return [*facts, Fact("Hardware", captioned.hardware), *software_facts()]
 
 
 def software_facts() -> list[Fact]:
-    """Python, operating system, and the packages that decide on captions."""
+    """Return Python, operating system and the packages that affect captions, with versions."""
     facts = [
         Fact("Python", platform.python_version()),
         Fact("System", f"{platform.system()} {platform.machine()}"),
@@ -46,13 +46,13 @@ def software_facts() -> list[Fact]:
 
 
 def command_fact(words: Sequence[str]) -> Fact:
-    """The command line as it can be given again; the program by its name, not by its path."""
+    """Return the command line, ready to run again; the program is named without its path."""
     shown = [Path(words[0]).name, *words[1:]] if words else []
     return Fact("Command", shlex.join(shown), is_code=True)
 
 
 def describe_seconds(seconds: float) -> str:
-    """`48 s`, `17 min 41 s`, `2 h 05 min`."""
+    """Return a duration as text: `48 s`, `17 min 41 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,8 +1,8 @@
-"""A run's scores on disk: written by the stage that scores, read by the one that reports.
+"""A run's scores on disk: the evaluate stage writes them, the report stage reads them.
 
-A report can be written again at any time, long after the models that some metrics load
-(BERTScore, CLIPScore) have left the machine. What was scored is recognised by a fingerprint, so
-that a report never shows figures of other captions.
+A report can be rebuilt at any time, even after the models that some metrics load (BERTScore,
+CLIPScore) were removed from the machine. A fingerprint identifies the scored captions, so that a
+report never shows scores of other captions.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _PAIRS = (SystemPair(BEFORE, AFTER), SystemPair(CONSTANT_CAPTION, AFTER))
 
 @dataclass(frozen=True)
 class RunToScore:
-    """All that a run's scores depend on, but for the versions of the software.
+    """Everything that a run's scores depend on, except for software versions.
 
     Attributes:
         records: The scored images with their human captions.
-        before: Captions of the model before training; `None` where it was not run.
+        before: Captions of the model before training; `None` if it was not run.
         after: Captions of the tuned model.
-        training_records: Where the constant caption is chosen.
+        training_records: Images whose captions select the constant caption.
         options: Metrics, references and resampling.
     """
 
@@ -68,7 +68,7 @@ class RunToScore:
         )
 
     def fingerprint(self) -> str:
-        """Hash of captions, references and options; log-probabilities and devices do not count."""
+        """Return a hash of captions, references and options, without log-probabilities, devices."""
         options, inputs = self.options, self.options.inputs
         parts: dict[str, object] = {
             "metrics": options.metrics,
@@ -83,7 +83,7 @@ class RunToScore:
             "after": _captions(self.after),
         }
         if options.tokenize != DEFAULT_TOKENIZER:
-            # Absent by default, so that scores of earlier versions are still recognised.
+            # Absent by default, so that scores of earlier versions still match.
             parts["tokenize"] = options.tokenize
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
@@ -95,16 +95,16 @@ def save_scores(
     run: RunToScore,
     extra: Mapping[str, object] | None = None,
 ) -> None:
-    """Write scores.json, and scores_per_image.jsonl: a line an image and system, in full digits.
+    """Write scores.json, and scores_per_image.jsonl: one line per image and system, all digits.
 
     Args:
         folder: The run's folder.
-        evaluation: What `run.score` gave.
-        run: What it was given.
-        extra: More keys of scores.json, such as `truth_rate`; its own are not overwritten.
+        evaluation: Result of `run.score`.
+        run: The run that was scored.
+        extra: More keys of scores.json, such as `truth_rate`; they do not override its own keys.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: A file cannot be written.
     """
     write_jsonl(
         folder / PER_IMAGE,
@@ -115,12 +115,12 @@ def save_scores(
         "signatures": dict(evaluation.scores[AFTER].signatures),
         "fingerprint": run.fingerprint(),
     }
-    # Last, so that a fingerprint never stands beside older values.
+    # Written last, so that the fingerprint never accompanies older values.
     write_json(folder / SCORES, {**(extra or {}), **own})
 
 
 def load_scores(folder: Path, run: RunToScore) -> Evaluation | None:
-    """What `save_scores` wrote; `None` where that is not of this run, is absent or broken."""
+    """Read the scores of `save_scores`; `None` if absent, damaged or not of this run."""
     try:
         content = read_json_object(folder / SCORES, fix="")
         if content["fingerprint"] != run.fingerprint():
@@ -146,7 +146,7 @@ def _restore(
     content: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], *, run: RunToScore
 ) -> Evaluation:
     names = [name for name in (BEFORE, AFTER, CONSTANT_CAPTION) if name in content]
-    # Systems are scored in one way, or they could not have been tested against each other.
+    # All systems are scored the same way, or they could not be tested against each other.
     signatures = content["signatures"]
     scores = {name: _restore_scores(content[name], rows[name], signatures) for name in names}
     scored = set(scores[AFTER].image_ids)
@@ -170,7 +170,7 @@ def _restore_scores(
     section: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], signatures: Mapping[str, str]
 ) -> Scores:
     if len(rows) != section["num_images"]:
-        raise ValueError(f"{len(rows)} rows of {section['num_images']} images")
+        raise ValueError(f"{len(rows)} rows for {section['num_images']} images")
     metrics = [name for name in rows[0] if name != "image_id"]
     return Scores(
         metrics={name: _number(value) for name, value in section["metrics"].items()},
@@ -196,5 +196,5 @@ def _restore_test(row: Mapping[str, Any]) -> PairedTest:
 
 
 def _number(value: float | None) -> float:
-    # JSON has no NaN; `write_json` gave null for it.
+    # JSON has no NaN; `write_json` writes null for it.
     return math.nan if value is None else value

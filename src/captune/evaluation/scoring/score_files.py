@@ -1,4 +1,4 @@
-"""Scores on disk: scores.json of a run, the `--json` of `evaluate`, and the CSV an image a row."""
+"""Scores on disk: scores.json of a run, `--json` of `evaluate`, and a CSV with a row per image."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from captune.storage import write_json, write_text
 from captune.text_safety import escape_cell
 
 REFERENCE_SEPARATOR = " | "
-"""Between the human captions of an image in `actual_caption`."""
+"""Separator of the human captions of an image in `actual_caption`."""
 
 SCHEMA = 1
-"""Raised when a key changes its meaning; new keys do not raise it."""
+"""Incremented when a key changes its meaning; new keys do not increment it."""
 
 
 def describe_scores(
     evaluation: Evaluation, *, names: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return the one shape of scores.json and of every `--json`.
+    """Return the common structure of scores.json and every `--json`.
 
     Args:
         evaluation: Every system's scores and the paired tests.
-        names: What systems are called where it is not their own name.
+        names: System -> name shown instead.
 
     Returns:
         `schema`; `systems`: a section per system; `paired`: `SYSTEM_vs_AGAINST` -> metric -> test;
-        `num_images`. Commands add keys of their own and repeat none of these.
+        `num_images`. Commands add their own keys and repeat none of these.
     """
     called = names or {}
     sections = system_sections(evaluation)
@@ -55,26 +55,26 @@ def describe_scores(
 def write_scores_json(
     path: Path, evaluation: Evaluation, *, extra: Mapping[str, object] | None = None
 ) -> None:
-    """Write the scores.json of a run: the one shape, and each system's section at the top too.
+    """Write scores.json of a run, with each system's section at the top level too.
 
     Args:
-        path: The file, written whole.
+        path: The file, written atomically.
         evaluation: Every system's scores and the paired tests.
-        extra: More keys at the top, such as `truth_rate`; sections are not overwritten.
+        extra: More keys at the top level, such as `truth_rate`; they do not override sections.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_json(path, {**(extra or {}), **run_section(evaluation)})
 
 
 def run_section(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the one shape, and each system's section under its name at the top too."""
+    """Return the common structure, with each system's section at the top level too."""
     return {**describe_scores(evaluation), **system_sections(evaluation)}
 
 
 def system_sections(evaluation: Evaluation) -> dict[str, dict[str, object]]:
-    """Return a section per system; the constant caption's has `caption` and `chosen_from` too."""
+    """Return a section per system; the constant caption's also has `caption`, `chosen_from`."""
     sections = {name: scores_section(scores) for name, scores in evaluation.scores.items()}
     if CONSTANT_CAPTION in sections:
         sections[CONSTANT_CAPTION] |= {
@@ -85,7 +85,7 @@ def system_sections(evaluation: Evaluation) -> dict[str, dict[str, object]]:
 
 
 def scores_section(scores: Scores) -> dict[str, object]:
-    """Return `metrics`, `intervals`, `num_images`, `signature`: what `--json` promises."""
+    """Return `metrics`, `intervals`, `num_images` and `signature`, as `--json` promises."""
     return {
         "metrics": dict(scores.metrics),
         "intervals": {name: [i.low, i.high] for name, i in scores.intervals.items()},
@@ -95,11 +95,11 @@ def scores_section(scores: Scores) -> dict[str, object]:
 
 
 def image_rows(evaluation: Evaluation, *, is_named: bool = True) -> Iterator[dict[str, object]]:
-    """Yield the scores of each image by each system, in full digits.
+    """Yield the scores of each image and system, with all digits.
 
     Args:
         evaluation: Every system's scores.
-        is_named: Whether a row says which system it is of.
+        is_named: Whether a row names its system.
 
     Yields:
         `image_id`, `predictions` (the system) and one key per metric that has a value per image.
@@ -113,7 +113,7 @@ def image_rows(evaluation: Evaluation, *, is_named: bool = True) -> Iterator[dic
 
 
 def pair_name(pair: SystemPair) -> str:
-    """`SYSTEM_vs_AGAINST`."""
+    """Return `SYSTEM_vs_AGAINST`."""
     return f"{pair.system}_vs_{pair.against}"
 
 
@@ -124,14 +124,14 @@ def write_results_csv(
     predictions: Sequence[Prediction],
     scores: Scores,
 ) -> None:
-    """Write `filename,actual_caption,generated_caption` and one column a per-image metric.
+    """Write `filename,actual_caption,generated_caption` and one column per metric.
 
-    One row an image that has a prediction, in the order of the records. All human captions of an
-    image stand in `actual_caption`, joined by ` | `. Cells that a spreadsheet would run as a
-    formula start with an apostrophe.
+    The metrics are those with a value per image. Each image with a prediction has one row, in the
+    order of the records. `actual_caption` holds all human captions of the image, joined by ` | `.
+    Cells that a spreadsheet would run as a formula start with an apostrophe.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     captions = {prediction.image_id: prediction.caption for prediction in predictions}
     place_of = {image_id: place for place, image_id in enumerate(scores.image_ids)}
@@ -154,7 +154,7 @@ def write_results_csv(
 
 
 def relative_name(record: CaptionRecord) -> str:
-    """The image's name for people, never an absolute path of one machine."""
+    """Return the file name or id of an image, never an absolute path."""
     name = record.file_name or record.image_id
     path = PurePosixPath(name.replace("\\", "/"))
     is_drive = len(path.parts) > 1 and path.parts[0].endswith(":")

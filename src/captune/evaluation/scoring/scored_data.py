@@ -1,4 +1,4 @@
-"""Which images are scored: a split, the whole set where it has no splits, or a seeded part."""
+"""Choose the images to score: a split, a whole data set without splits, or a seeded sample."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from captune.data import (
     select_split,
 )
 from captune.errors import DataError
+from captune.evaluation.labels import format_count
 from captune.evaluation.predict_records import choose_scored
 from captune.records import CaptionRecord, Split
 
 WHOLE = "all"
-"""Name of the split of a data set that has none."""
+"""Name of the split of a data set without splits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,11 @@ class ScoredData:
     """The images to score.
 
     Attributes:
-        records: With human captions, in the order of the data.
-        training_records: The training split, where the data set has one.
-        split: Which split `records` are; `all` where the data set has none.
-        skipped: Images that the data set names and that cannot be used.
-        notes: Sentences for people about what was chosen.
+        records: Images with human captions, in the order of the data.
+        training_records: The training split, if the data set has one.
+        split: The split of `records`; `all` if the data set has no splits.
+        skipped: Images of the data set that cannot be used.
+        notes: Readable sentences about the choice.
     """
 
     records: Sequence[CaptionRecord]
@@ -39,7 +40,7 @@ class ScoredData:
     notes: Sequence[str]
 
     def describe(self, path: str) -> str:
-        """The data set and what of it is scored, in one line."""
+        """Return the data set, split and number of images in one line."""
         return f"{path}, split: {self.split}, {len(self.records)} images"
 
 
@@ -51,12 +52,12 @@ def load_scored(
     Args:
         path: Folder, file, hub id, or a run's folder.
         options: How to read it.
-        split: The split wanted; a data set without splits is used whole.
-        max_images: Images at most, drawn with the seed; `None`: all.
-        seed: Of that draw.
+        split: The split to score; all images of a data set without splits are used.
+        max_images: Maximum number of images, drawn with the seed; `None`: all.
+        seed: Seed of the draw.
 
     Raises:
-        DataError: Nothing usable there, or the split is not; what there is is named.
+        DataError: There is nothing usable, or the split is missing; available splits are named.
     """
     data = load_records(path, options)
     if data.format == "run":
@@ -67,10 +68,10 @@ def load_scored(
 def select_scored(
     data: LoadedData, *, split: Split, max_images: int | None, seed: int
 ) -> ScoredData:
-    """Choose what is scored of a data set that is read already; see `load_scored`.
+    """Choose the images to score in a loaded data set; see `load_scored`.
 
     Raises:
-        DataError: The split is not there, or none of its images has a caption.
+        DataError: The split is missing, or none of its images has a caption.
     """
     notes = list(data.notes)
     has_splits = any(record.split is not None for record in data.records)
@@ -79,17 +80,18 @@ def select_scored(
     else:
         records = list(data.records)
         notes.append(
-            f"the data set has no splits: all {len(records)} images are scored, the ones that a"
-            " model was trained on too"
+            f"the data set has no splits: all {len(records)} images are scored, including any that"
+            " a model was trained on"
         )
     captioned = [record for record in records if record.captions]
     if not captioned:
         raise DataError(
             f"none of the {len(records)} images has a human caption to score against",
-            fix="give data with captions; `captune caption` needs none",
+            fix="give data with captions; `captune caption` does not need any",
         )
     if len(captioned) < len(records):
-        notes.append(f"{len(records) - len(captioned)} images without a caption are left out")
+        uncaptioned = format_count(len(records) - len(captioned), "image")
+        notes.append(f"skipped {uncaptioned} without a caption")
     chosen = choose_scored(captioned, max_images, seed=seed)
     if len(chosen) < len(captioned):
         notes.append(f"{len(chosen)} of {len(captioned)} images are scored, drawn with seed {seed}")
