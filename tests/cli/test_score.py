@@ -280,7 +280,7 @@ def test_ids_that_are_paths_are_matched_to_those_of_the_references(files: Path) 
     (files / "paths.json").write_text(json.dumps(PATHS | {"c/3.png": "a bird sings"}))
     path = files / "scores.json"
     output = run(files, "--json", str(path), "--metrics", "bleu_1", predictions=("paths.json",))
-    assert "3 image ids are matched to those of the references by the number that ends" in output
+    assert "3 image ids are matched to those of the references by the number at the end" in output
     assert json.loads(path.read_text())["metrics"]["bleu_1"] == 0.8999999998200003
 
 
@@ -304,8 +304,8 @@ def test_references_that_hold_python_lists_are_read_as_lists(files: Path) -> Non
     expected = run(files, "--metrics", "bleu,cider")
     (files / "references.json").write_text(json.dumps(texts))
     note, _, rest = run(files, "--metrics", "bleu,cider").partition("\n")
-    assert note.startswith("note: 3 texts of ")
-    assert note.endswith("hold Python lists and are read as lists")
+    assert note.startswith("note: 3 texts in ")
+    assert note.endswith("contain Python lists and are read as lists")
     assert rest == expected
 
 

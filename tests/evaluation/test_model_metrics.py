@@ -57,7 +57,7 @@ def test_a_recipe_names_the_models_of_its_metrics() -> None:
 def test_missing_requirements_of_a_metric_are_reported_before_captioning(
     options: ScoringOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(MetricError, match="pac_s needs the checkpoint of PAC-S"):
+    with pytest.raises(MetricError, match="pac_s needs the PAC-S checkpoint"):
         replace(options, metrics=("pac_s",)).check_metrics()
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(tmp_path))
     with pytest.raises(MissingExtraError, match="SPICE"):

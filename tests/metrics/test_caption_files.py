@@ -102,7 +102,7 @@ def test_several_captions_an_image_are_read_from_every_format(
         ('{"5": []}', r"the samples of image 5 are \[\], not a list of captions"),
         ('{"5": ["a", null]}', "the sample of image 5 is None"),
         ('[{"image_id": 5, "captions": "a"}]', "the samples of image 5 are 'a'"),
-        ("3", "holds a int"),
+        ("3", "contains JSON of type int"),
     ],
 )
 def test_bad_samples_name_file_and_place(tmp_path: Path, text: str, message: str) -> None:
@@ -135,7 +135,7 @@ def test_line_separators_inside_a_jsonl_caption_do_not_cut_it(tmp_path: Path) ->
     [
         ("a.json", "", r"a\.json is not JSON: Expecting value"),
         ("a.json", '{"1": "a dog"', r"a\.json is not JSON"),
-        ("a.json", "3", r"a\.json holds a int"),
+        ("a.json", "3", r"a\.json contains JSON of type int"),
         ("a.json", b"\xff\xfe", r"a\.json is not UTF-8 at byte 0"),
         ("a.json", "[" * 100_000, r"a\.json is nested too deeply"),
         ("a.jsonl", '{"image_id": 1, "caption": "a"}\n{oops', r"line 2 of .*a\.jsonl is not JSON"),
@@ -152,7 +152,7 @@ def test_line_separators_inside_a_jsonl_caption_do_not_cut_it(tmp_path: Path) ->
         ("a.json", '{"5": null}', "the prediction of image 5 is None"),
         ("a.json", '{"5": ["a", "b"]}', r"the prediction of image 5 is \['a', 'b'\]"),
         ("a.json", '[{"image_id": 1.5, "caption": "a"}]', "an image id is 1.5"),
-        ("a.json", f'[{{"image_id": 1{"0" * 5000}}}]', r"a\.json is not JSON that can be read"),
+        ("a.json", f'[{{"image_id": 1{"0" * 5000}}}]', r"a\.json cannot be read as JSON"),
     ],
 )
 def test_bad_predictions_name_file_and_place(
@@ -176,7 +176,7 @@ def test_bad_predictions_name_file_and_place(
         (
             "a.json",
             '{"images": [{"id": 1}], "annotations": [{"image_id": 2, "caption": "a"}]}',
-            "annotation 1 is of image 2, which is not among the images",
+            "annotation 1 is for image 2, which is not in the list of images",
         ),
         (
             "a.json",
@@ -229,7 +229,7 @@ def test_list_texts_in_a_file_of_references_are_opened_with_a_note(tmp_path: Pat
     path = write(tmp_path, json.dumps({"1": "['a dog', 'a cat']", "2": ["two cats", "['a']"]}))
     references = read_references(path, notes=notes)
     assert references == {"1": ["a dog", "a cat"], "2": ["two cats", "a"]}
-    assert notes == [f"2 texts of {path} hold Python lists and are read as lists"]
+    assert notes == [f"2 texts in {path} contain Python lists and are read as lists"]
 
 
 def test_a_list_text_of_one_is_a_prediction(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from captune.metrics import match_image_ids
         (["139", "285"], ["000000000139.jpg", "000000000285.jpg"], {}, "number"),
         (["139", "285"], ["COCO_val2014_000000000139.jpg", "x/COCO_val2014_285.jpg"], {}, "number"),
         (["139", "285"], ["/data/v/a.jpg", "/data/v/b.jpg"], {"139": "a.jpg", "285": "b.jpg"}, ""),
-        (["a", "b"], ["photos/a.jpg", "photos/b.png"], {}, "folders and ending"),
+        (["a", "b"], ["photos/a.jpg", "photos/b.png"], {}, "folders and extension"),
         (["a.jpg", "b.jpg"], ["C:\\photos\\A.JPG", "C:\\photos\\b.jpg"], {}, "file name"),
         (["v/a.jpg", "w/a.jpg"], ["v\\a.jpg", "w\\a.jpg"], {}, "file name"),
         (["000000000139.jpg"], ["139"], {}, "number"),
-        (["a.jpg"], ["a"], {}, "folders and ending"),
+        (["a.jpg"], ["a"], {}, "folders and extension"),
     ],
 )
 def test_ids_are_matched_by_what_they_have_in_common(
@@ -51,6 +51,6 @@ def test_what_is_not_one_to_one_is_not_matched(
 def test_a_match_is_described_with_an_example() -> None:
     match = match_image_ids(["139"], ["v/000000000139.jpg"], names={})
     assert match.describe() == (
-        "1 image id is matched to those of the references by the number that ends the file name,"
-        " such as 'v/000000000139.jpg' to '139'"
+        "1 image id is matched to those of the references by the number at the end of the"
+        " file name, such as 'v/000000000139.jpg' to '139'"
     )

@@ -84,7 +84,9 @@ def test_predictions_in_such_a_script_are_warned_of_too() -> None:
 
 def test_rouge_of_words_outside_a_to_z_comes_with_a_warning() -> None:
     (text,) = warnings_of(ARABIC, "rouge", "bleu_4", "rouge_l")
-    assert text.startswith("rouge1, rouge2, rougeL, rougeLsum: rouge_score counts the letters a to")
+    assert text.startswith(
+        "rouge1, rouge2, rougeL, rougeLsum: rouge_score reads only the letters a to"
+    )
     assert "100 % of the words" in text
     assert warnings_of(ARABIC, "bleu_4", "rouge_l", "cider") == []
     assert warnings_of(ARABIC, "rouge", tokenizer="char") == []

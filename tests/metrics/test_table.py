@@ -48,7 +48,7 @@ def test_an_unknown_metric_is_answered_with_the_nearest_and_the_whole_list() -> 
 
 
 def test_asking_for_no_metric_is_an_error() -> None:
-    with pytest.raises(MetricError, match="no metric is asked for"):
+    with pytest.raises(MetricError, match="no metric is given"):
         resolve_metrics([])
 
 
@@ -102,7 +102,7 @@ def test_scores_do_not_depend_on_what_was_scored_before() -> None:
         ({"1": "a", "2": None}, r"the prediction of image 2 is None \(NoneType\), not text"),
         ({"1": "a", "2": math.nan}, "the prediction of image 2 is nan"),
         ({"1": "a", "2": ["b"]}, r"the prediction of image 2 is \['b'\] \(list\)"),
-        ({"1": "a", "2": "b", 2: "b"}, "image id 2 is there twice in the predictions"),
+        ({"1": "a", "2": "b", 2: "b"}, "image id 2 is in the predictions twice"),
         ({}, r"2 without a prediction \(1, 2\)"),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_metric_that_looks_at_images_picks_by_the_model_that_the_recipe_names(
         ("default", ("'default' is a group of metrics", "cider")),
         ("mean_length", ("neither more nor less of 'mean_length' is better", "use a metric such")),
         ("cidre", (r"unknown metric 'cidre' \(did you mean 'cider'\?\)", "use one of")),
-        ("pac_s", ("pac_s needs the checkpoint of PAC-S", "give it")),
+        ("pac_s", ("pac_s needs the PAC-S checkpoint", "give it")),
     ],
 )
 def test_what_cannot_pick_a_model_is_said_before_any_work(

@@ -107,7 +107,7 @@ def score(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
 ) -> None:
     """Score captions in files against human captions."""
-    from captune.metrics import list_left_out
+    from captune.metrics import list_skipped
 
     check_places(json_file, per_image, force=force)
     options = InputOptions(
@@ -137,7 +137,7 @@ def score(
     )
     print_scores(scored.evaluation)
     print_notes(scored)
-    print_skipped(list_left_out(asked, scored.inputs))
+    print_skipped(list_skipped(asked, scored.inputs))
     if json_file:
         write_scores(json_file, scored)
     if per_image:

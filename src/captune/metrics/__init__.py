@@ -14,7 +14,7 @@ from captune.metrics.caption_files import (
 )
 from captune.metrics.compute_metrics import (
     compute,
-    list_left_out,
+    list_skipped,
     require_metrics,
     resolve_metrics,
 )
@@ -74,7 +74,7 @@ __all__ = [
     "embed_images_cached",
     "find_image_files",
     "is_lower_better",
-    "list_left_out",
+    "list_skipped",
     "match_image_ids",
     "measure_copied_share",
     "measure_samples",

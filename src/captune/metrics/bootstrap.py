@@ -1,7 +1,7 @@
-"""How sure a score is: 95 % intervals, and tests of one system against another.
+"""Uncertainty of scores: 95 % intervals, and tests of one system against another.
 
-Images are drawn with replacement. A drawing is a row of counts, so all drawings of all metrics are
-one product of (resamples, images) counts and (images, k) parts: no metric is computed again.
+Images are drawn with replacement. A resample is a row of counts, so all resamples of all metrics
+are one product of (resamples, images) counts and (images, k) parts: no metric is computed again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from captune.metrics.results import Floats, MetricResults, Statistic
 from captune.metrics.table import METRICS
 
 K = TypeVar("K")
-"""Whatever statistics are kept under."""
+"""Type of the keys of statistics."""
 
 SIGNIFICANCE = 0.05
 """p values below it count as a measured difference."""
 
 LEVEL = 100 * (1 - SIGNIFICANCE)
-"""Percent of the resampled values inside an interval."""
+"""Percentage of the resampled values inside an interval."""
 
 BLOCK_COUNTS = 1 << 22
-"""Counts held at once: 32 MB, whatever the number of images."""
+"""Maximum number of counts in memory: 32 MB, whatever the number of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class PairedTest:
 
     Attributes:
         delta: Corpus value of B minus that of A.
-        low: Lower end of the 95 % interval of `delta`, which leaves out 0 exactly where
+        low: Lower end of the 95 % interval of `delta`. The interval excludes 0 exactly where
             `p_value` is below 0.05.
-        high: Upper end of it, as far from `delta`.
-        p_value: Two-sided: how often the centred resamples differ at least as much as `delta`.
-        wins: Images on which B is better; of a metric without a direction, higher.
-        ties: Images on which both have the same value at the decimals that are shown.
-        losses: Images on which A is better.
+        high: Upper end of the interval, at the same distance from `delta`.
+        p_value: Two-sided: share of the centred resamples that differ at least as much as `delta`.
+        wins: Number of images on which B is better; for a metric without a direction, higher.
+        ties: Number of images on which both have the same value at the displayed decimals.
+        losses: Number of images on which A is better.
     """
 
     delta: float
@@ -56,12 +56,12 @@ class PairedTest:
 def bootstrap_intervals(
     results: MetricResults, *, num_resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of every metric that decomposes.
+    """Return 95 % percentile intervals of every metric that decomposes into images.
 
     Args:
         results: Scores of one set of predictions.
-        num_resamples: Drawings of as many images as there are.
-        seed: Of the drawings.
+        num_resamples: Number of resamples, each with as many images as the set.
+        seed: Seed of the resampling.
 
     Returns:
         Metric name -> lower and upper end, in the metric's own scale.
@@ -85,12 +85,12 @@ def paired_bootstrap(
 
     Args:
         results_a: Scores of one system.
-        results_b: Scores of another on the same images.
-        num_resamples: Drawings of as many images as there are.
-        seed: Of the drawings.
+        results_b: Scores of another system on the same images.
+        num_resamples: Number of resamples, each with as many images as the set.
+        seed: Seed of the resampling.
 
     Returns:
-        Metric name -> test, for the metrics that both have and that decompose.
+        Metric name -> test, for the metrics that both have and that decompose into images.
 
     Raises:
         MetricError: The two were not scored on the same images, or not in the same way.
@@ -102,7 +102,7 @@ def paired_bootstrap(
     _check_comparable(results_a, results_b)
     shared = [name for name in results_a.statistics if name in results_b.statistics]
     num_images = len(results_a.image_ids)
-    # Both systems under one set of drawings: what makes the test a paired one.
+    # Both systems use the same resamples: this makes the test a paired one.
     statistics = {
         (system, name): results.statistics[name]
         for system, results in enumerate((results_a, results_b))
@@ -116,10 +116,10 @@ def paired_bootstrap(
 
 
 def draw_counts(num_images: int, *, num_resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each image is in each resample, some resamples at a time.
+    """Yield how often each image is in each resample, a block of resamples at a time.
 
     Yields:
-        float64 (some resamples, images), every row adding up to `num_images`.
+        float64 (resamples in the block, images); every row adds up to `num_images`.
     """
     generator = np.random.default_rng(seed)
     rows = max(1, BLOCK_COUNTS // max(1, num_images))
@@ -134,7 +134,7 @@ def draw_counts(num_images: int, *, num_resamples: int, seed: int) -> Iterator[F
 def _resample(
     statistics: Mapping[K, Statistic], num_images: int, *, num_resamples: int, seed: int
 ) -> dict[K, Floats]:
-    """Corpus values of every resample, float64 (resamples,), under the keys given."""
+    """Return the corpus values of every resample, float64 (resamples,), by the same keys."""
     if num_resamples < 1:
         raise MetricError(f"{num_resamples} resamples", fix="draw at least 1; 1000 is usual")
     if not statistics:
@@ -165,7 +165,7 @@ def _check_comparable(results_a: MetricResults, results_b: MetricResults) -> Non
     if results_a.image_ids != results_b.image_ids:
         raise MetricError(
             f"the systems were scored on {len(results_a.image_ids)} and "
-            f"{len(results_b.image_ids)} images that are not the same in the same order",
+            f"{len(results_b.image_ids)} images that are not the same images in the same order",
             fix="score both against the same references",
         )
     for name, signature in results_a.signatures.items():
@@ -183,13 +183,13 @@ def _test(name: str, systems: Sequence[MetricResults], *, deltas: Floats) -> Pai
     distances = np.abs(deltas - deltas.mean())
     extreme = int(np.count_nonzero(distances >= abs(delta)))
     # The observed difference counts as one resample, so that p is never 0. Resamples of a
-    # handful of images are all alike, and a single one gave p < 0.001: an exact test, which
-    # turns the signs of the images' differences, cannot fall below the other bound.
+    # handful of images are all alike, and those of one image gave p < 0.001. An exact test, which
+    # flips the signs of the images' differences, cannot go below the other bound.
     least = 2.0 ** (1 - len(a.image_ids))
     reach = _find_reach(distances, abs(delta), least=least)
     wins = losses = ties = 0
     if name in a.per_image and name in b.per_image:
-        # A difference that no digit shows is none: BLEU-4 of captions without a match is some 1e-6.
+        # A difference below the displayed digits is a tie: BLEU-4 without a match is about 1e-6.
         sign = -1.0 if METRICS[name].better == "lower" else 1.0
         difference = sign * (b.per_image[name] - a.per_image[name])
         shown = 0.5 * 10.0 ** -METRICS[name].decimals
@@ -208,18 +208,18 @@ def _test(name: str, systems: Sequence[MetricResults], *, deltas: Floats) -> Pai
 
 
 def _find_reach(distances: Floats, size: float, *, least: float) -> float:
-    """Return how far the interval of a difference reaches to either side of it.
+    """Return how far the interval of a difference extends to either side of it.
 
-    A difference of this size has a p below 0.05 where fewer distances than that are at least as
-    large, and then the interval must not reach 0: it ends at the largest distance that may be
-    reached by chance.
+    The p of a difference is below 0.05 if fewer than 5 % of the distances are at least as large.
+    In that case the interval must exclude 0, so it ends at the largest distance that keeps p at
+    0.05 or above.
 
     Args:
-        distances: float64 (resamples,), of the resamples from their mean.
-        size: Of the observed difference.
-        least: Smallest p that so few images can have.
+        distances: float64 (resamples,), distances of the resamples from their mean.
+        size: Size of the observed difference.
+        least: Smallest possible p for this number of images.
     """
-    # How many distances may be as large for p to stay below 0.05, by the same sum that gives p.
+    # How many distances may be as large while p stays below 0.05, by the formula that gives p.
     total = len(distances)
     allowed = sum((number + 1) / (total + 1) < SIGNIFICANCE for number in range(total))
     if least >= SIGNIFICANCE or not allowed:

@@ -1,6 +1,6 @@
 """References and predictions from files: COCO JSON, dictionaries, and JSONL.
 
-Ids become text, so 42 and "42" are one image; an id given twice is an error, never an overwrite.
+Ids become text, so 42 and "42" are the same image; a duplicate id is an error, never an overwrite.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ PREDICTION_FORMATS = (
 )
 
 SAMPLE_FORMATS = (
-    'give {"image_id": ["caption", ...]}, or COCO results or JSONL with several captions an image'
+    'give {"image_id": ["caption", ...]}, or COCO results or JSONL with several captions per image'
 )
 
 _Kind = Literal["references", "samples"]
 
 
 class _DoubleKeyError(ValueError):
-    """A JSON object that has a key twice, which `json` would silently overwrite."""
+    """A JSON object with a duplicate key; `json` would silently keep the last value."""
 
 
 def read_references(path: Path | str, *, notes: list[str] | None = None) -> dict[str, list[str]]:
     """Read human captions.
 
     Args:
-        path: `{"image_id": ["caption", ...]}`, COCO annotations JSON, a list or JSONL of records
+        path: `{"image_id": ["caption", ...]}`, COCO annotations JSON, or a list or JSONL of records
             with `image_id` and either `captions` or one `caption`.
-        notes: Gets a sentence where texts that hold a Python list are read as lists.
+        notes: Receives a sentence if texts that contain a Python list are read as lists.
 
     Returns:
-        Image id -> captions, in the order of the file (COCO: of its list of images, as pycocotools
-        gives them).
+        Image id -> captions, in the order of the file (for COCO, that of its list of images, as in
+        pycocotools).
 
     Raises:
-        MetricError: The file cannot be read, is in none of these formats, has an image twice, or
-            an image without a caption.
+        MetricError: The file cannot be read, is in none of these formats, or has a duplicate
+            image or an image without a caption.
     """
     path = Path(path)
     content = read_caption_json(path, formats=REFERENCE_FORMATS)
@@ -63,11 +63,11 @@ def read_references(path: Path | str, *, notes: list[str] | None = None) -> dict
 
 
 def read_samples(path: Path | str) -> dict[str, list[str]]:
-    """Read several captions an image by one model.
+    """Read several captions per image by one model.
 
     Args:
         path: `{"image_id": ["caption", ...]}`, or COCO results JSON or JSONL in which an image
-            stands several times, or JSONL of `image_id` and `captions`.
+            occurs several times, or JSONL with `image_id` and `captions`.
 
     Returns:
         Image id -> captions, in the order of the file.
@@ -88,7 +88,7 @@ def read_samples(path: Path | str) -> dict[str, list[str]]:
 
 
 def read_predicted_captions(path: Path | str) -> dict[str, str]:
-    """Read one caption per image; a text that holds a Python list of one is that caption.
+    """Read one caption per image; a text that contains a Python list of one is that caption.
 
     Args:
         path: `{"image_id": "caption"}`, COCO results JSON (a list of `image_id` and `caption`), or
@@ -98,7 +98,7 @@ def read_predicted_captions(path: Path | str) -> dict[str, str]:
         Image id -> caption, in the order of the file.
 
     Raises:
-        MetricError: The file cannot be read, is in none of these formats, or has an image twice.
+        MetricError: The file cannot be read, is in none of these formats, or has a duplicate image.
     """
     path = Path(path)
     content = read_caption_json(path, formats=PREDICTION_FORMATS)
@@ -124,10 +124,10 @@ def read_predicted_captions(path: Path | str) -> dict[str, str]:
 
 @contextmanager
 def naming_file(path: Path) -> Iterator[None]:
-    """Errors of captions and ids say which file they are in, of the several that may be read.
+    """Add the file's name to errors about captions and ids, as several files may be read.
 
     Raises:
-        MetricError: As raised inside, with the file.
+        MetricError: The error raised inside, with the file added.
     """
     try:
         yield
@@ -139,14 +139,14 @@ def naming_file(path: Path) -> Iterator[None]:
 
 
 def read_caption_json(path: Path, *, formats: str) -> Any:
-    """The file's JSON value; JSON Lines become a list.
+    """Return the file's JSON value; JSON Lines become a list.
 
     Args:
-        path: UTF-8, with or without a byte order mark.
-        formats: What an error says is wanted.
+        path: UTF-8 file, with or without a byte order mark.
+        formats: Accepted formats, for the `fix` of errors.
 
     Raises:
-        MetricError: The file cannot be read, is not JSON, or has a key twice.
+        MetricError: The file cannot be read, is not JSON, or has a duplicate key.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -174,14 +174,14 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
             f"{path} has {error} twice", where=str(path), fix="give each image once"
         ) from error
     except ValueError as error:
-        raise MetricError(f"{path} is not JSON that can be read: {error}", fix=formats) from error
+        raise MetricError(f"{path} cannot be read as JSON: {error}", fix=formats) from error
     except RecursionError as error:
         raise MetricError(f"{path} is nested too deeply", fix=formats) from error
 
 
 def _read_lines(text: str, path: Path, *, formats: str) -> list[Any]:
     rows = []
-    # Not splitlines: U+2028 and the like may stand unescaped inside a JSON string.
+    # Not splitlines: U+2028 and similar characters may be unescaped inside a JSON string.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -210,7 +210,7 @@ def _refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
-    """Captions by image in the order of pycocotools: images as listed, captions as annotated."""
+    """Return captions by image in the order of pycocotools: of images, then of annotations."""
     listed = [
         _field(image, "id", path=path, number=n)
         for n, image in enumerate(content.get("images") or [], 1)
@@ -221,9 +221,9 @@ def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
         image_id = _id_of(annotation, path, number=number)
         if listed and image_id not in grouped:
             raise MetricError(
-                f"annotation {number} is of image {image_id}, which is not among the images",
+                f"annotation {number} is for image {image_id}, which is not in the list of images",
                 where=str(path),
-                fix="add the image, or leave the annotation out",
+                fix="add the image, or remove the annotation",
             )
         caption = _field(annotation, "caption", path=path, number=number)
         grouped.setdefault(image_id, []).append(
@@ -233,7 +233,7 @@ def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
 
 
 def _read_lists(content: Any, path: Path, *, kind: _Kind) -> dict[str, list[str]]:
-    """Captions by image, of a dictionary or of records."""
+    """Return captions by image from a dictionary or from records."""
     if isinstance(content, dict):
         return {
             check_id(key): [value] if isinstance(value, str) else value
@@ -246,7 +246,7 @@ def _read_lists(content: Any, path: Path, *, kind: _Kind) -> dict[str, list[str]
 
 
 def _group_records(records: Iterable[Any], path: Path, *, kind: _Kind) -> dict[str, list[str]]:
-    """Captions by image; records of one caption are collected, lists must come once an image."""
+    """Return captions by image; single captions are collected, lists must be one per image."""
     grouped: dict[str, list[str]] = {}
     whole: list[str] = []
     for number, record in enumerate(records, 1):
@@ -267,7 +267,7 @@ def _check_list(captions: object, image_id: str, *, path: Path, kind: _Kind) -> 
         raise MetricError(
             f"the {kind} of image {image_id} are {captions!r}, not a list of captions",
             where=f"{path}, image_id {image_id}",
-            fix="give it at least one caption, or leave the image out",
+            fix="give it at least one caption, or remove the image",
         )
 
 
@@ -292,7 +292,7 @@ def _field(record: Any, name: str, *, path: Path, number: int) -> Any:
 
 
 def _single(value: Any) -> Any:
-    """The caption of `{"id": ["caption"]}`, as coco-caption's tools write it, or of its text."""
+    """Return the caption in `["caption"]`, as coco-caption's tools write it, or in its text."""
     opened = (read_list_cell(value) or value) if isinstance(value, str) else value
     return opened[0] if isinstance(opened, list | tuple) and len(opened) == 1 else value
 
@@ -300,7 +300,7 @@ def _single(value: Any) -> Any:
 def _open_lists(
     references: dict[str, list[str]], path: Path, *, notes: list[str] | None
 ) -> dict[str, list[str]]:
-    """The captions inside texts that hold a Python list, with a note."""
+    """Replace texts that contain a Python list by the captions in it, with a note."""
     opened, number = {}, 0
     for image_id, captions in references.items():
         read = [read_list_cell(text) if isinstance(text, str) else None for text in captions]
@@ -308,7 +308,7 @@ def _open_lists(
         pairs = zip(captions, read, strict=True)
         opened[image_id] = [c for text, own in pairs for c in ([text] if own is None else own)]
     if number and notes is not None:
-        notes.append(f"{number:,} texts of {path} hold Python lists and are read as lists")
+        notes.append(f"{number:,} texts in {path} contain Python lists and are read as lists")
     return opened
 
 
@@ -325,4 +325,5 @@ def _refuse_double(ids: Sequence[str], path: Path) -> None:
 
 
 def _wrong_format(path: Path, content: Any, *, formats: str) -> MetricError:
-    return MetricError(f"{path} holds a {type(content).__name__}", where=str(path), fix=formats)
+    kind = type(content).__name__
+    return MetricError(f"{path} contains JSON of type {kind}", where=str(path), fix=formats)

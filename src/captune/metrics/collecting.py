@@ -1,7 +1,7 @@
-"""Building hundreds of thousands of lists without Python's collector walking them again and again.
+"""Build hundreds of thousands of lists without runs of Python's garbage collector.
 
-It looks at all of them each time their number has grown, finds no garbage, and takes a fifth of
-the time.
+It visits all of them each time their number has grown, finds no garbage, and takes a fifth of the
+time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Hold the collector inside the block; it is on again afterwards if it was before."""
+    """Disable the garbage collector inside the block; enable it afterwards if it was enabled."""
     was_on = gc.isenabled()
     gc.disable()
     try:

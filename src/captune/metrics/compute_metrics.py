@@ -1,4 +1,4 @@
-"""`compute`, which scores captions by the names of metrics, and what those names stand for."""
+"""`compute`, which scores captions with metrics given by name, and the meaning of those names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from captune.metrics.scores.spice import find_spice
 from captune.metrics.table import DEFAULT_METRICS, FAMILIES, METRIC_GROUPS, METRICS
 from captune.suggest import did_you_mean
 
-# Share of words with letters other than a to z at which ROUGE, and at which English lists, fail.
+# Shares of words with letters other than a to z: above the first ROUGE fails, above the second
+# English word lists do.
 _SOME, _MANY = 0.1, 0.5
 
 
@@ -36,20 +37,20 @@ def compute(
     """Score one caption per image.
 
     Args:
-        references: Human captions by image id; as `References` they are counted once for all calls.
-        predictions: Image id -> caption, exactly the images of the references.
+        references: Human captions by image id; `References` are counted once for all calls.
+        predictions: Image id -> caption, for exactly the images of the references.
         metrics: Names of metrics or groups; see `METRICS` and `METRIC_GROUPS`.
         frequencies: CIDEr's document frequencies; `None`: those of `inputs`.
-        inputs: What metrics take besides captions; the same object for several systems, so that
-            images are embedded once.
+        inputs: What metrics use besides captions. Pass the same object for several systems, so
+            that images are embedded once.
 
     Returns:
-        Values in the order of the references. `bert_score` is left out where its model has no
+        Values in the order of the references. `bert_score` is omitted if its model has no
         baseline.
 
     Raises:
-        MetricError: A metric is unknown or lacks its inputs, ids are missing, extra or double, or
-            a caption is not text.
+        MetricError: A metric is unknown or lacks its inputs, ids are missing, extra or duplicate,
+            or a caption is not text.
         MissingExtraError: A metric needs an extra that is not installed.
         ModelError: The model of a metric cannot be loaded.
     """
@@ -76,14 +77,14 @@ def compute(
 
 
 def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
-    """Metric names for names of metrics and groups, in the order of the table.
+    """Return the metrics that names of metrics and groups stand for, in the order of the table.
 
     Args:
         names: Metrics and groups.
-        inputs: What is there besides captions; `default` and `all` leave out what needs more.
+        inputs: What is available besides captions; `default` and `all` skip what needs more.
 
     Raises:
-        MetricError: A name is neither a metric nor a group, or there is none.
+        MetricError: A name is neither a metric nor a group, or there are no names.
     """
     allowed = list(dict.fromkeys([*METRICS, *METRIC_GROUPS]))
     wanted: set[str] = set()
@@ -94,19 +95,19 @@ def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
                 fix=f"use one of {', '.join(allowed)}",
             )
         own = METRIC_GROUPS.get(name, (name,))
-        if name in _WHAT_IS_THERE:
-            own = tuple(metric for metric in own if not _find_lack(metric, inputs))
+        if name in _OPTIONAL_GROUPS:
+            own = tuple(metric for metric in own if not _find_missing(metric, inputs))
         wanted.update(own)
     if not wanted:
-        raise MetricError("no metric is asked for", fix=f"use one of {', '.join(allowed)}")
+        raise MetricError("no metric is given", fix=f"use one of {', '.join(allowed)}")
     return tuple(name for name in METRICS if name in wanted)
 
 
 def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
-    """The same, once it is known that each can be computed: before the work, not after it.
+    """Return the same as `resolve_metrics`, after a check that each metric can be computed.
 
     Raises:
-        MetricError: As `resolve_metrics`, or a metric needs images or a checkpoint.
+        MetricError: As for `resolve_metrics`, or a metric needs images or a checkpoint.
         MissingExtraError: A metric needs an extra that is not installed.
     """
     resolved = resolve_metrics(names, inputs)
@@ -115,26 +116,26 @@ def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
     return resolved
 
 
-def list_left_out(names: Sequence[str], inputs: MetricInputs | None = None) -> dict[str, str]:
-    """Metrics of `default` or `all`, where asked for, that lack something -> how to get it."""
-    asked = [metric for name in names if name in _WHAT_IS_THERE for metric in METRIC_GROUPS[name]]
+def list_skipped(names: Sequence[str], inputs: MetricInputs | None = None) -> dict[str, str]:
+    """Return the metrics that `default` or `all` skip -> how to get what they lack."""
+    asked = [metric for name in names if name in _OPTIONAL_GROUPS for metric in METRIC_GROUPS[name]]
     kept = resolve_metrics(names, inputs)
-    return {name: _find_lack(name, inputs) for name in dict.fromkeys(asked) if name not in kept}
+    return {name: _find_missing(name, inputs) for name in dict.fromkeys(asked) if name not in kept}
 
 
-_WHAT_IS_THERE = frozenset(["default", "all"])
+_OPTIONAL_GROUPS = frozenset(["default", "all"])
 
 
-def _find_lack(name: str, inputs: MetricInputs | None) -> str:
-    """How to get what a metric lacks for `default` and `all`; empty: nothing."""
+def _find_missing(name: str, inputs: MetricInputs | None) -> str:
+    """Return how to get what a metric lacks for `default` and `all`; empty if it lacks nothing."""
     inputs = inputs or MetricInputs()
     try:
         _require(name, inputs)
     except (MissingExtraError, MetricError) as error:
         return error.fix
     if METRICS[name].needs == "bert_score" and inputs.bert_model is None:
-        # Nobody who asks for all wants a download of 1.4 GB.
-        return f"ask for bert_score by name, or name its model: --bert-model {DEFAULT_BERT_MODEL}"
+        # `all` must not start a download of 1.4 GB.
+        return f"ask for bert_score by name, or give its model: --bert-model {DEFAULT_BERT_MODEL}"
     return ""
 
 
@@ -152,7 +153,7 @@ def _require(name: str, inputs: MetricInputs) -> None:
         raise MetricError(f"{name} needs the images", fix="give the images: --images FOLDER")
     elif needs == "pac_checkpoint" and inputs.pac_checkpoint is None:
         raise MetricError(
-            f"{name} needs the checkpoint of PAC-S", fix="give its weights: --pac-checkpoint FILE"
+            f"{name} needs the PAC-S checkpoint", fix="give its weights: --pac-checkpoint FILE"
         )
 
 
@@ -171,7 +172,7 @@ def _sign(name: str, column: MetricColumn, *, references: References) -> str:
 
 
 def _warn_of_scripts(candidates: Candidates, names: Sequence[str]) -> None:
-    """Warn where captions are in a script that some metrics do not see, with the advice."""
+    """Warn of captions in a script that some metrics cannot read, with advice."""
     references = candidates.references
     is_chosen = references.tokenizer != DEFAULT_TOKENIZER
     for captions in ([c for own in references.captions for c in own], candidates.captions):
@@ -181,7 +182,7 @@ def _warn_of_scripts(candidates: Candidates, names: Sequence[str]) -> None:
         sentences = list(_describe_blindness(scripts, names, is_chosen=is_chosen))
         for sentence in sentences:
             warnings.warn(sentence, UserWarning, stacklevel=3)
-        # One side speaks for both.
+        # References and predictions would give the same warning.
         if sentences:
             return
 
@@ -189,7 +190,7 @@ def _warn_of_scripts(candidates: Candidates, names: Sequence[str]) -> None:
 def _describe_blindness(
     scripts: Scripts, names: Sequence[str], *, is_chosen: bool
 ) -> Iterator[str]:
-    """What metrics do not see of captions in these scripts; a chosen tokenizer sees all letters."""
+    """Yield what metrics miss in these scripts; a chosen tokenizer reads all letters."""
     families = {name: FAMILIES[METRICS[name].group] for name in names}
     counting = [name for name, family in families.items() if family.tokens != "model"]
     latin = [name for name, family in families.items() if family.tokens == "a-z"]
@@ -200,17 +201,17 @@ def _describe_blindness(
         yield (
             f"{', '.join(counting)}: the captions are {scripts.unspaced}, written without blanks"
             " between words, and each counts as one word or a few: these figures mean nothing."
-            f" Choose what cuts them: {flags} (evaluate.tokenize in a recipe)"
+            f" Choose a tokenizer: {flags} (evaluate.tokenize in a recipe)"
         )
         return
     if scripts.outside_a_z >= _SOME and latin and not is_chosen:
         yield (
-            f"{', '.join(latin)}: rouge_score counts the letters a to z only, and {share} of the"
-            " words have others: these figures mean little. Read rouge_l instead, or choose"
+            f"{', '.join(latin)}: rouge_score reads only the letters a to z, and {share} of the"
+            " words have other letters: these figures mean little. Use rouge_l instead, or choose"
             " --tokenize char (evaluate.tokenize in a recipe)"
         )
     if scripts.outside_a_z >= _MANY and english:
         yield (
             f"{', '.join(english)}: made for English, and {share} of the words have letters other"
-            " than a to z; read bleu, rouge_l and cider instead"
+            " than a to z; use bleu, rouge_l and cider instead"
         )

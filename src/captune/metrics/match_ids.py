@@ -1,7 +1,7 @@
-"""Images that predictions and references give different ids, matched by their file names.
+"""Match images that have different ids in predictions and references, by their file names.
 
-captune's own predictions carry paths (`photos/000000000139.jpg`), COCO's references numbers (139)
-and file names. A match counts only where it is one to one.
+captune's own predictions have paths (`photos/000000000139.jpg`), COCO's references have numbers
+(139) and file names. A match counts only if it is one to one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Key = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class IdMatch:
-    """Ids of predictions that stand for ids of references.
+    """Ids of predictions matched to ids of references.
 
     Attributes:
-        ids: Id of a prediction -> id of the reference; those that are equal are not in it.
-        by: What they have in common, such as `file name`; empty: nothing was matched.
+        ids: Id of a prediction -> id of the reference; equal ids are not included.
+        by: What they have in common, such as `file name`; empty if nothing was matched.
     """
 
     ids: Mapping[str, str]
@@ -41,15 +41,15 @@ class IdMatch:
 def match_image_ids(
     references: Iterable[str], predictions: Iterable[str], *, names: Mapping[str, str]
 ) -> IdMatch:
-    """Match the ids that are not equal, by the first of these that matches the most of them.
+    """Match the ids that are not equal, by the first key that matches most of them.
 
-    The file name that the references give for an image or its id itself, with its folders; the
-    name without folders; the name without its ending; the number that ends it.
+    The keys are: the file name that the references give for an image, or its id, with folders; the
+    name without folders; the name without its extension; the number at the end of the name.
 
     Args:
         references: Ids of the references.
         predictions: Ids of the predictions.
-        names: Id of a reference -> file name, where the file of references gives one.
+        names: Id of a reference -> file name, if the file of references gives one.
     """
     known, given = list(references), list(predictions)
     both = set(known) & set(given)
@@ -66,7 +66,7 @@ def match_image_ids(
 def _match_by(
     key: Key, references: Mapping[str, set[str]], predictions: Iterable[str]
 ) -> dict[str, str]:
-    """Pairs whose keys are equal; none where a key of the predictions stands for two images."""
+    """Return pairs with equal keys; none if a key of the predictions belongs to two images."""
     owners: dict[str, list[str]] = {}
     for image_id, called in references.items():
         for made in dict.fromkeys(filter(None, map(key, called))):
@@ -90,7 +90,7 @@ def _name_of(image_id: str) -> str:
 def _stem_of(image_id: str) -> str:
     name = _name_of(image_id)
     stem, dot, ending = name.rpartition(".")
-    # An ending, not the rest of an id such as 2.1 or of a name such as st. peter.
+    # An extension, not the rest of an id such as 2.1 or of a name such as st. peter.
     return stem if dot and re.fullmatch("[a-z][a-z0-9]{1,4}", ending) else name
 
 
@@ -102,6 +102,6 @@ def _number_of(image_id: str) -> str:
 _KEYS: Mapping[str, Key] = {
     "file name": _path_of,
     "file name without folders": _name_of,
-    "file name without folders and ending": _stem_of,
-    "the number that ends the file name": _number_of,
+    "file name without folders and extension": _stem_of,
+    "the number at the end of the file name": _number_of,
 }

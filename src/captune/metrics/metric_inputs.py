@@ -24,9 +24,10 @@ class ImageSet:
     """Images by id, read when a metric needs them.
 
     Attributes:
-        open: Image id -> the decoded image.
-        key: Image id -> a hash of its content, under which its features are kept.
-        kept: Features that were computed already, for the next system scored on these images.
+        open: Called with an image id; returns the decoded image.
+        key: Called with an image id; returns a hash of the image's content, the key of its
+            features.
+        kept: Features computed so far, for the next system scored on these images.
     """
 
     open: Callable[[str], Image]
@@ -36,20 +37,21 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class MetricInputs:
-    """What metrics take besides captions; all of it may be left out.
+    """What metrics use besides captions; everything is optional.
 
     Attributes:
         frequencies: CIDEr's document frequencies; `None`: counted in the references.
-        images: For CLIPScore and PAC-S.
+        images: Images for CLIPScore and PAC-S.
         clip_model: Hub id or folder of a CLIP model.
-        pac_checkpoint: PAC-S's weights: the file of its authors, or a folder of a CLIP model.
+        pac_checkpoint: PAC-S weights: the file of its authors, or a folder with a CLIP model.
         samples: Image id -> several captions of it by one model, for Div, mBLEU and self-CIDEr.
-        bert_model: Hub id or folder for BERTScore; `None`: roberta-large, and `all` leaves
-            BERTScore out.
-        objects: Image id -> words for what is known to be in it, for CHAIR.
-        object_words: CHAIR's classes, a row each: name, then other words; `None`: COCO's.
+        bert_model: Hub id or folder for BERTScore; `None`: roberta-large, and `all` skips
+            BERTScore.
+        objects: Image id -> words for objects known to be in it, for CHAIR.
+        object_words: CHAIR's classes, one row each: name, then other words; `None`: COCO's.
         device: Torch device of the models.
-        feature_folder: Keeps image features between runs; `None`: the user's cache folder.
+        feature_folder: Folder that keeps image features between runs; `None`: the user's cache
+            folder.
     """
 
     frequencies: DocumentFrequencies | None = None

@@ -1,7 +1,7 @@
 """Captions as one flat array of word ids, and the words behind the ids.
 
-The tokenizer writes this form and everything that counts reads it. Letters: C captions, W words in
-all.
+The tokenizer writes this form, and the code that counts reads it. Letters: C captions, W words in
+total.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Vocabulary(defaultdict[str, int]):
     """Word -> id, by first occurrence; looking up a new word adds it.
 
     Args:
-        words: Words that have their ids already, from 0 on.
+        words: Words that already have ids, which count from 0.
     """
 
     def __init__(self, words: Mapping[str, int] | None = None) -> None:
@@ -33,7 +33,7 @@ class Vocabulary(defaultdict[str, int]):
         super().__init__(count(len(known)).__next__, known)
 
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[dict[str, int]]]:
-        # A counter does not go through a pickle; the words and their number do.
+        # A counter cannot be pickled; the words and their number can.
         return Vocabulary, (dict(self),)
 
 
@@ -43,7 +43,7 @@ class PackedCaptions:
 
     Attributes:
         words: int32 (W,), word ids, caption after caption.
-        lengths: int64 (C,), words of each caption.
+        lengths: int64 (C,), number of words in each caption.
     """
 
     words: Ranks
@@ -63,7 +63,7 @@ def pack_tokens(tokens: Sequence[Sequence[str]], vocabulary: Vocabulary) -> Pack
 
 
 def unpack_captions(captions: PackedCaptions, vocabulary: Vocabulary) -> list[list[str]]:
-    """The words of each caption again."""
+    """Return the words of each caption."""
     names = list(vocabulary)
     starts = captions.starts.tolist()
     with without_collecting():

@@ -1,7 +1,7 @@
-"""What scoring gives back: corpus values, one value an image, and what a bootstrap needs.
+"""Results of scoring: corpus values, one value per image, and the parts that a bootstrap needs.
 
-A corpus value is a function of sums over images (BLEU: of clipped counts; CIDEr: of scores), never
-a mean of per-image BLEU. Keeping those sums' parts lets a bootstrap resample by one matrix product.
+A corpus value is a function of sums over images (clipped counts for BLEU, scores for CIDEr), never
+a mean of per-image BLEU. With the parts of those sums, a bootstrap resamples by one matrix product.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Statistic:
     """The additive parts of one metric.
 
     Attributes:
-        parts: float64 (images, k), one row an image; metrics of one family share one array.
+        parts: float64 (images, k), one row per image; metrics of one family share one array.
         corpus_value: Turns summed parts (..., k) into corpus values (...,).
     """
 
@@ -31,13 +31,13 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class MetricColumn:
-    """One metric's outcome.
+    """Values of one metric.
 
     Attributes:
         corpus: The value of the whole set, in the metric's own scale.
-        per_image: float64 (images,), `None` where the metric has no value an image.
-        statistic: What a bootstrap resamples; `None` where the metric does not decompose.
-        variant: What the signature says of the method, `key:value` joined by `|`.
+        per_image: float64 (images,), `None` if the metric has no value per image.
+        statistic: What a bootstrap resamples; `None` if the metric does not decompose.
+        variant: Description of the method in signatures, `key:value` joined by `|`.
     """
 
     corpus: float
@@ -53,8 +53,8 @@ class MetricResults:
     Attributes:
         image_ids: The images, in the order of the references.
         corpus: Metric name -> value of the whole set, in the metric's own scale.
-        per_image: Metric name -> float64 (images,), where the metric has a value an image.
-        statistics: Metric name -> what a bootstrap resamples, where the metric decomposes.
+        per_image: Metric name -> float64 (images,), if the metric has a value per image.
+        statistics: Metric name -> what a bootstrap resamples, if the metric decomposes.
         signatures: Metric name -> variant, tokenizer, references and versions in one line.
     """
 
@@ -71,11 +71,11 @@ class MetricResults:
 
 
 def mean_column(values: Floats, *, variant: str) -> MetricColumn:
-    """A metric whose corpus value is the mean of its per-image values; NaN ones are left out.
+    """Build a metric whose corpus value is the mean of its per-image values without NaN.
 
     Args:
         values: float64 (images,).
-        variant: What the signature says of the method.
+        variant: Description of the method in signatures.
     """
     valid = ~np.isnan(values)
     parts = np.stack([np.where(valid, values, 0.0), valid.astype(np.float64)], axis=1)
@@ -84,12 +84,12 @@ def mean_column(values: Floats, *, variant: str) -> MetricColumn:
 
 
 def parts_column(parts: Floats, value: Callable[[Floats], Floats], *, variant: str) -> MetricColumn:
-    """A metric of sums: one function gives the corpus value and those of the images.
+    """Build a metric of sums: one function gives the corpus value and the per-image values.
 
     Args:
         parts: float64 (images, parts).
-        value: From sums of parts (..., parts) to values (...,).
-        variant: What the signature says of the method.
+        value: Turns sums of parts (..., parts) into values (...,).
+        variant: Description of the method in signatures.
     """
     corpus = float(value(parts.sum(axis=0)))
     return MetricColumn(corpus, value(parts), Statistic(parts, value), variant)
@@ -104,14 +104,14 @@ def sum_by(places: npt.NDArray[np.integer], values: npt.NDArray[Any], *, size: i
         size: Number of places.
 
     Returns:
-        float64 (size,), 0 where there is no value.
+        float64 (size,), 0 at places without a value.
     """
-    # numpy forgets the weights of no values at all, and then counts in integers.
+    # numpy ignores empty weights, and then counts in integers.
     return np.bincount(places, values, minlength=size).astype(np.float64, copy=False)
 
 
 def divide_sums(sums: Floats) -> Floats:
-    """First over second part; 0 where there is nothing to divide by.
+    """Divide the first part by the second; 0 where the second is 0.
 
     Args:
         sums: float64 (..., 2).

@@ -29,15 +29,16 @@ def score(
     Args:
         references: Human captions by image id, a file of them, or `References`, which counts them
             once for many calls.
-        predictions: A caption by image id, the result of `Captioner.caption`, or a file. Each
-            image of the references has one.
+        predictions: Captions by image id, the result of `Captioner.caption`, or a file, with one
+            caption for each image of the references.
         metrics: Names of metrics or groups, such as `cider` or `bleu`; `default` and `all` skip
             what needs an extra that is not installed.
-        bootstrap_samples: Resamplings for the 95 % intervals; 0: no intervals.
-        seed: Seed of the resamplings.
+        bootstrap_samples: Number of resamples for the 95 % intervals; 0: no intervals.
+        seed: Seed of the resampling.
 
     Raises:
-        MetricError: A metric is unknown, a file cannot be read, or the images of the two differ.
+        MetricError: A metric is unknown, a file cannot be read, or references and predictions are
+            not for the same images.
         MissingExtraError: A metric needs an extra that is not installed.
     """
     results = compute(_count(references), _captions(predictions), metrics=metrics)

@@ -1,4 +1,4 @@
-"""What files say of images besides captions: where they lie, and which objects are in them."""
+"""Read from files what they state of images besides captions: image paths and known objects."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ OBJECT_FORMATS = (
     'give {"image_id": ["dog", ...]}, COCO instances, or JSONL with image_id and objects'
 )
 _NAME_KEYS = ("image", "image_path", "file_name", "filename")
-# Not an image by any program's account; an id may be the name of such a file too.
+# Never images, though an id may also be the name of such a file.
 _OTHER = frozenset([".txt", ".json", ".jsonl", ".csv", ".tsv", ".npy", ".npz", ".md", ".zip"])
 
 
 def read_image_names(path: Path | str) -> dict[str, str]:
-    """Where a file of captions says its images lie.
+    """Read image paths from a file of captions.
 
     Args:
         path: COCO annotations (`images` with `file_name`), or JSONL whose records have one of
             `image`, `image_path`, `file_name`, `filename`.
 
     Returns:
-        Image id -> path as written; empty where the file does not say.
+        Image id -> path as written; empty if the file has none.
 
     Raises:
         MetricError: The file cannot be read.
@@ -45,22 +45,22 @@ def read_image_names(path: Path | str) -> dict[str, str]:
 def find_image_files(
     image_ids: Sequence[str], *, folder: Path | None, names: Mapping[str, str]
 ) -> dict[str, Path]:
-    """The file of each image.
+    """Find the file of each image.
 
-    An image is the file that `names` tells, in the folder or beside the working directory; else
-    the file of the folder, at any depth, whose name is the id, with or without an ending; else the
+    The file is the one in `names`, relative to the folder or to the working directory; else the
+    file in the folder, at any depth, whose name is the id, with or without an extension; else the
     one whose name ends in the id as a number (COCO_val2014_000000000042.jpg for 42).
 
     Args:
         image_ids: N ids.
-        folder: Where images lie; `None`: where `names` tells.
+        folder: Folder of the images; `None`: use `names` only.
         names: Image id -> path as written in a file.
 
     Raises:
-        MetricError: The folder is not there, or images are not; some are named.
+        MetricError: The folder does not exist, or images have no file; some of them are named.
     """
     if folder is not None and not folder.is_dir():
-        raise MetricError(f"{folder} is no folder of images", fix="give the folder of the images")
+        raise MetricError(f"{folder} is not a folder", fix="give the folder of the images")
     known = {} if folder is None else _list_images(folder)
     found = {
         image_id: path
@@ -79,7 +79,7 @@ def find_image_files(
 
 
 def read_objects(path: Path | str) -> dict[str, list[str]]:
-    """Objects that are known to be in images, such as the classes of their boxes.
+    """Read objects that are known to be in images, such as the classes of their boxes.
 
     Args:
         path: `{"image_id": ["dog", ...]}`, COCO instances JSON, or JSONL of `image_id` and
@@ -136,7 +136,7 @@ def _name_images(rows: Sequence[Any], *, id_key: str) -> Iterator[tuple[str, str
 
 
 def _list_images(folder: Path) -> dict[str, Path]:
-    """Each file under its name, its name without ending, and the number that ends it."""
+    """Return each file by its path, its name, its stem, and the number at the stem's end."""
     known: dict[str, Path] = {}
     for parent, folders, names in os.walk(folder):
         folders.sort()

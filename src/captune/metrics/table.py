@@ -1,6 +1,6 @@
-"""Every metric captune has, declared once: labels, decimals, scorers and what they need.
+"""All metrics of captune, each declared once: labels, decimals, scorers and what they need.
 
-A new metric is a file of `scores/` with its scorer, and its rows here.
+A new metric is a file in `scores/` with its scorer, and its rows here.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ class MetricFamily:
 
     Attributes:
         scorer: Computes all of them.
-        tokens: Words they count: `chosen`: those of the chosen tokenizer, which the signature then
-            names; `own`: the same, but cut in a way of their own where none is chosen; `a-z`: as
-            `own`, and that way sees the letters a to z only; `model`: what a model makes of them.
+        tokens: Words they count. `chosen`: those of the chosen tokenizer, which the signature then
+            names; `own`: the same, but those of the metric's own tokenizer by default; `a-z`: as
+            `own`, with a default tokenizer that reads only the letters a to z; `model`: the
+            tokens of a model.
         is_english: Whether they look words up in English lists.
-        is_named: Whether the family's name stands for all of them.
+        is_named: Whether the family's name can be given in place of its metrics.
     """
 
     scorer: Scorer
@@ -51,15 +52,15 @@ class MetricFamily:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What one metric is.
+    """Description of one metric.
 
     Attributes:
         group: Its family.
-        label: Its name for people.
-        span: Lowest and highest possible value; `inf` where there is none.
+        label: Its readable name.
+        span: Lowest and highest possible value; `inf` if there is no limit.
         description: One sentence for tables and help.
-        better: Which direction is better; `None`: neither, it describes the captions.
-        decimals: Digits shown behind the point.
+        better: Which direction is better; `None`: neither, the metric describes the captions.
+        decimals: Number of decimals shown.
         needs: Extra of captune, or part of `MetricInputs`, that it needs; empty: none.
     """
 
@@ -104,7 +105,7 @@ def _score_meteor(candidates: Candidates, _: MetricInputs) -> dict[str, MetricCo
 
 @cache
 def _open_meteor() -> Meteor:
-    """The tables stay mapped for the next set of predictions."""
+    """Load METEOR once; its tables stay mapped for the next set of predictions."""
     return Meteor.load()
 
 
@@ -142,7 +143,7 @@ FAMILIES: Mapping[str, MetricFamily] = {
         is_named=True,
     ),
 }
-"""Group -> how its metrics are computed."""
+"""Group -> how to compute its metrics."""
 
 _INF = float("inf")
 
@@ -204,7 +205,7 @@ METRICS: Mapping[str, Metric] = {
         "clip",
         "RefCLIPScore",
         (-_INF, 10 / 7),
-        "CLIPScore that also looks at the references.",
+        "CLIPScore that also uses the references.",
         needs="images",
     ),
     "pac_s": Metric("pac", "PAC-S", (0, 2), "PAC-S of caption and image.", needs="pac_checkpoint"),
@@ -212,7 +213,7 @@ METRICS: Mapping[str, Metric] = {
         "pac",
         "RefPAC-S",
         (-_INF, 4 / 3),
-        "PAC-S that also looks at the references.",
+        "PAC-S that also uses the references.",
         needs="pac_checkpoint",
     ),
     "chair_i": Metric(
@@ -301,7 +302,7 @@ METRICS: Mapping[str, Metric] = {
         "samples", "Self-CIDEr", (0, 1), "How far the captions of an image differ.", needs="samples"
     ),
 }
-"""Metric name -> what it is, in the order of tables."""
+"""Metric name -> its description, in the order of tables."""
 
 DEFAULT_METRICS: tuple[str, ...] = (
     "bleu_1",
@@ -316,7 +317,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
     "vocabulary_size",
     "mean_length",
 )
-"""What `default` stands for."""
+"""Metrics of the group `default`."""
 
 METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     **{
@@ -326,7 +327,7 @@ METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     },
     "chair": ("chair_i", "chair_s"),
     "mbleu": ("mbleu_1", "mbleu_2", "mbleu_3", "mbleu_4"),
-    # Both figures, whichever is asked for by this name.
+    # One model pass gives both figures, so the name of one stands for both.
     "bert_score": ("bert_score", "bert_score_raw"),
     "default": DEFAULT_METRICS,
     "all": tuple(METRICS),

@@ -50,7 +50,7 @@ def test_cached_references_are_read_not_made_again(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     path = References(CAPTIONS).save(tmp_path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(MetricError, match="holds no counted references"):
+    with pytest.raises(MetricError, match="does not contain counted references"):
         References.load(path)
     assert References.cached(CAPTIONS, tmp_path).tokens == References(CAPTIONS).tokens
     assert References.load(path).tokens == References(CAPTIONS).tokens
@@ -110,7 +110,7 @@ def test_cutting_tokens_at_odd_blanks_equals_cutting_the_joined_captions() -> No
         ({"5": ["a dog", None]}, r"the reference of image 5 is None \(NoneType\), not text"),
         ({"5": [float("nan")]}, r"the reference of image 5 is nan \(float\), not text"),
         ({"5": [b"a dog"]}, "the reference of image 5 is b'a dog'"),
-        ({5: ["a dog"], "5": ["a cat"]}, "image id 5 is there twice"),
+        ({5: ["a dog"], "5": ["a cat"]}, "image id 5 is in the references twice"),
         ({5.0: ["a dog"]}, "an image id is 5.0, neither text nor a whole number"),
         ({True: ["a dog"]}, "an image id is True, neither"),
         ({None: ["a dog"]}, "an image id is None, neither"),

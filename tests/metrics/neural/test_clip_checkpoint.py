@@ -107,8 +107,8 @@ def test_half_precision_is_widened(folder: Path, tmp_path: Path) -> None:
     [
         (b"", "is not a file of weights"),
         (b"not a checkpoint at all", "is not a file of weights"),
-        ([1, 2], "holds no weights but a list"),
-        ({"a.weight": torch.zeros(2)}, "does not hold a CLIP model"),
+        ([1, 2], "has no weights but type list"),
+        ({"a.weight": torch.zeros(2)}, "does not contain a CLIP model"),
     ],
 )
 def test_other_files_are_named(tmp_path: Path, content, message: str) -> None:
@@ -140,5 +140,5 @@ def test_weights_beside_the_tokenizer_of_another_model_are_named(
     weights = name_like_openai(CLIPModel.from_pretrained(folder))
     weights["token_embedding.weight"] = torch.zeros(90, 128)
     torch.save(weights, tmp_path / "pac.pth")
-    with pytest.raises(ModelError, match="pac takes 90 words and images of 32 pixels"):
+    with pytest.raises(ModelError, match="pac needs 90 tokens and images of 32 pixels"):
         ClipScorer.load(folder, checkpoint=tmp_path / "pac.pth")

@@ -147,12 +147,12 @@ def test_what_is_missing_is_said_before_any_model_is_loaded(files: Path) -> None
     with pytest.raises(MetricError, match="clip_score needs the images") as caught:
         run(files, "--metrics", "clip_score")
     assert caught.value.fix == "give the images: --images FOLDER"
-    with pytest.raises(MetricError, match="pac_s needs the checkpoint of PAC-S"):
+    with pytest.raises(MetricError, match="pac_s needs the PAC-S checkpoint"):
         run(files, "--metrics", "pac_s", "--images", str(files / "images"))
     next(files.rglob("7.jpg")).unlink()
     with pytest.raises(MetricError, match=r"1 images have no file in .*images: 7"):
         run(files, "--metrics", "clip_score", "--images", str(files / "images"))
-    with pytest.raises(MetricError, match="is no folder of images"):
+    with pytest.raises(MetricError, match="is not a folder"):
         run(files, "--metrics", "clip_score", "--images", str(files / "none"))
 
 

@@ -89,7 +89,7 @@ def test_captions_that_name_nothing_hallucinate_nothing() -> None:
 
 def test_a_list_without_words_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text(" ,\n")
-    with pytest.raises(MetricError, match=r"words\.txt holds no words"):
+    with pytest.raises(MetricError, match=r"words\.txt contains no words"):
         read_object_words(tmp_path / "words.txt")
     with pytest.raises(MetricError, match=r"none\.txt cannot be read"):
         read_object_words(tmp_path / "none.txt")

@@ -89,7 +89,7 @@ def test_java_8_is_not_given_what_it_does_not_know(home: Path) -> None:
 
 def test_images_without_a_number_are_named_and_left_out_of_the_mean(home: Path) -> None:
     install_java(home, ANSWER.format(f="float('nan') if r['image_id'] else 0.5"))
-    with pytest.warns(UserWarning, match="no number for 1 images, left out of its mean: 7"):
+    with pytest.warns(UserWarning, match="no score for 1 images, which its mean omits: 7"):
         results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert results.corpus["spice"] == 0.5
     assert np.isnan(results.per_image["spice"][1])
@@ -100,7 +100,7 @@ def test_images_without_a_number_are_named_and_left_out_of_the_mean(home: Path) 
     [
         ("print('boom'); sys.exit(3)", "SPICE failed with exit code 3: boom"),
         ("pass", "SPICE failed with exit code 0"),
-        ("out.write_text('{')", "SPICE wrote what cannot be read"),
+        ("out.write_text('{')", "SPICE's output cannot be read"),
         ("out.write_text('[]')", "SPICE gave 0 scores for 2 images"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_spice_out_of_memory_is_told_how_to_get_more(home: Path) -> None:
     install_java(home, "sys.exit('java.lang.OutOfMemoryError: Java heap space')")
     with pytest.raises(MetricError) as caught:
         compute(REFERENCES, PREDICTIONS, metrics=["spice"])
-    assert caught.value.fix == "set CAPTUNE_SPICE_MEMORY to more than it had"
+    assert caught.value.fix == "set CAPTUNE_SPICE_MEMORY to a larger heap"
 
 
 def test_a_spice_that_hangs_is_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,13 +138,13 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(home: Path) -> None:
     assert "pip install 'captune[java]'" in caught.value.fix
     install_java(home, "pass")
     (home / "lib" / CORENLP_JARS[1]).unlink()
-    with pytest.raises(MissingExtraError, match=f"{CORENLP_JARS[1]} not there") as caught:
+    with pytest.raises(MissingExtraError, match=f"missing: {CORENLP_JARS[1]}") as caught:
         find_spice()
     assert caught.value.fix.startswith(
         f"put {CORENLP_JARS[1]} into {home / 'lib'}: both are in nlp"
     )
     (home / "spice-1.0.jar").unlink()
-    with pytest.raises(MissingExtraError, match="SPICE's jar is not there"):
+    with pytest.raises(MissingExtraError, match="SPICE's jar is missing"):
         find_spice()
 
 
@@ -171,8 +171,8 @@ def test_the_command_names_images_without_a_number_and_writes_null_for_them(
     with pytest.raises(SystemExit) as stop:
         main(["score", *files, *written, "--metrics", "spice,bleu_1"])
     assert stop.value.code == 0
-    said = capsys.readouterr()
-    assert said.err == ("warning: SPICE gives no number for 1 images, left out of its mean: 7\n")
+    output = capsys.readouterr()
+    assert output.err == "warning: SPICE has no score for 1 images, which its mean omits: 7\n"
     assert json.loads((folder / "scores.json").read_text())["metrics"]["spice"] == 0.5
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert [row["spice"] for row in rows] == [0.5, None]
@@ -189,6 +189,6 @@ def test_the_command_stops_a_spice_that_hangs_and_says_what_to_set(
         file = str(home.parent / "c.json")
         main(["score", "--references", file, "--predictions", file, "--metrics", "spice"])
     assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert "SPICE did not finish in 0.5 s" in said
-    assert "set CAPTUNE_SPICE_TIMEOUT to more seconds" in said
+    errors = capsys.readouterr().err
+    assert "SPICE did not finish in 0.5 s" in errors
+    assert "set CAPTUNE_SPICE_TIMEOUT to more seconds" in errors

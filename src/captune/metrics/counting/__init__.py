@@ -1,1 +1,1 @@
-"""What the scores count: words and n-grams as integers, references and predictions, frequencies."""
+"""Counts behind the scores: words and n-grams as integers, references, predictions, frequencies."""

@@ -1,6 +1,6 @@
 """Captions to score, matched with the references of their images.
 
-One caption an image for `compute`; any number an image for rewards and diversity. Letters:
+One caption per image for `compute`; any number per image for rewards and diversity. Letters:
 M candidates, P (candidate, reference) pairs, in the order of candidates and then of references.
 """
 
@@ -20,7 +20,7 @@ from captune.metrics.counting.references import References, check_caption, check
 from captune.metrics.packed import Ints, Vocabulary
 
 NAMED_IDS = 5
-"""Ids that an error spells out; the rest are counted."""
+"""Number of ids that an error names; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class NgramMatches:
     Attributes:
         entries: int64 (H,), entries of the candidates' table.
         starts: int64 (H,), the first reference entry of the same n-gram and image.
-        sizes: int64 (H,), how many such reference entries there are, one after the other.
+        sizes: int64 (H,), number of such reference entries, which are consecutive.
     """
 
     entries: Ints
@@ -44,7 +44,7 @@ class Candidates(PackedTexts):
     Args:
         references: The human captions.
         captions: M captions.
-        images: int64 (M,), place of each caption's image in `references.image_ids`.
+        images: int64 (M,), index of each caption's image in `references.image_ids`.
     """
 
     def __init__(self, references: References, captions: Sequence[str], *, images: Ints) -> None:
@@ -53,7 +53,7 @@ class Candidates(PackedTexts):
         self.images = images
 
     def _pack(self) -> Packed:
-        # The references' words, then those that only candidates have.
+        # The references' words come before those that only candidates have.
         vocabulary = Vocabulary(self.references.vocabulary)
         tokenizer = self.references.tokenizer
         return (*pack_both(self.captions, vocabulary, tokenizer=tokenizer), vocabulary)
@@ -65,7 +65,7 @@ class Candidates(PackedTexts):
 
     @cached_property
     def matches(self) -> tuple[NgramMatches, ...]:
-        """For each order, what candidates share with their own references."""
+        """For each order, the n-grams that candidates share with their own references."""
         return tuple(
             self._match(table, ranks, order=order)
             for order, (table, ranks) in enumerate(zip(self.tables, self.ranks, strict=True))
@@ -74,7 +74,7 @@ class Candidates(PackedTexts):
     def _match(self, table: NgramTable, ranks: Ints, *, order: int) -> NgramMatches:
         references = self.references.tables[order]
         num_captions = len(self.references.image_of_caption)
-        # The references' entries stand by n-gram and caption, so an image's captions are a run.
+        # The references' entries are sorted by n-gram and caption: an image's captions are a run.
         keys = np.repeat(
             np.arange(len(references.ngrams.keys)) * num_captions, np.diff(references.offsets)
         )
@@ -111,19 +111,19 @@ class Candidates(PackedTexts):
 
 
 def match_predictions(references: References, predictions: Mapping[str, str]) -> Candidates:
-    """One caption an image, in the order of the references.
+    """Match one caption per image with the references, in their order.
 
     Raises:
         MetricError: Images lack a prediction or have no references, an id is given twice (as text
-            and as a number), or a prediction is not text. All such ids are counted, some named.
+            and as a number), or a prediction is not text. All such ids are counted; some are named.
     """
     captions: dict[str, str] = {}
     for key, caption in predictions.items():
         image_id = check_id(key)
         if image_id in captions:
             raise MetricError(
-                f"image id {image_id} is there twice in the predictions, as text and as a number",
-                fix="give one caption an image",
+                f"image id {image_id} is in the predictions twice, as text and as a number",
+                fix="give one caption per image",
             )
         captions[image_id] = check_caption(caption, image_id=image_id, kind="prediction")
     require_same_images(references, tuple(captions), kind="predictions")
@@ -137,15 +137,15 @@ def require_same_images(
     *,
     kind: Literal["predictions", "samples"],
 ) -> None:
-    """Check that something is given for exactly the images of the references.
+    """Check that predictions or samples are given for exactly the images of the references.
 
     Args:
         references: The human captions.
-        image_ids: What it is given for, each id once.
-        kind: What is given.
+        image_ids: The images with predictions or samples, each id once.
+        kind: Which of the two is given.
 
     Raises:
-        MetricError: Images lack it, or have no references. All are counted, some named.
+        MetricError: Images lack them, or have no references. All are counted; some are named.
     """
     given = set(image_ids)
     missing = [image_id for image_id in references.image_ids if image_id not in given]
@@ -153,17 +153,17 @@ def require_same_images(
     if missing or extra:
         one = {"predictions": "a prediction", "samples": "samples"}[kind]
         raise MetricError(
-            f"references and {kind} are not of the same images: "
+            f"references and {kind} are not for the same images: "
             + "; ".join(
                 [f"{len(missing)} without {one} ({name_ids(missing)})"] * bool(missing)
                 + [f"{len(extra)} without references ({name_ids(extra)})"] * bool(extra)
             ),
-            fix=f"give {one} for each image of the references and for no other",
+            fix=f"give {one} for each image of the references, and for no other image",
         )
 
 
 def name_ids(ids: Sequence[str]) -> str:
-    """The first ids, and how many more there are."""
+    """Return the first ids, and how many more there are."""
     named = ", ".join(ids[:NAMED_IDS])
     more = len(ids) - NAMED_IDS
     return named if more <= 0 else f"{named} and {more} more"

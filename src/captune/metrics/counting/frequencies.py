@@ -1,4 +1,4 @@
-"""How many images hold each n-gram: what CIDEr weighs n-grams by.
+"""Number of images whose captions contain each n-gram: CIDEr weights n-grams by it.
 
 By default they are counted in the references being scored. Single images and rewards need fixed
 ones, counted in a training set or read from a file. Letters: G n-grams of one order.
@@ -36,11 +36,11 @@ class DocumentFrequencies:
     """Document frequencies of n-grams of 1 to 4 words.
 
     Attributes:
-        num_documents: Images they were counted in.
-        name: What signatures call them; empty: the hash of their content.
+        num_documents: Number of images they were counted in.
+        name: Their name in signatures; empty: the hash of their content.
         vocabulary: Word -> id.
         ngrams: The n-grams of each order.
-        counts: int32 (G,) an order, images that hold the n-gram.
+        counts: int32 (G,) per order, number of images that contain the n-gram.
     """
 
     num_documents: float
@@ -51,7 +51,7 @@ class DocumentFrequencies:
 
     @cached_property
     def label(self) -> str:
-        """What signatures call them."""
+        """Their name in signatures."""
         if self.name:
             return self.name
         import hashlib  # OpenSSL takes 4 MB, and frequencies of the corpus need no hash.
@@ -65,12 +65,13 @@ class DocumentFrequencies:
     def of_ngrams(
         cls, counts: Mapping[tuple[str, ...], float], *, num_documents: float, name: str
     ) -> DocumentFrequencies:
-        """Take counts made elsewhere.
+        """Build them from counts of another program.
 
         Args:
-            counts: N-gram of 1 to 4 words -> documents that hold it; others are left out.
-            num_documents: Documents they were counted in.
-            name: What signatures call them.
+            counts: N-gram of 1 to 4 words -> number of documents that contain it; others are
+                ignored.
+            num_documents: Number of documents they were counted in.
+            name: Their name in signatures.
         """
         rows = [gram for gram in counts if 1 <= len(gram) <= ORDERS]
         vocabulary = Vocabulary()
@@ -84,7 +85,7 @@ class DocumentFrequencies:
 
     @classmethod
     def read(cls, path: Path | str) -> DocumentFrequencies:
-        """Read a file of `save`, or a pickle such as `coco-val-df.p` and `coco-train-words.p`.
+        """Read a file that `save` wrote, or a pickle such as `coco-val-df.p`.
 
         Raises:
             MetricError: The file is missing or is neither.
@@ -105,7 +106,7 @@ class DocumentFrequencies:
         """Write them to one `.npz` file, without pickle.
 
         Raises:
-            OutputError: The place cannot be written.
+            OutputError: The file cannot be written.
         """
         arrays: dict[str, np.ndarray[Any, Any]] = {
             "documents": np.array([self.num_documents]),
@@ -117,14 +118,14 @@ class DocumentFrequencies:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def weigh(self, ngrams: Sequence[NgramKeys], vocabulary: Vocabulary) -> Iterator[Floats]:
-        """Inverse document frequencies, ln(documents) - ln(max(1, images that hold it)).
+        """Yield inverse document frequencies, ln(documents) - ln(max(1, those with the n-gram)).
 
         Args:
             ngrams: N-grams of each order.
             vocabulary: Their words.
 
         Yields:
-            One float64 (G,) an order.
+            One float64 (G,) per order.
         """
         if ngrams is self.ngrams:
             yield from map(self._weigh_counts, self.counts)
@@ -135,12 +136,12 @@ class DocumentFrequencies:
             yield self.weigh_ranks(rank, order)
 
     def weigh_ranks(self, ranks: Ints, order: int) -> Floats:
-        """The same for ranks in `ngrams[order]`; `UNKNOWN` ones stand in no document.
+        """Return the same for ranks in `ngrams[order]`; `UNKNOWN` ones are in no document.
 
         Returns:
-            float64, one a rank.
+            float64, one per rank.
         """
-        # Rank -1 points at the last one, the 0 of what stands in no document.
+        # Rank -1 points at the last entry, the 0 of n-grams that are in no document.
         return self._weigh_counts(np.append(self.counts[order], np.int32(0))[ranks])
 
     def _weigh_counts(self, counts: Ranks) -> Floats:
@@ -153,10 +154,10 @@ class DocumentFrequencies:
 def measure_vectors(
     tables: Sequence[NgramTable], weights: Iterable[Floats], *, num_captions: int
 ) -> list[Floats]:
-    """Length of each caption's vector of weighted counts.
+    """Return the length of each caption's vector of weighted counts.
 
     Returns:
-        One float64 (captions,) an order.
+        One float64 (captions,) per order.
     """
     norms = []
     for table, weight in zip(tables, weights, strict=True):
@@ -170,7 +171,7 @@ def measure_vectors(
 def _rank_rows(
     words: Ints, lengths: Ints, *, values: Floats, base: int
 ) -> tuple[tuple[NgramKeys, ...], tuple[Ranks, ...]]:
-    """Rank n-grams given as padded rows of words, and their first words with them."""
+    """Rank n-grams given as padded rows of words, together with their prefixes."""
     ngrams, counts = [], []
     prefix = np.zeros(len(words), np.int64)
     for order in range(1, ORDERS + 1):
@@ -203,20 +204,20 @@ def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
             )
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise MetricError(
-            f"{path} holds no document frequencies: {error}",
+            f"{path} does not contain document frequencies: {error}",
             fix="write it with DocumentFrequencies.save",
         ) from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads dictionaries of numbers and refuses everything that could run code."""
+    """Unpickler that reads dictionaries of numbers and refuses everything that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "defaultdict"):
             return defaultdict
         if module in {"builtins", "__builtin__"} and name in {"float", "int", "long"}:
             return float if name == "float" else int
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not read")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not allowed")
 
 
 def _read_pickle(content: bytes, path: Path) -> DocumentFrequencies:
@@ -232,7 +233,7 @@ def _read_pickle(content: bytes, path: Path) -> DocumentFrequencies:
         )
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, IndexError) as error:
         raise MetricError(
-            f"{path} holds no document frequencies: {error}",
-            fix="give a file of DocumentFrequencies.save, or a pickle of "
+            f"{path} does not contain document frequencies: {error}",
+            fix="give a file written by DocumentFrequencies.save, or a pickle of "
             '{"document_frequency": {n-gram: count}, "ref_len": images}',
         ) from error

@@ -1,8 +1,8 @@
 """Words and n-grams as integers: what BLEU, CIDEr and the diversity metrics count.
 
-One sort of packed (n-gram, position) integers an order gives counts, document frequencies and
-ranks, so no Python object is made an n-gram. Letters: C captions, W words in all, G different
-n-grams, E entries, an entry being one n-gram of one caption.
+One sort of packed (n-gram, position) integers per order gives counts, document frequencies and
+ranks, without a Python object per n-gram. Letters: C captions, W words in total, G different
+n-grams, E entries, where an entry is one n-gram of one caption.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import numpy.typing as npt
 from captune.metrics.packed import Ints, PackedCaptions, Ranks
 
 ORDERS = 4
-"""BLEU and CIDEr look at n-grams of 1 to 4 words."""
+"""BLEU and CIDEr count n-grams of 1 to 4 words."""
 
 UNKNOWN = -1
-"""Rank of an n-gram that a table does not hold."""
+"""Rank of an n-gram that is not in a table."""
 
 Counts = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, slots=True)
 class NgramKeys:
-    """The different n-grams of one order; the place of one in `keys` is its rank.
+    """The different n-grams of one order; the index of one in `keys` is its rank.
 
     Attributes:
-        keys: int64 (G,), rising: rank of the first n - 1 words * `base` + id of the last word.
-        base: Factor in `keys`, above every word id.
+        keys: int64 (G,), ascending: rank of the first n - 1 words * `base` + id of the last word.
+        base: Factor in `keys`, greater than every word id.
     """
 
     keys: Ints
@@ -39,13 +39,13 @@ class NgramKeys:
 
 @dataclass(frozen=True, slots=True)
 class NgramTable:
-    """All n-grams of one order, each with the captions that hold it.
+    """All n-grams of one order, each with the captions that contain it.
 
     Attributes:
         ngrams: The G n-grams.
         offsets: int32 (G + 1,), the entries of n-gram g are `offsets[g]:offsets[g + 1]`.
-        captions: int32 (E,), caption of each entry, rising inside an n-gram.
-        counts: uint8 (E,), uint16 or uint32 where a count needs it: how often the n-gram stands in
+        captions: int32 (E,), caption of each entry, ascending within an n-gram.
+        counts: uint8 (E,), uint16 or uint32 if a count needs it: how often the n-gram occurs in
             that caption.
     """
 
@@ -65,10 +65,10 @@ def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTabl
 
     Args:
         captions: C captions.
-        num_words: Size of the vocabulary, above every word id.
+        num_words: Size of the vocabulary, greater than every word id.
 
     Returns:
-        One table an order.
+        One table per order.
     """
     words = captions.words
     caption_of = np.repeat(np.arange(len(captions.lengths), dtype=np.int32), captions.lengths)
@@ -77,7 +77,7 @@ def count_ngrams(captions: PackedCaptions, *, num_words: int) -> tuple[NgramTabl
     for order in range(1, ORDERS + 1):
         span = max(0, len(words) - order + 1)
         inside = caption_of[:span] == caption_of[len(words) - span :]
-        # In place where it can be: at millions of words, fresh memory costs more than arithmetic.
+        # In place if possible: with millions of words, new memory costs more than arithmetic.
         keys = rank_at[:span][inside].astype(np.int64)
         keys *= num_words
         keys += words[len(words) - span :][inside]
@@ -91,18 +91,18 @@ def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Int
 
     Args:
         keys: int64 (P,), not negative; overwritten.
-        positions: int64 (P,), rising and below `limit`.
-        limit: Above every position.
+        positions: int64 (P,), ascending and below `limit`.
+        limit: Number greater than every position.
 
     Returns:
         The sorted keys and their positions, int32.
     """
     bits = max(1, int(limit).bit_length())
     if len(keys) and int(keys.max()) >> (62 - bits):
-        # Beyond some 10^8 words the two do not fit into one integer; slower, the same order.
+        # Above about 10^8 words the two do not fit into one integer; slower, the same order.
         order = np.argsort(keys, kind="stable")
         return keys[order], positions[order].astype(np.int32)
-    # One array all along: at millions of words this step takes the most memory of all.
+    # One array throughout: with millions of words this step needs more memory than any other.
     keys <<= bits
     keys |= positions
     del positions
@@ -115,7 +115,7 @@ def sort_with_positions(keys: Ints, positions: Ints, *, limit: int) -> tuple[Int
 def _group(
     keys: Ints, positions: Ranks, *, caption_of: Ranks, rank_at: Ranks, base: int
 ) -> NgramTable:
-    """Make the table of sorted keys, and write each position's rank into `rank_at`."""
+    """Build the table of sorted keys, and write each position's rank into `rank_at`."""
     captions = caption_of[positions]
     new_key = np.ones(len(keys), np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=new_key[1:])
@@ -137,7 +137,7 @@ def _group(
 
 
 def measure_gaps(starts: Ints | Ranks, *, end: int) -> Ranks:
-    """int32, how far it is from each rising start to the next, and from the last to the end."""
+    """Return the distance from each ascending start to the next, and from the last to `end`."""
     gaps = np.empty(len(starts), np.int32)
     np.subtract(starts[1:], starts[:-1], out=gaps[:-1], casting="unsafe")
     gaps[-1:] = end - starts[-1:]
@@ -147,16 +147,16 @@ def measure_gaps(starts: Ints | Ranks, *, end: int) -> Ranks:
 def translate_ranks(
     source: Sequence[NgramKeys], target: Sequence[NgramKeys], *, words: Ints | None = None
 ) -> list[Ints]:
-    """For each n-gram of `source`, its rank in `target`.
+    """Return the rank in `target` of each n-gram of `source`.
 
     Args:
         source: N-grams of 1 to `ORDERS` words.
         target: N-grams of the same orders.
-        words: int64, the target's id of each source word, `UNKNOWN` where it has none; `None`:
-            both share their ids.
+        words: int64, the target's id of each source word, `UNKNOWN` if it has none; `None`: both
+            share their ids.
 
     Returns:
-        One int64 (G,) array an order, `UNKNOWN` where `target` lacks the n-gram.
+        One int64 (G,) array per order, `UNKNOWN` for n-grams that are not in `target`.
     """
     ranks: list[Ints] = []
     for order, (own, other) in enumerate(zip(source, target, strict=True)):
@@ -173,11 +173,11 @@ def translate_ranks(
 
 
 def find_sorted(values: Ints, wanted: Ints, *, where: npt.NDArray[np.bool_] | None = None) -> Ints:
-    """Where each wanted value stands in rising `values`, `UNKNOWN` where it does not.
+    """Return the index of each wanted value in ascending `values`, or `UNKNOWN`.
 
     Args:
-        values: int64 (G,), rising, each once.
-        wanted: int64 (Q,); rising ones are found faster, as the search stays in the cache.
+        values: int64 (G,), ascending, without duplicates.
+        wanted: int64 (Q,); ascending ones are found faster, as the search stays in the cache.
         where: bool (Q,), which ones to look for; `None`: all.
     """
     found = np.full(len(wanted), UNKNOWN, np.int64)
@@ -192,5 +192,5 @@ def find_sorted(values: Ints, wanted: Ints, *, where: npt.NDArray[np.bool_] | No
 
 
 def map_words(source: Mapping[str, int], target: Mapping[str, int]) -> Ints:
-    """The target's id of each source word, `UNKNOWN` where it has none."""
+    """Return the target's id of each source word, `UNKNOWN` if it has none."""
     return np.fromiter((target.get(word, UNKNOWN) for word in source), np.int64, len(source))

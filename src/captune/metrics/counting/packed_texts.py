@@ -1,4 +1,4 @@
-"""Captions as word numbers and n-gram counts, made when first asked for."""
+"""Captions as word ids and n-gram counts, computed on first use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from captune.metrics.packed import PackedCaptions, Ranks, Vocabulary, unpack_cap
 from captune.records import TokenizerName
 
 Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]
-"""Captions cut at U+0020 only, the same cut at every blank, and their words."""
+"""Captions split at U+0020 only, the same captions split at every blank, and their words."""
 
 
 class PackedTexts(ABC):
-    """What human captions and those to score have in common."""
+    """Base class of human captions and captions to score."""
 
     @abstractmethod
     def _pack(self) -> Packed: ...
@@ -34,17 +34,17 @@ class PackedTexts(ABC):
 
     @property
     def tokens_packed(self) -> PackedCaptions:
-        """The captions cut at U+0020 only, as ROUGE-L cuts them."""
+        """The captions split at U+0020 only, as ROUGE-L splits them."""
         return self._packed[0]
 
     @property
     def words(self) -> PackedCaptions:
-        """The captions cut at every blank, U+00A0 too, as BLEU and CIDEr cut them."""
+        """The captions split at every blank, U+00A0 too, as BLEU and CIDEr split them."""
         return self._packed[1]
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Word -> id; not to be added to."""
+        """Word -> id; must not be changed."""
         return self._packed[2]
 
     @cached_property
@@ -56,15 +56,15 @@ class PackedTexts(ABC):
 def pack_both(
     captions: Sequence[str], vocabulary: Vocabulary, *, tokenizer: TokenizerName
 ) -> tuple[PackedCaptions, PackedCaptions]:
-    """Tokens of captions cut at U+0020 and at every blank; nearly always the same object twice."""
+    """Split captions at U+0020 and at every blank; nearly always the same object twice."""
     by_token = pack_with(captions, vocabulary, tokenizer=tokenizer)
     return by_token, cut_at_blanks(by_token, vocabulary)
 
 
 def cut_at_blanks(by_token: PackedCaptions, vocabulary: Vocabulary) -> PackedCaptions:
-    """The same captions with tokens that hold a blank cut into words."""
-    # A token such as "1 1/2" holds a U+00A0, which str.split() cuts and split(" ") does not.
-    # All blanks but U+0020, which no token holds, count as not printable.
+    """Return the same captions, with tokens that contain a blank split into words."""
+    # A token such as "1 1/2" contains a U+00A0, at which str.split() splits but split(" ") does
+    # not. All blanks except U+0020, which is in no token, count as not printable.
     odd = [word for word in vocabulary if not word.isprintable()]
     parts = {vocabulary[word]: word.split() for word in odd if word.split() != [word]}
     if not parts:

@@ -1,7 +1,7 @@
-"""Counted references on disk: one file per content, so that the next run pays for predictions only.
+"""Counted references on disk: one file per content, so that the next run counts predictions only.
 
-Plain arrays, no pickle. The name holds the hash of ids, captions and tokenizer, and captune's
-version, as another version may cut words otherwise.
+Plain arrays, no pickle. The name contains the hash of ids, captions and tokenizer, and captune's
+version, as another version may split words differently.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from captune.metrics.packed import PackedCaptions, Vocabulary
 from captune.storage import open_atomic
 
 FORMAT = 2
-"""Raised when the arrays change: older files are then not read."""
+"""Increased when the arrays change; older files are then not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountedCaptions:
-    """Human captions with all that was counted in them.
+    """Human captions with all counts.
 
     Attributes:
         captions: Image id -> captions.
-        tokenizer: Name of what cut them into words.
-        tokens_packed: Captions cut at U+0020 only.
-        words: The same cut at every blank.
+        tokenizer: Name of the tokenizer that split them into words.
+        tokens_packed: Captions split at U+0020 only.
+        words: The same captions split at every blank.
         vocabulary: Their words.
         tables: Their n-grams of 1 to 4 words.
     """
@@ -68,13 +68,13 @@ def load_counted(path: Path) -> CountedCaptions:
             return _from_arrays(arrays)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise MetricError(
-            f"{path} holds no counted references: {error}",
+            f"{path} does not contain counted references: {error}",
             fix="delete it; it is rebuilt from the captions",
         ) from error
 
 
 def store_name(content_hash: str) -> str:
-    """File name of references with this content."""
+    """Return the file name of references with this content."""
     return f"references-{FORMAT}-{__version__}-{content_hash[:32]}.npz"
 
 

@@ -1,8 +1,9 @@
 """The human captions that predictions are scored against: tokenized, packed and counted once.
 
-Validation during training and rewards score many predictions against the same references, so all
-that depends on the references alone is kept, in memory and on disk. Letters: N images, C reference
-captions, G n-grams, E (n-gram, caption) entries, X runs of entries of one (n-gram, image).
+Validation during training and rewards score many predictions against the same references, so
+everything that depends only on the references is kept, in memory and on disk. Letters: N images,
+C reference captions, G n-grams, E (n-gram, caption) entries, X runs of entries of one (n-gram,
+image).
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ class References(PackedTexts):
     """Human captions by image.
 
     Args:
-        captions: Image id -> its captions, at least one an image. Order matters: METEOR takes the
+        captions: Image id -> its captions, at least one per image. Order matters: METEOR uses the
             first of equally good references, and the tokenizer looks at the next caption to judge
-            the abbreviation that ends one.
-        tokenizer: What cuts these captions, and those scored against them, into words.
+            an abbreviation at the end of one.
+        tokenizer: Tokenizer that splits these captions, and those scored against them, into words.
 
     Raises:
-        MetricError: There are no images, an image has no caption, a caption is not text, or two
-            ids are the same text (1 and "1"), or there is no such tokenizer.
+        MetricError: There are no images, an image has no caption, a caption is not text, two ids
+            are the same text (1 and "1"), or the tokenizer is unknown.
         MissingExtraError: The tokenizer needs an extra that is not installed.
     """
 
@@ -65,7 +66,7 @@ class References(PackedTexts):
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Image id -> place in `image_ids`."""
+        """Image id -> index in `image_ids`."""
         return {image_id: place for place, image_id in enumerate(self.image_ids)}
 
     @cached_property
@@ -75,7 +76,7 @@ class References(PackedTexts):
 
     @cached_property
     def first_caption(self) -> Ints:
-        """int64 (N,), place of each image's first caption among the C captions."""
+        """int64 (N,), index of each image's first caption among the C captions."""
         return np.cumsum(self.captions_per_image) - self.captions_per_image
 
     @cached_property
@@ -94,18 +95,18 @@ class References(PackedTexts):
         return tuple(table.ngrams for table in self.tables)
 
     def find_runs(self, order: int) -> Ints:
-        """Where the entries of each n-gram and image begin; found anew, as it takes much room.
+        """Find where the entries of each n-gram and image begin; not kept, to save memory.
 
         Args:
-            order: Place of a table in `tables`.
+            order: Index of a table in `tables`.
 
         Returns:
-            int64 (X,), rising.
+            int64 (X,), ascending.
         """
         return np.flatnonzero(self._mark_runs(order))
 
     def _mark_runs(self, order: int) -> npt.NDArray[np.bool_]:
-        """Whether an entry is the first of its n-gram and image, bool (E,)."""
+        """Return whether each entry is the first of its n-gram and image, bool (E,)."""
         table = self.tables[order]
         images = self.image_of_caption[table.captions]
         is_first = np.ones(len(images), np.bool_)
@@ -115,7 +116,7 @@ class References(PackedTexts):
 
     @cached_property
     def frequencies(self) -> DocumentFrequencies:
-        """Document frequencies counted in these captions, each image being one document."""
+        """Document frequencies counted in these captions; each image is one document."""
         return DocumentFrequencies(
             num_documents=self.num_images,
             name="",
@@ -125,16 +126,16 @@ class References(PackedTexts):
         )
 
     def _count_images(self, order: int) -> Ranks:
-        """int32 (G,), images whose captions hold each n-gram."""
+        """Return the number of images whose captions contain each n-gram, int32 (G,)."""
         first_entries = self.tables[order].offsets[:-1]
         images: Ranks = np.add.reduceat(self._mark_runs(order), first_entries, dtype=np.int32)
         return images
 
     def measure_with(self, frequencies: DocumentFrequencies) -> list[Floats]:
-        """Lengths of the captions' vectors by these frequencies; the last ones asked for are kept.
+        """Return the lengths of the captions' vectors by these frequencies; keep the last ones.
 
         Returns:
-            One float64 (C,) an order.
+            One float64 (C,) per order.
         """
         if self._measured is None or self._measured[0] is not frequencies:
             weights = frequencies.weigh(self.ngrams, self.vocabulary)
@@ -155,7 +156,7 @@ class References(PackedTexts):
         return f"refs:{low if low == high else f'{low}-{high}'}|images:{self.num_images}"
 
     def save(self, folder: Path | str) -> Path:
-        """Keep the counted references in a folder, named by their content.
+        """Save the counted references in a folder, in a file named by their content.
 
         Returns:
             The file written.
@@ -181,7 +182,7 @@ class References(PackedTexts):
         *,
         tokenizer: TokenizerName = DEFAULT_TOKENIZER,
     ) -> References:
-        """The counted references of a folder that have this content; counted and kept if new.
+        """Load the counted references with this content from a folder; count and save them if new.
 
         Raises:
             MetricError: As for `References`.
@@ -212,7 +213,7 @@ class References(PackedTexts):
 
 
 def check_id(image_id: object) -> str:
-    """An image id as text; whole numbers, as COCO has them, become text.
+    """Return an image id as text; whole numbers, as in COCO, become text.
 
     Raises:
         MetricError: It is neither text nor a whole number.
@@ -228,7 +229,7 @@ def check_id(image_id: object) -> str:
 
 
 def check_caption(caption: object, *, image_id: str, kind: str) -> str:
-    """A caption that is text; an empty one is allowed and scored.
+    """Return a caption that is text; an empty one is allowed and scored.
 
     Raises:
         MetricError: It is not text.
@@ -244,7 +245,7 @@ def check_caption(caption: object, *, image_id: str, kind: str) -> str:
 
 
 def hash_captions(captions: Mapping[str, Sequence[str]], *, tokenizer: TokenizerName) -> str:
-    """SHA-256 of ids and captions in their order and of the tokenizer, in hexadecimal."""
+    """Return the SHA-256 of ids and captions in their order and of the tokenizer, as hex text."""
     import hashlib  # OpenSSL takes 4 MB, and most processes keep nothing on disk.
 
     content = [tokenizer, [[image_id, list(texts)] for image_id, texts in captions.items()]]
@@ -257,7 +258,7 @@ def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
         image_id = check_id(key)
         if image_id in checked:
             raise MetricError(
-                f"image id {image_id} is there twice in the references, as text and as a number",
+                f"image id {image_id} is in the references twice, as text and as a number",
                 fix="give each image once, with all its captions",
             )
         if isinstance(texts, str) or not isinstance(texts, Sequence):
@@ -270,10 +271,10 @@ def _check_captions(captions: Mapping[str, Sequence[str]]) -> dict[str, tuple[st
             raise MetricError(
                 f"image {image_id} has no reference caption",
                 where=f"image_id {image_id}",
-                fix="give it at least one caption, or leave the image out",
+                fix="give it at least one caption, or remove the image",
             )
         checked[image_id] = own = tuple(texts)
-        # A call for each caption would take four times as long.
+        # A call per caption would take four times as long.
         if set(map(type, own)) != {str}:
             for text in own:
                 check_caption(text, image_id=image_id, kind="reference")

@@ -1,7 +1,7 @@
-"""Which scripts captions are in, for metrics that count words between blanks or the letters a to z.
+"""Scripts of captions, for metrics that count words between blanks or only the letters a to z.
 
 Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are written without blanks between words:
-a tokenizer that cuts at blanks takes a caption for one word, and every score is 0.
+a tokenizer that splits at blanks treats a caption as one word, and every score is 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMED = tuple((name, re.compile(f"[{span}]")) for name, span in _OTHERS)
 _WORD = re.compile(r"[^\W_]+")
 _PLAIN_WORD = re.compile("[A-Za-z0-9]+")
 
-# Letters between two blanks; words that somebody cut apart are shorter, captions are longer.
+# Mean letters between two blanks: captions that were split into words have fewer, others more.
 _MAX_EAST_ASIAN_WORD = 4.0
 _MAX_OTHER_WORD = 8.0
 _FEW = 0.1
@@ -35,12 +35,12 @@ _FEW = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Scripts:
-    """What the captions of a set are written in.
+    """Scripts of a set of captions.
 
     Attributes:
-        unspaced: Name of the script without blanks that at least a tenth of the captions are in,
-            uncut; empty: there is none.
-        tokenizers: What cuts that script into words or characters, the simplest first.
+        unspaced: Name of the script without blanks that at least a tenth of the captions use
+            without blanks; empty: there is none.
+        tokenizers: Tokenizers that split that script into words or characters, the simplest first.
         outside_a_z: Share of the words that have letters other than a to z, 0..1.
     """
 
@@ -50,7 +50,7 @@ class Scripts:
 
 
 def measure_scripts(captions: Sequence[str]) -> Scripts:
-    """Look at what captions are written in; ASCII ones cost next to nothing."""
+    """Measure the scripts of captions; ASCII captions cost next to nothing."""
     odd = [caption for caption in captions if not caption.isascii()]
     if not odd:
         return Scripts("", (), 0.0)
@@ -65,7 +65,7 @@ def measure_scripts(captions: Sequence[str]) -> Scripts:
 
 
 def _count_words(captions: Iterable[str]) -> tuple[int, int]:
-    """Words of all captions, and those that have letters other than a to z."""
+    """Count the words of all captions, and those that have letters other than a to z."""
     words = [word for caption in captions for word in _WORD.findall(caption)]
     return len(words), sum(_PLAIN_WORD.fullmatch(word) is None for word in words)
 
@@ -76,7 +76,7 @@ def _is_mostly(pattern: re.Pattern[str], caption: str) -> bool:
 
 
 def _mean_letters(pattern: re.Pattern[str], captions: Sequence[str]) -> float:
-    """Letters of the script between two blanks, where there are any."""
+    """Return the mean number of the script's letters between two blanks, if there are any."""
     counts = [
         count for caption in captions for c in caption.split() if (count := len(pattern.findall(c)))
     ]

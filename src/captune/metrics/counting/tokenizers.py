@@ -1,6 +1,6 @@
-"""How captions are cut into the words that metrics count: one table of tokenizers.
+"""Tokenizers, which split captions into the words that metrics count, in one table.
 
-pycocoevalcap's is the one behind every published COCO figure, and takes a Chinese caption for one
+pycocoevalcap's is the one behind every published COCO figure, and treats a Chinese caption as one
 word. The others are sacreBLEU's (Post 2018, "A call for clarity in reporting BLEU scores"), on
 lower-cased captions and without the punctuation that pycocoevalcap removes.
 """
@@ -26,16 +26,16 @@ TOKENIZERS: tuple[TokenizerName, ...] = get_args(TokenizerName)
 _PUNCTUATION = frozenset(
     [*".?!,:;-'\"`…—–―“”‘’«»", *"〈〉《》「」『』【】〔〕〖〗〘〙〚〛་།", "--", "...", "``", "''"]
 )
-"""What pycocoevalcap's tokenizer drops; full-width marks are words there, so they are here."""
+"""Words that pycocoevalcap's tokenizer drops; it keeps full-width marks, and so does captune."""
 
 Cut = Callable[[str], str]
 
 
 def require_tokenizer(name: str) -> TokenizerName:
-    """Check the name of a tokenizer before any work, and that what it needs is installed.
+    """Check before any work that a tokenizer exists and that the packages it needs are installed.
 
     Raises:
-        MetricError: There is no tokenizer of this name.
+        MetricError: The tokenizer is unknown.
         MissingExtraError: It needs an extra that is not installed.
     """
     if name not in TOKENIZERS:
@@ -55,7 +55,7 @@ def tokenize_with(captions: Sequence[str], tokenizer: TokenizerName) -> list[lis
 
     Args:
         captions: One batch, in order; pycocoevalcap's tokenizer looks at the next caption.
-        tokenizer: Name in the table.
+        tokenizer: Name of the tokenizer.
 
     Returns:
         One list of lower-case words per caption, without punctuation.
@@ -73,14 +73,14 @@ def tokenize_with(captions: Sequence[str], tokenizer: TokenizerName) -> list[lis
 def pack_with(
     captions: Sequence[str], vocabulary: Vocabulary, *, tokenizer: TokenizerName
 ) -> PackedCaptions:
-    """Split captions into word ids, adding new words to `vocabulary` in the order they stand in."""
+    """Split captions into word ids; add new words to `vocabulary` in order of appearance."""
     if tokenizer == DEFAULT_TOKENIZER:
         return tokenize_packed(captions, vocabulary)
     return pack_tokens(tokenize_with(captions, tokenizer), vocabulary)
 
 
 def sign_tokenizer(tokenizer: TokenizerName) -> str:
-    """Return what signatures say of a tokenizer, such as `ptb-3.4.1` or `zh-sacrebleu-2.6.0`."""
+    """Return a tokenizer's name in signatures, such as `ptb-3.4.1` or `zh-sacrebleu-2.6.0`."""
     if tokenizer == DEFAULT_TOKENIZER:
         return "ptb-3.4.1"
     if tokenizer == "char":
@@ -90,7 +90,7 @@ def sign_tokenizer(tokenizer: TokenizerName) -> str:
 
 @cache
 def _open_cutter(tokenizer: TokenizerName) -> Cut:
-    """A function that puts blanks between the words of a lower-cased caption."""
+    """Return a function that puts blanks between the words of a lower-cased caption."""
     return _CUTTERS[tokenizer]()
 
 

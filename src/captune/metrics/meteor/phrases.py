@@ -1,7 +1,7 @@
 """Paraphrase matches: phrases of a prediction that the table maps to phrases of a reference.
 
-Both directions count, and a rule that stands in the table both ways gives two matches. All the
-phrases of all captions walk down the table's trie together; rules are then joined image by image.
+Both directions count, and a rule that the table has in both directions gives two matches. All
+phrases of all captions descend the table's trie together; rules are then joined image by image.
 """
 
 from __future__ import annotations

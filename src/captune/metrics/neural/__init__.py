@@ -1,1 +1,1 @@
-"""Metrics that need a model: CLIPScore, PAC-S and BERTScore."""
+"""Metrics computed with a model: CLIPScore, PAC-S and BERTScore."""

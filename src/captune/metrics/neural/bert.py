@@ -1,10 +1,10 @@
-"""BERTScore: how alike the words of two captions are to a language model, each in its context.
+"""BERTScore: similarity of the words of two captions to a language model, each in its context.
 
-The package bert_score defines the metric, names the layer of each model and brings the baselines;
-those are used. Its own scoring is not: with transformers 5 it raises on an empty caption, leaves
-out the blank that RoBERTa's tokenizer needs before the first word, batches in an order that changes
-from process to process, and keeps every embedding of the whole set. The tests hold both equal.
-torch is imported when a model is loaded, never with the package.
+The package bert_score defines the metric and contains the layer and the baselines of each model;
+captune uses those. It does not use the package's scoring: with transformers 5 that raises on an
+empty caption, omits the blank that RoBERTa's tokenizer needs before the first word, batches in an
+order that differs between processes, and keeps every embedding of the whole set. Tests compare the
+values of both. torch is imported when a model is loaded, never with this package.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from captune.metrics.counting.candidates import Candidates
 
 DEFAULT_BERT_MODEL = "roberta-large"
-"""What bert_score takes for English."""
+"""bert_score's default for English."""
 
 BLOCK_PAIRS = 4096
-"""Pairs whose captions are embedded together: some 300 MB, whatever the number of images."""
+"""Pairs whose captions are embedded together: about 300 MB, whatever the number of images."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,13 @@ class BertScorer:
     """A language model, loaded once.
 
     Attributes:
-        name: What signatures call it.
+        name: Its name in signatures.
         model: Its lowest `num_layers` layers, in eval mode, float32.
         tokenizer: Its tokenizer.
-        num_layers: Layers used.
-        baseline: F of captions that have nothing to do with each other, 0..1; `None` where
-            bert_score publishes none for this model.
-        device: Where it computes.
-        batch_size: Captions at once.
+        num_layers: Number of layers used.
+        baseline: F of unrelated captions, 0..1; `None` if bert_score publishes none for this model.
+        device: Torch device that computes.
+        batch_size: Captions per batch.
     """
 
     name: str
@@ -60,18 +59,18 @@ class BertScorer:
     def load(cls, source: str | Path, *, device: str = "cpu", batch_size: int = 64) -> BertScorer:
         """Load a model.
 
-        A model that bert_score knows, by its hub id or as a folder of that name, gives the layer
-        and the baseline it was published with; of any other model all layers are used, and there
-        is no baseline.
+        A model that bert_score knows, by its hub id or as a folder with that name, uses the layer
+        and the baseline that bert_score publishes; any other model uses all layers and has no
+        baseline.
 
         Args:
             source: Hub id or folder, such as `roberta-large`.
             device: A torch device.
-            batch_size: Captions at once.
+            batch_size: Captions per batch.
 
         Raises:
             MissingExtraError: bert_score is not installed.
-            ModelError: The model is not there, or of a kind that bert_score cannot use.
+            ModelError: The model is missing, or bert_score does not support its kind.
         """
         require_bert_score()
         from bert_score.utils import get_model, model2layers
@@ -95,7 +94,7 @@ class BertScorer:
 
     @property
     def variant(self) -> str:
-        """What signatures say of it."""
+        """Its description in signatures."""
         from importlib.metadata import version
 
         return (
@@ -107,15 +106,15 @@ class BertScorer:
 def score_bert(candidates: Candidates, scorer: BertScorer) -> dict[str, MetricColumn]:
     """Score BERTScore's F of the best reference.
 
-    `bert_score_raw` is the figure itself; `bert_score` is rescaled, so that captions that have
-    nothing to do with each other come to about 0. A caption without words scores 0 in both.
+    `bert_score_raw` is F itself; `bert_score` is rescaled, so that unrelated captions score about
+    0. A caption without words scores 0 in both.
 
     Args:
         candidates: M captions.
         scorer: The model.
 
     Returns:
-        Both, or `bert_score_raw` alone where the model has no baseline.
+        Both, or only `bert_score_raw` if the model has no baseline.
 
     Source: Zhang et al. 2020, BERTScore, sections 3 and 5.
     """
@@ -148,7 +147,7 @@ def score_bert(candidates: Candidates, scorer: BertScorer) -> dict[str, MetricCo
 def match_captions(
     captions: Sequence[str], references: Sequence[str], *, scorer: BertScorer
 ) -> Floats:
-    """F of each caption against the reference at its place.
+    """Compute F of each caption against the reference at the same index.
 
     Args:
         captions: P captions.
@@ -156,7 +155,7 @@ def match_captions(
         scorer: The model.
 
     Returns:
-        float64 (P,), NaN where either has no words.
+        float64 (P,), NaN if either has no words.
     """
     import torch
 
@@ -176,11 +175,11 @@ def match_captions(
 
 
 def find_published(source: str, *, known: dict[str, int]) -> str:
-    """The name under which bert_score knows a model, by its id or folder; empty: it does not.
+    """Return the name by which bert_score knows a model, from its id or folder; empty if unknown.
 
     Args:
         source: Hub id (`FacebookAI/roberta-large` is `roberta-large`) or folder.
-        known: Names of models -> layer.
+        known: Name of a model -> layer.
     """
     parts = Path(source).parts
     names = ["/".join(parts[-count:]) for count in (2, 1) if len(parts) >= count]
@@ -188,10 +187,10 @@ def find_published(source: str, *, known: dict[str, int]) -> str:
 
 
 def require_bert_score() -> None:
-    """Check that bert_score is there, without importing it and torch.
+    """Check that bert_score is installed, without importing it and torch.
 
     Raises:
-        MissingExtraError: It is not.
+        MissingExtraError: It is not installed.
     """
     if find_spec("bert_score") is None:
         raise MissingExtraError(
@@ -204,8 +203,8 @@ def _load_tokenizer(source: str | Path, *, config: Any) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(source)
     if isinstance(tokenizer, GPT2Tokenizer | RobertaTokenizer):
-        # These cut a first word without a blank before it into other pieces, and the published
-        # figures have that blank.
+        # Without a blank before it, these split a first word into other tokens, and the published
+        # figures use that blank.
         tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -230,7 +229,7 @@ def _read_baseline(published: str, *, num_layers: int) -> float | None:
 def _embed(
     captions: Sequence[str], *, scorer: BertScorer
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Each caption's states (L, D), each of length 1, and weights (L,), 0 for special tokens."""
+    """Return each caption's states (L, D), of length 1, and weights (L,), 0 for special tokens."""
     import torch
 
     tokenizer = scorer.tokenizer
@@ -241,7 +240,7 @@ def _embed(
     )["input_ids"]
     marks = (tokenizer.cls_token_id, tokenizer.sep_token_id)
     special = torch.tensor([mark for mark in marks if mark is not None])
-    # By length, so that little is padding; the same batches in every process.
+    # Sorted by length, so that little is padding; the batches are the same in every process.
     order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
     embedded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for batch in _cut(order, scorer.batch_size):

@@ -1,8 +1,8 @@
-"""CLIPScore, RefCLIPScore and PAC-S: how well captions fit their images, by a CLIP model.
+"""CLIPScore, RefCLIPScore and PAC-S: how well captions match their images, by a CLIP model.
 
-Any CLIP model in Hugging Face's format rates, from the hub or a folder; two models are two
+The model is any CLIP model in Hugging Face's format, from the hub or a folder; two models are two
 metrics. PAC-S is the same with its own checkpoint and another factor. torch is imported when a
-model is loaded, never with the package.
+model is loaded, never with this package.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PROMPT = "A photo depicts "
-"""Stands before every caption, as in the paper."""
+"""Prefix of every caption, as in the paper."""
 
 CLIP_WEIGHT = 2.5
 """CLIPScore's factor."""
 
 PAC_WEIGHT = 2.0
-"""That of PAC-S."""
+"""PAC-S's factor."""
 
 Features = npt.NDArray[np.float32]
 
@@ -44,12 +44,12 @@ class ClipScorer:
     """A CLIP model, loaded once.
 
     Attributes:
-        name: What signatures call it.
+        name: Its name in signatures.
         model: transformers' CLIPModel, in eval mode, float32.
-        tokenizer: Of its text part.
-        image_processor: Of its vision part.
-        device: Where it computes.
-        batch_size: Images or captions at once.
+        tokenizer: Tokenizer of its text part.
+        image_processor: Image processor of its vision part.
+        device: Torch device that computes.
+        batch_size: Images or captions per batch.
     """
 
     name: str
@@ -72,13 +72,13 @@ class ClipScorer:
 
         Args:
             source: Hub id or folder, such as `openai/clip-vit-base-patch32`.
-            checkpoint: A file of weights in OpenAI's format that stand in for the model's, as
-                PAC-S has them; `source` then gives tokenizer and image processor only.
+            checkpoint: A file of weights in OpenAI's format that replace the model's, as for
+                PAC-S; `source` then gives only the tokenizer and the image processor.
             device: A torch device.
-            batch_size: Images or captions at once.
+            batch_size: Images or captions per batch.
 
         Raises:
-            ModelError: It is not there, or not a CLIP model.
+            ModelError: The model is missing, or is not a CLIP model.
         """
         from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
@@ -88,7 +88,7 @@ class ClipScorer:
         try:
             model = model or CLIPModel.from_pretrained(source)
             tokenizer = AutoTokenizer.from_pretrained(source)
-            # torchvision's resize gives other pixels, and scores, than the paper's PIL.
+            # torchvision's resize gives other pixels and scores than PIL's, which the paper uses.
             processor = AutoImageProcessor.from_pretrained(source, backend="pil")
         except (OSError, ValueError) as error:
             raise ModelError(
@@ -101,7 +101,7 @@ class ClipScorer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells two models apart: their name and the weights of the projections."""
+        """Identity of the model: its name and a hash of the weights of the projections."""
         import hashlib
 
         weights = [self.model.visual_projection.weight, self.model.text_projection.weight]
@@ -109,10 +109,10 @@ class ClipScorer:
         return f"{self.name}-{hashlib.sha256(content).hexdigest()}"
 
     def embed_images(self, images: Iterable[Image]) -> Features:
-        """Features of images, each of length 1.
+        """Compute features of images, each of length 1.
 
         Args:
-            images: N images, read as they are needed.
+            images: N images, read when they are needed.
 
         Returns:
             float32 (N, D).
@@ -129,7 +129,7 @@ class ClipScorer:
         return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
 
     def embed_captions(self, captions: Sequence[str]) -> Features:
-        """Features of captions, each of length 1; long ones are cut to the model's length.
+        """Compute features of captions, each of length 1; long ones are truncated to the model's.
 
         Args:
             captions: M captions.
@@ -170,20 +170,21 @@ def compute_clip_score(
     scorer: ClipScorer,
     weight: float = CLIP_WEIGHT,
 ) -> MetricResults:
-    """Score CLIPScore and RefCLIPScore with images that are embedded already.
+    """Score CLIPScore and RefCLIPScore with image features computed before.
 
     Args:
         references: Human captions by image id.
-        predictions: Image id -> caption, exactly the images of the references.
-        image_features: float32 (N, D), of `scorer.embed_images`, in the order of the references.
-        scorer: The model that made them.
-        weight: 2.5 is CLIPScore's, 2.0 that of PAC-S.
+        predictions: Image id -> caption, for exactly the images of the references.
+        image_features: float32 (N, D), result of `scorer.embed_images`, in the order of the
+            references.
+        scorer: The model that computed them.
+        weight: 2.5 for CLIPScore, 2.0 for PAC-S.
 
     Returns:
-        `clip_score` and `ref_clip_score`, to be bootstrapped like any other metric.
+        `clip_score` and `ref_clip_score`, which can be bootstrapped like any other metric.
 
     Raises:
-        MetricError: Ids do not fit, or there is not one row of features an image.
+        MetricError: Ids do not match, or there is not one row of features per image.
     """
     if not isinstance(references, References):
         references = References(references)
@@ -209,17 +210,17 @@ def score_clip(
     reference_features: Features,
     weight: float,
 ) -> tuple[MetricColumn, MetricColumn]:
-    """CLIPScore, 0 up to `weight`, and RefCLIPScore, up to about 1, or PAC-S and RefPAC-S.
+    """Score CLIPScore, 0 to `weight`, and RefCLIPScore, up to about 1, or PAC-S and RefPAC-S.
 
     Args:
         candidates: M captions.
         scorer: The model.
-        image_features: float32 (N, D), an image a row, in the order of the references.
-        reference_features: float32 (C, D), a reference caption a row.
-        weight: The factor of the cosine.
+        image_features: float32 (N, D), one row per image, in the order of the references.
+        reference_features: float32 (C, D), one row per reference caption.
+        weight: Factor of the cosine.
 
     Raises:
-        MetricError: There is not one row of features an image.
+        MetricError: There is not one row of features per image.
 
     Source: Hessel et al. 2021, CLIPScore, section 3.
     """
@@ -245,23 +246,25 @@ def score_clip(
 
 
 def embed_references(references: References, scorer: ClipScorer) -> Features:
-    """float32 (C, D), features of the reference captions, in their order."""
+    """Compute features of the reference captions, in their order, float32 (C, D)."""
     return scorer.embed_captions([text for texts in references.captions for text in texts])
 
 
 def embed_images_cached(
     scorer: ClipScorer, images: Iterable[Image], *, keys: Sequence[str], folder: Path | str
 ) -> Features:
-    """Features of images, kept in a folder for the next system that is scored on them.
+    """Compute features of images, and save them in a folder for the next system scored on them.
+
+    A folder that cannot be written causes a warning, not an error.
 
     Args:
         scorer: The model.
-        images: N images, only read where the folder lacks them.
+        images: N images, read only if the folder does not have their features.
         keys: N hashes of the images' content.
-        folder: Where the features are kept, one file a model and set of images.
+        folder: Folder of the features, one file per model and set of images.
 
     Returns:
-        float32 (N, D). A folder that cannot be written is a warning, not an error.
+        float32 (N, D).
     """
     import hashlib
 
@@ -279,21 +282,21 @@ def embed_images_cached(
         with open_atomic(path) as file:
             np.save(file, features, allow_pickle=False)
     except OutputError as error:
-        warnings.warn(f"image features are not kept: {error.what}", UserWarning, stacklevel=2)
+        warnings.warn(f"image features are not saved: {error.what}", UserWarning, stacklevel=2)
     return features
 
 
 def _check_fit(model: Any, tokenizer: Any, processor: Any, *, name: str) -> None:
-    """Weights of one model with the tokenizer or pixels of another fail late, or not at all."""
+    """Check that weights match the tokenizer and image size; a mismatch fails late or never."""
     words = model.config.text_config.vocab_size
     side = model.config.vision_config.image_size
     given = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
     height = given.get("height", side)
     if len(tokenizer) != words or height != side:
         raise ModelError(
-            f"{name} takes {words} words and images of {side} pixels; the tokenizer has"
-            f" {len(tokenizer)} words, the image processor makes {height} pixels",
-            fix="give the CLIP model that these weights were made from",
+            f"{name} needs {words} tokens and images of {side} pixels; the tokenizer has"
+            f" {len(tokenizer)} tokens, and the image processor gives {height} pixels",
+            fix="give the CLIP model that these weights belong to",
         )
 
 
@@ -304,14 +307,14 @@ def _cut_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _to_features(output: Any) -> Features:
-    """The projected output as rows of length 1."""
+    """Return the projected output as rows of length 1."""
     rows = getattr(output, "pooler_output", output).float().cpu().numpy()
     features: Features = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return features
 
 
 def _multiply_rows(one: Features, other: Features) -> Floats:
-    """float64 (rows,), the product of each pair of rows."""
+    """Return the product of each pair of rows, float64 (rows,)."""
     products: Floats = np.einsum("nd,nd->n", one, other, dtype=np.float64)
     return products
 

@@ -1,7 +1,7 @@
-"""CLIP weights in OpenAI's own names, as PAC-S's checkpoint has them, turned into transformers'.
+"""CLIP weights with OpenAI's names, as in PAC-S's checkpoint, converted to transformers' names.
 
-The sizes of the model follow from the shapes of its weights. OpenAI's models have heads of 64 and
-the quick GELU; a checkpoint of a model with others needs transformers' format.
+The sizes of the model follow from the shapes of its weights. OpenAI's models have heads of width
+64 and the quick GELU; a model with others must be given in transformers' format.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAMES = {
     "visual.ln_post.weight": "vision_model.post_layernorm.weight",
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
 }
-# OpenAI multiplies by these from the right.
+# OpenAI multiplies by these from the right, transformers by their transposes.
 _TURNED = {"text_projection": "text_projection.weight", "visual.proj": "visual_projection.weight"}
 _BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)")
 _PARTS = {
@@ -47,16 +47,17 @@ _PARTS = {
 
 
 def load_clip_checkpoint(path: Path) -> Any:
-    """A CLIP model from a file of OpenAI's format.
+    """Load a CLIP model from a file in OpenAI's format.
 
     Args:
-        path: A file of weights, alone or under `state_dict`. Only tensors are read, no code.
+        path: File of weights, at the top level or under `state_dict`. Only tensors are read, no
+            code.
 
     Returns:
         transformers' CLIPModel.
 
     Raises:
-        ModelError: The file is missing, damaged, or not of such a model.
+        ModelError: The file is missing or damaged, or does not contain such a model.
     """
     from transformers import CLIPModel
 
@@ -68,16 +69,16 @@ def load_clip_checkpoint(path: Path) -> Any:
     except (KeyError, RuntimeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
-            f"{path} does not hold a CLIP model: {reason[:200]}", where=str(path), fix=_FIX
+            f"{path} does not contain a CLIP model: {reason[:200]}", where=str(path), fix=_FIX
         ) from error
     return model
 
 
 def rename_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights under transformers' names.
+    """Rename weights to transformers' names.
 
     Args:
-        weights: Under OpenAI's names.
+        weights: Weights by OpenAI's names.
 
     Raises:
         KeyError: A name is unknown.
@@ -119,7 +120,7 @@ def _read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
-        raise ModelError(f"{path} holds no weights but a {type(content).__name__}", fix=_FIX)
+        raise ModelError(f"{path} has no weights but type {type(content).__name__}", fix=_FIX)
     return {
         str(name).removeprefix("module."): value.float()
         for name, value in content.items()

@@ -1,4 +1,4 @@
-"""Metrics by models: each model is loaded once a process, each image embedded once a model."""
+"""Metrics by models: each model is loaded once per process, each image embedded once per model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from captune.storage import find_cache_folder
 
 
 def score_clip_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
-    """CLIPScore and RefCLIPScore by `inputs.clip_model`.
+    """Score CLIPScore and RefCLIPScore by `inputs.clip_model`.
 
     Raises:
         MetricError: There are no images.
@@ -37,7 +37,7 @@ def score_clip_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, 
 
 
 def score_pac_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
-    """PAC-S and RefPAC-S by `inputs.pac_checkpoint`.
+    """Score PAC-S and RefPAC-S by `inputs.pac_checkpoint`.
 
     Raises:
         MetricError: There are no images, or there is no checkpoint.
@@ -57,7 +57,7 @@ def score_pac_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, M
 
 
 def score_bert_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
-    """BERTScore by `inputs.bert_model`; a model without a baseline is said aloud.
+    """Score BERTScore by `inputs.bert_model`; warn if the model has no baseline.
 
     Raises:
         MissingExtraError: bert_score is not installed.
@@ -66,8 +66,8 @@ def score_bert_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, 
     scorer = _open_bert(inputs.bert_model or DEFAULT_BERT_MODEL, inputs.device)
     if scorer.baseline is None:
         warnings.warn(
-            f"bert_score publishes no baseline for {scorer.name}: bert_score_raw alone is given,"
-            " of all layers, and most of it says nothing about the captions",
+            f"bert_score publishes no baseline for {scorer.name}: only bert_score_raw is computed,"
+            " with all layers; even unrelated captions score high on it",
             UserWarning,
             stacklevel=2,
         )
@@ -92,7 +92,7 @@ def _score(
         raise MetricError("CLIPScore and PAC-S need the images", fix="give a folder of images")
     own = (scorer.fingerprint, references.content_hash)
     if own not in images.kept:
-        # Another system scored on the same images needs neither again.
+        # Another system scored on the same images reuses both.
         images.kept[own] = _embed_images(scorer, images, references, folder=inputs.feature_folder)
         images.kept[*own, "references"] = embed_references(references, scorer)
     return score_clip(

@@ -1,1 +1,1 @@
-"""The scores themselves, one file per metric: captions and references in, numbers out."""
+"""The scores, one file per metric: captions and references in, numbers out."""

@@ -2,7 +2,7 @@
 
 Clipped n-gram matches and the closest reference length are summed over images, then turned into
 one value; the per-image values are the same formula on one image's counts. Written from a
-description of the behaviour, not from the reference's source, whose notice forbids that.
+description of the behaviour, not from the reference's source, whose licence does not allow that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captune.metrics.results import Floats, MetricColumn, parts_column, sum_by
 
 TINY = 1e-15
 SMALL = 1e-9
-"""The constants that keep the reference's fractions defined; short captions score by them."""
+"""Constants that keep the reference's fractions defined; they set the scores of short captions."""
 
 
 def score_bleu(candidates: Candidates) -> dict[str, MetricColumn]:
@@ -35,7 +35,7 @@ def score_bleu(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 def count_bleu_parts(candidates: Candidates) -> Floats:
-    """The counts that BLEU adds up.
+    """Count the parts that BLEU sums.
 
     Returns:
         float64 (M, 10): words, closest reference length, n-grams of 1 to 4 words, clipped matches
@@ -58,9 +58,9 @@ def count_bleu_parts(candidates: Candidates) -> Floats:
 
 
 def _largest_counts(counts: Counts, matches: NgramMatches) -> Counts:
-    """How often one reference of the image holds each shared n-gram at most, (H,)."""
+    """Return the largest count of each shared n-gram in one reference of the image, (H,)."""
     largest = counts[matches.starts]
-    # Most n-grams stand in one reference of their image, so few are left to compare.
+    # Most n-grams are in one reference of their image, so few remain to compare.
     place, longer = 1, np.flatnonzero(matches.sizes > 1)
     while len(longer):
         largest[longer] = np.maximum(largest[longer], counts[matches.starts[longer] + place])
@@ -70,7 +70,7 @@ def _largest_counts(counts: Counts, matches: NgramMatches) -> Counts:
 
 
 def closest_reference_lengths(candidates: Candidates) -> Ints:
-    """int64 (M,), words of the reference closest in length; of two equally close, the shorter."""
+    """Return the closest reference length, int64 (M,); of two equally close, the shorter."""
     own = candidates.words.lengths[candidates.pair_candidates]
     other = candidates.references.words.lengths[candidates.pair_references]
     base = int(candidates.references.words.lengths.max(initial=0)) + 1
@@ -79,10 +79,10 @@ def closest_reference_lengths(candidates: Candidates) -> Ints:
 
 
 def bleu_from_parts(parts: Floats, *, order: int) -> Floats:
-    """BLEU of summed or single counts.
+    """Compute BLEU from the counts of one image or from their sums.
 
     Args:
-        parts: float64 (..., 10), as `count_bleu_parts` gives them.
+        parts: float64 (..., 10), rows of `count_bleu_parts` or their sums.
         order: N-grams of 1 to this many words.
 
     Returns:

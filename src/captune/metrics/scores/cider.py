@@ -1,7 +1,8 @@
-"""CIDEr-D (which the field calls CIDEr), plain CIDEr, rewards by it, and self-CIDEr.
+"""CIDEr-D (which papers call CIDEr), plain CIDEr, rewards, and self-CIDEr.
 
 Captions are vectors of n-gram counts weighted by how rare the n-grams are; the score is a cosine
-with the references. Letters: M candidates, P (candidate, reference) pairs, E table entries.
+with the references. Letters: M candidates, P (candidate, reference) pairs, C reference captions,
+G n-grams.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 from captune.records import TokenizerName
 
 SIGMA = 6.0
-"""Width of CIDEr-D's Gaussian on the difference in length, in words."""
+"""Standard deviation of CIDEr-D's Gaussian on the difference in length, in words."""
 
 SCALE = 10.0
-"""CIDEr's factor: identical captions of four words and more reach it."""
+"""CIDEr's factor: the score of identical captions of four words or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ class _Weights:
     """Inverse document frequencies of candidates and references, and the lengths of their vectors.
 
     Attributes:
-        own: float64 (G,) an order, of the candidates' n-grams.
-        own_norms: float64 (M,) an order.
-        reference_norms: float64 (C,) an order.
+        own: float64 (G,) per order, weights of the candidates' n-grams.
+        own_norms: float64 (M,) per order.
+        reference_norms: float64 (C,) per order.
     """
 
     own: list[Floats]
@@ -47,7 +48,7 @@ class _Weights:
 def score_cider(
     candidates: Candidates, frequencies: DocumentFrequencies | None = None
 ) -> dict[str, MetricColumn]:
-    """Score CIDEr-D, 0..10, as pycocoevalcap does under the name of CIDEr.
+    """Score CIDEr-D, 0..10, which pycocoevalcap calls CIDEr.
 
     Args:
         candidates: M captions.
@@ -64,7 +65,7 @@ def score_cider(
 def score_plain_cider(
     candidates: Candidates, frequencies: DocumentFrequencies | None = None
 ) -> dict[str, MetricColumn]:
-    """Score plain CIDEr, 0..10: no clipping and no penalty of length.
+    """Score plain CIDEr, 0..10: no clipping and no length penalty.
 
     Args:
         candidates: M captions.
@@ -79,7 +80,7 @@ def score_plain_cider(
 
 
 def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | None = None) -> Floats:
-    """CIDEr-D of each candidate.
+    """Compute CIDEr-D of each candidate.
 
     Args:
         candidates: M captions.
@@ -90,7 +91,7 @@ def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | Non
     """
     weights = _weigh(candidates, frequencies)
     similarity = _sum_orders(candidates, weights, product=_clipped_product)
-    # The reference implementation takes the number of bigrams for the length.
+    # The reference implementation uses the number of bigrams as the length.
     own = np.maximum(candidates.words.lengths - 1, 0)
     other = np.maximum(candidates.references.words.lengths - 1, 0)
     delta = own[candidates.pair_candidates] - other[candidates.pair_references]
@@ -100,7 +101,7 @@ def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | Non
 def compute_plain_cider(
     candidates: Candidates, frequencies: DocumentFrequencies | None = None
 ) -> Floats:
-    """Plain CIDEr of each candidate.
+    """Compute plain CIDEr of each candidate.
 
     Args:
         candidates: M captions.
@@ -120,7 +121,7 @@ def cider_rewards(
     image_ids: Sequence[str],
     frequencies: DocumentFrequencies | None = None,
 ) -> Floats:
-    """CIDEr-D of any number of captions an image, as self-critical training needs.
+    """Compute CIDEr-D of any number of captions per image, for self-critical training.
 
     Args:
         references: The human captions.
@@ -137,7 +138,7 @@ def cider_rewards(
     if len(captions) != len(image_ids):
         raise MetricError(
             f"{len(captions)} captions and {len(image_ids)} image ids",
-            fix="give the image id of every caption",
+            fix="give one image id per caption",
         )
     for image_id, caption in zip(image_ids, captions, strict=True):
         check_caption(caption, image_id=image_id, kind="caption")
@@ -158,7 +159,7 @@ def self_cider(
     Args:
         samples: Image id -> at least two captions.
         frequencies: Document frequencies, usually `References.frequencies`.
-        tokenizer: What cuts the captions into words.
+        tokenizer: Tokenizer that splits the captions into words.
 
     Returns:
         Image id -> self-CIDEr.
@@ -173,7 +174,7 @@ def self_cider(
         raise MetricError(
             f"self-CIDEr compares captions of one image, and image {few[0]} has fewer than two",
             where=f"image_id {few[0]}",
-            fix="sample at least two captions an image",
+            fix="sample at least two captions per image",
         )
     if not samples:
         return {}
@@ -193,10 +194,10 @@ def self_cider(
 
 
 def warn_of_one_image(candidates: Candidates, frequencies: DocumentFrequencies | None) -> None:
-    """Warn where document frequencies counted in the references say nothing."""
+    """Warn if document frequencies counted in the references cannot weight n-grams."""
     if frequencies is None and candidates.references.num_images == 1:
         warnings.warn(
-            "CIDEr of one image is 0: with one document every n-gram is as common as can be; "
+            "CIDEr of one image is 0, as every n-gram is in its only document: "
             "give document frequencies counted in a larger set",
             UserWarning,
             stacklevel=2,
@@ -204,7 +205,7 @@ def warn_of_one_image(candidates: Candidates, frequencies: DocumentFrequencies |
 
 
 def name_frequencies(candidates: Candidates, frequencies: DocumentFrequencies | None) -> str:
-    """What signatures call the document frequencies used."""
+    """Return the name of the document frequencies in signatures."""
     if frequencies is None or frequencies is candidates.references.frequencies:
         return "corpus"
     return frequencies.label
@@ -233,12 +234,12 @@ def _clipped_product(own: Floats, other: Floats) -> Floats:
 def _sum_orders(
     candidates: Candidates, weights: _Weights, *, product: Callable[[Floats, Floats], Floats]
 ) -> Floats:
-    """Similarity of each pair, summed over the orders.
+    """Return the similarity of each pair, summed over the orders.
 
     Args:
         candidates: M captions.
-        weights: Of their n-grams.
-        product: Of the weighted counts of one shared n-gram.
+        weights: Weights of their n-grams.
+        product: Product of the weighted counts of one shared n-gram.
 
     Returns:
         float64 (P,).
@@ -262,7 +263,7 @@ def _sum_orders(
 
 
 def _expand_matches(candidates: Candidates, order: int) -> tuple[Ints, Ints]:
-    """Entries of candidates and of references that hold the same n-gram for the same image."""
+    """Return entries of candidates and of references with the same n-gram for the same image."""
     matches = candidates.matches[order]
     starts, sizes = matches.starts, matches.sizes
     own = np.repeat(matches.entries, sizes)
@@ -278,7 +279,7 @@ def _mean_of_pairs(candidates: Candidates, similarity: Floats) -> Floats:
 
 
 def _spread(kernel: Floats) -> float:
-    """How evenly the captions spread over directions: from the kernel's eigenvalues."""
+    """Return how evenly the captions spread over directions, from the kernel's eigenvalues."""
     roots = np.sqrt(np.clip(np.linalg.eigvalsh(kernel), 0.0, None))
     total = float(roots.sum())
     if total == 0.0:

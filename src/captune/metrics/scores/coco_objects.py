@@ -1,7 +1,7 @@
-"""The 80 object classes of COCO and everyday words for each: what CHAIR looks for in captions.
+"""The 80 object classes of COCO with everyday words for each, which CHAIR looks for in captions.
 
-captune's own list, not the one of the CHAIR paper; give that file as `words` to use it instead.
-Words are singular and lower case; plurals are derived from them. The first is the class.
+The list is captune's own, not the one of the CHAIR paper; give that list as `words` to use it.
+Words are singular and lower case; plurals are derived from them. The first word is the class.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ teddy bear, teddy, stuffed bear, teddybear
 hair drier, hair dryer, hairdryer, blow dryer
 toothbrush, tooth brush
 """
-"""A line a class, in the format of the files that `read_object_words` reads."""
+"""One line per class, in the format of the files that `read_object_words` reads."""
 
 NOT_OBJECTS: tuple[str, ...] = (
     *("train track", "train station", "railroad track", "bus stop", "bus station", "bike rack"),
@@ -112,12 +112,12 @@ NOT_OBJECTS: tuple[str, ...] = (
     *("ball park", "ball game", "ball field", "banana split", "apple pie", "fork lift"),
     *("remote area", "remote location", "remote beach", "orange sky", "cell tower"),
 )
-"""Phrases that hold an object's word and name no such object; their words are passed over."""
+"""Phrases that contain an object's word but do not name that object; their words are ignored."""
 
 ANIMALS = frozenset(
     ["bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"]
 )
-"""Classes whose young are that animal and no child: "baby elephant"."""
+"""Classes whose young are that animal, not a child: "baby elephant"."""
 
 VEHICLES = frozenset(["bus", "train", "airplane", "boat", "car"])
-"""Classes that carry passengers: "passenger jet" names nobody."""
+"""Classes that carry passengers: "passenger jet" does not name a person."""

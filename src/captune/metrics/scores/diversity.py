@@ -1,7 +1,7 @@
-"""How varied captions are, and what a constant caption would score: signs of a collapsed model.
+"""Variety of captions, and the score of a constant caption: signs of a collapsed model.
 
-A model that says one safe sentence to every image has decent BLEU; these figures show it.
-Words are those of the chosen tokenizer, lower-cased and without punctuation.
+A model that gives every image one safe sentence has a decent BLEU; these figures reveal it. Words
+are those of the chosen tokenizer, lower-cased and without punctuation.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def constant_caption_baseline(
     *,
     tokenizer: TokenizerName = DEFAULT_TOKENIZER,
 ) -> str:
-    """Return the caption that scores best when it is said to every image.
+    """Return the caption that scores best when every image gets it.
 
     It is the reference with the highest mean similarity (plain CIDEr) to the references of all
-    other images: all candidates are rated at once, against the sum of all vectors. The earliest of
-    equals wins. Where weights say nothing, as with one image, it is the most frequent caption.
+    other images: all candidates are rated at once, against the sum of all vectors. Of equals, the
+    earliest wins. If all weights are 0, as with one image, it is the most frequent caption.
 
     Args:
         references: Human captions, usually those of the training split.
-        tokenizer: What cuts them into words; `References` bring their own.
+        tokenizer: Tokenizer that splits them into words; `References` have their own.
 
     Returns:
         One of the captions, as written.
@@ -60,12 +60,12 @@ def constant_caption_baseline(
     ratings = rate_constant_captions(references)
     if not ratings.any():
         return Counter(captions).most_common(1)[0][0]
-    # Equal captions differ in the last digits, as sums run in another order.
+    # Ratings of equal captions differ in the last digits, as their sums run in another order.
     return captions[int(np.flatnonzero(ratings >= ratings.max() - 1e-12)[0])]
 
 
 def rate_constant_captions(references: References) -> Floats:
-    """Plain CIDEr, 0..10, of each reference caption said to every image but its own.
+    """Return plain CIDEr, 0..10, of each reference caption given to every image but its own.
 
     Returns:
         float64 (C,).
@@ -100,7 +100,7 @@ def measure_copied_share(
 ) -> float:
     """Return the share of predictions that are, word for word, captions of the training set, 0..1.
 
-    Case and punctuation are left out of the comparison.
+    The comparison ignores case and punctuation.
     """
     if not predictions:
         return 0.0

@@ -1,7 +1,7 @@
-"""CHAIR: how many of the objects that captions name are not in the image.
+"""CHAIR: the share of the objects named in captions that are not in the image.
 
-Objects are found by a list of words; what is in an image is what its references name, together with
-given objects (boxes). The figure is only as good as the list: see `coco_objects.py`.
+A list of words finds the objects; those in an image are the ones that its references name, together
+with given objects (boxes). The figure is only as good as the list: see `coco_objects.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums
 from captune.metrics.scores.coco_objects import ANIMALS, COCO_OBJECTS, NOT_OBJECTS, VEHICLES
 
 Phrases = Mapping[tuple[str, ...], str]
-"""Words in a row -> the class they name; the empty text where they name none."""
+"""Consecutive words -> the class they name; empty if they name none."""
 
 _IRREGULAR = {
     **{"person": "people", "child": "children", "goose": "geese", "mouse": "mice"},
@@ -38,9 +38,9 @@ def score_hallucination(
 
     Args:
         candidates: M captions.
-        objects: Image id -> words for what is known to be in it, such as the classes of its boxes;
-            added to what the references name.
-        words: A row a class: its name, then other words for it; `None`: the classes of COCO.
+        objects: Image id -> words for objects known to be in it, such as the classes of its boxes;
+            added to those that the references name.
+        words: One row per class: its name, then other words for it; `None`: the classes of COCO.
 
     Source: Rohrbach et al. 2018, Object hallucination in image captioning, section 3.
     """
@@ -68,11 +68,11 @@ def score_hallucination(
 
 
 def find_objects(tokens: Sequence[str], phrases: Phrases) -> list[str]:
-    """The class of each object that a caption names, in order; the longest phrase counts.
+    """Return the class of each object that a caption names, in order; the longest phrase counts.
 
     Args:
         tokens: Words of the caption, lower case.
-        phrases: As `build_phrases` gives them.
+        phrases: Result of `build_phrases`.
     """
     longest = max(map(len, phrases), default=0)
     named, place = [], 0
@@ -90,10 +90,10 @@ def find_objects(tokens: Sequence[str], phrases: Phrases) -> list[str]:
 
 @cache
 def build_phrases(words: tuple[tuple[str, ...], ...]) -> Phrases:
-    """Every word in singular and plural, and phrases that name something else than their words.
+    """Build a table of words in singular and plural, and of phrases that name no object.
 
     Args:
-        words: A row a class: its name, then other words for it.
+        words: One row per class: its name, then other words for it.
     """
     phrases: dict[tuple[str, ...], str] = {}
     for phrase in NOT_OBJECTS:
@@ -111,7 +111,7 @@ def build_phrases(words: tuple[tuple[str, ...], ...]) -> Phrases:
 
 
 def read_object_words(path: Path | str) -> list[list[str]]:
-    """Read a list of words: a line a class, its name and other words with commas between.
+    """Read a list of words: one line per class, its name and other words, separated by commas.
 
     Raises:
         MetricError: The file cannot be read or is empty.
@@ -122,12 +122,14 @@ def read_object_words(path: Path | str) -> list[list[str]]:
         raise MetricError(f"{path} cannot be read: {error}", fix="give UTF-8 text") from error
     rows = parse_object_words(text)
     if not rows:
-        raise MetricError(f"{path} holds no words", fix="give a line a class: dog, puppy, pup")
+        raise MetricError(
+            f"{path} contains no words", fix="give one line per class, such as: dog, puppy, pup"
+        )
     return rows
 
 
 def parse_object_words(text: str) -> list[list[str]]:
-    """A row a line that is not empty, cut at commas, in lower case."""
+    """Split each line that is not empty at commas, and lower-case its words."""
     rows = [
         [word.strip().lower() for word in line.split(",") if word.strip()]
         for line in text.splitlines()

@@ -1,7 +1,8 @@
 """ROUGE-L as COCO counts it, equal to pycocoevalcap's.
 
-The longest common subsequences of all pairs are found at once, a bit a word of the candidate
-(Hyyrö 2004, "Bit-parallel LCS-length computation revisited"); numpy does all pairs of one width.
+The longest common subsequences of all pairs are found at once, with one bit per candidate word
+(Hyyrö 2004, "Bit-parallel LCS-length computation revisited"); numpy processes all pairs of one
+width together.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from captune.metrics.packed import Ints, PackedCaptions, Ranks
 from captune.metrics.results import Floats, MetricColumn, mean_column
 
 BETA = 1.2
-"""Weight of recall against precision in F."""
+"""Weight of recall relative to precision in F."""
 
 WIDTHS = (8, 16, 32, 64)
-"""Candidate words that one machine integer holds, a bit a word."""
+"""Number of candidate words that fit into one machine integer, one bit per word."""
 
 BLOCK_CELLS = 1 << 20
-"""Compared (candidate word, reference word) cells at once; about what a core's cache holds."""
+"""(Candidate word, reference word) cells compared at once; about the size of a core's cache."""
 
 
 def score_rouge_l(candidates: Candidates) -> dict[str, MetricColumn]:
@@ -48,7 +49,7 @@ def score_rouge_l(candidates: Candidates) -> dict[str, MetricColumn]:
 def longest_common_subsequences(
     own: PackedCaptions, references: PackedCaptions, *, pairs: tuple[Ints, Ints]
 ) -> Ints:
-    """Words of the longest common subsequence of each pair.
+    """Return the number of words in the longest common subsequence of each pair.
 
     Args:
         own: M candidates.
@@ -81,18 +82,18 @@ def _with_empty_word(captions: PackedCaptions) -> PackedCaptions:
     empty = np.flatnonzero(captions.lengths == 0)
     if not len(empty):
         return captions
-    # -3 is no word id and not one of the fills below.
+    # -3 is neither a word id nor one of the fill values of `_pad`.
     words = np.insert(captions.words, captions.starts[empty], -3)
     return PackedCaptions(words, np.maximum(captions.lengths, 1))
 
 
 def _cut_blocks(chosen: Ints, reference_lengths: Ints, *, width: int) -> Iterator[Ints]:
-    """Blocks of pairs with references of about one length, so that little is padding."""
+    """Yield blocks of pairs whose references have similar lengths, so that little is padding."""
     chosen = chosen[np.argsort(reference_lengths[chosen], kind="stable")]
     lengths = reference_lengths[chosen]
     start = 0
     while start < len(chosen):
-        # The lengths rise, so a first guess from the start's length is cut by the end's.
+        # The lengths ascend: a first guess from the start's length is reduced by the end's.
         stop = start + max(1, BLOCK_CELLS // (width * int(lengths[start])))
         longest = int(lengths[min(stop, len(chosen)) - 1])
         stop = start + max(1, BLOCK_CELLS // (width * longest))
@@ -101,7 +102,7 @@ def _cut_blocks(chosen: Ints, reference_lengths: Ints, *, width: int) -> Iterato
 
 
 def _pad(captions: PackedCaptions, chosen: Ints, *, width: int | None, fill: int) -> Ranks:
-    """int32 (words, pairs): the words of chosen captions, filled up to the longest or `width`."""
+    """Return int32 (words, pairs): words of chosen captions, filled to the longest or `width`."""
     lengths = captions.lengths[chosen]
     place = np.arange(int(lengths.max()) if width is None else width)[:, None]
     last = len(captions.words) - 1
@@ -110,7 +111,7 @@ def _pad(captions: PackedCaptions, chosen: Ints, *, width: int | None, fill: int
 
 
 def _common_of_block(own: Ranks, references: Ranks) -> Ints:
-    """The bit-parallel recurrence on all pairs of a block: a zero bit is a word in common.
+    """Run the bit-parallel recurrence on all pairs of a block: a zero bit is a common word.
 
     Args:
         own: int32 (width, pairs).
@@ -134,7 +135,7 @@ def _words_of(captions: PackedCaptions, caption: int) -> list[int]:
 
 
 def _common_of_long(own: list[int], reference: list[int]) -> int:
-    """The same recurrence on Python's integers, for candidates of more words than a machine's."""
+    """Run the same recurrence on a Python integer, for candidates of more than 64 words."""
     places: defaultdict[int, int] = defaultdict(int)
     for place, word in enumerate(own):
         places[word] |= 1 << place

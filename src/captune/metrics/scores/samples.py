@@ -1,7 +1,7 @@
-"""How different several captions of one image are: Div-1, Div-2, mBLEU and self-CIDEr.
+"""Variety among several captions of one image: Div-1, Div-2, mBLEU and self-CIDEr.
 
-The captions are samples of one model, or its beams. Words are those of the chosen
-tokenizer. Letters: N images, m captions of each.
+The captions are samples of one model, or its beams. Words are those of the chosen tokenizer.
+Letters: N images, m captions of each.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from captune.records import TokenizerName
 
 @dataclass(frozen=True, slots=True)
 class SampleDiversity:
-    """How different several captions of one image are, over all images.
+    """Variety among several captions per image, over all images.
 
     Attributes:
-        div_1: Mean over images of different words by words, 0..1.
-        div_2: Mean over images of different word pairs by words, 0..1.
-        mbleu: BLEU-1 to BLEU-4 of each caption against the others of its image, 0..1; low is
-            varied.
+        div_1: Mean over images of different words divided by words, 0..1.
+        div_2: Mean over images of different word pairs divided by words, 0..1.
+        mbleu: BLEU-1 to BLEU-4 of each caption against the others of its image, 0..1; lower is
+            more varied.
         vocabulary_size: Different words in all captions.
     """
 
@@ -49,16 +49,16 @@ def score_samples(
     *,
     frequencies: DocumentFrequencies | None = None,
 ) -> dict[str, MetricColumn]:
-    """Score how varied several captions of each image are; the predictions take no part.
+    """Score how varied several captions of each image are; the predictions are not used.
 
     Args:
-        candidates: Say which images are scored, and what the references are.
-        samples: Image id -> its m captions, exactly the images of the references.
+        candidates: Give the images and the references.
+        samples: Image id -> its m captions, for exactly the images of the references.
         frequencies: Self-CIDEr's document frequencies; `None`: counted in the references.
 
     Raises:
         MetricError: Images lack samples or have no references, or do not all have the same number
-            of captions, two or more.
+            of at least two captions.
 
     Source: Shetty et al. 2017, Speaking the same language, section 5, for Div and mBLEU; Wang and
     Chan 2019, Describing like humans, section 3.2, for self-CIDEr.
@@ -99,13 +99,14 @@ def measure_samples(
 
     Args:
         samples: Image id -> its captions, the same number of at least two for every image.
-        tokenizer: What cuts them into words.
+        tokenizer: Tokenizer that splits them into words.
 
     Raises:
-        MetricError: There are no images, or they do not all have the same number of captions.
+        MetricError: There are no images, or they do not all have the same number of at least two
+            captions.
 
-    Source: Shetty et al. 2017, Speaking the same language, section 5; mBLEU as the mean over the
-    places in the list of the corpus BLEU against the captions of the other places.
+    Source: Shetty et al. 2017, Speaking the same language, section 5. mBLEU is the mean over the
+    positions in the list: for each, the corpus BLEU against the captions at the other positions.
     """
     references = References(samples, tokenizer=tokenizer)
     sums = _count_mutual_parts(references, _count_each(references)).sum(axis=0)
@@ -119,7 +120,7 @@ def measure_samples(
 
 
 def _count_each(samples: References) -> int:
-    """m, the number of captions of every image."""
+    """Return m, the number of captions of every image."""
     sizes = samples.captions_per_image
     few = int(sizes.argmin())
     if sizes[few] < 2 or sizes[few] != sizes.max():
@@ -132,7 +133,7 @@ def _count_each(samples: References) -> int:
 
 
 def _divide_ngrams(samples: References) -> tuple[Floats, Floats]:
-    """Different words, and pairs, of each image's captions by their words; float64 (N,) each."""
+    """Return different words, and pairs, of each image's captions by words; float64 (N,) each."""
     images = samples.num_images
     words = sum_by(samples.image_of_caption, samples.words.lengths, size=images)
     first, second = (
@@ -143,12 +144,12 @@ def _divide_ngrams(samples: References) -> tuple[Floats, Floats]:
 
 
 def _images_of_ngrams(samples: References, order: int) -> Ranks:
-    """int32 (X,), the image of each n-gram, once for each image that holds it."""
+    """Return the image of each n-gram, once per image that contains it, int32 (X,)."""
     return samples.image_of_caption[samples.tables[order].captions[samples.find_runs(order)]]
 
 
 def _count_mutual_parts(samples: References, size: int) -> Floats:
-    """BLEU's parts of the captions at each place against those at all others, (N, m * 10)."""
+    """Return BLEU's parts of the captions at each position against the others, (N, m * 10)."""
     rows = list(zip(samples.image_ids, samples.captions, strict=True))
     parts = []
     for place in range(size):
@@ -162,7 +163,7 @@ def _count_mutual_parts(samples: References, size: int) -> Floats:
 
 
 def _mean_bleu(parts: Floats, *, order: int) -> Floats:
-    """Mean BLEU over the places, (..., m * 10) -> (...,)."""
+    """Return the mean BLEU over the positions, (..., m * 10) -> (...,)."""
     by_place = parts.reshape(*parts.shape[:-1], -1, 2 + 2 * ORDERS)
     mean: Floats = bleu_from_parts(by_place, order=order).mean(axis=-1)
     return mean

@@ -1,7 +1,7 @@
-"""SPICE by the user's own jars, in a process of its own: captune ships none of it (AGPL and GPL).
+"""SPICE with the user's own jars, in a separate process: captune ships none of it (AGPL and GPL).
 
-The jars lie in the pycocoevalcap wheel (extra `java`), but for Stanford CoreNLP, which its authors
-hand out; or in the folder that CAPTUNE_SPICE_HOME names.
+The jars are in the pycocoevalcap wheel (extra `java`), except for Stanford CoreNLP, which its
+authors publish; or all of them are in the folder that CAPTUNE_SPICE_HOME names.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from captune.metrics.counting.candidates import Candidates, name_ids
 from captune.metrics.results import Floats, MetricColumn, mean_column
 
 DEFAULT_MEMORY = "8g"
-"""Java heap; CAPTUNE_SPICE_MEMORY overrides."""
+"""Java heap; CAPTUNE_SPICE_MEMORY overrides it."""
 
 DEFAULT_TIMEOUT = 7200.0
-"""Seconds until SPICE is stopped; CAPTUNE_SPICE_TIMEOUT overrides."""
+"""Seconds after which SPICE is stopped; CAPTUNE_SPICE_TIMEOUT overrides it."""
 
 CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
 CORENLP_ARCHIVE = "nlp.stanford.edu/software/stanford-corenlp-full-2015-12-09.zip"
 
 OPENED = ("lang", "math", "util", "util.concurrent", "net", "text")
-"""Packages that SPICE's serialisation reaches into, and Java 16 and later close."""
+"""Packages that SPICE's serialization accesses, and that Java 16 and later close."""
 
 
 def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
     """Score SPICE, 0..1: F of the objects, attributes and relations that captions state.
 
-    Images that SPICE gives no number are left out of the mean, and a warning names them.
+    Images without a SPICE score are omitted from the mean, and a warning names them.
 
     Raises:
         MissingExtraError: Java or a jar is missing.
-        MetricError: SPICE failed, ran out of time, or left images out.
+        MetricError: SPICE failed, ran out of time, or skipped images.
 
     Source: Anderson et al. 2016, SPICE.
     """
@@ -55,7 +55,7 @@ def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
     if len(lost):
         ids = [candidates.references.image_ids[candidates.images[place]] for place in lost]
         warnings.warn(
-            f"SPICE gives no number for {len(lost)} images, left out of its mean: {name_ids(ids)}",
+            f"SPICE has no score for {len(lost)} images, which its mean omits: {name_ids(ids)}",
             UserWarning,
             stacklevel=2,
         )
@@ -63,28 +63,28 @@ def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 def find_spice() -> tuple[str, Path]:
-    """The Java program and SPICE's jar.
+    """Find the Java program and SPICE's jar.
 
     Raises:
-        MissingExtraError: Java or a jar is missing; says which, and how to get it.
+        MissingExtraError: Java or a jar is missing; the error names it and how to get it.
     """
     java = shutil.which("java")
     if java is None:
         raise MissingExtraError(
             "SPICE needs Java, and there is no java in PATH",
-            fix="install a Java runtime (8 or newer), and: pip install 'captune[java]'",
+            fix="install a Java runtime (8 or newer), then: pip install 'captune[java]'",
         )
     home = _find_home()
     jars = sorted(home.glob("spice-*.jar")) if home else []
     if home is None or not jars:
         raise MissingExtraError(
-            "SPICE's jar is not there" + (f": no spice-*.jar in {home}" if home else ""),
+            "SPICE's jar is missing" + (f": no spice-*.jar in {home}" if home else ""),
             fix="pip install 'captune[java]', or set CAPTUNE_SPICE_HOME to the folder of the jar",
         )
     absent = [name for name in CORENLP_JARS if not (home / "lib" / name).exists()]
     if absent:
         raise MissingExtraError(
-            f"SPICE needs Stanford CoreNLP 3.6.0, and {' and '.join(absent)} not there",
+            f"SPICE needs Stanford CoreNLP 3.6.0; missing: {' and '.join(absent)}",
             where=str(home / "lib"),
             fix=f"put {' and '.join(absent)} into {home / 'lib'}: {_where_from()}",
         )
@@ -92,7 +92,7 @@ def find_spice() -> tuple[str, Path]:
 
 
 def _where_from() -> str:
-    """Where CoreNLP's jars are had; the wheel's own program puts them beside the wheel only."""
+    """Return where to get CoreNLP's jars; the wheel's program puts them only into the wheel."""
     archive = f"both are in {CORENLP_ARCHIVE}"
     if os.environ.get("CAPTUNE_SPICE_HOME"):
         return archive
@@ -117,7 +117,7 @@ def _run(candidates: Candidates, *, java: str, jar: Path, folder: Path) -> Float
     ):
         first = int(starts[image])
         own = references.tokens[first : first + len(references.captions[image])]
-        # The place stands for the id, which may be any text.
+        # The index replaces the id, which may be any text.
         rows.append({"image_id": place, "test": " ".join(tokens), "refs": [*map(" ".join, own)]})
     (folder / "in.json").write_text(json.dumps(rows), encoding="utf-8")
     (folder / "parses").mkdir()
@@ -132,12 +132,12 @@ def _run(candidates: Candidates, *, java: str, jar: Path, folder: Path) -> Float
 
 def _open_modules(java: str) -> list[str]:
     try:
-        told = subprocess.run(
+        shown = subprocess.run(
             [java, "-version"], capture_output=True, text=True, timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    version = re.search(r'version "(?:1\.)?(\d+)', told.stderr + told.stdout)
+    version = re.search(r'version "(?:1\.)?(\d+)', shown.stderr + shown.stdout)
     if version is None or int(version[1]) < 9:
         return []
     opened = [f"java.base/java.{name}=ALL-UNNAMED" for name in OPENED]
@@ -178,25 +178,25 @@ def _wait_for(command: list[str], folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise MetricError(
             f"SPICE did not finish in {timeout:g} s",
-            fix="set CAPTUNE_SPICE_TIMEOUT to more seconds, or leave spice out of the metrics",
+            fix="set CAPTUNE_SPICE_TIMEOUT to more seconds, or remove spice from the metrics",
         ) from error
     except OSError as error:
         raise MetricError(
             f"{command[0]} does not start: {error.strerror}", fix="check the Java runtime"
         ) from error
     if done.returncode or not (folder / "out.json").exists():
-        # The places in a Java trace say nothing to people; what was thrown does.
-        said = [
+        # In a Java trace, only the exceptions help users; the call sites do not.
+        reasons = [
             line.strip()
             for line in (done.stderr + done.stdout).splitlines()
             if line.strip() and not line.startswith("\t")
         ]
         memory = "OutOfMemory" in done.stderr + done.stdout
         raise MetricError(
-            f"SPICE failed with exit code {done.returncode}: {' / '.join(said[-3:])[-500:]}",
-            fix="set CAPTUNE_SPICE_MEMORY to more than it had"
+            f"SPICE failed with exit code {done.returncode}: {' / '.join(reasons[-3:])[-500:]}",
+            fix="set CAPTUNE_SPICE_MEMORY to a larger heap"
             if memory
-            else "run the command by hand to see more, or leave spice out of the metrics",
+            else "check Java and the jars, or remove spice from the metrics",
         )
 
 
@@ -206,7 +206,7 @@ def _read_scores(path: Path, count: int) -> Floats:
         items: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         found = {int(item["image_id"]): float(item["scores"]["All"]["f"]) for item in items}
     except (ValueError, KeyError, TypeError) as error:
-        raise MetricError(f"SPICE wrote what cannot be read: {error}") from error
+        raise MetricError(f"SPICE's output cannot be read: {error}") from error
     absent = [place for place in range(count) if place not in found]
     if absent:
         raise MetricError(f"SPICE gave {len(found)} scores for {count} images")

@@ -1,7 +1,8 @@
 """sacrebleu, ROUGE-1/2/L/Lsum and WER by the libraries that define them.
 
-They tokenize captions in their own ways and print other numbers than the COCO metrics of the same
-names: a COCO BLEU-4 of 0.191 is a sacrebleu of 18.4 on the same captions. The signature tells.
+They tokenize captions in their own ways, so their numbers differ from those of the COCO metrics
+with the same names: a COCO BLEU-4 of 0.191 is a sacrebleu of 18.4 on the same captions. The
+signature shows the difference.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 MAX_WORD_PAIRS = 4_000_000
-"""Largest product of the words of a prediction and of a reference for rouge_score, which makes a
-table of Python numbers of it: 3 s here, and over 2 minutes and 2 GB at 10,000 words each."""
+"""Largest product of the words of a prediction and of a reference for rouge_score, which builds a
+table of that many Python numbers: 3 s at this limit, over 2 minutes and 2 GB at 10,000 words
+each."""
 
 
 def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
     """Score BLEU, 0..100, by sacrebleu: lower-cased, exponential smoothing.
 
-    Tokens are 13a, or those of the chosen tokenizer, which is one of sacrebleu's own. The value
-    per image is sacrebleu's sentence BLEU (effective order).
+    Tokens are 13a, or those of the chosen tokenizer, which is one of sacrebleu's. The value per
+    image is sacrebleu's sentence BLEU (effective order).
     """
     import sacrebleu
 
@@ -55,18 +57,18 @@ def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 def sacrebleu_from_parts(parts: Floats, *, effective_order: bool) -> Floats:
-    """BLEU by the formula of sacrebleu, on many sums at once.
+    """Compute BLEU by sacrebleu's formula, on many sums at once.
 
     Args:
-        parts: float64 (..., 10): words, reference words, n-grams of 1 to 4 words, matches of them.
-        effective_order: Leave out orders that the captions are too short for.
+        parts: float64 (..., 10): words, reference words, n-grams of 1 to 4 words, their matches.
+        effective_order: Omit orders for which the captions are too short.
 
     Returns:
         float64 (...,), 0..100.
     """
     words, reference_words = parts[..., 0], parts[..., 1]
     totals, matches = parts[..., 2 : 2 + ORDERS], parts[..., 2 + ORDERS :]
-    # Each order without a match counts as half the one before it: 1/2, 1/4, .. of a match.
+    # Each order without a match counts half as much as the one before: 1/2, 1/4, ... of a match.
     smoothing = 0.5 ** np.cumsum((matches == 0) & (totals > 0), axis=-1)
     smoothed = np.where(matches > 0, matches, smoothing)
     # An order without n-grams has precision 0, whose logarithm sacrebleu takes as -9999999999.
@@ -91,8 +93,8 @@ _ROUGE_WORD = re.compile("[A-Za-z0-9]+")
 def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
     """Score ROUGE-1, -2, -L and -Lsum, 0..1, by rouge_score: F of the best reference.
 
-    Words are rouge_score's, of the letters a to z and stemmed; with a chosen tokenizer its own,
-    not stemmed.
+    Words are rouge_score's: stemmed, of the letters a to z. With a chosen tokenizer they are that
+    tokenizer's words, not stemmed.
 
     Raises:
         MetricError: Two captions are so long that rouge_score would take minutes and gigabytes.
@@ -119,14 +121,14 @@ def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 class _CutAtBlanks:
-    """Words that are cut already, in the form that rouge_score asks for."""
+    """Tokenizer of rouge_score for captions with blanks between the words."""
 
     def tokenize(self, text: str) -> list[str]:
         return text.split()
 
 
 def _check_lengths(caption: str, references: Sequence[str], *, where: str) -> None:
-    # Between blanks, or of letters and digits: whichever the scorer counts are no more than both.
+    # The scorer counts words between blanks, or words of letters and digits: no more than either.
     own, *others = (
         max(len(text.split()), len(_ROUGE_WORD.findall(text))) for text in (caption, *references)
     )
@@ -136,7 +138,8 @@ def _check_lengths(caption: str, references: Sequence[str], *, where: str) -> No
             f"a prediction of {own} words against a reference of {longest} words is too long for"
             " rouge_score",
             where=where,
-            fix=f"keep the product of both lengths under {MAX_WORD_PAIRS:,}, or leave rouge out",
+            fix=f"keep the product of both lengths under {MAX_WORD_PAIRS:,}, or remove rouge from"
+            " the metrics",
         )
 
 
@@ -147,9 +150,9 @@ def _name_image(candidates: Candidates, place: int) -> str:
 def score_wer(candidates: Candidates) -> dict[str, MetricColumn]:
     """Score word error rates, 0 (best) and up, by jiwer on lower-cased captions.
 
-    Words stand between blanks, or are those of the chosen tokenizer.
+    Words are the text between blanks, or those of the chosen tokenizer.
     `wer` is the mean of each image's lowest rate over its references; `wer_first` is all edits
-    against all words of the first references.
+    divided by all words of the first references.
     """
     from importlib.metadata import version
 
@@ -183,7 +186,7 @@ def _sign_tokens(candidates: Candidates) -> str:
 
 
 def _read_words(candidates: Candidates) -> Iterator[tuple[str, list[str]]]:
-    """Each caption and its references, with blanks between the words that are counted."""
+    """Yield each caption and its references, with blanks between the words to count."""
     references = candidates.references
     if references.tokenizer == DEFAULT_TOKENIZER:
         captions = map(_join_words, candidates.captions)
@@ -208,7 +211,7 @@ def _count_sacrebleu_parts(score: object) -> list[float]:
 
 
 def _count_edits(prediction: str, reference: str) -> tuple[int, int]:
-    """Edits that turn the prediction into the reference, and words of the reference."""
+    """Count the edits that turn the prediction into the reference, and the reference's words."""
     import jiwer
 
     if not reference:
@@ -220,5 +223,5 @@ def _count_edits(prediction: str, reference: str) -> tuple[int, int]:
 
 
 def _divide_edits(edits: int, words: int) -> float:
-    """Edits a reference word; against a reference without words, the edits themselves."""
+    """Return edits per reference word; for a reference without words, the number of edits."""
     return edits / max(words, 1)
