@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 from captune.data import LoadOptions, load_records
-from captune.data.readers import parquet
+from captune.data.archives import parquet
 from captune.data.rows import text
 from captune.errors import DataError
 
