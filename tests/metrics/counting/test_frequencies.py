@@ -8,10 +8,11 @@ import pickle
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from captune.errors import MetricError
-from captune.metrics import DocumentFrequencies, References, compute
+from captune.metrics import DocumentFrequencies, References, compute, self_cider
 
 COUNTS = {("a",): 3, ("a", "dog"): 2, ("dog",): 2, ("a", "red", "dog"): 1, ("x",) * 5: 4}
 
@@ -58,6 +59,34 @@ def test_saved_frequencies_score_the_same(tmp_path: Path) -> None:
     )
     assert kept.corpus["cider"] == fresh.corpus["cider"] > 0
     assert "df:df.npz" in kept.signatures["cider"]
+
+
+def test_frequencies_of_another_tokenizer_are_an_error(tmp_path: Path) -> None:
+    captions = {"1": ["狗在草地上"], "2": ["猫在沙发上"]}
+    References(captions, tokenizer="char").frequencies.save(tmp_path / "df.npz")
+    read = DocumentFrequencies.read(tmp_path / "df.npz")
+    case = References({"9": ["狗在沙发上"]}, tokenizer="zh"), {"9": "狗在沙发上"}
+    with pytest.raises(
+        MetricError, match=r"with the tokenizer char, and .* split with zh"
+    ) as caught:
+        compute(*case, metrics=["cider"], frequencies=read)
+    assert caught.value.where == "df.npz"
+    assert caught.value.fix.startswith("use --tokenize char, or count the frequencies again")
+    with pytest.raises(MetricError, match=r"with the tokenizer char, and .* with pycocoevalcap"):
+        self_cider({"9": ["狗", "猫"]}, read)
+    same = References({"9": ["狗在沙发上"]}, tokenizer="char")
+    assert compute(same, case[1], metrics=["cider"], frequencies=read).corpus["cider"] > 0
+
+
+def test_older_files_that_do_not_name_a_tokenizer_are_read(tmp_path: Path) -> None:
+    References({"1": ["a dog"], "2": ["a cat"]}).frequencies.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as arrays:
+        older = {name: arrays[name] for name in arrays.files if name != "tokenizer"}
+    np.savez(tmp_path / "df.npz", **older)
+    read = DocumentFrequencies.read(tmp_path / "df.npz")
+    assert read.tokenizer == ""
+    references = References({"9": ["a dog"]}, tokenizer="char")
+    assert compute(references, {"9": "a dog"}, metrics=["cider"], frequencies=read).image_ids
 
 
 def test_published_pickles_are_read(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class DocumentFrequencies:
         vocabulary: Word -> id.
         ngrams: The n-grams of each order.
         counts: int32 (G,) per order, number of images that contain the n-gram.
+        tokenizer: Tokenizer that split the captions they were counted in; empty: unknown.
     """
 
     num_documents: float
@@ -48,6 +49,7 @@ class DocumentFrequencies:
     vocabulary: Vocabulary
     ngrams: tuple[NgramKeys, ...]
     counts: tuple[Ranks, ...]
+    tokenizer: str = ""
 
     @cached_property
     def label(self) -> str:
@@ -111,11 +113,27 @@ class DocumentFrequencies:
         arrays: dict[str, np.ndarray[Any, Any]] = {
             "documents": np.array([self.num_documents]),
             "words": np.frombuffer(json.dumps(list(self.vocabulary)).encode(), np.uint8),
+            "tokenizer": np.array([self.tokenizer]),
         }
         for order, (ngrams, counts) in enumerate(zip(self.ngrams, self.counts, strict=True), 1):
             arrays[f"keys_{order}"], arrays[f"counts_{order}"] = ngrams.keys, counts
         with open_atomic(Path(path)) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    def require_tokenizer(self, tokenizer: str) -> None:
+        """Check that they were not counted with another tokenizer than the given one.
+
+        Raises:
+            MetricError: They were; most n-grams would be missing, and CIDEr would be wrong.
+        """
+        if self.tokenizer and self.tokenizer != tokenizer:
+            raise MetricError(
+                f"the document frequencies were counted with the tokenizer {self.tokenizer},"
+                f" and the captions to score are split with {tokenizer}",
+                where=self.name,
+                fix=f"use --tokenize {self.tokenizer}, or count the frequencies again:"
+                f" References(captions, tokenizer={tokenizer!r}).frequencies.save(...)",
+            )
 
     def weigh(self, ngrams: Sequence[NgramKeys], vocabulary: Vocabulary) -> Iterator[Floats]:
         """Yield inverse document frequencies, ln(documents) - ln(max(1, those with the n-gram)).
@@ -201,6 +219,8 @@ def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
                 vocabulary=vocabulary,
                 ngrams=tuple(NgramKeys(arrays[f"keys_{n}"], len(words)) for n in orders),
                 counts=tuple(arrays[f"counts_{n}"] for n in orders),
+                # Files of captune 0.1 do not name it.
+                tokenizer=str(arrays["tokenizer"][0]) if "tokenizer" in arrays.files else "",
             )
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise MetricError(

@@ -123,6 +123,7 @@ class References(PackedTexts):
             vocabulary=self.vocabulary,
             ngrams=self.ngrams,
             counts=tuple(map(self._count_images, range(len(self.tables)))),
+            tokenizer=self.tokenizer,
         )
 
     def _count_images(self, order: int) -> Ranks:

@@ -217,6 +217,7 @@ def _weigh(candidates: Candidates, frequencies: DocumentFrequencies | None) -> _
         frequencies = references.frequencies
         own = [frequencies.weigh_ranks(ranks, n) for n, ranks in enumerate(candidates.ranks)]
     else:
+        frequencies.require_tokenizer(references.tokenizer)
         ngrams = [table.ngrams for table in candidates.tables]
         own = list(frequencies.weigh(ngrams, candidates.vocabulary))
     return _Weights(
