@@ -228,7 +228,7 @@ def test_two_images_for_one_text_file_stop_before_the_model_is_loaded(photos, ca
     Image.open(photos / "a.png").save(photos / "a.webp")
     assert run("no-such-model", photos, "--to", "txt") == 2
     error = capsys.readouterr().err
-    assert "a.png and a.webp would both be captioned in" in error
+    assert "a.png and a.webp would share the file" in error
     assert "--sidecar-name full" in error
     assert not list(photos.rglob("*.txt"))
 

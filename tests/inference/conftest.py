@@ -1,4 +1,4 @@
-"""Fixtures of wild models; session-wide, because building one takes longer than decoding."""
+"""Fixtures of models with large random weights; session-wide, because building one is slow."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from support.models.wild_models import FAMILIES, noise_images, wild_captioner
 
 @pytest.fixture(scope="session", params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> tuple[Captioner, torch.Tensor, torch.Tensor]:
-    """Captioner, pixels and vision states of one family."""
+    """Return captioner, pixels and vision states of one family."""
     captioner = wild_captioner(request.param)
     pixels = noise_images()
     with torch.inference_mode():
-        # One by one: matrix products of other shapes round otherwise, and a wild vision encoder
-        # makes a lot of that.
+        # One by one: matrix products of other shapes round differently, and large random weights
+        # amplify that.
         states = torch.cat([captioner.encode(image[None]) for image in pixels])
     return captioner, pixels, states
 
 
 @pytest.fixture(scope="session")
 def blip() -> tuple[Captioner, torch.Tensor]:
-    """A wild BLIP and the vision states of some images."""
+    """Return a BLIP with large random weights and the vision states of some images."""
     captioner = wild_captioner("blip-tiny")
     with torch.inference_mode():
         return captioner, captioner.encode(noise_images(12))

@@ -46,7 +46,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, blip: tuple[Captioner, torch
     return path
 
 
-def test_captions_come_in_order_whatever_the_batch_size(blip, folder):
+def test_captions_are_in_order_with_any_batch_size(blip, folder):
     captioner, _ = blip
     images = [(path.name, path) for path in sorted(folder.iterdir())]
     found = {
@@ -61,11 +61,11 @@ def test_captions_come_in_order_whatever_the_batch_size(blip, folder):
     assert len({p.caption for p in found[1]}) > 1
 
 
-def test_broken_images_are_told_in_their_place_and_left_out(blip, folder):
+def test_broken_images_are_reported_in_order_and_skipped(blip, folder):
     captioner, _ = blip
     (folder / "2.png").write_bytes(b"")
     (folder / "5.png").write_bytes((folder / "4.png").read_bytes()[:3000])
-    told = []
+    reported = []
     images = [(path.name, path) for path in sorted(folder.iterdir())]
     images.append(("gone", folder / "gone.png"))
     predictions = list(
@@ -74,10 +74,10 @@ def test_broken_images_are_told_in_their_place_and_left_out(blip, folder):
             images,
             config=CONFIG,
             batch_size=2,
-            on_failure=lambda image_id, error: told.append((image_id, error.what)),
+            on_failure=lambda image_id, error: reported.append((image_id, error.what)),
         )
     )
-    assert told == [("2.png", "empty"), ("5.png", "truncated"), ("gone", "missing")]
+    assert reported == [("2.png", "empty"), ("5.png", "truncated"), ("gone", "missing")]
     assert [p.image_id for p in predictions] == ["0.png", "1.png", "3.png", "4.png", "6.png"]
 
 
@@ -86,7 +86,7 @@ def test_without_on_failure_a_broken_image_is_an_error(blip):
         list(caption_images(blip[0], [("page", b"<html>404</html>")], config=CONFIG))
 
 
-def test_path_bytes_and_pil_image_give_one_caption(blip, tmp_path):
+def test_path_bytes_and_pil_image_give_the_same_caption(blip, tmp_path):
     image = _image(3)
     path = tmp_path / "a.png"
     path.write_bytes(_encoded(image))
@@ -100,29 +100,32 @@ def test_path_bytes_and_pil_image_give_one_caption(blip, tmp_path):
     assert len(captions) == 1
 
 
-def test_a_turned_photo_gives_the_caption_of_the_upright_one(blip):
+def test_a_rotated_photo_gets_the_caption_of_the_upright_one(blip):
     upright = _image(4, (64, 40))
     exif = Image.Exif()
     exif[0x0112] = 6
-    lying = _encoded(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
-    images = [("a", upright), ("b", lying), ("c", Image.open(io.BytesIO(lying)))]
+    rotated = _encoded(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    images = [("a", upright), ("b", rotated), ("c", Image.open(io.BytesIO(rotated)))]
     assert len({p.caption for p in caption_images(blip[0], images, config=CONFIG)}) == 1
 
 
-def test_a_broken_pil_image_is_told_like_a_broken_file(blip):
+def test_a_broken_pil_image_is_reported_like_a_broken_file(blip):
     whole = _encoded(_image(5))
-    told = []
+    reported = []
     cut = Image.open(io.BytesIO(whole[:2000]))
     predictions = list(
         caption_images(
-            blip[0], [("cut", cut)], config=CONFIG, on_failure=lambda *failure: told.append(failure)
+            blip[0],
+            [("cut", cut)],
+            config=CONFIG,
+            on_failure=lambda *failure: reported.append(failure),
         )
     )
     assert predictions == []
-    assert [(image_id, error.what) for image_id, error in told] == [("cut", "corrupt")]
+    assert [(image_id, error.what) for image_id, error in reported] == [("cut", "corrupt")]
 
 
-def test_images_are_read_only_a_little_ahead(blip):
+def test_images_are_read_only_slightly_ahead(blip):
     read = []
 
     def images():
@@ -137,7 +140,7 @@ def test_images_are_read_only_a_little_ahead(blip):
 
 
 class SmallMemory(BlipCaptioner):
-    """A machine on which more than two images at once do not fit."""
+    """A model on a machine whose memory holds only a few images at once."""
 
     def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
         if len(pixel_values) > self.most:
@@ -161,11 +164,11 @@ def test_a_batch_that_does_not_fit_is_halved_with_a_warning(blip, folder, error)
     small.most = 2
     images = [(path.name, path) for path in sorted(folder.iterdir())]
     expected = [(p.image_id, p.caption) for p in caption_images(captioner, images, config=CONFIG)]
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as caught:
         found = [(p.image_id, p.caption) for p in caption_images(small, images, config=CONFIG)]
     assert found == expected
-    text = "images do not fit the memory of cpu at once: going on with"
-    assert [str(warning.message) for warning in told] == [f"7 {text} 3", f"3 {text} 1"]
+    text = "images do not fit in the memory of cpu at once: continuing with"
+    assert [str(warning.message) for warning in caught] == [f"7 {text} 3", f"3 {text} 1"]
     small.most = 0
     with pytest.warns(UserWarning), pytest.raises(ModelError, match="one image does not fit"):
         list(caption_images(small, images, config=CONFIG))
@@ -214,7 +217,7 @@ def test_unusable_images_are_explained(saved, tmp_path):
         model.caption("no-such.jpg")
 
 
-def test_wrong_settings_are_named_at_once(saved):
+def test_all_wrong_settings_are_named_together(saved):
     model = load(saved, device="cpu")
     with pytest.raises(
         RecipeError, match=r"unknown setting 'num_beam' \(did you mean 'num_beams'\?\)"

@@ -1,4 +1,4 @@
-"""`captune.Captioner`: what it takes, what it does with images that fail, transformers' names."""
+"""`captune.Captioner`: its inputs, images that fail, and the names it shares with transformers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "good.png"
 
 
-def test_images_that_fail_do_not_cost_the_captions_of_the_others(
-    model: ImageCaptioner, photo: Path
-) -> None:
+def test_captions_are_kept_when_other_images_fail(model: ImageCaptioner, photo: Path) -> None:
     (alone,) = model.caption(photo, **FAST)
     with pytest.raises(CaptioningError) as caught:
         model.caption([photo, "missing.jpg", b"<html>"], **FAST)
@@ -60,7 +58,7 @@ def test_many_failures_are_counted_and_a_few_are_named(model: ImageCaptioner) ->
     assert len(caught.value.failures) == 7
 
 
-def test_the_error_survives_a_trip_between_processes(model: ImageCaptioner, photo: Path) -> None:
+def test_the_error_can_be_sent_between_processes(model: ImageCaptioner, photo: Path) -> None:
     with pytest.raises(CaptioningError) as caught:
         model.caption([photo, "missing.jpg"], **FAST)
     copy = pickle.loads(pickle.dumps(caught.value))
@@ -84,7 +82,7 @@ def test_with_on_failure_no_error_is_raised(model: ImageCaptioner, photo: Path) 
     assert (len(found), seen) == (1, ["missing.jpg"])
 
 
-def test_an_rgb_array_is_captioned_as_the_file_of_the_same_pixels(
+def test_an_rgb_array_gets_the_caption_of_a_file_with_the_same_pixels(
     model: ImageCaptioner, photo: Path
 ) -> None:
     (from_file,) = model.caption(photo, **FAST)
@@ -95,7 +93,7 @@ def test_an_rgb_array_is_captioned_as_the_file_of_the_same_pixels(
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 1), (40, 50, 4)])
-def test_grey_and_rgba_arrays_are_captioned_as_pil_images_of_them(
+def test_grey_and_rgba_arrays_get_the_captions_of_equal_pil_images(
     model: ImageCaptioner, shape: tuple[int, ...]
 ) -> None:
     array = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
@@ -119,17 +117,17 @@ def test_other_arrays_are_refused_with_dtype_and_shape(
         model.caption([array])
 
 
-def test_an_object_that_is_no_image_is_named_by_its_type(model: ImageCaptioner) -> None:
+def test_the_error_for_an_object_that_is_not_an_image_names_its_type(model: ImageCaptioner) -> None:
     with pytest.raises(DataError, match="image 1 is of type int"):
         model.caption([np.zeros((9, 9), np.uint8), 5])
 
 
-def test_a_runs_folder_stands_for_its_model(run_folder: Path, photo: Path) -> None:
+def test_the_folder_of_a_run_loads_its_model(run_folder: Path, photo: Path) -> None:
     from_run = captune.load(run_folder, device="cpu").caption(photo, **FAST)
     assert from_run == captune.load(run_folder / "model", device="cpu").caption(photo, **FAST)
 
 
-def test_transformers_names_do_the_same(run_folder: Path, photo: Path, tmp_path: Path) -> None:
+def test_the_names_of_transformers_work_too(run_folder: Path, photo: Path, tmp_path: Path) -> None:
     model = captune.Captioner.from_pretrained(run_folder, device="cpu", precision="fp32")
     assert model(photo, **FAST) == model.caption(photo, **FAST)
     model.save_pretrained(tmp_path / "copy")

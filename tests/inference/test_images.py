@@ -1,4 +1,4 @@
-"""Files, folders and globs to image files: in order, once each, nothing opened."""
+"""Files, folders and globs name images: in order, each once, none opened."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def names(found, root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in found.paths]
 
 
-def test_a_folder_is_searched_to_the_bottom_by_name(folder):
+def test_a_folder_is_searched_recursively_in_order_of_names(folder):
     found = find_images([str(folder)])
     assert names(found, folder) == ["a.png", "b.JPG", "sub/c.webp", "sub/deep/d.jpeg"]
 
 
-def test_a_named_file_is_taken_whatever_its_ending(folder):
+def test_a_file_given_by_name_may_have_any_ending(folder):
     assert names(find_images([str(folder / "notes.txt")]), folder) == ["notes.txt"]
 
 
@@ -47,7 +47,7 @@ def test_globs_match_images_and_folders(folder, pattern, expected):
     assert names(find_images([f"{folder}/{pattern}"]), folder) == expected
 
 
-def test_an_image_named_twice_comes_once_at_its_first_place(folder):
+def test_an_image_given_twice_appears_once_at_its_first_place(folder):
     inputs = [str(folder / "b.JPG"), str(folder), str(folder / "sub" / ".." / "a.png")]
     assert names(find_images(inputs), folder) == [
         "b.JPG",
@@ -57,7 +57,7 @@ def test_an_image_named_twice_comes_once_at_its_first_place(folder):
     ]
 
 
-def test_a_name_with_brackets_that_exists_is_a_file_and_no_glob(folder):
+def test_an_existing_name_with_brackets_is_a_file_and_not_a_glob(folder):
     (folder / "[1].jpg").write_bytes(b"x")
     assert names(find_images([str(folder / "[1].jpg")]), folder) == ["[1].jpg"]
 
@@ -113,12 +113,12 @@ def test_names_that_are_not_utf_8_are_found(folder):
         ("https://example.org/a.jpg", "https://example.org/a.jpg is a URL"),
     ],
 )
-def test_what_is_not_there_is_named(folder, text, message):
+def test_the_error_names_an_input_that_does_not_exist(folder, text, message):
     with pytest.raises(DataError, match=message):
         find_images([text.format(folder=folder)])
 
 
-def test_a_folder_without_images_says_what_images_end_in(tmp_path):
+def test_the_error_for_a_folder_without_images_lists_the_endings(tmp_path):
     with pytest.raises(DataError, match=re.escape(f"no images in {tmp_path}")) as caught:
         find_images([str(tmp_path)])
     assert ".jpeg .jpg" in caught.value.fix

@@ -1,4 +1,4 @@
-"""Predictions to JSONL and back."""
+"""Predictions written to JSONL and read back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.inference import read_predictions, write_predictions
 from captune.records import Prediction
 
 
-def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
+def test_predictions_are_read_back_unchanged(tmp_path: Path) -> None:
     written = [
         Prediction("1", 'a "dog"\nruns \x00 \ud800', -0.25, 7, "eos"),
         Prediction("ünï", "", -1.5, 30, "length", ("empty", "repetition")),
@@ -22,27 +22,27 @@ def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_predictions(tmp_path / "a" / "p.jsonl") == written
 
 
-def test_a_log_probability_that_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
+def test_a_log_probability_of_nan_is_null_in_the_file(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.jsonl", [Prediction("1", "", math.nan, 0, "eos")])
     assert json.loads((tmp_path / "p.jsonl").read_text())["mean_logprob"] is None
     assert math.isnan(read_predictions(tmp_path / "p.jsonl")[0].mean_logprob)
 
 
-def test_lines_with_id_and_caption_only_are_enough(tmp_path: Path) -> None:
+def test_id_and_caption_are_enough_for_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"image_id": 5, "caption": "a dog"}\n\n')
     prediction = read_predictions(tmp_path / "p.jsonl")[0]
     assert (prediction.image_id, prediction.caption) == ("5", "a dog")
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", '{"image_id": "1"}', '"text"', "3"])
-def test_a_line_that_is_no_prediction_is_named(tmp_path: Path, line: str) -> None:
+def test_the_error_names_a_line_that_is_not_a_prediction(tmp_path: Path, line: str) -> None:
     (tmp_path / "p.jsonl").write_text('{"image_id": "0", "caption": ""}\n' + line + "\n")
     with pytest.raises(DataError) as caught:
         read_predictions(tmp_path / "p.jsonl")
     assert "line 2" in str(caught.value)
 
 
-def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no predictions") as caught:
         read_predictions(tmp_path / "p.jsonl")
     assert "captune run RECIPE --only evaluate" in str(caught.value)

@@ -1,7 +1,7 @@
 """Images in, captions out; the only package that decodes.
 
-Its names are imported when first used: finding images and checking settings must not wait the
-seconds that torch takes to load.
+Its names are imported on first use: finding images and checking settings must not wait seconds for
+torch to load.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images in, captions out, batch by batch; a batch that does not fit the memory is halved."""
+"""Images in, captions out, batch by batch; a batch that does not fit in memory is halved."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
 OnFailure = Callable[[str, ImageError], None]
-"""Called with each image that cannot be used: its id and why."""
+"""Called with each unusable image: its id and the reason."""
 
 
 def caption_images(
@@ -35,19 +35,19 @@ def caption_images(
     execution: Execution | None = None,
     on_failure: OnFailure | None = None,
 ) -> Iterator[Prediction]:
-    """Yield the captions of any number of images, one each, in their order.
+    """Yield one caption per image, for any number of images, in order.
 
-    Holds the pixels of a few batches at most. When a batch does not fit the device's memory, it is
-    halved with a warning, and so are the ones after it.
+    Holds the pixels of a few batches at most. A batch that does not fit in the device's memory is
+    halved with a warning, and so are later batches.
 
     Args:
         captioner: The model, on its device.
-        images: Ids and images; read a little ahead of what is yielded.
+        images: Ids and images; read slightly ahead of what is yielded.
         config: How to decode.
-        batch_size: Images at once, at least 1.
-        execution: Device, precision, and where images are decoded; `None`: the defaults.
-        on_failure: Called with each broken image, which is then skipped; `None`: its error is
-            raised.
+        batch_size: Images per batch, at least 1.
+        execution: Device, precision, and where images are decoded; `None`: defaults.
+        on_failure: Called with each unusable image, which is then skipped; `None`: raise its
+            error.
 
     Raises:
         ImageError: An image cannot be used and `on_failure` is `None`.
@@ -57,7 +57,7 @@ def caption_images(
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
     batch = _Batch(captioner, config, hardware, size=max(1, batch_size))
     prepared = prepare_ahead(captioner, images, decode=execution.decode, batch_size=batch.size)
-    # Closed here: a traceback that is kept would keep the generator, and its children, alive.
+    # Closed here: a traceback that someone keeps would keep the generator and its processes.
     with closing(prepared):
         for image_id, pixels in prepared:
             if isinstance(pixels, ImageError):
@@ -73,13 +73,13 @@ def caption_images(
 
 @dataclass(slots=True)
 class _Batch:
-    """Images that wait for the model.
+    """Images waiting for the model.
 
     Attributes:
         captioner: The model.
         config: How to decode.
         hardware: Device and precision.
-        size: Images at once; halved when they do not fit.
+        size: Images per batch; halved when they do not fit.
         waiting: Ids and pixels (C, H, W).
     """
 
@@ -94,7 +94,7 @@ class _Batch:
         return len(self.waiting) >= self.size
 
     def caption(self) -> list[Prediction]:
-        """Captions of all that waits, in as few passes as fit."""
+        """Return the captions of all waiting images, in as few passes as fit in memory."""
         predictions: list[Prediction] = []
         while self.waiting:
             now = self.waiting[: self.size]
@@ -113,12 +113,12 @@ class _Batch:
         tried = min(self.size, len(self.waiting))
         if tried == 1:
             raise ModelError(
-                f"one image does not fit the memory of {self.hardware.device}",
+                f"one image does not fit in the memory of {self.hardware.device}",
                 fix="lower num_beams or max_new_tokens, or use another device",
             ) from error
         self.size = tried // 2
-        message = f"{tried} images do not fit the memory of {self.hardware.device} at once"
-        warnings.warn(f"{message}: going on with {self.size}", stacklevel=2)
+        message = f"{tried} images do not fit in the memory of {self.hardware.device} at once"
+        warnings.warn(f"{message}: continuing with {self.size}", stacklevel=2)
 
 
 @torch.inference_mode()
@@ -131,6 +131,6 @@ def _caption(
 ) -> list[Prediction]:
     image_ids = [image_id for image_id, _ in batch]
     pixels = torch.stack([pixels for _, pixels in batch]).to(hardware.device)
-    # One autocast for both: it keeps the weights it has cast until it ends.
+    # One autocast for both: it caches the weights that it casts.
     with hardware.autocast(), eval_mode(captioner):
         return generate(captioner, captioner.encode(pixels), image_ids=image_ids, config=config)

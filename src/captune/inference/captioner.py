@@ -56,7 +56,7 @@ class ImageCaptioner:
         revision: str | None = None,
         precision: str = "fp32",
     ) -> ImageCaptioner:
-        """Return `captune.load` of the same arguments, under transformers' name for it."""
+        """Return `captune.load` of the same arguments; the name is that of transformers."""
         return load(model, device=device, revision=revision, precision=precision)
 
     @property
@@ -76,7 +76,7 @@ class ImageCaptioner:
         batch_size: int = 16,
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
-        """Return `caption` of the same arguments, as a transformers pipeline is called."""
+        """Return `caption` of the same arguments; a transformers pipeline is called like this."""
         return self.caption(images, batch_size=batch_size, **decoding)
 
     def caption(
@@ -91,27 +91,27 @@ class ImageCaptioner:
     ) -> list[Prediction]:
         """Return one caption per image, in order; always a list, for one image too.
 
-        The id of an image is its path, or its place in the list where it has none.
+        The id of an image is its path, or its index in the list if it has no path.
 
         Args:
             images: One image or a list: path, bytes, PIL image, or uint8 array (H, W),
                 (H, W, 3) in RGB or (H, W, 4) in RGBA; an array (B, H, W, 3) is a list of images.
             batch_size: Images per pass.
-            on_failure: Called with each image that cannot be used, which then has no caption.
-            urls: Opens images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
-            decode: `isolated`: images are decoded in child processes with limits of memory and
-                time, which start in a tenth of a second per call; `inline`: in this process, for
+            on_failure: Called with each unusable image, which then gets no caption.
+            urls: Downloads images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
+            decode: `isolated`: decode images in child processes with limits of memory and time,
+                which take a tenth of a second per call to start; `inline`: in this process, for
                 images that you trust; or an open decoder.
-            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`; the others are as the
-                model's own generation_config.json has them, else captune's defaults.
+            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`; the others come from the
+                model's own generation_config.json, else they are captune's defaults.
 
         Raises:
-            ImageError: The one image cannot be used, and `on_failure` is `None`.
-            CaptioningError: Some images of a list cannot be used, and `on_failure` is `None`. It
-                is raised at the end and holds the captions of the others in `predictions`.
-            DataError: A path is a folder, a URL is given without `urls`, or an array or object
-                is no image.
-            RecipeError: A setting that does not exist or does not fit.
+            ImageError: The only image is unusable, and `on_failure` is `None`.
+            CaptioningError: Some images of a list are unusable, and `on_failure` is `None`. It is
+                raised at the end and holds the captions of the others in `predictions`.
+            DataError: A path is a folder, a URL is given without `urls`, or an array or object is
+                not an image.
+            RecipeError: A setting does not exist or has an invalid value.
         """
         config = self.complete(decoding_config(decoding))
         listed = _as_list(images)
@@ -134,11 +134,11 @@ class ImageCaptioner:
         return predictions
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
-        """Return the settings that were set, then the model's own, then captune's defaults."""
+        """Fill settings that are not set from the model's own, then from captune's defaults."""
         return fill_decoding(decoding, model_decoding(self.captioner.model.generation_config))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save a plain Hugging Face folder that transformers opens without captune."""
+        """Save a plain Hugging Face folder that transformers loads without captune."""
         self.captioner.save(Path(folder).expanduser())
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> PushedRepo:
@@ -172,11 +172,11 @@ def load(
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
         revision: Hub branch, tag or commit; `None`: the newest.
         precision: `fp32`, whose captions equal plain transformers'; `bf16` or `fp16`, several
-            times faster where the hardware has them; `auto`: the fastest of them.
+            times faster if the hardware supports them; `auto`: the fastest of them.
 
     Raises:
-        ModelError: It does not exist, has no weights, or is of an unknown family.
-        RecipeError: The device is not there, or does not compute in that precision.
+        ModelError: The model does not exist, has no weights, or belongs to an unknown family.
+        RecipeError: The device is not available, or does not support the precision.
     """
     hardware = choose_hardware(device, precision, section="")
     captioner = load_captioner(find_model(str(model)), revision=revision)

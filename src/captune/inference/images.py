@@ -1,4 +1,4 @@
-"""Files, folders, globs and URLs to the images behind them, found before any model is loaded."""
+"""Find the images that files, folders, globs and URLs name, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from captune.suggest import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """What was found.
+    """The images that the inputs name.
 
     Attributes:
-        paths: Each file once, in the order of the inputs, by name inside a folder.
-        urls: Each URL once, in their order; nothing was asked of their hosts yet.
-        unreadable: Folders that could not be looked into and URLs that may not be opened, and why.
+        paths: Each file once, in the order of the inputs, sorted by name inside a folder.
+        urls: Each URL once, in order; nothing has been requested yet.
+        unreadable: Folders that cannot be read and URLs that may not be opened, with the reason.
         skipped_links: Links that lead out of their folder and were not followed.
     """
 
@@ -34,19 +34,19 @@ class ImageFiles:
 def find_images(
     inputs: Sequence[str], *, follow_links: bool = False, url_rules: UrlRules | None = None
 ) -> ImageFiles:
-    """The image files that the inputs name.
+    """Return the image files that the inputs name; no file is opened.
 
-    Folders are searched to the bottom for names with an image's ending; hidden ones (`.name`) are
-    left out. A file that is named itself is taken whatever its ending is, and nothing is opened.
+    Folders are searched recursively for names that end like an image's; hidden ones (`.name`) are
+    skipped. A file that is given by name is accepted whatever its ending.
 
     Args:
         inputs: Files, folders, and globs with `*`, `?`, `[...]` and `**`.
-        follow_links: Follow links that lead out of a folder; loops are ended either way.
-        url_rules: Which URLs may be opened; `None`: none at all.
+        follow_links: Follow links that lead out of a folder; loops end in either case.
+        url_rules: Which URLs may be opened; `None`: none.
 
     Raises:
-        DataError: An input does not exist, is a URL and no URL may be opened, or there is no
-            image at all.
+        DataError: An input does not exist, or is a URL and none may be opened, or there are no
+            images.
     """
     search = _Search(follow_links=follow_links)
     for text in inputs:
@@ -69,7 +69,7 @@ def find_images(
 
 
 def _expand(text: str) -> list[Path]:
-    """The path itself where it exists, else what the glob matches."""
+    """Return the path itself if it exists, else the matches of the glob."""
     path = Path(text)
     if os.path.lexists(path):
         return [path]
@@ -91,7 +91,7 @@ def _nearest(path: Path) -> str:
 
 @dataclass(slots=True)
 class _Search:
-    """What has been found; a file is known by its absolute path, a folder by its real one."""
+    """Images found so far; files are compared by absolute path, folders by real path."""
 
     follow_links: bool
     paths: dict[str, Path] = field(default_factory=dict)
@@ -101,14 +101,14 @@ class _Search:
     _folders: set[str] = field(default_factory=set)
 
     def add(self, path: Path, *, is_named: bool) -> None:
-        """Adds a file, or what lies in a folder; what a glob matched needs an image's ending."""
+        """Add a file, or the images of a folder; a glob's match must end like an image."""
         if _is_folder(path):
             self._add_folder(path, root=os.path.realpath(path))
         elif is_named or path.suffix.lower() in IMAGE_SUFFIXES:
             self.paths.setdefault(os.path.abspath(path), path)  # noqa: PTH100
 
     def add_url(self, url: str, rules: UrlRules | None) -> None:
-        """Adds a URL that may be opened, judged by how it is written."""
+        """Add a URL, unless the rules forbid it; nothing is requested."""
         if rules is None:
             raise DataError(
                 f"{url} is a URL", fix="allow it with --allow-urls, or download the image"
@@ -149,7 +149,7 @@ class _Search:
 
 
 def _is_folder(path: Path) -> bool:
-    """False also where nobody may look."""
+    """Return whether the path is a folder; false if it cannot be read."""
     try:
         return path.is_dir()
     except OSError:

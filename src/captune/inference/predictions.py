@@ -1,6 +1,6 @@
-"""Predictions on disk: JSONL, one image a line, the same fields that a `Prediction` has.
+"""Predictions on disk: JSONL, one line per image, with the fields of a `Prediction`.
 
-`captune score --predictions` reads the same file, so that a score can be checked by itself.
+`captune score --predictions` reads the same file, so that a score can be checked separately.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _WRITE_AGAIN = "write them again: captune run RECIPE --from evaluate"
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write predictions as JSONL, whole or not at all.
+    """Write predictions as JSONL, atomically.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_jsonl(path, (_to_row(prediction) for prediction in predictions))
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read what `write_predictions` wrote.
+    """Read the predictions that `write_predictions` wrote.
 
     Raises:
-        DataError: The file is not there, a line is not a prediction, or an image comes twice.
+        DataError: The file is missing, a line is not a prediction, or an image appears twice.
     """
     if not path.is_file():
         raise DataError(
@@ -69,9 +69,9 @@ def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:
     try:
         logprob, flags = row.get("mean_logprob"), row.get("flags", ())
         if not isinstance(row["image_id"], str | int) or not isinstance(row["caption"], str):
-            raise TypeError("image_id and caption are texts")
+            raise TypeError("image_id and caption must be text")
         if not isinstance(flags, list | tuple):
-            raise TypeError("flags is a list")
+            raise TypeError("flags must be a list")
         return Prediction(
             image_id=str(row["image_id"]),
             caption=row["caption"],
@@ -84,5 +84,5 @@ def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:
         raise DataError(
             f"not a prediction: {str(row)[:80]!r} ({error})",
             where=where,
-            fix='a line is {"image_id": "..", "caption": ".."}; ' + _WRITE_AGAIN,
+            fix='a line has the form {"image_id": "..", "caption": ".."}; ' + _WRITE_AGAIN,
         ) from error

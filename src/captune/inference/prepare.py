@@ -1,7 +1,7 @@
-"""Images to model inputs, ahead of the model, in threads; broken images are told apart.
+"""Prepare model inputs from images in threads, ahead of the model; unusable images are reported.
 
-Pillow lets go of the interpreter's lock while it decodes and resizes, and isolated decoding waits
-for a child process, so threads keep the model fed.
+Pillow releases the interpreter's lock while it decodes and resizes, and isolated decoding waits
+for a child process, so threads keep the model busy.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from captune.net import UrlImage
 from captune.records import ImageSource
 
 AnyImage = ImageSource | UrlImage | Image.Image
-"""An encoded image wherever it is, or one that is decoded already."""
+"""An encoded image, wherever it is, or a decoded one."""
 
 _BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Where a captioning pass computes, and where its images are decoded.
+    """Where a captioning pass runs, and where its images are decoded.
 
     Attributes:
         hardware: Device and precision; `None`: the model's device, fp32.
-        decode: `isolated`: encoded images are decoded in child processes with limits of memory
-            and time; `inline`: in this process. Or an open decoder, which stays open. Images
-            behind URLs are isolated in either mode; PIL images cannot be.
+        decode: `isolated`: decode encoded images in child processes with limits of memory and
+            time; `inline`: in this process. Or an open decoder, which stays open. Images at URLs
+            are isolated in either mode; PIL images cannot be.
     """
 
     hardware: Hardware | None = None
@@ -57,10 +57,10 @@ def prepare_ahead(
     decode: DecodeMode | ImageDecoder,
     batch_size: int,
 ) -> Generator[tuple[str, torch.Tensor | ImageError]]:
-    """Yield ids and pixels (C, H, W), or why there are none, in order.
+    """Yield ids and pixels (C, H, W), or the error of an unusable image, in order.
 
     Args:
-        captioner: Its image transform is used, not its model.
+        captioner: Only its image transform is used, not its model.
         images: Ids and images; read two batches ahead of what is yielded.
         decode: See `Execution`.
         batch_size: Images per batch.
@@ -69,7 +69,7 @@ def prepare_ahead(
     num_threads = count_threads()
     pool = ThreadPoolExecutor(num_threads, "captune-decode")
     with ExitStack() as opened:
-        # Closed first: its threads may be waiting for a child that decodes a bomb.
+        # Shut down first: its threads may wait for a child process that decodes a bomb.
         opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         reader = _open_reader(captioner, decode, num_threads=num_threads, opened=opened)
         for image_id, image in images:
@@ -84,12 +84,12 @@ def prepare_ahead(
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Makes pixels of images.
+    """Decodes images into pixels.
 
     Attributes:
         captioner: The model.
         decoder: For files and bytes.
-        url_decoder: For what strangers serve.
+        url_decoder: For images at URLs, which are untrusted.
     """
 
     captioner: Captioner
@@ -97,7 +97,7 @@ class _Reader:
     url_decoder: ImageDecoder
 
     def read(self, image: AnyImage) -> torch.Tensor | ImageError:
-        """Pixels (C, H, W), or why there are none."""
+        """Return pixels (C, H, W), or the error of an unusable image."""
         try:
             if isinstance(image, Image.Image):
                 return self._pixels(upright_rgb(image))

@@ -1,4 +1,4 @@
-"""Packed beams give what plain transformers gives for one image at a time, token for token."""
+"""Packed beams give the same tokens as plain transformers, one image at a time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config):
     assert ours == theirs
 
 
-def test_the_twins_captions_differ_by_image_and_end_at_different_lengths(family):
+def test_the_compared_captions_differ_by_image_and_in_length(family):
     captioner, _, states = family
     found = [_search(captioner, states, config) for config in (GREEDY[0], BEAMS[1], BEAMS[3])]
     rows = [tuple(tokens) for hypotheses in found for tokens in hypotheses]
@@ -52,7 +52,7 @@ def test_the_twins_captions_differ_by_image_and_end_at_different_lengths(family)
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_a_prompt_is_continued_as_transformers_continues_it(family, num_beams):
+def test_a_prompt_is_continued_as_by_transformers(family, num_beams):
     captioner, pixels, states = family
     config = GenerateConfig(num_beams=num_beams, max_new_tokens=8, prompt="the red")
     prompt = plan_search(captioner, ["0"], config=config).prompt_ids
@@ -62,13 +62,13 @@ def test_a_prompt_is_continued_as_transformers_continues_it(family, num_beams):
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_forbidden_tokens_are_passed_over_as_transformers_does(family, num_beams, monkeypatch):
+def test_suppressed_tokens_are_avoided_as_by_transformers(family, num_beams, monkeypatch):
     captioner, pixels, states = family
     config = GenerateConfig(num_beams=num_beams, max_new_tokens=8)
     liked = {token for tokens in _search(captioner, states, config) for token in tokens}
     forbidden = sorted(liked - {captioner.eos_token_id})[::2]
     monkeypatch.setattr(captioner.model.generation_config, "suppress_tokens", forbidden)
-    # BLIP's generate reads no file; it is told.
+    # BLIP's `generate` reads no file, so they are an argument.
     theirs = [
         _transformers(captioner, image[None], config, suppress_tokens=forbidden) for image in pixels
     ]
@@ -93,13 +93,13 @@ def _transformers(
     prompt: tuple[int, ...] = (),
     **others: object,
 ) -> tuple[int, ...]:
-    """Generated tokens of plain `model.generate` for one image, end token included."""
+    """Return the tokens that plain `model.generate` gives for one image, with the end token."""
     given = prompt or (captioner.bos_token_id,)
     inputs = {}
     if prompt:
         ids = torch.tensor([prompt])
         name = "decoder_input_ids" if captioner.family == "encoder-decoder" else "input_ids"
-        # BLIP drops the last token, which its processor puts there as an end.
+        # BLIP drops the last token, which its processor adds as an end.
         inputs[name] = torch.cat([ids, ids[:, :1]], 1) if captioner.family == "blip" else ids
     settings = {k: v for k, v in config.model_dump().items() if k not in _NOT_TRANSFORMERS}
     output = captioner.model.generate(pixel_values=pixel_values, **inputs, **settings, **others)

@@ -1,4 +1,4 @@
-"""`generate`: what it reports, and that a caption depends on its own image alone."""
+"""`generate`: its results, and that a caption depends only on its own image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _captions(captioner, states, config, image_ids=None):
 
 
 @pytest.mark.parametrize("config", SETTINGS, ids=["greedy", "beams", "samples"])
-def test_a_caption_depends_on_its_own_image_alone(family, config):
+def test_a_caption_depends_only_on_its_own_image(family, config):
     captioner, _, states = family
     together = _captions(captioner, states, config)
     alone = {}
@@ -37,11 +37,11 @@ def test_a_caption_depends_on_its_own_image_alone(family, config):
     assert together == alone == backwards
 
 
-def test_images_that_end_early_are_dropped_without_a_trace(blip):
+def test_dropping_finished_images_does_not_change_captions(blip):
     captioner, states = blip
     config = GenerateConfig(num_beams=3, max_new_tokens=30)
     lengths = [count for _, count in _captions(captioner, states, config).values()]
-    assert min(lengths) < 6, "some must end long before the last for this test to mean something"
+    assert min(lengths) < 6, "some must end long before the last for this test to be valid"
     assert max(lengths) > 15
     halves = _captions(captioner, states[:6], config) | _captions(
         captioner, states[6:], config, [str(n) for n in range(6, 12)]
@@ -63,15 +63,15 @@ def test_mean_logprob_is_the_models_own_without_penalties(family, config):
     with torch.inference_mode():
         found = search(captioner, states, task=plan_search(captioner, ids, config=config))
         for row, prediction in enumerate(predictions):
-            expected = _whole_logprob(captioner, states[row : row + 1], found[row].token_ids)
+            expected = _logprob(captioner, states[row : row + 1], found[row].token_ids)
             assert prediction.num_tokens == len(found[row].token_ids)
             assert prediction.mean_logprob == pytest.approx(
                 expected / prediction.num_tokens, abs=2e-3
             )
 
 
-def _whole_logprob(captioner, state, token_ids):
-    """Log-probability of a caption in one pass without a cache."""
+def _logprob(captioner, state, token_ids):
+    """Return the log-probability of a caption in one pass without a cache."""
     from captune.models import VisionContext, additive_mask
 
     ids = torch.tensor([[captioner.bos_token_id, *token_ids]])
@@ -87,7 +87,7 @@ def _whole_logprob(captioner, state, token_ids):
     return sum(float(logprobs[at, token]) for at, token in enumerate(token_ids))
 
 
-def test_finish_reason_tells_an_end_from_a_cut(blip):
+def test_finish_reason_distinguishes_an_end_from_the_length_limit(blip):
     captioner, states = blip
     cut = generate(
         captioner, states[:1], image_ids=["a"], config=GenerateConfig(num_beams=2, max_new_tokens=2)
@@ -118,7 +118,7 @@ def test_a_prompt_longer_than_the_model_is_refused(blip):
         generate(captioner, states[:1], image_ids=["a"], config=config)
 
 
-def test_max_new_tokens_is_cut_to_the_models_positions(blip):
+def test_max_new_tokens_is_limited_by_the_positions_of_the_model(blip):
     captioner, _ = blip
     task = plan_search(
         captioner, ["a"], config=GenerateConfig(max_new_tokens=4096, prompt="the dog")
@@ -126,12 +126,12 @@ def test_max_new_tokens_is_cut_to_the_models_positions(blip):
     assert task.max_new_tokens == 512 - 3
 
 
-def test_no_image_gives_no_caption(blip):
+def test_without_images_there_are_no_captions(blip):
     captioner, states = blip
     assert generate(captioner, states[:0], image_ids=[], config=GenerateConfig()) == []
 
 
-def test_a_model_in_training_decodes_without_dropout_and_trains_on():
+def test_a_model_in_training_mode_decodes_without_dropout_and_returns_to_it():
     captioner = wild_captioner("vit-bert-tiny")
     with torch.inference_mode():
         states = captioner.encode(noise_images())

@@ -1,4 +1,4 @@
-"""Captions that should not be trusted unread."""
+"""Flags of captions that need a look."""
 
 from __future__ import annotations
 

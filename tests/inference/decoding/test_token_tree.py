@@ -1,4 +1,4 @@
-"""Packed branches give the logits that each branch would give alone, without a cache."""
+"""Packed branches give the same logits as each branch alone, without a cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from captune.models import VisionContext, additive_mask
 
 
 def _alone(captioner, state, token_ids):
-    """Logits (V) after a branch, in one uncached pass over that branch only."""
+    """Return the logits (V) after a branch, in one uncached pass over that branch only."""
     length = len(token_ids)
     mask = additive_mask(torch.ones(length, length, dtype=torch.bool).tril(), torch.float32)
     hidden = captioner.hidden_states(
@@ -22,7 +22,7 @@ def _alone(captioner, state, token_ids):
 
 
 @torch.inference_mode()
-def test_every_branch_sees_its_own_history_only(family):
+def test_every_branch_sees_only_its_own_history(family):
     captioner, _, states = family
     states = states[:3]
     generator = torch.Generator().manual_seed(0)
@@ -49,16 +49,16 @@ def test_every_branch_sees_its_own_history_only(family):
 
 
 @torch.inference_mode()
-def test_dropping_images_leaves_the_others_as_they_were(family):
+def test_dropping_images_does_not_change_the_others(family):
     captioner, _, states = family
-    whole, smaller = (TokenTree(captioner, states[:4]) for _ in range(2))
+    full, smaller = (TokenTree(captioner, states[:4]) for _ in range(2))
     tokens, zeros = torch.tensor([[7, 8]] * 4), torch.zeros(4, 2).long()
-    for tree in (whole, smaller):
+    for tree in (full, smaller):
         tree.prefill([captioner.bos_token_id])
         tree.grow(zeros, tokens)
     kept = torch.tensor([1, 3])
     smaller.keep(kept)
-    expected = whole.grow(zeros + 1, tokens)[kept]
+    expected = full.grow(zeros + 1, tokens)[kept]
     torch.testing.assert_close(
         smaller.grow(zeros[kept] + 1, tokens[kept]), expected, atol=1e-3, rtol=1e-3
     )

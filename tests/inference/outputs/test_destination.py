@@ -1,4 +1,4 @@
-"""Where captions go: whole files, nothing lost by a kill, nothing overwritten unasked."""
+"""Where captions are written: atomically, safe from kills, nothing overwritten without --force."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def file_at(path: Path, **settings):
     )
 
 
-def test_the_screen_gets_path_tab_caption():
+def test_stdout_gets_path_tab_caption():
     assert lines_of("stdout", [prediction("a b.jpg"), prediction("c.jpg", "")]) == (
         "a b.jpg\ta dog\nc.jpg\t\n"
     )
 
 
-def test_names_cannot_steer_the_terminal():
+def test_names_cannot_control_the_terminal():
     text = lines_of("stdout", [prediction("a\n\x1b[2J\u202e.jpg", "one\ttwo\x07")])
     assert text == "a\\n\\x1b[2J\\u202e.jpg\tone\\ttwo\\x07\n"
 
 
-def test_bytes_that_are_not_utf_8_come_out_as_they_went_in():
+def test_bytes_that_are_not_utf_8_are_written_unchanged():
     assert lines_of("stdout", [prediction("\udcff.jpg")]).startswith("\udcff.jpg\t")
 
 
@@ -74,7 +74,7 @@ def test_csv_cells_cannot_start_formulas(start):
     assert (row["image_id"], row["caption"]) == (start, start)
 
 
-def test_csv_on_the_screen_has_one_header():
+def test_csv_on_stdout_has_one_header():
     text = lines_of("csv", [prediction("a.jpg", 'x, "y"'), prediction("b.jpg", flags=("p", "q"))])
     assert text == (
         "image_id,caption,mean_logprob,num_tokens,finish_reason,flags\n"
@@ -84,7 +84,7 @@ def test_csv_on_the_screen_has_one_header():
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_a_file_keeps_what_it_holds_and_takes_what_is_new(tmp_path, ending):
+def test_a_file_keeps_its_captions_and_gets_the_new_ones(tmp_path, ending):
     path = tmp_path / "new" / f"captions.{ending}"
     with file_at(path) as destination:
         destination.write(prediction("a.jpg"))
@@ -101,7 +101,7 @@ def test_a_file_keeps_what_it_holds_and_takes_what_is_new(tmp_path, ending):
     assert sorted(p.name for p in path.parent.iterdir()) == [".captune", path.name]
 
 
-def test_nothing_new_leaves_the_file_byte_for_byte(tmp_path):
+def test_without_new_captions_the_file_keeps_its_bytes(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_bytes(b'{"caption":"a dog",  "image_id":"a.jpg", "mine": 1}\r\n')
     before = path.read_bytes()
@@ -112,14 +112,14 @@ def test_nothing_new_leaves_the_file_byte_for_byte(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_columns_that_would_be_lost_are_not_written_over(tmp_path):
+def test_a_file_with_other_columns_is_not_overwritten(tmp_path):
     path = tmp_path / "c.csv"
     path.write_text("image_id,caption,mine\na.jpg,a dog,1\n")
-    with pytest.raises(OutputError, match="holds something else than captions"):
+    with pytest.raises(OutputError, match="holds something other than captions"):
         file_at(path)
 
 
-def test_force_starts_anew_and_replaces_the_file_at_the_end(tmp_path):
+def test_force_starts_again_and_replaces_the_file_at_the_end(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"image_id": "a.jpg", "caption": "old"}\n')
     with file_at(path, force=True) as destination:
@@ -130,7 +130,7 @@ def test_force_starts_anew_and_replaces_the_file_at_the_end(tmp_path):
     assert [json.loads(line)["caption"] for line in path.read_text().splitlines()] == ["new"]
 
 
-def test_a_stopped_run_is_gone_on_with_after_its_last_whole_line(tmp_path):
+def test_a_stopped_run_resumes_after_its_last_complete_line(tmp_path):
     path = tmp_path / "c.jsonl"
     with pytest.raises(KeyboardInterrupt), file_at(path) as destination:
         destination.write(prediction("a.jpg"))
@@ -152,7 +152,7 @@ def test_a_stopped_run_is_gone_on_with_after_its_last_whole_line(tmp_path):
     assert not journal.exists()
 
 
-def test_every_cut_of_the_journal_keeps_the_whole_lines(tmp_path):
+def test_a_journal_truncated_anywhere_keeps_its_complete_lines(tmp_path):
     path, journal = tmp_path / "c.jsonl", tmp_path / "c.jsonl.part"
     with pytest.raises(KeyboardInterrupt), file_at(path) as destination:
         destination.write(prediction("a.jpg"))
@@ -167,7 +167,7 @@ def test_every_cut_of_the_journal_keeps_the_whole_lines(tmp_path):
         assert kept == [cut >= ends[1], cut >= ends[2]]
 
 
-def test_what_is_written_after_a_cut_outlives_the_next_kill(tmp_path):
+def test_captions_written_after_a_truncated_line_survive_the_next_kill(tmp_path):
     path, journal = tmp_path / "c.jsonl", tmp_path / "c.jsonl.part"
     for name in ("a.jpg", "b.jpg"):
         with pytest.raises(KeyboardInterrupt), file_at(path) as destination:
@@ -180,7 +180,7 @@ def test_what_is_written_after_a_cut_outlives_the_next_kill(tmp_path):
     assert kept == [True, True, False]
 
 
-def test_another_models_journal_is_not_gone_on_with(tmp_path):
+def test_a_journal_of_another_model_is_not_resumed(tmp_path):
     path = tmp_path / "c.jsonl"
     with pytest.raises(KeyboardInterrupt), file_at(path) as destination:
         destination.write(prediction("a.jpg"))
@@ -191,13 +191,13 @@ def test_another_models_journal_is_not_gone_on_with(tmp_path):
         assert not destination.has("a.jpg")
 
 
-def test_a_stopped_forced_run_goes_on_too(tmp_path):
+def test_a_stopped_run_with_force_resumes_too(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"image_id": "a.jpg", "caption": "old"}\n')
     with pytest.raises(KeyboardInterrupt), file_at(path, force=True) as destination:
         destination.write(prediction("a.jpg", "new"))
         raise KeyboardInterrupt
-    with pytest.raises(OutputError, match="was begun with --force"):
+    with pytest.raises(OutputError, match="was started with --force"):
         file_at(path)
     with file_at(path, force=True) as destination:
         assert destination.has("a.jpg")
@@ -207,7 +207,7 @@ def test_a_stopped_forced_run_goes_on_too(tmp_path):
         assert not destination.has("a.jpg")
 
 
-def test_a_kill_between_file_and_journal_doubles_nothing(tmp_path):
+def test_a_kill_before_the_journal_is_deleted_duplicates_nothing(tmp_path):
     path, journal = tmp_path / "c.jsonl", tmp_path / "c.jsonl.part"
     with file_at(path) as destination:
         destination.write(prediction("a.jpg"))
@@ -221,7 +221,7 @@ def test_a_kill_between_file_and_journal_doubles_nothing(tmp_path):
     assert rows == ["a.jpg", "b.jpg"]
 
 
-def test_a_strange_file_in_the_journals_place_is_kept(tmp_path):
+def test_another_file_with_the_name_of_the_journal_is_kept(tmp_path):
     journal = tmp_path / "c.jsonl.part"
     journal.write_text("half a film\n")
     with pytest.raises(OutputError, match="is not a journal of captions"):
@@ -236,28 +236,28 @@ def test_a_run_that_does_nothing_leaves_no_journal(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["not json\n", '{"a": 1}\n', "[1, 2]\n", '"text"\n'])
-def test_a_file_with_something_else_is_not_touched(tmp_path, content):
+def test_a_file_with_other_content_is_not_changed(tmp_path, content):
     path = tmp_path / "c.jsonl"
     path.write_text(content)
-    with pytest.raises(OutputError, match="holds something else than captions"):
+    with pytest.raises(OutputError, match="holds something other than captions"):
         file_at(path)
     assert path.read_text() == content
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_runs_do_not_write_one_file(tmp_path):
+def test_two_runs_cannot_write_the_same_file(tmp_path):
     path = tmp_path / "c.jsonl"
     with file_at(path), pytest.raises(OutputError, match="is in use by process"):
         file_at(path)
 
 
-def test_a_place_that_cannot_be_written_is_found_first(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write .*c\.jsonl"):
         file_at(tmp_path / "file" / "c.jsonl")
 
 
-def test_sidecars_lie_beside_the_images(tmp_path):
+def test_sidecars_are_written_beside_the_images(tmp_path):
     image = tmp_path / "a.b.jpg"
     with open_destination("txt", [image], out=tmp_path, made_by=MADE_BY) as destination:
         assert not destination.has(str(image))
@@ -267,7 +267,7 @@ def test_sidecars_lie_beside_the_images(tmp_path):
     assert (tmp_path / "a.b.txt").read_bytes() == b"two lines\n"
 
 
-def test_an_empty_sidecar_is_no_caption_and_an_empty_caption_no_sidecar(tmp_path):
+def test_an_empty_sidecar_does_not_count_and_an_empty_caption_is_not_written(tmp_path):
     image = tmp_path / "a.jpg"
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf \r\n".removeprefix(b"\xef\xbb\xbf"))
     with open_destination("txt", [image], out=tmp_path, made_by=MADE_BY) as destination:
@@ -277,7 +277,7 @@ def test_an_empty_sidecar_is_no_caption_and_an_empty_caption_no_sidecar(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sidecar_of_someone_else_is_kept_unless_forced(tmp_path):
+def test_an_existing_sidecar_is_kept_without_force(tmp_path):
     image = tmp_path / "a.jpg"
     (tmp_path / "a.txt").write_bytes("caf\xe9\r\n".encode("latin-1"))
     with open_destination("txt", [image], out=tmp_path, made_by=MADE_BY) as kept:
@@ -286,9 +286,9 @@ def test_a_sidecar_of_someone_else_is_kept_unless_forced(tmp_path):
         assert not forced.has(str(image))
 
 
-def test_a_name_with_no_room_for_the_ending_is_found_before_anything_is_written(tmp_path):
+def test_a_name_that_is_too_long_is_refused_before_anything_is_written(tmp_path):
     image = tmp_path / f"{'é' * 125}.jpg"
-    with pytest.raises(OutputError, match="is longer than a file's name may be") as caught:
+    with pytest.raises(OutputError, match="is longer than 255 bytes") as caught:
         open_destination(
             "txt", [image], out=tmp_path, made_by=MADE_BY, sidecar_name="full", force=True
         )
@@ -298,7 +298,7 @@ def test_a_name_with_no_room_for_the_ending_is_found_before_anything_is_written(
     assert [path.name for path in tmp_path.iterdir()] == [f"{'é' * 125}.txt"]
 
 
-def test_two_images_for_one_sidecar_are_found_before_anything_is_written(tmp_path):
+def test_two_images_that_share_a_sidecar_are_refused_before_anything_is_written(tmp_path):
     images = [tmp_path / name for name in ("a.jpg", "a.png", "b.jpg", "b.png", "c.jpg")]
     with pytest.raises(OutputError, match=r"a\.jpg and a\.png .*a\.txt \(and 1 more\)") as caught:
         open_destination("txt", images, out=tmp_path, made_by=MADE_BY)
@@ -310,6 +310,6 @@ def test_two_images_for_one_sidecar_are_found_before_anything_is_written(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.png.txt"]
 
 
-def test_a_form_that_does_not_fit_its_place_is_refused(tmp_path):
-    with pytest.raises(OutputError, match="--to stdout writes none"):
+def test_a_target_that_does_not_match_the_output_is_refused(tmp_path):
+    with pytest.raises(OutputError, match="--to stdout writes no files"):
         open_destination("stdout", [], out=tmp_path / "x", made_by=MADE_BY)

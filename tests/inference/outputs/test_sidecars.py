@@ -1,4 +1,4 @@
-"""Text files beside images: what somebody else writes is never lost."""
+"""Text files beside images: the texts of others are never lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_text_written_by_hand_during_the_run_is_kept(tmp_path, force):
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_force_replaces_what_was_there_before_the_run(tmp_path):
+def test_force_replaces_texts_from_before_the_run(tmp_path):
     image, text = tmp_path / "a.jpg", tmp_path / "a.txt"
     text.write_text("old")
     with sidecars(image, force=True) as destination:
@@ -41,7 +41,7 @@ def test_force_replaces_what_was_there_before_the_run(tmp_path):
     assert text.read_text() == "a dog\n"
 
 
-def test_an_empty_text_that_comes_during_the_run_is_replaced(tmp_path):
+def test_an_empty_text_that_appears_during_the_run_is_replaced(tmp_path):
     image, text = tmp_path / "a.jpg", tmp_path / "a.txt"
     with sidecars(image) as destination:
         assert not destination.has(str(image))
@@ -62,14 +62,14 @@ def test_an_empty_text_that_comes_during_the_run_is_replaced(tmp_path):
         ("\ufeffhund".encode("utf-16-le"), True),
     ],
 )
-def test_a_byte_order_mark_alone_is_no_caption(tmp_path, content, has):
+def test_a_byte_order_mark_alone_is_not_a_caption(tmp_path, content, has):
     image = tmp_path / "a.jpg"
     (tmp_path / "a.txt").write_bytes(content)
     with sidecars(image) as destination:
         assert destination.has(str(image)) == has
 
 
-def test_a_second_run_on_a_folder_is_refused(tmp_path):
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path):
     (tmp_path / "sub").mkdir()
     with (
         sidecars(tmp_path / "a.jpg", tmp_path / "sub" / "b.jpg"),
@@ -82,7 +82,7 @@ def test_a_second_run_on_a_folder_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="named pipes in the file system")
-def test_a_pipe_in_place_of_a_text_is_named_instead_of_read_for_ever(tmp_path):
+def test_a_pipe_with_the_name_of_a_text_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     with (
         sidecars(tmp_path / "a.jpg") as destination,
@@ -91,15 +91,13 @@ def test_a_pipe_in_place_of_a_text_is_named_instead_of_read_for_ever(tmp_path):
         destination.has(str(tmp_path / "a.jpg"))
 
 
-def test_names_that_differ_in_case_only_share_a_text_where_the_system_says_so(
-    tmp_path, monkeypatch
-):
+def test_names_that_differ_only_in_case_collide_on_case_insensitive_systems(tmp_path, monkeypatch):
     images = [tmp_path / "photo.jpg", tmp_path / "Photo.png"]
     for image in images:
         image.touch()
     with sidecars(*images):
         pass
-    # What Windows and macOS answer.
+    # As on Windows and macOS.
     monkeypatch.setattr(Path, "samefile", lambda one, other: str(one).lower() == str(other).lower())
-    with pytest.raises(OutputError, match=r"photo\.jpg and Photo\.png would both be captioned"):
+    with pytest.raises(OutputError, match=r"photo\.jpg and Photo\.png would share the file"):
         sidecars(*images)

@@ -1,6 +1,6 @@
-"""What decoding needs of a model: four methods, so that an exported model is one more backend.
+"""The interface that decoding needs: four methods, so that an exported model can be a backend.
 
-`captune.models.Captioner` is the backend of torch. Shapes: B images, L new tokens per row, T text
+`captune.models.Captioner` is the torch backend. Shapes: B images, L new tokens per row, T text
 tokens in the cache, S vision tokens, D width, V vocabulary.
 """
 
@@ -15,14 +15,14 @@ class DecodingCache(Protocol):
     """Keys and values of earlier steps."""
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep the rows of these images, int64, in this order."""
+        """Keep only the rows of these images, int64, in this order."""
 
 
 class DecodingContext(Protocol):
-    """Vision states and cache of the images that are being decoded.
+    """Vision states and cache of the images that are decoded.
 
     Attributes:
-        vision_states: (B, S, D), each image once whatever the number of beams.
+        vision_states: (B, S, D), each image once, whatever the number of beams.
         cache: A `DecodingCache`.
     """
 
@@ -38,7 +38,7 @@ class DecodingBackend(Protocol):
         """Floating type of the attention mask."""
 
     def start_decoding(self, vision_states: torch.Tensor) -> Any:
-        """Return a `DecodingContext` without tokens over vision states (B, S, D)."""
+        """Return a `DecodingContext` of vision states (B, S, D), without tokens."""
 
     def hidden_states(
         self,
@@ -52,9 +52,9 @@ class DecodingBackend(Protocol):
 
         Args:
             context: From `start_decoding`.
-            input_ids: int64 (B, L); the beams of an image lie side by side in its row.
-            position_ids: int64 (B, L), place of each token in its own caption.
-            attention_mask: Additive (B, 1, L, T) over the text tokens, new ones included.
+            input_ids: int64 (B, L); the beams of an image are side by side in its row.
+            position_ids: int64 (B, L), position of each token in its own caption.
+            attention_mask: Additive (B, 1, L, T) over the text tokens, including new ones.
         """
 
     def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,10 @@
-"""Beam search with exactly the steps of Hugging Face's, each image on its own.
+"""Beam search with exactly the steps of Hugging Face's, independently per image.
 
 2 K candidates are ranked at each step, so that K stay open when others end; only those among the
 first K may end. Ended captions are ranked by log-probability / length ** length_penalty, where the
-length counts generated tokens with the end token. An image stops for the reasons for which
-`generate` stops when it is given that image alone; what else is in the batch plays no part.
-Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N new tokens at most.
+length counts generated tokens, including the end token. An image stops when `generate` would stop
+for that image alone; the rest of the batch has no influence.
+Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N maximum new tokens.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class _Branches:
 
     Attributes:
         token_ids: int64 (B, K, P + N), filled from the left.
-        scores: float32 (B, K), what they are ranked by.
-        logprobs: float32 (B, K), the model's own, without penalties.
+        scores: float32 (B, K), which rank the branches.
+        logprobs: float32 (B, K), under the model, without penalties.
         lengths: int64 (B, K), generated tokens.
     """
 
@@ -37,27 +37,27 @@ class _Branches:
     lengths: torch.Tensor
 
     def take(self, index: torch.Tensor) -> _Branches:
-        """Branches `index`, int64 (B, K')."""
+        """Return branches `index`, int64 (B, K')."""
         wide = index[:, :, None].expand(-1, -1, self.token_ids.shape[2])
         numbers = (getattr(self, f.name).gather(1, index) for f in fields(self)[1:])
         return _Branches(self.token_ids.gather(1, wide), *numbers)
 
     def rows(self, index: torch.Tensor) -> _Branches:
-        """Images `index`, int64 (B',)."""
+        """Return images `index`, int64 (B',)."""
         return _Branches(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Beams:
-    """Where the search stands.
+    """State of the search.
 
     Attributes:
         step: Tokens generated so far.
-        open: K branches that go on.
-        parents: int64 (B, K), which of the earlier open branches each continues.
-        ended: The K best that ended; score -1e9 where there are fewer.
+        open: K branches that continue.
+        parents: int64 (B, K), the previous open branch that each continues.
+        ended: The K best branches that ended; score -1e9 if there are fewer.
         has_ended: bool (B, K), which of `ended` are real.
-        alive: bool (B,), images whose search goes on.
+        alive: bool (B,), images whose search continues.
     """
 
     step: int
@@ -68,7 +68,7 @@ class _Beams:
     alive: torch.Tensor
 
     def rows(self, index: torch.Tensor) -> _Beams:
-        """Images `index`, int64 (B',)."""
+        """Return images `index`, int64 (B',)."""
         return _Beams(
             self.step,
             self.open.rows(index),
@@ -80,10 +80,10 @@ class _Beams:
 
 
 def search_beams(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:
-    """The best hypothesis of each image.
+    """Return the best hypothesis of each image.
 
     Args:
-        tree: The prompt is in it.
+        tree: Holds the prompt.
         logits: (B, V) of the first new token.
         task: Number of beams, penalties and limits.
     """
@@ -94,7 +94,7 @@ def search_beams(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> 
     while True:
         beams = _step(beams, logits, task)
         for at in (~beams.alive).nonzero()[:, 0].tolist():
-            # A finished image that is not dropped yet is searched on; its first end counts.
+            # The search of a finished image continues until it is dropped; its first end counts.
             found.setdefault(int(rows[at]), _best(beams.ended, at, task))
         alive = torch.tensor([row not in found for row in rows.tolist()])
         if not alive.any():
@@ -115,7 +115,7 @@ def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:
     )
     token_ids[:, :, :prompt] = torch.tensor(task.prompt_ids, device=device)
     zeros = torch.zeros((batch, beams), device=device)
-    # All branches start alike: only the first may be continued, or all beams would be the same.
+    # All branches are equal at the start: only the first continues, or all beams would be equal.
     scores = torch.full_like(zeros, _NEVER)
     scores[:, 0] = 0.0
     parents = zeros.long()
@@ -130,17 +130,17 @@ def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:
 
 
 def _step(beams: _Beams, logits: torch.Tensor, task: SearchTask) -> _Beams:
-    """The beams with one more token each, chosen by logits (B, K, V)."""
+    """Return the beams with one more token each, chosen by logits (B, K, V)."""
     candidates, parents = _candidates(beams, logits, task)
     last = candidates.token_ids[:, :, len(task.prompt_ids) + beams.step]
     ends = (last == task.eos_token_id) | (beams.step + 1 == task.max_new_tokens)
-    goes_on = replace(candidates, scores=candidates.scores + ends * _NEVER)
-    order = goes_on.scores.topk(task.config.num_beams).indices
+    continuing = replace(candidates, scores=candidates.scores + ends * _NEVER)
+    order = continuing.scores.topk(task.config.num_beams).indices
     ended, has_ended = _merge_ended(beams, candidates, ends=ends, task=task)
     following = _Beams(
         step=beams.step + 1,
-        open=goes_on.take(order),
-        # After the prompt there is one branch only, whichever of the K copies was continued.
+        open=continuing.take(order),
+        # After the prompt there is only one branch, whichever of the K copies continues.
         parents=parents.gather(1, order) if beams.step else torch.zeros_like(order),
         ended=ended,
         has_ended=has_ended,
@@ -152,7 +152,7 @@ def _step(beams: _Beams, logits: torch.Tensor, task: SearchTask) -> _Beams:
 def _candidates(
     beams: _Beams, logits: torch.Tensor, task: SearchTask
 ) -> tuple[_Branches, torch.Tensor]:
-    """The best C continuations, and which open branch (B, C) each continues."""
+    """Return the best C continuations, and the open branch (B, C) that each continues."""
     at = len(task.prompt_ids) + beams.step
     logprobs = logits.float().log_softmax(dim=-1)
     scores = apply_penalties(logprobs, beams.open.token_ids[:, :, :at], task=task)
@@ -174,7 +174,7 @@ def _candidates(
 def _merge_ended(
     beams: _Beams, candidates: _Branches, *, ends: torch.Tensor, task: SearchTask
 ) -> tuple[_Branches, torch.Tensor]:
-    """The K best ended branches of before and now, and which of them are real."""
+    """Return the K best ended branches, old and new, and which of them are real."""
     kept = task.config.num_beams
     first = torch.arange(2 * kept, device=ends.device) < kept
     now = ends & first
@@ -192,10 +192,10 @@ def _merge_ended(
 
 
 def _can_improve(beams: _Beams, task: SearchTask) -> torch.Tensor:
-    """Whether (B,) an open branch may still beat the worst ended one, as far as HF looks.
+    """Return whether (B,) an open branch may still beat the worst ended one, as in HF.
 
-    With `early_stopping`, K ended captions are enough. Else the best open branch is compared as if
-    it ended now: the heuristic of `early_stopping=False`.
+    With `early_stopping`, K ended captions are enough. Otherwise the best open branch is compared
+    as if it ended now: the heuristic of `early_stopping=False`.
     """
     normaliser = float(beams.step) ** task.config.length_penalty
     reachable = beams.open.scores[:, :1] / normaliser

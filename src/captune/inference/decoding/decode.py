@@ -1,4 +1,4 @@
-"""Vision states in, captions out: the only place that decodes.
+"""Vision states in, captions out: the only module that decodes.
 
 Greedy, beam search and sampling with Hugging Face's settings and semantics, over packed beams.
 Shapes: B images, S vision tokens, D width.
@@ -30,16 +30,16 @@ def generate(
     image_ids: Sequence[str],
     config: GenerateConfig,
 ) -> list[Prediction]:
-    """Captions of B images, one each, in order.
+    """Return one caption per image, in order.
 
-    Dropout is off for the time of the call. Captions do not depend on what else is in the batch,
-    up to the rounding of matrix products of other shapes.
+    Dropout is off during the call. Captions do not depend on the rest of the batch, except for the
+    rounding of matrix products of other shapes.
 
     Args:
-        captioner: The model; on the device of the vision states.
+        captioner: The model, on the device of the vision states.
         vision_states: (B, S, D) from `Captioner.encode` or `Captioner.vision_states`.
         image_ids: B ids.
-        config: How to decode. `max_new_tokens` is cut to what the model has positions for.
+        config: How to decode. `max_new_tokens` is limited by the model's number of positions.
 
     Raises:
         ModelError: The prompt leaves no room for a caption.
@@ -60,7 +60,7 @@ def generate(
 def search(
     captioner: Captioner, vision_states: torch.Tensor, *, task: SearchTask
 ) -> list[Hypothesis]:
-    """Generated tokens of B images, one hypothesis each, in order."""
+    """Return the generated tokens of B images, one hypothesis per image, in order."""
     tree = TokenTree(captioner, vision_states)
     logits = tree.prefill(task.prompt_ids)
     if task.config.num_beams > 1:
@@ -71,7 +71,7 @@ def search(
 def plan_search(
     captioner: Captioner, image_ids: Sequence[str], *, config: GenerateConfig
 ) -> SearchTask:
-    """What `search` needs, in the tokens of this model.
+    """Return the task of `search`, in the tokens of this model.
 
     Raises:
         ModelError: The prompt leaves no room for a caption.
@@ -99,7 +99,7 @@ def plan_search(
 
 @contextmanager
 def eval_mode(captioner: Captioner) -> Iterator[None]:
-    """Dropout off; modules that were training train again afterwards."""
+    """Turn dropout off; modules in training mode return to it afterwards."""
     training = [module for module in captioner.model.modules() if module.training]
     captioner.eval_mode()
     try:
@@ -115,7 +115,7 @@ def _predict(
     token_ids = hypothesis.token_ids
     has_ended = token_ids[-1] == task.eos_token_id
     words = token_ids[:-1] if has_ended else token_ids
-    # The start token is left out by place: in GPT-2 it may also stand for the end.
+    # The start token is skipped by position: in GPT-2, it may also be the end token.
     caption = captioner.decode([*task.prompt_ids[1:], *words])
     return Prediction(
         image_id=image_id,

@@ -1,4 +1,4 @@
-"""One branch an image: the best token at each step, or a sampled one.
+"""One branch per image: the best token at each step, or a sampled one.
 
 Shapes: B images, V vocabulary.
 """
@@ -15,10 +15,10 @@ from captune.inference.decoding.token_tree import TokenTree
 
 
 def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:
-    """One hypothesis an image, greedy or sampled.
+    """Return one hypothesis per image, greedy or sampled.
 
     Args:
-        tree: The prompt is in it.
+        tree: Holds the prompt.
         logits: (B, V) of the first new token.
         task: What ends a caption and how tokens are chosen.
     """
@@ -36,7 +36,7 @@ def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) ->
         logprobs = logprobs + chosen_logprobs
         ends = (chosen == task.eos_token_id) | (step + 1 == task.max_new_tokens)
         for at in ends.nonzero()[:, 0].tolist():
-            # A finished row that is not dropped yet ends again and again; its first end counts.
+            # A finished row keeps ending until it is dropped; its first end counts.
             new = tuple(token_ids[at, len(task.prompt_ids) :].tolist())
             found.setdefault(int(rows[at]), Hypothesis(new, float(logprobs[at])))
         alive = torch.tensor([row not in found for row in rows.tolist()])
@@ -51,10 +51,10 @@ def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) ->
 
 
 def _draw(task: SearchTask) -> torch.Tensor:
-    """Uniform numbers float32 (B, max_new_tokens) in 0..1, one generator an image.
+    """Draw uniform numbers, float32 (B, max_new_tokens) in 0..1, with one generator per image.
 
-    Each follows from the seed and the image's id alone, so that an image gives the same sample
-    whatever else is in its batch.
+    They depend only on the seed and the image's id, so that an image gets the same sample in any
+    batch.
     """
     if not task.config.do_sample:
         return torch.zeros((len(task.image_ids), task.max_new_tokens))
@@ -75,7 +75,7 @@ def _generator(seed: int, image_id: str) -> torch.Generator:
 def _choose(
     logits: torch.Tensor, token_ids: torch.Tensor, task: SearchTask, *, draws: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next tokens int64 (B,) and their log-probabilities under the model (B,)."""
+    """Return the next tokens, int64 (B,), and their log-probabilities under the model (B,)."""
     scores = apply_penalties(logits[:, None], token_ids[:, None], task=task)[:, 0]
     if task.config.do_sample:
         chosen = _invert_cdf(warp(scores, task.config).softmax(dim=-1), draws)
@@ -85,9 +85,9 @@ def _choose(
 
 
 def _invert_cdf(probabilities: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """The token (B,) at which the summed probabilities (B, V) pass `draws` (B,)."""
+    """Return the token (B,) at which the summed probabilities (B, V) exceed `draws` (B,)."""
     summed = probabilities.cumsum(dim=-1)
-    # The draws stay below 1, so below the last sum; `right` skips tokens of probability zero.
+    # The draws are below 1, so below the last sum; `right` skips tokens of probability zero.
     thresholds = draws[:, None] * summed[:, -1:]
     chosen = torch.searchsorted(summed, thresholds, right=True)[:, 0]
     return chosen.clamp(max=probabilities.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""What may change a token's score before it is chosen, in Hugging Face's order and arithmetic.
+"""Changes to token scores before a token is chosen, in Hugging Face's order and arithmetic.
 
 Shapes: B images, K beams, L tokens so far (prompt included), V vocabulary, N rows.
 """
@@ -14,15 +14,14 @@ from captune.recipe import GenerateConfig
 def apply_penalties(
     scores: torch.Tensor, token_ids: torch.Tensor, *, task: SearchTask
 ) -> torch.Tensor:
-    """Scores (B, K, V) after repetition penalty, n-gram ban, minimum length and suppression.
+    """Return scores (B, K, V) after repetition penalty, n-gram ban, minimum length, suppression.
 
     The prompt and its start token count as used, as they do in Hugging Face's `generate`.
 
     Args:
-        scores: float32 (B, K, V): logits when one token is chosen a step, log-probabilities in
-            beam search. Not changed.
-        token_ids: int64 (B, K, L), the branches so far, the task's prompt first.
-        task: The penalties, the end token, and the tokens that may never come.
+        scores: float32 (B, K, V): log-probabilities in beam search, else logits. Not changed.
+        token_ids: int64 (B, K, L), the branches so far, including the task's prompt.
+        task: The penalties, the end token, and the suppressed tokens.
     """
     config = task.config
     if config.repetition_penalty != 1.0:
@@ -39,7 +38,7 @@ def apply_penalties(
 
 
 def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
-    """Scores (N, V) after temperature, top-k and top-p, in this order; dropped tokens: -inf."""
+    """Return scores (N, V) after temperature, top-k and top-p, in this order; dropped: -inf."""
     if config.temperature != 1.0:
         scores = scores / config.temperature
     if config.top_k > 0:
@@ -51,7 +50,10 @@ def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
 
 
 def _penalize_used(scores: torch.Tensor, token_ids: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Source: Keskar et al. 2019, "CTRL", section 4.1; both signs move away from being chosen."""
+    """Make used tokens less likely, whatever the sign of their score.
+
+    Source: Keskar et al. 2019, "CTRL", section 4.1.
+    """
     used = scores.gather(2, token_ids)
     return scores.scatter(2, token_ids, torch.where(used < 0, used * penalty, used / penalty))
 
@@ -63,7 +65,7 @@ def _ban_ngrams(scores: torch.Tensor, token_ids: torch.Tensor, size: int) -> tor
     windows = token_ids.unfold(2, size, 1)
     prefix = token_ids[:, :, None, length + 1 - size :]
     matches = (windows[..., :-1] == prefix).all(dim=-1)
-    # Windows that do not match write to a spare column, where they cannot lift another's ban.
+    # Windows without a match write to a spare column, so that they cannot lift another's ban.
     vocabulary = scores.shape[2]
     banned = torch.zeros(
         (*scores.shape[:2], vocabulary + 1), dtype=torch.bool, device=scores.device
@@ -73,7 +75,10 @@ def _ban_ngrams(scores: torch.Tensor, token_ids: torch.Tensor, size: int) -> tor
 
 
 def _keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Source: Holtzman et al. 2020, section 3.1 (arXiv:1904.09751)."""
+    """Drop the tokens outside the nucleus.
+
+    Source: Holtzman et al. 2020, section 3.1 (arXiv:1904.09751).
+    """
     ascending, order = scores.sort(dim=-1)
     dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - top_p
     dropped[:, -1] = False

@@ -1,4 +1,4 @@
-"""Warnings about captions that no one should trust unread."""
+"""Flags of captions that need a look."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _LONGEST_LOOP = 12
 
 
 def flag_caption(caption: str) -> tuple[str, ...]:
-    """`empty` for a caption without text, `repetition` for one that loops."""
+    """Return `empty` for a caption without text, `repetition` for one that loops."""
     words = caption.split()
     if not words:
         return ("empty",)
@@ -14,7 +14,7 @@ def flag_caption(caption: str) -> tuple[str, ...]:
 
 
 def _loops(words: list[str]) -> bool:
-    """Whether some words are followed at once by themselves.
+    """Return whether a run of words repeats at once.
 
     Three times for one or two words ("very very big" is English), twice for longer runs.
     """

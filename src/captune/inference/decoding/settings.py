@@ -1,4 +1,4 @@
-"""Decoding settings by keyword, checked: what `ImageCaptioner.caption` and the flags take."""
+"""Decoding settings by keyword, checked, for `ImageCaptioner.caption` and the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.suggest import did_you_mean
 
 
 class DecodingOptions(TypedDict, total=False):
-    """The fields of `GenerateConfig`, each of which may be left out."""
+    """The fields of `GenerateConfig`, all optional."""
 
     num_beams: int
     max_new_tokens: int
@@ -30,10 +30,10 @@ class DecodingOptions(TypedDict, total=False):
 
 
 def decoding_config(options: DecodingOptions) -> GenerateConfig:
-    """The settings with defaults filled in; sampling without `num_beams` uses one beam.
+    """Fill in the defaults; sampling without `num_beams` uses one beam.
 
     Raises:
-        RecipeError: A name that does not exist or values that do not fit; all are named at once.
+        RecipeError: Unknown settings or invalid values; all are named together.
     """
     values: dict[str, Any] = dict(options)
     if values.get("do_sample"):

@@ -1,4 +1,4 @@
-"""What every way of searching takes and gives back."""
+"""Input and result of every kind of search."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from captune.recipe import GenerateConfig
 
 @dataclass(frozen=True, slots=True)
 class SearchTask:
-    """What is searched for.
+    """Settings of a search.
 
     Attributes:
         config: How tokens are chosen.
-        image_ids: B ids; each seeds its own image's sampling.
-        prompt_ids: Start token and prompt, given and not generated.
+        image_ids: B ids; each seeds the sampling of its image.
+        prompt_ids: Start token and prompt, which are not generated.
         eos_token_id: Token that ends a caption.
-        max_new_tokens: Generated tokens at most, at least 1.
+        max_new_tokens: Maximum number of generated tokens, at least 1.
         suppressed_ids: Tokens that are never generated.
     """
 
@@ -32,10 +32,10 @@ class SearchTask:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What was generated for one image.
+    """Generated tokens of one image.
 
     Attributes:
-        token_ids: Generated tokens, the end token included where there is one.
+        token_ids: Generated tokens, including the end token if there is one.
         logprob_sum: Natural-log probability of these tokens under the model, before penalties.
     """
 
@@ -44,9 +44,9 @@ class Hypothesis:
 
 
 def is_worth_dropping(alive: torch.Tensor) -> bool:
-    """Whether so many rows (bool (B,)) are finished that copying the cache of the rest pays.
+    """Return whether enough rows, of bool (B,), are finished to copy the cache of the rest.
 
-    Dropping copies what stays, about as much as one step of appending to the cache does; a
-    quarter of the rows saves that within the next step or two.
+    Dropping copies the rows that stay, about as much as appending one step to the cache; a quarter
+    of the rows saves that within one or two steps.
     """
     return int(alive.sum()) <= 0.75 * len(alive)

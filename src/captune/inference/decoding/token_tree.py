@@ -1,7 +1,7 @@
-"""Packed beams: all beams of an image lie side by side in its one row.
+"""Packed beams: all beams of an image are side by side in one row.
 
 Beam search usually repeats an image's keys and values for each beam and reorders the whole cache
-at each step. Here nothing is repeated or reordered: the image's keys are kept once, each step
+at each step. Here nothing is repeated or reordered: the image's keys are stored once, each step
 appends K tokens to the row, and a beam's history is only a row of the attention mask over all past
 tokens of the image. The mask is that of token-tree attention (Miao et al. 2023, "SpecInfer",
 arXiv:2305.09781), used here for search instead of verification.
@@ -19,10 +19,10 @@ from captune.models import additive_mask
 
 
 class TokenTree:
-    """The tokens of B images as K branches each, with the family's cache behind them."""
+    """The tokens of B images as K branches each, over the family's cache."""
 
     def __init__(self, backend: DecodingBackend, vision_states: torch.Tensor) -> None:
-        """A tree without tokens over vision states (B, S, D)."""
+        """Start a tree without tokens over vision states (B, S, D)."""
         self._backend = backend
         self._context: DecodingContext = backend.start_decoding(vision_states)
         self._visible = torch.ones(
@@ -31,7 +31,7 @@ class TokenTree:
         self._depth = 0
 
     def prefill(self, prompt_ids: Sequence[int]) -> torch.Tensor:
-        """Logits (B, V) of the token after the prompt, which is the root of all branches."""
+        """Return the logits (B, V) of the token after the prompt, the root of all branches."""
         batch, length = len(self._visible), len(prompt_ids)
         device = self._visible.device
         input_ids = torch.tensor(prompt_ids, device=device).expand(batch, length)
@@ -41,12 +41,12 @@ class TokenTree:
         return self._backend.lm_head(hidden[:, -1])
 
     def grow(self, parents: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
-        """Logits (B, K, V) after one more token a branch.
+        """Return the logits (B, K, V) after one more token per branch.
 
         Args:
-            parents: int64 (B, K), which of the present branches each new one continues; zeros
-                after `prefill`.
-            token_ids: int64 (B, K), the token it continues with.
+            parents: int64 (B, K), the branch that each new branch continues; zeros after
+                `prefill`.
+            token_ids: int64 (B, K), the next token of each new branch.
         """
         batch, branches = token_ids.shape
         history = self._visible.gather(
@@ -57,7 +57,7 @@ class TokenTree:
         return self._backend.lm_head(self._append(token_ids, self._visible, 1))
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drops all images but `rows`, int64 indices into the present ones."""
+        """Drop all images except `rows`, int64 indices into the current ones."""
         self._visible = self._visible[rows]
         self._context.vision_states = self._context.vision_states[rows]
         self._context.cache.batch_select_indices(rows)

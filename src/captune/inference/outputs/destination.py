@@ -1,4 +1,4 @@
-"""Where captions of image files go: lines on a stream, files beside the images, or one file."""
+"""Where captions are written: lines on a stream, files beside the images, or one file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Target = Literal["stdout", "txt", "jsonl", "csv"]
 
 
 class Destination(Protocol):
-    """Takes captions of image files, whose ids are their paths."""
+    """A place for the captions of image files, whose ids are their paths."""
 
     def has(self, image_id: str) -> bool:
-        """Whether the image has a caption already and is to be skipped."""
+        """Return whether the image has a caption already and should be skipped."""
 
     def check_addition(self) -> None:
-        """Stop before any work where new captions cannot be added to those that are there."""
+        """Refuse, before any work, if captions cannot be added to the existing ones."""
 
     def write(self, prediction: Prediction) -> bool:
-        """Take one caption; it outlives a kill once this returns.
+        """Write one caption; once this returns, a kill does not lose it.
 
         Returns:
-            Whether it was written; a text that somebody put there meanwhile is kept.
+            Whether it was written; a file that somebody else wrote meanwhile is kept.
         """
 
     def finish(self) -> None:
-        """Bring everything to its final place; called when all went well."""
+        """Write the final output; called if there was no error."""
 
     def __enter__(self) -> Self: ...
 
@@ -50,19 +50,19 @@ def open_destination(
     sidecar_name: SidecarName = "stem",
     force: bool = False,
 ) -> Destination:
-    """The destination, found to be possible before any work.
+    """Return the destination, checked before any work.
 
     Args:
         target: Form of the output.
         paths: All images found.
-        out: A file for `jsonl` and `csv`, or a stream for all but `txt`.
-        made_by: Model and decoding, in JSON types; what others made is not added to.
+        out: A file for `jsonl` and `csv`, or a stream for all targets except `txt`.
+        made_by: Model and decoding, in JSON types; captions of others are not added to.
         sidecar_name: How text files are named.
-        force: Caption again what has a caption already.
+        force: Caption images again that have a caption already.
 
     Raises:
-        OutputError: A place cannot be written, two images would share a file, a file holds
-            something else, or the form and the place do not fit.
+        OutputError: A file or folder cannot be written, two images would share a file, a file
+            holds something other than captions, or target and `out` do not match.
     """
     if target == "txt":
         return Sidecars(paths, name=sidecar_name, force=force)
@@ -70,31 +70,31 @@ def open_destination(
         return Lines(out, target)
     if target == "stdout":
         raise OutputError(
-            f"{out} is a file, and --to stdout writes none", fix="--to jsonl or --to csv"
+            f"{out} is a file, and --to stdout writes no files", fix="use --to jsonl or --to csv"
         )
     return CaptionFile(out, target, made_by=made_by, force=force)
 
 
 class Lines:
-    """A line an image on a stream: path, tab and caption, or JSONL, or CSV."""
+    """One line per image on a stream: path, tab and caption, or JSONL, or CSV."""
 
     def __init__(self, stream: IO[bytes], target: Literal["stdout", "jsonl", "csv"]) -> None:
-        """Writes nothing yet."""
+        """Keep the stream; nothing is written yet."""
         self._stream, self._target = stream, target
         self._has_header = False
 
     def has(self, image_id: str) -> bool:  # noqa: ARG002 - the protocol's
-        """Nothing is ever there."""
+        """Return False: a stream holds no earlier captions."""
         return False
 
     def check_addition(self) -> None:
-        """Nothing is there that could be added to."""
+        """Do nothing: a stream holds no earlier captions."""
 
     def write(self, prediction: Prediction) -> bool:
         """Write one line and flush it.
 
         Raises:
-            OutputError: The stream cannot be written, such as one into a file on a full disk.
+            OutputError: The stream cannot be written, for example because the disk is full.
         """
         row = prediction_row(prediction)
         if self._target == "jsonl":
@@ -106,24 +106,24 @@ class Lines:
             name, caption = escape_steering(prediction.image_id), prediction.caption
             line = f"{name}\t{escape_steering(caption)}\n"
         try:
-            # File names come out with the bytes that they have.
+            # File names keep their bytes.
             self._stream.write(line.encode("utf-8", "surrogateescape"))
             self._stream.flush()
         except BrokenPipeError:
-            # `| head` has had enough; the command line knows how to end then.
+            # `| head` has read enough; the command line handles this.
             raise
         except OSError as error:
             raise OutputError(
                 f"cannot write the captions to stdout: {error.strerror or error}",
-                fix="make room where it leads to, or write a file with --out, which can be resumed",
+                fix="free space where it is redirected, or use --out FILE, which can be resumed",
             ) from error
         return True
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: every line is written already."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The stream stays open: it is the caller's."""
+        """Leave the stream open: it belongs to the caller."""

@@ -19,7 +19,7 @@ COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason",
 
 
 def prediction_row(prediction: Prediction) -> dict[str, object]:
-    """The fields of a prediction by name; a log-probability that is not finite becomes null."""
+    """Return the fields of a prediction by name; a log-probability that is not finite is None."""
     logprob = prediction.mean_logprob
     return {
         "image_id": prediction.image_id,
@@ -32,10 +32,10 @@ def prediction_row(prediction: Prediction) -> dict[str, object]:
 
 
 def csv_text(rows: Iterable[Row], *, with_header: bool) -> str:
-    """Rows as CSV that no spreadsheet takes for formulas: those cells start with an apostrophe."""
+    """Return rows as CSV; cells that a spreadsheet would run as formulas get an apostrophe."""
     text = io.StringIO()
     plain = csv.writer(text, lineterminator="\n")
-    # Python before 3.13 leaves a carriage return bare, which readers take for the end of a row.
+    # Python before 3.13 does not quote a carriage return, which readers treat as the end of a row.
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     if with_header:
         plain.writerow(COLUMNS)
@@ -47,10 +47,10 @@ def csv_text(rows: Iterable[Row], *, with_header: bool) -> str:
 
 
 def parse_csv(text: str) -> list[dict[str, object]]:
-    """Rows of `csv_text`, the added apostrophes taken off.
+    """Return the rows of `csv_text`, without the added apostrophes.
 
     Raises:
-        ValueError: It has other columns, or numbers that are none.
+        ValueError: The text has other columns, or invalid numbers.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:

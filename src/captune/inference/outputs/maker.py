@@ -1,7 +1,7 @@
-"""What made a file of captions: model and decoding, kept in `.captune/NAME.made_by` beside it.
+"""The model and decoding of a file of captions, recorded in `.captune/NAME.made_by` beside it.
 
-The lines of the file are a contract with other programs and have no place for it. A file is only
-added to by the model and decoding that it holds captions of.
+Other programs rely on the lines of the file, so the record is separate. Captions are only added to
+a file by the same model and decoding.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 from captune.storage import STATE_FOLDER, write_json
 
 Maker = Mapping[str, object]
-"""`model` and `revision` as they were named, `digest` of a local model's files, `decoding`."""
+"""`model` and `revision` as the user named them, `digest` of a local model's files, `decoding`."""
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt")
-# A model of gigabytes is told from another by less: training changes all weights.
-_WHOLE = 4_000_000
+# Samples distinguish large models: training changes all weights.
+_MAX_FULL_READ = 4_000_000
 _NUM_BLOCKS, _BLOCK = 32, 65_536
 
 
 def read_maker(path: Path) -> Maker | None:
-    """Read what made the file; `None` where no record of it can be read."""
+    """Return what made the file; `None` if there is no readable record."""
     try:
         made_by = json.loads(_place(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -35,15 +35,15 @@ def write_maker(path: Path, made_by: Maker) -> None:
     """Record what makes the file.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The record cannot be written.
     """
     write_json(_place(path), made_by)
 
 
 def differences(before: Maker, now: Maker) -> list[str]:
-    """Name what differs, `setting: old -> new`; what only one of them knows does not count."""
+    """Return the differences, `setting: old -> new`; settings that only one has do not count."""
     old, new = dict(_settings(before)), dict(_settings(now))
-    # Files tell models apart; the same ones may have been moved, or named otherwise.
+    # The files identify a model: it may have been moved or renamed.
     if old.get("digest") and new.get("digest"):
         same_files = old["digest"] == new["digest"]
         names = [settings.pop("model", None) for settings in (old, new)]
@@ -52,7 +52,10 @@ def differences(before: Maker, now: Maker) -> list[str]:
         if not same_files:
             old["model"], new["model"] = names
             if names[0] == names[1]:
-                old["model"], new["model"] = f"{names[0]} as it was then", "other weights now"
+                old["model"], new["model"] = (
+                    f"{names[0]} with earlier weights",
+                    "other weights now",
+                )
     shared = (name for name in new if name in old and name != "digest")
     return [f"{name}: {old[name]} -> {new[name]}" for name in shared if old[name] != new[name]]
 
@@ -60,7 +63,7 @@ def differences(before: Maker, now: Maker) -> list[str]:
 def digest_model(source: str) -> str | None:
     """Return a hash of a local model's weights and settings; `None` for a hub id.
 
-    Large files are sampled: their size, and 32 blocks spread over them.
+    Large files are sampled: their size, and 32 blocks spread over the file.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -78,7 +81,7 @@ def digest_model(source: str) -> str | None:
 def _blocks(path: Path) -> Iterator[bytes]:
     size = path.stat().st_size
     with path.open("rb") as file:
-        if size <= _WHOLE:
+        if size <= _MAX_FULL_READ:
             yield file.read()
             return
         for number in range(_NUM_BLOCKS):

@@ -17,24 +17,24 @@ SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
 
 
-# Bytes in which a caption shows.
-_ENOUGH = 4096
+# Bytes that show whether a file holds text.
+_SAMPLE_BYTES = 4096
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-# A lock needs an open file; beyond, two runs may caption an image twice, but overwrite nothing.
+# A lock needs an open file; in further folders, two runs may caption an image twice, but
+# overwrite nothing.
 _MAX_LOCKS = 100
-# Of all file systems in common use.
-_LONGEST_NAME = 255
-
+# Bytes, in all file systems in common use.
+_MAX_NAME = 255
 
 _State = tuple[int, int] | None
 
 
 class _ChangedMeanwhileError(Exception):
-    """Somebody wrote the text file while the caption was made."""
+    """Somebody else wrote the text file during captioning."""
 
 
 class Sidecars:
-    """Where each image's caption goes; found to be possible before anything is written."""
+    """A text file per image, checked before anything is written."""
 
     def __init__(
         self, paths: Sequence[Path], *, name: SidecarName = "stem", force: bool = False
@@ -42,9 +42,9 @@ class Sidecars:
         """Plan one file per image.
 
         Args:
-            paths: All images, also those captioned already.
+            paths: All images, including those captioned already.
             name: How a file is named after its image.
-            force: Caption again what has a caption already.
+            force: Caption images again that have a caption already.
 
         Raises:
             OutputError: Two images would share a file, a name would be too long, a folder cannot
@@ -59,7 +59,7 @@ class Sidecars:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OutputError(
                     f"cannot write beside the images in {folder}",
-                    fix="write to one file elsewhere: --to jsonl --out FILE",
+                    fix="write one file elsewhere: --to jsonl --out FILE",
                 )
         with ExitStack() as held:
             for folder in folders[:_MAX_LOCKS]:
@@ -67,11 +67,11 @@ class Sidecars:
             self._held = held.pop_all()
 
     def path_of(self, image: Path) -> Path:
-        """The text file of an image."""
+        """Return the text file of an image."""
         return Path(f"{image}.txt") if self._name == "full" else image.with_suffix(".txt")
 
     def has(self, image_id: str) -> bool:
-        """Whether the image has a caption to keep; an empty file is none.
+        """Return whether the image has a caption to keep; an empty file does not count.
 
         Raises:
             OutputError: The file cannot be read.
@@ -81,15 +81,15 @@ class Sidecars:
         return not self._force and _has_text(target)
 
     def check_addition(self) -> None:
-        """Every image has a file of its own."""
+        """Do nothing: every image has its own file."""
 
     def write(self, prediction: Prediction) -> bool:
-        """Write the caption and a line feed; the file appears whole. No text, no file.
+        """Write the caption and a line feed atomically; without text, there is no file.
 
-        A file that came or changed since `has` looked is somebody's own and is kept.
+        A file that appeared or changed since `has` was called is kept.
 
         Raises:
-            OutputError: The place cannot be written.
+            OutputError: The file cannot be written.
         """
         if not prediction.caption:
             return True
@@ -100,7 +100,7 @@ class Sidecars:
                 file.write((" ".join(prediction.caption.split()) + "\n").encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())
-                # The last moment: the rename follows.
+                # As late as possible: the rename follows.
                 if _state_of(target) != before and (self._force or _has_text(target)):
                     raise _ChangedMeanwhileError
         except _ChangedMeanwhileError:
@@ -109,23 +109,23 @@ class Sidecars:
         return True
 
     def finish(self) -> None:
-        """Nothing remains to be done."""
+        """Do nothing: every file is written already."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Every file is whole already; others may caption the folders now."""
+        """Release the folders."""
         self._held.close()
 
     def _refuse_long_names(self, paths: Sequence[Path]) -> None:
-        # Found here, not in the middle of the run: it would stop there each time it is resumed.
+        # Checked here: a run would stop at this image each time it is resumed.
         names = (self.path_of(path).name for path in paths)
-        name = next((name for name in names if len(os.fsencode(name)) > _LONGEST_NAME), None)
+        name = next((name for name in names if len(os.fsencode(name)) > _MAX_NAME), None)
         if name is not None:
             raise OutputError(
-                f"{name} is longer than a file's name may be, {_LONGEST_NAME} bytes",
-                fix="--sidecar-name stem, or write to one file: --to jsonl --out FILE",
+                f"the file name {name} is longer than {_MAX_NAME} bytes",
+                fix="use --sidecar-name stem, or write one file: --to jsonl --out FILE",
             )
 
     def _refuse_collisions(self, paths: Sequence[Path]) -> None:
@@ -142,9 +142,9 @@ class Sidecars:
             target, images = shared[0]
             more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
             raise OutputError(
-                f"{' and '.join(image.name for image in images)} would both be captioned in"
+                f"{' and '.join(image.name for image in images)} would share the file"
                 f" {target}{more}",
-                fix="name the files after the whole image name: --sidecar-name full",
+                fix="name the text files after the full image name: --sidecar-name full",
             )
 
     def _share_one_name(self, images: Sequence[Path]) -> bool:
@@ -152,7 +152,7 @@ class Sidecars:
 
 
 def _ignores_case(image: Path) -> bool:
-    """Whether the image's file system takes `a.jpg` and `A.JPG` for one file."""
+    """Return whether `a.jpg` and `A.JPG` are the same file on the image's file system."""
     other = image.with_name(image.name.swapcase())
     try:
         return other != image and other.samefile(image)
@@ -161,7 +161,7 @@ def _ignores_case(image: Path) -> bool:
 
 
 def _state_of(path: Path) -> _State:
-    """Changes whenever the file is written; `None` where there is none."""
+    """Return a value that changes whenever the file is written; `None` if it does not exist."""
     try:
         state = path.stat()
     except OSError:
@@ -170,22 +170,22 @@ def _state_of(path: Path) -> _State:
 
 
 def _has_text(path: Path) -> bool:
-    """Whether a text file holds more than white space and a byte-order mark.
+    """Return whether a text file holds more than white space and a byte-order mark.
 
     Raises:
-        OutputError: It cannot be read, or is a device or a pipe.
+        OutputError: The file cannot be read, or is a device or a pipe.
     """
     refuse_special(path)
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            content = file.read(_ENOUGH)
+            content = file.read(_SAMPLE_BYTES)
     except OSError as error:
         raise OutputError(
-            f"cannot read {path}: {error.strerror}", fix="make it readable, or move it away"
+            f"cannot read {path}: {error.strerror}", fix="make it readable, or move it"
         ) from error
     for mark in _BYTE_ORDER_MARKS:
         content = content.removeprefix(mark)
-    # White space of UTF-16 is every other byte.
+    # In UTF-16, every other byte of ASCII text is zero.
     return bool(content.replace(b"\0", b"").strip())
