@@ -1,7 +1,7 @@
-"""Cells of tables that hold a list written as text: `['a dog', 'a cat']`, as pandas leaves them.
+"""Table cells that hold a list written as text, `['a dog', 'a cat']`, as pandas writes them.
 
-Written by Python, JSON or numpy, which puts blanks where commas should be. Read as one caption,
-such a cell teaches a model to write brackets.
+Python, JSON and numpy, which separates items with spaces, write such cells. Read as one caption,
+a cell like this teaches a model to write brackets.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _EMPTY = re.compile(r"\s*(?:array\()?\s*\[\s*\]\s*(?:,\s*dtype=\w+\s*)?\)?\s*\Z"
 
 
 def read_list_cell(text: str) -> tuple[str, ...] | None:
-    """Return the texts of a cell that holds a list of texts; `None` where it holds none.
+    """Return the texts of a cell that holds a list of texts, or `None` for any other cell.
 
-    An empty list is not one by itself: `is_empty_list` recognises it.
+    The result is `None` for an empty list too: `is_empty_list` recognises it.
     """
-    # Most cells are plain captions: one look at the ends spares them the rest.
+    # Most cells are plain captions: this check of the ends keeps them fast.
     if not text.rstrip().endswith(("]", ")")) or not text.lstrip().startswith(_STARTS):
         return None
     match = _LIST.match(text)
@@ -41,7 +41,7 @@ def read_list_cell(text: str) -> tuple[str, ...] | None:
 
 
 def is_empty_list(text: str) -> bool:
-    """Return whether a cell holds a list without items."""
+    """Return whether a cell holds an empty list."""
     return _EMPTY.match(text) is not None
 
 

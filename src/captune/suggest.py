@@ -1,4 +1,4 @@
-"""Did you mean: the known name nearest to a wrong one, for every error that names one."""
+"""Suggestions ("did you mean"): the known name nearest to a wrong one, for error messages."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str], *, show: Callable[[str], str] = repr) -> str:
-    """Return ` (did you mean 'x'?)`, or an empty text where no known name is near.
+    """Return ` (did you mean 'x'?)`, or an empty text when no known name is near.
 
     Args:
         name: The wrong name.
-        known: Names that would be right.
-        show: Writes the nearest name; in quotes by default.
+        known: The valid names.
+        show: Formats the suggested name; in quotes by default.
     """
     nearest = find_nearest(name, known)
     return f" (did you mean {show(nearest)}?)" if nearest is not None else ""
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, letter case aside; `None` where none is near."""
-    # Reversed, so that the first of two names that differ in case only is the one suggested.
+    """Return the known name nearest to `name`, ignoring case; `None` when none is near."""
+    # Reversed, so that of two names that differ only in case the first is suggested.
     by_lower = {each.lower(): each for each in reversed(list(known))}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else None

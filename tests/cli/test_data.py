@@ -136,7 +136,7 @@ def test_rows_are_filtered_by_column_and_values_add_up(folder, tmp_path):
         path.unlink()
     output = run("check", folder, "--filter", "site=1", "--filter", "site=2")
     assert "6 images" in output
-    assert "note: filters (site: 1 or 2) left out 4 images" in output
+    assert "note: filters (site: 1 or 2) skipped 4 images" in output
     drawn = run("split", folder, "--out", tmp_path / "run", "--filter", "site=0")
     assert [line.split(",")[0] for line in drawn.splitlines()[1:4]] == [
         "train: 2 images",
@@ -197,7 +197,7 @@ def test_check_counts_cut_captions_with_a_real_tokenizer(real_data):
         "check", real_data / "coco_mini", "--tokenizer", tokenizer, "--max-caption-tokens", 20
     )
     # 14 captions have 19 tokens or more, to which a start and an end come.
-    assert "14 captions (3.5%) longer than 20 tokens would be cut" in output
+    assert "14 captions (3.5%) longer than 20 tokens would be truncated" in output
 
 
 def test_the_help_loads_neither_torch_nor_numpy():
@@ -212,7 +212,7 @@ def test_captions_that_the_tokenizer_loses_are_an_error(tmp_path: Path) -> None:
     folder = save_images(tmp_path, ["ผู้ชายใส่เสื้อสีแดงยืนข้างเรือ", "สุนัขสองตัววิ่งบนสนามหญ้า"])
     tokenizer = save_wordpiece(tmp_path / "tokenizer")
     output = run("check", folder, "--tokenizer", tokenizer, code=3)
-    assert "error: 100.0 % of the captions come back from the tokenizer changed or" in output
+    assert "error: the tokenizer changes or does not know 100.0 % of the captions" in output
     assert "--tokenizer-kind bpe" in output
 
 
@@ -220,7 +220,7 @@ def test_captions_without_blanks_are_measured_in_characters(tmp_path: Path) -> N
     folder = save_images(tmp_path, ["一个男人站在船旁边", "两只狗在草地上奔跑"])
     output = run("check", folder)
     assert "characters per caption: mean 9.0" in output
-    assert "warning: the captions are Chinese, written without blanks between words" in output
+    assert "warning: the captions are Chinese, written without spaces between words" in output
     assert "evaluate.tokenize: char" in output
 
 

@@ -260,7 +260,7 @@ def test_only_rows_that_pass_the_filters_are_scored(
     assert run(*words, *kept, "--json", tmp_path / "s.json") == 0
     content = json.loads((tmp_path / "s.json").read_text())
     assert content["num_images"] == 2
-    assert "filters (kind: warm or none) left out 2 images" in capsys.readouterr().err
+    assert "filters (kind: warm or none) skipped 2 images" in capsys.readouterr().err
     assert run(*words, "--filter", "kin=warm") == 2
     assert "did you mean 'kind'" in capsys.readouterr().err
 

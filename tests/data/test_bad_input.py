@@ -36,7 +36,7 @@ def test_a_caption_column_that_is_all_empty_is_named_as_such(tmp_path, draw_imag
     for name in "ab":
         draw_image(tmp_path / f"{name}.png")
     write_csv(tmp_path / "d.csv", ["a.png,", "b.png,  "])
-    with pytest.raises(DataError, match="not one of its 2 images has a caption") as caught:
+    with pytest.raises(DataError, match="none of its 2 images has a caption") as caught:
         load_records(tmp_path)
     assert "--caption-column" in caught.value.fix
 
@@ -136,7 +136,7 @@ def test_missing_images_and_images_without_a_line_are_counted_and_listed(tmp_pat
     }
     texts = [problem.text for problem in check_data(data).problems]
     assert "1 image cannot be found (1 missing)" in texts
-    assert "1 image without any caption, left out" in texts
+    assert "1 image without a caption, skipped" in texts
 
 
 def test_the_table_that_the_splits_were_cut_from_does_not_double_the_captions(tmp_path, draw_image):
@@ -148,7 +148,7 @@ def test_the_table_that_the_splits_were_cut_from_does_not_double_the_captions(tm
         write_csv(tmp_path / f"{split}.csv", [f"{name}.png,{name.upper()}"], header)
     data = load_records(tmp_path)
     assert captions_of(data) == {"c.png": ("C",), "a.png": ("A",), "b.png": ("B",)}
-    assert data.notes == ("not read beside the tables of the splits: all.csv",)
+    assert data.notes == ("not read, because the splits have tables of their own: all.csv",)
 
 
 def test_a_zip_of_a_whole_data_set_is_to_be_unpacked(tmp_path):
@@ -166,7 +166,7 @@ def test_no_test_images_is_said_with_what_there_is(tmp_path, draw_image):
         draw_image(tmp_path / f"{split}.png")
         write_csv(tmp_path / f"{split}.csv", [f"{split}.png,x"])
     records = assign_splits(load_records(tmp_path).records)
-    with pytest.raises(DataError, match=r"no images; there is: train \(1 images\), val"):
+    with pytest.raises(DataError, match=r"no images; splits with images: train \(1 images\), val"):
         select_split(records, "test")
 
 
@@ -179,7 +179,9 @@ def test_a_group_in_two_splits_is_found_and_refused_where_groups_are_kept_whole(
     data = load_records(tmp_path)
     leaks = [leak for leak in check_data(data).leaks if leak.kind == "group"]
     assert [leak.splits for leak in leaks] == [("train", "test")]
-    with pytest.raises(DataError, match="1 of 2 groups lie in two splits, the first: f1") as caught:
+    with pytest.raises(
+        DataError, match="1 of 2 groups are in several splits, the first: f1"
+    ) as caught:
         assign_splits(data.records, by="group")
     assert "data.split_by: image" in caught.value.fix
 
@@ -267,14 +269,14 @@ def test_images_without_a_split_among_others_with_one_are_counted(tmp_path, draw
         "image,caption,split\na.png,One,val\nb.png,Two,tset\nc.png,Three,\n"
     )
     assert load_records(tmp_path).notes == (
-        "rows whose split is none of train, val, test: 'tset' (1)",
-        "2 images are in no split, though others are: they are left out",
+        "rows whose split is not train, val or test: 'tset' (1)",
+        "2 images are in no split, although others are: they are skipped",
     )
 
 
 def test_a_table_of_addresses_is_to_be_downloaded(tmp_path):
     (tmp_path / "data.csv").write_text("image,caption\nhttps://example.com/1.jpg,One\n")
-    with pytest.raises(DataError, match=r"all 1 are addresses(?s:.*)download the images first"):
+    with pytest.raises(DataError, match=r"all 1 are URLs(?s:.*)download the images first"):
         load_records(tmp_path)
 
 

@@ -184,11 +184,11 @@ def test_problems_are_sentences_with_figures_errors_first(tmp_path):
         "1 image cannot be found (1 missing)",
         "1 image cannot be read (1 truncated)",
         "the data set itself puts an image into two splits (it was kept in the first): 1 case",
-        "the same image lies in two splits: 1 case",
+        "the same image is in two splits: 1 case",
     ]
     assert "1 caption with no description, such as 'IMG_0001.jpg'" in texts
-    assert "1 image without any caption, left out" in texts
-    assert "8 captions (100.0%) longer than 9 tokens would be cut" in texts
+    assert "1 image without a caption, skipped" in texts
+    assert "8 captions (100.0%) longer than 9 tokens would be truncated" in texts
     assert found.num_errors == 4
 
 
@@ -197,7 +197,7 @@ def test_a_clean_set_has_no_problem():
     found = check_data(LoadedData(records))
     assert found.problems == ()
     assert found.tokens is None
-    assert "Nothing wrong was found." in render_check(found)
+    assert "No problems found." in render_check(found)
 
 
 def test_images_that_need_a_plugin_come_with_its_pip_line():

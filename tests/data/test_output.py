@@ -163,7 +163,7 @@ def test_kept_images_stay_where_they_are(tmp_path, records):
     kept = load_records(tmp_path / "out", LoadOptions(allow_outside=True))
     assert [record.image for record in kept.records] == [record.image for record in records[:2]]
     assert not (tmp_path / "out" / "images").exists()
-    with pytest.raises(DataError, match="coco holds its images"):
+    with pytest.raises(DataError, match="coco contains its images"):
         write_dataset(records, tmp_path / "out", format="coco", images="keep")
 
 

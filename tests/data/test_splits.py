@@ -136,7 +136,9 @@ def test_val_is_drawn_from_train_where_only_train_and_test_are_given():
 def test_selecting_a_split_that_is_empty_names_those_that_are_not():
     records = [replace(r, split="train") for r in make_records(3)]
     assert select_split(records, "train") == records
-    with pytest.raises(DataError, match=r"split test has no images; there is: train \(3 images\)"):
+    with pytest.raises(
+        DataError, match=r"split test has no images; splits with images: train \(3 images\)"
+    ):
         select_split(records, "test")
 
 
@@ -248,7 +250,7 @@ def test_own_splits_are_kept_unless_they_are_redrawn(tmp_path, draw_image):
     assert sizes(assign_splits(kept.records)) == (4, 3, 3)
     redrawn = load_records(tmp_path, LoadOptions(redraw=True))
     assert sizes(assign_splits(redrawn.records)) == (8, 1, 1)
-    assert any("(4 train, 3 val, 3 test) are set aside" in note for note in redrawn.notes)
+    assert any("(4 train, 3 val, 3 test) are ignored" in note for note in redrawn.notes)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Data sets in, records out: reading, splitting, decoding, checking and showing them.
+"""Data sets: reading, splitting, decoding, checking, converting and showing them.
 
-Its names are imported when first used: a process that decodes images imports `data.images` only,
+Names are imported on first use: a process that only decodes images imports only `data.images`,
 and starts in a fifth of the time.
 """
 

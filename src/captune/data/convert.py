@@ -1,6 +1,6 @@
-"""A data set written in another format, with its images, so that other tools can read it.
+"""Write a data set in another format, with its images, so that other tools can read it.
 
-Images are written first and the caption files last: a folder with its caption file is complete.
+Images are written first and caption files last: a folder with its caption file is complete.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SIGNATURES = (
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A record, where its image lies (relative to the new folder or absolute), other columns."""
+    """A record, its image (relative to the new folder, or absolute), and its other columns."""
 
     record: CaptionRecord
     name: str
@@ -69,34 +69,34 @@ def write_dataset(
 ) -> list[SkippedImage]:
     """Write records and their images.
 
-    `jsonl` and `csv`: one file a split (`train.jsonl`; `data.jsonl` without splits) and `images/`.
-    `coco`: `annotations/captions_train.json` and `train/`, with a `group` an image where there
-    are any, which other readers of COCO ignore. `imagefolder`: `train/metadata.jsonl`
-    beside the images, with a `text` per line, or a list `captions` where any image has several.
-    `sidecar`: `train/a.jpg` with its captions in `train/a.jpg.txt`, and nothing else. `webdataset`
-    and `parquet`: files that hold the images themselves.
+    `jsonl` and `csv`: one file per split (`train.jsonl`; `data.jsonl` without splits) and
+    `images/`. `coco`: `annotations/captions_train.json` and `train/`, with a `group` per image
+    where there are groups, which other readers of COCO ignore. `imagefolder`:
+    `train/metadata.jsonl` beside the images, with a `text` per line, or a list `captions` where
+    any image has several. `sidecar`: `train/a.jpg` with its captions in `train/a.jpg.txt`, and
+    nothing else. `webdataset` and `parquet`: files that contain the images.
 
     Args:
-        records: What to write.
-        folder: Where; made when absent.
-        format: In which format.
-        images: `copy` them, hard-`link` them (copied where that cannot be), or `keep` them where
-            they are and write their absolute paths (`jsonl` and `csv` only).
-        columns: What else is written of each image, by id; not to `sidecar`.
+        records: Records to write.
+        folder: The new folder; created if missing.
+        format: The format to write.
+        images: `copy` them, hard-`link` them (copied where links are not possible), or `keep` them
+            in place and write their absolute paths (`jsonl` and `csv` only).
+        columns: Further columns of each image, by id; not written to `sidecar`.
 
     Returns:
-        Images that could not be read, and so are not in the new data set.
+        Images that could not be read, and are therefore not in the new data set.
 
     Raises:
-        DataError: Nothing to write, `keep` with a format that holds its images, or `csv` and a
-            name or caption that no CSV can hold.
-        OutputError: The folder cannot be written, or holds another data set's caption files.
+        DataError: There is nothing to write, `keep` is used with a format that contains its
+            images, or a name or caption cannot be written to `csv`.
+        OutputError: The folder cannot be written, or has another data set's caption files.
     """
     if not records:
-        raise DataError("the data set is empty: there is nothing to convert")
+        raise DataError("the data set is empty: it has no images to convert")
     if images == "keep" and format not in ("jsonl", "csv"):
         raise DataError(
-            f"{format} holds its images: they cannot be kept elsewhere",
+            f"{format} contains its images: --images keep is not supported",
             fix="use --images copy or --images link, or the format jsonl or csv",
         )
     if format == "csv":
@@ -133,23 +133,23 @@ def write_dataset(
 
 
 def _refuse_leftovers(folder: Path, *, format: DatasetFormat, splits: Sequence[str]) -> None:
-    """Caption files that would be read beside the new ones, or in their place."""
+    """Refuse a folder with caption files that would be read with the new ones, or instead."""
     new = {_CAPTION_FILES[format](split) for split in splits}
-    # In the order in which formats are looked for: what comes later than the new one is not read.
+    # In the order of detection: files of formats after the new one are not read.
     formats = list(_CAPTION_FILES)
     first = formats[: formats.index(format) + 1]
     names = (_CAPTION_FILES[name](split) for name in first for split in (*SPLITS, _NO_SPLIT))
     left = [name for name in names if name not in new and (folder / name).is_file()]
     if left:
         raise OutputError(
-            f"{folder} holds caption files that would be read with the new ones: {', '.join(left)}",
+            f"{folder} has caption files that would be read with the new ones: {', '.join(left)}",
             fix="delete them, or choose another folder",
         )
 
 
 def _refuse_for_csv(records: Sequence[CaptionRecord], *, images: ImageHandling) -> None:
-    # One stray byte, and whoever reads the file takes every accent in it for Windows-1252; a bare
-    # carriage return is a line end to most readers, quoted or not.
+    # With one invalid byte, readers take the whole file for Windows-1252; a bare carriage return
+    # is a line end to most readers, even in quotes.
     for record in records:
         name = record.file_name
         if isinstance(record.image, Path):
@@ -209,7 +209,7 @@ def _place_image(
 
 
 def _place_file(source: Path, target: Path, *, is_link: bool) -> None:
-    # Opened for reading first: what cannot be read is skipped before anything is replaced.
+    # Opened for reading first: an unreadable image is skipped before anything is replaced.
     pieces = read_pieces(source)
     first = next(pieces, b"")
     if target.exists() and target.samefile(source):
@@ -294,8 +294,7 @@ def _write_csv(placed: _BySplit, folder: Path) -> None:
 
 def _write_coco(placed: _BySplit, folder: Path) -> None:
     ids = [item.record.image_id for items in placed.values() for item in items]
-    # COCO ids are whole numbers: the data set's own where they are (`01` and `1` are one), else
-    # counted.
+    # COCO ids are integers: the data set's own where they are distinct integers, else a count.
     is_numbered = all(
         image_id.isdecimal() and image_id.isascii() and len(image_id) < 19 for image_id in ids
     )
@@ -320,7 +319,7 @@ def _write_coco(placed: _BySplit, folder: Path) -> None:
 
 
 def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
-    # One kind of column in all files: Arrow, and so Hugging Face, refuses texts beside lists.
+    # The same type in all files: Arrow, and so Hugging Face, refuses texts mixed with lists.
     is_single = all(len(item.record.captions) == 1 for items in placed.values() for item in items)
     for split, items in placed.items():
         write_jsonl(
@@ -333,7 +332,7 @@ def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
                         item.record.captions[0] if is_single else list(item.record.captions)
                     ),
                     "image_id": item.record.image_id,
-                    # An empty text, because a column of nothing but null has no type in Arrow.
+                    # An empty text, because a column of only nulls has no type in Arrow.
                     "group": item.record.group or "",
                 }
                 for item in items
@@ -344,7 +343,7 @@ def _write_imagefolder(placed: _BySplit, folder: Path) -> None:
 def _write_sidecars(placed: _BySplit, folder: Path) -> None:
     for items in placed.values():
         for item in items:
-            # The whole name: a.jpg and a.png may lie side by side.
+            # The full name, because a folder may have both a.jpg and a.png.
             write_text(folder / f"{item.name}.txt", "\n".join(item.record.captions) + "\n")
 
 

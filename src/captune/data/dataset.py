@@ -1,7 +1,7 @@
-"""What loading a data set gives: the records, and everything that was kept out, by name.
+"""The result of loading a data set: the records, and every image that was skipped.
 
-Hugging Face's imagefolder silently drops images and silently keeps rows without a file; here
-nothing leaves a data set unsaid.
+Hugging Face's imagefolder silently drops images and keeps rows without a file; here everything
+that is not used is reported.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class SkippedImage:
 
     Attributes:
         image_id: Its id.
-        file: Its file as a person would look for it.
+        file: A readable name of its file.
         reason: One word, such as `missing`, `truncated` or `not_an_image`.
-        detail: The rest of the story, may be empty.
+        detail: Details, may be empty.
     """
 
     image_id: str
@@ -33,7 +33,7 @@ class SkippedImage:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to read a data set; the defaults look at it and find out.
+    """How to read a data set; the defaults detect everything.
 
     Attributes:
         format: Name of a format, or `auto`.
@@ -42,16 +42,16 @@ class LoadOptions:
         image_root: Folder of the images; `None`: beside the captions.
         allow_outside: Whether absolute names and names with `..` may lead out of the data set's
             folder and `image_root`.
-        split_files: Lists of image names, one a line, that give the splits.
-        redraw: Whether the data set's own splits are set aside, so that they are drawn anew.
-        filters: Column -> value or values: rows with another value there are left out.
-        limit: Images read at most, from the start; `None`: all.
+        split_files: Lists of image names, one per line, that give the splits.
+        redraw: Whether the data set's own splits are ignored, so that they are drawn again.
+        filters: Column -> value or values: rows with another value in it are skipped.
+        limit: Maximum number of images, from the start; `None`: all.
         revision: Revision of a hub or Kaggle data set; `None`: the newest.
-        streaming: Read a hub data set, or tar shards at a URL, row by row instead of downloading
-            them whole.
-        keep_columns: Whether `LoadedData.columns` is filled: only who writes a data set needs it.
-        memory_limit: Bytes of images from a hub data set or Parquet held in memory; the rest goes
-            to files under `$CAPTUNE_CACHE`, else `~/.cache/captune`.
+        streaming: Read a hub data set, or tar shards at a URL, row by row, without downloading
+            all of it first.
+        keep_columns: Whether `LoadedData.columns` is filled, which only writing a data set needs.
+        memory_limit: Maximum bytes of images from a hub data set or Parquet held in memory; the
+            rest goes to files under `$CAPTUNE_CACHE`, else `~/.cache/captune`.
     """
 
     format: str = "auto"
@@ -69,28 +69,27 @@ class LoadOptions:
     memory_limit: int = 2**30
 
     def list_bounds(self, root: Path | None) -> tuple[Path, ...]:
-        """Return the folders that names in a data set may lead into, `root` being its own."""
+        """Return the folders that image names may lead into; `root` is the data set's own."""
         return tuple(folder for folder in (root, self.image_root) if folder is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
-    """A data set, read.
+    """A loaded data set.
 
     Attributes:
         records: The usable images, each once, in the order of the data set.
-        skipped: Images kept out, with the reason.
-        empty_captions: Ids of images that had an empty caption, once for each.
+        skipped: Skipped images, with the reason.
+        empty_captions: Ids of images with an empty caption, once per empty caption.
         in_two_splits: Ids of images that the data set itself puts into two splits; they are kept
-            in the first of train, val, test, so that what is scored was never trained on.
-        notes: Sentences about what was decided while reading, for people.
-        draws_rest: Whether the images without a split are to be drawn into the splits that are not
-            given: lists give some splits, but not train.
-        columns: What else the data set says of each image, by id, where that is kept.
-        near_misses: Names of files that look like one that is missing, by the missing name; of
-            the first few.
-        format: Name of the format read.
-        root: Folder of the data set; `None` where it has none.
+            in the first of train, val, test, so that no scored image was trained on.
+        notes: Readable sentences about decisions made while reading.
+        draws_rest: Whether images without a split are drawn into the splits that are not given:
+            lists give some splits, but not train.
+        columns: Further columns of each image, by id, if `keep_columns` is set.
+        near_misses: By missing name, an existing file that looks like it, for the first few.
+        format: Name of the format.
+        root: Folder of the data set; `None`: it has none.
     """
 
     records: tuple[CaptionRecord, ...]
@@ -105,7 +104,7 @@ class LoadedData:
     root: Path | None = None
 
     def count_splits(self) -> dict[str, int]:
-        """Images by split, `none` for those without one; splits without images are absent."""
+        """Return images per split, `none` for those without one; empty splits are omitted."""
         counts: dict[str, int] = {}
         for name in (*SPLITS, None):
             number = sum(record.split == name for record in self.records)
@@ -117,12 +116,12 @@ class LoadedData:
 def raise_when_too_many_bad(
     skipped: Sequence[SkippedImage], *, num_images: int, max_bad_fraction: float
 ) -> None:
-    """Stop a run whose data is mostly broken.
+    """Refuse a data set with too many unusable images.
 
     Args:
         skipped: The unusable images.
-        num_images: All images of the data set, the unusable ones included.
-        max_bad_fraction: Largest share that may be unusable, 0..1.
+        num_images: Number of images in the data set, including the unusable ones.
+        max_bad_fraction: Maximum unusable share, 0..1.
 
     Raises:
         DataError: A larger share is unusable.
@@ -137,5 +136,5 @@ def raise_when_too_many_bad(
         f"{len(skipped)} of {num_images} images are unusable ({counted}), more than"
         f" data.max_bad_fraction {max_bad_fraction:g} allows",
         where=f"first: {skipped[0].file or skipped[0].image_id}",
-        fix="look at `captune data check`; mend the files, or raise data.max_bad_fraction",
+        fix="run `captune data check`; fix the files, or raise data.max_bad_fraction",
     )

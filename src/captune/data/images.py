@@ -1,8 +1,8 @@
-"""One image from untrusted bytes to plain RGB, or a one-word reason why not.
+"""Decode one untrusted image to plain RGB, or give a one-word reason why not.
 
-Every photo set holds files that are empty, cut, web pages, bombs or pipes; a run must name them
-and continue. Pillow decodes; what it leaves to the caller (EXIF turn, alpha, 16 bits, limits before
-decoding) is done here, the same way for training, evaluation and captioning.
+Photo sets contain files that are empty, truncated, web pages, bombs or pipes; a run must report
+them and continue. Pillow decodes; what it leaves to the caller (EXIF orientation, alpha, 16 bits,
+limits before decoding) is done here, in the same way for training, evaluation and captioning.
 
 This module is also imported by every process that decodes (`decoders/child.py`): keep it light.
 """
@@ -30,11 +30,11 @@ from captune.records import ImageSource, TarMember, ZipMember
 
 DEFAULT_MAX_PIXELS = 100_000_000
 MAX_ASPECT = 200
-"""Longer side over shorter side; beyond it, resizing leaves nothing of the shorter one."""
+"""Maximum ratio of the sides; beyond it, resizing leaves nothing of the shorter side."""
 
 _BLOCK_BYTES = 64 << 20
 _PIECE_BYTES = 1 << 20
-# Windows has neither the flag nor FIFOs in folders, and needs the other one.
+# Windows lacks O_NONBLOCK, has no FIFOs in folders, and needs O_BINARY.
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 IMAGE_SUFFIXES = frozenset(
@@ -44,7 +44,7 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 
-# Only formats whose decoders run no other program: EPS would start Ghostscript.
+# Only formats whose decoders do not run another program: EPS would start Ghostscript.
 _FORMATS = (
     *("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *("TGA", "ICO", "HEIF", "JXL"),
@@ -66,7 +66,7 @@ _DECODER_ERRORS = (
     MemoryError,
 )
 
-# (start of the file, bytes that end a whole one; empty: no fixed end)
+# (start of the file, bytes that end a complete file; empty: no fixed end)
 _MAGIC: tuple[tuple[bytes, bytes], ...] = (
     (b"\xff\xd8\xff", b"\xff\xd9"),
     (b"\x89PNG\r\n\x1a\n", b"IEND"),
@@ -78,7 +78,7 @@ _MAGIC: tuple[tuple[bytes, bytes], ...] = (
     (b"MM\x00*", b""),
 )
 
-# (bytes 4..12 or the start, module, pip line)
+# (bytes 4..12 or the start, module, pip command)
 _PLUGINS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     (
         (b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1", b"ftypmsf1"),
@@ -104,11 +104,11 @@ _TURNS = {
 
 
 def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """Decode an image to upright 8-bit RGB; alpha is shown on white, animations give frame one.
+    """Decode an image to upright 8-bit RGB, with alpha on white; of animations the first frame.
 
     Args:
         source: A file, encoded bytes, or a member of a zip or a tar.
-        max_pixels: Width times height allowed; checked on the header, before decoding.
+        max_pixels: Maximum width times height; checked in the header, before decoding.
 
     Returns:
         A new RGB image without metadata, not tied to the file.
@@ -129,22 +129,22 @@ def decode_upright(
     max_pixels: int,
     admit: Callable[[int, int], None],
 ) -> Image.Image:
-    """Decode an image as `decode_image` does, asking before its pixels are decoded.
+    """Decode an image like `decode_image`, but call `admit` before its pixels are decoded.
 
-    The image may still be that of the file, closed, whose metadata it has: only its pixels are of
-    use, and `detach` copies them. Whoever passes them on saves that copy.
+    The result may still be the closed image of the file, with its metadata: use only its pixels,
+    or copy them with `detach`. Callers that pass the pixels on save that copy.
 
     Args:
         source: A file, encoded bytes, or a member of a zip or a tar.
-        name: What errors call the source.
-        max_pixels: Width times height allowed.
-        admit: Called with the width and height that the header names; may wait, and may raise.
+        name: Name of the source in errors.
+        max_pixels: Maximum width times height.
+        admit: Called with the width and height in the header; may wait, and may raise.
 
     Raises:
         ImageError: See `decode_image`.
     """
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        # Pillow's own limit, of the whole process, would override the one that was asked for.
+        # Pillow's own limit, which is global, would override a higher one.
         Image.MAX_IMAGE_PIXELS = max_pixels
     with _open_source(source, name=name) as file:
         head = _read_head(file, name=name)
@@ -166,32 +166,32 @@ def decode_upright(
 
 
 def return_memory_of_large_images() -> None:
-    """Let Pillow allocate large images so that their memory goes back to the system when freed.
+    """Make Pillow return the memory of large images to the system when they are freed.
 
-    Its blocks of 16 MB stay in the heap of the thread that decoded: eight threads kept 4 GB of
-    images of 81 megapixels. glibc gives back every block of more than 32 MB.
+    Its blocks of 16 MB stay in the heap of the decoding thread: eight threads kept 4 GB after
+    images of 81 megapixels. glibc returns every block of more than 32 MB.
     """
-    # Pillow's environment variable PILLOW_BLOCK_SIZE sets the same, when Pillow is imported.
+    # The environment variable PILLOW_BLOCK_SIZE does the same when Pillow is imported.
     core = vars(Image)["core"]
     if core.get_block_size() < _BLOCK_BYTES:
         core.set_block_size(_BLOCK_BYTES)
 
 
 def detach(image: Image.Image) -> Image.Image:
-    """Return what `decode_upright` returned as a new image without metadata, if it is not one."""
+    """Return a result of `decode_upright` as an image of its own, without metadata."""
     return to_rgb(image) if isinstance(image, ImageFile.ImageFile) or image.info else image
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return an open PIL image as RGB, turned as its EXIF says, as `decode_image` does for a file.
+    """Return an open PIL image as upright RGB, as `decode_image` does for a file.
 
     Raises:
-        ImageError: Its file is broken, which shows when its pixels are wanted.
+        ImageError: Its file is broken, which shows when its pixels are read.
     """
     try:
         return to_rgb(ImageOps.exif_transpose(image))
     except _DECODER_ERRORS as error:
-        # `Image.open` reads the header only: a broken file shows when its pixels are wanted.
+        # `Image.open` reads only the header: a broken file shows when its pixels are read.
         what = _find_reason(error)
         raise ImageError(what, where=f"a PIL image: {_describe_error(error)}") from error
 
@@ -236,7 +236,7 @@ def read_pieces(source: ImageSource) -> Iterator[bytes]:
 
 
 def describe_source(source: ImageSource) -> str:
-    """Return a name of the source for people."""
+    """Return a readable name of the source."""
     if isinstance(source, Path):
         return str(source)
     if isinstance(source, ZipMember | TarMember):
@@ -245,7 +245,7 @@ def describe_source(source: ImageSource) -> str:
 
 
 def _admit_all(_width: int, _height: int) -> None:
-    """Let every image be decoded at once."""
+    """Admit every image."""
 
 
 def _open_source(source: ImageSource, *, name: str) -> IO[bytes]:
@@ -258,16 +258,16 @@ def _open_source(source: ImageSource, *, name: str) -> IO[bytes]:
     except ImageError:
         raise
     except DataError as error:
-        # A whole archive that cannot be opened any more costs this image, and no others.
+        # An archive that can no longer be opened fails this image only, not the run.
         raise ImageError("io", where=f"{name}: {error.what}", fix=error.fix) from error
 
 
 def _open_file(path: Path, *, name: str) -> IO[bytes]:
     try:
-        # Asked before opening: a device may do anything when it is opened.
+        # Checked before opening: opening a device may have any effect.
         if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError("io", where=f"{name}: not a regular file")
-        # It may have become another file since; opening a FIFO waits for ever, unless told not to.
+        # The file may have been replaced since; opening a FIFO blocks without O_NONBLOCK.
         descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -299,7 +299,7 @@ def _refuse_by_head(head: bytes, *, name: str) -> None:
     if head.startswith(b"version https://git-lfs"):
         raise ImageError("git_lfs_pointer", where=name, fix="`git lfs pull`")
     if b"avif" in head[8:64]:
-        # AVIF may call itself mif1 too, and Pillow reads it.
+        # AVIF may have the brand mif1 too, and Pillow reads it.
         return
     for marks, module, pip_line in _PLUGINS:
         if any(head.startswith(mark) or head[4:12] == mark for mark in marks):
@@ -332,11 +332,11 @@ def _check_size(size: tuple[int, int], *, max_pixels: int, name: str) -> None:
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    # After load(): TIFF and AVIF turn themselves then and drop the tag.
+    # After load(): it turns TIFF and AVIF itself and drops the tag.
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DECODER_ERRORS:
-        # Malformed EXIF (datasets#6739) says nothing about the pixels.
+        # Malformed EXIF (datasets#6739) does not affect the pixels.
         return image
     return image if turn is None else image.transpose(turn)
 
@@ -352,7 +352,7 @@ def _read_tail(file: IO[bytes]) -> tuple[bytes, int]:
 
 def _is_cut(head: bytes, *, tail: bytes, size: int) -> bool:
     if head.startswith(b"RIFF"):
-        # WebP says how long it is; what it says leaves out its own first 8 bytes.
+        # The length in a WebP header does not count the first 8 bytes.
         return int.from_bytes(head[4:8], "little") + 8 > size
     ends = next((end for start, end in _MAGIC if head.startswith(start)), b"")
     return bool(ends) and ends not in tail
@@ -383,13 +383,13 @@ def _describe_error(error: BaseException) -> str:
 
 
 def _find_reason(error: BaseException) -> str:
-    """The reason that an error names by itself; `corrupt` where it names none."""
+    """Return the reason that follows from an error alone; `corrupt` for any other error."""
     text = str(error)
     if isinstance(error, MemoryError) or text.startswith("out of memory"):
         return "memory"
     if "Decompressed data too large" in text or "MAX_TEXT" in text:
         return "text_bomb"
-    # Decoders raise OSError without a number; offsets out of any file give these two.
+    # Decoders raise OSError without a number; offsets outside the file give these two.
     number = error.errno if isinstance(error, OSError) else None
     if number in (None, errno.EINVAL, errno.EOVERFLOW):
         return "corrupt"

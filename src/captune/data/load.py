@@ -1,4 +1,4 @@
-"""A data set from a name: looks at what is there and reads it in the format it finds."""
+"""Load a data set from a path or name, detecting its format."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DEFAULTS = LoadOptions()
 
 
 def load_options(config: DataConfig) -> LoadOptions:
-    """How a recipe's `data` section wants the data set read."""
+    """Return the options of a recipe's `data` section."""
     return LoadOptions(
         format=config.format,
         image_column=config.image_column,
@@ -53,47 +53,47 @@ def load_options(config: DataConfig) -> LoadOptions:
 def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedData:
     """Read a data set.
 
-    A data set whose images all have one and the same split (most hub data sets are one `train`)
-    has no splits: they are taken away, so that they can be drawn.
+    When all images have the same split (most hub data sets have only `train`), it is removed, so
+    that splits can be drawn.
 
     Args:
         path: Folder, file, tar shards (`data/{000..003}.tar`, also at a URL), hub id
             (`owner/name[:configuration]`), `kaggle://owner/name`, or `shapes[:COUNT]`, the
             built-in set with COUNT images.
-        options: How to read it; by default it is looked at.
+        options: How to read it; by default the format and columns are detected.
 
     Returns:
-        The records, and by name everything that was kept out.
+        The records, and everything that was skipped.
 
     Raises:
-        DataError: Nothing there, no known format, a broken file, or no usable image.
-        MissingExtraError: A Kaggle data set without the package kagglehub.
+        DataError: It does not exist, has no known format or no usable image, or a file is broken.
+        MissingExtraError: A Kaggle data set is not cached and kagglehub is not installed.
     """
     data = _read(str(path), options)
     if not data.records:
-        raise _nothing_usable(str(path), data)
+        raise _explain_empty(str(path), data)
     if options.redraw:
-        data = _set_splits_aside(data)
+        data = _ignore_splits(data)
     if options.split_files:
         return assign_lists(data, lists=_resolve_lists(options, root=data.root))
-    return _note_homeless(_drop_single_split(data))
+    return _note_unsplit(_drop_single_split(data))
 
 
 def detect_format(place: Path, options: LoadOptions = _DEFAULTS) -> str:
     """Return the name of the format of a local file or folder.
 
     Raises:
-        DataError: None fits; what is there, the nearest layout and what to change are named.
+        DataError: None fits; the error names the files, the nearest layout and what to change.
     """
     for name, source in SOURCES.items():
         if source.find(place) is not None:
             return name
-    # With the columns named, a file needs no usual column names.
+    # When columns are given, a file may have unusual column names.
     if find_jsonl(place, options) is not None:
         return "jsonl"
     if find_table(place, options) is not None:
         return "table"
-    _blame_broken_json(place)
+    _refuse_broken_json(place)
     raise explain_unknown(place)
 
 
@@ -104,10 +104,14 @@ def _read(path: str, options: LoadOptions) -> LoadedData:
     if options.format != "auto" and options.format not in (*SOURCES, "hub", "shapes"):
         raise DataError(
             f"unknown data format {options.format!r}",
-            fix=f"one of: auto, {', '.join(SOURCES)}, hub, shapes",
+            fix=f"use one of: auto, {', '.join(SOURCES)}, hub, shapes",
         )
     if options.image_root is not None and not options.image_root.is_dir():
-        raise DataError(f"no such image folder: {options.image_root}", where="data.image_root")
+        raise DataError(
+            f"no such image folder: {options.image_root}",
+            where="data.image_root",
+            fix="give the folder that the image names start from",
+        )
     if is_kaggle(path):
         folder, note = fetch_kaggle(path, version=options.revision)
         data = _read_place(_step_inside(folder), options)
@@ -129,7 +133,7 @@ def _read_place(place: Path, options: LoadOptions) -> LoadedData:
             fix="give a folder, a file, a hub id owner/name, kaggle://owner/name, or shapes",
         )
     if not place.is_dir():
-        # Opened once, so that a pipe or a device is refused by name.
+        # Opened once, so that the error names a pipe or a device.
         open_regular(place).close()
     _refuse_empty(place)
     chosen = options.format if options.format != "auto" else _detect_or_guess(place, options)
@@ -138,7 +142,7 @@ def _read_place(place: Path, options: LoadOptions) -> LoadedData:
 
 def _refuse_empty(place: Path) -> None:
     if place.is_dir() and not any(place.iterdir()):
-        raise DataError(f"the folder {place} is empty", fix="give the folder that holds the images")
+        raise DataError(f"the folder {place} is empty", fix="give the folder with the images")
     if place.is_file() and place.stat().st_size == 0:
         raise DataError(f"the file {place} is empty: 0 bytes", fix="fetch or write it again")
 
@@ -147,7 +151,7 @@ def _detect_or_guess(place: Path, options: LoadOptions) -> str:
     try:
         return detect_format(place, options)
     except DataError:
-        # The error of the reader lists the columns, so that a misspelled one is seen.
+        # The reader's error lists the columns, which shows a misspelled one.
         if options.image_column or options.caption_column:
             files = [place] if place.is_file() else sorted(place.iterdir())
             if any(path.suffix.lower() in (".jsonl", ".json") for path in files):
@@ -158,7 +162,7 @@ def _detect_or_guess(place: Path, options: LoadOptions) -> str:
 
 
 def _step_inside(folder: Path) -> Path:
-    """The folder with the data: Kaggle copies often hold one folder and nothing else."""
+    """Return the folder with the data: Kaggle copies often hold a single folder."""
     inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
     if len(inside) == 1 and inside[0].is_dir():
         return _step_inside(inside[0])
@@ -170,7 +174,7 @@ def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
     if count and not is_count:
         raise DataError(
             f"{path[:60]!r}: {count[:40]!r} is not a number of images",
-            fix=f"shapes, or shapes:COUNT with a COUNT of 1 to {_MAX_SHAPES}",
+            fix=f"use shapes, or shapes:COUNT with a COUNT of 1 to {_MAX_SHAPES}",
         )
     if options.filters:
         raise DataError("the built-in shapes have no columns to filter by", where="data.filters")
@@ -179,23 +183,24 @@ def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
     return LoadedData(tuple(records), format="shapes")
 
 
-def _nothing_usable(path: str, data: LoadedData) -> DataError:
+def _explain_empty(path: str, data: LoadedData) -> DataError:
     if not data.skipped:
         return DataError(f"the data set {path} is empty: no image with a caption")
     number, first = len(data.skipped), data.skipped[0]
     reasons = Counter(image.reason for image in data.skipped)
     if set(reasons) == {"no_caption"}:
         return DataError(
-            f"no usable image in {path}: not one of its {number} images has a caption",
+            f"no usable image in {path}: none of its {number} images has a caption",
             where=f"the first: {first.file}",
-            fix="name the column or key that holds them: data.caption_column, or --caption-column",
+            fix="name the column or key with the captions: data.caption_column, or"
+            " --caption-column",
         )
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     if set(reasons) == {"remote"}:
         return DataError(
-            f"no usable image in {path}: all {number} are addresses, the first: {first.file}",
-            fix="download the images first, and give their folder: data.image_root, or"
-            " --image-root; tar shards are read from URLs",
+            f"no usable image in {path}: all {number} are URLs, the first: {first.file}",
+            fix="download the images first and give their folder: data.image_root, or"
+            " --image-root; only tar shards can be read from URLs",
         )
     places = Counter(image.detail for image in data.skipped if image.detail)
     return DataError(
@@ -209,17 +214,17 @@ def _nothing_usable(path: str, data: LoadedData) -> DataError:
 def _advise_absent(data: LoadedData, reasons: Counter[str]) -> str:
     if reasons["outside"]:
         return (
-            "give the images' folder: data.image_root, or --image-root; or, where you trust the"
-            " data set with every file you can read, allow it: data.allow_outside: true, or"
+            "give the image folder: data.image_root, or --image-root; or, if you trust the data set"
+            " with every file that you can read, allow any path: data.allow_outside: true, or"
             " --allow-outside"
         )
-    advice = "give the images' folder: data.image_root, or --image-root"
-    near = [f"{near} where {name} is named" for name, near in data.near_misses.items()]
-    return f"{advice}; there is {', '.join(near)}" if near else advice
+    advice = "give the image folder: data.image_root, or --image-root"
+    near = [f"{near} instead of {name}" for name, near in data.near_misses.items()]
+    return f"{advice}; similar files exist: {', '.join(near)}" if near else advice
 
 
-def _blame_broken_json(place: Path) -> None:
-    """A JSON file that cannot be read is looked past by every format; here it is named."""
+def _refuse_broken_json(place: Path) -> None:
+    """Raise the error of a JSON file that cannot be read, which every format ignores."""
     if not place.is_file() and not place.is_dir():
         return
     files = [place] if place.is_file() else sorted(place.glob("*.json*"))[:_MAX_FILES]
@@ -251,9 +256,9 @@ def _drop_single_split(data: LoadedData) -> LoadedData:
     )
 
 
-def _set_splits_aside(data: LoadedData) -> LoadedData:
+def _ignore_splits(data: LoadedData) -> LoadedData:
     counts = ", ".join(f"{number} {name}" for name, number in data.count_splits().items())
-    note = f"the data set's own splits ({counts}) are set aside and drawn anew"
+    note = f"the data set's own splits ({counts}) are ignored and drawn again"
     return replace(
         data,
         records=tuple(replace(record, split=None) for record in data.records),
@@ -262,10 +267,10 @@ def _set_splits_aside(data: LoadedData) -> LoadedData:
     )
 
 
-def _note_homeless(data: LoadedData) -> LoadedData:
-    """Report which images the given splits leave out: none trains or is scored on those."""
+def _note_unsplit(data: LoadedData) -> LoadedData:
+    """Report how many images are in no split, and so are neither trained on nor scored."""
     number = sum(record.split is None for record in data.records)
     if number in (0, len(data.records)):
         return data
-    note = f"{number} images are in no split, though others are: they are left out"
+    note = f"{number} images are in no split, although others are: they are skipped"
     return replace(data, notes=(*data.notes, note))

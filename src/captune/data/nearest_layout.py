@@ -1,4 +1,4 @@
-"""What to change where no format fits: the nearest layout, and the step from here to there."""
+"""What to change when no format fits: the nearest layout, and the step that leads to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captune.errors import DataError
 _MAX_FILES = 12
 _MAX_LETTERS = 200
 _ENDINGS = "|".join(suffix.removeprefix(".") for suffix in sorted(IMAGE_SUFFIXES))
-# The image ends where its ending does: names hold blanks too.
+# The image name extends to its ending: names may contain spaces.
 _LINE = re.compile(rf"(?P<image>\S.*?\.(?:{_ENDINGS}))(?P<between>\s*[:|,;]?\s+)\S", re.IGNORECASE)
 _TEXTS = (".txt", ".csv", ".tsv", ".tab", ".text", ".lst", "")
 _MAPPING = re.compile(rf'^\s*\{{\s*"[^"]*\.(?:{_ENDINGS})"\s*:\s*["\[]', re.IGNORECASE)
@@ -25,7 +25,7 @@ def explain_unknown(place: Path) -> DataError:
     nearest, fix = _find_nearest(place)
     return DataError(
         f"no known data set format in {place}; found {_describe(place)}{nearest}",
-        where=f"looked for the formats {', '.join(SOURCES)}; docs/data.md shows what makes each",
+        where=f"tried the formats {', '.join(SOURCES)}; docs/data.md describes each",
         fix=fix,
     )
 
@@ -37,13 +37,13 @@ def _find_nearest(place: Path) -> tuple[str, str]:
         if found is not None:
             return found
     if place.suffix.lower() == ".zip":
-        return "", "unpack it and give the folder; of Hephaestus, the folder with its zips"
+        return "", "unpack it and give the folder; for Hephaestus, the folder with its zips"
     inside = _find_inside(place)
     if inside is not None:
-        return "", f"give the folder inside it: {inside[0]} is of the format {inside[1]}"
+        return "", f"give the folder inside it: {inside[0]} has the format {inside[1]}"
     if place.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in place.iterdir()):
         return (
-            "; it is nearest to images with a text file beside each",
+            "; the nearest layout is images with a text file beside each",
             "write the captions of a.jpg into a.txt, or a captions.csv with the header"
             " image,caption; `captune caption` needs no captions",
         )
@@ -58,7 +58,7 @@ def _look_into(path: Path) -> tuple[str, str] | None:
     suffix = path.suffix.lower()
     if suffix == ".json" and _MAPPING.match(head):
         return (
-            f"; {path.name} is nearest to JSON records, but maps file names to captions",
+            f"; {path.name} resembles JSON records, but maps file names to captions",
             'write one object per line into a .jsonl: {"image": "a.jpg", "captions": ["..."]}',
         )
     if suffix not in _TEXTS:
@@ -69,18 +69,18 @@ def _look_into(path: Path) -> tuple[str, str] | None:
     if lacking is not None:
         kind, others = lacking
         return (
-            f"; {path.name} is nearest to a table, but no column is called as {kind}s usually are",
+            f"; {path.name} resembles a table, but no column has a usual name for {kind}s",
             f"name the column of the {kind} with --{kind}-column (data.{kind}_column), one of:"
             f" {others}",
         )
     matches = [_LINE.match(line) for line in lines]
     if lines and all(matches) and matches[0] is not None:
         between = matches[0]["between"]
-        kind = "a blank" if not between.strip() else repr(between.strip())
+        kind = "a space" if not between.strip() else repr(between.strip())
         return (
-            f"; {path.name} is nearest to a table without a header, with {kind} between the image"
-            " and the caption",
-            "put a tab there instead and call the file"
+            f"; {path.name} resembles a table without a header, with {kind} between the image and"
+            " the caption",
+            "put a tab there instead and name the file"
             f" {path.stem}.tsv: {matches[0]['image']}<TAB>caption",
         )
     return None
@@ -99,7 +99,7 @@ def _name_lack(columns: list[str]) -> tuple[str, str] | None:
 
 
 def _find_inside(place: Path) -> tuple[Path, str] | None:
-    """Return a folder one step down that is a data set, with its format."""
+    """Return a subfolder that is a data set, with its format."""
     if not place.is_dir():
         return None
     folders = [path for path in sorted(place.iterdir()) if path.is_dir()][:_MAX_FILES]
@@ -123,7 +123,7 @@ def _describe(place: Path) -> str:
     if place.is_file():
         return f"a file of {place.stat().st_size} bytes{_describe_columns(place)}"
     if not place.is_dir():
-        return "a pipe or a device, which is not read: copy what it gives into a file"
+        return "a pipe or a device, which cannot be read: copy its content into a file"
     paths = sorted(place.iterdir())
     if not paths:
         return "an empty folder"
@@ -137,7 +137,7 @@ def _describe(place: Path) -> str:
 
 
 def _describe_columns(path: Path) -> str:
-    """Return what a table or a file of records calls its columns; nothing of other files."""
+    """Return the column names of a table or a file of records; empty for other files."""
     names: list[str] = []
     if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
         names = read_header(read_head(path), path=path)

@@ -1,7 +1,7 @@
-"""Any pixel format to 8-bit RGB as a person sees it.
+"""Conversion of any pixel format to 8-bit RGB, as a viewer shows it.
 
 Image processors refuse grey, palette, alpha, CMYK and 16-bit images, and Pillow's own `convert`
-drops alpha onto black and clips 16 bits to white.
+shows alpha on black and clips 16 bits to white.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _BAND_PIXELS = 4_000_000
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return a new RGB image without metadata; alpha is shown on white.
 
-    16-bit values are scaled by 1/257; wider integers and floats by the smallest of 1, 255 and
-    65535 that holds them, and from their own minimum and maximum where none does.
+    16-bit values are scaled by 1/257. Wider integers and floats are scaled from the smallest range
+    that holds them, 0..1, 0..255 or 0..65535, else from their own minimum and maximum.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         rgb = _from_wide(image)
@@ -34,18 +34,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
             rgb.paste(_on_white(band.convert("RGBA")), (0, top))
     else:
         rgb = image.convert("RGB")
-    # Otherwise saving the result would write the old EXIF turn a second time.
+    # Otherwise saving the result would keep the old EXIF orientation.
     rgb.info = {}
     return rgb
 
 
 def is_plain_rgb(image: Image.Image) -> bool:
-    """Whether an image has the pixels that `to_rgb` gives it already."""
+    """Return whether an image already has the pixels that `to_rgb` would return."""
     return image.mode == "RGB" and not _has_alpha(image)
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Bands of rows with their tops: copies of a band take little, of a large image gigabytes."""
+    """Yield bands of rows with their tops: copies of a large image would take gigabytes."""
     width, height = image.size
     rows = max(1, _BAND_PIXELS // width)
     if rows >= height:
@@ -75,7 +75,7 @@ def _from_wide(image: Image.Image) -> Image.Image:
 
 
 def _finite_values(image: Image.Image) -> npt.NDArray[np.float64]:
-    # Imported here: most images need no numpy, and a process that decodes starts faster without.
+    # Imported here: most images do not need numpy, and a decoding process starts faster without.
     import numpy as np
 
     return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)

@@ -1,7 +1,7 @@
-"""Splits on disk: `splits.json` for people, `splits/{train,val,test}.jsonl` for the next stage.
+"""Splits on disk: a readable `splits.json`, and `splits/{train,val,test}.jsonl` with the records.
 
-Records come back exactly as they went in. Paths are kept relative to the data set, so that a
-run's folder still works after it and the data set have moved together.
+Loaded records equal the saved ones. Paths are relative to the data set, so that a run's folder
+still works after it and the data set have been moved together.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ def save_splits(
 ) -> None:
     """Write `splits.json` and `splits/{train,val,test}.jsonl` into a folder.
 
-    `splits.json` counts rows (captions) and unique images of each split and is written last, so
-    that a folder with it is complete. Images that exist only as bytes go to `splits/images.zip`.
+    `splits.json` counts rows (captions) and unique images per split. It is written last, so a
+    folder that has it is complete. Images that exist only as bytes go to `splits/images.zip`.
 
     Args:
         records: Records that all have a split.
-        folder: A run's folder; made when absent.
-        seed: What drew the splits; `None` where the data set gave them.
-        by: What the splits never cut.
+        folder: A run's folder; created if missing.
+        seed: Random seed of the draw; `None`: the data set gave the splits.
+        by: The unit that the splits keep together.
 
     Raises:
         DataError: A record has no split.
         OutputError: The folder cannot be written.
     """
-    homeless = [record.image_id for record in records if record.split is None]
-    if homeless:
+    unsplit = [record.image_id for record in records if record.split is None]
+    if unsplit:
         raise DataError(
-            f"{len(homeless)} records have no split, such as {homeless[0]}",
+            f"{len(unsplit)} records have no split, such as {unsplit[0]}",
             fix="call assign_splits first",
         )
     root = _common_root(records)
@@ -84,10 +84,10 @@ def save_splits(
 
 
 def load_splits(folder: Path) -> list[CaptionRecord]:
-    """Records saved by `save_splits`: train, then val, then test, each in its saved order.
+    """Return the records saved by `save_splits`: train, val, test, each in its saved order.
 
     Raises:
-        DataError: The folder holds no saved splits, or broken ones.
+        DataError: The folder has no saved splits, or they are broken.
     """
     summary = _read_summary(folder)
     read_bytes = _open_bytes(folder / "splits" / _IMAGES_NAME)
@@ -127,7 +127,7 @@ def _common_root(records: Sequence[CaptionRecord]) -> Path | None:
     try:
         return Path(os.path.commonpath(parents))
     except ValueError:
-        # Relative and absolute paths mixed, or two drives.
+        # Mixed relative and absolute paths, or two drives.
         return None
 
 
@@ -142,7 +142,7 @@ def _store_bytes(records: Sequence[CaptionRecord], path: Path) -> None:
             name = hashlib.sha256(content).hexdigest()
             if name not in written:
                 written.add(name)
-                # A fixed date, so that equal splits make equal files.
+                # A fixed date, so that equal splits give equal files.
                 archive.writestr(zipfile.ZipInfo(name), content)
 
 
@@ -187,7 +187,7 @@ def _from_line(
     if not isinstance(captions, list) or not all(
         isinstance(text, str) for text in (*texts, *captions)
     ):
-        raise TypeError("image_id, file_name, group and captions are texts")
+        raise TypeError("image_id, file_name, group and captions must be texts")
     return CaptionRecord(
         image_id=line["image_id"],
         image=_read_source(line["image"], root=root, read_bytes=read_bytes),

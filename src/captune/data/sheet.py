@@ -1,4 +1,4 @@
-"""A contact sheet: images in rows with their captions under them, for looking at data."""
+"""A contact sheet: rows of images with their captions, for a look at the data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BETWEEN = 5
 _INDENT = 12
 _MOST_LINES = 14
 _TALLEST = 1.0
-"""Height over width of the tallest picture field."""
+"""Maximum ratio of height to width of a picture."""
 _BROKEN_HEIGHT = 120
 _CORNER = 10
 _PAPER = (242, 243, 245)
@@ -53,7 +53,7 @@ class _Row:
 
     @property
     def frame(self) -> int:
-        """Pictures of one row get one height, so that its captions start on one line."""
+        """Height of the pictures; equal for a row, so that all its captions start on one line."""
         return max(card.picture.height if card.picture else _BROKEN_HEIGHT for card in self.cards)
 
     @property
@@ -70,26 +70,26 @@ def contact_sheet(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     decode: DecodeMode = "inline",
 ) -> Image.Image:
-    """Draw images with their captions, wrapped; a caption of over 14 lines ends in dots.
+    """Draw images with their captions, wrapped; captions of more than 14 lines are cut.
 
     Args:
-        records: What to draw, in reading order.
-        columns: Images side by side; fewer where there are fewer records.
-        cell_width: Width of an image with its captions in pixels.
-        max_captions: Captions shown an image; the rest is counted.
+        records: Records to draw, in reading order.
+        columns: Images per row; fewer when there are fewer records.
+        cell_width: Width of an image with its captions, in pixels.
+        max_captions: Maximum captions shown per image; the number of others is shown.
         max_pixels: Images with more are shown as unreadable.
-        decode: Where images are decoded: `isolated` for images from strangers.
+        decode: Where images are decoded: `isolated` for untrusted images.
 
     Returns:
-        An RGB image. Unreadable images are a field with the reason.
+        An RGB image. An unreadable image is drawn as a field with the reason.
 
     Raises:
-        DataError: Nothing to draw, or no room.
+        DataError: There is nothing to draw, or the cells are too small.
     """
     if not records or columns < 1 or cell_width < 80:
         raise DataError(
             f"cannot draw {len(records)} images in {columns} columns of {cell_width} pixels",
-            fix="at least one image, one column and 80 pixels",
+            fix="use at least one image, one column and 80 pixels",
         )
     columns = min(columns, len(records))
     fonts = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
@@ -120,9 +120,9 @@ def _make_card(
         _wrap(caption, font=font, width=width - _INDENT)
         for caption in record.captions[:max_captions]
     ]
-    left_out = len(record.captions) - max_captions
-    if left_out > 0:
-        captions.append([f"and {left_out} more"])
+    num_hidden = len(record.captions) - max_captions
+    if num_hidden > 0:
+        captions.append([f"and {num_hidden} more"])
     name = record.file_name or record.image_id
     return _Card(picture, reason, _shorten(name, limit=width // 7), captions)
 
@@ -144,7 +144,7 @@ def _wrap(caption: str, *, font: _Font, width: int) -> list[str]:
         if lines[-1]:
             lines.append("")
         for letter in word:
-            # A word wider than the column (a URL) breaks where it must.
+            # A word wider than the column (a URL) is broken at any letter.
             if lines[-1] and font.getlength(lines[-1] + letter) > width:
                 lines.append("")
             lines[-1] += letter
@@ -154,7 +154,7 @@ def _wrap(caption: str, *, font: _Font, width: int) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    # What has no glyph in any font: control characters, and bytes of names that are not UTF-8.
+    # No font has glyphs for control characters, or for bytes of names that are not UTF-8.
     readable = text.encode("utf-8", "replace").decode()
     return "".join(letter if letter.isprintable() else " " for letter in readable)
 
@@ -224,8 +224,8 @@ def _draw_card(
 
 
 def _load_font(size: int) -> _Font:
-    # matplotlib is installed with captune and brings a font of 6,000 letters, the same on every
-    # machine; Pillow's own has little beyond Latin.
+    # matplotlib is a dependency of captune and has a font of 6,000 glyphs, the same on every
+    # machine; Pillow's own has few beyond Latin.
     found = importlib.util.find_spec("matplotlib")
     if found is not None and found.origin is not None:
         path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -1,4 +1,4 @@
-"""`skipped_images.jsonl`: the images that a run did not use, each with its reason."""
+"""`skipped_images.jsonl`: the images that a run skipped, each with the reason."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _WRITE_AGAIN = "write it again: captune run RECIPE --from prepare"
 
 
 def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:
-    """Write the list whole: `image_id`, `file`, `reason`, `detail` a line.
+    """Write one object per line, with `image_id`, `file`, `reason` and `detail`.
 
     Raises:
-        OutputError: The place cannot be written.
+        OutputError: The file cannot be written.
     """
     write_jsonl(path, (asdict(image) for image in skipped))
 
 
 def read_skipped(path: Path) -> list[SkippedImage]:
-    """Read what `save_skipped` wrote.
+    """Return the images that `save_skipped` wrote.
 
     Raises:
         DataError: The file is missing or damaged.
@@ -33,7 +33,7 @@ def read_skipped(path: Path) -> list[SkippedImage]:
         try:
             image = SkippedImage(**row)
             if not all(isinstance(value, str) for value in asdict(image).values()):
-                raise TypeError("not all of it is text")
+                raise TypeError("every value must be a text")
         except TypeError as error:
             raise DataError(
                 f"not a skipped image: {str(row)[:80]!r}",

@@ -1,7 +1,7 @@
-"""Who trains, who picks the checkpoint, who is scored: given, or drawn once and saved.
+"""Splits into training, validation and test images: given, or drawn once and saved.
 
-All captions of an image stay together, and with `by="group"` all images of a group: near twins
-on both sides of a split turn a score into a memory test.
+All captions of an image stay together, and with `by="group"` all images of a group: near
+duplicates in two splits would make the score a memory test.
 """
 
 from __future__ import annotations
@@ -26,28 +26,29 @@ def assign_splits(
 ) -> list[CaptionRecord]:
     """Give every record a split.
 
-    Given splits are kept, and records that they leave out are left out. Where train and test are
-    given but val is not, val is drawn from train, because something must pick the checkpoint.
-    Where none is given, all are drawn: the same ids, fractions and seed give the same splits in
-    any order of the records.
+    Given splits are kept, and records without one are skipped. Where train and test are given but
+    val is not, val is drawn from train, because choosing the checkpoint needs one. Where none is
+    given, all are drawn: the same ids, fractions and seed give the same splits in any order of the
+    records.
 
     Args:
         records: The data set.
         fractions: Shares of train, val and test, sum 1; a share of 0 leaves the split empty.
-        seed: Draws the splits.
-        draw_rest: Whether records without a split, beside others that have one, are drawn into the
-            splits that are not given, as where a list gives test only.
-        by: What is never cut: `image`, or `group` (an image without a group is its own).
+        seed: Random seed of the draw.
+        draw_rest: Whether records without a split are drawn into the splits that are not given,
+            for example where a list gives only test.
+        by: The unit that a split keeps together: `image`, or `group` (an image without a group is
+            its own).
 
     Returns:
         The records with their split, in the given order.
 
     Raises:
-        DataError: No records, too few images or groups to put one into each split, or given
-            splits that cut a group which is not to be cut.
+        DataError: There are no records, too few images or groups to fill each split, or given
+            splits cut a group although `by` is `group`.
     """
     if not records:
-        raise DataError("the data set is empty: there is nothing to split")
+        raise DataError("the data set is empty: it has no images to split")
     if by == "group":
         _refuse_cut_groups(records)
     given = {record.split for record in records if record.split is not None}
@@ -62,10 +63,10 @@ def assign_splits(
 
 
 def select_split(records: Sequence[CaptionRecord], split: Split) -> list[CaptionRecord]:
-    """The records of one split.
+    """Return the records of one split.
 
     Raises:
-        DataError: There are none; the splits that there are are named.
+        DataError: There are none; the error lists the splits with images.
     """
     chosen = [record for record in records if record.split == split]
     if chosen:
@@ -73,7 +74,7 @@ def select_split(records: Sequence[CaptionRecord], split: Split) -> list[Caption
     counts = {name: sum(record.split == name for record in records) for name in SPLITS}
     there = ", ".join(f"{name} ({number} images)" for name, number in counts.items() if number)
     raise DataError(
-        f"the split {split} has no images; there is: {there or 'nothing'}",
+        f"the split {split} has no images; splits with images: {there or 'none'}",
         fix="choose another split, or give split lists (data.split_files)",
     )
 
@@ -81,17 +82,17 @@ def select_split(records: Sequence[CaptionRecord], split: Split) -> list[Caption
 def take_fraction(
     records: Sequence[CaptionRecord], fraction: float, *, seed: int
 ) -> list[CaptionRecord]:
-    """A seeded share of the training images, and all others: every share is scored on the same.
+    """Return a seeded share of the training images, and all validation and test images.
 
-    Groups are kept or left out whole. Which images are kept depends on their ids and groups only:
-    a larger share holds the smaller one, and images added to the data set change the choice among
-    the others no more than they must.
+    Groups are kept or dropped as a whole. Which images are kept depends only on their ids and
+    groups: a larger share contains the smaller one, and images added to the data set change the
+    choice among the others as little as possible.
 
     Args:
         records: Records with splits; val and test stay as they are.
         fraction: Share of the training images kept, above 0 and up to 1. At least one image or
-            group is, and the last group taken may reach beyond the share.
-        seed: Draws them.
+            group is kept, and the last group may exceed the share.
+        seed: Random seed of the draw.
 
     Returns:
         The records kept, in the given order.
@@ -117,7 +118,7 @@ def take_fraction(
 
 
 def _draw_place(unit: str, *, seed: int) -> bytes:
-    # A place of its own for each, not a shuffle of all: one image more would shuffle anew.
+    # A position of its own for each, not a shuffle of all, which one more image would change.
     return hashlib.sha256(f"{seed} {unit}".encode("utf-8", "surrogateescape")).digest()
 
 
@@ -132,9 +133,9 @@ def _refuse_cut_groups(records: Sequence[CaptionRecord]) -> None:
     group, found = next(iter(cut.items()))
     names = " and ".join(split for split in SPLITS if split in found)
     raise DataError(
-        f"{len(cut)} of {len(splits)} groups lie in two splits, the first: {group}, in {names}",
+        f"{len(cut)} of {len(splits)} groups are in several splits, the first: {group}, in {names}",
         where="the splits that the data set gives, or data.split_files; data.split_by: group",
-        fix="mend the splits, or accept near twins on both sides with data.split_by: image",
+        fix="fix the splits, or accept near duplicates in two splits with data.split_by: image",
     )
 
 
@@ -170,10 +171,11 @@ def _refuse_shared_groups(records: Sequence[CaptionRecord]) -> None:
     shared = [r.group for r in records if r.split is None and r.group in given]
     if shared:
         raise DataError(
-            f"the group {shared[0]} is partly in the given split {given[shared[0]]}, partly in"
+            f"the group {shared[0]} is partly in the given split {given[shared[0]]} and partly in"
             " none",
             where="the splits that the data set gives, or data.split_files; data.split_by: group",
-            fix="list whole groups, or accept near twins on both sides with data.split_by: image",
+            fix="list whole groups, or accept near duplicates in two splits with data.split_by:"
+            " image",
         )
 
 
@@ -228,7 +230,7 @@ def _fill(
             fix="add images, or set data.split_fractions of a split to 0",
         )
     total = sum(sizes.values())
-    # The small splits first: train takes what is left, however the rounding falls.
+    # The small splits first: train gets the rest, however the rounding falls.
     wanted.sort(key=lambda split: shares[split])
     splits: dict[str, Split] = {}
     rest = list(order)
@@ -248,5 +250,5 @@ def _choose(units: list[str], *, sizes: Mapping[str, int], room: float, most: in
         if len(chosen) < most and filled + sizes[unit] <= room + 0.5:
             chosen.append(unit)
             filled += sizes[unit]
-    # A group larger than the share, or a share under one image: the smallest there is.
+    # The group is larger than the share, or the share below one image: use the smallest unit.
     return chosen or [min(units, key=lambda unit: sizes[unit])]

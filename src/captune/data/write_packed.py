@@ -1,4 +1,4 @@
-"""Data sets that hold their images in their own files: WebDataset shards and Parquet."""
+"""Write data sets that contain their images: WebDataset shards and Parquet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from captune.records import CaptionRecord
 from captune.storage import open_atomic
 
 Columns = Mapping[str, Mapping[str, object]]
-"""What else a data set says of its images, by id."""
+"""Further columns of each image, by id."""
 
 _SHARD_IMAGES = 10_000
 _ROW_GROUP = 100
@@ -26,7 +26,7 @@ _KEY = re.compile(r"[\w-]{1,100}")
 def write_webdataset(
     records: Sequence[CaptionRecord], folder: Path, *, split: str, columns: Columns
 ) -> list[SkippedImage]:
-    """Write `train-000000.tar` and so on, 10,000 images each, with a JSON beside every image.
+    """Write `train-000000.tar` and so on, with 10,000 images each and a JSON file per image.
 
     Returns:
         Images that could not be read.
@@ -55,7 +55,7 @@ def write_parquet(
 ) -> list[SkippedImage]:
     """Write `train-00000-of-00001.parquet`, which `datasets` reads with its images.
 
-    Other columns are texts; what is not a text is written as JSON.
+    Other columns are texts; values that are not texts are written as JSON.
 
     Returns:
         Images that could not be read.
@@ -99,7 +99,7 @@ def write_parquet(
 
 
 def write_cell(value: object) -> str | None:
-    """Return a value as the text of a cell: texts as they are, `None` as none, all else as JSON."""
+    """Return a value as the text of a cell: texts and `None` unchanged, all else as JSON."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 

@@ -68,11 +68,11 @@ def test_a_zip_cut_by_a_download_is_told_from_one_that_is_none(tmp_path):
     whole = write_zip(tmp_path / "i.zip", {f"{n}.png": bytes(2000) for n in range(9)})
     cut = tmp_path / "cut.zip"
     cut.write_bytes(whole.read_bytes()[:-900])
-    with pytest.raises(DataError, match=r"cut\.zip is cut or damaged: its table of contents"):
+    with pytest.raises(DataError, match=r"cut\.zip is truncated or damaged: its table of contents"):
         list_zip(cut)
     page = tmp_path / "page.zip"
     page.write_bytes(b"<!doctype html><title>Log in")
-    with pytest.raises(DataError, match=r"is no zip archive: it starts with b'<!doctype html>"):
+    with pytest.raises(DataError, match=r"is not a zip archive: it starts with b'<!doctype html>"):
         list_zip(page)
     (tmp_path / "empty.zip").touch()
     with pytest.raises(DataError, match="is empty: 0 bytes"):
@@ -187,7 +187,7 @@ def test_bytes_that_are_no_header_behind_a_member_are_not_taken_for_the_end(tmp_
 def test_a_file_that_is_no_tar_is_an_error(tmp_path):
     for content in (b"", b"<html>" * 200, bytes(range(256)) * 9):
         (tmp_path / "i.tar").write_bytes(content)
-        with pytest.raises(DataError, match="is no tar archive, or a damaged one"):
+        with pytest.raises(DataError, match="is not a tar archive, or is damaged"):
             entries(tmp_path / "i.tar")
 
 
@@ -195,7 +195,7 @@ def test_a_compressed_tar_that_is_cut_is_an_error(tmp_path):
     members = {f"{n}.png": random.Random(n).randbytes(9000) for n in range(4)}
     path = write_tar(tmp_path / "i.tgz", members, "w:gz")
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(DataError, match=r"damaged one: unexpected end of data"):
+    with pytest.raises(DataError, match=r"is damaged: unexpected end of data"):
         entries(path)
 
 

@@ -140,7 +140,7 @@ def test_images_beyond_the_memory_limit_are_files_in_the_cache(
     server.say("/a.tar", make_tar(samples(4)))
     data = load_records(at(server, "/a.tar"), LoadOptions(streaming=True, memory_limit=0))
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
-    assert "4 images of streamed tars are kept as files" in data.notes[-1]
+    assert "4 images of streamed tars are stored as files" in data.notes[-1]
     assert decode_image(data.records[3].image).getpixel((0, 0)) == (3, 0, 0)
 
 
@@ -219,7 +219,7 @@ def test_hostile_names_are_listed(server, samples, png_bytes) -> None:
 
 
 def test_without_streaming_nothing_is_asked_and_what_to_do_is_said(server) -> None:
-    with pytest.raises(DataError, match="2 shards lie behind a URL") as caught:
+    with pytest.raises(DataError, match="2 shards are at a URL") as caught:
         load_records(at(server, "/{0..1}.tar"))
     assert "data.streaming: true" in caught.value.fix
     assert "fetch the shards" in caught.value.fix
@@ -235,16 +235,16 @@ def test_a_shard_that_is_not_there_is_named(server, samples) -> None:
 
 def test_what_is_no_tar_is_named(server) -> None:
     server.say("/0.tar", b"<html>log in</html>" * 100)
-    with pytest.raises(DataError, match=r"/0\.tar is no tar archive"):
+    with pytest.raises(DataError, match=r"/0\.tar is not a tar archive"):
         load_records(at(server, "/0.tar"), STREAMING)
 
 
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("pipe:curl -s https://example.org/0.tar", "captune runs no command"),
-        ("s3://bucket/{0..3}.tar", "captune reads no s3:// addresses"),
-        ("https://example.org/data.parquet", "only tar shards are read from URLs"),
+        ("pipe:curl -s https://example.org/0.tar", "captune does not run commands"),
+        ("s3://bucket/{0..3}.tar", "s3:// addresses are not supported"),
+        ("https://example.org/data.parquet", "only tar shards can be read from URLs"),
         ("https://me:secret@example.org/0.tar", "it contains a user name"),
     ],
 )

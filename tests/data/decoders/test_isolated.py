@@ -271,7 +271,7 @@ def test_a_child_that_cannot_start_is_named_with_the_way_out(monkeypatch):
     with IsolatedDecoder(1) as decoder, pytest.raises(DataError) as caught:
         decoder.decode(GOOD, size)
     assert caught.value.what == (
-        "the process that decodes images does not start: it ends with code 1:"
+        "the process that decodes images does not start: it ended with code 1:"
         " ImportError: no module named captune"
     )
     assert "--decode inline" in caught.value.fix

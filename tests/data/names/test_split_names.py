@@ -67,7 +67,7 @@ def test_a_split_inside_some_names_only_does_not_count_and_is_reported(images, w
         write(images / stem, name)
     data = load_records(images)
     assert splits_of(data) == [("0.png", None), ("1.png", None)]
-    assert any("captions_more" in note and "names none" in note for note in data.notes)
+    assert any("captions_more" in note and "does not" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("write", WRITERS[:-1], ids=lambda write: write.__name__)
@@ -110,8 +110,8 @@ def test_a_name_with_two_splits_names_none():
     notes: list[str] = []
     assert name_splits(names, root=PurePosixPath(), notes=notes) == [None, None]
     assert notes == [
-        "test_a.csv names a split, but train_val.csv names none: the splits are not taken from the"
-        " names of the files"
+        "test_a.csv names a split, but train_val.csv does not: the names of the files are not"
+        " used as splits"
     ]
 
 

@@ -38,7 +38,7 @@ def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_
         ("gone.png", "missing", f"looked in {tmp_path}"),
         ("unlisted.png", "no_caption", "no line in the metadata"),
     ]
-    assert data.notes == (f"1 of 2 images are not there: looked in {tmp_path}",)
+    assert data.notes == (f"1 of 2 images are missing: looked in {tmp_path}",)
 
 
 def test_imagefolder_subfolders_are_splits(tmp_path, draw_image):

@@ -148,7 +148,9 @@ def test_a_frame_in_two_given_splits_is_refused_by_group_and_found_by_the_check(
         (tmp_path / f"{split}.lst").write_text("".join(f"{n}.png\n" for n in ids))
     lists = {split: tmp_path / f"{split}.lst" for split in ("train", "test")}
     data = load_records(write_set(tmp_path / "set"), LoadOptions(split_files=lists))
-    message = r"1 of 3 groups lie in two splits, the first: 104A_07010_121313, in train and test"
+    message = (
+        r"1 of 3 groups are in several splits, the first: 104A_07010_121313, in train and test"
+    )
     with pytest.raises(DataError, match=message):
         assign_splits(data.records, by="group")
     assert len(assign_splits(data.records, by="image")) == 12
@@ -193,7 +195,7 @@ def test_an_annotation_without_an_image_and_an_image_without_one_are_listed(
         "raw": "103A_07010_121313/interferograms/1_2/1_2.geo.diff.png",
     }[form]
     assert reasons == {"900": "missing", "4": "no_caption", stray: "no_caption"}
-    assert [note for note in data.notes if note.startswith("1 of 12 images are not there: looked")]
+    assert [note for note in data.notes if note.startswith("1 of 12 images are missing: looked")]
 
 
 def test_flags_and_lists_filter_the_images(tmp_path, write_set):
@@ -206,7 +208,7 @@ def test_flags_and_lists_filter_the_images(tmp_path, write_set):
 
     kept, data = ids(corrupted=["0"])
     assert kept == list(range(2, 12))
-    assert data.notes == ("filters (corrupted: 0) left out 2 images",)
+    assert data.notes == ("filters (corrupted: 0) skipped 2 images",)
     # What a filter leaves out is no image without an annotation.
     assert data.skipped == ()
     assert ids(label=["Deformation"])[0] == [0, 2, 4, 6, 8, 10]
@@ -255,7 +257,7 @@ def test_a_truncated_zip_says_which_and_what_to_do(tmp_path, write_set):
     folder = write_set(tmp_path / "set")
     whole = (folder / "images.zip").read_bytes()
     (folder / "images.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"images\.zip is cut or damaged") as caught:
+    with pytest.raises(DataError, match=r"images\.zip is truncated or damaged") as caught:
         load_records(folder)
     assert caught.value.fix.startswith("fetch it again")
 

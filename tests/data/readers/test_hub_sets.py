@@ -54,7 +54,7 @@ def test_saved_splits_are_kept_and_odd_ones_are_said(tmp_path, four):
         ("c", "test"),
     ]
     assert data.records[3].split is None
-    assert any("'extra' is none of train, val, test" in note for note in data.notes)
+    assert any("'extra' is not train, val or test" in note for note in data.notes)
 
 
 def test_one_caption_a_row_and_a_list_a_row_give_the_same_records(tmp_path, four):
@@ -152,7 +152,7 @@ def test_parquet_of_other_programs_has_bare_bytes_for_images(tmp_path, four, kin
 
 def test_a_caption_column_that_is_all_empty_is_an_error(tmp_path, four):
     make_set(four, ["", " ", "", ""]).save_to_disk(str(tmp_path / "set"))
-    with pytest.raises(DataError, match="not one of its 4 images has a caption"):
+    with pytest.raises(DataError, match="none of its 4 images has a caption"):
         load_records(tmp_path / "set")
 
 
@@ -174,7 +174,7 @@ def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, f
     assert [path.read_bytes() for path in files] == four[2:]
     assert {path.parents[1] for path in files} == {tmp_path / "cache" / "images"}
     assert [r.image_id for r in data.records] == [r.image_id for r in whole.records]
-    assert data.notes == (f"2 images are kept as files in {tmp_path / 'cache' / 'images'}",)
+    assert data.notes == (f"2 images are stored as files in {tmp_path / 'cache' / 'images'}",)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -75,7 +75,7 @@ def test_a_copy_that_holds_one_folder_and_nothing_else_is_stepped_into(home, dra
 
 def test_without_the_package_both_ways_to_the_data_are_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(MissingExtraError, match="kagglehub, which fetches it, is not") as caught:
+    with pytest.raises(MissingExtraError, match="kagglehub, which downloads it, is not") as caught:
         load_records("kaggle://adityajn105/flickr8k")
     assert "pip install 'captune[kaggle]'" in caught.value.fix
     assert "kaggle.com/datasets/adityajn105/flickr8k" in caught.value.fix
@@ -83,7 +83,7 @@ def test_without_the_package_both_ways_to_the_data_are_told(monkeypatch):
 
 @pytest.mark.parametrize("name", ["flickr8k", "a/b/c", "a/../b", "", "a/b?x=1"])
 def test_a_name_that_is_none_is_refused(name):
-    with pytest.raises(DataError, match="is no Kaggle data set") as caught:
+    with pytest.raises(DataError, match="is not a Kaggle data set") as caught:
         load_records(f"kaggle://{name}")
     assert "kaggle://owner/name" in caught.value.fix
 

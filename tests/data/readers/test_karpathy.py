@@ -72,7 +72,7 @@ def test_coco_is_read_by_its_folders_with_restval_as_training_data(coco):
     assert third.captions == tuple(f"Caption {turn} of 3" for turn in range(5))
     assert third.image == coco / "val2014" / "COCO_val2014_000000000003.jpg"
     assert third.file_name == "val2014/COCO_val2014_000000000003.jpg"
-    assert data.notes == ("1 restval images are training images, as is usual",)
+    assert data.notes == ("1 restval images are used for training, as usual",)
 
 
 @pytest.mark.parametrize("folder", ["images/{}", "{0}/{0}", "elsewhere/{}"])
@@ -132,11 +132,11 @@ def test_of_the_three_files_of_the_zip_the_one_with_images_here_is_read(coco):
     data = load_records(coco)
     assert len(data.records) == 5
     assert data.notes[0] == (
-        "dataset_coco.json is read: the images of the other files are not here"
+        "dataset_coco.json was read: the images of the other files are missing"
     )
     for image in COCO:
         (coco / image["filepath"] / image["filename"]).unlink()
-    with pytest.raises(DataError, match=r"2 of Karpathy's files, and the images of none") as caught:
+    with pytest.raises(DataError, match=r"has 2 of Karpathy's files .* images of none") as caught:
         load_records(coco)
     assert "give the file itself" in caught.value.fix
 
@@ -151,7 +151,7 @@ def test_missing_images_are_counted_folder_by_folder(coco):
     (coco / "train2014" / "COCO_train2014_000000000002.jpg").unlink()
     data = load_records(coco)
     assert [(image.image_id, image.reason) for image in data.skipped] == [("1002", "missing")]
-    assert data.notes[1] == (f"1 of 5 images are not there: looked in {coco / 'train2014'}, {coco}")
+    assert data.notes[1] == (f"1 of 5 images are missing: looked in {coco / 'train2014'}, {coco}")
 
 
 def test_a_file_whose_images_are_not_there_says_where_it_looked_and_how_many(coco):
@@ -162,7 +162,7 @@ def test_a_file_whose_images_are_not_there_says_where_it_looked_and_how_many(coc
         DataError, match=r"5 skipped \(5 missing\), the first: train2014/COCO_tr"
     ) as e:
         load_records(coco)
-    assert f"3 x looked in {coco / 'val2014'} (not there), {coco}" in e.value.where
+    assert f"3 x looked in {coco / 'val2014'} (missing), {coco}" in e.value.where
     assert f"2 x looked in {coco / 'train2014'}, {coco}" in e.value.where
     assert "data.image_root" in e.value.fix
 
@@ -178,7 +178,7 @@ def test_captions_are_the_raw_ones_whether_text_or_list(tmp_path, draw_image):
 def test_columns_of_the_file_can_be_filtered_by(coco):
     data = load_records(coco, LoadOptions(filters={"filepath": ("val2014",)}))
     assert splits_of(data) == {"1003": "train", "1004": "val", "1005": "test"}
-    assert "filters (filepath: val2014) left out 2 images" in data.notes
+    assert "filters (filepath: val2014) skipped 2 images" in data.notes
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,6 @@ def test_coco_says_which_folder_it_looked_in(tmp_path, draw_image):
     (tmp_path / "train2017").rename(tmp_path / "pictures")
     with pytest.raises(DataError, match=r"2 skipped \(2 missing\)") as caught:
         load_records(tmp_path)
-    assert f"2 x looked in {tmp_path / 'train2017'} (not there)" in caught.value.where
+    assert f"2 x looked in {tmp_path / 'train2017'} (missing)" in caught.value.where
     data = load_records(path, LoadOptions(image_root=tmp_path / "pictures"))
     assert len(data.records) == 2

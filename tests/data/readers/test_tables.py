@@ -239,7 +239,7 @@ def test_the_standard_lists_are_the_splits_and_the_rest_is_said_to_be_left_out(k
     (kaggle / "Flickr_8k.devImages.txt").write_text("c.jpg\n")
     data = load_records(kaggle)
     assert [record.split for record in data.records] == ["train", "train", "val", None]
-    assert "1 images are in no split list and are left out" in data.notes
+    assert "1 images are in no split list and are skipped" in data.notes
 
 
 def test_given_lists_take_the_place_of_the_standard_ones(kaggle):

@@ -89,14 +89,14 @@ def test_a_misspelled_column_of_a_folder_lists_the_columns(folder):
 
 @pytest.mark.parametrize(
     ("text", "between"),
-    [("a.png a dog\nb.png a cat\n", "a blank"), ("a b.png  : a dog\n", "':'")],
+    [("a.png a dog\nb.png a cat\n", "a space"), ("a b.png  : a dog\n", "':'")],
 )
 def test_lines_of_a_name_and_a_caption_say_what_to_change(folder, text, between):
     (folder / "lines.txt").write_text(text)
-    with pytest.raises(DataError, match="nearest to a table without a header") as caught:
+    with pytest.raises(DataError, match="resembles a table without a header") as caught:
         load_records(folder)
     assert f"with {between} between the image and the caption" in caught.value.what
-    assert "put a tab there instead and call the file lines.tsv" in caught.value.fix
+    assert "put a tab there instead and name the file lines.tsv" in caught.value.fix
     assert str(caught.value).count("\n") == 2
 
 
@@ -110,7 +110,7 @@ def test_lines_of_a_name_and_a_caption_say_what_to_change(folder, text, between)
 )
 def test_the_nearest_layout_names_the_one_thing_to_change(folder, name, text, advice):
     (folder / name).write_text(text)
-    with pytest.raises(DataError, match="is nearest to") as caught:
+    with pytest.raises(DataError, match="resembles") as caught:
         load_records(folder)
     assert advice in caught.value.fix
 
@@ -120,4 +120,4 @@ def test_a_data_set_one_folder_down_is_named(folder):
     (folder / "inner" / "d.csv").write_text("image,caption\na.png,One\n")
     with pytest.raises(DataError) as caught:
         load_records(folder)
-    assert f"{folder / 'inner'} is of the format table" in caught.value.fix
+    assert f"{folder / 'inner'} has the format table" in caught.value.fix

@@ -77,7 +77,7 @@ def test_every_format_with_columns_is_filtered(tmp_path, draw_image, format):
     assert data.format == format
     assert [record.file_name for record in data.records] == ["a.png"]
     assert data.skipped == ()
-    assert data.notes == ("filters (quality: 2 or 3, ok: 1) left out 2 images",)
+    assert data.notes == ("filters (quality: 2 or 3, ok: 1) skipped 2 images",)
 
 
 def test_hub_sets_are_filtered_by_columns_that_are_not_read_otherwise(tmp_path, png_bytes):

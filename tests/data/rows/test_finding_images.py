@@ -136,7 +136,7 @@ def test_a_missing_file_names_the_near_miss(tmp_path, draw_image, there, wanted)
     write_csv(tmp_path / "d.csv", [wanted])
     with pytest.raises(DataError) as caught:
         load_records(tmp_path)
-    assert f"there is {there} where {wanted} is named" in caught.value.fix
+    assert f"{there} instead of {wanted}" in caught.value.fix
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

@@ -81,7 +81,7 @@ def test_a_cell_that_holds_a_list_is_read_as_a_list_and_reported(tmp_path, draw_
     data = load_records(tmp_path)
     assert [record.captions for record in data.records] == [CAPTIONS]
     assert any(
-        "1 caption cells that hold a list written as text were read as lists: 2" in note
+        "1 caption cells with a list written as text were read as lists: 2" in note
         for note in data.notes
     )
 

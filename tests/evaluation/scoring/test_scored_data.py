@@ -37,7 +37,7 @@ def test_a_data_set_without_splits_is_used_as_a_whole_with_a_note(
 
 def test_a_missing_split_is_an_error_that_names_the_others(records: list[CaptionRecord]) -> None:
     with pytest.raises(
-        DataError, match=r"the split val has no images; there is: test \(6 images\)"
+        DataError, match=r"the split val has no images; splits with images: test \(6 images\)"
     ):
         select_scored(LoadedData(tuple(records)), split="val", max_images=None, seed=0)
 

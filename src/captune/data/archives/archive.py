@@ -1,7 +1,7 @@
-"""Images and annotations inside zip and tar archives, read in place: nothing is ever unpacked.
+"""Images and annotations inside zip and tar archives, read in place; nothing is unpacked to disk.
 
-An archive is somebody else's file: names that lead out of a folder, archives cut by a broken
-download, Git LFS pointers and kilobytes that unpack to gigabytes are told apart here.
+An archive is untrusted: names that lead out of a folder, archives truncated by a broken download,
+Git LFS pointers and kilobytes that unpack to gigabytes each get an error of their own.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MAX_MEMBER_BYTES = 512 * 2**20
 _MAX_TEXT_BYTES = 64 * 2**20
 
 MAX_RATIO = 200
-"""Bytes unpacked per byte of an archive; images hardly shrink, and captions to a tenth."""
+"""Maximum unpacked bytes per byte of an archive; images hardly compress, captions tenfold."""
 
 ALWAYS_UNPACKED = 2**30
-"""Bytes that any archive may unpack to."""
+"""Bytes that any archive may unpack to, whatever its size."""
 
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-# zipfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
+# zipfile raises all of these on damaged archives (found by damaging archives at random).
 _ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(RuntimeError, ValueError, LookupError, OverflowError),
@@ -40,11 +40,11 @@ _MEMBER_ERRORS = (OSError, *_ZIP_ERRORS)
 
 
 def read_member(source: ZipMember | TarMember) -> bytes:
-    """The encoded bytes of an image inside an archive.
+    """Return the encoded bytes of an image inside an archive.
 
     Raises:
         ImageError: `missing`, `truncated`, `too_many_pixels` (over 512 MiB), or `io`.
-        DataError: A Git LFS pointer lies where the archive should be.
+        DataError: The archive is a Git LFS pointer.
     """
     if isinstance(source, TarMember):
         return _read_tar_member(source)
@@ -52,11 +52,11 @@ def read_member(source: ZipMember | TarMember) -> bytes:
 
 
 def list_zip(path: Path) -> tuple[str, ...]:
-    """Names of the files in a zip, in its order, without what the Mac's archiver adds.
+    """Return the names of the files in a zip, in order, without the files that macOS adds.
 
     Raises:
-        DataError: It is cut, no zip, a Git LFS pointer, protected by a password, or a name in it
-            is absolute or leads up through `..`.
+        DataError: It is truncated, not a zip, a Git LFS pointer, protected by a password, or a
+            name in it is absolute or contains `..`.
     """
     try:
         members = open_zip(path).infolist()
@@ -70,26 +70,26 @@ def list_zip(path: Path) -> tuple[str, ...]:
     if unsafe is not None:
         raise DataError(
             f"{path} holds a file named {unsafe!r}, which leads out of the archive's folder",
-            fix="do not trust this archive; make it anew with plain names, such as images/1.png",
+            fix="do not trust this archive; rebuild it with plain names, such as images/1.png",
         )
     if any(member.flag_bits & 0x1 for member in members):
-        raise DataError(f"{path} is protected by a password", fix="make it anew without one")
+        raise DataError(f"{path} is protected by a password", fix="rebuild it without one")
     return tuple(name for name in names if not _is_clutter(name))
 
 
 def _refuse_bomb(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    # Members may overlap: each is small, and all of them unpack the same bytes.
+    # Members may overlap: each is small, but all of them unpack the same bytes.
     size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
     if unpacked > max(ALWAYS_UNPACKED, MAX_RATIO * size):
         raise DataError(
-            f"{path} has {size:,} bytes and unpacks to {unpacked:,}, over {MAX_RATIO} times its"
-            " size",
-            fix="do not trust this archive; pack its files anew",
+            f"{path} has {size:,} bytes and unpacks to {unpacked:,}, more than {MAX_RATIO} times"
+            " its size",
+            fix="do not trust this archive; pack its files again",
         )
 
 
 def read_zip_text(path: Path, name: str) -> bytes:
-    """The bytes of a small file in a zip.
+    """Return the bytes of a small file in a zip.
 
     Raises:
         DataError: It is damaged, or larger than 64 MiB.
@@ -98,7 +98,7 @@ def read_zip_text(path: Path, name: str) -> bytes:
     try:
         archive = open_zip(path)
         if archive.getinfo(name).file_size > _MAX_TEXT_BYTES:
-            raise DataError("a text file of more than 64 MiB is no annotation", where=where)
+            raise DataError("a text file of more than 64 MiB is not an annotation", where=where)
         return archive.read(name)
     except (*_MEMBER_ERRORS, EOFError) as error:
         raise DataError(
@@ -109,15 +109,15 @@ def read_zip_text(path: Path, name: str) -> bytes:
 
 
 def require_no_inner_zip(path: Path, names: Sequence[str], *, wanted: str) -> None:
-    """Stop at an archive that holds archives in place of what is wanted.
+    """Refuse an archive that holds another archive instead of the wanted files.
 
     Args:
         path: The archive.
         names: Names of its files.
-        wanted: What was looked for in it, for people.
+        wanted: The kind of file expected in it, for the error.
 
     Raises:
-        DataError: There is a zip inside.
+        DataError: It holds a zip.
     """
     inner = [name for name in names if PurePosixPath(name).suffix.lower() == ".zip"]
     if inner:
@@ -128,7 +128,7 @@ def require_no_inner_zip(path: Path, names: Sequence[str], *, wanted: str) -> No
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is a Git LFS pointer; `False` when it cannot be read."""
+    """Return whether a file is a Git LFS pointer; `False` when it cannot be read."""
     try:
         with open_regular(path) as file:
             return file.read(len(LFS_MARK)) == LFS_MARK
@@ -137,7 +137,7 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def refuse_lfs_pointer(path: Path) -> None:
-    """Stop at a Git LFS pointer in place of an archive.
+    """Refuse a Git LFS pointer in place of an archive.
 
     Raises:
         DataError: It is one.
@@ -150,10 +150,12 @@ def refuse_lfs_pointer(path: Path) -> None:
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """A zip archive, opened once a process: reading its directory anew for each image is slow.
+    """Return an open zip archive, opened once per process.
+
+    Reading its table of contents again for each image is slow.
 
     Raises:
-        DataError: A Git LFS pointer lies where the archive should be.
+        DataError: The archive is a Git LFS pointer.
         OSError: The file cannot be read.
         zipfile.BadZipFile: It is not a zip.
     """
@@ -162,7 +164,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=8)
 def _open_zip(path: Path, _process: int, _changed: int) -> zipfile.ZipFile:
-    # The process is part of the key: a file position shared across a fork is a race.
+    # The process id is part of the key: forked processes would share one file position.
     refuse_lfs_pointer(path)
     return zipfile.ZipFile(path)
 
@@ -207,11 +209,11 @@ def _explain_broken(path: Path, error: Exception) -> DataError:
         return DataError(f"{path} is empty: 0 bytes", fix="fetch it again")
     if head.startswith(_ZIP_STARTS):
         return DataError(
-            f"{path} is cut or damaged: its table of contents, which lies at the end, is missing"
-            f" or broken ({size} bytes are here: {error})",
-            fix="fetch it again and compare the size with the original's",
+            f"{path} is truncated or damaged: its table of contents, at the end of the file, is"
+            f" missing or broken (the file has {size} bytes: {error})",
+            fix="fetch it again and compare its size with the original's",
         )
-    return DataError(f"{path} is no zip archive: it starts with {head!r}", fix="fetch it again")
+    return DataError(f"{path} is not a zip archive: it starts with {head!r}", fix="fetch it again")
 
 
 def _is_clutter(name: str) -> bool:

@@ -1,7 +1,7 @@
-"""Parquet files, read row by row and never more than their limits allow.
+"""Parquet files, read row by row within limits of memory.
 
-Parquet packs equal values into almost nothing: 50 kB can ask for 40 GB. What a file unpacks to is
-known before it is read, and rows are taken in batches that fit into memory.
+Parquet compresses equal values to almost nothing: 50 kB can unpack to 40 GB. The unpacked size is
+checked before a file is read, and rows are read in batches that fit into memory.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _MAX_RATIO = 1000
-"""Bytes unpacked per byte of the file; photographs hardly shrink, captions to a tenth."""
+"""Maximum unpacked bytes per byte of a file; photographs hardly compress, captions tenfold."""
 
 _ALWAYS_ALLOWED = 2**30
 _MAX_CHUNK = 2**31
-"""Bytes of one column in one row group: some of it is always in memory whole."""
+"""Maximum bytes of one column in one row group: parts of it are held in memory at once."""
 
 _MAX_ROWS_PER_BYTE = 100
 _MAX_BATCH_BYTES = 2**28
@@ -34,12 +34,12 @@ _MAX_BATCH_ROWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
-    """Rows of some Parquet files, as a data set of `datasets` gives them.
+    """Rows of some Parquet files, with the interface of a data set of `datasets`.
 
     Attributes:
         files: The files, in order.
-        features: What `datasets` knows of the columns.
-        columns: Those that are read; `None`: all.
+        features: The columns and their types, as `datasets` describes them.
+        columns: The columns to read; `None`: all.
     """
 
     files: Sequence[Path]
@@ -63,8 +63,8 @@ def open_parquet(files: Sequence[Path]) -> ParquetPart:
     """Open Parquet files whose columns are those of the first.
 
     Raises:
-        DataError: A file is no regular file, or unpacks to more than is allowed.
-        OSError: A file cannot be read; pyarrow's errors are of this kind or `ValueError`.
+        DataError: A file is not a regular file, or unpacks to more than is allowed.
+        OSError: A file cannot be read; pyarrow raises this or `ValueError`.
     """
     import datasets
     import pyarrow.parquet as pq
@@ -80,10 +80,10 @@ def open_parquet(files: Sequence[Path]) -> ParquetPart:
 
 
 def _refuse_fatal(files: Sequence[Path]) -> None:
-    """Stop at a file whose damage ends the process that looks at it.
+    """Refuse a file so damaged that reading its metadata ends the process.
 
-    pyarrow 26 aborts on some damaged metadata, where no exception can be caught; a process of its
-    own looks first. Once pyarrow raises, this is not needed.
+    pyarrow 26 aborts on some damaged metadata, and an abort cannot be caught, so a child process
+    reads the metadata first. Remove this once pyarrow raises an exception instead.
     """
     names = "\0".join(str(path.absolute()) for path in files)
     command = [sys.executable, "-I", "-c", _LOOK]
@@ -114,11 +114,11 @@ for name in os.fsdecode(sys.stdin.buffer.read()).split("\\0"):
     except Exception:
         pass
 """
-"""Looks at the metadata of each file named on stdin; the last name printed is the one at fault."""
+"""Read the metadata of each file named on stdin; the last name printed is the file at fault."""
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a file begins and ends as a Parquet file does."""
+    """Return whether a file begins and ends with Parquet's mark."""
     with path.open("rb") as file:
         begin = file.read(4)
         size = file.seek(0, os.SEEK_END)
@@ -134,7 +134,7 @@ def _refuse_bomb(metadata: pq.FileMetaData, path: Path) -> None:
         for column in range(metadata.num_columns)
     ]
     unpacked = sum(chunks)
-    fix = "do not trust this file; write it anew, with row groups of at most 1,000 images"
+    fix = "do not trust this file; write it again, with row groups of at most 1,000 images"
     if unpacked > max(_ALWAYS_ALLOWED, _MAX_RATIO * size):
         raise DataError(
             f"{path} has {size:,} bytes and unpacks to {unpacked:,}: more than {_MAX_RATIO} times"
@@ -154,7 +154,7 @@ def _refuse_bomb(metadata: pq.FileMetaData, path: Path) -> None:
 def _iter_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    # pre_buffer would hold whole row groups.
+    # pre_buffer would hold whole row groups in memory.
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
         for group in range(file.metadata.num_row_groups):
             batches = file.iter_batches(
@@ -167,7 +167,7 @@ def _iter_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, 
 
 
 def _choose_rows(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> int:
-    """Return how many rows fit into memory even if each held the largest value there can be."""
+    """Return how many rows fit into memory even if each holds the largest possible value."""
     largest: int = sum(
         chunk.total_uncompressed_size
         for chunk in (group.column(number) for number in range(group.num_columns))

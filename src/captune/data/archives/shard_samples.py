@@ -1,4 +1,4 @@
-"""Samples out of tar shards: the files of one key, as rows with their image and captions."""
+"""Samples in tar shards: the files that share a key become a row with an image and captions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from captune.records import ImageSource, TarMember
 
 _CAPTION_SUFFIXES = ("txt", "caption", "text", "cap")
 TEXT_SUFFIXES = frozenset((".json", *(f".{suffix}" for suffix in _CAPTION_SUFFIXES)))
-"""Endings of members whose content is read with them."""
+"""Endings of the members whose content is read."""
 
 _SHARD_SUFFIX = re.compile(r"\.(tar(\.\w+)?|tgz)$", re.IGNORECASE)
 
@@ -32,11 +32,12 @@ class Shard:
     """One tar of a data set.
 
     Attributes:
-        name: Its name below the data set's root; says the split.
-        where: What people call it.
-        entries: Reads its members.
-        path: Where its images stay; `None`: they are kept as they come by.
-        is_streamed: It may be longer than memory: a sample ends where the next key begins.
+        name: Path below the data set's root; may give the split.
+        where: Path or URL, for errors.
+        entries: Called to read the members.
+        path: The tar that images are read from later; `None`: images are stored while reading.
+        is_streamed: Whether the shard is streamed and may exceed memory: a sample ends where the
+            next key begins.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Shard:
 
 @dataclass(slots=True)
 class Sample:
-    """What a shard holds under one key."""
+    """The files of a shard that share one key."""
 
     name: str = ""
     image: ImageSource | None = None
@@ -60,14 +61,14 @@ class Sample:
 
     @property
     def has_image(self) -> bool:
-        """Whether an image lies in the shard, or came by."""
+        """Whether the sample has an image, in the shard or already read."""
         return self.image is not None or self.keep is not None
 
 
 def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) -> LoadedData:
-    """The records of all shards, in their order.
+    """Return the records of all shards, in order.
 
-    Members that cannot be used are listed, never followed.
+    Members that cannot be used are listed, and links are never followed.
 
     Raises:
         DataError: A shard cannot be read, holds broken JSON, or the filters leave nothing.
@@ -77,11 +78,11 @@ def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) 
     store = ImageStore(options.memory_limit)
     rows = _iter_rows(shards, store=store, skipped=skipped, notes=notes)
     data = gather_rows(rows, options, format="webdataset", root=root, notes=notes)
-    # Connections are closed now, not when somebody collects garbage.
+    # Close connections now, not when the generator is garbage-collected.
     rows.close()
     if store.num_files:
         kind = "streamed" if any(shard.is_streamed for shard in shards) else "compressed"
-        kept = f"{store.num_files} images of {kind} tars are kept as files in {store.folder}"
+        kept = f"{store.num_files} images of {kind} tars are stored as files in {store.folder}"
         data = replace(data, notes=(*data.notes, kept))
     return replace(data, skipped=(*data.skipped, *skipped))
 
@@ -101,7 +102,7 @@ def _iter_rows(
         for key, sample in _read_shard(shard, store=store, skipped=skipped):
             image_id = read_name(sample.columns.get("image_id")) or key
             if key in seen:
-                # Keys are one shard's own; many writers start each shard at 0.
+                # Keys are unique within a shard only: many writers start each shard at 0.
                 repeated += 1
                 image_id = f"{_SHARD_SUFFIX.sub('', name)}/{key}"
             seen.add(image_id)
@@ -117,7 +118,7 @@ def _iter_rows(
                 fault=None if sample.has_image else ("missing", "a caption without an image"),
             )
     if repeated:
-        notes.append(f"{repeated} keys are in several shards; the shard's name was put before them")
+        notes.append(f"{repeated} keys occur in several shards; the shard's name was prepended")
 
 
 def _read_shard(
@@ -135,7 +136,7 @@ def _read_shard(
             samples.clear()
         sample = samples.setdefault(key, Sample())
         if suffix in sample.suffixes:
-            detail = f"{shard.where} has it twice; the first is used"
+            detail = f"occurs twice in {shard.where}; the first is used"
             skipped.append(SkippedImage(place, place, "duplicate_key", detail))
             continue
         sample.suffixes.add(suffix)
@@ -147,7 +148,7 @@ def _read_shard(
 
 
 def _usable(samples: Mapping[str, Sample]) -> Iterator[tuple[str, Sample]]:
-    # Without image and caption it is no sample: statistics, licences, features.
+    # Without image and caption it is not a sample: statistics, licences, features.
     return ((key, sample) for key, sample in samples.items() if sample.has_image or sample.captions)
 
 
@@ -155,7 +156,7 @@ def _take_image(
     sample: Sample, entry: TarEntry, *, suffix: str, path: Path | None, store: ImageStore
 ) -> None:
     if sample.has_image and ("." in suffix or "." not in sample.image_suffix):
-        # `a.jpg` before `a.left.png`: the plain name is the image, others are its company.
+        # `a.jpg` is preferred to `a.left.png`: the plain name is the image.
         return
     sample.image_suffix = suffix
     sample.name = entry.name
@@ -169,7 +170,7 @@ def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> No
     if suffix != "json":
         lines = decode_text(content).split("\n")
         texts = tuple(line for line in lines if line.strip()) or ("",)
-        # The text file is what the model should say; the JSON beside it tells of the download.
+        # The text file is the caption; the JSON beside it describes the download.
         sample.captions = texts
         return
     text = decode_text(content)
@@ -183,12 +184,12 @@ def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> No
 
 
 def split_key(name: str) -> tuple[str, str]:
-    """Key and ending of a member: `a/b.left.png` is (`a/b`, `left.png`)."""
+    """Return key and ending of a member: `a/b.left.png` is (`a/b`, `left.png`)."""
     folder, slash, last = name.rpartition("/")
     stem, _, suffix = last.partition(".")
     return folder + slash + stem, suffix.lower()
 
 
 def is_image(suffix: str) -> bool:
-    """Whether an ending, in lower case and without its first dot, is that of an image."""
+    """Return whether an ending, in lower case and without its first dot, is an image's."""
     return f".{suffix.rpartition('.')[2]}" in IMAGE_SUFFIXES

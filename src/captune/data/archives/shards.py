@@ -1,4 +1,4 @@
-"""Which tar shards a place means: a file, a folder, `{000..003}` braces, a glob, or URLs."""
+"""The tar shards of a data path: a file, a folder, `{000..003}` braces, a glob, or URLs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_DIGITS = 18
 
 
 def is_shard_pattern(place: Path) -> bool:
-    """Whether a path that does not exist is a pattern for tar files."""
+    """Return whether a path that does not exist is a pattern for tar files."""
     text = str(place)
     return text.lower().endswith(_SUFFIXES) and any(letter in text for letter in "{*?[")
 
 
 def list_shards(place: Path) -> list[Path]:
-    """The tar files at a place and in its folders named train, val or test, by name."""
+    """Return the tar files at a place and in its folders train, val and test, sorted by name."""
     if place.is_file():
         return [place] if _is_shard(place) else []
     if not place.is_dir():
@@ -41,10 +41,10 @@ def list_shards(place: Path) -> list[Path]:
 
 
 def expand_shards(pattern: Path) -> list[Path]:
-    """The files that a pattern names: braces first, in their order, then `*`, `?` and `[]`.
+    """Return the files of a pattern: braces are expanded first, in order, then `*`, `?`, `[]`.
 
     Raises:
-        DataError: A file that the braces name is absent, or nothing matches.
+        DataError: A file named by the braces is missing, or nothing matches.
     """
     found: list[Path] = []
     absent: list[str] = []
@@ -58,9 +58,9 @@ def expand_shards(pattern: Path) -> list[Path]:
             absent.append(name)
     if absent:
         raise DataError(
-            f"{len(absent)} of the {len(names)} shards of {pattern} are not there,"
+            f"{len(absent)} of the {len(names)} shards of {pattern} are missing,"
             f" the first: {absent[0]}",
-            fix="fetch them, or narrow the numbers in the braces",
+            fix="fetch them, or narrow the range in the braces",
         )
     if not found:
         raise DataError(f"no file matches {pattern}")
@@ -68,22 +68,22 @@ def expand_shards(pattern: Path) -> list[Path]:
 
 
 def is_remote(place: str) -> bool:
-    """Whether a data path names another machine, or a command that asks one."""
+    """Return whether a data path is a URL or a `pipe:` command."""
     return "://" in place or place.startswith("pipe:")
 
 
 def expand_shard_urls(pattern: str) -> list[str]:
-    """The URLs that a pattern names by its braces, in their order; nothing is asked of them.
+    """Return the URLs of a pattern with braces, in order, without requesting them.
 
     Raises:
-        DataError: It is no http or https URL of tar files.
+        DataError: It is not an http or https URL of tar files.
     """
     scheme = pattern.partition(":")[0].lower()
     if scheme not in ("https", "http"):
         raise DataError(
-            f"captune runs no command to read data: {pattern}"
+            f"captune does not run commands to read data: {pattern}"
             if scheme == "pipe"
-            else f"captune reads no {scheme}:// addresses: {pattern}",
+            else f"{scheme}:// addresses are not supported: {pattern}",
             where="data.path",
             fix="give the https address itself, or fetch the shards and give their folder",
         )
@@ -91,9 +91,9 @@ def expand_shard_urls(pattern: str) -> list[str]:
     for url in urls:
         if not urlsplit(url).path.lower().endswith(_SUFFIXES):
             raise DataError(
-                f"only tar shards are read from URLs, not {url}",
+                f"only tar shards can be read from URLs, not {url}",
                 where="data.path",
-                fix="fetch the file and give its path; of a hub data set, give its id owner/name",
+                fix="fetch the file and give its path; for a hub data set, give its id owner/name",
             )
     return urls
 
@@ -116,11 +116,13 @@ def _choices(inside: str, *, text: str) -> list[str]:
     if match is None:
         return inside.split(",")
     if max(len(match[1]), len(match[2])) > _MAX_DIGITS:
-        raise DataError(f"{{{inside[:40]}...}} in a pattern of shards has too many digits")
+        raise DataError(f"{{{inside[:40]}...}} in a shard pattern has too many digits")
     first, last = int(match[1]), int(match[2])
     if not 0 <= last - first < _MOST_SHARDS:
-        raise DataError(f"{{{inside}}} in {text} is no range of shards", fix="{000..003}")
-    # As a shell does: as many digits as the first number is written with.
+        raise DataError(
+            f"{{{inside}}} in {text} is not a range of shards", fix="write it as {000..003}"
+        )
+    # Like a shell: zero-padded to the width of the first number.
     return [f"{number:0{len(match[1])}d}" for number in range(first, last + 1)]
 
 

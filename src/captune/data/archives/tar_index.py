@@ -1,7 +1,7 @@
-"""What lies where in a tar file, without unpacking it.
+"""The members of a tar file and their offsets, without unpacking it.
 
-Nothing of a tar is ever written to disk, so its names cannot lead anywhere; those that would, and
-members that are no plain files (devices, links, pipes), are named all the same.
+Members are never written to disk under their own names, so an unsafe name can do no harm; such
+members, and those that are not regular files (devices, links, pipes), are still reported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EXTENDED = (
 )
 _MAX_CONTENT_BYTES = 512 * 2**20
 _MAX_TEXT_BYTES = 64 * 2**20
-# tarfile lets all of these escape on damaged archives (3.11, found by damaging some at random).
+# tarfile raises all of these on damaged archives (found by damaging archives at random).
 _ERRORS = (
     *(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, struct.error),
     *(ValueError, OverflowError, TypeError, LookupError),
@@ -36,10 +36,10 @@ _ERRORS = (
 
 
 class Readable(Protocol):
-    """What a tar is read from."""
+    """A stream that a tar is read from."""
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; empty at the end."""
+        """Return the next bytes, at most `size`; empty at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class TarEntry:
         name: Its name.
         offset: Where its bytes start in the archive.
         size: Its length in bytes.
-        content: Its bytes, where they were asked for.
-        fault: `unsafe_name`, `not_a_file`, `too_large`, `truncated`; empty when it can be used.
+        content: Its bytes, where they were requested.
+        fault: `unsafe_name`, `not_a_file`, `too_large` or `truncated`; empty: usable.
     """
 
     name: str
@@ -62,17 +62,17 @@ class TarEntry:
 
 
 def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]:
-    """Members of a tar in its order; folders are left out.
+    """Yield the members of a tar in order, without folders.
 
-    The content comes along of members with one of `text_suffixes`, and of all of a compressed
-    tar, which cannot be read from the middle.
+    Members with one of `text_suffixes` include their content; in a compressed tar, which cannot be
+    read from the middle, all do.
 
     Args:
-        path: The tar; compressed with gzip, bzip2 or xz, or not.
+        path: The tar, plain or compressed with gzip, bzip2 or xz.
         text_suffixes: Endings in lower case, such as `.txt`.
 
     Raises:
-        DataError: It is no tar, a Git LFS pointer, or cannot be read.
+        DataError: It is not a tar, is a Git LFS pointer, or cannot be read.
     """
     refuse_lfs_pointer(path)
     try:
@@ -83,58 +83,58 @@ def iter_tar(path: Path, *, text_suffixes: frozenset[str]) -> Iterator[TarEntry]
             with tarfile.open(path, "r|*", tarinfo=_Header) as archive:
                 yield from _refuse_bomb(_entries(archive), path)
     except _ERRORS as error:
-        raise _no_tar(str(path), error) from error
+        raise _not_a_tar(str(path), error) from error
 
 
 def iter_tar_stream(file: Readable, *, name: str) -> Iterator[TarEntry]:
-    """Members of a tar that comes piece by piece, each with its content; folders are left out.
+    """Yield the members of a streamed tar with their content, without folders.
 
     Args:
-        file: Read once, never further than the member asked for.
-        name: For errors.
+        file: Read once, and no further than the current member.
+        name: Name for errors.
 
     Raises:
-        DataError: It is no tar or a damaged one; what reading the file raises passes through.
+        DataError: It is not a tar, or damaged; errors of reading the file pass through.
     """
     try:
-        # What came before the end is used, as of a plain tar on disk.
-        # In a stream ("|") nothing can be read twice, but compressed bytes are unpacked once.
+        # Members before a broken end are used, as for a plain tar on disk.
+        # A stream ("|") cannot seek back, so compressed bytes are unpacked only once.
         with tarfile.open(fileobj=cast(IO[bytes], file), mode="r|*", tarinfo=_Header) as archive:
             yield from _entries(archive, names_cut=True)
     except _ERRORS as error:
-        raise _no_tar(name, error) from error
+        raise _not_a_tar(name, error) from error
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; tarfile itself reads long names and attributes of any size whole."""
+    """A member's header with a limit; tarfile reads long names and attributes of any size."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _EXTENDED and self.size > _MAX_HEADER_BYTES:
             raise DataError(
                 f"{archive.name or 'the tar'!r} has a header of {self.size:,} bytes; at most"
                 f" {_MAX_HEADER_BYTES:,} are read",
-                fix="do not trust this archive; pack its files anew",
+                fix="do not trust this archive; pack its files again",
             )
         member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return member
 
 
 def _refuse_bomb(entries: Iterator[TarEntry], path: Path) -> Iterator[TarEntry]:
-    """Stop before a compressed tar is unpacked to more than its size can mean."""
+    """Stop before a compressed tar is unpacked to far more than its own size."""
     limit = max(ALWAYS_UNPACKED, MAX_RATIO * path.stat().st_size)
     for entry in entries:
         yield entry
-        # What is not read is unpacked all the same, to reach the member behind it.
+        # Skipped members are unpacked too, to reach the next member.
         if entry.offset + entry.size > limit:
             raise DataError(
                 f"{path} has {path.stat().st_size:,} bytes and unpacks to more than"
                 f" {entry.offset + entry.size:,}, over {MAX_RATIO} times its size",
-                fix="do not trust this archive; pack its files anew",
+                fix="do not trust this archive; pack its files again",
             )
 
 
-def _no_tar(name: str, error: Exception) -> DataError:
-    return DataError(f"{name} is no tar archive, or a damaged one: {error}", fix="fetch it again")
+def _not_a_tar(name: str, error: Exception) -> DataError:
+    return DataError(f"{name} is not a tar archive, or is damaged: {error}", fix="fetch it again")
 
 
 def _entries(
@@ -162,7 +162,7 @@ def _entries(
 
 
 def is_plain_tar(path: Path) -> bool:
-    """Whether a file starts as a tar that is not compressed does."""
+    """Return whether a file starts like an uncompressed tar."""
     try:
         with open_regular(path) as file:
             head = file.read(_BLOCK)
@@ -171,9 +171,9 @@ def is_plain_tar(path: Path) -> bool:
     if head[257:262] == b"ustar":
         return True
     if head and not head.strip(b"\0"):
-        # Nothing but the end mark: an empty tar.
+        # Only the end mark: an empty tar.
         return True
-    # The oldest tars have no mark but a checksum.
+    # The oldest tars have only a checksum.
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
@@ -184,7 +184,7 @@ def is_plain_tar(path: Path) -> bool:
 def _next(
     archive: tarfile.TarFile, last: tarfile.TarInfo | None, *, size: int | None
 ) -> tarfile.TarInfo | TarEntry | None:
-    """The next member; an entry called truncated where the archive breaks off."""
+    """Return the next member; a `truncated` entry where the archive ends early."""
     try:
         member = archive.next()
     except tarfile.ReadError:
@@ -192,7 +192,7 @@ def _next(
             raise
         return _cut(last)
     if member is None and last is not None and size is not None and archive.offset < size:
-        # tarfile takes half a header, or bytes that are none, for a quiet end of the archive.
+        # tarfile silently ends at half a header, or at bytes that are not a header.
         archive.fileobj.seek(archive.offset)
         if archive.fileobj.read(_BLOCK).strip(b"\0"):
             return _cut(last)
@@ -208,7 +208,7 @@ def _cut(last: tarfile.TarInfo) -> TarEntry:
 def _read_entry(
     archive: tarfile.TarFile, member: tarfile.TarInfo, *, with_text: frozenset[str] | None
 ) -> TarEntry:
-    """A usable member, or its fault; with its content where `with_text` is `None` or says so."""
+    """Return a member or its fault; with content where `with_text` is `None` or has its ending."""
     entry = TarEntry(member.name, member.offset_data, member.size)
     if is_unsafe_name(member.name):
         return TarEntry(member.name, entry.offset, entry.size, fault="unsafe_name")

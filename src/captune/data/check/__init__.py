@@ -1,1 +1,1 @@
-"""What a data set contains and what is wrong with it, before anybody trains on it."""
+"""The check of a data set before training: what it contains, and its problems."""

@@ -1,4 +1,4 @@
-"""Captions in figures: their lengths, and those that describe nothing or many images at once."""
+"""Statistics of captions: lengths, placeholders, and captions that many images share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILE_OR_URL = re.compile(
 
 
 def measure_lengths(lengths: Iterable[int]) -> LengthStats:
-    """Mean, quantiles and histogram of lengths; zeros when there are none."""
+    """Return mean, quantiles and histogram of lengths; zeros when there are none."""
     ordered = sorted(lengths)
     if not ordered:
         return LengthStats(0.0, 0, 0, 0, {})
@@ -38,7 +38,7 @@ def measure_lengths(lengths: Iterable[int]) -> LengthStats:
 
 
 def find_common_captions(records: Sequence[CaptionRecord]) -> tuple[CommonCaption, ...]:
-    """Captions of three images and more, most frequent first, at most 20."""
+    """Return captions of at least three images, most frequent first, at most 20."""
     spelled: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for record in records:
@@ -51,7 +51,7 @@ def find_common_captions(records: Sequence[CaptionRecord]) -> tuple[CommonCaptio
 
 
 def find_placeholders(records: Sequence[CaptionRecord]) -> tuple[CommonCaption, ...]:
-    """Captions that describe nothing (`n/a`, `IMG_0001.jpg`, a URL), most frequent first."""
+    """Return captions that describe nothing (`n/a`, `IMG_0001.jpg`, a URL), by frequency."""
     counts: Counter[str] = Counter()
     for record in records:
         counts.update({text for text in record.captions if text and is_placeholder(text)})
@@ -59,7 +59,7 @@ def find_placeholders(records: Sequence[CaptionRecord]) -> tuple[CommonCaption, 
 
 
 def is_placeholder(caption: str) -> bool:
-    """Whether a caption describes nothing."""
+    """Return whether a caption describes nothing."""
     return (
         normalise_caption(caption) in _PLACEHOLDERS
         or _FILE_OR_URL.match(caption.strip()) is not None
@@ -67,10 +67,10 @@ def is_placeholder(caption: str) -> bool:
 
 
 def normalise_caption(caption: str) -> str:
-    """Letters and digits in lower case with single blanks: equal for captions worded alike."""
+    """Return lower-case words with single spaces: equal for captions with the same words."""
     return " ".join(re.findall(r"\w+", caption.casefold()))
 
 
 def _quantile(ordered: list[int], share: float) -> int:
-    # The smallest value that at least this share of the values does not exceed.
+    # The smallest value that is at least as large as this share of the values.
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]

@@ -1,7 +1,7 @@
-"""Looks at a data set before anybody trains on it: what is in it, and what is wrong with it.
+"""Check a data set before training: what it contains, and its problems.
 
-Every image is decoded once. What costs scores silently (the same image in train and test, a
-caption that half of the images share, captions cut at the token limit) is said first.
+Every image is decoded once. The check finds what silently falsifies scores: the same image in
+train and test, a caption that half of the images share, captions cut at the token limit.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def check_data(
 
     Args:
         data: A data set as `load_records` gave it, or `LoadedData(tuple(records))`.
-        count_tokens: Tokens that a caption costs in training, special ones included; `None`:
-            lengths are counted in words only.
-        max_caption_tokens: Tokens kept of a caption in training.
+        count_tokens: Returns the tokens of a caption in training, including special ones; `None`:
+            lengths are counted only in words.
+        max_caption_tokens: Maximum tokens per caption in training.
         decoding: Where images are decoded, by how many threads, and how large they may be;
             `None`: the defaults.
-        report_progress: Called with the number of images done, once for each.
+        report_progress: Called after each image with the number of images done.
 
     Returns:
-        Figures and problems. Nothing is changed.
+        Figures and problems.
     """
     records = data.records
     images = _read_images(records, decoding=decoding or DecodeOptions(), report=report_progress)
@@ -123,8 +123,8 @@ def _read_images(
 
     num_threads = decoding.num_threads or count_threads()
     images = _Images([], [], [])
-    # Threads: Pillow lets go of the lock while it decodes. Stopped early (Ctrl-C), they end with
-    # their decoder.
+    # Threads, because Pillow releases the GIL while it decodes. On Ctrl-C, they end with their
+    # decoder.
     with (
         ThreadPoolExecutor(num_threads) as pool,
         open_decoder(
@@ -209,7 +209,7 @@ def _preview(record: CaptionRecord) -> str:
     try:
         image = decode_image(record.image)
     except ImageError:
-        # It was there a moment ago; the page does without.
+        # Readable a moment ago; the page omits it.
         return ""
     image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -1,10 +1,10 @@
-"""Images that are the same, or nearly: found by hash, in time that grows with the images.
+"""Equal and nearly equal images, found by hash in time proportional to the number of images.
 
-The exact hash is of the decoded pixels, so that a copy with other metadata or in another lossless
-format counts. The near hash is a difference hash (Krawetz 2013, "Kind of Like That") of 128 bits,
+The exact hash covers the decoded pixels, so it finds copies with other metadata or in another
+lossless format. The near hash is a difference hash (Krawetz 2013, "Kind of Like That") of 128 bits,
 64 along rows and 64 along columns. Two hashes that differ in at most 7 bits agree in at least one
 of 8 bands of 16 bits, so only images that share a band are compared; a 16x16 thumbnail then
-decides, because flat drawings have equal hashes and different colours.
+decides, because flat drawings may have equal hashes but different colours.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _THUMBNAIL = 16
 _MAX_MEAN_DIFFERENCE = 10.0
 _MAX_CELL_DIFFERENCE = 40.0
 _MIN_STEP = 2
-"""Grey levels between neighbours below which JPEG noise decides; such a bit is 0."""
+"""Minimum difference of grey levels for a bit of 1; smaller ones may be JPEG noise."""
 _CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What is kept of an image to compare it by.
+    """The features of an image that are used to compare it.
 
     Attributes:
-        pixels: SHA-256 of size and RGB pixels, hex.
+        pixels: SHA-256 of size and RGB pixels, in hex.
         bands: Difference hash, uint16 (8,).
         thumbnail: uint8 (16, 16, 3).
-        width: Pixels.
-        height: Pixels.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     pixels: str
@@ -48,7 +48,7 @@ class Fingerprint:
 
 
 def fingerprint_image(image: Image.Image) -> Fingerprint:
-    """Fingerprint of an upright RGB image."""
+    """Return the fingerprint of an upright RGB image."""
     digest = hashlib.sha256(f"{image.width}x{image.height}".encode())
     digest.update(image.tobytes())
     thumbnail = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
@@ -62,7 +62,7 @@ def fingerprint_image(image: Image.Image) -> Fingerprint:
 
 
 def perceptual_hash(image: Image.Image) -> npt.NDArray[np.uint16]:
-    """Difference hash of an RGB image, uint16 (8,): 128 bits; near images differ in few."""
+    """Return the difference hash of an RGB image, uint16 (8,); near images differ in few bits."""
     grey = image.convert("L")
     rows = _grey_grid(grey, width=_GRID + 1, height=_GRID)
     columns = _grey_grid(grey, width=_GRID, height=_GRID + 1)
@@ -73,7 +73,7 @@ def perceptual_hash(image: Image.Image) -> npt.NDArray[np.uint16]:
 
 
 def group_exact(prints: Sequence[Fingerprint]) -> list[list[int]]:
-    """Positions of fingerprints with equal pixels, groups of two and more."""
+    """Return groups of two or more positions of fingerprints with equal pixels."""
     places: dict[str, list[int]] = {}
     for place, fingerprint in enumerate(prints):
         places.setdefault(fingerprint.pixels, []).append(place)
@@ -81,9 +81,9 @@ def group_exact(prints: Sequence[Fingerprint]) -> list[list[int]]:
 
 
 def group_near(prints: Sequence[Fingerprint]) -> list[list[int]]:
-    """Positions of fingerprints that are nearly but not exactly equal, groups of two and more.
+    """Return groups of two or more positions of fingerprints that are nearly equal.
 
-    A chain of near images is one group. Of exactly equal images only the first takes part.
+    A chain of near images is one group. Of exactly equal images only the first is compared.
     """
     first: dict[str, int] = {}
     for place, fingerprint in enumerate(prints):
@@ -116,10 +116,10 @@ def _join_run(
     bands: npt.NDArray[np.uint64],
     thumbnails: npt.NDArray[np.uint8],
 ) -> None:
-    """Give near images of one run, which share a band, one label, in place."""
+    """Give near images of one run, which share a band, the same label, in place."""
     for place in range(len(run) - 1):
         image, others = run[place], run[place + 1 :]
-        # What is one group already is compared no more: thousands of blank pages cost one pass.
+        # Members of one group are not compared again: thousands of blank pages need one pass.
         others = others[labels[others] != labels[image]]
         if not len(others):
             continue
@@ -137,7 +137,7 @@ def _are_near(
     thumbnail: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.bool_]:
     difference = others.astype(np.float32) - thumbnail
-    # A change of brightness or tint is no other picture.
+    # A change of brightness or tint does not make another picture.
     shift = difference.mean(axis=(1, 2), keepdims=True)
     rest = np.abs(difference - np.clip(shift, -_MAX_CELL_DIFFERENCE, _MAX_CELL_DIFFERENCE))
     near: npt.NDArray[np.bool_] = (rest.mean(axis=(1, 2, 3)) <= _MAX_MEAN_DIFFERENCE) & (

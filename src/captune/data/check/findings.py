@@ -1,4 +1,4 @@
-"""What a check of a data set finds, as plain values: for JSON, for a page, for a terminal."""
+"""The findings of a data check as plain values, for JSON, the page and the terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LeakKind = Literal["exact", "near", "group", "given"]
 
 @dataclass(frozen=True, slots=True)
 class DataProblem:
-    """One thing wrong with a data set.
+    """One problem of a data set.
 
     Attributes:
-        severity: `error`: scores would be wrong or images are lost; `warning`: look at it.
-        text: What, with figures.
-        fix: What to do about it.
+        severity: `error`: scores would be wrong or images are lost; `warning`: worth a look.
+        text: The problem, with figures.
+        fix: How to fix it.
     """
 
     severity: Severity
@@ -33,10 +33,10 @@ class LengthStats:
 
     Attributes:
         mean: Mean.
-        median: Half are no longer.
-        p95: 95 % are no longer.
-        longest: The longest.
-        histogram: Captions by length, ascending.
+        median: Half of the captions are at most this long.
+        p95: 95 % of the captions are at most this long.
+        longest: The maximum.
+        histogram: Number of captions by length, ascending.
     """
 
     mean: float
@@ -51,8 +51,8 @@ class CommonCaption:
     """A caption that many images share.
 
     Attributes:
-        caption: As it is first written.
-        num_images: Images that have it, whatever its letter case and punctuation.
+        caption: As first written.
+        num_images: Images that have it, ignoring letter case and punctuation.
     """
 
     caption: str
@@ -61,12 +61,12 @@ class CommonCaption:
 
 @dataclass(frozen=True, slots=True)
 class SplitLeak:
-    """Images that are one and the same, or of one group, in more than one split.
+    """Equal images, or images of one group, in several splits.
 
     Attributes:
         kind: `exact` pixels, `near` pixels, `group`, or `given` twice by the data set itself.
         image_ids: The images.
-        splits: The splits they lie in.
+        splits: Their splits.
     """
 
     kind: LeakKind
@@ -76,36 +76,36 @@ class SplitLeak:
 
 @dataclass(frozen=True, slots=True)
 class DataCheck:
-    """The findings.
+    """The findings of a data check.
 
     Attributes:
         source: Format and folder of the data set.
         num_images: Images with a caption and a file.
         num_captions: Their captions.
-        splits: Images by split, `none` for those without.
-        captions_per_image: Images by number of captions, ascending.
-        widths: Smallest, median and largest width in pixels; empty when none was read.
-        heights: The same of the heights.
-        words: Length of the captions in words between blanks.
+        splits: Images by split, `none` for those without one.
+        captions_per_image: Number of images by number of captions, ascending.
+        widths: Smallest, median and largest width in pixels; empty when no image was read.
+        heights: The same for the heights.
+        words: Length of the captions in words separated by spaces.
         tokens: Length in tokens of the model's tokenizer; `None` without one.
-        max_caption_tokens: Tokens kept of a caption in training.
-        num_cut: Captions longer than that; 0 without a tokenizer.
-        vocabulary: Different words, letter case apart.
-        skipped: Images kept out on reading: missing files, no caption.
+        max_caption_tokens: Maximum tokens per caption in training.
+        num_cut: Number of longer captions; 0 without a tokenizer.
+        vocabulary: Number of different words, ignoring letter case.
+        skipped: Images skipped while reading: missing files, no caption.
         unreadable: Images whose file cannot be decoded.
         exact_duplicates: Groups of ids with equal pixels.
         near_duplicates: Groups of ids that look the same.
-        leaks: The same image or group in two splits.
+        leaks: Equal images, or images of one group, in several splits.
         empty_captions: Ids of images with an empty caption.
         placeholder_captions: Captions that describe nothing: `n/a`, a file name, a URL.
         common_captions: Captions that many images share, most frequent first.
-        repeated_captions: Ids of images that have one caption twice.
-        unspaced_script: The script without blanks between words that the captions are in; empty:
-            none, or the words are cut apart.
-        characters: Length of such captions in characters; `None` of others.
-        notes: What was decided on reading.
-        problems: The above in sentences, errors first.
-        previews: Small JPEGs of images that the page shows, as data URIs by id; not in the JSON.
+        repeated_captions: Ids of images that have the same caption twice.
+        unspaced_script: The script of the captions, if it has no spaces between words; empty:
+            words are separated.
+        characters: Length of such captions in characters; `None` for other scripts.
+        notes: Decisions made while reading.
+        problems: Problems in sentences, errors first.
+        previews: Small JPEGs of the images on the page, as data URIs by id; not in the JSON.
     """
 
     source: str
@@ -137,17 +137,17 @@ class DataCheck:
 
     @property
     def lengths(self) -> LengthStats:
-        """Length of the captions in words, or in characters where no blanks stand between words."""
+        """Length of the captions in words, or in characters where words are not separated."""
         return self.characters or self.words
 
     @property
     def num_errors(self) -> int:
-        """Problems that make scores wrong or lose images."""
+        """Number of problems that make scores wrong or lose images."""
         return sum(problem.severity == "error" for problem in self.problems)
 
     def to_json(self) -> str:
-        """The findings as indented JSON; keys are the attributes, without `previews`."""
+        """Return the findings as indented JSON; keys are the attributes, without `previews`."""
         values = asdict(self)
         del values["previews"]
-        # ASCII: ids may hold bytes of file names that are not UTF-8.
+        # ASCII, because ids may contain bytes of file names that are not UTF-8.
         return json.dumps(values, indent=2) + "\n"

@@ -1,7 +1,7 @@
-"""The findings of a data check as one page: opens offline, no script, no outside file.
+"""The findings of a data check as one HTML page that works offline, without scripts.
 
-Captions and file names are other people's text: everything is escaped, and `<bdi>` keeps
-right-to-left overrides inside their own cell.
+Captions and file names are untrusted text: everything is escaped, and `<bdi>` keeps right-to-left
+overrides inside their own cell.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ svg rect.cut { fill: #d9911a; }
 
 
 def render_check(findings: DataCheck) -> str:
-    """One HTML page of the findings."""
+    """Return the findings as an HTML page."""
     sections = (
         _render_verdict(findings),
         _render_cards(findings),
         _render_problems(findings),
         _render_lengths(findings),
-        _render_skipped("Images not found or left out", findings.skipped),
+        _render_skipped("Images that were skipped", findings.skipped),
         _render_skipped("Images that cannot be read", findings.unreadable),
         _render_leaks(findings),
         _render_groups("Exact duplicates", findings.exact_duplicates, findings=findings),
@@ -71,11 +71,11 @@ def render_check(findings: DataCheck) -> str:
 def _render_verdict(findings: DataCheck) -> str:
     warnings = len(findings.problems) - findings.num_errors
     if findings.num_errors:
-        kind, words = "error", "Mend this before training: images are lost or scores will be wrong."
+        kind, words = "error", "Fix this before training: images are lost or scores will be wrong."
     elif warnings:
         kind, words = "warning", "Usable. Look at the warnings first."
     else:
-        kind, words = "", "Nothing wrong was found."
+        kind, words = "", "No problems found."
     return f"<p class='verdict {kind}'>{words}</p>"
 
 
@@ -105,7 +105,7 @@ def _render_problems(findings: DataCheck) -> str:
         + "</div>"
         for problem in findings.problems
     )
-    return f"<h2>What is wrong</h2>{inner}"
+    return f"<h2>Problems</h2>{inner}"
 
 
 def _render_lengths(findings: DataCheck) -> str:
@@ -127,7 +127,7 @@ def _render_length(unit: str, stats: LengthStats, *, limit: int | None) -> str:
     line = (
         f"<p><b>{unit}</b>: mean {stats.mean:.1f}, median {stats.median},"
         f" 95 % at most {stats.p95}, longest {stats.longest}"
-        + (f"; longer than {limit} is cut</p>" if limit is not None else "</p>")
+        + (f"; captions over {limit} are truncated</p>" if limit is not None else "</p>")
     )
     return line + _render_bars(stats.histogram, limit=limit)
 
@@ -221,7 +221,7 @@ def _render_notes(findings: DataCheck) -> str:
     if not findings.notes:
         return ""
     inner = "".join(f"<li>{_text(note)}</li>" for note in findings.notes)
-    return f"<h2>On reading</h2><ul>{inner}</ul>"
+    return f"<h2>Notes</h2><ul>{inner}</ul>"
 
 
 def _more(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Findings in sentences: what is wrong, how much of it, and what to do. Errors first."""
+"""The problems of a data set in sentences: what, how many, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from captune.data.dataset import SkippedImage
 _COMMON_SHARE = 0.02
 _NOT_THERE = ("missing", "remote", "outside")
 _ADVICE = {
-    "missing": "put the files where the captions say, or give the folder with --image-root",
-    "remote": "download the images first, and give the folder with --image-root",
-    "outside": "give the folder with --image-root, or allow any place with --allow-outside",
+    "missing": "put the files where the captions name them, or give the folder: --image-root",
+    "remote": "download the images first, and give the folder: --image-root",
+    "outside": "give the folder: --image-root, or allow any path: --allow-outside",
     "needs_plugin": "pip install pillow-heif (HEIC), or pillow-jxl-plugin (JPEG XL)",
-    "git_lfs_pointer": "`git lfs pull` fetches the files that the pointers stand for",
-    "too_many_pixels": "shrink the largest",
-    "aspect": "cut strips into pieces",
+    "git_lfs_pointer": "fetch the files that the pointers stand for: `git lfs pull`",
+    "too_many_pixels": "shrink the largest images",
+    "aspect": "cut long strips into pieces",
 }
-"""What to do about images that cannot be used, where fetching them again does not help."""
+"""How to fix unusable images where fetching them again does not help, by reason."""
 _LEAK_WORDS = {
-    "exact": "the same image lies in two splits",
-    "near": "nearly the same image lies in two splits",
-    "group": "images of one group lie in two splits",
+    "exact": "the same image is in two splits",
+    "near": "nearly the same image is in two splits",
+    "group": "images of one group are in two splits",
     "given": "the data set itself puts an image into two splits (it was kept in the first)",
 }
 
 
 def list_problems(findings: DataCheck) -> tuple[DataProblem, ...]:
-    """The problems of a data set, errors first."""
+    """Return the problems of a data set, errors first."""
     problems = (
         *_list_file_problems(findings),
         *_list_leaks(findings),
@@ -71,19 +71,20 @@ def _list_file_problems(findings: DataCheck) -> list[DataProblem]:
             )
         )
     if captionless:
-        text = f"{_count(len(captionless), 'image')} without any caption, left out"
+        text = f"{_count(len(captionless), 'image')} without a caption, skipped"
         problems.append(DataProblem("warning", text))
     return problems
 
 
 def _list_leaks(findings: DataCheck) -> list[DataProblem]:
     counts = Counter(leak.kind for leak in findings.leaks)
-    # Near images and groups may have been cut on purpose, to repeat somebody's published split.
+    # Near images and groups may be split on purpose, to reproduce a published split.
     return [
         DataProblem(
             "error" if kind in ("exact", "given") else "warning",
             f"{_LEAK_WORDS[kind]}: {_count(number, 'case')}",
-            "drop one of them, or draw the splits by group: a model is scored on what it has seen",
+            "drop one of them, or draw the splits by group: the model is scored on images that it"
+            " was trained on",
         )
         for kind, number in counts.items()
     ]
@@ -100,8 +101,9 @@ def _list_duplicates(findings: DataCheck) -> list[DataProblem]:
             problems.append(
                 DataProblem(
                     "warning",
-                    f"{kind}: {_count(len(groups), 'group')} of together {number} images",
-                    "keep one of each, or give them one group, so that splits do not cut it",
+                    f"{kind}: {_count(len(groups), 'group')} with {number} images in total",
+                    "keep one of each, or give them the same group, so that a split keeps them"
+                    " together",
                 )
             )
     return problems
@@ -113,7 +115,7 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "warning",
-                f"{_count(len(findings.empty_captions), 'empty caption')}, not trained on",
+                f"{_count(len(findings.empty_captions), 'empty caption')}, not used in training",
             )
         )
     if findings.placeholder_captions:
@@ -123,7 +125,7 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
             DataProblem(
                 "warning",
                 f"{_count(number, 'caption')} with no description, such as {first!r}",
-                "remove them: a model learns to say them",
+                "remove them: a model learns to write them",
             )
         )
     problems += _list_common(findings)
@@ -131,22 +133,23 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "warning",
-                f"the captions are {findings.unspaced_script}, written without blanks between"
-                " words: metrics and word tokenizers take each for one word or a few",
-                "score them with evaluate.tokenize: char (--tokenize char); where a tokenizer is"
-                " trained, let it be of kind bpe",
+                f"the captions are {findings.unspaced_script}, written without spaces between"
+                " words: metrics and word tokenizers see each as one word or a few",
+                "score them with evaluate.tokenize: char (--tokenize char); if you train a"
+                " tokenizer, use kind bpe",
             )
         )
     if findings.repeated_captions:
         number = len(findings.repeated_captions)
-        problems.append(DataProblem("warning", f"{_count(number, 'image')} with one caption twice"))
+        text = f"{_count(number, 'image')} with the same caption twice"
+        problems.append(DataProblem("warning", text))
     if findings.num_cut:
         share = findings.num_cut / findings.num_captions
         problems.append(
             DataProblem(
                 "warning",
                 f"{_count(findings.num_cut, 'caption')} ({share:.1%}) longer than"
-                f" {findings.max_caption_tokens} tokens would be cut",
+                f" {findings.max_caption_tokens} tokens would be truncated",
                 "raise data.max_caption_tokens",
             )
         )
@@ -164,8 +167,8 @@ def _list_common(findings: DataCheck) -> list[DataProblem]:
             "warning",
             f"{_count(len(common), 'caption')} shared by many images; {common[0].caption!r}"
             f" alone by {common[0].num_images} ({share:.1%})",
-            "a model that says only this already scores: compare with the constant-caption"
-            " baseline",
+            "a model that always writes this caption already scores: compare with the"
+            " constant-caption baseline",
         )
     ]
 

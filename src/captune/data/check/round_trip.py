@@ -1,7 +1,6 @@
-"""Whether a tokenizer can write the captions: each is encoded and decoded, and compared.
+"""Check that a tokenizer can write the captions: encode, decode and compare each.
 
-A tokenizer made for English turns Thai into nothing but unknown tokens, and training on them goes
-on as if nothing were wrong.
+A tokenizer for English turns Thai into unknown tokens only, and training on them shows no error.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ _MOST_LETTERS = 0.7
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """What a tokenizer makes of one caption.
+    """One caption, encoded and decoded again.
 
     Attributes:
-        text: The caption decoded again, without special tokens.
+        text: The decoded caption, without special tokens.
         num_unknown: Unknown tokens in it.
     """
 
@@ -38,15 +37,15 @@ Reader = Callable[[Sequence[str]], list[ReadBack]]
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """How captions come back from a tokenizer.
+    """How well captions survive encoding and decoding.
 
     Attributes:
-        num_captions: Captions that were looked at.
-        num_unknown: Those with unknown tokens.
-        num_changed: Those without, that come back with other letters or digits.
-        kept: Share of all letters and digits that come back, 0..1.
-        example: The first caption that is lost; empty: there is none.
-        comes_back: What the tokenizer makes of it.
+        num_captions: Number of captions checked.
+        num_unknown: Captions with unknown tokens.
+        num_changed: Captions without unknown tokens whose letters or digits change.
+        kept: Share of all letters and digits that are kept, 0..1.
+        example: The first caption that is not kept; empty: there is none.
+        comes_back: The example after encoding and decoding.
     """
 
     num_captions: int
@@ -58,26 +57,26 @@ class RoundTrip:
 
     @property
     def share(self) -> float:
-        """Captions that come back changed or with unknown tokens, by all, 0..1."""
+        """Share of captions that change or have unknown tokens, 0..1."""
         return (self.num_unknown + self.num_changed) / max(1, self.num_captions)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether next to all captions are lost, and not by a rare word or an accent each."""
+        """Whether nearly all captions are lost, and not only a rare word or an accent each."""
         return self.share >= _NEARLY_ALL and self.kept < _MOST_LETTERS
 
     def describe(self) -> str:
-        """Return how many captions are lost, with an example."""
+        """Return a sentence on how many captions are lost, with an example."""
         return (
-            f"{100 * self.share:.1f} % of the captions come back from the tokenizer changed or"
-            f" unknown ({self.num_unknown:,} with unknown tokens, {self.num_changed:,} changed, of"
+            f"the tokenizer changes or does not know {100 * self.share:.1f} % of the captions"
+            f" ({self.num_unknown:,} with unknown tokens, {self.num_changed:,} changed, of"
             f" {self.num_captions:,}; {100 * self.kept:.0f} % of the letters are kept):"
-            f" {self.example!r:.80} comes back as {self.comes_back!r:.80}"
+            f" {self.example!r:.80} is decoded as {self.comes_back!r:.80}"
         )
 
 
 def measure_round_trip(captions: Sequence[str], read_back: Reader) -> RoundTrip:
-    """Encode and decode captions, at most 20,000 of them, evenly spread.
+    """Encode and decode captions, at most 20,000, evenly spread.
 
     Letter case, white space and the width of characters may change.
     """
@@ -99,7 +98,7 @@ def measure_round_trip(captions: Sequence[str], read_back: Reader) -> RoundTrip:
 
 
 def add_round_trip(findings: DataCheck, trip: RoundTrip) -> DataCheck:
-    """Return the findings with what the tokenizer loses: an error where that is next to all."""
+    """Return the findings with captions lost by the tokenizer: an error if nearly all are."""
     if trip.share < _SOME:
         return findings
     problem = DataProblem("error" if trip.is_hopeless else "warning", trip.describe(), _FIX)
@@ -109,10 +108,10 @@ def add_round_trip(findings: DataCheck, trip: RoundTrip) -> DataCheck:
 
 
 def refuse_lost_captions(trip: RoundTrip, *, where: str) -> None:
-    """Stop before training where a tokenizer can write next to none of the captions.
+    """Refuse a tokenizer that can write almost none of the captions.
 
     Raises:
-        DataError: 90 % of them or more come back changed or unknown, without most letters.
+        DataError: At least 90 % of the captions change or are unknown, and most letters are lost.
     """
     if trip.is_hopeless:
         raise DataError(trip.describe(), where=where, fix=_FIX)
@@ -125,7 +124,7 @@ _FIX = (
 
 
 def _fold(text: str) -> str:
-    """Letters, marks, digits and symbols in one case and width, without blanks and controls."""
+    """Return a text in one case and width, without white space and control characters."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(
         character for character in folded if unicodedata.category(character)[0] not in "ZC"

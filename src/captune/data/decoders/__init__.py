@@ -1,1 +1,1 @@
-"""Decoding many images at once: in this process or in isolated ones, within bounds of memory."""
+"""Decoding many images at once: in this process or in isolated ones, within memory limits."""

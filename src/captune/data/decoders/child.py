@@ -1,6 +1,6 @@
-"""The program of a process that decodes: reads requests, writes pixels, ends with its parent.
+"""The program of a decoding process: reads requests, writes pixels, ends with its parent.
 
-It imports Pillow and little else, so that it starts in a tenth of a second and takes 25 MB.
+It imports Pillow and little else, so that it starts in a tenth of a second and uses 25 MB.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from captune.data.images import decode_upright
 from captune.errors import ImageError
 
 _GRACE_SECONDS = 5.0
-"""The parent knows better why it ends a child; this is for a parent that is gone."""
+"""Extra time before the child's own alarm, which is only needed when its parent is gone."""
 
 
 def serve(settings: tuple[int, int, int, Limits]) -> None:
@@ -51,7 +51,7 @@ def serve(settings: tuple[int, int, int, Limits]) -> None:
             through the pipe), limits.
     """
     max_pixels, window_bytes, descriptor, limits = settings
-    # Ctrl-C goes to every process of a terminal; the parent decides what it means.
+    # Ctrl-C is sent to every process of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     forbid_core_files()
     requests, answers = _take_pipes()
@@ -87,8 +87,8 @@ def serve(settings: tuple[int, int, int, Limits]) -> None:
 
 
 def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Keep the two pipes for requests and answers: what a library prints must not mix with them."""
-    # Buffered: a request and its length come by one read.
+    """Return the pipes for requests and answers; redirect what libraries print to nowhere."""
+    # Buffered: a request and its length need one read.
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -98,12 +98,12 @@ def _take_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _gate(requests: IO[bytes], answers: IO[bytes], limits: Limits) -> Callable[[int, int], None]:
-    """What is called with the size that a header names, before its pixels are decoded."""
+    """Return the function that is called with the size in a header, before decoding."""
 
     def admit(width: int, height: int) -> None:
         num_pixels = width * height
         if num_pixels <= SLOT_PIXELS:
-            # Most images: the limits of a header are made for these, which costs them nothing.
+            # Most images: the limits set for reading the header already fit these.
             return
         end_after(0.0)
         write_answer(answers, Answer(SIZE, width, height))
@@ -139,5 +139,5 @@ def _send(
 
 
 def run_child() -> None:
-    """Run with the settings that the parent gave as hexadecimal pickle."""
+    """Run with the settings that the parent passed as a hexadecimal pickle."""
     serve(pickle.loads(bytes.fromhex(sys.argv[1])))

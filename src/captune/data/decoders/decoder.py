@@ -1,6 +1,6 @@
-"""How images are decoded: in this process, or isolated in children; one interface for both.
+"""Decode images in this process or isolated in child processes, behind one interface.
 
-`inline` is a little faster and trusts the decoders. `isolated` is for images from strangers.
+`inline` is a little faster and trusts the decoders. `isolated` is for untrusted images.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _MAX_THREADS = 8
 
 
 class ImageDecoder(Protocol):
-    """Decodes images from any thread; ended by `close` or a `with` block."""
+    """Decodes images from any thread until `close`, or the end of a `with` block."""
 
     def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
-        """Decode an image to upright RGB and return what `use` makes of it."""
+        """Decode an image to upright RGB and return the result of `use`."""
 
     def close(self) -> None:
-        """End what was started; nothing can be decoded afterwards."""
+        """End all processes; nothing can be decoded afterwards."""
 
     def __enter__(self) -> Self:
         """Return the decoder."""
@@ -47,16 +47,16 @@ class ImageDecoder(Protocol):
 
 
 class InlineDecoder:
-    """Decodes in the thread that asks, within slots by pixels."""
+    """Decodes in the calling thread, within slots by pixels."""
 
     def __init__(
         self, *, max_pixels: int = DEFAULT_MAX_PIXELS, slots: PixelSlots | None = None
     ) -> None:
-        """Hold nothing.
+        """Store the settings.
 
         Args:
-            max_pixels: Width times height allowed.
-            slots: Shared with whoever decodes beside this; `None`: its own.
+            max_pixels: Maximum width times height.
+            slots: Slots shared with other decoders; `None`: its own.
         """
         self._max_pixels = max_pixels
         self._slots = slots or PixelSlots.for_threads()
@@ -71,17 +71,17 @@ class InlineDecoder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """There is nothing to end."""
+        """Do nothing."""
 
     def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
-        """Decode an image to upright RGB and return what `use` makes of it.
+        """Decode an image to upright RGB and return the result of `use`.
 
         Args:
             source: A file, encoded bytes, or a member of a zip or a tar.
-            use: Makes the image small; its slots are held until then.
+            use: Makes the image small; its slots are held until it returns.
 
         Raises:
-            ImageError: As `decode_image` raises.
+            ImageError: See `decode_image`.
         """
         with self._slots.lease() as lease:
             image = decode_upright(
@@ -93,7 +93,7 @@ class InlineDecoder:
             return use(detach(image))
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class DecodeOptions:
     """How the images of a data set are decoded.
 
     Attributes:
-        mode: `inline`, or `isolated` for images from strangers.
+        mode: `inline`, or `isolated` for untrusted images.
         max_pixels: Images with more are unreadable.
-        num_threads: Threads that decode; `None`: one per core, at most 8.
+        num_threads: Decoding threads; `None`: one per core, at most 8.
     """
 
     mode: DecodeMode = "inline"
@@ -118,13 +118,13 @@ def open_decoder(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     slots: PixelSlots | None = None,
 ) -> ImageDecoder:
-    """Return a decoder to be closed after use.
+    """Return a decoder, which must be closed after use.
 
     Args:
         mode: `isolated` or `inline`.
-        num_threads: Threads that will decode with it; as many children are started at most.
-        max_pixels: Width times height allowed.
-        slots: Shared with whoever decodes beside this; `None`: its own.
+        num_threads: Threads that will use it; at most as many children are started.
+        max_pixels: Maximum width times height.
+        slots: Slots shared with other decoders; `None`: its own.
     """
     if mode == "inline":
         return InlineDecoder(max_pixels=max_pixels, slots=slots)

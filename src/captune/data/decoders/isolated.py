@@ -1,8 +1,8 @@
-"""Images from strangers, decoded in child processes: what breaks there costs one image.
+"""Decoding of untrusted images in child processes, where a failure affects one image.
 
-A decoder of an image format is a large program that reads bytes of anyone. One file can make it
-ask for gigabytes, run for minutes or crash. In a child with limits of memory and time it takes
-nothing with it: the child is replaced, the image is listed, and the rest goes on.
+An image decoder is a large program that reads untrusted bytes. One file can make it allocate
+gigabytes, run for minutes or crash. In a child process with limits of memory and time this harms
+nothing else: the child is replaced, the image is listed, and the run continues.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ _WATCH_SECONDS = 0.1
 
 
 class IsolatedDecoder:
-    """A few long-lived child processes; safe to use from many threads.
+    """A few long-lived child processes that decode; safe to use from many threads.
 
-    A child is started when it is first needed. Use it in a `with` block, or call `close`: no child
-    outlives it. Children also end when it is garbage, and when their parent is gone.
+    A child is started when it is first needed. Use the decoder in a `with` block, or call `close`:
+    no child outlives it. Children also end when the decoder is garbage-collected, and when their
+    parent is gone.
     """
 
     def __init__(
@@ -49,15 +50,15 @@ class IsolatedDecoder:
         slots: PixelSlots | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Store the settings; children start later.
 
         Args:
-            num_processes: Children, at least one; decode from at least as many threads.
-            max_pixels: Width times height allowed.
-            slots: Shared with whoever decodes beside this; `None`: its own.
+            num_processes: Number of children, at least one; use at least as many threads.
+            max_pixels: Maximum width times height.
+            slots: Slots shared with other decoders; `None`: its own.
             limits: Memory and time per image; `None`: the defaults.
         """
-        # The widest image that MAX_ASPECT allows must fit one row into the window.
+        # One row of the widest image that MAX_ASPECT allows must fit into the window.
         widest = math.isqrt(MAX_ASPECT * max_pixels) + 1
         window_bytes = max(_WINDOW_BYTES, BANDS * widest)
         self._settings = ProcessSettings(max_pixels, window_bytes, limits or Limits())
@@ -66,7 +67,7 @@ class IsolatedDecoder:
         self._finalizer = weakref.finalize(self, self._crew.close)
 
     def __enter__(self) -> Self:
-        """Start nothing yet."""
+        """Return the decoder; children start later."""
         return self
 
     def __exit__(
@@ -79,47 +80,47 @@ class IsolatedDecoder:
         self.close()
 
     def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
-        """Decode an image to upright RGB and return what `use` makes of it.
+        """Decode an image to upright RGB and return the result of `use`.
 
         Args:
             source: A file, encoded bytes, or a member of a zip or a tar.
-            use: Makes the image small; its slots are held until then.
+            use: Makes the image small; its slots are held until it returns.
 
         Raises:
-            ImageError: As `decode_image` raises, or `timeout`, `memory`, `crash`.
+            ImageError: See `decode_image`; also `timeout`, `memory`, `crash`.
             DataError: No child process can be started, or the decoder is closed.
         """
         name = describe_source(source)
         if isinstance(source, Path):
-            # The current folder of a child is the one in which it was started.
+            # The current folder of a child is the one it was started in.
             source = Path(os.path.abspath(source))  # noqa: PTH100
         with self._slots.lease() as lease:
             lease.take(0)
             with self._crew.borrow(self._settings) as process:
-                image = process.decode(source, name=name, ask_for_room=lease.take)
+                image = process.decode(source, name=name, take_slots=lease.take)
             return use(image)
 
     def close(self) -> None:
-        """End every child, also one that decodes; may be called twice."""
+        """End every child, even while it decodes; may be called twice."""
         self._finalizer()
 
 
 class _Crew:
-    """The children. Holds no reference to the decoder, so that a forgotten one is garbage."""
+    """The children; without a reference to the decoder, so that it can be garbage-collected."""
 
     def __init__(self, num_processes: int) -> None:
         self._lock = threading.Lock()
         self._members: set[DecodingProcess] = set()
         self._closed = threading.Event()
         self._watch: threading.Thread | None = None
-        # Last in, first out: where one child is enough, one is started.
+        # Last in, first out: when one child is enough, only one is started.
         self._idle: queue.LifoQueue[DecodingProcess | None] = queue.LifoQueue()
         for _ in range(max(1, num_processes)):
             self._idle.put(None)
 
     @contextmanager
     def borrow(self, settings: ProcessSettings) -> Iterator[DecodingProcess]:
-        """Lend a child for one image; waits for one that is idle."""
+        """Yield an idle child for one image, waiting for one if necessary."""
         process = self._idle.get()
         try:
             process = self._renew(process, settings)
@@ -128,7 +129,7 @@ class _Crew:
             self._idle.put(process)
 
     def _renew(self, process: DecodingProcess | None, settings: ProcessSettings) -> DecodingProcess:
-        """The child itself where it can decode another image, else a new one in its place."""
+        """Return the child if it can decode another image, else a new one in its place."""
         if process is not None and process.can_decode:
             return process
         self._require_open()
@@ -146,7 +147,7 @@ class _Crew:
                 )
                 self._watch.start()
         if self._closed.is_set():
-            # Closed while this one was starting: nobody else ends it.
+            # Closed while this one was starting: nothing else would end it.
             new.close()
         self._require_open()
         return new

@@ -1,7 +1,7 @@
-"""How much memory and time an image may take in a process of its own.
+"""Limits of memory and time for an image that is decoded in a child process.
 
-Both grow with the pixels that its header names: a small image whose file asks for gigabytes (a
-TIFF with 8,000 tags over the same bytes) is stopped early, and a large photograph is not.
+Both grow with the number of pixels in its header: a small image whose file needs gigabytes (a TIFF
+with 8,000 tags over the same bytes) is stopped early, and a large photograph is not.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one image may take.
+    """Limits for one image.
 
     Attributes:
-        base_bytes: Memory beyond that of the idle process, for an image of no pixels.
-        bytes_per_pixel: And so much per pixel: WebP and AVIF keep several copies.
-        base_seconds: Time for the header, and time to decode an image of no pixels.
-        seconds_per_megapixel: And so much per million pixels.
+        base_bytes: Memory beyond that of the idle process, whatever the size of the image.
+        bytes_per_pixel: Further memory per pixel: WebP and AVIF keep several copies.
+        base_seconds: Time for the header, and for decoding, whatever the size of the image.
+        seconds_per_megapixel: Further time per million pixels.
         start_seconds: Time for the process to start.
     """
 
@@ -34,19 +34,19 @@ class Limits:
     start_seconds: float = 60.0
 
     def bytes_for(self, num_pixels: int) -> int:
-        """Return the memory that an image of so many pixels may take, in bytes."""
+        """Return the memory limit for an image with this many pixels, in bytes."""
         return self.base_bytes + self.bytes_per_pixel * num_pixels
 
     def seconds_for(self, num_pixels: int) -> float:
-        """Return the time that an image of so many pixels may take, in seconds."""
+        """Return the time limit for an image with this many pixels, in seconds."""
         return self.base_seconds + self.seconds_per_megapixel * num_pixels / 1e6
 
 
 def limit_memory(num_bytes: int) -> bool:
-    """Limit what this process may allocate from here on; may be called again with another limit.
+    """Limit what this process may allocate from now on; a later call replaces the limit.
 
     Returns:
-        Whether the system has such limits: Windows has none, macOS does not keep to them.
+        Whether the limit was set: Windows has no such limits, and macOS does not enforce them.
     """
     resource, used = _resource(), _used_bytes()
     if resource is None or used is None:
@@ -59,14 +59,14 @@ def limit_memory(num_bytes: int) -> bool:
 
 
 def forbid_core_files() -> None:
-    """Leave no core file where a broken image crashes this process."""
+    """Write no core file when a broken image crashes this process."""
     resource = _resource()
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def end_after(seconds: float) -> None:
-    """Let the system end this process after so long, even if its parent is gone; 0: never.
+    """Let the system end this process after this time, even if its parent is gone; 0: never.
 
     Windows has no such alarm.
     """
@@ -75,12 +75,12 @@ def end_after(seconds: float) -> None:
 
 
 def _resource() -> Any:
-    """The module, where the system has one."""
+    """Return the module `resource`; `None` where the system has none."""
     return importlib.import_module("resource") if os.name == "posix" else None
 
 
 def _used_bytes() -> int | None:
-    """Address space in use; `None` where the system does not say (all but Linux)."""
+    """Return the address space in use in bytes; `None` where it is unknown (all but Linux)."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[0])
         return pages * math.trunc(os.sysconf("SC_PAGE_SIZE"))

@@ -1,7 +1,7 @@
-"""One child process that decodes, as its parent sees it: started, asked, timed and ended.
+"""The parent's side of a decoding process: start it, send requests, time and end it.
 
-A plain subprocess and not one of `multiprocessing`: it imports no script of the user, needs no
-`if __name__ == "__main__"`, and holds nothing of its parent but two pipes and a window of memory.
+A plain subprocess, not `multiprocessing`: it does not import the user's script or need
+`if __name__ == "__main__"`, and shares only two pipes and a window of memory with its parent.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from captune.data.images import return_memory_of_large_images
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource
 
-# Not `-m`, which would look for captune, and all that it imports, in the current folder first.
+# Not `-m`, which would search the current folder first for captune and all that it imports.
 _PROGRAM = (
     "import sys; sys.path[:] = {path!r};"
     " from captune.data.decoders.child import run_child; run_child()"
 )
 _ENVIRONMENT = {
-    # Threads of one child would take the cores of the others, and memory for each.
+    # Threads in one child would compete with the other children, and need memory each.
     "OMP_NUM_THREADS": "1",
-    # glibc: give the memory of large images back, keep that of small ones.
+    # glibc: return the memory of large images, keep that of small ones.
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
 }
 
-_FIX = "if you trust the image: --decode inline (recipe: data.decode: inline)"
+_FIX = "if you trust the image, use --decode inline (recipe: data.decode: inline)"
 _END_SECONDS = 0.5
-# Windows has neither.
+# Windows has neither signal.
 _ENDED_BY = {
     name: -int(getattr(signal, name)) for name in ("SIGKILL", "SIGALRM") if hasattr(signal, name)
 }
@@ -66,11 +66,11 @@ _ENDED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """What a child is started with.
+    """Settings that a child is started with.
 
     Attributes:
-        max_pixels: Width times height allowed.
-        window_bytes: Size of the memory that pixels are passed in.
+        max_pixels: Maximum width times height.
+        window_bytes: Size of the shared memory for pixels.
         limits: Memory and time.
     """
 
@@ -83,7 +83,7 @@ class DecodingProcess:
     """A child process; used by one thread at a time, watched by another."""
 
     def __init__(self, settings: ProcessSettings) -> None:
-        """Start it and wait until it is ready.
+        """Start the process and wait until it is ready.
 
         Raises:
             DataError: It does not start.
@@ -108,35 +108,35 @@ class DecodingProcess:
 
     @property
     def can_decode(self) -> bool:
-        """Whether it can decode another image; not in a process that was forked from its owner."""
+        """Whether it can decode another image; `False` in a process forked from its owner."""
         is_ready = self._is_in_step and not self._is_late
         return is_ready and self._owner == os.getpid() and self._process.poll() is None
 
     def decode(
-        self, source: ImageSource, *, name: str, ask_for_room: Callable[[int], None]
+        self, source: ImageSource, *, name: str, take_slots: Callable[[int], None]
     ) -> Image.Image:
         """Return the upright RGB image.
 
         Args:
             source: An absolute path, encoded bytes, or a member of an archive.
-            name: What errors call it.
-            ask_for_room: Called with the pixels of a large image before they are decoded.
+            name: Its name in errors.
+            take_slots: Called with the number of pixels of a large image, before decoding.
 
         Raises:
-            ImageError: As the child says, or `timeout`, `memory`, `crash`.
+            ImageError: The child's error, or `timeout`, `memory`, `crash`.
         """
-        # Whatever breaks off between request and answer leaves it with an answer for nobody.
+        # If anything fails between request and answer, a stale answer is left in the pipe.
         self._is_in_step = False
         try:
             self._set_deadline(self._settings.limits.seconds_for(SLOT_PIXELS))
-            # A path is text on the way: it takes a tenth of the time to pickle.
+            # A path is sent as text, which pickles ten times as fast.
             given = os.fspath(source) if isinstance(source, Path) else source
             write_request(self._requests, pickle.dumps((given, name)))
-            answer = self._read_answer(ask_for_room)
+            answer = self._read_answer(take_slots)
             if answer.kind == ERROR:
                 error = read_error(self._answers, answer.first)
                 if error.what == "memory":
-                    # The child may hold much of it still: a new one starts without.
+                    # The child may still hold much memory, so it is replaced.
                     raise ImageError("memory", where=error.where, fix=_FIX)
                 self._is_in_step = True
                 raise error
@@ -151,14 +151,14 @@ class DecodingProcess:
         return image
 
     def end_if_late(self) -> None:
-        """Kill it where it has run past its deadline; called by the thread that watches."""
+        """Kill the process if it is past its deadline; called by the watching thread."""
         with self._lock:
             if self._deadline is not None and time.monotonic() > self._deadline:
                 self._is_late = True
                 self._process.kill()
 
     def close(self) -> None:
-        """Kill it; a process that was forked from its parent leaves it alone."""
+        """Kill the process; does nothing in a process forked from its owner."""
         if self._owner != os.getpid():
             return
         self._process.kill()
@@ -167,7 +167,7 @@ class DecodingProcess:
             try:
                 pipe.close()
             except OSError:
-                # A request that it did not read is lost with it.
+                # A request that it has not read is lost.
                 continue
 
     def _wait_until_ready(self) -> None:
@@ -177,41 +177,41 @@ class DecodingProcess:
         try:
             if read_answer(self._answers).kind == READY:
                 return
-            reason = "it says something else than that it is ready"
+            reason = "its first answer is not that it is ready"
         except (OSError, EOFError):
             assert self._process.stderr is not None
             lines = self._process.stderr.read().decode("utf-8", "replace").split("\n")
             last = next((line for line in reversed(lines) if line.strip()), "")
-            reason = f"it ends with code {self._process.wait()}: {last[:200]}"
+            reason = f"it ended with code {self._process.wait()}: {last[:200]}"
         finally:
             watch.cancel()
             assert self._process.stderr is not None
-            # The child has let go of its end.
+            # The child has closed its end.
             self._process.stderr.close()
         self.close()
         raise DataError(
             f"the process that decodes images does not start: {reason}",
             where=sys.executable,
-            fix="decode images that you trust in this process: --decode inline",
+            fix="if you trust the images, decode them in this process: --decode inline",
         )
 
     def _set_deadline(self, seconds: float | None) -> None:
         with self._lock:
             self._deadline = None if seconds is None else time.monotonic() + seconds
 
-    def _read_answer(self, ask_for_room: Callable[[int], None]) -> Answer:
+    def _read_answer(self, take_slots: Callable[[int], None]) -> Answer:
         answer = read_answer(self._answers)
         if answer.kind == SIZE:
             num_pixels = self._check_size(answer)
             self._set_deadline(None)
-            ask_for_room(num_pixels)
+            take_slots(num_pixels)
             self._set_deadline(self._settings.limits.seconds_for(num_pixels))
             write_all(self._requests, GO_ON)
             answer = read_answer(self._answers)
         return answer
 
     def _check_size(self, answer: Answer) -> int:
-        """Pixels; a child that was taken over may name any number."""
+        """Return the number of pixels; a compromised child may send any number."""
         num_pixels = answer.first * answer.second
         if not 0 < num_pixels <= self._settings.max_pixels:
             raise EOFError(f"an image of {answer.first}x{answer.second}")
@@ -243,11 +243,11 @@ class DecodingProcess:
             return Image.frombytes("RGB", (width, height), pixels)
 
     def _explain_end(self, name: str) -> ImageError:
-        """Why there is no image; ends the child where it has not ended."""
+        """Return why there is no image; end the child if it is still running."""
         with self._lock:
             is_late, self._is_late = self._is_late, True
         try:
-            # Its pipes close a moment before it has ended.
+            # Its pipes close a moment before it ends.
             code = self._process.wait(_END_SECONDS)
             had_ended = True
         except subprocess.TimeoutExpired:
@@ -256,14 +256,14 @@ class DecodingProcess:
             had_ended = False
         if is_late or code == _ENDED_BY.get("SIGALRM"):
             return ImageError("timeout", where=f"{name}: takes too long to decode", fix=_FIX)
-        # Nobody here killed it before: the system does so where memory runs out.
+        # The parent did not kill it, so the system did: memory ran out.
         if had_ended and code == _ENDED_BY.get("SIGKILL"):
-            return ImageError("memory", where=f"{name}: killed while it was decoded", fix=_FIX)
+            return ImageError("memory", where=f"{name}: its decoder was killed", fix=_FIX)
         return ImageError("crash", where=f"{name}: its decoder ended with code {code}", fix=_FIX)
 
 
 def _open_window(num_bytes: int) -> tuple[int, mmap.mmap | None]:
-    """Memory that the child can write to; -1 and `None` where pixels must go through the pipe."""
+    """Return shared memory for pixels; -1 and `None` where they must go through the pipe."""
     if not hasattr(os, "memfd_create"):
         return -1, None
     descriptor = os.memfd_create("captune-pixels")
@@ -288,5 +288,5 @@ def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes
         raise DataError(
             f"the process that decodes images does not start: {error.strerror or error}",
             where=sys.executable,
-            fix="decode images that you trust in this process: --decode inline",
+            fix="if you trust the images, decode them in this process: --decode inline",
         ) from error

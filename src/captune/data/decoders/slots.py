@@ -1,7 +1,7 @@
-"""Slots by pixels: how many pixels may be decoded at the same time, by threads or by processes.
+"""Slots that limit how many pixels are decoded at the same time, by threads or processes.
 
-Threads that decode one small image each need little memory; eight that decode 81 megapixels each
-took 8 GB. An image takes slots for its pixels from its header on until it has been made small.
+Threads that decode one small image each need little memory; eight that decoded 81 megapixels each
+used 8 GB. An image holds slots for its pixels from its header until it has been made small.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 SLOT_PIXELS = 4_000_000
-"""Pixels per slot; an image takes one at least."""
+"""Pixels per slot; an image holds at least one slot."""
 
 NUM_SLOTS = 25
-"""100 megapixels at once, and so any image of the default `max_pixels` alone."""
+"""100 megapixels at once: enough for one image of the default `max_pixels`."""
 
 
 class _Counter(Protocol):
@@ -34,7 +34,7 @@ class PixelSlots:
         """Use `for_threads` or `for_processes`.
 
         Args:
-            lock: Held by whoever collects slots: two that hold half each would wait for ever.
+            lock: Held while slots are collected: two leases with half each would wait forever.
             free: Counts the free slots.
         """
         self._lock = lock
@@ -52,7 +52,7 @@ class PixelSlots:
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
-        """Hold no slot yet; what is taken in the block is given back when it ends."""
+        """Yield a lease without slots; slots taken in the block are released at its end."""
         lease = Lease(self._lock, self._free)
         try:
             yield lease
@@ -69,14 +69,14 @@ class Lease:
         self._num_held = 0
 
     def take(self, num_pixels: int) -> None:
-        """Wait until so many pixels may be decoded; replaces what the lease holds.
+        """Wait for slots for this many pixels, which replace those that the lease holds.
 
         An image larger than all slots takes all of them.
         """
         wanted = min(NUM_SLOTS, max(1, -(-num_pixels // SLOT_PIXELS)))
         if wanted == self._num_held:
             return
-        # Not kept while waiting for more: whoever collects may be waiting for these.
+        # Released before waiting for more: the current collector may need them.
         self.give_back()
         with self._lock:
             while self._num_held < wanted:
@@ -84,7 +84,7 @@ class Lease:
                 self._num_held += 1
 
     def give_back(self) -> None:
-        """Give back what the lease holds."""
+        """Release the slots that the lease holds."""
         while self._num_held:
             self._num_held -= 1
             self._free.release()

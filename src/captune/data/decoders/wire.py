@@ -1,7 +1,7 @@
-"""What a process that decodes and its parent write to each other.
+"""The protocol between a decoding process and its parent.
 
-The parent pickles its requests. The child may have been taken over by what it decoded, so its
-answers are a fixed header, pixels and JSON only, and the parent believes no size in them.
+The parent pickles its requests. The child may be compromised by an image, so its answers are only
+a fixed header, pixels and JSON, and the parent checks every size in them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import IO
 from captune.errors import ImageError
 
 READY, SIZE, STRIP, ERROR = b"R", b"S", b"P", b"E"
-"""Kinds of answers: started; asks whether so large an image may be decoded; a strip of rows of an
-image of that size; an error of so many bytes of JSON."""
+"""Kinds of answers: ready; the size of a large image, before decoding; a strip of rows of an image
+of that size; an error with its length in bytes of JSON."""
 
 GO_ON = b"G"
-"""The parent's word that the child may decode, or write the next strip."""
+"""Sent by the parent to let the child decode, or write the next strip."""
 
 BANDS = 3
 _HEADER = struct.Struct("<cII")
@@ -29,7 +29,7 @@ _MAX_TEXT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The header of what a child writes.
+    """The header of a child's answer.
 
     Attributes:
         kind: One of the kinds above.
@@ -43,7 +43,7 @@ class Answer:
 
 
 def write_request(pipe: IO[bytes], content: bytes) -> None:
-    """Write a request as one piece: its length, then its bytes."""
+    """Write a request at once: its length, then its bytes."""
     write_all(pipe, _LENGTH.pack(len(content)) + content)
 
 
@@ -83,7 +83,7 @@ def read_error(pipe: IO[bytes], length: int) -> ImageError:
     """Return the error whose header was just read.
 
     Raises:
-        EOFError: It is not an error that a sound child writes.
+        EOFError: It is not a valid error.
     """
     if length > _MAX_ERROR_BYTES:
         raise EOFError(f"an error of {length} bytes")
@@ -96,15 +96,15 @@ def read_error(pipe: IO[bytes], length: int) -> ImageError:
 
 
 def rows_per_strip(width: int, window_bytes: int) -> int:
-    """Rows of an RGB image that fit the window; at least one."""
+    """Return how many rows of an RGB image fit into the window; at least one."""
     return max(1, window_bytes // (BANDS * width))
 
 
 def read_exactly(pipe: IO[bytes], length: int) -> bytes:
-    """Return the next bytes of a pipe without a buffer.
+    """Return the next bytes of an unbuffered pipe.
 
     Raises:
-        EOFError: The pipe ends before.
+        EOFError: The pipe ends early.
     """
     pieces, missing = [], length
     while missing:
@@ -117,7 +117,7 @@ def read_exactly(pipe: IO[bytes], length: int) -> bytes:
 
 
 def write_all(pipe: IO[bytes], content: bytes) -> None:
-    """Write all bytes to a pipe without a buffer, which may take fewer at once."""
+    """Write all bytes to an unbuffered pipe, which may accept fewer at once."""
     rest = memoryview(content)
     while rest:
         rest = rest[pipe.write(rest) :]

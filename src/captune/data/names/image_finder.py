@@ -1,8 +1,8 @@
-"""The file that a name in somebody's captions means: which folder has it, and whether two do.
+"""The file that a name in a data set means: which folder has it, and whether two do.
 
-A data set's captions are other people's text. A name that is absolute or leads up through `..` is
-followed only inside the folders of the data set, unless the user allows more: it would put any
-file of this machine into reports and pushes.
+A data set is other people's text. A name that is absolute or contains `..` is followed only inside
+the folders of the data set, unless the user allows more: otherwise it could put any file of this
+machine into reports and pushes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ _IMAGE_FOLDERS = (
 
 
 def usual_folders(root: Path) -> tuple[Path, ...]:
-    """Return the folder itself and the folders inside it that data sets keep images in."""
+    """Return the folder itself and the usual image folders inside it."""
     return (root, *(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()))
 
 
 def name_from_root(name: str, folder: Path, *, root: Path, base: Path) -> str:
     """Return an image's name below the data set's root.
 
-    In a file of `train/`, `a.jpg` is `train/a.jpg`; so is `train/a.jpg`, as some tools write it.
+    In a file of `train/`, both `a.jpg` and `train/a.jpg`, which some tools write, mean
+    `train/a.jpg`.
 
     Args:
         name: As a file of the data set writes it.
-        folder: Where that file lies.
+        folder: Folder of that file.
         root: Folder of the data set.
-        base: Where images are looked for.
+        base: Folder in which images are searched for.
     """
     if folder == root or is_absolute_name(name):
         return name
@@ -54,10 +55,10 @@ def name_from_root(name: str, folder: Path, *, root: Path, base: Path) -> str:
 
 
 class ImageFinder:
-    """Finds the file of a name; asks the folder first that had the last one.
+    """Finds files by name, starting with the folder that had the last one.
 
     Args:
-        folders: Where to look.
+        folders: Folders to search.
         bounds: Folders that absolute names and names with `..` may lead into.
         allow_outside: Whether such names may lead anywhere.
     """
@@ -77,7 +78,7 @@ class ImageFinder:
         self._description: str | None = None
 
     def find(self, name: str) -> Path | None:
-        """Return the file of exactly this name; `None` when no folder has it."""
+        """Return the file with exactly this name; `None` when no folder has it."""
         if not name or "\0" in name:
             return None
         found = self._find_exactly(name)
@@ -86,19 +87,19 @@ class ImageFinder:
         return found
 
     def guess(self, name: str) -> Guess | None:
-        """Return the file that a name means which no file has; `None` when none comes near.
+        """Return the file that a name without an exact match means; `None` when none is near.
 
-        Tried are the longest tail of the path below a folder, another letter case or Unicode
-        form, and a name without its extension.
+        Tries the longest tail of the path below a folder, another letter case or Unicode form, and
+        the name without its extension.
         """
         return self._index.guess(name, self._given)
 
     def find_near_miss(self, name: str) -> str | None:
-        """Return the name of a file there that looks much like the one wanted."""
+        """Return the name of an existing file that looks like the wanted one."""
         return self._index.find_near_miss(name, self._given)
 
     def is_outside(self, name: str) -> bool:
-        """Return whether a name means a file that is there, but must not be followed to."""
+        """Return whether a name means an existing file that must not be followed."""
         plain = name.replace("\\", "/")
         if self._allow_outside or not is_unsafe_name(name) or plain.startswith("//"):
             return False
@@ -106,22 +107,22 @@ class ImageFinder:
         return any(os.path.exists(path) for path in paths if not self._is_inside(path))  # noqa: PTH110
 
     def leads_outside(self, path: Path) -> bool:
-        """Return whether a file that was found lies elsewhere, through a link."""
+        """Return whether a found file is outside the data set's folders, through a link."""
         parent = self._index.resolve_folder(path.parent)
         real = Path(os.path.realpath(path)) if path.is_symlink() else parent / path.name
         folders = [self._index.resolve_folder(folder) for folder in self._bounds]
         return not any(real.is_relative_to(folder) for folder in folders)
 
     def find_rival(self, name: str, found: Path) -> Path | None:
-        """Return another folder's file of the same name with another content, or `None`.
+        """Return another folder's file with the same name but other content, or `None`.
 
-        Two images of one name are two images: which of them a caption means, nobody can say.
+        With two images of one name, it is unknown which of them a caption means.
         """
         if is_unsafe_name(name):
             return None
         for folder in self._given:
             path = folder / name
-            # A link, and one folder under two names on a disk that ignores letter case, are fine.
+            # A link is fine, and so is one folder under two names where case is ignored.
             if path == found or not is_file(path) or path.samefile(found):
                 continue
             if not is_file(found) or not filecmp.cmp(path, found, shallow=False):
@@ -129,10 +130,10 @@ class ImageFinder:
         return None
 
     def describe(self) -> str:
-        """Return where it looks, for people."""
+        """Return a readable list of the folders searched."""
         if self._description is None:
-            places = (f"{path}{'' if path.exists() else ' (not there)'}" for path in self._given)
-            self._description = "looked in " + (", ".join(places) or "no folder: none is given")
+            places = (f"{path}{'' if path.exists() else ' (missing)'}" for path in self._given)
+            self._description = "looked in " + (", ".join(places) or "no folder: none was given")
         return self._description
 
     def _find_exactly(self, name: str) -> Path | None:
@@ -141,11 +142,11 @@ class ImageFinder:
         for place, folder in enumerate(folders):
             path = folder / name
             if is_unsafe:
-                # As text, so that `..` behind a link cannot lead elsewhere than it seems to.
+                # As text, so that `..` after a link leads where it seems to.
                 path = Path(os.path.normpath(path))
                 if not self._allow_outside and not self._is_inside(_absolute(path)):
                     continue
-            # lexists-like on purpose: a FIFO or a broken file is there, and decoding names it.
+            # Not only regular files: a FIFO or a broken file exists too, and decoding reports it.
             if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
                 if self._folders:
                     self._folders.insert(0, self._folders.pop(place))
@@ -157,7 +158,7 @@ class ImageFinder:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether a file is there; a name that no file can have (too long, a NUL) is none."""
+    """Return whether a file exists; `False` for impossible names (too long, or with a NUL)."""
     # pathlib raises for such names.
     return os.path.isfile(path)  # noqa: PTH113
 

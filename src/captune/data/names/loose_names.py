@@ -1,6 +1,6 @@
-"""Names that fit a file only nearly: paths of another machine, no extension, another letter case.
+"""Names that nearly match a file: paths of another machine, no extension, another letter case.
 
-Such a name is followed where one file alone can be meant, and the user is told how it was found.
+Such a name is accepted where only one file can be meant, and a note reports how it was found.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Guess:
     """The files that a name probably means.
 
     Attributes:
-        paths: One file; several that differ, where nobody can say which one is meant.
-        how: What they were found by, for people.
+        paths: One file; or several different ones, when it is unknown which one is meant.
+        how: How they were found, as part of a sentence.
     """
 
     paths: tuple[Path, ...]
@@ -34,7 +34,7 @@ class Guess:
 
 @dataclass(slots=True)
 class _Listing:
-    """What a folder holds, by folded name."""
+    """The contents of a folder, by folded name."""
 
     folders: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class _Listing:
 
 
 class FolderIndex:
-    """Lists folders once, when a name is not found as it is."""
+    """Index of folders, each listed once, on the first name without an exact match."""
 
     def __init__(self) -> None:
         self._listings: dict[Path, _Listing] = {}
@@ -62,7 +62,7 @@ class FolderIndex:
         return None
 
     def find_near_miss(self, name: str, folders: Sequence[Path]) -> str | None:
-        """Return a file of the folders with a like name: another ending, or a slip of a letter."""
+        """Return a file with a similar name: another ending, or a misspelling."""
         *above, last = name_parts(name) or [""]
         number = last.rpartition(".")[0] or last
         for folder in folders:

@@ -1,4 +1,4 @@
-"""Where the image of each record is: found as it is named, else by the one file it can mean."""
+"""Where the image of each record is: its exact file, else the only file that its name can mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.data.names.loose_names import Guess
 from captune.records import ImageSource
 
 Fault = tuple[str, str]
-"""Why an image cannot be used: one word, and the rest of the story."""
+"""Why an image cannot be used: one word, and details."""
 
 OUTSIDE = "outside"
 _MAX_NEAR_MISSES = 3
@@ -23,11 +23,11 @@ class Wanted(Protocol):
 
     @property
     def name(self) -> str:
-        """As the data set names it."""
+        """Its name in the data set."""
 
     @property
     def image(self) -> ImageSource | None:
-        """Where it is, when the data set itself says so."""
+        """The image itself, when the data set gives it."""
 
     @property
     def fault(self) -> Fault | None:
@@ -35,7 +35,7 @@ class Wanted(Protocol):
 
     @property
     def finder(self) -> ImageFinder | None:
-        """Looks for it; `None`: the data set's own finder."""
+        """Finds it; `None`: the data set's own finder does."""
 
 
 @dataclass(slots=True)
@@ -43,10 +43,10 @@ class Places:
     """Where images are.
 
     Attributes:
-        sources: By key, those that were found.
+        sources: By key, the images that were found.
         faults: By key, why the others cannot be used.
-        notes: How images were found that are not where they are said to be.
-        near_misses: Names of files that look like one that is missing, of the first few.
+        notes: How images were found whose name had no exact match.
+        near_misses: By missing name, an existing file that looks like it, for the first few.
     """
 
     sources: dict[str, ImageSource] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def place_images(images: Mapping[str, Wanted], finder: ImageFinder) -> Places:
 
     Args:
         images: What is wanted, by key.
-        finder: Looks for the images whose row brings no finder of its own.
+        finder: Finds the images whose row has no finder of its own.
     """
     places = Places()
     unplaced: dict[str, Wanted] = {}
@@ -100,7 +100,7 @@ def _guess_places(unplaced: Mapping[str, Wanted], places: Places, *, finder: Ima
         (path,), name = guess.paths, unplaced[key].name
         others = [other for other in claims[path] if other != name]
         if others or path in taken:
-            detail = f"{path} could be this image, but is {others[0] if others else 'another one'}"
+            detail = f"{path} could be this image, but is {others[0] if others else 'another'}"
             places.faults[key] = ("ambiguous", detail)
             continue
         places.sources[key] = path
@@ -124,7 +124,7 @@ def _explain_absence(image: Wanted, places: Places, *, finder: ImageFinder) -> F
 
 
 def _note_links(images: Mapping[str, Wanted], places: Places, *, finder: ImageFinder) -> list[str]:
-    """Say how many images lie elsewhere, through links inside the data set's folder."""
+    """Return how many images are elsewhere, through links inside the data set's folder."""
     outside = [
         source
         for key, source in places.sources.items()
@@ -142,7 +142,7 @@ def _note_links(images: Mapping[str, Wanted], places: Places, *, finder: ImageFi
 
 
 def _ambiguous(one: Path, other: Path) -> Fault:
-    return "ambiguous", f"{one} and {other} are different images of one name"
+    return "ambiguous", f"{one} and {other} are different images with one name"
 
 
 def _is_address(name: str) -> bool:

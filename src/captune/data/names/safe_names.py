@@ -1,4 +1,4 @@
-"""Names of files in other people's data that would lead out of a folder or an archive."""
+"""Names of files in untrusted data that would lead out of a folder or an archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 def is_unsafe_name(name: str) -> bool:
-    """Return whether a name is absolute or leads up, on any system."""
+    """Return whether a name is absolute or contains `..`, on any system."""
     return is_absolute_name(name) or ".." in name.replace("\\", "/").split("/")
 
 
@@ -18,6 +18,6 @@ def is_absolute_name(name: str) -> bool:
 
 
 def name_parts(name: str) -> list[str]:
-    """Return the parts of a name below its disk, without `.` and `..`."""
+    """Return the parts of a name without its drive, `.` and `..`."""
     plain = _DRIVE.sub("", name.replace("\\", "/").replace("\0", ""))
     return [part for part in plain.split("/") if part not in ("", ".", "..")]

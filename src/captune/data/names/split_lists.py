@@ -1,4 +1,4 @@
-"""Split lists: text files that name the images of a split, one a line."""
+"""Split lists: text files that name the images of a split, one per line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from captune.records import SPLITS, CaptionRecord, Split
 
 
 def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData:
-    """Give each record the split whose list names it, and no split where no list does.
+    """Give each record the split whose list names it; records without a list get no split.
 
     Without a list for train, `assign_splits` draws the other splits from the rest.
 
-    A list may name an image by id, by path, by file name, or by file name without its suffix.
+    A list may name an image by id, path, file name, or file name without its suffix.
 
     Raises:
-        DataError: A list cannot be read, is empty, or none of its names is in the data set.
+        DataError: A list cannot be read, is empty, or has no name that is in the data set.
     """
     index = _index_names(data.records)
     known = {name for image in data.skipped for name in _spell(image.image_id, image.file)}
@@ -45,12 +45,12 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
         twice.update(dict.fromkeys(sorted(found & splits.keys())))
         splits = {**dict.fromkeys(found, split), **splits}
     records = tuple(replace(record, split=splits.get(record.image_id)) for record in data.records)
-    left_out = sum(record.split is None for record in records)
-    if left_out and "train" in lists:
-        notes.append(f"{left_out} images are in no split list and are left out")
-    elif left_out:
+    unlisted = sum(record.split is None for record in records)
+    if unlisted and "train" in lists:
+        notes.append(f"{unlisted} images are in no split list and are skipped")
+    elif unlisted:
         notes.append(
-            f"{left_out} images are in no split list: the splits without a list are drawn from them"
+            f"{unlisted} images are in no split list: the splits without a list are drawn from them"
         )
     return replace(
         data,

@@ -1,4 +1,4 @@
-"""The splits that names of files and folders give: `train.csv`, `captions_val.csv`, `test/`."""
+"""Splits from the names of files and folders: `train.csv`, `captions_val.csv`, `test/`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDINGS = re.compile(r"\.(tar(\.\w+)?|\w+)$", re.IGNORECASE)
 
 
 def parse_split(name: str) -> Split | None:
-    """Return the split that a name such as `valid` or `train2017` means; `None` for none."""
+    """Return the split that a name such as `valid` or `train2017` means, or `None`."""
     return _SPLIT_NAMES.get(name.strip().lower().rstrip("0123456789").rstrip("-_. "))
 
 
@@ -35,12 +35,12 @@ def name_splits(
     """Return the split that each file's name or folder gives.
 
     A name that is a split's (`train.csv`, `val-00001.tar`, `test/a.csv`) always counts; a split's
-    name inside another (`captions_train.csv`) where every file has one.
+    name inside a longer one (`captions_train.csv`) counts only where every file has one.
 
     Args:
         paths: The files that are read together.
-        root: Folder of the data set; folders above it say nothing.
-        notes: Gets a sentence where only some names hold a split's.
+        root: Folder of the data set; folders above it are ignored.
+        notes: A sentence is appended where only some names contain a split.
     """
     names = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
     own = [_find_own_split(name) for name in names]
@@ -53,8 +53,8 @@ def name_splits(
         named = next(name for name, split in zip(names, inner, strict=True) if split)
         other = next(name for name, split in zip(names, inner, strict=True) if not split)
         notes.append(
-            f"{named} names a split, but {other} names none: the splits are not taken from the"
-            " names of the files"
+            f"{named} names a split, but {other} does not: the names of the files are not used as"
+            " splits"
         )
     return [None] * len(names)
 

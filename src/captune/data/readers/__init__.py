@@ -1,7 +1,7 @@
-"""The formats captune reads, one file each, in one literal table.
+"""The formats that captune reads, one file each, in one literal table.
 
-`find` looks at a place and says what it found there; the first format that finds something is
-read. The order goes from what is sure (a file of a fixed name) to what is a guess.
+`find` returns what makes a place a data set of its format; the first format that finds something
+is read. The order goes from certain (a file with a fixed name) to likely.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Source:
     """One format.
 
     Attributes:
-        looks_for: What makes it, for people.
-        find: What was found at a place; `None` when it is not this format.
+        looks_for: A readable description of the files that make it.
+        find: Returns what was found at a place; `None` when it is not this format.
         read: Reads the place.
     """
 
@@ -85,7 +85,7 @@ SOURCES: dict[str, Source] = {
     "coco": Source("annotations/captions_*.json", find_coco, read_coco),
     "webdataset": Source("*.tar with x.jpg and x.txt", find_webdataset, read_webdataset),
     "parquet": Source("*.parquet", find_parquet, read_parquet),
-    "jsonl": Source("*.jsonl with an image and captions a line", find_jsonl, read_records),
+    "jsonl": Source("*.jsonl with an image and captions per line", find_jsonl, read_records),
     "table": Source("*.csv or *.tsv with an image and a caption column", find_table, read_table),
     "sidecar": Source("images with .txt or .caption beside them", find_sidecars, read_sidecars),
 }

@@ -1,7 +1,7 @@
 """COCO captions: `annotations/captions_train2017.json` beside `train2017/`.
 
-`images` names the files, `annotations` holds the captions by `image_id`. A `group` of an image is
-captune's own.
+`images` names the files, `annotations` holds the captions by `image_id`. An image's `group` is an
+addition of captune.
 Source: Chen et al. 2015, "Microsoft COCO Captions".
 """
 
@@ -25,16 +25,16 @@ _SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|valid|validation|dev|test)(?!
 
 
 def find_coco(place: Path) -> str | None:
-    """The caption files at `place`; `None` when there are none."""
+    """Return the names of the caption files at `place`, or `None`."""
     files = _list_files(place)
     return ", ".join(path.name for path in files) if files else None
 
 
 def read_coco(place: Path, options: LoadOptions) -> LoadedData:
-    """Read one caption file, or all of a folder, whose names give the splits.
+    """Read one caption file, or all those of a folder, whose names give the splits.
 
     Raises:
-        DataError: No caption file, or a broken one.
+        DataError: There is no caption file, or one is broken.
     """
     files = [place] if place.is_file() else _list_files(place)
     if not files:
@@ -61,7 +61,7 @@ def _is_captions(path: Path) -> bool:
     head = read_head(path)
     if not head.lstrip().startswith("{"):
         return False
-    # Instances and keypoints files have the same frame, but boxes in place of captions.
+    # Instances and keypoints files have the same structure, but boxes instead of captions.
     if path.name.startswith("captions"):
         return True
     if not re.search(r'"(images|annotations|info)"', head):
@@ -89,7 +89,7 @@ def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]
         where = f"{path}, annotation {number}"
         own = captions.setdefault(str(annotation["image_id"]), [])
         own += read_captions(annotation["caption"], where=where)
-    # A finder a file: train/1.jpg and val/1.jpg are two images.
+    # One finder per file: train/1.jpg and val/1.jpg are two images.
     finder = ImageFinder(
         (*_image_folders(path, base=base), *usual_folders(base)),
         bounds=options.list_bounds(base),
@@ -140,5 +140,5 @@ def _image_folders(path: Path, *, base: Path) -> list[Path]:
     stem = path.stem.removeprefix("captions_")
     split = _split_of(path)
     names = [stem, f"images/{stem}", *([split, f"images/{split}"] if split else [])]
-    # The first one always: where it is absent, that is what a user has to know.
+    # The first one always, so that the error names it when it is missing.
     return [base / name for name in names if name == stem or (base / name).is_dir()]

@@ -1,7 +1,7 @@
-"""CSV and TSV: a header, a column with the image, a column with one caption.
+"""CSV and TSV: a header, an image column, a caption column.
 
-Read with a real CSV reader: cut at the first comma, 2,540 of Flickr8k's 40,455 captions lose
-their end. A table without a header is read too, where its first row names an image.
+A real CSV parser is used: split at commas, 2,540 of Flickr8k's 40,455 captions lose their end. A
+table without a header is read too, where its first row names an image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PROBED = 20
 
 
 def find_table(place: Path, options: LoadOptions = _ANY) -> str | None:
-    """Return what makes `place` a table, or a folder of tables; `None` when it is none."""
+    """Return the names of the tables at `place`, or `None`."""
     tables = list_tables(place, options)
     return ", ".join(path.name for path in tables) if tables else None
 
@@ -46,11 +46,11 @@ def read_table(place: Path, options: LoadOptions) -> LoadedData:
     """Read one table, or a folder of them, whose names or folders may give the splits.
 
     Raises:
-        DataError: No table, no such column, or broken quoting.
+        DataError: There is no table, a column is missing, or quoting is broken.
     """
     tables = [place] if place.is_file() else list_tables(place, options)
     if not tables and (options.image_column or options.caption_column):
-        # The one whose columns are then listed in the error.
+        # The error then lists the columns of this table.
         tables = list_tables(place, options, any_columns=True)
     if not tables:
         raise DataError(
@@ -84,8 +84,8 @@ def list_tables(
 
     Args:
         place: File or folder.
-        options: The columns, where they are named.
-        any_columns: Also tables whose columns have unusual names.
+        options: May name the columns.
+        any_columns: Include tables whose columns have unusual names.
     """
     if place.is_file():
         return [place] if is_table(place, options, any_columns=any_columns) else []
@@ -99,8 +99,8 @@ def list_tables(
             for path in _list_folder(folder, options, any_columns=any_columns)
         ]
     splits = [path for path in tables if parse_split(path.stem) is not None]
-    # Beside train.csv, val.csv and test.csv often lies the table that they were cut from; read
-    # too, it would give each image its captions twice.
+    # The table that train.csv, val.csv and test.csv were cut from is often still there; reading
+    # it too would give each image its captions twice.
     return splits or tables
 
 
@@ -112,7 +112,9 @@ def _list_folder(folder: Path, options: LoadOptions, *, any_columns: bool) -> li
 def _note_unread(place: Path, read: list[Path], options: LoadOptions) -> list[str]:
     others = _list_folder(place, options, any_columns=False)
     names = [path.name for path in others if path not in read]
-    return [f"not read beside the tables of the splits: {', '.join(names)}"] if names else []
+    if not names:
+        return []
+    return [f"not read, because the splits have tables of their own: {', '.join(names)}"]
 
 
 def is_table(path: Path, options: LoadOptions = _ANY, *, any_columns: bool = False) -> bool:
@@ -132,7 +134,7 @@ def is_table(path: Path, options: LoadOptions = _ANY, *, any_columns: bool = Fal
 
 
 def read_header(text: str, *, path: Path) -> list[str]:
-    """Return the column names of a table, without blanks around them."""
+    """Return the column names of a table, without surrounding spaces."""
     reader = csv.reader(io.StringIO(text), delimiter=find_delimiter(text, path=path))
     try:
         return [name.strip() for name in next(reader, [])]
@@ -141,12 +143,12 @@ def read_header(text: str, *, path: Path) -> list[str]:
 
 
 def find_delimiter(text: str, *, path: Path) -> str:
-    """Return tab, semicolon, bar or comma: whichever the header line holds most of."""
+    """Return the delimiter, tab, semicolon, bar or comma, that the header line has most of."""
     header = text.split("\n", 1)[0]
     if path.suffix.lower() in (".tsv", ".tab"):
         return "\t"
-    # Flickr30k's results.csv separates with "| ". Without a header, the one that stands beside a
-    # file name: captions hold commas.
+    # Flickr30k's results.csv uses "| ". Without a header, the delimiter next to a file name is
+    # chosen, because captions contain commas.
     return max(
         (",", "\t", ";", "|"), key=lambda mark: (_has_image(header.split(mark)), header.count(mark))
     )
@@ -164,17 +166,17 @@ def iter_table_rows(
     root: Path | None = None,
     split: Split | None = None,
 ) -> Iterator[Row]:
-    """Return the rows of one table, one caption each.
+    """Yield the rows of one table, one caption each.
 
     Args:
         path: The table.
-        options: The columns, where they are named.
-        notes: Gets a sentence where the table has no header.
-        root: Folder of the data set, where the table may lie below it.
-        split: Of the rows that name none themselves.
+        options: May name the columns.
+        notes: A sentence is appended when the table has no header.
+        root: Folder of the data set, when the table may be in a folder below it.
+        split: The split of rows that do not name one.
 
     Raises:
-        DataError: No such column, or broken quoting; the line is named.
+        DataError: A column is missing, or quoting is broken; the line is named.
     """
     lines = iter_lines(path, notes=notes)
     head = list(islice(lines, _PROBED))
@@ -215,7 +217,7 @@ def _read_cells(reader: Any, *, path: Path) -> Iterator[tuple[int, list[str]]]:
             last = reader.line_num
             yield last, cells
     except csv.Error as error:
-        # A quote that is never closed swallows all that follows: where it opens is what helps.
+        # A quote that is never closed swallows the rest of the file, so name where it opens.
         begin, end = last + 1, reader.line_num
         raise DataError(
             f"broken CSV: {error}",
@@ -227,7 +229,7 @@ def _read_cells(reader: Any, *, path: Path) -> Iterator[tuple[int, list[str]]]:
 def _name_columns(
     head: Sequence[str], *, path: Path, options: LoadOptions
 ) -> tuple[str, ...] | None:
-    """Return names for the columns of a table without a header; `None` where it has one."""
+    """Return names for the columns of a table without a header; `None` when it has one."""
     lines = [line.removesuffix("\n") for line in head[:_PROBED] if line.strip()]
     if not lines:
         return None
@@ -251,11 +253,11 @@ def _refuse_twins(header: Sequence[str], used: tuple[str, ...], *, path: Path) -
 def _pair(header: Sequence[str], cells: list[str], *, path: Path, line: int) -> dict[str, str]:
     if len(cells) > len(header):
         raise DataError(
-            f"{len(cells)} cells under {len(header)} columns: {cells[-1][:60]!r} is too many",
+            f"{len(cells)} cells under {len(header)} columns: {cells[-1][:60]!r} has no column",
             where=f"{path}, line {line}",
             fix="quote captions that hold the separator",
         )
-    # A row cut short (Flickr30k's results.csv has one) has empty cells at its end.
+    # A row that is too short (Flickr30k's results.csv has one) gets empty cells at its end.
     padded = cells + [""] * (len(header) - len(cells))
     return dict(zip(header, padded, strict=True))
 

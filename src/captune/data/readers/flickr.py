@@ -1,8 +1,8 @@
-"""Flickr8k and Flickr30k as people have them: the Kaggle copy, and the original token file.
+"""Flickr8k and Flickr30k in their two usual forms: the Kaggle copy and the original token file.
 
 Kaggle's copy is `captions.txt`, a real CSV, and `Images/`. The original is
-`Flickr8k.token.txt` (`image.jpg#0<TAB>caption`; captions hold '#' too, and one id has no image).
-The standard lists beside them (`Flickr_8k.trainImages.txt`, ...) are the splits.
+`Flickr8k.token.txt` (`image.jpg#0<TAB>caption`; captions contain '#' too, and one id has no
+image). The standard lists beside them (`Flickr_8k.trainImages.txt`, ...) give the splits.
 Source: Hodosh, Young and Hockenmaier 2013; Young et al. 2014.
 """
 
@@ -32,7 +32,7 @@ _LIST_NAME = re.compile(
 
 
 def find_flickr(place: Path) -> str | None:
-    """The caption file that makes `place` a Flickr set; `None` when there is none."""
+    """Return the name of the caption file that makes `place` a Flickr set, or `None`."""
     captions = _find_captions(place)
     return captions.name if captions else None
 
@@ -41,7 +41,7 @@ def read_flickr(place: Path, options: LoadOptions) -> LoadedData:
     """Read the Kaggle copy or the original token file, with the standard lists as splits.
 
     Raises:
-        DataError: No caption file, or a broken line in it.
+        DataError: There is no caption file, or a line of it is broken.
     """
     captions = _find_captions(place)
     if captions is None:
@@ -64,7 +64,7 @@ def read_flickr(place: Path, options: LoadOptions) -> LoadedData:
             *usual_folders(root.parent)[1:],
         )
     )
-    # All of it: which images the limit keeps is decided once their splits are known.
+    # Read everything: the limit applies once the splits are known.
     everything = replace(options, limit=None)
     data = gather_rows(rows, everything, format="flickr", root=root, folders=folders, notes=notes)
     lists = {} if options.split_files else _find_lists(captions.parent)

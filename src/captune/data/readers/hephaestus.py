@@ -1,10 +1,10 @@
 """Hephaestus: radar interferograms of volcanoes, described by experts.
 
-Annotations are one JSON an image (`uniqueID`, `frameID`, dates, flags, `caption`), in
+Annotations are one JSON file per image (`uniqueID`, `frameID`, dates, flags, `caption`), in
 `annotations.zip` or a folder. Images are `<uniqueID>.png` in `images.zip`, in
-`images_set1.zip` ... `images_set4.zip`, or in a folder; or lie where the authors' archive has
-them: `<frameID>/interferograms/<d1>_<d2>/<d1>_<d2>.geo.diff.png`. Zips are read in place.
-Images of one frame show one piece of land: `group` is the frame, as the authors split by it.
+`images_set1.zip` ... `images_set4.zip`, or in a folder; or in the layout of the authors' archive,
+`<frameID>/interferograms/<d1>_<d2>/<d1>_<d2>.geo.diff.png`. Zips are read in place. Images of one
+frame show one piece of land, so `group` is the frame, by which the authors split too.
 Source: Bountos et al. 2022, "Hephaestus: A large scale multitask dataset towards InSAR
 understanding"; github.com/Orion-AI-Lab/Hephaestus.
 """
@@ -33,15 +33,15 @@ _ANNOTATION_FOLDER = re.compile(r"^annotations?(_hephaestus)?$", re.IGNORECASE)
 _KEYS = re.compile(r'"(uniqueID|frameID)"\s*:')
 _DIFF = ".geo.diff.png"
 _RAW = "interferograms"
-# So many JSON files are looked into before a folder is called something else.
+# JSON files inspected to decide whether a folder is of this format.
 _PROBED = 20
 
 _Index = dict[str, list[tuple[str, ImageSource]]]
-"""What names an image (a `uniqueID`, or frame and dates) -> its names and places."""
+"""Key of an image (a `uniqueID`, or frame and dates) -> its names and sources."""
 
 
 def find_hephaestus(place: Path) -> str | None:
-    """The annotations at a place; `None` when there are none of this kind."""
+    """Return the names of the annotations at a place; `None` when none are of this kind."""
     if not place.is_dir():
         return None
     zips = _list_zips(place, _ANNOTATION_ZIP)
@@ -56,8 +56,8 @@ def read_hephaestus(place: Path, options: LoadOptions) -> LoadedData:
     """Read annotations and the images beside them; an image without an annotation is listed.
 
     Raises:
-        DataError: No annotations, a broken one, or an archive that is cut, a Git LFS pointer, or
-            holds names that lead out of it.
+        DataError: There are no annotations, one is broken, or an archive is truncated, a Git LFS
+            pointer, or holds names that lead out of it.
     """
     root = options.image_root or place
     index = _index_images(root)
@@ -76,7 +76,7 @@ def read_hephaestus(place: Path, options: LoadOptions) -> LoadedData:
 
 
 def _holds_annotations(path: Path) -> bool:
-    """Whether the annotations in a zip are of this kind; a zip that cannot be read may be."""
+    """Return whether a zip holds annotations of this kind; `True` if it cannot be read."""
     try:
         names = list_zip(path)
     except DataError:
@@ -97,7 +97,7 @@ def _list_zips(place: Path, name: re.Pattern[str]) -> list[Path]:
 
 
 def _find_folder(place: Path) -> Path | None:
-    """The folder with the annotations: one so named, else the place itself."""
+    """Return the folder with the annotations: one with such a name, else the place itself."""
     named = [path for path in place.iterdir() if _ANNOTATION_FOLDER.match(path.name)]
     for folder in (*sorted(path for path in named if path.is_dir()), place):
         probed = sorted(folder.rglob("*.json") if folder != place else folder.glob("*.json"))
@@ -111,14 +111,14 @@ def _iter_rows(place: Path, index: _Index, *, used: set[str], looked: str) -> It
     for where, content in _iter_annotations(place):
         for value in content if isinstance(content, list) else [content]:
             if not isinstance(value, dict) or "uniqueID" not in value:
-                # Statistics and the like lie beside the annotations.
+                # Statistics and other JSON may be beside the annotations.
                 continue
             found = True
             yield _make_row(value, index, used=used, context=(where, looked))
     if not found:
         raise DataError(
             f"no annotation with a uniqueID in {place}",
-            fix="annotations.zip or annotations/, with one JSON an image",
+            fix="give a folder with annotations.zip or annotations/, with one JSON per image",
         )
 
 
@@ -136,10 +136,10 @@ def _make_row(
         fault = ("missing", looked)
     elif len(places) > 1 and not _all_equal([source for _, source in places]):
         names = " and ".join(name for name, _ in places[:2])
-        fault = ("ambiguous", f"different images of one name: {names}")
+        fault = ("ambiguous", f"different images with one name: {names}")
     found = PurePosixPath(places[0][0] if places else f"{image_id}.png")
     return Row(
-        # Which archive or folder had it is nothing to people; frame and dates are.
+        # Show frame and dates, not the archive or folder.
         name=str(PurePosixPath(*found.parts[-4:])) if _RAW in found.parts else found.name,
         captions=read_captions(value.get("caption"), where=where),
         image=places[0][1] if places and fault is None else None,
@@ -191,10 +191,10 @@ def _add(index: _Index, name: PurePosixPath, place: tuple[str, ImageSource]) -> 
 
 
 def _key_of(name: PurePosixPath) -> str | None:
-    """What an image is called: frame and dates in the authors' folders, else its `uniqueID`."""
+    """Return an image's key: frame and dates in the authors' folders, else its `uniqueID`."""
     parts = name.parts
     if _RAW in parts[:-1]:
-        # Beside the interferogram lie its coherence and its phase, which nobody has described.
+        # The coherence and phase images beside the interferogram have no captions.
         is_diff = len(parts) >= 4 and parts[-3] == _RAW and parts[-1] == parts[-2] + _DIFF
         return f"{parts[-4]}/{parts[-2]}" if is_diff else None
     return name.stem if name.suffix.lower() in IMAGE_SUFFIXES else None

@@ -1,6 +1,6 @@
 """Hub data sets, `save_to_disk` folders and Parquet files, read through `datasets`.
 
-Images stay encoded: decoding happens once, in the one place that survives broken files. A hub id
+Images stay encoded here: they are decoded later, by the code that survives broken files. A hub id
 is `owner/name` or `owner/name:configuration`.
 """
 
@@ -31,7 +31,7 @@ _GROUP_COLUMNS = ("group",)
 
 
 def find_saved(place: Path) -> str | None:
-    """What makes a folder one that `Dataset.save_to_disk` wrote; `None` when it is none."""
+    """Return the file that marks a folder of `Dataset.save_to_disk`, or `None`."""
     if not place.is_dir():
         return None
     if (place / "dataset_dict.json").is_file():
@@ -42,13 +42,13 @@ def find_saved(place: Path) -> str | None:
 
 
 def find_parquet(place: Path) -> str | None:
-    """The Parquet files at a place; `None` when there are none."""
+    """Return the names of the first Parquet files at a place, or `None`."""
     files = _list_parquet(place)
     return ", ".join(path.name for path in files[:5]) if files else None
 
 
 def is_hub_id(path: str) -> bool:
-    """Whether a text has the form of a hub id."""
+    """Return whether a text has the form of a hub id."""
     return _HUB_ID.match(path) is not None
 
 
@@ -56,7 +56,7 @@ def read_saved(place: Path, options: LoadOptions) -> LoadedData:
     """Read a folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote.
 
     Raises:
-        DataError: It is not such a folder, or its columns do not fit.
+        DataError: It is not such a folder, or its columns are not usable.
     """
     import datasets
 
@@ -71,7 +71,8 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     """Read Parquet files, whose names or folders may give the splits.
 
     Raises:
-        DataError: No file, a broken one, one that unpacks to too much, or columns that do not fit.
+        DataError: There is no file, one is broken or unpacks to too much, or the columns are not
+            usable.
     """
     files = _list_parquet(place)
     if not files:
@@ -82,7 +83,7 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     for path, split in zip(files, name_splits(files, root=root, notes=notes), strict=True):
         by_split.setdefault(split or "", []).append(path)
     try:
-        # In place: `datasets` would write a second copy into its cache.
+        # Read in place: `datasets` would write a second copy into its cache.
         parts = {split: open_parquet(paths) for split, paths in by_split.items()}
         return _read_parts(parts, name="parquet", root=root, options=options, notes=notes)
     except _load_errors() as error:
@@ -94,10 +95,11 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
 
 
 def read_hub(path: str, options: LoadOptions) -> LoadedData:
-    """Read a data set of the hub, from the local cache where it lies there.
+    """Read a data set of the hub, from the local cache if it is there.
 
     Raises:
-        DataError: It does not exist, cannot be reached, runs a script, or its columns do not fit.
+        DataError: It does not exist, cannot be reached, needs a script, or its columns are not
+            usable.
     """
     import datasets
 
@@ -123,7 +125,7 @@ def _may_hold_data(folder: str) -> bool:
 
 
 def _load_errors() -> tuple[type[Exception], ...]:
-    # What `datasets` lets escape, and the hub's client beneath it.
+    # Everything that `datasets` and the hub client below it raise.
     from datasets.exceptions import DatasetsError
 
     return (KeyError, DatasetsError, *hub_failures())
@@ -157,7 +159,7 @@ def _read_parts(
         folders=usual_folders(base) if base else (),
         notes=notes,
     )
-    kept = f"{store.num_files} images are kept as files in {store.folder}"
+    kept = f"{store.num_files} images are stored as files in {store.folder}"
     return replace(data, root=root, notes=(*data.notes, kept) if store.num_files else data.notes)
 
 
@@ -179,13 +181,13 @@ def _iter_rows(
         part = part.cast_column(image, datasets.Image(decode=False))
     given = parse_split(split) if split else None
     if split and given is None:
-        notes.append(f"the split {split!r} is none of train, val, test: its images have no split")
+        notes.append(f"the split {split!r} is not train, val or test: its images have no split")
     for number, line in enumerate(part):
         where = f"{split or 'data'}, row {number}"
         content, name = _read_image(line[image], where=where)
         digest = content_digest(content) if content is not None else ""
-        # Named by what they are: a data set with one caption a row repeats the image in each, and
-        # paths in a Parquet file are often all the same.
+        # Named by content: a data set with one caption per row repeats the image in each row, and
+        # the paths in a Parquet file are often all the same.
         name = "-".join(filter(None, (digest[:16], name)))
         if not name:
             name = f"{split or 'data'}-{number:06d}"
@@ -229,7 +231,7 @@ def _find_columns(
 def _is_image(feature: Any) -> bool:
     import datasets
 
-    # Parquet that other programs wrote has the bytes, or {"bytes", "path"}, and no more to say.
+    # Parquet from other programs has plain bytes, or {"bytes", "path"}, without an image type.
     return (
         isinstance(feature, datasets.Image)
         or (isinstance(feature, dict) and "bytes" in feature)
@@ -249,7 +251,7 @@ def _is_text(feature: Any) -> bool:
 
 
 def _read_image(value: Any, *, where: str) -> tuple[bytes | None, str]:
-    """The encoded image, if the row holds it, and the name of its file, if the row says it."""
+    """Return the encoded image, or `None`, and its file name, which may be empty."""
     if value is None:
         return None, ""
     if isinstance(value, str):
@@ -268,7 +270,7 @@ def _explain(error: Exception, *, path: str) -> DataError:
     message = _first_line(error)
     if "script" in message.lower():
         return DataError(
-            f"{path} is a loading script, which `datasets` no longer runs",
+            f"{path} needs a loading script, which `datasets` no longer runs",
             fix="download its files and give captune the folder, or use a Parquet copy of it",
         )
     if "config" in message.lower():
@@ -276,11 +278,11 @@ def _explain(error: Exception, *, path: str) -> DataError:
             f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
         )
     repo = path.partition(":")[0]
-    named = f"no folder {path} here, and cannot load the hub data set {path}"
+    named = f"there is no folder {path}, and captune cannot load the hub data set {path}"
     fault = find_fault(error, repo, kind="dataset")
     if fault is not None:
         return DataError(f"{named}: {fault.what}", fix=fault.fix)
-    # `datasets` drops the causes of its errors, so that its text is what is left of some.
+    # `datasets` drops the causes of some errors, so only the text is left to search.
     near = "" if "gated" in message else nearest_cached(repo, "dataset")
     return DataError(
         f"{named}{near}: {message}",

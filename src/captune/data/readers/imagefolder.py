@@ -1,7 +1,7 @@
-"""Hugging Face's imagefolder: images with a `metadata.jsonl` (or `.csv`) beside them.
+"""Hugging Face's imagefolder: images beside a `metadata.jsonl` or `metadata.csv`.
 
-Unlike `datasets`, which silently drops images without a line and silently keeps lines without a
-file, both are named here.
+`datasets` silently drops images without a line and keeps lines without a file; captune reports
+both.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _METADATA_NAMES = ("metadata.jsonl", "metadata.csv")
 
 
 def find_imagefolder(place: Path) -> str | None:
-    """The metadata files that make `place` an imagefolder; `None` when there are none."""
+    """Return the names of the metadata files that make `place` an imagefolder, or `None`."""
     found = _find_metadata(place)
     root = place if place.is_dir() else place.parent
     return ", ".join(str(path.relative_to(root)) for path in found) if found else None
 
 
 def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
-    """Read an imagefolder; folders named train, val(idation) or test are splits.
+    """Read an imagefolder; folders named train, val(idation) or test give the splits.
 
     Raises:
-        DataError: No metadata file, or a broken line in it.
+        DataError: There is no metadata file, or a line of it is broken.
     """
     metadata = _find_metadata(place)
     if not metadata:
-        raise DataError(f"no metadata.jsonl or metadata.csv in {place} or in folders of it")
+        raise DataError(f"no metadata.jsonl or metadata.csv in {place} or its folders")
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
     listed: set[str] = set()

@@ -1,8 +1,8 @@
-"""JSON records: one object an image, as captune writes them and as most people write their own.
+"""JSON records: one object per image, the format of captune and of most custom data sets.
 
 Keys: `image` (or `file_name`, `image_path`, ...; a path or `{"path": ...}`), `captions` or
-`caption` (one or a list), and when there: `image_id`, `split`, `group`. `.json` files that hold a
-list of such objects are read too.
+`caption` (one or a list), and optionally `image_id`, `split`, `group`. `.json` files with a list
+of such objects are read too.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from captune.errors import DataError
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 _ANY = LoadOptions()
-# Captions, lists of them, lists of objects with lists: nothing real goes deeper.
+# Captions, lists of them, lists of objects with lists: real data is never deeper.
 _MAX_DEPTH = 6
 
 
 def find_jsonl(place: Path, options: LoadOptions = _ANY) -> str | None:
-    """Return the record files at `place`; `None` when there are none."""
+    """Return the names of the record files at `place`, or `None`."""
     files = _list_files(place, options)
     return ", ".join(path.name for path in files) if files else None
 
@@ -45,14 +45,14 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     """Read record files, whose names or folders may give the splits.
 
     Raises:
-        DataError: No file, a broken line, or a line without image or caption.
+        DataError: There is no file, a line is broken, or a line has no image or caption.
     """
     files = [place] if place.is_file() else _list_files(place, options)
     if not files and (options.image_column or options.caption_column):
-        # The one whose keys are then listed in the error.
+        # The error then lists the keys of this file.
         files = [path for path in sorted(place.iterdir()) if _is_json(path)]
     if not files:
-        raise DataError(f"no .jsonl or .json file with an image and a caption a line in {place}")
+        raise DataError(f"no .jsonl or .json file with an image and a caption per line in {place}")
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
     splits = name_splits(files, root=root, notes=notes)
@@ -83,7 +83,7 @@ def read_captions(value: object, *, where: str, depth: int = 0) -> tuple[str, ..
         return (value,)
     if isinstance(value, dict):
         if isinstance(value.get("raw"), str):
-            # COCO has 616,767 of these: looking for a name in each takes longer than the JSON.
+            # COCO has 616,767 of these: searching each for a key takes longer than parsing.
             return (value["raw"],)
         column = find_column(list(value), None, usual=("raw", *CAPTION_COLUMNS))
         if column is not None:

@@ -1,7 +1,7 @@
-"""Kaggle data sets by name: `kaggle://owner/name`, through kagglehub and its cache.
+"""Kaggle data sets by name, `kaggle://owner/name`, through kagglehub and its cache.
 
-What lies complete in kagglehub's cache is used as it is, without the package, without
-credentials and without a network; all else is kagglehub's to fetch.
+A complete data set in kagglehub's cache is used without the package, credentials or a network;
+kagglehub downloads any other.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ class _Handle:
 
 
 def is_kaggle(path: str) -> bool:
-    """Whether a text names a Kaggle data set."""
+    """Return whether a text names a Kaggle data set."""
     return path.startswith(_PREFIX)
 
 
 def fetch_kaggle(path: str, *, version: str | None = None) -> tuple[Path, str]:
-    """The local folder of a Kaggle data set, downloaded when kagglehub's cache lacks it.
+    """Return the local folder of a Kaggle data set; download it if it is not in the cache.
 
     Args:
         path: `kaggle://owner/name` or `kaggle://owner/name/versions/N`.
-        version: Its number where `path` has none; `None`: the newest in the cache, else the
-            newest there is.
+        version: The version number when `path` has none; `None`: the newest in the cache, else
+            the newest on Kaggle.
 
     Returns:
-        The folder, and a sentence that says where it came from.
+        The folder, and a note on where it came from.
 
     Raises:
-        DataError: The name is not one, the download is refused or fails.
+        DataError: The name is invalid, or the download is refused or fails.
         MissingExtraError: Nothing is cached and kagglehub is not installed.
     """
     handle = _parse(path, version=version)
@@ -64,10 +64,10 @@ def _parse(path: str, *, version: str | None) -> _Handle:
     match = _HANDLE.match(path.removeprefix(_PREFIX))
     if match is None or (version is not None and not version.isdecimal()):
         raise DataError(
-            f"{path!r} with version {version!r} is no Kaggle data set"
+            f"{path!r} with version {version!r} is not a Kaggle data set"
             if match
-            else f"{path!r} is no Kaggle data set",
-            fix="kaggle://owner/name, as in kaggle.com/datasets/owner/name, or"
+            else f"{path!r} is not a Kaggle data set",
+            fix="write kaggle://owner/name, as in kaggle.com/datasets/owner/name, or"
             " kaggle://owner/name/versions/3",
         )
     number = match["version"] or version
@@ -75,14 +75,14 @@ def _parse(path: str, *, version: str | None) -> _Handle:
 
 
 def kaggle_cache_folder() -> Path:
-    """Where kagglehub keeps what it fetched."""
+    """Return the folder of kagglehub's cache."""
     given = os.environ.get("KAGGLEHUB_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "kagglehub"
 
 
 def _find_cached(handle: _Handle) -> Path | None:
     base = kaggle_cache_folder() / "datasets" / handle.owner / handle.name
-    # kagglehub writes the marker last: a folder without one is half a download.
+    # kagglehub writes the marker last: a folder without one is an incomplete download.
     versions = sorted(int(p.stem) for p in base.glob("*.complete") if p.stem.isdecimal())
     wanted = [number for number in versions if handle.version in (None, number)]
     folders = [base / "versions" / str(number) for number in reversed(wanted)]
@@ -96,12 +96,12 @@ def _download(handle: _Handle) -> Path:
     except ImportError as error:
         raise MissingExtraError(
             f"kaggle://{handle} is not in kagglehub's cache ({kaggle_cache_folder()}), and"
-            " kagglehub, which fetches it, is not installed",
+            " kagglehub, which downloads it, is not installed",
             fix="pip install 'captune[kaggle]'; or download the zip from"
             f" kaggle.com/datasets/{handle.owner}/{handle.name}, unpack it and give its folder",
         ) from error
     known: tuple[type[Exception], ...] = (
-        # requests' errors are OSError; a full disk is too.
+        # The errors of requests are OSErrors; so is a full disk.
         *(OSError, ValueError, RuntimeError, zipfile.BadZipFile),
         *(refusals.UnauthenticatedError, refusals.CredentialError, refusals.BackendError),
         *(refusals.NotFoundError, refusals.DataCorruptionError, refusals.UserCancelledError),
@@ -131,13 +131,13 @@ def _explain(error: Exception, handle: _Handle, *, kagglehub: Any) -> DataError:
         return DataError(
             f"cannot reach Kaggle to fetch {handle}",
             where=f"it is not in kagglehub's cache, {kaggle_cache_folder()}",
-            fix=f"check the network and repeat{from_hand}",
+            fix=f"check the network and try again{from_hand}",
         )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return DataError(
         f"fetching kaggle://{handle} failed: {reason}",
         where=f"kagglehub's cache, {kaggle_cache_folder()}",
-        fix=f"repeat it (kagglehub goes on where it stopped){from_hand}",
+        fix=f"try again (kagglehub resumes the download){from_hand}",
     )
 
 
@@ -148,11 +148,11 @@ def _explain_refusal(
     if kagglehub.config.get_kaggle_credentials() is None:
         return DataError(
             f"Kaggle refuses {handle}{code}: no credentials were found",
-            fix="make a token at kaggle.com/settings (API) and set KAGGLE_API_TOKEN to it, or put"
+            fix="create a token at kaggle.com/settings (API) and set KAGGLE_API_TOKEN to it, or put"
             f" it into ~/.kaggle/access_token{from_hand}",
         )
     return DataError(
         f"Kaggle refuses {handle}{code} with the credentials found",
-        fix="check the spelling; make a new token at kaggle.com/settings; open the data set's page"
-        f" once and accept its terms{from_hand}",
+        fix="check the spelling; create a new token at kaggle.com/settings; open the data set's"
+        f" page once and accept its terms{from_hand}",
     )

@@ -1,8 +1,8 @@
 """Karpathy's splits: `dataset_coco.json`, `dataset_flickr8k.json`, `dataset_flickr30k.json`.
 
-The splits that COCO captioning is reported on: 113,287 training images (train and restval), 5,000
-to validate, 5,000 to test. Images lie in `filepath` (`train2014/`, `val2014/`) for COCO, in one
-folder for Flickr.
+COCO captioning results are reported on these splits: 113,287 training images (train and restval),
+5,000 for validation, 5,000 for testing. Images are in `filepath` (`train2014/`, `val2014/`) for
+COCO, and in one folder for Flickr.
 Source: Karpathy and Fei-Fei 2015, "Deep Visual-Semantic Alignments for Generating Image
 Descriptions".
 """
@@ -27,12 +27,12 @@ _NEEDED = ("filename", "split", "sentences")
 _FOLDERS = (".", "annotations", "karpathy", "caption_datasets")
 _NAME = re.compile(r"^dataset_(coco|flickr_?\d+k)\w*\.json$", re.IGNORECASE)
 _KEYS = re.compile(r'"(sentences|sentids)"\s*:')
-# So many images decide which of several files belongs to the images at hand.
+# Images checked to decide which of several files belongs to the images at hand.
 _PROBED = 20
 
 
 def find_karpathy(place: Path) -> str | None:
-    """The split files at `place`; `None` when there are none."""
+    """Return the names of the split files at `place`, or `None`."""
     files = _list_files(place)
     return ", ".join(path.name for path in files) if files else None
 
@@ -41,7 +41,7 @@ def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
     """Read a split file; restval is training data.
 
     Raises:
-        DataError: No such file, several of them, or a broken one.
+        DataError: There is no such file, there are several, or one is broken.
     """
     files = _list_files(place) if place.is_dir() else [place]
     if not files:
@@ -52,7 +52,7 @@ def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
     images = images or _read_images(path)
     restval = sum(image["split"] == "restval" for image in images)
     if restval:
-        notes.append(f"{restval} restval images are training images, as is usual")
+        notes.append(f"{restval} restval images are used for training, as usual")
     base = _image_base(path, options)
     return gather_rows(
         _iter_rows(images, path=path, base=base, options=options),
@@ -82,7 +82,7 @@ def _is_karpathy(path: Path) -> bool:
 
 
 def _choose_file(files: list[Path], options: LoadOptions, *, notes: list[str]) -> Path:
-    """All three files come in one zip; the one whose images are there is meant."""
+    """Return the file whose images are present: all three files come in one zip."""
     fitting = []
     for path in files:
         rows = _iter_rows(
@@ -95,12 +95,12 @@ def _choose_file(files: list[Path], options: LoadOptions, *, notes: list[str]) -
             fitting.append(path)
     if len(fitting) != 1:
         raise DataError(
-            f"{len(files)} of Karpathy's files, and the images of"
-            f" {len(fitting) or 'none'} of them, are in {files[0].parent}:"
-            f" {', '.join(path.name for path in files)}",
-            fix="give the file itself, and its images' folder: data.image_root, or --image-root",
+            f"{files[0].parent} has {len(files)} of Karpathy's files"
+            f" ({', '.join(path.name for path in files)}) and the images of"
+            f" {len(fitting) or 'none'} of them",
+            fix="give the file itself, and its image folder: data.image_root, or --image-root",
         )
-    notes.append(f"{fitting[0].name} is read: the images of the other files are not here")
+    notes.append(f"{fitting[0].name} was read: the images of the other files are missing")
     return fitting[0]
 
 
@@ -156,6 +156,6 @@ def _iter_rows(
 def _list_folders(base: Path, folder: str) -> list[Path]:
     if not folder or is_unsafe_name(folder):
         return list(usual_folders(base))
-    # Unpacked into a folder of its name, as graphical tools do, it is train2014/train2014.
+    # Graphical tools unpack into a folder of the same name: train2014/train2014.
     inside = [base / "images" / folder, base / folder / folder]
     return [base / folder, *(path for path in inside if path.is_dir()), *usual_folders(base)]

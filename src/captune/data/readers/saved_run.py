@@ -1,4 +1,4 @@
-"""A run's own splits: `splits.json` and `splits/{train,val,test}.jsonl`, as `save_splits` wrote."""
+"""A run's own splits: `splits.json` and `splits/{train,val,test}.jsonl` of `save_splits`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from captune.errors import DataError
 
 
 def find_run(place: Path) -> str | None:
-    """The file that makes a folder one with saved splits; `None` when it is none."""
+    """Return the name of the file that marks saved splits, or `None`."""
     if place.is_dir() and (place / "splits.json").is_file() and (place / "splits").is_dir():
         return "splits.json"
     return None
@@ -21,7 +21,7 @@ def read_run(place: Path, options: LoadOptions) -> LoadedData:
     """Read saved splits.
 
     Raises:
-        DataError: There are none, they are broken, or filters are given: the columns are gone.
+        DataError: There are none, they are broken, or filters are given: columns are not saved.
     """
     if find_run(place) is None:
         raise DataError(f"no splits.json with a folder splits/ in {place}")
@@ -29,7 +29,7 @@ def read_run(place: Path, options: LoadOptions) -> LoadedData:
         raise DataError(
             f"the saved splits in {place} have no columns to filter by",
             where="data.filters, or --filter",
-            fix="filter the data set that they were drawn from, or take the filter away",
+            fix="filter the data set that they were drawn from, or remove the filter",
         )
     records = load_splits(place)
     if options.image_root is not None:

@@ -1,7 +1,7 @@
 """A folder of images, each with its captions in a text file beside it: `a.jpg`, `a.txt`.
 
-`.txt` or `.caption`, one caption a line; `a.jpg.txt` works too. The layout of image taggers and
-of diffusion trainers.
+`.txt` or `.caption`, one caption per line; `a.jpg.txt` works too. Image taggers and diffusion
+trainers use this layout.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CAPTION_SUFFIXES = (".txt", ".caption")
 
 
 def find_sidecars(place: Path) -> str | None:
-    """How many images of the folder have a caption file; `None` for none."""
+    """Return how many images of the folder have a caption file, as text; `None`: none has."""
     if not place.is_dir():
         return None
     number = sum(_find_sidecar(path) is not None for path in walk_images(place))
@@ -29,12 +29,12 @@ def find_sidecars(place: Path) -> str | None:
 
 
 def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
-    """Read images and the captions beside them; top folders train, val, test are splits.
+    """Read images and the captions beside them; folders train, val and test give the splits.
 
     Images without a caption file are listed as `no_caption`.
 
     Raises:
-        DataError: Not a folder, two images share one caption file, or none has one.
+        DataError: It is not a folder, or two images share one caption file.
     """
     if not place.is_dir():
         raise DataError(f"{place} is not a folder of images with .txt or .caption beside them")
@@ -56,7 +56,7 @@ def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
                     fix=f"name the captions after the whole file name: {path.name}.txt",
                 )
             lines = read_text(sidecar, notes=notes).split("\n")
-            # Blank lines separate captions; a file with nothing else has one empty caption.
+            # Blank lines separate captions; a file of blank lines has one empty caption.
             captions = tuple(line for line in lines if line.strip()) or ("",)
         name = path.relative_to(root)
         yield Row(
@@ -68,8 +68,8 @@ def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
 
 
 def walk_images(root: Path) -> Iterator[Path]:
-    """Files with an image's suffix in a folder and below it, by name; hidden ones are left out."""
-    # os.walk does not follow links to folders: a loop of links ends, and nothing outside is read.
+    """Yield the image files in a folder and below it, sorted by name, without hidden ones."""
+    # os.walk does not follow links to folders: no endless loops, and nothing outside is read.
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(files):
@@ -89,5 +89,5 @@ def _is_there(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        # An image's name of 255 bytes leaves no room for the ending of `a.jpg.txt`.
+        # With an image name of 255 bytes, `a.jpg.txt` is too long.
         return False

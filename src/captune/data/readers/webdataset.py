@@ -1,8 +1,8 @@
-"""WebDataset: tar shards whose files of one key make a sample, `000001.jpg` and `000001.txt`.
+"""WebDataset: tar shards in which files with one key form a sample, `000001.jpg`, `000001.txt`.
 
-Images stay in their shards: a record knows where in the tar its image lies, so nothing is
-unpacked and any image is one seek away, from any worker process. A key is a name up to the first
-dot behind its last slash. img2dataset and WebDataset's own writer make such shards.
+Images stay in their shards: a record stores the offset of its image in the tar, so nothing is
+unpacked and any process reads any image with one seek. A key is the name up to the first dot after
+its last slash. img2dataset and WebDataset's own writer create such shards.
 Source: github.com/webdataset/webdataset, "The WebDataset Format".
 """
 
@@ -30,12 +30,12 @@ from captune.data.dataset import LoadedData, LoadOptions
 from captune.errors import DataError
 from captune.net import UrlStream
 
-# So many members show whether a tar holds samples or is anybody's archive.
+# Members inspected to decide whether a tar holds samples.
 _PROBED = 64
 
 
 def find_webdataset(place: Path) -> str | None:
-    """The shards at a place; `None` when there are none with images and captions."""
+    """Return the names of the shards at a place; `None` when none has images and captions."""
     shards = list_shards(place)
     if not shards or not (_holds_samples(shards[0]) or _is_all_there_is(place, shards)):
         return None
@@ -44,14 +44,14 @@ def find_webdataset(place: Path) -> str | None:
 
 
 def read_webdataset(place: Path, options: LoadOptions) -> LoadedData:
-    """Read one shard, a folder of them, or all that a pattern names: `train-{000..003}.tar`.
+    """Read one shard, a folder of shards, or those of a pattern such as `train-{000..003}.tar`.
 
-    Shards named train, val or test, or in folders so named, are splits. Members that cannot be
-    used (absolute names or `..`, devices and links, a second file of one key and ending) are
-    listed, never followed.
+    Shards named train, val or test, or in folders with these names, give the splits. Members that
+    cannot be used (absolute names or `..`, devices and links, a second file with the same key and
+    ending) are listed; links are never followed.
 
     Raises:
-        DataError: No shard, a shard of the pattern is absent, or one is no tar.
+        DataError: There is no shard, one of the pattern is missing, or one is not a tar.
     """
     shards = list_shards(place) if place.exists() else expand_shards(place)
     if not shards:
@@ -63,21 +63,21 @@ def read_webdataset(place: Path, options: LoadOptions) -> LoadedData:
 
 
 def read_shard_urls(place: str, options: LoadOptions) -> LoadedData:
-    """Read the shards that a URL names, one after the other, none of them kept whole.
+    """Read the shards that a URL names, one after the other, without storing the tars.
 
-    `https://host/train-{000..003}.tar` names four. A sample is complete when the next key begins,
-    as WebDataset has it, so that `options.limit` ends the reading inside a shard.
+    `https://host/train-{000..003}.tar` names four. As in WebDataset, a sample is complete when the
+    next key begins, so `options.limit` can stop inside a shard.
 
     Raises:
-        DataError: Streaming was not asked for, no tar shard is named, or one cannot be read.
+        DataError: Streaming is off, the URL does not name tar shards, or one cannot be read.
     """
     urls = expand_shard_urls(place)
     if not options.streaming:
         raise DataError(
-            f"{len(urls)} {'shard lies' if len(urls) == 1 else 'shards lie'} behind a URL: {place}",
+            f"{len(urls)} shard{' is' if len(urls) == 1 else 's are'} at a URL: {place}",
             where="data.path",
-            fix="read them over the network with data.streaming: true (--streaming), which keeps"
-            " their images only; or fetch the shards and give their folder",
+            fix="read over the network with data.streaming: true (--streaming), which stores only"
+            " the images; or fetch the shards and give their folder",
         )
     paths = [PurePosixPath(unquote(urlsplit(url).path)) for url in urls]
     root = os.path.commonpath([path.parent for path in paths])
@@ -103,7 +103,7 @@ def _local_shard(path: Path, *, root: Path) -> Shard:
         name=path.relative_to(root).as_posix(),
         where=str(path),
         entries=lambda: iter_tar(path, text_suffixes=TEXT_SUFFIXES),
-        # What is compressed cannot be read from the middle: its images are kept.
+        # A compressed tar cannot be read from the middle: its images are stored.
         path=path if is_plain_tar(path) else None,
     )
 
@@ -120,7 +120,7 @@ def _holds_samples(path: Path) -> bool:
 
 
 def _is_all_there_is(place: Path, shards: list[Path]) -> bool:
-    """Whether nothing else can be meant, so that reading should say what is wrong with it."""
+    """Return whether only shards can be meant, so that reading them reports any problems."""
     if place.is_file():
         return True
     others = [path for path in place.iterdir() if path not in shards]

@@ -1,4 +1,4 @@
-"""Which column is the image and which the caption, by name, for every format that has columns."""
+"""The image and caption columns, found by name, for every format that has columns."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d+)$")
 def find_columns(
     names: Sequence[str], *, options: LoadOptions, where: str
 ) -> tuple[str, tuple[str, ...]]:
-    """Names of the image column and of the caption columns, as the data spells them.
+    """Return the names of the image column and of the caption columns, as the data spells them.
 
     Raises:
-        DataError: A named column is absent, or none of the usual names is there.
+        DataError: A named column is missing, or no column has a usual name.
     """
     image = find_column(names, options.image_column, usual=IMAGE_COLUMNS)
     captions = find_captions(names, options.caption_column)
@@ -63,7 +63,7 @@ def find_columns(
 
 
 def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
-    """The caption column; or all of `caption_0` ... `caption_4`, by number; empty for none."""
+    """Return the caption column, or `caption_0` ... `caption_4` in order; empty: there is none."""
     column = find_column(names, asked, usual=CAPTION_COLUMNS)
     if column is not None:
         return (column,)
@@ -78,7 +78,7 @@ def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
 
 
 def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]) -> str | None:
-    """The column asked for, else the first usual one; letter case and blanks do not matter."""
+    """Return the requested column, else the first usual one; case and spaces are ignored."""
     by_key = {name.strip().lower().replace(" ", "_"): name for name in reversed(names)}
     if asked is not None:
         return asked if asked in names else by_key.get(asked.strip().lower().replace(" ", "_"))
@@ -88,13 +88,13 @@ def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]
 _TAKEN = frozenset(
     (*IMAGE_COLUMNS, *CAPTION_COLUMNS, "image_id", "id", "split", "group", "image_base64")
 )
-"""Columns whose values a record holds itself."""
+"""Columns whose values are part of a record."""
 
 _MAX_DEPTH = 6
 
 
 def find_extras(columns: Mapping[str, object], *, options: LoadOptions) -> dict[str, object]:
-    """Return the columns that say something else than image, captions, id, split and group."""
+    """Return the columns other than image, captions, id, split and group."""
     named = (options.image_column, options.caption_column)
     return {
         name: value

@@ -1,7 +1,7 @@
-"""Keeps the rows whose columns hold what `data.filters` asks for: `corrupted: 0`.
+"""Filters that keep the rows whose columns match `data.filters`, such as `corrupted: 0`.
 
-Filters hold texts, because a recipe, a shell and a CSV have nothing else; numbers are equal when
-their values are, true is 1, and a list in the data has to hold one of the values.
+Filters are texts, because a recipe, a shell and a CSV hold texts; numbers compare by value, true
+equals 1, and a list in the data matches when it contains one of the values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_DEPTH = 8
 
 
 class RowFilter:
-    """Decides row by row, and says at the end what it left out.
+    """Decides row by row, and reports at the end what it skipped.
 
     Args:
         wanted: Column -> the values that are kept.
@@ -36,7 +36,7 @@ class RowFilter:
         self._dropped: dict[str, Split | None] = {}
 
     def keeps(self, name: str, columns: Mapping[str, object], *, split: Split | None) -> bool:
-        """Whether the row of an image, with these columns, is used."""
+        """Return whether an image's row with these columns is used."""
         if not self._wanted:
             return True
         self._columns.update(dict.fromkeys(columns))
@@ -54,15 +54,15 @@ class RowFilter:
         return is_kept
 
     def conclude(self, used: Iterable[str], *, format: str, is_whole: bool) -> list[str]:
-        """A sentence about what was left out; none when nothing was.
+        """Return a sentence about the skipped images; an empty list when there are none.
 
         Args:
-            used: Names of the images that are kept; a table may drop one caption and keep another.
+            used: Names of the images kept: a table may drop one caption and keep another.
             format: Name of the format, for the error.
-            is_whole: Whether all rows were read: only then can a split be known to be empty.
+            is_whole: Whether all rows were read: only then is a split known to be empty.
 
         Raises:
-            DataError: No row has the column, or nothing at all or nothing of a split is left.
+            DataError: No row has the column, or no image, or none of a split, is left.
         """
         if not self._wanted or not (self._columns or self._dropped):
             return []
@@ -78,7 +78,7 @@ class RowFilter:
                 f"none of the {number} {emptied[0]} images passes the filters, and the split"
                 f" {emptied[0]} would be empty"
             )
-        return [f"filters ({self._describe()}) left out {len(dropped)} images"] if dropped else []
+        return [f"filters ({self._describe()}) skipped {len(dropped)} images"] if dropped else []
 
     def _require_columns(self, format: str) -> None:
         for column, values in self._values.items():
@@ -86,7 +86,7 @@ class RowFilter:
                 raise DataError(
                     f"the format {format} has no columns to filter by",
                     where=f"data.filters.{column}",
-                    fix="take the filter away, or give the data as JSONL or CSV with that column",
+                    fix="remove the filter, or give the data as JSONL or CSV with that column",
                 )
             if not values:
                 require_column(column, self._columns)
@@ -108,10 +108,10 @@ class RowFilter:
 
 
 def require_column(column: str, there: Iterable[str]) -> None:
-    """Stop at a filter on a column that is not there.
+    """Refuse a filter on a column that does not exist.
 
     Raises:
-        DataError: It is not; the nearest name and all others are named.
+        DataError: It does not exist; the nearest name and all columns are listed.
     """
     names = list(there)
     if column not in names:

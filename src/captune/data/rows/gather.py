@@ -1,7 +1,7 @@
-"""Rows of an image and captions, as files hold them, gathered to one record an image.
+"""Rows of images and captions, merged into one record per image.
 
-Every format ends here, so that all of them find files, keep order, merge captions and name what
-they leave out in the same way.
+Every format ends here, so that all of them find files, keep the order, merge captions and report
+skipped images in the same way.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Row:
     """One row of a data set.
 
     Attributes:
-        name: The image as the row names it; shown to people and, without `image_id`, the id.
-        captions: Captions of this row, maybe not all of the image.
-        image: Where the image is when the row itself says it; `None`: looked for by name.
-        keep: Keeps the row's own image and says where; called once the filters have let the row
-            through, so that what they leave out takes neither memory nor disk.
-        image_id: The id that the data set gives, empty for none.
-        split: The split that the data set gives.
-        group: The group that the data set gives.
-        columns: What else the row says, for filters; empty where the format has no columns.
-        fault: Why the image cannot be used, one word and the rest of the story, where the reader
-            knows; `None`: it is looked for.
-        finder: Looks for the image; `None`: looked for in the folders of the data set.
+        name: The image as the row names it; shown in reports and, without `image_id`, the id.
+        captions: Captions of this row, perhaps not all of the image.
+        image: The image itself, when the row gives it; `None`: it is found by name.
+        keep: Stores the row's own image and returns where; called only for rows that pass the
+            filters, so that skipped images use neither memory nor disk.
+        image_id: The id in the data set; empty: none.
+        split: The split in the data set.
+        group: The group in the data set.
+        columns: All columns of the row, for filters; empty where the format has none.
+        fault: Why the image cannot be used, one word and details, where the reader knows; `None`:
+            it is searched for.
+        finder: Finds the image; `None`: it is searched for in the folders of the data set.
     """
 
     name: str
@@ -75,7 +75,7 @@ class _Merged:
 
 
 def read_name(value: object) -> str:
-    """An id or a group as text; empty for what stands for none: null, NaN, an empty text."""
+    """Return an id or a group as text; empty for null, NaN and an empty text."""
     return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
 
 
@@ -88,22 +88,21 @@ def gather_rows(
     folders: Sequence[Path] | None = None,
     notes: Sequence[str] = (),
 ) -> LoadedData:
-    """Merge rows of one image, find its file, and keep out what has no file or no caption.
+    """Merge the rows of each image, find its file, and skip images without file or caption.
 
     Args:
         rows: Rows in the order of the data set.
-        options: The filters, and the images at most; rows are read no further than needed to see
-            the next image.
+        options: Filters and limit; rows are read only until the first image beyond the limit.
         format: Name of the format, for the result.
         root: Folder of the data set.
-        folders: Where files are looked for; `None`: `root` and its usual image folders.
-        notes: Passed on.
+        folders: Folders searched for files; `None`: `root` and its usual image folders.
+        notes: Notes that the result starts with.
 
     Returns:
-        One record an image, in order of first appearance.
+        One record per image, in order of first appearance.
 
     Raises:
-        DataError: The filters name no column, or leave nothing.
+        DataError: A filter names a column that does not exist, or no image is left.
     """
     kept = RowFilter(options.filters)
     merged = _merge(rows, kept, options=options)
@@ -157,10 +156,10 @@ def gather_rows(
 
 
 def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
-    """How many images are not there, and where they were looked for, a sentence a place."""
+    """Return how many images are missing and where they were searched for, one note per place."""
     places = Counter(image.detail for image in skipped if image.reason == "missing")
     return [
-        f"{number} of {len(images)} images are not there: {place}"
+        f"{number} of {len(images)} images are missing: {place}"
         for place, number in places.items()
         if place
     ]
@@ -177,8 +176,8 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
         image = merged.images.get(key)
         if image is None:
             if limit is not None and len(merged.images) >= limit:
-                # Captions of one image need not lie side by side in a table, but past the limit
-                # an endless stream must end.
+                # Captions of one image need not be adjacent in a table, but past the limit an
+                # endless stream must end.
                 break
             image = merged.images[key] = _Gathered(row.name, row.image, row.fault, row.finder)
         image.captions += _read_texts(row.captions, merged)
@@ -196,7 +195,7 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
 
 
 def _read_texts(cells: Iterable[str], merged: _Merged) -> list[str]:
-    """Return the captions of a row, each one line; cells that hold a list are opened."""
+    """Return the captions of a row, one line each; cells that hold a list are split up."""
     captions: list[str] = []
     for cell in cells:
         texts = read_list_cell(cell)
@@ -219,23 +218,23 @@ def _clean_caption(text: str) -> str:
     try:
         line.encode()
     except UnicodeEncodeError:
-        # Half an emoji, cut off by a limit of length: tokenizers and files refuse it.
+        # Half an emoji, left by a length limit: tokenizers and files refuse it.
         line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return line
 
 
 def _choose_key(row: Row, merged: _Merged) -> str:
-    """The row's id, unless it is another image's: then the split with it, then its name.
+    """Return the row's id, or where another image has it, the id with the split, or the name.
 
-    Ids that start at 0 anew in each split are common, and merging those images would give each
-    the other's captions.
+    Ids that restart at 0 in each split are common; merging those images would give each the
+    other's captions.
     """
     name = str(PurePosixPath(row.name)) if row.name else row.name
     if not row.image_id:
         return name
     in_split = [f"{row.split}/{row.image_id}"] if row.split else []
     last = f"{row.split or row.image_id}/{name}"
-    # Where even names are the same, there is nothing left but to count.
+    # Where even the names are equal, a number tells them apart.
     numbered = (f"{last}#{number}" for number in itertools.count(2))
     for key in itertools.chain((row.image_id, *in_split, name, last), numbered):
         image = merged.images.get(key)
@@ -252,13 +251,13 @@ def _note_captions(merged: _Merged) -> list[str]:
         number, (first, _) = len(merged.list_cells), merged.list_cells[0]
         total = sum(count for _, count in merged.list_cells)
         notes.append(
-            f"{number} caption cells that hold a list written as text were read as lists:"
+            f"{number} caption cells with a list written as text were read as lists:"
             f" {total} captions (the first: {first[:60]})"
         )
     if merged.num_folded:
         notes.append(
             f"line breaks and runs of white space in {merged.num_folded} captions were replaced by"
-            " single blanks"
+            " single spaces"
         )
     return notes
 
@@ -272,5 +271,5 @@ def _note_names(merged: _Merged) -> list[str]:
         )
     if merged.unknown_splits:
         names = [f"{name!r} ({number})" for name, number in merged.unknown_splits.most_common(3)]
-        notes.append(f"rows whose split is none of train, val, test: {', '.join(names)}")
+        notes.append(f"rows whose split is not train, val or test: {', '.join(names)}")
     return notes

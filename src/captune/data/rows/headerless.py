@@ -1,4 +1,4 @@
-"""Tables without a header: what their columns are is seen from the first rows."""
+"""Tables without a header, whose columns are recognised by the first rows."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS
 def name_columns(
     rows: Sequence[Sequence[str]], *, folder: Path, options: LoadOptions
 ) -> tuple[str, ...] | None:
-    """Return names for the columns, in their order, where the first row is data.
+    """Return names for the columns, in order, where the first row is data.
 
-    It is when a cell of it has the ending of an image or names a file that is there. The image's
-    column is called `image`, a single column of texts `caption`, one of splits `split`, others
-    by their number from 1.
+    The first row is data when one of its cells has the ending of an image or names an existing
+    file. The image's column is named `image`, a single column of texts `caption`, one of splits
+    `split`, and all others by number from 1.
 
     Args:
         rows: The first rows, at least one.
         folder: Folder of the table.
-        options: The images' folder, and the columns, where numbers name them.
+        options: The image folder, and the columns where they are given by number.
 
     Returns:
-        The names; `None` when the first row is a header, or cannot be told from one.
+        The names; `None` when the first row is a header or may be one.
     """
     first = [cell.strip() for cell in rows[0]]
     if len(first) < 2 or any(_is_title(cell) for cell in first):

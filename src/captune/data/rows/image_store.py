@@ -1,7 +1,7 @@
-"""Keeps the encoded images of a hub data set: in memory while they are few, else as files.
+"""Storage for the encoded images of a hub data set: in memory up to a limit, then in files.
 
-A million photographs do not fit into memory. Files are named by their content, so a second read
-of the same data set finds them there.
+A million photographs do not fit into memory. Files are named by their content, so reading the
+same data set again reuses them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from captune.storage import find_cache_folder, write_bytes
 
 
 class ImageStore:
-    """Takes encoded images and says where they are.
+    """Stores encoded images and returns where they are.
 
     Args:
-        memory_limit: Bytes held in memory at most.
-        folder: Where further images go; `None`: `images` in captune's cache folder.
+        memory_limit: Maximum bytes held in memory.
+        folder: Folder for further images; `None`: `images` in captune's cache folder.
     """
 
     def __init__(self, memory_limit: int, *, folder: Path | None = None) -> None:
@@ -28,11 +28,11 @@ class ImageStore:
         self.num_files = 0
 
     def keep(self, content: bytes, digest: str | None = None) -> ImageSource:
-        """Where an image is kept from now on; equal images are kept once.
+        """Store an image and return where it is; equal images are stored once.
 
         Args:
             content: The encoded image.
-            digest: Its `content_digest`, where that is known already.
+            digest: Its `content_digest`, if already known.
 
         Raises:
             OutputError: The folder cannot be written.
@@ -47,7 +47,7 @@ class ImageStore:
         if len(content) <= self._room:
             self._room -= len(content)
             return content
-        # Two letters of the name as folder: a million files in one are slow to list.
+        # A folder per two leading letters: a million files in one folder are slow to list.
         path = self.folder / digest[:2] / digest
         if not path.is_file() or path.stat().st_size != len(content):
             write_bytes(path, content)
@@ -56,5 +56,5 @@ class ImageStore:
 
 
 def content_digest(content: bytes) -> str:
-    """SHA-256 in hex."""
+    """Return the SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()

@@ -1,9 +1,8 @@
-"""Text files of data sets, in whatever encoding the tool that wrote them left.
+"""Text files of data sets, in whatever encoding they were written.
 
 Spreadsheets write UTF-8 with a byte-order mark, UTF-16, or Windows-1252; reading the first as
-plain UTF-8 turns the column `image` into one that nobody asked for. A stranger's file may also be
-a pipe, one line of gigabytes or a number of thousands of digits: each has a limit that the error
-names.
+plain UTF-8 renames the column `image`. An untrusted file may also be a pipe, one line of gigabytes
+or a number of thousands of digits: each has a limit, which the error states.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from typing import IO, Any
 from captune.errors import DataError
 
 LFS_MARK = b"version https://git-lfs"
-"""What a Git LFS pointer, left where a file should be, starts with."""
+"""Start of a Git LFS pointer, which may be in place of a file."""
 
 MAX_LINE_BYTES = 64 * 2**20
-"""A longer line is refused: it would be held in memory several times over."""
+"""Maximum length of a line, which is held in memory several times over."""
 
 MAX_FILE_BYTES = 2 * 2**30
-"""A larger file that has to be read whole is refused."""
+"""Maximum size of a file that has to be read whole."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -56,7 +55,7 @@ def open_regular(path: Path) -> IO[bytes]:
         raise DataError(f"cannot read {path}: {reason}") from error
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
     raise DataError(
-        f"{path} is {kind}, not a regular file", fix="copy what it gives into a file first"
+        f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
     )
 
 
@@ -65,7 +64,7 @@ def read_text(path: Path, *, notes: list[str] | None = None) -> str:
 
     Args:
         path: The file.
-        notes: Gets a sentence when the file is not UTF-8.
+        notes: A sentence is appended when the file is not UTF-8.
 
     Raises:
         DataError: The file cannot be read, is too large, or is a Git LFS pointer.
@@ -75,11 +74,11 @@ def read_text(path: Path, *, notes: list[str] | None = None) -> str:
 
 
 def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
-    """Return the lines of a text file of any size, each with its line feed.
+    """Yield the lines of a text file of any size, each with its line feed.
 
     Args:
         path: The file.
-        notes: Gets a sentence when the file is not UTF-8.
+        notes: A sentence is appended when the file is not UTF-8.
 
     Raises:
         DataError: The file cannot be read, has a line over 64 MiB, or is a Git LFS pointer.
@@ -96,7 +95,7 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
 
 
 def decode_text(content: bytes) -> str:
-    """Return the text of bytes in whatever encoding, with line feeds as line ends."""
+    """Return bytes in any known encoding as text, with line feeds as line ends."""
     try:
         text = content.decode(_find_mark(content))
     except UnicodeDecodeError:
@@ -105,7 +104,7 @@ def decode_text(content: bytes) -> str:
 
 
 def read_head(path: Path, *, size: int = 65_536) -> str:
-    """Return the first bytes of a file as text, for looking at; empty when it cannot be read."""
+    """Return the first bytes of a file as text, for a quick look; empty if it cannot be read."""
     try:
         with open_regular(path) as file:
             content = file.read(size)
@@ -129,7 +128,7 @@ def parse_json(text: str, *, where: str) -> Any:
 
     Args:
         text: The text.
-        where: What it is called in errors.
+        where: Its name in errors.
 
     Raises:
         DataError: It is not JSON, nested too deeply, or holds a number of too many digits.
@@ -143,7 +142,7 @@ def parse_json(text: str, *, where: str) -> Any:
     except ValueError as error:
         # Python refuses whole numbers of more than 4,300 digits.
         raise DataError(
-            f"{where} holds a number of too many digits to be read",
+            f"{where} contains a number with too many digits",
             where=where,
             fix="write it as text, in quotes",
         ) from error
@@ -159,15 +158,15 @@ def _explain_json(error: json.JSONDecodeError, text: str, *, where: str) -> Data
 
 
 def _find_trailing_comma(text: str, place: int) -> int | None:
-    """Return where the comma is that a reader stumbled over; `None` when it was something else."""
-    # Python before 3.13 points behind the comma, later ones at it.
+    """Return the position of the trailing comma at fault; `None`: the fault is something else."""
+    # Python before 3.13 points behind the comma, later versions at it.
     before = text[: place + 1].rstrip() if text[place : place + 1] == "," else text[:place].rstrip()
     after = text[len(before) :].lstrip()
     return len(before) - 1 if before.endswith(",") and after.startswith(("]", "}")) else None
 
 
 def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[int, Any]]:
-    """Return line number (from 1) and object of each line that is not blank.
+    """Yield line number (from 1) and object of each line that is not blank.
 
     Raises:
         DataError: A line is not a JSON object; the line is named.
@@ -186,7 +185,7 @@ def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[
 
 
 def _iter_records(path: Path, *, notes: list[str] | None) -> Iterator[str]:
-    # A line at a time, and read once: records of a million images are gigabytes of text.
+    # Read once, line by line: records of a million images are gigabytes of text.
     with open_regular(path) as file:
         head = file.read(40)
         file.seek(0)
@@ -218,7 +217,7 @@ def _find_mark(content: bytes) -> str:
 
 
 def _find_encoding(path: Path) -> str:
-    """Return the encoding of a file, having read it once in pieces; long lines are refused."""
+    """Read a file once in pieces and return its encoding; long lines are refused."""
     with open_regular(path) as file:
         try:
             chunk = file.read(_CHUNK)
@@ -240,9 +239,9 @@ def _find_encoding(path: Path) -> str:
 
 
 def _measure_line(chunk: bytes, length: int, *, path: Path) -> int:
-    """Return the length of the line that the chunk ends in, `length` being that before it."""
+    """Return the length of the last, unfinished line; `length` is its part before the chunk."""
     end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
-    # A chunk is shorter than a line may be: only the line that runs into it can be too long.
+    # A chunk is shorter than the limit, so only a line that started before it can be too long.
     if length + len(chunk) > MAX_LINE_BYTES and end < 0:
         raise _long_line(path)
     return length + len(chunk) if end < 0 else len(chunk) - end - 1
@@ -259,7 +258,7 @@ def _can_decode(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool
 def _long_line(path: Path) -> DataError:
     return DataError(
         f"{path} has a line of more than {MAX_LINE_BYTES // 2**20} MiB",
-        fix="check what wrote it: a data set has one image or caption per line",
+        fix="check the tool that wrote it: a data set has one image or caption per line",
     )
 
 
@@ -267,11 +266,11 @@ def _refuse_large(path: Path) -> None:
     try:
         size = path.stat().st_size
     except OSError:
-        # The reading that follows says what is wrong.
+        # Reading it raises the error.
         return
     if size > MAX_FILE_BYTES:
         raise DataError(
-            f"{path} has {size / 2**30:.1f} GiB; at most {MAX_FILE_BYTES // 2**30} GiB are read"
-            " of a file that has to be read whole",
+            f"{path} has {size / 2**30:.1f} GiB; a file that has to be read whole may have at most"
+            f" {MAX_FILE_BYTES // 2**30} GiB",
             fix="write the captions as JSONL or CSV, which are read line by line",
         )
