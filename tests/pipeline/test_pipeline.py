@@ -360,7 +360,7 @@ def test_the_check_finds_as_many_cut_captions_as_training_cuts(tmp_path) -> None
     settings = recipe(data={"path": "shapes:40", "max_caption_tokens": 8}, train__max_steps=1)
     run(settings, only=["prepare", "train"], out=tmp_path, say=said.append)
     check = json.loads((tmp_path / "data_check.json").read_text())
-    cut = [int(n) for n in re.findall(r"(\d+) captions cut to 8 tokens", "\n".join(said))]
+    cut = [int(n) for n in re.findall(r"(\d+) captions truncated to 8 tokens", "\n".join(said))]
     assert sum(cut) > 0
     # Captions to train on and to validate with are cut; those of the test split are not learnt.
     longest = 8 - 2

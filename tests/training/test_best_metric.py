@@ -57,7 +57,7 @@ def test_a_metric_that_looks_at_images_picks_by_the_model_that_the_recipe_names(
     [
         ("bleu", ("'bleu' is a group of metrics", "use one of bleu_1, bleu_2, bleu_3, bleu_4")),
         ("default", ("'default' is a group of metrics", "cider")),
-        ("mean_length", ("neither more nor less of 'mean_length' is better", "use a metric such")),
+        ("mean_length", ("neither higher nor lower 'mean_length' is better", "use a metric such")),
         ("cidre", (r"unknown metric 'cidre' \(did you mean 'cider'\?\)", "use one of")),
         ("pac_s", ("pac_s needs the PAC-S checkpoint", "give it")),
     ],

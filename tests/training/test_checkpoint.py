@@ -18,7 +18,7 @@ from captune.models import build_captioner
 from captune.recipe import ModelConfig
 from captune.storage import write_folder
 from captune.training.checkpoint import (
-    GO_ON,
+    TRY_RESUME,
     TrainState,
     load_checkpoint,
     newest_checkpoint,
@@ -85,7 +85,7 @@ def test_a_full_disk_is_told_and_half_a_folder_takes_no_room(
     (tmp_path / "model" / "config.json").write_text("the best so far")
     full_disk(100_000)
     with pytest.raises(OutputError, match="cannot write") as error:
-        write_folder(tmp_path / "model", save, then=GO_ON)
+        write_folder(tmp_path / "model", save, then=TRY_RESUME)
     assert "--resume" in error.value.fix
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "config.json").read_text() == "the best so far"

@@ -1,6 +1,6 @@
-"""Training: two engines, checkpoints, cached features; and `CaptionTrainer` for own scripts.
+"""Training: two engines, checkpoints, cached features; and `CaptionTrainer` for your own scripts.
 
-What stands on Hugging Face's Trainer is imported when first used: it takes a second to load.
+Modules that need Hugging Face's Trainer are imported on first use, as it takes a second to load.
 """
 
 from __future__ import annotations

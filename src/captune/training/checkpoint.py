@@ -1,7 +1,7 @@
-"""Checkpoints that appear whole, and resuming from the newest one.
+"""Checkpoints, written atomically, and resuming from the newest one.
 
-A folder is written aside, synced and renamed, so that a kill at any moment leaves either the old
-state or the new one, never half of one.
+A temporary folder is filled, synced and renamed, so that a kill at any moment leaves either the
+old state or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from captune.training.steps.optimizer import AveragedWeights
 
 Engine = Literal["loop", "trainer"]
 
-GO_ON = "resume with --resume"
-"""What to do when a full disk has ended a training."""
+TRY_RESUME = "resume with --resume"
+"""What to do after a full disk has stopped a training."""
 
 _PREFIX = "step-"
 _STATE = "state.json"
@@ -44,7 +44,7 @@ _WEIGHTS = "weights.safetensors"
 
 @dataclass(slots=True)
 class TrainState:
-    """Where a run stands; all of it is saved.
+    """The progress of a run; all of it is saved.
 
     Attributes:
         step: Optimizer steps done.
@@ -53,8 +53,8 @@ class TrainState:
         best_value: Best validation value so far; `None` before the first validation.
         best_step: Step of that value.
         stale_validations: Validations since then.
-        loss_sum: Summed loss since the last log line.
-        loss_tokens: Tokens behind `loss_sum`.
+        loss_sum: Loss since the last log line, summed over `loss_tokens`.
+        loss_tokens: Tokens counted since the last log line.
         splits: How often every micro batch is halved, after running out of memory.
         seconds: Training time so far, over all resumes.
         finished: Whether training is over.
@@ -92,23 +92,23 @@ def save_checkpoint(
     average: AveragedWeights | None,
     keep: int,
 ) -> None:
-    """A checkpoint of the loop; all but the `keep` newest are removed.
+    """Save a checkpoint of the loop, and remove all but the `keep` newest.
 
-    Every process calls it, as each draws its own dropout; the main process writes.
+    Every process calls this, as each draws its own dropout; the main process writes.
     """
     random_states = gather_object([_rng_state(captioner.device)])
     if not PartialState().is_main_process:
         return
 
-    def write(aside: Path) -> None:
-        save_model(captioner.model, str(aside / _WEIGHTS))
+    def write(temporary: Path) -> None:
+        save_model(captioner.model, str(temporary / _WEIGHTS))
         extra = {
             "optimizer": optimizer.state_dict(),
             "average": average.weights if average else None,
             "scaler": optimizer.scaler.state_dict() if optimizer.scaler else None,
             "rng": random_states,
         }
-        torch.save(extra, aside / "state.pt")
+        torch.save(extra, temporary / "state.pt")
 
     write_checkpoint(folder, state, write=write, keep=keep)
 
@@ -116,31 +116,31 @@ def save_checkpoint(
 def write_checkpoint(
     folder: Path, state: TrainState, *, write: Callable[[Path], None], keep: int
 ) -> Path:
-    """Writes `folder/step-000500` whole and removes all but the `keep` newest.
+    """Write `folder/step-000500` atomically, and remove all but the `keep` newest.
 
     Args:
         folder: The run's checkpoints.
-        state: Where the run stands.
+        state: The progress of the run.
         write: Fills the new folder.
-        keep: Checkpoints kept.
+        keep: Number of checkpoints kept.
 
     Raises:
-        OutputError: The place cannot be written, or the disk is full.
+        OutputError: The folder cannot be written, or the disk is full.
     """
 
-    def write_all(aside: Path) -> None:
-        write(aside)
-        (aside / _STATE).write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
+    def write_all(temporary: Path) -> None:
+        write(temporary)
+        (temporary / _STATE).write_text(json.dumps(asdict(state), indent=1), encoding="utf-8")
 
     path = folder / f"{_PREFIX}{state.step:06d}"
-    write_folder(path, write_all, then=GO_ON)
+    write_folder(path, write_all, then=TRY_RESUME)
     for old in _checkpoints(folder)[:-keep]:
         remove_folder(old)
     return path
 
 
 def newest_checkpoint(folder: Path, *, engine: Engine) -> Path | None:
-    """The newest whole checkpoint; `None` when there is none.
+    """Return the newest complete checkpoint; `None`: there is none.
 
     Raises:
         OutputError: The other engine wrote it.
@@ -151,7 +151,7 @@ def newest_checkpoint(folder: Path, *, engine: Engine) -> Path | None:
     writer: Engine = "loop" if (checkpoints[-1] / _WEIGHTS).is_file() else "trainer"
     if writer != engine:
         raise OutputError(
-            f"the training was begun by train.engine: {writer} and cannot go on with {engine}",
+            f"the training was started with train.engine: {writer} and cannot resume with {engine}",
             where=str(checkpoints[-1]),
             fix=f"resume it with --set train.engine={writer}, or start again with --force",
         )
@@ -159,7 +159,7 @@ def newest_checkpoint(folder: Path, *, engine: Engine) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> TrainState:
-    """The state that a checkpoint holds.
+    """Read the state in a checkpoint.
 
     Raises:
         OutputError: It cannot be read.
@@ -178,12 +178,12 @@ def read_state(checkpoint: Path) -> TrainState:
 
 @contextmanager
 def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
-    """Tells what keeps a checkpoint from being read.
+    """Turn errors while a checkpoint is read into one that names it.
 
-    They appear whole; one that cannot be read was cut or changed afterwards.
+    Checkpoints are written atomically; one that cannot be read was damaged or changed afterwards.
 
     Raises:
-        OutputError: It cannot be read, or is of another model.
+        OutputError: It cannot be read, or belongs to another model.
     """
     try:
         yield
@@ -193,19 +193,19 @@ def reading_checkpoint(checkpoint: Path) -> Iterator[None]:
     ) as error:
         if is_out_of_memory(error):
             raise
-        # The names of all weights may follow.
+        # The first line only: the names of all weights may follow.
         reason = str(error).partition("\n")[0]
         raise OutputError(
-            f"the checkpoint cannot be read, or is of another model: {reason}",
+            f"the checkpoint cannot be read, or belongs to another model: {reason}",
             where=str(checkpoint),
-            fix="move this folder away; --resume then uses the one before it, if there is one",
+            fix="move this folder away; --resume then uses the checkpoint before it, if any",
         ) from error
 
 
 def load_checkpoint(
     folder: Path, *, captioner: Captioner, optimizer: Any, average: AveragedWeights | None
 ) -> TrainState | None:
-    """Restores everything from the newest checkpoint; `None` when there is none.
+    """Restore everything from the newest checkpoint; `None`: there is none.
 
     Raises:
         OutputError: The other engine wrote it, or it cannot be read.
@@ -223,8 +223,8 @@ def load_checkpoint(
         if average is not None and extra["average"] is not None:
             average.load(extra["average"])
         processes = PartialState()
-        # Of an early captune they are of one process. With another number of processes there is
-        # nothing to resume: the seeds stay those set.
+        # Early versions saved those of one process, without a list. With another number of
+        # processes there is nothing to restore: the seeds that are set stay.
         random_states = extra["rng"] if isinstance(extra["rng"], list) else [extra["rng"]]
         if len(random_states) == processes.num_processes:
             _set_rng_state(random_states[processes.process_index], captioner.device)
@@ -235,7 +235,7 @@ def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [p for p in folder.glob(f"{_PREFIX}*") if (p / _STATE).is_file()]
-    # The millionth step has a digit more than its zeros were made for.
+    # From a million steps on, names are longer than their zero padding.
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
@@ -262,5 +262,5 @@ def _set_rng_state(state: dict[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    # Checkpoints from before states were kept by device draw on from the seed there.
+    # Older checkpoints have no states of devices, which then keep their seed.
     set_device_random_states(state.get("devices", {}), device)

@@ -1,4 +1,4 @@
-"""Who takes the optimizer steps: the recipe's `train.engine`."""
+"""The choice of the training engine: the recipe's `train.engine`."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ def train(
     resume: bool = False,
     say: Say = print_line,
 ) -> TrainResult:
-    """Trains the captioner and leaves the best model in `run_folder/model`.
+    """Train the captioner and save the best model in `run_folder/model`.
+
+    The folder is locked meanwhile, as by `captune run`.
 
     Args:
         captioner: With its parts frozen; moved to the device and trained in place.
         records: Training and validation images.
         recipe: Every setting; `train.engine` chooses the engine.
-        run_folder: Takes checkpoints/, log.jsonl, tensorboard/ and model/.
-        resume: Go on from the newest checkpoint, where there is one.
-        say: Takes lines for people.
+        run_folder: Receives checkpoints/, log.jsonl, tensorboard/ and model/.
+        resume: Resume from the newest checkpoint, if there is one.
+        say: Called with each progress message.
 
     Raises:
         DataError: No training image is left.
         ModelError: An image (loop) or a micro batch (trainer) does not fit into memory.
-        OutputError: The other engine wrote the checkpoint to resume from.
-        RecipeError: A setting that the engine does not follow.
+        OutputError: Another process writes the folder, or the checkpoint to resume from was
+            written by the other engine.
+        ProcessError: Another process of the training failed.
+        RecipeError: A setting that the engine does not support.
     """
-    # Every folder that is saved from here on is decoded as this recipe decodes, by plain
-    # transformers too.
+    # Plain transformers, too, then decodes every folder saved from here on as this recipe does.
     write_decoding(captioner.model, recipe.generate)
     engine = loop.train_by_loop
     if recipe.train.engine == "trainer":
-        # Imported here: Trainer takes a second, and most runs do without.
+        # Imported here: Trainer takes a second to load, and most runs do not need it.
         from captune.training.hf import recipe_engine
 
         engine = recipe_engine.train_by_trainer
@@ -51,10 +54,10 @@ def train(
 
 
 def check_engine(settings: TrainConfig) -> None:
-    """Stop before any work where the engine does not follow a setting.
+    """Check, before any work, that the engine supports every setting.
 
     Raises:
-        RecipeError: Names the setting, and what to use.
+        RecipeError: A setting is not supported; the error names what to use.
     """
     refuse_numbered_device(settings.device)
     refuse_split_model()

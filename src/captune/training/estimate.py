@@ -1,6 +1,6 @@
-"""How long a training would take and what memory it would need, from one measured micro batch.
+"""Estimates of a training's time and memory, from one measured micro batch.
 
-A forward and a backward pass of the run's own batches on its own device tell more than any formula.
+One forward and backward pass on the run's own batch and device is more accurate than any formula.
 Nothing is written and no weight changes.
 """
 
@@ -25,22 +25,22 @@ from captune.training.notices import find_doubts
 from captune.training.setup import count_steps, place_captioner, require_images
 
 _ADAMW_BYTES = 12
-"""float32 gradient and two moments of a parameter that learns; its weight is measured."""
+"""float32 gradient and two moments per trained parameter; its weight is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingEstimate:
-    """What one measured micro batch says of the whole training.
+    """Figures of the whole training, from one measured micro batch.
 
     Attributes:
         hardware: Device and precision.
-        steps: Optimizer steps of the run.
+        steps: Optimizer steps in the run.
         images: Training images with captions.
-        step_seconds: One optimizer step.
-        encode_seconds: Encoding all images for the feature cache; 0 without one.
-        memory_bytes: Most memory in use; 0 where the platform does not tell.
-        parameters: Which parameters learn, in one line.
-        doubts: Warnings of settings that are hardly meant.
+        step_seconds: Seconds per optimizer step.
+        encode_seconds: Seconds to encode all images for the feature cache; 0 without one.
+        memory_bytes: Peak memory; 0 where the platform does not report it.
+        parameters: The parameters that are trained, in one line.
+        doubts: Warnings about settings that look like mistakes.
     """
 
     hardware: Hardware
@@ -54,14 +54,14 @@ class TrainingEstimate:
 
     @property
     def seconds(self) -> float:
-        """Training without its validations."""
+        """Seconds of the training, without its validations."""
         return self.encode_seconds + self.steps * self.step_seconds
 
 
 def estimate_training(
     captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe, folder: Path
 ) -> TrainingEstimate:
-    """Measures one micro batch of the run.
+    """Measure one micro batch of the run.
 
     Args:
         captioner: With its parts frozen; moved to the device.
@@ -70,7 +70,7 @@ def estimate_training(
         folder: An existing folder on the disk that would hold the feature cache.
 
     Raises:
-        DataError: No training image has a caption, or those of a whole micro batch are unreadable.
+        DataError: No training image has a caption, or no image of a micro batch can be read.
     """
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     place_captioner(captioner, recipe, hardware=hardware)
@@ -112,7 +112,7 @@ def _decode(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
         raise DataError(
             f"no image of the first micro batch can be read; {image_id!r}: {reason}",
             where="data",
-            fix="look at the set with: captune data check DATA",
+            fix="check the data set with: captune data check DATA",
         )
     return step[0]
 
@@ -128,7 +128,7 @@ def _is_cached(captioner: Captioner, recipe: Recipe, *, rows: int, folder: Path)
 def _encode(
     captioner: Captioner, batch: CaptionBatch, hardware: Hardware
 ) -> tuple[CaptionBatch, float]:
-    """The batch with frozen features in place of its pixels, and the seconds that took."""
+    """Return the batch with frozen features in place of pixels, and the seconds this took."""
     if batch.pixel_values is None:
         raise ValueError("a decoded batch has pixels")
     pixels = batch.pixel_values.to(hardware.device)
@@ -151,7 +151,7 @@ def _pass(captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware
 
 
 def _time_twice(work: Callable[[], object], hardware: Hardware) -> float:
-    """Seconds of the second of two runs: the first one warms up."""
+    """Return the seconds of the second of two runs: the first one warms up."""
     work()
     hardware.synchronize()
     started = time.perf_counter()

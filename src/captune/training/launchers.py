@@ -1,7 +1,8 @@
-"""What launchers ask for that captioners cannot do: a model that is split among processes.
+"""Refusal of launcher settings that captioners do not support: a model split among processes.
 
 FSDP, DeepSpeed, Megatron-LM and tensor parallelism need every weight to be used through the
-model's `forward`, and captioners call the model's parts. `accelerate launch` asks by variables.
+model's `forward`, but captioners call the model's parts. `accelerate launch` requests them by
+environment variables.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _TYPES = {
 
 
 def refuse_split_model() -> None:
-    """Stop before any work where the launcher asks for a split model.
+    """Stop before any work if the launcher requests a split model.
 
     Raises:
-        RecipeError: Names what was asked for, and how to launch instead.
+        RecipeError: Names what is requested, and how to launch instead.
     """
     for variable, name in _VARIABLES.items():
         if os.environ.get(variable, "").lower() in ("1", "true", "yes", "y", "on", "t"):
@@ -39,17 +40,17 @@ def refuse_split_model() -> None:
 
 
 def refuse_distributed_type(kind: Any) -> None:
-    """Stop where accelerate has set up processes that captioners cannot train in.
+    """Stop if accelerate has set up processes that captioners cannot train in.
 
     Raises:
-        RecipeError: Names what was set up, and how to launch instead.
+        RecipeError: Names what is set up, and how to launch instead.
     """
     if kind in _TYPES:
         raise _refusal(_TYPES[kind], where="the launcher's config")
 
 
 def refuse_split_arguments(args: Any) -> None:
-    """Stop where `TrainingArguments` ask for a split model.
+    """Stop if `TrainingArguments` request a split model.
 
     Raises:
         RecipeError: Names the argument, and how to launch instead.
@@ -64,6 +65,6 @@ def _refusal(name: str, *, where: str) -> RecipeError:
     return RecipeError(
         f"{name} splits a model among processes, which captioners do not support",
         where=where,
-        fix="leave it out: torchrun --nproc-per-node N, or accelerate launch --multi_gpu, starts"
-        " processes that each hold the whole model",
+        fix="launch without it: torchrun --nproc-per-node N, or accelerate launch --multi_gpu,"
+        " starts processes that each hold the whole model",
     )

@@ -1,8 +1,8 @@
 """The training loop: plan, step, validate, checkpoint; readable from top to bottom.
 
-Runs on one or many processes through accelerate. Each process takes a share of a step's images,
-and gradients are summed over processes after the last micro batch, so that a step is the same step
-whatever the number of processes, and uneven shares need no padding.
+Runs in one or several processes through accelerate. Each process trains on a share of a step's
+images, and gradients are summed over processes after the last micro batch. So a step is the same
+for any number of processes, and uneven shares need no padding.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def train_by_loop(
     resume: bool = False,
     say: Say = print_line,
 ) -> TrainResult:
-    """Trains by captune's own loop; what is given and left behind is `captune.training.train`'s.
+    """Train by captune's own loop; arguments and results are those of `captune.training.train`.
 
     Raises:
         DataError: No training image is left.
@@ -60,7 +60,7 @@ def train_by_loop(
             total_steps=run_state.total_steps,
             say=say,
         )
-        # Each process drops other units; the weights are the same everywhere.
+        # Each process drops different units; the weights are the same everywhere.
         set_seed(recipe.seed + launch.team.rank)
         run = _Run(captioner, recipe, start.feed, stepper, run_state)
         if resume:
@@ -73,7 +73,7 @@ def train_by_loop(
 
 @dataclass(slots=True)
 class _Run:
-    """The moving parts of one training run."""
+    """One training: captioner, batches, optimizer steps and state."""
 
     captioner: Captioner
     recipe: Recipe
@@ -82,7 +82,7 @@ class _Run:
     run_state: RunState
 
     def resume(self) -> None:
-        """Goes back to the newest checkpoint: weights, optimizer, random states and place."""
+        """Restore the newest checkpoint: weights, optimizer, random states and progress."""
         run_state = self.run_state
         recover_folder(run_state.folder / "model")
         found = load_checkpoint(
@@ -97,7 +97,7 @@ class _Run:
         run_state.resume_from(found)
 
     def epoch(self, progress: Progress) -> None:
-        """The steps of the current epoch that are left."""
+        """Do the remaining steps of the current epoch."""
         run_state = self.run_state
         state = run_state.state
         plans = self.feed.plan(state.epoch)[state.step_in_epoch :]
@@ -130,5 +130,5 @@ class _Run:
             average=self.stepper.average,
             keep=self.recipe.train.keep_checkpoints,
         )
-        # The others wait asleep while the first one writes.
+        # The others sleep while the first process writes.
         self.run_state.team.wait_for_all()

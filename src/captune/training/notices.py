@@ -1,4 +1,4 @@
-"""What is printed before the first step: who trains on how much, and settings that look wrong."""
+"""Notices printed before the first step: images per process, and settings that look wrong."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from captune.training.batches.planning import count_shares
 from captune.training.steps.optimizer import count_warmup_steps
 
 _HIGHEST_RATE = 0.1
-"""AdamW moves each weight by about the rate per step; weights are mostly smaller than this."""
+"""AdamW moves each weight by about the rate per step; most weights are smaller than this."""
 
 
 def describe_shares(
     num_images: int, num_processes: int, *, global_batch_size: int
 ) -> tuple[str, ...]:
-    """Return how several processes share an optimizer step; a warning where some are idle.
+    """Return how several processes share an optimizer step, with a warning if some are idle.
 
     Args:
-        num_images: Images of the largest step.
-        num_processes: How many processes train.
+        num_images: Images in the largest step.
+        num_processes: Number of processes that train.
         global_batch_size: The recipe's.
     """
     if num_processes == 1:
@@ -42,24 +42,24 @@ def describe_shares(
 
 
 def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
-    """Return warnings of settings that are allowed and hardly meant.
+    """Return warnings about settings that are allowed but look like mistakes.
 
     Args:
         settings: The recipe's section `train`.
-        total_steps: Optimizer steps of the whole run.
+        total_steps: Optimizer steps in the whole run.
     """
     warnings = []
     warmup = count_warmup_steps(settings, total_steps)
     if settings.warmup_steps is not None and warmup >= total_steps:
         warnings.append(
             f"warning: train.warmup_steps {warmup} is not shorter than the run of {total_steps}"
-            f" steps, so that the learning rate never reaches train.learning_rate and never falls;"
-            " set it lower, or leave it out and use train.warmup_fraction"
+            f" steps, so the learning rate never reaches train.learning_rate and never falls; set"
+            " it lower, or remove it and use train.warmup_fraction"
         )
     if settings.warmup_steps is None and settings.warmup_fraction == 1.0:
         warnings.append(
-            "warning: train.warmup_fraction 1 warms up for the whole run, so that the learning"
-            " rate never falls; 0.05 is usual"
+            "warning: train.warmup_fraction 1 warms up for the whole run, so the learning rate"
+            " never falls; 0.05 is usual"
         )
     rates = {
         "train.learning_rate": settings.learning_rate,
@@ -70,13 +70,14 @@ def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
         if rate > _HIGHEST_RATE:
             warnings.append(
                 f"warning: {name} is {rate:g}, and AdamW does not learn at rates above"
-                f" {_HIGHEST_RATE:g}; usual are 1e-5 to 1e-3"
+                f" {_HIGHEST_RATE:g}; 1e-5 to 1e-3 is usual"
             )
             return warnings
     decay = max(settings.weight_decay, settings.vision_weight_decay or 0.0)
     if decay * settings.learning_rate >= 1.0:
         warnings.append(
             f"warning: weight decay {decay:g} at train.learning_rate {settings.learning_rate:g}"
-            " takes all of a weight away in each step; usual is train.weight_decay 0.01 to 0.1"
+            " removes each weight completely in every step; train.weight_decay 0.01 to 0.1 is"
+            " usual"
         )
     return warnings

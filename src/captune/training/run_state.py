@@ -1,6 +1,6 @@
-"""What every engine does around its optimizer steps: count, log, validate, keep the best, stop.
+"""The work around the optimizer steps of every engine: count, log, validate, keep the best, stop.
 
-Both engines hand a finished step to a `RunState`, so a run's folder is the same whoever trains.
+Both engines report each finished step to a `RunState`, so a run's folder is the same with either.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captune.progress import Progress, no_progress, show_progress
 from captune.recipe import Recipe
 from captune.stopping import HeldSignal, hold_signals
 from captune.storage import write_folder
-from captune.training.checkpoint import GO_ON, TrainState
+from captune.training.checkpoint import TRY_RESUME, TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.team import Team
 from captune.training.tracking import RunLog
@@ -34,16 +34,16 @@ class RunState:
     Attributes:
         captioner: Trained in place.
         recipe: Every setting.
-        folder: Takes log.jsonl and model/.
+        folder: Receives log.jsonl and model/.
         accelerator: Passes numbers to the trackers.
         team: The processes; the first one writes.
-        hardware: Tells how much memory is taken.
-        average: Averaged weights, which are validated and kept; `None`: the model's own.
-        validator: Scores the validation split; `None`: there is none, the last weights are kept.
-        total_steps: Steps of the whole run.
-        steps_an_epoch: Steps of an epoch.
-        say: Takes lines for people.
-        state: Where the run stands.
+        hardware: Reports memory in use.
+        average: Averaged weights, which are validated and saved; `None`: the model's own.
+        validator: Scores the validation split; `None`: there is none, the last weights are saved.
+        total_steps: Steps in the whole run.
+        steps_per_epoch: Steps per epoch.
+        say: Called with each progress message.
+        state: The progress of the run.
         stopped: Whether a signal ends the run here, with a checkpoint.
     """
 
@@ -56,7 +56,7 @@ class RunState:
     average: AveragedWeights | None
     validator: Validator | None
     total_steps: int
-    steps_an_epoch: int
+    steps_per_epoch: int
     say: Callable[[str], None]
     state: TrainState = field(default_factory=TrainState)
     stopped: bool = False
@@ -79,7 +79,7 @@ class RunState:
         return self.state.step >= self.total_steps
 
     def resume_from(self, state: TrainState) -> None:
-        """Takes up a saved state: what was logged after it is dropped."""
+        """Resume from a saved state: later lines of the log are removed."""
         self.state = state
         if self.is_main:
             self.log.rewind(state.step)
@@ -87,7 +87,7 @@ class RunState:
 
     @contextmanager
     def watching(self) -> Iterator[Progress]:
-        """Show progress; signals wait for the end of a step, where `settle` sees them."""
+        """Show progress; signals are held until the end of a step, where `settle` handles them."""
         with hold_signals() as self._signal:
             if self.is_main:
                 with show_progress(
@@ -102,32 +102,32 @@ class RunState:
                 yield no_progress()
 
     def restart_clock(self) -> None:
-        """Images a second are counted from here."""
+        """Start counting images per second."""
         self._started, self._images = time.monotonic(), 0
 
     def count_step(self, *, seconds: float, images: int) -> None:
-        """An optimizer step is done: `seconds` it took, `images` it learnt from."""
+        """Count a finished optimizer step, its `seconds`, and its `images` in all processes."""
         state = self.state
         state.step += 1
         state.step_in_epoch += 1
         state.seconds += seconds
         self._images += images
-        if state.step_in_epoch == self.steps_an_epoch:
+        if state.step_in_epoch == self.steps_per_epoch:
             state.epoch, state.step_in_epoch = state.epoch + 1, 0
 
     @property
     def is_log_due(self) -> bool:
-        """Whether the step gets a line in the log."""
+        """Whether the step is logged."""
         return self.state.step % self.recipe.train.log_every == 0 or self.is_last_step
 
     def show(self, progress: Progress, *, loss: float | None = None) -> None:
-        """Move the progress to the step."""
+        """Move the progress bar to the step."""
         rate = f"{self._rate():.1f} images/s"
         status = rate if loss is None else f"loss {loss:.3f}  {rate}"
         progress.move_to(self.state.step, status=status)
 
     def log_step(self, progress: Progress, *, grad_norm: float) -> None:
-        """A line of the log: the mean loss per token since the last one."""
+        """Write a line of the log, with the mean loss per token since the last one."""
         state = self.state
         loss = state.loss_sum / max(1, state.loss_tokens)
         state.loss_sum, state.loss_tokens = 0.0, 0
@@ -152,9 +152,9 @@ class RunState:
         return self.is_last_step or self._is_due(self.recipe.train.validate_every)
 
     def validate(self) -> dict[str, float]:
-        """Return values of the (averaged) weights; the best weights become `model/`.
+        """Return the validation of the (averaged) weights, and save the best weights in `model/`.
 
-        All processes take part, and leave when the first one has written.
+        All processes take part, and return when the first one has written.
         """
         with self._weights_in_use():
             values = self.validator.values() if self.validator is not None else {}
@@ -163,7 +163,7 @@ class RunState:
             if value is None or is_better(value, state.best_value, metric=metric):
                 state.best_value, state.best_step, state.stale_validations = value, state.step, 0
                 if self.is_main:
-                    write_folder(self.folder / "model", self.captioner.save, then=GO_ON)
+                    write_folder(self.folder / "model", self.captioner.save, then=TRY_RESUME)
             else:
                 state.stale_validations += 1
         if self.is_main and values:
@@ -183,7 +183,7 @@ class RunState:
             self.log.show("val_captions", sheet, step=self.state.step)
 
     def settle(self) -> bool:
-        """After the step and its validation: decides whether the run ends here.
+        """Decide, after a step and its validation, whether the run ends here.
 
         Returns:
             Whether a checkpoint is due.
@@ -192,12 +192,12 @@ class RunState:
         stop = settings.patience is not None and state.stale_validations >= settings.patience
         state.finished = self.is_last_step or stop
         if stop and not self.is_last_step:
-            self.say(f"stopped early: {state.stale_validations} validations without a better value")
-        self.stopped = self._hear_signal()
+            self.say(f"stopped early: {state.stale_validations} validations without improvement")
+        self.stopped = self._is_signalled()
         return state.finished or self.stopped or self._is_due(settings.save_every)
 
-    def _hear_signal(self) -> bool:
-        """Whether any process is asked to end; all of them learn of it here."""
+    def _is_signalled(self) -> bool:
+        """Return whether any process received a signal to stop; all processes agree."""
         if self.team.size > 1:
             number = torch.tensor(self._signal.number or 0, device=self.hardware.device)
             torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
@@ -210,7 +210,7 @@ class RunState:
         return self.state.step % every == 0
 
     def _epoch(self) -> float:
-        return round(self.state.step / self.steps_an_epoch, 4)
+        return round(self.state.step / self.steps_per_epoch, 4)
 
     def _rate(self) -> float:
         return self._images / max(1e-9, time.monotonic() - self._started)

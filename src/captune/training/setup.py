@@ -1,4 +1,4 @@
-"""What stands before the first step, whichever engine takes it; and what a training came to."""
+"""The setup before the first step, for both engines, and the result of a training."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ from captune.training.tracking import tracker_settings
 from captune.training.validation import make_validator
 
 GROUP_TIMEOUT = timedelta(minutes=10)
-"""How long a process waits in a step for the others, one of which may be gone. While the first one
-works alone, they wait by `Team`, as long as it takes."""
+"""How long a process waits within a step for the others, one of which may be gone. While the first
+one works alone, they wait through `Team`, as long as it takes."""
 Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
 """Training and validation images."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What training came to.
+    """The result of a training.
 
     Attributes:
         model_folder: The best model, a plain Hugging Face folder.
         steps: Optimizer steps done.
         best_step: Step of the best validation.
-        best_value: Its value of `train.best_metric`.
+        best_value: Its value of `train.best_metric`; `None`: nothing was validated.
         seconds: Training time over all resumes.
     """
 
@@ -70,7 +70,7 @@ class Start:
     """A run that is ready to train.
 
     Attributes:
-        hardware: Device and precision; the captioner is there.
+        hardware: Device and precision; the captioner is on the device.
         feed: The training batches.
         run_state: State, log and validation.
     """
@@ -80,7 +80,7 @@ class Start:
     run_state: RunState
 
     def result(self) -> TrainResult:
-        """What the training has come to so far."""
+        """Return the result of the training so far."""
         state = self.run_state.state
         folder = self.run_state.folder / "model"
         return TrainResult(folder, state.step, state.best_step, state.best_value, state.seconds)
@@ -95,7 +95,7 @@ def start_run(
     launch: Launch,
     say: Say,
 ) -> Start:
-    """Put the captioner in its place; make feeds, validator and the run's state.
+    """Move the captioner to its device; build feeds, validator and the run's state.
 
     Raises:
         DataError: No training image is left.
@@ -134,14 +134,14 @@ def start_run(
         average=AveragedWeights(captioner, settings.ema_decay) if settings.ema_decay else None,
         validator=validator,
         total_steps=total_steps,
-        steps_an_epoch=len(plans),
+        steps_per_epoch=len(plans),
         say=say,
     )
     return Start(hardware, feed, run_state)
 
 
 def require_images(feed: Feed) -> None:
-    """Stops where there is nothing to learn from.
+    """Stop if there is no image to train on.
 
     Raises:
         DataError: No training image is left.
@@ -150,13 +150,13 @@ def require_images(feed: Feed) -> None:
         raise DataError(
             "no training image with a caption is left",
             where="data",
-            fix="look at the set with: captune data check DATA",
+            fix="check the data set with: captune data check DATA",
         )
 
 
-def count_steps(train: TrainConfig, steps_an_epoch: int) -> int:
-    """Optimizer steps of a whole run."""
-    return train.max_steps or math.ceil(train.epochs * steps_an_epoch)
+def count_steps(train: TrainConfig, steps_per_epoch: int) -> int:
+    """Return the optimizer steps in a whole run."""
+    return train.max_steps or math.ceil(train.epochs * steps_per_epoch)
 
 
 def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
@@ -175,7 +175,7 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
         cpu=hardware.device.type == "cpu",
         mixed_precision=precision,
         log_with=list(recipe.train.trackers) or None,
-        # Given, as accelerate would divide gradients by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
+        # Otherwise accelerate divides gradients by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=GROUP_TIMEOUT)],
         project_config=ProjectConfiguration(
@@ -187,10 +187,10 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
 
 
 def _forget_other_settings(hardware: Hardware, precision: str) -> None:
-    """Let a run follow another of this process that had another precision or kind of device.
+    """Let a run in this process use another precision or kind of device than the one before.
 
-    accelerate keeps both for the whole process and refuses to change them. A process group is
-    torch's own, and stays.
+    accelerate keeps both for the whole process and refuses to change them. A process group belongs
+    to torch, and stays.
     """
     kept = {**AcceleratorState._shared_state, **PartialState._shared_state}
     if kept.get("_mixed_precision", precision) != precision:
@@ -221,10 +221,10 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
 
 @contextmanager
 def _locked(run_folder: Path, team: Team) -> Iterator[None]:
-    """Hold the run's folder in the first process, unless the run that called does so already."""
+    """Lock the run's folder in the first process, unless the calling run has locked it."""
     is_ours = not team.leads or holds_folder(run_folder)
     with nullcontext() if is_ours else lock_folder(run_folder):
-        # The others start only after the first process has the folder.
+        # The others start only after the first process has locked the folder.
         team.wait_for_all()
         yield
 
@@ -234,7 +234,7 @@ def _explaining_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # gloo raises plain ones, which name its source files.
+        # gloo raises a plain RuntimeError that names gloo's source files.
         if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
             raise
         raise ProcessError(
@@ -246,10 +246,10 @@ def _explaining_lost_processes() -> Iterator[None]:
 
 
 def _finish_trackers(accelerator: Accelerator) -> None:
-    """Closes the logs. The processes stay one group.
+    """Close the trackers. The process group stays.
 
-    `Accelerator.end_training` takes it apart, and it may be the script's own; a second one in the
-    same launch finds what the first left at the meeting place, and waits for ever.
+    `Accelerator.end_training` would destroy the group, which may be the script's own; a second
+    group in the same launch finds what the first left in the store, and waits for ever.
     """
     for tracker in accelerator.trackers:
         tracker.finish()
@@ -264,10 +264,11 @@ def _leave_group() -> None:
 
 
 def place_captioner(captioner: Captioner, recipe: Recipe, *, hardware: Hardware) -> None:
-    """Puts the model on its device, set up to be trained there as the recipe asks."""
+    """Move the model to its device, and set it up for training there."""
     if hardware.device.type == "cpu":
         keep_freed_memory()
-        # Convolutions' backward passes are a third of a MobileNetV2's step, and a fifth faster so.
+        # Convolutions' backward passes are a third of a MobileNetV2's step; channels last makes
+        # them a fifth faster.
         captioner.model.to(memory_format=torch.channels_last)
     captioner.move_to(hardware.device)
     if hardware.device.type == "cpu":

@@ -1,8 +1,8 @@
-"""The processes that train together: what they tell each other besides the sums of gradients.
+"""The processes that train together: their messages besides the sums of gradients.
 
-Messages go through the store where the processes met, not through collectives. A process that
-waits for another one that scores or saves alone sleeps, while NCCL would keep a core busy; and
-collectives can have a short time-out, which a dead process soon runs into.
+Messages go through the store where the processes met, not through collectives. A process sleeps
+while another one scores or saves alone, where NCCL would keep a core busy; and collectives may
+have a short time-out, which a long wait exceeds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from captune.errors import CaptuneError
 Value = TypeVar("Value")
 
 PATIENCE = 12 * 3600.0
-"""Seconds that a process waits for the others: one may score or save for long."""
+"""Seconds that a process waits for the others: one may score or save for a long time."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 _FAREWELL = 10.0
 
@@ -35,12 +35,12 @@ class ProcessError(CaptuneError):
 
 @dataclass(slots=True)
 class Team:
-    """The processes of one run, which call the methods below in the same order.
+    """The processes of one run; all call the methods below in the same order.
 
     Attributes:
         rank: Number of this process, from 0.
-        size: How many processes there are.
-        store: Where they leave messages; `None`: this process is alone.
+        size: Number of processes.
+        store: Holds their messages; `None`: there is one process only.
     """
 
     rank: int = 0
@@ -54,7 +54,7 @@ class Team:
         return self.rank == 0
 
     def own(self, items: Sequence[Value]) -> list[tuple[int, Value]]:
-        """Every size-th item with its place: this process's share of the work."""
+        """Return every size-th item with its index: this process's share of the work."""
         return list(enumerate(items))[self.rank :: self.size]
 
     def gather(self, value: Value) -> list[Value]:
@@ -71,13 +71,13 @@ class Team:
         self.wait_for(keys)
         values: list[Value] = [pickle.loads(self.store.get(key)) for key in keys]
         if self.leads and number:
-            # All are in this round, so all have read the one before it.
+            # All are in this round, so all have read the round before it.
             for rank in range(self.size):
                 self.store.delete_key(f"{number - 1}/{rank}")
         return values
 
     def gather_in_order(self, found: Sequence[tuple[int, Value]]) -> list[Value]:
-        """Return what all processes made of their `own` items, in the order of all items."""
+        """Return the results of all processes for their `own` items, in the order of all items."""
         everything = [pair for share in self.gather(list(found)) for pair in share]
         return [value for _, value in sorted(everything, key=lambda pair: pair[0])]
 
@@ -86,14 +86,14 @@ class Team:
         return self.gather(value if self.leads else None)[0]  # type: ignore[return-value]
 
     def wait_for_all(self) -> None:
-        """Return when every process is here."""
+        """Wait until every process calls this."""
         self.gather(None)
 
     def wait_for(self, keys: Sequence[str], *, patience: float | None = PATIENCE) -> None:
         """Wait, asleep, until the store has all keys.
 
         Args:
-            keys: What other processes set.
+            keys: Set by other processes.
             patience: Seconds; `None`: as long as it takes.
 
         Raises:
@@ -104,8 +104,8 @@ class Team:
         pause = _SHORTEST_PAUSE
         ends = math.inf if patience is None else time.monotonic() + patience
         # `Store.wait` would sleep in C++, where Ctrl-C does not reach it.
-        while not _asking(self.store, keys):
-            if _asking(self.store, ["failed"]):
+        while not _has_keys(self.store, keys):
+            if _has_keys(self.store, ["failed"]):
                 rank = self.store.get("failed").decode()
                 raise ProcessError(f"process {rank} of the run stopped; its output shows its error")
             if time.monotonic() > ends:
@@ -115,19 +115,19 @@ class Team:
 
     @contextlib.contextmanager
     def failing_together(self) -> Iterator[None]:
-        """The block is work of all processes: the others learn of it where one fails."""
+        """Run the block as work of all processes: if one fails, the others are notified."""
         failed = True
         try:
             yield
             failed = False
         finally:
-            # The store may have gone with the process that held it.
+            # The store is gone if the process that held it is.
             with contextlib.suppress(RuntimeError):
                 if failed and self.store is not None and not self.store.check(["failed"]):
                     self.store.set("failed", str(self.rank))
 
     def part(self) -> None:
-        """Let the others read the last messages, as the store may be in this process."""
+        """Wait until the others have read the last messages: the store may be in this process."""
         if self.store is None:
             return
         if not self.leads:
@@ -140,10 +140,10 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """The processes of one training and what they share.
+    """The processes of one training and their shared objects.
 
     Attributes:
-        accelerator: Loss scaling, trackers, the run's folder.
+        accelerator: Loss scaling, trackers and the run's folder.
         team: The processes.
     """
 
@@ -152,19 +152,19 @@ class Launch:
 
 
 def join_team() -> Team:
-    """Return the team of torch's process group; one process alone where there is none.
+    """Return the team of torch's process group; without a group, this process alone.
 
-    Every process must come here for each training, in the same order.
+    Every process must call this for each training, in the same order.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return Team()
-    # torch has no public name for it, and a script may have met anywhere (file, TCP).
+    # torch has no public name for the store, and a script may have met anywhere (file, TCP).
     store, rank = _get_default_store(), dist.get_rank()
     number = store.add(f"captune/teams-of-{rank}", 1)
     return Team(rank, dist.get_world_size(), PrefixStore(f"captune/team-{number}", store))
 
 
-def _asking(store: Store, keys: Sequence[str]) -> bool:
+def _has_keys(store: Store, keys: Sequence[str]) -> bool:
     try:
         return bool(store.check(list(keys)))
     except RuntimeError as error:

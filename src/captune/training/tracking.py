@@ -1,4 +1,4 @@
-"""Where a run records its numbers and pictures: log.jsonl and trackers."""
+"""Records of a run's numbers and pictures: log.jsonl and trackers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captune.storage import append_jsonl, intact_json_objects, write_jsonl
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Stops before any work when a tracker is not installed.
+    """Stop before any work if a tracker is not installed.
 
     Raises:
         MissingExtraError: `wandb` or `trackio` without the extra.
@@ -32,22 +32,22 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def tracker_settings(recipe: Recipe, run_folder: Path) -> dict[str, dict[str, Any]]:
-    """How W&B and trackio call a run, and the settings they show beside its curves.
+    """Return the run's name for W&B and trackio, and the settings they show beside its curves.
 
-    TensorBoard needs none of it: it shows folders.
+    TensorBoard needs neither: it shows folders.
     """
     shown = {"name": run_folder.name, "config": recipe.model_dump(mode="json")}
-    # By itself W&B makes a folder where the command was typed.
+    # By default W&B creates a folder in the working directory.
     return {"wandb": {**shown, "dir": str(run_folder)}, "trackio": shown}
 
 
 @dataclass(slots=True)
 class RunLog:
-    """log.jsonl: one JSON object a line, by optimizer step.
+    """log.jsonl: one JSON object per line, by optimizer step.
 
     Attributes:
         path: The file.
-        accelerator: Passes numbers on to TensorBoard and the like; `None`: nowhere.
+        accelerator: Passes numbers to TensorBoard and other trackers; `None`: no trackers.
     """
 
     path: Path
@@ -56,8 +56,8 @@ class RunLog:
     def write(self, row: Mapping[str, float | int | str]) -> None:
         """Append a line and pass its numbers to the trackers.
 
-        NaN and infinities, as of the gradients of an fp16 step that is skipped, become null: JSON
-        has neither.
+        NaN and infinities, such as gradients of a skipped fp16 step, become null: JSON has
+        neither.
         """
         append_jsonl(self.path, row, then="resume with --resume")
         if self.accelerator is not None:
@@ -65,7 +65,7 @@ class RunLog:
             self.accelerator.log(numbers, step=int(row["step"]))
 
     def show(self, name: str, image: Image.Image, *, step: int) -> None:
-        """Passes a picture on to the trackers that take pictures."""
+        """Pass a picture to the trackers that show pictures."""
         for tracker in self._picture_trackers():
             if tracker.name == "tensorboard":
                 tracker.log_images({name: np.asarray(image)[None]}, step, dataformats="NHWC")
@@ -74,7 +74,7 @@ class RunLog:
 
     @property
     def takes_pictures(self) -> bool:
-        """Whether any tracker does."""
+        """Whether any tracker shows pictures."""
         return bool(self._picture_trackers())
 
     def _picture_trackers(self) -> list[Any]:
@@ -82,13 +82,13 @@ class RunLog:
         return [tracker for tracker in trackers if hasattr(tracker, "log_images")]
 
     def rewind(self, step: int) -> None:
-        """Drops the lines after `step`, which a resumed run writes again."""
+        """Remove the lines after `step`, which a resumed run writes again."""
         if self.path.is_file():
             kept = [row for row in read_log(self.path) if int(row["step"]) <= step]
             write_jsonl(self.path, kept)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a log.jsonl; a line that a kill has cut, or without a step, is dropped."""
+    """Read the rows of a log.jsonl; incomplete lines and lines without a step are skipped."""
     rows = intact_json_objects(path.read_text(encoding="utf-8", errors="replace"))
     return [row for row in rows if type(row.get("step")) is int]

@@ -1,4 +1,4 @@
-"""Validation by loss and by generated captions; the second is what users get."""
+"""Validation by loss and by generated captions, which are what users get."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _SHOWN = 8
 NO_METRIC = ("loss", "last")
 """Values of `train.best_metric` that need no generated captions."""
 _SAME_ORDER = {"bert_score": "bert_score_raw"}
-"""Metrics that not every model has -> the one it always has, which puts captions in the same order:
-the baseline only moves and stretches BERTScore."""
+"""Metrics that are not always computed -> one that is, and that ranks captions in the same order:
+a baseline only shifts and scales BERTScore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,15 @@ class Validator:
     """Scores the model on the validation split.
 
     Attributes:
-        captioner: The model as it stands.
-        feed: Validation images, shown as they are.
+        captioner: The model with its current weights.
+        feed: Validation images in their original view.
         recipe: Metric, decoding and number of images.
         hardware: Device and precision.
-        chosen: Images that captions are generated for, a fixed seeded choice.
-        references: Their human captions, counted once.
-        inputs: Images and models of metrics that need them, as the recipe names them.
+        chosen: Indices of the images that captions are generated for, a fixed seeded choice.
+        references: Their human captions, tokenized and counted once.
+        inputs: Images and models for metrics that need them, from the recipe.
         team: The processes, which validate a share each.
-        captions: What was generated last, by image id.
+        captions: The captions generated last, by image id.
     """
 
     captioner: Captioner
@@ -68,7 +68,7 @@ class Validator:
     def values(self) -> dict[str, float]:
         """Return `loss` (natural log, per token) and metrics of generated captions, by name.
 
-        Every process gets them; they are those of one process, whose very batches are shared out.
+        Every process gets the values that one process would compute: its batches are shared out.
 
         Raises:
             ModelError: A batch does not fit into memory.
@@ -82,7 +82,7 @@ class Validator:
         return self.team.hear_leader({"loss": loss, **scores})
 
     def sheet(self) -> Image.Image | None:
-        """The same few images each time, with what was generated last and one human caption."""
+        """Draw the first images, the same each time, with their last captions and a human one."""
         records = [self.feed.data.records[i] for i in self.chosen[:_SHOWN]]
         shown = [
             replace(r, captions=(self.captions[r.image_id], f"human: {r.captions[0]}"))
@@ -126,7 +126,7 @@ class Validator:
         return {name: float(value) for name, value in results.corpus.items()}
 
     def _own_batches(self, indices: Sequence[int]) -> Iterator[tuple[int, CaptionBatch]]:
-        """This process's share of the batches, with their places among all."""
+        """Yield this process's share of the batches, with their indices among all batches."""
         size = self.recipe.evaluate.batch_size
         lengths = self.feed.data.row_lengths
         ordered = sorted(indices, key=lambda i: lengths[i])
@@ -155,7 +155,7 @@ def _advising_on_memory() -> Iterator[None]:
 def make_validator(
     captioner: Captioner, feed: Feed, *, recipe: Recipe, hardware: Hardware, team: Team
 ) -> Validator:
-    """Return a validator over a fixed choice of at most `train.validate_images` images.
+    """Build a validator for a fixed choice of at most `train.validate_images` images.
 
     Raises:
         MetricError: `train.best_metric` cannot pick a model, or lacks what it needs.
@@ -175,11 +175,11 @@ def make_validator(
 
 
 def check_best_metric(recipe: Recipe) -> None:
-    """Find out before any work whether `train.best_metric` can pick a model.
+    """Check, before any work, that `train.best_metric` can pick a model.
 
     Raises:
-        MetricError: It is unknown, a group, a metric of which neither more nor less is better, or
-            one that lacks its checkpoint.
+        MetricError: It is unknown, a group, a metric without a better direction, or one whose
+            checkpoint is missing.
         MissingExtraError: It needs an extra that is not installed.
     """
     name = recipe.train.best_metric
@@ -188,31 +188,31 @@ def check_best_metric(recipe: Recipe) -> None:
     where = "train.best_metric"
     if name not in METRICS and name in METRIC_GROUPS:
         raise MetricError(
-            f"{name!r} is a group of metrics, and one metric picks the model",
+            f"{name!r} is a group of metrics, but a single metric picks the model",
             where=where,
             fix=f"use one of {', '.join(METRIC_GROUPS[name])}, or {', '.join(NO_METRIC)}",
         )
     require_metrics([name], ScoringOptions.from_recipe(recipe).with_images(()).inputs)
     if METRICS[name].better is None:
         raise MetricError(
-            f"neither more nor less of {name!r} is better, so it picks no model",
+            f"neither higher nor lower {name!r} is better, so it cannot pick a model",
             where=where,
             fix="use a metric such as cider, or loss",
         )
 
 
 def validation_metrics(best_metric: str) -> tuple[str, ...]:
-    """Metrics computed at each validation."""
+    """Return the metrics computed at each validation."""
     named = [] if best_metric in NO_METRIC else resolve_metrics([best_metric])
     wanted = (*_ALWAYS, *named)
     return tuple(dict.fromkeys(wanted))
 
 
 def find_value(values: Mapping[str, float], *, metric: str) -> float | None:
-    """The value that picks the model, `None` where nothing does.
+    """Return the value that picks the model; `None`: there is none.
 
     Args:
-        values: What a validation gave.
+        values: The values of a validation.
         metric: `train.best_metric`.
     """
     if metric in values:
@@ -221,7 +221,7 @@ def find_value(values: Mapping[str, float], *, metric: str) -> float | None:
 
 
 def is_better(value: float, best: float | None, *, metric: str) -> bool:
-    """Whether `value` beats the best so far; losses and error rates go down."""
+    """Return whether `value` beats the best so far; for losses and error rates, lower is better."""
     if best is None:
         return not np.isnan(value)
     lower = metric == "loss" or METRICS[metric].better == "lower"

@@ -199,7 +199,7 @@ def test_resuming_from_a_checkpoint_ends_with_the_same_weights(tmp_path, shapes,
 def test_training_without_any_caption_is_an_error(tmp_path, shapes, build) -> None:
     rows = [{"image": r.image} for r in shapes[0][:8]]
     trainer = CaptionTrainer(build(), arguments(tmp_path), train_dataset=rows)
-    with pytest.raises(DataError, match="not one image of an optimizer step has a caption"):
+    with pytest.raises(DataError, match="no image of an optimizer step has a caption"):
         trainer.train()
 
 

@@ -163,7 +163,7 @@ def test_a_broken_image_is_left_out_and_the_others_keep_their_places(
     assert broken.predictions == [whole.predictions[0], "", whole.predictions[1]]
     assert broken.metrics["test_loss"] == pytest.approx(whole.metrics["test_loss"], abs=1e-5)
     assert broken.metrics["test_bleu_1"] == pytest.approx(whole.metrics["test_bleu_1"])
-    assert "left out of training and scores" in caplog.text
+    assert "skipped in training and scores" in caplog.text
 
 
 def test_images_to_caption_need_no_captions(tmp_path, shapes, build) -> None:

@@ -1,7 +1,7 @@
-"""One file of cached features: a `.npy` array with a checksum of each row behind it.
+"""One file of cached features: a `.npy` array, followed by a checksum per row.
 
-The array is mapped, so that any number of processes read it without copying it into memory. The
-checksums find rows that a disk or a power cut has damaged: they would otherwise train silently.
+The array is memory-mapped, so that any number of processes read it without a copy each. The
+checksums find rows that a disk or a power cut has damaged and that would otherwise be trained on.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Features = np.ndarray[Any, np.dtype[np.float16]]
 
 
 def create_file(path: Path, shape: tuple[int, ...]) -> None:
-    """Make a file for float16 rows, with all its room on the disk.
+    """Create a file for float16 rows, with all of its disk space allocated.
 
-    Mapped writes to a disk that is full would end the process by a signal, without a word.
+    Mapped writes to a full disk would end the process by a signal, without a message.
 
     Raises:
-        OutputError: There is no room, or the place cannot be written.
+        OutputError: The disk is full, or the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,22 +55,22 @@ def open_features(path: Path) -> Features:
 
 
 def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]) -> None:
-    """Write some rows and their checksums into a file that is there, and sync them.
+    """Write some rows and their checksums into an existing file, and sync them.
 
     Args:
         path: The file.
-        rows: Where each row goes.
+        rows: Index of each row in the file.
         batches: The rows, float16 (B, ...), batch by batch.
 
     Raises:
-        OutputError: The disk is gone.
+        OutputError: The file cannot be written.
     """
     try:
         array = np.lib.format.open_memmap(path, mode="r+")
         sums = _map_sums(path, len(array), mode="r+")
         places = iter(rows)
         for batch in batches:
-            # The batch first: zip would take a place that it does not use.
+            # The batch first: otherwise zip would consume a place without using it.
             for row, place in zip(batch, places, strict=False):
                 array[place] = row
                 sums[place] = _checksum(array[place])
@@ -81,7 +81,7 @@ def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]
 
 
 def damaged_rows(path: Path, num_rows: int, *, rows: Iterable[int]) -> list[int] | None:
-    """Return those of `rows` that are not as they were written; `None`: the file is no use."""
+    """Return those of `rows` that differ from what was written; `None`: the file is unusable."""
     try:
         array = open_features(path)
         sums = _map_sums(path, num_rows, mode="r")
@@ -101,5 +101,5 @@ def _map_sums(path: Path, num_rows: int, *, mode: Any) -> np.memmap[Any, Any]:
 
 
 def _checksum(row: np.ndarray) -> int:
-    # A row of zeros, as a hole in a file reads, must not have the sum 0.
+    # A row of zeros, which is what a hole in a file reads as, must not have the checksum 0.
     return zlib.crc32(np.ascontiguousarray(row).data, 1)

@@ -1,7 +1,7 @@
-"""The frozen vision part's output, computed once an image and view and kept across epochs.
+"""The frozen vision part's output, computed once per image and view and kept across epochs.
 
-An image is decoded once and encoded once, however many epochs and captions learn from it. Kept in
-float16 in one array, in memory or in a file that later runs of the same weights and images reuse.
+An image is decoded and encoded once, however many epochs and captions use it. The features are one
+float16 array, in memory or in a file that later runs with the same weights and images reuse.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from captune.training.team import Team
 _READERS = 8
 
 FeatureBatches = Callable[[Sequence[tuple[int, int]]], Iterable[torch.Tensor]]
-"""Given (image, view) pairs, yields their frozen features in order, batch by batch."""
+"""Yields the frozen features of (image, view) pairs in order, batch by batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,15 @@ class FeatureCache:
     """Features by image and view.
 
     Attributes:
-        array: float16 (images * views, ...); image i's view v lies at i * views + v.
-        num_views: Views an image.
+        array: float16 (images * views, ...); row i * views + v is view v of image i.
+        num_views: Views per image.
     """
 
     array: np.ndarray
     num_views: int
 
     def rows(self, indices: Sequence[int], views: Sequence[int]) -> torch.Tensor:
-        """float32 features (B, ...) of some images, each in its own view."""
+        """Return float32 features (B, ...) of some images, each in its own view."""
         places = [i * self.num_views + v for i, v in zip(indices, views, strict=True)]
         return torch.from_numpy(self.array[places].astype(np.float32))
 
@@ -62,17 +62,17 @@ class FeatureCache:
 def choose_storage(
     setting: str, captioner: Captioner, *, num_rows: int, epochs: float, folder: Path
 ) -> str:
-    """`memory`, `disk` or `off`.
+    """Return where features are cached: `memory`, `disk` or `off`.
 
-    `auto` caches when something is frozen, more than one pass is made over the images, and the
-    array fits into half of what is free on the disk, or in memory where the disk is too full.
+    `auto` caches when a vision part is frozen, there is more than one epoch, and the array fits
+    into half of the free disk space, or of the free memory where the disk is too full.
 
     Args:
         setting: The recipe's `train.feature_cache`.
         captioner: With its parts frozen.
         num_rows: Images times views.
-        epochs: Passes that will be made.
-        folder: Where the file would lie.
+        epochs: Passes over the images.
+        folder: The folder that the file would be in.
     """
     if captioner.frozen_stages == 0 or setting == "off":
         return "off"
@@ -89,10 +89,10 @@ def choose_storage(
 def cache_key(
     captioner: Captioner, records: Sequence[CaptionRecord], *, views: Sequence[View]
 ) -> str:
-    """Changes when the frozen weights, the preprocessing, the images or the views change.
+    """Return a key that changes with the frozen weights, the preprocessing, images and views.
 
-    Images count by their bytes: one that was replaced under its old name is encoded again, and
-    one that was only moved is not.
+    Images are compared by their bytes: one that was replaced under its old name is encoded again,
+    and one that was only moved is not.
     """
     digest = hashlib.blake2b(digest_size=16)
     for stage in captioner.parts().vision_layers[: captioner.frozen_stages]:
@@ -101,7 +101,7 @@ def cache_key(
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     digest.update(str(captioner.image_processor).encode())
-    # The interpreter's lock is free while bytes are read and hashed.
+    # Threads help: the interpreter's lock is released while bytes are read and hashed.
     with ThreadPoolExecutor(_READERS) as pool:
         contents = pool.map(_content_digest, records)
         for record, content in zip(records, contents, strict=True):
@@ -114,7 +114,7 @@ def _content_digest(record: CaptionRecord) -> str:
     try:
         return hashlib.blake2b(read_source(record.image), digest_size=16).hexdigest()
     except ImageError as error:
-        # Whoever decodes it names it.
+        # The error is reported when the image is decoded.
         return error.what
 
 
@@ -126,21 +126,21 @@ def build_feature_cache(
     file: Path | None,
     team: Team,
 ) -> FeatureCache:
-    """The cache, read back from `file` where it lies there.
+    """Build the cache, or read it from `file` if that exists.
 
-    The processes of one machine encode a share each, into one file; an array in memory is each
-    process's own.
+    The processes of one machine encode a share each, into one file; each process has its own
+    array in memory.
 
     Args:
-        encode: Computes features in the order asked for.
+        encode: Computes features in the order of the pairs.
         num_images: Images, at least one.
-        num_views: Views of each.
-        file: Its name says what it holds (`cache_key`); rows of it that are damaged are encoded
-            again. `None`: in memory.
-        team: The processes; every one must come here.
+        num_views: Views per image.
+        file: Its name identifies its content (`cache_key`); damaged rows are encoded again.
+            `None`: in memory.
+        team: The processes; all of them must call this.
 
     Raises:
-        OutputError: The disk is full, or the place cannot be written.
+        OutputError: The disk is full, or the file cannot be written.
     """
     pairs = [(i, v) for i in range(num_images) for v in range(num_views)]
     if file is None:
@@ -163,9 +163,9 @@ class _Mates:
 
     Attributes:
         team: All processes, of all machines.
-        name: Of the machine and the first of them.
-        place: This process's place among them.
-        size: How many they are.
+        name: The machine's name and the process number of the first one.
+        place: This process's position among them.
+        size: Number of processes.
     """
 
     team: Team
@@ -174,7 +174,7 @@ class _Mates:
     size: int
 
     def share(self, total: int) -> slice:
-        """The rows of this process; the first has the most, so that it has some."""
+        """Return the rows of this process; the first process always has some."""
         size = -(-total // self.size)
         return slice(min(self.place * size, total), min((self.place + 1) * size, total))
 
@@ -198,38 +198,38 @@ def _encode_in_memory(encode: FeatureBatches, pairs: Sequence[tuple[int, int]]) 
 def _encode_together(
     encode: FeatureBatches, pairs: Sequence[tuple[int, int]], *, file: Path, mates: _Mates
 ) -> None:
-    """Write the file of this machine, whose processes write their own rows of it each."""
+    """Write the file of this machine; each process writes its own rows."""
     wait = mates.team.wait_for_all
     rows = mates.share(len(pairs))
-    aside = file.with_name(f".{file.name}.{mates.name}")
+    temporary = file.with_name(f".{file.name}.{mates.name}")
 
     batches = map(_as_float16, encode(pairs[rows]) if pairs[rows] else ())
     first = list(islice(batches, 1))
     failure = None
     if mates.place == 0:
         try:
-            _delete_killed(aside)
-            create_file(aside, (len(pairs), *first[0].shape[1:]))
+            _delete_leftovers(temporary)
+            create_file(temporary, (len(pairs), *first[0].shape[1:]))
         except OutputError as error:
             failure = error
-    # All end where one has no room, or the others would wait for it.
+    # All stop when one disk is full, or the others would wait for it.
     for reason in mates.team.gather(failure):
         if reason is not None:
             raise reason
-    write_rows(aside, range(len(pairs))[rows], batches=chain(first, batches))
+    write_rows(temporary, range(len(pairs))[rows], batches=chain(first, batches))
     wait()
     if mates.place == 0:
-        sync_file(aside)
-        aside.replace(file)
+        sync_file(temporary)
+        temporary.replace(file)
     wait()
 
 
-def _delete_killed(aside: Path) -> None:
-    """Delete what killed encodings on this machine left."""
-    host, _, _ = aside.name.rpartition(".")
-    if aside.parent.is_dir():
-        for killed in aside.parent.glob(f"{glob.escape(host)}.*"):
-            killed.unlink()
+def _delete_leftovers(temporary: Path) -> None:
+    """Delete the temporary files of killed processes on this machine."""
+    host, _, _ = temporary.name.rpartition(".")
+    if temporary.parent.is_dir():
+        for leftover in temporary.parent.glob(f"{glob.escape(host)}.*"):
+            leftover.unlink()
 
 
 def _fill(array: np.ndarray, batches: Iterable[np.ndarray]) -> None:
@@ -246,7 +246,7 @@ def _as_float16(features: torch.Tensor) -> np.ndarray:
 
 
 def _row_bytes(captioner: Captioner) -> int:
-    """Bytes of one cached image, found by encoding an empty one."""
+    """Return the bytes per cached row, measured by encoding a blank image."""
     from PIL import Image
 
     with torch.inference_mode():

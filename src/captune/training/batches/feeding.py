@@ -1,7 +1,7 @@
 """From the plan of a step to its batches: pixels from worker processes, or cached features.
 
-What a batch holds is a pure function of seed, epoch, step and image, never of worker timing or
-of what was read before, so a resumed run sees the very batches it would have seen.
+The content of a batch is a pure function of seed, epoch, step and image, never of worker timing or
+of earlier reads, so a resumed run gets the batches it would have had without the interruption.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class TokenizedSet:
 
     Attributes:
         records: Images with at least one caption.
-        token_ids: For each image, its captions' ids, start and end token included.
-        num_cut: Captions that were cut to `max_caption_tokens`.
+        token_ids: Per image, the ids of its captions, start and end token included.
+        num_cut: Captions that were truncated to `max_caption_tokens`.
     """
 
     records: Sequence[CaptionRecord]
@@ -54,14 +54,14 @@ class TokenizedSet:
 
     @property
     def row_lengths(self) -> list[int]:
-        """Tokens of each image's packed row."""
+        """Tokens per image's packed row."""
         return [sum(map(len, row)) for row in self.token_ids]
 
 
 def tokenize_records(
     captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe
 ) -> TokenizedSet:
-    """Tokenizes once what every epoch will use; images without a caption are left out."""
+    """Tokenize the captions once for all epochs; images without a caption are skipped."""
     kept, rows, num_cut = [], [], 0
     for record in records:
         captions = [c for c in record.captions if c.strip()]
@@ -78,14 +78,15 @@ def tokenize_records(
 
 @dataclass(slots=True)
 class Feed:
-    """Gives the batches of any step of any epoch.
+    """Provides the batches of any step of any epoch.
 
     Attributes:
-        captioner: For ids and encoding; the model itself is not touched by workers.
-        data: Tokenized training set.
+        captioner: For ids and encoding; workers do not use the model itself.
+        data: The tokenized records.
         recipe: Data and training settings.
-        views: Views that a training image may show; `("original",)` to validate.
-        cache: Frozen features, or `None` to decode images.
+        views: Views that images are shown in; `("original",)` for validation.
+        cache: Frozen features; `None`: images are decoded.
+        failures: Images that could not be read so far, with the reasons.
     """
 
     captioner: Captioner
@@ -96,7 +97,7 @@ class Feed:
     failures: dict[str, str] = field(default_factory=dict)
 
     def plan(self, epoch: int, *, micro_batch_size: int | None = None) -> list[StepPlan]:
-        """The steps of an epoch."""
+        """Return the steps of an epoch."""
         train = self.recipe.train
         return plan_epoch(
             self.data.row_lengths,
@@ -107,7 +108,7 @@ class Feed:
         )
 
     def shares(self, plans: Sequence[StepPlan], *, rank: int, num_processes: int) -> list[StepPlan]:
-        """The parts of steps that one of several processes trains on."""
+        """Return the parts of steps that one of several processes trains on."""
         lengths, size = self.data.row_lengths, self.recipe.train.micro_batch_size
         return [
             take_share(plan, lengths, rank=rank, num_processes=num_processes, micro_batch_size=size)
@@ -115,7 +116,7 @@ class Feed:
         ]
 
     def batches(self, plans: Sequence[StepPlan]) -> Iterator[list[CaptionBatch]]:
-        """The micro batches of each step, in order; workers decode ahead."""
+        """Yield the micro batches of each step, in order; workers decode ahead."""
         packer = self.packer()
         if self.cache is not None:
             for plan in plans:
@@ -127,17 +128,17 @@ class Feed:
             yield [batch for batch in step if batch is not None]
 
     def single_batches(self, micros: Sequence[tuple[int, ...]]) -> Iterator[CaptionBatch | None]:
-        """Return given groups of images as batches, in order; `None`: none of it can be read."""
+        """Yield groups of images as batches, in order; `None`: none of its images can be read."""
         for step in self.batches([StepPlan(0, (micro,)) for micro in micros]):
             yield step[0] if step else None
 
     def encode_views(
         self, pairs: Sequence[tuple[int, int]], hardware: Hardware
     ) -> Iterator[torch.Tensor]:
-        """Frozen features of (image, view) pairs in order, for the cache.
+        """Yield the frozen features of (image, view) pairs in order, for the cache.
 
         Raises:
-            ImageError: An image that `prepare` could read has become unreadable.
+            ImageError: An image that `prepare` could read is not readable any more.
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
         dataset = _Pixels(self.reader(), [[(i, v) for i, v in micro] for micro in micros])
@@ -157,8 +158,8 @@ class Feed:
                 yield self.captioner.encode_frozen(pixels, stages=stages)
 
     def reader(self) -> PixelReader:
-        """Images to pixels, without the model."""
-        # Workers share them: eight that decode 81 megapixels each would take gigabytes.
+        """Return what turns images into pixels, without the model."""
+        # Workers share the slots: eight that decode 81 megapixels each would need gigabytes.
         slots = None if self.recipe.data.num_workers == 0 else PixelSlots.for_processes()
         return PixelReader(
             self.data.records,
@@ -168,7 +169,7 @@ class Feed:
         )
 
     def packer(self) -> RowPacker:
-        """Images to packed rows, without the model."""
+        """Return what turns images into packed rows, without the model."""
         return RowPacker(
             token_ids=self.data.token_ids,
             image_ids=[record.image_id for record in self.data.records],
@@ -193,15 +194,15 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class RowPacker:
-    """Which captions and which view of an image an epoch shows, and its packed row.
+    """Chooses the captions and the view of each image in an epoch, and packs its row.
 
     Attributes:
-        token_ids: For each image, its captions' ids.
-        image_ids: For each image, its id.
-        views: Views that an image may show.
-        max_captions: Captions an image; `None`: all.
+        token_ids: Per image, the ids of its captions.
+        image_ids: Per image, its id.
+        views: Views that images are shown in.
+        max_captions: Maximum captions per image; `None`: all.
         seed: The recipe's.
-        pad_token_id: Fills rows.
+        pad_token_id: Fills rows up.
     """
 
     token_ids: Sequence[Sequence[Sequence[int]]]
@@ -212,11 +213,11 @@ class RowPacker:
     pad_token_id: int
 
     def with_views(self, micro: Sequence[int], epoch: int) -> list[tuple[int, int]]:
-        """Each image with the place of the view that it shows."""
+        """Pair each image with the index of the view that it is shown in."""
         return [(i, choose_view(self.views, i, seed=self.seed, epoch=epoch)) for i in micro]
 
     def pack(self, micro: Sequence[int], epoch: int) -> CaptionBatch:
-        """The images' rows, without pixels or features."""
+        """Return the images' rows, without pixels or features."""
         key = (self.seed, epoch)
         rows = []
         for index in micro:
@@ -227,7 +228,7 @@ class RowPacker:
         return pack_captions(rows, ids, pad_token_id=self.pad_token_id)
 
     def cached(self, micro: Sequence[int], epoch: int, *, cache: FeatureCache) -> CaptionBatch:
-        """The images' rows with their cached features."""
+        """Return the images' rows with their cached features."""
         views = [view for _, view in self.with_views(micro, epoch)]
         return replace(self.pack(micro, epoch), vision_features=cache.rows(micro, views))
 
@@ -235,16 +236,16 @@ class RowPacker:
 def drop_words(
     batch: CaptionBatch, share: float, *, unknown_id: int, seed: tuple[int, ...]
 ) -> CaptionBatch:
-    """Replace a share of the input words by the unknown token; labels stay.
+    """Replace a share of the input words with the unknown token; labels stay.
 
-    A regulariser for small sets: the decoder must look at the image (Bowman et al. 2016). Which
-    words of an image are dropped follows from the seed and the image alone, so that it does not
-    depend on the number of processes or on how a step is cut into micro batches.
+    A regulariser for small data sets: the decoder must look at the image (Bowman et al. 2016).
+    The words dropped per image depend on the seed and the image only, not on the number of
+    processes or the micro batches of a step.
 
     Args:
         batch: On the CPU.
         share: 0..1.
-        unknown_id: Token put in place.
+        unknown_id: The token that replaces words.
         seed: The same seed drops the same words.
     """
     if share == 0.0:
@@ -263,7 +264,7 @@ def _generator(seed: tuple[int, ...], image_id: str) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels of the images that could be decoded, and why the others could not."""
+    """Pixels of the images that could be decoded, and the reasons for those that could not."""
 
     indices: list[int]
     pixels: torch.Tensor
@@ -271,7 +272,7 @@ class Decoded:
 
 
 class PixelReader:
-    """Decodes images in their views; holds no model, so that workers stay light."""
+    """Decodes images in their views; holds no model, so that workers stay small."""
 
     def __init__(
         self,
@@ -287,11 +288,11 @@ class PixelReader:
         self._decoder = decoder
 
     def read(self, pairs: Sequence[tuple[int, int]]) -> Decoded:
-        """Pixels of (image, view) pairs, without the images that cannot be decoded."""
+        """Return the pixels of (image, view) pairs, without images that cannot be decoded."""
         indices: list[int] = []
         pixels: list[torch.Tensor] = []
         failures: dict[str, str] = {}
-        # The views of an image follow each other; it is decoded once.
+        # The views of an image are consecutive; it is decoded once.
         for index, group in groupby(pairs, key=lambda pair: pair[0]):
             record = self._records[index]
             show = partial(self._show, views=[view for _, view in group], image_id=record.image_id)
@@ -309,19 +310,19 @@ class PixelReader:
     def _show(
         self, image: Image.Image, *, views: Sequence[int], image_id: str
     ) -> list[torch.Tensor]:
-        """Model inputs (C, H, W) of the views of one image, small before the next is decoded."""
+        """Return model inputs (C, H, W) of one image's views, resized before the next image."""
         return [
             self._transform(apply_view(image, self._views[view], key=f"{image_id}#{view}"))
             for view in views
         ]
 
     def blank(self) -> torch.Tensor:
-        """float32 (1, C, H, W): a black image, where a batch must hold one."""
+        """Return a black image, float32 (1, C, H, W), for batches that must not be empty."""
         return self._transform.batch([Image.new("RGB", (64, 64))])
 
 
 class _Pixels(Dataset[Decoded]):
-    """A micro batch an item."""
+    """One micro batch per item."""
 
     def __init__(self, reader: PixelReader, micros: Sequence[Sequence[tuple[int, int]]]) -> None:
         self._reader = reader
@@ -342,17 +343,17 @@ def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[Decoded]:
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
         worker_init_fn=return_freed_memory,
-        # Without its own generator each loader draws from the global one, which dropout uses: a
-        # run resumed inside an epoch would then drop other units.
+        # Without its own generator the loader would draw from the global one, which dropout uses:
+        # a run resumed inside an epoch would then drop other units.
         generator=torch.Generator(),
     )
 
 
 def choose_workers(setting: int | None, *, num_batches: int) -> int:
-    """Return how many processes decode for this one.
+    """Return how many worker processes decode for this process.
 
-    As set; else this machine's cores divided among its training processes, at most 8, and none
-    for few batches.
+    By default the machine's cores divided by its training processes, at most 8, and none for few
+    batches.
     """
     if setting is not None:
         return setting
@@ -366,7 +367,7 @@ def _num_cores() -> int:
 
 
 def _num_local_processes() -> int:
-    """Training processes on this machine; all of them where the launcher does not say."""
+    """Return the training processes on this machine; all of them where that is not known."""
     # Set by torchrun (and so by accelerate), Open MPI, and MPICH or Intel MPI.
     names = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "WORLD_SIZE")
     given = (os.environ.get(name, "") for name in names)

@@ -1,7 +1,7 @@
-"""Which images go into which micro batch: a pure function of seed and epoch.
+"""The plan of an epoch, images to micro batches: a pure function of seed and epoch.
 
-Rows of like length go together, so little is padded, and a resumed run finds its place without
-decoding the images it has already seen.
+Rows of similar length are batched together, so little is padded, and a resumed run continues
+without decoding the images it has already seen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StepPlan:
 
     Attributes:
         epoch: From 0.
-        micro_batches: Indices of images, one tuple a forward pass.
+        micro_batches: Indices of images, one tuple per forward pass.
     """
 
     epoch: int
@@ -33,7 +33,7 @@ class StepPlan:
 
     @property
     def num_images(self) -> int:
-        """Images of the step."""
+        """Images in the step."""
         return sum(len(micro) for micro in self.micro_batches)
 
 
@@ -45,17 +45,17 @@ def plan_epoch(
     micro_batch_size: int,
     global_batch_size: int,
 ) -> list[StepPlan]:
-    """The steps of one epoch: every image once, in an order that is new each epoch.
+    """Plan the steps of one epoch: every image once, in an order that is new each epoch.
 
     Pools of shuffled images are sorted by row length and cut into micro batches, which are then
-    shuffled, so that an optimizer step mixes lengths though a forward pass does not.
+    shuffled, so that an optimizer step mixes lengths although a forward pass does not.
 
     Args:
-        row_lengths: Tokens of each image's packed row.
-        epoch: From 0; reshuffles.
+        row_lengths: Tokens per image's packed row.
+        epoch: From 0; each has its own order.
         seed: The recipe's.
-        micro_batch_size: Images a forward pass.
-        global_batch_size: Images an optimizer step, a multiple of `micro_batch_size`.
+        micro_batch_size: Images per forward pass.
+        global_batch_size: Images per optimizer step, a multiple of `micro_batch_size`.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(row_lengths))
@@ -68,7 +68,7 @@ def plan_epoch(
         members = order[start : start + pool]
         members = members[np.argsort(lengths[members], kind="stable")]
         cut = len(members) - len(members) % micro_batch_size
-        # The remainder is taken evenly over the lengths, so that long rows are not always last.
+        # The remainder is drawn from all lengths, so that long rows are not always last.
         leftover = rng.choice(len(members), len(members) - cut, replace=False)
         rest.extend(int(i) for i in members[np.sort(leftover)])
         members = np.delete(members, leftover)
@@ -86,7 +86,7 @@ def plan_epoch(
 
 
 def count_shares(num_images: int, num_processes: int) -> list[int]:
-    """Images of each process when a step's images are shared; they differ by one at most."""
+    """Return the images per process when they share a step; counts differ by at most one."""
     each, rest = divmod(num_images, num_processes)
     return [each + (rank < rest) for rank in range(num_processes)]
 
@@ -101,14 +101,14 @@ def take_share(
 ) -> StepPlan:
     """Return the part of a step that one of several processes trains on.
 
-    The step's images are dealt out in the order of their lengths, so that every process has as
-    many as the next one or one less, of about the same lengths.
+    The step's images are dealt out in order of length, so that the processes have equal numbers
+    of images, give or take one, of about the same lengths.
 
     Args:
-        plan: The whole step; one process takes it as it is.
-        row_lengths: Tokens of each image's packed row, of the whole data set.
+        plan: The whole step; returned unchanged for one process.
+        row_lengths: Tokens per image's packed row, for the whole data set.
         rank: Number of the process, from 0.
-        num_processes: How many share the step.
+        num_processes: Processes that share the step.
         micro_batch_size: Maximum images per forward pass.
     """
     if num_processes == 1:
@@ -121,7 +121,7 @@ def take_share(
 
 
 def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> int:
-    """Position in `views` of the view that an image shows in an epoch."""
+    """Return the index in `views` of the view that an image is shown in, in an epoch."""
     if len(views) == 1:
         return 0
     return int(np.random.default_rng([seed, epoch, index, 1]).integers(len(views)))
@@ -130,7 +130,7 @@ def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> 
 def choose_captions(
     num_captions: int, index: int, *, most: int | None, key: tuple[int, int]
 ) -> list[int]:
-    """Which captions of an image are used: all, or `most` drawn by `key` = (seed, epoch)."""
+    """Return the indices of the captions used: all, or `most` drawn by `key` = (seed, epoch)."""
     if most is None or num_captions <= most:
         return list(range(num_captions))
     rng = np.random.default_rng([*key, index, 2])
@@ -138,12 +138,12 @@ def choose_captions(
 
 
 def apply_view(image: Image.Image, view: View, *, key: str) -> Image.Image:
-    """A training view of an RGB image.
+    """Return a training view of an RGB image.
 
     Args:
         image: RGB.
         view: `original`, `flip` (left-right), `crop` (80 % of each side) or `flip_crop`.
-        key: Decides where the crop lies; the same key gives the same crop.
+        key: Determines the position of the crop; the same key gives the same crop.
     """
     if view == "original":
         return image

@@ -1,4 +1,4 @@
-"""What training needs before its first step: tokens, views and cached features."""
+"""The inputs of a training, built before its first step: tokens, views and cached features."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def make_feeds(
     hardware: Hardware,
     say: Callable[[str], None],
 ) -> tuple[Feed, Feed]:
-    """The training feed, with all views, and the validation feed, images as they are.
+    """Build the training feed, with all views, and the validation feed, with original images.
 
-    Both get cached features where a frozen vision part makes that pay, in the accelerator's
-    project folder; the processes encode a share each.
+    Both get cached features, in the accelerator's project folder, where a frozen vision part makes
+    that worthwhile; the processes encode a share each.
     """
     original: tuple[View, ...] = ("original",)
     feeds = []
@@ -47,8 +47,8 @@ def make_feeds(
         say(f"{name}: {len(data.records)} images, {num_captions} captions")
         if data.num_cut:
             say(
-                f"{name}: {data.num_cut} captions cut to {recipe.data.max_caption_tokens} tokens"
-                " (data.max_caption_tokens)"
+                f"{name}: {data.num_cut} captions truncated to"
+                f" {recipe.data.max_caption_tokens} tokens (data.max_caption_tokens)"
             )
         feed.cache = _cache(feed, name, launch=launch, hardware=hardware, say=say)
         feeds.append(feed)
@@ -72,7 +72,7 @@ def _cache(
         epochs=settings.epochs,
         folder=run_folder,
     )
-    # What is free differs by machine and moment; all processes must do the same.
+    # Free space differs by machine and moment; all processes must do the same.
     storage = launch.team.hear_leader(storage)
     if storage == "off" or not records:
         return None
@@ -92,10 +92,10 @@ def _cache(
     file = None
     if storage == "disk":
         key = cache_key(feed.captioner, records, views=views)
-        # One process's word: the images may be changed while the others look.
+        # One process decides: the images may change while the others hash them.
         key = launch.team.hear_leader(key)
         file = run_folder / "feature_cache" / f"{name}-{key}.npy"
-        _name_old_caches(file, name, say=say)
+        _report_old_caches(file, name, say=say)
     return build_feature_cache(
         encode,
         num_images=len(records),
@@ -105,12 +105,12 @@ def _cache(
     )
 
 
-def _name_old_caches(file: Path, name: str, *, say: Callable[[str], None]) -> None:
-    """Features of other weights or images are of no use here, and may be gigabytes."""
+def _report_old_caches(file: Path, name: str, *, say: Callable[[str], None]) -> None:
+    """Report features of other weights or images: they are unused, and may be gigabytes."""
     old = [path for path in file.parent.glob(f"{name}-*.npy") if path != file]
     if old:
         size = sum(path.stat().st_size for path in old) / 1e6
         say(
             f"{name}: {len(old)} older feature caches (other weights, images or views; {size:,.0f}"
-            f" MB) are in {file.parent}; delete them if you need the room"
+            f" MB) are in {file.parent}; delete them if you need the space"
         )

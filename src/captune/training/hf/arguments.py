@@ -1,4 +1,4 @@
-"""What a `CaptionTrainer` makes of `TrainingArguments`: kept as given, where captions allow it."""
+"""`TrainingArguments` for a `CaptionTrainer`: kept as given, unless captions need a change."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NOT_DECODING = frozenset(
         *("use_cache", "transformers_version", "max_length", "_from_model_config"),
     )
 )
-"""Fields of a GenerationConfig that say something else than how to choose tokens."""
+"""Fields of a GenerationConfig that do not control how tokens are chosen."""
 
 
 def suited_arguments(args: Any) -> Any:
-    """A copy that Seq2SeqTrainer takes and that fits captions.
+    """Return a copy that Seq2SeqTrainer accepts and that suits captions.
 
     Plain `TrainingArguments` get the fields of `Seq2SeqTrainingArguments`. Rows keep their
-    columns, since images and captions are no arguments of the model's `forward`.
+    columns, as images and captions are not arguments of the model's `forward`.
 
     Raises:
-        RecipeError: The arguments or the launcher ask for a model split among processes.
+        RecipeError: The arguments or the launcher request a model split among processes.
     """
     args = copy.copy(args)
     for field in fields(Seq2SeqTrainingArguments):
@@ -43,49 +43,50 @@ def suited_arguments(args: Any) -> Any:
     refuse_split_model()
     args.remove_unused_columns = False
     if args.accelerator_config.dispatch_batches is None:
-        # Otherwise accelerate joins the batches of streamed data, whose rows differ in length.
+        # Otherwise accelerate concatenates batches of streamed data, whose rows differ in length.
         args.accelerator_config = copy.copy(args.accelerator_config)
         args.accelerator_config.dispatch_batches = False
     # More than one device in one process would mean DataParallel, which copies the model each step.
     args._n_gpu = min(args.n_gpu, 1)
     best = (args.metric_for_best_model or "").removeprefix("eval_")
     if is_lower_better(best) and args.greater_is_better:
-        # TrainingArguments takes every metric but a loss for one that should rise.
-        _log.warning("less %s is better: greater_is_better is set to False", best)
+        # TrainingArguments assumes that every metric but a loss should rise.
+        _log.warning("lower %s is better: greater_is_better is set to False", best)
         args.greater_is_better = False
     return args
 
 
 def evaluation_decoding(args: Any, asked: Mapping[str, Any]) -> GenerateConfig:
-    """How captions are decoded in evaluation: greedy, 30 tokens, unless told otherwise.
+    """Return how captions are decoded in evaluation: greedy, 30 tokens, unless set otherwise.
 
     Args:
-        args: Its `generation_config` is read first, then `generation_num_beams` and
-            `generation_max_length`.
-        asked: What `evaluate(num_beams=5)` was called with; wins.
+        args: Its `generation_config` is used.
+        asked: The arguments of `evaluate(num_beams=5)`, or else `generation_num_beams` and
+            `generation_max_length`, as Seq2SeqTrainer passes them; they override it.
 
     Raises:
-        RecipeError: A setting that captune does not decode with.
+        RecipeError: A setting is not supported.
     """
     values: dict[str, Any] = {"num_beams": 1}
     source = args.generation_config
     if source is not None:
         config = Seq2SeqTrainer.load_generation_config(source)
-        values |= _told(_set_fields(config), config.max_length)
-    told = {name: value for name, value in asked.items() if value is not None}
-    values |= _told({n: v for n, v in told.items() if n != "max_length"}, told.get("max_length"))
+        values |= _with_max_tokens(_set_fields(config), config.max_length)
+    given = {name: value for name, value in asked.items() if value is not None}
+    max_length = given.pop("max_length", None)
+    values |= _with_max_tokens(given, max_length)
     options: DecodingOptions = values  # type: ignore[assignment]
     return decoding_config(options)
 
 
-def _told(values: dict[str, Any], max_length: int | None) -> dict[str, Any]:
+def _with_max_tokens(values: dict[str, Any], max_length: int | None) -> dict[str, Any]:
     if max_length is not None and "max_new_tokens" not in values:
-        # The start token counts in Hugging Face's max_length.
+        # Hugging Face's max_length counts the start token.
         values["max_new_tokens"] = max(1, max_length - 1)
     return values
 
 
 def _set_fields(config: GenerationConfig) -> dict[str, Any]:
-    """What was set, and differs from transformers' defaults."""
+    """Return the fields that differ from transformers' defaults."""
     values = config.to_diff_dict()
     return {n: v for n, v in values.items() if n not in _NOT_DECODING and v is not None}

@@ -1,10 +1,10 @@
 """`CaptionTrainer`: Hugging Face's Seq2SeqTrainer for captioners of every family.
 
-What differs from the plain Trainer, and why:
+Differences from the plain Trainer, and the reasons:
 
-- The loss is a sum over counted tokens, divided once by those of the whole optimizer step. The
-  plain one is k times too large with k micro batches for BLIP and VisionEncoderDecoder
-  (transformers#47688), and takes loss on BLIP's padding.
+- The loss is summed over counted tokens, and divided once by their number in the whole optimizer
+  step. The plain loss is k times too large with k micro batches for BLIP and VisionEncoderDecoder
+  (transformers#47688), and includes BLIP's padding.
 - All captions of an image share one forward pass.
 - Evaluation generates captions for every family and keeps texts, not logits.
 - Frozen parts and batch norms stay in eval mode.
@@ -42,16 +42,16 @@ from captune.training.hf.metrics import DEFAULT_NAMES, caption_metrics
 
 
 class TrainerOptions(TypedDict, total=False):
-    """Arguments of Seq2SeqTrainer that are handed on.
+    """Arguments passed to Seq2SeqTrainer.
 
     Attributes:
-        data_collator: Rows to inputs; by default `CaptionCollator(captioner)`.
-        processing_class: The processor of a model that is given as such.
+        data_collator: Turns rows into inputs; by default `CaptionCollator(captioner)`.
+        processing_class: The processor, if `model` is a transformers model.
         compute_metrics: `caption_metrics(...)`, or a function of an `EvalPrediction` whose
-            `predictions` are captions and `label_ids` the human captions of each image. By default
-            the metric of `metric_for_best_model`, where it is one of captions.
-        callbacks: Beside Trainer's own.
-        optimizers: Optimizer and scheduler in place of those of the arguments.
+            `predictions` are captions and `label_ids` the human captions per image. By default
+            the metric of `metric_for_best_model`, if it is a caption metric.
+        callbacks: Added to Trainer's own.
+        optimizers: Optimizer and scheduler, which replace those of the arguments.
     """
 
     data_collator: Any
@@ -62,25 +62,25 @@ class TrainerOptions(TypedDict, total=False):
 
 
 class CaptionTrainer(Seq2SeqTrainer):
-    """Trains a captioner by the Trainer's rules: its arguments, callbacks, checkpoints and hub.
+    """Trains a captioner as Trainer does, with its arguments, callbacks, checkpoints and hub.
 
     Args:
         model: A captioner, a hub id or folder of one, or a transformers model with its processor
             as `processing_class`.
         args: `Seq2SeqTrainingArguments` or `TrainingArguments`; a copy is used.
-        train_dataset: Of `CaptionRecord`s or rows: see `CaptionCollator`. A plain list will do.
-        eval_dataset: The same, or several by name.
+        train_dataset: `CaptionRecord`s or rows (see `CaptionCollator`); a plain list works.
+        eval_dataset: The same, or a mapping of several by name.
         **others: See `TrainerOptions`.
 
     Attributes:
         captioner: The model with its tokenizer and image processor.
 
     Raises:
-        ModelError: A model of an unknown family, or without its processor.
-        RecipeError: Arguments that captions cannot be trained with.
+        ModelError: The model is of an unknown family, or its processor is missing.
+        RecipeError: The arguments do not suit captions.
     """
 
-    # What compute_loss returns is normalised over the whole optimizer step.
+    # compute_loss returns a loss that is normalised over the whole optimizer step.
     loss_is_scaled_for_ga = True
     # Trainer's own, untyped.
     control: Any
@@ -115,11 +115,11 @@ class CaptionTrainer(Seq2SeqTrainer):
         self.model_accepts_loss_kwargs = True
 
     def choose_attention(self) -> None:
-        """How the model computes attention on the device of the arguments."""
+        """Choose how the model computes attention on the device of the arguments."""
         self.captioner.choose_attention(self.args.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context that the model computes in: the precision of the arguments."""
+        """Return the context for the model's passes, in the precision of the arguments."""
         context: AbstractContextManager[Any] = self.accelerator.autocast()
         return context
 
@@ -131,11 +131,11 @@ class CaptionTrainer(Seq2SeqTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Summed loss of the inputs over the tokens that the whole step counts.
+        """Compute the summed loss of the inputs, divided by the tokens of the whole step.
 
         Returns:
-            A scalar, or it and a dict with `loss`. It is multiplied by the number of processes,
-            because DistributedDataParallel averages gradients.
+            A scalar, or a scalar and a dict with `loss`. It is multiplied by the number of
+            processes, because DistributedDataParallel averages gradients.
         """
         batch = inputs_batch(inputs)
         if model.training:
@@ -156,7 +156,7 @@ class CaptionTrainer(Seq2SeqTrainer):
 
         if not isinstance(model, DistributedDataParallel):
             return summed(batch)
-        # It sums the gradients of what runs in the wrapped module's forward only.
+        # It only sums the gradients of operations in the wrapped module's forward.
         own = self.model.__dict__.get("forward")
         self.model.forward = summed
         try:
@@ -172,22 +172,22 @@ class CaptionTrainer(Seq2SeqTrainer):
         count = super()._get_num_items_in_batch(batch_samples, device)
         if count is not None and int(count) == 0:
             raise DataError(
-                "not one image of an optimizer step has a caption and can be read",
+                "no image of an optimizer step has a caption and can be read",
                 where="train_dataset",
-                fix="look at its rows; CaptionCollator(captioner, caption_column=...) names the"
+                fix="check its rows; CaptionCollator(captioner, caption_column=...) names the"
                 " key of the captions",
             )
         return count
 
     @override
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """As Trainer's, without rows repeated to make the processes' shares equal."""
+        """Return Trainer's loader, without repeated rows that make the shares equal."""
         with self._uneven_batches():
             return super().get_eval_dataloader(eval_dataset)
 
     @override
     def get_test_dataloader(self, test_dataset: Any) -> Any:
-        """As Trainer's, without rows repeated to make the processes' shares equal."""
+        """Return Trainer's loader, without repeated rows that make the shares equal."""
         with self._uneven_batches():
             return super().get_test_dataloader(test_dataset)
 
@@ -209,11 +209,11 @@ class CaptionTrainer(Seq2SeqTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Loss per token and metrics of generated captions.
+        """Compute the loss per token and metrics of generated captions.
 
         Returns:
-            `predictions`: a caption an image in the order of the data, empty where it cannot be
-            read; `label_ids`: the human captions of each image.
+            `predictions`: one caption per image in the order of the data, empty if the image
+            cannot be read; `label_ids`: the human captions per image.
         """
         if prediction_loss_only is None:
             prediction_loss_only = self.args.prediction_loss_only
@@ -261,7 +261,7 @@ class CaptionTrainer(Seq2SeqTrainer):
         self.control = handler.on_prediction_step(self.args, self.state, self.control)
 
     def _place_for_evaluation(self) -> None:
-        """Trainer leaves a model that is to be evaluated in half precision where it is."""
+        """Move the model to the device: Trainer does not, for evaluation in half precision."""
         if self.is_in_train:
             return
         dtype = torch.float16 if self.args.fp16_full_eval else None
@@ -270,7 +270,7 @@ class CaptionTrainer(Seq2SeqTrainer):
 
     @override
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """A plain Hugging Face folder: weights, tokenizer, image processor, and the arguments."""
+        """Save a plain Hugging Face folder: weights, tokenizer, image processor and arguments."""
         if not self.args.should_save:
             return
         folder = Path(output_dir if output_dir is not None else self.args.output_dir)
@@ -287,17 +287,17 @@ class CaptionTrainer(Seq2SeqTrainer):
         self._load(self.state.best_model_checkpoint)
 
     def _load(self, folder: str) -> None:
-        """Takes up the weights of a checkpoint, whatever names it keeps them by.
+        """Load the weights of a checkpoint, whichever names they have in it.
 
-        transformers 5 saves a ViT by its old names, and Trainer, which looks for the new ones,
-        goes on with the weights that it has, with a warning.
+        transformers 5 saves a ViT's weights under their old names; Trainer looks for the new ones,
+        warns, and keeps the weights that it has.
         """
         saved = load_captioner(folder, where="checkpoint").model
         self.model.load_state_dict(saved.state_dict())
 
     @override
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        # Trainer takes config and weights from the checkpoint; CNN captioners have code too.
+        # Trainer pushes config and weights of the checkpoint; CNN captioners also have code.
         if self.is_world_process_zero():
             for code in Path(checkpoint_folder).glob("*.py"):
                 (Path(self.args.output_dir) / code.name).write_bytes(code.read_bytes())
@@ -305,9 +305,9 @@ class CaptionTrainer(Seq2SeqTrainer):
 
 
 class _Processing:
-    """The captioner's processor for Trainer and callbacks; everything else is the processor's.
+    """A wrapper of the captioner's processor for Trainer and callbacks.
 
-    Not the processor itself: Trainer would overwrite the model's special ids with those of its
+    Given the processor itself, Trainer would overwrite the model's special ids with those of its
     tokenizer, whose start token is not the one that BLIP generates with.
     """
 
@@ -316,11 +316,11 @@ class _Processing:
         self._processor = captioner.processor()
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Writes tokenizer and image processor."""
+        """Save tokenizer and image processor."""
         self._captioner.save_processor(Path(save_directory))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # also before __init__, when a copy is made
+        if name.startswith("_"):  # copy looks attributes up before __init__ has run
             raise AttributeError(name)
         return getattr(self._processor, name)
 
@@ -342,10 +342,10 @@ def _default_metrics(args: Any) -> Any:
 
 @contextmanager
 def _own_config(model: Any) -> Iterator[None]:
-    """Undoes what Trainer writes into the model's configs, which are saved with it.
+    """Undo Trainer's changes of the model's configs, which are saved with it.
 
-    That is `use_cache: false`, and the arguments' `generation_config` in place of the model's,
-    which holds the special ids.
+    It sets `use_cache: false`, and replaces the model's `generation_config`, which holds the
+    special ids, with that of the arguments.
     """
     missing = object()
     use_cache = model.config.__dict__.get("use_cache", missing)

@@ -1,7 +1,7 @@
 """One pass over an evaluation set for a `CaptionTrainer`: loss and generated captions.
 
-The vision encoder runs once for both. Captions are kept as text; no logits are kept, which would
-take 4 bytes a token and vocabulary entry.
+The vision encoder runs once for both. Captions are kept as text; logits, which would need 4 bytes
+per token and vocabulary entry, are not kept.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class CaptionedImage:
     """One image of the evaluation set.
 
     Attributes:
-        image_id: The data set's; empty when it gives none.
-        caption: Generated; empty for an image that cannot be read, or without generation.
-        references: Human captions; empty for an image to caption.
-        is_readable: Whether it counts.
+        image_id: The data set's; empty if it has none.
+        caption: Generated; empty if the image cannot be read, or nothing is generated.
+        references: Human captions; empty if there are none.
+        is_readable: Whether the image could be decoded; others do not count.
     """
 
     image_id: str
@@ -39,11 +39,11 @@ class CaptionedImage:
 
 @dataclass(slots=True)
 class PassResult:
-    """What a pass came to.
+    """The result of a pass.
 
     Attributes:
         loss_sum: Natural-log cross-entropy, summed over `num_tokens`.
-        num_tokens: Tokens that took loss.
+        num_tokens: Tokens that the loss counts.
         batches: The images of each batch, in order.
     """
 
@@ -59,12 +59,12 @@ class PassResult:
 
 @dataclass(frozen=True, slots=True)
 class CaptioningPass:
-    """How a pass is made.
+    """The settings of a pass.
 
     Attributes:
-        captioner: The model as it stands, on its device.
-        config: How captions are decoded; `None`: none are, only the loss is computed.
-        autocast: Gives the context that the model computes in.
+        captioner: The model with its current weights, on its device.
+        config: How captions are decoded; `None`: only the loss is computed.
+        autocast: Returns the context for the model's passes.
         prepare: Moves inputs to the device.
         after_batch: Called after each batch, for progress bars.
     """
@@ -77,7 +77,7 @@ class CaptioningPass:
 
     @torch.inference_mode()
     def run(self, dataloader: Iterable[Inputs]) -> PassResult:
-        """Loss and captions of the batches that this process gets."""
+        """Compute loss and captions for the batches of this process."""
         outcome = PassResult()
         with eval_mode(self.captioner):
             for inputs in dataloader:
@@ -112,7 +112,7 @@ class CaptioningPass:
 
 
 def join_results(outcomes: Sequence[PassResult]) -> PassResult:
-    """The outcomes of all processes as one; they took the batches in turns."""
+    """Join the results of all processes, which processed the batches in turns."""
     in_turns = zip_longest(*(outcome.batches for outcome in outcomes), fillvalue=None)
     return PassResult(
         loss_sum=sum(outcome.loss_sum for outcome in outcomes),
@@ -122,7 +122,7 @@ def join_results(outcomes: Sequence[PassResult]) -> PassResult:
 
 
 def scored_images(images: Sequence[CaptionedImage]) -> list[CaptionedImage]:
-    """The images that can be scored; rows of one `image_id` are one image with all references."""
+    """Return the images that can be scored; rows with the same `image_id` are one image."""
     scored: dict[str, CaptionedImage] = {}
     for place, image in enumerate(images):
         if not image.is_readable or not image.references:

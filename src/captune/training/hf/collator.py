@@ -1,7 +1,7 @@
-"""Rows of a script's own data set to the inputs of a `CaptionTrainer`.
+"""Collation: rows of a script's own data set to the inputs of a `CaptionTrainer`.
 
-All captions of an image are packed into one row behind one vision pass, tokenized the way the
-model writes them, and padding takes no loss: see `Captioner` and `pack_captions`.
+All captions of an image are packed into one row behind one vision pass, and tokenized the way the
+model generates them; the loss ignores padding. See `Captioner` and `pack_captions`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from captune.records import CaptionBatch, CaptionRecord, ImageSource
 _log = logging.getLogger("captune.training")
 
 Inputs = dict[str, Any]
-"""A `CaptionBatch` by the names of its fields, and what evaluation needs beside it."""
+"""The fields of a `CaptionBatch` by name, with `readable` and `references` for evaluation."""
 
 Example = CaptionRecord | Mapping[str, Any]
 """A record, or a row with an image and its caption or captions."""
@@ -33,18 +33,18 @@ _PIXELS = "pixel_values"
 
 
 class CaptionCollator:
-    """Examples to inputs; holds no model, so that worker processes stay light.
+    """Turns examples into inputs; holds no model, so that worker processes stay small.
 
     An example is a `CaptionRecord`, or a row: a mapping with an image (PIL, path, bytes, array,
-    or the hub's `{"bytes", "path"}`; or ready `pixel_values`) and its caption, or the list of its
-    captions. An image that cannot be read is warned of, takes no loss and is left out of scores.
+    or the hub's `{"bytes", "path"}`; or ready `pixel_values`) and its caption or list of captions.
+    For an image that cannot be read a warning is logged; the loss and the scores skip it.
 
     Args:
-        captioner: Whose tokens and pixels are made.
-        max_caption_tokens: Longer captions are cut, start and end token included.
-        lower_case: Lower-case the captions that are learnt; references stay as they are.
-        image_column: Key of the image in a row; `None`: looked for by its usual names.
-        caption_column: Key of the caption or captions; `None`: looked for.
+        captioner: Provides the tokenizer and the image processor.
+        max_caption_tokens: Captions are truncated to this many tokens, start and end included.
+        lower_case: Lower-case the captions used in training; references stay as they are.
+        image_column: Key of the image in a row; `None`: found by its usual names.
+        caption_column: Key of the caption or captions; `None`: found by its usual names.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class CaptionCollator:
         self._warned: set[str] = set()
 
     def __call__(self, examples: Sequence[Example]) -> Inputs:
-        """Inputs of one forward pass.
+        """Build the inputs of one forward pass.
 
         Returns:
             The fields of `CaptionBatch` that are set, `readable` (bool, (B,)), and `references`:
-            for each image its human captions as they are.
+            per image, its human captions, unchanged.
 
         Raises:
-            DataError: A row without an image or a caption column.
+            DataError: A row has no image or no caption column.
         """
         rows = [self._row(example) for example in examples]
         pixels = [self._pixels(row) for row in rows]
@@ -104,7 +104,7 @@ class CaptionCollator:
         return _Row(str(example.get("image_id", "")), example[image], captions)
 
     def _pixels(self, row: _Row) -> torch.Tensor | None:
-        """float32 (C, H, W); `None`: the image cannot be read, which is said once."""
+        """Return float32 (C, H, W); `None`: the image cannot be read; one warning is logged."""
         if isinstance(row.image, torch.Tensor):
             return row.image.float()
         try:
@@ -113,7 +113,7 @@ class CaptionCollator:
             fault = f"{row.image_id or 'an image'}: {error.what} ({error.where})"
             if fault not in self._warned:
                 self._warned.add(fault)
-                _log.warning("%s: left out of training and scores", fault)
+                _log.warning("%s: skipped in training and scores", fault)
             return None
 
     def _token_ids(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
@@ -122,7 +122,7 @@ class CaptionCollator:
         return [self._encoder.encode(c, most).token_ids for c in texts] or self._no_caption()
 
     def _no_caption(self) -> list[tuple[int, ...]]:
-        """The start token alone takes no loss."""
+        """Return the start token alone, which the loss does not count."""
         return [(self._encoder.bos_token_id,)]
 
     def _blank(self) -> torch.Tensor:
@@ -130,13 +130,13 @@ class CaptionCollator:
 
 
 def batch_inputs(batch: CaptionBatch) -> Inputs:
-    """A batch as a dict, which Trainer and accelerate move and count."""
+    """Return a batch as a dict, which Trainer and accelerate can move and count."""
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def inputs_batch(inputs: Mapping[str, Any]) -> CaptionBatch:
-    """The batch that inputs were made of."""
+    """Return the batch that inputs were built from."""
     given = {f.name: inputs[f.name] for f in fields(CaptionBatch) if f.name in inputs}
     # Pinning memory turns tuples into lists.
     return CaptionBatch(**{**given, "image_ids": tuple(inputs["image_ids"])})
@@ -144,7 +144,7 @@ def inputs_batch(inputs: Mapping[str, Any]) -> CaptionBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One example, its image not decoded yet."""
+    """One example whose image is not decoded yet."""
 
     image_id: str
     image: Any
@@ -152,7 +152,7 @@ class _Row:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """Captions of one field: a text, or a list of them; empty ones are left out."""
+    """Return the captions of one field, a text or a list of texts, without empty ones."""
     given = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
     return tuple(text for text in given if isinstance(text, str) and text.strip())
 
@@ -174,6 +174,6 @@ def _no_column(names: Sequence[str], kind: str) -> DataError:
     return DataError(
         f"a row has no {kind}; its keys are: {', '.join(names)}",
         where="CaptionCollator",
-        fix=f"name its key with {kind}_column=...; captions are given as text, because captune"
-        " tokenizes them the way the model generates",
+        fix=f"name its key with {kind}_column=...; captions must be text, because captune"
+        " tokenizes them the way the model generates them",
     )

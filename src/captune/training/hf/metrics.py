@@ -1,4 +1,4 @@
-"""Caption metrics in the shape that a Hugging Face Trainer calls: `compute_metrics`."""
+"""Caption metrics as a `compute_metrics` function for Hugging Face's Trainer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CaptionMetrics:
     """Scores of generated captions, for `CaptionTrainer(compute_metrics=...)`.
 
     Attributes:
-        names: Metrics computed, in the order of the table.
+        names: Metrics computed, in the order of the table of metrics.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class CaptionMetrics:
         self._references: tuple[tuple[Any, ...], References] | None = None
 
     def __call__(self, prediction: Any) -> dict[str, float]:
-        """Values by metric name.
+        """Return values by metric name.
 
         Args:
-            prediction: An `EvalPrediction` of `CaptionTrainer`: one generated caption an image,
-                and for each image its human captions.
+            prediction: An `EvalPrediction` of `CaptionTrainer`: per image, one generated caption
+                and the human captions.
         """
         captions, human = prediction.predictions, tuple(map(tuple, prediction.label_ids))
-        # Counting the references takes longer than scoring, and they are the same every time.
+        # Preparing the references takes longer than scoring, and they are the same every time.
         if self._references is None or self._references[0] != human:
             named = {str(place): list(texts) for place, texts in enumerate(human)}
             self._references = (human, References(named, tokenizer=self._tokenizer))
@@ -52,18 +52,18 @@ class CaptionMetrics:
 
 
 def caption_metrics(*names: str, tokenizer: TokenizerName = DEFAULT_TOKENIZER) -> CaptionMetrics:
-    """`compute_metrics` for a `CaptionTrainer`, of generated captions against all references.
+    """Build `compute_metrics` for a `CaptionTrainer`: scores against all references.
 
-    `caption_metrics("cider", "wer")` gives `eval_cider` and `eval_wer`, which
+    `caption_metrics("cider", "wer")` computes `eval_cider` and `eval_wer`, which
     `metric_for_best_model` can name.
 
     Args:
         *names: Metrics or groups of `captune.metrics`; none: BLEU-4, CIDEr and the share of
             different captions.
-        tokenizer: What cuts captions into words: `pycocoevalcap`, `char`, `zh` or `ja-mecab`.
+        tokenizer: Splits captions into words: `pycocoevalcap`, `char`, `zh` or `ja-mecab`.
 
     Raises:
-        MetricError: An unknown metric, or one that needs more than captions.
+        MetricError: A metric is unknown, or needs more than captions.
         MissingExtraError: A metric needs an extra that is not installed.
     """
     return CaptionMetrics(names or DEFAULT_NAMES, tokenizer=tokenizer)

@@ -1,7 +1,7 @@
 """A recipe's planned steps as a torch DataLoader, which is what Hugging Face's Trainer reads.
 
-The plan says which images are in which step, for any number of processes; Trainer only asks for
-one micro batch after the other. A resumed run skips keys, so no image is decoded to be skipped.
+The plan assigns images to steps, for any number of processes; Trainer only requests one micro
+batch after the other. A resumed run skips keys, so no skipped image is decoded.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Key = tuple[int, tuple[int, ...]]
 
 
 class PlannedSteps(Sampler[list[Key]]):
-    """Keys of this process's micro batches of an epoch, the same number in every process.
+    """Keys of this process's micro batches in an epoch, the same number in every process.
 
-    Where one process has more images than another, the other may get an empty micro batch.
+    A process with fewer images than another may get an empty micro batch.
     """
 
     def __init__(self, feed: Feed, *, rank: int, num_processes: int) -> None:
@@ -38,17 +38,17 @@ class PlannedSteps(Sampler[list[Key]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Plans an epoch, for the next pass over the keys."""
+        """Plan an epoch, for the next pass over the keys."""
         if epoch != self._epoch:
             self._epoch, self._plans = epoch, self._feed.plan(epoch)
 
     @property
     def accumulation(self) -> int:
-        """Micro batches of a whole step in each process."""
+        """Micro batches per full step in each process."""
         return max(self._num_micro_batches(plan) for plan in self._plans)
 
     def images_of_step(self, step_in_epoch: int) -> int:
-        """Images of a step of the planned epoch, all processes together."""
+        """Return the images in a step of the planned epoch, over all processes."""
         return self._plans[step_in_epoch].num_images
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class PlannedSteps(Sampler[list[Key]]):
                 yield [(plan.epoch, micro)]
 
     def _num_micro_batches(self, plan: StepPlan) -> int:
-        """Micro batches of the process that has most."""
+        """Return the number of micro batches in the process that has the most."""
         if self._num_processes == 1:
             return len(plan.micro_batches)
         largest = count_shares(plan.num_images, self._num_processes)[0]
@@ -70,7 +70,7 @@ class PlannedSteps(Sampler[list[Key]]):
 
 
 class PlannedBatches(Dataset[Inputs]):
-    """Inputs of a micro batch by its key; holds no model, so that workers stay light."""
+    """Inputs of micro batches by key; holds no model, so that workers stay small."""
 
     def __init__(self, feed: Feed) -> None:
         self._packer, self._reader, self._cache = feed.packer(), feed.reader(), feed.cache
@@ -88,7 +88,7 @@ class PlannedBatches(Dataset[Inputs]):
         return batch_inputs(replace(batch, pixel_values=decoded.pixels))
 
     def _empty(self) -> CaptionBatch:
-        """A black image and one token that takes no loss: its gradient is zero everywhere."""
+        """Return a black image and a token that the loss ignores: all gradients are zero."""
         pad = self._packer.pad_token_id
         batch = pack_captions([[[pad]]], [""], pad_token_id=pad)
         if self._cache is not None:
@@ -97,7 +97,7 @@ class PlannedBatches(Dataset[Inputs]):
 
 
 def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:
-    """The micro batches of the sampler's epoch; decoded ahead by worker processes."""
+    """Load the micro batches of the sampler's epoch; worker processes decode ahead."""
     workers = 0
     if feed.cache is None:
         workers = choose_workers(feed.recipe.data.num_workers, num_batches=len(steps))
@@ -107,7 +107,7 @@ def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:
         collate_fn=_only_one,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        # Without its own generator each loader draws from the global one, which dropout uses.
+        # Without its own generator the loader would draw from the global one, which dropout uses.
         generator=torch.Generator(),
     )
 

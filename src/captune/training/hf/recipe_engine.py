@@ -1,7 +1,7 @@
 """A recipe trained by Hugging Face's Trainer: `train.engine: trainer`.
 
-Trainer runs the steps; what is in them, the optimizer, the schedule, validation, checkpoints and
-log are the recipe's, as in captune's own loop, so both engines log the same losses.
+Trainer runs the steps; their content, the optimizer, the schedule, validation, checkpoints and log
+follow the recipe, as in captune's own loop, so both engines log the same losses.
 """
 
 from __future__ import annotations
@@ -67,17 +67,17 @@ def train_by_trainer(
     resume: bool = False,
     say: Say = print_line,
 ) -> TrainResult:
-    """Trains by Trainer; what is given and left behind is `captune.training.train`'s.
+    """Train by Trainer; arguments and results are those of `captune.training.train`.
 
     Raises:
         DataError: No training image is left.
         ModelError: A micro batch does not fit into the device's memory.
-        RecipeError: A setting that only the loop follows.
+        RecipeError: A setting that only the loop supports.
         OutputError: The checkpoint to resume from was written by the loop.
     """
     check_trainer_settings(recipe.train)
     refuse_split_model()
-    # First of all: Trainer's arguments set up the processes anew.
+    # First of all, as Trainer's arguments set up the processes again.
     args = _arguments(recipe, run_folder)
     with launched(recipe, run_folder) as launch:
         start = start_run(
@@ -93,27 +93,27 @@ def train_by_trainer(
 
 
 def check_trainer_settings(train: TrainConfig) -> None:
-    """Finds, before any work, what Trainer does not do.
+    """Check, before any work, that Trainer supports the settings.
 
     Raises:
-        RecipeError: A device by number, which Trainer leaves to the environment.
+        RecipeError: A numbered device, which Trainer leaves to the environment.
     """
     if ":" in train.device and not train.device.endswith(":0"):
         kind, _, number = train.device.partition(":")
         raise RecipeError(
             f"train.engine: trainer cannot choose the device {train.device!r}",
             where="train.device",
-            fix=f"use {kind} and show it that device alone by the environment"
+            fix=f"use {kind} and make only that device visible by the environment"
             f" ({VISIBLE_DEVICES.get(kind, 'of its vendor')}={number}); or train.engine: loop",
         )
 
 
 class RecipeTrainer(CaptionTrainer):
-    """Does what a recipe says, in Trainer's loop.
+    """Trains as a recipe specifies, in Trainer's loop.
 
     Attributes:
         run_state: State, log and validation.
-        steps: What is in the steps of this process.
+        steps: The content of this process's steps.
     """
 
     def __init__(self, start: Start, args: Seq2SeqTrainingArguments, progress: Progress) -> None:
@@ -128,36 +128,36 @@ class RecipeTrainer(CaptionTrainer):
         super().__init__(
             self.run_state.captioner,
             args,
-            # Its length is asked for; its rows are read by the planned loader.
+            # Only its length is used: the planned loader reads the rows.
             train_dataset=start.feed.data.records,
-            callbacks=[_Conductor(self, progress)],
+            callbacks=[_RecipeCallback(self, progress)],
         )
         self.remove_callback(PrinterCallback)
 
     @override
     def choose_attention(self) -> None:
-        """Nothing: `start_run` has chosen it, with the dropout that goes with it."""
+        """Do nothing: `start_run` has chosen it, with the matching dropout."""
 
     @override
     def autocast(self) -> AbstractContextManager[Any]:
-        """The recipe's precision."""
+        """Return the context of the recipe's precision."""
         return self._start.hardware.autocast()
 
     @override
     def get_train_dataloader(self) -> Any:
-        """The planned micro batches; Trainer skips those before a checkpoint by their keys."""
+        """Load the planned micro batches; on resuming, Trainer skips keys before a checkpoint."""
         return planned_loader(self._start.feed, self.steps)
 
     @override
     def create_optimizer(self, model: Any = None) -> Any:
-        """The recipe's AdamW, with its groups."""
+        """Create the recipe's AdamW, with its groups."""
         if self.optimizer is None:
             self.optimizer = make_optimizer(self.captioner, self._recipe.train)
         return self.optimizer
 
     @override
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The recipe's schedule; each group's rate is the schedule's times its scale."""
+        """Create the recipe's schedule; each group's rate is the schedule's times its scale."""
         train = self._recipe.train
         groups = (optimizer or self.optimizer).param_groups
 
@@ -175,7 +175,7 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def training_step(self, model: Any, inputs: Inputs, num_items_in_batch: Any = None) -> Any:
-        """Trainer's, after words are dropped from the inputs, which lie on the CPU still.
+        """Drop words from the inputs, which are still on the CPU, and do Trainer's step.
 
         Raises:
             ModelError: The micro batch does not fit into memory.
@@ -207,7 +207,7 @@ class RecipeTrainer(CaptionTrainer):
         )
 
     def finish_step(self, seconds: float) -> None:
-        """Counts a step and its loss; the averaged weights follow."""
+        """Count a step and its loss, and update the averaged weights."""
         run_state = self.run_state
         if run_state.average is not None:
             run_state.average.update(run_state.state.step)
@@ -226,7 +226,7 @@ class RecipeTrainer(CaptionTrainer):
         metric_key_prefix: str = "eval",
         **gen_kwargs: Any,
     ) -> dict[str, float]:
-        """The recipe's validation; the best weights become `model/`."""
+        """Do the recipe's validation, and save the best weights in `model/`."""
         values = self.run_state.validate()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
@@ -236,14 +236,14 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """What Trainer resumes from, in a folder that appears whole, with the recipe's state."""
+        """Save, atomically, Trainer's checkpoint with the recipe's state."""
         self.store_flos()
         random_states = self._gather_random_states()
         if self.run_state.is_main:
             write_checkpoint(
                 self.run_state.folder / "checkpoints",
                 self.run_state.state,
-                write=lambda aside: self._write(aside, random_states),
+                write=lambda temporary: self._write(temporary, random_states),
                 keep=self._recipe.train.keep_checkpoints,
             )
         self.run_state.team.wait_for_all()
@@ -269,16 +269,16 @@ class RecipeTrainer(CaptionTrainer):
 
     @property
     def _device_random_file(self) -> str:
-        """Of this process's device: Trainer forgets those of XPU and MPS."""
+        """File of this process's device states: Trainer does not save those of XPU and MPS."""
         return f"device_random_{self.accelerator.process_index}.pt"
 
     def _gather_random_states(self) -> dict[str, bytes]:
-        """Trainer's files of every process: each draws its own dropout, and one writes."""
-        with TemporaryDirectory() as aside:
-            self._save_rng_state(aside)
+        """Return Trainer's files of every process: each draws its own dropout, and one writes."""
+        with TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
             states = device_random_states(self.captioner.device)
-            torch.save(states, Path(aside, self._device_random_file))
-            own = {path.name: path.read_bytes() for path in Path(aside).iterdir()}
+            torch.save(states, Path(folder, self._device_random_file))
+            own = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         return dict(item for files in gather_object([own]) for item in files.items())
 
     def _write(self, folder: Path, random_states: dict[str, bytes]) -> None:
@@ -292,8 +292,8 @@ class RecipeTrainer(CaptionTrainer):
             torch.save(self.run_state.average.weights, folder / _AVERAGE)
 
 
-class _Conductor(TrainerCallback):
-    """Tells Trainer when to log, validate, save and stop, and keeps the log."""
+class _RecipeCallback(TrainerCallback):
+    """Decides when Trainer logs, validates, saves and stops, and writes the log."""
 
     def __init__(self, trainer: RecipeTrainer, progress: Progress) -> None:
         self._trainer, self._progress = trainer, progress
@@ -301,25 +301,25 @@ class _Conductor(TrainerCallback):
 
     @override
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Each process drops other units; a checkpoint's random states replace these."""
+        """Seed each process differently, for dropout; a checkpoint's states replace the seed."""
         trainer = self._trainer
         set_seed(trainer.run_state.recipe.seed + trainer.run_state.team.rank)
 
     @override
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        """Plans the epoch; images a second are counted anew."""
+        """Plan the epoch, and restart counting images per second."""
         run_state = self._trainer.run_state
         self._trainer.steps.set_epoch(run_state.state.epoch)
         run_state.restart_clock()
 
     @override
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Its batches are there; the step's time runs from here."""
+        """Start timing the step, now that its batches are loaded."""
         self._began = time.monotonic()
 
     @override
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Decides what follows the step."""
+        """Decide what follows the step."""
         run_state = self._trainer.run_state
         self._trainer.finish_step(time.monotonic() - self._began)
         control.should_log = run_state.is_log_due
@@ -331,14 +331,14 @@ class _Conductor(TrainerCallback):
 
     @override
     def on_log(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """A line for a step's loss; validation has its own."""
+        """Log a step's loss; validation logs its own line."""
         logs = others.get("logs") or {}
         if "grad_norm" in logs:
             self._trainer.run_state.log_step(self._progress, grad_norm=float(logs["grad_norm"]))
 
     @override
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The validation may have been the last one."""
+        """Decide whether this validation was the last one."""
         self._settle(control)
 
     def _settle(self, control: Any) -> None:
@@ -348,7 +348,7 @@ class _Conductor(TrainerCallback):
 
 
 def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
-    """The settings that Trainer itself looks at; the rest is the recipe's."""
+    """Return the settings that Trainer itself uses; the recipe provides the rest."""
     train = recipe.train
     hardware = choose_hardware(train.device, train.precision)
     args = Seq2SeqTrainingArguments(
@@ -357,7 +357,7 @@ def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
         learning_rate=train.learning_rate,
         max_grad_norm=train.max_grad_norm or 0.0,
         label_smoothing_factor=train.label_smoothing,
-        # bf16 is autocast by captune; fp16 needs the scaler that Trainer keeps.
+        # captune autocasts to bf16 itself; fp16 needs Trainer's scaler.
         fp16=hardware.precision == "fp16",
         use_cpu=hardware.device.type == "cpu",
         ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
@@ -369,7 +369,7 @@ def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
         disable_tqdm=True,
         logging_nan_inf_filter=False,
     )
-    # Else ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, would change the recipe's.
+    # Otherwise ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, would take precedence.
     args.mixed_precision = "fp16" if hardware.precision == "fp16" else "no"
     return args
 
@@ -379,7 +379,7 @@ def _reading(checkpoint: str | None) -> AbstractContextManager[None]:
 
 
 def _newest(run_state: RunState) -> Path | None:
-    """The checkpoint to go on from; state and averaged weights are taken up here."""
+    """Return the checkpoint to resume from; load its state and averaged weights."""
     recover_folder(run_state.folder / "model")
     checkpoint = newest_checkpoint(run_state.folder / "checkpoints", engine="trainer")
     if checkpoint is None:

@@ -1,1 +1,1 @@
-"""One optimizer step, and what makes it fast."""
+"""One optimizer step, and the optimizations that make it fast."""

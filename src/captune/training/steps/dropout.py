@@ -1,7 +1,7 @@
-"""Dropout with cheap masks on CPU, where drawing torch's took a sixth of a training step.
+"""Dropout with cheap masks on CPU, where torch's masks took a sixth of a training step.
 
-torch draws one Bernoulli number of 32 bits a unit, one after the other. One draw of 64 bits makes
-four units' masks here, so that the share dropped is exact to 1 / 65536. Measured on 2 cores for
+torch draws one 32-bit Bernoulli number per unit, one after the other. Here one draw of 64 bits
+masks four units, and the share dropped is exact to 1 / 65536. Measured on 2 cores for
 (32, 49, 1536) float32, forward and backward: 31 ms to 6.5 ms.
 """
 
@@ -21,25 +21,25 @@ _ATTENTION = "captune_packed_dropout"
 class PackedDropout(nn.Dropout):
     """`nn.Dropout` from packed random bits of torch's default CPU generator.
 
-    The same distribution, other units: a seed does not drop what `nn.Dropout` drops.
+    The distribution is the same, but a seed drops other units than with `nn.Dropout`.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """`input` with a share `p` of its units zero and the others scaled by 1 / (1 - p)."""
+        """Return `input` with a share `p` of its units zero, the others scaled by 1 / (1 - p)."""
         return _packed_dropout(input, self.p) if self.training else input
 
 
 def use_packed_dropout(model: nn.Module) -> int:
-    """Turns a model's `nn.Dropout` modules into `PackedDropout`; returns how many.
+    """Turn a model's `nn.Dropout` modules into `PackedDropout`; return how many there are.
 
-    They stay `nn.Dropout` to all else and have no weights, so saved folders do not change. The
-    decoders of `VisionEncoderDecoderModel`s drop attention by a function, which is replaced too.
+    They are still instances of `nn.Dropout` and have no weights, so saved folders do not change.
+    Decoders of `VisionEncoderDecoderModel`s drop attention in a function, which is replaced too.
     """
     decoder = getattr(model, "decoder", None)
     if decoder is not None and decoder.config._attn_implementation == "eager":
         AttentionInterface.register(_ATTENTION, _attention)
-        # Without this entry transformers would build no masks for it, and `generate` would look
-        # ahead.
+        # Without this entry transformers would build no masks for it, and tokens would attend to
+        # later ones.
         AttentionMaskInterface.register(_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
         decoder.set_attn_implementation(_ATTENTION)
     modules = [module for module in model.modules() if type(module) is nn.Dropout]
@@ -63,10 +63,10 @@ def _packed_dropout(input: torch.Tensor, share: float) -> torch.Tensor:
 def _attention(
     module: nn.Module, *tensors: torch.Tensor, **settings: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eager attention of (B, heads, L, D) as in transformers, dropped by packed bits.
+    """Compute eager attention of (B, heads, L, D) as transformers does, with packed dropout.
 
-    transformers gives query, key, value and mask, which may be none; `scaling` and `dropout`, and
-    much that eager attention does not look at.
+    transformers passes query, key, value and mask (or None), `scaling` and `dropout`, and settings
+    that eager attention ignores.
     """
     query, key, value, attention_mask = tensors
     given = settings.get("scaling")

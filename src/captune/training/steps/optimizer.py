@@ -18,14 +18,14 @@ from captune.recipe import TrainConfig
 
 
 class GuardedAdamW(torch.optim.AdamW):
-    """AdamW that does not take a step twice when memory runs out in it.
+    """AdamW whose step is never repeated after it ran out of memory.
 
-    Some groups are stepped by then, and a second try would step them again.
+    Some groups are updated by then, and a second try would update them again.
     """
 
     @override
     def step(self, closure: Any = None) -> Any:
-        """As AdamW's.
+        """Do AdamW's step.
 
         Raises:
             ModelError: Memory ran out.
@@ -36,7 +36,7 @@ class GuardedAdamW(torch.optim.AdamW):
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                "memory ran out while the weights were updated, and some of them may have changed",
+                "memory ran out during the update of the weights, and some may have changed",
                 where="train",
                 fix="resume from the last checkpoint with --resume, and with a smaller"
                 " train.micro_batch_size or more parts in model.freeze",
@@ -44,9 +44,9 @@ class GuardedAdamW(torch.optim.AdamW):
 
 
 def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW over what learns; vectors (biases, norms) take no weight decay.
+    """Return AdamW for the trained parameters; vectors (biases, norms) get no weight decay.
 
-    Each group carries `lr_scale`: its rate is the schedule's times this.
+    Each group has an `lr_scale`: its rate is the schedule's times this.
 
     Raises:
         ModelError: Its two moments per weight do not fit into memory.
@@ -76,9 +76,9 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
 
 
 def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
-    """Make the moments now, by a step of nothing, so that no later step runs out of memory in it.
+    """Allocate the moments now, by an empty step, so that no later step runs out of memory there.
 
-    A step that fails half way cannot be done again: its first groups would be stepped twice.
+    A step that fails half way cannot be repeated: its first groups would be updated twice.
     """
     groups = optimizer.param_groups
     parameters = [parameter for group in groups for parameter in group["params"]]
@@ -106,14 +106,14 @@ def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
 
 
 def count_warmup_steps(train: TrainConfig, total_steps: int) -> int:
-    """Return the steps whose rate rises: as set, or a share of the run."""
+    """Return the number of warm-up steps: as set, or a share of the run."""
     if train.warmup_steps is not None:
         return train.warmup_steps
     return round(train.warmup_fraction * total_steps)
 
 
 def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
-    """Rate of optimizer step `step` (from 0): linear warm-up, then the schedule to its floor."""
+    """Return the rate of step `step` (from 0): linear warm-up, then the schedule to its floor."""
     warmup = count_warmup_steps(train, total_steps)
     if step < warmup:
         return train.learning_rate * (step + 1) / warmup
@@ -128,13 +128,13 @@ def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
 
 
 def set_learning_rate(optimizer: Any, rate: float) -> None:
-    """Writes the rate, times each group's scale, into the optimizer."""
+    """Set the rate, times each group's scale, in the optimizer."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
 
 
 class AveragedWeights:
-    """Exponential moving average of the weights that learn (Polyak and Juditsky 1992).
+    """Exponential moving average of the trained weights (Polyak and Juditsky 1992).
 
     The decay is warmed up, min(decay, (1 + step) / (10 + step)), so that early averages are not
     dominated by the random start.
@@ -147,7 +147,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the average towards the weights after optimizer step `step` (from 0)."""
+        """Move the average towards the weights after optimizer step `step` (from 0)."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
         averages = list(self.weights.values())
         current = [p.detach() for p in self._parameters.values()]
@@ -155,13 +155,13 @@ class AveragedWeights:
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Takes up averages that were saved."""
+        """Load saved averages."""
         for name, weight in self.weights.items():
             weight.copy_(weights[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model with the averaged weights inside the block, its own again after it."""
+        """Use the averaged weights in the model within the block, and its own again after it."""
         own = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._write(self.weights)
         try:

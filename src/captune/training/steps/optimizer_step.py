@@ -1,7 +1,7 @@
 """One optimizer step: its micro batches forward and backward, one sum over processes, one update.
 
-When memory runs out in one process, all halve their micro batches and do the passes again: the
-step's images, and so its gradient, stay the same. The update itself is never done again.
+When memory runs out in one process, all halve their micro batches and repeat the passes: the
+step's images, and so its gradient, stay the same. The update itself is never repeated.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Stepper:
         hardware: Device and precision.
         accelerator: Processes, loss scaling and clipping.
         optimizer: Prepared by the accelerator.
-        average: Averaged weights, updated at each step; `None`: not kept.
-        total_steps: Steps of the whole run, for the schedule.
-        say: Takes lines for people.
+        average: Averaged weights, updated at each step; `None`: there are none.
+        total_steps: Steps in the whole run, for the schedule.
+        say: Called with each progress message.
     """
 
     captioner: Captioner
@@ -50,11 +50,11 @@ class Stepper:
     say: Callable[[str], None]
 
     def step(self, batches: Sequence[CaptionBatch], state: TrainState) -> float:
-        """One update from a step's micro batches; returns the gradients' norm.
+        """Update the weights from a step's micro batches; return the gradients' norm.
 
         Args:
             batches: This process's share of the step, on the CPU.
-            state: Its sums, and how often micro batches are halved, are kept up to date.
+            state: Its sums and `splits` are updated.
 
         Raises:
             ModelError: A single image, or the update, does not fit into memory.
@@ -76,7 +76,7 @@ class Stepper:
     def _backward(
         self, parts: Sequence[CaptionBatch], *, num_tokens: float, step: int
     ) -> list[torch.Tensor] | None:
-        """Gradients of this process's share, and its losses; `None`: memory ran out."""
+        """Add gradients of this process's share; return its losses. `None`: memory ran out."""
         losses = []
         try:
             for part in parts:
@@ -90,24 +90,24 @@ class Stepper:
                 raise
         else:
             return losses
-        # Outside of `except`, whose error would keep the tensors of the failed pass alive.
+        # Outside `except`: the error would hold the tensors of the failed pass.
         self.optimizer.zero_grad(set_to_none=True)
         free_cached_memory(self.hardware.device)
         return None
 
     def _scaled(self, loss: torch.Tensor) -> torch.Tensor:
-        """The loss as the fp16 scaler wants it.
+        """Scale the loss for fp16.
 
-        Not by `Accelerator.backward`, which divides by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
+        `Accelerator.backward` would divide it by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
         """
         scaler = self.accelerator.scaler
         return loss if scaler is None else scaler.scale(loss)
 
     def _fits_everywhere(self, fits: bool, largest: int, state: TrainState) -> bool:
-        """Whether no process ran out of memory; where one did, all halve their micro batches.
+        """Return whether no process ran out of memory; if one did, all halve their micro batches.
 
-        This is the first thing that the processes tell each other after their passes. One that
-        tried again alone would meet the others in another collective than theirs.
+        This is the first exchange of the processes after their passes. A process that tried again
+        alone would join a different collective than the others.
         """
         device = self.accelerator.device
         lack = 0 if fits else 2 if largest <= 1 else 1
@@ -117,7 +117,7 @@ class Stepper:
         if lack:
             self._halve(largest, state, is_single=lack > 1)
             return False
-        # As with one process, a weight that no process used keeps no gradient.
+        # As with one process, a weight that no process used has no gradient.
         sum_gradients([p for p, is_used in zip(parameters, used, strict=True) if is_used])
         return True
 
@@ -141,15 +141,15 @@ class Stepper:
         """Change the weights by the summed gradients; return the gradients' norm."""
         settings, parameters = self.recipe.train, self._parameters()
         if all(parameter.grad is None for parameter in parameters):
-            return 0.0  # not one image of the step could be read
+            return 0.0  # no image of the step could be read
         if self.accelerator.scaler is not None:
-            # A process without a share has scaled no loss, and the scaler is made by its first.
+            # The scaler is created by the first loss, and a process without a share has none.
             self.accelerator.scaler.scale(torch.zeros((), device=self.hardware.device))
         norm = self.accelerator.clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
         rate = learning_rate(step, self.total_steps, train=settings)
         set_learning_rate(self.optimizer, rate)
-        # accelerate keeps this for the whole process: after a Trainer that stopped inside an
-        # accumulation, every step of this run would do nothing.
+        # accelerate keeps this for the whole process: after a Trainer that stopped during
+        # accumulation, no step of this run would have an effect.
         self.accelerator.sync_gradients = True
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -171,7 +171,7 @@ class Stepper:
 
 
 def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
-    """A batch cut into 2 ** times batches of about equal size; single images stay whole."""
+    """Split a batch into 2 ** times batches of about equal size; single images stay whole."""
     size = max(1, math.ceil(len(batch.image_ids) / 2**times))
     if size >= len(batch.image_ids):
         yield batch

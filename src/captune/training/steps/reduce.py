@@ -1,6 +1,6 @@
-"""What several processes sum up and agree on in a step; with one process all of it is nothing.
+"""Sums and maxima over the processes in a step; with one process these do nothing.
 
-float64 is avoided, which not every accelerator has.
+float64 is avoided: not every accelerator supports it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch.distributed as dist
 from torch import nn
 
 _BUCKET_NUMBERS = 16 * 2**20
-"""Gradients that are summed at once: 64 MiB. All of them at once would take their memory twice."""
+"""Gradients that are summed at once: 64 MiB. All at once would need twice their memory."""
 
 
 def sum_numbers(values: Sequence[float], *, device: torch.device) -> list[float]:
     """Return the sums over all processes, nearly as precise as in float64.
 
     Args:
-        values: Any number of them, as many in every process.
-        device: One that the process group can sum on.
+        values: Any number of values, the same number in every process.
+        device: A device that the process group can sum on.
     """
     if _is_alone():
         return list(values)
-    # A number as two in float32: what it is, and what that leaves out.
+    # Each number as two in float32: the rounded value and the rest.
     high = torch.tensor(values, dtype=torch.float32)
     rest = [value - float(part) for value, part in zip(values, high, strict=True)]
     low = torch.tensor([part if math.isfinite(part) else 0.0 for part in rest])
@@ -35,7 +35,7 @@ def sum_numbers(values: Sequence[float], *, device: torch.device) -> list[float]
 
 
 def find_maxima(values: Sequence[int], *, device: torch.device) -> list[int]:
-    """Return the largest values of all processes, place by place."""
+    """Return the largest value over all processes at each position."""
     if _is_alone():
         return list(values)
     maxima = torch.tensor(values, dtype=torch.int32, device=device)
@@ -53,7 +53,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
         dist.all_reduce(flat)
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
-            # In place: fused AdamW on CPU expects a gradient in its weight's order in memory.
+            # In place: fused AdamW on CPU expects a gradient in its weight's memory format.
             gradient.copy_(part.view_as(gradient))
 
 
@@ -68,7 +68,7 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor:
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Consecutive parameters of one type, cut by sizes, so alike in every process."""
+    """Yield consecutive parameters of one type, cut by size, so the same in every process."""
     bucket: list[nn.Parameter] = []
     for parameter in parameters:
         size = sum(p.numel() for p in bucket) + parameter.numel()
