@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @dataclass(frozen=True)
 class Left:
-    """What one process left, and what two left and said."""
+    """The results of one process, and the results and output of two."""
 
     one: Path
     two: Path

@@ -1,4 +1,4 @@
-"""A small set of drawn shapes and recipes over it, shared by the training tests."""
+"""A small set of drawn shapes, and recipes that use it, shared by the training tests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Split = tuple[list[CaptionRecord], list[CaptionRecord]]
 
 @pytest.fixture(scope="session")
 def shapes() -> Split:
-    """24 training and 6 validation images with five captions each."""
+    """Return 24 training and 6 validation images with five captions each."""
     records = list(make_shapes(30, seed=3, image_size=64))
     return records[:24], records[24:]
 
 
 @pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., Recipe]:
-    """A recipe for a tiny BLIP in fp32; dotted keys override."""
+    """Return a function that builds recipes for a tiny BLIP in fp32; `section__key` overrides."""
 
     def make(**overrides: Any) -> Recipe:
         settings: dict[str, Any] = {
@@ -53,7 +53,7 @@ def make_recipe() -> Callable[..., Recipe]:
 
 @pytest.fixture
 def make_captioner(shapes: Split) -> Callable[[Recipe], Captioner]:
-    """The recipe's captioner over the captions of `shapes`."""
+    """Return a function that builds a recipe's captioner for the captions of `shapes`."""
 
     def make(recipe: Recipe) -> Captioner:
         captions = [caption for record in shapes[0] for caption in record.captions]
@@ -64,7 +64,7 @@ def make_captioner(shapes: Split) -> Callable[[Recipe], Captioner]:
 
 @pytest.fixture
 def no_dropout() -> Callable[[Captioner], Captioner]:
-    """Turns dropout off, so that only the arithmetic is compared."""
+    """Return a function that turns dropout off, so that only the arithmetic is compared."""
     import torch
 
     def turn_off(captioner: Captioner) -> Captioner:
@@ -78,7 +78,7 @@ def no_dropout() -> Callable[[Captioner], Captioner]:
 
 @pytest.fixture
 def build(make_recipe, make_captioner, no_dropout):
-    """A tiny captioner without dropout; the same weights each time."""
+    """Return a function that builds a tiny captioner without dropout, always the same."""
 
     def make(size: str = "blip-tiny") -> Captioner:
         return no_dropout(make_captioner(make_recipe(model__size=size)))

@@ -1,4 +1,4 @@
-"""What accelerators show and CPUs hide, on a pretend device that holds CPU values."""
+"""Behaviour that differs on accelerators, tested on a pretend device that holds CPU values."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_a_device_without_float64_trains_to_the_losses_of_the_cpu_and_resumes(
     assert found["captions"] == on_cpu["captions"]
     shutil.rmtree(folder / "checkpoints" / "step-000003")
     resumed = on_device("train", folder, recipe)
-    assert "resumed at step 2 of 3" in resumed["said"]
+    assert "resumed at step 2 of 3" in resumed["lines"]
     assert resumed["losses"] == pytest.approx(found["losses"], abs=1e-5)
-    # That of the device when the checkpoint was written.
+    # The state of the device when the checkpoint was written.
     assert resumed["random_state"] == [7]
 
 
-def test_every_use_of_a_model_on_an_accelerator_has_fused_attention_in_every_layer(
+def test_every_use_of_a_model_on_an_accelerator_fuses_attention_in_every_layer(
     make_recipe, settings, tmp_path
 ) -> None:
     recipe = make_recipe(
@@ -96,7 +96,7 @@ def test_every_use_of_a_model_on_an_accelerator_has_fused_attention_in_every_lay
         assert counts[use] % VISION_LAYERS == 0, use
 
 
-def test_the_pretend_device_refuses_what_accelerators_refuse() -> None:
+def test_the_pretend_device_refuses_the_operations_that_accelerators_refuse() -> None:
     script = """
 import torch
 from support.pretend_device import MixedDevicesError, pretend_device

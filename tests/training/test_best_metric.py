@@ -1,4 +1,4 @@
-"""What picks the model: any metric of captions, or an error before the work that says why."""
+"""The metric that picks the model: any metric of captions, or an error before any work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_model_without_a_baseline_is_picked_by_its_raw_bert_score(
     assert values[result.best_step] == result.best_value
 
 
-def test_a_metric_that_looks_at_images_picks_by_the_model_that_the_recipe_names(
+def test_a_metric_of_images_picks_with_the_model_named_in_the_recipe(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
 ) -> None:
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
@@ -62,7 +62,7 @@ def test_a_metric_that_looks_at_images_picks_by_the_model_that_the_recipe_names(
         ("pac_s", ("pac_s needs the PAC-S checkpoint", "give it")),
     ],
 )
-def test_what_cannot_pick_a_model_is_said_before_any_work(
+def test_a_metric_that_cannot_pick_a_model_is_refused_before_any_work(
     tmp_path, shapes, make_recipe, make_captioner, metric, texts
 ) -> None:
     recipe = make_recipe(train__best_metric=metric)
@@ -76,5 +76,5 @@ def test_what_cannot_pick_a_model_is_said_before_any_work(
 
 
 @pytest.mark.parametrize("metric", ["loss", "last", "wer", "clip_score", "vocabulary_size"])
-def test_what_can_pick_a_model_passes(make_recipe, metric) -> None:
+def test_a_metric_that_can_pick_a_model_is_accepted(make_recipe, metric) -> None:
     check_best_metric(make_recipe(train__best_metric=metric))

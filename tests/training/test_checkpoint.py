@@ -1,4 +1,4 @@
-"""What a checkpoint of the loop brings back beside the weights."""
+"""A checkpoint of the loop restores more than the weights, and damage is reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from captune.training.checkpoint import (
 CAPTIONS = ["a red circle", "a blue square on the left"]
 
 
-def test_the_scale_of_fp16_losses_comes_back(tmp_path: Path) -> None:
+def test_the_scale_of_fp16_losses_is_restored(tmp_path: Path) -> None:
     Accelerator(cpu=True)
     captioner = build_captioner(ModelConfig(size="vit-gpt2-tiny"), CAPTIONS)
     scalers = [torch.amp.GradScaler("cpu", init_scale=scale) for scale in (128.0, 65536.0)]
@@ -37,7 +37,7 @@ def test_the_scale_of_fp16_losses_comes_back(tmp_path: Path) -> None:
         AcceleratedOptimizer(torch.optim.SGD(captioner.model.parameters()), scaler=scaler)
         for scaler in scalers
     )
-    for scaler in scalers:  # a scaler that has scaled nothing has no state yet
+    for scaler in scalers:  # a scaler has no state before its first use
         scaler.scale(torch.ones(1))
     save_checkpoint(
         tmp_path, TrainState(step=3), captioner=captioner, optimizer=written, average=None, keep=1
@@ -59,10 +59,10 @@ def test_the_millionth_step_is_newer_than_the_one_before_it(tmp_path: Path) -> N
 
 @pytest.fixture
 def full_disk() -> Iterator[Callable[[int], None]]:
-    """Makes files of this process end after so many bytes, as a full disk does."""
-    resource = pytest.importorskip("resource", reason="Windows limits no file's size")
+    """Limit the size of this process's files, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit of file sizes")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The signal would end the process before the writer is told.
+    # The signal would end the process before the writer sees an error.
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -78,7 +78,7 @@ def save_by_torch(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [save_by_safetensors, save_by_torch])
-def test_a_full_disk_is_told_and_half_a_folder_takes_no_room(
+def test_a_full_disk_is_reported_and_no_partial_folder_remains(
     tmp_path: Path, full_disk: Callable[[int], None], save: Callable[[Path], None]
 ) -> None:
     (tmp_path / "model").mkdir()
@@ -92,7 +92,7 @@ def test_a_full_disk_is_told_and_half_a_folder_takes_no_room(
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.pt", "state.json"])
-def test_a_checkpoint_that_was_cut_is_named_with_the_way_back(tmp_path: Path, name: str) -> None:
+def test_a_truncated_checkpoint_is_named_with_a_fix(tmp_path: Path, name: str) -> None:
     Accelerator(cpu=True)
     captioner = build_captioner(ModelConfig(size="vit-gpt2-tiny"), CAPTIONS)
     optimizer = AcceleratedOptimizer(torch.optim.SGD(captioner.model.parameters()))

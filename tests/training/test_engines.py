@@ -1,4 +1,4 @@
-"""Both engines train the same recipe to the same losses, the same folder and the same model."""
+"""Both engines train a recipe to the same losses, with the same folder and the same model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captune.training import check_engine, train
 from support.runs.same_weights import assert_same_weights, model_file
 
 FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny")
-# 24 images in micro batches of 5, two a step: the last micro batch has 4, the last step one.
+# 24 images in micro batches of 5, two per step: the last micro batch has 4, the last step one.
 UNEVEN = {"train__micro_batch_size": 5, "train__global_batch_size": 10}
 
 
@@ -50,7 +50,7 @@ def test_both_engines_have_the_same_losses_step_by_step(
     assert_same_weights(model_file(loop), model_file(trainer), tolerance=1e-5)
 
 
-def test_all_the_recipes_settings_mean_the_same_to_both_engines(
+def test_all_settings_have_the_same_effect_in_both_engines(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     folders = []
@@ -84,7 +84,7 @@ def test_all_the_recipes_settings_mean_the_same_to_both_engines(
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
-def test_the_trained_model_brings_the_recipes_decoding(
+def test_the_trained_model_is_saved_with_the_recipes_decoding(
     tmp_path, shapes, make_recipe, make_captioner, engine
 ) -> None:
     recipe = make_recipe(
@@ -99,7 +99,7 @@ def test_the_trained_model_brings_the_recipes_decoding(
     assert fill_decoding(GenerateConfig.model_validate({}), own) == recipe.generate
 
 
-def test_the_trainer_engine_leaves_the_folder_of_the_loop(
+def test_the_trainer_engine_writes_the_same_folder_as_the_loop(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -124,7 +124,7 @@ class _Interrupt(Exception):
 
 
 def interrupt(captioner, after: int) -> None:
-    """Makes the `after`-th micro batch the last one, as a kill would."""
+    """Stop after the `after`-th micro batch, as a kill would."""
     real = captioner.loss
     calls = 0
 
@@ -149,7 +149,7 @@ def test_the_trainer_engine_resumes_to_the_same_bits(
         train__ema_decay=0.9,
     )
     whole = run(tmp_path / "whole", shapes, recipe, make_captioner(recipe))
-    # Validation does not call loss: 9 micro batches are 4 steps of two and a half one.
+    # Validation does not call loss: 9 micro batches are 4 steps of two and half a step.
     cut = make_captioner(recipe)
     interrupt(cut, after=9)
     with pytest.raises(_Interrupt):
@@ -195,13 +195,13 @@ def test_a_finished_run_has_nothing_to_resume(
 
 
 @pytest.mark.parametrize(("first", "second"), [("loop", "trainer"), ("trainer", "loop")])
-def test_one_engine_does_not_go_on_with_the_others_checkpoint(
+def test_one_engine_does_not_resume_from_the_others_checkpoint(
     tmp_path, shapes, make_recipe, make_captioner, first, second
 ) -> None:
     recipe = make_recipe(train__engine=first, train__epochs=1)
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     other = make_recipe(train__engine=second, train__epochs=2)
-    with pytest.raises(OutputError, match=f"begun by train.engine: {first}") as error:
+    with pytest.raises(OutputError, match=f"started with train.engine: {first}") as error:
         train(
             make_captioner(other),
             shapes,
@@ -224,16 +224,16 @@ def test_patience_stops_the_trainer_engine_and_saves(
         train__validate_every=1,
         train__best_metric="bleu_4",
     )
-    said: list[str] = []
+    lines: list[str] = []
     result = train(
-        make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=said.append
+        make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lines.append
     )
     assert result.steps == 3
-    assert any(line.startswith("stopped early") for line in said)
+    assert any(line.startswith("stopped early") for line in lines)
     assert (tmp_path / "checkpoints" / "step-000003").is_dir()
 
 
-def test_a_micro_batch_too_large_for_memory_is_an_error_with_advice(
+def test_a_micro_batch_too_large_for_memory_is_an_error_with_a_fix(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe(train__engine="trainer")
@@ -248,7 +248,7 @@ def test_a_micro_batch_too_large_for_memory_is_an_error_with_advice(
     assert "train.engine: loop" in error.value.fix
 
 
-def test_no_training_caption_is_told_before_the_first_step(
+def test_missing_training_captions_are_reported_before_the_first_step(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     from dataclasses import replace
@@ -259,7 +259,7 @@ def test_no_training_caption_is_told_before_the_first_step(
         run(tmp_path, (bare, []), recipe, make_captioner(recipe))
 
 
-def test_a_device_by_number_is_refused_before_any_work(make_recipe) -> None:
+def test_a_numbered_device_is_refused_before_any_work(make_recipe) -> None:
     check_engine(make_recipe(train__engine="loop", train__device="cuda:1").train)
     with pytest.raises(RecipeError, match="cannot choose the device 'cuda:1'") as error:
         check_engine(make_recipe(train__engine="trainer", train__device="cuda:1").train)

@@ -1,4 +1,4 @@
-"""What the launcher's environment may ask for, and what it must not change silently."""
+"""Settings of launchers that are refused, and ones that must not change a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captune.training import CaptionTrainer, check_engine, train
 from captune.training.launchers import refuse_distributed_type
 from support.runs.trainer_script import arguments, history
 
-ASKED = {
+REQUESTS = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
@@ -24,7 +24,7 @@ ASKED = {
 
 @pytest.fixture
 def fresh_accelerate() -> Any:
-    """Nothing that accelerate has read from the environment before, nor what a test let it read."""
+    """Make accelerate forget what it has read from the environment, before and after a test."""
     forget()
     yield
     forget()
@@ -35,7 +35,7 @@ def forget() -> None:
     GradientState._reset_state()
 
 
-@pytest.mark.parametrize("variable", ASKED)
+@pytest.mark.parametrize("variable", REQUESTS)
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 def test_a_launcher_that_splits_the_model_is_refused_before_any_work(
     tmp_path, shapes, *, make_recipe, make_captioner, monkeypatch, variable, engine
@@ -47,20 +47,20 @@ def test_a_launcher_that_splits_the_model_is_refused_before_any_work(
         lambda: check_engine(recipe.train),
         lambda: train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path / "run"),
     ):
-        with pytest.raises(RecipeError, match=f"{ASKED[variable]} splits a model") as error:
+        with pytest.raises(RecipeError, match=f"{REQUESTS[variable]} splits a model") as error:
             work()
         assert variable in error.value.where
         assert "torchrun" in error.value.fix
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("variable", ASKED)
+@pytest.mark.parametrize("variable", REQUESTS)
 def test_a_script_under_such_a_launcher_is_refused(
     tmp_path, shapes, build, monkeypatch, variable
 ) -> None:
     args = arguments(tmp_path)
     monkeypatch.setenv(variable, "true")
-    with pytest.raises(RecipeError, match=f"{ASKED[variable]} splits a model"):
+    with pytest.raises(RecipeError, match=f"{REQUESTS[variable]} splits a model"):
         CaptionTrainer(build(), args, train_dataset=shapes[0])
 
 
@@ -83,7 +83,7 @@ def test_arguments_that_split_the_model_are_refused(
     assert error.value.where == f"args.{name}"
 
 
-def test_processes_that_were_set_up_to_split_a_model_are_refused() -> None:
+def test_processes_set_up_to_split_a_model_are_refused() -> None:
     for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         with pytest.raises(RecipeError, match="splits a model"):
             refuse_distributed_type(kind)
@@ -104,7 +104,8 @@ def test_variables_of_accelerate_change_no_gradient(
     def curve(name: str) -> list[tuple[float, float]]:
         forget()
         train(build(), shapes, recipe=recipe, run_folder=tmp_path / name, say=lambda _: None)
-        rows = [json.loads(line) for line in (tmp_path / name / "log.jsonl").open()]
+        lines = (tmp_path / name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
         return [(row["loss"], row["grad_norm"]) for row in rows if "loss" in row]
 
     plain = curve("plain")

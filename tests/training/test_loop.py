@@ -1,4 +1,4 @@
-"""The loop learns, resumes bit for bit, and is the same loop however its batches are cut."""
+"""The loop learns, resumes bit for bit, and takes the same steps however batches are split."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_the_loss_falls_and_the_best_model_is_saved(
     assert result.best_step % 3 == 0
 
 
-def test_accumulated_micro_batches_give_the_same_losses_as_one_batch(
+def test_accumulated_micro_batches_have_the_same_losses_as_one_batch(
     tmp_path, shapes, make_recipe, make_captioner, no_dropout
 ) -> None:
     for size in (8, 2):
         recipe = make_recipe(train__micro_batch_size=size, data__views=["original"])
         captioner = no_dropout(make_captioner(recipe))
-        # One pool of 24 images: order differs by micro batch size, so compare a whole epoch's step.
+        # The order depends on the micro batch size, so each step is a whole epoch of 24 images.
         recipe = recipe.model_copy(
             update={"train": recipe.train.model_copy(update={"global_batch_size": 24})}
         )
@@ -53,7 +53,7 @@ def test_accumulated_micro_batches_give_the_same_losses_as_one_batch(
     assert losses(tmp_path / "8") == pytest.approx(losses(tmp_path / "2"), abs=1e-5)
 
 
-# Convolutions train in channels-last order on CPUs; checkpoints hold them in the usual one.
+# Convolutions train in channels-last order on CPUs; checkpoints have the usual order.
 @pytest.mark.parametrize("size", ["vit-gpt2-tiny", "mobilenet-gpt2-tiny"])
 def test_a_run_killed_between_checkpoints_resumes_to_the_same_bits(
     size, tmp_path, shapes, make_recipe, make_captioner
@@ -79,7 +79,7 @@ class _Interrupt(Exception):
 
 
 def interrupt_after(steps, captioner, records, recipe, folder) -> None:
-    """Stops as a kill would: in the middle, with no chance to save."""
+    """Stop as a kill would: in the middle of a step, with no chance to save."""
     real = captioner.loss
     calls = 0
 
@@ -115,13 +115,13 @@ def test_resuming_decodes_no_image_that_was_already_seen(
     assert len(decoded) == 8 + 6 + 4
 
 
-# Importing torch and transformers takes longer than the training: the server does it once.
+# Importing torch and transformers takes longer than the training: the fork server does it once.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["captune.data", "captune.training"])
 
 
 def start(folder: Path, mode: str, recipe: Recipe) -> ForkServerProcess:
-    """The training in a process that can be killed."""
+    """Start the training in a process that can be killed."""
     process = FORKS.Process(target=train_in_process, args=(folder, mode, recipe))
     process.start()
     return process
@@ -133,7 +133,7 @@ def start(folder: Path, mode: str, recipe: Recipe) -> ForkServerProcess:
 def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
     tmp_path, make_recipe, attempt: int
 ) -> None:
-    # GPT-2's dropout draws from torch's random state, BLIP's is zero by default.
+    # GPT-2's dropout draws from torch's random state; BLIP's is zero by default.
     recipe = make_recipe(model__size="vit-gpt2-tiny", train__save_every=1, train__epochs=4)
     whole = start(tmp_path / "whole", "start", recipe)
     whole.join(200)
@@ -167,7 +167,7 @@ def test_kill_9_at_any_moment_then_resume_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_loss_curve_of_one(tmp_path, make_recipe) -> None:
+def test_two_processes_have_the_loss_curve_of_one(tmp_path, make_recipe) -> None:
     recipe = make_recipe(name="no-dropout", model__size="vit-gpt2-tiny", data__views=["original"])
     train_in_process(tmp_path / "one", "start", recipe)
     launched = subprocess.run(
@@ -210,10 +210,10 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
         return real(batch, *args)
 
     tight.loss = loss
-    said: list[str] = []
-    train(tight, shapes, recipe=recipe, run_folder=tmp_path / "tight", say=said.append)
+    lines: list[str] = []
+    train(tight, shapes, recipe=recipe, run_folder=tmp_path / "tight", say=lines.append)
     assert losses(tmp_path / "tight") == pytest.approx(losses(tmp_path / "free"), abs=1e-5)
-    assert [line for line in said if "halved" in line] == [
+    assert [line for line in lines if "halved" in line] == [
         "out of memory: micro batches halved to 4 images, accumulation doubled;"
         " the optimizer step stays the same",
         "out of memory: micro batches halved to 2 images, accumulation doubled;"
@@ -221,7 +221,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(
     ]
 
 
-def test_one_image_too_large_for_memory_is_an_error_with_advice(
+def test_one_image_too_large_for_memory_is_an_error_with_a_fix(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe()
@@ -236,7 +236,7 @@ def test_one_image_too_large_for_memory_is_an_error_with_advice(
     assert "data.max_captions" in error.value.fix
 
 
-def test_patience_stops_a_run_that_does_not_get_better(
+def test_patience_stops_a_run_that_does_not_improve(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe(
@@ -245,15 +245,15 @@ def test_patience_stops_a_run_that_does_not_get_better(
     recipe = recipe.model_copy(
         update={"train": recipe.train.model_copy(update={"best_metric": "bleu_4"})}
     )
-    said: list[str] = []
+    lines: list[str] = []
     result = train(
-        make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=said.append
+        make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lines.append
     )
     assert result.steps == 3
-    assert any(line.startswith("stopped early") for line in said)
+    assert any(line.startswith("stopped early") for line in lines)
 
 
-def test_images_without_captions_leave_nothing_to_train_on(
+def test_training_images_without_captions_are_an_error(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     from dataclasses import replace
@@ -293,7 +293,7 @@ def test_no_checkpoint_is_left_half_written(
     assert names == ["step-000001", "step-000002"]
 
 
-def test_what_a_trainer_left_behind_in_the_process_stops_no_step(
+def test_state_left_by_an_earlier_trainer_does_not_stop_steps(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     from accelerate.state import GradientState

@@ -1,4 +1,4 @@
-"""What a run says of its processes and of settings that are hardly meant."""
+"""Notices of a run about its processes, and about settings that look like mistakes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from captune.recipe import TrainConfig
 from captune.training.notices import describe_shares, find_doubts
 
 
-def test_one_process_says_nothing_of_shares() -> None:
+def test_one_process_reports_no_shares() -> None:
     assert describe_shares(8, 1, global_batch_size=8) == ()
 
 
@@ -39,7 +39,7 @@ def test_idle_ranks_are_named_with_the_setting() -> None:
         ({"weight_decay": 1e5}, 55, "weight decay 100000"),
     ],
 )
-def test_settings_that_are_hardly_meant_are_warned_of(
+def test_settings_that_look_like_mistakes_raise_a_warning(
     settings: dict[str, float], steps: int, named: str
 ) -> None:
     (warning,) = find_doubts(TrainConfig(**settings), steps)
@@ -48,5 +48,5 @@ def test_settings_that_are_hardly_meant_are_warned_of(
 
 
 @pytest.mark.parametrize("settings", [{}, {"warmup_steps": 54}, {"learning_rate": 0.1}])
-def test_usual_settings_are_not_warned_of(settings: dict[str, float]) -> None:
+def test_usual_settings_raise_no_warning(settings: dict[str, float]) -> None:
     assert find_doubts(TrainConfig(**settings), 55) == []

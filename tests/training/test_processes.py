@@ -1,4 +1,4 @@
-"""Two processes end where one does, whole or resumed: recipes, and a CaptionTrainer of a script."""
+"""Two processes reach the result of one, also resumed: recipes, and a script's CaptionTrainer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @dataclass(frozen=True)
 class Folders:
-    """What one process left, and what two did."""
+    """The folders written by one process, and by two."""
 
     one: Path
     two: Path
@@ -25,7 +25,7 @@ class Folders:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, make_recipe) -> Folders:
-    # 24 images in micro batches of 5, two a step: in the last step one process has no image.
+    # 24 images in micro batches of 5, two per step: in the last step one process has no image.
     recipe = make_recipe(
         model__size="vit-gpt2-tiny",
         data__views=["original"],
@@ -67,7 +67,7 @@ def test_a_scripts_losses_scores_and_captions_are_the_same(folders: Folders) -> 
         json.loads((folder / "script" / "found.json").read_text())
         for folder in (folders.one, folders.two)
     )
-    # No image twice, none left out, in the order of the data.
+    # No image is repeated or missing, and they are in the order of the data.
     assert len(one["predictions"]) == 5
     assert two.pop("predictions") == one.pop("predictions")
     assert two.pop("losses") == pytest.approx(one.pop("losses"), abs=1e-5)
@@ -92,7 +92,7 @@ def test_two_processes_resume_to_the_same_bits(folders: Folders, engine: str) ->
     assert_same_weights(again, whole)
 
 
-def test_processes_encode_a_share_of_the_feature_cache_each(folders: Folders) -> None:
+def test_each_process_encodes_a_share_of_the_feature_cache(folders: Folders) -> None:
     pairs = [[i, v] for i in range(7) for v in range(3)]
     first, second = (
         json.loads((folders.two / "features" / f"asked-{rank}.json").read_text())
@@ -103,7 +103,7 @@ def test_processes_encode_a_share_of_the_feature_cache_each(folders: Folders) ->
     assert first["array"] == second["array"] == pairs
 
 
-def test_cached_features_of_two_processes_teach_what_those_of_one_do(folders: Folders) -> None:
+def test_cached_features_of_two_processes_give_the_losses_of_one(folders: Folders) -> None:
     assert list((folders.two / "frozen" / "feature_cache").glob("train-*.npy"))
     ours, theirs = (
         [row["loss"] for row in log(folder, "frozen") if "loss" in row]

@@ -1,4 +1,4 @@
-"""What stands before the first step: one process may train several recipes one after the other."""
+"""The setup before the first step: one process may train several recipes in succession."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captune.training.setup import make_accelerator
 
 @pytest.fixture(autouse=True)
 def _own_state():
-    """accelerate keeps precision and device for the whole process."""
+    """Reset accelerate, which keeps precision and device for the whole process."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -33,9 +33,7 @@ def test_a_second_run_may_be_on_another_device_than_the_first(tmp_path, make_rec
     assert accelerator.device.type == "cpu"
 
 
-def test_processes_that_would_share_one_numbered_device_are_refused_before_any_work(
-    tmp_path, make_recipe, monkeypatch
-) -> None:
+def test_processes_cannot_share_one_numbered_device(tmp_path, make_recipe, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     recipe = make_recipe(train__device="cuda:0")
     folder = tmp_path / "run"

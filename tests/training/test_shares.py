@@ -17,17 +17,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, make_recipe: Any) -> Path:
-    """What three processes left, and in `one-...` what one does."""
+    """Return the folder of three processes' runs, with one process's runs in `one-...`."""
     recipe = make_recipe(
         model__size="vit-gpt2-tiny",
-        # One pass per step is all that one process does, as in most shipped recipes.
+        # One process does one pass per step, as in most shipped recipes.
         train__micro_batch_size=8,
         train__global_batch_size=8,
         train__word_dropout=0.2,
-        # AdamW blows up the rounding errors of gradients that are nearly zero.
+        # AdamW amplifies the rounding errors of gradients that are nearly zero.
         train__learning_rate=3e-4,
         train__best_metric="cider",
-        # The decoder's embeddings stay, and with them weights without a gradient.
+        # Frozen embeddings are weights without a gradient.
         model__freeze=["embeddings"],
     )
     place = tmp_path_factory.mktemp("shares")
@@ -44,8 +44,8 @@ def counts(place: Path, name: str) -> list[list[int]]:
     return [rank["counts"] for rank in found]
 
 
-def said(place: Path, name: str, *, rank: int = 0) -> list[str]:
-    lines: list[str] = json.loads((place / name / f"rank-{rank}.json").read_text())["said"]
+def printed_lines(place: Path, name: str, *, rank: int = 0) -> list[str]:
+    lines: list[str] = json.loads((place / name / f"rank-{rank}.json").read_text())["lines"]
     return lines
 
 
@@ -66,7 +66,7 @@ def assert_same_training(place: Path, name: str, other: str) -> None:
 def test_every_process_trains_on_its_share_of_each_step(place: Path, engine: str) -> None:
     # 24 images, 8 per step, twice; 8 among three are 3, 3 and 2.
     assert counts(place, engine) == [[3] * 6, [3] * 6, [2] * 6]
-    assert "processes: 3 share the 8 images of a step: 3, 3, 2" in said(place, engine)
+    assert "processes: 3 share the 8 images of a step: 3, 3, 2" in printed_lines(place, engine)
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
@@ -81,15 +81,15 @@ def test_out_of_memory_in_one_process_halves_the_micro_batches_of_all(
     # The size of a micro batch is part of the plan of the steps.
     assert_same_training(place, name, f"one-{OUT_OF_MEMORY[name][0]}")
     for rank in range(3):
-        halved = [line for line in said(place, name, rank=rank) if "out of memory" in line]
+        halved = [line for line in printed_lines(place, name, rank=rank) if "out of memory" in line]
         assert len(halved) == len(OUT_OF_MEMORY[name][2])
         assert "halved to 1 images" in halved[-1]
-    # The failed step is done again by all: one image per pass from then on.
+    # All processes repeat the failed step: one image per pass from then on.
     failing_rank = OUT_OF_MEMORY[name][1]
     assert counts(place, name)[failing_rank][-1] == 1
 
 
-def test_one_image_too_large_for_one_process_is_an_error_of_all(place: Path) -> None:
+def test_one_image_too_large_for_one_process_is_an_error_in_all(place: Path) -> None:
     texts = [(place / f"always-{rank}.txt").read_text() for rank in range(3)]
     assert texts[0] == texts[1] == texts[2]
     assert "one image with its captions does not fit into memory" in texts[0]
@@ -97,7 +97,7 @@ def test_one_image_too_large_for_one_process_is_an_error_of_all(place: Path) -> 
 
 def test_processes_without_images_are_named_with_the_setting(place: Path) -> None:
     assert counts(place, "idle") == [[1, 1], [1, 1], []]
-    (warning,) = [line for line in said(place, "idle") if line.startswith("warning")]
+    (warning,) = [line for line in printed_lines(place, "idle") if line.startswith("warning")]
     assert "rank 2 has no image in any step" in warning
     assert "train.global_batch_size 2" in warning
     assert "set train.global_batch_size to 3 or more" in warning

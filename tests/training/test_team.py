@@ -1,4 +1,4 @@
-"""Processes tell each other values, wait asleep, and fail together; threads stand for them here."""
+"""Processes exchange values, sleep while they wait, and fail together; here they are threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_together(work: Callable[[Team], Any], size: int = 3) -> list[Any]:
         return list(pool.map(work, [Team(rank, size, store) for rank in range(size)]))
 
 
-def test_shares_come_back_in_the_order_of_all_items() -> None:
+def test_results_of_shares_are_in_the_order_of_all_items() -> None:
     items = list("abcdefgh")
 
     def work(team: Team) -> list[str]:
@@ -39,7 +39,7 @@ def test_one_process_alone_needs_no_store() -> None:
     team.part()
 
 
-def test_a_failing_process_ends_the_ones_that_wait_for_it() -> None:
+def test_a_failing_process_stops_the_ones_that_wait_for_it() -> None:
     def work(team: Team) -> str:
         try:
             with team.failing_together():
@@ -55,7 +55,7 @@ def test_a_failing_process_ends_the_ones_that_wait_for_it() -> None:
     assert zero == two == "process 1 of the run stopped; its output shows its error"
 
 
-def test_waiting_takes_no_processor_time() -> None:
+def test_waiting_uses_no_processor_time() -> None:
     def work(team: Team) -> None:
         if team.leads:
             time.sleep(1.0)

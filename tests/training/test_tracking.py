@@ -1,4 +1,4 @@
-"""The log survives kills and resumes; trackers are checked before work and take the numbers."""
+"""The log survives kills and resumes; trackers are checked before work and get the numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.training import check_trackers, train
 from captune.training.tracking import RunLog, read_log, tracker_settings
 
 
-def test_rewinding_drops_what_a_resumed_run_writes_again(tmp_path) -> None:
+def test_rewinding_removes_lines_that_a_resumed_run_writes_again(tmp_path) -> None:
     log = RunLog(tmp_path / "log.jsonl")
     for step in (1, 2, 3, 4):
         log.write({"step": step, "loss": 0.5 * step})
@@ -20,20 +20,20 @@ def test_rewinding_drops_what_a_resumed_run_writes_again(tmp_path) -> None:
     assert read_log(log.path) == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1.0}]
 
 
-def test_a_line_cut_by_a_kill_is_dropped(tmp_path) -> None:
+def test_a_line_truncated_by_a_kill_is_skipped(tmp_path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
     assert read_log(path) == [{"step": 1, "loss": 2.0}]
 
 
-def test_a_tracker_that_is_not_installed_is_named_with_its_pip_line() -> None:
+def test_a_missing_tracker_is_named_with_its_pip_command() -> None:
     check_trackers(["tensorboard"])
     with pytest.raises(MissingExtraError, match="no_such_tracker") as error:
         check_trackers(["no_such_tracker"])
     assert error.value.fix == 'pip install "captune[track]"'
 
 
-def test_trackers_call_a_run_by_its_folder_and_show_its_recipe(tmp_path, make_recipe) -> None:
+def test_trackers_name_a_run_after_its_folder_and_show_its_recipe(tmp_path, make_recipe) -> None:
     settings = tracker_settings(make_recipe(train__learning_rate=0.25), tmp_path / "night-3")
     assert settings["wandb"]["dir"] == str(tmp_path / "night-3")
     for tracker in ("wandb", "trackio"):
@@ -55,7 +55,7 @@ def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_caption
     assert [e.value for e in events.Scalars("loss")] == pytest.approx(logged)
 
 
-def test_tensorboard_gets_validation_pictures_with_what_was_generated(
+def test_tensorboard_gets_validation_pictures_with_generated_captions(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -71,7 +71,7 @@ def test_tensorboard_gets_validation_pictures_with_what_was_generated(
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
-def test_numbers_that_json_lacks_become_null(tmp_path, value: float) -> None:
+def test_numbers_without_a_json_form_become_null(tmp_path, value: float) -> None:
     log = RunLog(tmp_path / "log.jsonl")
     log.write({"step": 1, "loss": 2.0, "grad_norm": value})
     log.write({"step": 2, "loss": value, "grad_norm": 1.5})

@@ -141,7 +141,7 @@ def start_run(
 
 
 def require_images(feed: Feed) -> None:
-    """Stop if there is no image to train on.
+    """Require at least one training image.
 
     Raises:
         DataError: No training image is left.

@@ -1,4 +1,4 @@
-"""Recipes and scripts of whole runs, in one process and in several."""
+"""Recipes and scripts for whole runs, in one process and in several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent
-"""Folder of the scripts that tests start as processes of their own."""
+"""Folder of the scripts that tests start as separate processes."""
 
 
 def script_environment(**variables: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Damage to a JSON or JSONL file: what disks, power cuts, editors and other versions leave."""
+"""Damage to a JSON or JSONL file, as by disks, power cuts, editors and other versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OTHERS: tuple[Any, ...] = (None, True, -1, 1.5, "x", "", [], ["x"], [[1]], {}, 
 
 
 def _first_line(content: bytes) -> tuple[Any, bytes]:
-    """The value of a JSON file, or of the first line of a JSONL file, and the lines behind it."""
+    """Return the value of a JSON file, or of a JSONL file's first line, and the other lines."""
     try:
         return json.loads(content), b""
     except ValueError:
@@ -22,7 +22,7 @@ def _first_line(content: bytes) -> tuple[Any, bytes]:
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container and key or index inside a JSON value."""
+    """Return every container and key or index inside a JSON value."""
     keys = value.keys() if isinstance(value, dict) else range(len(value))
     found = []
     for key in keys:
@@ -63,4 +63,4 @@ DAMAGES: dict[str, Damage] = {
     "replaced_value": _replace_one,
     "deleted_value": _delete_one,
 }
-"""Name -> what it does to the bytes of a file that holds JSON objects."""
+"""Name -> function that damages the bytes of a file of JSON objects."""

@@ -1,4 +1,4 @@
-"""Small data in exactly the layouts of the five originals, and tiny models of their families."""
+"""Small data sets in exactly the layouts of five real ones, and tiny models of their families."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = 48
 
 
 def draw(number: int) -> tuple[Image.Image, str]:
-    """A coloured circle or square on grey, and what it is called."""
+    """Draw a coloured circle or square on grey; return it with its name."""
     color, thing = COLORS[number % len(COLORS)], THINGS[number // len(COLORS) % 2]
     image = Image.new("RGB", (SIZE + number, SIZE), (90, 90, 90 + number % 60))
     canvas = ImageDraw.Draw(image)
@@ -32,14 +32,14 @@ def draw(number: int) -> tuple[Image.Image, str]:
 
 
 def encode(image: Image.Image, kind: str) -> bytes:
-    """The image as a file of that kind."""
+    """Return the bytes of the image in a file format."""
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
 
 
 def five_captions(name: str) -> list[str]:
-    """Five wordings; some with the commas that a naive reader cuts at."""
+    """Return five wordings; some have commas, at which a naive reader splits."""
     return [
         f"A {name} on grey .",
         f"There is a {name}, on a plain ground .",
@@ -50,7 +50,7 @@ def five_captions(name: str) -> list[str]:
 
 
 def write_parquet(folder: Path, rows: int) -> Path:
-    """A hub set's files: columns `image` and `text`, one caption an image."""
+    """Write a hub data set: columns `image` and `text`, one caption per image."""
     import datasets
 
     pairs = [draw(number) for number in range(rows)]
@@ -66,7 +66,7 @@ def write_parquet(folder: Path, rows: int) -> Path:
 
 
 def write_kaggle_flickr8k(folder: Path, images: int) -> Path:
-    """The unpacked Kaggle copy: captions.txt, a real CSV, and Images/."""
+    """Write the unpacked Kaggle copy: captions.txt, a real CSV, and Images/."""
     (folder / "Images").mkdir(parents=True)
     with (folder / "captions.txt").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -80,7 +80,7 @@ def write_kaggle_flickr8k(folder: Path, images: int) -> Path:
 
 
 def write_hephaestus(folder: Path, frames: int, *, parts: int) -> Path:
-    """annotations.zip and the images in one zip or four; five pairs a frame."""
+    """Write annotations.zip and the images in `parts` zip archives; five pairs per frame."""
     folder.mkdir(parents=True)
     archives = [
         zipfile.ZipFile(folder / (f"images_set{part + 1}.zip" if parts > 1 else "images.zip"), "w")
@@ -114,7 +114,7 @@ def write_hephaestus(folder: Path, frames: int, *, parts: int) -> Path:
 
 
 def write_karpathy_coco(folder: Path, images: int) -> Path:
-    """dataset_coco.json with train2014/ and val2014/."""
+    """Write dataset_coco.json with train2014/ and val2014/."""
     entries = []
     for number, (image, name) in enumerate(map(draw, range(images))):
         split = ("train", "train", "restval", "train", "val", "test")[number % 6]
@@ -138,7 +138,7 @@ def write_karpathy_coco(folder: Path, images: int) -> Path:
 
 
 def write_sidecars(folder: Path, images: int) -> Path:
-    """Images with a text file beside each."""
+    """Write images, each with a text file."""
     folder.mkdir(parents=True)
     for number, (image, name) in enumerate(map(draw, range(images))):
         (folder / f"{number:03d}.png").write_bytes(encode(image, "PNG"))
@@ -147,7 +147,7 @@ def write_sidecars(folder: Path, images: int) -> Path:
 
 
 def words() -> Iterator[str]:
-    """Every caption of the sets above."""
+    """Yield every caption of the data sets above."""
     for number in range(12):
         name = draw(number)[1]
         yield from five_captions(name)
@@ -156,14 +156,14 @@ def words() -> Iterator[str]:
 
 
 def save_captioner(folder: Path, size: str) -> Path:
-    """A random-weight captioner of a named size as a checkpoint folder."""
+    """Save a captioner of a named size, with random weights, as a checkpoint folder."""
     tokenizer = train_tokenizer(words(), TokenizerConfig(kind="word", min_count=1))
     build_size(size, tokenizer).save(folder)
     return folder
 
 
 def save_bert(folder: Path) -> Path:
-    """A random BERT of ten layers, of which BERTScore takes nine when it bears the known name."""
+    """Save a random BERT of ten layers; under the known name, BERTScore uses nine of them."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens += sorted({word.lower() for text in words() for word in text.split()})
     folder.mkdir(parents=True)
@@ -182,7 +182,7 @@ def save_bert(folder: Path) -> Path:
 
 
 def save_pair(folder: Path) -> tuple[Path, Path]:
-    """A Swin encoder and a GPT-2 decoder, each as its repository holds it."""
+    """Save a Swin encoder and a GPT-2 decoder, each with the files of its repository."""
     encoder, decoder = folder / "swin", folder / "gpt2"
     vision = transformers.SwinConfig(
         image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4

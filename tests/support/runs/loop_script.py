@@ -1,4 +1,4 @@
-"""A training of captune's loop in a process of its own, to be killed or to be one of two."""
+"""A training by captune's loop in its own process, which is killed or is one of two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captune.training import train
 
 
 def train_in_process(folder: Path, mode: str, recipe: Recipe) -> None:
-    """Trains in this process; `mode` is `start` or `resume`."""
+    """Train in this process; `mode` is `start` or `resume`."""
     records = list(make_shapes(30, seed=3, image_size=64))
     captions = [c for record in records[:24] for c in record.captions]
     captioner = build_captioner(recipe.model, captions, seed=recipe.seed)

@@ -1,4 +1,4 @@
-"""Runs captune on the pretend device, in a process of its own; prints one line of JSON.
+"""Run captune on the pretend device, in a separate process; print one line of JSON.
 
 python -m support.runs.pretend_script train FOLDER RECIPE_JSON
 python -m support.runs.pretend_script stages FOLDER RECIPE_JSON
@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-# Before captune is imported, whose functions are decorated with it: a tensor subclass that holds
-# another tensor cannot be made in inference mode.
+# Before captune is imported, as its functions are decorated with it: a tensor subclass that holds
+# another tensor cannot be created in inference mode.
 torch.inference_mode = torch.no_grad
 
 
 def train_once(folder: Path, settings: str) -> dict[str, Any]:
-    """Losses of a training without dropout, and captions; on the CPU or without float64.
+    """Return losses of a training without dropout, and captions; on the CPU or without float64.
 
-    A folder that is there is resumed.
+    A training in an existing folder is resumed.
     """
     from captune.data import make_shapes
     from captune.inference import caption_images
@@ -42,14 +42,14 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
         device.start(has_float64=False)
     resume = folder.is_dir()
     device.random_state.fill_(9 if resume else 7)
-    said: list[str] = []
+    lines: list[str] = []
     train(
         captioner,
         (records[:8], records[8:]),
         recipe=recipe,
         run_folder=folder,
         resume=resume,
-        say=said.append,
+        say=lines.append,
     )
     found = caption_images(
         captioner,
@@ -64,12 +64,12 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
         "device": captioner.device.type,
         "random_state": device.random_state.unique().tolist(),
         "waits": dict(device.counts.waits),
-        "said": said,
+        "lines": lines,
     }
 
 
 def count_by_stage(folder: Path, settings: str) -> dict[str, int]:
-    """Fused attention over the image's tokens by stage, and by a model that was loaded."""
+    """Count fused attention over the image's tokens per stage, and in a loaded model."""
     import captune
     from captune.recipe import Recipe
     from support.pretend_device import pretend_device

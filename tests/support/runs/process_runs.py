@@ -1,4 +1,4 @@
-"""The command line as each of several processes runs it; leaves its exit codes in a file."""
+"""The command line, run by each of several processes; exit codes are written to a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.pipeline.stages import scored
 
 
 def exit_code(words: list[str]) -> int:
-    """What the command line exits with."""
+    """Return the exit code of the command line."""
     try:
         main(words)
     except SystemExit as ended:

@@ -1,6 +1,6 @@
-"""Trainings that must end alike: by one process or several, in one go or taken up again.
+"""Trainings that must reach the same result: in one process or several, with or without resuming.
 
-Run as two processes, each takes its share; imported, one process does it all.
+Run as two processes, each trains on its share; imported, one process does all the work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from support.runs.trainer_script import arguments, history
 
 
 def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:
-    """The recipe's captioner; without dropout, which processes draw apart."""
+    """Build the recipe's captioner, without dropout, as each process draws its own."""
     captions = [c for r in make_shapes(30, seed=3, image_size=64)[:24] for c in r.captions]
     captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
     for module in captioner.model.modules():
@@ -38,7 +38,7 @@ def build(recipe: Recipe, *, dropout: float = 0.0) -> Captioner:
 def train_recipe(
     recipe: Recipe, folder: Path, *, dropout: float = 0.0, resume: bool = False
 ) -> None:
-    """The recipe's run."""
+    """Train the recipe."""
     records = list(make_shapes(30, seed=3, image_size=64))
     train(
         build(recipe, dropout=dropout),
@@ -51,7 +51,7 @@ def train_recipe(
 
 
 def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
-    """A CaptionTrainer's; eight images a step, five to evaluate: the shares are uneven."""
+    """Train by a CaptionTrainer: eight images per step, five to evaluate, so uneven shares."""
     records = list(make_shapes(21, seed=4, image_size=64))
     args = arguments(
         folder,
@@ -59,7 +59,7 @@ def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
         gradient_accumulation_steps=4 // processes,
         per_device_eval_batch_size=2,
         generation_max_length=8,
-        # AdamW would blow up the rounding errors of gradients that are nearly zero.
+        # AdamW would amplify the rounding errors of gradients that are nearly zero.
         optim="sgd",
         learning_rate=0.05,
     )
@@ -81,7 +81,7 @@ def train_script(recipe: Recipe, folder: Path, *, processes: int) -> None:
 
 
 def cache_features(recipe: Recipe, folder: Path) -> None:
-    """Seven images in three views, whose features tell their place; two rows a batch."""
+    """Cache seven images in three views, with their indices as features; two rows per batch."""
     make_accelerator(recipe, folder)
     team = join_team()
     asked: list[tuple[int, int]] = []
@@ -91,7 +91,7 @@ def cache_features(recipe: Recipe, folder: Path) -> None:
             asked.extend(pairs[at : at + 2])
             yield torch.tensor(pairs[at : at + 2], dtype=torch.float32)
 
-    for _ in range(2):  # the second time it lies there
+    for _ in range(2):  # the second time the file exists
         cache = build_feature_cache(
             encode, num_images=7, num_views=3, file=folder / "x.npy", team=team
         )
@@ -100,7 +100,7 @@ def cache_features(recipe: Recipe, folder: Path) -> None:
 
 
 def main(place: Path, recipe: Recipe) -> None:
-    """All trainings, one after the other, in this process's share: one launch, one group."""
+    """Do this process's share of all trainings, one after the other, in one process group."""
     train_recipe(recipe, place / "recipe")
     cache_features(recipe, place / "features")
     train_script(recipe, place / "script", processes=int(os.environ["WORLD_SIZE"]))
@@ -119,19 +119,19 @@ def main(place: Path, recipe: Recipe) -> None:
 
 
 def frozen(recipe: Recipe) -> Recipe:
-    """Its vision encoder frozen, so that features are cached; by captune's own loop."""
+    """Return the recipe with a frozen vision encoder, cached features, and captune's loop."""
     model = recipe.model.model_copy(update={"freeze": ("vision",)})
     train = recipe.train.model_copy(update={"engine": "loop", "feature_cache": "disk"})
     return recipe.model_copy(update={"model": model, "train": train})
 
 
 def copy_until_first_checkpoint(whole: Path, again: Path) -> None:
-    """What a kill behind step 2 would have left; it appears by a rename."""
-    aside = again.with_name("aside")
+    """Create, by a rename, the folder that a kill after step 2 would have left."""
+    temporary = again.with_name("temporary")
     first = Path("checkpoints") / "step-000002"
-    shutil.copytree(whole / first, aside / first)
-    shutil.copy(whole / "log.jsonl", aside)
-    aside.rename(again)
+    shutil.copytree(whole / first, temporary / first)
+    shutil.copy(whole / "log.jsonl", temporary)
+    temporary.rename(again)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,6 @@ def _environments(processes: int) -> list[dict[str, str]]:
 
 
 def free_port() -> str:
-    """A port of this machine that nobody listened at a moment ago."""
+    """Return a port of this machine that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return str(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A small recipe of a whole run, and the files that it leaves."""
+"""A small recipe for a whole run, and the files that the run writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARTEFACTS = (
 
 
 def recipe(**overrides: Any) -> Recipe:
-    """Build a recipe of a whole run that takes seconds."""
+    """Build a recipe for a whole run that takes seconds."""
     settings: dict[str, Any] = {
         "name": "tiny",
         "data": {"path": "shapes:40", "num_workers": 0},
@@ -40,7 +40,7 @@ def recipe(**overrides: Any) -> Recipe:
 
 
 def override(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Recipe:
-    """Build the recipe of settings in which `section__key` or `section` has another value."""
+    """Build a recipe from settings; `section__key` or `section` in `overrides` replaces values."""
     for key, value in overrides.items():
         *path, last = key.split("__")
         section = settings

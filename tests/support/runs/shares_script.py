@@ -1,4 +1,4 @@
-"""Trainings shared by several processes: their images, and memory that runs out in one of them."""
+"""Trainings shared by several processes: their images, and one that runs out of memory."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ OUT_OF_MEMORY = {
     "rank-2-first-pass": (2, 2, [1]),
     "rank-1-twice": (8, 1, [1, 2]),
 }
-"""For each training the micro batch size, the rank that runs out of memory, and in which passes."""
+"""Training -> micro batch size, the rank that runs out of memory, and the passes where it does."""
 
 
 def with_train(recipe: Recipe, **settings: object) -> Recipe:
-    """The recipe with other settings of `train`."""
+    """Return the recipe with other settings in `train`."""
     settings = {**recipe.train.model_dump(), **settings}
     return recipe.model_copy(update={"train": TrainConfig(**settings)})
 
@@ -41,15 +41,15 @@ def train_counting(
     records = list(make_shapes(30, seed=3, image_size=64))
     captioner = build(recipe)
     counts = count_passes(captioner, before_pass)
-    said: list[str] = []
+    lines: list[str] = []
     train(
         captioner,
         (records[:24], records[24:]),
         recipe=recipe,
         run_folder=folder,
-        say=said.append,
+        say=lines.append,
     )
-    (folder / f"rank-{RANK}.json").write_text(json.dumps({"counts": counts, "said": said}))
+    (folder / f"rank-{RANK}.json").write_text(json.dumps({"counts": counts, "lines": lines}))
     return counts
 
 
@@ -69,7 +69,7 @@ def count_passes(captioner: Captioner, before_pass: Callable[[int], None]) -> li
 
 
 def run_out_of_memory(rank: int, *passes: int) -> Callable[[int], None]:
-    """Memory that runs out in some passes of one rank."""
+    """Return a function that runs out of memory in some passes of one rank."""
 
     def before_pass(number: int) -> None:
         if rank == RANK and number in passes:
@@ -79,7 +79,7 @@ def run_out_of_memory(rank: int, *passes: int) -> Callable[[int], None]:
 
 
 def main(place: Path, recipe: Recipe) -> None:
-    """All trainings, one after the other: one launch, one group."""
+    """Do all trainings, one after the other, in one process group."""
     for engine in ("loop", "trainer"):
         train_counting(with_train(recipe, engine=engine), place / engine)
     small = with_train(recipe, micro_batch_size=2)

@@ -1,4 +1,4 @@
-"""What a script with a CaptionTrainer starts with."""
+"""Arguments and results of a script with a CaptionTrainer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.training import CaptionTrainer
 
 
 def arguments(folder: Path, **settings: Any) -> Seq2SeqTrainingArguments:
-    """Small, on the CPU, silent."""
+    """Return arguments of a short, silent training on the CPU."""
     usual = {
         "per_device_train_batch_size": 4,
         "max_steps": 2,
@@ -29,4 +29,5 @@ def arguments(folder: Path, **settings: Any) -> Seq2SeqTrainingArguments:
 
 
 def history(trainer: CaptionTrainer, name: str) -> list[float]:
+    """Return the logged values of one name, in order."""
     return [row[name] for row in trainer.state.log_history if name in row]

@@ -1,4 +1,4 @@
-"""Cached features follow the images' bytes, and what a disk has damaged is encoded again."""
+"""Cached features depend on the images' bytes, and rows damaged on disk are encoded again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captune.training.team import Team
 
 @pytest.fixture
 def build(tmp_path: Path, make_recipe) -> Callable[[], tuple[np.ndarray, list[tuple[int, int]]]]:
-    """Build the cache of 5 images; gives its rows and the pairs that were encoded for it."""
+    """Return a function that builds the cache of 5 images: its rows, and the encoded pairs."""
 
     def build() -> tuple[np.ndarray, list[tuple[int, int]]]:
         encoded: list[tuple[int, int]] = []
@@ -47,7 +47,7 @@ def test_only_the_damaged_row_is_encoded_again(tmp_path: Path, build, byte: int)
     assert (rows.tolist(), len(encoded)) == (EXPECTED, 10)
     path = tmp_path / "x.npy"
     content = bytearray(path.read_bytes())
-    place = len(content) - 40 - 40 + byte  # ten rows of four bytes, and ten sums behind them
+    place = len(content) - 40 - 40 + byte  # ten rows of four bytes, then ten checksums
     content[place] ^= 1
     path.write_bytes(content)
     rows, encoded = build()
@@ -69,7 +69,7 @@ def test_rows_of_zeros_where_a_power_cut_left_a_hole_are_encoded_again(
 
 
 @pytest.mark.parametrize("cut", [1, 4, 44, 90, 10_000])
-def test_a_file_that_was_cut_is_written_again(tmp_path: Path, build, cut: int) -> None:
+def test_a_truncated_file_is_written_again(tmp_path: Path, build, cut: int) -> None:
     build()
     path = tmp_path / "x.npy"
     path.write_bytes(path.read_bytes()[:-cut])
@@ -78,21 +78,21 @@ def test_a_file_that_was_cut_is_written_again(tmp_path: Path, build, cut: int) -
     assert len(encoded) == 10
 
 
-def test_a_file_without_sums_is_no_use(tmp_path: Path) -> None:
+def test_a_file_without_checksums_is_unusable(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((3, 2), np.float16))
     assert damaged_rows(tmp_path / "x.npy", 3, rows=range(3)) is None
     assert damaged_rows(tmp_path / "absent.npy", 3, rows=range(3)) is None
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system promises no room")
-def test_a_disk_without_room_is_an_error_and_no_signal(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no allocation of disk space")
+def test_a_full_disk_is_an_error_and_not_a_signal(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write") as error:
         create_file(tmp_path / "x.npy", (1 << 20, 1 << 22))
     assert "free some disk space" in error.value.fix
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_key_follows_the_bytes_of_an_image_and_not_its_name_or_date(
+def test_the_key_depends_on_the_bytes_of_an_image_and_not_on_its_name_or_date(
     tmp_path: Path, shapes, make_recipe, make_captioner
 ) -> None:
     captioner = make_captioner(make_recipe(model__freeze=["vision"]))

@@ -1,4 +1,4 @@
-"""Cached features give the training of decoded images, in less time and from one pass."""
+"""Cached features train like decoded images, in less time and with one encoding pass."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def test_cached_and_decoded_training_have_the_same_losses(
     assert curves["disk"] == curves["memory"]
 
 
-def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
+def test_a_second_run_with_the_same_weights_reads_the_file_instead_of_encoding(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe(model__freeze=["vision"], train__feature_cache="disk")
-    said: list[str] = []
+    lines: list[str] = []
     captioner = make_captioner(recipe)
     hardware = choose_hardware("cpu", "fp32")
     launch = Launch(make_accelerator(recipe, tmp_path), Team())
-    make = partial(make_feeds, recipe=recipe, launch=launch, hardware=hardware, say=said.append)
+    make = partial(make_feeds, recipe=recipe, launch=launch, hardware=hardware, say=lines.append)
     first, _ = make(captioner, shapes)
     files = sorted((tmp_path / "feature_cache").iterdir())
     times = [f.stat().st_mtime_ns for f in files]
@@ -56,7 +56,7 @@ def test_a_second_run_of_the_same_weights_reads_the_file_instead_of_encoding(
     assert first.cache.array.shape[0] == 24 * 2
 
 
-def test_the_key_follows_weights_images_and_views(shapes, make_recipe, make_captioner) -> None:
+def test_the_key_depends_on_weights_images_and_views(shapes, make_recipe, make_captioner) -> None:
     recipe = make_recipe(model__freeze=["vision"])
     captioner = make_captioner(recipe)
     key = cache_key(captioner, shapes[0], views=("original",))
@@ -68,7 +68,7 @@ def test_the_key_follows_weights_images_and_views(shapes, make_recipe, make_capt
     assert key != cache_key(captioner, shapes[0], views=("original",))
 
 
-def test_auto_caches_only_where_it_pays(tmp_path, make_recipe, make_captioner) -> None:
+def test_auto_caches_only_where_it_is_worthwhile(tmp_path, make_recipe, make_captioner) -> None:
     frozen = make_captioner(make_recipe(model__freeze=["vision"]))
     free = make_captioner(make_recipe())
 
@@ -95,10 +95,10 @@ def test_features_too_large_for_float16_are_clamped_not_infinite(tmp_path, make_
     assert cache.rows([1], [0]).dtype == torch.float32
 
 
-def test_what_a_killed_encoding_left_is_taken_away(tmp_path, make_recipe) -> None:
+def test_files_left_by_a_killed_encoding_are_deleted(tmp_path, make_recipe) -> None:
     own, other = (tmp_path / f".x.npy.{host}.99" for host in (socket.gethostname(), "elsewhere"))
-    for left in (own, other):
-        left.write_bytes(b"half")
+    for leftover in (own, other):
+        leftover.write_bytes(b"half")
     cache = build_feature_cache(
         lambda pairs: [torch.ones(len(pairs), 2)],
         num_images=3,
@@ -108,10 +108,10 @@ def test_what_a_killed_encoding_left_is_taken_away(tmp_path, make_recipe) -> Non
     )
     assert cache.array.shape == (6, 2)
     assert not own.exists()
-    assert other.exists(), "another machine may still be at work"
+    assert other.exists(), "another machine may still be working"
 
 
-def test_an_image_that_broke_since_it_was_prepared_is_named(
+def test_an_image_damaged_since_the_preparation_is_named(
     tmp_path, shapes, make_recipe, make_captioner
 ) -> None:
     from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Workers per process, and words that are dropped alike however a step is cut."""
+"""Workers per process, and dropped words that do not depend on the split of a step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "8"}, 1),
         ({"WORLD_SIZE": "40", "LOCAL_WORLD_SIZE": "40"}, 1),
         ({"OMPI_COMM_WORLD_LOCAL_SIZE": "3"}, 4),
-        # A launcher that does not say how many are on this machine.
+        # A launcher that does not set the number of processes on this machine.
         ({"WORLD_SIZE": "4"}, 3),
     ],
 )
@@ -38,7 +38,7 @@ def test_the_processes_of_a_machine_share_its_cores(
     assert choose_workers(None, num_batches=100) == workers
 
 
-def test_a_set_number_of_workers_and_few_batches_are_as_they_are(
+def test_a_set_number_of_workers_is_kept_and_few_batches_need_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
@@ -61,5 +61,5 @@ def test_the_same_words_of_an_image_are_dropped_in_any_batch() -> None:
     together = dropped("a", "b", "c")
     assert together == {**dropped("c", "a"), **dropped("b")}
     assert 3 < together["a"].count(3) < 17
-    # The start token is an input like the others, the end token takes no loss as an input.
+    # The start token can be dropped like the others; the end token, which predicts nothing, not.
     assert together["a"][-1] == 2

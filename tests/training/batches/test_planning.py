@@ -57,9 +57,9 @@ def test_the_plan_is_the_same_for_the_same_seed_and_new_for_each_epoch() -> None
     assert indices(plan(1, seed=5)) != indices(plan(1, seed=4))
 
 
-def test_like_lengths_lie_together_so_padding_stays_under_ten_per_cent() -> None:
+def test_similar_lengths_share_batches_so_padding_stays_under_ten_per_cent() -> None:
     rng = np.random.default_rng(0)
-    # Five captions of about 12 +- 4 tokens an image, as in Flickr8k.
+    # Five captions of about 12 +- 4 tokens per image, as in Flickr8k.
     lengths = rng.normal(12, 4, (3000, 5)).clip(5, 40).astype(int).sum(axis=1)
     plans = plan_epoch(lengths.tolist(), 0, seed=0, micro_batch_size=32, global_batch_size=32)
     padded = sum(
@@ -69,7 +69,7 @@ def test_like_lengths_lie_together_so_padding_stays_under_ten_per_cent() -> None
     )
     assert 1 - lengths.sum() / padded < 0.10
     random = rng.permutation(lengths)[: 93 * 32].reshape(-1, 32)
-    assert 1 - random.sum() / (random.max(axis=1) * 32).sum() > 0.2  # what it saves
+    assert 1 - random.sum() / (random.max(axis=1) * 32).sum() > 0.2  # without the plan
 
 
 def test_steps_mix_lengths_over_the_epoch() -> None:
@@ -79,7 +79,7 @@ def test_steps_mix_lengths_over_the_epoch() -> None:
     assert np.corrcoef(means, range(len(means)))[0, 1] < 0.5
 
 
-def test_views_and_caption_choices_follow_the_key_alone() -> None:
+def test_views_and_caption_choices_depend_on_the_key_only() -> None:
     views = ("original", "flip", "crop")
     drawn = [choose_view(views, i, seed=1, epoch=0) for i in range(300)]
     assert drawn == [choose_view(views, i, seed=1, epoch=0) for i in range(300)]
@@ -112,7 +112,7 @@ def test_tiny_images_can_be_cropped(size) -> None:
 
 
 @pytest.mark.parametrize(("num_images", "num_processes"), [(8, 3), (8, 1), (5, 4), (2, 5), (32, 7)])
-def test_shares_of_a_step_differ_by_one_image_and_hold_each_once(
+def test_shares_of_a_step_differ_by_one_image_and_contain_each_once(
     num_images: int, num_processes: int
 ) -> None:
     lengths = [10 + 7 * index % 13 for index in range(num_images)]

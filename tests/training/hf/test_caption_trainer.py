@@ -1,4 +1,4 @@
-"""CaptionTrainer by itself, as in a user's own script."""
+"""CaptionTrainer, used as in a user's own script."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "mobilenet-gpt2-tiny")
 
 
 class Photos(Dataset):
-    """A plain torch Dataset of rows, as people write it."""
+    """A plain torch Dataset of rows, as users write it."""
 
     def __init__(self, records) -> None:
         self.records = records
@@ -69,10 +69,11 @@ def test_a_script_trains_evaluates_saves_and_captions(tmp_path, shapes, build) -
 
     assert len(history(trainer, "eval_cider")) == len(history(trainer, "eval_wer")) == 2
     assert trainer.state.best_metric == max(history(trainer, "eval_cider"))
-    (prediction,) = captune.load(tmp_path / "out", device="cpu").caption(
-        decode_image(val_records[0].image), num_beams=1, max_new_tokens=8
+    images = [decode_image(record.image) for record in val_records[:2]]
+    predictions = captune.load(tmp_path / "out", device="cpu").caption(
+        images, num_beams=1, max_new_tokens=8
     )
-    assert trainer.predict(val_records[:1]).predictions == [prediction.caption]
+    assert trainer.predict(val_records[:2]).predictions == [p.caption for p in predictions]
 
 
 @pytest.mark.parametrize("size", FAMILIES)
@@ -89,7 +90,7 @@ def test_one_batch_of_four_and_four_of_one_are_the_same_steps(
             per_device_train_batch_size=batch,
             gradient_accumulation_steps=accumulation,
             max_steps=4,
-            # AdamW would blow up the rounding errors of gradients that are nearly zero.
+            # AdamW would amplify the rounding errors of gradients that are nearly zero.
             optim="sgd",
             learning_rate=0.05,
         )
@@ -125,7 +126,7 @@ def _with_captions(record, count: int):
 
 
 def _plain_mean_loss(captioner: Captioner, records) -> float:
-    """BLIP's own decoder, a caption a row, without padding."""
+    """Compute the loss by BLIP's own decoder, with one caption per row and no padding."""
     total, tokens = 0.0, 0
     model = captioner.model.eval()
     for record in records:
@@ -224,7 +225,7 @@ def test_gradient_checkpointing_changes_no_loss(tmp_path, shapes, build, size) -
 
 
 @pytest.mark.parametrize("size", ["blip-tiny", "mobilenet-gpt2-tiny"])
-def test_what_a_script_pushes_is_loaded_again_by_its_id(
+def test_a_model_pushed_by_a_script_can_be_loaded_by_its_id(
     hub: HubServer, tmp_path, shapes, build, size
 ) -> None:
     captioner = build(size)
@@ -251,7 +252,7 @@ def test_what_a_script_pushes_is_loaded_again_by_its_id(
         "Training in progress, step 2",
         "End of training",
     ]
-    # Config, weights and processor come together each time, not only at the end.
+    # Config, weights and processor are pushed together each time, not only at the end.
     first, second, last = list(repo.commits.values())[1:]
     assert first["model.safetensors"] != second["model.safetensors"] == last["model.safetensors"]
     needed = {"config.json", "tokenizer.json", "preprocessor_config.json"}
@@ -268,7 +269,7 @@ def test_what_a_script_pushes_is_loaded_again_by_its_id(
     assert all(torch.equal(weight, trained[name]) for name, weight in pushed.items())
 
 
-def test_a_token_that_may_not_write_is_told_before_training(
+def test_a_token_without_write_access_is_reported_before_training(
     hub: HubServer, tmp_path, shapes, build, monkeypatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", READER)

@@ -1,4 +1,4 @@
-"""Rows of a data set, in the forms that scripts have them, to inputs."""
+"""Rows of a data set, in the forms that scripts use, become inputs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _png(record) -> bytes:
     return file.getvalue()
 
 
-def test_collated_rows_are_those_of_the_captioner(shapes, build) -> None:
+def test_collated_rows_equal_those_of_the_captioner(shapes, build) -> None:
     captioner = build()
     records = shapes[0][:3]
     inputs = CaptionCollator(captioner, max_caption_tokens=6)(records)
@@ -58,7 +58,7 @@ def test_collated_rows_are_those_of_the_captioner(shapes, build) -> None:
     assert torch.equal(inputs["pixel_values"], pixels)
 
 
-def test_an_image_is_taken_in_any_form(tmp_path, shapes, build) -> None:
+def test_an_image_is_accepted_in_any_form(tmp_path, shapes, build) -> None:
     import numpy as np
 
     captioner = build()
@@ -74,7 +74,7 @@ def test_an_image_is_taken_in_any_form(tmp_path, shapes, build) -> None:
     assert torch.equal(ready["pixel_values"][0], pixels)
 
 
-def test_a_collator_without_model_travels_to_worker_processes(build) -> None:
+def test_a_collator_is_pickled_without_the_model(build) -> None:
     import pickle
 
     captioner = build("git-tiny")

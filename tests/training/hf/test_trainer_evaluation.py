@@ -1,4 +1,4 @@
-"""Evaluation of a CaptionTrainer: generated captions, their metrics, and what follows from them."""
+"""Evaluation by a CaptionTrainer: generated captions, their metrics, and early stopping."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_callbacks_and_early_stopping_work_as_usual(tmp_path, shapes, build) -> 
     assert seen == [f"{step} ['eval_wer']" for step in (1, 2, 3)]
 
 
-def test_plain_training_arguments_will_do(tmp_path, shapes, build) -> None:
+def test_plain_training_arguments_work(tmp_path, shapes, build) -> None:
     args = TrainingArguments(
         output_dir=str(tmp_path),
         max_steps=1,
@@ -69,11 +69,11 @@ def test_plain_training_arguments_will_do(tmp_path, shapes, build) -> None:
 
 
 def test_a_users_own_metric_gets_texts_and_no_logits(tmp_path, shapes, build) -> None:
-    got: list[Any] = []
+    received: list[Any] = []
 
     def measure(prediction) -> dict[str, float]:
         captions, references = prediction
-        got.extend((captions, references))
+        received.extend((captions, references))
         return {"words": sum(len(caption.split()) for caption in captions) / len(captions)}
 
     records = shapes[1]
@@ -81,7 +81,7 @@ def test_a_users_own_metric_gets_texts_and_no_logits(tmp_path, shapes, build) ->
         build(), arguments(tmp_path), eval_dataset=records, compute_metrics=measure
     )
     metrics = trainer.evaluate(max_new_tokens=5, num_beams=2)
-    captions, references = got
+    captions, references = received
     expected = captune.inference.ImageCaptioner(trainer.captioner, _cpu()).caption(
         [decode_image(r.image) for r in records], max_new_tokens=5, num_beams=2
     )
@@ -123,7 +123,7 @@ def test_rows_of_one_image_id_are_one_image_with_all_their_references(
         assert many[name] == pytest.approx(one[name], abs=1e-5), name
 
 
-def test_evaluation_decodes_by_generation_config_and_by_what_it_is_called_with(
+def test_evaluation_decodes_by_generation_config_and_by_the_arguments_of_the_call(
     tmp_path, shapes, build
 ) -> None:
     from captune.training.hf.arguments import evaluation_decoding
@@ -139,7 +139,7 @@ def test_evaluation_decodes_by_generation_config_and_by_what_it_is_called_with(
         evaluation_decoding(args, {"penalty_alpha": 0.5})
 
 
-def test_a_generation_config_leaves_the_models_own_special_ids_alone(
+def test_a_generation_config_does_not_change_the_models_special_ids(
     tmp_path, shapes, build
 ) -> None:
     captioner = build("vit-gpt2-tiny")
@@ -149,7 +149,7 @@ def test_a_generation_config_leaves_the_models_own_special_ids_alone(
     assert captioner.model.generation_config.decoder_start_token_id == start
 
 
-def test_a_broken_image_is_left_out_and_the_others_keep_their_places(
+def test_a_broken_image_is_skipped_and_the_others_keep_their_positions(
     tmp_path, shapes, build, caplog
 ) -> None:
     rows = [{"image": r.image, "captions": r.captions} for r in shapes[1][:3]]

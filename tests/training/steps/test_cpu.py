@@ -1,4 +1,4 @@
-"""Freed memory: kept by a process that trains, given back by the workers that decode for it."""
+"""Freed memory: kept by a process that trains, returned by the workers that decode for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def used():
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20
 
-def left_of_200_megabytes():
+def kept_of_200_megabytes():
     before = used()
     array = np.ones(200 << 20, np.uint8)
     del array
@@ -25,14 +25,14 @@ def left_of_200_megabytes():
 keep_freed_memory()
 if os.fork() == 0:
     return_freed_memory(3)
-    os._exit(left_of_200_megabytes() > 100)
+    os._exit(kept_of_200_megabytes() > 100)
 _, status = os.wait()
-print(left_of_200_megabytes() > 100, os.waitstatus_to_exitcode(status))
+print(kept_of_200_megabytes() > 100, os.waitstatus_to_exitcode(status))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
-def test_a_worker_gives_back_what_its_parent_would_keep():
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_a_worker_returns_memory_that_its_parent_would_keep():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )

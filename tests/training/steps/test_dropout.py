@@ -1,4 +1,4 @@
-"""Packed dropout masks drop what plain dropout drops on average, and nothing else changes."""
+"""Packed dropout drops as much as plain dropout on average, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_a_draw_it_is_plain_dropout(share: float, training: bool) -> Non
     assert torch.equal(plain(inputs), packed(inputs))
 
 
-def test_the_random_state_decides_the_units() -> None:
+def test_the_random_state_determines_the_units() -> None:
     inputs = torch.ones(64)
     torch.manual_seed(3)
     first, second = PackedDropout(0.5)(inputs), PackedDropout(0.5)(inputs)
@@ -60,7 +60,7 @@ def test_the_random_state_decides_the_units() -> None:
     assert not torch.equal(first, second)
 
 
-def test_every_dropout_of_a_model_is_turned_and_no_weight_changes() -> None:
+def test_every_dropout_of_a_model_is_replaced_and_no_weight_changes() -> None:
     model = nn.Sequential(nn.Dropout(0.1), nn.TransformerEncoderLayer(8, 2, 16), nn.AlphaDropout())
     names = list(model.state_dict())
     assert use_packed_dropout(model) == 4
@@ -106,7 +106,7 @@ def _logits(model: transformers.VisionEncoderDecoderModel) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
-def test_a_decoder_attends_as_before_where_nothing_is_dropped(kind: str) -> None:
+def test_a_decoder_attends_as_before_when_nothing_is_dropped(kind: str) -> None:
     plain, packed = _pair(kind, 0.0).train(), _pair(kind, 0.0).train()
     use_packed_dropout(packed)
     assert packed.decoder.config._attn_implementation != "eager"
@@ -121,7 +121,7 @@ def test_a_decoders_attention_is_dropped_in_training_only(kind: str) -> None:
     assert not torch.allclose(_logits(packed.train()), _logits(plain.eval()))
 
 
-def test_attention_drops_what_transformers_own_drops_on_average() -> None:
+def test_attention_drops_as_much_as_transformers_does_on_average() -> None:
     query, key, value = torch.randn(3, 4, 5, 60, 8).unbind()
     mask = torch.zeros(60, 60).masked_fill_(~torch.ones(60, 60, dtype=torch.bool).tril(), -1e9)
     layer = nn.Identity().train()
@@ -137,7 +137,7 @@ def test_attention_drops_what_transformers_own_drops_on_average() -> None:
     assert abs(share - (1 - slow[..., lower].double().mean().item())) < 0.02
 
 
-def test_a_saved_folder_does_not_tell(tmp_path: Path) -> None:
+def test_a_saved_folder_does_not_mention_packed_dropout(tmp_path: Path) -> None:
     model = _pair("gpt2", 0.5)
     use_packed_dropout(model)
     model.save_pretrained(tmp_path)
@@ -145,7 +145,7 @@ def test_a_saved_folder_does_not_tell(tmp_path: Path) -> None:
     assert transformers.VisionEncoderDecoderModel.from_pretrained(tmp_path)
 
 
-def test_transformers_learns_of_the_attention_when_a_model_uses_it_first() -> None:
+def test_the_attention_is_registered_only_when_a_model_uses_it() -> None:
     script = (
         "from transformers import AttentionInterface;"
         "import captune.training, captune.training.steps.dropout as dropout;"

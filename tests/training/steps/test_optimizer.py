@@ -1,4 +1,4 @@
-"""Groups, schedule and averaged weights, against values computed by hand."""
+"""Parameter groups, schedule and averaged weights equal values computed by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_linear_and_constant_schedules() -> None:
     assert rates(constant, 4) == [1.0, 2.0, 2.0, 2.0]
 
 
-def test_vectors_take_no_weight_decay_and_vision_has_its_own_rate(
+def test_vectors_get_no_weight_decay_and_vision_has_its_own_rate(
     make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe(train__vision_lr_scale=0.1, train__vision_weight_decay=0.0)
@@ -51,7 +51,7 @@ def test_vectors_take_no_weight_decay_and_vision_has_its_own_rate(
         assert group["weight_decay"] == expected, name
 
 
-def test_averaged_weights_follow_the_formula_and_leave_the_model_as_it_was(
+def test_averaged_weights_follow_the_formula_and_leave_the_model_unchanged(
     make_recipe, make_captioner
 ) -> None:
     captioner = make_captioner(make_recipe())
@@ -73,7 +73,7 @@ def test_averaged_weights_follow_the_formula_and_leave_the_model_as_it_was(
 
 
 def out_of_memory_in_call(monkeypatch: pytest.MonkeyPatch, *calls: int) -> list[int]:
-    """Memory that runs out in some calls of AdamW's function, which is called once per group."""
+    """Run out of memory in some calls of AdamW's function, which is called once per group."""
     module = sys.modules[torch.optim.Adam.__module__]
     real, seen = module.adam, []
 
@@ -87,7 +87,7 @@ def out_of_memory_in_call(monkeypatch: pytest.MonkeyPatch, *calls: int) -> list[
     return seen
 
 
-def test_the_moments_are_there_before_the_first_step_and_change_nothing(
+def test_the_moments_exist_before_the_first_step_and_change_nothing(
     make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe()
@@ -111,9 +111,9 @@ def test_memory_that_runs_out_in_an_update_ends_the_run_and_updates_nothing_twic
     recipe = make_recipe(train__engine=engine)
     groups = len(make_optimizer(make_captioner(recipe), recipe.train).param_groups)
     assert groups > 1
-    # Behind the allocation and one step, in the second group of the second step.
+    # After the allocation and one step, in the second group of the second step.
     seen = out_of_memory_in_call(monkeypatch, 2 * groups + 1)
-    with pytest.raises(ModelError, match="while the weights were updated") as error:
+    with pytest.raises(ModelError, match="during the update of the weights") as error:
         train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: 0)
     assert len(seen) == 2 * groups + 2
     assert "--resume" in error.value.fix
