@@ -30,7 +30,7 @@ _ADAMW_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class TrainingEstimate:
-    """Figures of the whole training, from one measured micro batch.
+    """Figures for the whole training, from one measured micro batch.
 
     Attributes:
         hardware: Device and precision.

@@ -6,7 +6,7 @@ from captune.recipe import TrainConfig
 from captune.training.batches.planning import count_shares
 from captune.training.steps.optimizer import count_warmup_steps
 
-_HIGHEST_RATE = 0.1
+_MAX_RATE = 0.1
 """AdamW moves each weight by about the rate per step; most weights are smaller than this."""
 
 
@@ -67,10 +67,10 @@ def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
         * settings.vision_lr_scale,
     }
     for name, rate in rates.items():
-        if rate > _HIGHEST_RATE:
+        if rate > _MAX_RATE:
             warnings.append(
                 f"warning: {name} is {rate:g}, and AdamW does not learn at rates above"
-                f" {_HIGHEST_RATE:g}; 1e-5 to 1e-3 is usual"
+                f" {_MAX_RATE:g}; 1e-5 to 1e-3 is usual"
             )
             return warnings
     decay = max(settings.weight_decay, settings.vision_weight_decay or 0.0)

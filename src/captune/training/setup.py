@@ -249,7 +249,7 @@ def _finish_trackers(accelerator: Accelerator) -> None:
     """Close the trackers. The process group stays.
 
     `Accelerator.end_training` would destroy the group, which may be the script's own; a second
-    group in the same launch finds what the first left in the store, and waits for ever.
+    group in the same launch finds what the first left in the store, and waits forever.
     """
     for tracker in accelerator.trackers:
         tracker.finish()

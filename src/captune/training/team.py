@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 PATIENCE = 12 * 3600.0
 """Seconds that a process waits for the others: one may score or save for a long time."""
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+_MIN_PAUSE, _MAX_PAUSE = 0.001, 0.05
 _FAREWELL = 10.0
 
 
@@ -101,7 +101,7 @@ class Team:
         """
         if self.store is None:
             return
-        pause = _SHORTEST_PAUSE
+        pause = _MIN_PAUSE
         ends = math.inf if patience is None else time.monotonic() + patience
         # `Store.wait` would sleep in C++, where Ctrl-C does not reach it.
         while not _has_keys(self.store, keys):
@@ -111,7 +111,7 @@ class Team:
             if time.monotonic() > ends:
                 raise ProcessError(f"a process of the run did not answer for {patience:.0f} s")
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _MAX_PAUSE)
 
     @contextlib.contextmanager
     def failing_together(self) -> Iterator[None]:
@@ -135,7 +135,7 @@ class Team:
             return
         ends = time.monotonic() + _FAREWELL
         while self.store.add("left", 0) < self.size - 1 and time.monotonic() < ends:
-            time.sleep(_LONGEST_PAUSE)
+            time.sleep(_MAX_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,8 +163,8 @@ def make_validator(
     """
     check_best_metric(recipe)
     records = feed.data.records
-    most = recipe.train.validate_images or len(records)
-    chosen = np.random.default_rng([recipe.seed, 7]).permutation(len(records))[:most]
+    max_images = recipe.train.validate_images or len(records)
+    chosen = np.random.default_rng([recipe.seed, 7]).permutation(len(records))[:max_images]
     indices = sorted(int(i) for i in chosen)
     references = References(
         {records[i].image_id: records[i].captions for i in indices},

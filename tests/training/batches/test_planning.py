@@ -85,11 +85,11 @@ def test_views_and_caption_choices_depend_on_the_key_only() -> None:
     assert drawn == [choose_view(views, i, seed=1, epoch=0) for i in range(300)]
     assert {drawn.count(v) > 60 for v in range(3)} == {True}
     assert choose_view(("original",), 7, seed=1, epoch=3) == 0
-    chosen = choose_captions(5, 11, most=2, key=(1, 0))
+    chosen = choose_captions(5, 11, max_captions=2, key=(1, 0))
     assert len(chosen) == 2
-    assert chosen == choose_captions(5, 11, most=2, key=(1, 0))
-    assert choose_captions(5, 11, most=None, key=(1, 0)) == [0, 1, 2, 3, 4]
-    assert choose_captions(2, 11, most=3, key=(1, 0)) == [0, 1]
+    assert chosen == choose_captions(5, 11, max_captions=2, key=(1, 0))
+    assert choose_captions(5, 11, max_captions=None, key=(1, 0)) == [0, 1, 2, 3, 4]
+    assert choose_captions(2, 11, max_captions=3, key=(1, 0)) == [0, 1]
 
 
 def test_flip_mirrors_and_crop_keeps_four_fifths_of_a_side() -> None:

@@ -158,7 +158,7 @@ class Feed:
                 yield self.captioner.encode_frozen(pixels, stages=stages)
 
     def reader(self) -> PixelReader:
-        """Return what turns images into pixels, without the model."""
+        """Build the reader that turns images into pixels, without the model."""
         # Workers share the slots: eight that decode 81 megapixels each would need gigabytes.
         slots = None if self.recipe.data.num_workers == 0 else PixelSlots.for_processes()
         return PixelReader(
@@ -169,7 +169,7 @@ class Feed:
         )
 
     def packer(self) -> RowPacker:
-        """Return what turns images into packed rows, without the model."""
+        """Build the packer that turns images into packed rows, without the model."""
         return RowPacker(
             token_ids=self.data.token_ids,
             image_ids=[record.image_id for record in self.data.records],
@@ -222,7 +222,7 @@ class RowPacker:
         rows = []
         for index in micro:
             row = self.token_ids[index]
-            chosen = choose_captions(len(row), index, most=self.max_captions, key=key)
+            chosen = choose_captions(len(row), index, max_captions=self.max_captions, key=key)
             rows.append([row[n] for n in chosen])
         ids = [self.image_ids[index] for index in micro]
         return pack_captions(rows, ids, pad_token_id=self.pad_token_id)

@@ -128,13 +128,13 @@ def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> 
 
 
 def choose_captions(
-    num_captions: int, index: int, *, most: int | None, key: tuple[int, int]
+    num_captions: int, index: int, *, max_captions: int | None, key: tuple[int, int]
 ) -> list[int]:
-    """Return the indices of the captions used: all, or `most` drawn by `key` = (seed, epoch)."""
-    if most is None or num_captions <= most:
+    """Return the indices of the captions used: all, or some drawn by `key` (seed, epoch)."""
+    if max_captions is None or num_captions <= max_captions:
         return list(range(num_captions))
     rng = np.random.default_rng([*key, index, 2])
-    return sorted(int(i) for i in rng.choice(num_captions, most, replace=False))
+    return sorted(int(i) for i in rng.choice(num_captions, max_captions, replace=False))
 
 
 def apply_view(image: Image.Image, view: View, *, key: str) -> Image.Image:

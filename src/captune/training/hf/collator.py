@@ -118,8 +118,8 @@ class CaptionCollator:
 
     def _token_ids(self, captions: Sequence[str]) -> list[tuple[int, ...]]:
         texts = [c.lower() if self._lower_case else c for c in captions]
-        most = self._max_caption_tokens
-        return [self._encoder.encode(c, most).token_ids for c in texts] or self._no_caption()
+        limit = self._max_caption_tokens
+        return [self._encoder.encode(c, limit).token_ids for c in texts] or self._no_caption()
 
     def _no_caption(self) -> list[tuple[int, ...]]:
         """Return the start token alone, which the loss does not count."""
