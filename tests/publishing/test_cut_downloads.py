@@ -1,4 +1,4 @@
-"""Downloads from the hub that break off: what is asked for again, and what is not."""
+"""Interrupted downloads from the hub: what is requested again, and what is not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCK = 2**16
 
 @pytest.fixture
 def saved(hub: HubServer, tmp_path: Path) -> Captioner:
-    """A tiny captioner, which lies on the hub as `tiny/blip`."""
+    """A tiny captioner, stored on the hub as `tiny/blip`."""
     tokenizer = train_tokenizer(["a red circle"], TokenizerConfig(kind="word", min_count=1))
     captioner = build_size("blip-tiny", tokenizer)
     captioner.save(tmp_path / "blip")
@@ -29,7 +29,7 @@ def saved(hub: HubServer, tmp_path: Path) -> Captioner:
 def test_only_the_rest_of_a_file_is_requested_again(
     hub: HubServer, saved: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The client keeps whole blocks of what has come; its own, 10 MiB, are larger than the file.
+    # The client keeps complete blocks; its default of 10 MiB is larger than the file.
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", BLOCK)
     hub.cuts["model.safetensors"] = 1
     loaded = load_captioner("tiny/blip")

@@ -1,4 +1,4 @@
-"""Each new best model goes to the hub while training runs; failures are said, and that is all."""
+"""Each new best model is pushed while training runs; failures are only reported."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from support.hub.repos import READER, HubServer
 
 
 def keep_best(run: Path, weights: bytes) -> None:
-    """As training does it: written aside, then renamed into place."""
-    aside = run / ".model.new"
-    aside.mkdir(parents=True)
-    (aside / "config.json").write_text("{}")
-    (aside / "model.safetensors").write_bytes(weights)
+    """Save a model like training does: in a temporary folder that is then renamed."""
+    temporary = run / ".model.new"
+    temporary.mkdir(parents=True)
+    (temporary / "config.json").write_text("{}")
+    (temporary / "model.safetensors").write_bytes(weights)
     if (run / "model").exists():
         (run / "model").rename(run / ".model.old")
-    aside.rename(run / "model")
+    temporary.rename(run / "model")
     for old in (run / ".model.old").glob("*"):
         old.unlink()
     if (run / ".model.old").exists():
