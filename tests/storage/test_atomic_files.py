@@ -106,7 +106,7 @@ def test_a_path_that_is_too_long_for_windows_has_its_own_advice(tmp_path: Path, 
     error.winerror = code  # type: ignore[attr-defined]
     path = tmp_path / ("x" * 120) / ("y" * 120) / "z.jpg"
     result = cannot_write(path, error)
-    assert f"its path has {len(str(path))} characters, and Windows allows 259" in result.what
+    assert f"this path has {len(str(path))} characters; Windows allows 259" in result.what
     assert "shorter path, or enable long paths in Windows" in result.fix
     assert "characters" not in cannot_write(Path("/a.jpg"), error).what
 

@@ -1,9 +1,9 @@
-"""The rules of Windows on another system, for whole commands: `python -m support.windows WORDS...`.
+"""The rules of Windows on Linux, for whole commands: `python -m support.windows WORDS...`.
 
-Windows opens no folders, syncs only what may be written, neither replaces nor deletes a file that
-is open or mapped, nor renames a folder that holds one, refuses some letters and names, starts
-processes anew instead of forking, and lacks some modules. Files are found open as Linux lists them,
-so this runs on Linux only.
+Windows does not open folders, syncs only handles that may write, does not replace or delete a file
+that is open or mapped or rename a folder that holds one, refuses some characters, names and long
+paths, spawns processes instead of forking, and lacks some modules. Linux lists the open files, so
+this runs on Linux only.
 """
 
 # pathlib goes through the functions that are replaced here.
@@ -34,11 +34,11 @@ _MAX_PATH = 260
 
 
 def install() -> None:
-    """Make this process live by the rules; there is no way back."""
+    """Apply the rules to this process, permanently."""
     import multiprocessing
     import signal
 
-    # Other packages choose their ways when imported, by sys.platform, which says the truth here.
+    # Other packages check sys.platform, which is still the real one, when they are imported.
     import accelerate
     import datasets
     import torch
@@ -47,24 +47,24 @@ def install() -> None:
 
     assert all((accelerate, datasets, torch, AutoImageProcessor, AutoModel, AutoTokenizer))
     assert Seq2SeqTrainer
-    # The one place of captune that asks.
+    # The only module of captune that checks the platform.
     from captune import hardware
 
     hardware.sys = SimpleNamespace(platform="win32")  # type: ignore[attr-defined]
 
     multiprocessing.set_start_method("spawn", force=True)
-    _take_modules_away()
+    _remove_modules()
     for name in _MISSING_NAMES:
         if hasattr(os, name):
             delattr(os, name)
     for name in ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGALRM"):
         delattr(signal, name)
-    _forbid_what_is_open()
+    _forbid_open_files()
     _forbid_folders_and_names()
     os.fsync = _refuse_read_only(os.fsync)
 
 
-def _take_modules_away() -> None:
+def _remove_modules() -> None:
     real = builtins.__import__
 
     def import_(name: str, globals_: Any = None, *others: Any, **settings: Any) -> Any:
@@ -76,7 +76,7 @@ def _take_modules_away() -> None:
 
 
 def in_use(path: str | os.PathLike[str]) -> bool:
-    """Whether this process has the file, or one in the folder, open or mapped."""
+    """Return whether this process has the file, or one in the folder, open or mapped."""
     place = os.path.realpath(os.fspath(path))
     inside = place + os.sep
     found = set()
@@ -97,14 +97,14 @@ def _sharing_violation(path: Any) -> PermissionError:
     return error
 
 
-def _forbid_what_is_open() -> None:
+def _forbid_open_files() -> None:
     def wrap(name: str, *, exists_is_error: bool = False) -> None:
         real = getattr(os, name)
 
         def checked(*paths: Any, **settings: Any) -> Any:
             for path in paths:
                 is_own = isinstance(path, str | os.PathLike) and os.path.lexists(path)
-                # `shutil.rmtree` names files by the handle of their folder.
+                # `shutil.rmtree` may name files relative to the handle of their folder.
                 if is_own and settings.get("dir_fd") is None and in_use(path):
                     raise _sharing_violation(path)
             if exists_is_error and os.path.lexists(paths[1]):
@@ -116,7 +116,7 @@ def _forbid_what_is_open() -> None:
     wrap("rename", exists_is_error=True)
     for name in ("replace", "unlink", "remove", "rmdir"):
         wrap(name)
-    # It would go around the rules by handles of folders.
+    # With handles of folders, it would bypass the rules.
     import shutil
 
     shutil._use_fd_functions = False  # type: ignore[attr-defined]
@@ -152,8 +152,13 @@ def _check_name(path: Any, *, is_new: bool) -> None:
         or any(ord(letter) < 32 for letter in name)
         or name.partition(".")[0].rstrip(" ").lower() in _RESERVED
         or name != name.rstrip(". ")
-        or len(os.path.abspath(os.fspath(path))) >= _MAX_PATH
     )
+    is_long = len(os.path.abspath(os.fspath(path))) >= _MAX_PATH
+    if is_new and name and is_long:
+        # Not ENOENT, which filelock on Linux takes for a lock that is being deleted.
+        error = OSError(errno.EINVAL, "The filename or extension is too long", str(path))
+        error.winerror = 206  # type: ignore[attr-defined]
+        raise error
     if is_new and name and is_refused and not str(path).startswith(("/proc", "/dev")):
         raise OSError(errno.EINVAL, "The filename, directory name, or label is incorrect", path)
 

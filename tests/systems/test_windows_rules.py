@@ -1,4 +1,4 @@
-"""Whole commands under the rules of Windows, as support/windows.py makes them."""
+"""Whole commands under the rules of Windows, as support/windows.py applies them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from support.runs import script_environment
 from support.runs.recipes import recipe
 
 pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="open files are listed as Linux does"),
+    pytest.mark.skipif(sys.platform != "linux", reason="needs the list of open files in /proc"),
     pytest.mark.slow,
 ]
 
 
-def windows(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def windows(
+    folder: Path, *words: object, code: int = 0, encoding: str = "utf-8"
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "support.windows", *map(str, words)],
         cwd=folder,
-        env=script_environment(PYTHONUTF8="0", PYTHONIOENCODING="utf-8", LC_ALL="C"),
+        env=script_environment(PYTHONUTF8="0", PYTHONIOENCODING=encoding, LC_ALL="C"),
         capture_output=True,
         text=True,
-        encoding="utf-8",
+        encoding=encoding,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
@@ -64,7 +66,7 @@ def test_a_run_ends_with_a_model_and_a_report(place: Path) -> None:
     assert list((place / "run" / "feature_cache").glob("train-*.npy"))
 
 
-def test_a_training_is_resumed_and_begun_again(place: Path) -> None:
+def test_training_is_resumed_and_started_again(place: Path) -> None:
     forget(place, "train", "evaluate", "report")
     windows(place, "run", "recipe.yaml", "--out", "run", "--resume", "--only", "train")
     windows(place, "run", "recipe.yaml", "--out", "run", "--force", "--only", "train")
@@ -75,7 +77,7 @@ def test_the_trainer_engine_saves_and_resumes(place: Path) -> None:
     windows(place, *words, "--only", "prepare", "--only", "train")
 
 
-def test_a_damaged_cache_is_mended_in_place(place: Path) -> None:
+def test_a_damaged_cache_is_repaired_in_place(place: Path) -> None:
     (cache,) = (place / "run" / "feature_cache").glob("train-*.npy")
     content = bytearray(cache.read_bytes())
     content[len(content) // 2] ^= 1
@@ -85,7 +87,7 @@ def test_a_damaged_cache_is_mended_in_place(place: Path) -> None:
     assert cache.read_bytes() == content
 
 
-def test_a_folder_of_images_is_captioned_into_texts_and_files(place: Path) -> None:
+def test_a_folder_of_images_is_captioned_to_text_files_and_one_file(place: Path) -> None:
     (place / "photos" / "sub").mkdir(parents=True)
     for name in ("a.png", "sub/b.png"):
         Image.new("RGB", (40, 50), "red").save(place / "photos" / name)
@@ -97,7 +99,24 @@ def test_a_folder_of_images_is_captioned_into_texts_and_files(place: Path) -> No
     assert len((place / "c.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
-def test_a_data_set_is_converted_and_a_model_made(place: Path) -> None:
+def test_a_data_set_is_converted_and_a_model_created(place: Path) -> None:
     windows(place, "data", "convert", "shapes:8", "set", "--to", "coco")
     windows(place, "init", "blip-tiny", "new", "--train-tokenizer", "shapes:8")
     windows(place, "evaluate", "new", "--data", "set", "--out", "scores", "--resamples", 100)
+
+
+def test_a_path_that_is_too_long_is_reported_with_the_way_out(place: Path) -> None:
+    folder = "x" * (250 - len(str(place)))
+    done = windows(place, "data", "convert", "shapes:4", folder, "--to", "coco", code=2)
+    assert "Windows allows 259, including" in done.stderr
+    assert "choose a folder with a shorter path" in done.stderr
+
+
+def test_captions_and_names_outside_the_code_page_do_not_end_a_command(place: Path) -> None:
+    (place / "names").mkdir()
+    Image.new("RGB", (40, 50), "red").save(place / "names" / "\u72d7-\u017c\U0001f98a.png")
+    windows(place, "caption", "run/model", "names", "--out", "n.jsonl", encoding="cp1252")
+    (line,) = (place / "n.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["image_id"].endswith("\u72d7-\u017c\U0001f98a.png")
+    windows(place, "caption", "run/model", "names", encoding="cp1252")
+    windows(place, "data", "check", "shapes:4", encoding="cp1252")

@@ -205,8 +205,8 @@ def cannot_write(path: Path, error: OSError, *, then: str = RUN_AGAIN) -> Output
     if _is_too_long_for_windows(path, error):
         length = len(str(path.absolute()))
         return OutputError(
-            f"{what}: its path has {length} characters, and Windows allows"
-            f" {_MAX_WINDOWS_PATH - 1} unless long paths are enabled, temporary files included",
+            f"{what}: this path has {length} characters; Windows allows {_MAX_WINDOWS_PATH - 1},"
+            " including the names of files inside, unless long paths are enabled",
             fix="choose a folder with a shorter path, or enable long paths in Windows,"
             f" then {then}",
         )
