@@ -1,4 +1,4 @@
-"""The command line's frame: light, one border for errors, the exit codes of the contract."""
+"""The frame of the command line: fast help, one border for errors, the documented exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from captune.cli import FINISHED_WITH_FAILURES, main
 from captune.cli.app import COMMANDS, Command, load_command
 from captune.errors import DataError
 
-# Their import takes seconds, or draws in what takes seconds.
+# Their import takes seconds.
 HEAVY = ("torch", "transformers", "datasets", "matplotlib", "accelerate", "pandas", "sacrebleu")
 
 
@@ -35,7 +35,7 @@ def leave(*words: str) -> int:
 
 @pytest.fixture
 def add_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], None]:
-    """Puts a function into the table of commands, as `captune x`."""
+    """Adds a function to the table of commands, as `captune x`."""
 
     def add(function: Callable[..., None]) -> None:
         monkeypatch.setattr(app_module, "made_up", function, raising=False)
@@ -57,7 +57,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["recipes", "demo"], ["recipes"]])
-def test_looking_around_loads_nothing_heavy(words: list[str]) -> None:
+def test_help_and_lists_load_no_slow_package(words: list[str]) -> None:
     script = (
         "import sys, captune.cli\n"
         "try: captune.cli.main(sys.argv[1:])\n"
@@ -71,7 +71,7 @@ def test_looking_around_loads_nothing_heavy(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_help_is_there_in_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second() -> None:
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "captune", "--help"]
@@ -79,7 +79,7 @@ def test_help_is_there_in_half_a_second() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    # The core's own seconds, which are those of an idle machine's clock: this one may be busy.
+    # CPU time: on a busy machine the clock would measure other programs.
     assert min(seconds() for _ in range(3)) < 0.5
 
 
@@ -94,7 +94,7 @@ def test_every_command_of_the_table_exists_and_has_help_without_google_sections(
     assert "Raises:" not in printed
 
 
-def test_an_unknown_command_exits_2_with_the_one_that_was_meant(
+def test_an_unknown_command_exits_2_with_a_suggestion(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert leave("recipe") == 2
@@ -120,7 +120,7 @@ def test_a_users_error_exits_2_without_a_traceback(
 
 
 @pytest.mark.parametrize("words", [["--debug", "x", "--", "a"], ["x", "--debug", "--", "a"]])
-def test_debug_prints_the_traceback_wherever_it_stands(
+def test_debug_prints_the_traceback_at_any_position(
     words: list[str], add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(text: str) -> None:
@@ -133,7 +133,7 @@ def test_debug_prints_the_traceback_wherever_it_stands(
     assert printed.endswith("error: no a\n")
 
 
-def test_debug_behind_two_dashes_is_a_word_like_any_other(
+def test_debug_after_two_dashes_is_an_ordinary_word(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def show(text: str) -> None:
@@ -144,7 +144,7 @@ def test_debug_behind_two_dashes_is_a_word_like_any_other(
     assert capsys.readouterr().out == "--debug\n"
 
 
-def test_an_unforeseen_error_exits_1_in_one_line_with_a_hint(
+def test_an_unexpected_error_exits_1_with_one_line_and_a_hint(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -158,7 +158,7 @@ def test_an_unforeseen_error_exits_1_in_one_line_with_a_hint(
     )
 
 
-def test_a_full_disk_exits_1_with_what_the_system_says(
+def test_a_full_disk_exits_1_with_the_message_of_the_system(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -185,7 +185,7 @@ def test_listed_failures_exit_3(add_command: Callable[..., None]) -> None:
     assert leave("x") == 3
 
 
-def test_a_closed_pipe_is_no_internal_error() -> None:
+def test_a_closed_pipe_is_not_an_internal_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m captune recipes demo --full | head -n 1",
         shell=True,
@@ -197,15 +197,15 @@ def test_a_closed_pipe_is_no_internal_error() -> None:
     assert done.stdout.startswith("#")
 
 
-def test_warnings_of_the_package_reach_stderr_once_however_often_main_ran(
+def test_warnings_of_the_package_reach_stderr_once_however_often_main_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert [leave("--version"), leave("--version")] == [0, 0]
-    logging.getLogger("captune.models").warning("%s left out", "the head")
-    assert capsys.readouterr().err == "warning: the head left out\n"
+    logging.getLogger("captune.models").warning("%s skipped", "the head")
+    assert capsys.readouterr().err == "warning: the head skipped\n"
 
 
-def test_warnings_by_the_package_are_lines_those_of_others_left_alone_and_pillows_dropped(
+def test_own_warnings_are_lines_others_stay_as_they_are_and_pillows_are_dropped(
     add_command: Callable[[Callable[..., None]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = str(Path(app_module.__file__).parents[1] / "metrics" / "scores" / "cider.py")
@@ -226,7 +226,7 @@ def test_warnings_by_the_package_are_lines_those_of_others_left_alone_and_pillow
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_help_ends_with_examples_and_shows_no_value_for_flags(
+def test_help_ends_with_examples_and_shows_no_value_for_switches(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert leave(name, "--help") == 0
@@ -237,13 +237,29 @@ def test_help_ends_with_examples_and_shows_no_value_for_flags(
     assert all(f"captune {words}" in end for words in COMMANDS[name].examples)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([name] for name in COMMANDS if name != "data"),
+        *(["data", name] for name in ("check", "show", "convert", "split")),
+    ],
+    ids=" ".join,
+)
+def test_help_at_80_columns_cuts_no_word(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert leave(*words, "--help") == 0
+    assert "…" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words", [words for row in COMMANDS.values() for words in row.examples])
-def test_the_words_of_every_example_are_words_of_its_command(words: str) -> None:
+def test_every_example_parses(words: str) -> None:
     name, *rest = words.partition(" > ")[0].split()
     command = load_command(name)
     if hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
-    # Parses names, options and types; nothing runs.
+    # This parses names, options and types; nothing runs.
     command.make_context(name, rest)
 
 

@@ -1,4 +1,4 @@
-"""`captune caption`: what it prints, writes, skips and refuses, and its exit codes."""
+"""`captune caption`: output, files, skipped images, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny GPT-2 captioner with wild weights: every image gets words, not always the same."""
+    """A tiny GPT-2 captioner with large random weights, so that images get different words."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         captioner = build_size("vit-gpt2-tiny", _tokenizer())
@@ -64,7 +64,7 @@ def expected(model: Path, *paths: Path, **decoding: object) -> list[str]:
     return [p.caption for p in load(model, device="cpu").caption(list(paths), **decoding)]
 
 
-def test_the_screen_gets_a_line_an_image(model, photos, capsys):
+def test_the_screen_gets_one_line_per_image(model, photos, capsys):
     assert run(model, photos, "--min-new-tokens", 3) == 0
     paths = [photos / "a.png", photos / "b.jpg", photos / "sub" / "c.bmp"]
     captions = expected(model, *paths, min_new_tokens=3)
@@ -96,9 +96,7 @@ def test_decoding_flags_reach_the_decoder(model, photos, capsys):
     assert row["caption"].startswith("the red")
 
 
-def test_the_models_own_decoding_is_followed_where_no_flag_says_otherwise(
-    model, photos, tmp_path, capsys
-):
+def test_the_models_own_decoding_holds_unless_a_flag_overrides_it(model, photos, tmp_path, capsys):
     captioner = load_captioner(model)
     write_decoding(captioner.model, GenerateConfig(num_beams=2, max_new_tokens=4))
     captioner.save(tmp_path / "own")
@@ -118,24 +116,24 @@ def test_sampling_flags_reach_the_decoder(model, photos, capsys):
     assert caption == expected(model, photos / "b.jpg", **decoding, min_new_tokens=4)[0]
 
 
-def test_text_files_lie_beside_the_images_and_are_kept(model, photos, capsys):
+def test_text_files_are_written_beside_the_images_and_existing_ones_are_kept(model, photos, capsys):
     (photos / "b.txt").write_text("mine")
     assert run(model, photos, "--to", "txt", "--min-new-tokens", 3) == 0
     assert (photos / "b.txt").read_text() == "mine"
     assert (photos / "sub" / "c.txt").read_text().strip()
-    assert "1 had a caption already (--force captions them again)" in capsys.readouterr().err
+    assert "1 already had a caption (--force captions them again)" in capsys.readouterr().err
     assert run(model, photos, "--to", "txt", "--min-new-tokens", 3, "--force") == 0
     assert (photos / "b.txt").read_text() != "mine"
 
 
-def test_when_all_is_done_the_model_is_not_even_looked_for(photos, capsys):
+def test_the_model_is_not_loaded_when_every_image_has_a_caption(photos, capsys):
     (photos / "a.txt").write_text("a dog")
     assert run("no-such-model", photos / "a.png", "--to", "txt") == 0
-    assert capsys.readouterr().err.startswith("1 had a caption already")
+    assert capsys.readouterr().err.startswith("1 already had a caption")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_one_file_by_its_ending(model, photos, tmp_path, ending):
+def test_the_ending_of_out_chooses_the_format(model, photos, tmp_path, ending):
     out = tmp_path / f"out.{ending}"
     flags = ["--num-beams", 1, "--min-new-tokens", 3]
     assert run(model, f"{photos}/*.png", "--out", out, *flags) == 0
@@ -170,7 +168,7 @@ def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and pipes")
 @pytest.mark.parametrize("mode", ["isolated", "inline"])
-def test_files_that_cannot_be_read_cost_themselves_only(model, photos, tmp_path, capsys, mode):
+def test_unreadable_files_do_not_affect_the_others(model, photos, tmp_path, capsys, mode):
     fifo = tmp_path / "fifo.jpg"
     os.mkfifo(fifo)
     inputs = ("/proc/self/mem", fifo, "/dev/zero", photos / "a.png")
@@ -190,7 +188,7 @@ def test_a_bomb_is_listed_and_the_others_are_captioned(model, photos, capsys):
     assert f"failed:memory  {photos / 'aa.tif'} (if you trust the image: --decode" in shown.err
 
 
-def test_an_empty_caption_is_a_failure_and_no_file(photos, tmp_path, capsys):
+def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, capsys):
     captioner = build_size("blip-tiny", _tokenizer())
     captioner.model.text_decoder.cls.predictions.bias.data[captioner.eos_token_id] = 1e4
     captioner.save(tmp_path / "silent")
@@ -209,16 +207,19 @@ def test_an_empty_caption_is_a_failure_and_no_file(photos, tmp_path, capsys):
         (["{photos}", "--num-beams", "0"], "--num-beams: Input should be greater than or equal"),
         (["{photos}", "--do-sample", "--num-beams", "2"], "do_sample needs num_beams: 1"),
         (["{photos}", "--out", "x.xml"], "the ending of --out x.xml names no format"),
-        (["{photos}", "--to", "txt", "--out", "x"], "--to txt writes no file, and --out x is one"),
+        (
+            ["{photos}", "--to", "txt", "--out", "x"],
+            "--to txt writes no single file, so --out x cannot be used with it",
+        ),
         (["{photos}", "--device", "abacus"], "device 'abacus' is not available here"),
     ],
 )
-def test_what_cannot_work_stops_with_code_2(model, photos, capsys, words, message):
+def test_invalid_arguments_exit_2(model, photos, capsys, words, message):
     assert run(model, *(word.format(photos=photos) for word in words)) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_there_stops_with_code_2_and_leaves_nothing(photos, tmp_path, capsys):
+def test_a_missing_model_exits_2_and_leaves_no_file(photos, tmp_path, capsys):
     assert run(tmp_path / "nothing", photos, "--out", tmp_path / "o.jsonl") == 2
     assert "does not exist" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
@@ -233,7 +234,7 @@ def test_two_images_for_one_text_file_stop_before_the_model_is_loaded(photos, ca
     assert not list(photos.rglob("*.txt"))
 
 
-def test_full_sidecar_names_tell_them_apart(model, photos):
+def test_full_sidecar_names_distinguish_two_images(model, photos):
     Image.open(photos / "a.png").save(photos / "a.webp")
     flags = ["--to", "txt", "--sidecar-name", "full", "--min-new-tokens", 3]
     assert run(model, photos, *flags) == 0
@@ -255,14 +256,14 @@ def test_a_read_only_folder_stops_before_the_model_is_loaded(photos, capsys):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_path):
+def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     image = Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8))
     for number in range(160):
         image.save(folder / f"{number:03}.png")
     out = tmp_path / "o.jsonl"
-    # A shell starts background jobs deaf to SIGINT, and their children inherit that.
+    # A shell starts background jobs with SIGINT ignored, and their children inherit that.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{listen}; from captune.cli import main; main()"]
     command += ["caption", str(model), str(folder), "--out", str(out)]
@@ -283,7 +284,7 @@ def test_a_run_that_is_interrupted_or_killed_goes_on_where_it_was(model, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(160)]
-    assert f"{kept - 1} had a caption already" in done.stderr
+    assert f"{kept - 1} already had a caption" in done.stderr
     assert not Path(f"{out}.part").exists()
 
 

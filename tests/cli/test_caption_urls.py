@@ -1,4 +1,4 @@
-"""`captune caption --allow-urls` from the command line to the caption, on a server on loopback."""
+"""`captune caption --allow-urls`, tested against a server on loopback."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_urls_are_opened_only_when_they_are_allowed(model, host, capsys):
     assert "--allow-urls" in error
 
 
-def test_a_url_is_captioned_like_the_file_behind_it(model, host, tmp_path):
+def test_a_url_gets_the_caption_of_the_same_file(model, host, tmp_path):
     file = tmp_path / "a.png"
     Image.new("RGB", (40, 30), "red").save(file)
     out = tmp_path / "captions.jsonl"
@@ -90,7 +90,7 @@ def test_a_private_address_behind_https_is_refused_at_the_connection(model, caps
     assert "failed:url_forbidden  https://localhost./a.png" in capsys.readouterr().err
 
 
-def test_what_is_behind_a_url_goes_through_the_same_safe_decoder(model, host, capsys):
+def test_content_from_a_url_goes_through_the_isolated_decoder(model, host, capsys):
     words = (f"http://{host}/page.jpg", f"http://{host}/gone.png", f"http://{host}/a.png")
     assert run(model, *words, "--allow-urls", "--trust-host", host) == 3
     printed = capsys.readouterr()
@@ -102,10 +102,10 @@ def test_what_is_behind_a_url_goes_through_the_same_safe_decoder(model, host, ca
 def test_text_files_beside_urls_are_refused(model, host, capsys):
     words = (f"http://{host}/a.png", "--allow-urls", "--trust-host", host, "--to", "txt")
     assert run(model, *words) == 2
-    assert "has no folder for a .txt" in capsys.readouterr().err
+    assert "a URL has no folder for a .txt file" in capsys.readouterr().err
 
 
-def test_trusting_a_host_alone_opens_nothing(model, host, capsys):
+def test_trust_host_without_allow_urls_is_an_error(model, host, capsys):
     assert run(model, f"http://{host}/a.png", "--trust-host", host) == 2
     assert "add --allow-urls" in capsys.readouterr().err
 

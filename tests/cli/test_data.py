@@ -42,10 +42,10 @@ def run(*arguments, code=0):
     return result.output
 
 
-def test_check_of_a_clean_set_says_so(folder):
+def test_check_of_a_clean_set_reports_no_problems(folder):
     output = run("check", folder)
     assert "10 images (10 without a split), 10 captions" in output
-    assert "nothing wrong was found" in output
+    assert "no problems found" in output
 
 
 def test_check_lists_broken_images_writes_both_files_and_exits_with_3(folder, tmp_path):
@@ -57,7 +57,7 @@ def test_check_lists_broken_images_writes_both_files_and_exits_with_3(folder, tm
     assert (tmp_path / "c.html").read_text().startswith("<!doctype html>")
 
 
-def test_nothing_is_written_over_without_force(folder, tmp_path):
+def test_nothing_is_overwritten_without_force(folder, tmp_path):
     kept = tmp_path / "c.json"
     kept.write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
@@ -107,7 +107,7 @@ def test_split_lists_and_shares_are_checked_first(folder, tmp_path):
     assert "val: 4 images" in run("split", folder, "--out", tmp_path / "r", *lists)
 
 
-def test_split_says_that_given_splits_are_kept_and_no_seed_drew_them(folder, tmp_path):
+def test_split_reports_that_given_splits_are_kept_without_a_seed(folder, tmp_path):
     drawn = run("split", folder, "--out", tmp_path / "drawn")
     kept = run("split", tmp_path / "drawn", "--out", tmp_path / "kept", "--seed", 7)
     note = "the data set's own splits are kept"
@@ -120,7 +120,7 @@ def test_split_says_that_given_splits_are_kept_and_no_seed_drew_them(folder, tmp
     assert seeds == [42, None]
 
 
-def test_convert_writes_a_set_and_lists_what_it_left_out(folder, tmp_path):
+def test_convert_writes_a_set_and_lists_the_skipped_images(folder, tmp_path):
     (folder / "bare.png").write_bytes((folder / "0.png").read_bytes())
     output = run("convert", folder, tmp_path / "out", "--to", "imagefolder", code=3)
     assert "10 images written" in output
@@ -129,7 +129,7 @@ def test_convert_writes_a_set_and_lists_what_it_left_out(folder, tmp_path):
     assert "10 images" in run("check", tmp_path / "out")
 
 
-def test_rows_are_filtered_by_column_and_values_add_up(folder, tmp_path):
+def test_rows_are_filtered_by_column_and_repeated_values_are_alternatives(folder, tmp_path):
     rows = [f"{n}.png,caption {n},{n % 3}" for n in range(10)]
     (folder / "d.csv").write_text("image,caption,site\n" + "\n".join(rows))
     for path in folder.glob("*.txt"):
@@ -157,7 +157,7 @@ def test_the_help_names_every_format():
     assert all(name in run("check", "--help") for name in FORMATS)
 
 
-def test_the_page_on_data_has_a_line_for_every_format():
+def test_the_page_on_data_has_a_row_for_every_format():
     page = (ROOT / "docs" / "data.md").read_text()
     lines = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert set(FORMATS) - {"auto"} <= lines
@@ -196,7 +196,7 @@ def test_check_counts_cut_captions_with_a_real_tokenizer(real_data):
     output = run(
         "check", real_data / "coco_mini", "--tokenizer", tokenizer, "--max-caption-tokens", 20
     )
-    # 14 captions have 19 tokens or more, to which a start and an end come.
+    # 14 captions have 19 tokens or more, without start and end.
     assert "14 captions (3.5%) longer than 20 tokens would be truncated" in output
 
 
@@ -208,7 +208,7 @@ def test_the_help_loads_neither_torch_nor_numpy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_captions_that_the_tokenizer_loses_are_an_error(tmp_path: Path) -> None:
+def test_captions_that_the_tokenizer_cannot_write_are_an_error(tmp_path: Path) -> None:
     folder = save_images(tmp_path, ["ผู้ชายใส่เสื้อสีแดงยืนข้างเรือ", "สุนัขสองตัววิ่งบนสนามหญ้า"])
     tokenizer = save_wordpiece(tmp_path / "tokenizer")
     output = run("check", folder, "--tokenizer", tokenizer, code=3)
@@ -225,7 +225,7 @@ def test_captions_without_blanks_are_measured_in_characters(tmp_path: Path) -> N
 
 
 def save_images(folder: Path, captions: list[str]) -> Path:
-    """A folder of drawn images with their captions in metadata.jsonl."""
+    """Save drawn images with their captions in metadata.jsonl."""
     place = folder / "data"
     place.mkdir()
     rows = []
@@ -240,27 +240,27 @@ def save_images(folder: Path, captions: list[str]) -> Path:
     ("suffix", "start"),
     [("png", b"\x89PNG"), ("jpg", b"\xff\xd8"), ("webp", b"RIFF"), ("pdf", b"%PDF")],
 )
-def test_show_writes_what_the_name_says(folder, tmp_path, suffix, start):
+def test_show_writes_the_format_of_the_name(folder, tmp_path, suffix, start):
     out = tmp_path / f"sheet.{suffix}"
     run("show", folder, "--out", out, "--num-images", 2)
     assert out.read_bytes().startswith(start)
 
 
-def test_show_refuses_a_name_of_another_kind(folder, tmp_path):
-    with pytest.raises(OutputError, match=r"a picture of the kind '.txt'") as caught:
+def test_show_refuses_an_unknown_ending(folder, tmp_path):
+    with pytest.raises(OutputError, match=r"a picture of type '.txt'") as caught:
         run("show", folder, "--out", tmp_path / "sheet.txt", code=None)
     assert ".png" in caught.value.fix
 
 
 @pytest.mark.parametrize("flags", [("show", "--out", "s.png"), ("check", "--json", "c.json")])
-def test_a_missing_folder_is_named_not_made(folder, tmp_path, flags):
+def test_a_missing_folder_is_an_error_and_is_not_created(folder, tmp_path, flags):
     command, flag, name = flags
-    with pytest.raises(OutputError, match="there is no folder"):
+    with pytest.raises(OutputError, match=r"the folder .* does not exist"):
         run(command, folder, flag, tmp_path / "nowhere" / name, code=None)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_show_draws_as_many_images_as_were_asked_for(tmp_path):
+def test_show_draws_the_requested_number_of_images(tmp_path):
     for number in range(6):
         Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"{number}.png")
     rows = [f"{number}.png,{'' if number == 1 else 'Text'}" for number in range(6)]

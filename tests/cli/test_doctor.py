@@ -1,4 +1,4 @@
-"""`captune doctor`: what is there is said, what is missing comes with what to do."""
+"""`captune doctor`: what is found is reported, what is missing comes with a fix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.hub.repos import HubServer
 
 @pytest.fixture(autouse=True)
 def servers(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
-    """The hub and Kaggle on loopback: no test asks the real ones."""
+    """The hub and Kaggle on loopback: no test contacts the real ones."""
     monkeypatch.setenv("KAGGLE_API_ENDPOINT", hub.url)
     return hub
 
@@ -35,7 +35,7 @@ def test_a_machine_that_runs_the_tests_has_nothing_bad(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_java_and_extras_are_notes_with_what_they_are_for(
+def test_missing_java_and_extras_are_notes_with_their_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -47,7 +47,7 @@ def test_missing_java_and_extras_are_notes_with_what_they_are_for(
 
 
 @pytest.mark.parametrize(("tool", "kind"), [("nvidia-smi", "cuda"), ("xpu-smi", "xpu")])
-def test_a_driver_whose_device_torch_does_not_see_is_noted(
+def test_a_driver_without_a_torch_device_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, kind: str
 ) -> None:
     if kind in available_kinds():
@@ -57,7 +57,8 @@ def test_a_driver_whose_device_torch_does_not_see_is_noted(
     monkeypatch.setenv("PATH", str(tmp_path))
     (found,) = [finding for finding in examine() if finding.name == "gpu"]
     assert found.state == "note"
-    assert found.detail.startswith(f"{tool} is here, but torch sees no {kind} device")
+    expected = f"{tool} is installed, but torch finds no {kind} device"
+    assert found.detail.startswith(expected)
 
 
 def test_a_missing_package_is_bad_and_exits_3(
@@ -70,7 +71,7 @@ def test_a_missing_package_is_bad_and_exits_3(
     assert "bad  no-such-package-here" in capsys.readouterr().out
 
 
-def test_the_hub_and_kaggle_are_asked_and_the_login_is_told(
+def test_the_hub_and_kaggle_are_contacted_and_the_login_is_reported(
     servers: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, kaggle = examine_network()
@@ -79,14 +80,14 @@ def test_the_hub_and_kaggle_are_asked_and_the_login_is_told(
     monkeypatch.setenv("HF_TOKEN", "hf_stale")
     hub, _ = examine_network()
     assert hub.state == "note"
-    assert "refuses the token" in hub.detail and "hf auth login" in hub.detail
+    assert "rejects the token" in hub.detail and "hf auth login" in hub.detail
     monkeypatch.delenv("HF_TOKEN")
     hub, _ = examine_network()
     assert hub.state == "ok"
     assert "no token: public models only" in hub.detail
 
 
-def test_servers_that_do_not_answer_are_notes_with_what_to_do(
+def test_servers_that_do_not_answer_are_notes_with_a_fix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nobody = "http://127.0.0.1:9"
@@ -99,7 +100,9 @@ def test_servers_that_do_not_answer_are_notes_with_what_to_do(
         assert "local folders" in finding.detail
 
 
-def test_an_offline_hub_is_not_asked(servers: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offline_hub_is_not_contacted(
+    servers: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     servers.requests.clear()
     hub, _ = examine_network()
@@ -107,7 +110,7 @@ def test_an_offline_hub_is_not_asked(servers: HubServer, monkeypatch: pytest.Mon
     assert not any("/api/" in request for request in servers.requests)
 
 
-def test_kaggle_credentials_that_cannot_be_read_are_told(
+def test_unreadable_kaggle_credentials_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "kaggle.json").write_text("{not json")
@@ -116,7 +119,7 @@ def test_kaggle_credentials_that_cannot_be_read_are_told(
     assert "credentials cannot be read" in kaggle.detail
 
 
-def test_caches_are_named_with_what_they_hold(
+def test_caches_are_listed_with_their_contents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "hub"
@@ -126,4 +129,4 @@ def test_caches_are_named_with_what_they_hold(
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "none"))
     findings = {finding.name: finding for finding in examine()}
     assert findings["hub cache"].detail == f"{cache}, 1 models, 1 data sets"
-    assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not there yet"
+    assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not created yet"

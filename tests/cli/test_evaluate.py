@@ -1,9 +1,11 @@
-"""`captune evaluate` and `captune compare` from words to files and exit codes."""
+"""`captune evaluate` and `captune compare`: arguments, output files and exit codes."""
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def run(*words: str | Path) -> int:
     return code if isinstance(code, int) else 0
 
 
-def test_json_has_the_keys_of_the_contract_and_the_whole_set_is_said_to_be_used(
+def test_json_has_the_documented_keys_and_a_note_reports_the_use_of_the_whole_set(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     json_file = tmp_path / "scores.json"
@@ -104,7 +106,7 @@ def test_out_holds_predictions_csv_scores_plots_and_the_report(
     assert set(scores["paired"]) == {"after_vs_before", "after_vs_constant_caption"}
 
 
-def test_nothing_written_before_is_lost_without_force(
+def test_existing_files_are_kept_without_force(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -142,7 +144,7 @@ def test_a_broken_image_is_listed_and_the_exit_code_is_three(
         (["--split-file", "dev=x"], "train=FILE, val=FILE or test=FILE"),
     ],
 )
-def test_what_is_asked_wrong_is_said_with_exit_code_two(
+def test_invalid_arguments_exit_2_with_the_reason(
     models: Path,
     data: Path,
     capsys: pytest.CaptureFixture[str],
@@ -153,7 +155,7 @@ def test_what_is_asked_wrong_is_said_with_exit_code_two(
     assert message in capsys.readouterr().err
 
 
-def test_a_split_that_is_not_there_names_what_is(
+def test_a_missing_split_is_an_error_that_names_the_others(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "train.txt").write_text("red.png\n")
@@ -172,7 +174,7 @@ def test_a_split_that_is_not_there_names_what_is(
     assert content["constant_caption"]["caption"].find("red") >= 0
 
 
-def test_a_model_is_decoded_as_its_recipe_did_and_flags_come_first(
+def test_a_models_own_decoding_is_used_and_flags_override_it(
     models: Path, data: Path, tmp_path: Path
 ) -> None:
     captioner = load_captioner(models / "other")
@@ -190,7 +192,7 @@ def test_a_model_is_decoded_as_its_recipe_did_and_flags_come_first(
     assert "decoding:num_beams=2,max_new_tokens=6|" in signatures[2]
 
 
-def test_models_that_bring_different_decodings_are_compared_under_one(
+def test_models_with_different_decoding_settings_are_compared_with_one(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     captioner = load_captioner(models / "other")
@@ -199,22 +201,22 @@ def test_models_that_bring_different_decodings_are_compared_under_one(
     few = ["--resamples", "100", "--device", "cpu", "--metrics", "bleu", "--max-new-tokens", "5"]
     assert run("compare", models / "run", tmp_path / "tuned", "--data", data, *few) == 0
     output = capsys.readouterr()
-    assert "the models bring different decoding settings" in output.err
+    assert "the models have different decoding settings" in output.err
     assert "decoding:num_beams=3,max_new_tokens=5|" in output.out.replace("\n", "")
 
 
-def test_compare_scores_models_side_by_side_and_shows_asked_images(
+def test_compare_scores_models_side_by_side_and_shows_chosen_images(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = tmp_path / "asked.png"
-    Image.new("RGB", (50, 40), "white").save(asked)
+    chosen = tmp_path / "chosen.png"
+    Image.new("RGB", (50, 40), "white").save(chosen)
     code = run(
-        "compare", models / "run", models / "other", "--data", data, *FAST, "--images", asked,
+        "compare", models / "run", models / "other", "--data", data, *FAST, "--images", chosen,
         "--out", tmp_path / "out", "--json", tmp_path / "c.json",
     )  # fmt: skip
     assert code == 0
     output = capsys.readouterr().out
-    assert "asked.png\n  run: " in output
+    assert "chosen.png\n  run: " in output
     assert "other" in output
     content = json.loads((tmp_path / "c.json").read_text())
     assert list(content["systems"]) == ["run", "other"]
@@ -231,11 +233,11 @@ def test_compare_scores_models_side_by_side_and_shows_asked_images(
         "predictions/model_2.jsonl",
     }
     page = (tmp_path / "out" / "comparison.html").read_text()
-    assert "asked.png" in page
+    assert "chosen.png" in page
     assert page.count("<article") == 1
 
 
-def test_an_asked_image_that_is_not_there_stops_before_any_work(
+def test_a_url_without_allow_urls_stops_before_any_work(
     models: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run("compare", models / "run", "--data", data, *FAST, "--images", "https://x.org/a.jpg")
@@ -263,6 +265,20 @@ def test_only_rows_that_pass_the_filters_are_scored(
     assert "filters (kind: warm or none) skipped 2 images" in capsys.readouterr().err
     assert run(*words, "--filter", "kin=warm") == 2
     assert "did you mean 'kind'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such file names on Windows")
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_the_name_of_a_model_cannot_steer_the_terminal(
+    models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    named = shutil.copytree(models / "other", tmp_path / "a\x1b[2J\u202eb")
+    out = tmp_path / "out"
+    assert run(command, named, "--data", data, *FAST, "--metrics", "bleu", "--out", out) == 0
+    printed = capsys.readouterr()
+    assert not {"\x1b", "\u202e"} & set(printed.out + printed.err)
+    (page,) = out.glob("*.html")
+    assert not {"\x1b", "\u202e"} & set(page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.real_data

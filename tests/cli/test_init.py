@@ -1,4 +1,4 @@
-"""`captune init`: a plain model folder, and nothing lost that lay there."""
+"""`captune init`: a plain model folder; existing files are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def init(*words: str) -> int:
     return caught.value.code
 
 
-def test_a_new_model_opens_in_plain_transformers_and_says_how_to_train_it(
+def test_a_new_model_opens_in_plain_transformers_and_the_training_command_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from transformers import AutoModelForImageTextToText, AutoTokenizer
@@ -33,7 +33,7 @@ def test_a_new_model_opens_in_plain_transformers_and_says_how_to_train_it(
     assert f"--set model.checkpoint={out}" in capsys.readouterr().out
 
 
-def test_one_seed_gives_one_model_and_another_seed_another(tmp_path: Path) -> None:
+def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert init("git-tiny", str(tmp_path / name), *SHAPES, "--seed", seed) == 0
     a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
@@ -41,7 +41,7 @@ def test_one_seed_gives_one_model_and_another_seed_another(tmp_path: Path) -> No
     assert not all(a[key].equal(c[key]) for key in a)
 
 
-def test_a_tokenizer_of_a_model_folder_serves_another_model(tmp_path: Path) -> None:
+def test_the_tokenizer_of_a_model_folder_can_be_used_for_another_model(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     words = ["--tokenizer-kind", "word", "--vocab-size", "50"]
     assert init("blip-tiny", str(first), *SHAPES, *words) == 0
@@ -73,7 +73,7 @@ def test_a_folder_with_files_is_left_alone_without_force(
         (["blip-tiny", "--tokenizer", "/no/such"], "'/no/such' does not exist"),
     ],
 )
-def test_a_wrong_wish_exits_2_and_writes_nothing(
+def test_invalid_arguments_exit_2_and_write_nothing(
     words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "model"
@@ -82,18 +82,38 @@ def test_a_wrong_wish_exits_2_and_writes_nothing(
     assert not out.exists()
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_place_of_the_folder_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "file"
     path.write_text("")
     assert init("blip-tiny", str(path), *SHAPES) == 2
     assert "is a file" in capsys.readouterr().err
 
 
+def test_the_data_set_is_read_with_the_reading_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_data(tmp_path / "data", [("a", "a red dog"), ("b", "a red dog"), ("c", "blue")])
+    table = tmp_path / "elsewhere" / "rows.csv"
+    table.parent.mkdir()
+    rows = ["picture,words,kind", *(f"{data}/{n}.png,a red dog,x" for n in "ab")]
+    table.write_text("\n".join([*rows, f"{data}/c.png,two blue cats,y"]))
+    columns = ["--image-column", "picture", "--caption-column", "words", "--filter", "kind=x"]
+    words = ["--train-tokenizer", str(table), "--tokenizer-kind", "word", *columns]
+    assert init("blip-tiny", str(tmp_path / "model"), *words) == 2
+    assert "--allow-outside" in capsys.readouterr().err
+    assert init("blip-tiny", str(tmp_path / "model"), *words, "--allow-outside") == 0
+    vocabulary = (tmp_path / "model" / "tokenizer.json").read_text()
+    assert '"dog"' in vocabulary
+    assert '"cats"' not in vocabulary
+
+
 CHINESE = [("a", "一个男人站在船旁边"), ("b", "两只狗在草地上奔跑")]
 
 
 def make_data(folder: Path, captions: list[tuple[str, str]]) -> Path:
-    """Drawn images with a text file beside each."""
+    """Save drawn images with a text file beside each."""
     folder.mkdir()
     for name, caption in captions:
         Image.new("RGB", (40, 40), (200, 90, 50)).save(folder / f"{name}.png")
@@ -101,7 +121,7 @@ def make_data(folder: Path, captions: list[tuple[str, str]]) -> Path:
     return folder
 
 
-def test_words_of_a_script_without_blanks_are_refused_and_byte_pairs_serve(
+def test_word_tokens_of_a_script_without_blanks_are_refused_and_byte_pairs_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ["--train-tokenizer", str(make_data(tmp_path / "data", CHINESE))]
@@ -116,7 +136,7 @@ def test_words_of_a_script_without_blanks_are_refused_and_byte_pairs_serve(
 def test_captions_that_the_new_tokenizer_cannot_write_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Each word comes once, and a word must come twice to be known.
+    # Each word occurs once, and a word must occur twice to be known.
     data = make_data(tmp_path / "data", [("a", "a dog runs"), ("b", "two cats sleep")])
     words = ["--train-tokenizer", str(data), "--tokenizer-kind", "word"]
     assert init("blip-tiny", str(tmp_path / "model"), *words) == 2

@@ -1,4 +1,4 @@
-"""`captune models`: families and sizes, with their parameters counted, not quoted."""
+"""`captune models`: families and sizes, with counted parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_every_family_and_size_is_listed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("size", ["blip-tiny", "git-tiny", "swin-gpt2-tiny"])
-def test_the_count_without_weights_is_that_of_the_model_with_weights(size: str) -> None:
+def test_the_count_without_weights_equals_that_of_the_built_model(size: str) -> None:
     tokenizer = train_tokenizer(["a red circle"], TokenizerConfig(min_count=1))
     model = build_size(size, tokenizer).model
     expected = sum(parameter.numel() for parameter in model.parameters())

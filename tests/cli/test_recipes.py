@@ -1,4 +1,4 @@
-"""`captune recipes`: listed, printed as shipped, printed whole."""
+"""`captune recipes`: the list, the recipe as shipped, and every setting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_list_names_every_shipped_recipe(capsys: pytest.CaptureFixture[str])
     assert set(shipped_recipes()) <= named
 
 
-def test_a_recipe_is_printed_as_shipped_with_its_comments(
+def test_a_recipe_is_printed_as_shipped_with_comments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = printed(capsys, "demo")
@@ -32,7 +32,7 @@ def test_a_recipe_is_printed_as_shipped_with_its_comments(
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_the_full_print_is_the_same_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_full_output_is_the_same_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert parse_recipe(printed(capsys, name, "--full")) == load_recipe(name)
 
 

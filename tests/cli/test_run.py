@@ -1,4 +1,4 @@
-"""`captune run`, `train`, `demo`: words become a recipe and options; faults come before work."""
+"""`captune run`, `train`, `demo`: arguments become a recipe; errors come before any work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captune.cli import main
 
 
 @pytest.mark.parametrize("command", [["run", "demo"], ["train", "demo"], ["demo"]])
-def test_a_wrong_setting_exits_2_before_any_folder_is_made(
+def test_an_invalid_setting_exits_2_before_any_folder_is_created(
     command: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -46,7 +46,7 @@ def test_one_stage_runs_alone_with_its_overrides_and_is_skipped_the_second_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["run", "demo", "--only", "prepare", "--set", "data.path=shapes:12", "--out"]
-    for expected in ("prepare: done in", "prepare: done before, skipped"):
+    for expected in ("prepare: done in", "prepare: already done, skipped"):
         with pytest.raises(SystemExit) as caught:
             main([*words, str(tmp_path / "run")])
         assert caught.value.code == 0
@@ -57,7 +57,7 @@ def test_one_stage_runs_alone_with_its_overrides_and_is_skipped_the_second_time(
 def test_an_interrupted_run_exits_130_and_prints_the_command_that_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A shell starts background jobs deaf to SIGINT; the test run may be one.
+    # A shell starts background jobs with SIGINT ignored; this test may run in one.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt_the_run() -> None:
@@ -77,3 +77,47 @@ def test_an_interrupted_run_exits_130_and_prints_the_command_that_resumes(
     printed = capsys.readouterr().err
     assert printed.startswith("stopped by SIGINT; resume with: captune run demo --set")
     assert printed.endswith("--set train.epochs=100000 --resume\n")
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("name=a\x1b[2Jb", "name"),
+        ("train.\x1b[2J=1", "train"),
+        ("model.size=\x1b[2Jblip-tiny", "model.size"),
+        ("model.checkpoint=./\x1b[2Jmodel", "model.checkpoint"),
+        ("model.tokenizer=./\x1b[2Jtokenizer", "model.tokenizer"),
+        ("data.path=./\x1b[2Jdata", "data"),
+    ],
+)
+def test_a_setting_cannot_steer_the_terminal(
+    setting: str,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "demo", "--only", "prepare", "--set", "model.size=null", "--set", setting]
+    if name != "model.checkpoint":
+        words[5] = "model.size=blip-tiny"
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    printed = capsys.readouterr()
+    assert caught.value.code == 2, printed
+    assert name in printed.err
+    assert "\\x1b[2J" in printed.err
+    assert "\x1b" not in printed.err + printed.out
+
+
+@pytest.mark.parametrize("words", [["run"], ["recipes"], ["train"]])
+def test_the_name_of_a_missing_recipe_cannot_steer_the_terminal(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source in ("\x1b[2Jdemo", "./\x1b[2J\n.yaml"):
+        with pytest.raises(SystemExit) as caught:
+            main([*words, source])
+        assert caught.value.code == 2
+        printed = capsys.readouterr().err
+        assert "\\x1b[2J" in printed
+        assert "\x1b" not in printed

@@ -1,4 +1,4 @@
-"""`captune score` from files to files."""
+"""`captune score`: from files of captions to files of scores."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(folder: Path, *arguments: str, predictions: tuple[str, ...] = ("good.jso
     return result.output
 
 
-def test_the_table_has_values_intervals_and_the_signatures_and_the_file_every_digit(
+def test_the_table_has_values_intervals_and_signatures_and_the_file_has_every_digit(
     files: Path,
 ) -> None:
     output = run(files, "--metrics", "bleu_1,rouge_l", "--json", str(files / "scores.json"))
@@ -56,7 +56,7 @@ def test_the_table_has_values_intervals_and_the_signatures_and_the_file_every_di
     assert "3 images; in brackets: 95 % bootstrap intervals." in output
 
 
-def test_json_has_the_keys_of_the_contract(files: Path) -> None:
+def test_json_has_the_documented_keys(files: Path) -> None:
     run(files, "--metrics", "bleu,cider,distinct_1", "--json", str(files / "out" / "scores.json"))
     content = json.loads((files / "out" / "scores.json").read_text())
     assert set(content) >= {"metrics", "intervals", "num_images", "signature"}
@@ -75,14 +75,14 @@ def test_json_has_the_keys_of_the_contract(files: Path) -> None:
     assert content["signature"].startswith("bleu_1|variant:coco")
 
 
-def test_per_image_lines_have_an_id_and_one_key_a_metric(files: Path) -> None:
+def test_per_image_lines_have_an_id_and_one_key_per_metric(files: Path) -> None:
     run(files, "--metrics", "bleu_1,cider", "--per-image", str(files / "rows.jsonl"))
     rows = [json.loads(line) for line in (files / "rows.jsonl").read_text().splitlines()]
     assert [row["image_id"] for row in rows] == ["1", "2", "3"]
     assert all(set(row) == {"image_id", "bleu_1", "cider"} for row in rows)
 
 
-def test_several_files_stand_side_by_side_and_are_tested_against_the_first(files: Path) -> None:
+def test_several_files_are_shown_side_by_side_and_tested_against_the_first(files: Path) -> None:
     arguments = ["--metrics", "rouge_l,wer", "--json", str(files / "scores.json")]
     arguments += ["--per-image", str(files / "rows.jsonl")]
     output = run(files, *arguments, predictions=("poor.json", "good.json"))
@@ -103,7 +103,7 @@ def test_several_files_stand_side_by_side_and_are_tested_against_the_first(files
     ]
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(files: Path) -> None:
+def test_files_with_the_same_name_are_named_by_their_paths(files: Path) -> None:
     (files / "b").mkdir()
     (files / "b" / "good.json").write_text(json.dumps(GOOD))
     path = files / "scores.json"
@@ -112,7 +112,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(files: Path) -> None:
     assert list(json.loads(path.read_text())["systems"]) == [str(files / name) for name in given]
 
 
-def test_an_error_names_the_file_of_the_several(files: Path) -> None:
+def test_an_error_names_the_file_among_several(files: Path) -> None:
     (files / "few.json").write_text('{"1": "a dog"}')
     with pytest.raises(MetricError, match=r"2 without a prediction \(2, 3\)") as caught:
         run(files, predictions=("good.json", "few.json"))
@@ -123,7 +123,7 @@ def test_an_error_names_the_file_of_the_several(files: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cpu:7", "toaster"])
-def test_a_device_that_is_not_there_is_an_error_before_any_model_is_loaded(
+def test_an_unavailable_device_is_an_error_before_any_model_is_loaded(
     files: Path, name: str
 ) -> None:
     with pytest.raises(RecipeError, match=f"device '{name}' is not available here") as caught:
@@ -131,7 +131,7 @@ def test_a_device_that_is_not_there_is_an_error_before_any_model_is_loaded(
     assert caught.value.where == "--device"
 
 
-def test_one_file_twice_is_an_error(files: Path) -> None:
+def test_a_file_given_twice_is_an_error(files: Path) -> None:
     with pytest.raises(MetricError, match=r"good\.json is given twice"):
         run(files, predictions=("good.json", "good.json"))
 
@@ -146,7 +146,9 @@ def test_the_seed_fixes_the_intervals(files: Path) -> None:
     assert intervals[0] == intervals[1] != intervals[2]
 
 
-def test_images_without_a_prediction_are_an_error_unless_left_out(files: Path) -> None:
+def test_images_without_a_prediction_are_an_error_unless_only_predicted_is_given(
+    files: Path,
+) -> None:
     few = {key: GOOD[key] for key in ("1", "3")}
     (files / "few.json").write_text(json.dumps(few))
     with pytest.raises(MetricError, match=r"1 without a prediction \(2\)") as caught:
@@ -158,7 +160,7 @@ def test_images_without_a_prediction_are_an_error_unless_left_out(files: Path) -
     assert json.loads(path.read_text())["num_images"] == 2
 
 
-def test_metrics_skipped_for_want_of_an_extra_are_reported(
+def test_metrics_skipped_because_of_a_missing_extra_are_reported(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
@@ -170,7 +172,7 @@ def test_metrics_skipped_for_want_of_an_extra_are_reported(
 SAMPLES = {"1": ["a red dog", "a dog"], "2": ["two cats", "two cats"], "3": ["a bird", "birds"]}
 
 
-def test_samples_add_their_metrics_to_table_and_files(files: Path) -> None:
+def test_samples_add_their_metrics_to_the_table_and_files(files: Path) -> None:
     (files / "samples.json").write_text(json.dumps(SAMPLES))
     (files / "same.json").write_text(
         json.dumps({key: [own[0]] * 2 for key, own in SAMPLES.items()})
@@ -194,14 +196,14 @@ def test_samples_add_their_metrics_to_table_and_files(files: Path) -> None:
     assert set(row) == {"image_id", "predictions", *names}
 
 
-def test_samples_are_left_out_with_the_images_that_have_no_prediction(files: Path) -> None:
+def test_samples_of_images_without_a_prediction_are_skipped(files: Path) -> None:
     (files / "few.json").write_text(json.dumps({"1": "a dog", "2": "cats"}))
     (files / "samples.json").write_text(json.dumps(SAMPLES))
     arguments = ["--samples", str(files / "samples.json"), "--metrics", "mbleu"]
     assert "2 images" in run(files, *arguments, "--only-predicted", predictions=("few.json",))
 
 
-def test_samples_of_one_file_for_two_are_an_error(files: Path) -> None:
+def test_one_file_of_samples_for_two_of_predictions_is_an_error(files: Path) -> None:
     (files / "samples.json").write_text(json.dumps(SAMPLES))
     with pytest.raises(MetricError, match="1 files of samples for 2 of predictions") as caught:
         given = ("good.json", "poor.json")
@@ -276,7 +278,7 @@ def test_files_are_not_overwritten_without_force(files: Path) -> None:
         assert "bleu_1" in (files / name).read_text()
 
 
-def test_ids_that_are_paths_are_matched_to_those_of_the_references(files: Path) -> None:
+def test_ids_that_are_paths_are_matched_to_the_ids_of_the_references(files: Path) -> None:
     (files / "paths.json").write_text(json.dumps(PATHS | {"c/3.png": "a bird sings"}))
     path = files / "scores.json"
     output = run(files, "--json", str(path), "--metrics", "bleu_1", predictions=("paths.json",))
@@ -291,7 +293,7 @@ def test_only_predicted_matches_ids_that_are_paths_too(files: Path) -> None:
     assert "2 images; in brackets" in output
 
 
-def test_samples_are_matched_as_their_predictions_are(files: Path) -> None:
+def test_samples_are_matched_like_their_predictions(files: Path) -> None:
     samples = {key: [caption, "a dog"] for key, caption in PATHS.items()}
     (files / "paths.json").write_text(json.dumps(PATHS))
     (files / "samples.json").write_text(json.dumps(samples))
@@ -299,7 +301,7 @@ def test_samples_are_matched_as_their_predictions_are(files: Path) -> None:
     assert "div_1" in run(files, *arguments, "--only-predicted", predictions=("paths.json",))
 
 
-def test_references_that_hold_python_lists_are_read_as_lists(files: Path) -> None:
+def test_references_written_as_python_lists_are_read_as_lists(files: Path) -> None:
     texts = {key: str(captions) for key, captions in REFERENCES.items()}
     expected = run(files, "--metrics", "bleu,cider")
     (files / "references.json").write_text(json.dumps(texts))
@@ -309,11 +311,11 @@ def test_references_that_hold_python_lists_are_read_as_lists(files: Path) -> Non
     assert rest == expected
 
 
-def test_characters_are_scored_where_asked_and_the_signature_says_so(files: Path) -> None:
+def test_characters_are_scored_on_request_and_the_signature_shows_it(files: Path) -> None:
     (files / "references.json").write_text(json.dumps({"1": ["一只狗在跑"], "2": ["两只猫"]}))
     (files / "zh.json").write_text(json.dumps({"1": "一只狗跑", "2": "两只猫"}))
     output = run(files, "--metrics", "bleu_1", "--tokenize", "char", predictions=("zh.json",))
-    # Seven of seven characters are right, seven said of eight: exp(1 - 8 / 7).
+    # Seven of seven characters are right, and the reference has eight: exp(1 - 8 / 7).
     assert ["bleu_1", "0.867"] in [line.split() for line in output.splitlines()]
     assert "bleu_1|variant:coco|reflen:closest|tok:char|" in output
 
@@ -333,12 +335,12 @@ def test_three_files_are_tested_pair_by_pair(files: Path) -> None:
     assert set(content["paired"]) == {*pairs, "good", "third"}
 
 
-def test_names_of_files_are_printed_as_they_are(files: Path) -> None:
+def test_names_of_files_are_printed_unchanged(files: Path) -> None:
     (files / "run_tty.json").write_text(json.dumps(GOOD))
     assert "run_tty" in run(files, "--metrics", "bleu_1", predictions=("run_tty.json",))
 
 
-def test_every_file_of_scores_has_one_shape(files: Path) -> None:
+def test_every_file_of_scores_has_the_same_shape(files: Path) -> None:
     path = files / "scores.json"
     run(files, "--metrics", "bleu_1", "--json", str(path))
     one = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""`captune score` on bad input: a score, or an error that names the id; never a silent shift."""
+"""`captune score` on bad input: a score, or an error that names the id; ids never shift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREDICTIONS = '{"1": "a red dog", "2": "two cats"}'
 
 
 def run(folder: Path, references: str | bytes, predictions: str | bytes) -> dict[str, dict]:
-    """Per-image values by id, once the command has written them."""
+    """Run the command and return the values per image, by id."""
     for name, text in (("references.json", references), ("predictions.json", predictions)):
         (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
     app = typer.Typer()
@@ -57,7 +57,7 @@ def run(folder: Path, references: str | bytes, predictions: str | bytes) -> dict
     ],
     ids=["empty", "punctuation", "emoji", "NUL", "right to left", "line breaks", "10,000 words"],
 )
-def test_an_odd_caption_is_scored_and_shifts_no_other(tmp_path: Path, caption: str) -> None:
+def test_an_odd_caption_is_scored_and_does_not_shift_others(tmp_path: Path, caption: str) -> None:
     rows = run(tmp_path, REFERENCES, json.dumps({"1": caption, "2": "two cats"}))
     assert rows["2"]["rouge_l"] == pytest.approx(1.0)
     assert rows["2"]["bleu_1"] == pytest.approx(1.0)
@@ -65,7 +65,7 @@ def test_an_odd_caption_is_scored_and_shifts_no_other(tmp_path: Path, caption: s
     assert run(tmp_path, odd, PREDICTIONS)["2"]["rouge_l"] == pytest.approx(1.0)
 
 
-def test_an_empty_prediction_is_worth_nothing(tmp_path: Path) -> None:
+def test_an_empty_prediction_scores_zero(tmp_path: Path) -> None:
     row = run(tmp_path, REFERENCES, '{"1": "", "2": "two cats"}')["1"]
     assert row["rouge_l"] == row["cider"] == row["sacrebleu"] == 0.0
     assert row["wer"] == 1.0
@@ -96,7 +96,7 @@ def test_an_empty_prediction_is_worth_nothing(tmp_path: Path) -> None:
         (REFERENCES, b"\xff\xfe{}", "is not UTF-8 at byte 0"),
     ],
 )
-def test_what_cannot_be_scored_is_named(
+def test_input_that_cannot_be_scored_is_an_error_that_names_the_cause(
     tmp_path: Path, references: str, predictions: str | bytes, message: str
 ) -> None:
     with pytest.raises(MetricError, match=message) as caught:
@@ -110,7 +110,7 @@ def test_numbers_and_texts_are_the_same_ids(tmp_path: Path) -> None:
     assert run(tmp_path, REFERENCES, rows) == run(tmp_path, REFERENCES, PREDICTIONS)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     plain = run(tmp_path, REFERENCES, PREDICTIONS)
     marked = run(
         tmp_path, b"\xef\xbb\xbf" + REFERENCES.encode(), b"\xef\xbb\xbf" + PREDICTIONS.encode()

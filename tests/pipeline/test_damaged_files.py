@@ -1,4 +1,4 @@
-"""A damaged file of a run is named with the way out, whatever is wrong with it."""
+"""A damaged file of a run is an error that names the file and the fix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.runs.damage import DAMAGES
 from support.runs.recipes import recipe
 from support.soak import FIRST_SEED, count, soak
 
-# Without scores.json, log.jsonl and data_check.json, which a report does without.
+# Without scores.json, log.jsonl and data_check.json, which a report does not need.
 NEEDED = (
     *("splits.json", "splits/train.jsonl", "splits/test.jsonl", "stages.json"),
     *("environment.json", "skipped_images.jsonl", "predictions/after.jsonl"),
@@ -48,12 +48,12 @@ def report(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 
 @pytest.mark.parametrize("damage", ["empty", "nulls", "not_utf_8", "nested", "long_number"])
 @pytest.mark.parametrize("name", NEEDED)
-def test_a_damaged_file_is_named_with_the_way_out(
+def test_a_damaged_file_is_named_with_the_fix(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str, damage: str
 ) -> None:
     path = folder / name
     if damage == "empty" and name.endswith(".jsonl"):
-        pytest.skip("no lines are no damage")
+        pytest.skip("an empty file of lines is not damaged")
     if name == "skipped_images.jsonl":
         path.write_text('{"image_id": "a", "file": "a", "reason": "b", "detail": ""}\n')
     path.write_bytes(DAMAGES[damage](path.read_bytes(), random.Random(0)))
@@ -64,7 +64,7 @@ def test_a_damaged_file_is_named_with_the_way_out(
     assert "internal error" not in error
 
 
-def test_a_report_does_without_what_can_be_computed_again(
+def test_a_report_recomputes_what_is_damaged(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in SPARE:
@@ -76,7 +76,7 @@ def test_a_report_does_without_what_can_be_computed_again(
 @soak
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + count(6, full=100)))
-def test_no_damage_is_an_internal_error(
+def test_damage_never_causes_an_internal_error(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -89,7 +89,7 @@ def test_no_damage_is_an_internal_error(
         assert code in (0, 2), f"{damage} of {name}: {error}"
 
 
-def test_a_cut_archive_of_images_is_named(folder: Path) -> None:
+def test_a_truncated_archive_of_images_is_named(folder: Path) -> None:
     from captune.data import load_splits
 
     archive = folder / "splits" / "images.zip"
@@ -102,7 +102,7 @@ def test_a_cut_archive_of_images_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["7", "[]", '"x"', "{", "\0\0"])
-def test_a_damaged_note_of_what_a_training_began_with_is_named(folder: Path, content: str) -> None:
+def test_damaged_saved_inputs_of_a_training_are_named(folder: Path, content: str) -> None:
     note = folder / "checkpoints" / "began_with.json"
     assert json.loads(note.read_text(encoding="utf-8"))
     note.write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A dry run tells what would happen, and nothing happens."""
+"""A dry run reports what a run would do, and writes nothing."""
 
 from __future__ import annotations
 
@@ -16,80 +16,80 @@ def recipe(**train: object) -> Recipe:
     return tiny_recipe(train={"epochs": 3, "micro_batch_size": 4, "global_batch_size": 8, **train})
 
 
-def said(settings: Recipe, out: Path, **options: object) -> str:
+def printed(settings: Recipe, out: Path, **options: object) -> str:
     lines: list[str] = []
     dry_run(settings, out=out, say=lines.append, **options)  # type: ignore[arg-type]
     return "\n".join(lines)
 
 
 def test_a_new_run_is_described_with_steps_images_time_and_memory(tmp_path) -> None:
-    text = said(recipe(), tmp_path / "run")
+    text = printed(recipe(), tmp_path / "run")
     assert "(new)" in text
     assert all(
         f"{stage}: would run" in text
         for stage in ("prepare", "baseline", "train", "evaluate", "report")
     )
     assert "images: train 32, val 4, test 4" in text
-    # 32 images, 8 a step, 3 epochs.
+    # 32 images, 8 per step, 3 epochs.
     assert "steps: 12, 8 images each, of 32 images" in text
     assert "training time: about " in text
     assert "GiB" in text
-    assert "captions to write: 4 images of test before and after training" in text
+    assert "captions to generate: 4 images of test before and after training" in text
 
 
 def test_nothing_is_written(tmp_path) -> None:
-    said(recipe(), tmp_path / "run")
+    printed(recipe(), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_finished_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> None:
     run(recipe(max_steps=1), only=["prepare", "train"], out=tmp_path, say=lambda _: None)
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
-    text = said(recipe(max_steps=2), tmp_path)
-    assert "prepare: done before in" in text
+    text = printed(recipe(max_steps=2), tmp_path)
+    assert "prepare: already done in" in text
     assert "train: would run again" in text
     assert "baseline: would run" in text
     assert "steps: 2, 8 images each" in text
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
-    alone = said(recipe(max_steps=1), tmp_path, only=["baseline"])
-    assert "captions to write: 4 images of test before training" in alone
+    alone = printed(recipe(max_steps=1), tmp_path, only=["baseline"])
+    assert "captions to generate: 4 images of test before training" in alone
 
 
 def test_a_finished_run_has_nothing_to_do(tmp_path) -> None:
     run(recipe(max_steps=1), only=["prepare", "train"], out=tmp_path, say=lambda _: None)
-    text = said(recipe(max_steps=1), tmp_path, only=["prepare", "train"])
+    text = printed(recipe(max_steps=1), tmp_path, only=["prepare", "train"])
     assert text.endswith("nothing to do")
 
 
-def test_frozen_features_that_are_cached_count_once(tmp_path) -> None:
+def test_cached_features_are_counted_once(tmp_path) -> None:
     settings = recipe().model_copy(
         update={"model": recipe().model.model_copy(update={"freeze": ("vision",)})}
     )
-    assert "of it encoding images once" in said(settings, tmp_path / "run")
+    assert "of it to encode images once" in printed(settings, tmp_path / "run")
 
 
-def test_what_a_run_refuses_is_refused(tmp_path) -> None:
+def test_a_dry_run_raises_the_errors_of_a_run(tmp_path) -> None:
     with pytest.raises(RecipeError, match="stage train needs prepare"):
-        said(recipe(), tmp_path / "run", only=["train"])
+        printed(recipe(), tmp_path / "run", only=["train"])
     missing = recipe().model_copy(
         update={"data": recipe().data.model_copy(update={"path": str(tmp_path / "absent")})}
     )
     with pytest.raises(DataError, match="absent"):
-        said(missing, tmp_path / "run")
+        printed(missing, tmp_path / "run")
 
 
 def test_a_baseline_that_is_off_would_not_run(tmp_path) -> None:
     off = recipe().model_copy(
         update={"evaluate": recipe().evaluate.model_copy(update={"baseline": False})}
     )
-    text = said(off, tmp_path / "run")
+    text = printed(off, tmp_path / "run")
     assert "baseline: off (evaluate.baseline: false)" in text
     assert "baseline: would run" not in text
-    assert "captions to write: 4 images of test after training" in text
+    assert "captions to generate: 4 images of test after training" in text
 
 
-def test_a_warm_up_longer_than_the_run_and_an_absurd_rate_are_warned_of(tmp_path) -> None:
-    text = said(recipe(warmup_steps=300, learning_rate=50.0), tmp_path / "run")
+def test_a_warm_up_longer_than_the_run_and_an_absurd_rate_raise_warnings(tmp_path) -> None:
+    text = printed(recipe(warmup_steps=300, learning_rate=50.0), tmp_path / "run")
     assert "warning: train.warmup_steps 300 is not shorter than the run of 12 steps" in text
     assert "warning: train.learning_rate is 50" in text
-    assert "warning" not in said(recipe(warmup_steps=5), tmp_path / "other")
+    assert "warning" not in printed(recipe(warmup_steps=5), tmp_path / "other")

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
 
 def small_copy(source: Path, folder: Path, *, train: int, val: int) -> Path:
-    """The first photographs of each list, in the layout of the whole set."""
+    """Copy the first photographs of each list, in the layout of the whole set."""
     (folder / "Images").mkdir(parents=True)
     lists = {"Flickr_8k.trainImages.txt": train, "Flickr_8k.devImages.txt": val}
     for name, count in lists.items():
@@ -30,7 +30,7 @@ def small_copy(source: Path, folder: Path, *, train: int, val: int) -> Path:
     return folder
 
 
-def test_the_recipe_learns_from_photographs_and_reports(tmp_path, real_data) -> None:
+def test_the_recipe_learns_from_photographs_and_writes_the_report(tmp_path, real_data) -> None:
     source = (real_data / "flickr8k").resolve()
     data = small_copy(source, tmp_path / "flickr8k", train=208, val=32)
     encoder = real_data / "weights" / "mobilenet_v2_1.0_224-hf"
@@ -41,7 +41,7 @@ def test_the_recipe_learns_from_photographs_and_reports(tmp_path, real_data) -> 
             f"model.encoder={encoder.resolve()}",
             "data.views=[original, flip]",
             "data.num_workers=0",
-            # Two of an image's five captions in each epoch.
+            # Two of the five captions per image in each epoch.
             "data.max_captions=2",
             "train.epochs=2",
             "train.warmup_steps=4",
@@ -51,8 +51,8 @@ def test_the_recipe_learns_from_photographs_and_reports(tmp_path, real_data) -> 
             "evaluate.bootstrap_samples=100",
         ],
     )
-    said: list[str] = []
-    out = run(recipe, out=tmp_path / "run", say=said.append)
+    messages: list[str] = []
+    out = run(recipe, out=tmp_path / "run", say=messages.append)
     losses = [row["loss"] for row in read_log(out / "log.jsonl") if "loss" in row]
     assert len(losses) == 14
     assert sum(losses[-4:]) / 4 < 0.85 * losses[0]

@@ -27,7 +27,7 @@ def data(tmp_path):
     return folder
 
 
-def test_a_tokenizer_that_loses_all_captions_stops_the_run_before_training(data, tmp_path):
+def test_a_tokenizer_that_cannot_write_the_captions_stops_the_run_before_training(data, tmp_path):
     tokenizer = save_wordpiece(tmp_path / "tokenizer")
     plan = recipe(data__path=str(data), model__tokenizer=str(tokenizer))
     with pytest.raises(
@@ -37,7 +37,7 @@ def test_a_tokenizer_that_loses_all_captions_stops_the_run_before_training(data,
     assert not (tmp_path / "run" / "splits.json").exists()
 
 
-def test_the_recipes_tokenizer_is_in_validation_scores_and_signature(data, tmp_path):
+def test_the_recipes_tokenizer_is_used_in_scores_and_signature(data, tmp_path):
     plan = recipe(
         data__path=str(data),
         data__split_fractions={"train": 0.5, "val": 0.25, "test": 0.25},
@@ -49,5 +49,5 @@ def test_the_recipes_tokenizer_is_in_validation_scores_and_signature(data, tmp_p
     assert scores["schema"] == 1
     assert "|tok:char|" in scores["after"]["signature"]
     assert scores["systems"]["after"]["metrics"] == scores["after"]["metrics"]
-    # One reference said to all: some characters are right, where words between blanks never are.
+    # One reference for all images: some characters match, but no words between blanks would.
     assert scores["constant_caption"]["metrics"]["bleu_1"] > 0.05

@@ -1,4 +1,4 @@
-"""Two commands never fill one folder: the second stops with code 2 and names the first."""
+"""Two commands never fill one folder: the second exits with 2 and names the first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.storage import lock_folder
 from support.runs.recipes import recipe
 
 
-def test_a_second_run_is_refused_and_the_first_loses_nothing(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_and_changes_no_file(tmp_path: Path) -> None:
     from captune.errors import OutputError
 
     folder = tmp_path / "run"

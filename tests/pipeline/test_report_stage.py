@@ -1,4 +1,4 @@
-"""The report is made from what the stages before it left, and computes no score again."""
+"""The report is built from files of earlier stages, without scoring again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captune.recipe import Recipe
 from support.models.tiny_clip import save_clip
 from support.runs.recipes import recipe as tiny_recipe
 
-MADE = ("report.html", "model/README.md", "plots/before_after.png", "plots/captions.png")
+WRITTEN = ("report.html", "model/README.md", "plots/before_after.png", "plots/captions.png")
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +43,17 @@ def done(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
         return run(recipe(clip), out=tmp_path_factory.mktemp("run"), say=lambda _: None)
 
 
-def test_the_same_report_is_made_from_disk_where_the_metrics_models_are_gone(
+def test_the_same_report_is_rebuilt_without_the_models_of_the_metrics(
     done: Path, clip: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(done, tmp_path / "run"))
-    before = {name: (folder / name).read_bytes() for name in MADE}
-    for name in MADE:
+    before = {name: (folder / name).read_bytes() for name in WRITTEN}
+    for name in WRITTEN:
         (folder / name).unlink()
     clip.rename(tmp_path / "moved")
     # A process of its own: this one still holds the model.
     words = ("run", str(folder / "recipe.yaml"), "--from", "report", "--out", str(folder))
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "captune", *words],
         capture_output=True,
         text=True,
@@ -61,21 +61,50 @@ def test_the_same_report_is_made_from_disk_where_the_metrics_models_are_gone(
         env={**os.environ, "CAPTUNE_CACHE": str(tmp_path / "empty")},
     )
     (tmp_path / "moved").rename(clip)
-    assert said.returncode == 0, said.stderr
-    assert "are scored" not in said.stdout
-    after = {name: (folder / name).read_bytes() for name in MADE}
-    assert [name for name in MADE if before[name] != after[name]] == []
+    assert process.returncode == 0, process.stderr
+    assert "are scored" not in process.stdout
+    after = {name: (folder / name).read_bytes() for name in WRITTEN}
+    assert [name for name in WRITTEN if before[name] != after[name]] == []
 
 
-def test_captions_that_were_changed_are_scored_for_the_report(
+def test_changed_captions_are_scored_again_for_the_report(
     done: Path, clip: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(done, tmp_path / "run"))
     captions = folder / "predictions" / "after.jsonl"
     lines = captions.read_text().splitlines(keepends=True)
     captions.write_text("".join(lines[:-1]))
-    said: list[str] = []
+    messages: list[str] = []
     options = RunOptions(start_from="report")
-    run(recipe(clip), out=folder, options=options, say=said.append)
-    assert "report: scores.json is not of these captions and settings, so they are scored" in said
+    run(recipe(clip), out=folder, options=options, say=messages.append)
+    assert (
+        "report: scores.json is for other captions or settings, so these are scored again"
+        in messages
+    )
     assert "scored on 3 images" in (folder / "model" / "README.md").read_text()
+
+
+def test_control_characters_of_a_recipe_reach_neither_card_nor_report(
+    done: Path, clip: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(done, tmp_path / "run"))
+    control = "a\x1b[2J\u202e `b` <b>\n# c"
+    settings = recipe(clip).model_dump()
+    settings["description"] = control
+    settings["data"]["revision"] = control
+    options = RunOptions(start_from="report")
+    messages: list[str] = []
+    run(
+        Recipe.model_validate(settings),
+        only=["report"],
+        out=folder,
+        options=options,
+        say=messages.append,
+    )
+    card = (folder / "model" / "README.md").read_text(encoding="utf-8")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for text in (card, page):
+        assert not {"\x1b", "\u202e"} & set(text)
+    assert "\n# c" not in card
+    assert "at revision `a[2J 'b' <b> # c`" in card
+    assert not {"\x1b", "\u202e"} & set((folder / "recipe.yaml").read_text(encoding="utf-8"))

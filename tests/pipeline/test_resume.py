@@ -1,4 +1,4 @@
-"""What an interrupted training may go on with, and what belongs to another one."""
+"""Settings with which an interrupted training may resume, and those that forbid it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def interrupted(trained: Path, tmp_path: Path) -> Path:
-    """A training that was killed before it could write down that it had ended."""
+    """A training that was killed before it was recorded as finished."""
     folder = shutil.copytree(trained, tmp_path / "run")
     stages = json.loads((folder / "stages.json").read_text())
     del stages["train"]
@@ -44,7 +44,7 @@ def interrupted(trained: Path, tmp_path: Path) -> Path:
 
 
 def resume(folder: Path, settings: Recipe) -> list[str]:
-    """The lines that were said."""
+    """Resume a training and return the printed lines."""
     lines: list[str] = []
     options = RunOptions(resume=True)
     run(settings, only=["prepare", "train"], out=folder, options=options, say=lines.append)
@@ -52,7 +52,7 @@ def resume(folder: Path, settings: Recipe) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
         ({"data__path": "shapes:30"}, "images of train and val"),
         ({"data__max_captions": 2}, "data.max_captions null -> 2"),
@@ -60,30 +60,30 @@ def resume(folder: Path, settings: Recipe) -> list[str]:
         ({"train__global_batch_size": 4}, "train.global_batch_size 8 -> 4"),
     ],
 )
-def test_a_training_does_not_go_on_with_what_another_one_would_begin_with(
-    interrupted: Path, overrides: dict[str, object], told: str
+def test_a_training_does_not_resume_with_other_data_model_or_batches(
+    interrupted: Path, overrides: dict[str, object], expected: str
 ) -> None:
     weights = (interrupted / "model" / "model.safetensors").read_bytes()
     with pytest.raises(OutputError) as error:
         resume(interrupted, recipe(**overrides))
-    assert told in error.value.what
+    assert expected in error.value.what
     assert "--force" in error.value.fix
     assert (interrupted / "model" / "model.safetensors").read_bytes() == weights
     assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
 
 
-def test_a_setting_changed_on_the_way_is_warned_of(interrupted: Path) -> None:
+def test_a_changed_setting_that_may_change_raises_a_warning(interrupted: Path) -> None:
     lines = resume(interrupted, recipe(train__learning_rate=1e-3))
     assert any("warning" in line and "train.learning_rate 5e-05 -> 0.001" in line for line in lines)
     assert any(line.startswith("resumed at step 2") for line in lines)
 
 
-def test_what_changes_no_result_is_not_warned_of(interrupted: Path) -> None:
+def test_a_setting_that_changes_no_result_raises_no_warning(interrupted: Path) -> None:
     lines = resume(interrupted, recipe(train__log_every=1, train__micro_batch_size=2))
     assert not any("warning" in line for line in lines)
 
 
-def test_a_training_of_an_older_captune_goes_on_without_its_note(interrupted: Path) -> None:
+def test_a_training_of_an_older_version_resumes_without_saved_inputs(interrupted: Path) -> None:
     (interrupted / "checkpoints" / "began_with.json").unlink()
     assert any(line.startswith("resumed at step 2") for line in resume(interrupted, recipe()))
 
@@ -104,7 +104,7 @@ BY_TRAINER = recipe(train__engine="trainer", train__save_every=1)
 
 @pytest.fixture(scope="module")
 def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training by the trainer engine as it was after one of its two steps."""
+    """A training with the trainer engine, stopped after one of two steps."""
     folder = tmp_path_factory.mktemp("trainer")
     run(BY_TRAINER, only=["prepare", "train"], out=folder, say=lambda _: None)
     shutil.rmtree(folder / "checkpoints" / "step-000002")
@@ -117,7 +117,7 @@ def half_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"]
 )
-def test_a_cut_file_of_the_trainer_engines_checkpoint_is_named(
+def test_a_truncated_file_in_a_checkpoint_of_the_trainer_engine_is_named(
     half_trained: Path, tmp_path: Path, name: str
 ) -> None:
     folder = shutil.copytree(half_trained, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Two processes run a recipe from raw files to report: one folder, written once, as by one."""
+"""Two processes run a recipe from raw files to report and give the results of one process."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_every_command_ends_in_each_process(left: Left) -> None:
     assert left.codes == [[0, 0, 0, 2], [0, 0, 0, 2]]
 
 
-def test_the_folder_is_whole_and_written_once(left: Left) -> None:
+def test_the_folder_is_complete_and_written_once(left: Left) -> None:
     assert [name for name in ARTEFACTS if not (left.two / name).exists()] == []
     for folder in (left.two, left.trainer):
         assert not (folder / "previous").exists()
@@ -97,10 +97,10 @@ def test_the_folder_is_whole_and_written_once(left: Left) -> None:
     started = {"prepare": 3, "baseline": 2, "train": 2, "evaluate": 1, "report": 1}
     for stage, times in started.items():
         assert left.output.count(f"{stage}: started") == times, stage
-        assert left.output.count(f"{stage}: done before, skipped") == 1
+        assert left.output.count(f"{stage}: already done, skipped") == 1
 
 
-def test_the_captions_and_scores_are_those_of_one_process(left: Left) -> None:
+def test_captions_and_scores_equal_those_of_one_process(left: Left) -> None:
     names = (
         *("splits/train.jsonl", "skipped_images.jsonl", "results_after_training.csv"),
         "predictions/before.jsonl",
@@ -115,17 +115,17 @@ def test_each_process_captions_a_share_before_and_after_training(left: Left) -> 
     counts = [
         json.loads((left.one.parent / f"captioned-{rank}.json").read_text()) for rank in range(2)
     ]
-    # The baseline twice, for two runs, and one evaluation, of 4 images each.
+    # Two baselines, for two runs, and one evaluation, of 4 images each.
     assert counts == [[2, 2, 2], [2, 2, 2]]
 
 
 @pytest.mark.parametrize("name", ["two", "trainer"])
-def test_each_training_of_one_launch_ends_with_the_weights_of_one_process(
+def test_each_training_of_one_launch_gives_the_weights_of_one_process(
     left: Left, name: str
 ) -> None:
     assert_same_weights(model_file(getattr(left, name)), model_file(left.one), tolerance=1e-5)
 
 
-def test_a_failure_of_the_first_process_is_told_by_it_and_ends_the_others(left: Left) -> None:
+def test_a_failure_of_the_first_process_is_printed_once_and_stops_the_others(left: Left) -> None:
     assert left.output.count(f"{left.one.parent}/nothing") == 1
     assert left.output.count("process 0 of the run stopped; its output shows its error") == 1

@@ -2,7 +2,7 @@
 
 A command's module is imported only when that command runs, so `captune --help` takes a tenth of a
 second. Exit codes: 0 done, 1 internal error, 2 usage, recipe or data error, 3 finished with
-listed failures, 128 + the signal that stopped it: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+listed failures, 128 + the signal's number if stopped: 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from captune.text_safety import escape_terminal
 INTERNAL_ERROR = 1
 USAGE_ERROR = 2
 FINISHED_WITH_FAILURES = 3
-"""Exit code of a command that went on past failures and listed them: `raise typer.Exit(...)`."""
+"""Exit code of a command that continued past failures and listed them: `raise typer.Exit(...)`."""
 
-# typer brings its own click, older ones use the package: this is either one's.
+# New versions of typer bundle click, older ones import it: this works with both.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
@@ -51,9 +51,9 @@ class Command:
     Attributes:
         target: `module:name` of a function, or of a `typer.Typer` with commands of its own.
         about: The line in `captune --help`.
-        panel: The heading it stands under there.
+        panel: Its heading in that help.
         examples: Words after `captune`, shown at the end of its help.
-        prints: Whether what it prints is its result: then output that is lost is an error.
+        prints: Whether its output is its result; losing that output is then an error.
     """
 
     target: str
@@ -139,7 +139,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "init": Command(
             "captune.cli.init:init",
-            "Make a model of a named size with random weights.",
+            "Create a model of a named size with random weights.",
             _DATA,
             ("init blip-tiny my-model --train-tokenizer captions.csv",),
         ),
@@ -207,7 +207,7 @@ def _run(words: list[str], *, is_debug: bool) -> int:
     except OSError as error:
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         return _fail(escape_terminal(reason), code=INTERNAL_ERROR, is_debug=is_debug)
-    # The border: what no command foresaw becomes one line, and the traceback on demand.
+    # The border: an unexpected error becomes one line, with the traceback on demand.
     except Exception as error:  # noqa: BLE001
         message = escape_terminal(f"internal error: {type(error).__name__}: {error}")
         hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
@@ -219,8 +219,8 @@ def _prints(words: Sequence[str]) -> bool:
 
 
 def _explain_usage(error: Any) -> int:
-    """Print what is wrong with the words of a command and return its exit code."""
-    # Without any word typer has printed the help.
+    """Print a usage error and return its exit code."""
+    # Without arguments, typer has printed the help.
     if type(error).__name__ != "NoArgsIsHelpError":
         path = error.ctx.command_path if error.ctx is not None else "captune"
         usage = CaptuneError(error.format_message(), fix=f"see {path} --help")
@@ -229,14 +229,14 @@ def _explain_usage(error: Any) -> int:
 
 
 def _show_warnings() -> None:
-    """The package's own log goes to stderr; the format is that of errors."""
+    """Send the package's own log to stderr, in the format of errors."""
     log = logging.getLogger("captune")
     if not any(isinstance(handler, _Warnings) for handler in log.handlers):
         log.addHandler(_Warnings(logging.WARNING))
 
 
 class _Warnings(logging.Handler):
-    """Lines on whatever stderr is when they come."""
+    """Lines on the stderr of the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print_line(record.getMessage(), label="warning:", color="yellow", to_stderr=True)
@@ -244,32 +244,32 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def _own_warnings_as_lines() -> Iterator[None]:
-    """What captune warns of is said once, without the line of code that says it.
+    """Print each warning of captune once, without its line of code.
 
-    Warnings of other packages keep the form that their authors know; Pillow's are dropped.
+    Warnings of other packages keep their usual form; Pillow's are dropped.
     """
-    said: set[str] = set()
+    printed: set[str] = set()
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def show_line(message: Any, category: Any, filename: str, *place: Any) -> None:
             if Path(filename).parent.name == "PIL":
-                # Of broken metadata, without the image's name: the pixels are fine, and where
+                # About broken metadata, without the image's name: the pixels are fine, and if
                 # they are not, an error names the image.
                 return
             if not Path(filename).is_relative_to(_PACKAGE):
                 show(message, category, filename, *place)
-            elif str(message) not in said:
-                said.add(str(message))
+            elif str(message) not in printed:
+                printed.add(str(message))
                 logging.getLogger("captune").warning("%s", message)
 
-        # The four parameters behind are handed on as they come.
+        # The remaining four parameters are passed on unchanged.
         warnings.showwarning = show_line  # type: ignore[assignment]
         yield
 
 
 def load_command(name: str) -> Any:
-    """The click command behind a name; imports its module.
+    """Return the click command of a name; imports its module.
 
     Raises:
         KeyError: The table has no such command.
@@ -277,24 +277,24 @@ def load_command(name: str) -> Any:
     module_name, _, attribute = COMMANDS[name].target.partition(":")
     target = getattr(importlib.import_module(module_name), attribute)
     if isinstance(target, typer.Typer):
-        # A group made this way bears no completion options of its own.
+        # A group built this way has no completion options.
         command: Any = typer.main.get_group(target)
     else:
         command = typer.main.get_command(_single(name, target))
     command.name = name
     command.epilog = _examples(COMMANDS[name])
     for part in (command, *getattr(command, "commands", {}).values()):
-        # Made here, and kept by the command for its help.
+        # Created here; the command keeps it for its help.
         own_help = part.get_help_option(typer.Context(part))
         for parameter in (*part.params, own_help):
             if getattr(parameter, "is_flag", False):
-                # A flag takes no value; typer would show its type as one.
+                # A flag has no value; typer would show its type as one.
                 parameter.metavar = " "
     return command
 
 
 class LazyGroup(TyperGroup):
-    """Lists the table's commands without importing them; imports the one that is called."""
+    """The table's commands, listed without an import; only the one called is imported."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -302,14 +302,14 @@ class LazyGroup(TyperGroup):
             self.add_command(TyperCommand(name, help=row.about, rich_help_panel=row.panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command to run, loaded, and the words that are left for it."""
+        """Return the command to run, loaded, and the words that remain for it."""
         name, stub, rest = super().resolve_command(ctx, args)
         if name is None or name not in COMMANDS:
             return name, stub, rest
         return name, load_command(name), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; a signal that it has not dealt with ends it in one line."""
+        """Run the command; a signal that it does not handle ends it with one line."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
@@ -318,7 +318,7 @@ class LazyGroup(TyperGroup):
 
 
 def this_command(*more: str) -> str:
-    """Return the running command as a shell takes it, with more words where it lacks them."""
+    """Return the running command, quoted for a shell, plus each of `more` that it lacks."""
     words = _WORDS.get()
     added = (word for word in more if word not in words)
     return shlex.join(["captune", *words, *added])
@@ -326,10 +326,10 @@ def this_command(*more: str) -> str:
 
 @contextmanager
 def stopping(message: Callable[[], str]) -> Iterator[None]:
-    """A command's long work: when a signal stops it, print why and what to do, and exit.
+    """Guard a command's long work: when a signal stops it, print why and what to do, and exit.
 
     Args:
-        message: What is kept and how to resume; called when that happens.
+        message: Returns what is kept and how to resume; called only when that happens.
     """
     try:
         yield
@@ -355,14 +355,14 @@ def _captune(
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
     ] = False,
-    # `main` takes it out of the words; it stands here for the help.
+    # `main` removes it from the words; it is declared here for the help.
     _debug: Annotated[bool, typer.Option(_DEBUG, help="Print tracebacks of errors.")] = False,
 ) -> None:
     """Fine-tune, evaluate and run image captioning models, with evidence."""
 
 
 def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
-    """Takes `--debug` out wherever it stands, so that it works behind a command too."""
+    """Remove `--debug` wherever it is, so that it works after a command too."""
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word != _DEBUG]
     return len(options) < end, options + words[end:]
@@ -380,7 +380,7 @@ def _single(name: str, function: Callable[..., None]) -> typer.Typer:
 
 
 def _help_text(function: Callable[..., None]) -> str:
-    """A docstring without its Google sections, which are for readers of the code."""
+    """Return a docstring without its Google sections, which are for readers of the code."""
     text = inspect.getdoc(function) or ""
     return re.split(r"\n\s*(?:Args|Raises|Returns|Source):\n", text)[0].strip()
 

@@ -1,7 +1,7 @@
 """`captune caption`: captions for files, folders, globs and URLs, on the screen or in files.
 
-Everything that can be known beforehand (no image, two images for one text file, a folder that
-cannot be written) stops the command before the model is loaded.
+Every error that can be found early (no image, two images for one text file, a read-only folder)
+stops the command before the model is loaded.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ To = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="File for jsonl or csv.")]
-Force = Annotated[bool, typer.Option("--force", help="Caption anew what has a caption already.")]
+Force = Annotated[bool, typer.Option("--force", help="Caption again what already has a caption.")]
 SidecarName = Annotated[
     Literal["stem", "full"], typer.Option(help="stem: photo.txt; full: photo.jpg.txt.")
 ]
-Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead out of a folder.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead outside a folder.")]
 
 
 @takes_decoding
@@ -78,8 +78,8 @@ def caption(
 ) -> None:
     """Caption images with a model.
 
-    Images that have a caption already are skipped, and a run that was stopped goes on where it
-    was. Broken images are listed at the end; the exit code is then 3.
+    Images that already have a caption are skipped, so the same command resumes a stopped one.
+    Broken images are listed at the end; the exit code is then 3.
     """
     from captune.inference import digest_model, find_images, open_destination
 
@@ -87,7 +87,9 @@ def caption(
     files = find_images(inputs, follow_links=follow, url_rules=rules)
     target = _choose_target(to, out)
     if target == "txt" and files.urls:
-        raise OutputError(f"{files.urls[0]} has no folder for a .txt", fix="--to jsonl or --to csv")
+        raise OutputError(
+            f"a URL has no folder for a .txt file: {files.urls[0]}", fix="--to jsonl or --to csv"
+        )
     report = _Report([(str(path), error) for path, error in files.unreadable])
     report.num_links = len(files.skipped_links)
     report.shows_progress = target == "txt" or out is not None or not sys.stdout.isatty()
@@ -133,17 +135,17 @@ def caption(
 
 @dataclass(slots=True)
 class _Report:
-    """What is told at the end, on stderr.
+    """The summary printed to stderr at the end.
 
     Attributes:
         failures: Path and reason of each image without a caption.
         num_captions: Captions with text.
-        num_skipped: Images that had a caption.
-        num_kept: Text files that somebody else wrote meanwhile; their captions are not written.
+        num_skipped: Images that already had a caption.
+        num_kept: Text files that another program wrote meanwhile; those are not overwritten.
         num_links: Links not followed.
         hardware: Device and precision, once a model is loaded.
-        started: Clock at the first image, seconds.
-        shows_progress: Whether no captions go to the screen.
+        started: Clock at the first image, in seconds.
+        shows_progress: Whether to show progress: no captions go to the screen.
     """
 
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
@@ -156,14 +158,18 @@ class _Report:
     shows_progress: bool = True
 
     def show(self) -> None:
-        """Counts and speed, then every failure with its reason."""
+        """Print counts and speed, then every failure with its reason."""
         parts = [self._speed()] if self.hardware else []
         if self.num_skipped:
-            parts.append(f"{self.num_skipped} had a caption already (--force captions them again)")
+            parts.append(f"{self.num_skipped} already had a caption (--force captions them again)")
         if self.num_kept:
-            parts.append(f"{self.num_kept} text files were written by others meanwhile and kept")
+            parts.append(
+                f"{self.num_kept} text files were written by another program meanwhile and kept"
+            )
         if self.num_links:
-            parts.append(f"{self.num_links} links out of the folder not followed (--follow)")
+            parts.append(
+                f"{self.num_links} links that lead outside the folder were not followed (--follow)"
+            )
         if self.failures:
             parts.append(f"{len(self.failures)} failed:")
         _say("; ".join(parts))
@@ -172,7 +178,7 @@ class _Report:
             _say(f"  failed:{error.what}  {path}{fix}")
 
     def describe_stop(self) -> str:
-        """What is kept when a signal ends the command, and how to resume."""
+        """Return what is kept when a signal ends the command, and how to resume."""
         return f"{self.num_captions} captions are kept: run the same command again to resume"
 
     def _speed(self) -> str:
@@ -185,7 +191,7 @@ class _Report:
 
 
 def _by_id(files: ImageFiles, rules: UrlRules | None) -> dict[str, AnyImage]:
-    """Every image by its id: files first, then URLs, which are fetched when it is their turn."""
+    """Return every image by its id: files, then URLs, each fetched when its turn comes."""
     from captune.inference import UrlFetcher, UrlImage
 
     images: dict[str, AnyImage] = {str(path): path for path in files.paths}
@@ -196,10 +202,11 @@ def _by_id(files: ImageFiles, rules: UrlRules | None) -> dict[str, AnyImage]:
 
 
 def _choose_target(to: Target | None, out: Path | None) -> Target:
-    """The form asked for, else that of the file's ending, else lines on the screen."""
+    """Return the given format, else that of the file's ending, else `stdout`."""
     if to in ("txt", "stdout") and out is not None:
         raise OutputError(
-            f"--to {to} writes no file, and --out {out} is one", fix="--to jsonl or --to csv"
+            f"--to {to} writes no single file, so --out {out} cannot be used with it",
+            fix="--to jsonl or --to csv",
         )
     if to is not None:
         return to
@@ -219,7 +226,7 @@ def _load(model: str, *, device: str, precision: str, revision: str | None) -> I
     try:
         return load(model, device=device, precision=precision, revision=revision)
     except RecipeError as error:
-        # The same check serves recipes, whose keys it names.
+        # Recipes share this check, so it names their keys.
         where = error.where.replace("train.", "--")
         raise RecipeError(error.what, where=where, fix=error.fix) from error
 
@@ -233,7 +240,7 @@ def _predictions(
     decode: DecodeMode,
     report: _Report,
 ) -> Generator[Prediction]:
-    """Captions in the order of the images; counts them and notes what failed."""
+    """Yield captions in the order of the images; count them and note failures."""
     from captune.inference import Execution, caption_images
 
     report.hardware, report.started = captioner.hardware.describe(), time.perf_counter()
@@ -261,7 +268,7 @@ def _predictions(
 
 @contextmanager
 def _progress(total: int, *, is_shown: bool) -> Iterator[Progress]:
-    """Progress on stderr, unless the captions themselves show it on the same screen."""
+    """Show progress on stderr, unless the captions appear on the same screen."""
     if is_shown:
         with show_progress("captioning", total) as progress:
             yield progress

@@ -1,4 +1,4 @@
-"""`captune data check|show|convert|split`: what is in a data set, what is wrong, look at it."""
+"""`captune data check|show|convert|split`: check, show, convert or split a data set."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from captune.data import DataCheck, LoadedData, LoadOptions, ReadBack
     from captune.records import CaptionRecord
 
-app = typer.Typer(
-    no_args_is_help=True, help="What is in a data set, what is wrong with it, look at it."
-)
+app = typer.Typer(no_args_is_help=True, help="Check, show, convert or split a data set.")
 
-_MOST_LISTED = 10
+_MAX_LISTED = 10
 
 Data = Annotated[
     str,
@@ -34,8 +32,8 @@ Data = Annotated[
         help="Folder, file, tar shards, hub id, kaggle://owner/name, or shapes[:COUNT]."
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Read the first images only.")]
-Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Read only this many images.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 @app.command()
@@ -50,13 +48,13 @@ def check(
         Path | None, typer.Option("--html", help="Write a readable page to this file.")
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="Folder or hub id: also count tokens and cut captions.")
+        str | None, typer.Option(help="Folder or hub id: also count tokens and truncated captions.")
     ] = None,
     max_caption_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens kept of a caption in training.")
+        int, typer.Option(min=1, help="Captions are truncated to this many tokens in training.")
     ] = 64,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Larger images are unreadable.")
+        int, typer.Option(min=1, help="Images with more pixels are unreadable.")
     ] = 100_000_000,
     decode: Decode = "inline",
     limit: Limit = None,
@@ -70,9 +68,9 @@ def check(
     force: Force = False,
     reading: LoadOptions,
 ) -> None:
-    """Find missing, broken and double images, split leaks and useless captions.
+    """Find missing, broken and duplicate images, split leaks and useless captions.
 
-    Exits with 3 when images are lost or the same image lies in two splits.
+    Exits with 3 when images cannot be used or the same image is in two splits.
     """
     from functools import partial
 
@@ -111,14 +109,14 @@ def show(
     out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg, .webp or .pdf.")] = Path(
         "contact_sheet.png"
     ),
-    num_images: Annotated[int, typer.Option(min=1, help="Images drawn.")] = 20,
+    num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 20,
     columns: Annotated[int, typer.Option(min=1, help="Images side by side.")] = 5,
-    width: Annotated[int, typer.Option(min=80, help="Pixels across for an image.")] = 260,
+    width: Annotated[int, typer.Option(min=80, help="Width per image in pixels.")] = 260,
     split: Annotated[
         Literal["train", "val", "test"] | None, typer.Option(help="Only images of this split.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Draw images at random; without it: the first.")
+        int | None, typer.Option(min=0, help="Choose images at random; default: the first.")
     ] = None,
     decode: Decode = "inline",
     force: Force = False,
@@ -133,11 +131,11 @@ def show(
     _refuse_existing(out, force=force)
     picture_format = _choose_picture_format(out)
     _require_folder(out)
-    # Nothing after the last image shown need be read, unless they are drawn from all.
+    # Read no further than the last image shown, unless they are chosen from all.
     limit = num_images if split is None and seed is None else None
     loaded = load_records(data, replace(reading, limit=limit))
     if limit is not None and loaded.skipped and len(loaded.records) < num_images:
-        # Images without a file or a caption took places; how many more do is not known.
+        # Images without a file or a caption count too; how many more there are is not known.
         loaded = load_records(data, reading)
     records: Sequence[CaptionRecord] = loaded.records
     if split is not None:
@@ -155,7 +153,7 @@ def show(
 @takes("reading", read_options)
 def convert(
     data: Data,
-    out: Annotated[Path, typer.Argument(help="Folder to write; made when absent.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; created if absent.")],
     *,
     to: Annotated[
         Literal["jsonl", "csv", "coco", "imagefolder", "sidecar", "webdataset", "parquet"],
@@ -169,7 +167,7 @@ def convert(
     force: Force = False,
     reading: LoadOptions,
 ) -> None:
-    """Write a data set in another format. Exits with 3 when images had to be left out."""
+    """Write a data set in another format. Exits with 3 when images are skipped."""
     from captune.data import load_records, save_skipped, write_dataset
 
     with lock_folder(out):
@@ -188,7 +186,7 @@ def convert(
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
     print_line(f"{left} images written to {out}")
     if skipped:
-        print_line(f"{len(skipped)} left out: {out / 'skipped_images.jsonl'}")
+        print_line(f"{len(skipped)} skipped: {out / 'skipped_images.jsonl'}")
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
@@ -198,12 +196,14 @@ def split(
     data: Data,
     *,
     out: Annotated[Path, typer.Option(help="Folder for splits.json and splits/.")],
-    train: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share trained on.")] = 0.8,
-    val: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that picks.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share scored.")] = 0.1,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the splits.")] = 42,
+    train: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share used for training.")] = 0.8,
+    val: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share used to pick the best checkpoint.")
+    ] = 0.1,
+    test: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share used for scoring.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 42,
     by: Annotated[
-        Literal["image", "group"], typer.Option(help="What is never cut by a split.")
+        Literal["image", "group"], typer.Option(help="The unit that a split keeps together.")
     ] = "image",
     force: Force = False,
     reading: LoadOptions,
@@ -229,7 +229,7 @@ def split(
         save_splits(records, out, seed=seed if is_drawn else None, by=by)
     _print_notes(loaded)
     if not is_drawn:
-        print_line("note: the data set's own splits are kept; --redraw draws them anew")
+        print_line("note: the data set's own splits are kept; --redraw draws new ones")
     for name in ("train", "val", "test"):
         chosen = [record for record in records if record.split == name]
         captions = sum(len(record.captions) for record in chosen)
@@ -238,18 +238,18 @@ def split(
 
 
 def _note_losses(loaded: LoadedData, *, to: str, images: str) -> list[str]:
-    """Return what the new data set does not hold, or needs to be read."""
+    """Return notes on what the new data set loses, or needs to be read."""
     notes = []
     names = sorted({name for own in loaded.columns.values() for name in own})
     if to == "sidecar":
         lost = [*names, "ids", "groups"]
-        notes.append(f"text files beside images hold captions only: lost are {', '.join(lost)}")
+        notes.append(f"text files beside images hold captions only, without {', '.join(lost)}")
     elif to in ("csv", "parquet") and names:
-        notes.append(f"columns are written as texts: {', '.join(names)}")
+        notes.append(f"columns are written as text: {', '.join(names)}")
     if loaded.format == "coco":
-        notes.append("of COCO's files the ids of captions, `licenses` and `info` are not written")
+        notes.append("caption ids, `licenses` and `info` of COCO files are not written")
     if images == "keep":
-        notes.append("the images stay where they are: read the new files with --allow-outside")
+        notes.append("the images stay where they are; read the new files with --allow-outside")
     return notes
 
 
@@ -268,7 +268,7 @@ def _choose_picture_format(out: Path) -> str:
     chosen = _PICTURE_FORMATS.get(out.suffix.lower())
     if chosen is None:
         raise OutputError(
-            f"cannot write a picture of the kind {out.suffix!r}: {out}",
+            f"cannot write a picture of type {out.suffix!r}: {out}",
             where="--out",
             fix=f"end the name in one of {', '.join(_PICTURE_FORMATS)}",
         )
@@ -282,8 +282,8 @@ def _require_folder(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise OutputError(
-                f"there is no folder {path.parent} to write {path.name} into",
-                fix="check the path, or make the folder first",
+                f"the folder {path.parent} for {path.name} does not exist",
+                fix="check the path, or create the folder",
             )
 
 
@@ -297,7 +297,7 @@ def _refuse_existing(*paths: Path | None, force: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Coder:
-    """What a check asks of a tokenizer."""
+    """The functions of a tokenizer that a check needs."""
 
     count: Callable[[str], int]
     read_back: Callable[[Sequence[str]], list[ReadBack]]
@@ -366,11 +366,11 @@ def _print_findings(findings: DataCheck) -> None:
         )
         if problem.fix:
             say(f"  [dim]{escape(problem.fix)}[/dim]", soft_wrap=True)
-    for image in (*findings.skipped, *findings.unreadable)[:_MOST_LISTED]:
+    for image in (*findings.skipped, *findings.unreadable)[:_MAX_LISTED]:
         name = escape_terminal(image.file or image.image_id)
         say(f"  {image.reason}: {escape(name)}", soft_wrap=True)
-    more = len(findings.skipped) + len(findings.unreadable) - _MOST_LISTED
+    more = len(findings.skipped) + len(findings.unreadable) - _MAX_LISTED
     if more > 0:
         say(f"  ... and {more:,} more: --json lists them")
     if not findings.problems:
-        say("[green]nothing wrong was found[/green]")
+        say("[green]no problems found[/green]")

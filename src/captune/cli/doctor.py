@@ -1,4 +1,4 @@
-"""`captune doctor`: what this machine has, what it lacks, and what to do about it."""
+"""`captune doctor`: check devices, packages, caches and network, and how to fix problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captune.progress import Color, print_line
 from captune.software import installed_version
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
-# Extra: the package that tells whether it is installed, and what it is for.
+# Extra: a package that shows whether it is installed, and what it is for.
 _EXTRAS = {
     "meteor": ("pycocoevalcap", "METEOR's tables"),
     "java": ("pycocoevalcap", "SPICE's jars"),
@@ -29,17 +29,17 @@ _EXTRAS = {
     "notebook": ("ipywidgets", "the widget"),
     "track": ("wandb", "W&B and trackio"),
 }
-# Attribute of torch.version: what the build computes with.
+# Attribute of torch.version: the platform of the build.
 _BUILDS = {"cuda": "CUDA", "hip": "ROCm", "xpu": "XPU"}
-# Program that comes with a driver: torch's name of its devices.
+# Program installed with a driver: torch's name for its devices.
 _DRIVER_TOOLS = {"nvidia-smi": "cuda", "rocm-smi": "cuda", "amd-smi": "cuda", "xpu-smi": "xpu"}
-_LITTLE_DISK = 10 * 2**30
+_MIN_FREE_DISK = 10 * 2**30
 
 
 def doctor() -> None:
-    """Check devices, packages, caches and network, and print what to do.
+    """Check devices, packages, caches and network, and print how to fix problems.
 
-    Python, torch, devices, precision, Java, extras, caches, disk, the hub and Kaggle.
+    Covers Python, torch, devices, precision, Java, extras, caches, disk, the hub and Kaggle.
     """
     findings = list(examine())
     colors: dict[str, Color] = {"ok": "green", "note": "yellow", "bad": "red"}
@@ -51,7 +51,7 @@ def doctor() -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Every finding, the cheap ones first."""
+    """Yield every finding, the cheap ones first."""
     yield _python()
     yield from (_package(name) for name in _PACKAGES)
     yield from _hardware()
@@ -80,7 +80,7 @@ def _hardware() -> Iterator[Finding]:
 
         from captune.hardware import available_kinds, choose_hardware
     except ImportError as error:
-        yield Finding("bad", "devices", f"torch does not import: {error}")
+        yield Finding("bad", "devices", f"torch cannot be imported: {error}")
         return
     builds = [
         f"{name} {version}"
@@ -91,19 +91,21 @@ def _hardware() -> Iterator[Finding]:
     yield Finding("ok", "torch build", f"{torch.__version__}, {build}")
     for kind in available_kinds():
         hardware = choose_hardware(kind)
-        chosen = "; auto takes it" if kind == choose_hardware().device.type else ""
+        chosen = "; auto uses it" if kind == choose_hardware().device.type else ""
         only = " (no native bf16)" if hardware.precision != "bf16" else ""
         yield Finding("ok", "device", f"{hardware.describe()}{only}{chosen}")
     for tool, kind in _DRIVER_TOOLS.items():
         if shutil.which(tool) and kind not in available_kinds():
-            detail = f"{tool} is here, but torch sees no {kind} device: see README, setting up"
+            detail = (
+                f"{tool} is installed, but torch finds no {kind} device: see README, setting up"
+            )
             yield Finding("note", "gpu", detail)
 
 
 def _java() -> Finding:
     path = shutil.which("java")
     if path is None:
-        return Finding("note", "java", "not found: needed for the SPICE metric only")
+        return Finding("note", "java", "not found; only the SPICE metric needs it")
     try:
         result = subprocess.run(
             [path, "-version"], capture_output=True, text=True, timeout=20, check=False
@@ -133,7 +135,7 @@ def _caches() -> Iterator[Finding]:
     models, sets = (sum(1 for _ in hub.glob(f"{kind}--*")) for kind in ("models", "datasets"))
     yield _cache("hub cache", hub, f"{models} models, {sets} data sets{offline}", "HF_HOME")
     read = Path(datasets.config.HF_DATASETS_CACHE)
-    yield _cache("datasets cache", read, "data sets as read", "HF_DATASETS_CACHE")
+    yield _cache("datasets cache", read, "data sets read before", "HF_DATASETS_CACHE")
     kaggle = kaggle_cache_folder()
     count = sum(1 for _ in kaggle.glob("datasets/*/*"))
     yield _cache("kaggle cache", kaggle, f"{count} data sets", "KAGGLEHUB_CACHE")
@@ -141,7 +143,7 @@ def _caches() -> Iterator[Finding]:
 
 def _cache(name: str, folder: Path, held: str, variable: str) -> Finding:
     if not folder.is_dir():
-        return Finding("ok", name, f"{folder}, not there yet")
+        return Finding("ok", name, f"{folder}, not created yet")
     if not os.access(folder, os.W_OK):
         return Finding(
             "note", name, f"{folder} cannot be written: set {variable} to another folder"
@@ -151,12 +153,12 @@ def _cache(name: str, folder: Path, held: str, variable: str) -> Finding:
 
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
-    state: Literal["ok", "note"] = "ok" if free >= _LITTLE_DISK else "note"
+    state: Literal["ok", "note"] = "ok" if free >= _MIN_FREE_DISK else "note"
     return Finding(state, "disk", f"{free / 2**30:.0f} GiB free in {Path.cwd()}")
 
 
 def _rename() -> Finding:
-    """Whether files can appear whole here; some network shares cannot do that."""
+    """Check that renames are atomic here; on some network shares they are not."""
     try:
         with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".captune-doctor-") as folder:
             first, second = Path(folder, "a"), Path(folder, "b")
@@ -165,7 +167,7 @@ def _rename() -> Finding:
             first.replace(second)
             is_whole = second.read_bytes() == b"new" and not first.exists()
     except OSError as error:
-        detail = f"cannot be written: {error.strerror}; run captune elsewhere, or give --out"
+        detail = f"cannot be written: {error.strerror}; run captune elsewhere, or use --out"
         return Finding("bad", "working folder", detail)
     if not is_whole:
         return Finding("bad", "working folder", "renames are not atomic; use a local disk")

@@ -1,4 +1,4 @@
-"""`captune evaluate` and `captune compare`: what models' captions of a data set are worth."""
+"""`captune evaluate` and `captune compare`: scores of models' captions on a data set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _CALLED = {"before": "baseline", "after": "model"}
-"""What the systems of a run are called where no training took place."""
+"""Names of the systems where no training took place."""
 
 
 @takes("request", make_request)
@@ -36,7 +36,7 @@ def evaluate(
 ) -> None:
     """Caption the images of a split with a model and score the captions.
 
-    Exits with 3 when an image could not be read: it is listed, the others are scored.
+    Exits with 3 when images could not be read: they are listed, the others are scored.
     """
     with lock_folder(request.places.out):
         _evaluate(model, baseline, request)
@@ -48,15 +48,15 @@ def compare(
     *,
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Show the captions of this file or URL; again for more. Not scored."),
+        typer.Option(help="Also show captions of this file or URL; may be repeated. Not scored."),
     ] = None,
     allow_urls: AllowUrls = False,
     trust_host: TrustHost = None,
     request: Request,
 ) -> None:
-    """Score several models on the same images: who is better, by how much, and how sure that is.
+    """Score several models on the same images: which is better, by how much, how certainly.
 
-    Exits with 3 when an image could not be read: it is listed, the others are scored.
+    Exits with 3 when images could not be read: they are listed, the others are scored.
     """
     chosen = read_chosen(images or (), choose_url_rules(allow_urls, trust_host))
     with lock_folder(request.places.out):
@@ -133,8 +133,8 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     for record in chosen:
         print_line(f"{record.file_name}")
         for name, predictions in captioned.predictions.items():
-            said = {p.image_id: p.caption for p in predictions}
-            print_line(f"  {name}: {said.get(record.image_id, '(none)')}")
+            captions = {p.image_id: p.caption for p in predictions}
+            print_line(f"  {name}: {captions.get(record.image_id, '(none)')}")
     if request.places.json_file:
         write_json(request.places.json_file, describe_scores(evaluation))
     if request.places.out:
@@ -155,7 +155,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
 def _write_json(
     path: Path, evaluation: Evaluation, *, model: str, captioned: CaptionedImages
 ) -> None:
-    """Write the one shape, and the model's own scores and what they stand beside at the top."""
+    """Write the shape that all commands share, plus the model's own scores at the top."""
     from captune.evaluation import describe_scores, system_sections
     from captune.storage import write_json
 

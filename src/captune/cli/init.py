@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from captune.cli.flags.groups import takes
+from captune.cli.flags.reading import read_options
 from captune.errors import ModelError
 from captune.progress import print_line
 from captune.storage import lock_folder, refuse_existing
 
 if TYPE_CHECKING:
+    from captune.data import LoadOptions
     from captune.recipe import ModelConfig
 
 
 class TokenizerKind(StrEnum):
-    """Sorts of tokens that a trained tokenizer can have."""
+    """Kinds of tokens that a trained tokenizer can have."""
 
     bpe = "bpe"
     word = "word"
 
 
+@takes("reading", read_options)
 def init(
     size: Annotated[str, typer.Argument(help="A named size: captune models.")],
     out: Annotated[Path, typer.Argument(help="Folder that the model is written to.")],
@@ -31,24 +35,30 @@ def init(
         str | None, typer.Option(help="Folder or hub id of a tokenizer to use.")
     ] = None,
     train_tokenizer: Annotated[
-        str | None, typer.Option(help="Data set on whose training captions one is trained.")
+        str | None, typer.Option(help="Data set; a tokenizer is trained on its training captions.")
     ] = None,
     tokenizer_kind: Annotated[
         TokenizerKind, typer.Option(help="For --train-tokenizer: byte pairs or whole words.")
     ] = TokenizerKind.bpe,
     vocab_size: Annotated[
-        int, typer.Option(min=16, max=1_000_000, help="For --train-tokenizer: tokens at most.")
+        int,
+        typer.Option(
+            min=16, max=1_000_000, help="For --train-tokenizer: maximum number of tokens."
+        ),
     ] = 8000,
     image_size: Annotated[
         int | None,
-        typer.Option(min=16, max=2048, help="Side of the input in pixels; default: the size's."),
+        typer.Option(
+            min=16, max=2048, help="Side of the square input in pixels; default: the size's."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 42,
     force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds files.")
+        bool, typer.Option("--force", help="Write into a folder that already holds files.")
     ] = False,
+    reading: LoadOptions,
 ) -> None:
-    """Make a model of a named size with random weights, as a plain Hugging Face folder."""
+    """Create a model of a named size with random weights, as a plain Hugging Face folder."""
     if (tokenizer is None) == (train_tokenizer is None):
         raise ModelError(
             "a new model needs one tokenizer",
@@ -59,7 +69,7 @@ def init(
         config = _configure(
             size, tokenizer, kind=tokenizer_kind, vocab_size=vocab_size, image_size=image_size
         )
-        captions = _training_captions(train_tokenizer) if train_tokenizer else []
+        captions = _training_captions(train_tokenizer, reading) if train_tokenizer else []
         _write(config, captions, out=out, seed=seed)
 
 
@@ -95,11 +105,11 @@ def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) ->
     print_line(f"train it: captune run RECIPE --set model.size=null --set model.checkpoint={out}")
 
 
-def _training_captions(data: str) -> list[str]:
-    """Captions of the training images, of all images where the data set gives no splits."""
+def _training_captions(data: str, reading: LoadOptions) -> list[str]:
+    """Return the captions of the training images; of all images if the data set has no splits."""
     from captune.data import load_records
 
-    records = load_records(data).records
+    records = load_records(data, reading).records
     return [
         caption
         for record in records
@@ -109,10 +119,10 @@ def _training_captions(data: str) -> list[str]:
 
 
 def _report_lost_captions(captions: list[str], tokenizer: Any) -> None:
-    """Report captions that the new tokenizer cannot write; stop where it writes next to none.
+    """Report captions that the new tokenizer cannot write; stop if it writes almost none.
 
     Raises:
-        DataError: 90 % of them or more come back changed or unknown, without most letters.
+        DataError: 90 % of them or more are read back as unknown or without most letters.
     """
     from captune.data import measure_round_trip, refuse_lost_captions
     from captune.models import caption_reader

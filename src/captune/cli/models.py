@@ -1,4 +1,4 @@
-"""`captune models`: what can be loaded, and what can be made."""
+"""`captune models`: the families that can be loaded, and the sizes that can be created."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def models(
     *,
     vocab_size: Annotated[
-        int, typer.Option(min=64, help="Tokens that the parameters are counted with.")
+        int, typer.Option(min=64, help="Number of tokens assumed for the parameter counts.")
     ] = 30_522,
 ) -> None:
-    """List the model families, and the named sizes of `captune init` and `model.size`."""
+    """List the model families and the named sizes of `captune init` and `model.size`."""
     console = open_console()
     console.print(_families())
     console.print(f"\nNamed sizes; parameters with a vocabulary of {vocab_size:,} tokens:\n")
@@ -26,7 +26,7 @@ def models(
 
 
 def count_parameters(size: str, tokenizer: Any) -> int:
-    """Parameters of a named size over a tokenizer; no weight takes memory.
+    """Return the number of parameters of a named size with a tokenizer; allocates no weights.
 
     Raises:
         ModelError: The size is unknown.
@@ -52,7 +52,7 @@ def _families() -> Table:
 def _sizes(vocab_size: int) -> Table:
     from captune.models import SIZES
 
-    table = _table("size", "parameters", "image", "what it is")
+    table = _table("size", "parameters", "image", "description")
     for name, size in SIZES.items():
         count = count_parameters(name, _stand_in_tokenizer(vocab_size))
         side = size.vision["image_size"]
@@ -61,7 +61,7 @@ def _sizes(vocab_size: int) -> Table:
 
 
 def _stand_in_tokenizer(vocab_size: int) -> Any:
-    """A tokenizer of that many tokens; which ones does not matter to the count."""
+    """Return a tokenizer with that many tokens; which ones does not affect the count."""
     from tokenizers import Tokenizer
     from tokenizers import models as tokenizer_models
     from transformers import PreTrainedTokenizerFast

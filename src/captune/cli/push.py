@@ -1,4 +1,4 @@
-"""`captune push`: a run's model on the hub, with its scores, examples, plots and recipe."""
+"""`captune push`: push a run's model to the hub, with scores, examples, plots and recipe."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ def push(
     repo: Annotated[str, typer.Argument(help="OWNER/NAME on the hub, or NAME of your own.")],
     *,
     private: Annotated[
-        bool, typer.Option("--private", help="Only you and your team may see it.")
+        bool,
+        typer.Option("--private", help="Create a repository that only you and your team can see."),
     ] = False,
     no_images: Annotated[
         bool,
-        typer.Option("--no-images", help="Leave out examples and plots that show your images."),
+        typer.Option("--no-images", help="Omit examples and plots that show your images."),
     ] = False,
 ) -> None:
     """Push a run's model to the hub: folder, model card with scores, examples, plots, recipe.
 
-    Nothing local is changed; a push that failed is repeated by the same command. Paths of this
-    machine are left out of card and recipe.
+    Nothing local is changed; to repeat a failed push, run the same command. Card and recipe show
+    no paths of this machine.
     """
     from captune.publishing import push_run
 

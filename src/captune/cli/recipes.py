@@ -1,4 +1,4 @@
-"""`captune recipes`: the shipped recipes, listed or printed."""
+"""`captune recipes`: list or print the shipped recipes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.progress import open_console, print_lines
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="A shipped recipe or a YAML file; without it: the list.")
+        str | None, typer.Argument(help="A shipped recipe or a YAML file; default: list them.")
     ] = None,
     *,
     full: Annotated[
@@ -25,13 +25,13 @@ def recipes(
     if name is None:
         _print_list()
         return
-    # Checked in both cases: what is printed can be run.
+    # Checked in both cases, so that every printed recipe can be run.
     recipe = load_recipe(name)
     text = dump_recipe(recipe) if full else recipe_path(name).read_text(encoding="utf-8-sig")
     if sys.stdout.isatty():
         print_lines(text.removesuffix("\n"))
     else:
-        # A file gets the recipe as it is.
+        # A file gets the recipe unchanged.
         sys.stdout.write(text)
 
 

@@ -31,7 +31,7 @@ def run(
     overrides: _Set = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="STAGE", help="Run only this stage; repeat it for more, or a,b."),
+        typer.Option(metavar="STAGE", help="Run only this stage; may be repeated, or a,b."),
     ] = None,
     start_from: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it.")
@@ -49,11 +49,11 @@ def run(
     stages = [stage for text in only or () for stage in split_names(text)]
 
     from captune.pipeline import RunOptions
-    from captune.pipeline import dry_run as run_nothing
+    from captune.pipeline import dry_run as estimate_run
 
     options = RunOptions(start_from=start_from, resume=resume, force=force)
     if dry_run:
-        run_nothing(settings, only=stages, out=out, options=options, say=_say)
+        estimate_run(settings, only=stages, out=out, options=options, say=_say)
         return
     _print_results(_execute(settings, stages, out=out, options=options))
 
@@ -83,7 +83,7 @@ def demo(
     resume: _Resume = False,
     force: _Force = False,
 ) -> None:
-    """Draw the built-in set, train a tiny BLIP on it, evaluate it and write the report."""
+    """Draw the built-in data set, train a tiny BLIP on it, evaluate it and write the report."""
     settings = _load("demo", overrides)
 
     from captune.pipeline import RunOptions
@@ -113,12 +113,12 @@ def _execute(
 
 
 def _resume_line() -> str:
-    """The command that resumes the run."""
+    """Return the command that resumes the run."""
     return f"resume with: {this_command('--resume')}"
 
 
 def _print_results(folder: Path) -> None:
-    """Name the one thing that a person opens next: the report, which links to all else."""
+    """Name the one thing to open next: the report, which links to everything else."""
     for name, about in (("report.html", "report:"), ("model", "model:")):
         if (folder / name).exists():
             _say(f"{about} {folder / name}")
@@ -126,7 +126,7 @@ def _print_results(folder: Path) -> None:
 
 
 def _say(line: str) -> None:
-    """Print for people: once, however many processes run the recipe."""
+    """Print a line once, however many processes run the recipe."""
     from captune.pipeline import is_first_process
 
     if is_first_process():

@@ -1,4 +1,4 @@
-"""`captune score`: what predictions in files are worth, alone or side by side."""
+"""`captune score`: scores of predictions in files, alone or side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captune.cli.scoring.table import print_scores
 from captune.metrics import METRIC_GROUPS, METRICS
 
 METRICS_HELP = (
-    f"Metrics and groups, with commas. Groups: {', '.join(METRIC_GROUPS)}."
+    f"Metrics and groups, separated by commas. Groups: {', '.join(METRIC_GROUPS)}."
     f" Metrics: {', '.join(METRICS)}."
 )
 
@@ -34,7 +34,7 @@ def score(
         list[Path],
         typer.Option(
             help="One caption per image: COCO results, JSON of id to caption, or JSONL. Repeat it"
-            " for several files side by side; every pair of them is tested."
+            " to compare several files; every pair of them is tested."
         ),
     ],
     *,
@@ -64,18 +64,20 @@ def score(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the images, for clip_score and pac_s: named by id, or as the"
-            " references' file says. Not needed where a file of captions gives their paths."
+            help="Folder of the images, for clip_score and pac_s: named by id, or as in"
+            " the references. Not needed if a file of captions gives their paths."
         ),
     ] = None,
     clip_model: Annotated[
         str | None,
         typer.Option(
-            help="CLIP model, hub id or folder.", show_default="openai/clip-vit-base-patch32"
+            # A hub id would be cut at 80 columns.
+            help="CLIP model, hub id or folder.",
+            show_default="OpenAI's ViT-B/32",
         ),
     ] = None,
     pac_checkpoint: Annotated[
-        str | None, typer.Option(help="Weights of PAC-S: its authors' file, or a folder.")
+        str | None, typer.Option(help="Weights of PAC-S: a file from its authors, or a folder.")
     ] = None,
     bert_model: Annotated[
         str | None,
@@ -83,16 +85,16 @@ def score(
     ] = None,
     objects: Annotated[
         Path | None,
-        typer.Option(help="What is in the images, for chair: COCO instances, JSON or JSONL."),
+        typer.Option(help="Objects in the images, for chair: COCO instances, JSON or JSONL."),
     ] = None,
     object_words: Annotated[
-        Path | None, typer.Option(help="Words of chair, one class per line; default: COCO's 80.")
+        Path | None, typer.Option(help="Words for chair, one class per line; default: COCO's 80.")
     ] = None,
     training: Annotated[
         Path | None,
         typer.Option(
-            help="Human captions of the training set: adds what the best constant caption would"
-            " score, and the share of predictions that are copied."
+            help="Human captions of the training set: adds the score of the best constant caption"
+            " and the share of copied predictions."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Torch device of the models.")] = "cpu",
@@ -101,10 +103,10 @@ def score(
         typer.Option(help="Folder that keeps counted references and image features."),
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=1, help="Bootstrap resamples behind each 95 % interval.")
+        int, typer.Option(min=1, help="Bootstrap resamples per 95 % interval.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Score captions in files against human captions."""
     from captune.metrics import list_skipped

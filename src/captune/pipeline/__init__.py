@@ -1,4 +1,4 @@
-"""A recipe's stages, in order, each resumable: `run` is the whole of captune in one call."""
+"""A recipe's stages, in order, each resumable: `run` does all of them in one call."""
 
 from captune.pipeline.dry_run import dry_run
 from captune.pipeline.plan import RunOptions

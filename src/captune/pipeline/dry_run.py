@@ -1,4 +1,4 @@
-"""`captune run --dry-run`: what a run would do, how long it would take; writes nothing."""
+"""`captune run --dry-run`: estimate steps, time and memory without running; writes nothing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def dry_run(
     options: RunOptions | None = None,
     say: Say = print_line,
 ) -> None:
-    """Says what `run` with the same arguments would do; one micro batch is tried, none learned.
+    """Report what `run` with the same arguments would do; times one micro batch, trains nothing.
 
     Args:
         recipe: A recipe, a shipped name, or a YAML file.
         only: Names of the stages to run; empty: all.
         out: The run's folder; `None`: runs/NAME.
-        options: Resuming, starting from a stage, and starting again.
-        say: Takes lines for people.
+        options: Whether to resume, to start from a stage, or to start again.
+        say: Called with each progress message.
 
     Raises:
         CaptuneError: A recipe, data set or model that cannot be used.
@@ -52,7 +52,7 @@ def dry_run(
     counts = Counter(record.split for record in records)
     images = ", ".join(f"{split} {counts[split]}" for split in ("train", "val", "test"))
     captions = sum(len(record.captions) for record in records)
-    say(f"images: {images}; {captions} captions (broken images not looked for)")
+    say(f"images: {images}; {captions} captions (not checked for broken images)")
     if "train" in due:
         _estimate(recipe, records, folder, say=say)
     if "evaluate" in due or ("baseline" in due and recipe.evaluate.baseline):
@@ -60,16 +60,16 @@ def dry_run(
         times = {"baseline": "before", "evaluate": "after"}
         when = " and ".join(times[name] for name in due if is_wanted.get(name))
         scored = len(scored_records(recipe, records))
-        say(f"captions to write: {scored} images of {recipe.evaluate.split} {when} training")
+        say(f"captions to generate: {scored} images of {recipe.evaluate.split} {when} training")
 
 
 def _describe(name: str, plan: Plan) -> str:
     if name == "baseline" and not plan.recipe.evaluate.baseline:
         return "off (evaluate.baseline: false)"
     if name not in plan.due:
-        return f"done before in {plan.book.seconds(name):.0f} s, would be skipped"
+        return f"already done in {plan.book.seconds(name):.0f} s, would be skipped"
     if plan.book.ran_before(name):
-        return "would run again; what it wrote is moved to previous/"
+        return "would run again; its earlier files would move to previous/"
     return "would run"
 
 
@@ -82,16 +82,16 @@ def _estimate(recipe: Recipe, records: Sequence[CaptionRecord], folder: Path, *,
     say(f"training on {found.hardware.describe()}; {found.parameters}")
     say(
         f"steps: {found.steps}, {recipe.train.global_batch_size} images each, of"
-        f" {found.images} images; {found.step_seconds:.3g} s a step"
+        f" {found.images} images; {found.step_seconds:.3g} s per step"
     )
     for warning in found.doubts:
         say(warning)
     encoding = ""
     if found.encode_seconds:
-        encoding = f", {_duration(found.encode_seconds)} of it encoding images once"
+        encoding = f", {_duration(found.encode_seconds)} of it to encode images once"
     say(f"training time: about {_duration(found.seconds)}{encoding}, without validations")
     if found.memory_bytes:
-        say(f"memory: about {found.memory_bytes / 2**30:.1f} GiB at micro batches of this size")
+        say(f"memory: about {found.memory_bytes / 2**30:.1f} GiB with this micro batch size")
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware and command, for environment.json and the report."""
+"""Versions, hardware and command of a run, for environment.json and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captune.recipe import Recipe
 
 
 def describe_environment(recipe: Recipe) -> list[Fact]:
-    """Command, seed, hardware and versions, in the order people read them."""
+    """Return command, seed, hardware and versions, in the order of the report."""
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     return [
         command_fact(sys.argv),

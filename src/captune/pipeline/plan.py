@@ -1,6 +1,6 @@
-"""What a run's arguments come to: which stages, where, and which of them are due.
+"""The plan of a run: which stages, in which folder, and which of them are due.
 
-A run and a dry run start here, so that one can never announce what the other would not do.
+A run and a dry run both start here, so a dry run reports exactly what a run would do.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from captune.training import check_best_metric, check_engine, check_trackers
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a recipe is run.
+    """Options of a run.
 
     Attributes:
-        start_from: Run this stage and all behind it, also when they are done.
-        resume: Go on with an interrupted training from its newest checkpoint.
-        force: Delete what changed stages wrote, instead of moving it to previous/.
+        start_from: Run this stage and all after it, even if they are done.
+        resume: Resume an interrupted training from its newest checkpoint.
+        force: Delete the files of changed stages, instead of moving them to previous/.
     """
 
     start_from: str | None = None
@@ -35,14 +35,14 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run that can begin.
+    """A checked plan of a run.
 
     Attributes:
         recipe: Every setting.
-        folder: The run's folder; need not exist.
-        book: What was done there.
-        stages: The stages asked for, in their order.
-        due: Those of them that will run; the others are done.
+        folder: The run's folder; it may not exist yet.
+        book: The record of finished stages there.
+        stages: The requested stages, in order.
+        due: The stages that will run; the others are done.
     """
 
     recipe: Recipe
@@ -59,13 +59,13 @@ def plan_run(
     out: str | Path | None,
     options: RunOptions,
 ) -> Plan:
-    """Finds what would run, and what cannot; nothing is written.
+    """Plan a run and check that it can work; writes nothing.
 
     Args:
         recipe: A recipe, a shipped name, or a YAML file.
         only: Names of the stages to run; empty: all.
         out: The run's folder; `None`: runs/NAME.
-        options: Starting from a stage, and starting again.
+        options: Whether to resume, to start from a stage, or to start again.
 
     Raises:
         CaptuneError: A recipe, stage, metric, model or device that cannot be used.
@@ -80,21 +80,21 @@ def plan_run(
     again = options.force or options.start_from is not None
     due: list[str] = []
     for name in stages:
-        if again or not book.is_done(name) or book.takes_results_of(name, due):
+        if again or not book.is_done(name) or book.depends_on_due(name, due):
             due.append(name)
     return Plan(recipe, folder, book, stages, tuple(due))
 
 
 def run_folder(recipe: Recipe, out: str | Path | None) -> Path:
-    """The run's folder: the one given, or runs/NAME."""
+    """Return the run's folder: the given one, or runs/NAME."""
     return Path(out) if out else Path("runs") / recipe.name
 
 
 def _check_before_work(recipe: Recipe) -> None:
-    """Finds what would fail late: devices, metrics and models are looked up before any work.
+    """Raise early for what would fail late: devices, metrics and models that do not exist.
 
     Raises:
-        ModelError: A model's size is unknown, or its folder cannot be one.
+        ModelError: A model's size is unknown, or its folder is not a model's.
         RecipeError: The device or precision is not available.
         MetricError: A metric is unknown, or lacks its checkpoint.
         MissingExtraError: A tracker, or what a metric needs, is not installed.
@@ -112,7 +112,7 @@ def _check_before_work(recipe: Recipe) -> None:
 
 
 def _check_order(stages: Sequence[str], book: StageBook) -> None:
-    """Finds a stage that builds on one that never ran.
+    """Raise for a stage that builds on one that never ran.
 
     Raises:
         RecipeError: Names the stage to run first.
@@ -121,7 +121,7 @@ def _check_order(stages: Sequence[str], book: StageBook) -> None:
         missing = [other for other in book.missing_inputs(name) if other not in stages]
         if missing:
             raise RecipeError(
-                f"stage {name} needs {' and '.join(missing)}, not run here yet",
+                f"stage {name} needs {' and '.join(missing)}, which has not run here yet",
                 where="--only / --from",
                 fix=f"run it first: captune run RECIPE --only {missing[0]}",
             )

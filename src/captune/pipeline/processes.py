@@ -1,8 +1,8 @@
-"""Several processes on one run: the first does every stage, the others join it in shared work.
+"""Several processes in one run: the first does every stage, the others join in shared work.
 
 `torchrun --nproc-per-node 2 -m captune run RECIPE` starts the same command twice. Two processes
 would overwrite each other's files, and caption each test image twice: so the first one leads, and
-the others wait for its word, asleep.
+the others sleep until it calls them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Crew:
     """The processes of one run.
 
     Attributes:
-        team: What they tell each other by.
-        name: Of this run among those of the same launch.
+        team: Their means of communication.
+        name: Name of this run, unique in the launch.
     """
 
     team: Team
@@ -40,12 +40,12 @@ class Crew:
 
     @property
     def leads(self) -> bool:
-        """Whether this process does the stages and writes the folder."""
+        """Whether this process runs the stages and writes the folder."""
         return self.team.leads
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """This process's whole run; however it ends, the others learn of it."""
+        """Enclose this process's whole run; however it ends, the others are informed."""
         try:
             with self.team.failing_together():
                 yield
@@ -56,16 +56,16 @@ class Crew:
             self.team.part()
 
     def call(self, stage: str, recipe: Recipe) -> None:
-        """Send the first process's word that all join in a stage; they are one group then."""
+        """Call all processes to join in a stage, and form the group."""
         if self.team.size > 1:
             self._say(stage)
             self._form_group(recipe)
 
     def hear(self, recipe: Recipe) -> str | None:
-        """Wait for the first process's next word, as long as it takes.
+        """Wait for the next call of the first process, without a time limit.
 
         Returns:
-            The stage to join in, the group being formed; `None`: the run is done.
+            The stage to join in, with the group formed; `None`: the run is done.
 
         Raises:
             ProcessError: Another process failed.
@@ -89,10 +89,10 @@ class Crew:
         return f"word-{self._words}"
 
     def _form_group(self, recipe: Recipe) -> None:
-        """Make the processes one group, unless they are; later runs use it too.
+        """Form one group of the processes if there is none; later runs use it too.
 
-        Under the run's own name: where somebody has taken a group apart, what it left in the
-        store would keep another of its name waiting for ever.
+        The group gets the run's own name: keys that a destroyed group left in the store would
+        block another group of the same name forever.
         """
         if dist.is_initialized():
             return
@@ -107,14 +107,14 @@ class Crew:
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks for the run."""
+    """Return whether this process prints for the run."""
     return _place()[0] == 0
 
 
 def gather_crew() -> Crew:
-    """The processes that the launcher started; one where there was no launcher.
+    """Return the processes that the launcher started; just this one without a launcher.
 
-    Every process must come here for each run, in the same order.
+    Every process must call this for each run, in the same order.
     """
     rank, size = _place()
     if size == 1:
@@ -125,25 +125,25 @@ def gather_crew() -> Crew:
 
 
 def _place() -> tuple[int, int]:
-    # Set by torchrun and accelerate, which is how both know their own.
+    # torchrun and accelerate set these variables.
     size = int(os.environ.get("WORLD_SIZE", "1"))
     return (int(os.environ.get("RANK", "0")), size) if size > 1 else (0, 1)
 
 
 @functools.cache
 def _meeting_place() -> Store:
-    """The store at MASTER_ADDR and MASTER_PORT, kept for all runs of this process.
+    """Return the store at MASTER_ADDR and MASTER_PORT, kept for all runs of this process.
 
-    Without torchrun it lives in the first process; made anew, it would be gone for a moment.
+    Without torchrun it is in the first process, and a new one would be missing for a moment.
 
     Raises:
-        ProcessError: The environment does not say where that is.
+        ProcessError: The environment does not define the address.
     """
     try:
         store: Store = next(rendezvous("env://"))[0]
     except ValueError as error:
         raise ProcessError(
-            f"the processes cannot meet: {error}",
+            f"the processes cannot connect: {error}",
             where="WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT",
             fix="start them with torchrun or accelerate launch, or unset WORLD_SIZE",
         ) from error

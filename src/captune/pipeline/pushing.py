@@ -1,4 +1,4 @@
-"""A run's way to the hub when its recipe asks for it; nothing here ever stops the run."""
+"""Pushes of a run to the hub if its recipe requests them; a failed push never stops the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.recipe import Recipe
 
 
 def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextManager[object]:
-    """Pushes each new best model while the block runs, where the recipe asks for it."""
+    """Push each new best model while the body runs, if the recipe requests it."""
     repo = recipe.train.push_to_hub
     if repo is None:
         return nullcontext()
@@ -20,7 +20,7 @@ def pushing_best(recipe: Recipe, folder: Path, *, say: Say) -> AbstractContextMa
 
 
 def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
-    """Pushes the evaluated run with its card, where the recipe asks for it."""
+    """Push the evaluated run with its card, if the recipe requests it."""
     train = recipe.train
     if train.push_to_hub is None:
         return
@@ -30,7 +30,7 @@ def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
         )
     except (CaptuneError, OSError) as error:
         flags = " --private" * train.push_private + " --no-images" * (not train.push_images)
-        say(f"the run is whole, but was not pushed: {error}")
+        say(f"the run is complete, but was not pushed: {error}")
         say(f"  push it later: captune push {folder} {train.push_to_hub}{flags}")
         return
     say(f"pushed: {pushed.repo.url}")

@@ -1,7 +1,7 @@
-"""Whether an interrupted training may go on: with the data, model and batches it began with.
+"""Whether an interrupted training may resume: only with its data, model and batches.
 
-A checkpoint holds weights and a place in a plan of steps. On other images or in other batches that
-place means nothing, and the weights would be of two trainings while the report tells of one.
+A checkpoint holds weights and a position in a plan of steps. With other images or batches that
+position is meaningless, and the report would describe one training where there were two.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from captune.storage import read_json_object, write_json
 
 _CHANGES = setting_changes(Recipe)
 _FIXED = tuple(key for key, change in _CHANGES.items() if change == "retrain")
-"""Without these the place in the plan, or the weights, belong to another training."""
-_STEERING = tuple(key for key, change in _CHANGES.items() if change == "warn")
-"""These may change on the way, and then neither recipe describes the result."""
+"""If these change, the position in the plan or the weights belong to another training."""
+_CHANGEABLE = tuple(key for key, change in _CHANGES.items() if change == "warn")
+"""These may change, but then neither recipe fully describes the result."""
 _IMAGES = "the images of train and val"
 _ABSENT = object()
 
@@ -28,40 +28,40 @@ Inputs = Mapping[str, object]
 
 
 def note_inputs(recipe: Recipe, folder: Path) -> None:
-    """Writes what a training begins with beside its checkpoints."""
+    """Save the inputs of a training beside its checkpoints."""
     write_json(_place(folder), _inputs(recipe, folder))
 
 
 def check_resumed(recipe: Recipe, folder: Path) -> list[str]:
-    """Compares what an interrupted training began with to what it would go on with.
+    """Compare the inputs of an interrupted training with the present ones.
 
     Returns:
-        A warning, or nothing: settings that may change on the way.
+        A warning if settings changed that may change; else nothing.
 
     Raises:
-        OutputError: Data, model or batches are others now.
+        OutputError: Data, model or batches have changed.
     """
     if not _place(folder).exists():
-        # An older captune left no note.
+        # Older versions of captune saved no inputs.
         return []
-    fix = "start again with --force; or delete it, and --resume trusts that nothing has changed"
+    fix = "start again with --force; or delete it: --resume then assumes that nothing has changed"
     began: Inputs = read_json_object(_place(folder), fix=fix)
     now: Inputs = json.loads(json.dumps(_inputs(recipe, folder)))
     began = {key: _find(began, key) for key in now}
-    # An older captune noted fewer settings.
+    # Older versions of captune saved fewer settings.
     changed = [key for key in now if began[key] not in (_ABSENT, now[key])]
     fixed = [key for key in changed if key == _IMAGES or key in _FIXED]
     if fixed:
         raise OutputError(
-            "the training that was interrupted here began with other settings or data:"
-            f" {', '.join(_tell(key, began, now) for key in fixed)}",
+            "the interrupted training here began with other settings or data:"
+            f" {', '.join(_describe(key, began, now) for key in fixed)}",
             where=str(folder / "checkpoints"),
             fix="resume it with those, start again with --force, or choose another --out",
         )
     if not changed:
         return []
-    told = ", ".join(_tell(key, began, now) for key in changed)
-    return [f"warning: the training goes on with other settings than it began with: {told}"]
+    listed = ", ".join(_describe(key, began, now) for key in changed)
+    return [f"warning: the training resumes with other settings than it began with: {listed}"]
 
 
 def _place(folder: Path) -> Path:
@@ -69,21 +69,21 @@ def _place(folder: Path) -> Path:
 
 
 def _inputs(recipe: Recipe, folder: Path) -> dict[str, object]:
-    # A folder that was moved with the run holds the same model.
+    # A folder moved together with the run holds the same model.
     settings = hide_local_paths(recipe).model_dump(mode="json")
-    keys = (*_FIXED, *_STEERING)
+    keys = (*_FIXED, *_CHANGEABLE)
     return {_IMAGES: _digest(folder), **{key: _find(settings, key) for key in keys}}
 
 
 def _digest(folder: Path) -> str:
-    """Of images and captions in their order, wherever the files lie."""
+    """Hash the ids and captions of the images in order; the location of files does not matter."""
     records = (r for r in load_splits(folder) if r.split in ("train", "val"))
     lines = "\n".join(json.dumps([r.split, r.image_id, *r.captions]) for r in records)
     return hashlib.blake2b(lines.encode(), digest_size=12).hexdigest()
 
 
 def _find(settings: Mapping[str, object], key: str) -> object:
-    """The value of a dotted key, in sections or noted by its whole name."""
+    """Return the value of a dotted key, found in sections or under its full name."""
     if key in settings:
         return settings[key]
     section, dot, rest = key.partition(".")
@@ -91,8 +91,8 @@ def _find(settings: Mapping[str, object], key: str) -> object:
     return _find(inner, rest) if dot and isinstance(inner, Mapping) else _ABSENT
 
 
-def _tell(key: str, began: Inputs, now: Inputs) -> str:
-    """The setting and both its values."""
+def _describe(key: str, began: Inputs, now: Inputs) -> str:
+    """Return the setting with its old and new value."""
     return key if key == _IMAGES else f"{key} {_word(began[key])} -> {_word(now[key])}"
 
 

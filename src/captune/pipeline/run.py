@@ -1,7 +1,7 @@
 """From a recipe to a report: prepare, baseline, train, evaluate, report.
 
-Every stage starts from what lies on disk, so any of them can be run alone or again. Of several
-processes the first does all of them, and the others join it to train and to caption.
+Every stage starts from files on disk, so any of them can be run alone or again. With several
+processes, the first runs all stages, and the others join it to train and to caption.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def run(
     options: RunOptions | None = None,
     say: Say = print_line,
 ) -> Path:
-    """Runs a recipe's stages and returns the run's folder.
+    """Run a recipe's stages and return the run's folder.
 
     Args:
         recipe: A recipe, a shipped name, or a YAML file.
-        only: Names of the stages to run; empty: all. Finished ones are skipped all the same.
+        only: Names of the stages to run; empty: all. Finished ones are still skipped.
         out: The run's folder; `None`: runs/NAME.
-        options: Resuming, starting from a stage, and starting again.
-        say: Takes lines for people.
+        options: Whether to resume, to start from a stage, or to start again.
+        say: Called with each progress message.
 
     Raises:
         CaptuneError: A recipe, data set, model or folder that cannot be used.
@@ -63,7 +63,7 @@ def _lead(
     options: RunOptions,
     say: Say,
 ) -> Path:
-    """What the first process does: every stage, while no other run writes the folder."""
+    """Run every stage as the first process, while no other run writes the folder."""
     plan = plan_run(recipe, only=only, out=out, options=options)
     open_folder(plan.folder)
     save_recipe(plan.recipe, plan.folder / "recipe.yaml")
@@ -73,14 +73,14 @@ def _lead(
         if name in plan.due:
             _run_stage(name, plan, crew=crew, options=options, say=say)
         else:
-            say(f"{name}: done before, skipped")
+            say(f"{name}: already done, skipped")
     return plan.folder
 
 
 def _follow(
     crew: Crew, recipe: Recipe | str | Path, *, out: str | Path | None, options: RunOptions
 ) -> Path:
-    """What a process does that is not the first: its share of stages that are shared."""
+    """Do this process's share of the shared stages, in a process that is not the first."""
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     folder = run_folder(recipe, out)
@@ -91,9 +91,9 @@ def _follow(
 
 
 def _save_environment(plan: Plan) -> None:
-    """Describes this machine and command, where they are to make any figure.
+    """Save a description of this machine and command, unless only the report is due.
 
-    A report written again elsewhere shows what trained and scored, not what drew it.
+    A report rebuilt elsewhere shows the machine that trained and scored, not the one that drew it.
     """
     path = plan.folder / "environment.json"
     if set(plan.due) <= {"report"} and path.exists():
@@ -106,23 +106,23 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
     interrupted = name == "train" and not book.ran_before(name) and _has_checkpoint(folder)
     if interrupted and not options.resume and not options.force:
         raise OutputError(
-            "this training was interrupted before it ended",
+            "this training was interrupted",
             where=str(folder / "checkpoints"),
-            fix="add --resume to go on from the newest checkpoint, or --force to start again",
+            fix="add --resume to continue from the newest checkpoint, or --force to start again",
         )
-    goes_on = interrupted and options.resume
-    if goes_on:
+    resumes = interrupted and options.resume
+    if resumes:
         for warning in check_resumed(plan.recipe, folder):
             say(warning)
     else:
-        _make_room(name, book, options=options, say=say)
+        _clear_outputs(name, book, options=options, say=say)
     say(f"{name}: started")
     started = time.monotonic()
     if name == "train":
         if "evaluate" in plan.stages:
-            # Without a baseline nobody has looked yet, and the scores would fail after hours.
+            # Checked only by the baseline, if there is one; else scoring would fail after hours.
             scored_records(plan.recipe, load_splits(folder))
-        if not goes_on:
+        if not resumes:
             note_inputs(plan.recipe, folder)
     if name in SHARED_WORK and (name != "baseline" or plan.recipe.evaluate.baseline):
         crew.call(name, plan.recipe)
@@ -133,7 +133,7 @@ def _run_stage(name: str, plan: Plan, *, crew: Crew, options: RunOptions, say: S
 
 
 def _warn_of_changes(name: str, plan: Plan, *, say: Say) -> None:
-    """`--only` runs one stage on what others left, though the recipe asks for other things now."""
+    """Warn of `--only` on files that earlier stages wrote with other settings or data."""
     for other in plan.book.changed_inputs(name):
         say(
             f"warning: {name} builds on {other}, which ran here with other settings or data;"
@@ -145,10 +145,10 @@ def _has_checkpoint(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step-*"))
 
 
-def _make_room(name: str, book: StageBook, *, options: RunOptions, say: Say) -> None:
+def _clear_outputs(name: str, book: StageBook, *, options: RunOptions, say: Say) -> None:
     if options.force:
         book.discard(name)
         return
     place = book.clear(name)
     if place is not None:
-        say(f"{name}: what it wrote before is kept in {place}")
+        say(f"{name}: its earlier files are kept in {place}")

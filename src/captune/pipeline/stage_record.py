@@ -1,8 +1,8 @@
 """Which stages a run has, what each depends on, and which of them are done.
 
 A stage is done when stages.json holds the hash of its present inputs (its settings, the files that
-they name, and the hashes of the stages it builds on) and what it wrote is still there. A changed
-input makes its stage, and all behind it, run again.
+they name, and the hashes of the stages it builds on) and its files still exist. A changed input
+makes its stage, and all after it, run again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STAGES = ("prepare", "baseline", "train", "evaluate", "report")
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What a stage reads and writes: keys of the recipe, and names in the run's folder.
+    """Inputs and outputs of a stage: keys of the recipe, and names in the run's folder.
 
     Attributes:
-        settings: Sections and keys that its results follow.
-        files: Keys that may name files or folders of this machine.
-        builds_on: Stages before it.
-        outputs: What it writes.
-        lasting: Those of them without which it is not done; others may be deleted for room.
+        settings: Sections and keys that its results depend on.
+        files: Keys that may name local files or folders.
+        builds_on: Stages whose results it reads.
+        outputs: The files and folders it writes.
+        lasting: The outputs that a finished stage must have; others may be deleted to save space.
     """
 
     settings: tuple[str, ...]
@@ -48,7 +48,7 @@ _MODELS = ("model.checkpoint", "model.encoder", "model.decoder", "model.tokenize
 
 _TABLE = {
     "prepare": _Stage(
-        # The check counts tokens, so it looks at what chooses the tokenizer.
+        # The check counts tokens, so it depends on the choice of the tokenizer.
         (
             "data",
             "seed",
@@ -78,7 +78,7 @@ _TABLE = {
         (),
     ),
     "train": _Stage(
-        # Not `generate`: other beams for the test captions are no reason to train again.
+        # Not `generate`: other beams for the test captions do not require training again.
         ("model", "train", "seed"),
         _MODELS,
         ("prepare",),
@@ -111,11 +111,11 @@ _TABLE = {
 _WITHOUT_EFFECT = frozenset(
     key for key, change in setting_changes(Recipe).items() if change == "nothing"
 )
-"""Settings that change no result, so that changing them reruns nothing."""
+"""Settings that affect no result, so that a change reruns nothing."""
 
 
 def select_stages(only: Sequence[str], start_from: str | None) -> tuple[str, ...]:
-    """The stages asked for, in their order.
+    """Return the requested stages, in order.
 
     Raises:
         CaptuneError: An unknown stage.
@@ -141,13 +141,13 @@ class StageBook:
         self._done: dict[str, dict[str, object]] = {}
         if self._path.is_file():
             self._done = _read_done(self._path)
-        # Once, before any work: data that is edited while a stage runs is not what it ran on.
+        # Once, before any work: a stage does not see data that is edited while it runs.
         self._hashes: dict[str, str] = {}
         for name in STAGES:
             self._hashes[name] = self._input_hash(name)
 
     def _input_hash(self, name: str) -> str:
-        """Hash of the stage's settings, of the files they name, and of what it builds on."""
+        """Hash the stage's settings, the files they name, and the hashes it builds on."""
         stage = _TABLE[name]
         settings = {key: _setting(self._recipe, key) for key in stage.settings}
         parts = [name, json.dumps(settings, sort_keys=True)]
@@ -156,46 +156,46 @@ class StageBook:
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
 
     def is_done(self, name: str) -> bool:
-        """Whether the stage ran on just these inputs, and what it wrote is there."""
+        """Return whether the stage ran on exactly these inputs, and its files exist."""
         lasting = _TABLE[name].lasting
         if name == "baseline" and self._recipe.evaluate.baseline:
             lasting = _TABLE[name].outputs
         is_there = all((self._folder / output).exists() for output in lasting)
-        return is_there and self._ran_on_these(name)
+        return is_there and self._has_same_inputs(name)
 
     def ran_before(self, name: str) -> bool:
-        """Whether the stage ever ended in this folder, on whatever inputs."""
+        """Return whether the stage ever finished in this folder, on any inputs."""
         return name in self._done
 
     def existing_outputs(self, name: str) -> list[Path]:
-        """What the stage has written so far."""
+        """Return the existing files and folders of the stage."""
         paths = (self._folder / output for output in _TABLE[name].outputs)
         return [path for path in paths if path.exists()]
 
     def changed_inputs(self, name: str) -> list[str]:
-        """Stages that this one builds on and that ran here, but on other inputs than now."""
+        """Return the stages that this one builds on and that ran here on other inputs."""
         return [
             other
             for other in _TABLE[name].builds_on
-            if self.ran_before(other) and not self._ran_on_these(other)
+            if self.ran_before(other) and not self._has_same_inputs(other)
         ]
 
     def missing_inputs(self, name: str) -> list[str]:
-        """Stages that this one builds on and that never ran here."""
+        """Return the stages that this one builds on and that never ran here."""
         return [n for n in _TABLE[name].builds_on if not self.ran_before(n)]
 
-    def takes_results_of(self, name: str, due: Sequence[str]) -> bool:
-        """Whether a stage that runs again makes what this one shows.
+    def depends_on_due(self, name: str, due: Sequence[str]) -> bool:
+        """Return whether this stage builds on one that runs again.
 
-        A model trained anew is not quite the one that was scored; splits follow the seed.
+        A retrained model differs slightly from the scored one; splits depend on the seed alone.
         """
         return any(other in due for other in _TABLE[name].builds_on if other != "prepare")
 
     def clear(self, name: str) -> Path | None:
-        """Moves what an earlier run of the stage wrote to previous/; nothing is lost.
+        """Move the files of an earlier run of the stage to previous/; nothing is lost.
 
         Returns:
-            Where it lies now; `None` when there was nothing.
+            The new folder; `None` if there were no files.
         """
         outputs = self.existing_outputs(name)
         self._done.pop(name, None)
@@ -210,13 +210,13 @@ class StageBook:
         return place
 
     def discard(self, name: str) -> None:
-        """Deletes what an earlier run of the stage wrote: `--force`."""
+        """Delete the files of an earlier run of the stage: `--force`."""
         place = self.clear(name)
         if place is not None:
             shutil.rmtree(place)
 
     def mark_done(self, name: str, seconds: float) -> None:
-        """Remembers that the stage has ended, and how long it took."""
+        """Record that the stage has finished, and how long it took."""
         self._done[name] = {
             "input_hash": self._hashes[name],
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -225,11 +225,11 @@ class StageBook:
         self._save()
 
     def seconds(self, name: str) -> float:
-        """How long the stage took; 0 when it has not run."""
+        """Return how long the stage took; 0 if it has not run."""
         value = self._done.get(name, {}).get("seconds", 0.0)
         return float(str(value))
 
-    def _ran_on_these(self, name: str) -> bool:
+    def _has_same_inputs(self, name: str) -> bool:
         return self._done.get(name, {}).get("input_hash") == self._hashes[name]
 
     def _save(self) -> None:
@@ -243,13 +243,13 @@ class StageBook:
 
 
 def _read_done(path: Path) -> dict[str, dict[str, object]]:
-    fix = "delete it; all stages then run again, and what they wrote is kept in previous/"
+    fix = "delete it: all stages then run again, and their earlier files move to previous/"
     done = read_json_object(path, fix=fix)
     for name, entry in done.items():
         is_whole = isinstance(entry, dict) and isinstance(entry.get("input_hash"), str)
         if not is_whole or not isinstance(entry.get("seconds"), int | float):
             raise DataError(
-                f"the record of the stage {name} is damaged: {str(entry)[:80]!r}",
+                f"the record of stage {name} is damaged: {str(entry)[:80]!r}",
                 where=str(path),
                 fix=fix,
             )
@@ -257,7 +257,7 @@ def _read_done(path: Path) -> dict[str, dict[str, object]]:
 
 
 def _setting(recipe: Recipe, key: str) -> object:
-    """A section without what has no effect, or one setting of a section."""
+    """Return a section without settings that affect no result, or one setting of a section."""
     section, _, name = key.partition(".")
     value = recipe.model_dump(mode="json")[section]
     if name:
@@ -268,13 +268,13 @@ def _setting(recipe: Recipe, key: str) -> object:
 
 
 def _fingerprint(places: object) -> str:
-    """Names, sizes and times of what lies directly in a folder, or of files; cheap at any size.
+    """Return names, sizes and times of files, or of the entries of a folder; cheap at any size.
 
     Args:
         places: A setting: a path, a table of paths, a hub id, or nothing.
 
     Returns:
-        Empty where nothing of this machine is named.
+        An empty text if the setting names no local file.
     """
     if isinstance(places, dict):
         return "\n".join(filter(None, map(_fingerprint, places.values())))

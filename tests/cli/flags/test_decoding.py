@@ -33,11 +33,11 @@ def _run(*words: str) -> list[object]:
     return seen
 
 
-def test_without_flags_the_defaults_of_the_config_hold():
+def test_without_flags_the_defaults_of_the_config_apply():
     assert _run("m") == ["m", 1, GenerateConfig()]
 
 
-def test_flags_and_own_options_stand_side_by_side():
+def test_decoding_flags_and_own_options_work_together():
     seen = _run("m", "--num-beams", "5", "--top", "7", "--early-stopping", "--prompt", "a photo")
     expected = GenerateConfig(num_beams=5, early_stopping=True, prompt="a photo")
     assert seen == ["m", 7, expected]
@@ -50,10 +50,10 @@ def test_every_setting_has_a_flag_with_its_description():
         assert str(field.description).split(";")[0][:40] in result.output
 
 
-def test_sampling_takes_one_beam_unless_told():
+def test_sampling_uses_one_beam_unless_num_beams_is_given():
     assert _run("m", "--do-sample")[2] == GenerateConfig(num_beams=1, do_sample=True)
 
 
-def test_faults_are_named_as_flags_all_at_once():
+def test_all_errors_are_reported_at_once_under_the_names_of_the_flags():
     with pytest.raises(RecipeError, match=r"--num-beams: .*, not 0; --top-p: .*, not 2\.0"):
         _run("m", "--num-beams", "0", "--top-p", "2")

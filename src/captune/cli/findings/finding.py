@@ -1,4 +1,4 @@
-"""One line of `captune doctor`."""
+"""One line of the output of `captune doctor`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Finding:
 
     Attributes:
         state: `ok`, `note` (something optional is missing) or `bad` (captune cannot work).
-        name: What was looked at.
-        detail: What was found, and what to do when it is not ok.
+        name: What was examined.
+        detail: The result, and how to fix it unless it is ok.
     """
 
     state: Literal["ok", "note", "bad"]

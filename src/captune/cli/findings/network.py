@@ -1,4 +1,4 @@
-"""What `captune doctor` finds of the network: the hub, Kaggle, and the credentials for them."""
+"""The network lines of `captune doctor`: the hub, Kaggle, and the credentials for them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 from captune.cli.findings.finding import Finding
 
-_PATIENCE = 5.0
-"""Seconds that a server has to answer: longer than a slow line needs, shorter than a yawn."""
+_TIMEOUT_SECONDS = 5.0
+"""Time that a server has to answer: enough for a slow connection, short enough to wait for."""
 
 _KAGGLE = "https://www.kaggle.com/api/v1"
-_LOCAL_WORK = "captune works without it from local folders and what is cached"
+_LOCAL_WORK = "captune works without it on local folders and cached files"
 
 
 def examine_network() -> Iterator[Finding]:
-    """Whether the hub and Kaggle answer, and whether there is a token for each."""
+    """Report whether the hub and Kaggle answer, and whether there is a token for each."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        detail = "not asked: HF_HUB_OFFLINE is set; unset it to download from the hub"
+        detail = "not tested: HF_HUB_OFFLINE is set; unset it to download from the hub"
         yield Finding("note", "hub", detail)
     else:
         yield _hub(constants.ENDPOINT)
@@ -37,7 +37,9 @@ def _hub(endpoint: str) -> Finding:
     from captune.hub import hub_failures
 
     try:
-        answer = get_session().get(f"{endpoint}/api/models", params={"limit": 1}, timeout=_PATIENCE)
+        answer = get_session().get(
+            f"{endpoint}/api/models", params={"limit": 1}, timeout=_TIMEOUT_SECONDS
+        )
     except hub_failures() as error:
         detail = f"{endpoint} does not answer ({_reason(error)}): check connection and proxy;"
         return Finding("note", "hub", f"{detail} {_LOCAL_WORK}; HF_HUB_OFFLINE=1 saves the wait")
@@ -45,23 +47,25 @@ def _hub(endpoint: str) -> Finding:
         detail = f"{endpoint} answers {answer.status_code}: try again later"
         return Finding("note", "hub", detail)
     if get_token() is None:
-        detail = f"{endpoint} answers; no token: public models only, and no push; hf auth login"
+        detail = (
+            f"{endpoint} answers; no token: public models only, no push; to log in: hf auth login"
+        )
         return Finding("ok", "hub", detail)
     try:
         name = HfApi().whoami().get("name", "?")
     except hub_failures() as error:
-        detail = f"{endpoint} answers but refuses the token ({_reason(error)}): hf auth login"
-        return Finding("note", "hub", detail)
+        detail = f"{endpoint} answers but rejects the token ({_reason(error)})"
+        return Finding("note", "hub", f"{detail}; to log in again: hf auth login")
     return Finding("ok", "hub", f"{endpoint} answers; logged in as {name}")
 
 
 def _kaggle() -> Finding:
     endpoint = os.environ.get("KAGGLE_API_ENDPOINT", _KAGGLE)
     try:
-        with urllib.request.urlopen(endpoint, timeout=_PATIENCE):
+        with urllib.request.urlopen(endpoint, timeout=_TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError:
-        pass  # whatever it says of this address: it answers
+        pass  # the status does not matter: it answers
     except (OSError, ValueError) as error:
         detail = f"{endpoint} does not answer ({_reason(error)}): check connection and proxy;"
         return Finding("note", "kaggle", f"{detail} {_LOCAL_WORK}")
@@ -70,19 +74,21 @@ def _kaggle() -> Finding:
 
 def _kaggle_credentials() -> str:
     if importlib.util.find_spec("kagglehub") is None:
-        return "to fetch from it: pip install 'captune[kaggle]'"
+        return "to download from it: pip install 'captune[kaggle]'"
     import kagglehub.config
 
     try:
         found = kagglehub.config.get_kaggle_credentials()
     except (ValueError, OSError, json.JSONDecodeError) as error:
-        return f"its credentials cannot be read: {error}"
+        return f"the credentials cannot be read: {error}"
     if found is None:
         place = Path.home() / ".kaggle" / "kaggle.json"
-        return f"no credentials: most public sets need none; else put a token's file at {place}"
+        return (
+            f"no credentials: most public sets need none; for others, put a token file at {place}"
+        )
     return "credentials found"
 
 
 def _reason(error: BaseException) -> str:
-    said = str(getattr(error, "reason", None) or error)
-    return " ".join(said.split())[:120] or type(error).__name__
+    text = str(getattr(error, "reason", None) or error)
+    return " ".join(text.split())[:120] or type(error).__name__

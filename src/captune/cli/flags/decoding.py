@@ -1,7 +1,7 @@
-"""Flags of every command that decodes: how, with Hugging Face's names and dashes, and on what.
+"""Flags of every command that decodes: Hugging Face's settings with dashes, device, precision.
 
-Names, types, defaults and help come from `GenerateConfig`, so that a flag cannot differ from the
-recipe key of the same name.
+Names, types, defaults and help come from `GenerateConfig`, so a flag cannot differ from the recipe
+key of the same name.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps."
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(
-        help="fp32: captions equal plain transformers'. bf16, fp16: faster where the hardware has"
-        " them. auto: the fastest of them."
+        help="fp32: captions equal those of plain transformers. bf16, fp16: faster if the"
+        " hardware supports them. auto: the fastest of these."
     ),
 ]
 Revision = Annotated[
     str | None, typer.Option(help="Hub branch, tag or commit.", show_default="newest")
 ]
 
-_PANEL = "Decoding; defaults: what the model was saved with, else those shown"
-# Every field is of a plain type that the command line knows.
+_PANEL = "Decoding; defaults: the saved model's settings, else those shown"
+# A panel of their own: beside `--no-...`, 80 columns would cut the long names of the others.
+_SWITCHES = "Decoding switches"
+# Every field has a plain type that the command line supports.
 _TYPES: MappingProxyType[str, Any] = MappingProxyType(
     {name: field.annotation for name, field in GenerateConfig.model_fields.items()}
 )
 
 
 def takes_decoding(command: Command) -> Command:
-    """A command with the decoding flags added; it gets them as one `decoding: GenerateConfig`.
+    """Add the decoding flags to a command; it gets them as one `decoding: GenerateConfig`.
 
     A flag that is not given keeps the config's default; sampling without `--num-beams` uses one
-    beam. Values that do not fit stop the command with all of them named.
+    beam. Invalid values stop the command with an error that names all of them.
     """
 
     def read_decoding(**given: Any) -> GenerateConfig:
@@ -66,7 +68,7 @@ def _flag(name: str, kind: type) -> Any:
     option = typer.Option(
         help=field.description,
         show_default=_default(field.default),
-        rich_help_panel=_PANEL,
+        rich_help_panel=_SWITCHES if kind is bool else _PANEL,
     )
     return Annotated[kind | None, option]
 
@@ -83,7 +85,7 @@ def _config(given: dict[str, Any]) -> GenerateConfig:
         return decoding_config(cast(DecodingOptions, chosen))
     except RecipeError as error:
         flags = "; ".join(_as_flags(part) for part in error.what.split("; "))
-        raise RecipeError(flags, fix="the decoding flags stand in --help") from error
+        raise RecipeError(flags, fix="see the decoding flags in --help") from error
 
 
 def _as_flags(fault: str) -> str:

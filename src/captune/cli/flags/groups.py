@@ -1,7 +1,7 @@
-"""Flags that several commands have, written once: a command takes what a function makes of them.
+"""Flags that several commands share: a function turns them into one argument of the command.
 
 `@takes("reading", read_options)` gives a command every parameter of `read_options` as a flag, and
-what that function returns as the argument `reading`.
+the return value of that function as the argument `reading`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Command = Callable[..., Any]
 
 
 def takes(name: str, build: Command) -> Callable[[Command], Command]:
-    """A decorator: the command's parameter `name` is made by `build`, from flags of its own.
+    """Return a decorator: `build` makes the command's argument `name` from flags of its own.
 
     Args:
         name: A parameter of the command; its type need not be importable.
-        build: Its parameters, annotated for typer, come behind those of the command.
+        build: Its parameters, annotated for typer, follow those of the command.
     """
 
     def decorate(command: Command) -> Command:
@@ -33,7 +33,7 @@ def takes(name: str, build: Command) -> Callable[[Command], Command]:
             return command(**values, **{name: made})
 
         parameters = {**own, **given}
-        # typer reads both.
+        # typer reads both attributes.
         run.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
         run.__annotations__ = {key: p.annotation for key, p in parameters.items()}
         return run
@@ -42,7 +42,7 @@ def takes(name: str, build: Command) -> Callable[[Command], Command]:
 
 
 def _parameters(function: Command, *, but: str = "") -> dict[str, inspect.Parameter]:
-    """Parameters with their annotations evaluated, all given by name."""
+    """Return the parameters with evaluated annotations, all keyword-only."""
     found = {k: p for k, p in inspect.signature(function).parameters.items() if k != but}
     written = SimpleNamespace(__annotations__={k: p.annotation for k, p in found.items()})
     names = getattr(inspect.unwrap(function), "__globals__", {})

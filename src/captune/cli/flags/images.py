@@ -9,7 +9,7 @@ import typer
 Decode = Annotated[
     Literal["isolated", "inline"],
     typer.Option(
-        help="isolated: decode images in child processes with limits of memory and time, for"
-        " images from strangers. inline: in this process. URLs are isolated in either."
+        help="isolated: decode images in child processes with limits on memory and time, for"
+        " untrusted images. inline: in this process. Images from URLs are always isolated."
     ),
 ]

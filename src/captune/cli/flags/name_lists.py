@@ -1,8 +1,8 @@
-"""Lists of names in one word, as flags take them: `bleu, cider`."""
+"""Lists of names in one flag: `bleu, cider`."""
 
 from __future__ import annotations
 
 
 def split_names(text: str) -> list[str]:
-    """The names between the commas; blanks around them and empty ones do not count."""
+    """Return the names between commas, without surrounding blanks; empty ones are dropped."""
     return [name.strip() for name in text.split(",") if name.strip()]

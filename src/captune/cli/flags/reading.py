@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from captune.data import LoadOptions
     from captune.records import Split
 
-# The sources' own table would have to be imported to be asked, and help must be fast.
+# A copy: the import of the table of sources would slow down the help.
 FORMATS = (
     *("auto", "run", "imagefolder", "saved", "hephaestus", "karpathy", "flickr", "coco"),
     *("webdataset", "parquet", "jsonl", "table", "sidecar", "hub", "shapes"),
@@ -23,7 +23,7 @@ _PANEL = "Reading the data"
 Format = Annotated[
     str,
     typer.Option(
-        help=f"auto looks at the data; or one of: {', '.join(FORMATS[1:])}.",
+        help=f"auto: detected; or one of: {', '.join(FORMATS[1:])}.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -40,7 +40,7 @@ AllowOutside = Annotated[
     bool,
     typer.Option(
         "--allow-outside",
-        help="Follow image names that lead out of the data set's folder.",
+        help="Allow image names that lead outside the data set's folder.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -55,7 +55,7 @@ Redraw = Annotated[
     bool,
     typer.Option(
         "--redraw",
-        help="Set the data set's own splits aside and draw them anew.",
+        help="Ignore the data set's own splits and draw new ones.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -63,7 +63,7 @@ Filter = Annotated[
     list[str] | None,
     typer.Option(
         "--filter",
-        help="COLUMN=VALUE: keep rows with this value; for one of several, repeat it.",
+        help="COLUMN=VALUE: keep rows with this value; repeat it to allow several.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -80,10 +80,10 @@ def read_options(
     redraw: Redraw = False,
     filters: Filter = None,
 ) -> LoadOptions:
-    """How a data set is read, as its flags say.
+    """Return how a data set is read, from its flags.
 
     Raises:
-        DataError: A value of `--split-file` or `--filter` is not of its form.
+        DataError: A value of `--split-file` or `--filter` is malformed.
     """
     from captune.data import LoadOptions
 
@@ -100,7 +100,7 @@ def read_options(
 
 
 def parse_split_files(values: Sequence[str]) -> Mapping[Split, Path]:
-    """The lists that `--split-file` names, by split.
+    """Return the lists that `--split-file` names, by split.
 
     Raises:
         DataError: A value is not SPLIT=FILE with a known split.
@@ -113,13 +113,15 @@ def parse_split_files(values: Sequence[str]) -> Mapping[Split, Path]:
         name, _, path = value.partition("=")
         known = next((split for split in SPLITS if split == name.strip()), None)
         if known is None or not path:
-            raise DataError(f"--split-file {value!r}", fix="train=FILE, val=FILE or test=FILE")
+            raise DataError(
+                f"--split-file {value!r} is not SPLIT=FILE", fix="train=FILE, val=FILE or test=FILE"
+            )
         files[known] = Path(path)
     return files
 
 
 def parse_filters(values: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """The values kept by column that `--filter` gives.
+    """Return the values that `--filter` keeps, by column.
 
     Raises:
         DataError: A value is not COLUMN=VALUE.
@@ -130,6 +132,8 @@ def parse_filters(values: Sequence[str]) -> Mapping[str, Sequence[str]]:
     for value in values:
         column, is_given, kept = value.partition("=")
         if not is_given or not column.strip():
-            raise DataError(f"--filter {value!r}", fix="COLUMN=VALUE, such as corrupted=0")
+            raise DataError(
+                f"--filter {value!r} is not COLUMN=VALUE", fix="write it as corrupted=0"
+            )
         filters.setdefault(column.strip(), []).append(kept)
     return filters

@@ -16,28 +16,28 @@ AllowUrls = Annotated[
     bool,
     typer.Option(
         "--allow-urls",
-        help="Open https URLs: 20 MB and 10 s each at most, public addresses only.",
+        help="Open https URLs: at most 20 MB and 10 s each, public addresses only.",
     ),
 ]
 TrustHost = Annotated[
     list[str] | None,
     typer.Option(
         metavar="HOST[:PORT]",
-        help="With --allow-urls: this host also over http and at a private address.",
+        help="With --allow-urls: allow this host over http and at a private address too.",
     ),
 ]
 
 
 def choose_url_rules(allow_urls: bool, trusted_hosts: Sequence[str] | None) -> UrlRules | None:
-    """The rules for URLs; `None`: none may be opened.
+    """Return the rules for URLs; `None`: none may be opened.
 
     Raises:
-        RecipeError: Hosts are trusted, but no URL is allowed.
+        RecipeError: Hosts are trusted, but URLs are not allowed.
     """
     from captune.inference import UrlRules
 
     if not allow_urls:
         if trusted_hosts:
-            raise RecipeError("--trust-host opens nothing by itself", fix="add --allow-urls")
+            raise RecipeError("--trust-host has no effect by itself", fix="add --allow-urls")
         return None
     return UrlRules(trusted_hosts=frozenset(host.lower() for host in trusted_hosts or ()))

@@ -1,1 +1,1 @@
-"""What `captune score`, `evaluate` and `compare` read, print and write."""
+"""Input and output of `captune score`, `evaluate` and `compare`."""

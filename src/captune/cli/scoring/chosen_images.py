@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 def read_chosen(images: Sequence[str], rules: UrlRules | None) -> list[CaptionRecord]:
-    """Records of the chosen images; those behind URLs are fetched now.
+    """Return records of the chosen images; URLs are fetched now.
 
     Args:
         images: Paths and URLs.
         rules: Which URLs may be opened; `None`: none.
 
     Raises:
-        DataError: A file is not there, or a URL is not allowed.
-        ImageError: A URL may not be opened, or holds no image in time.
+        DataError: A file does not exist, or a URL is not allowed.
+        ImageError: A URL may not be opened, is too slow, or is not an image.
     """
     from captune.inference import is_url
 
     records = []
     for name in images:
         path = Path(name)
-        # The prefix keeps them apart from the ids of the data set.
+        # The prefix separates them from the ids of the data set.
         image_id = f"chosen:{name}"
         if path.is_file():
             records.append(CaptionRecord(image_id, path, file_name=path.name))
         elif not is_url(name):
-            raise DataError(f"there is no image file {name}", where="--images", fix="give a file")
+            raise DataError(f"{name} is not a file", where="--images", fix="give an image file")
         elif rules is None:
             raise DataError(
                 f"{name} is a URL",
@@ -52,7 +52,7 @@ def _fetch(url: str, image_id: str, *, rules: UrlRules) -> CaptionRecord:
     from captune.inference import UrlFetcher
 
     content = UrlFetcher(rules).fetch(url)
-    # What is no image stops the command here, before any model is loaded.
+    # Content that is not an image stops the command before any model is loaded.
     with open_decoder("isolated") as decoder:
         decoder.decode(content, lambda image: image.size)
     last = PurePosixPath(unquote(urlsplit(url).path)).name

@@ -1,4 +1,4 @@
-"""`captune score`: reads files of captions, brings their ids together, and scores them."""
+"""`captune score`: read files of captions, match their ids, and score them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ Captions = Mapping[str, str]
 """Image id -> caption."""
 
 T = TypeVar("T")
-"""What an image has: a caption, or several."""
+"""A caption, or several captions, of one image."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """What `captune score` is asked.
+    """A request to `captune score`.
 
     Attributes:
         references: File of human captions.
         predictions: Files of predictions, at least one.
         metrics: Names of metrics and groups.
-        inputs: Options that only some metrics look at.
+        inputs: Options that only some metrics use.
         training: Human captions of the training set; `None`: no constant caption is scored.
         is_partial: Whether only the images of the first file are scored.
-        tokenize: What cuts captions into words.
-        resampling: Resamples behind each interval and test, and their seed.
+        tokenize: The tokenizer that splits captions into words.
+        resampling: Resamples per interval and test, and their seed.
     """
 
     references: Path
@@ -60,7 +60,7 @@ def check_places(*places: Path | None, force: bool) -> None:
     """Stop before any work where a file would be overwritten.
 
     Raises:
-        OutputError: One is there already.
+        OutputError: One exists already.
     """
     from captune.storage import refuse_existing
 
@@ -70,11 +70,11 @@ def check_places(*places: Path | None, force: bool) -> None:
 
 
 def score_files(request: ScoreRequest) -> ScoredFiles:
-    """Score every file of predictions, and the constant caption where it is asked for.
+    """Score every file of predictions, and the constant caption if requested.
 
     Raises:
-        MetricError: A file cannot be read, the ids do not fit each other, or a metric is unknown
-            or lacks what it needs.
+        MetricError: A file cannot be read, the ids do not match, or a metric is unknown or lacks an
+            input.
         MissingExtraError: A metric or the tokenizer needs an extra that is not installed.
     """
     from captune.evaluation import ScoringOptions, SystemPair, pair_all, score_systems
@@ -107,17 +107,17 @@ def score_files(request: ScoreRequest) -> ScoredFiles:
 def _read_captions(
     request: ScoreRequest, names: Sequence[str]
 ) -> tuple[References, dict[str, System]]:
-    """References and systems by the ids of the references, of the images that are scored."""
+    """Return references and systems of the scored images, by the ids of the references."""
     from captune.evaluation import System
     from captune.metrics import read_predicted_captions
 
     files = dict(zip(names, request.predictions, strict=True))
-    said = {name: read_predicted_captions(path) for name, path in files.items()}
+    predicted = {name: read_predicted_captions(path) for name, path in files.items()}
     samples = read_sample_files(request.inputs.samples, names)
     human = _read_human(request.references)
     matcher = _Matcher(request.references, tuple(human))
-    said = {name: matcher.rename(own, files[name]) for name, own in said.items()}
-    wanted = said[names[0]] if request.is_partial else None
+    predicted = {name: matcher.rename(own, files[name]) for name, own in predicted.items()}
+    wanted = predicted[names[0]] if request.is_partial else None
     paths = dict(zip(samples, request.inputs.samples, strict=True))
     several: dict[str, Samples] = {
         name: _keep(matcher.rename(own, paths[name]), wanted) for name, own in samples.items()
@@ -126,7 +126,7 @@ def _read_captions(
         _require_overlap(human, wanted, files=(request.references, files[names[0]]))
     references = _count_references(_keep(human, wanted), request)
     return references, {
-        name: System(own, several.get(name), files[name]) for name, own in said.items()
+        name: System(own, several.get(name), files[name]) for name, own in predicted.items()
     }
 
 
@@ -146,7 +146,7 @@ def _print_notes(notes: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Matcher:
-    """Brings ids of other files to those of the references.
+    """Translates ids of other files to those of the references.
 
     Attributes:
         path: The file of references, which may name the files of its images.
@@ -157,7 +157,7 @@ class _Matcher:
     image_ids: tuple[str, ...]
 
     def rename(self, captions: Mapping[str, T], path: Path) -> dict[str, T]:
-        """The same under the ids of the references, where those can be told; says so."""
+        """Return the captions under the ids of the references where these match; print a note."""
         from captune.metrics import match_image_ids, read_image_names
 
         if captions.keys() <= set(self.image_ids):
@@ -198,7 +198,7 @@ def _count_references(captions: Mapping[str, Sequence[str]], request: ScoreReque
 def _add_images(
     inputs: MetricInputs, references: References, *, request: ScoreRequest
 ) -> MetricInputs:
-    """The same with the images, where they are given or a metric that was named needs them."""
+    """Return the inputs with the images, if they are given or a requested metric needs them."""
     from captune.metrics import METRICS, resolve_metrics
 
     named = [name for name in request.metrics if name != "all"]
@@ -212,7 +212,7 @@ def _add_images(
 def _add_constant(
     systems: dict[str, System], references: References, *, training: Path | None
 ) -> tuple[dict[str, System], str, dict[str, float]]:
-    """The systems with one that says the best constant caption, that caption, and copied shares."""
+    """Return the systems with the constant caption added, that caption, and copied shares."""
     from captune.evaluation import System
     from captune.metrics import constant_caption_baseline, measure_copied_share
 
@@ -233,7 +233,7 @@ def _add_constant(
 
 
 def _name_systems(paths: Sequence[Path]) -> list[str]:
-    """File names without ending where they differ, else whole paths.
+    """Return file names without endings if they differ, else whole paths.
 
     Raises:
         MetricError: A file is given twice.

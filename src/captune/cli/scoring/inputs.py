@@ -1,4 +1,4 @@
-"""What `captune score` gives metrics besides captions, from its options."""
+"""Inputs of metrics besides captions, from the options of `captune score`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 Tokenize = Annotated[
     TokenizerName,
     typer.Option(
-        help="What cuts captions into words: pycocoevalcap's tokenizer, for languages with blanks;"
+        # All of the names are in the help; a list of them here would squeeze every other column.
+        metavar="NAME",
+        help="Tokenizer that splits captions into words: pycocoevalcap for languages with blanks;"
         " char or zh for Chinese, char or ja-mecab for Japanese, char for Thai. The signature"
-        " names it."
+        " names it.",
     ),
 ]
 """`--tokenize` of every command that scores."""
@@ -30,7 +32,7 @@ Samples = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """Options that only some metrics look at, as given."""
+    """Options that only some metrics use, as given."""
 
     document_frequencies: Path | None
     images: Path | None
@@ -45,11 +47,11 @@ class InputOptions:
 
 
 def read_inputs(options: InputOptions) -> MetricInputs:
-    """All but the images, which are looked for once the ids are known.
+    """Read all inputs but the images, which are searched for once the ids are known.
 
     Raises:
         MetricError: A file cannot be read.
-        RecipeError: The device is not there.
+        RecipeError: The device is not available.
     """
     from captune.metrics import (
         DEFAULT_CLIP_MODEL,
@@ -76,10 +78,10 @@ def read_inputs(options: InputOptions) -> MetricInputs:
 
 
 def _find_device(name: str) -> str:
-    """The device by its name in torch; the CPU is there without torch, which takes long to load.
+    """Return torch's name of the device; for the CPU without a slow import of torch.
 
     Raises:
-        RecipeError: It is not there.
+        RecipeError: The device is not available.
     """
     if name == "cpu":
         return name
@@ -95,16 +97,16 @@ def add_images(
     folder: Path | None,
     files: Sequence[Path],
 ) -> MetricInputs:
-    """The same with the images, where a folder is given or a file of captions names them.
+    """Return the inputs with the images, if a folder is given or a file of captions names them.
 
     Args:
-        inputs: What was read so far.
+        inputs: The inputs read so far.
         image_ids: The images scored.
-        folder: Of `--images`.
-        files: References and predictions; what the later ones say of an image counts.
+        folder: The value of `--images`.
+        files: References and predictions; the later ones override the earlier ones.
 
     Raises:
-        MetricError: Images are not found; some are named.
+        MetricError: Images are not found; the error names some.
     """
     from captune.metrics import find_image_files, read_image_names
 
@@ -119,14 +121,14 @@ def add_images(
 
 
 def read_sample_files(paths: Sequence[Path], systems: Sequence[str]) -> dict[str, Samples]:
-    """Several captions an image by each system, in the order of `--samples`.
+    """Read several captions per image of each system, in the order of `--samples`.
 
     Args:
-        paths: A file a system, or none at all.
+        paths: One file per system, or none at all.
         systems: Names of the files of predictions.
 
     Raises:
-        MetricError: There are not as many files, or one cannot be read.
+        MetricError: The number of files differs, or one cannot be read.
     """
     from captune.errors import MetricError
     from captune.metrics import read_samples
@@ -141,7 +143,7 @@ def read_sample_files(paths: Sequence[Path], systems: Sequence[str]) -> dict[str
 
 
 def open_images(paths: Mapping[str, Path]) -> ImageSet:
-    """Images by id, decoded as safely as those that are captioned.
+    """Return images by id, decoded with the same limits as captioned images.
 
     Args:
         paths: Image id -> file.

@@ -1,4 +1,4 @@
-"""What `captune score` prints and writes besides the table of scores."""
+"""Output of `captune score` besides the table of scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoredFiles:
-    """Files of predictions, and the constant caption where it was asked for, on the same images.
+    """Scored files of predictions, and the constant caption if requested, on the same images.
 
     Attributes:
         evaluation: Scores, intervals and tests.
-        inputs: What metrics were given besides captions.
+        inputs: Inputs of metrics besides captions.
         constant: The constant caption; empty: none.
         copied: File -> share of its captions that are training captions, 0..1.
     """
@@ -33,12 +33,13 @@ class ScoredFiles:
 
 
 def print_notes(scored: ScoredFiles) -> None:
-    """Print what was found about training captions, and the signature of each metric."""
+    """Print the shares of copied captions, the constant caption and each metric's signature."""
     from captune.evaluation import format_share
 
     for name, share in scored.copied.items():
         print_line(
-            f"{name}: {format_share(share)} of the captions are, word for word, training captions."
+            f"{name}: {format_share(share)} of the captions are word-for-word copies of training"
+            " captions."
         )
     if scored.constant:
         print_line(f"constant caption: {scored.constant}")
@@ -47,7 +48,7 @@ def print_notes(scored: ScoredFiles) -> None:
 
 
 def print_skipped(fixes: Mapping[str, str]) -> None:
-    """Print a line per reason for which metrics are skipped.
+    """Print the skipped metrics, one line per reason.
 
     Args:
         fixes: Metric -> how to enable it.
@@ -59,7 +60,7 @@ def print_skipped(fixes: Mapping[str, str]) -> None:
 
 
 def write_scores(path: Path, scored: ScoredFiles) -> None:
-    """Write one file: the one shape of all commands, and a single file's scores at the top too.
+    """Write the shape that all commands share; a single file's scores are at the top too.
 
     Raises:
         OutputError: The place cannot be written.
@@ -76,7 +77,7 @@ def write_scores(path: Path, scored: ScoredFiles) -> None:
     first, *others = sections
     content = describe_scores(scored.evaluation)
     if others:
-        # The tests against the first file, under the keys that version 0.1 gave them.
+        # The tests against the first file, also under the keys of version 0.1.
         tests = {name: _plain_tests(content["paired"][f"{name}_vs_{first}"]) for name in others}
         content |= {"tested_against": first, "paired": {**content["paired"], **tests}}
     else:
@@ -98,7 +99,7 @@ def _plain_tests(tests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
 
 
 def write_per_image(path: Path, evaluation: Evaluation) -> None:
-    """Write a line per image and file; `predictions` names the file where there are several.
+    """Write one line per image and file; `predictions` names the file if there are several.
 
     Raises:
         OutputError: The place cannot be written.

@@ -1,4 +1,4 @@
-"""What `captune evaluate` and `captune compare` share: flags, reading, captioning, failures."""
+"""Flags, reading, captioning and failures of `captune evaluate` and `captune compare`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OutputPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What both commands are asked, but for the models; the split of `scoring` comes later."""
+    """A request to either command, without models; the split of `scoring` is set later."""
 
     data: str
     reading: LoadOptions
@@ -64,46 +64,47 @@ def make_request(
     ],
     split: Annotated[
         Literal["train", "val", "test"],
-        typer.Option(help="Split that is scored; a data set without splits is used whole."),
+        typer.Option(help="Split to score; a data set without splits is scored entirely."),
     ] = "test",
     metrics: Annotated[
-        str, typer.Option(help="Metrics or groups, with commas: default, all, bleu, cider, ...")
+        str,
+        typer.Option(help="Metrics or groups, separated by commas: default, all, bleu, cider, ..."),
     ] = "default",
     tokenize: Tokenize = "pycocoevalcap",
     clip_model: Annotated[
         str | None,
-        typer.Option(help="CLIP model of clip_score.", show_default="openai/clip-vit-base-patch32"),
+        # A hub id would be cut at 80 columns.
+        typer.Option(help="CLIP model of clip_score.", show_default="OpenAI's ViT-B/32"),
     ] = None,
     pac_checkpoint: Annotated[
-        str | None, typer.Option(help="Weights of pac_s: its authors' file, or a folder.")
+        str | None, typer.Option(help="Weights of pac_s: a file from its authors, or a folder.")
     ] = None,
     bert_model: Annotated[
         str | None, typer.Option(help="Model of bert_score.", show_default="roberta-large")
     ] = None,
     batch_size: BatchSize = 16,
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="Score this many images, drawn with the scoring seed.")
+        int | None,
+        typer.Option(min=1, help="Score only this many images, drawn with the scoring seed."),
     ] = None,
     max_references: Annotated[
-        int | None, typer.Option(min=1, help="Human captions of an image used; default: all.")
+        int | None, typer.Option(min=1, help="Human captions used per image; default: all.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for predictions, CSV, plots and the page.")
+        Path | None, typer.Option(help="Folder for predictions, CSV, plots and the HTML page.")
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the scores to this file.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     decode: Decode = "inline",
     device: Device = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option(
-            help="auto: bf16 where the hardware computes in it, fp16 on older GPUs, else fp32."
-        ),
+        typer.Option(help="auto: bf16 if the hardware supports it, fp16 on older GPUs, else fp32."),
     ] = "fp32",
     resamples: Annotated[
-        int, typer.Option(min=100, help="Resamples behind each interval and test.")
+        int, typer.Option(min=100, help="Resamples per interval and test.")
     ] = 1000,
     scoring_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the resampling and the draw.")
@@ -111,11 +112,11 @@ def make_request(
     reading: LoadOptions,
     decoding: GenerateConfig,
 ) -> Request:
-    """The request; metrics that cannot be computed stop the command here, before any work.
+    """Return the request; raise for metrics that cannot be computed, before any work.
 
     Raises:
         MetricError: A metric is unknown, or lacks its checkpoint.
-        MissingExtraError: A metric that was asked for by name needs an extra.
+        MissingExtraError: A metric requested by name needs an extra.
     """
     from captune.evaluation import ComputeOptions, ScoringOptions
     from captune.hardware import choose_hardware
@@ -152,15 +153,15 @@ def make_request(
 def prepare_images(
     request: Request, models: Iterable[str], *, decoded_as: str | None = None
 ) -> tuple[ScoredData, Request]:
-    """The images, once the places and the models are known to be good.
+    """Return the images, after checks of the output places and the models.
 
     Args:
-        request: As it was asked.
+        request: The request as made.
         models: Folders and hub ids.
-        decoded_as: Model whose own decoding all take; `None`: what all of them bring.
+        decoded_as: Model whose own decoding all use; `None`: the one that all share.
 
     Returns:
-        Them, and the request with the split that is scored and one decoding for all models.
+        The images, and the request with the scored split and one decoding for all models.
     """
     from captune.evaluation import check_output, load_scored
     from captune.hub import find_model
@@ -188,14 +189,14 @@ def prepare_images(
 
 
 def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateConfig:
-    """One for all models, or they could not be compared: theirs where they agree."""
+    """Return one decoding for all models, so that they compare: theirs if they agree."""
     from captune.models import fill_decoding, shared_decoding
 
     own = shared_decoding(models)
     if own is None:
         print_line(
-            "note: the models bring different decoding settings; captune's defaults and the flags"
-            " decode them all",
+            "note: the models have different decoding settings; captune's defaults and the flags"
+            " apply to all of them",
             to_stderr=True,
         )
     return fill_decoding(given, own or {})
@@ -204,7 +205,7 @@ def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateCo
 def caption_all(
     models: Mapping[str, str], records: Sequence[CaptionRecord], request: Request
 ) -> CaptionedImages:
-    """Every model's captions of the images."""
+    """Return every model's captions of the images."""
     from captune.evaluation import caption_with
 
     total = len(models) * len(records)
@@ -222,11 +223,11 @@ def caption_all(
 
 
 def finish(skipped: Sequence[SkippedImage], scored: ScoredData) -> None:
-    """Lists the images that could not be read; exits with 3 when there are any."""
+    """List the images that could not be read; exit with 3 if there are any."""
     if scored.skipped:
         first = scored.skipped[0]
         print_line(
-            f"note: the data set names {len(scored.skipped)} images that cannot be used, the first:"
+            f"note: the data set names {len(scored.skipped)} images that cannot be used; the first:"
             f" {first.file or first.image_id} ({first.reason})",
             to_stderr=True,
         )

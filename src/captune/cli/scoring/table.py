@@ -23,20 +23,20 @@ _OWN_NAMES = MappingProxyType({CONSTANT_CAPTION: "constant caption"})
 def print_scores(
     evaluation: Evaluation, *, names: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Print a row per metric and a column per system, the tests, then how the figures came about.
+    """Print a row per metric and a column per system, the tests, then how to read the figures.
 
-    Two systems get a column with the change from the first to the second; more of them a second
-    table with a row per pair.
+    Two systems get a column with the change from the first to the second; for more of
+    them, a second table has a row per pair.
 
     Args:
-        evaluation: What was scored.
-        names: What systems are called where it is not their own name.
+        evaluation: Scores and tests.
+        names: Names shown for systems instead of their own.
     """
     own = _OWN_NAMES | names
     called = {name: escape_terminal(own.get(name, name)) for name in evaluation.scores}
-    # A pipe has no width: numbers cut to fit 80 columns are of no use to the program behind it.
+    # A pipe has no width: numbers cut to 80 columns are useless to the next program.
     console = open_console(width=None if sys.stdout.isatty() else 10_000)
-    # Who is better than one constant caption is for the verdict to tell.
+    # The verdict reports which system is better than the constant caption.
     pairs = [pair for pair in evaluation.tests if CONSTANT_CAPTION not in _both(pair)]
     console.print(_make_table(evaluation, called, pair=pairs[0] if len(pairs) == 1 else None))
     if len(pairs) > 1:
@@ -75,7 +75,7 @@ def _make_table(
 def _make_pair_table(
     evaluation: Evaluation, called: Mapping[str, str], pairs: Sequence[SystemPair]
 ) -> Table:
-    """Every pair on the main metric; all metrics of all pairs are in the file of `--json`."""
+    """Build a row per pair for the main metric; the `--json` file has all metrics of all pairs."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -107,7 +107,7 @@ def _show_value(evaluation: Evaluation, system: str, *, metric: str) -> str:
 
 
 def _show_test(metric: str, test: PairedTest | None) -> list[str]:
-    """Change, interval, p and won images of a test."""
+    """Return change, interval, p and counts of images of a test."""
     from captune.evaluation import format_delta, format_test
 
     if test is None:
@@ -124,9 +124,9 @@ def _describe_table(evaluation: Evaluation, pairs: Sequence[SystemPair]) -> list
     sentences = [f"{images}; in brackets: 95 % bootstrap intervals."]
     if pairs:
         sentences.append(
-            "The interval of a change and its p come from one test: the interval leaves out 0 where"
+            "The interval of a change and its p come from one test: the interval excludes 0 where"
             " p is below 0.05. Images are equal where the shown digits are."
         )
     if len(pairs) > 1:
-        sentences.append(f"Each p is that of one pair, not corrected for {len(pairs)} pairs.")
+        sentences.append(f"Each p is for one pair, not corrected for {len(pairs)} pairs.")
     return sentences

@@ -27,4 +27,4 @@ SHARED_WORK: dict[str, Callable[[Job], object]] = {
     "train": train_along,
     "evaluate": predict_after,
 }
-"""What the processes that do not lead do of a stage."""
+"""The part of a stage in which the other processes join."""

@@ -1,4 +1,4 @@
-"""The stage `baseline`: captions of the scored split by the model before training."""
+"""The stage `baseline`: captions of the scored split from the model before training."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from captune.records import Prediction
 
 
 def baseline(job: Job) -> None:
-    """Captions the scored split with the model as it is before training."""
+    """Caption the scored split with the model before training."""
     if not job.recipe.evaluate.baseline:
-        job.say("baseline: evaluate.baseline is false, nothing to do")
+        job.say("baseline: off (evaluate.baseline is false), no captions before training")
         return
     predictions = predict_before(job)
     write_predictions(job.folder / "predictions" / "before.jsonl", predictions)
 
 
 def predict_before(job: Job) -> list[Prediction]:
-    """Return the captions of the model before training; every process does a share of them."""
+    """Return the captions of the model before training; every process does a share."""
     records = load_splits(job.folder)
     captioner = build_from_recipe(job, records)
     return predict_scored(job, captioner, records=scored_records(job.recipe, records))

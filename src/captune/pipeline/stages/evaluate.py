@@ -28,7 +28,7 @@ from captune.storage import write_text
 
 
 def evaluate(job: Job) -> None:
-    """Captions the scored split with the trained model, and scores it against all else."""
+    """Caption the scored split with the trained model, and score it against the other systems."""
     records = load_splits(job.folder)
     scored = scored_records(job.recipe, records)
     after = predict_after(job)
@@ -53,7 +53,7 @@ def evaluate(job: Job) -> None:
 
 
 def predict_after(job: Job) -> list[Prediction]:
-    """Return the captions of the trained model; every process does a share of them."""
+    """Return the captions of the trained model; every process does a share."""
     captioner = load_captioner(job.folder / "model")
     if job.team.leads:
         _keep_decoding(job, captioner)
@@ -62,13 +62,13 @@ def predict_after(job: Job) -> list[Prediction]:
     )
 
 
-# What people compare, first; the report has all of them.
+# The most compared metrics, in order; the report has all of them.
 _MAIN_METRICS = ("cider", "bleu_4", "meteor", "rouge_l", "spice", "clip_score")
 _MAX_ROWS = 5
 
 
 def _describe_scores(evaluation: Evaluation) -> list[str]:
-    """A small table of the main scores, before and after where there is a baseline."""
+    """Build a small table of the main scores: after training, and before if there is a baseline."""
     after, before = evaluation.scores["after"].metrics, evaluation.scores.get("before")
     names = [name for name in _MAIN_METRICS if name in after]
     names += [name for name in after if name not in names]
@@ -86,7 +86,7 @@ def _describe_scores(evaluation: Evaluation) -> list[str]:
 
 
 def _keep_decoding(job: Job, captioner: Captioner) -> None:
-    """Other beams train nothing again, but the model then brings the ones it was scored with."""
+    """Save the decoding settings with the model: a change of them retrains nothing."""
     write_decoding(captioner.model, job.recipe.generate)
     text = captioner.model.generation_config.to_json_string()
     path = job.folder / "model" / "generation_config.json"

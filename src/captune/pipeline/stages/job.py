@@ -1,4 +1,4 @@
-"""One stage of one run: what every stage is given."""
+"""The argument of every stage: one stage of one run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Job:
     Attributes:
         recipe: The whole recipe.
         folder: The run's folder.
-        resume: Whether training goes on from a checkpoint.
-        say: Takes lines for people.
-        team: The processes; those that do not lead join in some stages and write nothing.
+        resume: Whether training resumes from a checkpoint.
+        say: Called with each progress message.
+        team: The processes; only the leader writes files, the others join in some stages.
     """
 
     recipe: Recipe

@@ -1,4 +1,4 @@
-"""The stage `prepare`: records read, split, checked, and saved for the stages after it."""
+"""The stage `prepare`: read, split and check the records, and save them for later stages."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ def prepare(job: Job) -> None:
     Writes splits/, splits.json, data_check.json and skipped_images.jsonl into the run's folder.
 
     Raises:
-        DataError: No usable data, too many broken images, or captions that the tokenizer loses.
+        DataError: There is no usable data, too many images are broken, or the tokenizer cannot
+            write the captions.
     """
     recipe, folder, say = job.recipe, job.folder, job.say
     data = recipe.data
     loaded = read_data(recipe, say=say)
-    # Splits are drawn first, so that the check sees an image on both sides of one.
+    # Splits are drawn first, so that the check finds images that are in two of them.
     records = split_data(recipe, loaded)
     tokenizer = choose_tokenizer(
         recipe.model, (c for record in records if record.split == "train" for c in record.captions)
@@ -75,7 +76,7 @@ def prepare(job: Job) -> None:
 
 
 def read_data(recipe: Recipe, *, say: Say) -> LoadedData:
-    """The recipe's records as their source has them; what it notes is said."""
+    """Read the recipe's records and report the notes of their source."""
     loaded = load_records(recipe.data.path, load_options(recipe.data))
     for note in loaded.notes:
         say(note)
@@ -83,7 +84,7 @@ def read_data(recipe: Recipe, *, say: Say) -> LoadedData:
 
 
 def split_data(recipe: Recipe, data: LoadedData) -> list[CaptionRecord]:
-    """The share of the records that is used, with their splits: the given ones, or drawn."""
+    """Return the share of the records that is used, with given or drawn splits."""
     shares = recipe.data.split_fractions
     split = assign_splits(
         data.records,

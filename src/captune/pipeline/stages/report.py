@@ -1,4 +1,4 @@
-"""The stage `report`: plots, report.html and the model card, from what the others left."""
+"""The stage `report`: plots, report.html and the model card, from files of the other stages."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from captune.storage import read_json_object
 
 
 def report(job: Job) -> None:
-    """Writes the plots, report.html and the model card from what the other stages left."""
+    """Write the plots, report.html and the model card from files of the other stages."""
     records = load_splits(job.folder)
     after = read_predictions(job.folder / "predictions" / "after.jsonl")
     run = run_to_score(job, records, after=after)
     evaluation = load_scores(job.folder, run)
     if evaluation is None:
-        job.say("report: scores.json is not of these captions and settings, so they are scored")
+        job.say("report: scores.json is for other captions or settings, so these are scored again")
         evaluation = run.score()
-    fix = "delete it: the next captune run writes it again"
+    fix = "delete it: the next captune run rewrites it"
     environment = read_json_object(job.folder / "environment.json", fix=fix)
     inputs = ReportInputs(
         title=job.recipe.name,
@@ -78,7 +78,7 @@ def report(job: Job) -> None:
 
 
 def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:
-    """For the model card, which others read: without this machine's paths."""
+    """Describe the run for the public model card, without local paths."""
     shown = hide_local_paths(recipe)
     return Origin(
         data=shown.data.path,

@@ -1,4 +1,4 @@
-"""What several stages share: the scored images, their captions, and the systems compared."""
+"""Parts that several stages share: scored images, their captions, and the compared systems."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from captune.records import CaptionRecord, Prediction
 
 
 def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
-    """The images of the scored split, or a seeded choice of `evaluate.max_images` of them."""
+    """Return the images of the scored split, or a seeded draw of `evaluate.max_images`."""
     chosen = select_split(records, recipe.evaluate.split)
     return choose_scored(chosen, recipe.evaluate.max_images, seed=recipe.seed)
 
@@ -45,10 +45,10 @@ def build_from_recipe(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
 def predict_scored(
     job: Job, captioner: Captioner, *, records: Sequence[CaptionRecord]
 ) -> list[Prediction]:
-    """Caption the scored images; files that cannot be read are reported, not fatal.
+    """Caption the scored images; unreadable files are reported and skipped.
 
-    All processes take a share of the batches that one process would make, so that the captions,
-    which every process gets in the order of the records, are those of one process.
+    Processes share the batches that one process would form, so the captions do not depend on
+    their number. Every process gets all captions, in the order of the records.
     """
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
     captioner.move_to(hardware.device)
@@ -75,12 +75,12 @@ def predict_scored(
     everything = job.team.gather_in_order(done)
     for image in everything:
         if isinstance(image, SkippedImage):
-            job.say(f"{image.file}: {image.reason}; not captioned, not scored")
+            job.say(f"{image.file}: {image.reason}; neither captioned nor scored")
     return [found for found in everything if isinstance(found, Prediction)]
 
 
 def read_baseline(job: Job) -> list[Prediction] | None:
-    """Read the captions from before training; `None` where there was no baseline."""
+    """Read the captions from before training; `None` if there was no baseline."""
     path = job.folder / "predictions" / "before.jsonl"
     return read_predictions(path) if path.is_file() else None
 
@@ -99,7 +99,7 @@ def run_to_score(
 
 
 def picked_on(job: Job, records: Sequence[CaptionRecord]) -> str | None:
-    """Name the split that picked the checkpoint; `None` where none did."""
+    """Return the split that picked the checkpoint; `None` if none did."""
     picks = job.recipe.train.best_metric != "last" and any(r.split == "val" for r in records)
     return "val" if picks else None
 
@@ -107,7 +107,7 @@ def picked_on(job: Job, records: Sequence[CaptionRecord]) -> str | None:
 def truth_rates(
     job: Job, evaluation: Evaluation, *, after: Sequence[Prediction]
 ) -> dict[str, float]:
-    """`truth_rate` of each system on the built-in set, whose captions can be checked."""
+    """Return `truth_rate` per system, 0..1, on the built-in set, whose captions can be checked."""
     if not after or not all(is_shapes_id(p.image_id) for p in after):
         return {}
     constant = [(p.image_id, evaluation.constant_caption) for p in after]

@@ -1,4 +1,4 @@
-"""The stage `train`: the best model in model/, and how training went."""
+"""The stage `train`: the best model in model/, and figures of the training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from captune.training import TrainResult, train
 
 
 def train_model(job: Job) -> None:
-    """Trains and leaves the best model in model/."""
+    """Train, and save the best model in model/."""
     with pushing_best(job.recipe, job.folder, say=job.say):
         result = train_along(job)
     log = read_training_log(job.folder / "log.jsonl")
@@ -38,12 +38,12 @@ def train_model(job: Job) -> None:
 
 
 def train_along(job: Job) -> TrainResult:
-    """This process's share of the training, which is all of it where there is no other."""
+    """Do this process's share of the training: all of it if there is only one."""
     records = load_splits(job.folder)
     captioner = build_from_recipe(job, records)
     parts = (select_split(records, "train"), [r for r in records if r.split == "val"])
     if not parts[1]:
-        job.say("no validation split: the last weights are kept, not the best")
+        job.say("no validation split: the last weights are kept instead of the best")
     return train(
         captioner,
         parts,
@@ -55,7 +55,7 @@ def train_along(job: Job) -> TrainResult:
 
 
 def _losses(log: TrainingLog, *, best_step: int) -> dict[str, float]:
-    """Last training and validation loss, that of the model kept, and perplexities of both."""
+    """Return the last training and validation loss, the kept model's, and perplexities."""
     train_loss, val_loss = log.curve("loss").values, log.curve("val_loss")
     losses = {}
     if train_loss:
