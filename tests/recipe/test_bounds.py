@@ -1,4 +1,4 @@
-"""Values that no machine can hold or library takes are refused at once, in plain words."""
+"""Values that no machine can hold or no library accepts are refused early, in plain words."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def test_a_number_of_thousands_of_digits_in_a_file_is_refused_with_its_line() ->
         ("train.schedule=cosin", "cosine"),
     ],
 )
-def test_a_word_that_another_tool_uses_gets_the_one_that_is_meant(
-    override: str, meant: str
-) -> None:
+def test_a_word_from_another_tool_gets_a_suggestion(override: str, meant: str) -> None:
     assert f"fix:   did you mean {meant}?" in fault(override)
 
 
@@ -78,7 +76,7 @@ def test_every_number_of_a_recipe_has_an_upper_bound() -> None:
     assert unbounded == []
 
 
-def test_a_shipped_name_wins_over_a_file_or_folder_of_that_name(
+def test_a_shipped_name_takes_precedence_over_a_file_or_folder_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

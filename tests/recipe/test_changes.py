@@ -1,4 +1,4 @@
-"""Each setting says what a change of it means for finished runs and interrupted trainings."""
+"""Each setting states the effect of a change on finished runs and interrupted trainings."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def leaves(value: object, prefix: str = "") -> set[str]:
     return {key for name, inner in value.items() for key in leaves(inner, f"{prefix}{name}.")}
 
 
-def test_every_setting_says_what_its_change_means() -> None:
+def test_every_setting_states_the_effect_of_a_change() -> None:
     assert set(setting_changes(Recipe)) == leaves(Recipe().model_dump(mode="json"))
     assert set(setting_changes(Recipe).values()) == set(get_args(Change))
 
 
-def test_every_setting_of_training_says_it_at_its_own_field() -> None:
+def test_every_setting_of_training_states_the_effect_in_its_own_field() -> None:
     silent = [
         name
         for name, field in TrainConfig.model_fields.items()
@@ -48,7 +48,7 @@ def test_every_setting_of_training_says_it_at_its_own_field() -> None:
     assert silent == []
 
 
-def test_what_changes_no_result_what_is_warned_of_and_what_is_another_training() -> None:
+def test_the_settings_of_each_effect_are_these() -> None:
     assert of("nothing") == NOTHING
     assert of("warn") == {f"train.{name}" for name in WARN}
     assert {key for key in of("retrain") if not key.startswith("model.")} == RETRAIN

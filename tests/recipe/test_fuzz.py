@@ -1,4 +1,4 @@
-"""Broken recipes of every kind end in a RecipeError, never in a traceback or a hang."""
+"""Broken recipes of every kind raise a RecipeError, never another error or a hang."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEYS = ("seed", "name", "train.epochs", "train", "data.views", "data.filters.a"
 
 
 def broken_yaml(random_: random.Random, texts: list[str]) -> str:
-    """A shipped recipe with pieces cut out and others put in."""
+    """Return a shipped recipe with some pieces removed and others inserted."""
     text = random_.choice(texts) if random_.random() < 0.8 else ""
     for _ in range(random_.randint(1, 6)):
         at = random_.randint(0, len(text))
@@ -43,7 +43,7 @@ def broken_yaml(random_: random.Random, texts: list[str]) -> str:
 
 
 def broken_override(random_: random.Random) -> str:
-    """`key=value` with an odd key, an odd value, or both."""
+    """Return `key=value` with an odd key, an odd value, or both."""
     key = random_.choice((*_KEYS, "." * 9, "", "a." * 2000 + "b"))
     value = "".join(random_.choice(_PIECES) for _ in range(random_.randint(0, 4)))
     noise = "".join(random_.choices(string.printable, k=random_.randint(0, 8)))
@@ -51,18 +51,18 @@ def broken_override(random_: random.Random) -> str:
 
 
 def escapes(read: Callable[[], object]) -> Exception | None:
-    """What other error than a RecipeError a reader raises."""
+    """Return the error that a reader raises, unless it is a RecipeError."""
     try:
         read()
     except RecipeError as error:
         str(error).encode("utf-8")
-    except Exception as error:  # noqa: BLE001 - what must not happen is what is looked for
+    except Exception as error:  # noqa: BLE001 - the test looks for every other error
         return error
     return None
 
 
 def find_escapes(seed: int, count: int) -> list[tuple[str, str]]:
-    """Inputs that end in something else than a recipe or a RecipeError, with what it was."""
+    """Return inputs that raise anything but a RecipeError, each with the error."""
     random_ = random.Random(seed)
     texts = [shipped_path(name).read_text(encoding="utf-8") for name in shipped_recipes()]
     found = []
@@ -78,5 +78,5 @@ def find_escapes(seed: int, count: int) -> list[tuple[str, str]]:
 
 
 @soak
-def test_broken_recipes_and_overrides_end_in_a_recipe_error() -> None:
+def test_broken_recipes_and_overrides_raise_a_recipe_error() -> None:
     assert find_escapes(seed=11 + FIRST_SEED, count=count(60, full=9000)) == []

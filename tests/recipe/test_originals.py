@@ -1,4 +1,4 @@
-"""The shipped recipes keep their originals' settings; each departure has a comment beside it."""
+"""The shipped recipes keep the settings of their originals; a comment explains each departure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from captune.recipe import load_recipe, shipped_path
 
-# Read in the originals; where those say nothing, the defaults of Trainer and of torch's AdamW.
+# From the originals; where those set nothing, the defaults of Trainer and of torch's AdamW.
 ORIGINALS = {
     "pokemon-git": {
         **{"model.checkpoint": "microsoft/git-base", "train.epochs": 50.0},
@@ -30,7 +30,7 @@ ORIGINALS = {
         **{"model.checkpoint": "Salesforce/blip-image-captioning-base"},
         **{"model.freeze": ("vision",), "train.epochs": 2.0, "train.learning_rate": 5e-5},
         **{"train.weight_decay": 0.01, "train.warmup_fraction": 0.05, "train.schedule": "linear"},
-        # 16 captions a step: as four images with five each.
+        # 16 captions per step: close to four images with five each.
         **{"train.max_grad_norm": 1.0, "train.micro_batch_size": 4, "train.global_batch_size": 4},
         **{"train.log_every": 50, "generate.num_beams": 5, "generate.max_new_tokens": 20},
         **{"generate.no_repeat_ngram_size": 2, "generate.repetition_penalty": 1.05},
@@ -51,7 +51,7 @@ ORIGINALS = {
         **{"model.decoder": "gpt2", "data.fraction": 0.5, "data.max_caption_tokens": 32},
         **{"train.epochs": 2.0, "train.learning_rate": 5e-5, "train.schedule": "linear"},
         **{"train.warmup_steps": 0, "train.weight_decay": 0.0, "train.max_grad_norm": 1.0},
-        # 16 captions a step: as four images with five each.
+        # 16 captions per step: close to four images with five each.
         **{"train.micro_batch_size": 4, "train.global_batch_size": 4},
         **{"train.validate_every": 2000, "train.save_every": 2000, "generate.max_new_tokens": 32},
     },
@@ -69,7 +69,7 @@ DEPARTURES = {
     ("name", "key", "value"),
     [(name, key, value) for name, kept in ORIGINALS.items() for key, value in kept.items()],
 )
-def test_a_recipe_keeps_its_originals_setting(name: str, key: str, value: object) -> None:
+def test_a_recipe_keeps_the_setting_of_its_original(name: str, key: str, value: object) -> None:
     found: object = load_recipe(name)
     for part in key.split("."):
         found = getattr(found, part)

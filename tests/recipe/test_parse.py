@@ -1,4 +1,4 @@
-"""Recipes from YAML and overrides: what is read, and how every fault is told."""
+"""Recipes from YAML and overrides: the values read, and the report of every error."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from captune.errors import RecipeError
 from captune.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
 
-def fault(text: str) -> str:
+def error_of(text: str) -> str:
     with pytest.raises(RecipeError) as caught:
         parse_recipe(text, name="my.yaml")
     return str(caught.value)
 
 
-def override_fault(*overrides: str) -> str:
+def override_error(*overrides: str) -> str:
     with pytest.raises(RecipeError) as caught:
         load_recipe("demo", overrides)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_parses_bears_its_files_name_and_says_what_it_does(name: str) -> None:
+def test_every_shipped_recipe_parses_and_has_the_name_of_its_file_and_a_description(
+    name: str,
+) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.description.endswith(".")
 
 
-def test_settings_that_the_text_leaves_out_keep_their_defaults() -> None:
+def test_omitted_settings_keep_their_defaults() -> None:
     assert parse_recipe("name: x") == Recipe(name="x")
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("1e-5", 1e-5), ("1E-5", 1e-5), ("2.5e-4", 2.5e-4), (".5", 0.5), ("3", 3.0)]
 )
-def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
+def test_usual_forms_of_numbers_are_read(text: str, value: float) -> None:
     recipe = parse_recipe(f"train: {{learning_rate: {text}}}")
     assert recipe.train.learning_rate == value
     assert load_recipe("demo", [f"train.learning_rate={text}"]).train.learning_rate == value
@@ -49,7 +51,7 @@ def test_a_leading_zero_is_decimal_not_octal() -> None:
 @pytest.mark.parametrize(
     "text", ["off", "no", "1e5", "0123", "12345678", "2024-01-01", "1_0", "0x1f", "true", "12:30"]
 )
-def test_a_setting_that_takes_text_gets_the_text_as_written(text: str) -> None:
+def test_a_text_setting_gets_the_text_as_written(text: str) -> None:
     assert parse_recipe(f"model: {{revision: {text}}}").model.revision == text
     assert load_recipe("demo", [f"model.revision={text}"]).model.revision == text
 
@@ -59,7 +61,7 @@ def test_feature_cache_off_is_the_word_not_false() -> None:
 
 
 @pytest.mark.parametrize("text", ["null", "~", ""])
-def test_null_is_nothing_where_nothing_is_allowed(text: str) -> None:
+def test_null_is_none_if_the_setting_allows_it(text: str) -> None:
     assert parse_recipe(f"data: {{image_column: {text}}}").data.image_column is None
     assert load_recipe("demo", [f"data.image_column={text}"]).data.image_column is None
     assert load_recipe("demo", [f"train.max_steps={text}"]).train.max_steps is None
@@ -71,14 +73,14 @@ def test_quoted_null_is_text() -> None:
 
 @pytest.mark.parametrize("name", ["CON", "nul.v2", "com1", "run."])
 def test_a_name_that_windows_reserves_is_refused_on_every_system(name: str) -> None:
-    assert fault(f"name: {name}").startswith(f"name: Windows allows no folder named {name!r}")
+    assert error_of(f"name: {name}").startswith(f"name: Windows allows no folder named {name!r}")
     fitting = f"run-{name.rstrip('.')}"
-    assert f"such as {fitting}\n" in fault(f"name: {name}")
+    assert f"such as {fitting}\n" in error_of(f"name: {name}")
     assert parse_recipe(f"name: {fitting}").name == fitting
 
 
-def test_an_unknown_key_is_told_with_its_line_and_the_key_that_was_meant() -> None:
-    assert fault("name: x\ntrain:\n  epochs: 2\n  learning_rat: 1e-5\n") == (
+def test_an_unknown_key_is_reported_with_its_line_and_a_suggestion() -> None:
+    assert error_of("name: x\ntrain:\n  epochs: 2\n  learning_rat: 1e-5\n") == (
         "unknown setting train.learning_rat\n"
         "  where: my.yaml:4\n"
         "  fix:   did you mean train.learning_rate?"
@@ -99,14 +101,14 @@ def test_an_unknown_key_is_told_with_its_line_and_the_key_that_was_meant() -> No
         ("data.split_files.vak", "data.split_files.val"),
     ],
 )
-def test_the_key_that_was_meant_is_found_in_its_section_in_others_and_by_other_names(
+def test_suggestions_come_from_the_section_other_sections_and_other_tools(
     key: str, meant: str
 ) -> None:
-    assert f"did you mean {meant}?" in override_fault(f"{key}=1")
+    assert f"did you mean {meant}?" in override_error(f"{key}=1")
 
 
-def test_an_unknown_key_like_no_other_gets_the_list_of_keys() -> None:
-    assert "fix:   generate takes: num_beams, max_new_tokens," in override_fault("generate.qqq=1")
+def test_an_unknown_key_without_a_similar_one_gets_the_list_of_keys() -> None:
+    assert "fix:   generate accepts: num_beams, max_new_tokens," in override_error("generate.qqq=1")
 
 
 @pytest.mark.parametrize(
@@ -156,17 +158,19 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_keys() -> None:
         ),
     ],
 )
-def test_a_value_that_cannot_be_used_is_told_with_what_is_allowed(text: str, expected: str) -> None:
-    message = fault(text)
+def test_an_invalid_value_is_reported_with_the_allowed_ones(text: str, expected: str) -> None:
+    message = error_of(text)
     assert expected in message
     assert "where: my.yaml:1" in message
 
 
-def test_a_single_value_for_a_list_gets_the_brackets_to_write() -> None:
-    assert "fix:   write [cider]" in fault("evaluate: {metrics: cider}")
+def test_a_single_value_for_a_list_gets_a_fix_with_brackets() -> None:
+    assert "fix:   write [cider]" in error_of("evaluate: {metrics: cider}")
 
 
-def test_all_faults_of_file_and_overrides_come_at_once_each_with_its_place(tmp_path: Path) -> None:
+def test_all_errors_of_file_and_overrides_are_reported_at_once_with_their_places(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("name: x\nsed: 1\ntrain:\n  epochs: -1\n  views: 2\n  epochs: 3\n")
     with pytest.raises(RecipeError) as caught:
@@ -186,7 +190,7 @@ def test_all_faults_of_file_and_overrides_come_at_once_each_with_its_place(tmp_p
     )
 
 
-def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+def test_an_override_takes_precedence_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("train: {epochs: 3, learning_rate: 1e-4}\n")
     recipe = load_recipe(path, ["train.epochs=5", "train.epochs=7"])
@@ -194,7 +198,7 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["bleu_4,cider", "[bleu_4, cider]", "bleu_4, cider"])
-def test_a_list_override_is_yaml_or_names_with_commas(text: str) -> None:
+def test_a_list_override_is_yaml_or_names_separated_by_commas(text: str) -> None:
     recipe = load_recipe("demo", [f"evaluate.metrics={text}"])
     assert recipe.evaluate.metrics == ("bleu_4", "cider")
 
@@ -213,13 +217,13 @@ def test_an_override_with_a_mapping_keeps_the_rest_of_its_section() -> None:
 
 
 def test_an_override_below_a_plain_setting_is_refused() -> None:
-    assert "data.path is a setting, not a section" in override_fault("data.path.x=1")
-    message = override_fault("data.max_captions.x=2")
+    assert "data.path is a setting, not a section" in override_error("data.path.x=1")
+    message = override_error("data.max_captions.x=2")
     assert "data.max_captions must be a whole number >= 1, or null; it is {'x': 2}" in message
 
 
-def test_a_fault_between_settings_names_the_override_that_caused_it() -> None:
-    assert "where: --set train.micro_batch_size=5" in override_fault("train.micro_batch_size=5")
+def test_a_conflict_between_settings_names_the_override_that_caused_it() -> None:
+    assert "where: --set train.micro_batch_size=5" in override_error("train.micro_batch_size=5")
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_a_fault_between_settings_names_the_override_that_caused_it() -> None:
         ("name: x\n  seed: 1\n", "where: my.yaml:2"),
         ("train: [1\nname: x\n", "where: my.yaml:2"),
         ("name: x\n---\nname: y\n", "where: my.yaml:2"),
-        ("a: &x 1\nb: *x\n", "anchors are not used here\n  where: my.yaml:2"),
+        ("a: &x 1\nb: *x\n", "anchors are not supported\n  where: my.yaml:2"),
         ("", "recipe 'my.yaml' holds no settings"),
         ("# only a comment\n", "holds no settings"),
         ("- a\n", "holds no settings\n  where: my.yaml:1"),
@@ -239,8 +243,8 @@ def test_a_fault_between_settings_names_the_override_that_caused_it() -> None:
         ("name: \x07", "is not readable as YAML"),
     ],
 )
-def test_what_is_not_a_recipes_yaml_is_refused_with_its_place(text: str, expected: str) -> None:
-    assert expected in fault(text)
+def test_text_that_is_not_a_recipe_is_refused_with_its_place(text: str, expected: str) -> None:
+    assert expected in error_of(text)
 
 
 def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -251,27 +255,27 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> Non
     assert caught.value.where == f"{path}:2"
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbfname: x\r\nseed: 3\r\n")
     assert load_recipe(path) == Recipe(name="x", seed=3)
 
 
-def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "big.yaml"
     path.write_bytes(b"#" * 1_000_001)
     with pytest.raises(RecipeError, match="larger than 1 MB"):
         load_recipe(path)
 
 
-def test_an_unknown_name_gets_the_names_and_the_nearest() -> None:
+def test_an_unknown_name_gets_a_suggestion_and_the_list() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("dmo")
     assert caught.value.what == "unknown recipe 'dmo' (did you mean 'demo'?)"
     assert "demo" in caught.value.fix
 
 
-def test_a_missing_file_and_a_folder_say_what_to_give(
+def test_a_missing_file_and_a_folder_are_errors_with_a_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -281,10 +285,10 @@ def test_a_missing_file_and_a_folder_say_what_to_give(
     Path("run/recipe.yaml").write_text("name: x\n")
     with pytest.raises(RecipeError) as caught:
         load_recipe("run")
-    assert caught.value.fix == "give run/recipe.yaml"
+    assert caught.value.fix == "use run/recipe.yaml"
 
 
-def test_a_recipe_in_the_working_folder_is_named_by_its_short_path(
+def test_a_recipe_in_the_working_folder_is_named_by_its_relative_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

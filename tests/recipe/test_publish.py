@@ -1,4 +1,4 @@
-"""What of a recipe others may see, and which hub ids it names."""
+"""The public form of a recipe, and the hub ids it names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captune.errors import RecipeError
 from captune.recipe import base_models, hide_local_paths, hub_data_sets, load_recipe
 
 
-def test_absolute_paths_keep_their_last_name_only() -> None:
+def test_absolute_paths_keep_only_their_last_part() -> None:
     recipe = load_recipe(
         "demo",
         [
@@ -29,12 +29,12 @@ def test_absolute_paths_keep_their_last_name_only() -> None:
     assert shown.generate.prompt == "/a photo of"
 
 
-def test_a_recipe_without_absolute_paths_is_shown_as_it_is() -> None:
+def test_a_recipe_without_absolute_paths_stays_unchanged() -> None:
     recipe = load_recipe("pokemon-git")
     assert hide_local_paths(recipe) == recipe
 
 
-def test_hub_ids_are_named_without_revision_and_configuration() -> None:
+def test_hub_ids_are_returned_without_revision_and_configuration() -> None:
     recipe = load_recipe(
         "pokemon-git", ["data.path=owner/set:large", "model.checkpoint=owner/model@v1"]
     )
@@ -42,13 +42,13 @@ def test_hub_ids_are_named_without_revision_and_configuration() -> None:
     assert hub_data_sets(recipe) == ("owner/set",)
 
 
-def test_a_url_is_published_without_the_signature_behind_it() -> None:
+def test_a_url_is_published_without_its_signature() -> None:
     path = "https://data.example/train-{000..003}.tar"
     recipe = load_recipe("demo", [f"data.path={path}?X-Amz-Signature=secret"])
     assert hide_local_paths(recipe).data.path == path
 
 
-def test_folders_and_built_in_sets_are_no_hub_ids(
+def test_folders_and_built_in_sets_are_not_hub_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data" / "mine").mkdir(parents=True)
@@ -58,11 +58,11 @@ def test_folders_and_built_in_sets_are_no_hub_ids(
     assert base_models(load_recipe("demo")) == ()
 
 
-def test_a_revision_that_would_pin_nothing_is_refused() -> None:
+def test_a_revision_that_pins_nothing_is_refused() -> None:
     with pytest.raises(RecipeError, match="pin encoder, decoder and tokenizer"):
         load_recipe("coco-swin-gpt2", ["model.revision=v1"])
 
 
-def test_a_repository_name_that_cannot_be_one_is_refused_before_any_work() -> None:
+def test_an_invalid_repository_name_is_refused_before_any_work() -> None:
     with pytest.raises(RecipeError, match="push_to_hub"):
         load_recipe("demo", ["train.push_to_hub=https://hub/me/x"])

@@ -1,4 +1,4 @@
-"""No setting is there for nothing: each is read somewhere outside the schema."""
+"""No setting is unused: each is read somewhere outside the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A written recipe is the recipe: it reads back equal, with every setting's meaning beside it."""
+"""A written recipe reads back equal, and has a comment with the meaning of every setting."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_any_text_and_number_reads_back_equal(text: str, rate: float, metrics: l
 
 
 @pytest.mark.parametrize("text", ["null", "~", "off", "1e5", "'quoted'", "a: b", "#x", " x ", "]"])
-def test_text_that_yaml_could_take_for_something_else_is_quoted(text: str) -> None:
+def test_text_that_yaml_could_read_as_another_type_is_quoted(text: str) -> None:
     recipe = Recipe.model_validate({"model": {"revision": text}})
     written = dump_recipe(recipe)
     assert parse_recipe(written) == recipe
     assert yaml.safe_load(written)["model"]["revision"] == text
 
 
-def test_every_setting_stands_in_the_dump_once_with_its_meaning_and_range() -> None:
+def test_every_setting_is_in_the_dump_once_with_its_meaning_and_range() -> None:
     lines = dump_recipe(Recipe()).splitlines()
     (beams,) = (line for line in lines if line.strip().startswith("num_beams:"))
     assert beams.split("  # ")[1] == "Beams; 1: greedy. (a whole number >= 1 and <= 64)"
@@ -65,7 +65,7 @@ def _count(values: dict[str, object]) -> int:
     )
 
 
-def test_a_saved_recipe_replaces_the_old_one_and_leaves_nothing_aside(tmp_path: Path) -> None:
+def test_a_saved_recipe_replaces_the_old_one_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "run" / "recipe.yaml"
     save_recipe(Recipe(name="old"), path)
     save_recipe(Recipe(name="new"), path)

@@ -1,6 +1,6 @@
-"""What a change of a setting means for a finished run, and for an interrupted training.
+"""The effect of a changed setting on a finished run and on an interrupted training.
 
-Each setting says it at its field: `epochs: Warn[float]`; where a field does not, its section does.
+Each field states it in its type, such as `epochs: Warn[float]`; else its section does.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pydantic import BaseModel
 
 Change = Literal["retrain", "warn", "rerun", "nothing"]
 """`nothing`: no result changes, so no stage runs again. Otherwise the stages that read the setting,
-and those behind them, run again; and an interrupted training cannot be resumed (`retrain`), is
-resumed with a warning (`warn`), or is resumed as the same training up to rounding (`rerun`)."""
+and those after them, run again; and an interrupted training cannot be resumed (`retrain`), resumes
+with a warning (`warn`), or resumes as the same training up to rounding (`rerun`)."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a change of the annotated setting means."""
+    """The effect of a change of the annotated setting."""
 
     change: Change
 
@@ -32,7 +32,7 @@ Nothing = Annotated[Value, Means("nothing")]
 
 
 def setting_changes(section: type[BaseModel], prefix: str = "") -> dict[str, Change]:
-    """Return what a change of each setting means, by dotted key such as `train.epochs`."""
+    """Return the effect of a change of each setting, by dotted key such as `train.epochs`."""
     changes: dict[str, Change] = {}
     for name, field in section.model_fields.items():
         key, kind = f"{prefix}{name}", field.annotation

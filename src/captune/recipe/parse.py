@@ -1,4 +1,4 @@
-"""A recipe from YAML and `--set` overrides, checked whole: all errors at once, each with its line.
+"""A recipe from YAML and `--set` overrides; all errors are reported at once, each with its line.
 
 Names, types and ranges come from `schema.py` alone; see `yaml_nodes.py` for how YAML is read.
 """
@@ -34,43 +34,43 @@ from captune.recipe.yaml_nodes import (
 )
 
 OVERRIDE = "--set "
-"""What the place of an override starts with."""
+"""Start of the place of an override."""
 
 _MAX_BYTES = 1_000_000
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a shipped name or a YAML file, with overrides laid over it.
+    """Return the recipe of a shipped name or a YAML file, with overrides applied.
 
     Args:
         source: A shipped name (`captune recipes`), or the path of a YAML file.
-        overrides: Texts `key.key=value`; the value is YAML, a list may also be `a,b`.
+        overrides: Texts `key.key=value`; the value is YAML, and a list may also be `a,b`.
 
     Raises:
         RecipeError: There is no such recipe, or some of its settings cannot be used; the error
-            names every one with its place and what is allowed.
+            names each with its place and the allowed values.
     """
     path = recipe_path(source)
     name = file_name(path)
     document = read_document(_read_text(path, name=name), name=name)
     for override in overrides:
-        _lay_over(document, override)
+        _apply_override(document, override)
     return _validated(document, name=name)
 
 
 def parse_recipe(text: str, *, name: str = "recipe") -> Recipe:
-    """The recipe that YAML text holds; `name` stands for the file in errors.
+    """Return the recipe in YAML text; `name` stands for the file in errors.
 
     Raises:
-        RecipeError: As `load_recipe`.
+        RecipeError: Some settings cannot be used.
     """
     return _validated(read_document(text, name=name), name=name)
 
 
 def recipe_path(source: str | Path) -> Path:
-    """The file behind a recipe argument: a shipped name, or a path.
+    """Return the file of a recipe argument: a shipped name, or a path.
 
-    A plain name that is shipped wins over a file or folder of that name; `./demo` is a path.
+    A shipped name takes precedence over a file or folder of that name; `./demo` is a path.
 
     Raises:
         RecipeError: There is no such file and no such shipped recipe.
@@ -82,7 +82,7 @@ def recipe_path(source: str | Path) -> Path:
         inside = path / "recipe.yaml"
         raise RecipeError(
             f"recipe {str(source)!r} is a folder",
-            fix=f"give {inside}" if inside.is_file() else "give the YAML file in it",
+            fix=f"use {inside}" if inside.is_file() else "give the YAML file in it",
         )
     if path.is_file():
         return path
@@ -90,7 +90,7 @@ def recipe_path(source: str | Path) -> Path:
     if is_path:
         raise RecipeError(
             f"recipe file {str(source)!r} does not exist",
-            fix="check the path, or take a shipped name: captune recipes",
+            fix="check the path, or use a shipped name: captune recipes",
         )
     return shipped_path(str(source))
 
@@ -112,7 +112,7 @@ def _read_text(path: Path, *, name: str) -> str:
         ) from error
 
 
-def _lay_over(document: Document, override: str) -> None:
+def _apply_override(document: Document, override: str) -> None:
     place = f"{OVERRIDE}{override}"
     name, sign, text = override.partition("=")
     key: Key = tuple(name.strip().split("."))
@@ -129,7 +129,7 @@ def _lay_over(document: Document, override: str) -> None:
 
 
 def _put(document: Document, key: Key, value: Any, *, place: str) -> None:
-    """Sets one value; a mapping is laid over key by key, so that it never drops its section."""
+    """Set one value; a mapping is applied key by key, so that it never replaces a section."""
     if isinstance(value, dict):
         for name, below in value.items():
             _put(document, (*key, name), below, place=place)
@@ -164,7 +164,7 @@ def _explained(error: ValidationError, document: Document, *, name: str) -> Iter
     faulty = [detail["loc"] for detail in details]
     for detail in details:
         loc = detail["loc"]
-        # An empty list of an outer type is only the echo of the bad values inside it.
+        # An outer list that is too short only repeats the errors of the values inside it.
         is_echo = detail["type"] == "too_short" and any(
             other[: len(loc)] == loc and other != loc for other in faulty
         )
@@ -182,10 +182,10 @@ def _what_and_fix(detail: ErrorDetails, key: Key) -> tuple[str, str]:
     node, value = node_at(key), detail["input"]
     wanted = allowed(node) if node is not None else detail["msg"]
     if detail["type"] == "less_than_equal" and "<=" not in wanted:
-        most = detail["ctx"]["le"]
-        return f"{dotted(key)} must be at most {most:.12g}; it is {_shown(value)}", ""
+        largest = detail["ctx"]["le"]
+        return f"{dotted(key)} must be at most {largest:.12g}; it is {_shown(value)}", ""
     needs_list = accepts(node, "array") and isinstance(value, str | int | float)
-    # As YAML takes it, without the quotes of Python.
+    # As in YAML, without the quotes of Python.
     fix = "write [{}]".format(_shown(value).strip("'")) if needs_list else ""
     near = None if needs_list else nearest_choice(node, value)
     fix = f"did you mean {near}?" if near else fix
@@ -197,7 +197,10 @@ def _unknown_key(key: Key) -> tuple[str, str]:
     if near:
         return f"unknown setting {dotted(key)}", f"did you mean {near}?"
     section = dotted(key[:-1]) or "a recipe"
-    return f"unknown setting {dotted(key)}", f"{section} takes: {', '.join(section_keys(key[:-1]))}"
+    return (
+        f"unknown setting {dotted(key)}",
+        f"{section} accepts: {', '.join(section_keys(key[:-1]))}",
+    )
 
 
 def _shown(value: Any) -> str:
@@ -210,7 +213,7 @@ def _shown(value: Any) -> str:
 
 
 def _place(document: Document, key: Key, *, name: str) -> str:
-    """Where a key is set: by an override of it or below it, itself, or in the section above."""
+    """Return where a key is set: an override of it or below it, its line, or its section's line."""
     places = document.places
     below = [place for at, place in places.items() if at[: len(key)] == key]
     overrides = [place for place in below if place.startswith(OVERRIDE)]

@@ -1,4 +1,4 @@
-"""A recipe as others may see it: without the paths of the machine that ran it."""
+"""A recipe for publication: without local paths."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def hide_local_paths(recipe: Recipe) -> Recipe:
-    """The recipe with only the last name of each absolute path: folders name people and projects.
+    """Return the recipe with only the last part of each absolute path.
 
-    URLs lose their query, in which signatures stand.
-
-    Texts that models read or people wrote (`generate`, `description`) stay as they are.
+    Folder names reveal people and projects. URLs lose their query, which may hold a signature.
+    Free texts (`generate`, `description`) stay unchanged.
     """
     settings = recipe.model_dump()
     for section in ("data", "model", "train", "evaluate"):
@@ -25,15 +24,15 @@ def hide_local_paths(recipe: Recipe) -> Recipe:
 
 
 def base_models(recipe: Recipe) -> tuple[str, ...]:
-    """Hub ids of the models that the recipe starts from."""
+    """Return the hub ids of the models that the recipe starts from."""
     model = recipe.model
     found = (model.checkpoint, model.encoder, model.decoder)
-    # A revision is no part of the id.
+    # The revision is not part of the id.
     return tuple(name for name in (_hub_id(source) for source in found) if name)
 
 
 def hub_data_sets(recipe: Recipe) -> tuple[str, ...]:
-    """Hub id of the recipe's data set, if it has one."""
+    """Return the hub id of the recipe's data set, if it has one."""
     name = _hub_id(recipe.data.path.partition(":")[0])
     return (name,) if name else ()
 
@@ -52,7 +51,7 @@ def _hidden(value: Any) -> Any:
         return tuple(_hidden(each) for each in value)
     if isinstance(value, str):
         if "://" in value:
-            # Signatures and tokens stand behind the question mark.
+            # Signatures and tokens follow the question mark.
             return value.partition("?")[0]
         if value.startswith(("/", "~")):
             return Path(value).name or "."

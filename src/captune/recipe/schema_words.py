@@ -1,6 +1,6 @@
-"""What a recipe key accepts, in words: read from the schema, so that errors never lag behind it.
+"""Descriptions of the values that a recipe key accepts, read from the schema.
 
-The walk is over the JSON schema that pydantic makes of `Recipe`; a `Node` is a part of it.
+They come from the JSON schema that pydantic builds for `Recipe`; a `Node` is a part of it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from captune.recipe.schema import Recipe
 from captune.suggest import find_nearest
 
 Key = tuple[str | int, ...]
-"""Where a setting stands: ("train", "epochs"); a number is a place in a list."""
+"""Path of a setting: ("train", "epochs"); a number is an index in a list."""
 
 Node = Mapping[str, Any]
 
-# What the same thing is called by other tools; similarity does not find these.
+# Names from other tools, which a search by similarity does not find.
 _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "accumulation": "global_batch_size",
@@ -54,7 +54,7 @@ _OTHER_CHOICES: Mapping[str, str] = MappingProxyType(
 
 
 def node_at(key: Key) -> Node | None:
-    """The schema of one setting or section; `None` when there is no such key."""
+    """Return the schema of one setting or section; `None` if there is no such key."""
     node: Node | None = _schema()
     for part in key:
         node = child(node, part)
@@ -62,7 +62,7 @@ def node_at(key: Key) -> Node | None:
 
 
 def child(node: Node | None, part: str | int) -> Node | None:
-    """The schema of one key or list place below `node`; `None` when it has none."""
+    """Return the schema of a key or list index below `node`; `None` if it has none."""
     if node is None:
         return None
     if isinstance(part, int):
@@ -75,17 +75,17 @@ def child(node: Node | None, part: str | int) -> Node | None:
 
 
 def accepts(node: Node | None, kind: str) -> bool:
-    """Whether a setting takes `kind`, a JSON type: string, boolean, null, array, object, ..."""
+    """Return whether a setting accepts `kind`, a JSON type: string, boolean, null, array, ..."""
     return node is not None and any(choice.get("type") == kind for choice in _choices(node))
 
 
 def allowed(node: Node) -> str:
-    """What a setting accepts, in words with its range: `a whole number >= 1, or null`."""
+    """Describe the allowed values of a setting: `a whole number >= 1, or null`."""
     return ", or ".join(_describe(choice) for choice in _choices(node))
 
 
 def section_keys(key: Key) -> tuple[str, ...]:
-    """The names that the section or table at `key` may hold."""
+    """Return the names that the section or table at `key` may hold."""
     node = node_at(key)
     if node is None:
         return ()
@@ -93,7 +93,7 @@ def section_keys(key: Key) -> tuple[str, ...]:
 
 
 def nearest_key(key: Key) -> str | None:
-    """The dotted key that a wrong one probably means: here first, then in other sections."""
+    """Return the dotted key that a wrong one probably means, in this section, then in others."""
     *section, wrong = (str(part) for part in key)
     here = {name: ".".join([*section, name]) for name in section_keys(tuple(section))}
     elsewhere = {dotted.rsplit(".", 1)[-1]: dotted for dotted in _dotted(_schema(), ())}
@@ -121,7 +121,7 @@ def _resolved(node: Node) -> Node:
 
 
 def nearest_choice(node: Node | None, value: object) -> str | None:
-    """The one of a setting's allowed words that `value` probably means."""
+    """Return the allowed word of a setting that `value` probably means."""
     choices = [word for choice in _choices(node or {}) for word in choice.get("enum", ())]
     known = _OTHER_CHOICES.get(str(value).lower())
     return known if known in choices else find_nearest(str(value), choices)
@@ -161,7 +161,7 @@ def _describe_object(node: Node) -> str:
 
 def _range(node: Node) -> str:
     lower = _bound(node, ">=", "minimum") or _bound(node, ">", "exclusiveMinimum")
-    # A bound that only keeps a machine from choking is named where it is passed.
+    # A bound that only protects the machine is named when it is exceeded.
     is_shown = node.get("maximum", 0) < _LARGE
     upper = (is_shown and _bound(node, "<=", "maximum")) or _bound(node, "<", "exclusiveMaximum")
     return "".join((lower, " and" if lower and upper else "", upper))
@@ -172,7 +172,7 @@ def _bound(node: Node, sign: str, name: str) -> str:
 
 
 def _dotted(node: Node, above: Key) -> Iterator[str]:
-    """Every setting's dotted key, sections aside."""
+    """Yield the dotted key of every setting, without sections."""
     for name, below in node.get("properties", {}).items():
         resolved = _resolved(below)
         if "properties" in resolved:

@@ -11,12 +11,12 @@ _FOLDER = Path(__file__).parent / "shipped"
 
 
 def shipped_recipes() -> tuple[str, ...]:
-    """Names of the shipped recipes, sorted."""
+    """Return the names of the shipped recipes, sorted."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 def shipped_path(name: str) -> Path:
-    """The file of a shipped recipe.
+    """Return the file of a shipped recipe.
 
     Raises:
         RecipeError: No shipped recipe has that name.

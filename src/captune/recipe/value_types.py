@@ -1,7 +1,7 @@
-"""Types of recipe values with their bounds, in words where a pattern would say nothing.
+"""Types of recipe values with their bounds, described in words where a pattern is unclear.
 
-Bounds are what the libraries below take, or what a machine can hold: what passes does not fail
-late.
+The bounds are those of the libraries, or of what a machine can hold, so that a value that passes
+does not fail late.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 PositiveFloat = Annotated[float, Field(gt=0.0, le=1e6)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, le=1e6)]
 BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
-# NumPy takes 32 bits, and each process adds its number.
+# NumPy accepts 32 bits, and each process adds its rank.
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 def _as_texts(value: object) -> object:
-    """One value as a list of one, numbers and booleans as they are written."""
+    """Return a tuple of texts: one value becomes a tuple of one, numbers stay as written."""
     values = value if isinstance(value, list | tuple) else (value,)
     return tuple(
         str(item).lower() if isinstance(item, bool | int | float) else item for item in values
@@ -41,7 +41,7 @@ def _as_texts(value: object) -> object:
 
 
 _TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-# Texts, so that the id 07010 keeps its zero; a recipe may write one value without a list.
+# Texts, so that the id 07010 keeps its zero; one value needs no list.
 ColumnValues = Annotated[
     tuple[str, ...],
     Field(min_length=1),
@@ -84,10 +84,10 @@ View = Literal["original", "flip", "crop", "flip_crop"]
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys.
+    """A frozen group of settings that rejects unknown keys.
 
     Attributes:
-        change: What a change of its settings means, where a field does not say it itself.
+        change: The effect of a change of its settings, unless a field states its own.
     """
 
     model_config = ConfigDict(
@@ -97,6 +97,6 @@ class Section(BaseModel):
 
 
 class RetrainSection(Section):
-    """Settings of the model, which no training survives."""
+    """Settings of the model; a change always requires a new training."""
 
     change: ClassVar[Change] = "retrain"

@@ -1,4 +1,4 @@
-"""A recipe as YAML, every setting with its meaning beside it: what a run keeps of itself."""
+"""A recipe as YAML, with the meaning of every setting; each run saves it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _OBVIOUS = ("", "text", "text, or null", "true or false", "a list of text")
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """YAML with every setting of `recipe`, each with its meaning and range as a comment.
+    """Return YAML with every setting of `recipe`, each with its meaning and range as a comment.
 
-    `parse_recipe` of the text gives an equal recipe back.
+    `parse_recipe` of the text returns an equal recipe.
     """
     lines = ["# Every setting of this recipe: meaning (what is allowed).", *_section(recipe, ())]
     return "\n".join(lines) + "\n"
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Writes `dump_recipe(recipe)` so that the file appears whole.
+    """Write `dump_recipe(recipe)` to a file, atomically.
 
     Raises:
         OutputError: The place cannot be written.
@@ -57,7 +57,7 @@ def _allowed_note(key: Key) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what a YAML 1.2 reader would take for a number, besides what 1.1 would."""
+    """Quotes texts that a YAML 1.2 reader would take for numbers, besides those of 1.1."""
 
 
 _Dumper.add_implicit_resolver(
@@ -72,5 +72,5 @@ def _as_yaml(value: Any) -> str:
     text = yaml.dump(
         plain, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
     )
-    # Not all that Python calls space: a no-break space is text.
+    # Only blanks and line ends: a no-break space is text.
     return text.removesuffix("\n").removesuffix("\n...").strip(" \n")

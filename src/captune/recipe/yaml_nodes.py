@@ -1,7 +1,7 @@
-"""YAML to plain values by what the schema expects, with each key's line.
+"""YAML to plain values as the schema expects them, with the line of each key.
 
 YAML 1.1, which PyYAML reads, turns `off` and `no` into booleans, leaves `1e-5` as text and reads
-`012` as octal. Here a setting that takes text gets the text as written, and all else follows
+`012` as octal. Here a text setting gets the text as written, and everything else follows
 YAML 1.2: only `true` and `false` are booleans, and 1e-5 is a number.
 """
 
@@ -27,12 +27,12 @@ _TAGS = ("str", "map", "seq")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a recipe.
+    """One problem in a recipe.
 
     Attributes:
         place: File and line, or the `--set` text.
         what: The fault, with the key and the value.
-        fix: What to write instead; empty when `what` says it.
+        fix: What to write instead; empty if `what` states it.
     """
 
     place: str
@@ -47,7 +47,7 @@ class Document:
     Attributes:
         values: Nested plain values, ready for the schema.
         places: Key -> file and line, or `--set` text.
-        problems: What is wrong with the text itself, such as a key given twice.
+        problems: Problems of the text itself, such as a duplicate key.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -56,22 +56,21 @@ class Document:
 
 
 def read_document(text: str, *, name: str) -> Document:
-    """The recipe that `text` holds.
+    """Read the values and places of a recipe from YAML text.
 
     Args:
         text: YAML.
         name: The file, for errors.
 
     Raises:
-        RecipeError: The text is not YAML, is not a set of keys, or uses what a recipe has no need
-            for: several documents, anchors, tags.
+        RecipeError: The text is not YAML, is not a mapping, or has several documents or anchors.
     """
     node = _composed(text, name=name)
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(
             f"recipe {name!r} holds no settings",
             where=f"{name}:1" if node else name,
-            fix="start from a shipped one: captune recipes demo > my-recipe.yaml",
+            fix="start from a shipped recipe: captune recipes demo > my-recipe.yaml",
         )
     document = Document()
     reader = _Reader(document, name)
@@ -80,10 +79,10 @@ def read_document(text: str, *, name: str) -> Document:
 
 
 def read_value(text: str, key: Key) -> Any:
-    """The value that `--set key=text` means.
+    """Return the value of `--set key=text`.
 
     Raises:
-        RecipeError: The text is not YAML where the setting takes no plain text.
+        RecipeError: The text is not YAML, and the setting accepts no plain text.
     """
     schema = node_at(key)
     try:
@@ -105,7 +104,7 @@ def read_value(text: str, key: Key) -> Any:
 
 def _override_scalar(node: yaml.ScalarNode | None, schema: Node | None, text: str) -> Any:
     is_plain = node is None or node.style is None
-    # All of plain text counts: a shell has no YAML comments.
+    # A value from a shell has no YAML comments: all of it counts.
     value = text if is_plain or node is None else node.value
     if accepts(schema, "array") and value not in _NULL:
         items = child(schema, 0)
@@ -114,17 +113,17 @@ def _override_scalar(node: yaml.ScalarNode | None, schema: Node | None, text: st
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only; their values are read below."""
+    """Composes nodes only; the functions below read their values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        # Aliases would let a file of 1 kB describe gigabytes, and recipes are short.
+        # Aliases let a file of 1 kB describe gigabytes, and recipes are short.
         if self.check_event(yaml.AliasEvent):
             mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="anchors are not used here", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="anchors are not supported", problem_mark=mark)
         return super().compose_node(parent, index)
 
 
-# No tag is guessed: `_scalar` reads the text by what the schema expects.
+# No tag is guessed: `_scalar` reads the text as the schema expects it.
 _Loader.yaml_implicit_resolvers = {}
 
 
@@ -136,9 +135,9 @@ def _composed(text: str, *, name: str) -> yaml.Node | None:
         raise RecipeError(
             f"{name} is not readable as YAML: {error.problem or error.context}",
             where=f"{name}:{mark.line + 1}" if mark else name,
-            fix="indent with blanks, one `key: value` a line; quote text that holds `: ` or ` #`",
+            fix="indent with blanks, one `key: value` per line; quote text that holds `: ` or ` #`",
         ) from error
-    # ValueError: an escape such as "\\UFFFFFFFF", which is no letter.
+    # ValueError: an escape such as "\\UFFFFFFFF", which is not a character.
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError(f"{name} is not readable as YAML: {reason}") from error
@@ -152,7 +151,7 @@ class _Reader:
 
     def value(self, node: yaml.Node, key: Key, *, schema: Node | None) -> Any:
         if node.tag.rsplit(":", 1)[-1] not in _TAGS:
-            self._complain(node, f"{dotted(key)}: tags such as {node.tag!r} are not used")
+            self._complain(node, f"{dotted(key)}: tags such as {node.tag!r} are not supported")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, key, schema=schema)
         if isinstance(node, yaml.SequenceNode):
@@ -192,7 +191,7 @@ class _Reader:
 
 
 def _scalar(text: str, schema: Node | None, *, is_plain: bool) -> Any:
-    """The value of one scalar: quoted ones are text, plain ones follow the schema."""
+    """Return the value of one scalar: quoted ones are text, plain ones follow the schema."""
     if is_plain and _means_null(text, schema):
         return None
     if not is_plain or accepts(schema, "string"):
@@ -201,16 +200,16 @@ def _scalar(text: str, schema: Node | None, *, is_plain: bool) -> Any:
 
 
 def _means_null(text: str, schema: Node | None) -> bool:
-    """An empty value is empty text where the setting takes text but no null."""
+    """Return whether a plain scalar is null; it is empty text if the setting accepts no null."""
     return text in _NULL and (bool(text) or accepts(schema, "null"))
 
 
 def _number_or_boolean(text: str, schema: Node | None) -> int | float | bool | str:
     is_numeric = accepts(schema, "integer") or accepts(schema, "number")
-    # Pydantic would take true for the number 1.
+    # Pydantic would read true as the number 1.
     if text in _BOOLEANS and not is_numeric:
         return _BOOLEANS[text]
-    # Python refuses to read or show thousands of digits, and no setting takes so many.
+    # Python refuses to read or show thousands of digits, and no setting needs so many.
     if len(text) > _MAX_DIGITS:
         return text
     if _INT.fullmatch(text):
@@ -219,12 +218,12 @@ def _number_or_boolean(text: str, schema: Node | None) -> int | float | bool | s
 
 
 def dotted(key: Key) -> str:
-    """A key as people write it: `train.epochs`."""
+    """Return a key as it is written: `train.epochs`."""
     return ".".join(str(part) for part in key)
 
 
 def file_name(path: Path) -> str:
-    """A path as errors show it: relative to the working directory where that is shorter."""
+    """Return a path for errors: relative to the working directory if it is inside it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
