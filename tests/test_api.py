@@ -1,4 +1,4 @@
-"""The public interface: its names, its page, and what type checkers see of it."""
+"""The public interface: its names, its page, and its types."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ evaluate: {metrics: [bleu], baseline: false, bootstrap_samples: 100}
 """
 
 
-def test_the_public_names_are_these_and_each_exists() -> None:
+def test_every_public_name_exists() -> None:
     assert sorted(captune.__all__) == sorted([*PUBLIC, "__version__"])
     assert all(getattr(captune, name) is not None for name in PUBLIC)
     assert set(PUBLIC) <= set(dir(captune))
 
 
-def test_importing_captune_and_its_light_names_leaves_torch_out() -> None:
+def test_importing_captune_and_its_light_names_does_not_import_torch() -> None:
     script = (
         "import captune, sys; captune.References, captune.score, captune.Prediction,"
         " captune.CaptuneError, captune.load_recipe; sys.exit('torch' in sys.modules)"
@@ -58,12 +58,12 @@ def test_importing_captune_and_its_light_names_leaves_torch_out() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_the_page_names_each_public_name() -> None:
+def test_the_page_mentions_every_public_name() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert [name for name in PUBLIC if not re.search(rf"(`|# ){name}\b", text)] == []
 
 
-def test_every_example_of_the_page_runs_in_order(
+def test_the_examples_of_the_page_run_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = list(make_shapes(2, seed=2, image_size=64))
@@ -81,7 +81,7 @@ def test_every_example_of_the_page_runs_in_order(
     used = "\n".join(blocks)
     assert [name for name in PUBLIC if not re.search(rf"\b{name}\b", used)] == ["Prediction"]
     assert isinstance(names["predictions"][0], captune.Prediction)
-    # 6 words, all in the references, whose closest lengths are 5 and 2: only the brevity counts.
+    # 6 words, all in the references, with closest lengths 5 and 2: only brevity is penalized.
     assert names["scores"].metrics["bleu_1"] == pytest.approx(math.exp(1 - 7 / 6), abs=1e-6)
     assert (tmp_path / "runs" / "second" / "report.html").is_file()
     assert captune.load("copy", device="cpu").caption("photo.jpg")
@@ -104,7 +104,7 @@ def test_type_checkers_see_the_names(tmp_path: Path) -> None:
     assert "Any" not in re.findall(r'Revealed type is "([^"]+)"', done.stdout)
 
 
-def test_imports_that_earlier_pages_showed_still_work() -> None:
+def test_imports_from_earlier_documentation_still_work() -> None:
     from captune.data import contact_sheet, load_splits, select_split
     from captune.metrics import References, bootstrap_intervals, compute
     from captune.models import load_captioner
@@ -120,7 +120,7 @@ def test_imports_that_earlier_pages_showed_still_work() -> None:
     assert all(map(callable, (*others, bootstrap_intervals, compute)))
 
 
-def test_score_gives_the_same_from_a_mapping_predictions_and_files(tmp_path: Path) -> None:
+def test_score_is_the_same_for_mappings_predictions_and_files(tmp_path: Path) -> None:
     references = {"a": ["a dog runs fast", "the dog"], "b": ["a cat sits"]}
     captions = {"a": "a dog runs", "b": "a cat"}
     (tmp_path / "r.json").write_text('{"a": ["a dog runs fast", "the dog"], "b": ["a cat sits"]}')
@@ -132,8 +132,8 @@ def test_score_gives_the_same_from_a_mapping_predictions_and_files(tmp_path: Pat
         tmp_path / "r.json", str(tmp_path / "p.json"), metrics=["bleu_1", "cider"]
     )
     assert files == first
-    # 5 words, all in the references; closest lengths 2 and 3 (of "a dog runs": 2 and 4 are as near,
-    # the shorter counts), so no brevity penalty for 5 of 5.
+    # 5 words, all in the references; closest lengths 2 and 3 (for "a dog runs", 2 and 4 are equally
+    # close, and the shorter counts), so there is no brevity penalty.
     assert first.metrics["bleu_1"] == pytest.approx(1.0, abs=1e-6)
     assert set(first.intervals) == {"bleu_1", "cider"}
 

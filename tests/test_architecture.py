@@ -1,4 +1,4 @@
-"""The shape of the code: sizes, layers, names and light imports, so that decay fails a test."""
+"""Sizes, layers, names and light imports of the code, so that decay fails a test."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MAX_FUNCTION_LINES = 50
 MAX_STATEMENTS = 40
 MAX_PARAMETERS = 6
 MAX_POSITIONAL = 2
-# A private helper is read beside its only callers.
+# A private function is read beside its only callers.
 MAX_POSITIONAL_PRIVATE = 3
-# Each is a drawer for what found no name.
+# Names that say nothing about the content.
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "stuff"}
-# Click's words become parameters one by one: a command line has as many as it has options.
+# Each option of a command is a parameter of its function.
 COMMAND_LINE = SOURCE / "cli"
 LIGHT = ("", ".cli", ".metrics", ".recipe", ".records", ".hub", ".storage", ".errors", ".progress")
 
@@ -36,7 +36,7 @@ def name_of(path: Path) -> str:
 
 
 def functions(path: Path) -> Iterator[tuple[Function, bool]]:
-    """Every function of a file, and whether it is a method."""
+    """Yield every function of a file, and whether it is a method."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     methods = {
         id(child)
@@ -57,12 +57,12 @@ def _is_static(node: ast.stmt) -> bool:
 
 
 def count_statements(function: Function) -> int:
-    """As pylint counts: every statement in the body at any depth, without the docstring."""
+    """Count like pylint: every statement in the body at any depth, without the docstring."""
     inner = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
     return len(inner) - 1 - (ast.get_docstring(function) is not None)
 
 
-def test_there_is_code_to_look_at() -> None:
+def test_the_source_files_are_found() -> None:
     assert len(FILES) > 50
     assert sum(1 for path in FILES for _ in functions(path)) > 300
 
@@ -84,7 +84,7 @@ def test_no_function_is_longer_than_the_limits() -> None:
 
 
 def _lines_of_code(function: Function) -> int:
-    """Lines from `def` to the end, the docstring and a command's options not counted."""
+    """Return the number of lines of the body, without the docstring."""
     first = function.body[0]
     if ast.get_docstring(function) is None:
         start = first.lineno
@@ -105,7 +105,7 @@ def test_parameters_are_few_and_all_but_two_are_keyword_only() -> None:
 
 
 def _is_special(function: Function) -> bool:
-    """Signatures that Python or a base class of another library sets."""
+    """Return whether Python or a base class of another library sets the signature."""
     is_override = any(
         isinstance(mark, ast.Name) and mark.id == "override" for mark in function.decorator_list
     )
@@ -119,7 +119,7 @@ def _has_too_many(function: Function, *, is_method: bool) -> bool:
     return positional > limit or total > MAX_PARAMETERS
 
 
-def test_no_module_is_a_drawer_for_what_found_no_name() -> None:
+def test_no_module_has_a_meaningless_name() -> None:
     names = {name_of(path): set(path.relative_to(SOURCE).with_suffix("").parts) for path in FILES}
     assert [name for name, parts in names.items() if parts & FORBIDDEN_NAMES] == []
 
@@ -130,7 +130,7 @@ def test_every_file_starts_with_a_docstring() -> None:
     assert bare == []
 
 
-def test_blanket_excepts_stand_at_the_two_borders_only() -> None:
+def test_blanket_excepts_are_only_at_the_two_borders() -> None:
     borders = {"src/captune/cli/app.py", "src/captune/serving/server.py"}
     found = {
         name_of(path)
@@ -150,7 +150,7 @@ def _is_blanket(caught: ast.expr | None) -> bool:
 
 
 def test_imports_go_down_only() -> None:
-    # A process of its own: its console would keep the stderr of whichever test came first.
+    # In a new process: the console would keep the stderr of an earlier test.
     script = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports())"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
@@ -159,6 +159,6 @@ def test_imports_go_down_only() -> None:
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_light_packages_leave_torch_out(module: str) -> None:
+def test_light_packages_do_not_import_torch(module: str) -> None:
     script = f"import captune{module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

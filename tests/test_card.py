@@ -1,4 +1,4 @@
-"""Model cards: the task tag fits the model, and the code shown captions the photograph."""
+"""Model cards: the task tag fits the model, and the code in the card captions a photograph."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS.items())
-def test_the_tag_is_of_a_task_that_works(models: Path, name: str, task: str) -> None:
+def test_the_tag_is_a_task_that_works(models: Path, name: str, task: str) -> None:
     assert choose_task(models / name) == task
 
 
-def test_git_whose_tokenizer_ends_prompts_has_the_other_tag(models: Path, tmp_path: Path) -> None:
+def test_git_with_a_tokenizer_that_ends_prompts_gets_the_other_tag(
+    models: Path, tmp_path: Path
+) -> None:
     git = build("git-tiny")
-    # As published: BERT's tokenizer writes [CLS] and [SEP] around every text.
+    # As published: BERT's tokenizer puts [CLS] and [SEP] around every text.
     git.tokenizer = build("blip-tiny").tokenizer
     git.save(tmp_path)
     assert choose_task(tmp_path) == "image-to-text"
@@ -49,7 +51,7 @@ def test_git_whose_tokenizer_ends_prompts_has_the_other_tag(models: Path, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
-def test_the_code_shown_prints_the_same_caption_with_and_without_captune(
+def test_the_code_in_the_card_prints_the_same_caption_with_and_without_captune(
     models: Path, name: str, tmp_path: Path
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", describe_use(models / name), re.DOTALL)
@@ -58,7 +60,7 @@ def test_the_code_shown_prints_the_same_caption_with_and_without_captune(
     printed = []
     for block in blocks:
         script = tmp_path / "card.py"
-        # Where nothing is said, plain transformers generates 20 tokens at most, greedily.
+        # By default, plain transformers generates at most 20 tokens, greedily.
         code = block.replace(f'"{PLACEHOLDER}"', repr(str(models / name)))
         code = code.replace('.caption("photo.jpg")', '.caption("photo.jpg", num_beams=1)')
         script.write_text(code, encoding="utf-8")
@@ -71,7 +73,7 @@ def test_the_code_shown_prints_the_same_caption_with_and_without_captune(
         )
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout.strip())
-    # The shorter one is cut by its limit of new tokens.
+    # The shorter one is truncated by its limit of new tokens.
     shared = min(map(len, printed))
     assert shared > 10
     assert printed[0][:shared] == printed[1][:shared]

@@ -1,4 +1,4 @@
-"""How the rooms of the code connect: doors, no circles, few modules per folder, one name each."""
+"""How packages import each other: through `__init__`, without cycles; few modules per folder."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PACKAGES = {module for module, path in FILES.items() if path.name == "__init__.p
 
 
 def imports_of(module: str) -> Iterator[tuple[str, str]]:
-    """The captune modules that a module imports, each with the name taken from it."""
+    """Yield the captune modules that a module imports, each with the imported name."""
     for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name in FILES)
         elif isinstance(node, ast.ImportFrom) and node.module in FILES:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                is_room = inner in FILES and alias.name not in exported_by(node.module)
-                yield (inner, "") if is_room else (node.module, alias.name)
+                is_module = inner in FILES and alias.name not in exported_by(node.module)
+                yield (inner, "") if is_module else (node.module, alias.name)
 
 
 def exported_by(module: str) -> set[str]:
-    """The names in a module's `__all__`: a function there hides the module of its name."""
+    """Return the names in `__all__`: a function there hides a module of the same name."""
     for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             return set(ast.literal_eval(node.value))
@@ -47,8 +47,8 @@ def top_level(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
-def test_a_package_is_entered_through_its_door() -> None:
-    # The public door names what type checkers must see, wherever it is.
+def test_a_package_is_imported_through_its_init() -> None:
+    # The top-level `__init__` shows type checkers names from any depth.
     deep = [
         f"{module} -> {target}"
         for module in FILES.keys() - {"captune"}
@@ -58,16 +58,16 @@ def test_a_package_is_entered_through_its_door() -> None:
     assert deep == []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_cycle() -> None:
     graph: dict[str, set[str]] = defaultdict(set)
     for module in FILES:
-        # A package's own door is not a step: whoever enters one of its rooms passes it.
+        # A package's `__init__` does not count: an import of any of its modules runs it.
         graph[module] = {t for t, _ in imports_of(module) if t != module and t not in PACKAGES}
-    assert sorted(find_circles(graph)) == []
+    assert sorted(find_cycles(graph)) == []
 
 
-def find_circles(graph: dict[str, set[str]]) -> set[str]:
-    """Modules from which a path of imports leads back to them."""
+def find_cycles(graph: dict[str, set[str]]) -> set[str]:
+    """Return the modules from which a path of imports leads back to them."""
     found = set()
     for start in list(graph):
         seen: set[str] = set()
@@ -82,8 +82,8 @@ def find_circles(graph: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def test_a_circle_is_found() -> None:
-    assert find_circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+def test_a_cycle_is_found() -> None:
+    assert find_cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
 
 
 def test_folders_hold_few_modules() -> None:
@@ -93,9 +93,9 @@ def test_folders_hold_few_modules() -> None:
     assert {name: n for name, n in folders.items() if n > MAX_MODULES_PER_FOLDER} == {}
 
 
-def test_public_names_stand_for_one_thing() -> None:
+def test_every_public_name_is_defined_once() -> None:
     homes: dict[str, list[str]] = defaultdict(list)
-    # A command is named after what it calls.
+    # A command has the name of the function that it calls.
     commands = {module for module in FILES if re.fullmatch(r"captune\.(cli\.\w+|notebook)", module)}
     for module, path in FILES.items():
         if module in commands:

@@ -1,4 +1,4 @@
-"""Errors say what, where and what to do, also after a trip through another process."""
+"""Errors state what is wrong, where, and the fix, also after a transfer between processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = [
 ]
 
 
-def test_an_error_prints_what_where_and_what_to_do() -> None:
+def test_an_error_prints_what_where_and_the_fix() -> None:
     error = CaptuneError("no images", where="data.path", fix="give a folder")
     assert str(error) == "no images\n  where: data.path\n  fix:   give a folder"
     assert str(CaptuneError("no images")) == "no images"

@@ -1,4 +1,4 @@
-"""The examples do what their first lines promise."""
+"""The examples do what their docstrings state."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def load_example(name: str) -> ModuleType:
     return module
 
 
-def test_own_images_become_a_model_with_a_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_trained_on_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     lines = ["image,caption"]
@@ -51,7 +49,7 @@ def test_own_images_become_a_model_with_a_report(
     assert (run / "model" / "config.json").is_file()
 
 
-def test_a_metric_of_ones_own_gets_a_value_and_an_interval() -> None:
+def test_a_new_metric_gets_a_value_and_an_interval() -> None:
     example = load_example("new_metric")
     references = References({"1": ["a dog"], "2": ["a cat"], "3": ["a bird"], "4": ["a cow"]})
     predictions = {"1": "A red dog.", "2": "a cat", "3": "a blue, big bird", "4": "a green cow"}
@@ -83,7 +81,7 @@ def photo_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_format_of_ones_own_is_found_and_read(photo_folder: Path) -> None:
+def test_a_new_format_is_found_and_read(photo_folder: Path) -> None:
     example = load_example("new_format")
     assert example.find_photos(photo_folder) == "photos.xml with captions"
     assert example.find_photos(photo_folder / "elsewhere") is None
@@ -92,7 +90,7 @@ def test_a_format_of_ones_own_is_found_and_read(photo_folder: Path) -> None:
     assert [image.file for image in loaded.skipped] == ["gone.jpg"]
 
 
-def test_a_broken_file_of_the_format_is_an_error(photo_folder: Path) -> None:
+def test_a_broken_file_of_the_new_format_is_an_error(photo_folder: Path) -> None:
     (photo_folder / "photos.xml").write_text("<photos><photo>")
     with pytest.raises(DataError, match="is not valid XML"):
         load_example("new_format").read_photos(photo_folder, LoadOptions())

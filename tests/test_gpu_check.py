@@ -1,4 +1,4 @@
-"""`benchmarks/gpu_check.py` runs on a CPU, and a check that fails does not end it."""
+"""`benchmarks/gpu_check.py` runs on a CPU, and a failed check does not stop it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def setting(gpu_check: Any, tmp_path: Path) -> Any:
         (SystemExit(2), "SystemExit: 2"),
     ],
 )
-def test_a_check_that_raises_gives_a_line_with_its_reason(
+def test_a_check_that_raises_gives_a_line_with_the_reason(
     error: BaseException, reason: str, gpu_check: Any, setting: Any
 ) -> None:
     def check(_: Any) -> Iterator[Any]:
@@ -51,7 +51,7 @@ def test_a_check_that_raises_gives_a_line_with_its_reason(
     assert "more" not in lines[1].figure
 
 
-def test_a_check_that_hangs_is_given_up(gpu_check: Any, setting: Any) -> None:
+def test_a_check_that_hangs_times_out(gpu_check: Any, setting: Any) -> None:
     def check(_: Any) -> Iterator[Any]:
         while True:
             pass

@@ -1,4 +1,4 @@
-"""Errors at the border to the hub and to folders: what, where, and what to do."""
+"""Errors of model folders and hub ids: what is wrong, where, and the fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from captune.hub import (
 WHERE = "model.checkpoint"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         check_model_folder(tmp_path / "gone", where=WHERE)
     assert caught.value.what == f"model folder '{tmp_path}/gone' does not exist"
@@ -29,7 +29,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "or a hub id such as owner/name" in caught.value.fix
 
 
-def test_a_file_in_place_of_a_folder_is_called_a_file(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"")
     with pytest.raises(ModelError) as caught:
@@ -61,7 +61,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     assert caught.value.fix.startswith("copy the weights into it")
 
 
-def test_a_git_lfs_pointer_is_not_taken_for_weights(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_not_accepted_as_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     file = tmp_path / "model.safetensors"
     file.write_text("version https://git-lfs.github.com/spec/v1\nsize 12\n", encoding="utf-8")
@@ -80,7 +80,7 @@ def test_a_git_lfs_pointer_is_not_taken_for_weights(tmp_path: Path) -> None:
         "pytorch_model-00001-of-00002.bin",
     ],
 )
-def test_weights_in_any_of_transformers_layouts_are_found(name: str, tmp_path: Path) -> None:
+def test_weights_in_every_layout_of_transformers_are_found(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / name).write_bytes(b"weights")
     require_weights(tmp_path, where=WHERE)
@@ -99,11 +99,11 @@ def test_weights_in_any_of_transformers_layouts_are_found(name: str, tmp_path: P
         ("C:\\models\\blip", True),
     ],
 )
-def test_paths_and_hub_ids_are_told_apart(source: str, local: bool) -> None:
+def test_paths_and_hub_ids_are_distinguished(source: str, local: bool) -> None:
     assert is_local(source) is local
 
 
-def test_a_path_that_exists_is_local_even_where_it_looks_like_an_id(
+def test_an_existing_path_is_local_even_if_it_looks_like_an_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "owner/name").mkdir(parents=True)
@@ -114,9 +114,9 @@ def test_a_path_that_exists_is_local_even_where_it_looks_like_an_id(
 def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> None:
     (tmp_path / "models--microsoft--git-base").mkdir()
     (tmp_path / "models--openai-community--gpt2").mkdir()
-    # The id may be meant as a path that is not there.
+    # The id may be meant as a path that does not exist.
     (tmp_path / "microsoft" / "swin").mkdir(parents=True)
-    # A process of its own: huggingface_hub reads the two variables when it is imported.
+    # In a new process: huggingface_hub reads the two variables on import.
     script = (
         "from transformers import AutoConfig\n"
         "from captune.errors import ModelError\n"
@@ -145,7 +145,7 @@ def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> N
     assert done.stderr == ""
 
 
-def test_a_broken_config_says_which_folder(tmp_path: Path) -> None:
+def test_the_error_for_a_broken_config_names_the_folder(tmp_path: Path) -> None:
     from transformers import AutoConfig
 
     (tmp_path / "config.json").write_text("{bad", encoding="utf-8")
@@ -164,7 +164,7 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert load_pretrained(AutoConfig, "~/vit", where=WHERE).hidden_size == 48
 
 
-def test_transformers_is_quiet_inside_and_as_before_outside() -> None:
+def test_transformers_is_quiet_inside_the_context_only() -> None:
     from transformers.utils import logging as their_logging
 
     their_logging.set_verbosity_info()
@@ -178,7 +178,7 @@ def test_transformers_is_quiet_inside_and_as_before_outside() -> None:
         their_logging.set_verbosity_warning()
 
 
-def test_importing_it_loads_no_torch() -> None:
+def test_importing_the_package_does_not_import_torch() -> None:
     script = "import sys, captune.hub; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Lists written as text into the cells of a table."""
+"""Lists written as text in the cells of a table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from captune.list_cells import is_empty_list, read_list_cell
         ("['two\nlines', 'x']", ("two\nlines", "x")),
     ],
 )
-def test_a_list_of_texts_is_read_as_its_texts(cell: str, texts: tuple[str, ...]) -> None:
+def test_a_list_of_texts_is_read(cell: str, texts: tuple[str, ...]) -> None:
     assert read_list_cell(cell) == texts
 
 
@@ -60,9 +60,9 @@ def test_an_empty_list_is_recognised() -> None:
     assert not is_empty_list("['a']")
 
 
-def test_a_long_cell_that_is_almost_a_list_takes_no_time() -> None:
+def test_a_long_cell_that_is_almost_a_list_is_read_quickly() -> None:
     cell = "[" + "'a' " * 200_000 + "x]"
     start = time.perf_counter()
     assert read_list_cell(cell) is None
-    # Backtracking that grows with the square would take hours.
+    # Quadratic backtracking would take hours.
     assert time.perf_counter() - start < 5.0

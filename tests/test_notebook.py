@@ -1,4 +1,4 @@
-"""The notebook's widget, driven as a hand would drive it."""
+"""The notebook widget, used as a person would use it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def photograph(*, turned: bool = False) -> bytes:
 
 
 def give(shown: Demo, content: bytes) -> None:
-    """What the browser sends when a file is chosen."""
+    """Send the message that a browser sends when a file is chosen."""
     shown.upload.value = (
         {
             "name": "photo.jpg",

@@ -1,4 +1,4 @@
-"""The shipped notebooks run from top to bottom on tiny data, and are shipped without outputs."""
+"""The shipped notebooks run from top to bottom on tiny data, and have no outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BLIP = "Salesforce/blip-image-captioning-base"
 
 
 def lay_out(name: str, folder: Path) -> None:
-    """Small data and tiny models in the folder, under the names that the shipped cells give."""
+    """Write small data and tiny models to the folder, under the names in the notebook."""
     if name == "1_pokemon_git":
         layouts.write_parquet(folder / "lambdalabs/naruto-blip-captions", 40)
         layouts.save_captioner(folder / "microsoft/git-base", "git-tiny")
@@ -48,19 +48,19 @@ def lay_out(name: str, folder: Path) -> None:
         layouts.save_captioner(folder / BLIP, "blip-tiny")
 
 
-def test_there_are_six_one_a_system_and_one_for_your_own_images() -> None:
+def test_there_are_six_notebooks_one_per_system_and_one_for_own_images() -> None:
     assert len(NOTEBOOKS) == 6
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_shipped_without_outputs(path: Path) -> None:
+def test_a_notebook_has_no_outputs(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     assert all(not cell.outputs and cell.execution_count is None for cell in cells if is_code(cell))
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[AsyncKernelManager]:
-    """One kernel for all: importing torch and transformers takes longer than a notebook."""
+    """One kernel for all, because importing torch and transformers takes longer than a notebook."""
     manager = AsyncKernelManager(kernel_name="python3")
     run_sync(manager.start_kernel)()
     yield manager
@@ -68,7 +68,7 @@ def kernel() -> Iterator[AsyncKernelManager]:
 
 
 def forget_cell(folder: Path) -> nbformat.NotebookNode:
-    """What makes the kernel as good as new: no names, the folder, and the cache that lies in it."""
+    """Return a cell that resets the kernel: no names, the folder, and the cache inside it."""
     return nbformat.v4.new_code_cell(
         f"%reset -f\nimport os\nos.chdir({str(folder)!r})\n"
         f"os.environ['KAGGLEHUB_CACHE'] = {str(folder / 'kaggle')!r}\ndel os"
@@ -84,13 +84,13 @@ def test_a_notebook_runs_and_shows_samples_curves_and_captions(
     lay_out(path.stem, tmp_path)
     notebook = nbformat.read(path, as_version=4)
     (parameters,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    # As shipped, but short.
+    # The shipped settings, but with little work.
     parameters.source += f"\nSETTINGS += {SHORT!r}\n"
     notebook.cells.insert(0, forget_cell(tmp_path))
     NotebookClient(notebook, km=kernel, timeout=500).execute()
     shown = [o for c in notebook.cells if is_code(c) for o in c.outputs]
     pictures = [o for o in shown if "image/png" in o.get("data", {})]
-    # The contact sheet, the loss, before and after, the captions.
+    # The contact sheet, the losses, before and after, and the captions.
     assert len(pictures) == 4
     text = "".join(o.text for o in shown if o.output_type == "stream")
     assert "cider" in text

@@ -1,4 +1,4 @@
-"""The package as it is imported: two lazy doors, a version, types."""
+"""The package after import: lazy public names and a version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     assert captune.__version__ == importlib.metadata.version("captune")
 
 
-def test_load_and_run_are_there_and_listed() -> None:
+def test_load_and_run_exist_and_are_listed() -> None:
     from captune.inference import load
     from captune.pipeline import run
 

@@ -1,4 +1,4 @@
-"""What people are shown while work runs: nothing of it ends the work, or steers their terminal."""
+"""Output while work runs: it never stops the work, and never steers the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BrokenStream(io.StringIO):
 
 
 def run_python(script: str, *, redirect: str = "", **environment: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a script whose stdout a shell redirects."""
+    """Return exit code, stdout and stderr of a script whose stdout a shell redirects."""
     done = subprocess.run(
         f'"$PYTHON" -c "$SCRIPT" {redirect}',
         shell=True,
@@ -52,7 +52,7 @@ def test_a_stream_that_fails_or_is_closed_is_ignored(monkeypatch: pytest.MonkeyP
         ("utf-8", "0.5 −0.1 → 0.4 ☃ é\n"),
     ],
 )
-def test_letters_that_an_encoding_lacks_get_plain_ones(
+def test_characters_that_an_encoding_lacks_are_replaced(
     encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.BytesIO()
@@ -72,7 +72,7 @@ def test_a_name_cannot_steer_the_terminal_or_forge_a_line(
 
 
 @pytest.mark.parametrize("redirect", [">&-", ">/dev/full", "| head -n 1", "2>&-", "2>/dev/full"])
-def test_a_guarded_process_ends_well_whatever_becomes_of_its_output(
+def test_a_guarded_process_ends_normally_whatever_happens_to_its_output(
     redirect: str, tmp_path: Path
 ) -> None:
     script = (
@@ -92,7 +92,7 @@ def test_a_guarded_process_ends_well_whatever_becomes_of_its_output(
     assert (tmp_path / "done").read_text() == "done"
 
 
-def test_a_file_never_takes_the_place_of_a_closed_stdout(tmp_path: Path) -> None:
+def test_a_file_never_replaces_a_closed_stdout(tmp_path: Path) -> None:
     script = (
         "import os\n"
         "from captune.progress import guarded_streams, print_line\n"
@@ -104,7 +104,7 @@ def test_a_file_never_takes_the_place_of_a_closed_stdout(tmp_path: Path) -> None
     assert (tmp_path / "log").read_text() == "kept"
 
 
-def test_output_that_was_lost_is_known_and_a_closed_pipe_is_not_a_loss() -> None:
+def test_lost_output_is_known_and_a_closed_pipe_is_not_a_loss() -> None:
     script = (
         "import sys\n"
         "from captune.progress import guarded_streams\n"
@@ -116,7 +116,7 @@ def test_output_that_was_lost_is_known_and_a_closed_pipe_is_not_a_loss() -> None
     assert run_python(script, redirect="| true")[2] == "None\n"
 
 
-def test_a_pipe_gets_a_line_from_time_to_time_with_the_time_left() -> None:
+def test_a_pipe_gets_occasional_lines_with_the_time_left() -> None:
     lines: list[str] = []
     progress = ProgressLines("training", 1200, "steps", lines.append, first=1000, seconds=0.0)
     progress._started -= 30.0
@@ -124,7 +124,7 @@ def test_a_pipe_gets_a_line_from_time_to_time_with_the_time_left() -> None:
     assert lines == ["training: 1,100 of 1,200 steps, loss 2.310  14.2 images/s, about 30 s left"]
 
 
-def test_lines_are_a_minute_apart_and_none_comes_at_the_end() -> None:
+def test_lines_are_a_minute_apart_and_none_is_printed_at_the_end() -> None:
     lines: list[str] = []
     progress = ProgressLines("encoding", 10, "images", lines.append)
     progress.show(1, "")
@@ -142,7 +142,7 @@ def test_a_bar_fits_eighty_columns_and_goes_to_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    # For rich, what any terminal is.
+    # With these variables, rich behaves as on a terminal.
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     with show_progress("training", 1200, unit="steps") as progress:
@@ -157,7 +157,7 @@ def test_a_bar_fits_eighty_columns_and_goes_to_stderr(
     assert printed.out == ""
 
 
-def test_progress_that_nobody_sees_still_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hidden_progress_still_counts(capsys: pytest.CaptureFixture[str]) -> None:
     progress = no_progress()
     progress.advance(3)
     assert progress.done == 3

@@ -1,4 +1,4 @@
-"""The README's promises: its commands exist with these flags, and the cheap ones run."""
+"""The README and docs: their commands exist with these flags, and the cheap ones run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES = [
 
 
 def code_lines(page: Path, *languages: str) -> list[str]:
-    """Lines of a page's code blocks, without trailing comments."""
+    """Return the lines of a page's code blocks, without trailing comments."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     lines = [
         line for language, text in blocks if language in languages for line in text.split("\n")
@@ -64,7 +64,7 @@ def test_the_readme_shows_commands() -> None:
 
 
 @pytest.mark.parametrize("line", sorted(set(COMMAND_LINES)))
-def test_every_command_shown_exists_with_its_flags(line: str) -> None:
+def test_every_documented_command_exists_with_its_flags(line: str) -> None:
     command, rest = command_of(words_of(line))
     known = {flag for parameter in command.params for flag in (*parameter.opts, "--help")}
     known |= {flag for parameter in command.params for flag in parameter.secondary_opts}
@@ -72,14 +72,14 @@ def test_every_command_shown_exists_with_its_flags(line: str) -> None:
     assert used <= known
 
 
-def test_the_table_of_commands_names_each_once() -> None:
+def test_the_table_of_commands_lists_each_once() -> None:
     rows = re.findall(r"^\| `captune (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("line", sorted(set(CHEAP)))
 def test_the_cheap_commands_run(line: str, tmp_path: Path) -> None:
-    # A path of a module's own: the console script may lie anywhere.
+    # As a module: the console script may be anywhere.
     shell_line = line.replace("captune ", f"{shlex.quote(sys.executable)} -m captune ", 1)
     done = subprocess.run(
         shell_line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
@@ -87,7 +87,7 @@ def test_the_cheap_commands_run(line: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_make_target_shown_exists() -> None:
+def test_every_documented_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = {
         line.split()[1]
@@ -100,12 +100,12 @@ def test_every_make_target_shown_exists() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_local_link_leads_somewhere(page: Path) -> None:
+def test_every_local_link_works(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_trainer_script_shown_trains_evaluates_and_saves(
+def test_the_documented_trainer_script_trains_evaluates_and_saves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import captune
@@ -137,7 +137,7 @@ def test_the_trainer_script_shown_trains_evaluates_and_saves(
     assert model.caption([rows[0]["image"]], max_new_tokens=4)
 
 
-def test_the_python_shown_captions_and_runs_recipes(
+def test_the_documented_python_captions_and_runs_recipes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from captune.data import decode_image, make_shapes
@@ -177,7 +177,7 @@ evaluate: {metrics: [bleu], baseline: false, bootstrap_samples: 100}
 @pytest.mark.parametrize(
     "page", [ROOT / "README.md", ROOT / "docs/recipes.md"], ids=lambda p: p.name
 )
-def test_links_to_files_and_their_headings_lead_somewhere(page: Path) -> None:
+def test_links_to_files_and_headings_work(page: Path) -> None:
     text = page.read_text()
     links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", text)
     assert links

@@ -1,4 +1,4 @@
-"""Signals end work cleanly, once; the second one ends the process at once."""
+"""The first signal stops work cleanly; the second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 @pytest.fixture(autouse=True)
 def _listening_to_ctrl_c() -> object:
-    # A shell starts background jobs deaf to SIGINT; the test run may be one.
+    # A shell starts background jobs with SIGINT ignored; this test may run in one.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -66,14 +66,14 @@ def test_the_second_signal_ends_the_process_at_once(context: str) -> None:
         "    try: signal.raise_signal(signal.SIGTERM)\n"
         "    except KeyboardInterrupt: pass\n"
         "    signal.raise_signal(signal.SIGINT)\n"
-        "    print('went on')\n"
+        "    print('still running')\n"
     )
     done = run_python(script)
     assert done.returncode == -signal.SIGINT
     assert done.stdout == ""
 
 
-def test_the_echo_of_a_launcher_is_not_a_second_signal() -> None:
+def test_a_repeat_from_a_launcher_is_not_a_second_signal() -> None:
     script = (
         "import signal\n"
         "from captune.stopping import hold_signals\n"
@@ -83,7 +83,7 @@ def test_the_echo_of_a_launcher_is_not_a_second_signal() -> None:
         "        print('checkpoint saved')\n"
         "except KeyboardInterrupt: print('stopped')\n"
     )
-    # Under the test run's shell SIGINT may be ignored from the start.
+    # The shell of the tests may ignore SIGINT from the start.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     assert run_python(listen + script, LOCAL_RANK="0").stdout == "checkpoint saved\nstopped\n"
     assert run_python(listen + script).returncode == -signal.SIGINT
@@ -98,7 +98,7 @@ def test_a_signal_that_nohup_ignores_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_thread_leaves_signals_alone() -> None:
+def test_a_thread_does_not_change_signal_handlers() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []
 

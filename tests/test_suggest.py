@@ -1,4 +1,4 @@
-"""Suggestions for wrong names."""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from captune.suggest import did_you_mean, find_nearest
         ("", None),
     ],
 )
-def test_the_nearest_name_is_found_whatever_its_letter_case(name: str, nearest: str | None) -> None:
+def test_the_nearest_name_is_found_in_any_letter_case(name: str, nearest: str | None) -> None:
     assert find_nearest(name, ["blip-tiny", "git-tiny"]) == nearest
 
 

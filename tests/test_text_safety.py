@@ -1,4 +1,4 @@
-"""Text that comes from strangers and from models."""
+"""Escaping of untrusted text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from captune.text_safety import (
         ("כלב על החוף \u200f!", "כלב על החוף \u200f!"),
     ],
 )
-def test_what_deceives_is_dropped_and_the_rest_is_kept(raw: str, clean: str) -> None:
+def test_deceptive_characters_are_dropped_and_the_rest_is_kept(raw: str, clean: str) -> None:
     assert clean_text(raw) == clean
 
 
@@ -50,7 +50,7 @@ def test_a_formula_becomes_text(start: str) -> None:
     assert escape_cell(start) == "'" + start
 
 
-def test_a_plain_cell_stays_as_it_is() -> None:
+def test_a_plain_cell_stays_unchanged() -> None:
     assert escape_cell('a "dog" = one') == 'a "dog" = one'
 
 
@@ -58,18 +58,18 @@ def test_a_nul_before_a_formula_does_not_hide_it() -> None:
     assert escape_cell("\x00=HYPERLINK(1)") == "'=HYPERLINK(1)"
 
 
-def test_many_words_are_cut_with_an_ellipsis() -> None:
+def test_many_words_are_shortened_with_an_ellipsis() -> None:
     assert shorten_words("one two three", 2) == "one two …"
     assert shorten_words("one  two", 2) == "one  two"
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\0")))
-def test_a_cell_is_read_back_as_it_was(text: str) -> None:
+def test_a_cell_is_read_back_unchanged(text: str) -> None:
     assert unescape_cell(escape_cell(text)) == text
     assert unescape_cell(escape_cell(f"'={text}")) == f"'={text}"
 
 
-def test_a_cell_keeps_the_bytes_of_a_file_name_and_loses_what_cannot_be_written() -> None:
+def test_a_cell_keeps_bytes_of_file_names_and_replaces_other_lone_surrogates() -> None:
     assert escape_cell("a\udcff.jpg") == "a\udcff.jpg"
     assert escape_cell("half \ud800") == "half \ufffd"
 
@@ -92,11 +92,11 @@ def test_bytes_that_are_not_utf_8_are_escaped_unless_the_stream_writes_them() ->
     assert escape_steering("a\udcff") == "a\udcff"
 
 
-def test_a_message_keeps_its_lines_and_nothing_else_that_steers() -> None:
+def test_a_message_keeps_its_lines_and_no_other_control() -> None:
     assert escape_terminal_lines("one\r\ntwo\x1b[1m") == "one\\r\ntwo\\x1b[1m"
 
 
-def test_markup_is_shown_and_controls_are_dropped() -> None:
+def test_markup_is_escaped_and_controls_are_dropped() -> None:
     assert escape_markup("<b a='1'>&\x1b[1m") == "&lt;b a=&#x27;1&#x27;&gt;&amp;[1m"
 
 
@@ -116,6 +116,6 @@ def test_markup_is_shown_and_controls_are_dropped() -> None:
         ("a dog, on the beach.", "a dog, on the beach."),
     ],
 )
-def test_markdown_shows_a_stranger_s_text_as_it_is(raw: str, shown: str) -> None:
+def test_markdown_shows_untrusted_text_literally(raw: str, shown: str) -> None:
     assert shown in escape_markdown(raw)
     assert "<" not in escape_markdown(raw)

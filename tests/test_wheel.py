@@ -1,4 +1,4 @@
-"""The wheel that users install: complete, and usable in a folder that holds nothing else."""
+"""The wheel is complete, and works when it is installed in an empty folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.places import ROOT
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last commit's files, without what a checkout gathers around them."""
+    """The files of the last commit, without untracked ones."""
     folder = tmp_path_factory.mktemp("source")
     tracked = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=False)
     if tracked.returncode:
@@ -28,7 +28,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    # Without isolation: a build environment of its own would need the package index.
+    # Without isolation: an isolated build needs the package index.
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -60,7 +60,7 @@ def run(installed: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_the_wheel_holds_every_file_of_the_package(wheel: Path, source: Path) -> None:
+def test_the_wheel_has_every_file_of_the_package(wheel: Path, source: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     root = source / "src"
@@ -69,7 +69,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path, source: Path) ->
     assert [name for name in files if name not in held] == []
 
 
-def test_the_wheel_holds_nothing_of_the_tests(wheel: Path) -> None:
+def test_the_wheel_has_no_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"captune"}

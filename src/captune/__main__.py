@@ -1,4 +1,4 @@
-"""`python -m captune`, for where the `captune` script is not on the path."""
+"""`python -m captune`, for use if the `captune` script is not on the path."""
 
 from captune.cli import main
 

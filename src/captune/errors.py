@@ -1,4 +1,4 @@
-"""The errors a user can cause: each says what is wrong, where, and what to do about it.
+"""The errors that a user can cause: each states what is wrong, where, and how to fix it.
 
 The command line prints them without a traceback and exits with `exit_code`.
 """
@@ -16,9 +16,9 @@ class CaptuneError(Exception):
 
     Attributes:
         what: The fault, with the offending value.
-        where: Recipe key, file and line, or image_id; empty when `what` already says it.
-        fix: A command, a key or the list of allowed values; empty when there is none.
-        exit_code: What the command line exits with.
+        where: Recipe key, file and line, or image_id; empty if `what` states it.
+        fix: A command, a key or the list of allowed values; empty if there is none.
+        exit_code: Exit code of the command line.
     """
 
     exit_code = 2
@@ -36,12 +36,12 @@ class CaptuneError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword-only arguments do not survive the default pickling that worker processes use.
+        # Default pickling, used between processes, loses keyword-only arguments.
         return _rebuild, (type(self), (self.what, self.where, self.fix))
 
 
 def _indented(text: str) -> str:
-    """Text safe to print, in which no line but the first starts at the margin as an error does."""
+    """Return escaped text; all lines but the first are indented, so none looks like a new error."""
     first, *others = escape_terminal_lines(text).split("\n")
     return "\n".join([first, *(line if line.startswith(" ") else f"  {line}" for line in others)])
 
@@ -56,7 +56,7 @@ class RecipeError(CaptuneError):
 
 
 class DataError(CaptuneError):
-    """A data set that cannot be read, or holds nothing usable."""
+    """A data set that cannot be read, or has no usable image."""
 
 
 class ImageError(DataError):
@@ -64,11 +64,11 @@ class ImageError(DataError):
 
 
 class CaptioningError(ImageError):
-    """Some images of a list could not be captioned; the captions of the others are kept here.
+    """Some images of a list could not be captioned; the error holds the captions of the others.
 
     Attributes:
         predictions: A `captune.Prediction` for each of the other images, in order.
-        failures: Id of an image -> why it has no caption.
+        failures: Image id -> the error of the image.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ def _rebuild_captioning(
 
 
 class ModelError(CaptuneError):
-    """A checkpoint that cannot be loaded, or a model that cannot do what is asked."""
+    """A checkpoint that cannot be loaded, or a model that does not support the request."""
 
 
 class MetricError(CaptuneError):
-    """An unknown metric, or references and predictions that do not fit each other."""
+    """An unknown metric, or references and predictions that do not match."""
 
 
 class OutputError(CaptuneError):
-    """A place that cannot be written, or that holds something which must not be lost."""
+    """An output place that cannot be written, or that holds files that must not be lost."""
 
 
 class MissingExtraError(CaptuneError):

@@ -1,8 +1,8 @@
-"""What people are shown while work runs: lines, bars, and streams whose failure ends nothing.
+"""Output while work runs: lines, progress bars, and streams whose failure stops nothing.
 
 A full disk, a closed pipe or an encoding without `−` must not cost hours of training. So every
 line goes through `print_line`, every table through `open_console`, and the command line guards
-what other packages print. Text is escaped here: names and captions are other people's.
+the output of other packages. Text is escaped here: names and captions are not trusted.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Say = Callable[[str], None]
-"""Called with each progress message; what happens to it is the caller's choice."""
+"""Called with each progress message; the caller chooses what happens to it."""
 
 Color = Literal["green", "red", "yellow"]
 
 _CODES = {"red": 31, "green": 32, "yellow": 33}
-# What is written for them where the stream's encoding has no such letter.
+# Replacements for characters that the stream's encoding lacks.
 _PLAIN = {
     **{"−": "-", "–": "-", "—": "-", "→": "->", "…": "...", "×": "x", "±": "+-", "≥": ">="},
     **{"≤": "<=", "“": '"', "”": '"', "‘": "'", "’": "'", "µ": "u", "│": "|", "─": "-"},
@@ -39,13 +39,13 @@ _SECONDS_BETWEEN_LINES = 60.0
 def print_line(
     text: str = "", *, label: str = "", color: Color | None = None, to_stderr: bool = False
 ) -> None:
-    """Print one line for people, escaped; a stream that fails is ignored.
+    """Print one escaped line; a stream that fails is ignored.
 
     Args:
-        text: The line; line ends in it, such as those of a file name, are escaped too.
-        label: Stands before it, such as `error:`.
-        color: The label's, on a terminal.
-        to_stderr: Whether it goes there instead of stdout.
+        text: The line; line ends in it, such as those in a file name, are escaped too.
+        label: A word in front of it, such as `error:`.
+        color: Color of the label, on a terminal.
+        to_stderr: Whether to print to stderr instead of stdout.
     """
     print_lines(escape_terminal(text), label=label, color=color, to_stderr=to_stderr)
 
@@ -53,7 +53,7 @@ def print_line(
 def print_lines(
     text: str, *, label: str = "", color: Color | None = None, to_stderr: bool = False
 ) -> None:
-    """Print text of several lines as `print_line` prints one: no names are in it unescaped."""
+    """Print text of several lines like `print_line`; names in it must be escaped already."""
     stream = sys.stderr if to_stderr else sys.stdout
     if stream is None:
         return
@@ -75,18 +75,18 @@ def open_console(*, to_stderr: bool = False, width: int | None = None) -> Consol
 
 @dataclass(slots=True)
 class GuardedStream:
-    """A text stream that never raises when it writes; all else is the stream's own.
+    """A text stream that never raises on write; everything else is that of the stream.
 
     Attributes:
-        stream: Where text goes.
-        failure: Why text was lost; `None`: none was.
+        stream: The guarded stream.
+        failure: Why text was lost; `None`: no text was lost.
     """
 
     stream: Any
     failure: Exception | None = None
 
     def write(self, text: str) -> int:
-        """Write text; letters that the encoding lacks are replaced by plain ones."""
+        """Write text; characters that the encoding lacks are replaced by plain ones."""
         try:
             self.stream.write(text)
         except UnicodeEncodeError:
@@ -96,7 +96,7 @@ class GuardedStream:
         return len(text)
 
     def flush(self) -> None:
-        """Let out what is buffered."""
+        """Flush the stream."""
         try:
             self.stream.flush()
         except (OSError, ValueError) as error:
@@ -104,7 +104,7 @@ class GuardedStream:
 
     @property
     def lost_output(self) -> OSError | None:
-        """The error that lost output; a reader that has closed its pipe wants no more."""
+        """The error that lost output; a closed pipe is not one: its reader wants no more."""
         is_real = isinstance(self.failure, OSError) and self.failure.errno != errno.EPIPE
         return self.failure if is_real and isinstance(self.failure, OSError) else None
 
@@ -114,10 +114,10 @@ class GuardedStream:
 
 @contextmanager
 def guarded_streams() -> Iterator[GuardedStream]:
-    """Guard stdout and stderr while the body runs, also against other packages' prints.
+    """Guard stdout and stderr while the body runs, including output of other packages.
 
     Yields:
-        Stdout, whose `lost_output` says what went wrong.
+        The guarded stdout, whose `lost_output` is the error that lost output.
     """
     _open_closed_streams()
     own = sys.stdout, sys.stderr
@@ -135,7 +135,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
 
 @dataclass(slots=True)
 class Progress:
-    """How far one piece of work is, shown as it goes on.
+    """The progress of one piece of work, shown as it advances.
 
     Attributes:
         done: Units done.
@@ -145,7 +145,7 @@ class Progress:
     show: Callable[[int, str], None]
 
     def advance(self, count: int = 1, *, status: str = "") -> None:
-        """Count units as done; `status` stands beside them."""
+        """Count units as done; `status` is shown beside them."""
         self.move_to(self.done + count, status=status)
 
     def move_to(self, done: int, *, status: str = "") -> None:
@@ -158,13 +158,13 @@ class Progress:
 def show_progress(
     label: str, total: int, *, done: int = 0, unit: str = "images", say: Say | None = None
 ) -> Iterator[Progress]:
-    """Show a bar on stderr's terminal, else a line per minute.
+    """Show a bar if stderr is a terminal, else one line per minute.
 
     Args:
-        label: What is being done, such as `training`.
-        total: Units in all.
+        label: Name of the work, such as `training`.
+        total: Number of units.
         done: Units done before.
-        unit: What is counted.
+        unit: Name of the units.
         say: Called with the lines; `None`: they go to stderr.
     """
     console = open_console(to_stderr=True)
@@ -183,15 +183,15 @@ def no_progress() -> Progress:
 
 @dataclass(slots=True)
 class ProgressLines:
-    """A line from time to time, for logs and pipes.
+    """Progress as occasional lines, for logs and pipes.
 
     Attributes:
-        label: What is being done.
-        total: Units in all.
-        unit: What is counted.
+        label: Name of the work.
+        total: Number of units.
+        unit: Name of the units.
         say: Called with each line.
         first: Units done before.
-        seconds: Between two lines.
+        seconds: Minimum time between two lines.
     """
 
     label: str
@@ -204,7 +204,7 @@ class ProgressLines:
     _shown: float = field(default_factory=time.monotonic)
 
     def show(self, done: int, status: str) -> None:
-        """Say how far it is, unless a line was said a moment ago."""
+        """Report the progress, unless the last line is too recent."""
         now = time.monotonic()
         if now - self._shown < self.seconds or done >= self.total:
             return
@@ -223,7 +223,7 @@ def _bar(
     from rich import progress
     from rich.table import Column
 
-    # On a narrow screen the bar gives way, not the figures.
+    # On a narrow screen the bar shrinks, not the figures.
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=20),
@@ -233,7 +233,7 @@ def _bar(
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(table_column=Column(no_wrap=True)),
     )
-    # Lines on stdout are drawn above the bar, unless a file or a pipe takes them.
+    # Lines on stdout are drawn above the bar, unless they go to a file or a pipe.
     is_shared = sys.stdout is not None and sys.stdout.isatty()
     shown = escape_terminal(label)
     with progress.Progress(
@@ -263,7 +263,7 @@ def _colored(label: str, color: Color | None, stream: GuardedStream) -> str:
 
 
 def _fit(text: str, encoding: str) -> str:
-    """The text in letters that the encoding has."""
+    """Return the text in characters that the encoding has."""
 
     def fit(letter: str) -> str:
         for shown in (letter, _PLAIN.get(letter, letter)):
@@ -278,7 +278,7 @@ def _fit(text: str, encoding: str) -> str:
 
 
 def _open_closed_streams() -> None:
-    """Give a closed stdin, stdout or stderr its place, or the next file opened would take it."""
+    """Reserve the number of a closed stdin, stdout or stderr; the next open file would get it."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -288,12 +288,12 @@ def _open_closed_streams() -> None:
 
 
 def _open_nowhere() -> TextIO:
-    """A stream in place of one that was closed when the process began."""
+    """Return a stream that replaces one that was closed when the process began."""
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _discard(stream: Any) -> None:
-    """Send what is left in a failed stream nowhere, or Python's last flush would exit with 120."""
+    """Discard the buffer of a failed stream, or Python's last flush would exit with 120."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError, AttributeError):

@@ -1,7 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a clean end with what was done kept, and an exit code that says so.
+"""Ctrl-C, SIGTERM and SIGHUP: a clean stop that keeps finished work, and an exit code for it.
 
 The command line turns each of them into `Stopped`. Where an exception in the middle would lose
-work, as in a training step, `hold_signals` lets the body see the signal and end by itself. A
+work, as in a training step, `hold_signals` lets the body see the signal and stop by itself. A
 second signal ends the process at once. Schedulers and torchrun send SIGTERM, and SIGKILL some 30
 seconds later.
 """
@@ -19,13 +19,13 @@ from types import FrameType
 from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-# Ctrl-C and scancel reach torchrun and its workers, and torchrun passes them on: one wish, twice.
-_SECONDS_OF_ONE_WISH = 5.0
+# Ctrl-C and scancel reach torchrun and its workers, and torchrun forwards them: twice the same.
+_SECONDS_OF_ONE_REQUEST = 5.0
 _Handler = Callable[[int, FrameType | None], Any]
 
 
 class Stopped(KeyboardInterrupt):
-    """The process was asked to end.
+    """The process was asked to stop.
 
     Attributes:
         number: The signal.
@@ -40,7 +40,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code(stop: KeyboardInterrupt) -> int:
-    """Return what a process stopped so exits with: 128 + the signal, 130 for Ctrl-C."""
+    """Return the exit code of a stopped process: 128 + the signal, 130 for Ctrl-C."""
     return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
@@ -48,7 +48,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 def signals_stop() -> Iterator[None]:
     """Raise `Stopped` in the body at the first signal; the second one ends the process.
 
-    Only the command line does this: a library leaves signals to the program that uses it.
+    Only the command line uses this: a library leaves signals to the calling program.
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -61,10 +61,10 @@ def signals_stop() -> Iterator[None]:
 
 @dataclass(slots=True)
 class HeldSignal:
-    """A signal that waits for the end of the body.
+    """A signal that is held until the end of the body.
 
     Attributes:
-        number: The signal; `None`: none has come.
+        number: The signal; `None`: none was received.
     """
 
     number: int | None = None
@@ -74,8 +74,7 @@ class HeldSignal:
 def hold_signals() -> Iterator[HeldSignal]:
     """Let the body see a signal instead of being interrupted by it.
 
-    When the body ends, the signal does what it would have done before. The second one ends the
-    process at once.
+    When the body ends, the signal takes its usual effect. A second one ends the process at once.
     """
     held = HeldSignal()
 
@@ -92,11 +91,11 @@ def hold_signals() -> Iterator[HeldSignal]:
 
 
 def _end_at_the_next() -> None:
-    """Let the next signal end the process; under a launcher, not the echo of the first."""
+    """Let the next signal end the process; under a launcher, ignore a repeat of the first."""
     began = time.monotonic()
 
     def end(number: int, _frame: FrameType | None) -> None:
-        if time.monotonic() - began > _SECONDS_OF_ONE_WISH:
+        if time.monotonic() - began > _SECONDS_OF_ONE_REQUEST:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -106,7 +105,7 @@ def _end_at_the_next() -> None:
 
 
 def _stop_signals() -> Iterator[signal.Signals]:
-    """The signals that this system has and that nobody has made ignored, as `nohup` does."""
+    """Yield the signals of this system that are not ignored; `nohup` ignores one."""
     for name in _NAMES:
         found = getattr(signal, name, None)
         if found is not None and signal.getsignal(found) != signal.SIG_IGN:
@@ -115,7 +114,7 @@ def _stop_signals() -> Iterator[signal.Signals]:
 
 @contextmanager
 def _handling(handler: _Handler) -> Iterator[None]:
-    """Handle the signals so in the body; only the main thread may."""
+    """Install a handler for the signals in the body, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -124,5 +123,5 @@ def _handling(handler: _Handler) -> Iterator[None]:
         yield
     finally:
         for number, own in before.items():
-            # None: set by code that is not Python's.
+            # None: the handler was not installed by Python.
             signal.signal(number, signal.SIG_DFL if own is None else own)

@@ -1,7 +1,7 @@
-"""Text of strangers and of models made safe for where it is shown: one home of escaping.
+"""Escaping of untrusted text, in one module.
 
-File names, captions, recipes and model names come from other people's files or from a model's bad
-day. Each place obeys other characters: a terminal obeys control codes and direction marks, a page
+File names, captions, recipes and model names come from other people's files or from a model. Each
+place interprets other characters: a terminal obeys control codes and direction marks, a page
 obeys markup, a spreadsheet runs cells that look like formulas.
 """
 
@@ -11,7 +11,7 @@ import html
 import re
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-# Python stands the bytes of a file name that is not UTF-8 for these; they can be written again.
+# Except those that Python uses for bytes of file names that are not UTF-8; it can write them.
 _OTHER_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _BLANKS = re.compile(r"[\t\n\r\x85\u2028\u2029]+")
@@ -21,14 +21,14 @@ _MARKDOWN = re.compile(r"[\\`*_\[\]|~$]|^\s*[#+=-]")
 # "1." at the start of a line begins a list.
 _MARKDOWN_NUMBER = re.compile(r"^\s*(\d+)([.)])")
 
-# OWASP, "CSV injection": what a spreadsheet takes for the start of a formula.
+# OWASP, "CSV injection": characters that start a formula in a spreadsheet.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def clean_text(text: str) -> str:
-    """Return one line that shows as what it is: no controls, overrides or lone surrogates.
+    """Return one line without control characters, direction overrides and lone surrogates.
 
-    For pictures, and for pages that escape markup themselves.
+    Use it for pictures, and for pages that escape markup themselves.
     """
     text = _SURROGATES.sub("\ufffd", text)
     text = _BIDI_CONTROLS.sub("", _CONTROLS.sub("", text))
@@ -36,15 +36,15 @@ def clean_text(text: str) -> str:
 
 
 def shorten_words(text: str, limit: int) -> str:
-    """Return the first `limit` words; an ellipsis stands for the rest."""
+    """Return the first `limit` words, with an ellipsis for the rest."""
     words = text.split()
     return text if len(words) <= limit else " ".join(words[:limit]) + " …"
 
 
 def escape_steering(text: str) -> str:
-    r"""Return one line with controls and direction marks as `\n`, `\x1b`, `\u202e`.
+    r"""Return one line with control characters and direction marks as `\n`, `\x1b`, `\u202e`.
 
-    Bytes of file names that are not UTF-8 stay, as surrogates, for streams that write them back.
+    Bytes of file names that are not UTF-8 stay as surrogates, for streams that write them back.
     """
     return _STEERING.sub(_as_escape, text)
 
@@ -65,20 +65,20 @@ def escape_markup(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return clean text that Markdown shows as it is: no HTML, links, emphasis or headings."""
-    # Four blanks in front begin code.
+    """Return clean text that Markdown shows literally: no HTML, links, emphasis or headings."""
+    # Four leading blanks start a code block.
     shown = _MARKDOWN.sub(r"\\\g<0>", clean_text(text).strip())
     return html.escape(_MARKDOWN_NUMBER.sub(r"\1\\\2", shown), quote=False)
 
 
 def escape_cell(text: str) -> str:
-    """Return a CSV cell that no spreadsheet takes for a formula: those get an apostrophe."""
+    """Return a CSV cell that no spreadsheet runs as a formula: an apostrophe guards it."""
     text = _OTHER_SURROGATES.sub("\ufffd", text).replace("\x00", "")
     return f"'{text}" if text.lstrip("'").startswith(_FORMULA_STARTS) else text
 
 
 def unescape_cell(cell: str) -> str:
-    """Return the text that `escape_cell` made the cell of."""
+    """Return the text of a cell that `escape_cell` wrote."""
     is_guarded = cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS)
     return cell[1:] if is_guarded else cell
 
