@@ -106,5 +106,5 @@ def test_control_characters_of_a_recipe_reach_neither_card_nor_report(
     for text in (card, page):
         assert not {"\x1b", "\u202e"} & set(text)
     assert "\n# c" not in card
-    assert "at revision `a[2J 'b' <b> # c`" in card
+    assert "at revision `a[2J  b  <b> # c`" in card
     assert not {"\x1b", "\u202e"} & set((folder / "recipe.yaml").read_text(encoding="utf-8"))

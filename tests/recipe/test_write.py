@@ -51,6 +51,14 @@ def test_text_that_yaml_could_read_as_another_type_is_quoted(text: str) -> None:
     assert yaml.safe_load(written)["model"]["revision"] == text
 
 
+@pytest.mark.parametrize("mark", ["\x1b[2J", "\u202e", "\u2066", "\x85", "\u2028", "\x9b"])
+def test_characters_that_steer_a_terminal_are_written_as_escapes(mark: str) -> None:
+    recipe = Recipe.model_validate({"description": f"é {mark} x"})
+    written = dump_recipe(recipe)
+    assert mark[0] not in written
+    assert parse_recipe(written) == recipe
+
+
 def test_every_setting_is_in_the_dump_once_with_its_meaning_and_range() -> None:
     lines = dump_recipe(Recipe()).splitlines()
     (beams,) = (line for line in lines if line.strip().startswith("num_beams:"))

@@ -79,7 +79,7 @@ def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str
         escape_markdown(f"{verdict.headline} {verdict.sentence}"),
         "## Scores",
         _score_table(inputs.evaluation),
-        f"`{scores.signature}`",
+        _as_code(scores.signature),
         "## Data",
         _describe_data(inputs, origin),
         "## Captions",
@@ -97,7 +97,7 @@ def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]
     """Return rows of the hub's `model-index`; without a field for intervals, names have them."""
     from huggingface_hub import EvalResult
 
-    scores = evaluation.scores[AFTER]
+    scores, data = evaluation.scores[AFTER], clean_text(origin.data)
     results = []
     for name, value in scores.metrics.items():
         if METRICS[name].better is None:
@@ -112,10 +112,10 @@ def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]
             EvalResult(
                 task_type=task,
                 task_name="Image captioning",
-                dataset_type=(*origin.data_sets, Path(origin.data).name or origin.data)[0],
-                dataset_name=origin.data,
+                dataset_type=(*origin.data_sets, Path(data).name or data)[0],
+                dataset_name=data,
                 dataset_split=evaluation.split or None,
-                dataset_revision=origin.data_revision,
+                dataset_revision=clean_text(origin.data_revision or "") or None,
                 metric_type=name,
                 metric_name=label,
                 metric_value=round(value, 6),
@@ -129,11 +129,11 @@ def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
     trained, scored = len(inputs.training_records), inputs.evaluation.num_images
     captions = sum(len(record.captions) for record in inputs.training_records)
     of_split = f" of the `{inputs.evaluation.split}` split" if inputs.evaluation.split else ""
-    revision = f" at revision `{origin.data_revision}`" if origin.data_revision else ""
+    revision = f" at revision {_as_code(origin.data_revision)}" if origin.data_revision else ""
     unseen = "" if inputs.evaluation.split == "train" else " that were not used for training"
     return (
-        f"`{origin.data}`{revision}: trained on {trained} images with {captions} captions, scored"
-        f" on {scored} images{of_split}{unseen}."
+        f"{_as_code(origin.data)}{revision}: trained on {trained} images with {captions} captions,"
+        f" scored on {scored} images{of_split}{unseen}."
     )
 
 
@@ -163,7 +163,8 @@ def _score_table(evaluation: Evaluation) -> str:
 
 def _samples(predictions: Sequence[Prediction]) -> str:
     """Return the first captions, as code so that they are not read as markup."""
-    return "\n".join(
-        f"- `{clean_text(prediction.caption).replace('`', ' ')}`"
-        for prediction in predictions[:_SAMPLES]
-    )
+    return "\n".join(f"- {_as_code(each.caption)}" for each in predictions[:_SAMPLES])
+
+
+def _as_code(text: str) -> str:
+    return f"`{clean_text(text).replace('`', ' ')}`"

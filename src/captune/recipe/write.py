@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from captune.recipe.schema import Recipe
 from captune.recipe.schema_words import Key, allowed, node_at
 from captune.storage import write_text
+from captune.text_safety import escape_steering
 
 _COMMENT_COLUMN = 40
 _OBVIOUS = ("", "text", "text, or null", "true or false", "a list of text")
@@ -69,8 +70,20 @@ _Dumper.add_implicit_resolver(
 
 def _as_yaml(value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
-    text = yaml.dump(
-        plain, Dumper=_Dumper, default_flow_style=True, width=float("inf"), allow_unicode=True
-    )
+    text = _dump(plain, allow_unicode=True)
+    if escape_steering(text.rstrip("\n")) != text.rstrip("\n"):
+        # Direction marks and the like become escapes such as "\\u202E".
+        text = _dump(plain, allow_unicode=False)
     # Only blanks and line ends: a no-break space is text.
     return text.removesuffix("\n").removesuffix("\n...").strip(" \n")
+
+
+def _dump(value: Any, *, allow_unicode: bool) -> str:
+    text: str = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        width=float("inf"),
+        allow_unicode=allow_unicode,
+    )
+    return text
