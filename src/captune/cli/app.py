@@ -236,7 +236,7 @@ def _show_warnings() -> None:
 
 
 class _Warnings(logging.Handler):
-    """Lines on the stderr of the moment."""
+    """Prints log records as warnings on the current stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print_line(record.getMessage(), label="warning:", color="yellow", to_stderr=True)
@@ -269,7 +269,7 @@ def _own_warnings_as_lines() -> Iterator[None]:
 
 
 def load_command(name: str) -> Any:
-    """Return the click command of a name; imports its module.
+    """Import the module of a command and return its click command.
 
     Raises:
         KeyError: The table has no such command.
