@@ -1,8 +1,8 @@
-"""Packed beams against plain transformers `generate`, side by side in one run.
+"""Speed of packed beams and of plain transformers `generate`, side by side in one run.
 
 Random weights of published sizes; both sides start from the same vision states and generate the
-same number of tokens, so that the figures are those of decoding alone. Ratios of medians. One
-thread is timed in its own CPU seconds, so that a busy machine does not disturb it.
+same number of tokens, so that only decoding is measured. Ratios are those of medians. With one
+thread, CPU seconds are measured, so that other load on the machine does not matter.
 
     python benchmarks/decode.py [--size blip-base] [--beams 1 3 5] [--threads 1] [--bf16]
 """
@@ -35,12 +35,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--bf16", action="store_true", help="weights in bfloat16, on both sides")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 weights on both sides")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     dtype = torch.bfloat16 if options.bf16 else torch.float32
     print(f"{options.device}, {options.threads} threads, {dtype}, batch {options.batch_size},")
-    print(f"{options.tokens} new tokens, median of {options.repeats}, images/s of decoding alone")
+    print(f"{options.tokens} new tokens, median of {options.repeats}, images/s, decoding only")
     print(f"{'ratio':>6}  {'size':14} {'beams':>5} {'packed':>8} {'plain':>8}  same captions")
     tokenizer = make_tokenizer()
     for size in options.size:
@@ -96,7 +96,7 @@ def make_states(captioner: Captioner, batch_size: int) -> torch.Tensor:
 
 
 def generate_plain(captioner: Captioner, states: torch.Tensor, config: GenerateConfig) -> list[str]:
-    """What `model.generate` does after its vision encoder has run."""
+    """Do what `model.generate` does after its vision encoder."""
     settings = config.model_dump(include={"num_beams", "max_new_tokens", "min_new_tokens"})
     if captioner.family == "blip":
         start = torch.full((len(states), 1), captioner.bos_token_id, device=states.device)

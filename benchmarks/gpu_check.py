@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_check.py [--device cuda] [--quick] [--json FILE] [--only parity ...]
 
-Each line is PASS, FAIL or SKIP, the check's name, and its figures or the reason. A check that fails
-never ends the script. The exit code is 1 where a check failed. `--device cpu` runs anywhere and
-skips what only an accelerator has. Random weights; nothing is downloaded.
+Each line has PASS, FAIL or SKIP, the check's name, and its figures or the reason. A failed check
+never ends the script. The exit code is 1 if a check failed. `--device cpu` runs anywhere and skips
+checks that need an accelerator. Weights are random; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-# Read when CUDA starts: without it cuBLAS adds in any order, and no run equals another bit for bit.
+# Read when CUDA starts: without it cuBLAS sums in any order, and runs are not equal bit for bit.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -43,9 +43,9 @@ from captune.hardware import Hardware, choose_hardware
 Check = Callable[[Setting], Iterator[Line]]
 
 LONGEST = 150.0
-"""Seconds after which a check is given up, so that one that hangs leaves time for the others."""
+"""Seconds after which a check is stopped, so that one that hangs leaves time for the others."""
 
-# In this order: what says most first, what could leave the device in a bad state last.
+# The most informative checks come first, those that could leave the device in a bad state last.
 CHECKS: dict[str, Check] = {
     "attention": check_attention,
     "parity": check_parity,
@@ -87,15 +87,17 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, few steps")
-    parser.add_argument("--json", type=Path, help="write the lines to this file too")
+    parser.add_argument("--json", type=Path, help="also write the lines to this file")
     parser.add_argument("--only", nargs="+", choices=tuple(CHECKS), default=())
-    parser.add_argument("--seconds", type=float, default=450, help="checks begin before this")
+    parser.add_argument(
+        "--seconds", type=float, default=450, help="start no check after this many seconds"
+    )
     options: argparse.Namespace = parser.parse_args()
     return options
 
 
 def run_check(name: str, check: Check, setting: Setting, *, seconds: float) -> Iterator[Line]:
-    """The lines of a check, and one more where it fails, hangs or comes too late."""
+    """Yield the lines of a check, and another one if it fails, hangs or starts too late."""
     if seconds <= 0:
         yield Line(name, "SKIP", "the time is used up")
         return
@@ -112,7 +114,7 @@ def run_check(name: str, check: Check, setting: Setting, *, seconds: float) -> I
 
 @contextlib.contextmanager
 def ends_after(seconds: float) -> Iterator[None]:
-    """Raises in the block after so many seconds, where the system can."""
+    """Raise in the block after this many seconds, if the system supports it."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return
@@ -135,7 +137,7 @@ def show(line: Line, lines: list[Line]) -> None:
 
 
 def number_device(hardware: Hardware) -> Hardware:
-    """The same, with the number that some of torch's functions ask for."""
+    """Return the same hardware with a device number, which some of torch's functions need."""
     device = hardware.device
     if device.type not in ("cuda", "xpu") or ":" in str(device):
         return hardware

@@ -1,10 +1,10 @@
-"""What it costs to decode images in child processes: images per second, isolated and inline.
+"""Cost of decoding images in child processes: images per second, isolated and inline.
 
     python benchmarks/isolated_images.py FOLDER [--rounds 9] [--threads 2]
 
-Both sides decode the same files with the same number of threads, turn about, so that whatever else
-the machine does meets both. `decode` keeps the pixels' checksum only; `decode + resize` also makes
-an image the input of a model of 384 x 384 pixels, as captioning does in the same threads.
+Both sides decode the same files with the same number of threads, in turns, so that other load
+affects both. `decode` keeps only a checksum of the pixels; `decode + resize` also resizes each
+image to the 384 x 384 pixels of a model's input, as captioning does in the same threads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIDE = 384
 
 
 def main() -> None:
-    """Print medians of both sides and what isolation costs."""
+    """Print medians of both sides and the cost of isolation."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400)
     options = parser.parse_args()
     found = sorted(p for p in options.folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    # Few files are decoded again and again, so that a round is long enough to time.
+    # A few files are decoded repeatedly, so that a round is long enough to time.
     files = (found * (options.images // len(found) + 1))[: options.images]
     for name, use in (("decode", checksum), ("decode + resize", resize)):
         compare(name, use, files=files, rounds=options.rounds, threads=options.threads)
@@ -80,21 +80,21 @@ def time_one(
     files: Sequence[Path],
     pool: ThreadPoolExecutor,
 ) -> tuple[float, int]:
-    """Seconds for all files, and a sum that shows that they came out the same."""
+    """Return the seconds for all files, and a sum that shows whether their pixels are the same."""
     started = time.perf_counter()
     sums = list(pool.map(lambda path: decoder.decode(path, use), files))
     return time.perf_counter() - started, sum(sums)
 
 
 def checksum(image: Image.Image) -> int:
-    """Pixels of the corners and the size: next to no time."""
+    """Return a checksum of a corner pixel and the size, which costs next to no time."""
     width, height = image.size
     corners = bytes(image.getpixel((width - 1, height - 1)))  # type: ignore[arg-type]
     return zlib.crc32(corners) + width * height
 
 
 def resize(image: Image.Image) -> int:
-    """The input of a model."""
+    """Resize to a model's input, and return a checksum of some of its pixels."""
     return zlib.crc32(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).tobytes()[:999])
 
 

@@ -1,12 +1,13 @@
-"""captune's metrics beside pycocoevalcap's: time and memory on the same captions, in one command.
+"""Time and memory of captune's metrics and pycocoevalcap's on the same captions, in one command.
 
     python benchmarks/score.py [--images N] [--meteor] [--cpu] [--repeats 3]
     python benchmarks/score.py --all            every table of docs/metrics.md, one after the other
 
-Each side runs in processes of its own, in turns, so that memory is its own and nothing is warm. The
-start of processes, with one caption of two words scored, is left out on both sides. Medians of the
-repeats. Memory is given twice: all of it (the larger of the process and its Java), and what it grew
-by above the process that has its packages and the captions, but has scored nothing yet.
+Each side runs in separate processes, in turns, so that their memory is separate and nothing is
+warm. The start of processes, with one caption of two words scored, is not counted on either side.
+Figures are medians of the repeats. Memory is reported twice: the peak (of the process or of its
+Java, whichever is larger), and its growth above a process that has loaded its packages and the
+captions, but has not scored anything yet.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ STEP_NAMES = {
 }
 STEPS = tuple(STEP_NAMES)
 
-
 ALL_TABLES = (["--meteor"], [], ["--images", "40504"])
 """Options of the tables in docs/metrics.md."""
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure_both(words: list[str], *, repeats: int) -> dict[str, dict]:
-    """Medians of both sides, run in turns: what else the machine does falls on both."""
+    """Return medians of both sides, run in turns, so that other load affects both."""
     runs: dict[str, list[dict]] = {"pycocoevalcap": [], "captune": []}
     for _ in range(repeats):
         for side, own in runs.items():
@@ -74,9 +74,11 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--references", type=Path, default=DATA / "val5k_references.json")
     parser.add_argument("--predictions", type=Path, default=DATA / "val5k_predictions.json")
-    parser.add_argument("--images", type=int, help="repeat the images, words changed, up to this")
-    parser.add_argument("--meteor", action="store_true", help="METEOR too")
-    parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a machine in use")
+    parser.add_argument(
+        "--images", type=int, help="repeat the images with changed words up to this number"
+    )
+    parser.add_argument("--meteor", action="store_true", help="include METEOR")
+    parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a busy machine")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--all", action="store_true", help="every table of docs/metrics.md")
     parser.add_argument("--side", choices=["pycocoevalcap", "captune"], help=argparse.SUPPRESS)
@@ -98,7 +100,7 @@ def measure_side(options: argparse.Namespace) -> None:
         measured = measure(references, predictions, meteor=options.meteor)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     java = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # The two stand in memory together; the larger alone is the kinder figure for the reference.
+    # Both are in memory at the same time; the larger one alone favours the reference.
     measured["peak_mb"] = max(own, java) / 1024
     measured["growth_mb"] = max(own / 1024 - measured.pop("start_mb"), java / 1024)
     measured["images"] = len(references)
@@ -109,7 +111,7 @@ def measure_side(options: argparse.Namespace) -> None:
 
 
 def time_intervals(references: dict[str, list[str]], predictions: dict[str, str]) -> float:
-    """Seconds for the intervals of six metrics, 1,000 resamples; the reference has none."""
+    """Return the seconds for intervals of six metrics, 1,000 resamples; the reference has none."""
     from captune.metrics import bootstrap_intervals, compute
 
     results = compute(references, predictions, metrics=["bleu", "rouge_l", "cider"])
@@ -123,20 +125,20 @@ def read_captions(options: argparse.Namespace) -> tuple[dict[str, list[str]], di
         return references, predictions
     generator = random.Random(0)
     words = sorted({word for own in references.values() for c in own for word in c.split(" ")})
-    more, said = dict(references), dict(predictions)
+    more, captioned = dict(references), dict(predictions)
     copy = 0
     while len(more) < options.images:
         copy += 1
         for image_id in list(references)[: options.images - len(more)]:
             captions = references[image_id]
             more[f"{copy}-{image_id}"] = [change(c, words, generator) for c in captions]
-            said[f"{copy}-{image_id}"] = change(predictions[image_id], words, generator)
+            captioned[f"{copy}-{image_id}"] = change(predictions[image_id], words, generator)
     kept = list(more)[: options.images]
-    return {i: more[i] for i in kept}, {i: said[i] for i in kept}
+    return {i: more[i] for i in kept}, {i: captioned[i] for i in kept}
 
 
 def change(caption: str, words: list[str], generator: random.Random) -> str:
-    """Move one word and replace another now and then, so that copies are not all the same."""
+    """Move one word, and replace one in half of the captions, so that copies differ."""
     parts = caption.split(" ")
     parts.insert(generator.randrange(len(parts)), parts.pop(generator.randrange(len(parts))))
     if generator.random() < 0.5:
@@ -154,11 +156,11 @@ def measure_reference(
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     own = {key: [{"caption": c} for c in captions] for key, captions in references.items()}
-    said = {key: [{"caption": caption}] for key, caption in predictions.items()}
+    other = {key: [{"caption": caption}] for key, caption in predictions.items()}
     tokenizer = PTBTokenizer()
     start = min(clock(lambda: tokenizer.tokenize({"1": [{"caption": "a"}]}))[0] for _ in range(2))
     measured: dict[str, object] = {"start_mb": peak_so_far()}
-    seconds, tokens = clock(lambda: (tokenizer.tokenize(own), tokenizer.tokenize(said)))
+    seconds, tokens = clock(lambda: (tokenizer.tokenize(own), tokenizer.tokenize(other)))
     measured["tokenize"] = seconds - 2 * start
     values = {}
     scorers = {"bleu": Bleu(4), "rouge_l": Rouge(), "cider": Cider()}
@@ -167,7 +169,7 @@ def measure_reference(
         values |= {"bleu_4": value[3]} if name == "bleu" else {name: float(value)}
     if meteor:
         scorer = Meteor()
-        # The jar reads its tables while the first caption waits; that is its start.
+        # The jar reads its tables before the first caption; that is part of its start.
         clock(lambda: scorer.compute_score({"1": ["a dog"]}, {"1": ["a dog"]}))
         measured["meteor"], (values["meteor"], _) = clock(lambda: scorer.compute_score(*tokens))
         scorer.meteor_p.kill()
@@ -185,7 +187,7 @@ def measure_captune(
     from captune.metrics.scores.cider import score_cider
     from captune.metrics.scores.rouge import score_rouge_l
 
-    # One caption first on both sides: what it loads belongs to the start of the process.
+    # Both sides score one caption first: what that loads is part of the start of the process.
     start = ["bleu", "rouge_l", "cider_plain"] + ["meteor"] * meteor
     with warnings.catch_warnings(action="ignore"):
         compute({"1": ["a dog"]}, {"1": "a dog"}, metrics=start)
@@ -195,7 +197,7 @@ def measure_captune(
     candidates = match_predictions(counted, predictions)
     clock(lambda: (counted.words, candidates.words))
     measured["tokenize"] = now() - begin
-    # BLEU and CIDEr share this.
+    # BLEU and CIDEr share these counts.
     measured["count"], _ = clock(lambda: (counted.frequencies, candidates.matches))
     values = {}
     scorers = {"bleu": score_bleu, "rouge_l": score_rouge_l, "cider": score_cider}
@@ -212,7 +214,7 @@ def measure_captune(
 
 
 def peak_so_far() -> float:
-    """MB that this process took at most until now."""
+    """Return the peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -271,12 +273,12 @@ def clock(work):
 
 
 def now() -> float:
-    """Seconds on the clock, or those that this process and its children have computed."""
+    """Return wall-clock seconds, or with --cpu the CPU seconds of this process and its children."""
     if "--cpu" not in sys.argv:
         return time.perf_counter()
     own, ended = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
-    # METEOR's Java still runs when it is asked.
+    # METEOR's Java is still running at this point.
     for child in Path("/proc/self/task").glob("*/children"):
         for pid in child.read_text().split():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Fused attention is used by every layer that has it, fresh and reloaded, and by which kernel."""
+"""Check that every layer with fused attention uses it, fresh and reloaded; count its kernels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_attention(setting: Setting) -> Iterator[Line]:
 def check_one(setting: Setting, captioner: Captioner, *, name: str) -> Line:
     captioner.move_to(setting.device)
     if setting.device.type == "cpu":
-        # As on an accelerator: on a CPU eager attention is the faster one.
+        # Choose as on an accelerator: on a CPU, eager attention is faster.
         captioner.choose_attention(torch.device("cuda"))
     captioner.eval_mode()
     batch = make_batch(captioner, 2).to(setting.device)
@@ -53,14 +53,14 @@ def check_one(setting: Setting, captioner: Captioner, *, name: str) -> Line:
 
 
 class Kernels(TorchDispatchMode):
-    """Counts the fused kernels that run inside of it."""
+    """Counter of the fused kernels that run inside its block."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation."""
+        """Run the operation, and count it if it is a fused kernel."""
         name = func._schema.name
         if name.startswith(KERNEL):
             self.counts[name.removeprefix(KERNEL)] += 1
@@ -69,7 +69,7 @@ class Kernels(TorchDispatchMode):
 
 @contextmanager
 def counting_calls() -> Iterator[list[None]]:
-    """Grows with each call of torch's attention, whatever computes it."""
+    """Yield a list that grows with each call of torch's attention, whatever kernel computes it."""
     calls: list[None] = []
     attend = functional.scaled_dot_product_attention
 
@@ -85,7 +85,7 @@ def counting_calls() -> Iterator[list[None]]:
 
 
 def count_attentions(captioner: Captioner) -> int:
-    """One per layer of the encoder, two per layer of the decoder."""
+    """Count attentions: one per layer of the encoder, two per layer of the decoder."""
     encoder, decoder = captioner.model.config.encoder, captioner.model.config.decoder
     vision = 0
     if hasattr(encoder, "depths"):
@@ -96,7 +96,7 @@ def count_attentions(captioner: Captioner) -> int:
 
 
 def check_load(setting: Setting) -> Line:
-    """`captune.load` chooses what training chooses."""
+    """Check that `captune.load` chooses the attention that training chooses."""
     import captune
 
     folder = Path(setting.folder, "loaded")

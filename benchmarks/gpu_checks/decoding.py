@@ -1,4 +1,4 @@
-"""Images per second of captioning, from pixels on the device to text, by batch and beams."""
+"""Measure captioned images per second, from pixels on the device to text, by batch and beams."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def time_batch(captioner: Captioner, hardware: Hardware, *, batch: int, beams: i
         hardware.synchronize()
         times.append(time.perf_counter() - started)
     if len(found) != batch:
-        raise ValueError(f"{len(found)} captions of {batch} images")
+        raise ValueError(f"{len(found)} captions for {batch} images")
     seconds = min(times)
     return (
         f"{hardware.precision}, {TOKENS} tokens: {batch / seconds:.1f} images/s,"

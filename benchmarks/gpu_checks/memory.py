@@ -1,4 +1,4 @@
-"""Too little memory: training and captioning halve their batches and come to the same results."""
+"""Check that with too little memory, training and captioning halve batches, with equal captions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_memory(setting: Setting) -> Iterator[Line]:
 
 
 def check_training_memory(setting: Setting) -> Line:
-    """A limit between what small and large micro batches take."""
+    """Train with a limit between the memory of small and of large micro batches."""
     size = "vit-gpt2-tiny" if setting.quick else "swin-gpt2-tiny"
     peaks = {}
     for micro in (4, 128):
@@ -41,14 +41,14 @@ def check_training_memory(setting: Setting) -> Line:
         train_on(new_captioner(recipe, IMAGES), recipe, setting.folder / str(micro), images=IMAGES)
         peaks[micro] = torch.cuda.max_memory_reserved(setting.device)
     small, large = peaks[4], peaks[128]
-    shown = f"micro batches of 4 take {small / 2**20:.0f} MiB, of 128 {large / 2**20:.0f} MiB"
+    shown = f"micro batches of 4 need {small / 2**20:.0f} MiB, of 128 {large / 2**20:.0f} MiB"
     if large < 1.5 * small:
-        return Line("memory.training", "SKIP", f"{shown}: too near for a limit between them")
+        return Line("memory.training", "SKIP", f"{shown}: too close for a limit between them")
     with limited_memory(setting, int(small + 0.4 * (large - small))):
-        said = train_on(
+        messages = train_on(
             new_captioner(recipe, IMAGES), recipe, setting.folder / "tight", images=IMAGES
         )
-    halved = [line for line in said if "halved" in line]
+    halved = [line for line in messages if "halved" in line]
     return Line("memory.training", verdict(bool(halved)), f"{shown}; {'; '.join(halved)[:120]}")
 
 
@@ -68,9 +68,9 @@ def check_captioning_memory(setting: Setting) -> Line:
         captions[size] = [prediction.caption for prediction in found]
         peaks[size] = torch.cuda.max_memory_reserved(setting.device)
     small, large = peaks[8], peaks[512]
-    shown = f"8 images take {small / 2**20:.0f} MiB, 512 {large / 2**20:.0f} MiB"
+    shown = f"8 images need {small / 2**20:.0f} MiB, 512 {large / 2**20:.0f} MiB"
     if large < 1.5 * small:
-        return Line("memory.captioning", "SKIP", f"{shown}: too near for a limit between them")
+        return Line("memory.captioning", "SKIP", f"{shown}: too close for a limit between them")
     with (
         limited_memory(setting, int(small + 0.4 * (large - small))),
         warnings.catch_warnings(record=True) as caught,
@@ -78,17 +78,17 @@ def check_captioning_memory(setting: Setting) -> Line:
         warnings.simplefilter("always")
         found = caption_images(captioner, images, config=config, batch_size=512)
         tight = [prediction.caption for prediction in found]
-    told = [str(warning.message) for warning in caught if "do not fit" in str(warning.message)]
-    # The size of a batch changes the order of sums, and so turns a near tie.
+    messages = [str(warning.message) for warning in caught if "do not fit" in str(warning.message)]
+    # The size of a batch changes the order of sums, which can change a near tie.
     same = sum(a == b for a, b in zip(tight, captions[8], strict=True))
-    passed = bool(told) and same >= 0.9 * len(images)
-    figure = f"{shown}; same captions {same}/{len(images)}; {'; '.join(told)[:120]}"
+    passed = bool(messages) and same >= 0.9 * len(images)
+    figure = f"{shown}; same captions {same}/{len(images)}; {'; '.join(messages)[:120]}"
     return Line("memory.captioning", verdict(passed), figure)
 
 
 @contextmanager
 def limited_memory(setting: Setting, size: int) -> Iterator[None]:
-    """Let torch take so many bytes of the device."""
+    """Limit torch to this many bytes of the device."""
     setting.let_go()
     total = torch.cuda.get_device_properties(setting.device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), setting.device)

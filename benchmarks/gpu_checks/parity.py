@@ -1,4 +1,4 @@
-"""Loss, gradients and captions on the device beside those of the CPU in fp32."""
+"""Compare loss, gradients and captions on the device with those on the CPU in fp32."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from gpu_checks.setting import (
     verdict,
 )
 
-# Largest relative difference of the loss, and of the gradients as one vector.
+# Largest relative differences of the loss, and of the gradients as one vector.
 LIMITS = {"fp32": (1e-4, 2e-3), "bf16": (1e-2, 0.05), "fp16": (2e-3, 0.01)}
-# Near ties may turn with the order of sums; half precision turns more of them.
+# Least share of equal captions: the order of sums may change near ties, half precision more so.
 SAME_CAPTIONS = {"fp32": 0.75, "bf16": 0.0, "fp16": 0.0}
 FP16_SCALE = 2.0**12
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one device computed, on the CPU."""
+    """Results of one device, moved to the CPU."""
 
     loss: float
     gradients: torch.Tensor
@@ -85,9 +85,9 @@ def compare(name: str, found: Found, expected: Found, *, precision: str) -> Line
     same = [a == b for a, b in zip(found.captions, expected.captions, strict=True)]
     share = sum(same) / len(same)
     most_loss, most_gradient = LIMITS[precision]
-    # A NaN is not smaller than its limit.
+    # A NaN is never below its limit.
     passed = loss <= most_loss and float(difference) <= most_gradient
-    # Half precision that changes nothing is not in use.
+    # If half precision changes nothing, it is not in use.
     passed = passed and (precision == "fp32" or float(difference) > 0.0)
     return Line(
         name,

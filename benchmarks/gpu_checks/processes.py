@@ -1,4 +1,4 @@
-"""A training whose one process is a process group: NCCL on CUDA, gloo on CPUs."""
+"""Train in a process group of one process: NCCL on CUDA, gloo on CPUs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ dist.destroy_process_group()
 
 
 def check_processes(setting: Setting) -> Iterator[Line]:
-    # By kind: the launcher gives each process its own device.
+    # The device's kind without a number: the launcher gives each process its own device.
     recipe = make_recipe(setting, device=setting.device.type)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

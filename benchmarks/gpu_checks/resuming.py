@@ -1,4 +1,4 @@
-"""A resumed training ends with the weights of one that was never stopped, bit for bit."""
+"""Check that a resumed training ends with the weights of an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENGINES = ("loop", "trainer")
 
 def check_resuming(setting: Setting) -> Iterator[Line]:
     for engine in ENGINES[:1] if setting.quick else ENGINES:
-        # GPT-2 drops units: the random states of the device must come back.
+        # GPT-2 has dropout, so the device's random states must be restored.
         recipe = make_recipe(setting, engine=engine, save_every=1, keep_checkpoints=99)
         folder = setting.folder / engine
         try:
@@ -28,13 +28,13 @@ def check_resuming(setting: Setting) -> Iterator[Line]:
         except RuntimeError as error:
             if "deterministic" not in str(error):
                 raise
-            # An operation has no deterministic form: as near as the device comes to it.
+            # An operation has no deterministic form: be as deterministic as the device can.
             with same_order_of_sums(strict=False):
                 yield compare_runs(recipe, folder / "loose")
 
 
 def compare_runs(recipe: Recipe, folder: Path) -> Line:
-    """A run and one of its copies, stopped in the middle and resumed."""
+    """Compare a run with a copy of it that is resumed from the middle."""
     whole, parted = folder / "whole", folder / "parted"
     run(recipe, whole)
     shutil.copytree(whole, parted)
@@ -48,9 +48,9 @@ def compare_runs(recipe: Recipe, folder: Path) -> Line:
     if resumed:
         run(recipe, folder / "again")
         twice = largest_difference(whole, folder / "again")
-        # Where two whole runs differ, the device decides the order of its sums anew each time.
+        # If two uninterrupted runs differ, the order of the device's sums differs each time.
         status = "SKIP" if twice else "FAIL"
-        figure += f"; of two runs that were not stopped {twice:.1e}"
+        figure += f"; between two uninterrupted runs {twice:.1e}"
     return Line(f"resume.{recipe.train.engine}", status, figure)
 
 

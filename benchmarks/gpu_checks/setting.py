@@ -1,4 +1,4 @@
-"""What the checks share: the device, their lines, and captioners and batches to check with."""
+"""Setting of the checks: the device, their lines, and captioners and batches to check with."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Line:
     """One line of the report.
 
     Attributes:
-        name: Of the check, dotted.
-        status: `SKIP` where the device cannot do it.
+        name: Name of the check, with dots.
+        status: `SKIP` if the device does not support the check.
         figure: What was measured, or why it failed.
     """
 
@@ -39,12 +39,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a check runs.
+    """Device, extent and folder of a check.
 
     Attributes:
         hardware: The device, in fp32.
-        quick: Tiny sizes and few repeats.
-        folder: For its files.
+        quick: Whether to use tiny sizes and few repeats.
+        folder: Folder for its files.
     """
 
     hardware: Hardware
@@ -58,14 +58,14 @@ class Setting:
 
     @property
     def sizes(self) -> list[str]:
-        """Every named size but the largest, whose reference on the CPU takes too long."""
+        """Every named size except the large ones, whose reference on the CPU takes too long."""
         if self.quick:
             return ["blip-tiny", "vit-gpt2-tiny"]
         return [name for name in SIZES if not name.endswith("-large")]
 
     @property
     def precisions(self) -> list[str]:
-        """Those that the device can train in."""
+        """Precisions in which the device can train."""
         half = [] if self.device.type in ("cpu", "mps") else ["fp16"]
         return ["fp32", "bf16", *half]
 
@@ -75,17 +75,17 @@ class Setting:
         return "fp32" if self.device.type in ("cpu", "mps") else "bf16"
 
     def at(self, precision: str) -> Hardware:
-        """The device in a precision."""
+        """Return the device in another precision."""
         return replace(self.hardware, precision=precision)
 
     def reset_peak(self) -> None:
-        """Count the peak of memory from here on."""
+        """Measure the peak of memory from this point."""
         self.let_go()
         if self.device.type in ("cuda", "xpu"):
             getattr(torch, self.device.type).reset_peak_memory_stats(self.device)
 
     def let_go(self) -> None:
-        """Free what earlier checks took."""
+        """Free the memory of earlier checks."""
         gc.collect()
         free_cached_memory(self.device)
 
@@ -106,7 +106,7 @@ def make_tokenizer(words: int) -> Any:
 
 
 def make_captioner(size: str, *, words: int = 500) -> Captioner:
-    """A captioner with random weights, the same ones each time, without dropout at first."""
+    """Build a captioner with the same random weights each time, in eval mode."""
     torch.manual_seed(0)
     captioner = build_size(size, make_tokenizer(words))
     captioner.eval_mode()
@@ -114,7 +114,7 @@ def make_captioner(size: str, *, words: int = 500) -> Captioner:
 
 
 def make_batch(captioner: Captioner, images: int, *, captions: int = 3) -> CaptionBatch:
-    """Noise with captions of 6 to 14 words, on the CPU."""
+    """Build a batch of noise with captions of 6 to 14 words, on the CPU."""
     draw = random.Random(1)
     rows = [
         [" ".join(f"w{draw.randrange(400)}" for _ in range(draw.randint(6, 14))) for _ in range(n)]
@@ -125,7 +125,7 @@ def make_batch(captioner: Captioner, images: int, *, captions: int = 3) -> Capti
 
 
 def make_pixels(captioner: Captioner, images: int) -> torch.Tensor:
-    """Noise float32 (images, 3, side, side), no two images alike, on the CPU."""
+    """Draw noise, float32 (images, 3, side, side), different for each image, on the CPU."""
     side = captioner.image_processor.size["height"]
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(images, 3, side, side, generator=generator)
@@ -133,7 +133,7 @@ def make_pixels(captioner: Captioner, images: int) -> torch.Tensor:
 
 
 def make_recipe(setting: Setting, **train: Any) -> Recipe:
-    """A short training of a tiny captioner on drawn shapes; `size` chooses another one."""
+    """Return a recipe for a short training of a tiny captioner, or one of `size`, on shapes."""
     size = train.pop("size", "vit-gpt2-tiny")
     settings: dict[str, Any] = {
         "epochs": 2,
@@ -166,7 +166,7 @@ def make_records(images: int) -> tuple[CaptionRecord, ...]:
 
 @contextmanager
 def exact_fp32() -> Iterator[None]:
-    """fp32 as the CPU computes it, not TF32."""
+    """Compute in full fp32, as the CPU does, not in TF32."""
     backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:

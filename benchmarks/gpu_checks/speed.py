@@ -1,4 +1,4 @@
-"""Time and memory of an optimizer step: forward, backward, clipping and AdamW."""
+"""Measure time and memory of an optimizer step: forward, backward, clipping and AdamW."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def time_steps(setting: Setting, size: str, hardware: Hardware, *, images: int) 
         started = time.perf_counter()
         step()
         hardware.synchronize()
-        if number:  # the first one warms up
+        if number:  # the first step is a warm-up
             times.append(time.perf_counter() - started)
     seconds = statistics.median(times)
     return Line(

@@ -1,4 +1,4 @@
-"""Whole short trainings on the device: precisions and engines one after the other, and waits."""
+"""Run short trainings on the device in all precisions and engines, and count waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAIT = "called a synchronizing"
 
 
 def check_training(setting: Setting) -> Iterator[Line]:
-    """Loss after a few steps in each precision and engine, all in this one process."""
+    """Compare the loss after a few steps in each precision and engine, all in this process."""
     jobs = [("loop", precision) for precision in setting.precisions]
     jobs += [("trainer", precision) for precision in ([] if setting.quick else ["fp16", "fp32"])]
     jobs = [(engine, precision) for engine, precision in jobs if precision in setting.precisions]
@@ -41,7 +41,7 @@ def check_training(setting: Setting) -> Iterator[Line]:
 
 
 def run(recipe: Recipe, folder: Path, *, resume: bool = False, images: int = 24) -> list[Any]:
-    """Train; return the steps of the log."""
+    """Train, and return the steps in the log."""
     train_on(new_captioner(recipe, images), recipe, folder, resume=resume, images=images)
     log = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return [row for row in map(json.loads, log) if "loss" in row]
@@ -55,8 +55,8 @@ def new_captioner(recipe: Recipe, images: int) -> Captioner:
 def train_on(
     captioner: Captioner, recipe: Recipe, folder: Path, *, resume: bool = False, images: int = 24
 ) -> list[str]:
-    """Train on drawn shapes, an eighth of them for validation; return what was said."""
-    records, said = make_records(images), list[str]()
+    """Train on drawn shapes, an eighth of them for validation; return the progress messages."""
+    records, messages = make_records(images), list[str]()
     held = max(2, images // 8)
     train(
         captioner,
@@ -64,18 +64,19 @@ def train_on(
         recipe=recipe,
         run_folder=folder,
         resume=resume,
-        say=said.append,
+        say=messages.append,
     )
-    return said
+    return messages
 
 
 def check_waits(setting: Setting) -> Iterator[Line]:
-    """How often the CPU waits for the device in a step of the loop.
+    """Count how often the CPU waits for the device in a step of the loop.
 
-    The difference of a longer and a shorter run, so that validations and the end do not count.
+    The count is the difference between a longer and a shorter run, so that validations and the end
+    do not count.
     """
     if setting.device.type != "cuda":
-        yield Line("waits.step", "SKIP", "torch counts them on CUDA only")
+        yield Line("waits.step", "SKIP", "torch counts waits on CUDA only")
         return
     counts = []
     rare = {"epochs": 8, "validate_every": 100, "save_every": 100}
@@ -85,7 +86,7 @@ def check_waits(setting: Setting) -> Iterator[Line]:
     more = counts[1] - counts[0]
     places = ", ".join(f"{place} {count / 8:g}" for place, count in more.most_common(6))
     per_step = sum(more.values()) / 8
-    # Two micro batches per step, and each may ask for its loss and its indices.
+    # Two micro batches per step, and each may wait for its loss and its indices.
     yield Line("waits.step", verdict(per_step <= 20), f"{per_step:g} per step: {places}")
 
 
