@@ -1,4 +1,4 @@
-"""Intervals and paired tests against resampling the slow way."""
+"""Intervals and paired tests against slow resampling."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ WORDS = ["a", "dog", "cat", "runs", "sits", "on", "grass"]
 def make_case(num_images: int, seed: int) -> tuple[dict[str, list[str]], dict[str, str]]:
     generator = np.random.default_rng(seed)
 
-    def say() -> str:
+    def draw_caption() -> str:
         return " ".join(generator.choice(WORDS, generator.integers(2, 9)))
 
-    references = {str(i): [say() for _ in range(3)] for i in range(num_images)}
-    return references, {image_id: say() for image_id in references}
+    references = {str(i): [draw_caption() for _ in range(3)] for i in range(num_images)}
+    return references, {image_id: draw_caption() for image_id in references}
 
 
 def test_resampled_values_equal_scoring_the_drawn_images_again() -> None:
@@ -57,7 +57,7 @@ def test_intervals_are_percentiles_of_the_resampled_values() -> None:
     assert [low, high] == pytest.approx(np.percentile(means, [2.5, 97.5]).tolist(), abs=1e-12)
 
 
-def test_draws_have_as_many_images_as_the_set_and_follow_the_seed() -> None:
+def test_resamples_have_the_size_of_the_set_and_follow_the_seed() -> None:
     one = np.concatenate(list(draw_counts(7, num_resamples=50, seed=1)))
     assert one.shape == (50, 7)
     assert (one.sum(axis=1) == 7).all()
@@ -65,7 +65,7 @@ def test_draws_have_as_many_images_as_the_set_and_follow_the_seed() -> None:
     assert (one != np.concatenate(list(draw_counts(7, num_resamples=50, seed=2)))).any()
 
 
-def test_large_sets_are_drawn_in_blocks_of_all_resamples() -> None:
+def test_large_sets_are_resampled_in_blocks() -> None:
     blocks = [block.shape for block in draw_counts(1_500_000, num_resamples=5, seed=0)]
     assert blocks == [(2, 1_500_000), (2, 1_500_000), (1, 1_500_000)]
 
@@ -106,7 +106,7 @@ def test_the_p_value_of_two_equal_systems_is_not_small() -> None:
     assert tests["rouge_l"].p_value > 0.05
 
 
-def test_systems_of_other_images_or_signatures_are_not_compared() -> None:
+def test_systems_with_different_images_or_signatures_are_not_compared() -> None:
     references, predictions = make_case(4, seed=8)
     results = compute(references, predictions, metrics=["cider"])
     fewer = {key: references[key] for key in list(references)[:3]}
@@ -120,7 +120,7 @@ def test_systems_of_other_images_or_signatures_are_not_compared() -> None:
         paired_bootstrap(results, weighed)
 
 
-def test_no_resamples_is_an_error() -> None:
+def test_zero_resamples_are_an_error() -> None:
     references, predictions = make_case(3, seed=9)
     results = compute(references, predictions, metrics=["bleu_1"])
     with pytest.raises(MetricError, match="0 resamples"):
@@ -138,7 +138,7 @@ def test_a_thousand_resamples_of_five_thousand_images_give_an_interval_per_metri
     large = MetricResults(ids, results.corpus, {}, tiled, results.signatures)
     intervals = bootstrap_intervals(large)
     assert len(intervals) == 6
-    # Ten times the images: the interval is about a third as wide.
+    # With ten times the images, the interval is about a third as wide.
     few = bootstrap_intervals(results)
     for name, (low, high) in intervals.items():
         assert 0.2 < (high - low) / (few[name][1] - few[name][0]) < 0.45, name
@@ -147,19 +147,19 @@ def test_a_thousand_resamples_of_five_thousand_images_give_an_interval_per_metri
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("num_images", [1, 3, 5, 6, 9, 40])
 @pytest.mark.parametrize("num_resamples", [10, 99, 1000])
-def test_an_interval_leaves_out_zero_exactly_where_p_is_below_the_threshold(
+def test_an_interval_excludes_zero_exactly_if_p_is_below_the_threshold(
     seed: int, num_images: int, num_resamples: int
 ) -> None:
     references, one = make_case(num_images, seed=seed)
     counted = References(references)
-    # A part of the captions is copied from a reference, so that some pairs differ and some do not.
+    # Some captions are copied from a reference, so that some pairs differ and others do not.
     other = {
         image_id: own[0] if int(image_id) % 4 <= seed % 4 else one[image_id]
         for image_id, own in references.items()
     }
     names = ["rouge_l", "bleu_1", "wer"]
     with warnings.catch_warnings(action="ignore"):
-        first, second = (compute(counted, said, metrics=names) for said in (one, other))
+        first, second = (compute(counted, captions, metrics=names) for captions in (one, other))
     tests = paired_bootstrap(first, second, num_resamples=num_resamples, seed=seed)
     for name, test in tests.items():
         assert test.low <= test.delta <= test.high
@@ -171,7 +171,7 @@ def test_the_interval_ends_at_the_largest_distance_that_keeps_p_above_the_thresh
     references, one = make_case(40, seed=3)
     _, other = make_case(40, seed=4)
     counted = References(references)
-    first, second = (compute(counted, said, metrics=["rouge_l"]) for said in (one, other))
+    first, second = (compute(counted, own, metrics=["rouge_l"]) for own in (one, other))
     counts = np.concatenate(list(draw_counts(40, num_resamples=1000, seed=0)))
     deltas = counts @ (second.per_image["rouge_l"] - first.per_image["rouge_l"]) / 40
     distances = sorted(np.abs(deltas - deltas.mean()), reverse=True)
@@ -181,9 +181,9 @@ def test_the_interval_ends_at_the_largest_distance_that_keeps_p_above_the_thresh
     assert [test.low, test.high] == pytest.approx([test.delta - reach, test.delta + reach])
 
 
-def test_differences_that_no_shown_digit_shows_are_ties() -> None:
+def test_differences_below_the_displayed_digits_are_ties() -> None:
     references = {str(i): ["a b c d e f"] for i in range(24)}
-    # No match of four words in either: BLEU-4 differs by some 1e-6.
+    # No match of four words in either: BLEU-4 differs by about 1e-6.
     one = compute(references, dict.fromkeys(references, "a x y z"), metrics=["bleu_4"])
     other = compute(references, dict.fromkeys(references, "a b x y z"), metrics=["bleu_4"])
     difference = other.per_image["bleu_4"] - one.per_image["bleu_4"]

@@ -90,7 +90,7 @@ def test_predictions_are_read_from_every_format(tmp_path: Path, name: str, text:
         ),
     ],
 )
-def test_several_captions_an_image_are_read_from_every_format(
+def test_several_captions_per_image_are_read_from_every_format(
     tmp_path: Path, name: str, text: str
 ) -> None:
     assert read_samples(write(tmp_path, text, name)) == EXPECTED
@@ -110,7 +110,7 @@ def test_bad_samples_name_file_and_place(tmp_path: Path, text: str, message: str
         read_samples(write(tmp_path, text))
 
 
-def test_a_list_where_one_caption_belongs_is_told_of_samples(tmp_path: Path) -> None:
+def test_the_error_for_a_list_of_captions_suggests_samples(tmp_path: Path) -> None:
     with pytest.raises(MetricError, match="the prediction of image 5 is") as caught:
         read_predicted_captions(write(tmp_path, '{"5": ["a", "b"]}'))
     assert caught.value.fix.endswith("several captions by one model go into --samples")
@@ -124,7 +124,7 @@ def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path) -> None:
     ) == {"1": "a dog"}
 
 
-def test_line_separators_inside_a_jsonl_caption_do_not_cut_it(tmp_path: Path) -> None:
+def test_line_separators_inside_a_jsonl_caption_do_not_split_it(tmp_path: Path) -> None:
     text = '{"image_id": 1, "caption": "a\u2028dog\u0085"}\n{"image_id": 2, "caption": "b"}'
     path = write(tmp_path, text, "a.jsonl")
     assert read_predicted_captions(path) == {"1": "a\u2028dog\u0085", "2": "b"}
@@ -210,7 +210,7 @@ def test_bad_references_name_file_and_place(
         ('{"5": NaN}', "image_id 5"),
     ],
 )
-def test_errors_of_ids_and_captions_say_the_file_too(tmp_path: Path, text: str, where: str) -> None:
+def test_errors_about_ids_and_captions_name_the_file(tmp_path: Path, text: str, where: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(MetricError) as caught:
         read_predicted_captions(path)
@@ -224,7 +224,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_predicted_captions(tmp_path)
 
 
-def test_list_texts_in_a_file_of_references_are_opened_with_a_note(tmp_path: Path) -> None:
+def test_texts_with_python_lists_in_references_are_read_as_lists_with_a_note(
+    tmp_path: Path,
+) -> None:
     notes: list[str] = []
     path = write(tmp_path, json.dumps({"1": "['a dog', 'a cat']", "2": ["two cats", "['a']"]}))
     references = read_references(path, notes=notes)
@@ -232,7 +234,7 @@ def test_list_texts_in_a_file_of_references_are_opened_with_a_note(tmp_path: Pat
     assert notes == [f"2 texts in {path} contain Python lists and are read as lists"]
 
 
-def test_a_list_text_of_one_is_a_prediction(tmp_path: Path) -> None:
+def test_a_text_with_a_python_list_of_one_is_a_prediction(tmp_path: Path) -> None:
     path = write(tmp_path, json.dumps([{"image_id": 1, "caption": "['a dog']"}]))
     assert read_predicted_captions(path) == {"1": "a dog"}
     assert read_predicted_captions(write(tmp_path, '{"1": "[\'a dog\']"}')) == {"1": "a dog"}

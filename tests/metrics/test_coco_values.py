@@ -46,14 +46,14 @@ def test_the_captions_are_many_and_odd() -> None:
     assert any(not text.isascii() for text in texts)
 
 
-def test_captions_are_cut_into_the_same_tokens(
+def test_captions_are_split_into_the_same_tokens(
     references: References, predictions: dict[str, str]
 ) -> None:
     expected = [text.split(" ") for own in EXPECTED["reference_tokens"] for text in own]
     assert references.tokens == [[word for word in own if word] for own in expected]
-    said = match_predictions(references, predictions).tokens
+    tokens = match_predictions(references, predictions).tokens
     given = [text.split(" ") for text in EXPECTED["prediction_tokens"]]
-    assert said == [[word for word in own if word] for own in given]
+    assert tokens == [[word for word in own if word] for own in given]
 
 
 @pytest.mark.parametrize("name", NAMES)

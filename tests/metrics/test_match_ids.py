@@ -1,4 +1,4 @@
-"""Ids of predictions and references that name the same files in two ways."""
+"""Different ids of predictions and references for the same files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captune.metrics import match_image_ids
         (["a.jpg"], ["a"], {}, "folders and extension"),
     ],
 )
-def test_ids_are_matched_by_what_they_have_in_common(
+def test_ids_are_matched_by_their_common_part(
     references: list[str], predictions: list[str], names: dict[str, str], by: str
 ) -> None:
     match = match_image_ids(references, predictions, names=names)
@@ -28,7 +28,7 @@ def test_ids_are_matched_by_what_they_have_in_common(
     assert by in match.by
 
 
-def test_equal_ids_stay_and_are_not_given_away() -> None:
+def test_equal_ids_are_not_matched_to_others() -> None:
     match = match_image_ids(["1", "2"], ["1", "photos/2.jpg", "photos/1.jpg"], names={})
     assert match.ids == {"photos/2.jpg": "2"}
 
@@ -42,7 +42,7 @@ def test_equal_ids_stay_and_are_not_given_away() -> None:
         (["dog 2.1"], ["cat 2.1"]),
     ],
 )
-def test_what_is_not_one_to_one_is_not_matched(
+def test_ids_that_do_not_match_one_to_one_are_not_matched(
     references: list[str], predictions: list[str]
 ) -> None:
     assert match_image_ids(references, predictions, names={}).ids == {}

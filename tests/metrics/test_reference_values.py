@@ -1,4 +1,4 @@
-"""The numbers of pycocoevalcap, sacrebleu, rouge_score and jiwer on real captions."""
+"""Equality with the values of pycocoevalcap, sacrebleu, rouge_score and jiwer on real captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions in scripts that some metrics do not see: found, and warned of with the advice."""
+"""Captions in scripts that some metrics cannot read: detection, and warnings with advice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_scripts_without_blanks_are_found(
         ["", "..."],
     ],
 )
-def test_captions_with_words_between_blanks_are_left_alone(captions: list[str]) -> None:
+def test_captions_with_blanks_between_words_cause_no_warning(captions: list[str]) -> None:
     assert measure_scripts(captions).unspaced == ""
 
 
@@ -62,14 +62,14 @@ def test_the_share_of_words_outside_a_to_z_is_measured() -> None:
 
 def warnings_of(captions: list[str], *metrics: str, **settings: str) -> list[str]:
     references = References({str(i): [text] for i, text in enumerate(captions)}, **settings)  # type: ignore[arg-type]
-    said = {str(i): text for i, text in enumerate(captions)}
+    predictions = {str(i): text for i, text in enumerate(captions)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        compute(references, said, metrics=metrics)
+        compute(references, predictions, metrics=metrics)
     return [str(warning.message) for warning in caught]
 
 
-def test_figures_of_a_script_without_blanks_come_with_a_warning_and_the_advice() -> None:
+def test_a_script_without_blanks_causes_a_warning_with_advice() -> None:
     (text,) = warnings_of(CHINESE, "bleu_4", "cider", "wer")
     assert text.startswith("bleu_4, cider, wer: the captions are Chinese, written without blanks")
     assert "--tokenize char or --tokenize zh (evaluate.tokenize in a recipe)" in text
@@ -77,12 +77,12 @@ def test_figures_of_a_script_without_blanks_come_with_a_warning_and_the_advice()
     assert warnings_of(CHINESE, "bleu_4", "cider", "wer", tokenizer="zh") == []
 
 
-def test_predictions_in_such_a_script_are_warned_of_too() -> None:
+def test_predictions_in_such_a_script_cause_a_warning_too() -> None:
     with pytest.warns(UserWarning, match="the captions are Thai"):
         compute({"1": ["a dog"], "2": ["two cats"]}, dict(zip("12", THAI, strict=True)))
 
 
-def test_rouge_of_words_outside_a_to_z_comes_with_a_warning() -> None:
+def test_rouge_of_words_outside_a_to_z_causes_a_warning() -> None:
     (text,) = warnings_of(ARABIC, "rouge", "bleu_4", "rouge_l")
     assert text.startswith(
         "rouge1, rouge2, rougeL, rougeLsum: rouge_score reads only the letters a to"
@@ -93,7 +93,7 @@ def test_rouge_of_words_outside_a_to_z_comes_with_a_warning() -> None:
     assert len(warnings_of(FRENCH, "rouge1")) == 1
 
 
-def test_metrics_made_for_english_warn_of_other_scripts() -> None:
+def test_metrics_for_english_warn_of_other_scripts() -> None:
     assert "chair_i: made for English" in warnings_of(ARABIC, "chair_i")[0]
     assert "chair_i: made for English" in warnings_of(CHINESE, "chair_i", tokenizer="char")[0]
     assert warnings_of(["a dog", "two cats"], "chair_i", "rouge") == []

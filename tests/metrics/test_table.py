@@ -26,7 +26,7 @@ from captune.metrics import (
 REFERENCES = {"1": ["a red dog runs on grass", "a dog runs"], "2": ["two cats sleep on a sofa"]}
 PREDICTIONS = {"1": "a dog runs on grass", "2": "a cat sleeps"}
 CHEAP = tuple(name for name, metric in METRICS.items() if not metric.needs)
-# rouge_score compares in Python, which hostile lengths would make slow.
+# rouge_score compares in Python, which is slow for hostile lengths.
 NO_ROUGE = [name for name in CHEAP if METRICS[name].group != "rouge"]
 
 
@@ -34,25 +34,25 @@ def test_a_group_stands_for_its_metrics_in_the_order_of_the_table() -> None:
     assert resolve_metrics(["cider", "bleu"]) == ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider")
 
 
-def test_default_and_all_leave_out_what_needs_something_that_is_not_installed() -> None:
+def test_default_and_all_skip_metrics_whose_needs_are_not_installed() -> None:
     assert set(CHEAP) <= set(resolve_metrics(["all"])) <= set(METRICS)
     wanted = resolve_metrics(["default"])
     assert set(DEFAULT_METRICS) - set(wanted) <= {"meteor"}
 
 
-def test_an_unknown_metric_is_answered_with_the_nearest_and_the_whole_list() -> None:
+def test_the_error_for_an_unknown_metric_names_the_nearest_and_lists_all() -> None:
     with pytest.raises(MetricError) as caught:
         resolve_metrics(["bleu", "Bleu_4"])
     assert str(caught.value).startswith("unknown metric 'Bleu_4' (did you mean 'bleu_4'?)")
     assert all(name in caught.value.fix for name in (*METRICS, *METRIC_GROUPS))
 
 
-def test_asking_for_no_metric_is_an_error() -> None:
+def test_an_empty_list_of_metrics_is_an_error() -> None:
     with pytest.raises(MetricError, match="no metric is given"):
         resolve_metrics([])
 
 
-def test_every_metric_without_an_extra_is_computed_in_its_range() -> None:
+def test_every_metric_that_needs_no_extra_is_within_its_range() -> None:
     results = compute(REFERENCES, PREDICTIONS, metrics=CHEAP)
     assert tuple(results.corpus) == CHEAP
     for name, value in results.corpus.items():
@@ -69,7 +69,7 @@ def test_statistics_of_all_images_give_the_corpus_value() -> None:
         assert value == pytest.approx(results.corpus[name], abs=1e-12), name
 
 
-def test_signatures_say_how_a_metric_was_computed() -> None:
+def test_signatures_state_how_a_metric_was_computed() -> None:
     results = compute(REFERENCES, PREDICTIONS, metrics=["bleu_4", "cider", "sacrebleu"])
     assert results.signatures["bleu_4"].startswith(
         "bleu_4|variant:coco|reflen:closest|tok:ptb-3.4.1|refs:1-2|images:2|captune:"
@@ -129,12 +129,12 @@ def test_bad_predictions_are_named(predictions: Any, message: str) -> None:
         "<b>a dog</b> &amp; cat",
     ],
 )
-def test_odd_captions_are_scored_wherever_they_stand(caption: str) -> None:
+def test_odd_captions_are_scored_at_any_position(caption: str) -> None:
     plain = {"a": ["a red dog"], "b": ["two cats"]}
     for references, prediction in ((plain, caption), ({**plain, "a": [caption]}, "a red dog")):
         results = compute(references, {"a": prediction, "b": "two cats"}, metrics=NO_ROUGE)
         assert all(math.isfinite(value) for value in results.corpus.values())
-        # No caption shifts those of other images.
+        # An odd caption does not change the scores of other images.
         assert results.per_image["rouge_l"][1] == pytest.approx(1.0, abs=1e-12)
         assert results.per_image["bleu_1"][1] == pytest.approx(1.0, abs=1e-8)
 

@@ -1,4 +1,4 @@
-"""Tokenizers other than pycocoevalcap's: what they cut, and that every metric follows them."""
+"""Tokenizers other than pycocoevalcap's: their words, and their use in every metric."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spaced(text: str) -> str:
     return " ".join(text.replace(" ", ""))
 
 
-def test_characters_score_as_the_default_does_where_blanks_stand_between_them() -> None:
+def test_characters_score_like_the_default_with_blanks_between_them() -> None:
     references = References(CHINESE, tokenizer="char")
     by_blanks = {key: [spaced(text) for text in own] for key, own in CHINESE.items()}
     own = compute(references, SAID, metrics=COUNTED)
@@ -56,7 +56,7 @@ def test_packed_words_are_those_of_the_plain_tokenizer(tokenizer: TokenizerName)
     assert candidates.tokens == tokenize_with(list(SAID.values()), tokenizer)
 
 
-def test_words_are_cut_as_sacrebleu_cuts_them_in_lower_case_and_without_punctuation() -> None:
+def test_words_are_those_of_sacrebleu_in_lower_case_without_punctuation() -> None:
     text = "一杯咖啡 A cup, 1.5米!"
     assert tokenize_with([text], "char")[0] == list("一杯咖啡acup15米")
     assert tokenize_with([text], "zh")[0] == ["一", "杯", "咖", "啡", "a", "cup", "1.5", "米"]
@@ -64,14 +64,14 @@ def test_words_are_cut_as_sacrebleu_cuts_them_in_lower_case_and_without_punctuat
     assert japanese == ["猫", "が", "窓辺", "で", "寝", "て", "いる", "。"]
 
 
-def test_characters_are_dropped_where_the_default_drops_them() -> None:
+def test_the_same_characters_are_dropped_as_by_the_default() -> None:
     common = ".?!,:;-'\"`…—–“”‘’«»、。，！？（）：；〈〉《》「」『』【】〔〕·～"
     for mark in common:
         by_default, by_char = tokenize_with([f"猫 {mark} 犬"], "pycocoevalcap"), [f"猫{mark}犬"]
         assert len(by_default[0]) == len(tokenize_with(by_char, "char")[0]), mark
 
 
-def test_sacrebleu_is_given_the_tokenizer_of_the_same_name() -> None:
+def test_sacrebleu_uses_the_tokenizer_of_the_same_name() -> None:
     references = {key: own[:1] for key, own in CHINESE.items()}
     own = compute(References(references, tokenizer="zh"), SAID, metrics=["sacrebleu"])
     human = [[own[0] for own in references.values()]]
@@ -83,7 +83,7 @@ def test_sacrebleu_is_given_the_tokenizer_of_the_same_name() -> None:
 def test_rouge_and_word_errors_count_the_words_of_the_chosen_tokenizer() -> None:
     references = References({"1": ["猫が寝る"], "2": ["一只狗"]}, tokenizer="char")
     results = compute(references, {"1": "猫が寝た", "2": "一只狗"}, metrics=["rouge1", "wer"])
-    # Three of four characters are there: P = R = F = 3/4; one of four is replaced.
+    # Three of four characters match: P = R = F = 3/4; one of four is replaced.
     assert results.per_image["rouge1"].tolist() == [0.75, 1.0]
     assert results.per_image["wer"].tolist() == [0.25, 0.0]
     assert "|stem:none|tok:char|" in results.signatures["rouge1"]
@@ -109,7 +109,7 @@ def test_saved_references_keep_their_tokenizer_and_a_file_of_their_own(tmp_path:
     assert References.cached(CHINESE, tmp_path).tokens == References(CHINESE).tokens
 
 
-def test_constant_captions_copies_and_samples_are_cut_in_the_same_way() -> None:
+def test_constant_captions_copies_and_samples_use_the_same_tokenizer() -> None:
     training = {"1": ["一只狗跑"], "2": ["一只狗跑"], "3": ["两只猫"]}
     assert constant_caption_baseline(training, tokenizer="char") == "一只狗跑"
     copied = measure_copied_share({"1": "一只 狗跑"}, ["一只狗跑"], tokenizer="char")
@@ -119,7 +119,7 @@ def test_constant_captions_copies_and_samples_are_cut_in_the_same_way() -> None:
     assert samples.div_1 == pytest.approx(4 / 6, abs=1e-6)
 
 
-def test_samples_are_cut_as_the_references_are() -> None:
+def test_samples_use_the_tokenizer_of_the_references() -> None:
     from captune.metrics import MetricInputs
 
     inputs = MetricInputs(samples={"1": ["一只狗", "一只猫"]})
@@ -129,7 +129,7 @@ def test_samples_are_cut_as_the_references_are() -> None:
     assert results.corpus["div_1"] == pytest.approx(4 / 6, abs=1e-6)
 
 
-def test_an_unknown_tokenizer_is_answered_with_the_list() -> None:
+def test_the_error_for_an_unknown_tokenizer_lists_all() -> None:
     with pytest.raises(MetricError, match=r"unknown tokenizer 'ja_mecab' \(did you mean") as caught:
         require_tokenizer("ja_mecab")
     assert caught.value.fix == "use one of pycocoevalcap, char, zh, ja-mecab"

@@ -42,7 +42,7 @@ def test_weights_are_logarithms_of_inverse_frequencies() -> None:
     assert weights == pytest.approx(expected, abs=1e-15)
 
 
-def test_an_ngram_whose_beginning_is_not_listed_is_still_found() -> None:
+def test_an_ngram_whose_prefix_is_not_listed_is_found() -> None:
     frequencies = DocumentFrequencies.of_ngrams({("b", "c"): 2}, num_documents=4, name="given")
     weights = weights_of(frequencies, ["b c"])
     assert weights["b c"] == pytest.approx(math.log(2), abs=1e-15)
@@ -98,7 +98,7 @@ def test_published_pickles_are_read(tmp_path: Path) -> None:
 
 
 class Hostile:
-    """What an attacker would put into a pickle."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (Path("hostile-was-here"),)
@@ -119,7 +119,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     "content",
     [b"", b"PK\x03\x04 broken", b"not a pickle", pickle.dumps({"other": 1}), pickle.dumps([1])],
 )
-def test_other_files_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_refused_and_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "df.bin"
     path.write_bytes(content)
     with pytest.raises(MetricError, match=r"df\.bin does not contain document frequencies"):

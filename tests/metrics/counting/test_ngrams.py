@@ -42,7 +42,7 @@ def spell(tables: tuple[NgramTable, ...], order: int, words: list[str]) -> list[
 
 @settings(max_examples=60, deadline=None)
 @given(captions_strategy)
-def test_tables_hold_what_plain_counting_finds(captions: list[list[str]]) -> None:
+def test_tables_equal_plain_counting(captions: list[list[str]]) -> None:
     vocabulary = Vocabulary()
     packed = pack_tokens(captions, vocabulary)
     tables = count_ngrams(packed, num_words=max(1, len(vocabulary)))
@@ -86,18 +86,18 @@ def test_translated_ranks_point_at_the_same_words(
         assert ranks[order].tolist() == expected
 
 
-def test_keys_too_large_to_pack_sort_the_same_way() -> None:
+def test_keys_too_large_to_pack_are_sorted_in_the_same_order() -> None:
     generator = np.random.default_rng(0)
     small = generator.integers(0, 40, 500)
     positions = np.arange(500)
     packed = sort_with_positions(small.copy(), positions, limit=500)
-    # The same order of keys, but beyond what fits beside a position in 63 bits.
+    # The same order of keys, but too large to share 63 bits with a position.
     large = sort_with_positions(small << 56, positions, limit=500)
     assert (large[0] >> 56).tolist() == packed[0].tolist()
     assert large[1].tolist() == packed[1].tolist()
 
 
-def test_a_missing_value_is_found_nowhere() -> None:
+def test_missing_values_are_unknown() -> None:
     values = np.array([2, 5, 9])
     assert find_sorted(values, np.array([5, 4, 10, 2])).tolist() == [1, -1, -1, 0]
     assert find_sorted(values[:0], np.array([5])).tolist() == [-1]

@@ -1,4 +1,4 @@
-"""References: what they accept, keep, and say of bad input."""
+"""References: accepted input, saved files, and errors for bad input."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def test_the_file_is_named_by_content_and_order(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([path, turned])
 
 
-def test_cached_references_are_read_not_made_again(tmp_path: Path) -> None:
+def test_cached_references_are_read_not_counted_again(tmp_path: Path) -> None:
     path = References(CAPTIONS).save(tmp_path)
     other = References({"1": ["a zebra"], "2": ["one zebra"]}).save(tmp_path)
-    # A file under the name of other content shows that the file is what is read.
+    # A file with other content under this name shows that the file is read.
     other.replace(path)
     assert References.cached(CAPTIONS, tmp_path).captions == (("a zebra",), ("one zebra",))
 
 
-def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     path = References(CAPTIONS).save(tmp_path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(MetricError, match="does not contain counted references"):
@@ -56,13 +56,13 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     assert References.load(path).tokens == References(CAPTIONS).tokens
 
 
-def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         References(CAPTIONS).save(tmp_path / "file" / "folder")
 
 
-def test_references_go_to_other_processes() -> None:
+def test_references_can_be_pickled() -> None:
     fresh = References(CAPTIONS)
     names = ["bleu", "rouge_l", "cider"]
     expected = compute(fresh, PREDICTIONS, metrics=names).corpus
@@ -76,14 +76,14 @@ def test_odd_text_survives_saving(tmp_path: Path) -> None:
     assert References.load(references.save(tmp_path)).captions == references.captions
 
 
-def test_a_token_with_a_blank_inside_is_one_word_of_rouge_and_two_of_bleu() -> None:
+def test_a_token_with_a_blank_inside_is_one_word_for_rouge_and_two_for_bleu() -> None:
     references = References({"1": ["1 1/2 mats"]})
     assert references.tokens == [["1\u00a01/2", "mats"]]
     assert references.tokens_packed.lengths.tolist() == [2]
     assert references.words.lengths.tolist() == [3]
 
 
-def test_cutting_tokens_at_odd_blanks_equals_cutting_the_joined_captions() -> None:
+def test_splitting_tokens_at_odd_blanks_equals_splitting_the_joined_captions() -> None:
     tokens = [["a", "1\u00a01/2"], [], ["\u00a0"], ["b\u2003c\u00a0d", "a", "1\u00a01/2"], ["b"]]
     vocabulary = Vocabulary()
     by_token = pack_tokens(tokens, vocabulary)
@@ -121,7 +121,7 @@ def test_bad_references_are_named(captions: Any, message: str) -> None:
         References(captions)
 
 
-def test_ids_of_numbers_and_text_meet() -> None:
+def test_numbers_and_text_are_equal_ids() -> None:
     references: Any = {5: ["a dog"], 6: ["a cat"]}
     results = compute(references, {"5": "a dog", "6": "a cat"}, metrics=["bleu_1"])
     assert results.image_ids == ("5", "6")

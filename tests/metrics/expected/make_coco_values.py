@@ -1,4 +1,4 @@
-"""Writes coco_values.json: what pycocoevalcap makes of captions.jsonl, to the last digit.
+"""Write coco_values.json: pycocoevalcap's tokens and values for captions.jsonl, with all digits.
 
 Needs Java and the package: `pip install pycocoevalcap==1.2`. The captions are captune's own; run
 `python tests/metrics/expected/make_coco_values.py` again after changing them.
@@ -24,9 +24,9 @@ def main() -> None:
     lines = (FOLDER / "captions.jsonl").read_text(encoding="utf-8").split("\n")
     rows = [json.loads(line) for line in lines if line]
     human = {r["image_id"]: [{"caption": c} for c in r["references"]] for r in rows}
-    said = {r["image_id"]: [{"caption": r["prediction"]}] for r in rows}
+    captions = {r["image_id"]: [{"caption": r["prediction"]}] for r in rows}
     references = PTBTokenizer().tokenize(human)
-    predictions = PTBTokenizer().tokenize(said)
+    predictions = PTBTokenizer().tokenize(captions)
     corpus: dict[str, float] = {}
     per_image: dict[str, list[float]] = {}
 

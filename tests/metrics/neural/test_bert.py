@@ -1,4 +1,4 @@
-"""BERTScore by tiny random models made here, beside the library's own figures and by hand."""
+"""BERTScore by tiny random models, against the library's figures and values by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model under the name of one whose baseline is published; 9 of 10 layers count."""
+    """Save a random model under a name with a published baseline; 9 of its 10 layers are used."""
     return save_bert(tmp_path_factory.mktemp("bert") / "bert-base-uncased", layers=10)
 
 
@@ -52,7 +52,7 @@ def score(
 def score_by_library(
     scorer: BertScorer, source: Path, *, baseline: Path | None = None
 ) -> np.ndarray:
-    """One pair at a time: padding in a batch lifts the library's negative cosines to 0."""
+    """Score one pair at a time: padding in a batch raises the library's negative cosines to 0."""
     from bert_score import BERTScorer
 
     library = BERTScorer(
@@ -63,7 +63,7 @@ def score_by_library(
         rescale_with_baseline=baseline is not None,
         baseline_path=None if baseline is None else str(baseline),
     )
-    # Without a length in its files the library's call overflows, and RoBERTa's blank is lost.
+    # Without a length in its files, the library's call overflows and omits RoBERTa's blank.
     library._tokenizer = scorer.tokenizer
     best = [
         max(library.score([PREDICTIONS[i]], [text])[2].item() for text in own)
@@ -72,14 +72,14 @@ def score_by_library(
     return np.array(best)
 
 
-def test_the_raw_figure_is_the_librarys(folder: Path) -> None:
+def test_the_raw_figure_equals_the_librarys(folder: Path) -> None:
     scorer = BertScorer.load(folder)
     np.testing.assert_allclose(
         score(scorer)["bert_score_raw"], score_by_library(scorer, folder), atol=1e-6
     )
 
 
-def test_a_known_name_brings_its_layer_and_its_baseline(published: Path) -> None:
+def test_a_known_name_sets_its_layer_and_its_baseline(published: Path) -> None:
     import bert_score
 
     scorer = BertScorer.load(published)
@@ -94,7 +94,7 @@ def test_a_known_name_brings_its_layer_and_its_baseline(published: Path) -> None
     )
 
 
-def test_a_model_without_a_baseline_gives_the_raw_figure_alone(folder: Path) -> None:
+def test_a_model_without_a_baseline_gives_only_the_raw_figure(folder: Path) -> None:
     scorer = BertScorer.load(folder)
     assert scorer.baseline is None
     columns = score_bert(match_predictions(References(REFERENCES), PREDICTIONS), scorer)
@@ -115,7 +115,7 @@ def test_scores_follow_the_formula_of_the_paper(folder: Path) -> None:
         best = 0.0
         for reference in REFERENCES[image_id]:
             cosines = embed(caption) @ embed(reference).T
-            # Each word takes its best partner; [CLS] and [SEP] are partners but not words.
+            # Each word is matched to its best partner; [CLS] and [SEP] are partners but not words.
             precision = np.mean([max(row) for row in cosines[1:-1]])
             recall = np.mean([max(column) for column in cosines.T[1:-1]])
             best = max(best, 2 * precision * recall / (precision + recall))
@@ -150,7 +150,7 @@ def test_batches_and_blocks_do_not_change_scores(
     np.testing.assert_allclose(small, whole, atol=1e-6)
 
 
-def test_captions_beyond_the_models_length_are_cut(folder: Path) -> None:
+def test_captions_beyond_the_models_length_are_truncated(folder: Path) -> None:
     scorer = BertScorer.load(folder)
     assert scorer.tokenizer.model_max_length == 16
     long = score(scorer, {**PREDICTIONS, "1": "dog " * 10_000})["bert_score_raw"]
@@ -158,7 +158,7 @@ def test_captions_beyond_the_models_length_are_cut(folder: Path) -> None:
     np.testing.assert_allclose(long, cut, atol=1e-6)
 
 
-def test_roberta_reads_its_first_word_as_it_reads_the_others(tmp_path: Path) -> None:
+def test_roberta_reads_its_first_word_like_the_others(tmp_path: Path) -> None:
     letters = [*"abcdefghijklmnopqrstuvwxyz", "\u0120", "\u0120dog"]
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters, "do", "dog"]
     rows = {name: place for place, name in enumerate(names)}
@@ -174,7 +174,7 @@ def test_roberta_reads_its_first_word_as_it_reads_the_others(tmp_path: Path) -> 
     RobertaModel(config).save_pretrained(tmp_path)
     scorer = BertScorer.load(tmp_path)
     assert scorer.tokenizer("dog dog")["input_ids"] == [0, rows["\u0120dog"], rows["\u0120dog"], 2]
-    # Positions of RoBERTa start after that of padding: 18 of 20 are there for words.
+    # RoBERTa's positions start after that of padding: 18 of 20 remain for tokens.
     assert scorer.tokenizer.model_max_length == 18
     references = {"1": ["dog cat"], "2": ["bird"], "3": ["a"]}
     assert np.isfinite(score(scorer, references=references)["bert_score_raw"]).all()
@@ -190,16 +190,16 @@ def test_roberta_reads_its_first_word_as_it_reads_the_others(tmp_path: Path) -> 
         ("/models/roberta-mine", ""),
     ],
 )
-def test_models_are_known_by_id_or_folder(source: str, name: str) -> None:
+def test_models_are_recognized_by_id_or_folder(source: str, name: str) -> None:
     assert find_published(source, known={"roberta-large": 17, "microsoft/deberta-base": 9}) == name
 
 
-def test_what_is_no_model_is_named(tmp_path: Path) -> None:
+def test_a_source_that_is_not_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded for BERTScore"):
         BertScorer.load(tmp_path)
 
 
-def test_without_the_extra_the_pip_line_is_given(
+def test_the_error_for_a_missing_extra_has_the_pip_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("captune.metrics.neural.bert.find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""CLIPScore by a tiny random CLIP model that is made here, and by hand."""
+"""CLIPScore by a tiny random CLIP model, against the formula by hand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_batches_do_not_change_features(folder: Path, scorer: ClipScorer) -> Non
     )
 
 
-def test_captions_beyond_the_models_length_are_cut(scorer: ClipScorer) -> None:
+def test_captions_beyond_the_models_length_are_truncated(scorer: ClipScorer) -> None:
     long = scorer.embed_captions(["dog " * 500, "dog " * 600])
     np.testing.assert_allclose(long[0], long[1], atol=1e-7)
 
@@ -89,12 +89,12 @@ def test_cached_features_are_read_without_the_images(scorer: ClipScorer, tmp_pat
     assert (embed_images_cached(scorer, paint(), keys=["x", "y"], folder=tmp_path) == first).all()
 
 
-def test_features_must_fit_the_images(scorer: ClipScorer) -> None:
+def test_features_must_match_the_images(scorer: ClipScorer) -> None:
     features = scorer.embed_images(paint()[:1])
     with pytest.raises(MetricError, match="1 rows of image features for 2 images"):
         compute_clip_score(REFERENCES, PREDICTIONS, image_features=features, scorer=scorer)
 
 
-def test_what_is_no_clip_model_is_named(tmp_path: Path) -> None:
+def test_a_source_that_is_not_a_clip_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded as a CLIP model"):
         ClipScorer.load(tmp_path)

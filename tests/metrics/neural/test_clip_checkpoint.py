@@ -1,4 +1,4 @@
-"""PAC-S's file of weights, in OpenAI's format, gives the model that a folder gives."""
+"""PAC-S's weights in OpenAI's format give the same model as a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def openai_block(
     states: torch.Tensor, weights: dict[str, torch.Tensor], *, block: str, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """One residual attention block as OpenAI's code computes it, with torch's own attention."""
+    """A residual attention block as in OpenAI's code, with torch's attention."""
 
     def part(name: str) -> torch.Tensor:
         return weights[f"{block}.{name}"]
@@ -69,7 +69,7 @@ def openai_text(ids: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Te
 
 
 @torch.inference_mode()
-def test_texts_are_embedded_as_openais_code_does(folder: Path, tmp_path: Path) -> None:
+def test_texts_are_embedded_as_by_openais_code(folder: Path, tmp_path: Path) -> None:
     weights = name_like_openai(CLIPModel.from_pretrained(folder))
     torch.save({"state_dict": weights}, tmp_path / "pac.pth")
     model = load_clip_checkpoint(tmp_path / "pac.pth").eval()
@@ -96,7 +96,7 @@ def test_a_file_and_a_folder_of_the_same_weights_are_one_model(
     assert model.config.text_config.hidden_act == "quick_gelu"
 
 
-def test_half_precision_is_widened(folder: Path, tmp_path: Path) -> None:
+def test_half_precision_is_converted_to_float32(folder: Path, tmp_path: Path) -> None:
     weights = name_like_openai(CLIPModel.from_pretrained(folder))
     torch.save({name: value.half() for name, value in weights.items()}, tmp_path / "pac.pth")
     assert load_clip_checkpoint(tmp_path / "pac.pth").dtype == torch.float32
@@ -134,7 +134,7 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
     assert not (tmp_path / "harmed").exists()
 
 
-def test_weights_beside_the_tokenizer_of_another_model_are_named(
+def test_weights_with_the_tokenizer_of_another_model_are_an_error(
     folder: Path, tmp_path: Path
 ) -> None:
     weights = name_like_openai(CLIPModel.from_pretrained(folder))

@@ -64,13 +64,13 @@ def expected(clip: Path, *, weight: float) -> dict[str, float]:
     scorer = ClipScorer.load(clip)
     images = [Image.new("RGB", (48, 40), colour) for colour in COLOURS.values()]
     features = scorer.embed_images(images)
-    # The one in the folder below is a JPEG, whose pixels differ a little.
+    # The file in the subfolder is a JPEG, whose pixels differ slightly.
     return compute_clip_score(
         REFERENCES, PREDICTIONS, image_features=features, scorer=scorer, weight=weight
     ).corpus
 
 
-def test_clip_scores_of_a_folder_are_those_of_the_function(files: Path, clip: Path) -> None:
+def test_clip_scores_of_a_folder_equal_those_of_the_function(files: Path, clip: Path) -> None:
     arguments = ["--images", str(files / "images"), "--clip-model", str(clip)]
     found = scores(files, "--metrics", "clip,bleu_1", *arguments)
     assert list(found) == ["bleu_1", "clip_score", "ref_clip_score"]
@@ -100,7 +100,7 @@ def test_features_are_kept_between_runs_and_files(files: Path, clip: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_pac_s_takes_its_checkpoint_and_its_own_factor(files: Path, clip: Path, kind: str) -> None:
+def test_pac_s_uses_its_checkpoint_and_its_own_factor(files: Path, clip: Path, kind: str) -> None:
     torch.save(name_like_openai(CLIPModel.from_pretrained(clip)), files / "clip_ViT.pth")
     place = files / "clip_ViT.pth" if kind == "file" else clip
     arguments = ["--images", str(files / "images"), "--clip-model", str(clip)]
@@ -123,9 +123,7 @@ def test_image_paths_in_jsonl_need_no_folder(files: Path, clip: Path) -> None:
     assert with_paths == scores(files, *arguments, "--images", str(files / "images"))
 
 
-def test_file_names_of_coco_annotations_are_looked_for_in_the_folder(
-    files: Path, clip: Path
-) -> None:
+def test_file_names_of_coco_annotations_are_found_in_the_folder(files: Path, clip: Path) -> None:
     names = {"1": "b.png", "12": "a.png", "7": "c.png"}
     (files / "named").mkdir()
     for image_id, name in names.items():
@@ -143,7 +141,7 @@ def test_file_names_of_coco_annotations_are_looked_for_in_the_folder(
     assert scores(files, *arguments)["clip_score"] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_what_is_missing_is_said_before_any_model_is_loaded(files: Path) -> None:
+def test_missing_inputs_are_errors_before_any_model_is_loaded(files: Path) -> None:
     with pytest.raises(MetricError, match="clip_score needs the images") as caught:
         run(files, "--metrics", "clip_score")
     assert caught.value.fix == "give the images: --images FOLDER"
@@ -165,23 +163,23 @@ def test_a_broken_image_is_named(files: Path, clip: Path) -> None:
     assert "7.jpg" in str(caught.value)
 
 
-def test_all_takes_what_is_given_and_says_what_is_not(
+def test_all_uses_the_given_inputs_and_prints_what_it_skips(
     files: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_HOME", str(files))
     output = run(files, "--metrics", "all")
-    looking = "clip_score, ref_clip_score, pac_s, ref_pac_s"
-    assert f"skipped: {looking} (to enable them: give the images: --images FOLDER)" in output
+    image_metrics = "clip_score, ref_clip_score, pac_s, ref_pac_s"
+    assert f"skipped: {image_metrics} (to enable them: give the images: --images FOLDER)" in output
     assert "skipped: bert_score, bert_score_raw (to enable them: " in output
     arguments = ["--images", str(files / "images"), "--clip-model", str(clip)]
     found = scores(files, "--metrics", "all", *arguments)
-    left_out = {"spice", "meteor", "bert_score", "bert_score_raw", "pac_s", "ref_pac_s"}
-    left_out.update(METRIC_GROUPS["samples"])
-    assert set(METRICS) - set(found) <= left_out
+    skipped = {"spice", "meteor", "bert_score", "bert_score_raw", "pac_s", "ref_pac_s"}
+    skipped.update(METRIC_GROUPS["samples"])
+    assert set(METRICS) - set(found) <= skipped
     assert "clip_score" in found
 
 
-def test_objects_of_boxes_count_as_seen(files: Path) -> None:
+def test_objects_of_boxes_count_as_present(files: Path) -> None:
     without = scores(files, "--metrics", "chair")
     assert without == {"chair_i": 0.25, "chair_s": pytest.approx(1 / 3)}
     (files / "objects.json").write_text(json.dumps({"1": ["frisbee"], "99": ["dog"]}))
@@ -190,7 +188,7 @@ def test_objects_of_boxes_count_as_seen(files: Path) -> None:
     assert "truth:references+objects" in run(files, *arguments)
 
 
-def test_objects_come_from_coco_instances_and_jsonl_too(files: Path) -> None:
+def test_objects_are_read_from_coco_instances_and_jsonl_too(files: Path) -> None:
     instances = {
         "annotations": [{"image_id": 1, "category_id": 34}],
         "categories": [{"id": 34, "name": "frisbee"}],
@@ -205,7 +203,7 @@ def test_objects_come_from_coco_instances_and_jsonl_too(files: Path) -> None:
 @pytest.mark.parametrize(
     "content", ['{"1": "frisbee"}', '[["frisbee"]]', "3", '{"annotations": [{"image_id": 1}]}']
 )
-def test_objects_in_no_known_form_are_named(files: Path, content: str) -> None:
+def test_objects_in_an_unknown_format_are_named(files: Path, content: str) -> None:
     (files / "objects.json").write_text(content)
     with pytest.raises(MetricError, match=r"objects|COCO instances"):
         run(files, "--metrics", "chair", "--objects", str(files / "objects.json"))

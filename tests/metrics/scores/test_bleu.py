@@ -1,4 +1,4 @@
-"""COCO BLEU by hand and against a slow twin."""
+"""COCO BLEU against values by hand and a slow twin."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_matches_are_clipped_by_the_reference_that_has_most() -> None:
     assert results.corpus["bleu_1"] == pytest.approx(2 / 3, abs=1e-9)
 
 
-def test_of_two_equally_close_references_the_shorter_counts() -> None:
+def test_of_two_equally_close_reference_lengths_the_shorter_counts() -> None:
     # Lengths 2 and 4 against 3: with 2 there is no penalty, with 4 it would be exp(-1/3).
     results = compute({"1": ["a b c d", "a b"]}, {"1": "a b c"}, metrics=["bleu_1"])
     assert results.corpus["bleu_1"] == pytest.approx(1.0, abs=1e-9)
 
 
-def test_the_corpus_value_is_of_summed_counts_not_a_mean() -> None:
+def test_the_corpus_value_is_computed_from_summed_counts_not_a_mean() -> None:
     references = {"1": ["a b c d"], "2": ["e"]}
     results = compute(references, {"1": "a b c d", "2": "f"}, metrics=["bleu_1"])
     assert results.corpus["bleu_1"] == pytest.approx(4 / 5, abs=1e-9)

@@ -86,7 +86,7 @@ def test_one_image_warns_and_scores_zero() -> None:
     assert results.corpus["cider"] == 0.0
 
 
-def test_given_frequencies_score_one_image() -> None:
+def test_one_image_is_scored_with_given_frequencies() -> None:
     training = References({"1": ["a red dog runs"], "2": ["a blue cat"], "3": ["a dog"]})
     results = compute(
         {"1": ["a red dog runs"]},
@@ -100,7 +100,7 @@ def test_given_frequencies_score_one_image() -> None:
     assert re.search(r"df:3-images-[0-9a-f]{8}\|", results.signatures["cider"])
 
 
-def test_frequencies_of_other_words_leave_every_ngram_rare() -> None:
+def test_with_frequencies_of_other_words_every_ngram_is_rare() -> None:
     other = DocumentFrequencies.of_ngrams({("zebra",): 3}, num_documents=10, name="zebras")
     results = compute(
         {"1": ["a red dog"]}, {"1": "a red dog"}, metrics=["cider"], frequencies=other
@@ -109,7 +109,7 @@ def test_frequencies_of_other_words_leave_every_ngram_rare() -> None:
     assert "df:zebras" in results.signatures["cider"]
 
 
-def test_rewards_score_any_number_of_captions_an_image() -> None:
+def test_rewards_score_any_number_of_captions_per_image() -> None:
     references = {"1": ["a red dog runs", "a dog"], "2": ["a blue cat"], "3": ["two cats sit"]}
     captions = ["a dog", "a red dog runs", "blue cat", "a dog", ""]
     ids = ["1", "1", "2", "2", "3"]

@@ -1,4 +1,4 @@
-"""Diversity, the constant caption, and copies, by hand and against slow twins."""
+"""Diversity, the constant caption, and copies, against values by hand and slow twins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_predictions_without_words_have_no_variety() -> None:
     assert results.corpus["distinct_captions"] == 0.5
 
 
-def test_the_constant_caption_scores_best_said_to_every_other_image() -> None:
+def test_the_constant_caption_scores_best_for_all_other_images() -> None:
     captions = {
         "1": ["a dog runs on grass", "a brown dog on the grass"],
         "2": ["a dog plays on grass"],
@@ -58,12 +58,12 @@ def test_the_constant_caption_scores_best_said_to_every_other_image() -> None:
     assert constant_caption_baseline(captions) == texts[int(np.argmax(expected))]
 
 
-def test_where_weights_say_nothing_the_most_frequent_caption_is_the_constant_one() -> None:
+def test_without_weights_the_constant_caption_is_the_most_frequent_one() -> None:
     assert constant_caption_baseline({"1": ["a cat", "a dog", "a dog"]}) == "a dog"
     assert constant_caption_baseline({"1": ["..."], "2": ["!"]}) == "..."
 
 
-def test_copies_are_found_whatever_their_case_and_punctuation() -> None:
+def test_copies_are_found_despite_other_case_and_punctuation() -> None:
     training = ["A dog runs.", "Two cats"]
     predictions = {"1": "a dog runs", "2": "two cats sit", "3": "two, cats!", "4": "x"}
     assert measure_copied_share(predictions, training) == 0.5

@@ -1,4 +1,4 @@
-"""CHAIR by hand."""
+"""CHAIR against values computed by hand."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_chair_counts_objects_that_no_reference_names() -> None:
     assert "words:captune-coco80|truth:references" in results.signatures["chair_i"]
 
 
-def test_given_objects_are_in_the_image_too() -> None:
+def test_given_objects_count_as_present() -> None:
     candidates = match_predictions(References(REFERENCES), PREDICTIONS)
     columns = score_hallucination(candidates, objects={"1": ["Frisbee"], "other": ["cat"]})
     assert columns["chair_i"].corpus == 0.0
@@ -82,7 +82,7 @@ def test_a_given_list_replaces_the_words(tmp_path: Path) -> None:
     assert "words:given-2" in columns["chair_i"].variant
 
 
-def test_captions_that_name_nothing_hallucinate_nothing() -> None:
+def test_captions_that_name_no_objects_score_zero() -> None:
     results = compute(REFERENCES, {"1": "", "2": "grass"}, metrics=["hallucination"])
     assert results.corpus == {"chair_i": 0.0, "chair_s": 0.0}
 

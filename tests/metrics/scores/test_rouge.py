@@ -1,4 +1,4 @@
-"""COCO ROUGE-L by hand and against a slow twin."""
+"""COCO ROUGE-L against values by hand and a slow twin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_common_subsequences_equal_the_table_of_the_textbook(
 
 
 @pytest.mark.parametrize("length", [7, 8, 9, 16, 17, 32, 33, 63, 64, 65, 200])
-def test_every_width_of_integer_is_exact_at_its_ends(length: int) -> None:
+def test_every_width_of_integer_is_exact_at_its_limits(length: int) -> None:
     generator = np.random.default_rng(length)
     one = [["abcd"[i] for i in generator.integers(4, size=length)] for _ in range(5)]
     other = [["abcd"[i] for i in generator.integers(4, size=70)] for _ in range(5)]
@@ -46,7 +46,7 @@ def test_every_width_of_integer_is_exact_at_its_ends(length: int) -> None:
     assert measure(one, one) == [length] * 5
 
 
-def test_many_pairs_are_cut_into_blocks_without_a_seam() -> None:
+def test_splitting_many_pairs_into_blocks_changes_nothing() -> None:
     generator = np.random.default_rng(1)
     one = [list(generator.choice(list("abc"), generator.integers(1, 60))) for _ in range(900)]
     other = [list(generator.choice(list("abc"), generator.integers(1, 60))) for _ in range(900)]

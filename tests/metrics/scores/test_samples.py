@@ -1,4 +1,4 @@
-"""Several captions an image: Div, mBLEU and self-CIDEr, by hand and against slow twins."""
+"""Several captions per image: Div, mBLEU and self-CIDEr, by hand and against slow twins."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_diversity_of_samples_by_hand() -> None:
     assert diversity.div_1 == pytest.approx((2 / 4 + 4 / 4) / 2, abs=1e-6)
     assert diversity.div_2 == pytest.approx((1 / 4 + 2 / 4) / 2, abs=1e-6)
     assert diversity.vocabulary_size == 5
-    # Each way round, 2 of 4 words are also in the other caption of the image.
+    # In both directions, 2 of 4 words are also in the other caption of the image.
     assert diversity.mbleu[0] == pytest.approx(0.5, abs=1e-9)
 
 
@@ -49,7 +49,7 @@ def test_div_of_each_image_by_hand() -> None:
     np.testing.assert_allclose(values["div_2"], [5 / 11, 7 / 12, 3 / 5], atol=1e-6)
 
 
-def test_mbleu_is_the_mean_bleu_of_each_place_against_the_others() -> None:
+def test_mbleu_is_the_mean_bleu_of_each_position_against_the_others() -> None:
     results = score(SAMPLES)
     names = METRIC_GROUPS["bleu"]
     slow = [
@@ -63,8 +63,8 @@ def test_mbleu_is_the_mean_bleu_of_each_place_against_the_others() -> None:
     for own, name in zip(METRIC_GROUPS["mbleu"], names, strict=True):
         expected = np.mean([each.corpus[name] for each in slow])
         assert results.corpus[own] == pytest.approx(expected, abs=1e-12)
-        turned = np.mean([each.per_image[name] for each in slow], axis=0)[[1, 2, 0]]
-        np.testing.assert_allclose(results.per_image[own], turned, atol=1e-12)
+        reordered = np.mean([each.per_image[name] for each in slow], axis=0)[[1, 2, 0]]
+        np.testing.assert_allclose(results.per_image[own], reordered, atol=1e-12)
 
 
 def test_parts_of_all_images_give_the_corpus_value() -> None:
@@ -87,7 +87,7 @@ def test_self_cider_weighs_words_by_the_references_or_by_given_frequencies() -> 
     assert "df:dogs" in other.signatures["self_cider"]
 
 
-def test_captions_that_all_say_the_same_have_no_variety() -> None:
+def test_equal_captions_have_no_variety() -> None:
     same = {key: ["a dog runs on grass"] * 3 for key in REFERENCES}
     corpus = score(same).corpus
     assert corpus["mbleu_4"] == pytest.approx(1.0, abs=1e-6)
@@ -95,12 +95,12 @@ def test_captions_that_all_say_the_same_have_no_variety() -> None:
     assert corpus["div_1"] == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_signatures_say_how_many_samples() -> None:
+def test_signatures_state_the_number_of_samples() -> None:
     assert "variant:coco|reflen:closest|samples:3|tok:ptb" in score(SAMPLES).signatures["mbleu_4"]
 
 
 @pytest.mark.parametrize("samples", [{"1": ["a"]}, {"1": ["a", "b"], "2": ["a", "b", "c"]}])
-def test_samples_must_be_as_many_for_each_image(samples: dict[str, list[str]]) -> None:
+def test_every_image_must_have_the_same_number_of_samples(samples: dict[str, list[str]]) -> None:
     with pytest.raises(MetricError, match="images have") as caught:
         measure_samples(samples)
     assert caught.value.where == "image_id 1"
@@ -119,7 +119,7 @@ def test_samples_of_other_images_are_named(samples: Any, message: str) -> None:
         score(samples)
 
 
-def test_metrics_of_samples_need_them() -> None:
+def test_sample_metrics_need_samples() -> None:
     with pytest.raises(MetricError, match="mbleu_1 compares several captions") as caught:
         require_metrics(["mbleu"])
     assert caught.value.fix == "give them: captune score --samples FILE"

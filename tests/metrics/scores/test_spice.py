@@ -1,4 +1,4 @@
-"""SPICE's border: a stand-in for java shows what is sent, and what comes of each answer."""
+"""The calls of SPICE: a script in place of java records its input and gives various answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install_java(home: Path, act: str, *, version: str = "17.0.1") -> Path:
-    """Put a program called java into PATH; returns where it writes what it was given."""
+    """Put a program called java into PATH; return the file to which it writes its input."""
     log = home.parent / "log.json"
     program = home.parent / "bin" / "java"
     program.parent.mkdir(exist_ok=True)
@@ -55,7 +55,7 @@ def install_java(home: Path, act: str, *, version: str = "17.0.1") -> Path:
     return log
 
 
-def test_scores_come_back_to_their_images(home: Path) -> None:
+def test_scores_are_assigned_to_their_images(home: Path) -> None:
     install_java(home, ANSWER.format(f="0.25 + r['image_id'] / 2"))
     results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert results.per_image["spice"].tolist() == [0.25, 0.75]
@@ -63,7 +63,7 @@ def test_scores_come_back_to_their_images(home: Path) -> None:
     assert "variant:spice-1.0|tok:ptb" in results.signatures["spice"]
 
 
-def test_java_gets_tokens_memory_and_a_folder_outside_the_installed_packages(
+def test_java_receives_tokens_memory_and_a_folder_outside_the_installed_packages(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_MEMORY", "3g")
@@ -81,13 +81,13 @@ def test_java_gets_tokens_memory_and_a_folder_outside_the_installed_packages(
     assert not place.parent.exists()
 
 
-def test_java_8_is_not_given_what_it_does_not_know(home: Path) -> None:
+def test_java_8_does_not_receive_unknown_options(home: Path) -> None:
     log = install_java(home, ANSWER.format(f="1"), version="1.8.0_392")
     compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert "--add-opens" not in json.loads(log.read_text())[0]
 
 
-def test_images_without_a_number_are_named_and_left_out_of_the_mean(home: Path) -> None:
+def test_images_without_a_score_are_named_and_omitted_from_the_mean(home: Path) -> None:
     install_java(home, ANSWER.format(f="float('nan') if r['image_id'] else 0.5"))
     with pytest.warns(UserWarning, match="no score for 1 images, which its mean omits: 7"):
         results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
@@ -104,20 +104,22 @@ def test_images_without_a_number_are_named_and_left_out_of_the_mean(home: Path) 
         ("out.write_text('[]')", "SPICE gave 0 scores for 2 images"),
     ],
 )
-def test_a_failing_spice_is_an_error_that_quotes_it(home: Path, act: str, message: str) -> None:
+def test_a_failure_of_spice_is_an_error_that_quotes_its_output(
+    home: Path, act: str, message: str
+) -> None:
     install_java(home, act)
     with pytest.raises(MetricError, match=message):
         compute(REFERENCES, PREDICTIONS, metrics=["spice"])
 
 
-def test_a_spice_out_of_memory_is_told_how_to_get_more(home: Path) -> None:
+def test_the_error_for_too_little_memory_names_the_setting(home: Path) -> None:
     install_java(home, "sys.exit('java.lang.OutOfMemoryError: Java heap space')")
     with pytest.raises(MetricError) as caught:
         compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert caught.value.fix == "set CAPTUNE_SPICE_MEMORY to a larger heap"
 
 
-def test_a_spice_that_hangs_is_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spice_is_stopped_after_the_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_TIMEOUT", "1")
     install_java(home, "time.sleep(60)")
     with pytest.raises(MetricError, match="SPICE did not finish in 1 s"):
@@ -132,7 +134,7 @@ def test_bad_settings_are_named(home: Path, monkeypatch: pytest.MonkeyPatch, nam
         compute(REFERENCES, PREDICTIONS, metrics=["spice"])
 
 
-def test_what_is_missing_is_named_with_the_way_to_get_it(home: Path) -> None:
+def test_missing_programs_and_jars_are_named_with_the_way_to_get_them(home: Path) -> None:
     with pytest.raises(MissingExtraError, match="no java in PATH") as caught:
         find_spice()
     assert "pip install 'captune[java]'" in caught.value.fix
@@ -148,7 +150,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(home: Path) -> None:
         find_spice()
 
 
-def test_all_leaves_spice_out_where_it_cannot_run_and_says_so_where_asked(home: Path) -> None:
+def test_all_skips_spice_if_it_cannot_run_but_its_name_is_an_error(home: Path) -> None:
     results = compute(REFERENCES, PREDICTIONS, metrics=["all"])
     assert "spice" not in results.corpus
     assert "cider" in results.corpus
@@ -157,7 +159,7 @@ def test_all_leaves_spice_out_where_it_cannot_run_and_says_so_where_asked(home: 
 
 
 @pytest.mark.filterwarnings("default::UserWarning")
-def test_the_command_names_images_without_a_number_and_writes_null_for_them(
+def test_the_command_names_images_without_a_score_and_writes_null_for_them(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install_java(home, ANSWER.format(f="float('nan') if r['image_id'] else 0.5"))
@@ -179,7 +181,7 @@ def test_the_command_names_images_without_a_number_and_writes_null_for_them(
     assert all(row["bleu_1"] > 0 for row in rows)
 
 
-def test_the_command_stops_a_spice_that_hangs_and_says_what_to_set(
+def test_the_command_stops_spice_after_the_timeout_and_names_the_setting(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CAPTUNE_SPICE_TIMEOUT", "0.5")

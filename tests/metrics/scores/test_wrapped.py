@@ -1,4 +1,4 @@
-"""sacrebleu, rouge_score and jiwer: our sums against the libraries' own corpus values."""
+"""sacrebleu, rouge_score and jiwer: our sums against the libraries' corpus values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_sacrebleu_of_sums_without_matches_is_zero() -> None:
     assert sacrebleu_from_parts(parts, effective_order=False).tolist() == [0.0, 0.0]
 
 
-def test_rouge_takes_the_best_reference_of_each_kind() -> None:
+def test_rouge_uses_the_best_reference_for_each_kind() -> None:
     results = compute(
         {"1": ["a dog", "the dogs were running far"]},
         {"1": "dog runs far away"},
@@ -63,7 +63,7 @@ def test_word_error_rates_by_hand() -> None:
     assert results.corpus["wer_first"] == pytest.approx(3 / 6)
 
 
-def test_word_errors_against_a_reference_without_words_are_the_words_said() -> None:
+def test_word_errors_against_an_empty_reference_are_the_number_of_words() -> None:
     results = compute(
         {"1": [" "], "2": ["a dog"]}, {"1": "a dog", "2": ""}, metrics=["word_errors"]
     )
