@@ -45,7 +45,7 @@ Check = Callable[[Setting], Iterator[Line]]
 LONGEST = 150.0
 """Seconds after which a check is stopped, so that one that hangs leaves time for the others."""
 
-# The most informative checks come first, those that could leave the device in a bad state last.
+# The most informative checks run early, those that could leave the device in a bad state last.
 CHECKS: dict[str, Check] = {
     "attention": check_attention,
     "parity": check_parity,

@@ -30,7 +30,7 @@ SAMPLE_FORMATS = (
 _Kind = Literal["references", "samples"]
 
 
-class _DoubleKeyError(ValueError):
+class _DuplicateKeyError(ValueError):
     """A JSON object with a duplicate key; `json` would silently keep the last value."""
 
 
@@ -114,7 +114,7 @@ def read_predicted_captions(path: Path | str) -> dict[str, str]:
         ]
     else:
         raise _wrong_format(path, content, formats=PREDICTION_FORMATS)
-    _refuse_double([image_id for image_id, _ in rows], path)
+    _refuse_duplicates([image_id for image_id, _ in rows], path)
     with naming_file(path):
         return {
             image_id: check_caption(caption, image_id=image_id, kind="prediction")
@@ -169,7 +169,7 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
         raise MetricError(
             f"{path} is not JSON: {error.msg}", where=f"{path}:{error.lineno}", fix=formats
         ) from error
-    except _DoubleKeyError as error:
+    except _DuplicateKeyError as error:
         raise MetricError(
             f"{path} has {error} twice", where=str(path), fix="give each image once"
         ) from error
@@ -197,15 +197,15 @@ def _read_lines(text: str, path: Path, *, formats: str) -> list[Any]:
 
 
 def _parse(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_refuse_double_keys)
+    return json.loads(text, object_pairs_hook=_refuse_duplicate_keys)
 
 
-def _refuse_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
         seen: set[str] = set()
-        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _DoubleKeyError(double)
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _DuplicateKeyError(duplicate)
     return content
 
 
@@ -215,7 +215,7 @@ def _group_coco(content: dict[str, Any], path: Path) -> dict[str, list[str]]:
         _field(image, "id", path=path, number=n)
         for n, image in enumerate(content.get("images") or [], 1)
     ]
-    _refuse_double([check_id(image_id) for image_id in listed], path)
+    _refuse_duplicates([check_id(image_id) for image_id in listed], path)
     grouped: dict[str, list[str]] = {check_id(image_id): [] for image_id in listed}
     for number, annotation in enumerate(content["annotations"], 1):
         image_id = _id_of(annotation, path, number=number)
@@ -248,17 +248,17 @@ def _read_lists(content: Any, path: Path, *, kind: _Kind) -> dict[str, list[str]
 def _group_records(records: Iterable[Any], path: Path, *, kind: _Kind) -> dict[str, list[str]]:
     """Return captions by image; single captions are collected, lists must be one per image."""
     grouped: dict[str, list[str]] = {}
-    whole: list[str] = []
+    listed: list[str] = []
     for number, record in enumerate(records, 1):
         image_id = _id_of(record, path, number=number)
         if "captions" in record:
-            whole.append(image_id)
+            listed.append(image_id)
             captions = record["captions"]
             _check_list(captions, image_id, path=path, kind=kind)
         else:
             captions = [_field(record, "caption", path=path, number=number)]
         grouped.setdefault(image_id, []).extend(captions)
-    _refuse_double(whole, path)
+    _refuse_duplicates(listed, path)
     return grouped
 
 
@@ -312,13 +312,13 @@ def _open_lists(
     return opened
 
 
-def _refuse_double(ids: Sequence[str], path: Path) -> None:
+def _refuse_duplicates(ids: Sequence[str], path: Path) -> None:
     if len(set(ids)) == len(ids):
         return
     seen: set[str] = set()
-    double = dict.fromkeys(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+    duplicate = dict.fromkeys(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
     raise MetricError(
-        f"{path} has {len(double)} image ids twice: {name_ids(list(double))}",
+        f"{path} has {len(duplicate)} image ids twice: {name_ids(list(duplicate))}",
         where=str(path),
         fix="give each image once",
     )

@@ -71,8 +71,8 @@ def _captions(predictions: AnyPredictions) -> Mapping[str, str]:
     captions = {prediction.image_id: prediction.caption for prediction in predictions}
     if len(captions) < len(predictions):
         ids = [prediction.image_id for prediction in predictions]
-        double = next(image_id for image_id in ids if ids.count(image_id) > 1)
+        duplicate = next(image_id for image_id in ids if ids.count(image_id) > 1)
         raise MetricError(
-            f"two predictions for the image {double!r}", fix="give one prediction per image"
+            f"two predictions for the image {duplicate!r}", fix="give one prediction per image"
         )
     return captions

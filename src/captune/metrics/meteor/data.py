@@ -135,7 +135,7 @@ def _build(source: MeteorSource, folder: Path) -> None:
     try:
         with lock_folder(folder.parent, purpose="meteor", wait=_MAX_WAIT):
             if not folder.is_dir():
-                write_folder(folder, lambda aside: build_arrays(source, aside))
+                write_folder(folder, lambda temporary: build_arrays(source, temporary))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise MetricError(f"{source.paraphrases} is damaged: {error}", fix=_REINSTALL) from error
     except OutputError as error:

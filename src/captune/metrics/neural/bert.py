@@ -208,10 +208,10 @@ def _load_tokenizer(source: str | Path, *, config: Any) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    room = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    limit = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     if config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        room -= config.pad_token_id + 1  # Their positions start after that of padding.
-    tokenizer.model_max_length = min(tokenizer.model_max_length, room)
+        limit -= config.pad_token_id + 1  # Their positions start after that of padding.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, limit)
     return tokenizer
 
 

@@ -84,7 +84,7 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
         keep_punctuation: Keep the tokens of the punctuation list, as the jar itself does.
 
     Returns:
-        One list of lower-case tokens a caption. A token holds no blank but U+00A0 (`1 1/2`).
+        One list of lower-case tokens per caption. A token contains no blank but U+00A0 (`1 1/2`).
     """
     cleaned = clean_captions(captions)
     memo = open_memo(keep_punctuation=keep_punctuation)
