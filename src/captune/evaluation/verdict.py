@@ -245,8 +245,8 @@ def _warn_of_constant(evaluation: Evaluation) -> list[str]:
     constant = evaluation.scores[CONSTANT_CAPTION].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
     return [
-        "The model does not beat a constant caption, "
-        f"“{shorten_words(clean_text(evaluation.constant_caption), 30)}” for every image:"
+        "The model does not beat a constant caption"
+        f" (“{shorten_words(clean_text(evaluation.constant_caption), 30)}” for every image):"
         f" {metric_label(name)} {format_value(name, after)} against"
         f" {format_value(name, constant)} ({format_p(test.p_value)})."
     ]
@@ -282,7 +282,7 @@ def _warn_of_few_images(evaluation: Evaluation) -> list[str]:
         return []
     return [
         f"Only {format_count(evaluation.num_images, 'image')} were scored, and other images can"
-        " give quite different scores; score more before relying on these."
+        " give quite different scores; score more images before relying on them."
         if evaluation.num_images > 1
-        else "Only one image was scored; score more before relying on the scores."
+        else "Only one image was scored; score more images before relying on the scores."
     ]
