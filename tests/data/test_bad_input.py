@@ -1,4 +1,4 @@
-"""Data sets as people really have them: half broken, and each fault told with its place."""
+"""Real, half-broken data sets: each fault is reported with its place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_csv(path, rows, header="image,caption"):
 # --- captions ---------------------------------------------------------------------------------
 
 
-def test_a_caption_column_that_is_all_empty_is_named_as_such(tmp_path, draw_image):
+def test_a_caption_column_without_any_caption_is_an_error(tmp_path, draw_image):
     for name in "ab":
         draw_image(tmp_path / f"{name}.png")
     write_csv(tmp_path / "d.csv", ["a.png,", "b.png,  "])
@@ -55,7 +55,7 @@ def test_a_text_in_one_line_and_a_list_in_another_are_both_captions(tmp_path, dr
 
 
 @pytest.mark.parametrize("caption", [3, True, [["x"], 4], {"lang": "en"}])
-def test_a_caption_of_another_kind_is_an_error_with_its_line(tmp_path, draw_image, caption):
+def test_a_caption_of_another_type_is_an_error_with_its_line(tmp_path, draw_image, caption):
     draw_image(tmp_path / "a.png")
     lines = [{"image": "a.png", "caption": "x"}, {"image": "a.png", "caption": caption}]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -75,7 +75,7 @@ def test_a_caption_of_another_kind_is_an_error_with_its_line(tmp_path, draw_imag
         ('[{"image": "a.png", "text": ["A", ]}]', 1),
     ],
 )
-def test_a_trailing_comma_is_called_one_and_its_line_named(tmp_path, draw_image, text, line):
+def test_a_trailing_comma_is_reported_with_its_line(tmp_path, draw_image, text, line):
     draw_image(tmp_path / "a.png")
     (tmp_path / "d.json").write_text(text)
     for place in (tmp_path, tmp_path / "d.json"):
@@ -84,7 +84,7 @@ def test_a_trailing_comma_is_called_one_and_its_line_named(tmp_path, draw_image,
         assert caught.value.where.endswith(f"d.json, line {line}")
 
 
-def test_json_broken_otherwise_is_named_with_its_line_too(tmp_path):
+def test_other_broken_json_is_reported_with_its_line(tmp_path):
     (tmp_path / "d.json").write_text('[\n{"image": "a.png" "text": "A"}]')
     with pytest.raises(DataError, match="is not JSON: Expecting ',' delimiter") as caught:
         load_records(tmp_path)
@@ -94,7 +94,7 @@ def test_json_broken_otherwise_is_named_with_its_line_too(tmp_path):
 # --- files ------------------------------------------------------------------------------------
 
 
-def test_two_images_of_one_name_in_different_folders_stay_two(tmp_path, draw_image):
+def test_images_with_one_name_in_different_folders_stay_separate(tmp_path, draw_image):
     draw_image(tmp_path / "x" / "a.png", (255, 0, 0))
     draw_image(tmp_path / "y" / "a.png", (0, 0, 255))
     write_csv(tmp_path / "d.csv", ["x/a.png,Red", "y/a.png,Blue"])
@@ -106,7 +106,7 @@ def test_two_images_of_one_name_in_different_folders_stay_two(tmp_path, draw_ima
     assert captions_of(again) == captions_of(data)
 
 
-def test_a_bare_name_that_two_folders_have_is_listed_not_guessed(tmp_path, draw_image):
+def test_a_name_that_two_folders_have_is_listed_as_ambiguous(tmp_path, draw_image):
     draw_image(tmp_path / "images" / "a.png", (255, 0, 0))
     draw_image(tmp_path / "photos" / "a.png", (0, 0, 255))
     for folder in ("images", "photos"):
@@ -151,7 +151,7 @@ def test_the_table_that_the_splits_were_cut_from_does_not_double_the_captions(tm
     assert data.notes == ("not read, because the splits have tables of their own: all.csv",)
 
 
-def test_a_zip_of_a_whole_data_set_is_to_be_unpacked(tmp_path):
+def test_a_zip_of_a_data_set_gives_the_advice_to_unpack_it(tmp_path):
     (tmp_path / "data.zip").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="no known data set format") as caught:
         load_records(tmp_path / "data.zip")
@@ -161,7 +161,7 @@ def test_a_zip_of_a_whole_data_set_is_to_be_unpacked(tmp_path):
 # --- splits -----------------------------------------------------------------------------------
 
 
-def test_no_test_images_is_said_with_what_there_is(tmp_path, draw_image):
+def test_an_empty_split_is_an_error_that_lists_the_other_splits(tmp_path, draw_image):
     for split in ("train", "val"):
         draw_image(tmp_path / f"{split}.png")
         write_csv(tmp_path / f"{split}.csv", [f"{split}.png,x"])
@@ -170,9 +170,7 @@ def test_no_test_images_is_said_with_what_there_is(tmp_path, draw_image):
         select_split(records, "test")
 
 
-def test_a_group_in_two_splits_is_found_and_refused_where_groups_are_kept_whole(
-    tmp_path, draw_image
-):
+def test_a_group_in_two_splits_is_found_and_refused_with_split_by_group(tmp_path, draw_image):
     for split, group in (("train", "f1"), ("val", "f2"), ("test", "f1")):
         draw_image(tmp_path / f"{split}.png")
         write_csv(tmp_path / f"{split}.csv", [f"{split}.png,x,{group}"], "image,caption,group")
@@ -198,7 +196,7 @@ def grouped(number):
 
 
 @pytest.mark.parametrize("share", [0.03, 0.1, 0.5, 0.9, 1.0])
-def test_a_share_keeps_groups_whole_and_is_as_large_as_it_can_be(share):
+def test_a_share_keeps_groups_together_and_is_as_large_as_possible(share):
     records = assign_splits(grouped(600), by="group")
     kept = take_fraction(records, share, seed=3)
     groups = {record.group for record in kept}
@@ -209,7 +207,7 @@ def test_a_share_keeps_groups_whole_and_is_as_large_as_it_can_be(share):
     assert abs(part - share * whole) <= 2.5
 
 
-def test_shares_are_nested_and_do_not_depend_on_order_or_company():
+def test_shares_are_nested_and_independent_of_order_and_other_images():
     records = assign_splits(grouped(300), by="group")
     previous: set[str] = set()
     for share in (0.01, 0.2, 0.21, 0.5, 0.99, 1.0):
@@ -219,7 +217,7 @@ def test_shares_are_nested_and_do_not_depend_on_order_or_company():
     half = {r.image_id for r in take_fraction(records, 0.5, seed=0)}
     assert {r.image_id for r in take_fraction(records[::-1], 0.5, seed=0)} == half
     assert {r.image_id for r in take_fraction(records, 0.5, seed=1)} != half
-    # 40 more images in 8 groups: some move over the edge, the rest stays as it was.
+    # With 40 more images in 8 groups, some cross the limit and the rest is unchanged.
     more = [CaptionRecord(f"n{n}", b"", ("x",), "train", f"new{n // 5}") for n in range(40)]
     among_more = {r.image_id for r in take_fraction([*records, *more], 0.5, seed=0)}
     assert len(half - among_more) <= 20
@@ -239,7 +237,7 @@ def test_the_smallest_share_still_holds_a_training_image():
 
 
 @pytest.mark.parametrize("named", [{}, {"image_column": "image", "caption_column": "text"}])
-def test_what_is_empty_is_called_empty(tmp_path, named):
+def test_empty_files_and_folders_are_reported_as_empty(tmp_path, named):
     options = LoadOptions(**named)
     (tmp_path / "rows.csv").touch()
     with pytest.raises(DataError, match=r"rows\.csv is empty: 0 bytes"):
@@ -256,7 +254,7 @@ def test_a_folder_without_a_table_is_not_asked_for_its_columns(tmp_path, draw_im
         load_records(tmp_path, named)
 
 
-def test_an_image_whose_name_leaves_no_room_for_an_ending_is_read(tmp_path, draw_image):
+def test_an_image_whose_name_is_too_long_for_another_ending_is_read(tmp_path, draw_image):
     draw_image(tmp_path / f"{'x' * 251}.png")
     (tmp_path / f"{'x' * 251}.txt").write_text("One")
     assert load_records(tmp_path).records[0].captions == ("One",)
@@ -274,7 +272,7 @@ def test_images_without_a_split_among_others_with_one_are_counted(tmp_path, draw
     )
 
 
-def test_a_table_of_addresses_is_to_be_downloaded(tmp_path):
+def test_a_table_of_urls_gives_the_advice_to_download_them(tmp_path):
     (tmp_path / "data.csv").write_text("image,caption\nhttps://example.com/1.jpg,One\n")
     with pytest.raises(DataError, match=r"all 1 are URLs(?s:.*)download the images first"):
         load_records(tmp_path)
@@ -282,7 +280,7 @@ def test_a_table_of_addresses_is_to_be_downloaded(tmp_path):
 
 @pytest.mark.parametrize("nothing", ["null", "NaN", '""', '" "'])
 @pytest.mark.parametrize("name", ["data.jsonl", "metadata.jsonl"])
-def test_a_null_is_no_id_and_no_group(tmp_path, draw_image, name, nothing):
+def test_a_null_is_neither_an_id_nor_a_group(tmp_path, draw_image, name, nothing):
     key = "file_name" if name == "metadata.jsonl" else "image"
     for image in "ab":
         draw_image(tmp_path / f"{image}.png")
@@ -311,7 +309,9 @@ def test_group_zero_of_a_parquet_file_is_a_group(tmp_path, png_bytes):
     assert [record.group for record in load_records(tmp_path).records] == ["0", "1"]
 
 
-def test_half_an_emoji_becomes_a_replacement_character_and_a_whole_one_stays(tmp_path, draw_image):
+def test_half_an_emoji_becomes_a_replacement_character_and_a_complete_one_stays(
+    tmp_path, draw_image
+):
     draw_image(tmp_path / "a.png")
     (tmp_path / "data.jsonl").write_text(
         r'{"image": "a.png", "captions": ["cut \ud83d here", "whole \ud83d\ude00"]}'

@@ -29,7 +29,7 @@ from captune.records import CaptionRecord
 
 
 def scenery(seed: int, side: int = 96) -> Image.Image:
-    """Smooth random colours: photographs to a hash, and no two alike."""
+    """Return smooth random colours, which hash like photographs and all differ."""
     cells = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC)
 
@@ -87,7 +87,7 @@ def test_another_image_a_mirrored_one_and_another_colour_are_not_near():
     assert group_near([fingerprint_image(other) for other in others]) == []
 
 
-def test_near_images_are_found_as_by_comparing_all_with_all():
+def test_near_images_equal_those_found_by_comparing_all_pairs():
     images = [scenery(seed) for seed in range(60)]
     images += [ImageEnhance.Brightness(image).enhance(1.05) for image in images[:20]]
     prints = [fingerprint_image(image) for image in images]
@@ -103,7 +103,7 @@ def test_near_images_are_found_as_by_comparing_all_with_all():
     assert len(slow) >= 18
 
 
-def test_flat_images_that_share_a_hash_are_told_apart_by_colour():
+def test_flat_images_that_share_a_hash_are_distinguished_by_colour():
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     prints = [fingerprint_image(Image.new("RGB", (20, 20), colour)) for colour in colours]
     assert len({print_.bands.tobytes() for print_ in prints}) == 1
@@ -111,7 +111,7 @@ def test_flat_images_that_share_a_hash_are_told_apart_by_colour():
 
 
 def test_the_perceptual_hash_has_128_bits_and_hand_checked_ends():
-    # Falling from left to right: every bit along rows is set, none along columns.
+    # Darker from left to right: every bit along rows is set, none along columns.
     ramp = np.linspace(255, 0, 90).astype(np.uint8)
     image = Image.fromarray(np.repeat(ramp[None], 90, axis=0)).convert("RGB")
     bits = np.unpackbits(perceptual_hash(image).view(np.uint8))
@@ -121,13 +121,13 @@ def test_the_perceptual_hash_has_128_bits_and_hand_checked_ends():
 
 
 @pytest.mark.timeout(20)
-def test_eight_thousand_blank_images_are_not_compared_all_with_all():
+def test_eight_thousand_blank_images_are_not_compared_pairwise():
     blank = fingerprint_image(Image.new("RGB", (16, 16)))
     prints = [replace(blank, pixels=str(number)) for number in range(8000)]
     assert group_near(prints) == [list(range(8000))]
 
 
-# --- what a check says ------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------------
 
 
 def make_data(tmp_path: Path) -> LoadedData:
@@ -151,7 +151,7 @@ def make_data(tmp_path: Path) -> LoadedData:
     )
 
 
-def test_a_check_finds_what_is_wrong(tmp_path):
+def test_a_check_finds_all_problems(tmp_path):
     found = check_data(
         make_data(tmp_path), count_tokens=lambda text: len(text.split()) + 2, max_caption_tokens=6
     )
@@ -200,7 +200,7 @@ def test_a_clean_set_has_no_problem():
     assert "No problems found." in render_check(found)
 
 
-def test_images_that_need_a_plugin_come_with_its_pip_line():
+def test_images_that_need_a_plugin_are_listed_with_its_pip_command():
     heic = b"\0\0\0\x18ftypheic" + b"\0" * 64
     findings = check_data(LoadedData((CaptionRecord("a", heic, ("One",)),)))
     assert findings.unreadable[0].detail.endswith("pip install pillow-heif")
@@ -228,7 +228,7 @@ def test_the_page_escapes_captions_and_shows_pictures_of_duplicates(tmp_path):
     assert "https://" not in page
 
 
-def test_progress_is_reported_once_an_image():
+def test_progress_is_reported_once_per_image():
     seen: list[int] = []
     data = LoadedData(tuple(make_shapes(5)))
     check_data(data, report_progress=seen.append, decoding=DecodeOptions(num_threads=2))
@@ -269,7 +269,7 @@ def test_length_figures_are_those_computed_by_hand():
 
 
 @pytest.mark.real_data
-def test_the_real_flickr8k_holds_one_image_twice(real_data):
+def test_the_real_flickr8k_has_one_image_twice(real_data):
     data = load_records(real_data / "flickr8k")
     twice = {"2851198725_37b6027625.jpg", "3050606344_af711c726c.jpg"}
     some = [r for n, r in enumerate(data.records) if n % 10 == 0 or r.image_id in twice]

@@ -29,14 +29,14 @@ def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
 
 
 def gradient(width: int = 40, height: int = 24) -> Image.Image:
-    """No two of its turns and mirrors are equal."""
+    """Return an image whose turns and mirror images all differ."""
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.stack([columns * 6, rows * 10, (rows + columns) * 3], axis=-1)
     return Image.fromarray(pixels.astype(np.uint8))
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that ends where its pixels should begin."""
+    """Return a PNG that ends before its pixels."""
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
     return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\x10\0IDAT"
@@ -48,7 +48,7 @@ def reason(source: Path | bytes | ZipMember, **options: int) -> str:
     return caught.value.what
 
 
-# --- what comes out ---------------------------------------------------------------------------
+# --- decoded images ----------------------------------------------------------------------------
 
 
 def test_an_rgb_image_comes_out_unchanged_and_without_metadata():
@@ -79,7 +79,7 @@ def test_every_exif_turn_gives_the_upright_twin(orientation, format):
     assert np.array_equal(np.asarray(decoded), np.asarray(gradient()))
 
 
-def test_alpha_lies_on_white():
+def test_alpha_is_shown_on_white():
     # Half transparent black on white: 255 - 128 = 127.
     half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
     assert decode_image(encode(half)).getpixel((0, 0)) == (127, 127, 127)
@@ -87,11 +87,11 @@ def test_alpha_lies_on_white():
     assert decode_image(encode(clear)).getpixel((0, 0)) == WHITE
 
 
-def test_grey_with_alpha_lies_on_white():
+def test_grey_with_alpha_is_shown_on_white():
     assert decode_image(encode(Image.new("LA", (4, 4), (0, 0)))).getpixel((0, 0)) == WHITE
 
 
-def test_a_palette_with_a_transparent_colour_lies_on_white():
+def test_a_palette_with_a_transparent_colour_is_shown_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
@@ -99,7 +99,7 @@ def test_a_palette_with_a_transparent_colour_lies_on_white():
     assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [WHITE, (0, 0, 255)]
 
 
-def test_a_palette_with_alpha_for_each_colour_lies_on_white():
+def test_a_palette_with_alpha_for_each_colour_is_shown_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
@@ -107,7 +107,7 @@ def test_a_palette_with_alpha_for_each_colour_lies_on_white():
     assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [WHITE, (0, 0, 255)]
 
 
-def test_a_transparent_colour_of_an_rgb_png_lies_on_white():
+def test_a_transparent_colour_of_an_rgb_png_is_shown_on_white():
     image = Image.new("RGB", (2, 1), (1, 2, 3))
     image.putpixel((1, 0), (200, 0, 0))
     decoded = decode_image(encode(image, transparency=(1, 2, 3)))
@@ -127,7 +127,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(format):
 
 
 def test_a_dark_sixteen_bit_png_stays_dark():
-    # All values under 256: by its own range it would seem to be an 8-bit image.
+    # All values are below 256: scaled by its own range it would look like an 8-bit image.
     values = np.full((8, 8), 200, dtype=np.uint16)
     assert decode_image(encode(Image.fromarray(values))).getpixel((0, 0)) == (1, 1, 1)
 
@@ -169,7 +169,7 @@ def test_an_animation_gives_its_first_frame(format):
     assert decode_image(content).getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_malformed_exif_does_not_cost_the_image():
+def test_an_image_with_malformed_exif_is_decoded():
     jpeg = encode(gradient(), "JPEG")
     garbage = b"Exif\0\0" + b"II*\0\xff\xff\xff\xff" + b"\x99" * 30
     broken = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(garbage) + 2) + garbage + jpeg[2:]
@@ -186,7 +186,7 @@ def test_malformed_exif_does_not_cost_the_image():
     ],
     ids=["icc", "icc in parts", "xmp", "iptc"],
 )
-def test_malformed_profiles_and_notes_do_not_cost_the_image(metadata):
+def test_an_image_with_malformed_profiles_and_notes_is_decoded(metadata):
     marker, garbage = metadata
     jpeg = encode(gradient(), "JPEG")
     head = b"\xff" + marker + struct.pack(">H", len(garbage) + 2)
@@ -198,7 +198,7 @@ def test_a_one_pixel_image_is_an_image():
     assert decode_image(encode(Image.new("RGB", (1, 1)))).size == (1, 1)
 
 
-# --- what does not ----------------------------------------------------------------------------
+# --- refused images ---------------------------------------------------------------------------
 
 
 def test_an_empty_file_is_empty(tmp_path):
@@ -223,7 +223,7 @@ def test_pages_drawings_and_programs_are_not_images(content):
     assert reason(content) == "not_an_image"
 
 
-def test_a_git_lfs_pointer_says_so():
+def test_a_git_lfs_pointer_is_reported():
     assert reason(b"version https://git-lfs.github.com/spec/v1\noid 1") == "git_lfs_pointer"
 
 
@@ -247,7 +247,7 @@ def test_a_jpeg_with_broken_tables_is_corrupt():
 
 
 def test_the_pixel_limit_is_checked_on_the_header_before_decoding():
-    # Nothing follows the header: decoding it would say truncated.
+    # Nothing follows the header: decoding it would raise `truncated`.
     assert reason(png_header(14_000, 14_000)) == "too_many_pixels"
     assert reason(png_header(101, 100), max_pixels=10_000) == "too_many_pixels"
     assert reason(png_header(100, 100), max_pixels=10_000) == "truncated"
@@ -258,7 +258,7 @@ def test_a_strip_is_refused_by_its_aspect():
     assert decode_image(encode(Image.new("L", (2000, 10)))).size == (2000, 10)
 
 
-def test_a_text_bomb_in_a_png_is_named():
+def test_a_text_bomb_in_a_png_is_reported():
     info = PngImagePlugin.PngInfo()
     info.add_text("bomb", "A" * 70_000_000, zip=True)
     assert reason(encode(gradient(), pnginfo=info)) == "text_bomb"
@@ -271,7 +271,7 @@ def test_a_text_bomb_in_a_png_is_named():
         (b"\0\0\0\x0cJXL \r\n\x87\n", "pip install pillow-jxl-plugin"),
     ],
 )
-def test_formats_of_a_plugin_name_its_pip_line(content, pip_line):
+def test_formats_that_need_a_plugin_name_its_pip_command(content, pip_line):
     with pytest.raises(ImageError) as caught:
         decode_image(content)
     assert (caught.value.what, caught.value.fix) == ("needs_plugin", pip_line)
@@ -286,7 +286,7 @@ def test_pipes_devices_and_folders_are_never_opened(tmp_path):
     assert reason(Path("/dev/zero")) == "io"
 
 
-def test_a_file_that_is_gone_is_missing(tmp_path):
+def test_a_deleted_file_is_missing(tmp_path):
     assert reason(tmp_path / "gone.jpg") == "missing"
     assert reason(Path("a\0b.jpg")) == "io"
 
@@ -320,7 +320,7 @@ def test_the_image_hash_is_the_sha256_of_the_bytes(tmp_path):
     assert image_hash(path) == image_hash(b"abc") == known
 
 
-# --- anything at all --------------------------------------------------------------------------
+# --- random damage ---------------------------------------------------------------------------
 
 WHOLE = {
     format: encode(gradient(), format)

@@ -1,4 +1,4 @@
-"""Damaged data sets of every format: each is read, or refused with an error of captune's own."""
+"""Damaged data sets of every format: each is read, or raises an error of captune."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ FORMATS: dict[str, Callable[[Path], None]] = {
 
 
 def mutate(content: bytes, draw: random.Random) -> bytes:
-    """Return the bytes with a few changes: cuts, flips, repeats, and what parsers stumble over."""
+    """Return the bytes with a few changes: cuts, flips, repeats, and tokens that trip parsers."""
     data = bytearray(content)
     for _ in range(draw.randint(1, 4)):
         place = draw.randint(0, len(data))
@@ -181,14 +181,14 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
 
 @soak
 @pytest.mark.parametrize("make", FORMATS.values(), ids=FORMATS.keys())
-def test_damaged_data_sets_are_read_or_refused_in_captunes_own_words(tmp_path, make):
+def test_damaged_data_sets_are_read_or_raise_captunes_errors(tmp_path, make):
     draw = random.Random(f"{SEED} {make.__name__}")
     whole = tmp_path / "whole"
     whole.mkdir()
     make(whole)
     assert load_records(whole).records
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
-    # The images' own damage is another test's: mostly the files that say what is in them.
+    # Mostly metadata: damaged images have their own test.
     texts = [path for path in files if path.suffix != ".png"]
     for number in range(NUM_ROUNDS):
         folder = tmp_path / str(number)
@@ -197,7 +197,7 @@ def test_damaged_data_sets_are_read_or_refused_in_captunes_own_words(tmp_path, m
         (folder / name).write_bytes(mutate((folder / name).read_bytes(), draw))
         try:
             data = load_records(folder)
-            # Decoding starts processes, and is the images' tests' business.
+            # Decoding starts processes, and the tests of images cover it.
             check_data(replace(data, records=())).to_json()
         except CaptuneError as error:
             assert error.what

@@ -1,4 +1,4 @@
-"""What the data package writes: contact sheets, converted sets, lists of skipped images."""
+"""The outputs of the data package: contact sheets, converted sets, lists of skipped images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from captune.storage import open_atomic, refuse_existing, write_text
 # --- contact sheet ----------------------------------------------------------------------------
 
 
-def test_a_contact_sheet_has_a_cell_an_image():
+def test_a_contact_sheet_has_one_cell_per_image():
     sheet = contact_sheet(make_shapes(7), columns=3, cell_width=200)
     # 24 margin, 3 cells of 200 with 20 between them.
     assert sheet.width == 24 + 3 * 200 + 2 * 20 + 24
@@ -100,13 +100,13 @@ def test_a_converted_set_reads_back_the_same(tmp_path, records, format, images):
     assert [record.group for record in data.records] == [None, "g", None]
 
 
-def test_images_of_one_name_are_kept_apart_without_letter_case(tmp_path, records):
+def test_names_that_differ_only_in_letter_case_get_different_files(tmp_path, records):
     write_dataset(records[:2], tmp_path / "out", format="jsonl")
     names = sorted(path.name for path in (tmp_path / "out" / "images").iterdir())
     assert names == ["A-2.png", "a.png"]
 
 
-def test_coco_keeps_whole_numbers_as_ids_and_counts_others(tmp_path, records):
+def test_coco_keeps_integer_ids_and_numbers_others(tmp_path, records):
     write_dataset(records[:2], tmp_path / "a", format="coco")
     written = json.loads((tmp_path / "a" / "annotations" / "captions_train.json").read_text())
     assert [image["id"] for image in written["images"]] == [1, 2]
@@ -116,7 +116,7 @@ def test_coco_keeps_whole_numbers_as_ids_and_counts_others(tmp_path, records):
     assert [r.image_id for r in load_records(tmp_path / "b").records] == ["1", "2"]
 
 
-def test_coco_ids_that_are_one_number_are_counted_instead(tmp_path, records):
+def test_coco_ids_with_equal_numbers_are_renumbered(tmp_path, records):
     twins = [replace(records[0], image_id="01"), replace(records[1], image_id="1")]
     write_dataset(twins, tmp_path / "out", format="coco")
     read = load_records(tmp_path / "out").records
@@ -142,7 +142,7 @@ def test_two_converted_sets_are_not_mixed_in_one_folder(tmp_path, records, secon
     assert len(load_records(tmp_path / "out").records) == len(records)
 
 
-def test_a_converted_set_is_written_anew_and_beside_formats_that_are_read_after_it(
+def test_a_converted_set_is_overwritten_and_may_be_beside_formats_that_are_read_after_it(
     tmp_path, records
 ):
     write_dataset(records, tmp_path / "out", format="csv")
@@ -167,7 +167,7 @@ def test_kept_images_stay_where_they_are(tmp_path, records):
         write_dataset(records, tmp_path / "out", format="coco", images="keep")
 
 
-def test_missing_images_are_listed_and_left_out(tmp_path, records):
+def test_missing_images_are_listed_and_skipped(tmp_path, records):
     records[0].image.unlink()
     skipped = write_dataset(records, tmp_path / "out", format="jsonl")
     assert [(image.image_id, image.reason) for image in skipped] == [("1", "missing")]
@@ -186,7 +186,7 @@ def test_hugging_face_reads_what_imagefolder_writes(tmp_path, records, monkeypat
 # --- files ------------------------------------------------------------------------------------
 
 
-def test_skipped_images_are_one_json_object_a_line(tmp_path):
+def test_skipped_images_are_one_json_object_per_line(tmp_path):
     path = tmp_path / "run" / "skipped_images.jsonl"
     save_skipped([SkippedImage("a", "x\udce9\n.jpg", "truncated", "why")], path)
     (line,) = path.read_text().splitlines()
@@ -208,7 +208,7 @@ def test_too_many_bad_images_stop_a_run_with_the_reasons():
         raise_when_too_many_bad(bad, num_images=1000, max_bad_fraction=0.0)
 
 
-def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_rest(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
@@ -229,7 +229,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write_text(tmp_path / "file" / "a.txt", "x")
 
 
-def test_what_is_there_is_refused_and_an_empty_folder_is_free(tmp_path):
+def test_existing_outputs_are_refused_and_an_empty_folder_is_accepted(tmp_path):
     refuse_existing(tmp_path / "new")
     refuse_existing(tmp_path)
     write_text(tmp_path / "a.txt", "x")
@@ -248,7 +248,7 @@ def test_a_real_set_converts_and_draws(tmp_path, real_data):
     assert contact_sheet(again, columns=5).width > 1300
 
 
-def test_converted_images_have_names_that_every_system_takes(tmp_path):
+def test_converted_images_have_names_that_are_valid_on_every_system(tmp_path):
     names = ("CON.png", "a:b.png", "Café.png", "cafe\u0301.png")
     content = Image.new("RGB", (20, 20), "red")
     buffer = io.BytesIO()
@@ -277,7 +277,7 @@ def test_a_file_name_that_is_too_long_is_refused_before_anything_is_written(
     buffer = io.BytesIO()
     Image.new("RGB", (20, 20), "red").save(buffer, "PNG")
     good = CaptionRecord("good", buffer.getvalue(), ("a red square",), file_name="good.png")
-    # Two bytes per letter, but for the ending.
+    # Two bytes per letter, except in the ending.
     name = "é" * ((length - 4) // 2) + ".png"
     long = replace(good, image_id="long", file_name=name)
     with pytest.raises(DataError, match=f"would have {shown} bytes.* allow 255") as error:

@@ -1,4 +1,4 @@
-"""Captions that a tokenizer cannot write: measured, reported, and refused near 100 %."""
+"""Captions that a tokenizer cannot write are measured, reported, and refused near 100 %."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def read_back(tmp_path_factory: pytest.TempPathFactory):
     return caption_reader(tokenizer, lower_case=False)
 
 
-def test_english_comes_back_but_for_case_and_blanks(read_back) -> None:
+def test_english_is_kept_except_for_case_and_spaces(read_back) -> None:
     trip = measure_round_trip(ENGLISH, read_back)
     assert (trip.num_captions, trip.num_unknown, trip.num_changed) == (2, 0, 0)
     assert trip.share == 0.0
 
 
 @pytest.mark.parametrize("captions", [THAI, CHINESE, HINDI])
-def test_other_scripts_come_back_unknown_and_are_refused(captions: list[str], read_back) -> None:
+def test_scripts_unknown_to_the_tokenizer_are_refused(captions: list[str], read_back) -> None:
     trip = measure_round_trip(captions, read_back)
     assert trip.num_unknown == 2
     assert trip.share == 1.0
@@ -53,7 +53,7 @@ def test_stripped_accents_count_as_changed(read_back) -> None:
     refuse_lost_captions(trip, where="model.tokenizer")
 
 
-def test_next_to_all_captions_lost_is_an_error_some_a_warning_and_few_nothing() -> None:
+def test_nearly_all_captions_lost_is_an_error_and_some_lost_a_warning() -> None:
     def trip_of(lost: int):
         captions = [f"caption {number}" for number in range(100)]
         return measure_round_trip(
@@ -85,7 +85,7 @@ def test_a_rare_word_in_every_caption_is_a_warning_not_an_error() -> None:
     assert warning.severity == "warning"
 
 
-def test_at_most_twenty_thousand_captions_are_looked_at_evenly_spread() -> None:
+def test_at_most_twenty_thousand_captions_are_checked_evenly_spread() -> None:
     captions = [str(number) for number in range(50_000)]
     seen: list[str] = []
 

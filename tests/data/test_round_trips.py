@@ -47,7 +47,7 @@ def facts_of(data, *, has_ids=True):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_is_written_is_read_back(tmp_path, source, format):
+def test_a_written_data_set_reads_back_the_same(tmp_path, source, format):
     before = load_records(source, LoadOptions(keep_columns=True))
     out = tmp_path / "out"
     skipped = write_dataset(before.records, out, format=format, columns=before.columns)
@@ -79,5 +79,5 @@ def test_an_image_that_cannot_be_read_is_listed(tmp_path, source, format):
     assert len(load_records(tmp_path / "out").records) == 3
 
 
-def test_columns_are_not_kept_unless_they_are_asked_for(source):
+def test_columns_are_kept_only_on_request(source):
     assert load_records(source).columns == {}

@@ -67,7 +67,7 @@ def test_the_seed_draws_and_the_order_of_the_records_does_not():
     assert {r.image_id: r.split for r in assign_splits(records, seed=2)} != by_id
 
 
-def test_a_known_draw_stays_for_ever():
+def test_a_known_draw_never_changes():
     # A changed draw would silently move test images into training of a resumed run.
     records = assign_splits(make_records(12), seed=42)
     assert [record.image_id for record in records if record.split == "test"] == KNOWN_TEST
@@ -94,7 +94,7 @@ def test_groups_are_never_cut_and_no_split_is_empty(sizes, seed):
     assert set(count(drawn)) == {"train", "val", "test"}
 
 
-def test_shares_of_small_groups_are_met_to_a_group():
+def test_shares_of_small_groups_are_exact_to_one_group():
     records = make_records(300, group=lambda n: f"g{n // 3}")
     assert count(assign_splits(records, by="group")) == {"train": 240, "val": 30, "test": 30}
 
@@ -105,14 +105,14 @@ def test_a_group_larger_than_its_share_stays_in_train():
     assert {record.split for record in drawn if record.group == "big"} == {"train"}
 
 
-def test_by_image_the_group_is_not_looked_at():
+def test_splits_by_image_ignore_groups():
     records = make_records(20, group=lambda n: "one")
     assert set(count(assign_splits(records, by="image"))) == {"train", "val", "test"}
     with pytest.raises(DataError, match="1 groups cannot fill 3 splits"):
         assign_splits(records, by="group")
 
 
-def test_given_splits_are_kept_and_records_outside_them_left_out():
+def test_given_splits_are_kept_and_records_without_one_are_skipped():
     records = make_records(4)
     given = [
         replace(r, split=s) for r, s in zip(records, ("val", "train", None, "train"), strict=True)
@@ -142,7 +142,7 @@ def test_selecting_a_split_that_is_empty_names_those_that_are_not():
         select_split(records, "test")
 
 
-def test_a_share_is_one_of_training_and_the_smaller_lies_in_the_larger():
+def test_a_share_is_of_the_training_images_and_contains_smaller_shares():
     records = assign_splits(make_records(100))
     half, tenth = (take_fraction(records, share, seed=0) for share in (0.5, 0.1))
     assert count(half) == {"train": 40, "val": 10, "test": 10}
@@ -154,7 +154,7 @@ def test_a_share_is_one_of_training_and_the_smaller_lies_in_the_larger():
 # --- on disk ----------------------------------------------------------------------------------
 
 
-def test_saved_splits_come_back_exactly_whatever_the_images_are(tmp_path, draw_image, png_bytes):
+def test_saved_splits_load_exactly_for_every_kind_of_image(tmp_path, draw_image, png_bytes):
     records = [
         CaptionRecord("p", draw_image(tmp_path / "d" / "x" / "p.png"), ("a, b", 'c "d"'), "train"),
         CaptionRecord("q", draw_image(tmp_path / "d" / "q.png"), (), "train", "group", "q.png"),
@@ -184,13 +184,13 @@ def test_splits_json_counts_rows_and_unique_images(tmp_path):
     assert line["image"] == "a.jpg"
 
 
-def test_relative_paths_come_back_relative(tmp_path):
+def test_relative_paths_stay_relative(tmp_path):
     records = [CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")]
     save_splits(records, tmp_path)
     assert load_splits(tmp_path) == records
 
 
-def test_a_run_and_its_data_moved_together_still_find_each_other(tmp_path, draw_image):
+def test_a_run_moved_together_with_its_data_still_finds_its_images(tmp_path, draw_image):
     image = draw_image(tmp_path / "old" / "data" / "a.png")
     save_splits([CaptionRecord("a", image, ("1",), "train")], tmp_path / "old" / "run")
     (tmp_path / "old").rename(tmp_path / "new")
@@ -205,13 +205,13 @@ def test_saving_again_replaces_what_was_there(tmp_path, png_bytes):
     assert not (tmp_path / "splits" / "images.zip").exists()
 
 
-def test_records_without_a_split_are_not_saved_silently(tmp_path):
+def test_records_without_a_split_are_refused_on_saving(tmp_path):
     with pytest.raises(DataError, match="1 records have no split, such as id000"):
         save_splits(make_records(1), tmp_path)
     assert not (tmp_path / "splits.json").exists()
 
 
-def test_missing_and_broken_saved_splits_are_named(tmp_path):
+def test_missing_and_broken_saved_splits_are_reported(tmp_path):
     with pytest.raises(DataError, match=r"no splits.json in .*"):
         load_splits(tmp_path)
     save_splits([CaptionRecord("a", Path("d/a.jpg"), ("1",), "train")], tmp_path)

@@ -1,4 +1,4 @@
-"""Files that cannot be read: a reason for that image, wherever its bytes are wanted."""
+"""Files that cannot be read: a reason for that image, wherever its bytes are needed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_read_error_is_a_reason_wherever_bytes_are_read():
 
 @linux
 @pytest.mark.parametrize("images", ["copy", "link"])
-def test_converting_skips_what_cannot_be_read_and_leaves_nothing_of_it(tmp_path, images):
+def test_converting_skips_unreadable_images_and_leaves_no_partial_file(tmp_path, images):
     (tmp_path / "good.png").write_bytes(GOOD)
     records = [
         CaptionRecord("good", tmp_path / "good.png", ("a dog",)),
@@ -58,7 +58,7 @@ def test_converting_skips_what_cannot_be_read_and_leaves_nothing_of_it(tmp_path,
 
 @linux
 @pytest.mark.parametrize("mode", ["inline", "isolated"])
-def test_checks_and_sheets_name_what_cannot_be_read(tmp_path, mode):
+def test_checks_and_sheets_report_unreadable_images(tmp_path, mode):
     (tmp_path / "good.png").write_bytes(GOOD)
     records = (
         CaptionRecord("good", tmp_path / "good.png", ("a dog",)),
@@ -69,7 +69,7 @@ def test_checks_and_sheets_name_what_cannot_be_read(tmp_path, mode):
     assert contact_sheet(records, decode=mode).height > 100
 
 
-def test_an_archive_that_became_a_pointer_costs_the_image(tmp_path):
+def test_an_archive_replaced_by_a_pointer_fails_its_image(tmp_path):
     archive = tmp_path / "images.zip"
     archive.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ImageError) as caught:
@@ -77,7 +77,7 @@ def test_an_archive_that_became_a_pointer_costs_the_image(tmp_path):
     assert caught.value.what == "io"
 
 
-def test_memory_that_runs_out_is_a_reason_of_its_own(monkeypatch):
+def test_running_out_of_memory_has_its_own_reason(monkeypatch):
 
     def fail(*_: object) -> None:
         raise MemoryError

@@ -64,7 +64,7 @@ def test_names_with_dots_that_lead_nowhere_are_fine():
     assert not any(map(is_unsafe_name, ["a..b.png", "...png", "a/b..c/d.png", "cd:1.png"]))
 
 
-def test_a_zip_cut_by_a_download_is_told_from_one_that_is_none(tmp_path):
+def test_a_truncated_zip_and_a_file_that_is_not_a_zip_have_different_errors(tmp_path):
     whole = write_zip(tmp_path / "i.zip", {f"{n}.png": bytes(2000) for n in range(9)})
     cut = tmp_path / "cut.zip"
     cut.write_bytes(whole.read_bytes()[:-900])
@@ -79,7 +79,7 @@ def test_a_zip_cut_by_a_download_is_told_from_one_that_is_none(tmp_path):
         list_zip(tmp_path / "empty.zip")
 
 
-def test_a_git_lfs_pointer_is_named_as_one_in_a_zip_and_in_a_tar(tmp_path):
+def test_a_git_lfs_pointer_is_reported_for_a_zip_and_for_a_tar(tmp_path):
     for name in ("i.zip", "i.tar"):
         (tmp_path / name).write_bytes(POINTER)
     with pytest.raises(DataError, match=r"i\.zip is a Git LFS pointer"):
@@ -91,7 +91,7 @@ def test_a_git_lfs_pointer_is_named_as_one_in_a_zip_and_in_a_tar(tmp_path):
 def test_a_zip_with_a_password_is_refused(tmp_path):
     path = write_zip(tmp_path / "i.zip", {"a.png": b"x"})
     content = bytearray(path.read_bytes())
-    # The flag stands in the file's header and in the table of contents.
+    # The flag is in the header of the file and in the table of contents.
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(mark) + offset] |= 1
     path.write_bytes(content)
@@ -102,7 +102,7 @@ def test_a_zip_with_a_password_is_refused(tmp_path):
 # --- tars -------------------------------------------------------------------------------------
 
 
-def test_a_tar_says_where_its_members_lie(tmp_path, png_bytes):
+def test_a_tar_lists_its_members_with_offsets(tmp_path, png_bytes):
     path = write_tar(tmp_path / "i.tar", {"a.png": png_bytes(), "b/a.txt": b"hello"})
     image, text = entries(path)
     assert path.read_bytes()[image.offset :][: image.size] == png_bytes()
@@ -126,12 +126,12 @@ def test_tars_of_every_format_with_long_names_are_read(tmp_path, format):
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
-def test_the_content_of_a_compressed_tar_comes_along(tmp_path, png_bytes, mode):
+def test_members_of_a_compressed_tar_include_their_content(tmp_path, png_bytes, mode):
     path = write_tar(tmp_path / "i.tgz", {"a.png": png_bytes(), "a.txt": b"x"}, mode)
     assert [(e.name, e.content) for e in entries(path)] == [("a.png", png_bytes()), ("a.txt", b"x")]
 
 
-def test_members_that_lead_out_or_are_no_files_are_named_and_never_made(tmp_path):
+def test_members_that_lead_out_or_are_not_files_are_listed_and_never_extracted(tmp_path):
     inside = tmp_path / "inside"
     inside.mkdir()
     path = inside / "i.tar"
@@ -162,7 +162,7 @@ def test_members_that_lead_out_or_are_no_files_are_named_and_never_made(tmp_path
         (512 + 10, 0, True),
     ],
 )
-def test_a_cut_tar_gives_its_whole_members_and_says_it_is_cut(tmp_path, size, whole, is_cut):
+def test_a_truncated_tar_gives_its_complete_members_and_is_reported(tmp_path, size, whole, is_cut):
     members = {f"{n}.png": bytes([n + 1]) * 600 for n in range(4)}
     path = write_tar(tmp_path / "i.tar", members)
     path.write_bytes(path.read_bytes()[:size])
@@ -173,7 +173,7 @@ def test_a_cut_tar_gives_its_whole_members_and_says_it_is_cut(tmp_path, size, wh
         assert path.read_bytes()[entry.offset :][: entry.size] == members[entry.name]
 
 
-def test_bytes_that_are_no_header_behind_a_member_are_not_taken_for_the_end(tmp_path):
+def test_bytes_after_a_member_that_are_not_a_header_are_reported(tmp_path):
     path = write_tar(tmp_path / "i.tar", {"a.png": bytes(512), "b.png": bytes(512)})
     content = bytearray(path.read_bytes())
     content[1024:1100] = b"\x5a" * 76
@@ -184,14 +184,14 @@ def test_bytes_that_are_no_header_behind_a_member_are_not_taken_for_the_end(tmp_
     ]
 
 
-def test_a_file_that_is_no_tar_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_tar_is_an_error(tmp_path):
     for content in (b"", b"<html>" * 200, bytes(range(256)) * 9):
         (tmp_path / "i.tar").write_bytes(content)
         with pytest.raises(DataError, match="is not a tar archive, or is damaged"):
             entries(tmp_path / "i.tar")
 
 
-def test_a_compressed_tar_that_is_cut_is_an_error(tmp_path):
+def test_a_truncated_compressed_tar_is_an_error(tmp_path):
     members = {f"{n}.png": random.Random(n).randbytes(9000) for n in range(4)}
     path = write_tar(tmp_path / "i.tgz", members, "w:gz")
     path.write_bytes(path.read_bytes()[:-5000])
@@ -199,7 +199,7 @@ def test_a_compressed_tar_that_is_cut_is_an_error(tmp_path):
         entries(path)
 
 
-def test_a_tar_changed_after_it_was_looked_at_costs_its_images_only(tmp_path, png_bytes):
+def test_a_tar_changed_after_reading_loses_only_its_own_images(tmp_path, png_bytes):
     path = write_tar(tmp_path / "i.tar", {"a.png": png_bytes()})
     (entry,) = entries(path)
     member = TarMember(path, "a.png", entry.offset, entry.size)
@@ -211,7 +211,7 @@ def test_a_tar_changed_after_it_was_looked_at_costs_its_images_only(tmp_path, pn
         decode_image(member)
 
 
-# --- anything at all --------------------------------------------------------------------------
+# --- random damage ---------------------------------------------------------------------------
 
 
 def whole_archives():
@@ -284,13 +284,13 @@ def make_records(folder, png_bytes):
 
 def test_worker_processes_decode_members_as_this_process_does(tmp_path, png_bytes):
     records = make_records(tmp_path, png_bytes)
-    # Opened here first: a file position shared with the workers would mix their reads up.
+    # Opened here first: a file position shared with the workers would mix up their reads.
     here = [Decoded(records)[place] for place in range(len(records))]
     there = list(DataLoader(Decoded(records), batch_size=None, num_workers=2, shuffle=False))
     assert there == here == [bytes((n, 2 * n, 3 * n)) for n in range(12)] * 2
 
 
-def test_members_come_back_from_the_split_files_after_run_and_data_moved(tmp_path, png_bytes):
+def test_members_load_from_the_split_files_after_run_and_data_moved(tmp_path, png_bytes):
     (tmp_path / "one" / "data").mkdir(parents=True)
     records = assign_splits(make_records(tmp_path / "one" / "data", png_bytes))
     save_splits(records, tmp_path / "one" / "run")

@@ -32,7 +32,7 @@ def make_tar(members: list[tuple[str, bytes]], mode: str = "w") -> bytes:
 
 @pytest.fixture
 def samples(png_bytes) -> Callable[..., list[tuple[str, bytes]]]:
-    """`n` samples from `start`, an image and a text each."""
+    """Return `n` samples from `start`, with one image and one text each."""
 
     def make(number: int, start: int = 0) -> list[tuple[str, bytes]]:
         return [
@@ -124,7 +124,7 @@ def test_samples_are_there_before_the_shard_has_come(server, samples) -> None:
     def answer(connection: socket.socket) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body[:half])
-        # The rest never comes: a reader that wanted the whole shard would wait for it.
+        # The rest is never sent: reading the complete shard would hang.
         server.stop.wait(60)
 
     server.answers["/big.tar"] = answer
@@ -218,7 +218,7 @@ def test_hostile_names_are_listed(server, samples, png_bytes) -> None:
     assert [image.reason for image in data.skipped] == ["unsafe_name"]
 
 
-def test_without_streaming_nothing_is_asked_and_what_to_do_is_said(server) -> None:
+def test_without_streaming_nothing_is_requested_and_the_error_gives_a_fix(server) -> None:
     with pytest.raises(DataError, match="2 shards are at a URL") as caught:
         load_records(at(server, "/{0..1}.tar"))
     assert "data.streaming: true" in caught.value.fix
@@ -233,7 +233,7 @@ def test_a_shard_that_is_not_there_is_named(server, samples) -> None:
         load_records(at(server, "/{0..1}.tar"), STREAMING)
 
 
-def test_what_is_no_tar_is_named(server) -> None:
+def test_a_response_that_is_not_a_tar_is_reported(server) -> None:
     server.say("/0.tar", b"<html>log in</html>" * 100)
     with pytest.raises(DataError, match=r"/0\.tar is not a tar archive"):
         load_records(at(server, "/0.tar"), STREAMING)
@@ -248,7 +248,7 @@ def test_what_is_no_tar_is_named(server) -> None:
         ("https://me:secret@example.org/0.tar", "it contains a user name"),
     ],
 )
-def test_other_addresses_are_refused_with_what_to_do(place, message) -> None:
+def test_other_addresses_are_refused_with_a_fix(place, message) -> None:
     with pytest.raises(DataError, match=message) as caught:
         load_records(place, STREAMING)
     assert caught.value.fix

@@ -44,7 +44,7 @@ def size(image: Image.Image) -> tuple[int, int]:
 
 @pytest.fixture
 def quick() -> Iterator[IsolatedDecoder]:
-    """One child with a second and a half per image."""
+    """Return a decoder with one child and 1.5 seconds per image."""
     with IsolatedDecoder(1, limits=QUICK) as decoder:
         yield decoder
 
@@ -56,7 +56,7 @@ def reason(decoder: IsolatedDecoder, source: Path | bytes) -> ImageError:
 
 
 def children() -> set[int]:
-    """Processes whose parent is this one."""
+    """Return the child processes of this process."""
     found = set()
     for thread in Path("/proc/self/task").iterdir():
         found |= {int(pid) for pid in (thread / "children").read_text().split()}
@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
 
 def test_the_pixels_are_those_of_inline_decoding(tmp_path):
     sources: list[Path | bytes] = list(whole_images())
-    # Larger than one strip of the window, and so large that it asks first.
+    # Larger than one strip of the window, and large enough to ask for slots.
     for name, width, height in (("wide", 1500, 1100), ("large", 2300, 1900)):
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{name}.png", compress_level=0)
@@ -100,7 +100,7 @@ def test_many_threads_share_few_children_and_get_their_own_images():
     assert found == [pixels(decode_image(record.image)) for record in records]
 
 
-def test_errors_name_the_path_as_it_was_given(tmp_path, monkeypatch):
+def test_errors_name_the_path_as_given(tmp_path, monkeypatch):
     with IsolatedDecoder(1) as decoder:
         decoder.decode(GOOD, size)
         # The child was started in another folder.
@@ -115,7 +115,7 @@ def test_errors_name_the_path_as_it_was_given(tmp_path, monkeypatch):
 
 
 @linux
-def test_an_image_that_takes_too_much_memory_costs_itself_only():
+def test_an_image_that_needs_too_much_memory_fails_alone():
     with IsolatedDecoder(1, limits=Limits(base_seconds=60.0)) as decoder:
         error = reason(decoder, bombs.tiff_of_shared_tags())
         assert error.what == "memory"
@@ -124,13 +124,13 @@ def test_an_image_that_takes_too_much_memory_costs_itself_only():
 
 
 @pytest.mark.parametrize("make", [bombs.gif_of_comments, bombs.ppm_of_comments])
-def test_an_image_that_takes_too_long_costs_itself_only(quick, make):
+def test_an_image_that_takes_too_long_fails_alone(quick, make):
     error = reason(quick, make())
     assert error.what == "timeout"
     assert quick.decode(GOOD, size) == size(decode_image(GOOD))
 
 
-def test_a_jpeg_of_300_scans_takes_no_longer_than_it_may(quick):
+def test_a_jpeg_of_300_scans_stays_within_the_time_limit(quick):
     started = time.monotonic()
     assert reason(quick, bombs.jpeg_of_scans()).what == "timeout"
     assert time.monotonic() - started < 15
@@ -138,7 +138,7 @@ def test_a_jpeg_of_300_scans_takes_no_longer_than_it_may(quick):
 
 
 @pytest.mark.parametrize("make", [bombs.png_of_texts, bombs.png_with_profile])
-def test_texts_that_unpack_to_megabytes_are_named(quick, make):
+def test_texts_that_unpack_to_megabytes_are_reported(quick, make):
     assert reason(quick, make()).what == "text_bomb"
 
 
@@ -151,7 +151,7 @@ def test_animations_and_exif_bombs_give_their_first_frame(quick):
 @pytest.mark.parametrize(
     ("ended_by", "expected"), [(signal.SIGKILL, "memory"), (signal.SIGSEGV, "crash")]
 )
-def test_a_child_that_dies_costs_one_image_and_is_replaced(ended_by, expected):
+def test_a_child_that_dies_loses_one_image_and_is_replaced(ended_by, expected):
     bomb = bombs.gif_of_comments()
     with IsolatedDecoder(1, limits=Limits(base_seconds=60.0)) as decoder:
         decoder.decode(GOOD, size)
@@ -162,7 +162,7 @@ def test_a_child_that_dies_costs_one_image_and_is_replaced(ended_by, expected):
 
 
 @linux
-def test_a_child_that_dies_while_it_waits_costs_no_image():
+def test_a_child_that_dies_while_idle_loses_no_image():
     with IsolatedDecoder(1) as decoder:
         decoder.decode(GOOD, size)
         (child,) = children()
@@ -171,11 +171,11 @@ def test_a_child_that_dies_while_it_waits_costs_no_image():
         assert decoder.decode(GOOD, size) == size(decode_image(GOOD))
 
 
-# --- files that are no files -------------------------------------------------------------------
+# --- unreadable files -------------------------------------------------------------------------
 
 
 @posix
-def test_what_cannot_be_read_is_named_and_never_waited_for(quick, tmp_path):
+def test_unreadable_files_are_reported_without_waiting(quick, tmp_path):
     fifo = tmp_path / "fifo.jpg"
     os.mkfifo(fifo)
     assert reason(quick, fifo).what == "io"
@@ -218,7 +218,7 @@ def test_closing_ends_a_child_that_decodes_a_bomb():
 
 
 @linux
-def test_a_decoder_that_is_forgotten_leaves_no_child():
+def test_a_garbage_collected_decoder_leaves_no_child():
     decoder = IsolatedDecoder(1)
     decoder.decode(GOOD, size)
     assert len(children()) == 1
@@ -258,7 +258,7 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def test_a_closed_decoder_says_so():
+def test_a_closed_decoder_raises_an_error():
     decoder = IsolatedDecoder(1)
     decoder.close()
     decoder.close()
@@ -266,7 +266,7 @@ def test_a_closed_decoder_says_so():
         decoder.decode(GOOD, size)
 
 
-def test_a_child_that_cannot_start_is_named_with_the_way_out(monkeypatch):
+def test_a_child_that_cannot_start_is_an_error_with_a_fix(monkeypatch):
     monkeypatch.setattr(process, "_PROGRAM", "raise ImportError('no module named captune')")
     with IsolatedDecoder(1) as decoder, pytest.raises(DataError) as caught:
         decoder.decode(GOOD, size)

@@ -1,4 +1,4 @@
-"""Slots by pixels: what is decoded at once is bounded, and nobody waits for ever."""
+"""Slots by pixels: the pixels decoded at once are bounded, and no thread waits forever."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = NUM_SLOTS * SLOT_PIXELS
 
 
 def most_at_once(slots: PixelSlots, sizes: list[int], num_threads: int) -> int:
-    """The most slots that leases of these sizes in pixels hold at the same time."""
+    """Return the maximum slots that leases of these sizes in pixels hold at the same time."""
     lock, held, most = threading.Lock(), 0, 0
 
     def hold(num_pixels: int) -> None:
@@ -46,11 +46,11 @@ def test_no_more_than_all_slots_are_held_whatever_the_sizes(make):
     assert most_at_once(make(), sizes, 8) <= NUM_SLOTS
 
 
-def test_small_images_are_decoded_side_by_side():
+def test_small_images_are_decoded_in_parallel():
     assert most_at_once(PixelSlots.for_threads(), [640 * 480] * 40, 8) > 1
 
 
-def test_slots_come_back_when_an_image_fails():
+def test_slots_are_released_when_an_image_fails():
     slots = PixelSlots.for_threads()
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"), slots.lease() as lease:

@@ -115,6 +115,6 @@ def test_a_name_with_two_splits_names_none():
     ]
 
 
-def test_a_word_that_only_contains_a_split_is_none():
+def test_a_word_that_only_contains_a_split_is_not_one():
     names = [PurePosixPath("trains.csv"), PurePosixPath("latest.csv")]
     assert name_splits(names, root=PurePosixPath(), notes=[]) == [None, None]

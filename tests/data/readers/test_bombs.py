@@ -1,4 +1,4 @@
-"""Data that would fill the memory or never end: refused, with the limit in the error."""
+"""Data that would fill the memory or never end is refused, with the limit in the error."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_parquet_file_of_one_value_many_times_is_read_in_small_batches(tmp_pat
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # Together 1 GB, in a dictionary of one value.
+    # 1 GB in total, in a dictionary of one value.
     image = png_bytes() + b"\0" * 2**20
     table = pa.table({"image": pa.array([image]).dictionary_encode().take([0] * 1000),
                       "caption": [f"Caption {n}" for n in range(1000)]})  # fmt: skip

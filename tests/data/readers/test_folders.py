@@ -84,7 +84,7 @@ def test_a_broken_metadata_line_is_named(tmp_path, draw_image, line, message):
 # --- sidecar ----------------------------------------------------------------------------------
 
 
-def test_captions_lie_beside_their_images_one_a_line(tmp_path, draw_image):
+def test_captions_are_beside_their_images_one_per_line(tmp_path, draw_image):
     draw_image(tmp_path / "train" / "a.png")
     draw_image(tmp_path / "test" / "b.png")
     draw_image(tmp_path / "test" / "c.png")
@@ -124,7 +124,7 @@ def test_a_loop_of_links_ends(tmp_path, draw_image):
     assert len(load_records(tmp_path).records) == 1
 
 
-def test_odd_file_names_survive_until_the_split_files(tmp_path, draw_image):
+def test_unusual_file_names_survive_into_the_split_files(tmp_path, draw_image):
     from captune.data import assign_splits, load_splits, save_splits
 
     names = ["new\nline.png", "-dash.png", "smile \U0001f600.png", "\u202ertl.png"]
@@ -212,7 +212,7 @@ def test_coco_boxes_are_not_taken_for_captions(tmp_path, draw_image):
         ({"images": [], "annotations": [{"image_id": 4}]}, r"annotations\[0\] has no caption"),
     ],
 )
-def test_a_broken_coco_file_says_what_is_absent(tmp_path, content, message):
+def test_a_broken_coco_file_is_an_error_that_names_the_missing_key(tmp_path, content, message):
     path = tmp_path / "captions_val.json"
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
@@ -224,14 +224,14 @@ def test_the_real_coco_sample_has_eighty_images_of_five_captions(real_data):
     data = load_records(real_data / "coco_mini")
     assert len(data.records) == 80
     assert sum(len(record.captions) for record in data.records) == 400
-    # One train file alone is no split.
+    # A single train file does not make a split.
     assert data.count_splits() == {"none": 80}
 
 
 # --- JSON records -----------------------------------------------------------------------------
 
 
-def test_json_records_are_read_however_they_spell_their_keys(tmp_path, draw_image, png_bytes):
+def test_json_records_are_read_with_every_usual_spelling_of_keys(tmp_path, draw_image, png_bytes):
     draw_image(tmp_path / "a.png")
     draw_image(tmp_path / "sub" / "b.png")
     encoded = base64.b64encode(png_bytes()).decode()
@@ -259,7 +259,7 @@ def test_a_json_list_of_records_is_read(tmp_path, draw_image):
 # --- detection --------------------------------------------------------------------------------
 
 
-def test_an_unknown_folder_is_described_with_what_was_looked_for(tmp_path, draw_image):
+def test_an_unknown_folder_is_described_with_the_formats_tried(tmp_path, draw_image):
     draw_image(tmp_path / "a.png")
     (tmp_path / "notes.md").touch()
     with pytest.raises(DataError) as caught:
@@ -277,7 +277,7 @@ def test_an_unknown_folder_is_described_with_what_was_looked_for(tmp_path, draw_
         ("shapes:0", "'0' is not a number of images"),
     ],
 )
-def test_a_place_that_is_not_there_is_named(path, message):
+def test_a_missing_place_is_named(path, message):
     with pytest.raises(DataError, match=message):
         load_records(path)
 
@@ -303,7 +303,7 @@ def test_an_empty_table_is_an_empty_data_set(tmp_path):
         load_records(tmp_path)
 
 
-def test_one_split_alone_is_no_split_and_that_is_said(tmp_path, draw_image):
+def test_a_single_split_is_removed_and_reported(tmp_path, draw_image):
     draw_image(tmp_path / "train" / "a.png")
     write_lines(tmp_path / "train" / "metadata.jsonl", [{"file_name": "a.png", "text": "x"}])
     data = load_records(tmp_path)
@@ -317,7 +317,7 @@ def test_the_built_in_set_is_a_data_set():
     assert len(load_records("shapes:5", LoadOptions(limit=2)).records) == 2
 
 
-def test_the_format_override_wins_over_looking(tmp_path, draw_image):
+def test_a_given_format_overrides_detection(tmp_path, draw_image):
     draw_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("beside")
     (tmp_path / "d.csv").write_text("image,caption\na.png,table\n")
@@ -326,10 +326,10 @@ def test_the_format_override_wins_over_looking(tmp_path, draw_image):
     assert captions_of(data) == {"a.png": ("beside",)}
 
 
-# --- ids that start anew ----------------------------------------------------------------------
+# --- ids that restart -------------------------------------------------------------------------
 
 
-def test_ids_and_names_that_start_anew_in_each_coco_file_are_different_images(tmp_path, draw_image):
+def test_ids_and_names_that_restart_in_each_coco_file_are_different_images(tmp_path, draw_image):
     write_coco(tmp_path, draw_image, "train", {1: ["train one"], 2: ["train two"]})
     write_coco(tmp_path, draw_image, "val", {1: ["val one"]})
     data = load_records(tmp_path)
@@ -354,7 +354,7 @@ def test_an_id_used_for_two_images_never_mixes_their_captions(tmp_path, draw_ima
     assert captions_of(data) == {"0": ("A", "AA"), "b.png": ("B",), "c.png": ("C",)}
 
 
-def test_images_that_share_id_and_name_are_counted_apart(tmp_path, png_bytes):
+def test_images_that_share_id_and_name_are_numbered(tmp_path, png_bytes):
     rows = [
         {
             "image_id": "0",

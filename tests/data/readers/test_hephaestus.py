@@ -1,4 +1,4 @@
-"""Hephaestus in each form that users have: zips in place, unpacked, and as its authors keep it."""
+"""Hephaestus in each layout: zips in place, unpacked, and the authors' archive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 
 
 def annotation(number, **changes):
-    """An annotation as the authors write it."""
+    """Return an annotation in the authors' form."""
     value = {
         "uniqueID": number,
         "frameID": f"{103 + number // 4}A_07010_121313",
@@ -90,7 +90,7 @@ def write_raw(folder, values, images):
 
 @pytest.fixture
 def write_set(png_bytes):
-    """Writes 12 pairs of three frames in one of the forms."""
+    """Return a function that writes 12 pairs of three frames in one of the layouts."""
 
     def write(folder, form="one", changes=None):
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def write_set(png_bytes):
 
 
 @pytest.mark.parametrize("form", ["one", "four", "folders", "flat", "raw"])
-def test_every_form_gives_the_same_pairs_with_the_frame_as_group(tmp_path, write_set, form):
+def test_every_layout_gives_the_same_pairs_with_the_frame_as_group(tmp_path, write_set, form):
     data = load_records(write_set(tmp_path / form, form))
     assert data.format == "hephaestus"
     assert (data.skipped, data.notes) == ((), ())
@@ -180,7 +180,7 @@ def test_an_annotation_without_an_image_and_an_image_without_one_are_listed(
     changes = {3: {"uniqueID": 900, "primary_date": "19990101"}, 4: {"caption": ""}}
     folder = write_set(tmp_path / "set", form, changes)
     if form == "raw":
-        # Its image lies under its dates: without this one it has none.
+        # Its image is stored by its dates: without this file it has none.
         dates = "19990101_20150313"
         frame = folder / "103A_07010_121313" / "interferograms"
         (frame / dates / f"{dates}.geo.diff.png").unlink()
@@ -209,7 +209,7 @@ def test_flags_and_lists_filter_the_images(tmp_path, write_set):
     kept, data = ids(corrupted=["0"])
     assert kept == list(range(2, 12))
     assert data.notes == ("filters (corrupted: 0) skipped 2 images",)
-    # What a filter leaves out is no image without an annotation.
+    # Filtered images are not images without an annotation.
     assert data.skipped == ()
     assert ids(label=["Deformation"])[0] == [0, 2, 4, 6, 8, 10]
     assert ids(label=["Earthquake", "Non_Deformation"], corrupted=["0"])[0] == list(range(2, 12))
@@ -233,7 +233,7 @@ def test_one_image_in_two_zips_is_used_when_equal_and_listed_when_not(
 
 
 @pytest.mark.parametrize("name", ["images.zip", "annotations.zip"])
-def test_a_pointer_in_place_of_a_zip_is_named_as_one(tmp_path, write_set, name):
+def test_a_git_lfs_pointer_in_place_of_a_zip_is_reported(tmp_path, write_set, name):
     folder = write_set(tmp_path / "set")
     (folder / name).write_bytes(POINTER)
     with pytest.raises(DataError, match=rf"{name} is a Git LFS pointer, not the archive") as caught:
@@ -241,7 +241,7 @@ def test_a_pointer_in_place_of_a_zip_is_named_as_one(tmp_path, write_set, name):
     assert "git lfs pull" in caught.value.fix
 
 
-def test_pointers_in_place_of_images_are_counted_as_such(tmp_path, write_set):
+def test_git_lfs_pointers_in_place_of_images_are_counted(tmp_path, write_set):
     folder = write_set(tmp_path / "set", "folders")
     for number in (2, 5):
         (folder / "images" / f"{number}.png").write_bytes(POINTER)
@@ -253,7 +253,7 @@ def test_pointers_in_place_of_images_are_counted_as_such(tmp_path, write_set):
     assert "2 git_lfs_pointer" in findings.problems[0].text
 
 
-def test_a_truncated_zip_says_which_and_what_to_do(tmp_path, write_set):
+def test_a_truncated_zip_is_an_error_with_its_name_and_a_fix(tmp_path, write_set):
     folder = write_set(tmp_path / "set")
     whole = (folder / "images.zip").read_bytes()
     (folder / "images.zip").write_bytes(whole[: len(whole) // 2])
@@ -262,7 +262,7 @@ def test_a_truncated_zip_says_which_and_what_to_do(tmp_path, write_set):
     assert caught.value.fix.startswith("fetch it again")
 
 
-def test_a_zip_in_a_zip_says_to_unpack_the_outer_one(tmp_path, write_set):
+def test_a_zip_in_a_zip_gives_the_advice_to_unpack_the_outer_one(tmp_path, write_set):
     folder = write_set(tmp_path / "set")
     inner = (folder / "images.zip").read_bytes()
     zip_up(folder / "images.zip", {"images_set1.zip": inner, "readme.txt": b""})
@@ -296,7 +296,7 @@ def test_an_annotation_with_a_trailing_comma_is_named_with_its_line(tmp_path, wr
     assert caught.value.where.endswith(f"12.json, line {len(text.splitlines()) - 1}")
 
 
-def test_a_caption_that_is_a_list_beside_one_that_is_a_text_is_read(tmp_path, write_set):
+def test_captions_that_are_lists_or_texts_are_read(tmp_path, write_set):
     changes = {2: {"caption": ["One.", "Two."]}, 3: {"caption": {"raw": "Three."}}}
     data = load_records(write_set(tmp_path / "set", changes=changes))
     captions = {record.image_id: record.captions for record in data.records}
@@ -314,7 +314,7 @@ def test_all_annotations_in_one_file_are_read(tmp_path, write_set):
     assert len(load_records(folder).records) == 12
 
 
-def test_annotations_of_another_data_set_in_a_zip_are_looked_past(tmp_path, draw_image):
+def test_annotations_of_another_data_set_in_a_zip_are_ignored(tmp_path, draw_image):
     for name in ("instances.json", "notes.md"):
         zip_up(tmp_path / "annotations.zip", {name: '{"images": []}'})
         draw_image(tmp_path / "images" / "a.png")
@@ -322,13 +322,13 @@ def test_annotations_of_another_data_set_in_a_zip_are_looked_past(tmp_path, draw
         assert load_records(tmp_path).format == "table"
 
 
-def test_json_of_another_kind_beside_the_annotations_is_looked_past(tmp_path, write_set):
+def test_other_json_beside_the_annotations_is_ignored(tmp_path, write_set):
     folder = write_set(tmp_path / "set", "folders")
     (folder / "annotations" / "statistics.json").write_text('{"images": 12}')
     assert len(load_records(folder).records) == 12
 
 
-def test_the_set_is_converted_out_of_its_zips(tmp_path, write_set):
+def test_the_set_is_converted_from_its_zips(tmp_path, write_set):
     records = load_records(write_set(tmp_path / "set", "four")).records
     assert write_dataset(records, tmp_path / "out", format="imagefolder") == []
     again = load_records(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What a user is told when a hub data set cannot be loaded, by the real client."""
+"""Errors of hub data sets that cannot be loaded, with the real client."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_misspelt_data_set_names_the_nearest_cached_one(told) -> None:
     assert "(did you mean 'tiny/birds'?)" in what
 
 
-def test_a_gated_data_set_says_where_to_ask(told) -> None:
+def test_a_gated_data_set_names_the_page_to_request_access(told) -> None:
     what, fix = told["tiny/gated"]
     assert "'tiny/gated' is a gated dataset" in what
     assert "/datasets/tiny/gated to ask for access" in what

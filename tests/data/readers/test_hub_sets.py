@@ -39,7 +39,7 @@ def test_a_saved_data_set_keeps_images_encoded(tmp_path, four):
     assert len({record.image_id for record in data.records}) == 4
 
 
-def test_saved_splits_are_kept_and_odd_ones_are_said(tmp_path, four):
+def test_saved_splits_are_kept_and_unknown_ones_are_reported(tmp_path, four):
     parts = {
         "train": make_set(four[:1], ["a"]),
         "validation": make_set(four[1:2], ["b"]),
@@ -57,7 +57,7 @@ def test_saved_splits_are_kept_and_odd_ones_are_said(tmp_path, four):
     assert any("'extra' is not train, val or test" in note for note in data.notes)
 
 
-def test_one_caption_a_row_and_a_list_a_row_give_the_same_records(tmp_path, four):
+def test_one_caption_per_row_and_one_list_per_row_give_the_same_records(tmp_path, four):
     rows = make_set([four[0], four[1], four[0]], ["a", "b", "A"])
     lists = make_set(four[:2], [["a", "A"], ["b"]])
     rows.save_to_disk(str(tmp_path / "rows"))
@@ -102,7 +102,7 @@ def test_parquet_files_are_read_in_place_with_their_splits(tmp_path, four):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_hub_data_set_is_read_whole_or_streamed(tmp_path, four, streaming):
+def test_a_hub_data_set_is_read_from_a_download_or_streamed(tmp_path, four, streaming):
     make_set(four, ["a", "b", "c", "d"]).to_parquet(str(tmp_path / "train.parquet"))
     options = LoadOptions(format="hub", streaming=streaming, limit=3)
     data = load_records(tmp_path, options)
@@ -111,7 +111,7 @@ def test_a_hub_data_set_is_read_whole_or_streamed(tmp_path, four, streaming):
     assert {record.split for record in data.records} == {None}
 
 
-def test_unusual_columns_are_found_by_their_kind_or_named(tmp_path, four):
+def test_unusual_columns_are_found_by_type_or_by_name(tmp_path, four):
     data = make_set(four[:1], ["A lung"]).rename_columns({"image": "scan", "text": "report"})
     data.save_to_disk(str(tmp_path / "set"))
     assert load_records(tmp_path / "set").records[0].captions == ("A lung",)
@@ -137,7 +137,7 @@ def test_numbered_caption_columns_are_all_captions_in_their_order(tmp_path, four
 
 
 @pytest.mark.parametrize("kind", ["bytes", "struct"])
-def test_parquet_of_other_programs_has_bare_bytes_for_images(tmp_path, four, kind):
+def test_parquet_of_other_programs_may_have_plain_bytes_as_images(tmp_path, four, kind):
     import pyarrow
     import pyarrow.parquet
 
@@ -178,7 +178,7 @@ def test_images_beyond_the_memory_limit_go_to_files_named_by_content(tmp_path, f
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_images_that_the_filters_leave_out_are_not_kept(tmp_path, four, monkeypatch, streaming):
+def test_images_skipped_by_filters_are_not_stored(tmp_path, four, monkeypatch, streaming):
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
     rows = make_set(four, ["a", "b", "c", "d"], source=["x", "y", "y", "x"])
     rows.to_parquet(str(tmp_path / "train.parquet"))
@@ -202,13 +202,13 @@ def test_rows_without_an_image_are_listed(tmp_path, four):
     assert [image.reason for image in loaded.skipped] == ["missing"]
 
 
-def test_a_hub_id_that_cannot_be_reached_says_what_to_do():
+def test_a_hub_id_that_cannot_be_reached_is_an_error_with_a_fix():
     with pytest.raises(DataError, match="cannot load the hub data set captune/none") as caught:
         load_records("captune/none")
     assert "network" in caught.value.fix
 
 
-def test_ids_that_start_anew_in_each_split_are_different_images(tmp_path, four):
+def test_ids_that_restart_in_each_split_are_different_images(tmp_path, four):
     parts = {
         "train": make_set(four[:2], ["a", "b"], image_id=["0", "1"]),
         "test": make_set(four[2:], ["c", "d"], image_id=["0", "1"]),
@@ -223,7 +223,7 @@ def test_ids_that_start_anew_in_each_split_are_different_images(tmp_path, four):
     }
 
 
-def test_the_one_cut_file_of_many_parquet_files_is_named(tmp_path, png_bytes):
+def test_the_truncated_one_of_several_parquet_files_is_named(tmp_path, png_bytes):
     import datasets
 
     row = {"image": [{"bytes": png_bytes(), "path": None}], "text": ["One"]}

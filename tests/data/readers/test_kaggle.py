@@ -21,7 +21,7 @@ CAPTIONS = 'image,caption\n1.png,"A dog, running ."\n1.png,Two .\n2.png,Three .\
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """No credentials and no cache of the person who runs the tests."""
+    """Isolate the tests from the user's credentials and cache."""
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -41,7 +41,7 @@ def write_cached(cache, draw_image, version=1, *, is_complete=True, below=""):
     return folder
 
 
-def test_what_lies_in_the_cache_is_read_without_package_and_network(home, draw_image, monkeypatch):
+def test_a_cached_set_is_read_without_package_and_network(home, draw_image, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     folder = write_cached(home / "cache", draw_image)
     data = load_records("kaggle://adityajn105/flickr8k")
@@ -55,7 +55,7 @@ def test_what_lies_in_the_cache_is_read_without_package_and_network(home, draw_i
     )
 
 
-def test_the_newest_whole_version_is_used_unless_one_is_named(home, draw_image, monkeypatch):
+def test_the_newest_complete_version_is_used_unless_one_is_given(home, draw_image, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     for version in (2, 9, 10):
         write_cached(home / "cache", draw_image, version)
@@ -68,12 +68,12 @@ def test_the_newest_whole_version_is_used_unless_one_is_named(home, draw_image, 
         fetch_kaggle(name, version="11")
 
 
-def test_a_copy_that_holds_one_folder_and_nothing_else_is_stepped_into(home, draw_image):
+def test_a_copy_with_a_single_folder_is_read_from_that_folder(home, draw_image):
     write_cached(home / "cache", draw_image, below="flickr8k/flickr8k")
     assert len(load_records("kaggle://adityajn105/flickr8k").records) == 2
 
 
-def test_without_the_package_both_ways_to_the_data_are_told(monkeypatch):
+def test_without_the_package_the_error_gives_both_ways_to_the_data(monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(MissingExtraError, match="kagglehub, which downloads it, is not") as caught:
         load_records("kaggle://adityajn105/flickr8k")
@@ -82,7 +82,7 @@ def test_without_the_package_both_ways_to_the_data_are_told(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["flickr8k", "a/b/c", "a/../b", "", "a/b?x=1"])
-def test_a_name_that_is_none_is_refused(name):
+def test_an_invalid_name_is_refused(name):
     with pytest.raises(DataError, match="is not a Kaggle data set") as caught:
         load_records(f"kaggle://{name}")
     assert "kaggle://owner/name" in caught.value.fix
@@ -92,7 +92,7 @@ def test_a_name_that_is_none_is_refused(name):
 
 
 class Kaggle(http.server.BaseHTTPRequestHandler):
-    """As much of Kaggle as a download needs; `status` of the class is what it answers with."""
+    """The part of Kaggle that a download needs; answers with the class's `status`."""
 
     status = 200
     archive = b""
@@ -122,7 +122,7 @@ class Kaggle(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def kaggle(monkeypatch, png_bytes):
-    """The server, known to the client as the local one of Kaggle's own developers."""
+    """Return a server that the client takes for a local Kaggle."""
     pytest.importorskip("kagglehub")
     from kagglesdk import kaggle_env
 
@@ -142,7 +142,7 @@ def kaggle(monkeypatch, png_bytes):
     server.server_close()
 
 
-def test_a_set_is_fetched_once_and_read_from_the_cache_after(home, kaggle):
+def test_a_set_is_fetched_once_and_then_read_from_the_cache(home, kaggle):
     data = load_records("kaggle://adityajn105/flickr8k")
     folder = home / "cache" / "datasets" / "adityajn105" / "flickr8k" / "versions" / "3"
     assert data.notes[0].endswith(f"fetched by kagglehub into {folder}")
@@ -155,7 +155,7 @@ def test_a_set_is_fetched_once_and_read_from_the_cache_after(home, kaggle):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_without_credentials_says_how_to_get_them(kaggle, status):
+def test_a_refusal_without_credentials_explains_how_to_get_them(kaggle, status):
     kaggle.status = status
     with pytest.raises(DataError, match=rf"refuses owner/private \({status}\): no cred") as caught:
         load_records("kaggle://owner/private")
@@ -163,7 +163,7 @@ def test_a_refusal_without_credentials_says_how_to_get_them(kaggle, status):
     assert "KAGGLE_API_TOKEN" in caught.value.fix
 
 
-def test_a_refusal_of_credentials_says_so(kaggle, monkeypatch):
+def test_refused_credentials_are_reported(kaggle, monkeypatch):
     kaggle.status = 403
     monkeypatch.setenv("KAGGLE_API_TOKEN", "not-a-real-token")
     with pytest.raises(DataError, match=r"\(403\) with the credentials found") as caught:
@@ -172,13 +172,13 @@ def test_a_refusal_of_credentials_says_so(kaggle, monkeypatch):
     assert "not-a-real-token" not in str(caught.value)
 
 
-def test_a_name_that_kaggle_does_not_know_is_said(kaggle):
+def test_a_name_that_kaggle_does_not_know_is_reported(kaggle):
     kaggle.status = 404
     with pytest.raises(DataError, match="Kaggle has no data set owner/gone"):
         load_records("kaggle://owner/gone")
 
 
-def test_a_server_error_and_a_broken_archive_are_said_and_can_be_repeated(kaggle):
+def test_a_server_error_and_a_broken_archive_are_reported_and_can_be_retried(kaggle):
     kaggle.status = 503
     with pytest.raises(DataError, match="fetching kaggle://owner/name failed"):
         load_records("kaggle://owner/name")
@@ -194,7 +194,7 @@ def test_a_server_error_and_a_broken_archive_are_said_and_can_be_repeated(kaggle
 def test_without_a_network_the_cache_is_named(kaggle, monkeypatch, home):
     from kagglesdk import kaggle_env
 
-    # A port that nothing listens on.
+    # A port without a listener.
     nowhere = "http://127.0.0.1:9"
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, nowhere)
     with pytest.raises(DataError, match="cannot reach Kaggle to fetch owner/name") as caught:

@@ -11,7 +11,7 @@ from captune.errors import DataError
 
 
 def entry(number, *, split, filepath="", captions=None, **more):
-    """An image as Karpathy's files have it."""
+    """Return an image entry in the form of Karpathy's files."""
     texts = captions or [f"Caption {turn} of {number}" for turn in range(5)]
     name = f"COCO_{filepath}_{number:012}.jpg" if filepath else f"{number}_0123abcd.jpg"
     sentences = [
@@ -88,7 +88,7 @@ def test_coco_folders_are_found_where_people_unpack_them(coco, folder):
     assert (len(data.records), data.skipped) == (5, ())
 
 
-def test_karpathys_splits_win_over_coco_s_own_files_in_one_folder(coco):
+def test_karpathys_splits_take_precedence_over_cocos_own_files(coco):
     (coco / "annotations").mkdir()
     captions = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []}
     (coco / "annotations" / "captions_train2014.json").write_text(json.dumps(captions))
@@ -119,7 +119,7 @@ def test_both_flickrs_are_read_though_they_have_no_filepath(tmp_path, draw_image
     }
 
 
-def test_the_file_wins_over_the_kaggle_captions_it_was_put_beside(tmp_path, draw_image):
+def test_karpathys_file_takes_precedence_over_kaggles_captions(tmp_path, draw_image):
     for image in FLICKR:
         draw_image(tmp_path / "Images" / image["filename"])
     (tmp_path / "captions.txt").write_text("image,caption\n0_0123abcd.jpg,x\n")
@@ -127,7 +127,7 @@ def test_the_file_wins_over_the_kaggle_captions_it_was_put_beside(tmp_path, draw
     assert load_records(tmp_path).format == "karpathy"
 
 
-def test_of_the_three_files_of_the_zip_the_one_with_images_here_is_read(coco):
+def test_of_several_karpathy_files_the_one_whose_images_exist_is_read(coco):
     write_karpathy(coco / "dataset_flickr8k.json", FLICKR, "flickr8k")
     data = load_records(coco)
     assert len(data.records) == 5
@@ -141,7 +141,7 @@ def test_of_the_three_files_of_the_zip_the_one_with_images_here_is_read(coco):
     assert "give the file itself" in caught.value.fix
 
 
-def test_a_renamed_file_is_known_by_what_is_in_it(coco):
+def test_a_renamed_file_is_recognised_by_its_content(coco):
     (coco / "dataset_coco.json").rename(coco / "my_splits.json")
     assert load_records(coco).format == "karpathy"
     assert load_records(coco / "my_splits.json").format == "karpathy"
@@ -154,7 +154,7 @@ def test_missing_images_are_counted_folder_by_folder(coco):
     assert data.notes[1] == (f"1 of 5 images are missing: looked in {coco / 'train2014'}, {coco}")
 
 
-def test_a_file_whose_images_are_not_there_says_where_it_looked_and_how_many(coco):
+def test_missing_images_are_an_error_with_their_number_and_the_folders_searched(coco):
     for image in COCO:
         (coco / image["filepath"] / image["filename"]).unlink()
     (coco / "val2014").rmdir()
@@ -189,7 +189,7 @@ def test_columns_of_the_file_can_be_filtered_by(coco):
         (json.dumps({"images": [entry(1, split="held")]}), r"images\[0\] has the split 'held'"),
     ],
 )
-def test_a_broken_file_says_what_is_wrong(tmp_path, content, message):
+def test_a_broken_file_is_an_error_that_names_the_fault(tmp_path, content, message):
     path = tmp_path / "dataset_coco.json"
     path.write_text(content)
     with pytest.raises(DataError, match=message):
@@ -239,7 +239,7 @@ def test_coco_of_both_years_is_read_with_its_image_folders(tmp_path, draw_image,
     assert [len(record.captions) for record in data.records] == [5, 5, 5]
 
 
-def test_a_coco_caption_that_is_a_list_is_no_text_with_brackets(tmp_path, draw_image):
+def test_a_coco_caption_that_is_a_list_is_read_as_captions(tmp_path, draw_image):
     path = write_coco(tmp_path, draw_image, "train2017", (7,), "")
     value = json.loads(path.read_text())
     value["annotations"][0]["caption"] = ["One", "Two"]
@@ -248,7 +248,7 @@ def test_a_coco_caption_that_is_a_list_is_no_text_with_brackets(tmp_path, draw_i
     assert captions == ("One", "Two", "C1 of 7", "C2 of 7", "C3 of 7", "C4 of 7")
 
 
-def test_coco_says_which_folder_it_looked_in(tmp_path, draw_image):
+def test_missing_coco_images_are_an_error_with_the_folder_searched(tmp_path, draw_image):
     path = write_coco(tmp_path, draw_image, "train2017", (7, 8), "")
     (tmp_path / "train2017").rename(tmp_path / "pictures")
     with pytest.raises(DataError, match=r"2 skipped \(2 missing\)") as caught:

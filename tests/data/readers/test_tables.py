@@ -33,7 +33,7 @@ def test_a_quote_that_is_never_closed_is_named_where_it_opens(tmp_path):
         load_records(tmp_path)
 
 
-def test_two_columns_of_one_name_are_not_guessed_between(tmp_path):
+def test_two_columns_with_one_name_are_an_error(tmp_path):
     (tmp_path / "c.csv").write_text("image,caption,caption\na.png,One,Uno\n")
     with pytest.raises(DataError, match="2 columns are called 'caption'"):
         load_records(tmp_path)
@@ -60,7 +60,7 @@ def test_split_group_and_id_are_found_in_any_letter_case(tmp_path, draw_image):
     ],
 )
 @pytest.mark.parametrize("is_folder", [True, False])
-def test_columns_that_were_not_understood_are_listed(tmp_path, name, content, is_folder):
+def test_unknown_columns_are_listed(tmp_path, name, content, is_folder):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=r"no known data set format.*\(columns: id, url, caption\)"):
         load_records(tmp_path if is_folder else tmp_path / name)
@@ -144,7 +144,7 @@ def test_numbered_caption_columns_are_all_captions(tmp_path, draw_image):
     assert captions_of(load_records(tmp_path)) == {"a.png": ("One", "Two")}
 
 
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path):
+def test_a_missing_column_is_an_error_that_lists_the_columns(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("scan,text\na.png,x\n")
     with pytest.raises(DataError, match="no image column; the columns are: scan, text") as caught:
@@ -234,7 +234,7 @@ def test_the_kaggle_copy_of_flickr8k_is_read(kaggle):
     assert captions_of(load_records(kaggle / "captions.txt")) == captions_of(data)
 
 
-def test_the_standard_lists_are_the_splits_and_the_rest_is_said_to_be_left_out(kaggle):
+def test_the_standard_lists_are_the_splits_and_other_images_are_reported_as_skipped(kaggle):
     (kaggle / "Flickr_8k.trainImages.txt").write_text("a.jpg\nb.jpg\n")
     (kaggle / "Flickr_8k.devImages.txt").write_text("c.jpg\n")
     data = load_records(kaggle)
@@ -242,7 +242,7 @@ def test_the_standard_lists_are_the_splits_and_the_rest_is_said_to_be_left_out(k
     assert "1 images are in no split list and are skipped" in data.notes
 
 
-def test_given_lists_take_the_place_of_the_standard_ones(kaggle):
+def test_given_lists_replace_the_standard_ones(kaggle):
     (kaggle / "Flickr_8k.trainImages.txt").write_text("a.jpg\nb.jpg\n")
     (kaggle / "mine.txt").write_text("d\n")
     data = load_records(kaggle, LoadOptions(split_files={"test": "mine.txt"}))
@@ -306,5 +306,5 @@ def test_the_real_flickr8k_has_six_thousand_and_one_thousand_images(real_data):
     assert data.skipped == ()
     assert {len(record.captions) for record in data.records} == {5}
     commas = sum("," in caption for record in data.records for caption in record.captions)
-    # Cut at the first comma, as the replaced pipeline did, there would be none.
+    # Split at the first comma, there would be none.
     assert commas > 2000

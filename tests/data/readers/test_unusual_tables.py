@@ -1,4 +1,4 @@
-"""Tables without a header, lists with named columns in a folder, and text that is no table."""
+"""Tables without a header, lists with named columns in a folder, and text that is not a table."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_a_first_row_that_names_an_image_is_data(folder, name, text):
     assert any(f"{name} has no header" in note for note in data.notes)
 
 
-def test_a_name_without_extension_that_is_a_file_there_makes_a_row_data(folder):
+def test_a_first_row_that_names_an_existing_file_without_extension_is_data(folder):
     (folder / "images" / "a.png").rename(folder / "images" / "a")
     (folder / "d.tsv").write_text("a\tOne dog\nb.png\tTwo\n")
     assert captions_of(load_records(folder)) == {"a": ("One dog",), "b.png": ("Two",)}
 
 
-def test_columns_without_a_header_are_named_by_their_number(folder):
+def test_columns_without_a_header_are_numbered(folder):
     (folder / "d.tsv").write_text("a.png\tbob\tA dog\nb.png\tann\tA cat\n")
     with pytest.raises(DataError, match="no caption column; the columns are: image, 2, 3"):
         load_records(folder)
@@ -54,7 +54,7 @@ def test_columns_without_a_header_are_named_by_their_number(folder):
     assert captions_of(data) == {"a.png": ("A dog",), "b.png": ("A cat",)}
 
 
-def test_a_header_is_never_taken_for_data(folder):
+def test_a_header_is_never_read_as_data(folder):
     (folder / "d.csv").write_text("image,caption\na.png,One\n")
     data = load_records(folder)
     assert captions_of(data) == {"a.png": ("One",)}
@@ -62,7 +62,7 @@ def test_a_header_is_never_taken_for_data(folder):
 
 
 @pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "tsv"])
-def test_a_folder_honours_named_columns(folder, suffix):
+def test_a_folder_uses_the_named_columns(folder, suffix):
     rows = [{"Bild": "a.png", "Satz": "One"}, {"Bild": "b.png", "Satz": "Two"}]
     between = "\t" if suffix == "tsv" else ","
     text = {
@@ -91,7 +91,7 @@ def test_a_misspelled_column_of_a_folder_lists_the_columns(folder):
     ("text", "between"),
     [("a.png a dog\nb.png a cat\n", "a space"), ("a b.png  : a dog\n", "':'")],
 )
-def test_lines_of_a_name_and_a_caption_say_what_to_change(folder, text, between):
+def test_lines_with_a_name_and_a_caption_give_the_advice_to_use_a_tab(folder, text, between):
     (folder / "lines.txt").write_text(text)
     with pytest.raises(DataError, match="resembles a table without a header") as caught:
         load_records(folder)
@@ -115,7 +115,7 @@ def test_the_nearest_layout_names_the_one_thing_to_change(folder, name, text, ad
     assert advice in caught.value.fix
 
 
-def test_a_data_set_one_folder_down_is_named(folder):
+def test_a_data_set_in_a_subfolder_is_named(folder):
     (folder / "inner").mkdir()
     (folder / "inner" / "d.csv").write_text("image,caption\na.png,One\n")
     with pytest.raises(DataError) as caught:

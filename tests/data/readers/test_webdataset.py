@@ -15,7 +15,7 @@ from captune.records import TarMember
 
 
 def write_shard(path, members, mode="w"):
-    """A tar of (name, content), or of ready TarInfos."""
+    """Return a tar of (name, content) pairs, or of TarInfos."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
         for member in members:
@@ -32,7 +32,7 @@ def write_shard(path, members, mode="w"):
 
 @pytest.fixture
 def samples(png_bytes):
-    """`n` samples from `start`, an image and a text each."""
+    """Return `n` samples from `start`, with one image and one text each."""
 
     def make(number, start=0):
         return [
@@ -164,14 +164,14 @@ def test_a_key_ends_at_the_first_dot_behind_the_last_slash(tmp_path, png_bytes):
     assert colours == [(1, 2, 3), (4, 5, 6)]
 
 
-def test_files_of_one_key_that_do_not_lie_side_by_side_are_one_sample(tmp_path, png_bytes):
+def test_files_of_one_key_that_are_not_adjacent_are_one_sample(tmp_path, png_bytes):
     images = [(f"{n}.png", png_bytes((n, 0, 0))) for n in range(3)]
     texts = [(f"{n}.txt", f"C{n}") for n in range(3)]
     data = load_records(write_shard(tmp_path / "d.tar", [*images, *texts]))
     assert captions_of(data) == {str(n): (f"C{n}",) for n in range(3)}
 
 
-def test_keys_that_start_anew_in_each_shard_are_different_images(tmp_path, samples, png_bytes):
+def test_keys_that_restart_in_each_shard_are_different_images(tmp_path, samples, png_bytes):
     for number in range(4):
         write_shard(
             tmp_path / f"s{number}.tar",
@@ -188,7 +188,7 @@ def test_keys_that_start_anew_in_each_shard_are_different_images(tmp_path, sampl
     assert any("3 keys occur in several shards" in note for note in data.notes)
 
 
-def test_shards_of_one_name_in_many_folders_keep_their_captions(tmp_path, png_bytes):
+def test_shards_with_one_name_in_several_folders_keep_their_captions(tmp_path, png_bytes):
     for number in range(6):
         write_shard(
             tmp_path / f"v1.{number}" / "0.tar",
@@ -201,7 +201,7 @@ def test_shards_of_one_name_in_many_folders_keep_their_captions(tmp_path, png_by
     assert data.records[3].file_name == "v1.3/0.tar/0.png"
 
 
-def test_hostile_members_are_listed_and_nothing_is_made_of_them(tmp_path, samples, png_bytes):
+def test_hostile_members_are_listed_and_never_extracted(tmp_path, samples, png_bytes):
     inside = tmp_path / "inside"
     device = tarfile.TarInfo("000000.jpg")
     device.type, device.devmajor = tarfile.CHRTYPE, 1
@@ -231,7 +231,7 @@ def test_hostile_members_are_listed_and_nothing_is_made_of_them(tmp_path, sample
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["d.tar", "inside"]
 
 
-def test_halves_of_samples_are_counted_and_listed(tmp_path, samples, png_bytes):
+def test_incomplete_samples_are_counted_and_listed(tmp_path, samples, png_bytes):
     more = [("lone.png", png_bytes()), ("words.txt", "No image"), ("stats.json", '{"count": 3}')]
     data = load_records(write_shard(tmp_path / "d.tar", [*samples(2), *more]))
     assert len(data.records) == 2
@@ -239,7 +239,7 @@ def test_halves_of_samples_are_counted_and_listed(tmp_path, samples, png_bytes):
     assert "1 of 4 images are missing: a caption without an image" in data.notes
 
 
-def test_a_cut_shard_costs_its_last_sample_and_says_so(tmp_path, samples):
+def test_a_truncated_shard_loses_only_its_last_sample_and_is_reported(tmp_path, samples):
     path = write_shard(tmp_path / "d.tar", samples(4))
     with tarfile.open(path) as archive:
         last = archive.getmember("000003.png").offset_data
@@ -249,7 +249,7 @@ def test_a_cut_shard_costs_its_last_sample_and_says_so(tmp_path, samples):
     assert reasons_of(data) == {"d.tar/000003.png": "truncated"}
 
 
-def test_a_limit_stops_before_the_shards_behind_it(tmp_path, samples):
+def test_a_limit_stops_before_later_shards(tmp_path, samples):
     write_shard(tmp_path / "s0.tar", samples(3))
     write_shard(tmp_path / "s1.tar", samples(3, 3))
     (tmp_path / "s2.tar").write_bytes(b"never read")
@@ -265,7 +265,7 @@ def test_broken_json_in_a_shard_is_named_with_its_line(tmp_path, png_bytes):
     assert caught.value.where.endswith("a.json, line 2")
 
 
-def test_shards_win_over_the_parquet_that_img2dataset_writes_beside_them(tmp_path, samples):
+def test_shards_take_precedence_over_the_parquet_of_img2dataset(tmp_path, samples):
     import pyarrow
     import pyarrow.parquet
 
@@ -276,7 +276,7 @@ def test_shards_win_over_the_parquet_that_img2dataset_writes_beside_them(tmp_pat
     assert detect_format(tmp_path) == "webdataset"
 
 
-def test_a_tar_that_holds_no_samples_is_not_taken_for_the_data(tmp_path, draw_image, png_bytes):
+def test_a_tar_without_samples_is_not_read_as_the_data_set(tmp_path, draw_image, png_bytes):
     write_shard(tmp_path / "backup.tar", [("a.png", png_bytes()), ("notes.md", "x")])
     draw_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("A")
@@ -291,7 +291,7 @@ def test_a_tar_that_holds_no_samples_is_not_taken_for_the_data(tmp_path, draw_im
         (b"", r"d\.tar is (not a tar archive, or is damaged|empty: 0 bytes)"),
     ],
 )
-def test_what_lies_in_place_of_a_tar_is_named(tmp_path, content, message):
+def test_a_file_that_is_not_a_tar_is_reported(tmp_path, content, message):
     (tmp_path / "d.tar").write_bytes(content)
     for place in (tmp_path, tmp_path / "d.tar"):
         with pytest.raises(DataError, match=message):

@@ -41,7 +41,7 @@ def keeps(value, *wanted):
         ("nan", "0", False),
     ],
 )
-def test_a_value_is_kept_when_it_says_the_same(value, wanted, is_kept):
+def test_a_row_is_kept_when_its_value_equals_the_wanted_one(value, wanted, is_kept):
     assert keeps(value, wanted) is is_kept
 
 

@@ -1,4 +1,4 @@
-"""Names that fit their file only nearly, and names that lead out of the data set."""
+"""Names that nearly match a file, and names that lead out of the data set."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def skipped_of(data) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "prefix", ["/home/me/data/images/", "C:\\Users\\me\\data\\images\\", "D:/x/images/", "old/"]
 )
-def test_paths_of_another_machine_are_found_by_their_end(tmp_path, draw_image, prefix):
+def test_paths_of_another_machine_are_matched_by_their_end(tmp_path, draw_image, prefix):
     paths = [draw_image(tmp_path / "images" / f"{n}.png", (n, 0, 0)) for n in range(3)]
     write_csv(tmp_path / "d.csv", [f"{prefix}{n}.png" for n in range(3)])
     for options in (LoadOptions(), LoadOptions(image_root=tmp_path / "images")):
@@ -116,7 +116,9 @@ def test_an_accent_may_be_one_character_or_two(tmp_path, draw_image, on_disk, in
     assert any("found by another Unicode form of their name" in note for note in data.notes)
 
 
-def test_two_files_that_differ_in_letter_case_only_are_told_apart_or_listed(tmp_path, draw_image):
+def test_two_files_that_differ_only_in_letter_case_are_distinguished_or_listed(
+    tmp_path, draw_image
+):
     draw_image(tmp_path / "a.png")
     if (tmp_path / "A.png").exists():
         pytest.skip("this disk ignores letter case")
@@ -228,7 +230,7 @@ def test_a_name_that_leads_out_is_listed_not_followed(dataset, secret, write, ki
     assert [path.resolve() for path in files_of(allowed)] == [dataset / "a.png", secret]
 
 
-def test_an_error_says_what_allows_names_that_lead_out(dataset, secret):
+def test_the_error_for_names_that_lead_out_gives_the_flags_that_allow_them(dataset, secret):
     write_csv(dataset / "d.csv", [str(secret)])
     with pytest.raises(DataError, match=r"1 skipped \(1 outside\)") as caught:
         load_records(dataset)
@@ -237,13 +239,13 @@ def test_an_error_says_what_allows_names_that_lead_out(dataset, secret):
     assert "data.allow_outside" in caught.value.fix
 
 
-def test_the_image_root_may_be_named_absolutely(dataset, secret):
+def test_absolute_names_inside_the_image_root_are_followed(dataset, secret):
     write_csv(dataset / "d.csv", ["secret.png", str(secret)])
     data = load_records(dataset, LoadOptions(image_root=secret.parent))
     assert files_of(data) == [secret, secret]
 
 
-def test_a_name_that_leads_up_but_stays_inside_is_followed(dataset, draw_image):
+def test_a_name_with_dots_that_stays_inside_is_followed(dataset, draw_image):
     path = draw_image(dataset / "images" / "b.png")
     write_csv(dataset / "d.csv", ["lists/../images/b.png", str(path)])
     assert files_of(load_records(dataset)) == [path, path]
@@ -257,16 +259,16 @@ def test_a_linked_folder_of_images_is_followed_and_reported(dataset, secret):
     assert any("1 image was read through links that lead out" in note for note in data.notes)
 
 
-def test_a_name_that_leads_up_behind_a_link_is_not_followed(dataset, secret, draw_image):
+def test_a_name_with_dots_after_a_link_is_not_followed(dataset, secret, draw_image):
     draw_image(secret.parent / "inner" / "b.png")
     (dataset / "images").symlink_to(secret.parent / "inner")
-    # The system would go up from where the link leads, into home/.
+    # The system would resolve `..` from the target of the link, into home/.
     write_csv(dataset / "d.csv", ["a.png", "images/../secret.png"])
     data = load_records(dataset)
     assert files_of(data) == [dataset / "a.png"]
     assert skipped_of(data) == [("images/../secret.png", "missing")]
 
 
-def test_a_share_of_another_machine_is_never_asked_for(dataset):
+def test_a_network_share_is_never_accessed(dataset):
     write_csv(dataset / "d.csv", ["a.png", "//host/share/x.png", "\\\\host\\share\\y.png"])
     assert [image.reason for image in load_records(dataset).skipped] == ["missing", "missing"]

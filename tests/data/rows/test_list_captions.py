@@ -86,7 +86,7 @@ def test_a_cell_that_holds_a_list_is_read_as_a_list_and_reported(tmp_path, draw_
     )
 
 
-def test_an_empty_list_is_no_caption(tmp_path, draw_image):
+def test_an_empty_list_is_not_a_caption(tmp_path, draw_image):
     draw_image(tmp_path / "a.png")
     draw_image(tmp_path / "b.png")
     (tmp_path / "d.csv").write_text("image,captions\na.png,[]\nb.png,One\n")

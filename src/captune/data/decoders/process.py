@@ -243,7 +243,7 @@ class DecodingProcess:
             return Image.frombytes("RGB", (width, height), pixels)
 
     def _explain_end(self, name: str) -> ImageError:
-        """Return why there is no image; end the child if it is still running."""
+        """Return why no image was received; end the child if it is still running."""
         with self._lock:
             is_late, self._is_late = self._is_late, True
         try:

@@ -278,7 +278,7 @@ def _explain(error: Exception, *, path: str) -> DataError:
             f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
         )
     repo = path.partition(":")[0]
-    named = f"there is no folder {path}, and captune cannot load the hub data set {path}"
+    named = f"no folder {path} exists, and captune cannot load the hub data set {path}"
     fault = find_fault(error, repo, kind="dataset")
     if fault is not None:
         return DataError(f"{named}: {fault.what}", fix=fault.fix)

@@ -234,7 +234,7 @@ def _choose_key(row: Row, merged: _Merged) -> str:
         return name
     in_split = [f"{row.split}/{row.image_id}"] if row.split else []
     last = f"{row.split or row.image_id}/{name}"
-    # Where even the names are equal, a number tells them apart.
+    # Where even the names are equal, a number distinguishes them.
     numbered = (f"{last}#{number}" for number in itertools.count(2))
     for key in itertools.chain((row.image_id, *in_split, name, last), numbered):
         image = merged.images.get(key)
