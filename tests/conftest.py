@@ -1,4 +1,4 @@
-"""What every test stands on: no network, real photographs where they are, none where not."""
+"""What all tests share: no network, and real data only where CAPTUNE_REAL_DATA names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user is told when a hub id cannot be loaded, from the real client and a real answer."""
+"""What a user reads when a hub id cannot be loaded, from the real client and a real answer."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_the_digest_of_a_model_depends_on_weights_and_settings_only(tmp_path):
     assert digest_model("Salesforce/blip-image-captioning-base") is None
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a process limit stands in for a full disk")
+@pytest.mark.skipif(os.name == "nt", reason="a process limit replaces a full disk")
 def test_a_full_disk_is_reported_and_earlier_captions_are_kept(tmp_path):
     import resource
     import signal

@@ -57,7 +57,7 @@ def make_shapes(num_images: int, *, seed: int = 0, image_size: int = 64) -> list
 
 
 def is_shapes_id(image_id: str) -> bool:
-    """Tell whether an image id belongs to the built-in set, whose captions can be judged."""
+    """Return whether an image id belongs to the built-in set, whose captions can be judged."""
     return _IMAGE_ID.match(image_id) is not None
 
 

@@ -87,7 +87,7 @@ class Scene:
 def make_scene(seed: int, index: int) -> Scene:
     """Return scene number `index` of a seed, which never changes.
 
-    A lone shape lies in a corner or in the middle; two or three lie in corners.
+    A single shape is in a corner or in the middle; two or three are in corners.
     """
     # A text seed is hashed by SHA-512 inside Random: neighbouring indices are unrelated.
     generator = random.Random(f"captune shapes {seed} {index}")
