@@ -14,7 +14,7 @@ from support.hub.repos import WRITER, HubServer
 from support.hub.server import hub_server
 from support.places import REAL_DATA
 
-# Before transformers or datasets is imported: a test that asks the hub fails at once.
+# Before transformers or datasets is imported: a test that connects to the hub fails at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -22,7 +22,7 @@ _LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what this machine cannot run, with the reason."""
+    """Skip tests that this machine cannot run, with the reason."""
     for item in items:
         if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason="set CAPTUNE_REAL_DATA to use real data"))
@@ -61,11 +61,11 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A hub on loopback for the real client in this process."""
+    """Run a hub on loopback for the real client in this process."""
     from huggingface_hub import constants
 
     with hub_server() as server:
-        # The client reads its environment when it is imported, which happened long ago.
+        # The client reads its environment when it is imported, which has already happened.
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         files = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
         monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Image files of a few bytes or megabytes that ask for gigabytes or minutes, each by small code."""
+"""Small image files that need gigabytes or minutes to decode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def tiff_of_shared_tags(num_tags: int = 8_000, num_bytes: int = 1_000_000) -> bytes:
-    """A TIFF of 1x1 pixel, all of whose many private tags name the same megabyte as their value."""
+    """Return a TIFF of 1x1 pixel whose many private tags share one megabyte as their value."""
     entries = [
         (256, 3, 1, 1),
         (257, 3, 1, 1),
@@ -28,7 +28,7 @@ def tiff_of_shared_tags(num_tags: int = 8_000, num_bytes: int = 1_000_000) -> by
 
 
 def gif_of_comments(num_bytes: int = 50_000_000) -> bytes:
-    """A GIF of 1x1 pixel behind one comment, in blocks of 255 bytes."""
+    """Return a GIF of 1x1 pixel after one comment, in blocks of 255 bytes."""
     block = b"\xff" + bytes([65]) * 255
     screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(3) + b"\xff\xff\xff"
     picture = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00\x3b"
@@ -36,12 +36,12 @@ def gif_of_comments(num_bytes: int = 50_000_000) -> bytes:
 
 
 def ppm_of_comments(num_bytes: int = 50_000_000) -> bytes:
-    """A PPM of 1x1 pixel with one long comment in its header."""
+    """Return a PPM of 1x1 pixel with one long comment in its header."""
     return b"P6\n#" + b"a" * num_bytes + b"\n1 1\n255\n\0\0\0"
 
 
 def jpeg_of_scans(num_scans: int = 300, side: int = 4_000) -> bytes:
-    """A progressive JPEG whose refining scans are written again and again."""
+    """Return a progressive JPEG that repeats its refinement scans."""
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((side, side)).convert("RGB").save(
         buffer, "JPEG", progressive=True
@@ -53,7 +53,7 @@ def jpeg_of_scans(num_scans: int = 300, side: int = 4_000) -> bytes:
 
 
 def png_of_texts(num_texts: int = 60, num_bytes: int = 6_000_000) -> bytes:
-    """A PNG of 1x1 pixel with compressed texts that unpack to 6 MB each."""
+    """Return a PNG of 1x1 pixel with compressed texts that unpack to 6 MB each."""
     packed = zlib.compress(b"a" * num_bytes, 9)
     chunk = b"zTXt" + b"k\0\0" + packed
     piece = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -62,7 +62,7 @@ def png_of_texts(num_texts: int = 60, num_bytes: int = 6_000_000) -> bytes:
 
 
 def png_with_profile(num_bytes: int = 80_000_000) -> bytes:
-    """A PNG of 1x1 pixel whose colour profile unpacks to 80 MB."""
+    """Return a PNG of 1x1 pixel whose colour profile unpacks to 80 MB."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(10_000_000)) for _ in range(num_bytes // 10_000_000))
     chunk = b"iCCP" + b"k\0\0" + packed + packer.flush()
@@ -72,7 +72,7 @@ def png_with_profile(num_bytes: int = 80_000_000) -> bytes:
 
 
 def webp_of_frames(num_frames: int = 60, side: int = 2_000) -> bytes:
-    """An animated WebP of many large frames, of which the first is wanted."""
+    """Return an animated WebP of many large frames; only the first is needed."""
     frames = [Image.new("RGB", (side, side), (n, 0, 0)) for n in range(num_frames)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], lossless=True, method=0)
@@ -80,9 +80,9 @@ def webp_of_frames(num_frames: int = 60, side: int = 2_000) -> bytes:
 
 
 def exif_of_shared_tags(num_tags: int = 5_000, num_bytes: int = 60_000) -> bytes:
-    """A JPEG of 8x8 pixels whose EXIF names the same 60 kB in thousands of tags."""
-    room = 65_500 - num_bytes - 14
-    num_tags = min(num_tags, room // 12)
+    """Return a JPEG of 8x8 pixels whose EXIF refers to the same 60 kB in thousands of tags."""
+    space = 65_500 - num_bytes - 14
+    num_tags = min(num_tags, space // 12)
     entries = b"".join(struct.pack("<HHII", 40_000 + n, 7, num_bytes, 8) for n in range(num_tags))
     folder = struct.pack("<H", num_tags) + entries + bytes(4)
     exif = b"II*\0" + struct.pack("<I", 8 + num_bytes) + bytes(num_bytes) + folder
@@ -92,7 +92,7 @@ def exif_of_shared_tags(num_tags: int = 5_000, num_bytes: int = 60_000) -> bytes
 
 
 def encode(image: Image.Image, format: str) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     buffer = io.BytesIO()
     image.save(buffer, format)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a device is asked to do, counted on the CPU."""
+"""Calls of fused attention, counted on the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @contextmanager
 def counting_sdpa() -> Iterator[list[tuple[int, ...]]]:
-    """Grows by the query's shape with every call of torch's fused attention."""
+    """Yield a list that gets the query's shape with each call of torch's fused attention."""
     calls: list[tuple[int, ...]] = []
     attend = functional.scaled_dot_product_attention
 

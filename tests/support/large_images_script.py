@@ -1,6 +1,7 @@
-"""Prints how many megabytes eight threads take beyond the base to decode eight PNGs of 9000x9000.
+"""Print the extra megabytes that eight threads need to decode eight PNGs of 9000x9000 pixels.
 
-A process of its own, whose memory nothing else disturbs: `large_images_script.py MODE FOLDER`.
+This runs in its own process, so that nothing else affects its memory:
+`large_images_script.py MODE FOLDER`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main(mode: str, folder: Path) -> None:
         open_decoder(mode, num_threads=NUM_THREADS) as decoder,  # type: ignore[arg-type]
         ThreadPoolExecutor(NUM_THREADS) as pool,
     ):
-        # All children are started, and belong to the base.
+        # All child processes run now, and their memory counts as base.
         list(pool.map(lambda path: decoder.decode(path, use), [small] * 64))
         base = peak = used_megabytes()
         ended = threading.Event()
@@ -47,12 +48,12 @@ def main(mode: str, folder: Path) -> None:
 
 
 def use(image: Image.Image) -> int:
-    """What an image processor does first: the pixels as an array."""
+    """Turn the pixels into an array, as an image processor does first."""
     return int(np.asarray(image)[0, 0, 0])
 
 
 def used_megabytes() -> float:
-    """Memory of this process and its children, what they share counted once."""
+    """Return the memory of this process and its children; shared memory counts once."""
     pids = {str(os.getpid())}
     for thread in Path("/proc/self/task").iterdir():
         pids |= set((thread / "children").read_text().split())

@@ -1,4 +1,4 @@
-"""Broken images by the thousand: small ones of every format, cut, overwritten, spliced; seeded."""
+"""Thousands of broken images: small ones of every format, truncated, overwritten or spliced."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FORMATS: tuple[tuple[str, str, dict[str, object]], ...] = (
 
 
 def whole_images(side: int = 24) -> list[bytes]:
-    """One small image of each format that this Pillow writes."""
+    """Return one small image of each format that this Pillow writes."""
     Image.init()
     base = Image.linear_gradient("L").resize((side, side + 5))
     found = []
@@ -46,7 +46,7 @@ def whole_images(side: int = 24) -> list[bytes]:
 
 
 def mutated_images(seed: int) -> Iterator[bytes]:
-    """Endless broken images; the same seed gives the same ones."""
+    """Yield broken images without end; the same seed gives the same images."""
     draw = random.Random(seed)
     whole = whole_images()
     while True:
@@ -71,6 +71,6 @@ def _mutate(content: bytearray, draw: random.Random, *, other: bytes) -> None:
     elif kind == 4:
         content[at:at] = other[at : at + 200]
     elif len(content) > 40:
-        # Headers decide most: sizes, offsets, counts.
+        # Headers matter most: sizes, offsets, counts.
         place = draw.randrange(40)
         content[place : place + length] = draw.randbytes(length)

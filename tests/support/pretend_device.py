@@ -1,10 +1,10 @@
 """A pretend accelerator on a torch that has none: tensors on `pretend:0` that hold CPU values.
 
-It finds what a CPU hides: tensors of two devices in one operation, float64 where there is none,
-and waits for the device. Operations on it are counted. It is made of a tensor subclass, a
-dispatch mode and torch's backend for Python, and stays for the rest of the process: run it in a
-process of its own (`support.runs.pretend_script`). It has no autocast, no
-fused kernels, and `torch.no_grad` in place of the inference mode.
+It finds faults that a CPU hides: operations on tensors of two devices, float64 on a device without
+it, and waits for the device. It counts its operations. It consists of a tensor subclass, a dispatch
+mode and torch's Python backend, and stays active for the rest of the process: run it in a separate
+process (`support.runs.pretend_script`). It has no autocast, no fused kernels, and `torch.no_grad`
+instead of inference mode.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _INDEXING = {"index", "index_put_", "index_put", "_index_put_impl_"}
 
 @dataclass
 class Counts:
-    """What the device was asked to do.
+    """Counts of the device's work.
 
     Attributes:
-        operations: Operations that ran on it, views included.
-        waits: Times that the CPU waited for it, by the line of captune that did.
+        operations: Operations on the device, including views.
+        waits: Waits of the CPU for the device, per line of captune.
         attentions: Query shapes of torch's fused attention.
     """
 
@@ -47,11 +47,11 @@ class Counts:
 
 
 class MixedDevicesError(RuntimeError):
-    """An operation got tensors of the CPU and of the device."""
+    """An operation got tensors of both the CPU and the device."""
 
 
 class PretendTensor(torch.Tensor):
-    """A tensor on the device; `values` are on the CPU."""
+    """A tensor on the device whose `values` are on the CPU."""
 
     values: torch.Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -74,7 +74,7 @@ class PretendTensor(torch.Tensor):
         return f"PretendTensor({self.values!r})"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Saved as the CPU tensor that it holds."""
+        """Save it as the CPU tensor that it holds."""
         return self.values.__reduce_ex__(protocol)
 
     @classmethod
@@ -83,12 +83,12 @@ class PretendTensor(torch.Tensor):
 
 
 class PretendDevice(TorchDispatchMode):
-    """The device, from `start()` on.
+    """The device, active after `start()`.
 
     Attributes:
-        counts: What it was asked to do so far.
-        has_float64: Whether it computes in float64; MPS does not.
-        random_state: Kept for whoever sets it; its numbers are drawn by the CPU's generator.
+        counts: Counts of its work so far.
+        has_float64: Whether it supports float64; MPS does not.
+        random_state: Stored only; the CPU's generator draws the numbers.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class PretendDevice(TorchDispatchMode):
         return self.run(func, args, kwargs or {})
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Run an operation on the CPU values, as the device would."""
+        """Run an operation on the CPU values, like the device."""
         name = func._schema.name.partition("::")[2]
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         ours = [tensor for tensor in tensors if isinstance(tensor, PretendTensor)]
@@ -130,7 +130,7 @@ class PretendDevice(TorchDispatchMode):
             or (name == "copy_" and not isinstance(args[0], PretendTensor))
         ):
             return out
-        # What is changed in place stays the tensor it was.
+        # A tensor that is changed in place keeps its identity.
         known = {id(tensor.values): tensor for tensor in ours}
 
         def placed(value: Any) -> Any:
@@ -163,7 +163,7 @@ _DEVICE = PretendDevice()
 
 
 def pretend_device() -> PretendDevice:
-    """The one device of this process."""
+    """Return the only device of this process."""
     return _DEVICE
 
 
@@ -174,12 +174,12 @@ def _on_cpu(func: Any, args: Any, kwargs: dict[str, Any], *, copies: bool) -> An
     if kwargs.get("device") is not None and _is_ours(kwargs["device"]):
         kwargs = {**kwargs, "device": torch.device("cpu")}
     out = func(*args, **{k: v for k, v in kwargs.items() if k != "pin_memory"})
-    # What leaves the device is a copy, even where `to` finds the values on the CPU already.
+    # A tensor that leaves the device is a copy, although its values are on the CPU already.
     return out.clone() if copies and out is args[0] else out
 
 
 def _is_inside(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a copy begins and ends on the device, or does not wait."""
+    """Return whether a copy stays on the device, or does not wait."""
     if kwargs.get("non_blocking"):
         return True
     if name != "_to_copy":
@@ -189,7 +189,7 @@ def _is_inside(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
 
 
 def _refuse_float64(ours: list[Any], *, args: Any, dtype: Any) -> None:
-    """Refuse tensors of the device, those that come to it, and results of the type `dtype`."""
+    """Refuse tensors on or to the device, and results, of the type `dtype`."""
     coming = [t for t in args[:1] if isinstance(t, torch.Tensor) and dtype is None]
     if dtype == torch.float64 or any(t.dtype == torch.float64 for t in [*ours, *coming]):
         raise TypeError(f"at {_line()}: this device does not support float64")
@@ -200,7 +200,7 @@ def _is_ours(device: Any) -> bool:
 
 
 def _line() -> str:
-    """The innermost line of captune on the stack, else of accelerate."""
+    """Return the innermost line of captune on the stack, else of accelerate."""
     frame, found = sys._getframe(1), "elsewhere"
     while frame is not None:
         file = frame.f_code.co_filename
@@ -236,18 +236,18 @@ def _register() -> None:
     }
     for name, answer in answers.items():
         setattr(module, name, answer)
-    # accelerate would look for the devices that it knows.
+    # accelerate would search for the devices that it knows.
     os.environ["ACCELERATE_TORCH_DEVICE"] = f"{KIND}:0"
     hardware._ORDER = (KIND, "cpu")
 
 
 def _teach_torch() -> None:
-    """Replace what reaches for memory below the dispatcher, where a Python backend has none."""
+    """Replace functions that access memory below the dispatcher: a Python backend has none."""
     _teach_tensors()
     base_state_dict = torch.nn.Module.state_dict
 
     def state_dict(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Of CPU tensors: safetensors asks for addresses."""
+        """Return the storage of the CPU values: safetensors needs addresses."""
         found = base_state_dict(self, *args, **kwargs)
         for name, value in found.items():
             if isinstance(value, PretendTensor):
@@ -300,7 +300,7 @@ _MOVED: list[torch.Tensor] = []
 
 
 def _module_to(self: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
-    """`Module.to` by new parameters: the old ones cannot take the place of a subclass."""
+    """Implement `Module.to` with new parameters: old ones cannot become a subclass."""
     device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
     moved: dict[int, Any] = {}
 
@@ -314,7 +314,7 @@ def _module_to(self: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Mod
                 new = tensor
             elif isinstance(tensor, torch.nn.Parameter):
                 new = torch.nn.Parameter(new, requires_grad=tensor.requires_grad)
-            # Kept, as another tensor could get the address of one that is gone.
+            # Kept, because another tensor could get the address of a freed one.
             _MOVED.append(tensor)
             moved[id(tensor)] = new
         return moved[id(tensor)]

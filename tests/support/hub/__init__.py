@@ -1,1 +1,1 @@
-"""A hub on loopback, honest and lying."""
+"""Servers on loopback: a hub, and one that misbehaves."""

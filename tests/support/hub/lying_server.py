@@ -1,4 +1,4 @@
-"""A raw TCP server on loopback whose answers are functions, so that it can lie as it likes."""
+"""A raw TCP server on loopback whose answers are functions, so that it can misbehave."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Answer = Callable[[socket.socket], None]
 
 @dataclass
 class LyingServer:
-    """Answers by path.
+    """A server with one answer per path.
 
     Attributes:
-        port: Where it listens on 127.0.0.1.
-        answers: Request path -> what is done with the connection.
+        port: Its port on 127.0.0.1.
+        answers: Request path -> function that gets the connection.
         requests: Request lines so far.
-        heads: Whole request heads so far.
-        stop: Set when the test is over; endless answers look at it.
+        heads: Complete request heads so far.
+        stop: Set when the test ends; endless answers check it.
     """
 
     port: int
@@ -31,7 +31,7 @@ class LyingServer:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def say(self, path: str, body: bytes, *headers: str, status: str = "200 OK") -> None:
-        """A plain answer; Content-Length is the body's unless the headers say otherwise."""
+        """Set a plain answer; Content-Length is that of the body unless the headers set it."""
         lines = list(headers)
         if not any(h.lower().startswith(("content-length", "transfer-enc")) for h in headers):
             lines.append(f"Content-Length: {len(body)}")
@@ -39,13 +39,13 @@ class LyingServer:
         self.answers[path] = lambda connection: connection.sendall(head + body)
 
     def redirect(self, path: str, location: str) -> None:
-        """A redirect to wherever."""
+        """Set a redirect to any location."""
         self.say(path, b"", f"Location: {location}", status="302 Found")
 
 
 @contextmanager
 def lying_server(tls: ssl.SSLContext | None = None) -> Iterator[LyingServer]:
-    """A running server; its threads end with the block."""
+    """Run a server; its threads end with the block."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = LyingServer(listener.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""What a user is told of each thing that a hub refuses, by the real client in its own process."""
+"""The error of each refusal of a hub, from the real client in its own process."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pathlib import Path
 
 from support.hub.repos import HubServer
 
-# One process for all cases: importing transformers takes longer than asking.
+# One process for all cases: importing transformers takes longer than the requests.
 _LOOP = """
 import json, os, sys, time
 from captune.errors import CaptuneError
 
-# The client waits 23 s in all before it asks a busy hub for the last time.
+# The client waits 23 s in total before its last request to a busy hub.
 time.sleep = lambda seconds: None
-told = {}
+results = {}
 for name, (source, token, revision) in json.loads(sys.argv[1]).items():
     os.environ.pop("HF_TOKEN", None)
     if token:
         os.environ["HF_TOKEN"] = token
     try:
-        told[name] = [ask(source, revision), ""]
+        results[name] = [ask(source, revision), ""]
     except CaptuneError as error:
-        told[name] = [error.what, error.fix]
-print(json.dumps(told))
+        results[name] = [error.what, error.fix]
+print(json.dumps(results))
 """
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One thing asked for: a hub id, with whose token, at which revision."""
+    """A request: a hub id, a token and a revision."""
 
     source: str
     token: str | None = None
@@ -44,13 +44,13 @@ class Asked:
 def collect_refusals(
     hub: HubServer, home: Path, *, ask: str, cases: Mapping[str, Asked]
 ) -> dict[str, tuple[str, str]]:
-    """Each case's error and what it says to do; what `ask` gave and "" where it was not refused.
+    """Return the error and the fix of each case; the result of `ask` and "" if it is not refused.
 
     Args:
         hub: The server.
         home: HF_HOME of the process.
         ask: Source of a function `ask(source, revision)`.
-        cases: What is asked for.
+        cases: The requests.
     """
     asked = json.dumps({name: astuple(case) for name, case in cases.items()})
     done = subprocess.run(

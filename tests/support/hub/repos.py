@@ -1,4 +1,4 @@
-"""What a hub of the tests holds: repositories with their commits, tokens, faults on purpose."""
+"""Content of a hub for tests: repositories with commits, tokens, and faults on purpose."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 WRITER, READER, INVALID = "hf_writer", "hf_reader", "hf_invalid"
-"""Tokens: the owner's, one that may only read, and one that nobody made."""
+"""Tokens: the owner's, a read-only one, and an invalid one."""
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".parquet", ".png", ".jpg")
 
 
 @dataclass
 class Repo:
-    """One repository: every commit's whole content.
+    """A repository, with the full content of each commit.
 
     Attributes:
-        private: Only tokens see it.
-        gated: No token is let in.
+        private: Visible with a token only.
+        gated: No token has access.
         commits: Hash -> path -> bytes, oldest first.
-        messages: Of the commits.
+        messages: Messages of the commits.
     """
 
     private: bool = False
@@ -38,11 +38,11 @@ class Repo:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Of the newest commit."""
+        """Files of the newest commit."""
         return self.commits[self.head]
 
     def commit(self, files: Mapping[str, bytes], message: str = "by hand") -> str:
-        """Replaces the content and returns the commit's hash."""
+        """Replace the content, and return the hash of the commit."""
         text = f"{len(self.commits)}{message}{sorted(files)}"
         sha = hashlib.sha1(text.encode()).hexdigest()
         self.commits[sha] = dict(files)
@@ -52,16 +52,16 @@ class Repo:
 
 @dataclass
 class HubServer:
-    """What the server holds, was asked, and does wrong on purpose.
+    """Content, requests and deliberate faults of a server.
 
     Attributes:
         url: For HF_ENDPOINT.
         repos: `models/owner/name` or `datasets/owner/name` -> repository.
         blobs: LFS objects by SHA-256.
-        chunks: What xet has sent, in its order.
-        requests: Method and path of every request, with `Range` where it had one.
-        cuts: Path of a file -> how many more times its body breaks off half-way.
-        refusals: (pattern of `METHOD /path`, status): answers until taken out.
+        chunks: Chunks that xet sent, in order.
+        requests: Method and path of every request, with its `Range` if any.
+        cuts: Path of a file -> how many more times its body ends half-way.
+        refusals: (pattern of `METHOD /path`, status), until removed.
     """
 
     url: str = ""
@@ -74,7 +74,7 @@ class HubServer:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, name: str, folder: Path, **settings: bool) -> Repo:
-        """A repository with a folder's files; `name` is `models/owner/name` or `datasets/...`."""
+        """Add a repository with a folder's files, as `models/owner/name` or `datasets/...`."""
         repo = self.repos.setdefault(name, Repo(**settings))
         repo.commit(
             {
@@ -86,7 +86,7 @@ class HubServer:
         return repo
 
     def environment(self, home: Path, token: str | None = WRITER) -> dict[str, str]:
-        """Variables for a process that takes this server for the hub."""
+        """Return the environment of a process that uses this server as the hub."""
         variables = {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
@@ -100,12 +100,12 @@ class HubServer:
         return {**variables, **({"HF_TOKEN": token} if token else {})}
 
     def asked(self, pattern: str) -> list[str]:
-        """Requests that match."""
+        """Return the matching requests."""
         return [line for line in self.requests if re.search(pattern, line)]
 
 
 def object_id(name: str, content: bytes) -> str:
-    """As git and LFS name contents; the hub's etag is the same."""
+    """Return the name that git or LFS gives to contents; the hub's etag is the same."""
     if name.endswith(LFS_SUFFIXES):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -1,9 +1,9 @@
 """A small server of the Hugging Face hub's HTTP protocol, for the real clients on loopback.
 
-Speaks what huggingface_hub 2.4, transformers and datasets ask for: repositories, revisions, trees,
-files with ranges and etags, commits, and uploads by LFS and by xet; downloads are never offered by
-xet. Repositories live in memory. It can cut a download half-way and refuse requests, and it writes
-down everything it was asked.
+Supports the requests of huggingface_hub 2.4, transformers and datasets: repositories, revisions,
+trees, files with ranges and etags, commits, and uploads by LFS and xet, but no downloads by xet.
+Repositories are kept in memory. It can end a download half-way and refuse requests, and it
+records all requests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KIND = r"(?P<kind>models|datasets)"
 
 @contextmanager
 def hub_server() -> Iterator[HubServer]:
-    """A running hub."""
+    """Run a hub."""
     hub = HubServer()
 
     class Handler(_Handler):
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    # What the hub does, one method a route.
+    # One method per route.
 
     def who(self, body: bytes) -> Any:
         if self._token is None:

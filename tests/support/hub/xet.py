@@ -1,7 +1,7 @@
-"""What the hub's xet client sends: blocks of chunks, out of which files are put together.
+"""The format of the hub's xet client: blocks of chunks, from which files are assembled.
 
-A xorb is chunks side by side, each behind eight bytes: version, compressed length (3 bytes, little
-endian), compression, length. The client leaves what does not shrink uncompressed.
+A xorb is a sequence of chunks, each after eight bytes: version, compressed length (3 bytes, little
+endian), compression, length. The client does not compress chunks that would not shrink.
 Source: huggingface/xet-core, the xorb format.
 """
 
@@ -14,10 +14,10 @@ _HEADER = 8
 
 
 def read_xorb(body: bytes) -> list[bytes]:
-    """The chunks of a xorb, as they were before.
+    """Return the chunks of a xorb.
 
     Raises:
-        ValueError: One is compressed; the tests push what cannot be.
+        ValueError: A chunk is compressed; the tests push incompressible files only.
     """
     chunks, place = [], 0
     while place < len(body):
@@ -32,7 +32,7 @@ def read_xorb(body: bytes) -> list[bytes]:
 
 
 def assemble(chunks: Sequence[bytes], *, sha256: str, size: int) -> bytes | None:
-    """The file of this size and SHA-256 that lies side by side in the chunks; `None`: it is not."""
+    """Return the file of this size and SHA-256 from adjacent chunks; `None` if there is none."""
     for start in range(len(chunks)):
         content = b""
         for chunk in chunks[start:]:

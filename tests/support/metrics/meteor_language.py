@@ -1,7 +1,7 @@
-"""A small language with synonyms, irregular forms and paraphrases, as a wheel's data files.
+"""A small language with synonyms, irregular forms and paraphrases, as the data files of a wheel.
 
-Lets METEOR be tested where pycocoevalcap is not installed, against a slow obvious twin that reads
-the same rules from dictionaries.
+With it, METEOR is tested without pycocoevalcap, against a slow, obvious twin that reads the same
+rules from dictionaries.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ WORDS = sorted(
 
 
 def write_wheel(folder: Path) -> Path:
-    """A `pycocoevalcap` package folder that holds METEOR's data files only."""
+    """Write a `pycocoevalcap` package folder with METEOR's data files only."""
     package = folder / "pycocoevalcap"
     meteor = package / "meteor"
     (meteor / "data").mkdir(parents=True)

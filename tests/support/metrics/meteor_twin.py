@@ -1,4 +1,4 @@
-"""METEOR's statistics the slow, obvious way: dictionaries, one pair and one path at a time."""
+"""METEOR's statistics in the slow, obvious way: dictionaries, one pair and one path at a time."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def branch_off(path: Path, word: int, *, here: list[Match], fixed: Match | None)
         words = set(range(match.ours, match.ours + match.our_length))
         if not words & path.used:
             branches.append(take(path, match))
-            # The jar charges the distance to the path that is left behind.
+            # The jar charges the distance to the abandoned path.
             path.distance += abs(match.ours - match.theirs)
     closed = path.chunks + (path.expected is not None)
     return [*branches, replace(path, chunks=closed, expected=None, free=word + 1)]
