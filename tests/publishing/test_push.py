@@ -67,15 +67,19 @@ def test_local_paths_are_not_pushed(hub: HubServer, run: Path) -> None:
     assert not [name for name, content in files.items() if str(run.parent).encode() in content]
 
 
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [('{"image_id": "1"', "damaged, not JSON"), ('{"image_id": "1"}', "not a prediction")],
+)
 def test_a_broken_line_of_predictions_is_named_and_nothing_is_pushed(
-    hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]
+    broken: str, what: str, hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predictions = run / "predictions" / "after.jsonl"
     lines = predictions.read_text().splitlines()
-    predictions.write_text("\n".join([lines[0], lines[1][:-1], *lines[2:]]))
+    predictions.write_text("\n".join([lines[0], broken, *lines[2:]]))
     assert push(run, "me/mine") == 2
     error = capsys.readouterr().err
-    assert "not a prediction" in error
+    assert what in error
     assert f"{predictions}, line 2" in error
     assert "models/me/mine" not in hub.repos
 
