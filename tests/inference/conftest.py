@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from captune.models import Captioner
-from support.models.wild_models import FAMILIES, noise_images, wild_captioner
+from support.models.wild_models import SPREADS, noise_images, wild_captioner
 
 
-@pytest.fixture(scope="session", params=FAMILIES)
+@pytest.fixture(scope="session", params=SPREADS)
 def family(request: pytest.FixtureRequest) -> tuple[Captioner, torch.Tensor, torch.Tensor]:
     """Return captioner, pixels and vision states of one family."""
     captioner = wild_captioner(request.param)

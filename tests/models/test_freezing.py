@@ -130,17 +130,6 @@ def test_unknown_parts_name_the_known_ones(name: str, part: str, what: str, fix:
     assert caught.value.fix == fix
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_part_sizes_count_every_parameter_once(name: str) -> None:
-    captioner = build(name)
-    captioner.freeze(["vision"])
-    sizes = captioner.part_sizes()
-    assert sum(s.total for s in sizes) == sum(p.numel() for p in captioner.model.parameters())
-    learning = sum(p.numel() for _, p in captioner.named_trainable())
-    assert sum(s.trainable for s in sizes) == learning
-    assert next(s for s in sizes if s.name == "vision").trainable == 0
-
-
 def test_the_description_names_parts_and_counts() -> None:
     captioner = build("wide-vit-gpt2")
     captioner.freeze(["vision"])

@@ -8,6 +8,7 @@ import torch
 from captune.inference.decoding.decode import plan_search, search
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
+from support.models.slow_twins import plain_generate
 
 GREEDY = [
     GenerateConfig(num_beams=1, max_new_tokens=14),
@@ -27,7 +28,6 @@ BEAMS = [
     GenerateConfig(num_beams=5, max_new_tokens=3),
     GenerateConfig(num_beams=2, max_new_tokens=1),
 ]
-_NOT_TRANSFORMERS = {"seed", "prompt", "temperature", "top_k", "top_p"}
 
 
 def _name(config: GenerateConfig) -> str:
@@ -39,7 +39,7 @@ def _name(config: GenerateConfig) -> str:
 def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config):
     captioner, pixels, states = family
     ours = _search(captioner, states, config)
-    theirs = [_transformers(captioner, image[None], config) for image in pixels]
+    theirs = [plain_generate(captioner, image[None], config) for image in pixels]
     assert ours == theirs
 
 
@@ -52,16 +52,6 @@ def test_the_compared_captions_differ_by_image_and_in_length(family):
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_a_prompt_is_continued_as_by_transformers(family, num_beams):
-    captioner, pixels, states = family
-    config = GenerateConfig(num_beams=num_beams, max_new_tokens=8, prompt="the red")
-    prompt = plan_search(captioner, ["0"], config=config).prompt_ids
-    assert len(prompt) == 3
-    theirs = [_transformers(captioner, image[None], config, prompt) for image in pixels]
-    assert _search(captioner, states, config) == theirs
-
-
-@pytest.mark.parametrize("num_beams", [1, 4])
 def test_suppressed_tokens_are_avoided_as_by_transformers(family, num_beams, monkeypatch):
     captioner, pixels, states = family
     config = GenerateConfig(num_beams=num_beams, max_new_tokens=8)
@@ -70,7 +60,8 @@ def test_suppressed_tokens_are_avoided_as_by_transformers(family, num_beams, mon
     monkeypatch.setattr(captioner.model.generation_config, "suppress_tokens", forbidden)
     # BLIP's `generate` reads no file, so they are an argument.
     theirs = [
-        _transformers(captioner, image[None], config, suppress_tokens=forbidden) for image in pixels
+        plain_generate(captioner, image[None], config, suppress_tokens=forbidden)
+        for image in pixels
     ]
     ours = _search(captioner, states, config)
     assert ours == theirs
@@ -84,28 +75,3 @@ def _search(
     with torch.inference_mode():
         found = search(captioner, states, task=plan_search(captioner, image_ids, config=config))
     return [hypothesis.token_ids for hypothesis in found]
-
-
-def _transformers(
-    captioner: Captioner,
-    pixel_values: torch.Tensor,
-    config: GenerateConfig,
-    prompt: tuple[int, ...] = (),
-    **others: object,
-) -> tuple[int, ...]:
-    """Return the tokens that plain `model.generate` gives for one image, with the end token."""
-    given = prompt or (captioner.bos_token_id,)
-    inputs = {}
-    if prompt:
-        ids = torch.tensor([prompt])
-        name = "decoder_input_ids" if captioner.family == "encoder-decoder" else "input_ids"
-        # BLIP drops the last token, which its processor adds as an end.
-        inputs[name] = torch.cat([ids, ids[:, :1]], 1) if captioner.family == "blip" else ids
-    settings = {k: v for k, v in config.model_dump().items() if k not in _NOT_TRANSFORMERS}
-    output = captioner.model.generate(pixel_values=pixel_values, **inputs, **settings, **others)
-    tokens = output[0].tolist()
-    assert tuple(tokens[: len(given)]) == given
-    new = tokens[len(given) :]
-    if captioner.eos_token_id in new:
-        new = new[: new.index(captioner.eos_token_id) + 1]
-    return tuple(new)

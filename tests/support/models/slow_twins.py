@@ -8,6 +8,9 @@ import torch
 from torch.nn import functional
 
 from captune.models import Captioner
+from captune.recipe import GenerateConfig
+
+_NOT_TRANSFORMERS = {"seed", "prompt", "temperature", "top_k", "top_p"}
 
 
 def plain_logits(
@@ -24,7 +27,7 @@ def plain_logits(
     return model(pixel_values=pixel_values, decoder_input_ids=input_ids).logits
 
 
-def loss_a_caption_a_row(
+def loss_one_caption_per_row(
     captioner: Captioner,
     rows: Sequence[Sequence[str]],
     *,
@@ -59,9 +62,43 @@ def gradients(captioner: Captioner, loss: torch.Tensor) -> dict[str, torch.Tenso
 def greedy_without_cache(
     captioner: Captioner, pixel_values: torch.Tensor, *, max_new_tokens: int
 ) -> list[int]:
-    """Token ids of one image's greedy caption, the start token left out."""
+    """Token ids of one image's greedy caption, without the start token."""
     ids = [captioner.bos_token_id]
     while len(ids) <= max_new_tokens and (len(ids) == 1 or ids[-1] != captioner.eos_token_id):
         logits = plain_logits(captioner, pixel_values, torch.tensor([ids]))
         ids.append(int(logits[0, -1].argmax()))
     return ids[1:]
+
+
+def plain_generate(
+    captioner: Captioner,
+    pixel_values: torch.Tensor,
+    config: GenerateConfig,
+    *,
+    prefix: Sequence[int] = (),
+    **others: object,
+) -> tuple[int, ...]:
+    """Generated tokens of plain `model.generate` for one image, end token included.
+
+    Args:
+        captioner: The model.
+        pixel_values: (1, 3, H, W).
+        config: Decoding settings; its prompt is ignored.
+        prefix: Start token and prompt; empty: the start token that transformers itself uses.
+        others: Further settings of `generate`.
+    """
+    given = tuple(prefix) or (captioner.bos_token_id,)
+    inputs = {}
+    if prefix:
+        ids = torch.tensor([given])
+        name = "decoder_input_ids" if captioner.family == "encoder-decoder" else "input_ids"
+        # BLIP drops the last token, which its processor puts there as an end.
+        inputs[name] = torch.cat([ids, ids[:, :1]], 1) if captioner.family == "blip" else ids
+    settings = {k: v for k, v in config.model_dump().items() if k not in _NOT_TRANSFORMERS}
+    output = captioner.model.generate(pixel_values=pixel_values, **inputs, **settings, **others)
+    tokens = output[0].tolist()
+    assert tuple(tokens[: len(given)]) == given
+    new = tokens[len(given) :]
+    if captioner.eos_token_id in new:
+        new = new[: new.index(captioner.eos_token_id) + 1]
+    return tuple(new)

@@ -29,10 +29,20 @@ ROWS = (
     (CAPTIONS[3],),
     (CAPTIONS[1], CAPTIONS[2]),
 )
+# Tiny models by row of `captune.models.FAMILIES`: the named sizes, and variants with another CNN, a
+# bridge with layers, a projection between widths, or an untied head.
+FAMILY_MODELS = {
+    "blip": ("blip-tiny",),
+    "git": ("git-tiny",),
+    "vision-encoder-decoder": (
+        *("vit-gpt2-tiny", "vit-bert-tiny", "deit-gpt2-tiny", "beit-gpt2-tiny", "swin-gpt2-tiny"),
+        *("wide-vit-gpt2", "untied-bert"),
+    ),
+    "captune-conv-encoder-decoder": ("mobilenet-gpt2-tiny", "resnet-bert", "convnext-gpt2"),
+}
+ALL = tuple(name for names in FAMILY_MODELS.values() for name in names)
 TINY_SIZES = tuple(name for name in SIZES if name.endswith("-tiny"))
-# Beside the sizes: other CNNs, a bridge with layers, a projection between widths, an untied head.
-VARIANTS = ("resnet-bert", "convnext-gpt2", "wide-vit-gpt2", "untied-bert")
-ALL = (*TINY_SIZES, *VARIANTS)
+# Every family, and both kinds of decoder.
 ONE_OF_EACH = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny")
 
 

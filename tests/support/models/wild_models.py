@@ -16,7 +16,7 @@ from captune.recipe import TokenizerConfig
 
 # Size: spread of the weights and seed, looked up for varied captions. A spread of 6 makes attention
 # so sharp that rounding alone (3e-2 nats against float64) turns near ties.
-FAMILIES = {
+SPREADS = {
     "blip-tiny": (3.0, 3),
     "git-tiny": (3.0, 11),
     "vit-gpt2-tiny": (3.5, 11),
@@ -34,7 +34,7 @@ def _tokenizer() -> Any:
 
 def wild_captioner(size: str) -> Captioner:
     """A random model of a named size whose captions depend on the image."""
-    spread, seed = FAMILIES[size]
+    spread, seed = SPREADS[size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         captioner = build_size(size, _tokenizer())
