@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from captune.inference.decoding.decode import plan_search, search
+from captune.inference.decoding.decode import generate, plan_search, search
 from captune.models import FAMILIES, SIZES, Captioner, load_captioner
 from captune.recipe import GenerateConfig
 from captune.records import CaptionBatch
@@ -152,6 +152,31 @@ def test_captions_equal_those_of_plain_generate(name: str, prompt: str, num_beam
 
 
 @every_model
+def test_a_template_takes_no_loss_and_is_not_part_of_captions(name: str) -> None:
+    captioner = with_template(build(name))
+    assert captioner.encode_caption("grass", 20).token_ids[:3] == captioner.prefix_ids()
+    batch = replace(packed_batch(captioner), pixel_values=noise_pixels())
+    slow = loss_one_caption_per_row(captioner, ROWS, pixel_values=noise_pixels())
+    torch.testing.assert_close(captioner.loss(batch).loss_sum, slow, rtol=1e-5, atol=1e-4)
+
+
+@every_model
+def test_captions_continue_a_template_as_plain_generate_does(name: str) -> None:
+    captioner = with_template(build_wild(name))
+    pixels = noise_pixels(1)
+    config = GenerateConfig(num_beams=3, max_new_tokens=8, prompt="a red")
+    prefix = captioner.prefix_ids("a red")
+    assert prefix[:3] == captioner.prefix_ids()
+    expected = plain_generate(captioner, pixels, config, prefix=prefix)
+    with torch.inference_mode():
+        states = captioner.encode(pixels)
+        prediction = generate(captioner, states, image_ids=["0"], config=config)[0]
+    words = [token for token in expected if token != captioner.eos_token_id]
+    assert prediction.caption == captioner.decode([*prefix[3:], *words])
+    assert prediction.num_tokens == len(expected)
+
+
+@every_model
 def test_a_saved_folder_reopens_as_the_same_captioner(name: str, tmp_path: Path) -> None:
     before = build_wild(name)
     before.save(tmp_path)
@@ -195,6 +220,18 @@ def test_part_sizes_count_every_parameter_once(name: str) -> None:
     learning = sum(p.numel() for _, p in captioner.named_trainable())
     assert sum(s.trainable for s in sizes) == learning
     assert next(s for s in sizes if s.name == "vision").trainable == 0
+
+
+def with_template(captioner: Captioner) -> Captioner:
+    """The captioner with two more tokens between the start token and every caption."""
+    kind = type(captioner)
+
+    class Templated(kind):  # type: ignore[misc, valid-type]
+        def prefix_ids(self, prompt: str = "") -> tuple[int, ...]:
+            start, *words = super().prefix_ids(prompt)
+            return (start, 7, 9, *words)
+
+    return Templated(captioner.model, captioner.tokenizer, captioner.image_processor)
 
 
 def supported(captioner: Captioner, part: str) -> str:

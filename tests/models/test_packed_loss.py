@@ -90,8 +90,8 @@ def test_the_first_token_of_a_caption_is_never_a_label() -> None:
     assert batch.num_captions == 3
 
 
-def test_a_longer_prompt_takes_no_loss() -> None:
-    batch = pack_captions([[(5, 8, 7, 3)]], ["a"], pad_token_id=0, prompt_length=3)
+def test_a_longer_prefix_takes_no_loss() -> None:
+    batch = pack_captions([[(5, 8, 7, 3)]], ["a"], pad_token_id=0, prefix_length=3)
     assert batch.labels.tolist() == [[IGNORE_INDEX, IGNORE_INDEX, IGNORE_INDEX, 3]]
 
 

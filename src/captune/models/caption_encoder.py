@@ -27,33 +27,34 @@ class CaptionEncoder:
 
     Attributes:
         tokenizer: A transformers tokenizer.
-        bos_token_id: First token of every caption.
+        prefix_ids: Tokens that every caption starts with, the start token first; they take no
+            loss.
         eos_token_id: Token that ends a caption.
         pad_token_id: Token that fills rows.
         max_positions: Longest caption in tokens, start and end included.
     """
 
     tokenizer: Any
-    bos_token_id: int
+    prefix_ids: tuple[int, ...]
     eos_token_id: int
     pad_token_id: int
     max_positions: int
 
     def encode(self, caption: str, max_tokens: int) -> EncodedCaption:
-        """Start token, caption, end token.
+        """Return prefix, caption and end token.
 
         Args:
             caption: Text without special tokens.
-            max_tokens: Length at most, start and end included; these two are never cut off.
+            max_tokens: Maximum length, prefix and end token included; these are never cut off.
         """
-        ends = {self.bos_token_id, self.eos_token_id, self.pad_token_id}
+        ends = {self.prefix_ids[0], self.eos_token_id, self.pad_token_id}
         # A caption that spells out "[SEP]" must not end there; unknown words stay in it.
         dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         all_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
         token_ids = [token for token in all_ids if token not in dropped]
-        room = max(0, min(max_tokens, self.max_positions) - 2)
+        room = max(0, min(max_tokens, self.max_positions) - len(self.prefix_ids) - 1)
         kept = token_ids[:room]
-        ids = (self.bos_token_id, *kept, self.eos_token_id)
+        ids = (*self.prefix_ids, *kept, self.eos_token_id)
         return EncodedCaption(ids, was_cut=len(token_ids) > room)
 
 
@@ -93,6 +94,6 @@ def token_counter(tokenizer: Any, *, lower_case: bool) -> Callable[[str], int]:
         ModelError: The tokenizer has no token to start or to end a caption with.
     """
     ids = special_ids(tokenizer)
-    encoder = CaptionEncoder(tokenizer, ids.start, ids.end, ids.pad, max_positions=sys.maxsize)
+    encoder = CaptionEncoder(tokenizer, (ids.start,), ids.end, ids.pad, max_positions=sys.maxsize)
     as_trained = str.lower if lower_case else str
     return lambda caption: len(encoder.encode(as_trained(caption), sys.maxsize).token_ids)

@@ -97,7 +97,7 @@ class Captioner(ABC):
     @property
     @abstractmethod
     def bos_token_id(self) -> int:
-        """First token of every caption, in training as in generation."""
+        """Start token: the first one of every caption, in training as in generation."""
 
     @property
     @abstractmethod
@@ -194,6 +194,18 @@ class Captioner(ABC):
             self._transform = ImageTransform(self.image_processor)
         return self._transform
 
+    def prefix_ids(self, prompt: str = "") -> tuple[int, ...]:
+        """Return the token ids that captions start with: the start token, then the prompt.
+
+        They are given, not generated, and take no loss. A family with a template overrides this;
+        the prompt stays last, because captions continue it.
+
+        Args:
+            prompt: Words that captions start with; empty in training.
+        """
+        words = self.tokenizer(prompt, add_special_tokens=False).input_ids if prompt else ()
+        return (self.bos_token_id, *words)
+
     def encode_caption(self, caption: str, max_tokens: int) -> EncodedCaption:
         """Start token, caption, end token: the way generation writes it.
 
@@ -207,7 +219,7 @@ class Captioner(ABC):
         """Captions to token ids: what worker processes take in place of the model."""
         return CaptionEncoder(
             tokenizer=self.tokenizer,
-            bos_token_id=self.bos_token_id,
+            prefix_ids=self.prefix_ids(),
             eos_token_id=self.eos_token_id,
             pad_token_id=self.pad_token_id,
             max_positions=self.max_positions,
@@ -225,7 +237,12 @@ class Captioner(ABC):
             [self.encode_caption(caption, max_caption_tokens).token_ids for caption in row]
             for row in captions
         ]
-        return pack_captions(token_ids, image_ids, pad_token_id=self.pad_token_id)
+        return pack_captions(
+            token_ids,
+            image_ids,
+            pad_token_id=self.pad_token_id,
+            prefix_length=len(self.prefix_ids()),
+        )
 
     def frozen_vision_stages(self) -> list[Stage]:
         """The first vision stages, none of which learns."""

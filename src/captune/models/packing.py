@@ -22,7 +22,7 @@ def pack_captions(
     image_ids: Sequence[str],
     *,
     pad_token_id: int,
-    prompt_length: int = 1,
+    prefix_length: int = 1,
 ) -> CaptionBatch:
     """A `CaptionBatch` without its images.
 
@@ -30,7 +30,7 @@ def pack_captions(
         captions: For each image its captions as token ids, start and end token included.
         image_ids: B ids.
         pad_token_id: Fills rows up to L; never attended to and never a label.
-        prompt_length: Tokens at the start of each caption that take no loss, at least 1.
+        prefix_length: Tokens at the start of each caption that take no loss, at least 1.
     """
     length = max((sum(map(len, row)) for row in captions), default=0)
     # Filled in numpy: thousands of small tensors would cost a small model a tenth of its step.
@@ -46,7 +46,7 @@ def pack_captions(
             input_ids[row, start:end] = token_ids
             position_ids[row, start:end] = range(len(token_ids))
             caption_ids[row, start:end] = number
-            labels[row, start + prompt_length : end] = token_ids[prompt_length:]
+            labels[row, start + prefix_length : end] = token_ids[prefix_length:]
             start = end
     return CaptionBatch(
         image_ids=tuple(image_ids),

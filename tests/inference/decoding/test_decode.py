@@ -114,7 +114,7 @@ def test_the_caption_starts_with_the_prompt_and_counts_only_new_tokens(blip):
 def test_a_prompt_longer_than_the_model_is_refused(blip):
     captioner, states = blip
     config = GenerateConfig(prompt="dog " * captioner.max_positions)
-    with pytest.raises(ModelError, match=r"the prompt is 512 tokens long.*512 positions"):
+    with pytest.raises(ModelError, match=r"the prompt is 513 tokens long .*512 positions"):
         generate(captioner, states[:1], image_ids=["a"], config=config)
 
 

@@ -35,14 +35,18 @@ def loss_one_caption_per_row(
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Summed cross-entropy, every caption with its own forward pass of the whole model."""
+    prefix = captioner.prefix_ids()
     total = torch.zeros((), dtype=captioner.model.dtype)
     for row, pixels in zip(rows, pixel_values, strict=True):
         for caption in row:
             words = captioner.tokenizer(caption, add_special_tokens=False).input_ids
-            ids = torch.tensor([[captioner.bos_token_id, *words, captioner.eos_token_id]])
-            logits = plain_logits(captioner, pixels[None], ids)
+            ids = torch.tensor([[*prefix, *words, captioner.eos_token_id]])
+            logits = plain_logits(captioner, pixels[None], ids)[0, len(prefix) - 1 : -1]
             total = total + functional.cross_entropy(
-                logits[0, :-1], ids[0, 1:], reduction="sum", label_smoothing=label_smoothing
+                logits,
+                ids[0, len(prefix) :],
+                reduction="sum",
+                label_smoothing=label_smoothing,
             )
     return total
 

@@ -76,13 +76,11 @@ def plan_search(
     Raises:
         ModelError: The prompt leaves no room for a caption.
     """
-    prompt_ids: list[int] = []
-    if config.prompt:
-        prompt_ids = captioner.tokenizer(config.prompt, add_special_tokens=False).input_ids
-    room = captioner.max_positions - 1 - len(prompt_ids)
+    prompt_ids = captioner.prefix_ids(config.prompt)
+    room = captioner.max_positions - len(prompt_ids)
     if room < 1:
         raise ModelError(
-            f"the prompt is {len(prompt_ids)} tokens long and the model has"
+            f"the prompt is {len(prompt_ids)} tokens long (start token included) and the model has"
             f" {captioner.max_positions} positions",
             where="generate.prompt",
             fix="give a shorter prompt",
@@ -90,7 +88,7 @@ def plan_search(
     return SearchTask(
         config=config,
         image_ids=tuple(image_ids),
-        prompt_ids=(captioner.bos_token_id, *prompt_ids),
+        prompt_ids=prompt_ids,
         eos_token_id=captioner.eos_token_id,
         max_new_tokens=min(config.max_new_tokens, room),
         suppressed_ids=suppressed_tokens(captioner.model.generation_config),
@@ -115,8 +113,9 @@ def _predict(
     token_ids = hypothesis.token_ids
     has_ended = token_ids[-1] == task.eos_token_id
     words = token_ids[:-1] if has_ended else token_ids
-    # The start token is skipped by position: in GPT-2, it may also be the end token.
-    caption = captioner.decode([*task.prompt_ids[1:], *words])
+    # The prefix is skipped by its length: GPT-2's start token may also be the end token, and the
+    # words of a template are not part of a caption.
+    caption = captioner.decode([*task.prompt_ids[len(captioner.prefix_ids()) :], *words])
     return Prediction(
         image_id=image_id,
         caption=caption,

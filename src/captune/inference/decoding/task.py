@@ -16,7 +16,7 @@ class SearchTask:
     Attributes:
         config: How tokens are chosen.
         image_ids: B ids; each seeds the sampling of its image.
-        prompt_ids: Start token and prompt, which are not generated.
+        prompt_ids: Start token, the family's template and the prompt, which are not generated.
         eos_token_id: Token that ends a caption.
         max_new_tokens: Maximum number of generated tokens, at least 1.
         suppressed_ids: Tokens that are never generated.

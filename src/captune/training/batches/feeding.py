@@ -177,6 +177,7 @@ class Feed:
             max_captions=self.recipe.data.max_captions,
             seed=self.recipe.seed,
             pad_token_id=self.captioner.pad_token_id,
+            prefix_length=len(self.captioner.prefix_ids()),
         )
 
     def _decoded(self, plans: Sequence[StepPlan], packer: RowPacker) -> Iterable[Decoded]:
@@ -203,6 +204,7 @@ class RowPacker:
         max_captions: Maximum captions per image; `None`: all.
         seed: The recipe's.
         pad_token_id: Fills rows up.
+        prefix_length: Tokens at the start of each caption that take no loss.
     """
 
     token_ids: Sequence[Sequence[Sequence[int]]]
@@ -211,6 +213,7 @@ class RowPacker:
     max_captions: int | None
     seed: int
     pad_token_id: int
+    prefix_length: int
 
     def with_views(self, micro: Sequence[int], epoch: int) -> list[tuple[int, int]]:
         """Pair each image with the index of the view that it is shown in."""
@@ -225,7 +228,9 @@ class RowPacker:
             chosen = choose_captions(len(row), index, max_captions=self.max_captions, key=key)
             rows.append([row[n] for n in chosen])
         ids = [self.image_ids[index] for index in micro]
-        return pack_captions(rows, ids, pad_token_id=self.pad_token_id)
+        return pack_captions(
+            rows, ids, pad_token_id=self.pad_token_id, prefix_length=self.prefix_length
+        )
 
     def cached(self, micro: Sequence[int], epoch: int, *, cache: FeatureCache) -> CaptionBatch:
         """Return the images' rows with their cached features."""

@@ -80,7 +80,10 @@ class CaptionCollator:
             for row, image in zip(rows, pixels, strict=True)
         ]
         batch = pack_captions(
-            tokens, [row.image_id for row in rows], pad_token_id=self._encoder.pad_token_id
+            tokens,
+            [row.image_id for row in rows],
+            pad_token_id=self._encoder.pad_token_id,
+            prefix_length=len(self._encoder.prefix_ids),
         )
         shown = [self._blank() if image is None else image for image in pixels]
         return {
@@ -122,8 +125,8 @@ class CaptionCollator:
         return [self._encoder.encode(c, limit).token_ids for c in texts] or self._no_caption()
 
     def _no_caption(self) -> list[tuple[int, ...]]:
-        """Return the start token alone, which the loss does not count."""
-        return [(self._encoder.bos_token_id,)]
+        """Return a caption without words; its tokens take no loss."""
+        return [self._encoder.prefix_ids]
 
     def _blank(self) -> torch.Tensor:
         return self._transform(Image.new("RGB", (64, 64)))
