@@ -117,7 +117,7 @@ def test_freezing_the_vision_whole_freezes_every_stage_but_the_bridge() -> None:
         (
             "vit-gpt2-tiny",
             "text.first-9",
-            "text.first-9 asks for more than the 3 layers that there are",
+            "text.first-9 asks for more layers than the model has (3)",
             "use a K up to 3, or freeze the whole part",
         ),
     ],

@@ -51,7 +51,7 @@ def test_families_without_sdpa_say_so(name: str) -> None:
     captioner.set_attention("eager")
     with pytest.raises(ModelError) as caught:
         captioner.set_attention("sdpa")
-    assert caught.value.what == f"the family {captioner.family} has no attention 'sdpa'"
+    assert caught.value.what == f"the family {captioner.family} does not support 'sdpa' attention"
     assert caught.value.fix == "use eager"
 
 

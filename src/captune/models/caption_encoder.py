@@ -1,4 +1,4 @@
-"""Captions to token ids the way generation writes them; holds no model, so workers can have it."""
+"""Captions as token ids, as generation writes them; without a model, for worker processes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 from captune.data import ReadBack
 from captune.models.build.special_ids import special_ids
+from captune.models.packing import pack_captions
+from captune.records import CaptionBatch
 
 _READ_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedCaption:
-    """Token ids of a caption, start and end included, and whether it had to be cut."""
+    """Token ids of a caption, prefix and end token included, and whether it was truncated."""
 
     token_ids: tuple[int, ...]
     was_cut: bool
@@ -23,7 +25,7 @@ class EncodedCaption:
 
 @dataclass(frozen=True, slots=True)
 class CaptionEncoder:
-    """What one captioner needs to write a caption in tokens.
+    """The part of a captioner that encodes captions.
 
     Attributes:
         tokenizer: A transformers tokenizer.
@@ -31,7 +33,7 @@ class CaptionEncoder:
             loss.
         eos_token_id: Token that ends a caption.
         pad_token_id: Token that fills rows.
-        max_positions: Longest caption in tokens, start and end included.
+        max_positions: Maximum tokens per caption, prefix and end token included.
     """
 
     tokenizer: Any
@@ -48,7 +50,7 @@ class CaptionEncoder:
             max_tokens: Maximum length, prefix and end token included; these are never cut off.
         """
         ends = {self.prefix_ids[0], self.eos_token_id, self.pad_token_id}
-        # A caption that spells out "[SEP]" must not end there; unknown words stay in it.
+        # A caption that contains the text "[SEP]" must not end there; unknown words stay.
         dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         all_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
         token_ids = [token for token in all_ids if token not in dropped]
@@ -57,11 +59,22 @@ class CaptionEncoder:
         ids = (*self.prefix_ids, *kept, self.eos_token_id)
         return EncodedCaption(ids, was_cut=len(token_ids) > room)
 
+    def pack(
+        self, rows: Sequence[Sequence[Sequence[int]]], image_ids: Sequence[str]
+    ) -> CaptionBatch:
+        """Return the packed rows of encoded captions; see `pack_captions`."""
+        return pack_captions(
+            rows,
+            image_ids,
+            pad_token_id=self.pad_token_id,
+            prefix_length=len(self.prefix_ids),
+        )
+
 
 def caption_reader(
     tokenizer: Any, *, lower_case: bool
 ) -> Callable[[Sequence[str]], list[ReadBack]]:
-    """Return a function that encodes captions and decodes them again, to see what is lost.
+    """Return a function that encodes and decodes captions, to show what is lost.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -84,14 +97,14 @@ def caption_reader(
 
 
 def token_counter(tokenizer: Any, *, lower_case: bool) -> Callable[[str], int]:
-    """Counts the tokens of a caption in training before any cut, start and end included.
+    """Return a function that counts tokens per caption in training, before truncation.
 
     Args:
         tokenizer: A transformers tokenizer.
         lower_case: Whether captions are lower-cased first.
 
     Raises:
-        ModelError: The tokenizer has no token to start or to end a caption with.
+        ModelError: The tokenizer has no start or end token.
     """
     ids = special_ids(tokenizer)
     encoder = CaptionEncoder(tokenizer, (ids.start,), ids.end, ids.pad, max_positions=sys.maxsize)

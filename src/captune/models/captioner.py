@@ -1,9 +1,9 @@
-"""The one interface behind which every family of captioners lies.
+"""The interface that every captioner family implements.
 
-A captioner is a model with its tokenizer and image processor. It is cut in two places only:
-`encode_frozen` / `encode_trained` (the frozen part of the vision encoder is computed once an image
-and cached), and vision / text (one set of vision states serves all captions or beams of an image).
-Shapes: B images, L tokens of a row, K beams, S vision tokens, D width, V vocabulary.
+A captioner is a model with its tokenizer and image processor. It is split in two places only:
+`encode_frozen` / `encode_trained` (the frozen part of the vision encoder is computed once per image
+and cached), and vision / text (all captions or beams of an image share its vision states).
+Shapes: B images, L tokens per row, K beams, S vision tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from captune.models.caption_encoder import CaptionEncoder, EncodedCaption
 from captune.models.freezing import (
     Parts,
     PartSize,
+    describe_sizes,
     enter_train_mode,
     freeze_parts,
     part_sizes,
 )
-from captune.models.packing import pack_captions, packed_causal_mask
+from captune.models.packing import packed_causal_mask
 from captune.models.vision.image_transform import ImageTransform
 from captune.records import IGNORE_INDEX, CaptionBatch
 from captune.storage import share_files
@@ -44,11 +45,11 @@ Stage = nn.Module
 
 @dataclass(frozen=True, slots=True)
 class CaptionLoss:
-    """Summed, not averaged, so that accumulation can normalise by counted tokens.
+    """A sum, not a mean, so that accumulation can normalise by the number of tokens.
 
     Attributes:
         loss_sum: float32 scalar, natural-log cross-entropy summed over `num_tokens`.
-        num_tokens: Tokens that took loss.
+        num_tokens: Tokens with a loss.
     """
 
     loss_sum: torch.Tensor
@@ -57,11 +58,11 @@ class CaptionLoss:
 
 @dataclass(slots=True)
 class VisionContext:
-    """What the text side runs on.
+    """The input of the text side beside its tokens.
 
     Attributes:
-        vision_states: (B, S, D), each image once whatever the number of captions or beams.
-        cache: The family's key-value cache, filled step by step; `None`: whole captions at once.
+        vision_states: (B, S, D), each image once for any number of captions or beams.
+        cache: The family's growing key-value cache; `None`: whole captions at once.
     """
 
     vision_states: torch.Tensor
@@ -74,7 +75,7 @@ class Captioner(ABC):
     Attributes:
         family: Name in the table of families.
         processor_class: transformers' class that joins image processor and tokenizer.
-        attention_kinds: What `set_attention` takes, the fastest on accelerators last.
+        attention_kinds: Allowed by `set_attention`, the fastest on accelerators last.
         model: The transformers model, saved and loaded as it is.
         tokenizer: A transformers tokenizer.
         image_processor: A transformers image processor, PIL backend.
@@ -92,12 +93,12 @@ class Captioner(ABC):
         self.frozen_stages = 0
         self._transform: ImageTransform | None = None
 
-    # What a family fills in.
+    # Each family implements these.
 
     @property
     @abstractmethod
     def bos_token_id(self) -> int:
-        """Start token: the first one of every caption, in training as in generation."""
+        """Start token: the first one of every caption, in training and in generation."""
 
     @property
     @abstractmethod
@@ -112,7 +113,7 @@ class Captioner(ABC):
     @property
     @abstractmethod
     def max_positions(self) -> int:
-        """Longest caption in tokens, start and end included."""
+        """Maximum tokens per caption, prefix and end token included."""
 
     @abstractmethod
     def vision_stages(self) -> list[Stage]:
@@ -120,11 +121,11 @@ class Captioner(ABC):
 
     @abstractmethod
     def parts(self) -> Parts:
-        """The model's modules by the names that `freeze` takes."""
+        """Return the model's modules by the names that `freeze` accepts."""
 
     @abstractmethod
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
-        """An empty cache over the vision states (B, S, D)."""
+        """Return an empty cache over the vision states (B, S, D)."""
 
     @abstractmethod
     def hidden_states(
@@ -135,43 +136,43 @@ class Captioner(ABC):
         position_ids: torch.Tensor,
         attention_mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Last hidden states (B, L, D) of the text side.
+        """Return the last hidden states (B, L, D) of the text side.
 
         Args:
-            context: Vision states, and the cache of earlier steps where there is one; the new
-                tokens are appended to it, so that it holds T text tokens afterwards.
-            input_ids: int64 (B, L); the beams of an image lie side by side in its row.
-            position_ids: int64 (B, L), place of each token in its own caption.
-            attention_mask: Additive (B, 1, L, T) over the text tokens, T = L without a cache.
-                Vision tokens are always visible and not part of it.
+            context: Vision states and the cache of earlier steps, if any; the new tokens are
+                appended to it, so that it holds T text tokens afterwards.
+            input_ids: int64 (B, L); the beams of an image are side by side in its row.
+            position_ids: int64 (B, L), position of each token in its caption.
+            attention_mask: Additive (B, 1, L, T) over the text tokens; T = L without a cache.
+                Vision tokens are always visible and have no columns.
         """
 
     @abstractmethod
     def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Logits (..., V) of hidden states (..., D)."""
+        """Return the logits (..., V) of hidden states (..., D)."""
 
-    # What all families share.
+    # All families share these.
 
     def save(self, folder: Path) -> None:
-        """Writes a plain Hugging Face folder that transformers opens without captune."""
+        """Write a plain Hugging Face folder that transformers opens without captune."""
         with quiet_transformers():
             self.model.save_pretrained(folder)
         self.save_processor(folder)
         share_files(folder)
 
     def processor(self) -> Any:
-        """Image processor and tokenizer as the family's transformers processor."""
+        """Return the family's transformers processor."""
         return self.processor_class(self.image_processor, self.tokenizer)
 
     def save_processor(self, folder: Path) -> None:
-        """The processor, and the image processor in its own file for older transformers."""
+        """Write the processor, and the image processor in its own file for older transformers."""
         with quiet_transformers():
             self.processor().save_pretrained(folder)
             self.image_processor.save_pretrained(folder)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
@@ -185,11 +186,11 @@ class Captioner(ABC):
         return dtype
 
     def pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Model inputs float32 (B, C, H, W) of B >= 1 RGB images."""
+        """Return the model inputs, float32 (B, C, H, W), of B >= 1 RGB images."""
         return self.image_transform().batch(images)
 
     def image_transform(self) -> ImageTransform:
-        """RGB image to float32 (C, H, W): what worker processes take in place of the model."""
+        """Return the transform of an RGB image to float32 (C, H, W), for worker processes."""
         if self._transform is None:
             self._transform = ImageTransform(self.image_processor)
         return self._transform
@@ -207,16 +208,11 @@ class Captioner(ABC):
         return (self.bos_token_id, *words)
 
     def encode_caption(self, caption: str, max_tokens: int) -> EncodedCaption:
-        """Start token, caption, end token: the way generation writes it.
-
-        Args:
-            caption: Text without special tokens.
-            max_tokens: Length at most, start and end included; these two are never cut off.
-        """
+        """See `CaptionEncoder.encode`."""
         return self.caption_encoder().encode(caption, max_tokens)
 
     def caption_encoder(self) -> CaptionEncoder:
-        """Captions to token ids: what worker processes take in place of the model."""
+        """Return the encoder of captions to token ids, for worker processes."""
         return CaptionEncoder(
             tokenizer=self.tokenizer,
             prefix_ids=self.prefix_ids(),
@@ -232,30 +228,26 @@ class Captioner(ABC):
         *,
         max_caption_tokens: int,
     ) -> CaptionBatch:
-        """Packed rows of the captions of B images; the images are added by the caller."""
+        """Return the packed captions of B images; the caller adds the images."""
+        encoder = self.caption_encoder()
         token_ids = [
-            [self.encode_caption(caption, max_caption_tokens).token_ids for caption in row]
+            [encoder.encode(caption, max_caption_tokens).token_ids for caption in row]
             for row in captions
         ]
-        return pack_captions(
-            token_ids,
-            image_ids,
-            pad_token_id=self.pad_token_id,
-            prefix_length=len(self.prefix_ids()),
-        )
+        return encoder.pack(token_ids, image_ids)
 
     def frozen_vision_stages(self) -> list[Stage]:
-        """The first vision stages, none of which learns."""
+        """Return the first vision stages, which are frozen."""
         return self.vision_stages()[: self.frozen_stages]
 
     def encode_frozen(
         self, pixel_values: torch.Tensor, *, stages: Sequence[Stage] | None = None
     ) -> torch.Tensor:
-        """Output of the frozen first stages: the same in every epoch, so worth caching.
+        """Return the output of the frozen first stages, which is the same in every epoch.
 
         Args:
             pixel_values: (B, C, H, W).
-            stages: A faster form of `frozen_vision_stages()`; `None`: these themselves.
+            stages: A faster form of `frozen_vision_stages()`; `None`: those stages.
         """
         features = pixel_values.to(self.model.dtype)
         with torch.no_grad():
@@ -264,7 +256,7 @@ class Captioner(ABC):
         return features
 
     def encode_trained(self, vision_features: torch.Tensor) -> torch.Tensor:
-        """Vision states (B, S, D) from the output of `encode_frozen`."""
+        """Return the vision states (B, S, D) of the output of `encode_frozen`."""
         # A cache may hold them in half precision.
         states = vision_features.to(self.model.dtype)
         for stage in self.vision_stages()[self.frozen_stages :]:
@@ -272,21 +264,21 @@ class Captioner(ABC):
         return states
 
     def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Vision states (B, S, D) of pixels (B, C, H, W)."""
+        """Return the vision states (B, S, D) of pixels (B, C, H, W)."""
         return self.encode_trained(self.encode_frozen(pixel_values))
 
     def loss(self, batch: CaptionBatch, label_smoothing: float = 0.0) -> CaptionLoss:
-        """Summed next-token cross-entropy of all captions of the batch, in float32 at least.
+        """Return the summed next-token cross-entropy of all captions, in float32 or wider.
 
-        Logits are computed for counted tokens only: padding and the last token of each caption
-        cost no vocabulary projection.
+        Logits are computed only where a label follows: not for padding or the last token of a
+        caption.
         """
         return self.loss_of(self.vision_states(batch), batch, label_smoothing=label_smoothing)
 
     def loss_of(
         self, vision_states: torch.Tensor, batch: CaptionBatch, *, label_smoothing: float = 0.0
     ) -> CaptionLoss:
-        """The same, of vision states (B, S, D) that are there already."""
+        """Return the loss from vision states (B, S, D) that are already computed."""
         mask = packed_causal_mask(batch.caption_ids, self.mask_dtype)
         hidden = self.hidden_states(
             VisionContext(vision_states),
@@ -306,7 +298,7 @@ class Captioner(ABC):
         return CaptionLoss(loss_sum, int(counted.sum()))
 
     def vision_states(self, batch: CaptionBatch) -> torch.Tensor:
-        """Vision states (B, S, D) of a batch, from its cached features where it has them."""
+        """Return the vision states (B, S, D) of a batch, from its cached features if it has any."""
         if batch.vision_features is not None:
             return self.encode_trained(batch.vision_features)
         if batch.pixel_values is None:
@@ -314,13 +306,13 @@ class Captioner(ABC):
         return self.encode(batch.pixel_values)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of generated tokens, special ones dropped."""
+        """Return the text of generated tokens, without special tokens."""
         kept = [token for token in token_ids if token >= 0]
         text: str = self.tokenizer.decode(kept, skip_special_tokens=True)
         return text.strip()
 
     def freeze(self, names: Sequence[str]) -> None:
-        """Freezes exactly the named parts and remembers how much of the vision side is frozen.
+        """Freeze exactly the named parts and store how many vision stages are frozen.
 
         Raises:
             ModelError: A name that this family does not have.
@@ -328,64 +320,60 @@ class Captioner(ABC):
         self.frozen_stages = freeze_parts(self.model, self.parts(), names=names, family=self.family)
 
     def train_mode(self) -> None:
-        """Dropout on where weights learn; frozen parts and batch norms stay in eval mode.
+        """Turn dropout on where weights learn; frozen parts and batch norms stay in eval mode.
 
-        Micro batches are too small for batch statistics, and some checkpoints (MobileNetV2 with
-        folded norms) break when their running statistics move.
+        Micro batches are too small for batch statistics, and moving running statistics break some
+        checkpoints (MobileNetV2 with folded norms).
         """
         enter_train_mode(self.model)
 
     def eval_mode(self) -> None:
-        """Dropout off everywhere."""
+        """Turn dropout off everywhere."""
         self.model.eval()
 
     def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Parameters that learn, with their names in the model."""
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                yield name, parameter
+        """Yield the parameters that learn, with their names in the model."""
+        named = self.model.named_parameters()
+        yield from ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
     def part_sizes(self) -> tuple[PartSize, ...]:
-        """Parameters by part, and how many of them learn."""
+        """Return the number of parameters per part, and of those that learn."""
         return part_sizes(self.model, self.parts())
 
     def describe_parameters(self) -> str:
-        """One line for logs: parameters that learn, of all, by part."""
-        sizes = self.part_sizes()
-        total, trainable = sum(s.total for s in sizes), sum(s.trainable for s in sizes)
-        by_part = ", ".join(f"{s.name} {s.trainable:,} of {s.total:,}" for s in sizes)
-        return f"{trainable:,} of {total:,} parameters learn ({by_part})"
+        """See `describe_sizes`."""
+        return describe_sizes(self.part_sizes())
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recomputes activations in the backward pass: less memory, about 30 % more time."""
+        """Recompute activations in the backward pass: less memory, about 30 % more time."""
         with warnings.catch_warnings():
             # The new name of the method is younger than the oldest transformers supported.
             warnings.simplefilter("ignore", FutureWarning)
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        # Only reentrant checkpoints need it, and GIT adds its positions in place, which fails on
-        # the leaf that this hook makes of a frozen embedding's output.
+        # Only reentrant checkpoints need input gradients, and GIT adds its positions in place,
+        # which fails on the leaf that this hook turns a frozen embedding's output into.
         self.model.disable_input_require_grads()
 
     def set_attention(self, kind: AttentionKind) -> None:
-        """Chooses how attention is computed; the results differ by rounding only.
+        """Choose how attention is computed; results differ by rounding only.
 
-        `eager` is faster at small shapes on CPUs, `sdpa` on GPUs and for many image tokens.
+        `eager` is faster on CPUs with small shapes, `sdpa` on GPUs and with many image tokens.
 
         Raises:
-            ModelError: This family computes in eager mode only.
+            ModelError: The family does not support this kind.
         """
         if kind not in self.attention_kinds:
             raise ModelError(
-                f"the family {self.family} has no attention {kind!r}",
+                f"the family {self.family} does not support {kind!r} attention",
                 fix=f"use {' or '.join(self.attention_kinds)}",
             )
         set_attention(self.attending_model(), kind)
 
     def move_to(self, device: torch.device) -> None:
-        """Move the weights to a device, and choose the attention that is fast there.
+        """Move the weights to a device and choose the attention that is fast there.
 
         Raises:
-            ModelError: They do not fit into its memory.
+            ModelError: The weights do not fit into its memory.
         """
         try:
             self.model.to(device)
@@ -394,20 +382,19 @@ class Captioner(ABC):
                 raise
             raise ModelError(
                 f"the model does not fit into the memory of {device}",
-                fix="end other programs that use the device, or use a smaller model or another"
-                " device",
+                fix="stop other programs on the device, or use another device or a smaller model",
             ) from error
         self.choose_attention(device)
 
     def choose_attention(self, device: torch.device) -> None:
-        """Choose `sdpa` on accelerators where the family has it, `eager` on CPUs."""
-        if len(self.attention_kinds) > 1:  # transformers warns of models that have no choice
+        """Choose `sdpa` on accelerators if the family supports it, `eager` on CPUs."""
+        if len(self.attention_kinds) > 1:  # transformers warns about models without a choice
             self.set_attention("eager" if device.type == "cpu" else self.attention_kinds[-1])
 
     def attending_model(self) -> Any:
-        """The transformers model whose attention can be chosen."""
+        """Return the transformers model whose attention can be chosen."""
         return self.model
 
     def is_vision_parameter(self, name: str) -> bool:
-        """Whether the named parameter belongs to the pretrained vision encoder."""
+        """Return whether the named parameter belongs to the pretrained vision encoder."""
         return any(name.startswith(prefix + ".") for prefix in self.parts().vision_prefixes)

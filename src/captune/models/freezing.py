@@ -1,4 +1,4 @@
-"""Freezing by names that people use: vision, text, embeddings, cross_attention, vision.first-3."""
+"""Freezing by part names: vision, text, embeddings, cross_attention, vision.first-3, ..."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Parts:
         vision_layers: What each vision stage owns, in stage order (embeddings first).
         text_layers: The text layers in order.
         vision_prefixes: Prefixes of the pretrained vision encoder's parameter names.
-        unused: Parameters that no caption depends on, such as a classifier's pooler: always
-            frozen, since one that never gets a gradient stops multi-process training.
+        unused: Parameters that no caption depends on, such as a classifier's pooler; always
+            frozen, because one that never gets a gradient stops multi-process training.
     """
 
     named: Mapping[str, Sequence[nn.Module]]
@@ -38,7 +38,7 @@ class PartSize:
     """Parameters of one part of a model; the parts of a model do not overlap.
 
     Attributes:
-        name: `vision`, `embeddings`, `cross_attention`, `text` (what is left of it), or `bridge`
+        name: `vision`, `embeddings`, `cross_attention`, `text` (the rest of it), or `bridge`
             (between the two sides).
         total: Parameters; shared ones count once.
         trainable: Those that learn.
@@ -53,9 +53,9 @@ _FIRST_K = re.compile(r"(vision|text)\.first-(\d+)")
 
 
 def freeze_parts(model: nn.Module, parts: Parts, *, names: Sequence[str], family: str) -> int:
-    """Makes exactly the named parts keep still, and returns how many first vision stages do.
+    """Freeze exactly the named parts; return how many of the first vision stages are frozen.
 
-    `vision.first-K` freezes the embeddings (or stem) and the first K layers behind them.
+    `vision.first-K` freezes the embeddings (or stem) and the first K layers after them.
 
     Raises:
         ModelError: A name that the family does not have, or more layers than there are.
@@ -81,7 +81,7 @@ def freeze_parts(model: nn.Module, parts: Parts, *, names: Sequence[str], family
 
 
 def unread_bias(head: Any) -> list[nn.Parameter]:
-    """The second bias that a BERT-like output head keeps and, unless it is tied, never reads."""
+    """Return the second bias of a BERT-like output head, which only a tied head reads."""
     predictions = getattr(head, "predictions", None)
     if predictions is None or predictions.bias is predictions.decoder.bias:
         return []
@@ -89,7 +89,7 @@ def unread_bias(head: Any) -> list[nn.Parameter]:
 
 
 def part_sizes(model: nn.Module, parts: Parts) -> tuple[PartSize, ...]:
-    """How many parameters each part has and how many of them learn, empty parts left out."""
+    """Count the parameters of each part and those that learn; empty parts are skipped."""
     owners: dict[int, str] = {}
     for name in ("cross_attention", "embeddings", "vision", "text"):
         for module in parts.named.get(name, ()):
@@ -101,6 +101,13 @@ def part_sizes(model: nn.Module, parts: Parts) -> tuple[PartSize, ...]:
         counts[0] += parameter.numel()
         counts[1] += parameter.numel() * parameter.requires_grad
     return tuple(PartSize(name, *counts) for name, counts in totals.items() if counts[0])
+
+
+def describe_sizes(sizes: Sequence[PartSize]) -> str:
+    """Return one line for logs: parameters that learn, of all, by part."""
+    total, trainable = sum(s.total for s in sizes), sum(s.trainable for s in sizes)
+    by_part = ", ".join(f"{s.name} {s.trainable:,} of {s.total:,}" for s in sizes)
+    return f"{trainable:,} of {total:,} parameters learn ({by_part})"
 
 
 _PART_ORDER = ("vision", "bridge", "embeddings", "cross_attention", "text")
@@ -118,12 +125,12 @@ def _named_modules(parts: Parts, name: str, *, family: str) -> Sequence[nn.Modul
 
 
 def _vision_depth(name: str, layers: int, available: int) -> int:
-    """Frozen stages: the stem and `layers` behind it."""
+    """Return the number of frozen stages: the stem and `layers` after it."""
     if available == 1:
         raise ModelError(
-            f"{name}: the layers of this vision encoder cannot be told apart",
+            f"{name}: the layers of this vision encoder cannot be frozen separately",
             where="model.freeze",
-            fix="freeze the whole of it (vision), or use a ViT, DeiT, MobileNetV2, ConvNeXt or"
+            fix="freeze the whole encoder (vision), or use a ViT, DeiT, MobileNetV2, ConvNeXt or"
             " ResNet encoder",
         )
     return 1 + _checked_depth(name, layers, available - 1)
@@ -132,7 +139,7 @@ def _vision_depth(name: str, layers: int, available: int) -> int:
 def _checked_depth(name: str, layers: int, available: int) -> int:
     if layers > available:
         raise ModelError(
-            f"{name} asks for more than the {available} layers that there are",
+            f"{name} asks for more layers than the model has ({available})",
             where="model.freeze",
             fix=f"use a K up to {available}, or freeze the whole part",
         )
@@ -145,9 +152,9 @@ def _freeze_modules(modules: Sequence[nn.Module]) -> None:
 
 
 def enter_train_mode(module: nn.Module) -> tuple[bool, bool]:
-    """Set the modes of a module and all in it; return whether it has weights, whether any learns.
+    """Set the mode of a module and its children; return whether it has weights and any learns.
 
-    Each weight is looked at once: this runs before every step, and small models feel it.
+    Each weight is checked once: this runs before every step and takes time in small models.
     """
     own = [p for p in module._parameters.values() if p is not None]
     inner = [enter_train_mode(child) for child in module._modules.values() if child is not None]

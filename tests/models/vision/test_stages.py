@@ -107,19 +107,19 @@ def test_all_layers_can_be_frozen_one_by_one(name: str) -> None:
     assert captioner.frozen_stages == layers + 1
     with pytest.raises(ModelError) as caught:
         captioner.freeze([f"vision.first-{layers + 1}"])
-    expected = f"vision.first-{layers + 1} asks for more than the {layers} layers that there are"
+    expected = f"vision.first-{layers + 1} asks for more layers than the model has ({layers})"
     assert caught.value.what == expected
     assert caught.value.fix == f"use a K up to {layers}, or freeze the whole part"
 
 
 @pytest.mark.parametrize("name", ["swin-gpt2-tiny", "beit-gpt2-tiny"])
 @pytest.mark.parametrize("part", ["vision.first-0", "vision.first-1"])
-def test_encoders_of_one_piece_say_so(name: str, part: str) -> None:
+def test_encoders_of_one_piece_cannot_be_frozen_in_part(name: str, part: str) -> None:
     with pytest.raises(ModelError) as caught:
         build(name).freeze([part])
-    expected = f"{part}: the layers of this vision encoder cannot be told apart"
+    expected = f"{part}: the layers of this vision encoder cannot be frozen separately"
     assert caught.value.what == expected
-    assert caught.value.fix.startswith("freeze the whole of it (vision)")
+    assert caught.value.fix.startswith("freeze the whole encoder (vision)")
 
 
 @pytest.mark.parametrize("name", ["swin-gpt2-tiny", "beit-gpt2-tiny"])

@@ -18,7 +18,7 @@ from PIL import Image
 
 from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column, upright_rgb
 from captune.errors import DataError, ImageError
-from captune.models import Captioner, pack_captions
+from captune.models import Captioner
 from captune.records import CaptionBatch, CaptionRecord, ImageSource
 
 _log = logging.getLogger("captune.training")
@@ -79,12 +79,7 @@ class CaptionCollator:
             self._token_ids(row.captions) if image is not None else self._no_caption()
             for row, image in zip(rows, pixels, strict=True)
         ]
-        batch = pack_captions(
-            tokens,
-            [row.image_id for row in rows],
-            pad_token_id=self._encoder.pad_token_id,
-            prefix_length=len(self._encoder.prefix_ids),
-        )
+        batch = self._encoder.pack(tokens, [row.image_id for row in rows])
         shown = [self._blank() if image is None else image for image in pixels]
         return {
             **batch_inputs(replace(batch, pixel_values=torch.stack(shown))),
