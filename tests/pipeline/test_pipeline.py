@@ -344,7 +344,7 @@ def test_a_folder_that_cannot_be_created_is_an_error_before_any_work(tmp_path) -
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"cannot write .*run: Not a directory") as error:
         run(recipe(), out=tmp_path / "file" / "run", say=lambda _: None)
-    assert error.value.fix.startswith("choose another place")
+    assert error.value.fix.startswith("choose another path")
 
 
 def test_broken_images_are_listed_and_too_many_stop_the_run(tmp_path) -> None:
