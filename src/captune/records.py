@@ -1,7 +1,7 @@
-"""The typed things that flow through captune; nothing else crosses a package's border.
+"""The typed records that captune's packages exchange.
 
 Recipe -> [CaptionRecord] -> CaptionBatch -> loss -> model folder -> [Prediction] -> Scores.
-Shapes: B images, L tokens of a row, N captions, C channels, H and W pixels, S vision tokens,
+Shapes: B images, L tokens per row, N captions, C channels, H and W pixels, S vision tokens,
 D width. Imports no torch: tensors appear in annotations only.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 IGNORE_INDEX = -100
-"""Label of a token that takes no loss (prompt, padding)."""
+"""Label of a token without a loss (prefix, padding)."""
 
 PADDING_CAPTION = -1
 """`caption_ids` of padding."""
@@ -25,7 +25,7 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FinishReason = Literal["eos", "length"]
 TokenizerName = Literal["pycocoevalcap", "char", "zh", "ja-mecab"]
-"""What cuts captions into the words that metrics count; the table is in `captune.metrics`."""
+"""Splits captions into the words that metrics count; the table is in `captune.metrics`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class ZipMember:
 class TarMember:
     """An image inside a tar archive that is not compressed, read in place.
 
-    A tar has no table of contents: without the place, finding one image means reading them all.
+    A tar has no table of contents: without the offset, finding one image means reading them all.
 
     Attributes:
         archive: The tar file.
         member: Name of the image inside it.
-        offset: Where its bytes start, counted from the start of the archive.
+        offset: Position of its first byte in the archive.
         size: Its length in bytes.
     """
 
@@ -61,7 +61,7 @@ class TarMember:
 
 
 ImageSource = Path | bytes | ZipMember | TarMember
-"""Where an image comes from: a file, its encoded bytes, or a member of a zip or a tar."""
+"""Source of an image: a file, its encoded bytes, or a member of a zip or tar archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,12 @@ class CaptionRecord:
     """One image with all its human captions.
 
     Attributes:
-        image_id: Unique in a data set; stable between runs.
-        image: The encoded image, not decoded yet.
+        image_id: Unique in a data set; the same in every run.
+        image: The image, not decoded yet.
         captions: All human captions of the image, in file order; empty for images to caption.
-        split: The split that the data set itself gives, `None` when it gives none.
-        group: Images of one group (frame, patient, film) never lie in two splits; `None`: alone.
-        file_name: Name shown to people, relative to the data set; empty: `image_id`.
+        split: The split given by the data set; `None`: it gives none.
+        group: Images of one group (frame, patient, film) stay in one split; `None`: no group.
+        file_name: Name shown to the user, relative to the data set; empty: `image_id`.
     """
 
     image_id: str
@@ -87,18 +87,18 @@ class CaptionRecord:
 
 @dataclass(frozen=True, slots=True)
 class CaptionBatch:
-    """B images, each once, and their captions packed side by side: one row an image.
+    """B images, each once, with their captions packed side by side: one row per image.
 
     Exactly one of `pixel_values` and `vision_features` is set. Labels are not shifted:
-    the token at position i is predicted from position i - 1, and the first token of every caption
-    is a prompt, so nothing is ever predicted across captions.
+    the token at position i is predicted from position i - 1, and every caption starts with a
+    prefix that has no loss, so that no token is predicted from another caption.
 
     Attributes:
         image_ids: B ids, in row order.
         input_ids: int64 (B, L).
         position_ids: int64 (B, L), from 0 in each caption.
-        caption_ids: int64 (B, L), which caption of its row a token belongs to, -1 = padding.
-        labels: int64 (B, L), `IGNORE_INDEX` on prompt and padding.
+        caption_ids: int64 (B, L), the caption of its row that a token belongs to; -1: padding.
+        labels: int64 (B, L), `IGNORE_INDEX` on prefix and padding.
         pixel_values: float32 (B, C, H, W).
         vision_features: Output of the frozen part of the vision encoder, (B, S, D), or
             (B, C, H, W) where that part is a stack of convolutions.
@@ -114,18 +114,18 @@ class CaptionBatch:
 
     @property
     def num_label_tokens(self) -> int:
-        """Tokens that take loss."""
+        """Number of tokens with a loss."""
         return int((self.labels != IGNORE_INDEX).sum())
 
     @property
     def num_captions(self) -> int:
-        """N, the captions of all rows together."""
+        """N, the number of captions in all rows."""
         if self.caption_ids.numel() == 0:
             return 0
         return int((self.caption_ids.max(dim=1).values + 1).sum())
 
     def to(self, device: torch.device | str) -> CaptionBatch:
-        """The same batch with every tensor on `device`."""
+        """Return the batch with every tensor on `device`."""
         moved = {
             f.name: value.to(device, non_blocking=True)
             for f in fields(self)
@@ -141,9 +141,9 @@ class Prediction:
     Attributes:
         image_id: The image's id.
         caption: Decoded text without special tokens.
-        mean_logprob: Mean natural-log probability a generated token, the end token included.
-        num_tokens: Generated tokens, the end token included.
-        finish_reason: `eos`, or `length` where `max_new_tokens` cut the caption.
+        mean_logprob: Mean natural-log probability per generated token, end token included.
+        num_tokens: Generated tokens, end token included.
+        finish_reason: `eos`, or `length` if `max_new_tokens` ended the caption.
         flags: Warnings such as `repetition` or `empty`.
     """
 
@@ -165,15 +165,15 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a set of predictions is worth.
+    """The scores of a set of predictions.
 
     Attributes:
         metrics: Corpus value by metric name; raw scales (COCO BLEU 0..1, `sacrebleu` 0..100).
-        intervals: 95 % bootstrap interval by metric name, where the metric has one.
-        per_image: Metric name -> one value an image, in the order of `image_ids`.
+        intervals: 95 % bootstrap interval by metric name, for metrics that have one.
+        per_image: Metric name -> one value per image, in the order of `image_ids`.
         image_ids: The images scored.
         signature: Tokenizer, references, split, decoding and versions, in one line.
-        signatures: The same, a metric at a time.
+        signatures: The signature of each metric.
     """
 
     metrics: Mapping[str, float]
@@ -185,5 +185,5 @@ class Scores:
 
     @property
     def num_images(self) -> int:
-        """Images scored."""
+        """Number of images scored."""
         return len(self.image_ids)

@@ -1,4 +1,4 @@
-"""What a model card says about use: the hub's task tag, and code that runs as it is shown.
+"""The section of a model card about use: the hub's task tag, and code that runs as it is shown.
 
 transformers has no `image-to-text` pipeline any more; its successor `image-text-to-text` needs a
 text, hands it to `generate` as a prompt, and fails for encoder-decoder pairs.

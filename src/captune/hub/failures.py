@@ -30,7 +30,7 @@ class HubFault:
 
 
 def hub_failures() -> tuple[type[Exception], ...]:
-    """What the hub's client lets through when it cannot do what it was asked."""
+    """Return the exceptions that the hub's client raises when a request fails."""
     from huggingface_hub.errors import HfHubHTTPError
 
     # The hub's own errors derive from those of its HTTP library, whose name changes with its
@@ -43,7 +43,7 @@ def hub_failures() -> tuple[type[Exception], ...]:
 def find_fault(
     error: BaseException, repo: str, *, kind: Kind = "model", writing: bool = False
 ) -> HubFault | None:
-    """The fault behind an error of transformers, datasets or the hub's client.
+    """Return the fault behind an error of transformers, datasets or the hub's client.
 
     Args:
         error: As it was caught, with its causes.
@@ -74,7 +74,7 @@ def find_fault(
 
 
 def nearest_cached(name: str, kind: Kind = "model") -> str:
-    """` (did you mean 'x'?)` with the nearest id in the local hub cache, or nothing."""
+    """Return ` (did you mean 'x'?)` with the nearest id in the local hub cache, or nothing."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE)

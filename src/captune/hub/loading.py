@@ -23,7 +23,7 @@ _POINTER = b"version https://git-lfs"
 
 
 def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) -> Any:
-    """`loader.from_pretrained(source)`, its failures told in the user's terms.
+    """`loader.from_pretrained(source)`, with its failures explained in the user's terms.
 
     Args:
         loader: A transformers class with `from_pretrained`.
@@ -51,7 +51,7 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
 
 
 def check_model_folder(folder: Path, *, where: str) -> None:
-    """Stops early on what cannot be a model's or a tokenizer's folder.
+    """Check that a path can be the folder of a model or a tokenizer.
 
     Raises:
         ModelError: The path is absent or not a folder.
@@ -88,7 +88,7 @@ def find_model(source: str) -> str:
 
 
 def require_weights(folder: Path, *, where: str) -> None:
-    """Stops on a model folder without config or usable weights, before anything is built.
+    """Check that a model folder has a config and usable weights.
 
     Raises:
         ModelError: No config.json, no weights, Git LFS pointers in their place, or an adapter.
@@ -131,9 +131,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No loading bars and no tables of unused weights; downloads still show their progress.
+    """Hide loading bars and tables of unused weights; downloads still show their progress.
 
-    What matters in them is said by captune in one line.
+    captune reports what matters in one line.
     """
     from transformers.utils import logging
 
@@ -164,7 +164,7 @@ class _NamedErrors:
 
 
 def _loading_failures() -> tuple[type[Exception], ...]:
-    """What transformers lets through for absent, damaged or unfitting files (5.23)."""
+    """Return what transformers raises for missing, damaged or unfitting files (5.23)."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 

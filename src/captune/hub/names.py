@@ -1,4 +1,4 @@
-"""Names of models: local paths and hub ids told apart, revisions cut off, near ones found."""
+"""Names of models: local path or hub id, and its revision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from captune.errors import ModelError
 
 
 def is_local(source: str) -> bool:
-    """Whether `source` names something on this disk rather than a hub id (`name`, `owner/name`)."""
+    """Return whether `source` is a local path rather than a hub id (`name`, `owner/name`)."""
     if Path(source).expanduser().exists():
         return True
     # A revision may hold slashes itself: owner/name@refs/pr/1.
@@ -19,7 +19,7 @@ def is_local(source: str) -> bool:
 def split_revision(
     source: str, revision: str | None = None, *, where: str
 ) -> tuple[str, str | None]:
-    """A hub id without its `@revision`, and the revision.
+    """Return a hub id without its `@revision`, and the revision.
 
     Args:
         source: Folder, `owner/name` or `owner/name@REVISION`; paths stay as they are.

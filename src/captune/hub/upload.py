@@ -47,7 +47,7 @@ class PushedRepo:
 
 
 def open_repo(repo: str, *, private: bool) -> PushedRepo:
-    """A model repository that can be pushed to, made where there is none.
+    """Open a model repository for pushing; create it if there is none.
 
     Args:
         repo: `owner/name`, or `name` of one's own.
@@ -78,7 +78,7 @@ def open_repo(repo: str, *, private: bool) -> PushedRepo:
 def push_files(
     repo: PushedRepo, files: Sequence[RepoFile], *, message: str, remove: Collection[str] = ()
 ) -> str:
-    """Commits the files; weights that are there and not among them are removed.
+    """Commit the files; delete weights in the repository that are not among them.
 
     Args:
         repo: What `open_repo` gave.
@@ -90,7 +90,7 @@ def push_files(
         The commit's hash.
 
     Raises:
-        OutputError: It was not pushed; the repository is as it was.
+        OutputError: Nothing was pushed; the repository is unchanged.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 

@@ -40,13 +40,13 @@ class BlipCaptioner(Captioner):
         return int(self.model.config.text_config.max_position_embeddings)
 
     def vision_stages(self) -> list[Stage]:
-        """Embeddings, the layers, and the last layer with the final norm."""
+        """Return the embeddings, the layers, and the last layer with the final norm."""
         vision = self.model.vision_model
         *first, last = vision.encoder.layers
         return [vision.embeddings, *first, nn.Sequential(last, vision.post_layernorm)]
 
     def parts(self) -> Parts:
-        """BLIP has all the parts."""
+        """Return all parts."""
         vision, text = self.model.vision_model, self.model.text_decoder
         *first, last = vision.encoder.layers
         layers = text.bert.encoder.layer
@@ -68,7 +68,7 @@ class BlipCaptioner(Captioner):
         )
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
-        """Self-attention cache and one set of cross-attention keys an image."""
+        """Return a self-attention cache and one set of cross-attention keys per image."""
         return VisionContext(vision_states, EncoderDecoderCache(DynamicCache(), DynamicCache()))
 
     def hidden_states(

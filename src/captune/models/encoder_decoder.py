@@ -45,7 +45,7 @@ DECODER_TYPES = tuple(_DECODERS)
 
 
 class EncoderDecoderCaptioner(Captioner):
-    """A `VisionEncoderDecoderModel`, or its convolutional sister."""
+    """A `VisionEncoderDecoderModel`, or its convolutional variant."""
 
     family: ClassVar[str] = "encoder-decoder"
     # TrOCR's is transformers' processor for any image processor beside any tokenizer.
@@ -86,7 +86,7 @@ class EncoderDecoderCaptioner(Captioner):
         return int(self.model.decoder.config.max_position_embeddings)
 
     def vision_stages(self) -> list[Stage]:
-        """The encoder's stages, then the bridge or projection to the decoder."""
+        """Return the encoder's stages, then the bridge or projection to the decoder."""
         encoder = self.model.encoder
         if isinstance(self.model, ConvEncoderDecoderModel):
             return [*stage_encoder(encoder.backbone).stages, encoder.bridge]
@@ -96,7 +96,7 @@ class EncoderDecoderCaptioner(Captioner):
         return stages
 
     def parts(self) -> Parts:
-        """The bridge between encoder and decoder always learns."""
+        """Return the parts; the bridge to the decoder belongs to none and always learns."""
         is_conv = isinstance(self.model, ConvEncoderDecoderModel)
         encoder = self.model.encoder.backbone if is_conv else self.model.encoder
         layers = list(self._body.get_submodule(self._names.layers))
@@ -115,12 +115,12 @@ class EncoderDecoderCaptioner(Captioner):
         )
 
     def attending_model(self) -> Any:
-        """A CNN has no attention, and transformers refuses to choose one for it."""
+        """Return the decoder of a CNN, which has no attention itself; else the model."""
         is_conv = isinstance(self.model, ConvEncoderDecoderModel)
         return self.model.decoder if is_conv else self.model
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
-        """Self-attention cache and one set of cross-attention keys an image."""
+        """Return a self-attention cache and one set of cross-attention keys per image."""
         return VisionContext(vision_states, EncoderDecoderCache(DynamicCache(), DynamicCache()))
 
     def hidden_states(
@@ -156,7 +156,7 @@ class EncoderDecoderCaptioner(Captioner):
 
 
 def set_special_ids(model: Any, *, start: int, end: int, pad: int) -> None:
-    """Writes the ids to every config that transformers reads them from.
+    """Write the ids to every config that transformers reads them from.
 
     `from_encoder_decoder_pretrained` leaves them unset, and generation falls back silently.
     """

@@ -1,4 +1,4 @@
-"""The table of families, and loading: from a hub id or folder to the captioner that fits it."""
+"""The table of families, and the loading of a hub id or folder as a captioner."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ FAMILIES: dict[str, Family] = {
 def build_captioner(
     config: ModelConfig, captions: Iterable[str] = (), *, seed: int = 0
 ) -> Captioner:
-    """The captioner that a recipe asks for, with its named parts frozen.
+    """Build the captioner that a recipe describes, with its named parts frozen.
 
     Args:
         config: The recipe's `model` section.
@@ -77,7 +77,7 @@ def build_captioner(
         seed: Seed of new weights.
 
     Raises:
-        ModelError: A checkpoint, size, part or combination that cannot be had.
+        ModelError: A checkpoint, size, part or combination that is not available.
     """
     if config.checkpoint is not None:
         captioner = load_captioner(
@@ -93,11 +93,11 @@ def build_captioner(
 
 
 def check_sources(config: ModelConfig) -> None:
-    """Looks at what lies on this machine of a recipe's model; loads no weights.
+    """Check the local folders and names of a recipe's model; load no weights.
 
     Raises:
-        ModelError: An unknown size or family, or a folder that is absent, no model's or without
-            weights.
+        ModelError: An unknown size or family, or a folder that is missing, not a model's or
+            without weights.
     """
     check_parts(config)
     source = config.checkpoint
@@ -114,7 +114,7 @@ def load_captioner(
     revision: str | None = None,
     where: str = "MODEL",
 ) -> Captioner:
-    """A ready captioner from a hub id or a folder, in float32, with all its parts learning.
+    """Load a captioner from a hub id or a folder, in float32, with nothing frozen.
 
     Args:
         source: Hub id, or a folder saved by captune or transformers.
@@ -157,9 +157,9 @@ def load_captioner(
 
 
 def as_captioner(model: Any, processor: Any) -> Captioner:
-    """A transformers model that a script has loaded itself, seen as a captioner.
+    """Wrap a transformers model that a script has loaded as a captioner.
 
-    What learns stays as it is: parameters without `requires_grad` stay frozen.
+    Parameters without `requires_grad` stay frozen.
 
     Args:
         model: Of one of the known families.
@@ -173,7 +173,8 @@ def as_captioner(model: Any, processor: Any) -> Captioner:
     halves = [getattr(processor, half, None) for half in ("tokenizer", "image_processor")]
     if None in halves:
         raise ModelError(
-            f"{type(processor).__name__} is no processor with a tokenizer and an image processor",
+            f"{type(processor).__name__} is not a processor with a tokenizer and an image"
+            " processor",
             where="processing_class",
             fix="give AutoProcessor.from_pretrained(...), or"
             " TrOCRProcessor(image_processor, tokenizer) of the two",

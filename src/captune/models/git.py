@@ -45,7 +45,7 @@ class GitCaptioner(Captioner):
         return int(self.model.config.max_position_embeddings)
 
     def vision_stages(self) -> list[Stage]:
-        """Embeddings, layers, final norm, and the projection to the text width."""
+        """Return embeddings, layers, final norm, and the projection to the text width."""
         vision = self.model.git.image_encoder.vision_model
         *first, last = vision.encoder.layers
         return [
@@ -56,7 +56,7 @@ class GitCaptioner(Captioner):
         ]
 
     def parts(self) -> Parts:
-        """No cross-attention here; the visual projection belongs to the text side."""
+        """Return the parts; there is no cross-attention, and the projection is text."""
         git = self.model.git
         vision = git.image_encoder.vision_model
         *first, last = vision.encoder.layers
@@ -73,12 +73,12 @@ class GitCaptioner(Captioner):
             ],
             text_layers=list(git.encoder.layer),
             vision_prefixes=("git.image_encoder",),
-            # One position a video frame; images have none.
+            # One position per video frame; images have none.
             unused=list(getattr(git, "img_temporal_embedding", ())),
         )
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
-        """The image tokens enter the cache with the first step."""
+        """Return an empty cache, which the image tokens enter with the first step."""
         return VisionContext(vision_states, DynamicCache())
 
     def hidden_states(
@@ -110,7 +110,7 @@ class GitCaptioner(Captioner):
 
 
 class _LayerStage(nn.Module):
-    """A vision layer of GIT: it takes a mask argument, and some versions return tuples."""
+    """A vision layer of GIT: it requires a mask argument, and some versions return tuples."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
 The idea is sequence packing (Krell et al. 2021, "Efficient Sequence Packing without
 Cross-contamination") applied to the captions of one image, which share its cross-attention keys.
-Block-diagonal causal masks keep the captions of one row blind to each other; additive masks in four
-dimensions are the one form that every family's attention takes, eager or SDPA.
+Block-diagonal causal masks hide the captions of one row from each other. Every family's attention,
+eager or SDPA, accepts additive masks of four dimensions.
 Shapes: B images or rows, L tokens of the longest row.
 """
 
@@ -24,13 +24,13 @@ def pack_captions(
     pad_token_id: int,
     prefix_length: int = 1,
 ) -> CaptionBatch:
-    """A `CaptionBatch` without its images.
+    """Return a `CaptionBatch` without its images.
 
     Args:
-        captions: For each image its captions as token ids, start and end token included.
+        captions: Per image, its captions as token ids, prefix and end token included.
         image_ids: B ids.
         pad_token_id: Fills rows up to L; never attended to and never a label.
-        prefix_length: Tokens at the start of each caption that take no loss, at least 1.
+        prefix_length: Tokens at the start of each caption without a loss, at least 1.
     """
     length = max((sum(map(len, row)) for row in captions), default=0)
     # Filled in numpy: thousands of small tensors would cost a small model a tenth of its step.
@@ -58,7 +58,7 @@ def pack_captions(
 
 
 def packed_causal_mask(caption_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask (B, 1, L, L): a token sees itself and earlier tokens of its own caption.
+    """Return the additive mask (B, 1, L, L): tokens see themselves and earlier ones of a caption.
 
     Padding tokens see themselves only, so that no softmax runs over an empty row.
 
@@ -76,6 +76,6 @@ def packed_causal_mask(caption_ids: torch.Tensor, dtype: torch.dtype) -> torch.T
 
 
 def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """0 where `visible` (bool, any shape) is true, the minimum of `dtype` elsewhere."""
+    """Return 0 where `visible` (bool, any shape) is true, the minimum of `dtype` elsewhere."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)
