@@ -226,6 +226,9 @@ def test_a_name_that_leads_out_is_listed_not_followed(dataset, secret, write, ki
     data = load_records(dataset)
     assert files_of(data) == [dataset / "a.png"]
     assert [image.reason for image in data.skipped] == ["outside"]
+    (note,) = [note for note in data.notes if note.startswith("1 images are outside")]
+    assert "--image-root" in note
+    assert "--allow-outside" in note
     allowed = load_records(dataset, LoadOptions(allow_outside=True))
     assert [path.resolve() for path in files_of(allowed)] == [dataset / "a.png", secret]
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import ImageFinder, usual_folders
-from captune.data.names.placing import Fault, place_images
+from captune.data.names.placing import OUTSIDE, Fault, place_images
 from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
 from captune.list_cells import is_empty_list, read_list_cell
@@ -147,6 +147,7 @@ def gather_rows(
             *_note_names(merged),
             *places.notes,
             *note_missing(skipped, merged.images),
+            *_note_outside(skipped),
         ),
         near_misses=places.near_misses,
         columns={key: image.columns for key, image in merged.images.items() if image.columns},
@@ -162,6 +163,17 @@ def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
         f"{number} of {len(images)} images are missing: {place}"
         for place, number in places.items()
         if place
+    ]
+
+
+def _note_outside(skipped: Sequence[SkippedImage]) -> list[str]:
+    outside = [image.file for image in skipped if image.reason == OUTSIDE]
+    if not outside:
+        return []
+    return [
+        f"{len(outside)} images are outside the data set's folder and are skipped (the first:"
+        f" {outside[0]}): give their folder with data.image_root (--image-root), or allow any path"
+        " with data.allow_outside: true (--allow-outside)"
     ]
 
 
