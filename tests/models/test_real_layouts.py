@@ -274,7 +274,7 @@ def test_a_resaved_checkpoint_writes_the_same_captions(layout: Path, tmp_path: P
 
 def test_blips_published_ids_are_understood(blip: Path) -> None:
     captioner = load_captioner(blip)
-    # The vocabulary has 30,522 words; [DEC] lies behind it and the tokenizer does not know it.
+    # The vocabulary has 30,522 words; [DEC] comes after them and the tokenizer does not know it.
     assert len(captioner.tokenizer) == 30522
     encoded = captioner.encode_caption("two cats sleeping on a couch", 20).token_ids
     assert encoded == (30522, 2048, 8870, 5777, 2006, 1037, 6411, 102)

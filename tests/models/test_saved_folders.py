@@ -136,7 +136,7 @@ def test_heads_share_the_embedding_where_the_config_says_so(
 ) -> None:
     model = load_captioner(folders / name).model
     assert head_is_tied(model) is tied
-    # And go on sharing it while learning.
+    # And keep sharing it while learning.
     words, head = embedding(model), output_head(model)
     with torch.no_grad():
         words.weight.add_(1.0)

@@ -64,7 +64,7 @@ class ConvGridConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def backbone_config(self) -> PreTrainedConfig:
-        """The CNN's own config object."""
+        """Return the CNN's own config object."""
         settings = dict(self.backbone)
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
 

@@ -50,13 +50,13 @@ def integers(keys: str, *, low: int, high: int, or_list: bool = False) -> Rule:
 
 
 def numbers(keys: str, *, low: float, high: float, or_list: bool = False) -> Rule:
-    """Finite numbers from `low` to `high`."""
+    """Require finite numbers from `low` to `high`."""
     words = f"a number from {low:g} to {high:g}{', or a list of them' if or_list else ''}"
     return Rule(keys, words, lambda value: _is_number(value) and low <= value <= high, or_list)
 
 
 def booleans(keys: str) -> Rule:
-    """`true` or `false`."""
+    """Require `true` or `false`."""
     return Rule(keys, "true or false", lambda value: isinstance(value, bool))
 
 

@@ -43,7 +43,7 @@ _NEW_POSITIONS = 128
 
 
 def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
-    """A pretrained encoder with a pretrained or a new decoder.
+    """Join a pretrained encoder with a pretrained or a new decoder.
 
     Args:
         config: With `encoder` set, and `decoder` or `new_decoder`.
@@ -74,7 +74,7 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
 def join_models(
     encoder: Any, decoder: Any, *, processors: tuple[Any, Any], new: NewDecoderConfig
 ) -> Captioner:
-    """The captioner of an encoder and a decoder, bridged where the encoder gives a map.
+    """Build the captioner of an encoder and a decoder, with a bridge if the encoder returns a map.
 
     Args:
         encoder: A transformers vision encoder.
@@ -107,7 +107,7 @@ def join_models(
 
 
 def new_decoder(text: Any) -> Any:
-    """A decoder of a text config with random weights, cross-attending to the image."""
+    """Build a decoder with random weights from a text config, with cross-attention."""
     text.is_decoder = text.add_cross_attention = True
     return AutoModelForCausalLM.from_config(text, attn_implementation="eager")
 

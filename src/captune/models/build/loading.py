@@ -1,6 +1,6 @@
 """Weights from a folder or hub id, with every key accounted for.
 
-transformers prints a table and goes on with random weights where keys are missing; a captioner
+transformers prints a table and continues with random weights where keys are missing; a captioner
 that silently lost its decoder would then be trained, scored and saved.
 """
 
@@ -49,7 +49,7 @@ class Expected:
 
     Attributes:
         missing: May be absent and start from random values.
-        unexpected: May be in the file and are left out in silence.
+        unexpected: May be in the file and are ignored silently.
     """
 
     missing: str = _POOLERS
@@ -57,10 +57,10 @@ class Expected:
 
 
 EVERY_KEY = Expected()
-"""A whole captioner: nothing may be new but a pooler that captions do not use."""
+"""A whole captioner: only a pooler that captions do not use may be new."""
 
 ENCODER_ONLY = Expected(unexpected="")
-"""A vision encoder from any checkpoint: heads of other tasks are left out."""
+"""A vision encoder from any checkpoint: heads of other tasks are ignored."""
 
 DECODER_ONLY = Expected(missing=_CROSSING + r"|^cls\.|^lm_head|" + _POOLERS, unexpected="")
 """A language model: cross-attention to the image is new, and perhaps the output head."""
@@ -69,7 +69,7 @@ DECODER_ONLY = Expected(missing=_CROSSING + r"|^cls\.|^lm_head|" + _POOLERS, une
 def load_weights(
     model_class: Any, source: str, *, where: str, expected: Expected, **settings: Any
 ) -> tuple[Any, tuple[str, ...]]:
-    """The model in float32 with eager attention, and the keys that started from random values.
+    """Load the model in float32 with eager attention; also return the keys with random values.
 
     float32 because half-precision weights cannot be trained with AdamW, and run slowly or not at
     all on CPUs; autocast gives the speed back where the hardware has it.
@@ -109,7 +109,7 @@ def load_weights(
         raise ModelError(
             f"the weights of {source!r} lack {_listed(lost)}",
             where=where,
-            fix="use the whole checkpoint; captune does not go on with random weights",
+            fix="use the whole checkpoint; captune does not continue with random weights",
         )
     unexpected = [k for k in report["unexpected_keys"] if not re.search(expected.unexpected, k)]
     if unexpected and expected.unexpected:
@@ -154,7 +154,7 @@ def read_config(source: str, *, where: str, **settings: Any) -> Any:
 
 
 def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
-    """The tokenizer of a folder or hub id.
+    """Load the tokenizer of a folder or hub id.
 
     Raises:
         ModelError: It cannot be read, or is empty: transformers makes up a tokenizer of special
@@ -193,7 +193,7 @@ def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
 
 
 def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
-    """The image processor of a folder or hub id, on PIL: the same pixels on every machine.
+    """Load the image processor of a folder or hub id, on PIL: equal pixels on every machine.
 
     Raises:
         ModelError: It cannot be read, or holds a value outside what is allowed.

@@ -27,7 +27,7 @@ from captune.suggest import did_you_mean
 
 
 def new_captioner(config: ModelConfig, captions: Iterable[str], *, seed: int) -> Captioner:
-    """A captioner that is not a ready checkpoint.
+    """Build a captioner that is not a finished checkpoint.
 
     Args:
         config: With `size`, or `encoder` and perhaps `decoder`, set.
@@ -53,7 +53,7 @@ def new_captioner(config: ModelConfig, captions: Iterable[str], *, seed: int) ->
 
 
 def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> Captioner:
-    """A random-weight captioner of a named size, over a copy of a given tokenizer.
+    """Build a captioner of a named size with random weights and a copy of a tokenizer.
 
     Args:
         name: One of `SIZES`.
@@ -82,7 +82,7 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
 
 
 def check_parts(config: ModelConfig) -> None:
-    """Looks at the size's name and the local folders of a recipe's model; loads nothing.
+    """Check the size's name and the local folders of a recipe's model, loading nothing.
 
     Raises:
         ModelError: An unknown size, or a folder that is absent, no model's or without weights.
@@ -100,7 +100,7 @@ def check_parts(config: ModelConfig) -> None:
 
 
 def find_size(name: str) -> ModelSize:
-    """The named size.
+    """Find a named size.
 
     Raises:
         ModelError: There is none of that name.
@@ -127,7 +127,7 @@ def _check_image_size(name: str, vision: dict[str, Any]) -> None:
 
 
 def choose_tokenizer(config: ModelConfig, captions: Iterable[str]) -> Any:
-    """The tokenizer that a captioner of this configuration has.
+    """Load or train the tokenizer of a captioner of this configuration.
 
     Args:
         config: Any model section of a recipe.

@@ -70,7 +70,7 @@ def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
 
 
 def initial_spread(width: int) -> float:
-    """Standard deviation of the random weights: the field's 0.02 at its width of 768.
+    """Return the standard deviation of random weights: the usual 0.02 at a width of 768.
 
     Narrow layers need more, or their signal fades: 1,500 steps of the demo, at width 128, left 52 %
     of the captions true with 0.02 and 92 % with 0.05 (docs/log.md). transformers' default for

@@ -20,7 +20,7 @@ class SpecialIds:
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:
-    """The ids; BERT-like tokenizers have [CLS] and [SEP], GPT-2's has one token for all.
+    """Return the ids; BERT-like tokenizers have [CLS] and [SEP], GPT-2's one token for all.
 
     A tokenizer without a padding token gets its end token as one: captune decides what is padding
     by `caption_ids`, never by the token.

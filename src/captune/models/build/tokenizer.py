@@ -34,7 +34,7 @@ _STARTS_AFTER_SPACE = r"^(?!(?:[.,!?;:)\]}%]|'s)$)"
 
 
 def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
-    """A transformers tokenizer over lower-cased captions, `[DEC]` its start and `[SEP]` its end.
+    """Train a tokenizer on lower-cased captions; captions start with `[DEC]`, end with `[SEP]`.
 
     Words come back with the usual spacing (`a dog's ball.`, however the caption spaced it); byte
     pairs come back as the caption spaced them.

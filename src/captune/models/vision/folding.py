@@ -15,10 +15,10 @@ from captune.models.captioner import Stage
 
 
 def fold_batch_norms(stages: Sequence[Stage]) -> list[Stage]:
-    """Copies of stages that will learn no more: the same function, up to rounding.
+    """Copy stages that no longer learn, with batch norms folded in: equal up to rounding.
 
-    A batch norm that does not learn is a factor and an addend a channel, which the convolution
-    before it can take over. transformers' CNNs name the two `convolution` and `normalization`.
+    A frozen batch norm is one factor and one addend per channel, which the convolution before it
+    can absorb. transformers' CNNs name the two `convolution` and `normalization`.
 
     Args:
         stages: Of `Captioner.vision_stages`; those without batch norms are returned as they are.

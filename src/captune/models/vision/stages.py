@@ -31,7 +31,7 @@ class Staged:
 
 
 def stage_encoder(encoder: Any) -> Staged:
-    """The stages of a transformers vision encoder."""
+    """Split a transformers vision encoder into stages."""
     attributes = _STRUCTURE.get(encoder.config.model_type)
     if attributes is None:
         return Staged([_WholeEncoder(encoder)], [[encoder]])
