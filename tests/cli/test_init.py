@@ -128,7 +128,7 @@ def test_word_tokens_of_a_script_without_blanks_are_refused_and_byte_pairs_work(
     out = str(tmp_path / "model")
     assert init("blip-tiny", out, *data, "--tokenizer-kind", "word") == 2
     error = capsys.readouterr().err
-    assert "the captions are Chinese, written without blanks between words" in error
+    assert "the captions are Chinese, written without spaces between words" in error
     assert "use bpe" in error
     assert init("blip-tiny", out, *data) == 0
 

@@ -67,7 +67,7 @@ def test_a_position_table_fixes_the_size(tmp_path: Path) -> None:
     assert build_captioner(config(encoder, image_size=64), CAPTIONS)
     with pytest.raises(ModelError) as caught:
         build_captioner(config(encoder, image_size=96), CAPTIONS)
-    assert caught.value.what == "the encoder takes images of 64 pixels, not 96"
+    assert caught.value.what == "the encoder needs images of 64 pixels, not 96"
     assert caught.value.where == "model.image_size"
 
 

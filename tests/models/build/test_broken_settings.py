@@ -128,7 +128,7 @@ def test_an_image_processor_that_keeps_the_aspect_ratio_is_refused(
     folder = Path(shutil.copytree(saved["mobilenet-gpt2-tiny"], tmp_path / "model"))
     edit(folder, "processor_config.json", "image_processor.size", {"shortest_edge": 64})
     error = refusal(folder)
-    assert "gives images of different sizes: (83, 64) and (64, 144)" in error.what
+    assert "returns images of different sizes: (83, 64) and (64, 144)" in error.what
 
 
 def test_a_config_far_larger_than_its_weights_is_refused_before_memory_is_taken(
@@ -139,7 +139,7 @@ def test_a_config_far_larger_than_its_weights_is_refused_before_memory_is_taken(
     edit(folder, "config.json", "hidden_size", 32_768)
     began = time.monotonic()
     error = refusal(folder)
-    assert "config.json asks for" in error.what
+    assert "config.json needs" in error.what
     assert "parameters, the weights beside it have" in error.what
     assert time.monotonic() - began < 20
 

@@ -111,7 +111,7 @@ def test_new_weights_are_said_in_one_line(
 ) -> None:
     joined(parts, "vit", decoder)
     lines = [r.getMessage() for r in caplog.records if r.name.startswith("captune")]
-    assert lines == [f"{parts / decoder}: {new}: new, from random values"]
+    assert lines == [f"{parts / decoder}: {new}: new, starting from random values"]
 
 
 def test_joining_prints_no_tables_and_no_bars(
@@ -295,7 +295,7 @@ def test_encoders_outside_the_table_join_as_one_piece(kind: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (transformers.ViTMAEConfig(**VIT), "it gives other states for the same image each time"),
+        (transformers.ViTMAEConfig(**VIT), "it returns different states for the same image"),
         (transformers.ViTConfig(**VIT | {"image_size": 32}), "it fails on an image of (64, 64): "),
     ],
 )

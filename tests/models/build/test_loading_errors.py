@@ -161,7 +161,7 @@ def test_missing_weights_are_named_and_never_replaced_by_random_ones(folder: Pat
         " decoder.bert.encoder.layer.0.crossattention.self.key.weight,"
         " decoder.bert.encoder.layer.1.crossattention.self.key.bias and 1 more"
     )
-    assert error.fix == "use the whole checkpoint; captune does not continue with random weights"
+    assert error.fix == "use the complete checkpoint; captune does not continue with random weights"
 
 
 def test_weights_of_another_shape_are_named(folder: Path) -> None:
@@ -171,7 +171,7 @@ def test_weights_of_another_shape_are_named(folder: Path) -> None:
     edit_weights(folder, widen)
     assert refusal(folder).what == (
         f"the weights of '{folder}' do not fit its config.json: encoder.layernorm.weight is"
-        " (64,), the config asks for (128,)"
+        " (64,), the config needs (128,)"
     )
 
 

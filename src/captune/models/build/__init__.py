@@ -1,1 +1,1 @@
-"""New and loaded models: named sizes, joined encoders and decoders, tokenizers, weights."""
+"""Build and load models: named sizes, joined encoders and decoders, tokenizers, weights."""

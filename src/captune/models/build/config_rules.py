@@ -1,8 +1,8 @@
 """Allowed values of a model's config.json and generation_config.json, checked before it is built.
 
-transformers builds what the files ask for: a million layers, heads of width zero, a start token
-outside the vocabulary. Such a model hangs, exhausts the memory, or fails deep inside torch. The
-rules go by the names that transformers' configs share, at any depth of the file.
+transformers builds whatever the files specify: a million layers, heads of width zero, a start
+token outside the vocabulary. Such a model hangs, runs out of memory, or fails deep inside torch.
+The rules match the key names that transformers' configs share, at any depth of the file.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Rule:
     """The allowed values of the keys that a regular expression matches.
 
     Attributes:
-        keys: Matches the whole key.
-        allowed: The values in words, for errors.
-        accepts: Whether one value is allowed; `null` always is, it stands for the default.
-        or_list: Whether a list of such values is allowed too.
+        keys: Regular expression for the whole key.
+        allowed: Description of the allowed values, for errors.
+        accepts: Whether one value is allowed; `null` (the default) always is.
+        or_list: Whether a list of such values is also allowed.
     """
 
     keys: str
@@ -36,15 +36,15 @@ class Rule:
     accepts: Callable[[Any], bool]
     or_list: bool = False
 
-    def takes(self, value: Any) -> bool:
-        """Whether the value, or each of its list, is allowed."""
+    def allows(self, value: Any) -> bool:
+        """Return whether the value, or every item of a list, is allowed."""
         if self.or_list and isinstance(value, list):
             return bool(value) and all(self.accepts(one) for one in value)
         return value is None or self.accepts(value)
 
 
 def integers(keys: str, *, low: int, high: int, or_list: bool = False) -> Rule:
-    """Whole numbers from `low` to `high`."""
+    """Require integers from `low` to `high`."""
     words = f"an integer from {low:,} to {high:,}{', or a list of them' if or_list else ''}"
     return Rule(keys, words, lambda value: _is_integer(value) and low <= value <= high, or_list)
 
@@ -82,7 +82,7 @@ _ARCHITECTURE = (
     numbers(r"depth_multiplier|mlp_ratio", low=0.001, high=64),
 )
 _TOKEN_IDS = r"\w+_token_ids?|(begin_)?suppress_tokens"
-# The parts of a config that know no tokens: old files hold leftovers of the base class there.
+# Parts of a config without tokens: old files hold leftovers of the base class there.
 _VISION = ("vision_config", "encoder", "backbone")
 _WIDTHS, _HEADS = ("hidden_size", "n_embd"), ("num_attention_heads", "n_head", "num_heads")
 
@@ -101,7 +101,7 @@ _DECODING = (
 
 
 def check_config(config: Any, file: str, *, where: str) -> None:
-    """Check sizes, rates and counts of a config.json, the encoder's and decoder's too.
+    """Check sizes, rates and counts in a config.json, including the encoder's and decoder's.
 
     Args:
         config: The file's JSON.
@@ -109,7 +109,7 @@ def check_config(config: Any, file: str, *, where: str) -> None:
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: A value outside what is allowed, named with its key and the range.
+        ModelError: A value is not allowed; the message names its key and the range.
     """
     check_values(config, _ARCHITECTURE, file=file, where=where)
     for path, level in _levels(config, ""):
@@ -124,16 +124,16 @@ def check_config(config: Any, file: str, *, where: str) -> None:
 
 
 def check_token_ids(config: Any, vocab_size: int, *, file: str, where: str) -> None:
-    """Check that every special id of a config.json or generation_config.json is in the vocabulary.
+    """Check that every special id in config.json or generation_config.json is in the vocabulary.
 
     Args:
         config: The file's JSON.
-        vocab_size: Tokens that the model has.
+        vocab_size: Number of tokens in the model's vocabulary.
         file: The file's path or hub address, for errors.
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: An id that is no integer or outside the vocabulary.
+        ModelError: An id is not an integer, or is outside the vocabulary.
     """
     rule = integers(_TOKEN_IDS, low=0, high=vocab_size - 1, or_list=True)
     text_side = {key: value for key, value in config.items() if key not in _VISION}
@@ -144,13 +144,13 @@ def check_decoding(settings: Any, file: str, *, where: str) -> None:
     """Check the decoding settings of a generation_config.json.
 
     Raises:
-        ModelError: A value outside what is allowed.
+        ModelError: A value is not allowed.
     """
     check_values(settings, _DECODING, file=file, where=where)
 
 
 def check_values(content: Any, rules: Sequence[Rule], *, file: str, where: str) -> None:
-    """Check each value whose key a rule matches, at any depth.
+    """Check each value whose key matches a rule, at any depth.
 
     Raises:
         ModelError: The content is not a JSON object, or a value is not allowed.
@@ -159,12 +159,12 @@ def check_values(content: Any, rules: Sequence[Rule], *, file: str, where: str) 
         raise ModelError(
             f"{file} holds a {type(content).__name__}, not a JSON object",
             where=where,
-            fix="copy the file of the model again",
+            fix="copy the model's file again",
         )
     for path, level in _levels(content, ""):
         for key, value in level.items():
             rule = next((rule for rule in rules if re.fullmatch(rule.keys, str(key))), None)
-            if rule is not None and not rule.takes(value):
+            if rule is not None and not rule.allows(value):
                 raise ModelError(
                     f"{file}: {path}{key} is {_shown(value)}",
                     where=where,
@@ -173,10 +173,10 @@ def check_values(content: Any, rules: Sequence[Rule], *, file: str, where: str) 
 
 
 def _levels(content: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every JSON object of the content with its path, such as `vision_config.`."""
+    """Yield each JSON object in the content with its path, such as `vision_config.`."""
     yield path, content
     for key, value in content.items():
-        # These dictionaries map names and numbers, they are no settings.
+        # These dictionaries map names and numbers; they are not settings.
         if isinstance(value, dict) and key not in ("id2label", "label2id", "task_specific_params"):
             yield from _levels(value, f"{path}{key}.")
 

@@ -17,8 +17,8 @@ from captune.models.build.loading import (
     ENCODER_ONLY,
     load_image_processor,
     load_weights,
+    log_new_weights,
     read_config,
-    say_new_weights,
 )
 from captune.models.build.processor_rules import try_processor
 from captune.models.build.sizes import initial_spread
@@ -46,14 +46,14 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
     """Join a pretrained encoder with a pretrained or a new decoder.
 
     Args:
-        config: With `encoder` set, and `decoder` or `new_decoder`.
-        tokenizer: The decoder's.
+        config: Sets `encoder`, and `decoder` or `new_decoder`.
+        tokenizer: The decoder's tokenizer.
 
     Raises:
-        ModelError: A part that cannot be loaded, or is not what it should be.
+        ModelError: A part cannot be loaded, or is of the wrong type.
     """
     if config.encoder is None:
-        raise ModelError("an encoder is needed to join", where="model.encoder")
+        raise ModelError("joining needs an encoder", where="model.encoder")
     encoder = _load_encoder(config.encoder)
     processor = load_image_processor(config.encoder, where="model.encoder", trust_remote_code=False)
     if config.image_size is not None:
@@ -74,7 +74,7 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
 def join_models(
     encoder: Any, decoder: Any, *, processors: tuple[Any, Any], new: NewDecoderConfig
 ) -> Captioner:
-    """Build the captioner of an encoder and a decoder, with a bridge if the encoder returns a map.
+    """Build a captioner from an encoder and a decoder, with a bridge if the encoder returns a map.
 
     Args:
         encoder: A transformers vision encoder.
@@ -83,7 +83,7 @@ def join_models(
         new: Settings of the bridge.
 
     Raises:
-        ModelError: The encoder takes no images of the size that its processor gives, or is none.
+        ModelError: The encoder rejects its processor's image size, or is not a vision encoder.
     """
     tokenizer, processor = processors
     ids = special_ids(tokenizer)
@@ -98,7 +98,7 @@ def join_models(
         )
         model = ConvEncoderDecoderModel(config, encoder=grid, decoder=decoder)
     else:
-        # Where a config has another word for it, VisionEncoderDecoderModel would not find it.
+        # VisionEncoderDecoderModel reads the width under this name only.
         if not hasattr(encoder.config, "hidden_size"):
             encoder.config.hidden_size = shape[-1]
         model = transformers.VisionEncoderDecoderModel(encoder=encoder, decoder=decoder)
@@ -133,10 +133,10 @@ def _load_decoder(source: str) -> Any:
         raise ModelError(
             f"{source!r} is a {text.model_type!r} model, not a decoder that captune can join",
             where="model.decoder",
-            fix=f"use a model of one of these types: {', '.join(DECODER_TYPES)}; or leave"
-            " model.decoder out for a new one",
+            fix=f"use a model of one of these types: {', '.join(DECODER_TYPES)}; or remove"
+            " model.decoder to build a new one",
         )
-    # transformers raises later unless both are set here.
+    # Without both, transformers fails later.
     text.is_decoder = text.add_cross_attention = True
     _check_weights_fit(AutoModelForCausalLM, text, source=source, where="model.decoder")
     decoder, new_keys = load_weights(
@@ -147,7 +147,7 @@ def _load_decoder(source: str) -> Any:
         config=text,
         trust_remote_code=False,
     )
-    say_new_weights(new_keys, source)
+    log_new_weights(new_keys, source)
     return decoder
 
 
@@ -158,7 +158,7 @@ def _check_weights_fit(model_class: Any, config: Any, *, source: str, where: str
 
 
 def _set_image_size(processor: Any, encoder: Any, size: int) -> None:
-    """Resizes to the exact size, without the centre crop that cuts a photograph's border off.
+    """Make the processor resize to the exact size, without a centre crop that loses the border.
 
     Raises:
         ModelError: The encoder's position table fixes its input size.
@@ -167,7 +167,7 @@ def _set_image_size(processor: Any, encoder: Any, size: int) -> None:
     fixed = getattr(encoder.config, "image_size", size) if has_patches else size
     if fixed != size:
         raise ModelError(
-            f"the encoder takes images of {fixed} pixels, not {size}",
+            f"the encoder needs images of {fixed} pixels, not {size}",
             where="model.image_size",
             fix="remove model.image_size",
         )
@@ -198,7 +198,7 @@ def _new_decoder_config(new: NewDecoderConfig, tokenizer: Any) -> Any:
         n_layer=new.layers,
         n_head=new.heads,
         n_positions=_NEW_POSITIONS,
-        # GPT-2's own `gelu_new` is this function in eight passes over memory instead of one.
+        # GPT-2's own `gelu_new` is the same function, in eight passes over memory instead of one.
         activation_function="gelu_pytorch_tanh",
         embd_pdrop=new.dropout,
         attn_pdrop=new.dropout,
@@ -224,7 +224,7 @@ def _conv_encoder(
 
 
 def _input_size(processor: Any) -> tuple[int, int]:
-    """Height and width in pixels that the image processor gives."""
+    """Return the height and width, in pixels, of the image processor's output."""
     if getattr(processor, "do_center_crop", False) and processor.crop_size:
         size = processor.crop_size
     else:

@@ -1,7 +1,7 @@
 """Weights from a folder or hub id, with every key accounted for.
 
-transformers prints a table and continues with random weights where keys are missing; a captioner
-that silently lost its decoder would then be trained, scored and saved.
+When keys are missing, transformers prints a table and continues with random weights; a captioner
+without its decoder's weights would then be trained, scored and saved.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Expected:
     """Keys (regular expressions) that may differ between a model and its weights.
 
     Attributes:
-        missing: May be absent and start from random values.
-        unexpected: May be in the file and are ignored silently.
+        missing: Keys that may be absent and start from random values.
+        unexpected: Keys in the file that are ignored without a warning.
     """
 
     missing: str = _POOLERS
@@ -57,13 +57,13 @@ class Expected:
 
 
 EVERY_KEY = Expected()
-"""A whole captioner: only a pooler that captions do not use may be new."""
+"""A complete captioner: only a pooler, which captions do not use, may be new."""
 
 ENCODER_ONLY = Expected(unexpected="")
 """A vision encoder from any checkpoint: heads of other tasks are ignored."""
 
 DECODER_ONLY = Expected(missing=_CROSSING + r"|^cls\.|^lm_head|" + _POOLERS, unexpected="")
-"""A language model: cross-attention to the image is new, and perhaps the output head."""
+"""A language model: cross-attention to the image may be new, and so may the output head."""
 
 
 def load_weights(
@@ -71,18 +71,18 @@ def load_weights(
 ) -> tuple[Any, tuple[str, ...]]:
     """Load the model in float32 with eager attention; also return the keys with random values.
 
-    float32 because half-precision weights cannot be trained with AdamW, and run slowly or not at
-    all on CPUs; autocast gives the speed back where the hardware has it.
+    float32, because half-precision weights cannot be trained with AdamW, and are slow or not
+    supported on CPUs; autocast restores the speed on hardware with half precision.
 
     Args:
         model_class: A transformers class.
         source: Folder or hub id.
         where: Recipe key or argument, for errors.
         expected: Keys that may differ.
-        **settings: For `from_pretrained`.
+        **settings: Arguments of `from_pretrained`.
 
     Raises:
-        ModelError: The files cannot be read, or hold other weights than the model needs.
+        ModelError: The files cannot be read, or their weights are not those of the model.
     """
     model, report = load_pretrained(
         model_class,
@@ -99,7 +99,7 @@ def load_weights(
         name, found, wanted = min(report["mismatched_keys"])
         raise ModelError(
             f"the weights of {source!r} do not fit its config.json: {name} is {tuple(found)},"
-            f" the config asks for {tuple(wanted)}",
+            f" the config needs {tuple(wanted)}",
             where=where,
             fix="use config.json and weights of one and the same model",
         )
@@ -109,7 +109,7 @@ def load_weights(
         raise ModelError(
             f"the weights of {source!r} lack {_listed(lost)}",
             where=where,
-            fix="use the whole checkpoint; captune does not continue with random weights",
+            fix="use the complete checkpoint; captune does not continue with random weights",
         )
     unexpected = [k for k in report["unexpected_keys"] if not re.search(expected.unexpected, k)]
     if unexpected and expected.unexpected:
@@ -118,16 +118,16 @@ def load_weights(
 
 
 def read_config(source: str, *, where: str, **settings: Any) -> Any:
-    """Return the transformers config of a model, its files' values checked.
+    """Return the transformers config of a model after checking the values in its files.
 
     Args:
         source: Folder or hub id.
         where: Recipe key or argument, for errors.
-        **settings: For `from_pretrained`.
+        **settings: Arguments of `from_pretrained`.
 
     Raises:
-        ModelError: config.json or generation_config.json cannot be read, or holds a value outside
-            what is allowed.
+        ModelError: config.json or generation_config.json cannot be read, or holds a value that is
+            not allowed.
     """
     revision = settings.get("revision")
     raw, generation = (
@@ -157,8 +157,8 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
     """Load the tokenizer of a folder or hub id.
 
     Raises:
-        ModelError: It cannot be read, or is empty: transformers makes up a tokenizer of special
-            tokens only where a folder has none.
+        ModelError: The tokenizer cannot be read, or is empty: for a folder without a tokenizer,
+            transformers creates one of special tokens only.
     """
     none = ModelError(
         f"{source!r} has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt)",
@@ -179,7 +179,7 @@ def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
     """Encode and decode a few words.
 
     Raises:
-        ModelError: It fails on them.
+        ModelError: The tokenizer fails on them.
     """
     try:
         ids = tokenizer("a photo of two dogs", add_special_tokens=False).input_ids
@@ -188,15 +188,15 @@ def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
         raise ModelError(
             f"the tokenizer of {source!r} fails on a caption: {error}",
             where=where,
-            fix="copy the tokenizer's files of the model again",
+            fix="copy the model's tokenizer files again",
         ) from error
 
 
 def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
-    """Load the image processor of a folder or hub id, on PIL: equal pixels on every machine.
+    """Load the image processor of a folder or hub id, with PIL: equal pixels on every machine.
 
     Raises:
-        ModelError: It cannot be read, or holds a value outside what is allowed.
+        ModelError: The processor cannot be read, or holds a value that is not allowed.
     """
     # transformers prefers the nested settings of the newer file.
     for name, key in ((PROCESSOR_NAME, "image_processor"), (IMAGE_PROCESSOR_NAME, None)):
@@ -208,13 +208,13 @@ def load_image_processor(source: str, *, where: str, **settings: Any) -> Any:
     return load_pretrained(AutoImageProcessor, source, where=where, backend="pil", **settings)
 
 
-def say_new_weights(keys: Collection[str], source: str) -> None:
-    """One line about a joined decoder's random weights, which are as they should be."""
+def log_new_weights(keys: Collection[str], source: str) -> None:
+    """Log one line about the expected random weights of a joined decoder."""
     crossing = sum(1 for key in keys if re.search(_CROSSING, key))
     groups = {"cross-attention to the image": crossing, "the output head": len(keys) - crossing}
     new = " and ".join(f"{name} ({count} weights)" for name, count in groups.items() if count)
     if new:
-        _log.warning("%s: %s: new, from random values", source, new)
+        _log.warning("%s: %s: new, starting from random values", source, new)
 
 
 def _listed(keys: list[str]) -> str:

@@ -27,18 +27,18 @@ from captune.suggest import did_you_mean
 
 
 def new_captioner(config: ModelConfig, captions: Iterable[str], *, seed: int) -> Captioner:
-    """Build a captioner that is not a finished checkpoint.
+    """Build a captioner from a named size, or from an encoder and a decoder.
 
     Args:
-        config: With `size`, or `encoder` and perhaps `decoder`, set.
-        captions: Training captions, for the tokenizer when it is to be trained.
+        config: Sets `size`, or `encoder` and optionally `decoder`.
+        captions: Training captions, for a tokenizer that has to be trained.
         seed: Seed of the random weights.
 
     Raises:
-        ModelError: Unknown size, or parts that cannot be loaded or joined.
+        ModelError: The size is unknown, or the parts cannot be loaded or joined.
     """
     if config.encoder is None:
-        # An unknown size must not cost a tokenizer's training first.
+        # Report an unknown size before a tokenizer is trained.
         find_size(config.size or "blip-tiny")
     tokenizer = choose_tokenizer(config, captions)
     with torch.random.fork_rng(devices=[]):
@@ -58,7 +58,7 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
     Args:
         name: One of `SIZES`.
         tokenizer: A transformers tokenizer with an end token.
-        image_size: Side of the square input in pixels; `None`: the size's own.
+        image_size: Side of the square input in pixels; `None`: the default of the size.
 
     Raises:
         ModelError: The size is unknown, or the tokenizer or image size does not fit it.
@@ -72,7 +72,7 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
     processor = getattr(transformers, size.processor)(
         size=side, crop_size=side, do_center_crop=False
     )
-    # Special tokens may be added to it.
+    # A copy, because special tokens may be added to it.
     captioner = _BUILDERS[size.family](
         size, vision, tokenizer=copy.deepcopy(tokenizer), processor=processor
     )
@@ -82,10 +82,10 @@ def build_size(name: str, tokenizer: Any, *, image_size: int | None = None) -> C
 
 
 def check_parts(config: ModelConfig) -> None:
-    """Check the size's name and the local folders of a recipe's model, loading nothing.
+    """Check the size's name and the local folders of a recipe's model; load nothing.
 
     Raises:
-        ModelError: An unknown size, or a folder that is absent, no model's or without weights.
+        ModelError: The size is unknown, or a folder is missing, not a model, or has no weights.
     """
     if config.size is not None:
         find_size(config.size)
@@ -100,10 +100,10 @@ def check_parts(config: ModelConfig) -> None:
 
 
 def find_size(name: str) -> ModelSize:
-    """Find a named size.
+    """Return a named size.
 
     Raises:
-        ModelError: There is none of that name.
+        ModelError: There is no size with that name.
     """
     if name not in SIZES:
         raise ModelError(
@@ -119,7 +119,7 @@ def _check_image_size(name: str, vision: dict[str, Any]) -> None:
     if side % patch:
         below = max(patch, side - side % patch)
         raise ModelError(
-            f"{name} cannot take images of {side} pixels: {side} is not a multiple of its"
+            f"{name} cannot use images of {side} pixels: {side} is not a multiple of its"
             f" {patch}-pixel patches",
             where="model.image_size",
             fix=f"use {below} or {below + patch}",
@@ -127,14 +127,15 @@ def _check_image_size(name: str, vision: dict[str, Any]) -> None:
 
 
 def choose_tokenizer(config: ModelConfig, captions: Iterable[str]) -> Any:
-    """Load or train the tokenizer of a captioner of this configuration.
+    """Load or train the tokenizer that a model configuration describes.
 
     Args:
         config: Any model section of a recipe.
-        captions: Training captions, for a tokenizer that is to be trained.
+        captions: Training captions, for a tokenizer that has to be trained.
 
     Raises:
-        ModelError: It cannot be loaded, or trained on no captions.
+        ModelError: The tokenizer cannot be loaded.
+        DataError: The captions cannot train a tokenizer; see `train_tokenizer`.
     """
     for key in ("tokenizer", "decoder", "checkpoint"):
         source = getattr(config, key)

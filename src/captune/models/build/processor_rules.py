@@ -1,7 +1,7 @@
-"""Allowed values of an image processor, and a trial on two small images.
+"""Allowed settings of an image processor, and a trial on two small images.
 
-A processor that is broken fails on the first image, deep inside Pillow or numpy; one that gives
-images of different sizes fails when the second image joins it in a batch.
+A broken processor fails on the first image, deep inside Pillow or numpy; one that returns images
+of different sizes fails when two of them are stacked in a batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RULES = (
     integers("size_divisor|patch_size", low=1, high=_MAX_SIDE),
     booleans(r"do_\w+"),
 )
-# Of different shapes, so that a processor that keeps the aspect ratio shows.
+# Different shapes, to detect a processor that keeps the aspect ratio.
 _TRIALS = ((61, 47), (40, 90))
 FAILURES: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -46,19 +46,19 @@ FAILURES: tuple[type[Exception], ...] = (
     TypeError,
     ValueError,
 )
-"""What transformers, torch, numpy and Pillow raise for values that do not fit each other."""
+"""Exceptions that transformers, torch, numpy and Pillow raise for inconsistent values."""
 
 
 def check_processor(settings: Any, file: str, *, where: str) -> None:
     """Check the settings of an image processor.
 
     Args:
-        settings: Its JSON object.
-        file: Its path or hub address, for errors.
+        settings: The processor's JSON object.
+        file: The file's path or hub address, for errors.
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: A value outside what is allowed, named with its key and the range.
+        ModelError: A value is not allowed; the message names its key and the range.
     """
     for key in ("size", "crop_size"):
         side = settings.get(key) if isinstance(settings, dict) else None
@@ -70,13 +70,13 @@ def check_processor(settings: Any, file: str, *, where: str) -> None:
 
 
 def try_processor(processor: Any, source: str, *, where: str) -> tuple[int, ...]:
-    """Return the shape (C, H, W) that an image processor gives every image.
+    """Return the shape (C, H, W) of the image processor's output, the same for every image.
 
     Raises:
-        ModelError: It fails on an image, gives no RGB images, or images of different sizes.
+        ModelError: The processor fails on an image, or its output is not RGB or varies in size.
     """
     what = f"the image processor of {source!r}"
-    fix = "set size to a height and a width in preprocessor_config.json, as in the model's original"
+    fix = "set size to the original model's height and width in preprocessor_config.json"
     noise = np.random.default_rng(0)
     images = [
         Image.fromarray(noise.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in _TRIALS
@@ -88,13 +88,13 @@ def try_processor(processor: Any, source: str, *, where: str) -> tuple[int, ...]
     shapes = [tuple(each.shape) for each in pixels]
     if shapes[0] != shapes[1]:
         raise ModelError(
-            f"{what} gives images of different sizes: {shapes[0][1:]} and {shapes[1][1:]}",
+            f"{what} returns images of different sizes: {shapes[0][1:]} and {shapes[1][1:]}",
             where=where,
             fix=fix,
         )
     if len(shapes[0]) != 3 or shapes[0][0] != 3 or not all(map(_is_finite, pixels)):
         raise ModelError(
-            f"{what} gives {shapes[0]} {pixels[0].dtype}, not finite numbers (3, height, width)",
+            f"{what} returns {shapes[0]} {pixels[0].dtype}, not finite numbers (3, height, width)",
             where=where,
             fix=fix,
         )
@@ -104,7 +104,7 @@ def try_processor(processor: Any, source: str, *, where: str) -> tuple[int, ...]
 def _are_three(value: Any, low: float) -> bool:
     one = numbers("", low=low, high=1_000)
     values = value if isinstance(value, list) else [value] * 3
-    return len(values) == 3 and all(each is not None and one.takes(each) for each in values)
+    return len(values) == 3 and all(each is not None and one.allows(each) for each in values)
 
 
 def _is_finite(pixels: torch.Tensor) -> bool:

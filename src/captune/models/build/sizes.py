@@ -1,7 +1,7 @@
 """Named sizes: model variants as data, for training from scratch and for tests.
 
-Base and large have the shapes of the published checkpoints; tiny ones take images of 64 pixels and
-fit a laptop's CPU.
+Base and large have the shapes of the published checkpoints; tiny ones use images of 64 pixels and
+are fast enough for a laptop's CPU.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What a named size is made of.
+    """The configuration of a named size.
 
     Attributes:
         family: `blip`, `git` or `encoder-decoder`.
+        about: One line for `captune models`.
         vision: Settings of the vision config.
         text: Settings of the text config.
         vision_type: transformers `model_type` of the encoder (encoder-decoder only).
         text_type: transformers `model_type` of the decoder (encoder-decoder only).
         processor: transformers image processor class, PIL backend.
-        about: One line for `captune models`.
     """
 
     family: str
@@ -72,9 +72,9 @@ def _gpt2(width: int, layers: int, heads: int) -> dict[str, Any]:
 def initial_spread(width: int) -> float:
     """Return the standard deviation of random weights: the usual 0.02 at a width of 768.
 
-    Narrow layers need more, or their signal fades: 1,500 steps of the demo, at width 128, left 52 %
-    of the captions true with 0.02 and 92 % with 0.05 (docs/log.md). transformers' default for
-    BLIP's vision, 1e-10, suits loading only.
+    Narrow layers need larger weights, or their signal fades: after 1,500 steps of the demo, at
+    width 128, 52 % of the captions were correct with 0.02 and 92 % with 0.05 (docs/log.md).
+    transformers' default for BLIP's vision, 1e-10, only suits loading a checkpoint.
     """
     return round(0.02 * math.sqrt(max(1.0, 768 / width)), 4)
 

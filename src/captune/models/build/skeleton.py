@@ -1,7 +1,7 @@
-"""A model without weights, on torch's `meta` device, to try out what its files ask for.
+"""A model without weights, on torch's `meta` device, to check what its files specify.
 
-Nothing is allocated and nothing computed: shapes alone show whether the parts fit each other, the
-image processor and the weights on disk.
+Nothing is allocated or computed: shapes alone show whether the parts match each other, the image
+processor and the weights on disk.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _NEW_PARAMETERS = 50_000_000
 
 
 def build_skeleton(model_class: Any, config: Any, *, file: str, where: str) -> Any:
-    """Return the model of a config without weights.
+    """Return the model that a config describes, without weights.
 
     Args:
-        model_class: A transformers class, an `Auto` class too.
-        config: Its transformers config.
+        model_class: A transformers class, possibly an `Auto` class.
+        config: The model's transformers config.
         file: The config's file, for errors.
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: The config's values do not fit each other.
+        ModelError: The config's values contradict each other.
     """
-    # Building writes to the config.
+    # A copy, because building changes the config.
     config = copy.deepcopy(config)
     is_auto = hasattr(model_class, "from_config")
     build = model_class.from_config if is_auto else model_class._from_config
@@ -50,13 +50,13 @@ def build_skeleton(model_class: Any, config: Any, *, file: str, where: str) -> A
 
 
 def check_weights_fit(skeleton: Any, folder: Path, *, where: str) -> None:
-    """Stop on a config that asks for far more parameters than the weights on disk hold.
+    """Check that a config does not need far more parameters than the weights on disk hold.
 
-    transformers would allocate them all before it reports the first one that does not fit.
+    transformers would allocate them all before it reports the first one that does not match.
 
     Args:
         skeleton: From `build_skeleton`.
-        folder: The model's folder; one that does not exist is a hub id, not looked at.
+        folder: The model's folder; one that does not exist is a hub id, and is not checked.
         where: Recipe key or argument, for errors.
 
     Raises:
@@ -68,7 +68,7 @@ def check_weights_fit(skeleton: Any, folder: Path, *, where: str) -> None:
     size = sum(file.stat().st_size for file in weight_files(folder))
     if needed > size + _NEW_PARAMETERS:
         raise ModelError(
-            f"{folder / 'config.json'} asks for {needed:,} parameters, the weights beside it have"
+            f"{folder / 'config.json'} needs {needed:,} parameters, the weights beside it have"
             f" {size:,} bytes",
             where=where,
             fix="use config.json and weights of one and the same model",
@@ -76,16 +76,16 @@ def check_weights_fit(skeleton: Any, folder: Path, *, where: str) -> None:
 
 
 def try_skeleton(captioner: Captioner, shape: tuple[int, ...], *, source: str, where: str) -> None:
-    """Try one image and two tokens on a captioner without weights.
+    """Run one image and two tokens through a captioner without weights.
 
     Args:
-        captioner: Around a model of `build_skeleton`.
-        shape: (C, H, W) of its images.
+        captioner: The captioner of a model from `build_skeleton`.
+        shape: Shape (C, H, W) of its images.
         source: Folder or hub id, for errors.
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: A special token outside the vocabulary, or parts that do not fit each other.
+        ModelError: A special token is outside the vocabulary, or the parts do not match.
     """
     _check_own_ids(captioner, source, where=where)
     try:
@@ -102,8 +102,8 @@ def try_skeleton(captioner: Captioner, shape: tuple[int, ...], *, source: str, w
         if isinstance(error, NotImplementedError) or "meta" in str(error):
             return  # an operation that needs values cannot be tried without weights
         raise ModelError(
-            f"the model {source!r} cannot caption an image of {shape[1]}x{shape[2]} pixels, which"
-            f" its image processor gives: {_reason(error)}",
+            f"the model {source!r} cannot caption an image of {shape[1]}x{shape[2]} pixels, the"
+            f" size that its image processor returns: {_reason(error)}",
             where=where,
             fix="use the config.json and preprocessor_config.json that were saved with the weights",
         ) from error

@@ -1,4 +1,4 @@
-"""Start, end and padding of captions, whatever a tokenizer calls them."""
+"""Start, end and padding tokens of captions, whatever a tokenizer calls them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class SpecialIds:
-    """Token ids: what a caption starts with, ends with, and is padded with."""
+    """Ids of the tokens that start, end and pad a caption."""
 
     start: int
     end: int
@@ -20,13 +20,13 @@ class SpecialIds:
 
 
 def special_ids(tokenizer: Any) -> SpecialIds:
-    """Return the ids; BERT-like tokenizers have [CLS] and [SEP], GPT-2's one token for all.
+    """Return the ids; BERT-like tokenizers have [CLS] and [SEP], GPT-2's has one token for all.
 
-    A tokenizer without a padding token gets its end token as one: captune decides what is padding
-    by `caption_ids`, never by the token.
+    A tokenizer without a padding token pads with its end token: captune identifies padding by
+    `caption_ids`, never by the token.
 
     Raises:
-        ModelError: There is no token to start or to end with.
+        ModelError: The tokenizer has no start token or no end token.
     """
     start = _first(tokenizer.cls_token_id, tokenizer.bos_token_id)
     end = _first(tokenizer.sep_token_id, tokenizer.eos_token_id)
@@ -34,7 +34,7 @@ def special_ids(tokenizer: Any) -> SpecialIds:
         raise ModelError(
             f"the tokenizer has no {'start' if start is None else 'end'} token",
             where="model.tokenizer",
-            fix="give a tokenizer with cls/bos and sep/eos tokens, or let captune train one",
+            fix="use a tokenizer with cls/bos and sep/eos tokens, or let captune train one",
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end)
@@ -42,15 +42,15 @@ def special_ids(tokenizer: Any) -> SpecialIds:
 
 
 def write_around(tokenizer: Any, before: str, *, after: str = "") -> None:
-    """Make a tokenizer write special tokens around a text, where it writes none of its own.
+    """Make a tokenizer add special tokens around a text, unless it already adds its own.
 
     Plain transformers needs them in a prompt: BLIP's `generate` overwrites the first token and
-    drops the last one, GIT's starts with the prompt as it is. captune adds none that way.
+    drops the last one, GIT's uses the prompt unchanged. captune itself encodes without them.
 
     Args:
-        tokenizer: A transformers tokenizer; one without a backend of `tokenizers` stays as it is.
+        tokenizer: A transformers tokenizer; one without a `tokenizers` backend is not changed.
         before: Special token before the text.
-        after: Special token after it; empty: none.
+        after: Special token after the text; empty: none.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or tokenizer("a").input_ids != tokenizer.encode(
@@ -62,7 +62,7 @@ def write_around(tokenizer: Any, before: str, *, after: str = "") -> None:
         single=[before, "$A", *names[1:]],
         special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in names],
     )
-    # GPT-2's own only moves offsets, and stays.
+    # GPT-2's own post-processor only adjusts offsets, and is kept.
     own = backend.post_processor
     backend.post_processor = processors.Sequence([own, template]) if own else template
 

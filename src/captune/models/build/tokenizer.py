@@ -1,7 +1,7 @@
 """A tokenizer trained on the captions, for models that start from random weights.
 
 Words or byte pairs, both deterministic; the WordPiece trainer of `tokenizers` is not (it breaks
-ties in hash order), so two runs of one seed would differ. Both lower-case.
+ties in hash order), so two runs with the same seed would differ. Both lower-case the captions.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _NAMED = {
     "bos_token": "[DEC]",
 }
 
-# Metrics score t-shirt, don't and 3.5 as one word each, and split the possessive off; cut
-# otherwise, a generated "t - shirt" would never match a reference.
+# Metrics score t-shirt, don't and 3.5 as one word each, and split off the possessive; split
+# differently, a generated "t - shirt" would never match a reference.
 _WORDS = r"\d+(?:[.,]\d+)+|\w+(?:-\w+)*(?:'(?!s\b)\w+)*|'s\b|[^\w\s]"
 _STARTS_AFTER_SPACE = r"^(?!(?:[.,!?;:)\]}%]|'s)$)"
 
 
 def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
-    """Train a tokenizer on lower-cased captions; captions start with `[DEC]`, end with `[SEP]`.
+    """Train a tokenizer on lower-cased captions that start with `[DEC]` and end with `[SEP]`.
 
-    Words come back with the usual spacing (`a dog's ball.`, however the caption spaced it); byte
-    pairs come back as the caption spaced them.
+    Words are decoded with the usual spacing (`a dog's ball.`, whatever the caption's spacing); byte
+    pairs are decoded with the caption's own spacing.
 
     Args:
-        captions: The training captions; never those of the other splits.
-        config: Sort of tokens, size and minimum count.
+        captions: Training captions; never those of the other splits.
+        config: Kind of tokens, vocabulary size and minimum count.
 
     Raises:
-        DataError: There is no caption to learn from, or words are asked for of a script that puts
-            no blanks between them.
+        DataError: There is no caption to train on, or word tokens are requested for a script
+            without spaces between words.
     """
     captions = [caption for caption in captions if caption.strip()]
     if not captions:
@@ -57,8 +57,8 @@ def train_tokenizer(captions: Iterable[str], config: TokenizerConfig) -> Any:
     script = measure_scripts(captions).unspaced
     if config.kind == "word" and script:
         raise DataError(
-            f"the captions are {script}, written without blanks between words: a tokenizer of"
-            " words takes each for one word, and does not know any other caption",
+            f"the captions are {script}, written without spaces between words: a word tokenizer"
+            " treats each caption as one word, and every new caption as unknown",
             where="model.new_tokenizer.kind",
             fix="use bpe (captune init --tokenizer-kind bpe)",
         )

@@ -1,6 +1,6 @@
 """Batch norms multiplied into their convolutions: a frozen CNN in fewer passes over memory.
 
-Measured on 2 cores for ten blocks of MobileNetV2, 32 images of 224 pixels: 9.5 to 6.7 ms an image.
+Ten blocks of MobileNetV2 with 32 images of 224 pixels: 6.7 instead of 9.5 ms per image on 2 cores.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from captune.models.captioner import Stage
 
 
 def fold_batch_norms(stages: Sequence[Stage]) -> list[Stage]:
-    """Copy stages that no longer learn, with batch norms folded in: equal up to rounding.
+    """Copy frozen stages and fold in their batch norms; the outputs are equal up to rounding.
 
     A frozen batch norm is one factor and one addend per channel, which the convolution before it
     can absorb. transformers' CNNs name the two `convolution` and `normalization`.
 
     Args:
-        stages: Of `Captioner.vision_stages`; those without batch norms are returned as they are.
+        stages: From `Captioner.vision_stages`; those without batch norms are returned unchanged.
     """
     return [_folded(stage) for stage in stages]
 

@@ -1,8 +1,8 @@
-"""RGB image to model input, small enough to send to every worker process.
+"""Turn an RGB image into model input; small enough to send to every worker process.
 
 The image processor resizes and crops; its rescaling and normalisation, a function of one 8-bit
-value and its channel, are read from a table made by the processor itself. The result is equal bit
-for bit and 1.1 to 1.6 times faster.
+value and its channel, are read from a table built by the processor itself. The result is equal bit
+for bit, and computed 1.1 to 1.6 times faster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CHANNELS, _LEVELS = 3, 256
 
 
 class ImageTransform:
-    """Image to tensor as the image processor does it; holds no model and can be pickled.
+    """The image processor's image-to-tensor function; holds no model and can be pickled.
 
     Args:
         image_processor: A transformers image processor, PIL backend.
@@ -30,14 +30,14 @@ class ImageTransform:
         self._table = _level_table(image_processor)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Model input float32 (C, H, W) of an RGB image."""
+        """Return the model input, float32 (C, H, W), of an RGB image."""
         if self._table is None:
             pixels: torch.Tensor = self._processor([image], return_tensors="pt").pixel_values[0]
             return pixels
         return torch.from_numpy(self._look_up(image, self._table))
 
     def batch(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Model inputs float32 (B, C, H, W) of B >= 1 RGB images."""
+        """Return the model inputs, float32 (B, C, H, W), of B >= 1 RGB images."""
         return torch.stack([self(image) for image in images])
 
     def _look_up(
@@ -54,7 +54,7 @@ class ImageTransform:
 
 
 def _level_table(processor: Any) -> npt.NDArray[np.float32] | None:
-    """Output float32 (3, 256) by channel and 8-bit level; `None` where a table is not enough."""
+    """Return the outputs, float32 (3, 256), per channel and level; `None` if no table suffices."""
     levels = np.repeat(np.arange(_LEVELS, dtype=np.uint8)[None, :, None], _CHANNELS, axis=0)
     table: npt.NDArray[Any] = levels
     if not hasattr(processor, "rescale") or not hasattr(processor, "normalize"):
@@ -70,7 +70,7 @@ def _level_table(processor: Any) -> npt.NDArray[np.float32] | None:
 
 
 def _is_exact(processor: Any, table: npt.NDArray[np.float32]) -> bool:
-    """Whether the table gives what the processor gives, tried on noise of an odd size."""
+    """Return whether table and processor give equal pixels for noise of an odd size."""
     noise = np.random.default_rng(0).integers(0, _LEVELS, (61, 47, _CHANNELS), dtype=np.uint8)
     image = Image.fromarray(noise)
     resized = processor(

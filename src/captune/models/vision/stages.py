@@ -1,7 +1,7 @@
 """Vision encoders as lists of stages, so that a frozen first part can be cached.
 
-One literal table by transformers' `model_type`. An encoder that is not in it is one stage: it can
-be frozen whole or not at all.
+One literal table, keyed by transformers' `model_type`. An encoder that is not in it is one stage:
+it can only be frozen completely or not at all.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from captune.models.captioner import Stage
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An encoder cut into stages.
+    """An encoder split into stages.
 
     Attributes:
-        stages: Modules in order; composed they are the encoder's `last_hidden_state`.
-        owners: What each stage owns, for freezing.
+        stages: Modules in order; together they compute the encoder's `last_hidden_state`.
+        owners: Modules that each stage owns, for freezing.
     """
 
     stages: Sequence[Stage]
@@ -57,7 +57,7 @@ class _WholeEncoder(nn.Module):
 
 
 _STRUCTURE = {
-    # model_type: (stem, layers, what follows the last layer)
+    # model_type: (stem, layers, module after the last layer)
     "vit": ("embeddings", "layers", "layernorm"),
     "deit": ("embeddings", "layers", "layernorm"),
     "mobilenet_v2": ("conv_stem", "layer", "conv_1x1"),
@@ -67,13 +67,13 @@ _STRUCTURE = {
 
 
 def output_shape(encoder: Any, image_size: tuple[int, int], *, channels: int) -> torch.Size:
-    """Shape of the encoder's `last_hidden_state` for one image: (1, S, D) or (1, C, H, W).
+    """Return the shape of `last_hidden_state` for one image: (1, S, D) or (1, C, H, W).
 
-    Leaves the encoder in eval mode: in training mode the probe would move its batch norms.
+    Leave the encoder in eval mode: in training mode this pass would update its batch norms.
 
     Raises:
-        ModelError: It takes no image of that size, gives no such state, or gives another one
-            each time, as masked autoencoders do.
+        ModelError: The encoder fails on an image of that size, returns no such state, or returns
+            different states each time, like masked autoencoders.
     """
     encoder.eval()
     generator = torch.Generator().manual_seed(0)
@@ -85,14 +85,14 @@ def output_shape(encoder: Any, image_size: tuple[int, int], *, channels: int) ->
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise _not_an_encoder(encoder, f"it fails on an image of {image_size}: {error}") from error
     if not isinstance(states, torch.Tensor) or states.dim() not in (3, 4):
-        raise _not_an_encoder(encoder, "it gives neither a sequence nor a map")
+        raise _not_an_encoder(encoder, "it returns neither a sequence nor a map")
     if states.device.type != "meta" and not torch.equal(states, again):
-        raise _not_an_encoder(encoder, "it gives other states for the same image each time")
+        raise _not_an_encoder(encoder, "it returns different states for the same image")
     return states.shape
 
 
 def unread_parameters(encoder: Any) -> list[nn.Parameter]:
-    """Parameters that `last_hidden_state` does not depend on: classifiers' and pretraining's."""
+    """Return parameters that `last_hidden_state` does not use: classifiers, pretraining heads."""
     heads = _UNREAD.get(encoder.config.model_type, ())
     unread = ("pooler", "embeddings.mask_token", *heads)
     return [p for name, p in encoder.named_parameters() if name.startswith(unread)]
