@@ -14,7 +14,7 @@ import transformers
 from captune.errors import ModelError
 from captune.models import build_captioner, build_size, load_captioner
 from captune.recipe import ModelConfig, NewDecoderConfig, TokenizerConfig
-from support.models.slow_twins import greedy_without_cache, loss_a_caption_a_row
+from support.models.slow_twins import greedy_without_cache, loss_one_caption_per_row
 from support.models.tiny_models import (
     CAPTIONS,
     ROWS,
@@ -74,7 +74,7 @@ def test_any_encoder_joins_any_decoder(encoder: str, decoder: str | None, parts:
     pixels = captioner.pixel_values(images(3))
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
     packed = captioner.loss(replace(batch, pixel_values=pixels)).loss_sum
-    slow = loss_a_caption_a_row(captioner, ROWS, pixel_values=pixels)
+    slow = loss_one_caption_per_row(captioner, ROWS, pixel_values=pixels)
     torch.testing.assert_close(packed, slow, rtol=1e-5, atol=1e-4)
 
 
