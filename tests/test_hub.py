@@ -35,7 +35,7 @@ def test_a_file_in_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         check_model_folder(file, where=WHERE)
     assert caught.value.what == f"'{file}' is a file, not a model folder"
-    assert caught.value.fix == "give the folder that holds config.json and the weights"
+    assert caught.value.fix == "give the folder that contains config.json and the weights"
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_an_interrupted_push_changes_neither_side_and_can_be_repeated(
     with pytest.raises(OutputError) as caught:
         push_run(run, "me/mine")
     assert "cannot push to me/mine: " in caught.value.what
-    assert "the same command tries again" in caught.value.fix
+    assert "run the same command to try again" in caught.value.fix
     assert digests(run) == before
     assert set(hub.repos["models/me/mine"].files) == {".gitattributes"}
     hub.refusals.clear()
@@ -155,7 +155,7 @@ def test_an_interrupted_push_changes_neither_side_and_can_be_repeated(
     ("token", "what", "fix"),
     [
         (None, "you are not logged in to the hub", "with the role `write`"),
-        (INVALID, "the hub does not accept your token (from HF_TOKEN)", "make a new one at"),
+        (INVALID, "the hub does not accept your token (from HF_TOKEN)", "create a new one at"),
         (READER, "your token (from HF_TOKEN) may not write to me/mine", "with the role `write`"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_hub_that_is_down_is_named(
 def test_private_weights_are_not_pushed_to_a_public_repository(hub: HubServer, run: Path) -> None:
     hub.repos["models/me/mine"] = Repo()
     hub.repos["models/me/mine"].commit({"README.md": b"old"})
-    with pytest.raises(OutputError, match="me/mine is public already"):
+    with pytest.raises(OutputError, match="me/mine is already public"):
         push_run(run, "me/mine", private=True)
     assert hub.repos["models/me/mine"].files == {"README.md": b"old"}
 

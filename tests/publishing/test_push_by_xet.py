@@ -50,7 +50,7 @@ def test_a_refusal_by_xet_is_reported_and_the_push_can_be_repeated(
     assert refused.returncode == 2
     assert "cannot push to me/mine" in refused.stderr
     assert "403" in refused.stderr
-    assert "the same command tries again" in refused.stderr
+    assert "run the same command to try again" in refused.stderr
     assert set(hub.repos["models/me/mine"].files) == {".gitattributes"}
     hub.refusals.clear()
     assert push(run, hub, tmp_path / "home").returncode == 0

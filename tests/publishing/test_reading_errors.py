@@ -59,7 +59,7 @@ def test_both_spellings_of_a_revision_reach_the_download(told) -> None:
 
 def test_two_revisions_of_one_model_are_refused(told) -> None:
     what, fix = told["pinned twice"]
-    assert "and the revision 'main' do not agree" in what
+    assert "and the revision 'main' contradict each other" in what
     assert "tiny/blip@REVISION" in fix
 
 
@@ -86,7 +86,7 @@ def test_a_gated_model_says_where_to_ask(told) -> None:
     assert "you are not logged in" in what
     assert "accept the conditions at http" in fix
     what, fix = told["gated, not let in"]
-    assert "the account of your token (from HF_TOKEN) has not been let in" in what
+    assert "the account of your token (from HF_TOKEN) has no access" in what
     assert "/tiny/gated" in fix
 
 

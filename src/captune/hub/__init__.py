@@ -1,4 +1,4 @@
-"""The Hugging Face hub and local folders: reading from them, pushing to it, and why it failed."""
+"""The Hugging Face hub and local folders: loading models, pushing them, explaining failures."""
 
 from captune.hub.adapters import ADAPTER_FILE, adapter_error
 from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use

@@ -1,4 +1,4 @@
-"""LoRA adapters given where a whole model is needed: named as such, with the way to merge them."""
+"""The error for a LoRA adapter given in place of a complete model, with the code to merge it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ADAPTER_FILE = "adapter_config.json"
 
 
 def read_adapter(folder: Path) -> Any:
-    """Return the settings of a folder's adapter; empty where they cannot be read."""
+    """Return the settings of a folder's adapter; empty if they cannot be read."""
     try:
         return json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -21,17 +21,17 @@ def read_adapter(folder: Path) -> Any:
 
 
 def adapter_error(source: str, settings: Any, *, where: str) -> ModelError:
-    """Return the error for an adapter where a model is needed.
+    """Return the error for an adapter given in place of a model.
 
     Args:
-        source: What was given as the model: a folder or a hub id.
-        settings: Of its adapter_config.json.
+        source: Folder or hub id that was given as the model.
+        settings: Content of its adapter_config.json.
         where: Recipe key or argument, for errors.
     """
     base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
-    of_what = f"the base model {base!r}" if base else "a base model that it does not name"
+    of_what = f"the base model {base!r}" if base else "an unnamed base model"
     return ModelError(
-        f"{source!r} is an adapter (LoRA) for {of_what}, not a whole model",
+        f"{source!r} is an adapter (LoRA) for {of_what}, not a complete model",
         where=where,
         fix="merge it into its base model (pip install peft), then give the folder MERGED:\n"
         "    from peft import PeftModel\n"

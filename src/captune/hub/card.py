@@ -1,7 +1,7 @@
-"""The section of a model card about use: the hub's task tag, and code that runs as it is shown.
+"""The usage section of a model card: the hub's task tag, and code that runs as shown.
 
-transformers has no `image-to-text` pipeline any more; its successor `image-text-to-text` needs a
-text, hands it to `generate` as a prompt, and fails for encoder-decoder pairs.
+transformers no longer has an `image-to-text` pipeline; its successor `image-text-to-text` needs a
+text, passes it to `generate` as a prompt, and fails for encoder-decoder pairs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from captune.hub.loading import load_pretrained
 Task = Literal["image-text-to-text", "image-to-text"]
 
 PLACEHOLDER = "THIS_FOLDER"
-"""Stands for the model's id in `describe_use`, until it is pushed."""
+"""Placeholder for the model's id in `describe_use`, until the model is pushed."""
 
 _WITH_CAPTUNE = """```python
 import captune
@@ -43,7 +43,7 @@ print(processor.decode(model.generate(**inputs)[0], skip_special_tokens=True))
 
 
 def choose_task(folder: Path) -> Task:
-    """Return the tag whose transformers pipeline captions with this model, else the hub's other.
+    """Return `image-text-to-text` if that pipeline captions with the model, else `image-to-text`.
 
     Args:
         folder: A saved model.
@@ -58,21 +58,21 @@ def choose_task(folder: Path) -> Task:
 
 
 def describe_use(folder: Path) -> str:
-    """Return the card's section on use, with `PLACEHOLDER` for the model's id.
+    """Return the card's usage section, with `PLACEHOLDER` for the model's id.
 
     Raises:
         ModelError: The folder cannot be read.
     """
     remote = ", trust_remote_code=True" if _model_type(folder).startswith("captune-") else ""
-    own_code = " It brings its one modeling file along." if remote else ""
+    own_code = " It includes its one modeling file." if remote else ""
     plain = (
         _WITH_PIPELINE
         if choose_task(folder) == "image-text-to-text"
         else _WITH_GENERATE.replace("{remote}", remote)
     )
     return (
-        f"{_WITH_CAPTUNE}\n\nThe folder is a plain transformers model and opens without captune"
-        f" too.{own_code}\n\n{plain}"
+        f"{_WITH_CAPTUNE}\n\nThe folder is a plain transformers model and also loads without"
+        f" captune.{own_code}\n\n{plain}"
     )
 
 
@@ -82,7 +82,7 @@ def _model_type(folder: Path) -> str:
 
 
 def _ends_prompts(folder: Path) -> bool:
-    """Whether the tokenizer ends a prompt with the end token, after which GIT writes nothing."""
+    """Return whether the tokenizer adds an end token to a prompt; GIT then generates nothing."""
     from transformers import AutoTokenizer
 
     tokenizer = load_pretrained(AutoTokenizer, str(folder), where=str(folder))

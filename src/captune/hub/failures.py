@@ -1,7 +1,7 @@
-"""Why the hub refused, in the user's terms: who may do what, and how to get there.
+"""Explain failures of the hub to the user: what is not allowed, and how to get access.
 
-The clients (transformers, datasets) wrap the hub's answers in errors of their own; what the hub
-said is found along the chain of causes.
+The clients (transformers, datasets) wrap the hub's answers in their own errors; the hub's own error
+is found along the chain of causes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Kind = Literal["model", "dataset"]
 
 @dataclass(frozen=True, slots=True)
 class HubFault:
-    """What went wrong between here and the hub.
+    """A failure of the hub, or of the connection to it.
 
     Attributes:
-        what: The fault, as the end of `cannot load X: ...`.
-        fix: What to do about it.
+        what: The failure, worded to follow `cannot load X: `.
+        fix: How to fix it.
     """
 
     what: str
@@ -36,23 +36,23 @@ def hub_failures() -> tuple[type[Exception], ...]:
     # The hub's own errors derive from those of its HTTP library, whose name changes with its
     # version (httpx, httpx2); a hub that does not answer raises the library's.
     network = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-    # ValueError: ids and cards that it does not take. RuntimeError: the xet transfer.
+    # ValueError: invalid ids and cards. RuntimeError: the xet transfer.
     return (OSError, network, ValueError, RuntimeError)
 
 
 def find_fault(
     error: BaseException, repo: str, *, kind: Kind = "model", writing: bool = False
 ) -> HubFault | None:
-    """Return the fault behind an error of transformers, datasets or the hub's client.
+    """Return the hub's failure behind an error of transformers, datasets or the hub's client.
 
     Args:
-        error: As it was caught, with its causes.
-        repo: Hub id that was asked for.
-        kind: What it is.
-        writing: Whether something was to be pushed to it.
+        error: The caught error, with its causes.
+        repo: Requested hub id.
+        kind: Kind of the repository.
+        writing: Whether the request was a push.
 
     Returns:
-        `None` when the error is not the hub's.
+        The failure; `None` if the error does not come from the hub.
     """
     from huggingface_hub import constants
     from huggingface_hub import errors as hub
@@ -74,7 +74,7 @@ def find_fault(
 
 
 def nearest_cached(name: str, kind: Kind = "model") -> str:
-    """Return ` (did you mean 'x'?)` with the nearest id in the local hub cache, or nothing."""
+    """Return ` (did you mean 'x'?)` with the nearest id in the local hub cache; empty: none."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE)
@@ -95,15 +95,15 @@ def _chain(error: BaseException) -> Any:
 
 
 def _refused(error: Any, repo: str, *, kind: Kind, writing: bool) -> HubFault:
-    """By status, with what the hub itself said where it adds something."""
+    """Return the failure for an HTTP status, with the hub's own message if it is useful."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", 0)
-    said = _server_message(error)
+    message = _server_message(error)
     if status == 401 and _has_token():
-        if "credential" in said.lower() or "token" in said.lower() or writing:
+        if "credential" in message.lower() or "token" in message.lower() or writing:
             return HubFault(
                 f"the hub does not accept your token ({_token_place()})",
-                f"make a new one at {_tokens_page()}, then log in with `hf auth login`",
+                f"create a new one at {_tokens_page()}, then log in with `hf auth login`",
             )
     elif status == 401 and writing:
         return _not_logged_in(writing=True)
@@ -113,25 +113,25 @@ def _refused(error: Any, repo: str, *, kind: Kind, writing: bool) -> HubFault:
         right = f"write to {repo}" if writing else f"read {repo}"
         kind_of_token = "a token with the role `write`" if writing else "a token"
         return HubFault(
-            f"your token ({_token_place()}) may not {right}: {said}",
-            f"make {kind_of_token} at {_tokens_page()} (a fine-grained one needs the right for"
+            f"your token ({_token_place()}) may not {right}: {message}",
+            f"create {kind_of_token} at {_tokens_page()} (a fine-grained one needs permission for"
             " this repository), then log in with `hf auth login`",
         )
     if status == 429 or status >= 500:
-        return HubFault(f"the hub is busy or down (status {status}): {said}", "try again later")
-    return HubFault(f"the hub answered with status {status}: {said}", "check the id")
+        return HubFault(f"the hub is busy or down (status {status}): {message}", "try again later")
+    return HubFault(f"the hub answered with status {status}: {message}", "check the id")
 
 
 def _gated(url: str) -> HubFault:
     if not _has_token():
         return HubFault(
-            "it is gated: its owner lets in accounts that asked, and you are not logged in",
+            "it is gated: access must be requested, and you are not logged in",
             f"accept the conditions at {url}, then log in with `hf auth login` or set HF_TOKEN",
         )
     return HubFault(
-        f"it is gated, and the account of your token ({_token_place()}) has not been let in",
-        f"accept the conditions at {url}; a fine-grained token also needs the right to read gated"
-        " repositories",
+        f"it is gated, and the account of your token ({_token_place()}) has no access",
+        f"accept the conditions at {url}; a fine-grained token also needs permission to read"
+        " gated repositories",
     )
 
 
@@ -139,7 +139,9 @@ def _not_found(repo: str, *, kind: Kind, writing: bool) -> HubFault:
     also = "" if _has_token() else ", or it is private and you are not logged in"
     what = f"there is no {kind} {repo} on the hub{nearest_cached(repo, kind)}{also}"
     if writing:
-        return HubFault(what, "check the owner's name: you may push to your own and your teams'")
+        return HubFault(
+            what, "check the owner's name: you can push to your own account and your organizations"
+        )
     fix = "check the id"
     if not _has_token():
         fix += "; for a private one log in with `hf auth login` or set HF_TOKEN"
@@ -150,7 +152,8 @@ def _not_logged_in(*, writing: bool) -> HubFault:
     role = " with the role `write`" if writing else ""
     return HubFault(
         "you are not logged in to the hub",
-        f"make a token{role} at {_tokens_page()}, then log in with `hf auth login` or set HF_TOKEN",
+        f"create a token{role} at {_tokens_page()}, then log in with `hf auth login` or set"
+        " HF_TOKEN",
     )
 
 
@@ -161,11 +164,11 @@ def _local_fault(chain: list[BaseException]) -> HubFault | None:
     for each in chain:
         if isinstance(each, OSError) and each.errno == errno.ENOSPC:
             return HubFault(
-                f"no space is left for it in {constants.HF_HOME}",
-                "make room, or set HF_HOME to a larger disk",
+                f"the disk of {constants.HF_HOME} is full",
+                "free some space, or set HF_HOME to a folder on a larger disk",
             )
         if isinstance(each, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
-            # Asked for by the user: what is missing is the copy in the cache.
+            # The user disabled connections: the problem is the missing copy in the cache.
             return None
         if type(each).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore"):
             return no_hub(str(each))
@@ -173,18 +176,18 @@ def _local_fault(chain: list[BaseException]) -> HubFault | None:
 
 
 def no_hub(reason: str) -> HubFault:
-    """Return the fault of a hub that does not answer."""
+    """Return the failure of a hub that does not answer."""
     from huggingface_hub import constants
 
     return HubFault(
         f"the hub at {constants.ENDPOINT} does not answer: {reason}",
-        "check the connection and run it again; files that arrived whole are kept",
+        "check the connection and run the command again; complete files are kept",
     )
 
 
 def _server_message(error: Any) -> str:
-    said = getattr(error, "server_message", None) or str(error)
-    return " ".join(str(said).split())[:300]
+    message = getattr(error, "server_message", None) or str(error)
+    return " ".join(str(message).split())[:300]
 
 
 def _has_token() -> bool:

@@ -1,4 +1,4 @@
-"""JSON files of a model, as they are: from its folder or from the hub, before anything is built."""
+"""A model's raw JSON files, from its folder or the hub, before anything is built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.hub.names import is_local
 
 
 def read_json_file(source: str, name: str, *, where: str, revision: str | None = None) -> Any:
-    """Return the content of one of a model's JSON files; `None` where the model has no such file.
+    """Return the content of one of a model's JSON files; `None` if the model has no such file.
 
     Args:
         source: Folder, hub id, or `owner/name@REVISION`.
@@ -33,17 +33,17 @@ def read_json_file(source: str, name: str, *, where: str, revision: str | None =
         raise ModelError(
             f"{name_file(source, name)} is not JSON: {error}",
             where=where,
-            fix="copy the file of the model again",
+            fix="copy the model's file again",
         ) from error
 
 
 def name_file(source: str, name: str) -> str:
-    """Return how errors call a model's file: its path, or `owner/name/config.json`."""
+    """Return the name of a model's file for errors: its path, or `owner/name/config.json`."""
     return str(Path(source).expanduser() / name) if is_local(source) else f"{source}/{name}"
 
 
 class _CachedFile:
-    """Gives `load_pretrained`, and so its errors, a single file instead of a whole model."""
+    """A loader for `load_pretrained`, and its errors, that fetches one file instead of a model."""
 
     @staticmethod
     def from_pretrained(name: str, *, filename: str, **settings: Any) -> str | None:

@@ -1,7 +1,7 @@
-"""Reading from the Hugging Face hub and from local folders, with errors that say what to do.
+"""Load models from the Hugging Face hub and from local folders, with errors that include a fix.
 
-Local first: a path that exists is never looked up on the hub. Imports nothing heavy: the
-transformers class that loads is an argument.
+An existing path takes precedence and is never looked up on the hub. This module imports nothing
+heavy: the transformers class that loads is an argument.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _POINTER = b"version https://git-lfs"
 
 
 def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) -> Any:
-    """`loader.from_pretrained(source)`, with its failures explained in the user's terms.
+    """Return `loader.from_pretrained(source)`, with its failures explained to the user.
 
     Args:
         loader: A transformers class with `from_pretrained`.
         source: Local folder, hub id, or `owner/name@REVISION`.
         where: Recipe key or argument that named the source.
-        **settings: For that one call.
+        **settings: Arguments of `from_pretrained`.
 
     Raises:
-        ModelError: The folder or id does not exist, cannot be read, or does not fit the class.
+        ModelError: The folder or id does not exist, cannot be read, or does not suit the class.
     """
     if is_local(source):
         source = str(Path(source).expanduser())
@@ -41,7 +41,7 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
     pinned: dict[str, Any] = {"revision": revision} if revision is not None else {}
     no_answer = "" if is_local(name) else why_unreachable()
     if no_answer:
-        # What is in the cache still loads, without a try and its warnings for each file.
+        # Cached files still load, without an attempt to connect and a warning per file.
         pinned["local_files_only"] = True
     try:
         with quiet_transformers(), _NamedErrors():
@@ -54,7 +54,7 @@ def check_model_folder(folder: Path, *, where: str) -> None:
     """Check that a path can be the folder of a model or a tokenizer.
 
     Raises:
-        ModelError: The path is absent or not a folder.
+        ModelError: The path does not exist or is not a folder.
     """
     if folder.is_dir():
         return
@@ -62,7 +62,7 @@ def check_model_folder(folder: Path, *, where: str) -> None:
         raise ModelError(
             f"{str(folder)!r} is a file, not a model folder",
             where=where,
-            fix="give the folder that holds config.json and the weights",
+            fix="give the folder that contains config.json and the weights",
         )
     raise ModelError(
         f"model folder {str(folder)!r} does not exist",
@@ -72,10 +72,10 @@ def check_model_folder(folder: Path, *, where: str) -> None:
 
 
 def find_model(source: str) -> str:
-    """Return the folder of a model: a run's folder stands for the `model` in it; hub ids stay.
+    """Return a model's folder, for a run's folder the `model` in it; hub ids are unchanged.
 
     Raises:
-        ModelError: A local folder is absent, or holds no model.
+        ModelError: A local folder does not exist or contains no model.
     """
     if not is_local(source):
         return source
@@ -125,7 +125,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files of a model folder that hold its weights, and their index."""
+    """Return the files of a model folder that contain its weights, and their index."""
     return sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern)})
 
 
@@ -133,7 +133,7 @@ def weight_files(folder: Path) -> list[Path]:
 def quiet_transformers() -> Iterator[None]:
     """Hide loading bars and tables of unused weights; downloads still show their progress.
 
-    captune reports what matters in one line.
+    captune reports the important facts in one line.
     """
     from transformers.utils import logging
 
@@ -149,9 +149,9 @@ def quiet_transformers() -> Iterator[None]:
 
 
 class _NamedErrors:
-    """Gives the errors of `tokenizers` a class: it raises bare `Exception`s, and Rust's panics.
+    """Context that turns errors of `tokenizers` (bare `Exception`s, Rust's panics) into ValueError.
 
-    Unnecessary once https://github.com/huggingface/tokenizers raises classes of its own.
+    Unnecessary once https://github.com/huggingface/tokenizers raises its own classes.
     """
 
     def __enter__(self) -> None: ...
@@ -164,7 +164,7 @@ class _NamedErrors:
 
 
 def _loading_failures() -> tuple[type[Exception], ...]:
-    """Return what transformers raises for missing, damaged or unfitting files (5.23)."""
+    """Return the exceptions of transformers 5.23 for missing, damaged or unsuitable files."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -180,12 +180,12 @@ def _explained(error: Exception, source: str, *, where: str, no_answer: str = ""
     from safetensors import SafetensorError
 
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # The first line of a failed check names the key, the second what is wrong with it.
+    # The first line of a failed check names the key, the second the problem.
     reason = " ".join(lines[:2] if lines[:1] and lines[0].endswith(":") else lines[:1])
     reason = reason or type(error).__name__
     if isinstance(error, pickle.UnpicklingError):
         return ModelError(
-            f"the weights of {source!r} are a pickle that holds more than tensors; it was not run",
+            f"the weights of {source!r} are a pickle with more than tensors in it; it was not run",
             where=where,
             fix="use a copy with model.safetensors (save_pretrained writes one)",
         )
@@ -216,7 +216,7 @@ def _explained(error: Exception, source: str, *, where: str, no_answer: str = ""
 
 
 def _folders_beside(source: str) -> str:
-    """` (here: a/b, a/c)` for the id `a/d` where there is a folder `a`: it may be meant."""
+    """Return ` (here: a/b, a/c)` for the id `a/d` if a folder `a` exists: it may be meant."""
     owner = Path(source.partition("@")[0]).parent
     if owner == Path() or not owner.is_dir():
         return ""

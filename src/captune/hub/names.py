@@ -11,7 +11,7 @@ def is_local(source: str) -> bool:
     """Return whether `source` is a local path rather than a hub id (`name`, `owner/name`)."""
     if Path(source).expanduser().exists():
         return True
-    # A revision may hold slashes itself: owner/name@refs/pr/1.
+    # A revision may contain slashes: owner/name@refs/pr/1.
     name = source.partition("@refs/")[0]
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 
@@ -22,20 +22,20 @@ def split_revision(
     """Return a hub id without its `@revision`, and the revision.
 
     Args:
-        source: Folder, `owner/name` or `owner/name@REVISION`; paths stay as they are.
-        revision: A revision given apart from the id.
+        source: Folder, `owner/name` or `owner/name@REVISION`; paths are returned unchanged.
+        revision: A revision given separately from the id.
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: The id names one revision, and another is given.
+        ModelError: The id names one revision, and `revision` another.
     """
     name, at, pinned = source.partition("@")
     if not at or is_local(source):
         return source, revision
     if not pinned or (revision is not None and revision != pinned):
         raise ModelError(
-            f"{source!r} and the revision {revision!r} do not agree",
+            f"{source!r} and the revision {revision!r} contradict each other",
             where=where,
-            fix=f"give one of them: {name}@REVISION, or {name} and the revision apart",
+            fix=f"give only one of them: {name}@REVISION, or {name} and a separate revision",
         )
     return name, pinned

@@ -1,4 +1,4 @@
-"""Whether the hub can be reached: one quiet try, where its client makes six noisy ones per file."""
+"""Check that the hub can be reached, in one quiet attempt; its client makes six per file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _answers: dict[str, tuple[float, str]] = {}
 
 
 def why_unreachable() -> str:
-    """Return why no connection to the hub can be opened; empty where one can.
+    """Return why no connection to the hub can be opened; empty if one can.
 
-    The answer is remembered: for a minute if there is none, else for good. Behind a proxy, and
-    when the user asked for no connections (`HF_HUB_OFFLINE`), nothing is tried.
+    A failure is remembered for a minute, a success until the process ends. Behind a proxy, and
+    when the user disabled connections (`HF_HUB_OFFLINE`), nothing is tried.
     """
     from huggingface_hub import constants
 

@@ -1,7 +1,7 @@
-"""Pushing files to a model repository of the hub: all of them in one commit, or none.
+"""Push files to a model repository on the hub: all of them in one commit, or none.
 
-Large files go up first and are kept by the hub, so that a push that broke off sends only what is
-missing when it is repeated. Nothing local is written or moved.
+Large files are uploaded before the commit and kept by the hub, so that repeating an interrupted
+push sends only what is missing. No local file is written or moved.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\
 
 @dataclass(frozen=True, slots=True)
 class RepoFile:
-    """A file on its way to the hub.
+    """A file to push to the hub.
 
     Attributes:
-        path: Its name there, with slashes.
+        path: Path in the repository, with slashes.
         content: A local file, or bytes.
     """
 
@@ -33,12 +33,12 @@ class RepoFile:
 
 @dataclass(frozen=True, slots=True)
 class PushedRepo:
-    """Where something was pushed.
+    """The repository that files are pushed to.
 
     Attributes:
-        repo: Its full id, `owner/name`.
-        url: Its page.
-        is_private: Whether only its owners see it.
+        repo: Full id, `owner/name`.
+        url: Address of its page.
+        is_private: Whether only its owners can see it.
     """
 
     repo: str
@@ -47,15 +47,15 @@ class PushedRepo:
 
 
 def open_repo(repo: str, *, private: bool) -> PushedRepo:
-    """Open a model repository for pushing; create it if there is none.
+    """Open a model repository for pushing; create it if it does not exist.
 
     Args:
-        repo: `owner/name`, or `name` of one's own.
-        private: Whether it must be private.
+        repo: `owner/name`, or `name` for the user's own account.
+        private: Whether the repository must be private.
 
     Raises:
-        OutputError: It may not be written to, the hub does not answer, or it is public and
-            should be private.
+        OutputError: The token may not write to the repository, the hub does not answer, or the
+            repository is public but must be private.
     """
     from huggingface_hub import HfApi
 
@@ -68,9 +68,9 @@ def open_repo(repo: str, *, private: bool) -> PushedRepo:
     found = PushedRepo(url.repo_id, str(url), bool(info.private))
     if private and not found.is_private:
         raise OutputError(
-            f"{found.repo} is public already: everyone could read what is pushed",
+            f"{found.repo} is already public: anyone could read the pushed files",
             fix=f"make it private at {found.url}/settings, or choose another name; to publish it,"
-            " leave out --private (train.push_private: false)",
+            " omit --private (train.push_private: false)",
         )
     return found
 
@@ -81,10 +81,10 @@ def push_files(
     """Commit the files; delete weights in the repository that are not among them.
 
     Args:
-        repo: What `open_repo` gave.
+        repo: Repository from `open_repo`.
         files: All files; unchanged ones are not sent.
-        message: Of the commit.
-        remove: More names that must not be there, unless they are among the files.
+        message: Message of the commit.
+        remove: Other names to delete, unless they are among the files.
 
     Returns:
         The commit's hash.
@@ -103,7 +103,7 @@ def push_files(
             )
             for file in files
         ]
-        # A single file beside shards of another model would be loaded in their place.
+        # transformers would load a single file of another model instead of the new shards.
         operations += [
             CommitOperationDelete(path)
             for path in api.list_repo_files(repo.repo)
@@ -117,7 +117,7 @@ def push_files(
 
 def _explain(error: Exception, repo: str) -> OutputError:
     fault = find_fault(error, repo, writing=True)
-    again = "the local files are as they were; the same command tries again"
+    again = "the local files are unchanged; run the same command to try again"
     if fault is None:
         reason = " ".join((str(error) or type(error).__name__).split())[:300]
         return OutputError(f"cannot push to {repo}: {reason}", fix=again)

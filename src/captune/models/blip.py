@@ -21,17 +21,17 @@ class BlipCaptioner(Captioner):
 
     @property
     def bos_token_id(self) -> int:
-        """`[DEC]`: generation starts with it; the tokenizer alone would start with `[CLS]`."""
+        """`[DEC]`, the first token of generation; the tokenizer alone would use `[CLS]`."""
         return int(self.model.config.text_config.bos_token_id)
 
     @property
     def eos_token_id(self) -> int:
-        """`[SEP]`: BLIP's generate passes it as the end, whatever `eos_token_id` says."""
+        """`[SEP]`, which BLIP's generate uses as end token whatever `eos_token_id` is."""
         return int(self.model.config.text_config.sep_token_id)
 
     @property
     def pad_token_id(self) -> int:
-        """The text config's."""
+        """The text config's padding token."""
         return int(self.model.config.text_config.pad_token_id)
 
     @property

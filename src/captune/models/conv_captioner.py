@@ -1,10 +1,10 @@
-"""A convolutional encoder under a text decoder, as one transformers model in one file.
+"""A convolutional encoder with a text decoder, as one transformers model in one file.
 
-`VisionEncoderDecoderModel` takes encoders that give a sequence; a CNN gives a map. This file adds
-the missing bridge: flatten the map, project it to the decoder's width, add learned positions and,
-where asked, run a few Transformer layers over it. It imports transformers and torch only, because
-it is copied into every saved folder: transformers opens that folder with `trust_remote_code=True`,
-without captune.
+`VisionEncoderDecoderModel` needs an encoder that returns a sequence; a CNN returns a map. This file
+adds the missing bridge: flatten the map, project it to the decoder's width, add learned positions
+and, optionally, run a few Transformer layers over it. It imports only transformers and torch,
+because it is copied into every saved folder: transformers loads that folder with
+`trust_remote_code=True`, without captune.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class ConvGridConfig(PreTrainedConfig):
     """A CNN backbone and the bridge on top of it.
 
     Args:
-        backbone: Config of the CNN, as a dict with its `model_type`.
+        backbone: Config of the CNN, as a dict that includes its `model_type`.
         backbone_width: Channels of the CNN's last map.
         grid_size: Cells of the last map, height times width.
-        hidden_size: Width of the states given to the decoder.
+        hidden_size: Width of the states that the decoder reads.
         num_layers: Transformer layers of the bridge.
         num_heads: Attention heads of these layers.
         dropout: Dropout of these layers, 0..1.
@@ -70,7 +70,7 @@ class ConvGridConfig(PreTrainedConfig):
 
 
 class ConvBridge(nn.Module):
-    """Map (B, C, H, W) to states (B, H * W, D)."""
+    """Layers that turn a map (B, C, H, W) into states (B, H * W, D)."""
 
     def __init__(self, config: ConvGridConfig) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ConvBridge(nn.Module):
         self.output_norm = nn.LayerNorm(width)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """States (B, H * W, D) of a map (B, C, H, W)."""
+        """Return the states (B, H * W, D) of a map (B, C, H, W)."""
         features = self.feature_dropout(feature_map.flatten(2).transpose(1, 2))
         hidden = self.input_norm(self.projection(features) + self.positions)
         for layer in self.layers:
@@ -121,26 +121,26 @@ class ConvGridEncoder(PreTrainedModel):
             nn.init.normal_(module.positions, std=0.02)
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
-        """States (B, S, D) of pixels (B, C, H, W)."""
+        """Return the states (B, S, D) of pixels (B, C, H, W)."""
         feature_map = self.backbone(pixel_values).last_hidden_state
         return BaseModelOutput(last_hidden_state=self.bridge(feature_map))
 
 
 class ConvEncoderDecoderConfig(VisionEncoderDecoderConfig):
-    """A `VisionEncoderDecoderConfig` named apart, so that transformers finds this file."""
+    """A `VisionEncoderDecoderConfig` with its own name, so that transformers finds this file."""
 
     model_type = "captune-conv-encoder-decoder"
 
 
 class ConvEncoderDecoderModel(VisionEncoderDecoderModel):
-    """`VisionEncoderDecoderModel` over a `ConvGridEncoder`."""
+    """A `VisionEncoderDecoderModel` with a `ConvGridEncoder`."""
 
     config_class = ConvEncoderDecoderConfig
 
 
 # The parent builds its two halves through AutoConfig and AutoModel, which must know this encoder;
-# transformers would have to take a nested auto_map for this to become unnecessary. Registering the
-# whole model lets a process that has this file open saved folders without running their copy.
+# this becomes unnecessary once transformers supports a nested auto_map. Because the complete model
+# is registered too, a process that has imported this file loads saved folders without their copy.
 AutoConfig.register("captune-conv-grid", ConvGridConfig, exist_ok=True)
 AutoModel.register(ConvGridConfig, ConvGridEncoder, exist_ok=True)
 AutoConfig.register("captune-conv-encoder-decoder", ConvEncoderDecoderConfig, exist_ok=True)

@@ -1,7 +1,7 @@
 """Any vision encoder with a GPT-2 or BERT decoder that cross-attends to it.
 
-`VisionEncoderDecoderModel` for encoders that give a sequence (ViT, DeiT, BEiT, Swin), and
-`ConvEncoderDecoderModel` for CNNs that give a map (MobileNetV2, ConvNeXt, ResNet).
+`VisionEncoderDecoderModel` for encoders that return a sequence (ViT, DeiT, BEiT, Swin), and
+`ConvEncoderDecoderModel` for CNNs that return a map (MobileNetV2, ConvNeXt, ResNet).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from captune.models.vision.stages import stage_encoder, unread_parameters
 
 @dataclass(frozen=True, slots=True)
 class _DecoderNames:
-    """Where a decoder keeps its parts: attribute paths in the transformers class."""
+    """Attribute paths of a decoder's parts in its transformers class."""
 
     body: str
     head: str
@@ -48,7 +48,7 @@ class EncoderDecoderCaptioner(Captioner):
     """A `VisionEncoderDecoderModel`, or its convolutional variant."""
 
     family: ClassVar[str] = "encoder-decoder"
-    # TrOCR's is transformers' processor for any image processor beside any tokenizer.
+    # transformers' name for a processor that combines any image processor with any tokenizer.
     processor_class: ClassVar[Any] = TrOCRProcessor
     attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager", "sdpa")
 
@@ -67,17 +67,17 @@ class EncoderDecoderCaptioner(Captioner):
 
     @property
     def bos_token_id(self) -> int:
-        """`decoder_start_token_id`, which generation starts with."""
+        """The model's `decoder_start_token_id`, the first token of every generated caption."""
         return _special_id(self.model, "decoder_start_token_id", in_decoder="bos_token_id")
 
     @property
     def eos_token_id(self) -> int:
-        """The model's; for GPT-2 it is also the start and the padding."""
+        """The model's end token; for GPT-2, also the start and padding token."""
         return _special_id(self.model, "eos_token_id", in_decoder="eos_token_id")
 
     @property
     def pad_token_id(self) -> int:
-        """The model's; masks come from `caption_ids`, so it may equal the end token."""
+        """The model's padding token; masks use `caption_ids`, so it may equal the end token."""
         return _special_id(self.model, "pad_token_id", in_decoder="pad_token_id")
 
     @property
@@ -96,7 +96,7 @@ class EncoderDecoderCaptioner(Captioner):
         return stages
 
     def parts(self) -> Parts:
-        """Return the parts; the bridge to the decoder belongs to none and always learns."""
+        """Return the parts; the bridge to the decoder belongs to none and is never frozen."""
         is_conv = isinstance(self.model, ConvEncoderDecoderModel)
         encoder = self.model.encoder.backbone if is_conv else self.model.encoder
         layers = list(self._body.get_submodule(self._names.layers))
@@ -115,7 +115,7 @@ class EncoderDecoderCaptioner(Captioner):
         )
 
     def attending_model(self) -> Any:
-        """Return the decoder of a CNN, which has no attention itself; else the model."""
+        """Return the model; for a CNN encoder, which has no attention, only the decoder."""
         is_conv = isinstance(self.model, ConvEncoderDecoderModel)
         return self.model.decoder if is_conv else self.model
 
@@ -148,7 +148,7 @@ class EncoderDecoderCaptioner(Captioner):
         return logits
 
     def save(self, folder: Path) -> None:
-        """See `Captioner.save`; a CNN's folder also carries its one modeling file."""
+        """See `Captioner.save`; the folder of a CNN also gets its one modeling file."""
         if isinstance(self.model, ConvEncoderDecoderModel):
             ConvEncoderDecoderConfig.register_for_auto_class()
             ConvEncoderDecoderModel.register_for_auto_class("AutoModelForImageTextToText")

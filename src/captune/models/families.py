@@ -1,4 +1,4 @@
-"""The table of families, and the loading of a hub id or folder as a captioner."""
+"""The table of families, and loading a captioner from a hub id or folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Family:
 
     Attributes:
         model_class: The transformers class with the weights.
-        captioner_class: captune's view of it.
+        captioner_class: captune's interface to it.
         about: One line for `captune models`.
     """
 
@@ -69,7 +69,7 @@ FAMILIES: dict[str, Family] = {
 def build_captioner(
     config: ModelConfig, captions: Iterable[str] = (), *, seed: int = 0
 ) -> Captioner:
-    """Build the captioner that a recipe describes, with its named parts frozen.
+    """Build the captioner that a recipe describes, and freeze the parts that it names.
 
     Args:
         config: The recipe's `model` section.
@@ -77,7 +77,7 @@ def build_captioner(
         seed: Seed of new weights.
 
     Raises:
-        ModelError: A checkpoint, size, part or combination that is not available.
+        ModelError: A checkpoint, size, part or combination is not available.
     """
     if config.checkpoint is not None:
         captioner = load_captioner(
@@ -96,8 +96,8 @@ def check_sources(config: ModelConfig) -> None:
     """Check the local folders and names of a recipe's model; load no weights.
 
     Raises:
-        ModelError: An unknown size or family, or a folder that is missing, not a model's or
-            without weights.
+        ModelError: The size or family is unknown, or a folder is missing, not a model, or has no
+            weights.
     """
     check_parts(config)
     source = config.checkpoint
@@ -123,7 +123,7 @@ def load_captioner(
         where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: It does not exist, has no weights, or is of an unknown family.
+        ModelError: The model does not exist, has no weights, or is of an unknown family.
     """
     source = str(source)
     if is_local(source) and Path(source).expanduser().is_dir():
@@ -157,16 +157,16 @@ def load_captioner(
 
 
 def as_captioner(model: Any, processor: Any) -> Captioner:
-    """Wrap a transformers model that a script has loaded as a captioner.
+    """Return a captioner around a transformers model that a script has loaded.
 
     Parameters without `requires_grad` stay frozen.
 
     Args:
-        model: Of one of the known families.
+        model: A model of a known family.
         processor: transformers' processor, with a tokenizer and an image processor.
 
     Raises:
-        ModelError: An unknown family, or a processor without one of its two halves.
+        ModelError: The family is unknown, or the processor lacks one of its two halves.
     """
     name = getattr(model, "name_or_path", "") or type(model).__name__
     family = _family_of(model.config.model_type, name, where="model")
@@ -176,8 +176,8 @@ def as_captioner(model: Any, processor: Any) -> Captioner:
             f"{type(processor).__name__} is not a processor with a tokenizer and an image"
             " processor",
             where="processing_class",
-            fix="give AutoProcessor.from_pretrained(...), or"
-            " TrOCRProcessor(image_processor, tokenizer) of the two",
+            fix="pass AutoProcessor.from_pretrained(...), or"
+            " TrOCRProcessor(image_processor, tokenizer)",
         )
     captioner: Captioner = family.captioner_class(model, *halves)
     return captioner
@@ -186,7 +186,7 @@ def as_captioner(model: Any, processor: Any) -> Captioner:
 def _family_of(model_type: str, source: str, *, where: str) -> Family:
     if model_type not in FAMILIES:
         raise ModelError(
-            f"{source!r} is a {model_type!r} model, a family captune does not know",
+            f"{source!r} is a {model_type!r} model, a family that captune does not support",
             where=where,
             fix=f"use a model of one of these types: {', '.join(FAMILIES)}",
         )

@@ -1,7 +1,7 @@
-"""The decoding that belongs to a model: written into its generation_config.json, read from there.
+"""A model's own decoding settings, stored in its generation_config.json.
 
-A model tuned by a recipe is decoded as the recipe says, wherever it is opened: by captune, and by
-plain `model.generate()` (but for BLIP's, which hands over to a decoder that reads no file).
+A fine-tuned model is decoded with its recipe's settings wherever it is loaded: by captune, and by
+plain `model.generate()` (except BLIP's, whose decoder does not read the file).
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from captune.hub import is_local, load_pretrained, split_revision
 from captune.models.captioner import Captioner
 from captune.recipe import GenerateConfig
 
-# transformers refuses to save settings that the others leave without effect.
+# transformers refuses to save settings that have no effect with the others.
 _WITH_BEAMS = ("length_penalty", "early_stopping")
 _SAMPLING = ("temperature", "top_k", "top_p")
-# A model brings no seed and no prompt: they belong to one use of it.
+# A model stores no seed and no prompt: they belong to a single use of it.
 _KNOWN = tuple(name for name in GenerateConfig.model_fields if name not in ("seed", "prompt"))
 _ALWAYS = tuple(name for name in _KNOWN if name not in (*_WITH_BEAMS, *_SAMPLING))
 
 
 def write_decoding(model: Any, config: GenerateConfig) -> None:
-    """Make a recipe's decoding the transformers model's own, saved with it from now on."""
+    """Set a recipe's decoding as the transformers model's own, which is saved with it."""
     names = [*_ALWAYS]
     names += _WITH_BEAMS if config.num_beams > 1 else ()
     names += _SAMPLING if config.do_sample else ()
     for name in _KNOWN:
         setattr(model.generation_config, name, getattr(config, name) if name in names else None)
-    # Else transformers takes what it holds for guesses from an old config.json.
+    # Otherwise transformers treats the values as guesses from an old config.json.
     model.generation_config._from_model_config = False
 
 
 def suppress_unknown(captioner: Captioner) -> None:
     """Forbid the token of unknown words, which would leave a gap: "a man is sitting on a".
 
-    A vocabulary of the frequent words has learnt that token for all others. It stays allowed where
-    it is also another special token, as GPT-2's is.
+    A vocabulary of frequent words has learned that token for all other words. The token stays
+    allowed if it is also another special token, like GPT-2's.
     """
     unknown = captioner.tokenizer.unk_token_id
     needed = (captioner.bos_token_id, captioner.eos_token_id, captioner.pad_token_id)
@@ -56,23 +56,24 @@ def suppressed_tokens(generation_config: Any) -> tuple[int, ...]:
 def model_decoding(generation_config: Any) -> dict[str, Any]:
     """Return the settings of a transformers `GenerationConfig` as fields of `GenerateConfig`.
 
-    Nothing where transformers made it up, and nothing that captune's fields cannot hold.
+    Settings that transformers derived from config.json, and values that captune's fields do not
+    accept, are skipped.
     """
     if generation_config is None or getattr(generation_config, "_from_model_config", False):
         return {}
-    said = {name: getattr(generation_config, name, None) for name in _KNOWN}
-    fitting = {name: value for name, value in said.items() if _fits(name, value)}
+    settings = {name: getattr(generation_config, name, None) for name in _KNOWN}
+    fitting = {name: value for name, value in settings.items() if _fits(name, value)}
     if fitting.get("do_sample") and int(fitting.get("num_beams") or 1) > 1:
-        # Beams that sample: captune searches them without chance.
+        # Sampling within beams: captune's beam search is deterministic.
         fitting = {n: v for n, v in fitting.items() if n not in ("do_sample", *_SAMPLING)}
     return fitting
 
 
 def read_decoding(source: str, *, revision: str | None = None) -> dict[str, Any]:
-    """Return the same for a model that is not loaded: a folder or a hub id, also `id@revision`.
+    """Return the same settings for a model that is not loaded: a folder, hub id or `id@revision`.
 
     Raises:
-        ModelError: The folder or the hub cannot be read; a model without the file is fine.
+        ModelError: The folder or the hub cannot be read; the file itself is optional.
     """
     from transformers import GenerationConfig
 
@@ -90,40 +91,40 @@ def read_decoding(source: str, *, revision: str | None = None) -> dict[str, Any]
 def _only_this_file_is_missing(error: ModelError, source: str, *, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    # transformers has no class for this: it drops the hub's error for a sentence of its own.
+    # transformers has no class for this: it replaces the hub's error with its own message.
     if f"does not appear to have a file named {GENERATION_CONFIG_NAME}" in error.what:
         return True
     if is_local(source):
         return False
-    # Without a network: a model in the cache may never have had one.
+    # Without a network: a cached model may not have the file at all.
     name, revision = split_revision(source, revision, where="MODEL")
     return isinstance(try_to_load_from_cache(name, CONFIG_NAME, revision=revision), str)
 
 
 def shared_decoding(sources: Iterable[str]) -> dict[str, Any] | None:
-    """Return the settings that all models bring; `None` when they differ."""
+    """Return the settings that all models share; `None` if they differ."""
     first, *others = [read_decoding(source) for source in sources]
     return first if all(other == first for other in others) else None
 
 
 def fill_decoding(given: GenerateConfig, own: Mapping[str, Any]) -> GenerateConfig:
-    """Return what was asked for, then what the model brings, then captune's defaults.
+    """Return the given settings, filled from the model's own, then from captune's defaults.
 
     Args:
-        given: Its fields that were set were asked for.
-        own: From `model_decoding`.
+        given: Settings of the user; only fields that were set explicitly count.
+        own: The model's settings, from `model_decoding`.
     """
     asked = given.model_dump(include=given.model_fields_set)
     base = dict(own)
     if asked.get("do_sample") or asked.get("num_beams", 1) > 1:
-        # Beams and sampling exclude each other: who asks for one does not want the other's part.
+        # Beams and sampling exclude each other: a request for one drops the model's other.
         dropped = _WITH_BEAMS if asked.get("do_sample") else ("do_sample", *_SAMPLING)
         base = {name: value for name, value in base.items() if name not in dropped}
     return GenerateConfig.model_validate({**base, **asked})
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a value is one that the field of this name takes (`early_stopping: never` is not)."""
+    """Return whether the field of this name accepts a value (`early_stopping: never` fails)."""
     if value is None:
         return False
     try:

@@ -26,7 +26,7 @@ class GitCaptioner(Captioner):
 
     @property
     def bos_token_id(self) -> int:
-        """`[CLS]`, which generation starts with."""
+        """`[CLS]`, the first token of generation."""
         return int(self.model.config.bos_token_id)
 
     @property
@@ -56,7 +56,7 @@ class GitCaptioner(Captioner):
         ]
 
     def parts(self) -> Parts:
-        """Return the parts; there is no cross-attention, and the projection is text."""
+        """Return the parts; there is no cross-attention, and the projection belongs to text."""
         git = self.model.git
         vision = git.image_encoder.vision_model
         *first, last = vision.encoder.layers
@@ -78,7 +78,7 @@ class GitCaptioner(Captioner):
         )
 
     def start_decoding(self, vision_states: torch.Tensor) -> VisionContext:
-        """Return an empty cache, which the image tokens enter with the first step."""
+        """Return an empty cache; the first step adds the image tokens to it."""
         return VisionContext(vision_states, DynamicCache())
 
     def hidden_states(
@@ -110,7 +110,7 @@ class GitCaptioner(Captioner):
 
 
 class _LayerStage(nn.Module):
-    """A vision layer of GIT: it requires a mask argument, and some versions return tuples."""
+    """A vision layer of GIT, which needs a mask argument and in some versions returns a tuple."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class _LayerStage(nn.Module):
 
 
 def _with_image_rows(mask: torch.Tensor, num_vision: int) -> torch.Tensor:
-    """Rows of the image tokens on top of the text rows: they see the image and no text."""
+    """Add rows for the image tokens above the text rows: they see the image and no text."""
     batch, _, _, width = mask.shape
     rows = mask.new_zeros((batch, 1, num_vision, width))
     rows[..., num_vision:] = torch.finfo(mask.dtype).min

@@ -1,9 +1,9 @@
-"""All captions of an image side by side in one row, so that one vision pass serves them all.
+"""Pack all captions of an image into one row, so that they share one vision pass.
 
 The idea is sequence packing (Krell et al. 2021, "Efficient Sequence Packing without
 Cross-contamination") applied to the captions of one image, which share its cross-attention keys.
 Block-diagonal causal masks hide the captions of one row from each other. Every family's attention,
-eager or SDPA, accepts additive masks of four dimensions.
+eager or SDPA, accepts additive masks with four dimensions.
 Shapes: B images or rows, L tokens of the longest row.
 """
 
@@ -27,13 +27,13 @@ def pack_captions(
     """Return a `CaptionBatch` without its images.
 
     Args:
-        captions: Per image, its captions as token ids, prefix and end token included.
+        captions: Per image, its captions as token ids, including prefix and end token.
         image_ids: B ids.
-        pad_token_id: Fills rows up to L; never attended to and never a label.
-        prefix_length: Tokens at the start of each caption without a loss, at least 1.
+        pad_token_id: Token that pads rows to L; never attended to and never a label.
+        prefix_length: Tokens without loss at the start of each caption, at least 1.
     """
     length = max((sum(map(len, row)) for row in captions), default=0)
-    # Filled in numpy: thousands of small tensors would cost a small model a tenth of its step.
+    # Filled in numpy: thousands of small tensors would take a tenth of a small model's step.
     shape = (len(captions), length)
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     position_ids = np.zeros(shape, dtype=np.int64)
@@ -58,12 +58,12 @@ def pack_captions(
 
 
 def packed_causal_mask(caption_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return the additive mask (B, 1, L, L): tokens see themselves and earlier ones of a caption.
+    """Return the additive mask (B, 1, L, L): tokens see themselves and their caption before them.
 
-    Padding tokens see themselves only, so that no softmax runs over an empty row.
+    Padding tokens see only themselves, so that no softmax runs over an empty row.
 
     Args:
-        caption_ids: int64 (B, L), which caption a token belongs to, -1 = padding.
+        caption_ids: int64 (B, L), number of each token's caption; -1: padding.
         dtype: Floating type of the mask; hidden positions hold its minimum.
     """
     length = caption_ids.shape[1]

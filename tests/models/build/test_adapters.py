@@ -33,7 +33,7 @@ def test_an_adapter_is_named_with_its_base_model_and_how_to_merge_it(tmp_path: P
     error = refusal(folder)
     assert error.what == (
         f"'{folder}' is an adapter (LoRA) for the base model"
-        " 'Salesforce/blip-image-captioning-base', not a whole model"
+        " 'Salesforce/blip-image-captioning-base', not a complete model"
     )
     assert "base = 'Salesforce/blip-image-captioning-base'" in error.fix
     assert f"PeftModel.from_pretrained(model, '{folder}').merge_and_unload()" in error.fix
@@ -42,7 +42,7 @@ def test_an_adapter_is_named_with_its_base_model_and_how_to_merge_it(tmp_path: P
 @pytest.mark.parametrize("settings", ["{}", "", "[]", '{"base_model_name_or_path": null}'])
 def test_an_adapter_that_names_no_base_is_still_named_as_one(tmp_path: Path, settings: str) -> None:
     error = refusal(adapter(tmp_path, settings))
-    assert "is an adapter (LoRA) for a base model that it does not name" in error.what
+    assert "is an adapter (LoRA) for an unnamed base model" in error.what
     assert "base = 'BASE_MODEL'" in error.fix
 
 

@@ -70,7 +70,7 @@ def test_a_folder_without_weights(folder: Path) -> None:
 def test_a_family_that_captune_does_not_know(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     error = refusal(folder)
-    assert error.what == f"'{folder}' is a 'llama' model, a family captune does not know"
+    assert error.what == f"'{folder}' is a 'llama' model, a family that captune does not support"
     assert error.fix == f"use a model of one of these types: {', '.join(FAMILIES)}"
     assert "blip, git, vision-encoder-decoder" in error.fix
 
@@ -80,7 +80,7 @@ def test_an_unknown_family_is_named_before_any_work(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError) as caught:
         check_sources(ModelConfig(checkpoint=str(folder)))
-    assert caught.value.what.endswith("is a 'llama' model, a family captune does not know")
+    assert caught.value.what.endswith("is a 'llama' model, a family that captune does not support")
     assert caught.value.where == "model.checkpoint"
 
 
@@ -135,7 +135,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(
         path.write_bytes(pickle.dumps({"weight": Harmful()}))
     error = refusal(folder)
     assert error.what == (
-        f"the weights of '{folder}' are a pickle that holds more than tensors; it was not run"
+        f"the weights of '{folder}' are a pickle with more than tensors in it; it was not run"
     )
     assert "model.safetensors" in error.fix
     assert not (folder / "harmed").exists()
