@@ -15,11 +15,18 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 @pytest.fixture(autouse=True)
-def _listening_to_ctrl_c() -> object:
-    # A shell starts background jobs with SIGINT ignored; this test may run in one.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _listening_to_signals() -> object:
+    # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; this may be one.
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGHUP, signal.SIG_DFL),
+        )
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run_python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:

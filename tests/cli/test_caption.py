@@ -185,7 +185,7 @@ def test_a_bomb_is_listed_and_the_others_are_captioned(model, photos, capsys):
     assert run(model, photos) == 3
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 3
-    assert f"failed:memory  {photos / 'aa.tif'} (if you trust the image: --decode" in shown.err
+    assert f"failed:memory  {photos / 'aa.tif'} (if you trust the image, use --decode" in shown.err
 
 
 def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, capsys):

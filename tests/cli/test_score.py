@@ -251,18 +251,25 @@ DATA = REAL_DATA / "metrics"
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no reference values at {DATA}")
-def test_the_scores_of_fakecap_are_printed_to_the_last_digit() -> None:
+def test_the_scores_of_fakecap_are_pycocoevalcaps_to_the_last_digit(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(score)
     names: Any = ("references", "predictions")
     command = [part for n in names for part in (f"--{n}", str(DATA / f"fakecap_{n}.json"))]
-    output = CliRunner().invoke(app, command).output
-    rows = [line.split()[:2] for line in output.splitlines()]
-    assert ["bleu_4", "0.1908290437674253"] in rows
-    assert ["rouge_l", "0.39625269357570847"] in rows
-    assert ["cider", "0.5997905185184199"] in rows
-    if "meteor" in resolve_metrics(["default"]):
-        assert ["meteor", "0.19525467177780284"] in rows
+    file = tmp_path / "scores.json"
+    output = CliRunner().invoke(app, [*command, "--json", str(file)]).output
+    expected = {
+        "bleu_4": 0.1908290437674253,
+        "rouge_l": 0.39625269357570847,
+        "cider": 0.5997905185184199,
+        "meteor": 0.19525467177780284,
+    }
+    if "meteor" not in resolve_metrics(["default"]):
+        del expected["meteor"]
+    scores = json.loads(file.read_text())["metrics"]
+    assert {name: scores[name] for name in expected} == expected
+    shown = {words[0]: words[1] for line in output.splitlines() if len(words := line.split()) > 1}
+    assert {name: shown[name] for name in expected} == {n: f"{v:.3f}" for n, v in expected.items()}
 
 
 PATHS = {"photos/COCO_val2014_000000000001.jpg": "a red dog runs", "photos/2.JPG": "two cats sit"}

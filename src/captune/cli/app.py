@@ -265,6 +265,8 @@ def _own_warnings_as_lines() -> Iterator[None]:
 
         # The remaining four parameters are passed on unchanged.
         warnings.showwarning = show_line  # type: ignore[assignment]
+        # A warning of captune is a line for its user, also where Python turns warnings into errors.
+        warnings.filterwarnings("always", category=UserWarning, module=r"captune\.")
         yield
 
 

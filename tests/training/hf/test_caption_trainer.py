@@ -159,7 +159,7 @@ def test_a_transformers_model_with_its_processor_is_trained_in_place(
 
 
 def test_a_model_without_its_processor_is_refused(tmp_path, build) -> None:
-    with pytest.raises(ModelError, match="no processor with a tokenizer") as error:
+    with pytest.raises(ModelError, match="is not a processor with a tokenizer") as error:
         CaptionTrainer(build("blip-tiny").model, arguments(tmp_path))
     assert "AutoProcessor" in error.value.fix
 
