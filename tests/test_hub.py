@@ -45,7 +45,7 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     assert caught.value.fix.endswith("such as runs/NAME/model")
 
 
-def test_a_runs_folder_points_to_the_model_in_it(tmp_path: Path) -> None:
+def test_the_error_for_the_folder_of_a_run_points_to_its_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError) as caught:

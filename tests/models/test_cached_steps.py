@@ -1,4 +1,4 @@
-"""Tokens fed step by step, alone or side by side, give the states of whole captions."""
+"""Tokens decoded step by step, alone or in parallel, have the states of complete captions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.models.slow_twins import greedy_without_cache, plain_logits
 from support.models.tiny_models import ALL, build, build_wild, noise_pixels
 
 LENGTH = 7
-# Twice: as it is used, and with weights so wild that only float64 can tell a fault from rounding.
+# Twice: as used, and with weights so large that only float64 separates a fault from rounding.
 KINDS = [*((name, "float32") for name in ALL), *((name, "float64") for name in ALL)]
 
 
@@ -36,7 +36,7 @@ def random_ids(captioner: Captioner, rows: int) -> torch.Tensor:
 
 
 def step_by_step(captioner: Captioner, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Hidden states (B, L, D), one token a step."""
+    """Return hidden states (B, L, D), computed with one token per step."""
     context = captioner.start_decoding(states)
     steps = []
     for place in range(ids.shape[1]):
@@ -54,7 +54,7 @@ def step_by_step(captioner: Captioner, states: torch.Tensor, ids: torch.Tensor) 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
 @torch.inference_mode()
-def test_one_token_a_step_equals_the_whole_caption(name: str, kind: str) -> None:
+def test_one_token_per_step_equals_the_complete_caption(name: str, kind: str) -> None:
     captioner, pixels = prepare(name, kind)
     states = captioner.encode(pixels)
     ids = random_ids(captioner, 2)
@@ -69,8 +69,8 @@ def test_one_token_a_step_equals_the_whole_caption(name: str, kind: str) -> None
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
 @torch.inference_mode()
-def test_beams_side_by_side_equal_each_beam_alone(name: str, kind: str) -> None:
-    """A tree: K beams share the start token, branch at the second, and never see each other."""
+def test_beams_decoded_together_equal_each_beam_alone(name: str, kind: str) -> None:
+    """K beams share the start token, branch at the second, and never see each other."""
     captioner, pixels = prepare(name, kind)
     beams, images = 3, 2
     states = captioner.encode(pixels)
@@ -103,7 +103,7 @@ def test_beams_side_by_side_equal_each_beam_alone(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
 @torch.inference_mode()
-def test_whole_captions_equal_plain_transformers(name: str, kind: str) -> None:
+def test_complete_captions_equal_plain_transformers(name: str, kind: str) -> None:
     captioner, pixels = prepare(name, kind)
     pixels = pixels[:1]
     ids = random_ids(captioner, 1)
@@ -129,7 +129,7 @@ def test_plain_generate_and_a_loop_without_cache_write_the_same_tokens(name: str
     assert plain[0, 1:].tolist() == ids
 
 
-def test_a_vision_context_takes_new_states_for_each_image() -> None:
+def test_a_vision_context_accepts_new_states_for_each_image() -> None:
     captioner = build("git-tiny")
     pixels = noise_pixels(2)
     ids = random_ids(captioner, 2)[:, :1]

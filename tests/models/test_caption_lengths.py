@@ -1,4 +1,4 @@
-"""What a caption costs in tokens is what training pays for it."""
+"""The token count of a caption equals the number of tokens that training uses for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPELT = "a dog [SEP] and [DEC] a [PAD] cat"
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_a_caption_is_counted_as_its_captioner_writes_it(name: str) -> None:
+def test_the_token_count_of_a_caption_includes_its_special_tokens(name: str) -> None:
     captioner = build(name)
     count = token_counter(captioner.tokenizer, lower_case=False)
     for caption in (*CAPTIONS, SPELT, ""):
@@ -21,7 +21,7 @@ def test_a_caption_is_counted_as_its_captioner_writes_it(name: str) -> None:
     assert count("a dog and a cat") == 7
 
 
-def test_captions_are_counted_in_the_case_they_are_trained_in() -> None:
+def test_tokens_are_counted_in_the_case_used_for_training() -> None:
     tokenizer = build("vit-gpt2-tiny").tokenizer
     tokenizer.add_tokens([AddedToken("RED dog", normalized=False)])
     assert token_counter(tokenizer, lower_case=False)("a RED dog") == 4

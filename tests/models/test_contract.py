@@ -1,4 +1,4 @@
-"""What every family of `captune.models.FAMILIES` must do, on tiny models against slow twins.
+"""The contract of every family in `captune.models.FAMILIES`: tiny models against slow twins.
 
 A family without a tiny model in tests/support/models fails every test here.
 """
@@ -49,7 +49,7 @@ def test_every_family_has_tiny_models(family: str) -> None:
         assert type(captioner.model) is row.model_class
         assert type(captioner) is row.captioner_class
         assert captioner.model.config.model_type == family
-    # Lists of tests that need not run on every model.
+    # Model lists for tests that need not run on every model.
     assert set(names) & set(ONE_OF_EACH)
     assert set(names) & set(SPREADS)
 
@@ -61,14 +61,14 @@ def test_every_tiny_size_is_tested() -> None:
 
 @every_model
 def test_loss_and_every_gradient_equal_plain_transformers(name: str) -> None:
-    # 52 convolutions round differently over one and over three images, until a relu6 flips: one
-    # image here, all of them in float64 below.
+    # 52 convolutions round differently for one and for three images, until a relu6 flips: one
+    # image here, all in float64 below.
     rows = ROWS[:1] if name == "mobilenet-gpt2-tiny" else ROWS
     assert_equal_to_single_captions(build(name), rows, limit=1e-5)
 
 
 @every_model
-def test_in_float64_loss_and_gradients_differ_by_rounding_only(name: str) -> None:
+def test_loss_and_gradients_in_float64_differ_only_by_rounding(name: str) -> None:
     captioner = build_wild(name)
     captioner.model.to(torch.float64)
     if name not in CNNS:
@@ -89,7 +89,7 @@ def assert_equal_to_single_captions(
     slow_gradients = gradients(captioner, slow)
     assert fast_gradients.keys() == slow_gradients.keys()
     for key, expected in slow_gradients.items():
-        # Relative to the largest entry: sums of thousands of terms round in another order.
+        # Relative to the largest entry: sums of thousands of terms depend on their order.
         scale = max(1.0, float(expected.abs().max()))
         difference = float((fast_gradients[key] - expected).abs().max()) / scale
         assert difference <= limit, key
@@ -109,7 +109,7 @@ def test_packed_captions_have_the_loss_of_one_caption_per_row(name: str) -> None
 
 
 @every_model
-def test_every_parameter_that_learns_gets_a_gradient(name: str) -> None:
+def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
     captioner = build(name)
     loss = captioner.loss(replace(packed_batch(captioner), pixel_values=noise_pixels()))
     found = gradients(captioner, loss.loss_sum)
@@ -142,7 +142,7 @@ def test_captions_equal_those_of_plain_generate(name: str, prompt: str, num_beam
     task = plan_search(captioner, ["0", "1"], config=config)
     assert len(task.prompt_ids) == 1 + len(prompt.split())
     with torch.inference_mode():
-        # One by one: matrix products of other shapes round differently.
+        # One by one: matrix products of different shapes round differently.
         states = torch.cat([captioner.encode(image[None]) for image in pixels])
         ours = [found.token_ids for found in search(captioner, states, task=task)]
     prefix = task.prompt_ids if prompt else ()
@@ -152,7 +152,7 @@ def test_captions_equal_those_of_plain_generate(name: str, prompt: str, num_beam
 
 
 @every_model
-def test_a_template_takes_no_loss_and_is_not_part_of_captions(name: str) -> None:
+def test_a_template_has_no_loss_and_is_not_part_of_captions(name: str) -> None:
     captioner = with_template(build(name))
     assert captioner.encode_caption("grass", 20).token_ids[:3] == captioner.prefix_ids()
     batch = replace(packed_batch(captioner), pixel_values=noise_pixels())
@@ -161,7 +161,7 @@ def test_a_template_takes_no_loss_and_is_not_part_of_captions(name: str) -> None
 
 
 @every_model
-def test_captions_continue_a_template_as_plain_generate_does(name: str) -> None:
+def test_captions_continue_a_template_like_plain_generate(name: str) -> None:
     captioner = with_template(build_wild(name))
     pixels = noise_pixels(1)
     config = GenerateConfig(num_beams=3, max_new_tokens=8, prompt="a red")
@@ -177,7 +177,7 @@ def test_captions_continue_a_template_as_plain_generate_does(name: str) -> None:
 
 
 @every_model
-def test_a_saved_folder_reopens_as_the_same_captioner(name: str, tmp_path: Path) -> None:
+def test_a_saved_folder_loads_as_the_same_captioner(name: str, tmp_path: Path) -> None:
     before = build_wild(name)
     before.save(tmp_path)
     after = load_captioner(tmp_path)
@@ -198,7 +198,9 @@ def test_a_saved_folder_reopens_as_the_same_captioner(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize("part", PARTS)
 @every_model
-def test_a_step_changes_every_parameter_but_those_of_the_frozen_part(name: str, part: str) -> None:
+def test_a_step_changes_every_parameter_except_those_of_the_frozen_part(
+    name: str, part: str
+) -> None:
     captioner = build(name)
     learning = dict(captioner.named_trainable())
     captioner.freeze([supported(captioner, part)])
@@ -223,7 +225,7 @@ def test_part_sizes_count_every_parameter_once(name: str) -> None:
 
 
 def with_template(captioner: Captioner) -> Captioner:
-    """The captioner with two more tokens between the start token and every caption."""
+    """Return the captioner with two more tokens between the start token and every caption."""
     kind = type(captioner)
 
     class Templated(kind):  # type: ignore[misc, valid-type]
@@ -235,13 +237,13 @@ def with_template(captioner: Captioner) -> Captioner:
 
 
 def supported(captioner: Captioner, part: str) -> str:
-    """The part, or the whole vision side where an encoder (Swin, BEiT) is one piece."""
+    """Return the part, or all of vision for an encoder with one stage (Swin, BEiT)."""
     in_one_piece = len(captioner.parts().vision_layers) == 1
     return "vision" if part.startswith("vision.first") and in_one_piece else part
 
 
 def count(captioner: Captioner) -> int:
-    """Parameters, shared ones once."""
+    """Count parameters, shared ones once."""
     return sum(p.numel() for p in captioner.model.parameters())
 
 

@@ -1,4 +1,4 @@
-"""Freezing by the names that recipes use: exactly the named parts, and nothing else, keep still."""
+"""Freezing by the names that recipes use freezes the named parts and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captune.errors import ModelError
 from captune.models import Captioner
 from support.models.tiny_models import ALL, build
 
-# Family, part -> pattern of the parameters that keep still.
+# Size, part -> pattern of the frozen parameters.
 FROZEN = {
     ("blip-tiny", "vision"): r"vision_model\.",
     ("blip-tiny", "text"): r"text_decoder\.",
@@ -42,12 +42,12 @@ FROZEN = {
     ("convnext-gpt2", "vision.first-1"): r"encoder\.backbone\.(embeddings|encoder\.stages\.0)\.",
     ("wide-vit-gpt2", "vision"): r"encoder\.",
 }
-# Parameters that no caption depends on; they keep still whatever is asked.
+# Parameters that no caption depends on; they are always frozen.
 UNUSED = r"encoder\.pooler\.|encoder\.backbone\.layernorm\."
 
 
 @pytest.mark.parametrize(("name", "part"), FROZEN, ids=str)
-def test_exactly_the_named_part_keeps_still(name: str, part: str) -> None:
+def test_only_the_named_part_is_frozen(name: str, part: str) -> None:
     captioner = build(name)
     captioner.freeze([part])
     pattern = re.compile(FROZEN[name, part])
@@ -60,7 +60,7 @@ def test_exactly_the_named_part_keeps_still(name: str, part: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_freezing_nothing_leaves_only_unused_parameters_still(name: str) -> None:
+def test_freezing_nothing_freezes_only_unused_parameters(name: str) -> None:
     captioner = build(name)
     captioner.freeze([])
     still = [n for n, p in captioner.model.named_parameters() if not p.requires_grad]
@@ -69,7 +69,7 @@ def test_freezing_nothing_leaves_only_unused_parameters_still(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_all_parts_frozen_leave_the_bridge_alone(name: str) -> None:
+def test_freezing_all_parts_leaves_only_the_bridge_trainable(name: str) -> None:
     captioner = build(name)
     captioner.freeze(["vision", "text"])
     learning = [n for n, _ in captioner.named_trainable()]
@@ -84,7 +84,7 @@ def test_freezing_again_replaces_what_was_frozen() -> None:
     assert all(p.requires_grad for p in captioner.model.vision_model.parameters())
 
 
-def test_parts_add_up_whatever_their_order() -> None:
+def test_parts_are_combined_in_any_order() -> None:
     one, two = build("blip-tiny"), build("blip-tiny")
     one.freeze(["vision.first-1", "vision.first-2", "embeddings"])
     two.freeze(["embeddings", "vision.first-2", "vision.first-1"])
@@ -92,7 +92,7 @@ def test_parts_add_up_whatever_their_order() -> None:
     assert trainable(one) == trainable(two)
 
 
-def test_freezing_the_vision_whole_freezes_every_stage_but_the_bridge() -> None:
+def test_freezing_vision_freezes_every_stage_except_the_bridge() -> None:
     captioner = build("mobilenet-gpt2-tiny")
     captioner.freeze(["vision"])
     assert captioner.frozen_stages == len(captioner.vision_stages()) - 1
@@ -122,7 +122,9 @@ def test_freezing_the_vision_whole_freezes_every_stage_but_the_bridge() -> None:
         ),
     ],
 )
-def test_unknown_parts_name_the_known_ones(name: str, part: str, what: str, fix: str) -> None:
+def test_the_error_for_an_unknown_part_names_the_known_ones(
+    name: str, part: str, what: str, fix: str
+) -> None:
     with pytest.raises(ModelError) as caught:
         build(name).freeze([part])
     assert caught.value.what == what
@@ -153,7 +155,7 @@ def test_the_description_names_parts_and_counts() -> None:
         ("mobilenet-gpt2-tiny", "encoder.backbone."),
     ],
 )
-def test_vision_parameters_are_the_encoders_and_not_the_bridges(name: str, prefix: str) -> None:
+def test_vision_parameters_include_the_encoder_but_not_the_bridge(name: str, prefix: str) -> None:
     captioner = build(name)
     names = [n for n, _ in captioner.model.named_parameters()]
     found = [n for n in names if captioner.is_vision_parameter(n)]

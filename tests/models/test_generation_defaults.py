@@ -1,4 +1,4 @@
-"""A model carries the decoding of its recipe: captune and plain transformers follow it."""
+"""A model stores the decoding settings of its recipe; captune and plain transformers use them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def save(folder: Path, config: GenerateConfig, *, size: str = "blip-tiny") -> Pa
 
 
 @pytest.mark.parametrize("size", ["blip-tiny", "git-tiny", "vit-gpt2-tiny"])
-def test_a_saved_model_is_decoded_as_its_recipe_does(size: str, tmp_path: Path) -> None:
+def test_a_saved_model_is_decoded_with_the_settings_of_its_recipe(
+    size: str, tmp_path: Path
+) -> None:
     captioner = captune.load(save(tmp_path, BEAMS, size=size), device="cpu")
     pictures = images(4)
     asked = [p.caption for p in captioner.caption(pictures, **BEAMS.model_dump())]
@@ -47,9 +49,11 @@ def test_a_saved_model_is_decoded_as_its_recipe_does(size: str, tmp_path: Path) 
     assert [p.caption for p in greedy] != asked
 
 
-# BLIP's generate hands over to its text decoder, which has no file of its own.
+# BLIP's generate calls its text decoder, which has no generation_config.json.
 @pytest.mark.parametrize("size", ["git-tiny", "vit-gpt2-tiny"])
-def test_plain_transformers_decodes_it_so_too(size: str, tmp_path: Path) -> None:
+def test_plain_transformers_decodes_with_the_settings_of_the_recipe(
+    size: str, tmp_path: Path
+) -> None:
     captioner = captune.load(save(tmp_path, BEAMS, size=size), device="cpu")
     picture = images(1)[0]
     plain = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
@@ -59,31 +63,31 @@ def test_plain_transformers_decodes_it_so_too(size: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("config", [BEAMS, SAMPLING, GenerateConfig(), GenerateConfig(num_beams=1)])
-def test_what_is_written_is_read_again(config: GenerateConfig, tmp_path: Path) -> None:
+def test_saved_decoding_settings_are_read_back(config: GenerateConfig, tmp_path: Path) -> None:
     own = read_decoding(str(save(tmp_path, config)))
     assert fill_decoding(GenerateConfig.model_validate({}), own) == config
 
 
-def test_flags_come_before_the_models_own_settings() -> None:
+def test_flags_override_the_settings_of_the_model() -> None:
     own = {"num_beams": 5, "max_new_tokens": 25, "length_penalty": 0.7}
     given = GenerateConfig(num_beams=2)
     chosen = fill_decoding(given, own)
     assert (chosen.num_beams, chosen.max_new_tokens, chosen.length_penalty) == (2, 25, 0.7)
 
 
-def test_sampling_that_is_asked_for_takes_one_beam_whatever_the_model_brings() -> None:
+def test_requested_sampling_uses_one_beam_whatever_the_model_sets() -> None:
     own = {"num_beams": 5, "length_penalty": 0.7, "max_new_tokens": 25}
     chosen = fill_decoding(GenerateConfig(num_beams=1, do_sample=True), own)
     assert (chosen.num_beams, chosen.do_sample, chosen.max_new_tokens) == (1, True, 25)
 
 
-def test_beams_that_are_asked_for_end_a_models_sampling() -> None:
+def test_requested_beams_turn_off_the_sampling_of_a_model() -> None:
     own = {"num_beams": 1, "do_sample": True, "temperature": 0.3, "max_new_tokens": 25}
     chosen = fill_decoding(GenerateConfig(num_beams=4), own)
     assert chosen == GenerateConfig(num_beams=4, max_new_tokens=25)
 
 
-def test_what_transformers_made_up_or_captune_cannot_do_is_left_out() -> None:
+def test_settings_that_transformers_derived_or_captune_does_not_support_are_skipped() -> None:
     guessed = GenerationConfig(num_beams=9, _from_model_config=True)
     assert model_decoding(guessed) == {}
     strange = GenerationConfig(num_beams=2, early_stopping="never", max_length=20, top_k=-4)
@@ -92,14 +96,14 @@ def test_what_transformers_made_up_or_captune_cannot_do_is_left_out() -> None:
     assert model_decoding(sampled_beams) == {"num_beams": 2}
 
 
-def test_models_agree_on_a_decoding_or_have_none_in_common(tmp_path: Path) -> None:
+def test_models_share_decoding_settings_only_if_they_are_equal(tmp_path: Path) -> None:
     first, second = (str(save(tmp_path / name, BEAMS)) for name in "ab")
     third = str(save(tmp_path / "c", SAMPLING))
     assert shared_decoding([first, second]) == read_decoding(first)
     assert shared_decoding([first, third]) is None
 
 
-def test_a_hub_model_brings_its_own_and_one_without_the_file_brings_none(
+def test_a_hub_model_has_decoding_settings_only_with_the_file(
     hub: HubServer, tmp_path: Path
 ) -> None:
     folder = save(tmp_path / "m", BEAMS)
@@ -117,7 +121,7 @@ RARE = ["a dog sits", "a dog sits", "a cat sits on a sofa"]
 
 @torch.inference_mode()
 @pytest.mark.parametrize("size", ["git-tiny", "vit-gpt2-tiny"])
-def test_a_new_model_never_says_the_token_of_unknown_words(size: str, tmp_path: Path) -> None:
+def test_a_new_model_never_generates_the_unknown_token(size: str, tmp_path: Path) -> None:
     config = ModelConfig(size=size, new_tokenizer=TokenizerConfig(kind="word", min_count=2))
     captioner = build_captioner(config, RARE)
     unknown = captioner.tokenizer.unk_token_id
@@ -143,7 +147,7 @@ def test_a_new_model_never_says_the_token_of_unknown_words(size: str, tmp_path: 
     assert plain.generation_config.suppress_tokens == [unknown]
 
 
-def test_a_token_that_is_also_the_end_stays_allowed() -> None:
+def test_an_unknown_token_that_is_also_the_end_token_stays_allowed() -> None:
     words = tokenizer()
     words.unk_token = words.sep_token
     captioner = build_size("vit-gpt2-tiny", words)

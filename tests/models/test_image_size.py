@@ -1,4 +1,4 @@
-"""`model.image_size`: the whole image at the size asked for, or a clear refusal."""
+"""`model.image_size`: the whole image at the given size, or a clear error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.models.tiny_models import CAPTIONS, tiny_encoder
 
 
 def cropping_encoder(kind: str, folder: Path) -> Path:
-    """An encoder whose processor cuts the border off, as MobileNetV2's does."""
+    """Save an encoder whose processor crops the border, like MobileNetV2's."""
     tiny_encoder(kind).save_pretrained(folder)
     transformers.MobileNetV2ImageProcessorPil(
         size={"shortest_edge": 80}, crop_size={"height": 64, "width": 64}
@@ -35,7 +35,7 @@ def config(encoder: Path, **settings: int) -> ModelConfig:
 
 
 def framed(width: int, height: int) -> Image.Image:
-    """A black image in a white frame of five pixels."""
+    """Return a black image with a white frame of five pixels."""
     pixels = np.full((height, width, 3), 255, np.uint8)
     pixels[5:-5, 5:-5] = 0
     return Image.fromarray(pixels)
@@ -47,13 +47,13 @@ def sees_the_frame(captioner: object, image: Image.Image) -> bool:
     return bool((corners > 0.9).all())
 
 
-def test_without_it_the_processor_crops(tmp_path: Path) -> None:
+def test_the_processor_crops_without_an_image_size(tmp_path: Path) -> None:
     captioner = build_captioner(config(cropping_encoder("mobilenet_v2", tmp_path)), CAPTIONS)
     assert not sees_the_frame(captioner, framed(120, 80))
 
 
 @pytest.mark.parametrize("side", [64, 96])
-def test_the_whole_image_is_seen_at_that_size(side: int, tmp_path: Path) -> None:
+def test_the_whole_image_is_visible_at_the_given_size(side: int, tmp_path: Path) -> None:
     encoder = cropping_encoder("mobilenet_v2", tmp_path / "encoder")
     captioner = build_captioner(config(encoder, image_size=side), CAPTIONS)
     captioner.save(tmp_path / "saved")
@@ -62,7 +62,7 @@ def test_the_whole_image_is_seen_at_that_size(side: int, tmp_path: Path) -> None
         assert sees_the_frame(model, framed(120, 80))
 
 
-def test_a_position_table_fixes_the_size(tmp_path: Path) -> None:
+def test_an_encoder_with_a_position_table_refuses_another_image_size(tmp_path: Path) -> None:
     encoder = cropping_encoder("vit", tmp_path)
     assert build_captioner(config(encoder, image_size=64), CAPTIONS)
     with pytest.raises(ModelError) as caught:
@@ -71,6 +71,6 @@ def test_a_position_table_fixes_the_size(tmp_path: Path) -> None:
     assert caught.value.where == "model.image_size"
 
 
-def test_a_checkpoint_has_its_own_size() -> None:
+def test_an_image_size_cannot_be_set_for_a_checkpoint() -> None:
     with pytest.raises(ValidationError, match="a checkpoint has its own"):
         ModelConfig(checkpoint="someone/model", image_size=64)

@@ -1,4 +1,4 @@
-"""Packed captions do not see each other or the padding; test_contract.py has the loss itself."""
+"""Packed captions do not see each other or the padding; test_contract.py tests the loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_label_smoothing_equals_torch_on_single_captions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_a_changed_caption_leaves_the_others_of_its_row_bit_equal(name: str) -> None:
+def test_a_changed_caption_does_not_change_the_others_in_its_row(name: str) -> None:
     captioner = build(name)
     batch = packed_batch(captioner)
     pixels = noise_pixels()
@@ -48,7 +48,7 @@ def test_a_changed_caption_leaves_the_others_of_its_row_bit_equal(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_padding_is_never_seen(name: str) -> None:
+def test_padding_is_never_attended_to(name: str) -> None:
     captioner = build(name)
     batch = packed_batch(captioner)
     pixels = noise_pixels()
@@ -90,12 +90,12 @@ def test_the_first_token_of_a_caption_is_never_a_label() -> None:
     assert batch.num_captions == 3
 
 
-def test_a_longer_prefix_takes_no_loss() -> None:
+def test_a_longer_prefix_has_no_loss() -> None:
     batch = pack_captions([[(5, 8, 7, 3)]], ["a"], pad_token_id=0, prefix_length=3)
     assert batch.labels.tolist() == [[IGNORE_INDEX, IGNORE_INDEX, IGNORE_INDEX, 3]]
 
 
-def test_a_batch_without_labels_has_loss_zero() -> None:
+def test_a_batch_without_labels_has_zero_loss() -> None:
     captioner = build("blip-tiny")
     batch = pack_captions([[], []], ["a", "b"], pad_token_id=0)
     filled = replace(
@@ -118,7 +118,7 @@ def test_a_batch_without_images_is_refused() -> None:
 
 
 def row_logits(captioner: Captioner, batch: CaptionBatch) -> torch.Tensor:
-    """Logits of every position, through the very pieces that `loss` uses."""
+    """Return the logits of every position, computed with the same functions as `loss`."""
     from captune.models import VisionContext, packed_causal_mask
 
     with torch.inference_mode():

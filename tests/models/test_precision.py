@@ -1,4 +1,4 @@
-"""Autocast, SDPA and gradient checkpointing change the speed, not what is learned."""
+"""Autocast, SDPA and gradient checkpointing change speed and memory, not the results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_sdpa_gives_the_loss_and_gradients_of_eager_attention(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["blip-tiny", "git-tiny"])
-def test_families_without_sdpa_say_so(name: str) -> None:
+def test_families_without_sdpa_are_reported(name: str) -> None:
     captioner = build(name)
     captioner.set_attention("eager")
     with pytest.raises(ModelError) as caught:
@@ -65,14 +65,14 @@ def test_families_without_sdpa_say_so(name: str) -> None:
         ("git-tiny", "mps", "eager"),
     ],
 )
-def test_accelerators_get_sdpa_where_the_family_has_it(name: str, device: str, kind: str) -> None:
+def test_accelerators_use_sdpa_if_the_family_supports_it(name: str, device: str, kind: str) -> None:
     captioner = build(name)
     captioner.choose_attention(torch.device(device))
     assert captioner.model.config.get_text_config()._attn_implementation == kind
 
 
-# Calls per forward pass of the vision encoder and of the text decoder, one per attention: a CNN has
-# none, and each layer of a decoder two.
+# Attention calls per forward pass of the vision encoder and of the text decoder: none in a CNN,
+# two per decoder layer.
 SDPA_CALLS = {
     "vit-gpt2-tiny": (3, 6),
     "vit-bert-tiny": (3, 4),
@@ -88,7 +88,7 @@ SDPA_CALLS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_every_layer_uses_the_chosen_attention_fresh_and_reloaded(
+def test_every_layer_uses_the_chosen_attention_when_new_and_when_reloaded(
     name: str, tmp_path: Path
 ) -> None:
     fresh = build(name)
@@ -102,7 +102,7 @@ def test_every_layer_uses_the_chosen_attention_fresh_and_reloaded(
 
 @torch.no_grad()
 def sdpa_calls(captioner: Captioner) -> tuple[int, int]:
-    """Calls while images are encoded, and while their captions are read."""
+    """Count calls while images are encoded, and while their captions are decoded."""
     batch = batch_of(captioner)
     with counting_sdpa() as calls:
         states = captioner.encode(batch.pixel_values)
@@ -111,7 +111,7 @@ def sdpa_calls(captioner: Captioner) -> tuple[int, int]:
     return encoding, len(calls) - encoding
 
 
-def test_a_model_too_large_for_the_device_is_reported_as_such(
+def test_a_model_too_large_for_the_device_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     captioner = build("vit-gpt2-tiny")
@@ -126,7 +126,7 @@ def test_a_model_too_large_for_the_device_is_reported_as_such(
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_features_cached_in_half_precision_are_taken(name: str, dtype: torch.dtype) -> None:
+def test_features_cached_in_half_precision_are_accepted(name: str, dtype: torch.dtype) -> None:
     captioner = build(name)
     captioner.freeze(["vision"])
     batch = batch_of(captioner)
@@ -136,7 +136,7 @@ def test_features_cached_in_half_precision_are_taken(name: str, dtype: torch.dty
 
 
 @pytest.mark.parametrize(("name", "kind"), WAYS)
-def test_bf16_autocast_gives_a_near_loss_and_finite_gradients(name: str, kind: str) -> None:
+def test_bf16_autocast_gives_a_similar_loss_and_finite_gradients(name: str, kind: str) -> None:
     captioner = build(name)
     captioner.set_attention(kind)
     batch = batch_of(captioner)
@@ -152,8 +152,8 @@ def test_bf16_autocast_gives_a_near_loss_and_finite_gradients(name: str, kind: s
 
 
 @pytest.mark.parametrize(("name", "kind"), WAYS)
-def test_captions_stay_blind_to_each_other_under_autocast(name: str, kind: str) -> None:
-    """float32's minimum becomes minus infinity in bf16: no row may turn into NaN, none may leak."""
+def test_captions_do_not_see_each_other_under_autocast(name: str, kind: str) -> None:
+    """float32's minimum becomes minus infinity in bf16: no row may become NaN, none may leak."""
     captioner = build(name)
     captioner.set_attention(kind)
     batch = batch_of(captioner)
@@ -170,7 +170,7 @@ def test_captions_stay_blind_to_each_other_under_autocast(name: str, kind: str) 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 @torch.inference_mode()
-def test_half_precision_weights_run_with_masks_of_their_own_type(name: str) -> None:
+def test_half_precision_weights_use_masks_of_their_own_dtype(name: str) -> None:
     captioner = build(name)
     captioner.model.to(torch.bfloat16)
     loss = captioner.loss(batch_of(captioner)).loss_sum
@@ -184,7 +184,7 @@ def test_gradient_checkpointing_gives_the_same_loss_and_gradients(name: str) -> 
     captioner.freeze(["embeddings"])
     captioner.train_mode()
     batch = batch_of(captioner)
-    # With dropout on: the second pass through a layer must drop what the first one dropped.
+    # Dropout is on: the second pass through a layer must drop the same values as the first.
     plain = seeded_loss(captioner, batch)
     expected = gradients(captioner, plain)
 
@@ -206,14 +206,14 @@ def seeded_loss(captioner: Captioner, batch: CaptionBatch) -> torch.Tensor:
 
 
 def count_block_calls(captioner: Captioner) -> list[int]:
-    """Grows by one with every pass through a text layer, recomputed ones too."""
+    """Return a list that grows by one per pass through a text layer, including recomputed ones."""
     calls: list[int] = []
     inner = next(captioner.parts().text_layers[-1].children())
     inner.register_forward_hook(lambda *_: calls.append(1))
     return calls
 
 
-def test_the_packed_mask_by_hand() -> None:
+def test_the_packed_mask_equals_one_written_by_hand() -> None:
     mask = packed_causal_mask(torch.tensor([[0, 0, 1, -1]]), torch.float32)
     no = torch.finfo(torch.float32).min
     assert mask.tolist() == [
@@ -222,7 +222,7 @@ def test_the_packed_mask_by_hand() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_additive_masks_hide_with_the_minimum_of_their_type(dtype: torch.dtype) -> None:
+def test_additive_masks_hide_positions_with_the_minimum_of_their_dtype(dtype: torch.dtype) -> None:
     mask = additive_mask(torch.tensor([True, False]), dtype)
     assert mask.dtype == dtype
     assert mask.tolist() == [0.0, torch.finfo(dtype).min]

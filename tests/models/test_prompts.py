@@ -1,4 +1,4 @@
-"""A prompt in a folder trained from scratch: plain transformers continues it as captune does."""
+"""Plain transformers and captune continue a prompt alike for models trained from scratch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_plain_transformers_continues_the_prompt_as_captune_does(name: str, tmp_
 
 
 @pytest.mark.parametrize("name", ["vit-gpt2-tiny", "vit-bert-tiny"])
-def test_a_joined_model_takes_the_prompt_without_special_tokens(name: str, tmp_path: Path) -> None:
+def test_a_joined_model_gets_the_prompt_without_special_tokens(name: str, tmp_path: Path) -> None:
     build(name, spread=2.5).save(tmp_path)
     processor = AutoProcessor.from_pretrained(tmp_path, backend="pil")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path)
@@ -49,7 +49,7 @@ def test_a_joined_model_takes_the_prompt_without_special_tokens(name: str, tmp_p
     assert theirs == ours(tmp_path)
 
 
-def test_a_tokenizer_that_adds_special_tokens_itself_stays_as_it_is() -> None:
+def test_a_tokenizer_that_adds_special_tokens_is_not_changed() -> None:
     once = build("blip-tiny").tokenizer
     twice = build_size("blip-tiny", once).tokenizer
     assert twice("a red dog").input_ids == once("a red dog").input_ids

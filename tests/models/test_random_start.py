@@ -1,4 +1,4 @@
-"""Random weights of a named size are fit to learn from."""
+"""Random weights of a named size are large enough to train."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from captune.recipe import ModelConfig, TokenizerConfig
 
 
 @pytest.mark.parametrize("size", [name for name in SIZES if name.endswith("tiny")])
-def test_no_matrix_starts_at_almost_nothing(size) -> None:
-    """transformers' BLIP vision config says 1e-10, which only suits loading a checkpoint."""
+def test_no_matrix_starts_near_zero(size) -> None:
+    """transformers' default for BLIP's vision, 1e-10, only suits loading a checkpoint."""
     config = ModelConfig(size=size, new_tokenizer=TokenizerConfig(kind="word", min_count=1))
     captioner = build_captioner(config, ["a red circle above a square"] * 2, seed=0)
     matrices = [
@@ -25,7 +25,7 @@ def test_no_matrix_starts_at_almost_nothing(size) -> None:
 
 @pytest.mark.parametrize("size", ["blip-tiny", "git-tiny"])
 def test_narrow_models_start_with_wider_weights(size) -> None:
-    """0.02 suits a width of 768; at 128 it left captions of the demo half as often true."""
+    """0.02 suits a width of 768; at 128 it halves the share of correct captions in the demo."""
     config = ModelConfig(size=size, new_tokenizer=TokenizerConfig(kind="word", min_count=1))
     captioner = build_captioner(config, ["a red circle above a square"] * 2, seed=0)
     spreads = {

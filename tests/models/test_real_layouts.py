@@ -1,4 +1,4 @@
-"""Checkpoints laid out as in the repositories that people really load, file by file.
+"""Checkpoints with the files and layout of the published repositories.
 
 The weights are random; tokenizers, file names and config keys are the published ones.
 """
@@ -34,7 +34,7 @@ BERT_SPECIALS = {
 
 @pytest.fixture(scope="module")
 def blip(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
-    """As Salesforce/blip-image-captioning-base."""
+    """Return a folder with the layout of Salesforce/blip-image-captioning-base."""
     folder = tmp_path_factory.mktemp("blip")
     config = {
         "architectures": ["BlipForConditionalGeneration"],
@@ -99,7 +99,7 @@ def blip(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def git(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
-    """As microsoft/git-base."""
+    """Return a folder with the layout of microsoft/git-base."""
     folder = tmp_path_factory.mktemp("git")
     config = {
         "architectures": ["GitForCausalLM"],
@@ -158,7 +158,7 @@ def git(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def vit_gpt2(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Path:
-    """As nlpconnect/vit-gpt2-image-captioning: one pickle, a feature extractor's config."""
+    """Return the layout of nlpconnect/vit-gpt2-image-captioning: a pickle, an old config name."""
     folder = tmp_path_factory.mktemp("vit_gpt2")
     source = real_data / "weights/gpt2-tokenizer"
     config = {
@@ -250,7 +250,7 @@ def layout(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.parametrize("layout", ["blip", "git", "vit_gpt2"], indirect=True)
-def test_captune_writes_what_plain_transformers_writes(
+def test_captune_and_plain_transformers_write_the_same_captions(
     layout: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     captions = plain_captions(layout)
@@ -266,13 +266,13 @@ def test_captune_writes_what_plain_transformers_writes(
 
 
 @pytest.mark.parametrize("layout", ["blip", "git", "vit_gpt2"], indirect=True)
-def test_a_resaved_checkpoint_writes_the_same_captions(layout: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_saved_again_writes_the_same_captions(layout: Path, tmp_path: Path) -> None:
     expected = plain_captions(layout)
     load_captioner(layout).save(tmp_path)
     assert plain_captions(tmp_path) == expected
 
 
-def test_blips_published_ids_are_understood(blip: Path) -> None:
+def test_the_special_ids_of_published_blip_are_read(blip: Path) -> None:
     captioner = load_captioner(blip)
     # The vocabulary has 30,522 words; [DEC] comes after them and the tokenizer does not know it.
     assert len(captioner.tokenizer) == 30522
@@ -281,21 +281,21 @@ def test_blips_published_ids_are_understood(blip: Path) -> None:
     assert captioner.decode(encoded) == "two cats sleeping on a couch"
 
 
-def test_gits_published_ids_are_understood(git: Path) -> None:
+def test_the_special_ids_of_published_git_are_read(git: Path) -> None:
     captioner = load_captioner(git)
     encoded = captioner.encode_caption("Two cats sleeping", 20).token_ids
     assert encoded == (101, 2048, 8870, 5777, 102)
     assert captioner.max_positions == 1024
 
 
-def test_vit_gpt2s_published_ids_are_understood(vit_gpt2: Path) -> None:
+def test_the_special_ids_of_published_vit_gpt2_are_read(vit_gpt2: Path) -> None:
     captioner = load_captioner(vit_gpt2)
     assert captioner.encode_caption("a dog", 20).token_ids == (50256, 64, 3290, 50256)
     assert captioner.pad_token_id == 50256
 
 
 @pytest.mark.parametrize("layout", ["blip", "git", "vit_gpt2"], indirect=True)
-def test_the_weights_are_the_files(layout: Path) -> None:
+def test_the_loaded_weights_equal_those_in_the_file(layout: Path) -> None:
     model = load_captioner(layout).model
     if (layout / "model.safetensors").is_file():
         from safetensors.torch import load_file
@@ -308,10 +308,10 @@ def test_the_weights_are_the_files(layout: Path) -> None:
     assert set(own) <= set(stored)
 
 
-def test_an_output_head_trained_apart_from_the_embedding_is_kept_apart(
+def test_an_output_head_trained_separately_from_the_embedding_stays_separate(
     vit_gpt2: Path, tmp_path: Path
 ) -> None:
-    """Old joint models were saved untied; loading must not replace their head by the embedding."""
+    """Old joint models were saved untied; loading must not replace the head with the embedding."""
     folder = Path(shutil.copytree(vit_gpt2, tmp_path / "model"))
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
     weights["decoder.lm_head.weight"] = weights["decoder.lm_head.weight"] + 0.5
@@ -326,7 +326,7 @@ def test_an_output_head_trained_apart_from_the_embedding_is_kept_apart(
 
 
 def plain_captions(folder: Path) -> list[str]:
-    """Greedy captions of the images, by transformers alone."""
+    """Return greedy captions of the images, by transformers alone."""
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -358,7 +358,7 @@ def pixels(size: dict[str, int], *, resample: int) -> dict[str, Any]:
 
 
 def write_bert_tokenizer(folder: Path, real_data: Path, *, processor_class: str) -> None:
-    """vocab.txt, tokenizer.json, tokenizer_config.json and special_tokens_map.json."""
+    """Write vocab.txt, tokenizer.json, tokenizer_config.json and special_tokens_map.json."""
     source = real_data / "weights/bert-base-uncased-vocab"
     shutil.copy(source / "vocab.txt", folder / "vocab.txt")
     fast = transformers.AutoTokenizer.from_pretrained(source)

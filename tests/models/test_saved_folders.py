@@ -1,4 +1,4 @@
-"""A saved folder is a plain Hugging Face folder: transformers opens it where captune is not."""
+"""A saved folder is a plain Hugging Face folder: transformers loads it without captune."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All captioners saved, and an image beside them."""
+    """Save all captioners, and an image beside them."""
     root = tmp_path_factory.mktemp("saved")
     for name in ALL:
         build_wild(name).save(root / name)
@@ -66,7 +66,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What plain transformers answers for each folder, in a process without captune."""
+    """Return the results of plain transformers per folder, from a process without captune."""
     asked = json.dumps({name: name in CONV for name in ALL})
     home = tmp_path_factory.mktemp("home")
     done = subprocess.run(
@@ -94,7 +94,7 @@ def test_plain_transformers_writes_the_same_caption(
     assert plain[name]["pixels"] == [1, 3, 64, 64]
 
 
-def test_the_captions_compared_are_not_all_one(plain: dict[str, Any]) -> None:
+def test_the_compared_captions_differ(plain: dict[str, Any]) -> None:
     assert len({plain[name]["caption"] for name in ALL}) > len(ALL) // 2
 
 
@@ -108,15 +108,15 @@ def test_the_captions_compared_are_not_all_one(plain: dict[str, Any]) -> None:
         ("swin-gpt2-tiny", "VisionEncoderDecoderModel", "TrOCRProcessor"),
     ],
 )
-def test_the_families_own_classes_open_the_folder(
+def test_the_classes_of_the_family_load_the_folder(
     name: str, model: str, processor: str, plain: dict[str, Any]
 ) -> None:
     assert (plain[name]["model"], plain[name]["processor"]) == (model, processor)
     assert plain[name]["by_class"] == plain[name]["ids"]
 
 
-def test_convolutional_captioners_ask_for_their_code_to_be_trusted(plain: dict[str, Any]) -> None:
-    # The first one only: trusted once, the code is known to that process.
+def test_convolutional_captioners_need_trust_remote_code(plain: dict[str, Any]) -> None:
+    # Only the first one: once trusted, the code is registered in that process.
     assert "trust_remote_code=True" in plain[CONV[0]]["without_code"]
 
 
@@ -131,12 +131,12 @@ def test_convolutional_captioners_ask_for_their_code_to_be_trusted(plain: dict[s
         ("untied-bert", False),
     ],
 )
-def test_heads_share_the_embedding_where_the_config_says_so(
+def test_heads_share_the_embedding_if_the_config_ties_them(
     name: str, tied: bool, folders: Path
 ) -> None:
     model = load_captioner(folders / name).model
     assert head_is_tied(model) is tied
-    # And keep sharing it while learning.
+    # They also share it during training.
     words, head = embedding(model), output_head(model)
     with torch.no_grad():
         words.weight.add_(1.0)
@@ -144,7 +144,7 @@ def test_heads_share_the_embedding_where_the_config_says_so(
 
 
 @pytest.mark.parametrize("name", ["blip-tiny", "vit-gpt2-tiny", "vit-bert-tiny"])
-def test_a_tied_weight_lies_in_the_file_once(name: str, folders: Path) -> None:
+def test_a_tied_weight_is_stored_once(name: str, folders: Path) -> None:
     from safetensors import safe_open
 
     with safe_open(folders / name / "model.safetensors", "pt") as file:
@@ -154,7 +154,7 @@ def test_a_tied_weight_lies_in_the_file_once(name: str, folders: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_saved_dtype_is_the_models(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_model_is_saved_in_its_own_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText
 
     captioner = build("vit-gpt2-tiny")
@@ -175,7 +175,7 @@ def test_the_generation_config_holds_the_special_ids(name: str, folders: Path) -
 
 
 @pytest.mark.parametrize("name", ["vit-gpt2-tiny", "mobilenet-gpt2-tiny"])
-def test_saving_over_a_saved_folder_and_loading_again_works(name: str, tmp_path: Path) -> None:
+def test_a_saved_folder_can_be_overwritten_and_loaded_again(name: str, tmp_path: Path) -> None:
     build_wild(name).save(tmp_path)
     first = load_captioner(tmp_path)
     first.save(tmp_path)
@@ -206,7 +206,7 @@ def test_saving_and_loading_print_nothing(
 
 
 def count(model: Any) -> int:
-    """Parameters, shared ones once."""
+    """Count parameters, shared ones once."""
     return sum(p.numel() for p in model.parameters())
 
 

@@ -1,4 +1,4 @@
-"""Where transformers' own loss is right, captune's is the same number."""
+"""captune's loss equals transformers' own loss where that one is correct."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_minus_100_on_padding_gives_the_same_loss(name: str) -> None:
 def test_encoder_decoder_gives_the_same_loss(name: str) -> None:
     captioner = build(name)
     batch = one_a_row(captioner)
-    # Their labels begin behind the start token: the model shifts them right itself.
+    # Their labels begin after the start token: the model itself shifts them right.
     labels = batch.labels[:, 1:]
     theirs = captioner.model(pixel_values=batch.pixel_values, labels=labels).loss
     torch.testing.assert_close(mean_loss(captioner, batch), theirs, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""One test for each trap of transformers that cost somebody a training run."""
+"""One test per trap of transformers that has spoiled a training run."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def bert_tokenizer(real_data: Path) -> Any:
 
 
 @pytest.mark.real_data
-def test_gpt2_captions_get_the_end_token_its_tokenizer_leaves_out(gpt2_tokenizer: Any) -> None:
+def test_gpt2_captions_get_the_end_token_that_the_tokenizer_omits(gpt2_tokenizer: Any) -> None:
     captioner = build_size("vit-gpt2-tiny", gpt2_tokenizer)
     assert gpt2_tokenizer("a dog").input_ids == [64, 3290]
     assert captioner.encode_caption("a dog", 20).token_ids == (50256, 64, 3290, 50256)
 
 
 @pytest.mark.real_data
-def test_gpt2_takes_loss_on_the_end_although_padding_is_the_same_token(
+def test_gpt2_learns_the_end_token_although_padding_is_the_same_token(
     gpt2_tokenizer: Any,
 ) -> None:
     captioner = build_size("vit-gpt2-tiny", gpt2_tokenizer)
@@ -63,12 +63,12 @@ def test_building_does_not_change_the_tokenizer_that_was_given(gpt2_tokenizer: A
 @pytest.mark.real_data
 def test_blip_over_the_real_bert_vocabulary_starts_with_a_dec_token(bert_tokenizer: Any) -> None:
     captioner = build_size("blip-tiny", bert_tokenizer)
-    # [CLS] 101 is what the tokenizer alone would start with; the published [DEC] is 30522.
+    # The tokenizer alone would start with [CLS], 101; the published [DEC] is 30522.
     assert captioner.encode_caption("a dog", 20).token_ids == (30522, 1037, 3899, 102)
     assert captioner.tokenizer.convert_ids_to_tokens(30522) == "[DEC]"
 
 
-def test_blip_trains_on_the_start_token_that_its_generate_writes() -> None:
+def test_blip_trains_on_the_start_token_that_its_generate_uses() -> None:
     captioner = build("blip-tiny")
     generated = captioner.model.generate(pixel_values=noise_pixels(1), max_new_tokens=1)
     assert captioner.encode_caption("a dog", 20).token_ids[0] == int(generated[0, 0])
@@ -77,7 +77,7 @@ def test_blip_trains_on_the_start_token_that_its_generate_writes() -> None:
 
 def test_blip_ends_with_the_token_that_its_generate_stops_at() -> None:
     captioner = build("blip-tiny")
-    # An end id of its own in the config misleads: generate passes sep_token_id.
+    # A different eos_token_id in the config has no effect: generate passes sep_token_id.
     captioner.model.config.text_config.eos_token_id = 2
     assert captioner.eos_token_id == captioner.tokenizer.sep_token_id == 3
 
@@ -89,7 +89,7 @@ def test_every_family_trains_on_the_start_token_it_generates_with(name: str) -> 
     assert captioner.bos_token_id == int(generated[0, 0])
 
 
-def test_pads_take_no_loss() -> None:
+def test_padding_has_no_loss() -> None:
     captioner = build("blip-tiny")
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
     assert (batch.labels[batch.caption_ids < 0] == IGNORE_INDEX).all()
@@ -108,15 +108,15 @@ def test_git_hidden_states_have_no_image_positions() -> None:
     assert plain_logits(captioner, pixels, batch.input_ids).shape[1] == 4
 
 
-def test_joined_decoders_are_told_that_they_decode() -> None:
+def test_joined_decoders_are_configured_as_decoders() -> None:
     for name in ("vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny"):
         decoder = build(name).model.config.decoder
         assert decoder.is_decoder is True
         assert decoder.add_cross_attention is True
 
 
-def test_a_decoder_config_without_cross_attention_is_what_transformers_refuses() -> None:
-    # Shows that the trap is still there: without it, init.py need not set the two flags.
+def test_transformers_refuses_a_decoder_config_without_cross_attention() -> None:
+    # Shows that the trap still exists: without it, join.py need not set the two flags.
     from transformers import AutoModelForCausalLM, VisionEncoderDecoderModel
 
     plain = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=20)
@@ -127,7 +127,7 @@ def test_a_decoder_config_without_cross_attention_is_what_transformers_refuses()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1", "LA"])
-def test_every_pixel_format_becomes_model_input_through_the_data_package(mode: str) -> None:
+def test_every_pixel_format_becomes_model_input(mode: str) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     grey = Image.fromarray(levels)
     image = (
@@ -152,11 +152,11 @@ def test_batch_norms_stay_in_eval_mode_while_training() -> None:
     captioner.loss(replace(batch, pixel_values=noise_pixels())).loss_sum.backward()
     assert not any(norm.training for norm in norms)
     assert all(torch.equal(a, b.running_mean) for a, b in zip(before, norms, strict=True))
-    # Their weights and biases do learn.
+    # Their weights and biases are trained.
     assert all(norm.weight.grad is not None for norm in norms)
 
 
-def test_train_mode_drops_out_where_weights_learn_and_nowhere_else() -> None:
+def test_dropout_is_on_only_where_weights_are_trained() -> None:
     captioner = build("vit-gpt2-tiny")
     captioner.freeze(["vision", "text.first-1"])
     captioner.train_mode()
@@ -168,16 +168,18 @@ def test_train_mode_drops_out_where_weights_learn_and_nowhere_else() -> None:
     assert not any(m.training for m in captioner.model.modules())
 
 
-def test_a_caption_that_spells_a_special_token_does_not_end_there() -> None:
+def test_a_special_token_spelled_in_a_caption_does_not_end_it() -> None:
     captioner = build("blip-tiny")
     honest = captioner.encode_caption("a dog and a cat", 20).token_ids
     assert captioner.encode_caption("a dog [SEP] and [DEC] a [PAD] cat", 20).token_ids == honest
 
 
 @pytest.mark.real_data
-def test_gpt2s_one_special_token_does_not_end_a_caption_either(gpt2_tokenizer: Any) -> None:
+def test_the_special_token_of_gpt2_spelled_in_a_caption_does_not_end_it(
+    gpt2_tokenizer: Any,
+) -> None:
     captioner = build_size("vit-gpt2-tiny", gpt2_tokenizer)
-    # There it is the unknown token as well, which other tokenizers' captions keep.
+    # It is also GPT-2's unknown token; with other tokenizers, captions keep unknown tokens.
     spelt = captioner.encode_caption("a<|endoftext|> dog", 20).token_ids
     assert spelt == captioner.encode_caption("a dog", 20).token_ids
 
@@ -192,7 +194,7 @@ def test_unknown_words_stay_in_a_caption() -> None:
     ("limit", "length", "cut"),
     [(7, 7, False), (6, 6, True), (3, 3, True), (2, 2, True), (1, 2, True)],
 )
-def test_captions_are_cut_before_their_end_token(limit: int, length: int, cut: bool) -> None:
+def test_captions_are_truncated_before_their_end_token(limit: int, length: int, cut: bool) -> None:
     captioner = build("vit-gpt2-tiny")
     encoded = captioner.encode_caption("a dog and a cat", limit)
     assert len(encoded.token_ids) == length
@@ -201,19 +203,19 @@ def test_captions_are_cut_before_their_end_token(limit: int, length: int, cut: b
     assert encoded.was_cut is cut
 
 
-def test_captions_never_outgrow_the_position_table() -> None:
+def test_captions_never_exceed_the_position_table() -> None:
     captioner = build("convnext-gpt2")
     assert captioner.max_positions == 32
     assert len(captioner.encode_caption("dog " * 100, 1000).token_ids) == 32
 
 
-def test_decoding_drops_special_tokens_and_ids_that_are_none() -> None:
+def test_decoding_drops_special_tokens_and_invalid_ids() -> None:
     captioner = build("blip-tiny")
     ids = captioner.encode_caption("a dog's mat .", 20).token_ids
     assert captioner.decode([*ids, -100, 0]) == captioner.decode(ids)
 
 
-def test_special_ids_lie_in_every_config_that_transformers_reads() -> None:
+def test_special_ids_are_set_in_every_config_that_transformers_reads() -> None:
     model = build("vit-gpt2-tiny").model
     for config in (model.config, model.config.decoder, model.generation_config):
         ids = (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id)
@@ -235,7 +237,7 @@ def test_generation_stops_at_the_end_token() -> None:
     assert ended > 0
 
 
-def test_a_decoder_of_an_unknown_sort_is_refused_by_name() -> None:
+def test_a_decoder_of_an_unknown_type_is_named_and_refused() -> None:
     from transformers import AutoModelForCausalLM, OPTConfig, VisionEncoderDecoderModel
 
     from captune.errors import ModelError
@@ -257,7 +259,7 @@ def test_a_decoder_of_an_unknown_sort_is_refused_by_name() -> None:
     assert caught.value.fix == "use one of: gpt2, bert"
 
 
-def test_the_same_seed_gives_the_same_new_weights_and_leaves_the_global_seed_alone() -> None:
+def test_the_same_seed_gives_the_same_new_weights_and_does_not_change_the_global_seed() -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)

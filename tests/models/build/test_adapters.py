@@ -1,4 +1,4 @@
-"""LoRA adapters given as models: refused by name, with the way to merge them."""
+"""A LoRA adapter given as a model is named and refused, with the code to merge it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.models.tiny_models import build
 
 
 def adapter(folder: Path, settings: str) -> Path:
-    """A folder as peft's `save_pretrained` leaves it."""
+    """Write a folder like the one that peft's `save_pretrained` writes."""
     folder.mkdir(exist_ok=True)
     (folder / "adapter_config.json").write_text(settings, encoding="utf-8")
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
@@ -40,7 +40,7 @@ def test_an_adapter_is_named_with_its_base_model_and_how_to_merge_it(tmp_path: P
 
 
 @pytest.mark.parametrize("settings", ["{}", "", "[]", '{"base_model_name_or_path": null}'])
-def test_an_adapter_that_names_no_base_is_still_named_as_one(tmp_path: Path, settings: str) -> None:
+def test_an_adapter_without_a_base_model_is_named_too(tmp_path: Path, settings: str) -> None:
     error = refusal(adapter(tmp_path, settings))
     assert "is an adapter (LoRA) for an unnamed base model" in error.what
     assert "base = 'BASE_MODEL'" in error.fix
@@ -51,7 +51,7 @@ def test_an_adapter_beside_a_config_is_named_too(tmp_path: Path) -> None:
     assert "is an adapter (LoRA)" in refusal(adapter(tmp_path, "{}")).what
 
 
-def test_recipes_name_it_before_any_work(tmp_path: Path) -> None:
+def test_an_adapter_in_a_recipe_is_named_before_any_work(tmp_path: Path) -> None:
     folder = adapter(tmp_path, "{}")
     for key in ("checkpoint", "encoder"):
         config = ModelConfig.model_validate({key: str(folder)})

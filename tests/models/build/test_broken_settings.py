@@ -1,4 +1,4 @@
-"""Model files with values that no model can have: refused with file, key, value and range."""
+"""Model files with invalid values are refused with file, key, value and range."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_heads_that_do_not_divide_the_width_are_named(
     )
 
 
-def test_images_of_another_size_than_the_model_takes_are_refused_at_once(
+def test_images_of_a_size_that_the_model_does_not_support_are_refused_at_once(
     saved: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(saved["git-tiny"], tmp_path / "model"))
@@ -131,7 +131,7 @@ def test_an_image_processor_that_keeps_the_aspect_ratio_is_refused(
     assert "returns images of different sizes: (83, 64) and (64, 144)" in error.what
 
 
-def test_a_config_far_larger_than_its_weights_is_refused_before_memory_is_taken(
+def test_a_config_far_larger_than_its_weights_is_refused_before_memory_is_allocated(
     saved: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(saved["git-tiny"], tmp_path / "model"))
@@ -144,7 +144,7 @@ def test_a_config_far_larger_than_its_weights_is_refused_before_memory_is_taken(
     assert time.monotonic() - began < 20
 
 
-def test_a_start_token_that_only_the_class_default_gives_is_checked(
+def test_a_start_token_from_the_class_default_is_checked(
     saved: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(saved["blip-tiny"], tmp_path / "model"))

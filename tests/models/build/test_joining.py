@@ -32,7 +32,7 @@ SMALL = NewDecoderConfig(width=32, heads=2, layers=1)
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Encoders and decoders saved as their own repositories would be."""
+    """Save encoders and decoders like separate repositories."""
     root = tmp_path_factory.mktemp("parts")
     for kind in ENCODERS:
         tiny_encoder(kind).save_pretrained(root / kind)
@@ -79,7 +79,7 @@ def test_any_encoder_joins_any_decoder(encoder: str, decoder: str | None, parts:
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_the_pretrained_encoder_is_the_one_that_was_saved(encoder: str, parts: Path) -> None:
+def test_the_pretrained_encoder_keeps_its_weights(encoder: str, parts: Path) -> None:
     captioner = joined(parts, encoder, None)
     model = captioner.model.encoder
     own = (model.backbone if hasattr(model, "bridge") else model).state_dict()
@@ -106,7 +106,7 @@ def test_the_pretrained_decoder_keeps_its_weights(decoder: str, prefix: str, par
         ("bare-bert", "cross-attention to the image (20 weights) and the output head (6 weights)"),
     ],
 )
-def test_new_weights_are_said_in_one_line(
+def test_new_weights_are_reported_in_one_line(
     decoder: str, new: str, parts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     joined(parts, "vit", decoder)
@@ -158,7 +158,9 @@ def test_a_new_decoder_follows_its_settings(kind: Any, parts: Path) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["vit", "swin", "resnet"])
-def test_a_joined_captioner_survives_saving(encoder: str, parts: Path, tmp_path: Path) -> None:
+def test_a_joined_captioner_can_be_saved_and_loaded(
+    encoder: str, parts: Path, tmp_path: Path
+) -> None:
     captioner = joined(parts, encoder, "gpt2")
     captioner.save(tmp_path)
     again = load_captioner(tmp_path)
@@ -184,7 +186,7 @@ def test_a_larger_tokenizer_enlarges_the_decoder(parts: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("encoder", ["gpt2", "bare-bert"])
-def test_a_language_model_is_no_vision_encoder(encoder: str, parts: Path) -> None:
+def test_a_language_model_is_refused_as_vision_encoder(encoder: str, parts: Path) -> None:
     with pytest.raises(ModelError) as caught:
         joined(parts, encoder, None)
     kind = encoder.removeprefix("bare-")
@@ -192,7 +194,7 @@ def test_a_language_model_is_no_vision_encoder(encoder: str, parts: Path) -> Non
     assert caught.value.where == "model.encoder"
 
 
-def test_a_vision_encoder_is_no_decoder(parts: Path) -> None:
+def test_a_vision_encoder_is_refused_as_decoder(parts: Path) -> None:
     with pytest.raises(ModelError) as caught:
         joined(parts, "vit", "swin", tokenizer=str(parts / "bert"))
     assert caught.value.what == (
@@ -210,7 +212,7 @@ def test_a_missing_part_is_named_with_its_key(parts: Path) -> None:
     assert caught.value.where == "model.decoder"
 
 
-def test_a_decoder_that_lost_layers_is_refused(parts: Path, tmp_path: Path) -> None:
+def test_a_decoder_with_missing_layers_is_refused(parts: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(parts / "gpt2/model.safetensors")
@@ -242,7 +244,7 @@ def test_the_real_mobilenet_joins_a_new_decoder(tmp_path: Path, real_data: Path)
     captioner = build_captioner(config, CAPTIONS)
     pixels = captioner.pixel_values(images(2))
     assert pixels.shape == (2, 3, 224, 224)
-    # The last map of 64 channels: behind block 10 of 17.
+    # The last map with 64 channels, after block 10 of 17.
     features = captioner.encode_frozen(pixels)
     assert features.shape == (2, 64, 14, 14)
     states = captioner.encode_trained(features)
@@ -277,7 +279,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_encoders_outside_the_table_join_as_one_piece(kind: str, tmp_path: Path) -> None:
+def test_encoders_outside_the_table_join_as_one_stage(kind: str, tmp_path: Path) -> None:
     encoder = transformers.AutoModel.from_config(OTHERS[kind](), attn_implementation="eager")
     assert encoder.config.model_type == kind
     encoder.save_pretrained(tmp_path / "encoder")
@@ -299,7 +301,9 @@ def test_encoders_outside_the_table_join_as_one_piece(kind: str, tmp_path: Path)
         (transformers.ViTConfig(**VIT | {"image_size": 32}), "it fails on an image of (64, 64): "),
     ],
 )
-def test_encoders_that_cannot_serve_say_why(config: Any, why: str, tmp_path: Path) -> None:
+def test_unsuitable_encoders_are_refused_with_the_reason(
+    config: Any, why: str, tmp_path: Path
+) -> None:
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "encoder")
     square_processor().save_pretrained(tmp_path / "encoder")
     with pytest.raises(ModelError) as caught:
@@ -310,7 +314,7 @@ def test_encoders_that_cannot_serve_say_why(config: Any, why: str, tmp_path: Pat
     assert "MobileNetV2" in caught.value.fix
 
 
-def test_building_leaves_batch_statistics_alone() -> None:
+def test_building_does_not_change_batch_statistics() -> None:
     captioner = build_size("mobilenet-gpt2-tiny", tokenizer())
     norms = [m for m in captioner.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms

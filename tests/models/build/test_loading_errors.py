@@ -1,4 +1,4 @@
-"""Folders that are not what they should be: refused with what, where and what to do."""
+"""Invalid model folders are refused with what is wrong, where, and the fix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
+    """Return a copy to break."""
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
@@ -53,21 +53,21 @@ def edit_weights(folder: Path, change: Any) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "gone").what == f"model folder '{tmp_path}/gone' does not exist"
 
 
-def test_a_folder_without_config(folder: Path) -> None:
+def test_a_folder_without_config_is_refused(folder: Path) -> None:
     (folder / "config.json").unlink()
     assert refusal(folder).what == f"'{folder}' has no config.json"
 
 
-def test_a_folder_without_weights(folder: Path) -> None:
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert refusal(folder).what == f"model folder '{folder}' has no weights (*.safetensors)"
 
 
-def test_a_family_that_captune_does_not_know(folder: Path) -> None:
+def test_a_family_that_captune_does_not_support_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     error = refusal(folder)
     assert error.what == f"'{folder}' is a 'llama' model, a family that captune does not support"
@@ -84,7 +84,7 @@ def test_an_unknown_family_is_named_before_any_work(folder: Path) -> None:
     assert caught.value.where == "model.checkpoint"
 
 
-def test_a_model_type_that_transformers_does_not_know(folder: Path) -> None:
+def test_a_model_type_unknown_to_transformers_is_refused(folder: Path) -> None:
     edit_config(folder, model_type="nonsense")
     assert "model type `nonsense`" in refusal(folder).what
 
@@ -97,14 +97,14 @@ def test_an_unknown_size_is_refused_before_a_tokenizer_is_trained() -> None:
     assert "blip-tiny, blip-base, blip-large, git-tiny" in caught.value.fix
 
 
-def test_an_image_size_that_patches_do_not_tile() -> None:
+def test_an_image_size_that_is_not_a_multiple_of_the_patches_is_refused() -> None:
     with pytest.raises(ModelError) as caught:
         build_size("blip-tiny", tokenizer(), image_size=100)
     assert "100 is not a multiple of its 16-pixel patches" in caught.value.what
     assert caught.value.fix == "use 96 or 112"
 
 
-def test_a_damaged_safetensors_file(folder: Path) -> None:
+def test_a_damaged_safetensors_file_is_reported(folder: Path) -> None:
     path = folder / "model.safetensors"
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:100], b"", b"<html>404</html>"):
@@ -115,7 +115,7 @@ def test_a_damaged_safetensors_file(folder: Path) -> None:
 
 
 class Harmful:
-    """Pickles to a call."""
+    """An object whose pickle calls a function."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch harmed",)
@@ -141,7 +141,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(
     assert not (folder / "harmed").exists()
 
 
-def test_garbage_in_place_of_a_pickle(folder: Path) -> None:
+def test_garbage_in_place_of_a_pickle_is_reported(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"abc")
     assert refusal(folder).what.startswith(f"cannot load '{folder}': ")
@@ -175,7 +175,7 @@ def test_weights_of_another_shape_are_named(folder: Path) -> None:
     )
 
 
-def test_weights_that_the_model_does_not_use_are_said_in_one_line(
+def test_weights_that_the_model_does_not_use_are_reported_in_one_line(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     edit_weights(folder, lambda weights: weights.update({"decoder.extra.weight": torch.ones(2)}))
@@ -185,7 +185,7 @@ def test_weights_that_the_model_does_not_use_are_said_in_one_line(
     ]
 
 
-def test_old_buffers_and_poolers_pass_in_silence(
+def test_old_buffers_and_poolers_raise_no_warning(
     folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def age(weights: dict[str, Any]) -> None:
@@ -200,8 +200,8 @@ def test_old_buffers_and_poolers_pass_in_silence(
 
 
 @pytest.mark.parametrize("leftover", [None, "tokenizer.json"])
-def test_a_folder_without_a_vocabulary(folder: Path, leftover: str | None) -> None:
-    # transformers makes up a tokenizer of five special tokens where the vocabulary is empty.
+def test_a_folder_without_a_vocabulary_is_refused(folder: Path, leftover: str | None) -> None:
+    # For an empty vocabulary, transformers creates a tokenizer of five special tokens.
     for file in folder.glob("tokenizer*"):
         file.unlink()
     if leftover is not None:
@@ -219,7 +219,7 @@ def tokenizer_of_specials(folder: Path) -> None:
     BertTokenizer().save_pretrained(folder)
 
 
-def test_a_tokenizer_from_elsewhere_can_be_given(folder: Path, saved: Path) -> None:
+def test_a_tokenizer_from_another_folder_can_be_used(folder: Path, saved: Path) -> None:
     for file in folder.glob("tokenizer*"):
         file.unlink()
     captioner = load_captioner(folder, tokenizer=str(saved))
@@ -236,7 +236,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(folder: Path, tmp_path: Pa
     )
 
 
-def test_a_folder_without_an_image_processor(folder: Path) -> None:
+def test_a_folder_without_an_image_processor_is_refused(folder: Path) -> None:
     (folder / "processor_config.json").unlink()
     (folder / "preprocessor_config.json").unlink()
     error = refusal(folder)

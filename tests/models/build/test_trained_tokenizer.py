@@ -1,4 +1,4 @@
-"""Tokenizers trained on captions: the same in every process, and text comes back readable."""
+"""Tokenizers trained on captions are the same in every process and decode to readable text."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def round_trip(tokenizer: Any, caption: str) -> str:
         ("two ( brown ) dogs", "two (brown) dogs"),
     ],
 )
-def test_words_come_back_with_the_usual_spacing(caption: str, words: str) -> None:
+def test_words_are_decoded_with_the_usual_spacing(caption: str, words: str) -> None:
     assert round_trip(trained("word"), caption) == words
 
 
 @pytest.mark.parametrize(
     "caption", [*CAPTIONS, "unseen words: zebra, 7, café, 犬, 🐕", "  two   dogs"]
 )
-def test_byte_pairs_give_back_what_they_got_in_lower_case(caption: str) -> None:
+def test_byte_pairs_decode_to_the_lower_cased_caption(caption: str) -> None:
     assert round_trip(trained("bpe"), caption) == caption.lower().strip()
 
 
@@ -64,7 +64,7 @@ def test_metrics_see_the_same_words_before_and_after(kind: str, caption: str) ->
     assert tokenize([round_trip(trained(kind), caption)]) == tokenize([caption])
 
 
-def test_words_that_were_not_trained_are_unknown() -> None:
+def test_words_outside_the_training_captions_are_unknown() -> None:
     tokenizer = trained("word")
     ids = tokenizer("a zebra", add_special_tokens=False).input_ids
     assert ids == [tokenizer.convert_tokens_to_ids("a"), tokenizer.unk_token_id]
@@ -77,13 +77,13 @@ def test_words_below_the_minimum_count_are_unknown() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_vocabulary_stays_in_its_size(kind: str) -> None:
+def test_the_vocabulary_does_not_exceed_its_size(kind: str) -> None:
     captions = [f"word{i} other{i}" for i in range(1000)]
     assert len(trained(kind, captions, vocab_size=500)) == 500
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_special_tokens_have_fixed_places(kind: str) -> None:
+def test_special_tokens_have_fixed_ids(kind: str) -> None:
     tokenizer = trained(kind)
     assert tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == [0, 1, 2, 3, 4, 5]
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
@@ -103,7 +103,7 @@ def test_a_saved_tokenizer_is_the_same_tokenizer(kind: str, tmp_path: Path) -> N
 
 
 def test_every_process_trains_the_same_tokenizer() -> None:
-    # Words of equal count, so that ties have to be broken somehow.
+    # Words with equal counts, so that ties must be broken.
     script = (
         "import hashlib\n"
         "from captune.models import train_tokenizer\n"
@@ -140,7 +140,7 @@ def test_no_captions_are_refused(kind: str, captions: list[str]) -> None:
 
 
 @pytest.mark.real_data
-def test_real_captions_come_back_as_the_metrics_read_them(real_data: Path) -> None:
+def test_metrics_read_decoded_real_captions_like_the_originals(real_data: Path) -> None:
     with (real_data / "flickr8k/captions.txt").open(encoding="utf-8", newline="") as file:
         captions = [row[1] for row in csv.reader(file)][1:5001]
     tokenizer = trained("word", captions, vocab_size=20_000)
@@ -152,5 +152,5 @@ def test_real_captions_come_back_as_the_metrics_read_them(real_data: Path) -> No
         )
         if a != b
     ]
-    # Abbreviations with inner dots (S.C.U.B.A., D.C.) and 'n' are all that is left.
+    # Only abbreviations with inner dots (S.C.U.B.A., D.C.) and 'n' differ.
     assert len(differ) <= 5, differ

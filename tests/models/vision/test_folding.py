@@ -1,4 +1,4 @@
-"""Folding batch norms changes no result, and not the model."""
+"""Folding batch norms changes neither the results nor the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.models.tiny_models import tiny_encoder
 
 
 def encoder_with_statistics(kind: str) -> nn.Module:
-    """A tiny encoder whose batch norms do something."""
+    """Return a tiny encoder whose batch norms are not the identity."""
     torch.manual_seed(0)
     encoder: nn.Module = tiny_encoder(kind).eval()
     for module in encoder.modules():
@@ -32,7 +32,7 @@ def run(stages: list, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["mobilenet_v2", "resnet", "vit"])
-def test_folded_stages_give_what_the_encoder_gives(kind: str) -> None:
+def test_folded_stages_equal_the_encoder(kind: str) -> None:
     encoder = encoder_with_statistics(kind)
     pixels = torch.randn(2, 3, 64, 64)
     folded = fold_batch_norms(stage_encoder(encoder).stages)
@@ -42,7 +42,7 @@ def test_folded_stages_give_what_the_encoder_gives(kind: str) -> None:
     assert not any(isinstance(m, nn.BatchNorm2d) for s in folded for m in s.modules())  # type: ignore[union-attr]
 
 
-def test_the_encoder_itself_stays_as_it_was() -> None:
+def test_folding_does_not_change_the_encoder() -> None:
     encoder = encoder_with_statistics("mobilenet_v2")
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     fold_batch_norms(stage_encoder(encoder).stages)

@@ -37,7 +37,7 @@ PROCESSORS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_pixels_are_the_image_processors_own(name: str) -> None:
+def test_pixels_equal_those_of_the_image_processor(name: str) -> None:
     processor = PROCESSORS[name]()
     transform = ImageTransform(processor)
     shapes = [(64, 64), (200, 90), (90, 333), (40, 40), (65, 64)]
@@ -56,7 +56,7 @@ def test_the_table_is_used_for_every_known_processor(name: str) -> None:
 
 
 class HalfBlind(transformers.ViTImageProcessorPil):
-    """Normalises by the place in the image, which no table of levels can hold."""
+    """A processor that normalises by position, which no table of levels can represent."""
 
     def normalize(self, image: Any, mean: Any, std: Any, **settings: Any) -> Any:
         dark = super().normalize(image, mean, std, **settings)
@@ -64,7 +64,7 @@ class HalfBlind(transformers.ViTImageProcessorPil):
         return dark
 
 
-def test_a_processor_that_no_table_can_hold_is_asked_itself() -> None:
+def test_a_processor_that_no_table_can_represent_is_called_directly() -> None:
     processor = HalfBlind(size=SQUARE)
     transform = ImageTransform(processor)
     image = images(1)[0]
@@ -79,14 +79,14 @@ def test_a_processor_without_rescaling_keeps_raw_levels() -> None:
     assert torch.equal(found, processor([image], return_tensors="pt").pixel_values[0])
 
 
-def test_a_batch_is_its_images() -> None:
+def test_a_batch_stacks_its_images() -> None:
     transform = build("vit-gpt2-tiny").image_transform()
     batch = transform.batch(images(3))
     assert batch.shape == (3, 3, 64, 64)
     assert all(torch.equal(batch[i], transform(image)) for i, image in enumerate(images(3)))
 
 
-def test_a_captioners_pixels_are_its_image_processors() -> None:
+def test_the_pixels_of_a_captioner_equal_those_of_its_image_processor() -> None:
     for name in ("blip-tiny", "git-tiny", "mobilenet-gpt2-tiny"):
         captioner = build(name)
         expected = captioner.image_processor(images(3), return_tensors="pt").pixel_values
@@ -94,7 +94,7 @@ def test_a_captioners_pixels_are_its_image_processors() -> None:
 
 
 class Pixels(Dataset[torch.Tensor]):
-    """What a worker process holds: the transform and no model."""
+    """The contents of a worker process: the transform and no model."""
 
     def __init__(self, transform: ImageTransform) -> None:
         self.transform = transform
@@ -106,7 +106,7 @@ class Pixels(Dataset[torch.Tensor]):
         return self.transform(images(3)[index])
 
 
-def test_it_travels_to_worker_processes() -> None:
+def test_the_transform_can_be_sent_to_worker_processes() -> None:
     transform = build("blip-tiny").image_transform()
     assert len(pickle.dumps(transform)) < 20_000
     loader = DataLoader(

@@ -1,4 +1,4 @@
-"""Encoders cut into a frozen, cached part and a trained part, at every place they can be cut."""
+"""Encoders split into a frozen, cached part and a trained part, at every possible stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captune.models import Captioner
 from captune.models.vision.stages import stage_encoder
 from support.models.tiny_models import ALL, build, noise_pixels, tiny_encoder
 
-# Stem and layers; the last stage takes the final norm or convolution with it.
+# Stem and layers; the last stage includes the final norm or convolution.
 STAGES = {"vit": 4, "deit": 4, "mobilenet_v2": 17, "resnet": 4, "convnext": 4, "swin": 1, "beit": 1}
 CUTTABLE = (
     "blip-tiny",
@@ -25,7 +25,7 @@ CUTTABLE = (
 
 
 def own_forward(captioner: Captioner, pixels: torch.Tensor) -> torch.Tensor:
-    """Vision states by the model's own forward pass."""
+    """Return vision states from the model's own forward pass."""
     model = captioner.model
     if captioner.family == "blip":
         return model.vision_model(pixels).last_hidden_state
@@ -37,7 +37,7 @@ def own_forward(captioner: Captioner, pixels: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", STAGES)
 @torch.inference_mode()
-def test_stages_composed_are_the_encoder(kind: str) -> None:
+def test_the_stages_together_equal_the_encoder(kind: str) -> None:
     encoder = tiny_encoder(kind)
     pixels = noise_pixels(2)
     staged = stage_encoder(encoder)
@@ -58,7 +58,7 @@ def test_encode_equals_the_models_own_vision_forward(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @torch.inference_mode()
-def test_every_cut_gives_the_same_states(name: str) -> None:
+def test_every_split_gives_the_same_states(name: str) -> None:
     captioner = build(name)
     pixels = noise_pixels(2)
     expected = own_forward(captioner, pixels)
@@ -68,8 +68,8 @@ def test_every_cut_gives_the_same_states(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_stages_and_the_parts_to_freeze_are_cut_alike(name: str) -> None:
-    """A stage may read only what its part owns, or a cached feature would go stale."""
+def test_stages_and_parts_to_freeze_are_split_at_the_same_places(name: str) -> None:
+    """A stage may use only what its part owns, or cached features would become stale."""
     captioner = build(name)
     stages, owners = captioner.vision_stages(), captioner.parts().vision_layers
     states = noise_pixels(1)
@@ -114,7 +114,7 @@ def test_all_layers_can_be_frozen_one_by_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["swin-gpt2-tiny", "beit-gpt2-tiny"])
 @pytest.mark.parametrize("part", ["vision.first-0", "vision.first-1"])
-def test_encoders_of_one_piece_cannot_be_frozen_in_part(name: str, part: str) -> None:
+def test_encoders_with_one_stage_cannot_be_partly_frozen(name: str, part: str) -> None:
     with pytest.raises(ModelError) as caught:
         build(name).freeze([part])
     expected = f"{part}: the layers of this vision encoder cannot be frozen separately"
@@ -123,7 +123,7 @@ def test_encoders_of_one_piece_cannot_be_frozen_in_part(name: str, part: str) ->
 
 
 @pytest.mark.parametrize("name", ["swin-gpt2-tiny", "beit-gpt2-tiny"])
-def test_encoders_of_one_piece_can_be_frozen_whole_and_cached(name: str) -> None:
+def test_encoders_with_one_stage_can_be_frozen_and_cached(name: str) -> None:
     captioner = build(name)
     captioner.freeze(["vision"])
     pixels = noise_pixels(1)
