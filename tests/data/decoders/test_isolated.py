@@ -167,7 +167,9 @@ def test_a_child_that_dies_while_idle_loses_no_image():
         decoder.decode(GOOD, size)
         (child,) = children()
         os.kill(child, signal.SIGKILL)
-        assert wait_for(lambda: not Path(f"/proc/{child}/cmdline").read_bytes())
+        # Dead, not merely dying: its pipes are closed.
+        state = Path(f"/proc/{child}/stat")
+        assert wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z")
         assert decoder.decode(GOOD, size) == size(decode_image(GOOD))
 
 
