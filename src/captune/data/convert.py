@@ -92,15 +92,7 @@ def write_dataset(
             images, or a name or caption cannot be written to `csv`.
         OutputError: The folder cannot be written, or has another data set's caption files.
     """
-    if not records:
-        raise DataError("the data set is empty: it has no images to convert")
-    if images == "keep" and format not in ("jsonl", "csv"):
-        raise DataError(
-            f"{format} contains its images: --images keep is not supported",
-            fix="use --images copy or --images link, or the format jsonl or csv",
-        )
-    if format == "csv":
-        _refuse_for_csv(records, images=images)
+    _check_request(records, format=format, images=images)
     by_split: dict[str, list[CaptionRecord]] = {}
     for record in records:
         by_split.setdefault(record.split or _NO_SPLIT, []).append(record)
@@ -130,6 +122,21 @@ def write_dataset(
             placed[split].append(_Placed(record, name, columns.get(record.image_id, {})))
     _WRITERS[format](placed, folder)
     return skipped
+
+
+def _check_request(
+    records: Sequence[CaptionRecord], *, format: DatasetFormat, images: ImageHandling
+) -> None:
+    """Stop before anything is written that the format cannot hold."""
+    if not records:
+        raise DataError("the data set is empty: it has no images to convert")
+    if images == "keep" and format not in ("jsonl", "csv"):
+        raise DataError(
+            f"{format} contains its images: --images keep is not supported",
+            fix="use --images copy or --images link, or the format jsonl or csv",
+        )
+    if format == "csv":
+        _refuse_for_csv(records, images=images)
 
 
 def _refuse_leftovers(folder: Path, *, format: DatasetFormat, splits: Sequence[str]) -> None:

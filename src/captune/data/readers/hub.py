@@ -71,7 +71,7 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     """Read Parquet files, whose names or folders may give the splits.
 
     Raises:
-        DataError: There is no file, one is broken or unpacks to too much, or the columns are not
+        DataError: No file is found, one is broken or unpacks to too much, or the columns are not
             usable.
     """
     files = _list_parquet(place)

@@ -45,7 +45,7 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     """Read record files, whose names or folders may give the splits.
 
     Raises:
-        DataError: There is no file, a line is broken, or a line has no image or caption.
+        DataError: The file is missing, a line is broken, or a line has no image or caption.
     """
     files = [place] if place.is_file() else _list_files(place, options)
     if not files and (options.image_column or options.caption_column):

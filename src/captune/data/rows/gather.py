@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import ImageFinder, usual_folders
-from captune.data.names.placing import OUTSIDE, Fault, place_images
+from captune.data.names.placing import OUTSIDE, Fault, Places, place_images
 from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
 from captune.list_cells import is_empty_list, read_list_cell
@@ -116,25 +116,7 @@ def gather_rows(
             allow_outside=options.allow_outside,
         ),
     )
-    records, skipped, empty = [], [], []
-    for key, image in merged.images.items():
-        captions = tuple(text for text in image.captions if text)
-        empty += [key] * (len(image.captions) - len(captions))
-        source = places.sources.get(key)
-        if source is None or not captions:
-            reason, detail = places.faults.get(key, ("no_caption", ""))
-            skipped.append(SkippedImage(key, image.name, reason, detail))
-            continue
-        records.append(
-            CaptionRecord(
-                image_id=key,
-                image=source,
-                captions=captions,
-                split=min(image.splits, key=SPLITS.index, default=None),
-                group=image.group,
-                file_name=image.name,
-            )
-        )
+    records, skipped, empty = _build_records(merged, places)
     return LoadedData(
         records=tuple(records),
         skipped=tuple(skipped),
@@ -154,6 +136,32 @@ def gather_rows(
         format=format,
         root=root,
     )
+
+
+def _build_records(
+    merged: _Merged, places: Places
+) -> tuple[list[CaptionRecord], list[SkippedImage], list[str]]:
+    """Return the usable records, the skipped images, and the image of each empty caption."""
+    records, skipped, empty = [], [], []
+    for key, image in merged.images.items():
+        captions = tuple(text for text in image.captions if text)
+        empty += [key] * (len(image.captions) - len(captions))
+        source = places.sources.get(key)
+        if source is None or not captions:
+            reason, detail = places.faults.get(key, ("no_caption", ""))
+            skipped.append(SkippedImage(key, image.name, reason, detail))
+            continue
+        records.append(
+            CaptionRecord(
+                image_id=key,
+                image=source,
+                captions=captions,
+                split=min(image.splits, key=SPLITS.index, default=None),
+                group=image.group,
+                file_name=image.name,
+            )
+        )
+    return records, skipped, empty
 
 
 def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:

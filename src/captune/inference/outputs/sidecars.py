@@ -84,7 +84,7 @@ class Sidecars:
         """Do nothing: every image has its own file."""
 
     def write(self, prediction: Prediction) -> bool:
-        """Write the caption and a line feed atomically; without text, there is no file.
+        """Write the caption and a line feed atomically; an empty caption writes no file.
 
         A file that appeared or changed since `has` was called is kept.
 
