@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,13 @@ def count_statements(function: Function) -> int:
 def test_the_source_files_are_found() -> None:
     assert len(FILES) > 50
     assert sum(1 for path in FILES for _ in functions(path)) > 300
+
+
+def test_pytest_skips_no_folder_of_tests(pytestconfig: pytest.Config) -> None:
+    skipped = pytestconfig.getini("norecursedirs")
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {part for folder in folders for part in folder.parts}
+    assert {name for name in names for glob in skipped if fnmatch(name, glob)} == set()
 
 
 def test_no_file_is_longer_than_the_limit() -> None:
