@@ -14,6 +14,7 @@ import pytest
 from captune.data import LoadOptions, decode_image, make_shapes
 from captune.errors import DataError
 from captune.metrics import References
+from captune.records import VisionInputs
 from support.places import ROOT
 
 
@@ -111,7 +112,7 @@ def test_a_family_of_ones_own_packs_captions_and_decodes() -> None:
 
     def loss(*captions: str) -> torch.Tensor:
         batch = pooled.batch([captions], ["a"], max_caption_tokens=12)
-        return pooled.loss(replace(batch, pixel_values=pixels)).loss_sum
+        return pooled.loss(replace(batch, vision_inputs=VisionInputs.of_pixels(pixels))).loss_sum
 
     together = loss("a red circle", "a blue star")
     torch.testing.assert_close(together, loss("a red circle") + loss("a blue star"))

@@ -17,7 +17,7 @@ from captune.data import make_shapes
 from captune.hardware import Hardware, free_cached_memory
 from captune.models import SIZES, Captioner, build_size, train_tokenizer
 from captune.recipe import Recipe, TokenizerConfig
-from captune.records import CaptionBatch, CaptionRecord
+from captune.records import CaptionBatch, CaptionRecord, VisionInputs
 
 Status = Literal["PASS", "FAIL", "SKIP"]
 
@@ -121,7 +121,7 @@ def make_batch(captioner: Captioner, images: int, *, captions: int = 3) -> Capti
         for n in [captions] * images
     ]
     batch = captioner.batch(rows, [str(i) for i in range(images)], max_caption_tokens=20)
-    return replace(batch, pixel_values=make_pixels(captioner, images))
+    return replace(batch, vision_inputs=VisionInputs.of_pixels(make_pixels(captioner, images)))
 
 
 def make_pixels(captioner: Captioner, images: int) -> torch.Tensor:

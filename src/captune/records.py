@@ -86,10 +86,61 @@ class CaptionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class VisionInputs:
+    """The model inputs of B images as named tensors, one row per image in each.
+
+    Most models take `pixel_values` alone. A family with tiles, several resolutions or masks names
+    its own tensors in its image transform, and reads them in `Captioner.stage_input`; in between
+    nobody needs to know the names.
+
+    Attributes:
+        tensors: Tensors (B, ...) by name.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(tensor) for name, tensor in self.tensors.items()}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"vision inputs need one row per image in each tensor, not {sizes}")
+
+    @classmethod
+    def of_pixels(cls, pixel_values: torch.Tensor) -> VisionInputs:
+        """Return the inputs of a model that takes only `pixel_values` (B, C, H, W)."""
+        return cls({"pixel_values": pixel_values})
+
+    @classmethod
+    def join(cls, parts: Sequence[VisionInputs]) -> VisionInputs:
+        """Return the rows of at least one part in one batch, in order."""
+        import torch
+
+        names = parts[0].tensors
+        return cls({name: torch.cat([part.tensors[name] for part in parts]) for name in names})
+
+    @property
+    def pixel_values(self) -> torch.Tensor:
+        """The tensor of models that take only pixels, (B, C, H, W)."""
+        return self.tensors["pixel_values"]
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(next(iter(self.tensors.values())))
+
+    def rows(self, rows: slice) -> VisionInputs:
+        """Return the inputs of some of the images."""
+        return VisionInputs({name: tensor[rows] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VisionInputs:
+        """Return the inputs with every tensor on `device`."""
+        moved = {n: t.to(device, non_blocking=non_blocking) for n, t in self.tensors.items()}
+        return VisionInputs(moved)
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionBatch:
     """B images, each once, with their captions packed side by side: one row per image.
 
-    Exactly one of `pixel_values` and `vision_features` is set. Labels are not shifted:
+    Exactly one of `vision_inputs` and `vision_features` is set. Labels are not shifted:
     the token at position i is predicted from position i - 1, and every caption starts with a
     prefix that has no loss, so that no token is predicted from another caption.
 
@@ -99,7 +150,7 @@ class CaptionBatch:
         position_ids: int64 (B, L), from 0 in each caption.
         caption_ids: int64 (B, L), the caption of its row that a token belongs to; -1: padding.
         labels: int64 (B, L), `IGNORE_INDEX` on prefix and padding.
-        pixel_values: float32 (B, C, H, W).
+        vision_inputs: The images as the model takes them.
         vision_features: Output of the frozen part of the vision encoder, (B, S, D), or
             (B, C, H, W) where that part is a stack of convolutions.
     """
@@ -109,7 +160,7 @@ class CaptionBatch:
     position_ids: torch.Tensor
     caption_ids: torch.Tensor
     labels: torch.Tensor
-    pixel_values: torch.Tensor | None = None
+    vision_inputs: VisionInputs | None = None
     vision_features: torch.Tensor | None = None
 
     @property
@@ -123,6 +174,19 @@ class CaptionBatch:
         if self.caption_ids.numel() == 0:
             return 0
         return int((self.caption_ids.max(dim=1).values + 1).sum())
+
+    def rows(self, rows: slice) -> CaptionBatch:
+        """Return the batch of some of the images."""
+        inputs, features = self.vision_inputs, self.vision_features
+        return CaptionBatch(
+            image_ids=self.image_ids[rows],
+            input_ids=self.input_ids[rows],
+            position_ids=self.position_ids[rows],
+            caption_ids=self.caption_ids[rows],
+            labels=self.labels[rows],
+            vision_inputs=None if inputs is None else inputs.rows(rows),
+            vision_features=None if features is None else features[rows],
+        )
 
     def to(self, device: torch.device | str) -> CaptionBatch:
         """Return the batch with every tensor on `device`."""

@@ -15,7 +15,7 @@ import torch
 from captune.inference.decoding.decode import generate, plan_search, search
 from captune.models import FAMILIES, SIZES, Captioner, load_captioner
 from captune.recipe import GenerateConfig
-from captune.records import CaptionBatch
+from captune.records import CaptionBatch, VisionInputs
 from support.models.slow_twins import gradients, loss_one_caption_per_row, plain_generate
 from support.models.tiny_models import (
     ALL,
@@ -81,7 +81,9 @@ def assert_equal_to_single_captions(
     captioner: Captioner, rows: Sequence[Sequence[str]], *, limit: float
 ) -> None:
     pixels = noise_pixels(len(rows)).to(captioner.model.dtype)
-    packed = captioner.loss(replace(packed_batch(captioner, rows), pixel_values=pixels))
+    packed = captioner.loss(
+        replace(packed_batch(captioner, rows), vision_inputs=VisionInputs.of_pixels(pixels))
+    )
     slow = loss_one_caption_per_row(captioner, rows, pixel_values=pixels)
 
     torch.testing.assert_close(packed.loss_sum, slow, rtol=limit, atol=limit)
@@ -101,7 +103,9 @@ def test_packed_captions_have_the_loss_of_one_caption_per_row(name: str) -> None
     pixels = noise_pixels()
     single = [(i, caption) for i, row in enumerate(ROWS) for caption in row]
     with torch.no_grad():
-        packed = captioner.loss(replace(packed_batch(captioner), pixel_values=pixels))
+        packed = captioner.loss(
+            replace(packed_batch(captioner), vision_inputs=VisionInputs.of_pixels(pixels))
+        )
         states = captioner.encode(pixels)[[i for i, _ in single]]
         one_per_row = captioner.loss_of(states, packed_batch(captioner, [[c] for _, c in single]))
     assert packed.num_tokens == one_per_row.num_tokens
@@ -109,9 +113,29 @@ def test_packed_captions_have_the_loss_of_one_caption_per_row(name: str) -> None
 
 
 @every_model
+def test_vision_inputs_keep_their_images_when_split_joined_and_moved(name: str) -> None:
+    captioner = build(name)
+    inputs = captioner.vision_inputs(images(3))
+    whole = replace(packed_batch(captioner), vision_inputs=inputs)
+    parts = [whole.rows(slice(at, at + 1)) for at in range(3)]
+    again = VisionInputs.join([part.vision_inputs for part in reversed(parts)]).to("cpu")
+    assert (len(inputs), len(again)) == (3, 3)
+    assert again.tensors.keys() == inputs.tensors.keys()
+    assert all(
+        torch.equal(again.tensors[key].flip(0), inputs.tensors[key]) for key in inputs.tensors
+    )
+    with torch.no_grad():
+        losses = [captioner.loss(part).loss_sum for part in parts]
+        together = captioner.loss(whole).loss_sum
+    torch.testing.assert_close(sum(losses), together, rtol=1e-5, atol=1e-4)
+
+
+@every_model
 def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
     captioner = build(name)
-    loss = captioner.loss(replace(packed_batch(captioner), pixel_values=noise_pixels()))
+    loss = captioner.loss(
+        replace(packed_batch(captioner), vision_inputs=VisionInputs.of_pixels(noise_pixels()))
+    )
     found = gradients(captioner, loss.loss_sum)
     assert [n for n, _ in captioner.named_trainable() if n not in found] == []
 
@@ -122,7 +146,9 @@ def test_cached_features_give_the_loss_and_gradients_of_pixels(name: str) -> Non
     captioner.freeze([supported(captioner, "vision.first-1")])
     pixels = noise_pixels()
     batch = packed_batch(captioner)
-    from_pixels = captioner.loss(replace(batch, pixel_values=pixels)).loss_sum
+    from_pixels = captioner.loss(
+        replace(batch, vision_inputs=VisionInputs.of_pixels(pixels))
+    ).loss_sum
     cached = captioner.encode_frozen(pixels)
     from_cache = captioner.loss(replace(batch, vision_features=cached)).loss_sum
 
@@ -155,7 +181,7 @@ def test_captions_equal_those_of_plain_generate(name: str, prompt: str, num_beam
 def test_a_template_has_no_loss_and_is_not_part_of_captions(name: str) -> None:
     captioner = with_template(build(name))
     assert captioner.encode_caption("grass", 20).token_ids[:3] == captioner.prefix_ids()
-    batch = replace(packed_batch(captioner), pixel_values=noise_pixels())
+    batch = replace(packed_batch(captioner), vision_inputs=VisionInputs.of_pixels(noise_pixels()))
     slow = loss_one_caption_per_row(captioner, ROWS, pixel_values=noise_pixels())
     torch.testing.assert_close(captioner.loss(batch).loss_sum, slow, rtol=1e-5, atol=1e-4)
 
@@ -205,7 +231,9 @@ def test_a_step_changes_every_parameter_except_those_of_the_frozen_part(
     learning = dict(captioner.named_trainable())
     captioner.freeze([supported(captioner, part)])
     before = {key: value.detach().clone() for key, value in learning.items()}
-    loss = captioner.loss(replace(packed_batch(captioner), pixel_values=noise_pixels()))
+    loss = captioner.loss(
+        replace(packed_batch(captioner), vision_inputs=VisionInputs.of_pixels(noise_pixels()))
+    )
     loss.loss_sum.backward()
     torch.optim.SGD([value for _, value in captioner.named_trainable()], lr=1e-2).step()
     changed = {key for key, value in learning.items() if not torch.equal(value, before[key])}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from captune.models import Captioner, pack_captions
-from captune.records import IGNORE_INDEX, CaptionBatch
+from captune.records import IGNORE_INDEX, CaptionBatch, VisionInputs
 from support.models.slow_twins import loss_one_caption_per_row
 from support.models.tiny_models import ONE_OF_EACH, ROWS, build, noise_pixels
 
@@ -24,7 +24,9 @@ def packed_batch(captioner: Captioner, rows: Sequence[Sequence[str]] = ROWS) -> 
 def test_label_smoothing_equals_torch_on_single_captions(name: str) -> None:
     captioner = build(name)
     pixels = noise_pixels()
-    packed = captioner.loss(replace(packed_batch(captioner), pixel_values=pixels), 0.1)
+    packed = captioner.loss(
+        replace(packed_batch(captioner), vision_inputs=VisionInputs.of_pixels(pixels)), 0.1
+    )
     slow = loss_one_caption_per_row(captioner, ROWS, pixel_values=pixels, label_smoothing=0.1)
     torch.testing.assert_close(packed.loss_sum, slow, **CLOSE)
 
@@ -38,8 +40,11 @@ def test_a_changed_caption_does_not_change_the_others_in_its_row(name: str) -> N
     second = batch.caption_ids[0] == 1
     changed_ids[0, second] = (changed_ids[0, second] + 7) % 20
 
-    before = row_logits(captioner, replace(batch, pixel_values=pixels))
-    after = row_logits(captioner, replace(batch, input_ids=changed_ids, pixel_values=pixels))
+    before = row_logits(captioner, replace(batch, vision_inputs=VisionInputs.of_pixels(pixels)))
+    after = row_logits(
+        captioner,
+        replace(batch, input_ids=changed_ids, vision_inputs=VisionInputs.of_pixels(pixels)),
+    )
 
     assert not torch.equal(before[0, second], after[0, second])
     others = (batch.caption_ids[0] == 0) | (batch.caption_ids[0] == 2)
@@ -56,8 +61,10 @@ def test_padding_is_never_attended_to(name: str) -> None:
     assert padding.any()
     noisy = batch.input_ids.masked_fill(padding, 9)
 
-    before = captioner.loss(replace(batch, pixel_values=pixels))
-    after = captioner.loss(replace(batch, input_ids=noisy, pixel_values=pixels))
+    before = captioner.loss(replace(batch, vision_inputs=VisionInputs.of_pixels(pixels)))
+    after = captioner.loss(
+        replace(batch, input_ids=noisy, vision_inputs=VisionInputs.of_pixels(pixels))
+    )
     assert torch.equal(before.loss_sum, after.loss_sum)
 
 
@@ -66,10 +73,10 @@ def test_more_padding_changes_nothing(name: str) -> None:
     captioner = build(name)
     pixels = noise_pixels()
     rows = [list(ROWS[2])]
-    alone = replace(packed_batch(captioner, rows), pixel_values=pixels[2:])
-    beside = replace(packed_batch(captioner), pixel_values=pixels)
+    alone = replace(packed_batch(captioner, rows), vision_inputs=VisionInputs.of_pixels(pixels[2:]))
+    beside = replace(packed_batch(captioner), vision_inputs=VisionInputs.of_pixels(pixels))
     of_others = captioner.loss(
-        replace(packed_batch(captioner, ROWS[:2]), pixel_values=pixels[:2])
+        replace(packed_batch(captioner, ROWS[:2]), vision_inputs=VisionInputs.of_pixels(pixels[:2]))
     ).loss_sum
     torch.testing.assert_close(
         captioner.loss(alone).loss_sum,
@@ -104,7 +111,7 @@ def test_a_batch_without_labels_has_zero_loss() -> None:
         position_ids=torch.zeros(2, 3, dtype=torch.long),
         caption_ids=torch.full((2, 3), -1),
         labels=torch.full((2, 3), IGNORE_INDEX),
-        pixel_values=noise_pixels(2),
+        vision_inputs=VisionInputs.of_pixels(noise_pixels(2)),
     )
     loss = captioner.loss(filled)
     assert loss.num_tokens == 0
@@ -113,7 +120,7 @@ def test_a_batch_without_labels_has_zero_loss() -> None:
 
 def test_a_batch_without_images_is_refused() -> None:
     captioner = build("blip-tiny")
-    with pytest.raises(ValueError, match="needs pixel_values or vision_features"):
+    with pytest.raises(ValueError, match="needs vision_inputs or vision_features"):
         captioner.loss(packed_batch(captioner))
 
 

@@ -10,7 +10,7 @@ import torch
 
 from captune.errors import ModelError
 from captune.models import Captioner, additive_mask, load_captioner, packed_causal_mask
-from captune.records import CaptionBatch
+from captune.records import CaptionBatch, VisionInputs
 from support.counting_sdpa import counting_sdpa
 from support.models.slow_twins import gradients
 from support.models.tiny_models import ALL, ONE_OF_EACH, ROWS, build, noise_pixels
@@ -24,7 +24,7 @@ WAYS = [(name, "eager") for name in ONE_OF_EACH] + [
 
 def batch_of(captioner: Captioner) -> CaptionBatch:
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
-    return replace(batch, pixel_values=noise_pixels())
+    return replace(batch, vision_inputs=VisionInputs.of_pixels(noise_pixels()))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -105,7 +105,7 @@ def sdpa_calls(captioner: Captioner) -> tuple[int, int]:
     """Count calls while images are encoded, and while their captions are decoded."""
     batch = batch_of(captioner)
     with counting_sdpa() as calls:
-        states = captioner.encode(batch.pixel_values)
+        states = captioner.encode(batch.vision_inputs)
         encoding = len(calls)
         captioner.loss_of(states, batch)
     return encoding, len(calls) - encoding
@@ -130,8 +130,8 @@ def test_features_cached_in_half_precision_are_accepted(name: str, dtype: torch.
     captioner = build(name)
     captioner.freeze(["vision"])
     batch = batch_of(captioner)
-    cached = captioner.encode_frozen(batch.pixel_values).to(dtype)
-    half = captioner.loss(replace(batch, pixel_values=None, vision_features=cached))
+    cached = captioner.encode_frozen(batch.vision_inputs).to(dtype)
+    half = captioner.loss(replace(batch, vision_inputs=None, vision_features=cached))
     torch.testing.assert_close(half.loss_sum, captioner.loss(batch).loss_sum, rtol=0.02, atol=0.1)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from captune.models import Captioner
-from captune.records import IGNORE_INDEX, CaptionBatch
+from captune.records import IGNORE_INDEX, CaptionBatch, VisionInputs
 from support.models.tiny_models import ALL, CAPTIONS, build, noise_pixels
 
 ROWS = [[CAPTIONS[0]], [CAPTIONS[4]], [CAPTIONS[3]]]
@@ -17,7 +17,7 @@ OTHERS = [n for n in ALL if n not in ("blip-tiny", "git-tiny")]
 
 def one_a_row(captioner: Captioner) -> CaptionBatch:
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
-    return replace(batch, pixel_values=noise_pixels())
+    return replace(batch, vision_inputs=VisionInputs.of_pixels(noise_pixels()))
 
 
 def mean_loss(captioner: Captioner, batch: CaptionBatch) -> torch.Tensor:
@@ -31,7 +31,7 @@ def test_minus_100_on_padding_gives_the_same_loss(name: str) -> None:
     batch = one_a_row(captioner)
     mask = (batch.caption_ids >= 0).long()
     theirs = captioner.model(
-        pixel_values=batch.pixel_values,
+        pixel_values=batch.vision_inputs.pixel_values,
         input_ids=batch.input_ids,
         attention_mask=mask,
         labels=batch.input_ids.masked_fill(mask == 0, IGNORE_INDEX),
@@ -45,5 +45,5 @@ def test_encoder_decoder_gives_the_same_loss(name: str) -> None:
     batch = one_a_row(captioner)
     # Their labels begin after the start token: the model itself shifts them right.
     labels = batch.labels[:, 1:]
-    theirs = captioner.model(pixel_values=batch.pixel_values, labels=labels).loss
+    theirs = captioner.model(pixel_values=batch.vision_inputs.pixel_values, labels=labels).loss
     torch.testing.assert_close(mean_loss(captioner, batch), theirs, rtol=1e-5, atol=1e-5)

@@ -17,7 +17,7 @@ from captune.data import decode_image
 from captune.models import Captioner, build_size, new_captioner
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.recipe import ModelConfig
-from captune.records import IGNORE_INDEX
+from captune.records import IGNORE_INDEX, VisionInputs
 from support.models.slow_twins import greedy_without_cache, plain_logits
 from support.models.tiny_models import ROWS, build, noise_pixels, tiny_encoder, tokenizer
 
@@ -149,7 +149,9 @@ def test_batch_norms_stay_in_eval_mode_while_training() -> None:
     assert len(norms) == 52
     before = [norm.running_mean.clone() for norm in norms]
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
-    captioner.loss(replace(batch, pixel_values=noise_pixels())).loss_sum.backward()
+    captioner.loss(
+        replace(batch, vision_inputs=VisionInputs.of_pixels(noise_pixels()))
+    ).loss_sum.backward()
     assert not any(norm.training for norm in norms)
     assert all(torch.equal(a, b.running_mean) for a, b in zip(before, norms, strict=True))
     # Their weights and biases are trained.

@@ -20,7 +20,7 @@ from captune.inference.decoding.decode import eval_mode, generate
 from captune.inference.prepare import AnyImage, Execution, prepare_ahead
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
-from captune.records import Prediction
+from captune.records import Prediction, VisionInputs
 
 OnFailure = Callable[[str, ImageError], None]
 """Called with each unusable image: its id and the reason."""
@@ -59,13 +59,13 @@ def caption_images(
     prepared = prepare_ahead(captioner, images, decode=execution.decode, batch_size=batch.size)
     # Closed here: a traceback that someone keeps would keep the generator and its processes.
     with closing(prepared):
-        for image_id, pixels in prepared:
-            if isinstance(pixels, ImageError):
+        for image_id, inputs in prepared:
+            if isinstance(inputs, ImageError):
                 if on_failure is None:
-                    raise pixels
-                on_failure(image_id, pixels)
+                    raise inputs
+                on_failure(image_id, inputs)
                 continue
-            batch.waiting.append((image_id, pixels))
+            batch.waiting.append((image_id, inputs))
             if batch.is_full:
                 yield from batch.caption()
         yield from batch.caption()
@@ -80,14 +80,14 @@ class _Batch:
         config: How to decode.
         hardware: Device and precision.
         size: Images per batch; halved when they do not fit.
-        waiting: Ids and pixels (C, H, W).
+        waiting: Ids and the model inputs of one image each.
     """
 
     captioner: Captioner
     config: GenerateConfig
     hardware: Hardware
     size: int
-    waiting: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    waiting: list[tuple[str, VisionInputs]] = field(default_factory=list)
 
     @property
     def is_full(self) -> bool:
@@ -124,13 +124,13 @@ class _Batch:
 @torch.inference_mode()
 def _caption(
     captioner: Captioner,
-    batch: Sequence[tuple[str, torch.Tensor]],
+    batch: Sequence[tuple[str, VisionInputs]],
     config: GenerateConfig,
     *,
     hardware: Hardware,
 ) -> list[Prediction]:
     image_ids = [image_id for image_id, _ in batch]
-    pixels = torch.stack([pixels for _, pixels in batch]).to(hardware.device)
+    inputs = VisionInputs.join([inputs for _, inputs in batch]).to(hardware.device)
     # One autocast for both: it caches the weights that it casts.
     with hardware.autocast(), eval_mode(captioner):
-        return generate(captioner, captioner.encode(pixels), image_ids=image_ids, config=config)
+        return generate(captioner, captioner.encode(inputs), image_ids=image_ids, config=config)

@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 
 from captune.data import (
@@ -27,7 +26,7 @@ from captune.errors import ImageError
 from captune.hardware import Hardware
 from captune.models import Captioner
 from captune.net import UrlImage
-from captune.records import ImageSource
+from captune.records import ImageSource, VisionInputs
 
 AnyImage = ImageSource | UrlImage | Image.Image
 """An encoded image, wherever it is, or a decoded one."""
@@ -56,8 +55,8 @@ def prepare_ahead(
     *,
     decode: DecodeMode | ImageDecoder,
     batch_size: int,
-) -> Generator[tuple[str, torch.Tensor | ImageError]]:
-    """Yield ids and pixels (C, H, W), or the error of an unusable image, in order.
+) -> Generator[tuple[str, VisionInputs | ImageError]]:
+    """Yield ids and the model inputs of one image, or the error of an unusable one, in order.
 
     Args:
         captioner: Only its image transform is used, not its model.
@@ -65,7 +64,7 @@ def prepare_ahead(
         decode: See `Execution`.
         batch_size: Images per batch.
     """
-    waiting: deque[tuple[str, Future[torch.Tensor | ImageError]]] = deque()
+    waiting: deque[tuple[str, Future[VisionInputs | ImageError]]] = deque()
     num_threads = count_threads()
     pool = ThreadPoolExecutor(num_threads, "captune-decode")
     with ExitStack() as opened:
@@ -75,16 +74,16 @@ def prepare_ahead(
         for image_id, image in images:
             waiting.append((image_id, pool.submit(reader.read, image)))
             if len(waiting) > _BATCHES_AHEAD * batch_size:
-                first_id, pixels = waiting.popleft()
-                yield first_id, pixels.result()
+                first_id, inputs = waiting.popleft()
+                yield first_id, inputs.result()
         while waiting:
-            first_id, pixels = waiting.popleft()
-            yield first_id, pixels.result()
+            first_id, inputs = waiting.popleft()
+            yield first_id, inputs.result()
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Decodes images into pixels.
+    """Decodes images into model inputs.
 
     Attributes:
         captioner: The model.
@@ -96,19 +95,19 @@ class _Reader:
     decoder: ImageDecoder
     url_decoder: ImageDecoder
 
-    def read(self, image: AnyImage) -> torch.Tensor | ImageError:
-        """Return pixels (C, H, W), or the error of an unusable image."""
+    def read(self, image: AnyImage) -> VisionInputs | ImageError:
+        """Return the model inputs of one image, or the error of an unusable one."""
         try:
             if isinstance(image, Image.Image):
-                return self._pixels(upright_rgb(image))
+                return self._inputs(upright_rgb(image))
             if isinstance(image, UrlImage):
-                return self.url_decoder.decode(image.read(), self._pixels)
-            return self.decoder.decode(image, self._pixels)
+                return self.url_decoder.decode(image.read(), self._inputs)
+            return self.decoder.decode(image, self._inputs)
         except ImageError as error:
             return error
 
-    def _pixels(self, image: Image.Image) -> torch.Tensor:
-        return self.captioner.pixel_values([image])[0]
+    def _inputs(self, image: Image.Image) -> VisionInputs:
+        return self.captioner.vision_inputs([image])
 
 
 def _open_reader(

@@ -10,7 +10,7 @@ from captune.models.caption_encoder import (
     caption_reader,
     token_counter,
 )
-from captune.models.captioner import Captioner, CaptionLoss, VisionContext
+from captune.models.captioner import Captioner, VisionContext
 from captune.models.families import (
     FAMILIES,
     as_captioner,
@@ -27,7 +27,12 @@ from captune.models.generation_defaults import (
     suppressed_tokens,
     write_decoding,
 )
-from captune.models.packing import additive_mask, pack_captions, packed_causal_mask
+from captune.models.packing import (
+    CaptionLoss,
+    additive_mask,
+    pack_captions,
+    packed_causal_mask,
+)
 from captune.models.vision.folding import fold_batch_norms
 from captune.models.vision.image_transform import ImageTransform
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from captune.errors import ModelError
 from captune.hardware import is_out_of_memory
@@ -32,28 +31,15 @@ from captune.models.freezing import (
     freeze_parts,
     part_sizes,
 )
-from captune.models.packing import packed_causal_mask
+from captune.models.packing import CaptionLoss, packed_causal_mask, sum_token_losses
 from captune.models.vision.image_transform import ImageTransform
-from captune.records import IGNORE_INDEX, CaptionBatch
+from captune.records import IGNORE_INDEX, CaptionBatch, VisionInputs
 from captune.storage import share_files
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Stage = nn.Module
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionLoss:
-    """A sum, not a mean, so that accumulation can normalise by the number of tokens.
-
-    Attributes:
-        loss_sum: float32 scalar, natural-log cross-entropy summed over `num_tokens`.
-        num_tokens: Tokens with a loss.
-    """
-
-    loss_sum: torch.Tensor
-    num_tokens: int
 
 
 @dataclass(slots=True)
@@ -185,12 +171,20 @@ class Captioner(ABC):
         dtype: torch.dtype = self.model.dtype
         return dtype
 
-    def pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Return the model inputs, float32 (B, C, H, W), of B >= 1 RGB images."""
-        return self.image_transform().batch(images)
+    def vision_inputs(self, images: Sequence[Image.Image]) -> VisionInputs:
+        """Return the model inputs of B >= 1 RGB images."""
+        transform = self.image_transform()
+        return VisionInputs.join([transform(image) for image in images])
 
-    def image_transform(self) -> ImageTransform:
-        """Return the transform of an RGB image to float32 (C, H, W), for worker processes."""
+    def pixel_values(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Return the inputs of a model that takes only pixels, (B, C, H, W), of B >= 1 images."""
+        return self.vision_inputs(images).pixel_values
+
+    def image_transform(self) -> Callable[[Image.Image], VisionInputs]:
+        """Return the function of one RGB image to its inputs, for worker processes.
+
+        A family with other inputs than `pixel_values` overrides this and `stage_input`.
+        """
         if self._transform is None:
             self._transform = ImageTransform(self.image_processor)
         return self._transform
@@ -240,16 +234,22 @@ class Captioner(ABC):
         """Return the first vision stages, which are frozen."""
         return self.vision_stages()[: self.frozen_stages]
 
+    def stage_input(self, inputs: VisionInputs) -> torch.Tensor:
+        """Return what the first vision stage takes."""
+        return inputs.pixel_values.to(self.model.dtype)
+
     def encode_frozen(
-        self, pixel_values: torch.Tensor, *, stages: Sequence[Stage] | None = None
+        self, inputs: VisionInputs | torch.Tensor, *, stages: Sequence[Stage] | None = None
     ) -> torch.Tensor:
         """Return the output of the frozen first stages, which is the same in every epoch.
 
         Args:
-            pixel_values: (B, C, H, W).
+            inputs: From `image_transform`; or, the plain case, `pixel_values` (B, C, H, W).
             stages: A faster form of `frozen_vision_stages()`; `None`: those stages.
         """
-        features = pixel_values.to(self.model.dtype)
+        if isinstance(inputs, torch.Tensor):
+            inputs = VisionInputs.of_pixels(inputs)
+        features = self.stage_input(inputs)
         with torch.no_grad():
             for stage in self.frozen_vision_stages() if stages is None else stages:
                 features = stage(features)
@@ -263,9 +263,9 @@ class Captioner(ABC):
             states = stage(states)
         return states
 
-    def encode(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Return the vision states (B, S, D) of pixels (B, C, H, W)."""
-        return self.encode_trained(self.encode_frozen(pixel_values))
+    def encode(self, inputs: VisionInputs | torch.Tensor) -> torch.Tensor:
+        """Return the vision states (B, S, D) of inputs; see `encode_frozen`."""
+        return self.encode_trained(self.encode_frozen(inputs))
 
     def loss(self, batch: CaptionBatch, label_smoothing: float = 0.0) -> CaptionLoss:
         """Return the summed next-token cross-entropy of all captions, in float32 or wider.
@@ -289,21 +289,15 @@ class Captioner(ABC):
         targets = batch.labels[:, 1:]
         counted = targets != IGNORE_INDEX
         logits = self.lm_head(hidden[:, :-1][counted])
-        loss_sum = functional.cross_entropy(
-            logits.to(torch.promote_types(logits.dtype, torch.float32)),
-            targets[counted],
-            reduction="sum",
-            label_smoothing=label_smoothing,
-        )
-        return CaptionLoss(loss_sum, int(counted.sum()))
+        return sum_token_losses(logits, targets[counted], label_smoothing=label_smoothing)
 
     def vision_states(self, batch: CaptionBatch) -> torch.Tensor:
         """Return the vision states (B, S, D) of a batch, from its cached features if it has any."""
         if batch.vision_features is not None:
             return self.encode_trained(batch.vision_features)
-        if batch.pixel_values is None:
-            raise ValueError("a batch needs pixel_values or vision_features")
-        return self.encode(batch.pixel_values)
+        if batch.vision_inputs is None:
+            raise ValueError("a batch needs vision_inputs or vision_features")
+        return self.encode(batch.vision_inputs)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of generated tokens, without special tokens."""

@@ -10,11 +10,26 @@ Shapes: B images or rows, L tokens of the longest row.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from captune.records import IGNORE_INDEX, PADDING_CAPTION, CaptionBatch
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionLoss:
+    """A sum, not a mean, so that accumulation can normalise by the number of tokens.
+
+    Attributes:
+        loss_sum: float32 scalar, natural-log cross-entropy summed over `num_tokens`.
+        num_tokens: Tokens with a loss.
+    """
+
+    loss_sum: torch.Tensor
+    num_tokens: int
 
 
 def pack_captions(
@@ -79,3 +94,22 @@ def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return 0 where `visible` (bool, any shape) is true, the minimum of `dtype` elsewhere."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)
+
+
+def sum_token_losses(
+    logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: float
+) -> CaptionLoss:
+    """Return the cross-entropy of tokens, in float32 or wider.
+
+    Args:
+        logits: (N, V), one row per token.
+        targets: int64 (N,).
+        label_smoothing: 0..1.
+    """
+    loss_sum = functional.cross_entropy(
+        logits.to(torch.promote_types(logits.dtype, torch.float32)),
+        targets,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+    return CaptionLoss(loss_sum, len(targets))

@@ -129,17 +129,17 @@ def _encode(
     captioner: Captioner, batch: CaptionBatch, hardware: Hardware
 ) -> tuple[CaptionBatch, float]:
     """Return the batch with frozen features in place of pixels, and the seconds this took."""
-    if batch.pixel_values is None:
-        raise ValueError("a decoded batch has pixels")
-    pixels = batch.pixel_values.to(hardware.device)
+    if batch.vision_inputs is None:
+        raise ValueError("a decoded batch has vision inputs")
+    inputs = batch.vision_inputs.to(hardware.device)
 
     def encode() -> torch.Tensor:
         with torch.inference_mode(), hardware.autocast():
-            return captioner.encode_frozen(pixels)
+            return captioner.encode_frozen(inputs)
 
     seconds = _time_twice(encode, hardware)
     features = encode().float().cpu().clone()
-    return replace(batch, pixel_values=None, vision_features=features), seconds
+    return replace(batch, vision_inputs=None, vision_features=features), seconds
 
 
 def _pass(captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware) -> None:

@@ -67,5 +67,5 @@ def test_batches_from_archives_equal_those_from_files(tmp_path, num_workers):
     for name in ("zips", "tars"):
         for ours, plain in zip(batches[name], batches["files"], strict=True):
             assert ours.image_ids == plain.image_ids
-            assert torch.equal(ours.pixel_values, plain.pixel_values)
+            assert torch.equal(ours.vision_inputs.pixel_values, plain.vision_inputs.pixel_values)
             assert torch.equal(ours.input_ids, plain.input_ids)

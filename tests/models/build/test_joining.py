@@ -14,6 +14,7 @@ import transformers
 from captune.errors import ModelError
 from captune.models import build_captioner, build_size, load_captioner
 from captune.recipe import ModelConfig, NewDecoderConfig, TokenizerConfig
+from captune.records import VisionInputs
 from support.models.slow_twins import greedy_without_cache, loss_one_caption_per_row
 from support.models.tiny_models import (
     CAPTIONS,
@@ -73,7 +74,7 @@ def test_any_encoder_joins_any_decoder(encoder: str, decoder: str | None, parts:
     assert (captioner.bos_token_id, captioner.eos_token_id, captioner.pad_token_id) == (2, 3, 0)
     pixels = captioner.pixel_values(images(3))
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
-    packed = captioner.loss(replace(batch, pixel_values=pixels)).loss_sum
+    packed = captioner.loss(replace(batch, vision_inputs=VisionInputs.of_pixels(pixels))).loss_sum
     slow = loss_one_caption_per_row(captioner, ROWS, pixel_values=pixels)
     torch.testing.assert_close(packed, slow, rtol=1e-5, atol=1e-4)
 
@@ -286,7 +287,7 @@ def test_encoders_outside_the_table_join_as_one_stage(kind: str, tmp_path: Path)
     square_processor().save_pretrained(tmp_path / "encoder")
     captioner = joined(tmp_path, "encoder", None)
     batch = captioner.batch(ROWS, ["a", "b", "c"], max_caption_tokens=20)
-    batch = replace(batch, pixel_values=captioner.pixel_values(images(3)))
+    batch = replace(batch, vision_inputs=VisionInputs.of_pixels(captioner.pixel_values(images(3))))
     loss = captioner.loss(batch).loss_sum
     loss.backward()
     assert [name for name, p in captioner.named_trainable() if p.grad is None] == []

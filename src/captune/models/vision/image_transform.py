@@ -7,7 +7,6 @@ for bit, and computed 1.1 to 1.6 times faster.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,13 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from captune.records import VisionInputs
+
 _CHANNELS, _LEVELS = 3, 256
 
 
 class ImageTransform:
-    """The image processor's image-to-tensor function; holds no model and can be pickled.
+    """The image processor's function of one image; holds no model and can be pickled.
 
     Args:
         image_processor: A transformers image processor, PIL backend.
@@ -29,16 +30,12 @@ class ImageTransform:
         self._processor = image_processor
         self._table = _level_table(image_processor)
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Return the model input, float32 (C, H, W), of an RGB image."""
+    def __call__(self, image: Image.Image) -> VisionInputs:
+        """Return the model inputs of an RGB image: `pixel_values`, float32 (1, C, H, W)."""
         if self._table is None:
-            pixels: torch.Tensor = self._processor([image], return_tensors="pt").pixel_values[0]
-            return pixels
-        return torch.from_numpy(self._look_up(image, self._table))
-
-    def batch(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Return the model inputs, float32 (B, C, H, W), of B >= 1 RGB images."""
-        return torch.stack([self(image) for image in images])
+            processed = self._processor([image], return_tensors="pt")
+            return VisionInputs.of_pixels(processed.pixel_values)
+        return VisionInputs.of_pixels(torch.from_numpy(self._look_up(image, self._table))[None])
 
     def _look_up(
         self, image: Image.Image, table: npt.NDArray[np.float32]

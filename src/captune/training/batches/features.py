@@ -250,8 +250,8 @@ def _row_bytes(captioner: Captioner) -> int:
     from PIL import Image
 
     with torch.inference_mode():
-        pixels = captioner.pixel_values([Image.new("RGB", (64, 64))]).to(captioner.device)
-        return 2 * captioner.encode_frozen(pixels).numel()
+        blank = captioner.vision_inputs([Image.new("RGB", (64, 64))]).to(captioner.device)
+        return 2 * captioner.encode_frozen(blank).numel()
 
 
 def _free_memory() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from captune.data import ImageDecoder, InlineDecoder, PixelSlots
 from captune.errors import ImageError
 from captune.hardware import Hardware
-from captune.models import Captioner, ImageTransform, fold_batch_norms, pack_captions
+from captune.models import Captioner, fold_batch_norms, pack_captions
 from captune.recipe import Recipe, View
-from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
+from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord, VisionInputs
 from captune.training.batches.features import FeatureCache
 from captune.training.batches.planning import (
     StepPlan,
@@ -154,8 +154,8 @@ class Feed:
                     fix="run again with --from prepare",
                 )
             with torch.inference_mode(), hardware.autocast():
-                pixels = decoded.pixels.to(hardware.device)
-                yield self.captioner.encode_frozen(pixels, stages=stages)
+                inputs = decoded.inputs.to(hardware.device)
+                yield self.captioner.encode_frozen(inputs, stages=stages)
 
     def reader(self) -> PixelReader:
         """Build the reader that turns images into pixels, without the model."""
@@ -190,7 +190,7 @@ class Feed:
         self.failures.update(decoded.failures)
         if not decoded.indices:
             return None
-        return replace(packer.pack(decoded.indices, epoch), pixel_values=decoded.pixels)
+        return replace(packer.pack(decoded.indices, epoch), vision_inputs=decoded.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,10 +269,16 @@ def _generator(seed: tuple[int, ...], image_id: str) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels of the images that could be decoded, and the reasons for those that could not."""
+    """The images that could be decoded, and the reasons for those that could not.
+
+    Attributes:
+        indices: Their places in the data set, in row order.
+        inputs: Their model inputs; `None`: none could be decoded.
+        failures: Reason by image id.
+    """
 
     indices: list[int]
-    pixels: torch.Tensor
+    inputs: VisionInputs | None
     failures: dict[str, str]
 
 
@@ -284,7 +290,7 @@ class PixelReader:
         records: Sequence[CaptionRecord],
         *,
         views: Sequence[View],
-        transform: ImageTransform,
+        transform: Callable[[Image.Image], VisionInputs],
         decoder: ImageDecoder,
     ) -> None:
         self._records = records
@@ -293,9 +299,9 @@ class PixelReader:
         self._decoder = decoder
 
     def read(self, pairs: Sequence[tuple[int, int]]) -> Decoded:
-        """Return the pixels of (image, view) pairs, without images that cannot be decoded."""
+        """Return the inputs of (image, view) pairs, without images that cannot be decoded."""
         indices: list[int] = []
-        pixels: list[torch.Tensor] = []
+        inputs: list[VisionInputs] = []
         failures: dict[str, str] = {}
         # The views of an image are consecutive; it is decoded once.
         for index, group in groupby(pairs, key=lambda pair: pair[0]):
@@ -307,23 +313,21 @@ class PixelReader:
                 failures[record.image_id] = error.what
                 continue
             indices += [index] * len(shown)
-            pixels += shown
-        if not pixels:
-            return Decoded([], torch.empty(0), failures)
-        return Decoded(indices, torch.stack(pixels), failures)
+            inputs += shown
+        return Decoded(indices, VisionInputs.join(inputs) if inputs else None, failures)
 
     def _show(
         self, image: Image.Image, *, views: Sequence[int], image_id: str
-    ) -> list[torch.Tensor]:
-        """Return model inputs (C, H, W) of one image's views, resized before the next image."""
+    ) -> list[VisionInputs]:
+        """Return model inputs of one image's views, resized before the next image."""
         return [
             self._transform(apply_view(image, self._views[view], key=f"{image_id}#{view}"))
             for view in views
         ]
 
-    def blank(self) -> torch.Tensor:
-        """Return a black image, float32 (1, C, H, W), for batches that must not be empty."""
-        return self._transform.batch([Image.new("RGB", (64, 64))])
+    def blank(self) -> VisionInputs:
+        """Return a black image, for batches that must not be empty."""
+        return self._transform(Image.new("RGB", (64, 64)))
 
 
 class _Pixels(Dataset[Decoded]):

@@ -19,17 +19,19 @@ from PIL import Image
 from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column, upright_rgb
 from captune.errors import DataError, ImageError
 from captune.models import Captioner
-from captune.records import CaptionBatch, CaptionRecord, ImageSource
+from captune.records import CaptionBatch, CaptionRecord, ImageSource, VisionInputs
 
 _log = logging.getLogger("captune.training")
 
 Inputs = dict[str, Any]
-"""The fields of a `CaptionBatch` by name, with `readable` and `references` for evaluation."""
+"""The fields of a `CaptionBatch` by name, its vision inputs by theirs (`pixel_values`), and
+`readable` and `references` for evaluation."""
 
 Example = CaptionRecord | Mapping[str, Any]
 """A record, or a row with an image and its caption or captions."""
 
 _PIXELS = "pixel_values"
+_EXTRA_KEYS = {"readable", "references"}
 
 
 class CaptionCollator:
@@ -67,23 +69,24 @@ class CaptionCollator:
         """Build the inputs of one forward pass.
 
         Returns:
-            The fields of `CaptionBatch` that are set, `readable` (bool, (B,)), and `references`:
-            per image, its human captions, unchanged.
+            The fields of `CaptionBatch` that are set, with the vision inputs by their names
+            (`pixel_values`); `readable` (bool, (B,)); and `references`: per image, its human
+            captions, unchanged.
 
         Raises:
             DataError: A row has no image or no caption column.
         """
         rows = [self._row(example) for example in examples]
-        pixels = [self._pixels(row) for row in rows]
+        seen = [self._vision_inputs(row) for row in rows]
         tokens = [
             self._token_ids(row.captions) if image is not None else self._no_caption()
-            for row, image in zip(rows, pixels, strict=True)
+            for row, image in zip(rows, seen, strict=True)
         ]
         batch = self._encoder.pack(tokens, [row.image_id for row in rows])
-        shown = [self._blank() if image is None else image for image in pixels]
+        shown = [self._blank() if image is None else image for image in seen]
         return {
-            **batch_inputs(replace(batch, pixel_values=torch.stack(shown))),
-            "readable": torch.tensor([image is not None for image in pixels]),
+            **batch_inputs(replace(batch, vision_inputs=VisionInputs.join(shown))),
+            "readable": torch.tensor([image is not None for image in seen]),
             "references": tuple(row.captions for row in rows),
         }
 
@@ -101,10 +104,10 @@ class CaptionCollator:
         captions = () if caption is None else _texts(example[caption])
         return _Row(str(example.get("image_id", "")), example[image], captions)
 
-    def _pixels(self, row: _Row) -> torch.Tensor | None:
-        """Return float32 (C, H, W); `None`: the image cannot be read; one warning is logged."""
+    def _vision_inputs(self, row: _Row) -> VisionInputs | None:
+        """Return one image's inputs; `None`: it cannot be read, and one warning is logged."""
         if isinstance(row.image, torch.Tensor):
-            return row.image.float()
+            return VisionInputs.of_pixels(row.image.float()[None])
         try:
             return self._transform(_decode(row.image))
         except ImageError as error:
@@ -123,19 +126,29 @@ class CaptionCollator:
         """Return a caption without words; its tokens take no loss."""
         return [self._encoder.prefix_ids]
 
-    def _blank(self) -> torch.Tensor:
+    def _blank(self) -> VisionInputs:
         return self._transform(Image.new("RGB", (64, 64)))
 
 
 def batch_inputs(batch: CaptionBatch) -> Inputs:
     """Return a batch as a dict, which Trainer and accelerate can move and count."""
     values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return {name: value for name, value in values.items() if value is not None}
+    inputs = values.pop("vision_inputs")
+    given = {name: value for name, value in values.items() if value is not None}
+    return given if inputs is None else {**given, **inputs.tensors}
 
 
 def inputs_batch(inputs: Mapping[str, Any]) -> CaptionBatch:
     """Return the batch that inputs were built from."""
     given = {f.name: inputs[f.name] for f in fields(CaptionBatch) if f.name in inputs}
+    known = {*given, *_EXTRA_KEYS}
+    seen = {
+        name: value
+        for name, value in inputs.items()
+        if name not in known and isinstance(value, torch.Tensor)
+    }
+    if seen:
+        given["vision_inputs"] = VisionInputs(seen)
     # Pinning memory turns tuples into lists.
     return CaptionBatch(**{**given, "image_ids": tuple(inputs["image_ids"])})
 

@@ -85,7 +85,7 @@ class PlannedBatches(Dataset[Inputs]):
         if not decoded.indices:
             return batch_inputs(self._empty())
         batch = self._packer.pack(decoded.indices, epoch)
-        return batch_inputs(replace(batch, pixel_values=decoded.pixels))
+        return batch_inputs(replace(batch, vision_inputs=decoded.inputs))
 
     def _empty(self) -> CaptionBatch:
         """Return a black image and a token that the loss ignores: all gradients are zero."""
@@ -93,7 +93,7 @@ class PlannedBatches(Dataset[Inputs]):
         batch = pack_captions([[[pad]]], [""], pad_token_id=pad)
         if self._cache is not None:
             return replace(batch, vision_features=torch.zeros(1, *self._cache.array.shape[1:]))
-        return replace(batch, pixel_values=self._reader.blank())
+        return replace(batch, vision_inputs=self._reader.blank())
 
 
 def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -177,14 +177,4 @@ def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
         yield batch
         return
     for start in range(0, len(batch.image_ids), size):
-        rows = slice(start, start + size)
-        yield replace(
-            batch,
-            image_ids=batch.image_ids[rows],
-            input_ids=batch.input_ids[rows],
-            position_ids=batch.position_ids[rows],
-            caption_ids=batch.caption_ids[rows],
-            labels=batch.labels[rows],
-            pixel_values=None if batch.pixel_values is None else batch.pixel_values[rows],
-            vision_features=None if batch.vision_features is None else batch.vision_features[rows],
-        )
+        yield batch.rows(slice(start, start + size))
