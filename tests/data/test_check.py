@@ -24,7 +24,8 @@ from captune.data import (
     render_check,
 )
 from captune.data.check.caption_stats import is_placeholder, measure_lengths
-from captune.data.check.duplicates import fingerprint_image, group_exact, group_near
+from captune.data.check.duplicates import group_exact, group_near
+from captune.data.check.fingerprints import fingerprint_image
 from captune.records import CaptionRecord
 
 

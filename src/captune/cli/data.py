@@ -74,7 +74,13 @@ def check(
     """
     from functools import partial
 
-    from captune.data import DecodeOptions, check_data, load_records, render_check
+    from captune.data import (
+        DecodeOptions,
+        check_data,
+        choose_kept,
+        load_records,
+        render_check,
+    )
     from captune.storage import write_text
 
     _refuse_existing(json_file, html_file, force=force)
@@ -88,6 +94,7 @@ def check(
             count_tokens=None if coder is None else coder.count,
             max_caption_tokens=max_caption_tokens,
             decoding=DecodeOptions(decode, max_pixels),
+            kept=choose_kept(loaded, say=print_line),
             report_progress=progress.move_to,
         )
     if coder is not None:

@@ -12,8 +12,9 @@ from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.data.check.check_data import check_data
-    from captune.data.check.duplicates import perceptual_hash
     from captune.data.check.findings import DataCheck, DataProblem
+    from captune.data.check.fingerprints import perceptual_hash
+    from captune.data.check.kept_findings import choose_kept
     from captune.data.check.page import render_check
     from captune.data.check.round_trip import (
         ReadBack,
@@ -76,6 +77,7 @@ __all__ = [
     "assign_splits",
     "caption_is_true",
     "check_data",
+    "choose_kept",
     "contact_sheet",
     "count_threads",
     "decode_image",
@@ -131,6 +133,7 @@ _HOMES = {
     "assign_splits": "captune.data.splits",
     "caption_is_true": "captune.data.shapes.make_shapes",
     "check_data": "captune.data.check.check_data",
+    "choose_kept": "captune.data.check.kept_findings",
     "contact_sheet": "captune.data.sheet",
     "count_threads": "captune.data.decoders.decoder",
     "decode_image": "captune.data.images",
@@ -145,7 +148,7 @@ _HOMES = {
     "load_splits": "captune.data.saved_splits",
     "make_shapes": "captune.data.shapes.make_shapes",
     "open_decoder": "captune.data.decoders.decoder",
-    "perceptual_hash": "captune.data.check.duplicates",
+    "perceptual_hash": "captune.data.check.fingerprints",
     "raise_when_too_many_bad": "captune.data.dataset",
     "read_pieces": "captune.data.images",
     "read_source": "captune.data.images",

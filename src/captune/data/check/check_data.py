@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from captune.data.check.caption_stats import (
@@ -21,12 +22,14 @@ from captune.data.check.caption_stats import (
     measure_lengths,
     normalise_caption,
 )
-from captune.data.check.duplicates import Fingerprint, fingerprint_image, group_exact, group_near
+from captune.data.check.duplicates import group_exact, group_near
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
+from captune.data.check.kept_findings import KeptFindings
 from captune.data.check.problems import list_problems
-from captune.data.dataset import LoadedData, SkippedImage
-from captune.data.decoders.decoder import DecodeOptions, count_threads, open_decoder
-from captune.data.images import decode_image, describe_source
+from captune.data.check.read_images import ReadImages, read_images
+from captune.data.dataset import LoadedData
+from captune.data.decoders.decoder import DecodeOptions
+from captune.data.images import decode_image
 from captune.errors import ImageError
 from captune.metrics import measure_scripts
 from captune.records import SPLITS, CaptionRecord
@@ -35,19 +38,13 @@ _PREVIEW_SIDE = 112
 _MOST_PREVIEWS = 96
 
 
-@dataclass(frozen=True, slots=True)
-class _Images:
-    records: list[CaptionRecord]
-    prints: list[Fingerprint]
-    unreadable: list[SkippedImage]
-
-
 def check_data(
     data: LoadedData,
     *,
     count_tokens: Callable[[str], int] | None = None,
     max_caption_tokens: int = 64,
     decoding: DecodeOptions | None = None,
+    kept: KeptFindings | None = None,
     report_progress: Callable[[int], object] | None = None,
 ) -> DataCheck:
     """Check a data set.
@@ -59,16 +56,19 @@ def check_data(
         max_caption_tokens: Maximum tokens per caption in training.
         decoding: Where images are decoded, by how many threads, and how large they may be;
             `None`: the defaults.
+        kept: Where findings about images are kept between checks; `None`: all images are read.
         report_progress: Called after each image with the number of images done.
 
     Returns:
         Figures and problems.
     """
     records = data.records
-    images = _read_images(records, decoding=decoding or DecodeOptions(), report=report_progress)
+    images = read_images(
+        records, decoding=decoding or DecodeOptions(), kept=kept, report=report_progress
+    )
     captions = [caption for record in records for caption in record.captions]
-    exact = _name_groups(group_exact(images.prints), images.records)
-    near = _name_groups(group_near(images.prints), images.records)
+    exact = _name_groups(group_exact(images.prints), images, records)
+    near = _name_groups(group_near(images.prints), images, records)
     script = measure_scripts(captions).unspaced
     tokens = None if count_tokens is None else [count_tokens(caption) for caption in captions]
     findings = DataCheck(
@@ -77,8 +77,8 @@ def check_data(
         num_captions=len(captions),
         splits=data.count_splits(),
         captions_per_image=dict(sorted(Counter(len(r.captions) for r in records).items())),
-        widths=_spread(fingerprint.width for fingerprint in images.prints),
-        heights=_spread(fingerprint.height for fingerprint in images.prints),
+        widths=_spread(images.prints.widths),
+        heights=_spread(images.prints.heights),
         words=measure_lengths(len(caption.split()) for caption in captions),
         tokens=None if tokens is None else measure_lengths(tokens),
         max_caption_tokens=max_caption_tokens,
@@ -102,57 +102,20 @@ def check_data(
     return replace(
         findings,
         problems=list_problems(findings),
-        previews=_make_previews(findings, images.records),
+        previews=_make_previews(findings, records),
     )
 
 
-def _read_images(
-    records: Sequence[CaptionRecord],
-    *,
-    decoding: DecodeOptions,
-    report: Callable[[int], object] | None,
-) -> _Images:
-    def read(record: CaptionRecord) -> Fingerprint | SkippedImage:
-        try:
-            return decoder.decode(record.image, fingerprint_image)
-        except ImageError as error:
-            is_nameless = isinstance(record.image, bytes)
-            name = record.image_id if is_nameless else describe_source(record.image)
-            detail = f"{error.where}: {error.fix}" if error.fix else error.where
-            return SkippedImage(record.image_id, record.file_name or name, error.what, detail)
-
-    num_threads = decoding.num_threads or count_threads()
-    images = _Images([], [], [])
-    # Threads, because Pillow releases the GIL while it decodes. On Ctrl-C, they end with their
-    # decoder.
-    with (
-        ThreadPoolExecutor(num_threads) as pool,
-        open_decoder(
-            decoding.mode, num_threads=num_threads, max_pixels=decoding.max_pixels
-        ) as decoder,
-    ):
-        for done, (record, result) in enumerate(
-            zip(records, pool.map(read, records), strict=True), start=1
-        ):
-            if isinstance(result, SkippedImage):
-                images.unreadable.append(result)
-            else:
-                images.records.append(record)
-                images.prints.append(result)
-            if report is not None:
-                report(done)
-    return images
-
-
 def _name_groups(
-    groups: list[list[int]], records: Sequence[CaptionRecord]
+    groups: list[list[int]], images: ReadImages, records: Sequence[CaptionRecord]
 ) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(records[place].image_id for place in group) for group in groups)
+    places = images.places
+    return tuple(tuple(records[places[n]].image_id for n in group) for group in groups)
 
 
-def _spread(values: Iterable[int]) -> tuple[int, ...]:
-    ordered = sorted(values)
-    return (ordered[0], ordered[len(ordered) // 2], ordered[-1]) if ordered else ()
+def _spread(values: npt.NDArray[np.uint32]) -> tuple[int, ...]:
+    ordered = np.sort(values)
+    return tuple(int(ordered[n]) for n in (0, len(ordered) // 2, -1)) if len(ordered) else ()
 
 
 def _find_leaks(
@@ -191,7 +154,6 @@ def _find_repeated(records: Sequence[CaptionRecord]) -> tuple[str, ...]:
 
 
 def _make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dict[str, str]:
-    by_id = {record.image_id: record for record in records}
     shown = [
         image_id
         for group in (
@@ -201,8 +163,12 @@ def _make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dic
         )
         for image_id in group[:4]
     ]
-    wanted = [image_id for image_id in dict.fromkeys(shown) if image_id in by_id]
-    return {image_id: _preview(by_id[image_id]) for image_id in wanted[:_MOST_PREVIEWS]}
+    unreadable = {image.image_id for image in findings.unreadable}
+    wanted = [image_id for image_id in dict.fromkeys(shown) if image_id not in unreadable]
+    wanted = wanted[:_MOST_PREVIEWS]
+    chosen = set(wanted)
+    by_id = {record.image_id: record for record in records if record.image_id in chosen}
+    return {image_id: _preview(by_id[image_id]) for image_id in wanted if image_id in by_id}
 
 
 def _preview(record: CaptionRecord) -> str:

@@ -47,7 +47,7 @@ _PROGRAM = (
     "import sys; sys.path[:] = {path!r};"
     " from captune.data.decoders.child import run_child; run_child()"
 )
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # Threads in one child would compete with the other children, and need memory each.
     "OMP_NUM_THREADS": "1",
     # glibc: return the memory of large images, keep that of small ones.
@@ -55,6 +55,7 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
 }
+"""Environment of a process that decodes."""
 
 _FIX = "if you trust the image, use --decode inline (recipe: data.decode: inline)"
 _END_SECONDS = 0.5
@@ -281,7 +282,7 @@ def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT},
             pass_fds=(descriptor,) if descriptor >= 0 else (),
         )
     except OSError as error:

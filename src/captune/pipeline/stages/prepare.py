@@ -10,6 +10,7 @@ from captune.data import (
     add_round_trip,
     assign_splits,
     check_data,
+    choose_kept,
     load_options,
     load_records,
     measure_round_trip,
@@ -54,6 +55,7 @@ def prepare(job: Job) -> None:
             count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
             max_caption_tokens=data.max_caption_tokens,
             decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
+            kept=choose_kept(loaded, say=say),
             report_progress=progress.move_to,
         )
     check = add_round_trip(check, trip)

@@ -1,0 +1,275 @@
+"""How preparing a run grows with the data set: seconds, images per second and memory.
+
+    python benchmarks/scale.py measure 1000 10000 100000 [--folder /tmp/scale] [--keep]
+    python benchmarks/scale.py make 100000 /tmp/scale/100000
+
+`make` writes COUNT photographs of 64 x 48 pixels, all different, in folders of 1,000, and
+`captions.jsonl` with two captions each. `measure` makes a data set per count and prints a table.
+Each row's figures come from new processes: `prepare` is the stage on new data, `again` the stage
+with the check's findings kept from the first time (in the cache folder), `load` reads the saved
+splits as the later stages do, `plan` tokenizes and plans an epoch, `first` is the time that
+`captune caption FOLDER` takes to find its images and open its destination. Memory is the peak of
+the process, and `records` what the records alone add.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 64, 48
+PER_FOLDER = 1000
+_SUBJECTS = ("dog", "cat", "man", "woman", "child", "horse", "bird", "car", "boat", "bicycle")
+_COLOURS = ("red", "brown", "white", "black", "green", "yellow", "small", "large", "old", "new")
+_DOINGS = ("runs", "stands", "sits", "waits", "turns", "moves", "rests", "jumps", "plays", "lies")
+_PLACES = ("beach", "road", "field", "river", "house", "street", "tree", "wall", "bench", "hill")
+
+
+def main() -> None:
+    """Make a data set, measure some, or do one measured step in this process."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make")
+    make.add_argument("count", type=int)
+    make.add_argument("folder", type=Path)
+    measure = commands.add_parser("measure")
+    measure.add_argument("counts", type=int, nargs="+")
+    measure.add_argument("--folder", type=Path, default=Path("/tmp/captune-scale"))
+    measure.add_argument("--keep", action="store_true", help="Keep the data sets.")
+    step = commands.add_parser("step")
+    step.add_argument("name", choices=sorted(STEPS))
+    step.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    if options.command == "make":
+        make_images(options.count, options.folder)
+    elif options.command == "measure":
+        measure_all(options.counts, options.folder, keep=options.keep)
+    else:
+        run_step(options.name, options.folder)
+
+
+def make_images(count: int, folder: Path) -> None:
+    """Write photographs and captions; a folder that is complete is left as it is."""
+    captions = folder / "captions.jsonl"
+    if captions.exists():
+        return
+    starts = range(0, count, PER_FOLDER)
+    jobs = [(folder, start, min(start + PER_FOLDER, count)) for start in starts]
+    with Pool() as pool:
+        pool.map(_make_folder, jobs)
+    with captions.open("w") as file:
+        for number in range(count):
+            row = {"image": image_name(number), "captions": write_captions(number)}
+            file.write(json.dumps(row) + "\n")
+
+
+def image_name(number: int) -> str:
+    """Return the path of an image below the data set's folder."""
+    return f"images/{number // PER_FOLDER:04d}/{number:07d}.jpg"
+
+
+def write_captions(number: int) -> list[str]:
+    """Return two captions; most images have others."""
+    rng = np.random.default_rng([number, 1])
+    picks = rng.integers(10, size=(2, 5)).tolist()
+    return [
+        f"a {_COLOURS[a]} {_SUBJECTS[b]} {_DOINGS[c]} near the {_COLOURS[d]} {_PLACES[e]}"
+        f"{f' number {number % 977}' if row else ''}"
+        for row, (a, b, c, d, e) in enumerate(picks)
+    ]
+
+
+def _make_folder(job: tuple[Path, int, int]) -> None:
+    folder, start, end = job
+    (folder / image_name(start)).parent.mkdir(parents=True, exist_ok=True)
+    for number in range(start, end):
+        rng = np.random.default_rng(number)
+        cells = Image.fromarray(rng.integers(256, size=(6, 8, 3), dtype=np.uint8))
+        image = cells.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+        image.save(folder / image_name(number), quality=75)
+
+
+def measure_all(counts: list[int], folder: Path, *, keep: bool) -> None:
+    """Print one row per count."""
+    print("| images | " + " | ".join(_TITLES) + " |")
+    print("|---" * (len(_TITLES) + 1) + "|")
+    for count in counts:
+        place = folder / str(count)
+        make_images(count, place)
+        found = {name: _in_new_process(name, place) for name in _ORDER}
+        print(f"| {count:,} | " + " | ".join(_cells(count, found)) + " |", flush=True)
+        if not keep:
+            shutil.rmtree(place)
+
+
+_ORDER = ("prepare", "again", "load", "plan", "list")
+_TITLES = (
+    "prepare s (CPU s)",
+    "images/s",
+    "again s",
+    "load s",
+    "plan s",
+    "first s",
+    "MB prepare",
+    "MB again",
+    "MB plan",
+    "MB records",
+)
+
+
+def _cells(count: int, found: dict[str, dict[str, float]]) -> Iterator[str]:
+    prepare = found["prepare"]
+    yield f"{prepare['seconds']:.1f} ({prepare['cpu']:.1f})"
+    yield f"{count / prepare['seconds']:,.0f}"
+    for name in ("again", "load", "plan", "list"):
+        yield f"{found[name]['seconds']:.2f}"
+    for name in ("prepare", "again", "plan"):
+        yield f"{found[name]['peak']:,.0f}"
+    yield f"{found['load']['peak'] - found['load']['before']:,.0f}"
+
+
+def _in_new_process(name: str, folder: Path) -> dict[str, float]:
+    environment = {**os.environ, "CAPTUNE_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, __file__, "step", name, str(folder)]
+    lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(lines.stdout.splitlines()[-1])
+    return found
+
+
+def run_step(name: str, folder: Path) -> None:
+    """Do one step in this process, and print its seconds, CPU seconds and memory as JSON."""
+    # Imports are not what grows with the data.
+    import captune.pipeline.stages.prepare
+    import captune.training.batches.training_inputs  # noqa: F401
+
+    before = _peak()
+    started, cpu = time.perf_counter(), _cpu()
+    with _profiled(os.environ.get("SCALE_PROFILE")):
+        STEPS[name](folder)
+    figures = {
+        "seconds": time.perf_counter() - started,
+        "cpu": _cpu() - cpu,
+        "before": before,
+        "peak": _peak(),
+        "children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+    }
+    print(json.dumps(figures))
+
+
+def _prepare(folder: Path) -> None:
+    from captune.pipeline.stages import Job
+    from captune.pipeline.stages.prepare import prepare
+
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    prepare(Job(_recipe(folder), run, resume=False, say=_to_stderr, team=None))  # type: ignore[arg-type]
+
+
+def _prepare_anew(folder: Path) -> None:
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    _prepare(folder)
+
+
+def _load(folder: Path) -> None:
+    from captune.data import load_splits
+
+    records = load_splits(folder / "run")
+    assert len(records) > 0
+
+
+def _plan(folder: Path) -> None:
+    from captune.data import load_splits, select_split
+    from captune.models import build_captioner
+    from captune.training.batches.feeding import Feed, tokenize_records
+
+    recipe = _recipe(folder)
+    records = select_split(load_splits(folder / "run"), "train")
+    captions = (c for record in records for c in record.captions)
+    captioner = build_captioner(recipe.model, captions, seed=1)
+    data = tokenize_records(captioner, records, recipe=recipe)
+    feed = Feed(captioner, data, recipe, ("original",))
+    plans = feed.plan(0)
+    packer = feed.packer()
+    for plan in plans[:20]:
+        for micro in plan.micro_batches:
+            packer.pack(micro, 0)
+
+
+def _list(folder: Path) -> None:
+    from captune.cli.caption import _by_id
+    from captune.inference import find_images, open_destination
+
+    files = find_images([str(folder / "images")])
+    with open_destination("stdout", files.paths, out=sys.stderr.buffer, made_by={}) as place:
+        images = _by_id(files, None)
+        waiting = {name: image for name, image in images.items() if not place.has(name)}
+    assert waiting
+
+
+def _recipe(folder: Path):  # type: ignore[no-untyped-def]
+    from captune.recipe import Recipe
+
+    return Recipe.model_validate(
+        {
+            "name": "scale",
+            "data": {"path": str(folder / "captions.jsonl")},
+            "model": {"size": "blip-tiny", "new_tokenizer": {"kind": "word", "min_count": 1}},
+        }
+    )
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "prepare": _prepare_anew,
+    "again": _prepare,
+    "load": _load,
+    "plan": _plan,
+    "list": _list,
+}
+
+
+@contextmanager
+def _profiled(place: str | None) -> Iterator[None]:
+    """Write a profile to `place`, which `python -m pstats` reads; `None`: do not."""
+    if place is None:
+        yield
+        return
+    import cProfile
+
+    profile = cProfile.Profile()
+    profile.enable()
+    yield
+    profile.disable()
+    profile.dump_stats(place)
+
+
+def _peak() -> float:
+    """Return the peak memory of this process in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _cpu() -> float:
+    """Return the CPU seconds of this process and its finished children."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
