@@ -1,4 +1,4 @@
-"""The frame of the command line: one table of commands, one border for errors.
+"""The frame of the command line: commands run from their table, one border for errors.
 
 A command's module is imported only when that command runs, so `captune --help` takes a tenth of a
 second. Exit codes: 0 done, 1 internal error, 2 usage, recipe or data error, 3 finished with
@@ -15,18 +15,17 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from captune import __version__
+from captune.cli.commands import COMMANDS, Command
 from captune.errors import CaptuneError
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
@@ -42,134 +41,6 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
 _PACKAGE = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One row of the table of commands.
-
-    Attributes:
-        target: `module:name` of a function, or of a `typer.Typer` with commands of its own.
-        about: The line in `captune --help`.
-        panel: Its heading in that help.
-        examples: Words after `captune`, shown at the end of its help.
-        prints: Whether its output is its result; losing that output is then an error.
-    """
-
-    target: str
-    about: str
-    panel: str
-    examples: tuple[str, ...] = ()
-    prints: bool = False
-
-
-_RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Look around"
-
-COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {
-        "demo": Command(
-            "captune.cli.run:demo",
-            "Train, evaluate and report on the built-in data set.",
-            _RUNS,
-            (
-                "demo",
-                "demo --set train.epochs=2 --out runs/short",
-            ),
-        ),
-        "run": Command(
-            "captune.cli.run:run",
-            "Run a recipe: data in, better captioner out, report.",
-            _RUNS,
-            (
-                "run flickr8k-blip --dry-run",
-                "run my-recipe.yaml --set train.epochs=5",
-                "run my-recipe.yaml --resume",
-            ),
-        ),
-        "train": Command(
-            "captune.cli.run:train",
-            "Run a recipe up to the trained model.",
-            _RUNS,
-            ("train my-recipe.yaml --out runs/first",),
-        ),
-        "caption": Command(
-            "captune.cli.caption:caption",
-            "Caption images with a model.",
-            _USE,
-            (
-                "caption runs/demo/model photo.jpg",
-                "caption runs/demo/model photos/ --to txt",
-                "caption Salesforce/blip-image-captioning-base photos/ --out captions.jsonl",
-            ),
-        ),
-        "evaluate": Command(
-            "captune.cli.evaluate:evaluate",
-            "Score a model's captions on a data set.",
-            _USE,
-            ("evaluate runs/demo/model --data photos/ --split test",),
-        ),
-        "compare": Command(
-            "captune.cli.evaluate:compare",
-            "Score several models side by side.",
-            _USE,
-            ("compare runs/first runs/second --data photos/ --out comparison",),
-        ),
-        "score": Command(
-            "captune.cli.score:score",
-            "Score captions that are in a file.",
-            _USE,
-            ("score --predictions captions.jsonl --references annotations.json",),
-            prints=True,
-        ),
-        "push": Command(
-            "captune.cli.push:push",
-            "Push a run's model to the hub.",
-            _USE,
-            ("push runs/demo OWNER/NAME --private",),
-        ),
-        "data": Command(
-            "captune.cli.data:app",
-            "Check, show, convert or split a data set.",
-            _DATA,
-            (
-                "data check photos/ --html check.html",
-                "data show photos/ --out sheet.png",
-                "data convert photos/ out/ --to coco",
-            ),
-        ),
-        "init": Command(
-            "captune.cli.init:init",
-            "Create a model of a named size with random weights.",
-            _DATA,
-            ("init blip-tiny my-model --train-tokenizer captions.csv",),
-        ),
-        "recipes": Command(
-            "captune.cli.recipes:recipes",
-            "List or print shipped recipes.",
-            _ABOUT,
-            (
-                "recipes",
-                "recipes demo > my-recipe.yaml",
-                "recipes demo --full",
-            ),
-            prints=True,
-        ),
-        "models": Command(
-            "captune.cli.models:models",
-            "List families and named sizes.",
-            _ABOUT,
-            ("models",),
-            prints=True,
-        ),
-        "doctor": Command(
-            "captune.cli.doctor:doctor",
-            "Check devices, packages, caches and network.",
-            _ABOUT,
-            ("doctor",),
-            prints=True,
-        ),
-    }
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

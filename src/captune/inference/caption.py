@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -34,7 +34,7 @@ def caption_images(
     batch_size: int = 16,
     execution: Execution | None = None,
     on_failure: OnFailure | None = None,
-) -> Iterator[Prediction]:
+) -> Generator[Prediction]:
     """Yield one caption per image, for any number of images, in order.
 
     Holds the pixels of a few batches at most. A batch that does not fit in the device's memory is

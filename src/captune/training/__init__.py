@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from captune.lazy_names import import_on_use
 from captune.training.engines import check_engine, train
-from captune.training.estimate import TrainingEstimate, estimate_training
+from captune.training.forecast.estimate import TrainingEstimate, estimate_training
+from captune.training.forecast.trial import TimedStep, Trial, open_trial
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
 from captune.training.team import ProcessError, Team
 from captune.training.tracking import check_trackers
@@ -26,13 +27,16 @@ __all__ = [
     "CaptionTrainer",
     "ProcessError",
     "Team",
+    "TimedStep",
     "TrainResult",
     "TrainingEstimate",
+    "Trial",
     "caption_metrics",
     "check_best_metric",
     "check_engine",
     "check_trackers",
     "estimate_training",
+    "open_trial",
     "train",
 ]
 

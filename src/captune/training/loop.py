@@ -22,12 +22,14 @@ from captune.training.checkpoint import load_checkpoint, save_checkpoint
 from captune.training.run_state import RunState
 from captune.training.setup import (
     Splits,
+    Start,
     TrainResult,
     launched,
     start_run,
 )
 from captune.training.steps.optimizer import make_optimizer
 from captune.training.steps.optimizer_step import Stepper
+from captune.training.team import Launch
 
 
 def train_by_loop(
@@ -49,17 +51,8 @@ def train_by_loop(
         start = start_run(
             captioner, records, recipe=recipe, run_folder=run_folder, launch=launch, say=say
         )
-        run_state, accelerator = start.run_state, launch.accelerator
-        stepper = Stepper(
-            captioner=captioner,
-            recipe=recipe,
-            hardware=start.hardware,
-            accelerator=accelerator,
-            optimizer=accelerator.prepare(make_optimizer(captioner, recipe.train)),
-            average=run_state.average,
-            total_steps=run_state.total_steps,
-            say=say,
-        )
+        run_state = start.run_state
+        stepper = make_stepper(start, launch)
         # Each process drops different units; the weights are the same everywhere.
         set_seed(recipe.seed + launch.team.rank)
         run = _Run(captioner, recipe, start.feed, stepper, run_state)
@@ -69,6 +62,26 @@ def train_by_loop(
             while not run_state.state.finished and not run_state.stopped:
                 run.epoch(progress)
     return start.result()
+
+
+def make_stepper(start: Start, launch: Launch) -> Stepper:
+    """Return the optimizer steps of a run that is ready to train.
+
+    Raises:
+        ModelError: The optimizer's moments do not fit into memory.
+    """
+    run_state = start.run_state
+    captioner, recipe = run_state.captioner, run_state.recipe
+    return Stepper(
+        captioner=captioner,
+        recipe=recipe,
+        hardware=start.hardware,
+        accelerator=launch.accelerator,
+        optimizer=launch.accelerator.prepare(make_optimizer(captioner, recipe.train)),
+        average=run_state.average,
+        total_steps=run_state.total_steps,
+        say=run_state.say,
+    )
 
 
 @dataclass(slots=True)

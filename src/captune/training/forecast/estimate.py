@@ -81,7 +81,7 @@ def estimate_training(
     plans = feed.plan(0)
     steps = count_steps(recipe.train, len(plans))
     micro = max((m for m in plans[0].micro_batches), key=len)
-    batch = _decode(feed, micro)
+    batch = read_micro_batch(feed, micro)
     rows = len(records) * len(recipe.data.views)
     encode_seconds = 0.0
     if _is_cached(captioner, recipe, rows=rows, folder=folder):
@@ -105,7 +105,12 @@ def estimate_training(
     )
 
 
-def _decode(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
+def read_micro_batch(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
+    """Return one micro batch, on the CPU, without images that cannot be read.
+
+    Raises:
+        DataError: None of its images can be read.
+    """
     step = next(feed.batches([StepPlan(0, (micro,))]))
     if not step:
         image_id, reason = next(iter(feed.failures.items()))

@@ -1,0 +1,146 @@
+"""The table of commands: all that `captune --help` shows; a command's module is not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table of commands.
+
+    Attributes:
+        target: `module:name` of a function, or of a `typer.Typer` with commands of its own.
+        about: The line in `captune --help`.
+        panel: Its heading in that help.
+        examples: Words after `captune`, shown at the end of its help.
+        prints: Whether its output is its result; losing that output is then an error.
+    """
+
+    target: str
+    about: str
+    panel: str
+    examples: tuple[str, ...] = ()
+    prints: bool = False
+
+
+_RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Look around"
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "demo": Command(
+            "captune.cli.run:demo",
+            "Train, evaluate and report on the built-in data set.",
+            _RUNS,
+            (
+                "demo",
+                "demo --set train.epochs=2 --out runs/short",
+            ),
+        ),
+        "run": Command(
+            "captune.cli.run:run",
+            "Run a recipe: data in, better captioner out, report.",
+            _RUNS,
+            (
+                "run flickr8k-blip --dry-run",
+                "run my-recipe.yaml --set train.epochs=5",
+                "run my-recipe.yaml --resume",
+            ),
+        ),
+        "train": Command(
+            "captune.cli.run:train",
+            "Run a recipe up to the trained model.",
+            _RUNS,
+            ("train my-recipe.yaml --out runs/first",),
+        ),
+        "caption": Command(
+            "captune.cli.caption:caption",
+            "Caption images with a model.",
+            _USE,
+            (
+                "caption runs/demo/model photo.jpg",
+                "caption runs/demo/model photos/ --to txt",
+                "caption Salesforce/blip-image-captioning-base photos/ --out captions.jsonl",
+            ),
+        ),
+        "evaluate": Command(
+            "captune.cli.evaluate:evaluate",
+            "Score a model's captions on a data set.",
+            _USE,
+            ("evaluate runs/demo/model --data photos/ --split test",),
+        ),
+        "compare": Command(
+            "captune.cli.evaluate:compare",
+            "Score several models side by side.",
+            _USE,
+            ("compare runs/first runs/second --data photos/ --out comparison",),
+        ),
+        "score": Command(
+            "captune.cli.score:score",
+            "Score captions that are in a file.",
+            _USE,
+            ("score --predictions captions.jsonl --references annotations.json",),
+            prints=True,
+        ),
+        "bench": Command(
+            "captune.cli.bench:app",
+            "Measure speed on this machine, beside its limit.",
+            _USE,
+            (
+                "bench train runs/demo/model --data photos/ --freeze vision",
+                "bench caption blip-base --data photos/ --num-beams 5",
+                "bench data photos/ --image-size 384 --json data.json",
+            ),
+            prints=True,
+        ),
+        "push": Command(
+            "captune.cli.push:push",
+            "Push a run's model to the hub.",
+            _USE,
+            ("push runs/demo OWNER/NAME --private",),
+        ),
+        "data": Command(
+            "captune.cli.data:app",
+            "Check, show, convert or split a data set.",
+            _DATA,
+            (
+                "data check photos/ --html check.html",
+                "data show photos/ --out sheet.png",
+                "data convert photos/ out/ --to coco",
+            ),
+        ),
+        "init": Command(
+            "captune.cli.init:init",
+            "Create a model of a named size with random weights.",
+            _DATA,
+            ("init blip-tiny my-model --train-tokenizer captions.csv",),
+        ),
+        "recipes": Command(
+            "captune.cli.recipes:recipes",
+            "List or print shipped recipes.",
+            _ABOUT,
+            (
+                "recipes",
+                "recipes demo > my-recipe.yaml",
+                "recipes demo --full",
+            ),
+            prints=True,
+        ),
+        "models": Command(
+            "captune.cli.models:models",
+            "List families and named sizes.",
+            _ABOUT,
+            ("models",),
+            prints=True,
+        ),
+        "doctor": Command(
+            "captune.cli.doctor:doctor",
+            "Check devices, packages, caches and network.",
+            _ABOUT,
+            ("doctor",),
+            prints=True,
+        ),
+    }
+)
