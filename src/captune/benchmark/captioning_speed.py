@@ -188,6 +188,6 @@ def _keep_open(execution: Execution, opened: ExitStack) -> Execution:
 
 
 def _count(captioner: Captioner, hardware: Hardware) -> CaptionWork:
-    pixels = captioner.pixel_values([Image.new("RGB", (64, 64))]).to(hardware.device)
+    inputs = captioner.vision_inputs([Image.new("RGB", (64, 64))]).to(hardware.device)
     with hardware.autocast():
-        return count_captioning(captioner, pixels)
+        return count_captioning(captioner, inputs)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captune.benchmark.machine_limit import Work
 from captune.models import Captioner, additive_mask
-from captune.records import CaptionBatch
+from captune.records import CaptionBatch, VisionInputs
 
 _ADAMW_BYTES = 28
 """Per trained float32 weight: it, its gradient and two moments are read, all but one written."""
@@ -81,17 +81,17 @@ def count_update(trained_parameters: int) -> Work:
 
 
 @torch.inference_mode()
-def count_captioning(captioner: Captioner, pixels: torch.Tensor) -> CaptionWork:
+def count_captioning(captioner: Captioner, inputs: VisionInputs | torch.Tensor) -> CaptionWork:
     """Count the operations of captioning one image.
 
     Args:
         captioner: In eval mode.
-        pixels: (1, C, H, W), on its device.
+        inputs: Of one image, on its device.
     """
-    states = captioner.encode(pixels)
+    states = captioner.encode(inputs)
     context = captioner.start_decoding(states)
     prompt = captioner.prefix_ids()
-    encode = sum(count_operations(lambda: captioner.encode(pixels)))
+    encode = sum(count_operations(lambda: captioner.encode(inputs)))
     first = sum(count_operations(lambda: _append(captioner, context, tokens=prompt, start=0)))
     weights, keys = count_operations(
         lambda: _append(captioner, context, tokens=prompt[-1:], start=len(prompt))
