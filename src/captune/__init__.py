@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from captune import notebook as notebook
     from captune.data import load_records
     from captune.errors import CaptuneError
-    from captune.inference import ImageCaptioner as Captioner
+    from captune.inference import LoadedCaptioner as Captioner
     from captune.inference import load
     from captune.metrics import References, score
     from captune.pipeline.run import run
@@ -45,7 +45,7 @@ _HOMES = MappingProxyType(
     {
         "CaptionCollator": ("captune.training", "CaptionCollator"),
         "CaptionTrainer": ("captune.training", "CaptionTrainer"),
-        "Captioner": ("captune.inference", "ImageCaptioner"),
+        "Captioner": ("captune.inference", "LoadedCaptioner"),
         "CaptuneError": ("captune.errors", "CaptuneError"),
         "Prediction": ("captune.records", "Prediction"),
         "Recipe": ("captune.recipe", "Recipe"),

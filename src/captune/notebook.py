@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from captune.data import decode_image
 from captune.errors import CaptuneError, MissingExtraError
-from captune.inference import ImageCaptioner, load
+from captune.inference import LoadedCaptioner, load
 from captune.text_safety import escape_markup
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Demo:
         display(self.panel)
 
 
-def demo(model: str | Path | ImageCaptioner) -> Demo:
+def demo(model: str | Path | LoadedCaptioner) -> Demo:
     """Build widgets that caption an uploaded image.
 
     Args:
@@ -61,7 +61,7 @@ def demo(model: str | Path | ImageCaptioner) -> Demo:
         ModelError: The model cannot be loaded.
     """
     widgets = _import_widgets()
-    captioner = model if isinstance(model, ImageCaptioner) else load(model)
+    captioner = model if isinstance(model, LoadedCaptioner) else load(model)
     shown = _build(widgets)
 
     def caption_it(_: object) -> None:
@@ -94,7 +94,7 @@ def _build(widgets: Any) -> Demo:
     return Demo(upload, beams, tokens, button, picture, caption, panel)
 
 
-def _caption(captioner: ImageCaptioner, shown: Demo) -> None:
+def _caption(captioner: LoadedCaptioner, shown: Demo) -> None:
     if not shown.upload.value:
         shown.caption.value = "<i>choose an image first</i>"
         return

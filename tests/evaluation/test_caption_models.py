@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import captune
 from captune.data import SkippedImage
 from captune.errors import ModelError
 from captune.evaluation import ComputeOptions, caption_with, name_models, predict
 from captune.hub import find_model
-from captune.models import build_size, load_captioner, train_tokenizer
+from captune.models import build_size, train_tokenizer
 from captune.recipe import GenerateConfig, TokenizerConfig
 from captune.records import CaptionRecord, Prediction
 
@@ -73,7 +74,7 @@ def test_a_broken_image_is_reported_and_the_others_are_captioned_in_order(
     broken = CaptionRecord("bad", b"<html>", ("x",), file_name="bad.jpg")
     reported: list[Prediction | SkippedImage] = []
     predictions = predict(
-        load_captioner(model_folder),
+        captune.load(model_folder, device="cpu"),
         [records[0], broken, *records[1:]],
         config=GREEDY,
         batch_size=3,

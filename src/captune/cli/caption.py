@@ -33,7 +33,7 @@ from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
     from captune.data import DecodeMode
-    from captune.inference import AnyImage, ImageCaptioner, ImageFiles, Target, UrlRules
+    from captune.inference import AnyImage, ImageFiles, LoadedCaptioner, Target, UrlRules
     from captune.records import Prediction
 
 
@@ -143,7 +143,7 @@ class _Report:
         num_skipped: Images that already had a caption.
         num_kept: Text files that another program wrote meanwhile; those are not overwritten.
         num_links: Links not followed.
-        hardware: Device and precision, once a model is loaded.
+        hardware: What runs the model, once a model is loaded.
         started: Clock at the first image, in seconds.
         shows_progress: Whether to show progress: no captions go to the screen.
     """
@@ -220,7 +220,7 @@ def _choose_target(to: Target | None, out: Path | None) -> Target:
     return by_ending[out.suffix.lower()]
 
 
-def _load(model: str, *, device: str, precision: str, revision: str | None) -> ImageCaptioner:
+def _load(model: str, *, device: str, precision: str, revision: str | None) -> LoadedCaptioner:
     from captune.inference import load
 
     try:
@@ -232,7 +232,7 @@ def _load(model: str, *, device: str, precision: str, revision: str | None) -> I
 
 
 def _predictions(
-    captioner: ImageCaptioner,
+    captioner: LoadedCaptioner,
     images: Mapping[str, AnyImage],
     decoding: GenerateConfig,
     *,
@@ -241,21 +241,18 @@ def _predictions(
     report: _Report,
 ) -> Generator[Prediction]:
     """Yield captions in the order of the images; count them and note failures."""
-    from captune.inference import Execution, caption_images
-
-    report.hardware, report.started = captioner.hardware.describe(), time.perf_counter()
+    report.hardware, report.started = captioner.describe(), time.perf_counter()
     with _progress(len(images), is_shown=report.shows_progress) as progress:
 
         def fail(image_id: str, error: ImageError) -> None:
             report.failures.append((image_id, error))
             progress.advance()
 
-        for prediction in caption_images(
-            captioner.captioner,
+        for prediction in captioner.stream(
             images.items(),
             config=captioner.complete(decoding),
             batch_size=batch_size,
-            execution=Execution(captioner.hardware, decode),
+            decode=decode,
             on_failure=fail,
         ):
             yield prediction

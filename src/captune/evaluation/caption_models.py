@@ -12,7 +12,7 @@ from captune.data import DecodeMode, SkippedImage
 from captune.errors import ModelError
 from captune.evaluation.predict_records import predict
 from captune.hub import find_model
-from captune.inference import Execution, load
+from captune.inference import load
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
@@ -83,7 +83,7 @@ def caption_with(
     hardware = ""
     for name, source in places.items():
         loaded = load(source, device=compute.device, precision=compute.precision)
-        hardware = loaded.hardware.describe()
+        hardware = loaded.describe()
 
         def report(outcome: Prediction | SkippedImage, model: str = name) -> None:
             if isinstance(outcome, SkippedImage):
@@ -93,11 +93,11 @@ def caption_with(
 
         started = time.monotonic()
         predictions[name] = predict(
-            loaded.captioner,
+            loaded,
             records,
             config=config,
             batch_size=compute.batch_size,
-            execution=Execution(loaded.hardware, compute.decode),
+            decode=compute.decode,
             progress=report,
         )
         seconds[name] = time.monotonic() - started

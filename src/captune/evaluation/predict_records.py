@@ -5,35 +5,33 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from captune.data import SkippedImage, describe_source
+from captune.data import DecodeMode, SkippedImage, describe_source
 from captune.errors import ImageError
-from captune.inference import Execution, caption_images
-from captune.models import Captioner
+from captune.inference import LoadedCaptioner
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
 
 def predict(
-    captioner: Captioner,
+    captioner: LoadedCaptioner,
     records: Sequence[CaptionRecord],
     *,
     config: GenerateConfig,
     batch_size: int,
-    execution: Execution | None = None,
+    decode: DecodeMode = "isolated",
     progress: Callable[[Prediction | SkippedImage], None] | None = None,
 ) -> list[Prediction]:
     """Generate a caption for every readable image, in the order of the records.
 
     Args:
-        captioner: The model, on its device.
+        captioner: The model.
         records: Images; their captions are not used.
         config: How to decode.
         batch_size: Images per batch; halved with a warning if they do not fit into memory.
-        execution: Device, precision, and where images are decoded; `None`: the defaults.
+        decode: Where images are decoded: `isolated` or `inline`.
         progress: Called once per image, with its prediction or the reason why it has none.
 
     Raises:
-        RecipeError: The device does not support the precision.
         ModelError: The prompt leaves no room for a caption.
     """
     report = progress or (lambda _: None)
@@ -45,12 +43,11 @@ def predict(
         report(SkippedImage(image_id, name, error.what, error.where))
 
     predictions = []
-    for prediction in caption_images(
-        captioner,
+    for prediction in captioner.stream(
         ((record.image_id, record.image) for record in records),
         config=config,
         batch_size=batch_size,
-        execution=execution,
+        decode=decode,
         on_failure=report_failure,
     ):
         report(prediction)

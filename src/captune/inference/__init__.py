@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
-    from captune.inference.caption import OnFailure, caption_images
-    from captune.inference.captioner import ImageCaptioner, ImageInput, load
+    from captune.inference.caption import caption_images
+    from captune.inference.captioner import ImageCaptioner, load
     from captune.inference.decoding.decode import eval_mode, generate
     from captune.inference.decoding.settings import DecodingOptions, decoding_config
     from captune.inference.images import ImageFiles, find_images
+    from captune.inference.loaded_captioner import ImageInput, LoadedCaptioner
     from captune.inference.outputs.destination import (
         Destination,
         Target,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from captune.inference.outputs.lines import prediction_row
     from captune.inference.outputs.maker import digest_model
     from captune.inference.predictions import read_predictions, write_predictions
-    from captune.inference.prepare import AnyImage, Execution
+    from captune.inference.prepare import AnyImage, Execution, OnFailure
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ImageCaptioner",
     "ImageFiles",
     "ImageInput",
+    "LoadedCaptioner",
     "OnFailure",
     "Target",
     "UrlFetcher",
@@ -61,8 +63,9 @@ _HOMES = {
     "Destination": "captune.inference.outputs.destination",
     "ImageCaptioner": "captune.inference.captioner",
     "ImageFiles": "captune.inference.images",
-    "ImageInput": "captune.inference.captioner",
-    "OnFailure": "captune.inference.caption",
+    "ImageInput": "captune.inference.loaded_captioner",
+    "LoadedCaptioner": "captune.inference.loaded_captioner",
+    "OnFailure": "captune.inference.prepare",
     "Target": "captune.inference.outputs.destination",
     "UrlFetcher": "captune.net",
     "UrlImage": "captune.net",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -17,13 +17,10 @@ from captune.hardware import (
     is_out_of_memory,
 )
 from captune.inference.decoding.decode import eval_mode, generate
-from captune.inference.prepare import AnyImage, Execution, prepare_ahead
+from captune.inference.prepare import AnyImage, Execution, OnFailure, prepare_ahead
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, VisionInputs
-
-OnFailure = Callable[[str, ImageError], None]
-"""Called with each unusable image: its id and the reason."""
 
 
 def caption_images(
@@ -56,7 +53,8 @@ def caption_images(
     execution = execution or Execution()
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
     batch = _Batch(captioner, config, hardware, size=max(1, batch_size))
-    prepared = prepare_ahead(captioner, images, decode=execution.decode, batch_size=batch.size)
+    transform = captioner.image_transform()
+    prepared = prepare_ahead(transform, images, decode=execution.decode, batch_size=batch.size)
     # Closed here: a traceback that someone keeps would keep the generator and its processes.
     with closing(prepared):
         for image_id, inputs in prepared:

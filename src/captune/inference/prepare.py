@@ -7,10 +7,11 @@ for a child process, so threads keep the model busy.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from PIL import Image
 
@@ -23,13 +24,19 @@ from captune.data import (
     upright_rgb,
 )
 from captune.errors import ImageError
-from captune.hardware import Hardware
-from captune.models import Captioner
 from captune.net import UrlImage
-from captune.records import ImageSource, VisionInputs
+from captune.records import ImageSource
+
+if TYPE_CHECKING:
+    from captune.hardware import Hardware
 
 AnyImage = ImageSource | UrlImage | Image.Image
 """An encoded image, wherever it is, or a decoded one."""
+
+OnFailure = Callable[[str, ImageError], None]
+"""Called with each unusable image: its id and the reason."""
+
+Inputs = TypeVar("Inputs")
 
 _BATCHES_AHEAD = 2
 
@@ -50,27 +57,27 @@ class Execution:
 
 
 def prepare_ahead(
-    captioner: Captioner,
+    transform: Callable[[Image.Image], Inputs],
     images: Iterable[tuple[str, AnyImage]],
     *,
     decode: DecodeMode | ImageDecoder,
     batch_size: int,
-) -> Generator[tuple[str, VisionInputs | ImageError]]:
+) -> Generator[tuple[str, Inputs | ImageError]]:
     """Yield ids and the model inputs of one image, or the error of an unusable one, in order.
 
     Args:
-        captioner: Only its image transform is used, not its model.
+        transform: RGB image to the model's inputs.
         images: Ids and images; read two batches ahead of what is yielded.
         decode: See `Execution`.
         batch_size: Images per batch.
     """
-    waiting: deque[tuple[str, Future[VisionInputs | ImageError]]] = deque()
+    waiting: deque[tuple[str, Future[Inputs | ImageError]]] = deque()
     num_threads = count_threads()
     pool = ThreadPoolExecutor(num_threads, "captune-decode")
     with ExitStack() as opened:
         # Shut down first: its threads may wait for a child process that decodes a bomb.
         opened.callback(pool.shutdown, wait=False, cancel_futures=True)
-        reader = _open_reader(captioner, decode, num_threads=num_threads, opened=opened)
+        reader = _open_reader(transform, decode, num_threads=num_threads, opened=opened)
         for image_id, image in images:
             waiting.append((image_id, pool.submit(reader.read, image)))
             if len(waiting) > _BATCHES_AHEAD * batch_size:
@@ -82,47 +89,44 @@ def prepare_ahead(
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(Generic[Inputs]):
     """Decodes images into model inputs.
 
     Attributes:
-        captioner: The model.
+        transform: RGB image to the model's inputs.
         decoder: For files and bytes.
         url_decoder: For images at URLs, which are untrusted.
     """
 
-    captioner: Captioner
+    transform: Callable[[Image.Image], Inputs]
     decoder: ImageDecoder
     url_decoder: ImageDecoder
 
-    def read(self, image: AnyImage) -> VisionInputs | ImageError:
+    def read(self, image: AnyImage) -> Inputs | ImageError:
         """Return the model inputs of one image, or the error of an unusable one."""
         try:
             if isinstance(image, Image.Image):
-                return self._inputs(upright_rgb(image))
+                return self.transform(upright_rgb(image))
             if isinstance(image, UrlImage):
-                return self.url_decoder.decode(image.read(), self._inputs)
-            return self.decoder.decode(image, self._inputs)
+                return self.url_decoder.decode(image.read(), self.transform)
+            return self.decoder.decode(image, self.transform)
         except ImageError as error:
             return error
 
-    def _inputs(self, image: Image.Image) -> VisionInputs:
-        return self.captioner.vision_inputs([image])
-
 
 def _open_reader(
-    captioner: Captioner,
+    transform: Callable[[Image.Image], Inputs],
     decode: DecodeMode | ImageDecoder,
     *,
     num_threads: int,
     opened: ExitStack,
-) -> _Reader:
+) -> _Reader[Inputs]:
     if not isinstance(decode, str):
-        return _Reader(captioner, decode, decode)
+        return _Reader(transform, decode, decode)
     slots = PixelSlots.for_threads()
     # Starts no process before the first image that needs one.
     isolated = opened.enter_context(open_decoder("isolated", num_threads=num_threads, slots=slots))
     if decode == "isolated":
-        return _Reader(captioner, isolated, isolated)
+        return _Reader(transform, isolated, isolated)
     inline = opened.enter_context(open_decoder("inline", slots=slots))
-    return _Reader(captioner, inline, isolated)
+    return _Reader(transform, inline, isolated)

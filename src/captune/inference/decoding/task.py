@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from captune.recipe import GenerateConfig
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Hypothesis:
     logprob_sum: float
 
 
-def is_worth_dropping(alive: torch.Tensor) -> bool:
+def is_worth_dropping(alive: torch.Tensor | npt.NDArray[Any]) -> bool:
     """Return whether enough rows, of bool (B,), are finished to copy the cache of the rest.
 
     Dropping copies the rows that stay, about as much as appending one step to the cache; a quarter

@@ -20,7 +20,7 @@ from captune.evaluation import (
     predict,
 )
 from captune.hardware import choose_hardware
-from captune.inference import Execution, read_predictions
+from captune.inference import ImageCaptioner, read_predictions
 from captune.models import Captioner, build_captioner
 from captune.pipeline.stages.job import Job
 from captune.progress import no_progress, show_progress
@@ -65,11 +65,11 @@ def predict_scored(
             progress.advance()
 
         predict(
-            captioner,
+            ImageCaptioner(captioner, hardware),
             own,
             config=job.recipe.generate,
             batch_size=size,
-            execution=Execution(hardware, job.recipe.data.decode),
+            decode=job.recipe.data.decode,
             progress=count,
         )
     everything = job.team.gather_in_order(done)
