@@ -22,6 +22,7 @@ PAGES = [
         "docs/metrics.md",
         "docs/recipes.md",
         "docs/hub.md",
+        "docs/performance.md",
     )
 ]
 

@@ -119,7 +119,7 @@ def measure_captioning(
             tokens=round(mean),
             bytes_per_value=DTYPES[execution.hardware.precision].itemsize,
         ),
-        limit=measure_limit(execution.hardware),
+        limit=measure_limit(execution.hardware, seconds=min(1.0, seconds)),
         peak_memory=peak,
         failures=run.failures,
     )

@@ -105,7 +105,7 @@ def measure_training(
             steps=tuple(steps),
             peak_memory=peak,
             operations_per_image=count_training(trial.pass_once, trial.sample_batch()),
-            limit=measure_limit(trial.hardware),
+            limit=measure_limit(trial.hardware, seconds=min(1.0, seconds)),
             update=count_update(trial.trained_parameters),
         )
 
