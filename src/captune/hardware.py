@@ -31,6 +31,8 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 Answer = TypeVar("Answer")
 
 
@@ -50,12 +52,16 @@ class Hardware:
     name: str
     memory_bytes: int
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of products in the chosen precision."""
+        return _DTYPES[self.precision]
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return autocast in the chosen precision; for fp32, a context that does nothing."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype)
+        return torch.autocast(self.device.type, dtype=self.dtype)
 
     def usage(self) -> dict[str, float]:
         """Return the current figures of the device, for logs.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
-from captune.models import Captioner
+from captune.models import Captioner, fast_text
+from captune.models.fast.text import FastText
 from support.models.wild_models import SPREADS, noise_images, wild_captioner
 
 
@@ -27,3 +31,17 @@ def blip() -> tuple[Captioner, torch.Tensor]:
     captioner = wild_captioner("blip-tiny")
     with torch.inference_mode():
         return captioner, captioner.encode(noise_images(12))
+
+
+@pytest.fixture(params=["fast", "transformers"])
+def backend_of(request: pytest.FixtureRequest) -> Callable[[Captioner], Any]:
+    """Return what decodes with a captioner: the fast text side, or its slow twin."""
+
+    def choose(captioner: Captioner) -> Any:
+        if request.param == "transformers":
+            return captioner
+        text = fast_text(captioner, torch.float32)
+        assert isinstance(text, FastText)
+        return text
+
+    return choose

@@ -18,7 +18,7 @@ from captune.hardware import (
 )
 from captune.inference.decoding.decode import eval_mode, generate
 from captune.inference.prepare import AnyImage, Execution, OnFailure, prepare_ahead
-from captune.models import Captioner
+from captune.models import Captioner, InferenceForm, inference_form
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, VisionInputs
 
@@ -52,7 +52,9 @@ def caption_images(
     """
     execution = execution or Execution()
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
-    batch = _Batch(captioner, config, hardware, size=max(1, batch_size))
+    with eval_mode(captioner):
+        form = _form_for(captioner, hardware)
+    batch = _Batch(form, config, hardware, size=max(1, batch_size))
     transform = captioner.image_transform()
     prepared = prepare_ahead(transform, images, decode=execution.decode, batch_size=batch.size)
     # Closed here: a traceback that someone keeps would keep the generator and its processes.
@@ -74,14 +76,14 @@ class _Batch:
     """Images waiting for the model.
 
     Attributes:
-        captioner: The model.
+        form: The model, arranged for captioning.
         config: How to decode.
         hardware: Device and precision.
         size: Images per batch; halved when they do not fit.
         waiting: Ids and the model inputs of one image each.
     """
 
-    captioner: Captioner
+    form: InferenceForm
     config: GenerateConfig
     hardware: Hardware
     size: int
@@ -97,7 +99,7 @@ class _Batch:
         while self.waiting:
             now = self.waiting[: self.size]
             try:
-                predictions += _caption(self.captioner, now, self.config, hardware=self.hardware)
+                predictions += _caption(self.form, now, self.config, hardware=self.hardware)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -119,9 +121,15 @@ class _Batch:
         warnings.warn(f"{message}: continuing with {self.size}", stacklevel=2)
 
 
+def _form_for(captioner: Captioner, hardware: Hardware) -> InferenceForm:
+    """Return a captioner arranged for captioning on this hardware, with its weights of now."""
+    dtype = hardware.dtype
+    return inference_form(captioner, vision=dtype, text=dtype)
+
+
 @torch.inference_mode()
 def _caption(
-    captioner: Captioner,
+    form: InferenceForm,
     batch: Sequence[tuple[str, VisionInputs]],
     config: GenerateConfig,
     *,
@@ -129,6 +137,8 @@ def _caption(
 ) -> list[Prediction]:
     image_ids = [image_id for image_id, _ in batch]
     inputs = VisionInputs.join([inputs for _, inputs in batch]).to(hardware.device)
-    # One autocast for both: it caches the weights that it casts.
-    with hardware.autocast(), eval_mode(captioner):
-        return generate(captioner, captioner.encode(inputs), image_ids=image_ids, config=config)
+    with eval_mode(form.captioner):
+        states = form.encode(inputs)
+        return generate(
+            form.captioner, states, image_ids=image_ids, config=config, backend=form.text
+        )

@@ -18,6 +18,8 @@ from captune.models.families import (
     check_sources,
     load_captioner,
 )
+from captune.models.fast.form import InferenceForm, fast_text, inference_form
+from captune.models.fast.vision import fast_stages
 from captune.models.freezing import PartSize
 from captune.models.generation_defaults import (
     fill_decoding,
@@ -44,6 +46,7 @@ __all__ = [
     "Captioner",
     "EncodedCaption",
     "ImageTransform",
+    "InferenceForm",
     "ModelSize",
     "PartSize",
     "VisionContext",
@@ -54,8 +57,11 @@ __all__ = [
     "caption_reader",
     "check_sources",
     "choose_tokenizer",
+    "fast_stages",
+    "fast_text",
     "fill_decoding",
     "fold_batch_norms",
+    "inference_form",
     "load_captioner",
     "load_tokenizer",
     "model_decoding",

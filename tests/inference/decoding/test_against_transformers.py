@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,26 +39,28 @@ def _name(config: GenerateConfig) -> str:
 
 
 @pytest.mark.parametrize("config", [*GREEDY, *BEAMS], ids=_name)
-def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config):
+def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config, backend_of):
     captioner, pixels, states = family
-    ours = _search(captioner, states, config)
+    ours = _search(captioner, states, config, backend_of)
     theirs = [plain_generate(captioner, image[None], config) for image in pixels]
     assert ours == theirs
 
 
 def test_the_compared_captions_differ_by_image_and_in_length(family):
     captioner, _, states = family
-    found = [_search(captioner, states, config) for config in (GREEDY[0], BEAMS[1], BEAMS[3])]
+    found = [_search(captioner, states, config, _itself) for config in (GREEDY[0], BEAMS[1], BEAMS[3])]
     rows = [tuple(tokens) for hypotheses in found for tokens in hypotheses]
     assert len(set(rows)) > len(rows) // 2
     assert len({len(row) for row in rows}) > 5
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_suppressed_tokens_are_avoided_as_by_transformers(family, num_beams, monkeypatch):
+def test_suppressed_tokens_are_avoided_as_by_transformers(
+    family, num_beams, monkeypatch, backend_of
+):
     captioner, pixels, states = family
     config = GenerateConfig(num_beams=num_beams, max_new_tokens=8)
-    liked = {token for tokens in _search(captioner, states, config) for token in tokens}
+    liked = {token for tokens in _search(captioner, states, config, _itself) for token in tokens}
     forbidden = sorted(liked - {captioner.eos_token_id})[::2]
     monkeypatch.setattr(captioner.model.generation_config, "suppress_tokens", forbidden)
     # BLIP's `generate` reads no file, so they are an argument.
@@ -63,15 +68,23 @@ def test_suppressed_tokens_are_avoided_as_by_transformers(family, num_beams, mon
         plain_generate(captioner, image[None], config, suppress_tokens=forbidden)
         for image in pixels
     ]
-    ours = _search(captioner, states, config)
+    ours = _search(captioner, states, config, backend_of)
     assert ours == theirs
     assert not {token for tokens in ours for token in tokens} & set(forbidden)
 
 
+def _itself(captioner: Captioner) -> Captioner:
+    return captioner
+
+
 def _search(
-    captioner: Captioner, states: torch.Tensor, config: GenerateConfig
+    captioner: Captioner,
+    states: torch.Tensor,
+    config: GenerateConfig,
+    backend_of: Callable[[Captioner], Any],
 ) -> list[tuple[int, ...]]:
     image_ids = [str(number) for number in range(len(states))]
+    task = plan_search(captioner, image_ids, config=config)
     with torch.inference_mode():
-        found = search(captioner, states, task=plan_search(captioner, image_ids, config=config))
+        found = search(backend_of(captioner), states, task=task)
     return [hypothesis.token_ids for hypothesis in found]

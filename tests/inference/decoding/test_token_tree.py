@@ -22,11 +22,11 @@ def _alone(captioner, state, token_ids):
 
 
 @torch.inference_mode()
-def test_every_branch_sees_only_its_own_history(family):
+def test_every_branch_sees_only_its_own_history(family, backend_of):
     captioner, _, states = family
     states = states[:3]
     generator = torch.Generator().manual_seed(0)
-    tree = TokenTree(captioner, states)
+    tree = TokenTree(backend_of(captioner), states)
     prompt = [captioner.bos_token_id, 7, 8]
     logits = tree.prefill(prompt)
     for row in range(3):
@@ -49,9 +49,9 @@ def test_every_branch_sees_only_its_own_history(family):
 
 
 @torch.inference_mode()
-def test_dropping_images_does_not_change_the_others(family):
+def test_dropping_images_does_not_change_the_others(family, backend_of):
     captioner, _, states = family
-    full, smaller = (TokenTree(captioner, states[:4]) for _ in range(2))
+    full, smaller = (TokenTree(backend_of(captioner), states[:4]) for _ in range(2))
     tokens, zeros = torch.tensor([[7, 8]] * 4), torch.zeros(4, 2).long()
     for tree in (full, smaller):
         tree.prefill([captioner.bos_token_id])

@@ -1,7 +1,8 @@
 """The interface that decoding needs: four methods, so that an exported model can be a backend.
 
-`captune.models.Captioner` is the torch backend. Shapes: B images, L new tokens per row, T text
-tokens in the cache, S vision tokens, D width, V vocabulary.
+`captune.models.fast_text` returns the torch backend, and `captune.models.Captioner` is its slow
+twin. Shapes: B images, L new tokens per row, T text tokens in the cache, S vision tokens, D width,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ class DecodingContext(Protocol):
     """Vision states and cache of the images that are decoded.
 
     Attributes:
-        vision_states: (B, S, D), each image once, whatever the number of beams.
+        vision_states: (B, S, D), each image once, whatever the number of beams; `None` if the
+            cache is all that a backend needs.
         cache: A `DecodingCache`.
     """
 
-    vision_states: torch.Tensor
+    vision_states: torch.Tensor | None
     cache: Any
 
 

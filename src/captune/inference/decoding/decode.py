@@ -12,12 +12,13 @@ from contextlib import contextmanager
 import torch
 
 from captune.errors import ModelError
+from captune.inference.decoding.backend import DecodingBackend
 from captune.inference.decoding.beams import search_beams
 from captune.inference.decoding.greedy import search_single
 from captune.inference.decoding.quality import flag_caption
 from captune.inference.decoding.task import Hypothesis, SearchTask
 from captune.inference.decoding.token_tree import TokenTree
-from captune.models import Captioner, suppressed_tokens
+from captune.models import Captioner, fast_text, suppressed_tokens
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
@@ -29,6 +30,7 @@ def generate(
     *,
     image_ids: Sequence[str],
     config: GenerateConfig,
+    backend: DecodingBackend | None = None,
 ) -> list[Prediction]:
     """Return one caption per image, in order.
 
@@ -40,6 +42,8 @@ def generate(
         vision_states: (B, S, D) from `Captioner.encode` or `Captioner.vision_states`.
         image_ids: B ids.
         config: How to decode. `max_new_tokens` is limited by the model's number of positions.
+        backend: The text side; `None`: the fast form of the model's, in the precision of autocast.
+            For many batches build it once: `inference_form(...).text`.
 
     Raises:
         ModelError: The prompt leaves no room for a caption.
@@ -50,7 +54,8 @@ def generate(
         return []
     task = plan_search(captioner, image_ids, config=config)
     with eval_mode(captioner):
-        hypotheses = search(captioner, vision_states, task=task)
+        text = fast_text(captioner, _precision(captioner)) if backend is None else backend
+        hypotheses = search(text, vision_states, task=task)
     return [
         _predict(captioner, hypothesis, image_id=image_id, task=task)
         for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
@@ -58,14 +63,25 @@ def generate(
 
 
 def search(
-    captioner: Captioner, vision_states: torch.Tensor, *, task: SearchTask
+    backend: DecodingBackend, vision_states: torch.Tensor, *, task: SearchTask
 ) -> list[Hypothesis]:
     """Return the generated tokens of B images, one hypothesis per image, in order."""
-    tree = TokenTree(captioner, vision_states)
-    logits = tree.prefill(task.prompt_ids)
-    if task.config.num_beams > 1:
-        return search_beams(tree, logits, task=task)
-    return search_single(tree, logits, task=task)
+    # Backends choose their own precision.
+    with torch.autocast(vision_states.device.type, enabled=False):
+        tree = TokenTree(backend, vision_states)
+        logits = tree.prefill(task.prompt_ids)
+        if task.config.num_beams > 1:
+            return search_beams(tree, logits, task=task)
+        return search_single(tree, logits, task=task)
+
+
+def _precision(captioner: Captioner) -> torch.dtype:
+    """Return the type in which products are computed now."""
+    device = captioner.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    dtype: torch.dtype = captioner.model.dtype
+    return dtype
 
 
 def plan_search(

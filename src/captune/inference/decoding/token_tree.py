@@ -59,7 +59,8 @@ class TokenTree:
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all images except `rows`, int64 indices into the current ones."""
         self._visible = self._visible[rows]
-        self._context.vision_states = self._context.vision_states[rows]
+        if self._context.vision_states is not None:
+            self._context.vision_states = self._context.vision_states[rows]
         self._context.cache.batch_select_indices(rows)
 
     def _append(self, input_ids: torch.Tensor, visible: torch.Tensor, levels: int) -> torch.Tensor:

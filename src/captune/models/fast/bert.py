@@ -1,0 +1,96 @@
+"""The text sides that are built like BERT: those of BERT itself, BLIP and GIT."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
+from transformers.models.blip.modeling_blip_text import BlipTextEmbeddings, BlipTextLayer
+from transformers.models.git.modeling_git import GitEmbeddings, GitLayer
+
+from captune.models.fast.layers import Attention, FeedForward, TextHead, TextLayer, TextSide
+from captune.models.fast.linear import UnknownModuleError, linear, norm, projections
+
+_LAYERS = (BertLayer, BlipTextLayer, GitLayer)
+_EMBEDDINGS = (BertEmbeddings, BlipTextEmbeddings, GitEmbeddings)
+
+
+def bert_text(body: Any, head: TextHead, dtype: torch.dtype) -> TextSide:
+    """Return the text side of a body with `embeddings` and `encoder.layer`.
+
+    Raises:
+        UnknownModuleError: A part is of an unknown class.
+    """
+    embeddings = body.embeddings
+    if type(embeddings) not in _EMBEDDINGS:
+        raise UnknownModuleError(type(embeddings).__name__)
+    types = getattr(embeddings, "token_type_embeddings", None)
+    return TextSide(
+        words=embeddings.word_embeddings.weight.detach(),
+        positions=embeddings.position_embeddings.weight.detach(),
+        constant=None if types is None else types.weight.detach()[0],
+        norm=norm(embeddings.LayerNorm),
+        layers=tuple(_layer(layer, dtype) for layer in body.encoder.layer),
+        norm_first=False,
+        final_norm=None,
+        head=head,
+        dtype=dtype,
+    )
+
+
+def bert_head(predictions: Any, dtype: torch.dtype) -> TextHead:
+    """Return the head of BERT and BLIP: a transform, its norm, and the vocabulary."""
+    transform = predictions.transform
+    first = linear(transform.dense, dtype, activation=transform.transform_act_fn)
+    plain = plain_head(predictions.decoder, dtype)
+    return replace(plain, transform=first, norm=norm(transform.LayerNorm))
+
+
+def plain_head(decoder: Any, dtype: torch.dtype) -> TextHead:
+    """Return a head that is one linear layer."""
+    bias = decoder.bias
+    return TextHead(
+        transform=None,
+        norm=None,
+        vocabulary=linear(decoder, dtype),
+        rows=decoder.weight.detach(),
+        bias=None if bias is None else bias.detach(),
+    )
+
+
+def _layer(layer: nn.Module, dtype: torch.dtype) -> TextLayer:
+    if type(layer) not in _LAYERS:
+        raise UnknownModuleError(type(layer).__name__)
+    module: Any = layer
+    crossing = getattr(module, "crossattention", None)
+    return TextLayer(
+        own=_attention(module.attention, dtype, is_cross=False),
+        cross=None if crossing is None else _attention(crossing, dtype, is_cross=True),
+        feed_forward=FeedForward(
+            up=linear(
+                module.intermediate.dense,
+                dtype,
+                activation=module.intermediate.intermediate_act_fn,
+            ),
+            down=linear(module.output.dense, dtype),
+            norm=norm(module.output.LayerNorm),
+        ),
+    )
+
+
+def _attention(block: Any, dtype: torch.dtype, *, is_cross: bool) -> Attention:
+    inner, output = block.self, block.output
+    scale = inner.attention_head_size**-0.5
+    is_converted = inner.query.weight.dtype != dtype
+    from_tokens = [inner.query] if is_cross else [inner.query, inner.key, inner.value]
+    return Attention(
+        project=projections(from_tokens, dtype, query_scale=scale),
+        image=projections([inner.key, inner.value], dtype) if is_cross else None,
+        output=linear(output.dense, dtype),
+        norm=norm(output.LayerNorm),
+        heads=inner.num_attention_heads,
+        scale=1.0 if is_converted else scale,
+    )

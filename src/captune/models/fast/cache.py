@@ -1,0 +1,65 @@
+"""Keys and values of the images and of the tokens so far, in memory that is taken in blocks.
+
+The places of a block that are still free are masked, not cut off: a product reads dense memory
+several times faster than a slice of it.
+Shapes: B images, H heads, S image tokens, T text tokens (free places included), d width of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+_STEPS = 16
+"""Steps that a block has room for."""
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(slots=True)
+class TextCache:
+    """The cache of all layers.
+
+    Attributes:
+        image: Per layer, keys and values of the image (B, H, S, d).
+        text: Per layer, keys and values of the tokens (B, H, T, d); empty before the first.
+        length: Tokens in the cache.
+        capacity: T, places for tokens.
+    """
+
+    image: list[Pair] = field(default_factory=list)
+    text: list[Pair] = field(default_factory=list)
+    length: int = 0
+    capacity: int = 0
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` more tokens per image."""
+        if self.length + count > self.capacity:
+            self.capacity += _STEPS * count
+
+    def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> Pair:
+        """Store the keys and values (B, H, L, d) of reserved tokens; return all of that layer."""
+        if layer == len(self.text):
+            self.text.append((_room(key, self.capacity), _room(value, self.capacity)))
+        keys, values = self.text[layer]
+        missing = self.capacity - keys.shape[2]
+        if missing:
+            keys = torch.cat([keys, _room(key, missing)], dim=2)
+            values = torch.cat([values, _room(value, missing)], dim=2)
+            self.text[layer] = keys, values
+        now = slice(self.length, self.length + key.shape[2])
+        keys[:, :, now] = key
+        values[:, :, now] = value
+        return keys, values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep only the rows of these images, int64, in this order."""
+        self.image = [(key[indices], value[indices]) for key, value in self.image]
+        self.text = [(key[indices], value[indices]) for key, value in self.text]
+
+
+def _room(like: torch.Tensor, places: int) -> torch.Tensor:
+    """Return zeros, because a masked place still takes part in a product; like (B, H, any, d)."""
+    batch, heads, _, width = like.shape
+    return like.new_zeros((batch, heads, places, width))

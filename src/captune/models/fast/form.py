@@ -1,0 +1,158 @@
+"""Both sides of a captioner in the form of inference: what captioning and validation run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from captune.models.blip import BlipCaptioner
+from captune.models.captioner import Captioner, Stage
+from captune.models.encoder_decoder import EncoderDecoderCaptioner
+from captune.models.fast.bert import bert_head, bert_text, plain_head
+from captune.models.fast.gpt2 import gpt2_text
+from captune.models.fast.layers import TextSide
+from captune.models.fast.linear import UnknownModuleError
+from captune.models.fast.text import FastText
+from captune.models.fast.vision import fast_stages
+from captune.models.git import GitCaptioner
+from captune.records import VisionInputs
+
+_CHUNK = 4
+"""Images that pass the vision encoder at once on a CPU: their activations stay in its cache."""
+
+
+class PlainText:
+    """The text side as transformers computes it; for models that the fast form does not know."""
+
+    def __init__(self, captioner: Captioner, dtype: torch.dtype) -> None:
+        self._captioner = captioner
+        self._dtype = dtype
+
+    @property
+    def mask_dtype(self) -> torch.dtype:
+        """See `DecodingBackend.mask_dtype`."""
+        return self._captioner.mask_dtype
+
+    def start_decoding(self, vision_states: torch.Tensor) -> Any:
+        """See `DecodingBackend.start_decoding`."""
+        return self._captioner.start_decoding(vision_states)
+
+    def hidden_states(
+        self,
+        context: Any,
+        input_ids: torch.Tensor,
+        *,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `DecodingBackend.hidden_states`."""
+        with self._autocast():
+            return self._captioner.hidden_states(
+                context, input_ids, position_ids=position_ids, attention_mask=attention_mask
+            )
+
+    def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """See `DecodingBackend.lm_head`."""
+        with self._autocast():
+            return self._captioner.lm_head(hidden_states)
+
+    def _autocast(self) -> torch.autocast:
+        is_converted = self._dtype != self._captioner.model.dtype
+        device = self._captioner.device.type
+        return torch.autocast(device, dtype=self._dtype if is_converted else None, enabled=is_converted)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceForm:
+    """A captioner arranged for a pass without gradients, with the weights that it has now.
+
+    Attributes:
+        captioner: The model.
+        stages: Its vision stages for inference.
+        text: A `DecodingBackend`, for `captune.inference.generate`.
+    """
+
+    captioner: Captioner
+    stages: tuple[Stage, ...]
+    text: FastText | PlainText
+
+    @torch.inference_mode()
+    def encode(self, inputs: VisionInputs | torch.Tensor) -> torch.Tensor:
+        """Return the vision states (B, S, D) of inputs; see `Captioner.encode_frozen`."""
+        if isinstance(inputs, torch.Tensor):
+            inputs = VisionInputs.of_pixels(inputs)
+        device = self.captioner.device.type
+        at_once = _CHUNK if device == "cpu" else max(1, len(inputs))
+        with torch.autocast(device, enabled=False):
+            parts = [
+                self._through(self.captioner.stage_input(inputs.rows(slice(at, at + at_once))))
+                for at in range(0, len(inputs), at_once)
+            ]
+        return torch.cat(parts)
+
+    def _through(self, states: torch.Tensor) -> torch.Tensor:
+        for stage in self.stages:
+            states = stage(states)
+        return states
+
+
+def inference_form(
+    captioner: Captioner, *, vision: torch.dtype, text: torch.dtype
+) -> InferenceForm:
+    """Return the form of inference of a captioner in eval mode.
+
+    Weights are views where the precision is the model's own, else copies: build it again after
+    the weights have changed.
+
+    Args:
+        captioner: The model, on its device.
+        vision: Precision of the vision side.
+        text: Precision of the text side.
+    """
+    stages = fast_stages(captioner.vision_stages(), vision)
+    return InferenceForm(captioner, tuple(stages), fast_text(captioner, text))
+
+
+def fast_text(captioner: Captioner, dtype: torch.dtype) -> FastText | PlainText:
+    """Return the text side for decoding, in the given precision; fast if all its parts are known.
+
+    Args:
+        captioner: The model, on its device, in eval mode.
+        dtype: Of products and caches.
+    """
+    try:
+        return FastText(_text_side(captioner, dtype))
+    except UnknownModuleError:
+        return PlainText(captioner, dtype)
+
+
+def _text_side(captioner: Captioner, dtype: torch.dtype) -> TextSide:
+    model = captioner.model
+    if isinstance(captioner, BlipCaptioner):
+        return _with_bert(model.text_decoder, dtype)
+    if isinstance(captioner, GitCaptioner):
+        _check_plain(model.git.encoder, model.git.embeddings, model.output)
+        return bert_text(model.git, plain_head(model.output, dtype), dtype)
+    if isinstance(captioner, EncoderDecoderCaptioner):
+        decoder = model.decoder
+        if decoder.config.model_type == "gpt2":
+            _check_plain(decoder)
+            return gpt2_text(decoder, dtype)
+        return _with_bert(decoder, dtype)
+    raise UnknownModuleError(type(captioner).__name__)
+
+
+def _with_bert(decoder: Any, dtype: torch.dtype) -> TextSide:
+    _check_plain(decoder)
+    return bert_text(decoder.bert, bert_head(decoder.cls.predictions, dtype), dtype)
+
+
+def _check_plain(*modules: nn.Module) -> None:
+    """Refuse modules whose calls do more than their class says: hooks, replaced methods."""
+    for module in modules:
+        for part in module.modules():
+            if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
+                raise UnknownModuleError(f"{type(part).__name__} with hooks")

@@ -1,0 +1,187 @@
+"""Linear layers and norms of a transformers model in the precision of inference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+
+class UnknownModuleError(Exception):
+    """A module that this package does not know; transformers' own layers are used instead."""
+
+
+# Name of transformers' activation class: what oneDNN computes together with a product.
+_FUSED = {
+    "GELUActivation": ("gelu", "none"),
+    "NewGELUActivation": ("gelu", "tanh"),
+    "GELUTanh": ("gelu", "tanh"),
+    "PytorchGELUTanh": ("gelu", "tanh"),
+    "ReLU": ("relu", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear layer, with an activation after it if there is one.
+
+    Attributes:
+        weight: (out, in).
+        bias: (out,), if any.
+        activation: Applied to the result; `None`: none.
+        packed: The weight in oneDNN's layout, on CPUs in half precision.
+        fused: The activation's name and variant, computed inside the packed product.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    activation: Function | None = None
+    packed: torch.Tensor | None = None
+    fused: tuple[str, str] = ("none", "")
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return (..., out) of inputs (..., in) in the dtype of the weight."""
+        if self.packed is None:
+            result = functional.linear(inputs, self.weight, self.bias)
+            return result if self.activation is None else self.activation(result)
+        name, variant = self.fused
+        result = torch.ops.mkldnn._linear_pointwise(
+            inputs, self.packed, self.bias, name, [], variant
+        )
+        unfused = self.activation is not None and name == "none"
+        return self.activation(result) if unfused and self.activation else result
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """Several linear layers of the same input: one product if that copies no weights."""
+
+    layers: tuple[Linear, ...]
+    count: int
+
+    def __call__(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the `count` outputs, each (..., out), as views where they are fused."""
+        if len(self.layers) == 1:
+            return self.layers[0](inputs).chunk(self.count, dim=-1)
+        return tuple(layer(inputs) for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer norm, computed in float32 or wider."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    eps: float
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the normalised inputs (..., D), in their dtype."""
+        return functional.layer_norm(
+            inputs, self.weight.shape, self.weight, self.bias, eps=self.eps
+        )
+
+
+def linear(module: Any, dtype: torch.dtype, *, activation: Any = None) -> Linear:
+    """Return the inference form of an `nn.Linear` or GPT-2's `Conv1D`; views if `dtype` is theirs.
+
+    Raises:
+        UnknownModuleError: It is of another class: quantised, adapted, parametrised.
+    """
+    weight, bias = _weights(module)
+    return _make(weight, bias, dtype, activation=activation)
+
+
+def projections(
+    modules: Sequence[Any], dtype: torch.dtype, *, query_scale: float = 1.0
+) -> Projections:
+    """Return layers with the same input as one, if their weights are converted anyway.
+
+    Args:
+        modules: Linear layers, or one module that is already fused from `count` parts.
+        dtype: Of the products.
+        query_scale: Factor of the first layer's output; applied only when weights are converted.
+    """
+    pairs = [_weights(module) for module in modules]
+    if pairs[0][0].dtype == dtype:
+        return Projections(tuple(_make(w, b, dtype) for w, b in pairs), len(pairs))
+    weights = torch.cat([w * (1.0 if n else query_scale) for n, (w, _) in enumerate(pairs)])
+    biases = [b for _, b in pairs]
+    bias = None
+    if any(b is not None for b in biases):
+        filled = [w.new_zeros(len(w)) if b is None else b for w, b in pairs]
+        bias = torch.cat([b * (1.0 if n else query_scale) for n, b in enumerate(filled)])
+    return Projections((_make(weights, bias, dtype),), len(pairs))
+
+
+def norm(module: Any) -> Norm:
+    """Return the inference form of an `nn.LayerNorm`, with float32 weights.
+
+    Raises:
+        UnknownModuleError: It is of another class, or has no weights.
+    """
+    if type(module) is not nn.LayerNorm or module.weight is None or module.bias is None:
+        raise UnknownModuleError(type(module).__name__)
+    wide = torch.promote_types(module.weight.dtype, torch.float32)
+    weight, bias = module.weight.detach().to(wide), module.bias.detach().to(wide)
+    return Norm(weight, bias, module.eps)
+
+
+def _weights(module: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    if type(module) is nn.Linear:
+        bias = module.bias
+        return module.weight.detach(), None if bias is None else bias.detach()
+    if type(module) is Conv1D:
+        return module.weight.detach().t(), module.bias.detach()
+    raise UnknownModuleError(type(module).__name__)
+
+
+def _make(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    dtype: torch.dtype,
+    *,
+    activation: Any = None,
+) -> Linear:
+    weight = weight.to(dtype)
+    bias = None if bias is None else bias.to(dtype)
+    packed = _pack(weight)
+    if packed is None:
+        return Linear(weight, bias, activation)
+    fused = _FUSED.get(type(activation).__name__, ("none", ""))
+    # The plain weight would double the memory.
+    return Linear(weight.new_empty(0), bias, activation, packed, fused)
+
+
+def _pack(weight: torch.Tensor) -> torch.Tensor | None:
+    """Return the weight in oneDNN's own layout, or `None` where that does not help or exist.
+
+    With plain weights, oneDNN lays them out again for every product: with 16 rows a product of
+    768 x 3072 takes 1.0 ms, with packed weights 0.6 (docs/log.md). The two operators are those that
+    torch.compile writes; they are private, so a torch without them computes plain products.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return None
+    with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+            _try_packed(packed, weight)
+            return packed
+    return None
+
+
+_ROWS = 64
+"""Rows of the products that oneDNN chooses the layout for; others work too."""
+
+
+def _try_packed(packed: torch.Tensor, weight: torch.Tensor) -> None:
+    torch.ops.mkldnn._linear_pointwise(
+        weight.new_zeros(1, weight.shape[1]), packed, None, "none", [], ""
+    )

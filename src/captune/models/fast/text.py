@@ -1,0 +1,180 @@
+"""The step code of all families: new tokens in, hidden states and logits out.
+
+Shapes: B images, L new tokens per row, T text tokens in the cache, S image tokens, D width, H
+heads, d width of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn import functional
+
+from captune.models.fast.attention import attend_to_image, attend_to_text, attend_within
+from captune.models.fast.cache import TextCache
+from captune.models.fast.layers import Attention, FeedForward, TextLayer, TextSide
+
+_EXACT_CANDIDATES = 32
+"""Logits per row that are computed again in the model's own precision: more than any beam takes."""
+
+
+@dataclass(slots=True)
+class FastContext:
+    """The cache of the images that are decoded; their states are not needed after it is filled."""
+
+    cache: TextCache = field(default_factory=TextCache)
+    vision_states: torch.Tensor | None = None
+
+
+class FastText:
+    """A `DecodingBackend` over the weights of a `TextSide`.
+
+    Residual sums, norms and the softmax over text are float32; products, keys and values have the
+    side's dtype. In half precision the best logits of each row are computed again from the model's
+    own weights: rounding alone would turn every close decision.
+    """
+
+    def __init__(self, side: TextSide) -> None:
+        self._side = side
+        self._is_exact = side.head.rows.dtype == side.dtype
+
+    @property
+    def mask_dtype(self) -> torch.dtype:
+        """Masks are added to float32 scores, or wider ones."""
+        return torch.promote_types(self._side.dtype, torch.float32)
+
+    def start_decoding(self, vision_states: torch.Tensor) -> FastContext:
+        """Return a cache with the image keys and values of all layers."""
+        context = FastContext()
+        if self._side.layers[0].cross is not None:
+            states = vision_states.to(self._side.dtype)
+            context.cache.image = [_image_pair(layer, states) for layer in self._side.layers]
+            return context
+        hidden = vision_states.to(self.mask_dtype)
+        *first, last = self._side.layers
+        for layer in first:
+            hidden = self._read_image(layer, hidden, context.cache)
+        # Nothing reads the image's own states after the last layer.
+        self._image_heads(last, hidden, context.cache)
+        return context
+
+    def hidden_states(
+        self,
+        context: FastContext,
+        input_ids: torch.Tensor,
+        *,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `DecodingBackend.hidden_states`."""
+        side, cache = self._side, context.cache
+        hidden = functional.embedding(input_ids, side.words)
+        if side.constant is not None:
+            hidden = hidden + side.constant
+        hidden = (hidden + functional.embedding(position_ids, side.positions)).to(self.mask_dtype)
+        if side.norm is not None:
+            hidden = side.norm(hidden)
+        cache.reserve(input_ids.shape[1])
+        free = cache.capacity - attention_mask.shape[3]
+        mask = functional.pad(attention_mask, (0, free), value=torch.finfo(self.mask_dtype).min)
+        for number, layer in enumerate(side.layers):
+            hidden = self._step(layer, hidden, cache=cache, number=number, mask=mask)
+        cache.length += input_ids.shape[1]
+        return hidden if side.final_norm is None else side.final_norm(hidden)
+
+    def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Return the logits (..., V), float32 or wider, of hidden states (..., D)."""
+        head = self._side.head
+        if head.transform is not None and head.norm is not None:
+            transformed = head.transform(hidden_states.to(self._side.dtype))
+            hidden_states = head.norm(transformed.to(self.mask_dtype))
+        logits = head.vocabulary(hidden_states.to(self._side.dtype))
+        if self._is_exact:
+            return logits
+        return _refine(logits.float(), hidden_states.float(), head.rows, head.bias)
+
+    def _step(
+        self,
+        layer: TextLayer,
+        hidden: torch.Tensor,
+        *,
+        cache: TextCache,
+        number: int,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        own, cross = layer.own, layer.cross
+        query, key, value = self._heads(own, self._entering(own, hidden))
+        image = cache.image[number] if cross is None else None
+        text = cache.write(number, key, value)
+        hidden = self._leave(own, hidden, attend_to_text(query, text, mask=mask, image=image))
+        if cross is not None:
+            (query,) = self._heads(cross, self._entering(cross, hidden))
+            hidden = self._leave(cross, hidden, attend_to_image(query, *cache.image[number]))
+        return self._feed(layer.feed_forward, hidden)
+
+    def _read_image(
+        self, layer: TextLayer, hidden: torch.Tensor, cache: TextCache
+    ) -> torch.Tensor:
+        """Take an image that is a prefix of the text through a layer; keep its keys."""
+        query = self._image_heads(layer, hidden, cache)
+        mixed = attend_within(query, *cache.image[-1], scale=1.0)
+        return self._feed(layer.feed_forward, self._add(layer.own, hidden, mixed))
+
+    def _image_heads(
+        self, layer: TextLayer, hidden: torch.Tensor, cache: TextCache
+    ) -> torch.Tensor:
+        query, key, value = self._heads(layer.own, self._entering(layer.own, hidden))
+        cache.image.append((key.contiguous(), value.contiguous()))
+        return query
+
+    def _entering(self, block: Attention | FeedForward, hidden: torch.Tensor) -> torch.Tensor:
+        entering = block.norm(hidden) if self._side.norm_first else hidden
+        return entering.to(self._side.dtype)
+
+    def _heads(self, block: Attention, entering: torch.Tensor) -> list[torch.Tensor]:
+        """Return scaled queries, and keys and values unless they are the image's: (B, H, L, d)."""
+        batch, length, _ = entering.shape
+        parts = block.project(entering)
+        split = [p.view(batch, length, block.heads, -1).transpose(1, 2) for p in parts]
+        if block.scale != 1.0:
+            split[0] = split[0] * block.scale
+        return split
+
+    def _leave(
+        self, block: Attention, hidden: torch.Tensor, mixed: torch.Tensor
+    ) -> torch.Tensor:
+        batch, length, _ = hidden.shape
+        return self._add(block, hidden, mixed.transpose(1, 2).reshape(batch, length, -1))
+
+    def _add(self, block: Attention, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        total = hidden + block.output(mixed)
+        return total if self._side.norm_first else block.norm(total)
+
+    def _feed(self, block: FeedForward, hidden: torch.Tensor) -> torch.Tensor:
+        total = hidden + block.down(block.up(self._entering(block, hidden)))
+        return total if self._side.norm_first else block.norm(total)
+
+
+def _image_pair(layer: TextLayer, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    block = layer.cross
+    if block is None or block.image is None:
+        raise ValueError("a layer without cross-attention")
+    batch, length, _ = states.shape
+    key, value = (
+        part.view(batch, length, block.heads, -1).transpose(1, 2).contiguous()
+        for part in block.image(states)
+    )
+    return key, value
+
+
+def _refine(
+    logits: torch.Tensor, hidden: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """Compute the best logits (..., V) of each row again, from weights (V, D) and (V,)."""
+    best = logits.topk(min(_EXACT_CANDIDATES, logits.shape[-1])).indices
+    weights = functional.embedding(best, rows).float()
+    exact = (weights @ hidden[..., None])[..., 0]
+    if bias is not None:
+        exact = exact + bias.float()[best]
+    return logits.scatter_(-1, best, exact)
