@@ -48,7 +48,9 @@ def test_tokens_equal_those_of_transformers_one_image_at_a_time(family, config, 
 
 def test_the_compared_captions_differ_by_image_and_in_length(family):
     captioner, _, states = family
-    found = [_search(captioner, states, config, _itself) for config in (GREEDY[0], BEAMS[1], BEAMS[3])]
+    found = [
+        _search(captioner, states, config, _itself) for config in (GREEDY[0], BEAMS[1], BEAMS[3])
+    ]
     rows = [tuple(tokens) for hypotheses in found for tokens in hypotheses]
     assert len(set(rows)) > len(rows) // 2
     assert len({len(row) for row in rows}) > 5

@@ -12,14 +12,15 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from captune.models.fast.cache import Pair
+
 _SCORE_BYTES = 16 * 2**20
 """Scores computed at once on a CPU, so that they stay in its cache."""
 
 
-def attend_within(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
-) -> torch.Tensor:
+def attend_within(query: torch.Tensor, pair: Pair, *, scale: float) -> torch.Tensor:
     """Return (B, S, H d): every token of an image attends to all of them; (B, H, S, d) each."""
+    key, value = pair
     batch, heads, length, width = query.shape
     if query.device.type != "cpu" or query.dtype == torch.float32:
         mixed = functional.scaled_dot_product_attention(query, key, value, scale=scale)
@@ -35,17 +36,18 @@ def attend_within(
     return mixed.flatten(2)
 
 
-def attend_to_image(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def attend_to_image(query: torch.Tensor, pair: Pair) -> torch.Tensor:
     """Return (B, H, L, d) for scaled queries (B, H, L, d) of few tokens; keys (B, H, S, d)."""
+    key, value = pair
     return (query @ key.transpose(-1, -2)).softmax(dim=-1) @ value
 
 
 def attend_to_text(
     query: torch.Tensor,
-    text: tuple[torch.Tensor, torch.Tensor],
+    text: Pair,
     *,
     mask: torch.Tensor,
-    image: tuple[torch.Tensor, torch.Tensor] | None = None,
+    image: Pair | None = None,
 ) -> torch.Tensor:
     """Return (B, H, L, d) for scaled queries (B, H, L, d).
 
@@ -63,5 +65,5 @@ def attend_to_text(
     to_image = query @ image_key.transpose(-1, -2)
     weights = torch.cat([to_image.to(scores.dtype), scores], dim=-1).softmax(dim=-1)
     weights = weights.to(query.dtype)
-    to_image, to_text = weights.split([image_key.shape[2], key.shape[2]], dim=-1)
-    return to_image @ image_value + to_text @ value
+    count = image_key.shape[2]
+    return weights[..., :count] @ image_value + weights[..., count:] @ value

@@ -18,7 +18,7 @@ _LAYERS = (BertLayer, BlipTextLayer, GitLayer)
 _EMBEDDINGS = (BertEmbeddings, BlipTextEmbeddings, GitEmbeddings)
 
 
-def bert_text(body: Any, head: TextHead, dtype: torch.dtype) -> TextSide:
+def bert_text(body: Any, head: TextHead, *, dtype: torch.dtype) -> TextSide:
     """Return the text side of a body with `embeddings` and `encoder.layer`.
 
     Raises:

@@ -15,6 +15,7 @@ _STEPS = 16
 """Steps that a block has room for."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of the same tokens."""
 
 
 @dataclass(slots=True)
@@ -38,8 +39,9 @@ class TextCache:
         if self.length + count > self.capacity:
             self.capacity += _STEPS * count
 
-    def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> Pair:
+    def write(self, layer: int, pair: Pair) -> Pair:
         """Store the keys and values (B, H, L, d) of reserved tokens; return all of that layer."""
+        key, value = pair
         if layer == len(self.text):
             self.text.append((_room(key, self.capacity), _room(value, self.capacity)))
         keys, values = self.text[layer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,20 +50,22 @@ class PlainText:
         attention_mask: torch.Tensor,
     ) -> torch.Tensor:
         """See `DecodingBackend.hidden_states`."""
-        with self._autocast():
+        with _autocast(self._captioner, self._dtype):
             return self._captioner.hidden_states(
                 context, input_ids, position_ids=position_ids, attention_mask=attention_mask
             )
 
     def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """See `DecodingBackend.lm_head`."""
-        with self._autocast():
+        with _autocast(self._captioner, self._dtype):
             return self._captioner.lm_head(hidden_states)
 
-    def _autocast(self) -> torch.autocast:
-        is_converted = self._dtype != self._captioner.model.dtype
-        device = self._captioner.device.type
-        return torch.autocast(device, dtype=self._dtype if is_converted else None, enabled=is_converted)
+
+def _autocast(captioner: Captioner, dtype: torch.dtype) -> torch.autocast:
+    is_converted = dtype not in {captioner.model.dtype, torch.float32}
+    return torch.autocast(
+        captioner.device.type, dtype=dtype if is_converted else None, enabled=is_converted
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,14 @@ class InferenceForm:
 
     Attributes:
         captioner: The model.
-        stages: Its vision stages for inference.
+        stages: Its vision stages for inference; `None`: its own `encode`, which a subclass wrote.
         text: A `DecodingBackend`, for `captune.inference.generate`.
     """
 
     captioner: Captioner
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] | None
     text: FastText | PlainText
+    vision_dtype: torch.dtype
 
     @torch.inference_mode()
     def encode(self, inputs: VisionInputs | torch.Tensor) -> torch.Tensor:
@@ -85,16 +89,22 @@ class InferenceForm:
         if isinstance(inputs, torch.Tensor):
             inputs = VisionInputs.of_pixels(inputs)
         device = self.captioner.device.type
+        if self.stages is None:
+            with _autocast(self.captioner, self.vision_dtype):
+                return self.captioner.encode(inputs)
         at_once = _CHUNK if device == "cpu" else max(1, len(inputs))
         with torch.autocast(device, enabled=False):
             parts = [
-                self._through(self.captioner.stage_input(inputs.rows(slice(at, at + at_once))))
+                self._through(
+                    self.stages, self.captioner.stage_input(inputs.rows(slice(at, at + at_once)))
+                )
                 for at in range(0, len(inputs), at_once)
             ]
         return torch.cat(parts)
 
-    def _through(self, states: torch.Tensor) -> torch.Tensor:
-        for stage in self.stages:
+    @staticmethod
+    def _through(stages: Sequence[Stage], states: torch.Tensor) -> torch.Tensor:
+        for stage in stages:
             states = stage(states)
         return states
 
@@ -112,8 +122,9 @@ def inference_form(
         vision: Precision of the vision side.
         text: Precision of the text side.
     """
-    stages = fast_stages(captioner.vision_stages(), vision)
-    return InferenceForm(captioner, tuple(stages), fast_text(captioner, text))
+    is_known = _inherits(captioner, Captioner, "encode", "encode_frozen", "encode_trained")
+    stages = tuple(fast_stages(captioner.vision_stages(), vision)) if is_known else None
+    return InferenceForm(captioner, stages, fast_text(captioner, text), vision)
 
 
 def fast_text(captioner: Captioner, dtype: torch.dtype) -> FastText | PlainText:
@@ -130,24 +141,40 @@ def fast_text(captioner: Captioner, dtype: torch.dtype) -> FastText | PlainText:
 
 
 def _text_side(captioner: Captioner, dtype: torch.dtype) -> TextSide:
-    model = captioner.model
-    if isinstance(captioner, BlipCaptioner):
-        return _with_bert(model.text_decoder, dtype)
-    if isinstance(captioner, GitCaptioner):
-        _check_plain(model.git.encoder, model.git.embeddings, model.output)
-        return bert_text(model.git, plain_head(model.output, dtype), dtype)
-    if isinstance(captioner, EncoderDecoderCaptioner):
-        decoder = model.decoder
-        if decoder.config.model_type == "gpt2":
-            _check_plain(decoder)
-            return gpt2_text(decoder, dtype)
+    family = next((f for f in _TEXT_SIDES if _inherits(captioner, f, *_TEXT_METHODS)), None)
+    if family is None:
+        raise UnknownModuleError(type(captioner).__name__)
+    return _TEXT_SIDES[family](captioner.model, dtype)
+
+
+_TEXT_METHODS = ("start_decoding", "hidden_states", "lm_head")
+
+
+def _inherits(captioner: Captioner, base: Any, *names: str) -> bool:
+    """Return whether a captioner's methods are those of `base`: a subclass may change them."""
+    return all(getattr(type(captioner), name) is getattr(base, name) for name in names)
+
+
+def _blip(model: Any, dtype: torch.dtype) -> TextSide:
+    return _with_bert(model.text_decoder, dtype)
+
+
+def _git(model: Any, dtype: torch.dtype) -> TextSide:
+    _check_plain(model.git.encoder, model.git.embeddings, model.output)
+    return bert_text(model.git, plain_head(model.output, dtype), dtype=dtype)
+
+
+def _encoder_decoder(model: Any, dtype: torch.dtype) -> TextSide:
+    decoder = model.decoder
+    if decoder.config.model_type == "bert":
         return _with_bert(decoder, dtype)
-    raise UnknownModuleError(type(captioner).__name__)
+    _check_plain(decoder)
+    return gpt2_text(decoder, dtype)
 
 
 def _with_bert(decoder: Any, dtype: torch.dtype) -> TextSide:
     _check_plain(decoder)
-    return bert_text(decoder.bert, bert_head(decoder.cls.predictions, dtype), dtype)
+    return bert_text(decoder.bert, bert_head(decoder.cls.predictions, dtype), dtype=dtype)
 
 
 def _check_plain(*modules: nn.Module) -> None:
@@ -156,3 +183,10 @@ def _check_plain(*modules: nn.Module) -> None:
         for part in module.modules():
             if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
                 raise UnknownModuleError(f"{type(part).__name__} with hooks")
+
+
+_TEXT_SIDES: dict[type[Captioner], Callable[[Any, torch.dtype], TextSide]] = {
+    BlipCaptioner: _blip,
+    GitCaptioner: _git,
+    EncoderDecoderCaptioner: _encoder_decoder,
+}

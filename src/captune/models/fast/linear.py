@@ -56,8 +56,8 @@ class Linear:
         result = torch.ops.mkldnn._linear_pointwise(
             inputs, self.packed, self.bias, name, [], variant
         )
-        unfused = self.activation is not None and name == "none"
-        return self.activation(result) if unfused and self.activation else result
+        is_done = self.activation is None or name != "none"
+        return result if is_done or self.activation is None else self.activation(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,9 @@ def _pack(weight: torch.Tensor) -> torch.Tensor | None:
         return None
     with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError):
         if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
+            packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(
+                weight.contiguous(), _ROWS
+            )
             _try_packed(packed, weight)
             return packed
     return None

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from captune.models.fast.attention import attend_to_image, attend_to_text, attend_within
 from captune.models.fast.cache import TextCache
-from captune.models.fast.layers import Attention, FeedForward, TextLayer, TextSide
+from captune.models.fast.layers import Attention, FeedForward, TextHead, TextLayer, TextSide
 
 _EXACT_CANDIDATES = 32
 """Logits per row that are computed again in the model's own precision: more than any beam takes."""
@@ -78,8 +78,8 @@ class FastText:
         cache.reserve(input_ids.shape[1])
         free = cache.capacity - attention_mask.shape[3]
         mask = functional.pad(attention_mask, (0, free), value=torch.finfo(self.mask_dtype).min)
-        for number, layer in enumerate(side.layers):
-            hidden = self._step(layer, hidden, cache=cache, number=number, mask=mask)
+        for number in range(len(side.layers)):
+            hidden = self._step(number, hidden, cache=cache, mask=mask)
         cache.length += input_ids.shape[1]
         return hidden if side.final_norm is None else side.final_norm(hidden)
 
@@ -92,33 +92,26 @@ class FastText:
         logits = head.vocabulary(hidden_states.to(self._side.dtype))
         if self._is_exact:
             return logits
-        return _refine(logits.float(), hidden_states.float(), head.rows, head.bias)
+        return _refine(logits.float(), hidden_states.float(), head)
 
     def _step(
-        self,
-        layer: TextLayer,
-        hidden: torch.Tensor,
-        *,
-        cache: TextCache,
-        number: int,
-        mask: torch.Tensor,
+        self, number: int, hidden: torch.Tensor, *, cache: TextCache, mask: torch.Tensor
     ) -> torch.Tensor:
+        layer = self._side.layers[number]
         own, cross = layer.own, layer.cross
         query, key, value = self._heads(own, self._entering(own, hidden))
         image = cache.image[number] if cross is None else None
-        text = cache.write(number, key, value)
+        text = cache.write(number, (key, value))
         hidden = self._leave(own, hidden, attend_to_text(query, text, mask=mask, image=image))
         if cross is not None:
             (query,) = self._heads(cross, self._entering(cross, hidden))
-            hidden = self._leave(cross, hidden, attend_to_image(query, *cache.image[number]))
+            hidden = self._leave(cross, hidden, attend_to_image(query, cache.image[number]))
         return self._feed(layer.feed_forward, hidden)
 
-    def _read_image(
-        self, layer: TextLayer, hidden: torch.Tensor, cache: TextCache
-    ) -> torch.Tensor:
+    def _read_image(self, layer: TextLayer, hidden: torch.Tensor, cache: TextCache) -> torch.Tensor:
         """Take an image that is a prefix of the text through a layer; keep its keys."""
         query = self._image_heads(layer, hidden, cache)
-        mixed = attend_within(query, *cache.image[-1], scale=1.0)
+        mixed = attend_within(query, cache.image[-1], scale=1.0)
         return self._feed(layer.feed_forward, self._add(layer.own, hidden, mixed))
 
     def _image_heads(
@@ -141,9 +134,7 @@ class FastText:
             split[0] = split[0] * block.scale
         return split
 
-    def _leave(
-        self, block: Attention, hidden: torch.Tensor, mixed: torch.Tensor
-    ) -> torch.Tensor:
+    def _leave(self, block: Attention, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         batch, length, _ = hidden.shape
         return self._add(block, hidden, mixed.transpose(1, 2).reshape(batch, length, -1))
 
@@ -168,13 +159,11 @@ def _image_pair(layer: TextLayer, states: torch.Tensor) -> tuple[torch.Tensor, t
     return key, value
 
 
-def _refine(
-    logits: torch.Tensor, hidden: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor | None
-) -> torch.Tensor:
-    """Compute the best logits (..., V) of each row again, from weights (V, D) and (V,)."""
+def _refine(logits: torch.Tensor, hidden: torch.Tensor, head: TextHead) -> torch.Tensor:
+    """Compute the best logits (..., V) of each row again, from the model's own weights."""
     best = logits.topk(min(_EXACT_CANDIDATES, logits.shape[-1])).indices
-    weights = functional.embedding(best, rows).float()
+    weights = functional.embedding(best, head.rows).float()
     exact = (weights @ hidden[..., None])[..., 0]
-    if bias is not None:
-        exact = exact + bias.float()[best]
+    if head.bias is not None:
+        exact = exact + head.bias.float()[best]
     return logits.scatter_(-1, best, exact)

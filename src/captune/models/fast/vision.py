@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,7 @@ class FastVisionLayer(nn.Module):
             part.view(batch, length, self._heads, -1).transpose(1, 2) for part in parts
         )
         scale = (width // self._heads) ** -0.5
-        hidden = hidden + self._output(attend_within(query, key, value, scale=scale))
+        hidden = hidden + self._output(attend_within(query, (key, value), scale=scale))
         return hidden + self._down(self._up(self._feed_norm(hidden).to(self._dtype)))
 
 
@@ -123,11 +124,9 @@ def _fast(stage: nn.Module, dtype: torch.dtype) -> nn.Module:
     layer = getattr(stage, "layer", stage)
     names = _LAYERS.get(type(layer))
     if names is not None:
-        try:
+        with contextlib.suppress(UnknownModuleError):
             return FastVisionLayer(layer, names, dtype)
-        except UnknownModuleError:
-            pass
     parameter = next(stage.parameters(), None)
-    if parameter is None or parameter.dtype == dtype or dtype == torch.float32:
+    if parameter is None or dtype in {parameter.dtype, torch.float32}:
         return stage
     return _InHalf(stage, dtype)
