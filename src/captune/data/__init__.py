@@ -48,12 +48,13 @@ if TYPE_CHECKING:
     from captune.data.pixels import to_rgb
     from captune.data.readers import SOURCES
     from captune.data.readers.kaggle import kaggle_cache_folder
+    from captune.data.record_store import CaptionTexts, RecordStore, count_by_split, pick_records
     from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
     from captune.data.saved_splits import load_splits, save_splits
     from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
     from captune.data.sheet import contact_sheet
     from captune.data.skipped import read_skipped, save_skipped
-    from captune.data.splits import assign_splits, select_split, take_fraction
+    from captune.data.splits import assign_splits, pick_split, select_split, take_fraction
 
 __all__ = [
     "CAPTION_COLUMNS",
@@ -61,6 +62,7 @@ __all__ = [
     "IMAGE_COLUMNS",
     "IMAGE_SUFFIXES",
     "SOURCES",
+    "CaptionTexts",
     "DataCheck",
     "DataProblem",
     "DecodeMode",
@@ -72,6 +74,7 @@ __all__ = [
     "LoadedData",
     "PixelSlots",
     "ReadBack",
+    "RecordStore",
     "SkippedImage",
     "add_round_trip",
     "assign_splits",
@@ -79,6 +82,7 @@ __all__ = [
     "check_data",
     "choose_kept",
     "contact_sheet",
+    "count_by_split",
     "count_threads",
     "decode_image",
     "describe_source",
@@ -94,6 +98,8 @@ __all__ = [
     "measure_round_trip",
     "open_decoder",
     "perceptual_hash",
+    "pick_records",
+    "pick_split",
     "raise_when_too_many_bad",
     "read_pieces",
     "read_skipped",
@@ -111,6 +117,7 @@ __all__ = [
 
 _HOMES = {
     "CAPTION_COLUMNS": "captune.data.rows.columns",
+    "CaptionTexts": "captune.data.record_store",
     "DEFAULT_MAX_PIXELS": "captune.data.images",
     "DataCheck": "captune.data.check.findings",
     "DataProblem": "captune.data.check.findings",
@@ -124,6 +131,7 @@ _HOMES = {
     "LoadOptions": "captune.data.dataset",
     "LoadedData": "captune.data.dataset",
     "PixelSlots": "captune.data.decoders.slots",
+    "RecordStore": "captune.data.record_store",
     "SOURCES": "captune.data.readers",
     "SkippedImage": "captune.data.dataset",
     "ReadBack": "captune.data.check.round_trip",
@@ -135,6 +143,7 @@ _HOMES = {
     "check_data": "captune.data.check.check_data",
     "choose_kept": "captune.data.check.kept_findings",
     "contact_sheet": "captune.data.sheet",
+    "count_by_split": "captune.data.record_store",
     "count_threads": "captune.data.decoders.decoder",
     "decode_image": "captune.data.images",
     "describe_source": "captune.data.images",
@@ -149,6 +158,8 @@ _HOMES = {
     "make_shapes": "captune.data.shapes.make_shapes",
     "open_decoder": "captune.data.decoders.decoder",
     "perceptual_hash": "captune.data.check.fingerprints",
+    "pick_records": "captune.data.record_store",
+    "pick_split": "captune.data.splits",
     "raise_when_too_many_bad": "captune.data.dataset",
     "read_pieces": "captune.data.images",
     "read_source": "captune.data.images",

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from captune.data.record_store import count_by_split
 from captune.errors import DataError
-from captune.records import SPLITS, CaptionRecord, Split
+from captune.records import CaptionRecord, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class LoadedData:
         root: Folder of the data set; `None`: it has none.
     """
 
-    records: tuple[CaptionRecord, ...]
+    records: Sequence[CaptionRecord]
     skipped: tuple[SkippedImage, ...] = ()
     empty_captions: tuple[str, ...] = ()
     in_two_splits: tuple[str, ...] = ()
@@ -105,12 +106,7 @@ class LoadedData:
 
     def count_splits(self) -> dict[str, int]:
         """Return images per split, `none` for those without one; empty splits are omitted."""
-        counts: dict[str, int] = {}
-        for name in (*SPLITS, None):
-            number = sum(record.split == name for record in self.records)
-            if number:
-                counts[name or "none"] = number
-        return counts
+        return {name or "none": number for name, number in count_by_split(self.records).items()}
 
 
 def raise_when_too_many_bad(

@@ -22,6 +22,7 @@ from captune.data.readers import (
     read_hub,
     read_shard_urls,
 )
+from captune.data.record_store import count_by_split, drop_splits
 from captune.data.rows.text import open_regular, read_json, read_jsonl
 from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
@@ -245,13 +246,13 @@ def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Pa
 
 
 def _drop_single_split(data: LoadedData) -> LoadedData:
-    given = {record.split for record in data.records}
-    if len(given) != 1 or given == {None}:
+    given = count_by_split(data.records)
+    if len(given) != 1 or None in given:
         return data
     (only,) = given
     return replace(
         data,
-        records=tuple(replace(record, split=None) for record in data.records),
+        records=drop_splits(data.records),
         notes=(*data.notes, f"all images are {only}: the data set gives no splits"),
     )
 
@@ -261,7 +262,7 @@ def _ignore_splits(data: LoadedData) -> LoadedData:
     note = f"the data set's own splits ({counts}) are ignored and drawn again"
     return replace(
         data,
-        records=tuple(replace(record, split=None) for record in data.records),
+        records=drop_splits(data.records),
         in_two_splits=(),
         notes=(*data.notes, note),
     )
@@ -269,7 +270,7 @@ def _ignore_splits(data: LoadedData) -> LoadedData:
 
 def _note_unsplit(data: LoadedData) -> LoadedData:
     """Report how many images are in no split, and so are neither trained on nor scored."""
-    number = sum(record.split is None for record in data.records)
+    number = count_by_split(data.records).get(None, 0)
     if number in (0, len(data.records)):
         return data
     note = f"{number} images are in no split, although others are: they are skipped"

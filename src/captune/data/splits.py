@@ -9,9 +9,18 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
+import numpy as np
+
+from captune.data.record_store import (
+    Codes,
+    code_of,
+    count_by_split,
+    pick_records,
+    read_split_codes,
+    set_splits,
+)
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, Split
 
@@ -23,7 +32,7 @@ def assign_splits(
     seed: int = 42,
     by: Literal["image", "group"] = "image",
     draw_rest: bool = False,
-) -> list[CaptionRecord]:
+) -> Sequence[CaptionRecord]:
     """Give every record a split.
 
     Given splits are kept, and records without one are skipped. Where train and test are given but
@@ -51,37 +60,44 @@ def assign_splits(
         raise DataError("the data set is empty: it has no images to split")
     if by == "group":
         _refuse_cut_groups(records)
-    given = {record.split for record in records if record.split is not None}
+    codes = read_split_codes(records)
+    given = {split for split in count_by_split(records) if split is not None}
     if not given:
-        return _draw(records, shares=dict(zip(SPLITS, fractions, strict=True)), seed=seed, by=by)
-    kept = [record for record in records if record.split is not None]
+        shares = dict(zip(SPLITS, fractions, strict=True))
+        return set_splits(records, _draw(records, shares=shares, seed=seed, by=by))
+    kept = np.flatnonzero(codes != code_of(None))
     if draw_rest and len(kept) < len(records):
         return _draw_rest(records, given=given, fractions=fractions, seed=seed, by=by)
     if given == {"train", "test"} and fractions[1] > 0.0:
-        return _draw_val(kept, fractions=fractions, seed=seed, by=by)
-    return kept
+        return _draw_val(pick_records(records, kept), fractions=fractions, seed=seed, by=by)
+    return pick_records(records, kept)
 
 
-def select_split(records: Sequence[CaptionRecord], split: Split) -> list[CaptionRecord]:
+def select_split(records: Sequence[CaptionRecord], split: Split) -> Sequence[CaptionRecord]:
     """Return the records of one split.
 
     Raises:
         DataError: There are none; the error lists the splits with images.
     """
-    chosen = [record for record in records if record.split == split]
-    if chosen:
+    chosen = pick_split(records, split)
+    if len(chosen):
         return chosen
-    counts = {name: sum(record.split == name for record in records) for name in SPLITS}
-    there = ", ".join(f"{name} ({number} images)" for name, number in counts.items() if number)
+    counts = count_by_split(records)
+    there = ", ".join(f"{name} ({number} images)" for name, number in counts.items() if name)
     raise DataError(
         f"the split {split} has no images; splits with images: {there or 'none'}",
         fix="choose another split, or give split lists (data.split_files)",
     )
 
 
+def pick_split(records: Sequence[CaptionRecord], split: Split) -> Sequence[CaptionRecord]:
+    """Return the records of one split, which may be none."""
+    return pick_records(records, np.flatnonzero(read_split_codes(records) == code_of(split)))
+
+
 def take_fraction(
     records: Sequence[CaptionRecord], fraction: float, *, seed: int
-) -> list[CaptionRecord]:
+) -> Sequence[CaptionRecord]:
     """Return a seeded share of the training images, and all validation and test images.
 
     Groups are kept or dropped as a whole. Which images are kept depends only on their ids and
@@ -103,7 +119,7 @@ def take_fraction(
     if not 0.0 < fraction <= 1.0:
         raise DataError(f"a share of the data must be above 0 and at most 1, not {fraction:g}")
     if fraction == 1.0:
-        return list(records)
+        return records
     units: dict[str, list[str]] = {}
     for record in records:
         if record.split == "train":
@@ -114,7 +130,12 @@ def take_fraction(
         if kept and len(kept) + len(units[unit]) / 2 > room:
             break
         kept.update(units[unit])
-    return [record for record in records if record.split != "train" or record.image_id in kept]
+    places = [
+        place
+        for place, record in enumerate(records)
+        if record.split != "train" or record.image_id in kept
+    ]
+    return pick_records(records, np.array(places, np.int64))
 
 
 def _draw_place(unit: str, *, seed: int) -> bytes:
@@ -146,8 +167,10 @@ def _draw_rest(
     fractions: tuple[float, float, float],
     seed: int,
     by: Literal["image", "group"],
-) -> list[CaptionRecord]:
-    rest = [record for record in records if record.split is None]
+) -> Sequence[CaptionRecord]:
+    codes = read_split_codes(records).copy()
+    places = np.flatnonzero(codes == code_of(None))
+    rest = pick_records(records, places)
     if by == "group":
         _refuse_shared_groups(records)
     wanted = {
@@ -162,8 +185,8 @@ def _draw_rest(
             fix="raise data.split_fractions of train",
         )
     shares = {split: fraction / total for split, fraction in wanted.items()}
-    by_id = {record.image_id: record for record in _draw(rest, shares=shares, seed=seed, by=by)}
-    return [by_id.get(record.image_id, record) for record in records]
+    codes[places] = _draw(rest, shares=shares, seed=seed, by=by)
+    return set_splits(records, codes)
 
 
 def _refuse_shared_groups(records: Sequence[CaptionRecord]) -> None:
@@ -180,17 +203,18 @@ def _refuse_shared_groups(records: Sequence[CaptionRecord]) -> None:
 
 
 def _draw_val(
-    records: list[CaptionRecord],
+    records: Sequence[CaptionRecord],
     *,
     fractions: tuple[float, float, float],
     seed: int,
     by: Literal["image", "group"],
-) -> list[CaptionRecord]:
-    train = [replace(record, split=None) for record in records if record.split == "train"]
+) -> Sequence[CaptionRecord]:
+    codes = read_split_codes(records).copy()
+    places = np.flatnonzero(codes == code_of("train"))
     share = fractions[1] / (fractions[0] + fractions[1])
-    drawn = _draw(train, shares={"train": 1.0 - share, "val": share}, seed=seed, by=by)
-    by_id = {record.image_id: record for record in drawn}
-    return [by_id.get(record.image_id, record) for record in records]
+    shares: dict[Split, float] = {"train": 1.0 - share, "val": share}
+    codes[places] = _draw(pick_records(records, places), shares=shares, seed=seed, by=by)
+    return set_splits(records, codes)
 
 
 def _draw(
@@ -199,7 +223,8 @@ def _draw(
     shares: Mapping[Split, float],
     seed: int,
     by: Literal["image", "group"],
-) -> list[CaptionRecord]:
+) -> Codes:
+    """Return the code of the split that each record is drawn into."""
     sizes: dict[str, int] = {}
     for record in records:
         unit = _unit(record, by=by)
@@ -207,7 +232,8 @@ def _draw(
     order = sorted(sizes)
     random.Random(seed).shuffle(order)
     splits = _fill(order, sizes=sizes, shares=shares, by=by)
-    return [replace(record, split=splits[_unit(record, by=by)]) for record in records]
+    codes = (code_of(splits[_unit(record, by=by)]) for record in records)
+    return np.fromiter(codes, np.uint8, len(records))
 
 
 def _unit(record: CaptionRecord, *, by: Literal["image", "group"]) -> str:

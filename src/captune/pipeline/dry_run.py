@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from captune.data import load_splits, select_split
+from captune.data import count_by_split, load_splits, select_split
 from captune.models import build_captioner
 from captune.pipeline.plan import Plan, RunOptions, plan_run
 from captune.pipeline.stages import scored_records
 from captune.pipeline.stages.prepare import read_data, split_data
 from captune.progress import Say, print_line
 from captune.recipe import Recipe
-from captune.records import CaptionRecord
+from captune.records import SPLITS, CaptionRecord
 from captune.training import estimate_training
 
 
@@ -45,12 +44,13 @@ def dry_run(
     if not due:
         say("nothing to do")
         return
+    records: Sequence[CaptionRecord]
     if "prepare" in due:
         records = split_data(recipe, read_data(recipe, say=say))
     else:
         records = load_splits(folder)
-    counts = Counter(record.split for record in records)
-    images = ", ".join(f"{split} {counts[split]}" for split in ("train", "val", "test"))
+    counts = count_by_split(records)
+    images = ", ".join(f"{split} {counts.get(split, 0)}" for split in SPLITS)
     captions = sum(len(record.captions) for record in records)
     say(f"images: {images}; {captions} captions (not checked for broken images)")
     if "train" in due:

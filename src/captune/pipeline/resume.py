@@ -77,9 +77,13 @@ def _inputs(recipe: Recipe, folder: Path) -> dict[str, object]:
 
 def _digest(folder: Path) -> str:
     """Hash the ids and captions of the images in order; the location of files does not matter."""
-    records = (r for r in load_splits(folder) if r.split in ("train", "val"))
-    lines = "\n".join(json.dumps([r.split, r.image_id, *r.captions]) for r in records)
-    return hashlib.blake2b(lines.encode(), digest_size=12).hexdigest()
+    digest, between = hashlib.blake2b(digest_size=12), ""
+    for record in load_splits(folder):
+        if record.split in ("train", "val"):
+            line = json.dumps([record.split, record.image_id, *record.captions])
+            digest.update(f"{between}{line}".encode())
+            between = "\n"
+    return digest.hexdigest()
 
 
 def _find(settings: Mapping[str, object], key: str) -> object:

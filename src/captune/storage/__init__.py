@@ -26,6 +26,7 @@ from captune.storage.folders import (
 from captune.storage.json_files import (
     append_jsonl,
     intact_json_objects,
+    iter_json_lines,
     json_line,
     read_json_object,
     read_json_objects,
@@ -43,6 +44,7 @@ __all__ = [
     "fold_name",
     "holds_folder",
     "intact_json_objects",
+    "iter_json_lines",
     "json_line",
     "lock_file",
     "lock_folder",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError
-from captune.storage.atomic_files import RUN_AGAIN, cannot_write, write_text
+from captune.storage.atomic_files import RUN_AGAIN, cannot_write, open_atomic, write_text
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -31,7 +31,9 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    write_text(path, "".join(json_line(row) for row in rows))
+    # Line by line: a million records are gigabytes of text.
+    with open_atomic(path) as file:
+        file.writelines(json_line(row).encode("utf-8", "surrogateescape") for row in rows)
 
 
 def append_jsonl(path: Path, row: Mapping[str, object], *, then: str = RUN_AGAIN) -> None:
@@ -89,6 +91,28 @@ def read_json_objects(path: Path, *, fix: str) -> list[dict[str, Any]]:
     ]
 
 
+def iter_json_lines(path: Path, *, fix: str) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Yield first byte, end and object of each line of a JSONL file that captune wrote.
+
+    The end is that of the object, without the line feed; blank lines are skipped.
+
+    Raises:
+        DataError: The file is missing, cannot be read, or a line is not a JSON object.
+    """
+    end = 0
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                start, end = end, end + len(raw)
+                line = raw.decode("utf-8").removesuffix("\n")
+                if line.strip():
+                    where = f"{path}, line {number}"
+                    found = _parse_object(line, where=where, fix=fix)
+                    yield (start, end - raw.endswith(b"\n")), found
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error, fix=fix) from error
+
+
 def intact_json_objects(text: str) -> list[dict[str, Any]]:
     """Return the JSON objects of a JSONL text; drop truncated and damaged lines."""
     objects = []
@@ -103,12 +127,16 @@ def intact_json_objects(text: str) -> list[dict[str, Any]]:
 def _read_text(path: Path, *, fix: str) -> str:
     try:
         return path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing", fix=fix) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is damaged: it is not UTF-8", fix=fix) from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}", fix=fix) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error, fix=fix) from error
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError, *, fix: str) -> DataError:
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{path} is damaged: it is not UTF-8", fix=fix)
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} is missing", fix=fix)
+    return DataError(f"cannot read {path}: {error.strerror or error}", fix=fix)
 
 
 def _parse_object(text: str, *, where: str, fix: str) -> dict[str, Any]:

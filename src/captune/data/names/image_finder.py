@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -75,6 +76,7 @@ class ImageFinder:
         self._bounds = tuple(dict.fromkeys(_absolute(folder) for folder in bounds))
         self._allow_outside = allow_outside
         self._index = FolderIndex()
+        self._outside: dict[str, bool] = {}
         self._description: str | None = None
 
     def find(self, name: str) -> Path | None:
@@ -108,10 +110,19 @@ class ImageFinder:
 
     def leads_outside(self, path: Path) -> bool:
         """Return whether a found file is outside the data set's folders, through a link."""
-        parent = self._index.resolve_folder(path.parent)
-        real = Path(os.path.realpath(path)) if path.is_symlink() else parent / path.name
+        name = os.fspath(path)
+        if os.path.islink(name):  # noqa: PTH114
+            return not self._is_bounded(Path(os.path.realpath(path)))
+        # Most images share a few folders.
+        parent = os.path.dirname(name)  # noqa: PTH120
+        if parent not in self._outside:
+            real = self._index.resolve_folder(path.parent) / path.name
+            self._outside[parent] = not self._is_bounded(real)
+        return self._outside[parent]
+
+    def _is_bounded(self, path: Path) -> bool:
         folders = [self._index.resolve_folder(folder) for folder in self._bounds]
-        return not any(real.is_relative_to(folder) for folder in folders)
+        return any(path.is_relative_to(folder) for folder in folders)
 
     def find_rival(self, name: str, found: Path) -> Path | None:
         """Return another folder's file with the same name but other content, or `None`.
@@ -121,9 +132,12 @@ class ImageFinder:
         if is_unsafe_name(name):
             return None
         for folder in self._given:
+            # As text first: for each of a million images, all folders but one lack it.
+            if not os.path.isfile(os.path.join(folder, name)):  # noqa: PTH113, PTH118
+                continue
             path = folder / name
             # A link is fine, and so is one folder under two names where case is ignored.
-            if path == found or not is_file(path) or path.samefile(found):
+            if path == found or path.samefile(found):
                 continue
             if not is_file(found) or not filecmp.cmp(path, found, shallow=False):
                 return path
@@ -140,17 +154,17 @@ class ImageFinder:
         is_unsafe = is_unsafe_name(name)
         folders = self._folders or [Path()] if is_unsafe else self._folders
         for place, folder in enumerate(folders):
-            path = folder / name
+            path = os.path.join(folder, name)  # noqa: PTH118
             if is_unsafe:
                 # As text, so that `..` after a link leads where it seems to.
-                path = Path(os.path.normpath(path))
-                if not self._allow_outside and not self._is_inside(_absolute(path)):
+                path = os.path.normpath(path)
+                if not self._allow_outside and not self._is_inside(_absolute(Path(path))):
                     continue
             # Not only regular files: a FIFO or a broken file exists too, and decoding reports it.
-            if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
-                if self._folders:
+            if _is_there(path):
+                if place:
                     self._folders.insert(0, self._folders.pop(place))
-                return path
+                return Path(path)
         return None
 
     def _is_inside(self, path: Path) -> bool:
@@ -161,6 +175,14 @@ def is_file(path: Path) -> bool:
     """Return whether a file exists; `False` for impossible names (too long, or with a NUL)."""
     # pathlib raises for such names.
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_there(path: str) -> bool:
+    """Return whether something other than a folder exists."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
 
 
 def _absolute(path: Path) -> Path:

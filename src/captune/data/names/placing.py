@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from captune.data.names.image_finder import ImageFinder
 from captune.data.names.loose_names import Guess
+from captune.data.record_store import ByteRows, MemoryCoder
 from captune.records import ImageSource
 
 Fault = tuple[str, str]
@@ -43,16 +45,38 @@ class Places:
     """Where images are.
 
     Attributes:
-        sources: By key, the images that were found.
+        found: Where each image is, in their order; an empty row: it was not found.
+        coder: Reads and writes those rows.
         faults: By key, why the others cannot be used.
         notes: How images were found whose name had no exact match.
         near_misses: By missing name, an existing file that looks like it, for the first few.
+        num_linked: Images read through links that lead out of the data set's folder.
+        first_linked: The first of them.
     """
 
-    sources: dict[str, ImageSource] = field(default_factory=dict)
+    found: ByteRows = field(default_factory=ByteRows)
+    coder: MemoryCoder = field(default_factory=MemoryCoder)
     faults: dict[str, Fault] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     near_misses: dict[str, str] = field(default_factory=dict)
+    num_linked: int = 0
+    first_linked: Path | None = None
+
+    def source(self, place: int) -> ImageSource | None:
+        """Return where the image at a position is; `None`: it was not found."""
+        row = self.found[place]
+        return self.coder.decode_source(marshal.loads(row)) if row else None
+
+    def add(self, source: ImageSource | None) -> None:
+        """Add where the next image is."""
+        self.found.append(b"" if source is None else self._encode(source))
+
+    def replace(self, place: int, source: ImageSource) -> None:
+        """Set where an image is that was not found at first."""
+        self.found.replace(place, self._encode(source))
+
+    def _encode(self, source: ImageSource) -> bytes:
+        return marshal.dumps(self.coder.encode_source(source))
 
 
 def place_images(images: Mapping[str, Wanted], finder: ImageFinder) -> Places:
@@ -63,28 +87,32 @@ def place_images(images: Mapping[str, Wanted], finder: ImageFinder) -> Places:
         finder: Finds the images whose row has no finder of its own.
     """
     places = Places()
-    unplaced: dict[str, Wanted] = {}
-    for key, image in images.items():
-        own = image.finder or finder
+    unplaced: dict[str, tuple[int, Wanted]] = {}
+    for place, (key, image) in enumerate(images.items()):
+        own, source = image.finder or finder, None
         if image.fault is not None:
             places.faults[key] = image.fault
         elif image.image is not None:
-            places.sources[key] = image.image
+            source = image.image
         elif (found := own.find(image.name)) is None:
-            unplaced[key] = image
+            unplaced[key] = place, image
         elif (rival := own.find_rival(image.name, found)) is not None:
             places.faults[key] = _ambiguous(found, rival)
         else:
-            places.sources[key] = found
+            source = found
+            _count_link(found, places, finder=own)
+        places.add(source)
     _guess_places(unplaced, places, finder=finder)
-    places.notes += _note_links(images, places, finder=finder)
+    places.notes += _note_links(places)
     return places
 
 
-def _guess_places(unplaced: Mapping[str, Wanted], places: Places, *, finder: ImageFinder) -> None:
+def _guess_places(
+    unplaced: Mapping[str, tuple[int, Wanted]], places: Places, *, finder: ImageFinder
+) -> None:
     guesses: dict[str, Guess] = {}
     claims: dict[Path, list[str]] = {}
-    for key, image in unplaced.items():
+    for key, (_, image) in unplaced.items():
         guess = None if _is_address(image.name) else (image.finder or finder).guess(image.name)
         if guess is None:
             places.faults[key] = _explain_absence(image, places, finder=image.finder or finder)
@@ -94,17 +122,19 @@ def _guess_places(unplaced: Mapping[str, Wanted], places: Places, *, finder: Ima
             continue
         guesses[key] = guess
         claims.setdefault(guess.paths[0], []).append(image.name)
-    taken = {source for source in places.sources.values() if isinstance(source, Path)}
+    sources = map(places.source, range(len(places.found) if guesses else 0))
+    taken = {source for source in sources if isinstance(source, Path) and source in claims}
     ways: dict[str, list[str]] = {}
     for key, guess in guesses.items():
-        (path,), name = guess.paths, unplaced[key].name
-        others = [other for other in claims[path] if other != name]
+        (path,), (place, image) = guess.paths, unplaced[key]
+        others = [other for other in claims[path] if other != image.name]
         if others or path in taken:
             detail = f"{path} could be this image, but is {others[0] if others else 'another'}"
             places.faults[key] = ("ambiguous", detail)
             continue
-        places.sources[key] = path
-        ways.setdefault(guess.how, []).append(f"{name!r} is {path}")
+        places.replace(place, path)
+        _count_link(path, places, finder=image.finder or finder)
+        ways.setdefault(guess.how, []).append(f"{image.name!r} is {path}")
     places.notes += [
         f"{_count_images(len(found))} found by {how} (the first: {found[0]})"
         for how, found in ways.items()
@@ -123,21 +153,19 @@ def _explain_absence(image: Wanted, places: Places, *, finder: ImageFinder) -> F
     return "missing", finder.describe()
 
 
-def _note_links(images: Mapping[str, Wanted], places: Places, *, finder: ImageFinder) -> list[str]:
+def _count_link(path: Path, places: Places, *, finder: ImageFinder) -> None:
+    if finder.leads_outside(path):
+        places.num_linked += 1
+        places.first_linked = places.first_linked or path
+
+
+def _note_links(places: Places) -> list[str]:
     """Return how many images are elsewhere, through links inside the data set's folder."""
-    outside = [
-        source
-        for key, source in places.sources.items()
-        if isinstance(source, Path)
-        and images[key].image is None
-        and (images[key].finder or finder).leads_outside(source)
-    ]
-    if not outside:
+    if places.first_linked is None:
         return []
-    number = _count_images(len(outside))
     return [
-        f"{number} read through links that lead out of the data set's folder"
-        f" (the first: {outside[0]} is {outside[0].resolve()})"
+        f"{_count_images(places.num_linked)} read through links that lead out of the data set's"
+        f" folder (the first: {places.first_linked} is {places.first_linked.resolve()})"
     ]
 
 

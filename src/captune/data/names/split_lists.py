@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from captune.data.dataset import LoadedData
+from captune.data.record_store import code_of, count_by_split, set_splits
 from captune.data.rows.text import read_text
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, Split
@@ -44,8 +47,9 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
             notes.append(f"{absent} images of {lists[split].name} are not in the data set")
         twice.update(dict.fromkeys(sorted(found & splits.keys())))
         splits = {**dict.fromkeys(found, split), **splits}
-    records = tuple(replace(record, split=splits.get(record.image_id)) for record in data.records)
-    unlisted = sum(record.split is None for record in records)
+    codes = (code_of(splits.get(record.image_id)) for record in data.records)
+    records = set_splits(data.records, np.fromiter(codes, np.uint8, len(data.records)))
+    unlisted = count_by_split(records).get(None, 0)
     if unlisted and "train" in lists:
         notes.append(f"{unlisted} images are in no split list and are skipped")
     elif unlisted:
@@ -68,7 +72,7 @@ def _read_names(path: Path) -> list[str]:
     return names
 
 
-def _index_names(records: tuple[CaptionRecord, ...]) -> dict[str, str]:
+def _index_names(records: Sequence[CaptionRecord]) -> dict[str, str]:
     index: dict[str, str] = {}
     for record in records:
         for name in _spell(record.image_id, record.file_name):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.placing import OUTSIDE, Fault, Places, place_images
+from captune.data.record_store import RecordStore, store_records
 from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
+from captune.data.rows.gathered import GatheredImage, GatheredImages
 from captune.list_cells import is_empty_list, read_list_cell
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 
@@ -53,20 +55,9 @@ class Row:
 
 
 @dataclass(slots=True)
-class _Gathered:
-    name: str
-    image: ImageSource | None
-    fault: Fault | None
-    finder: ImageFinder | None
-    captions: list[str] = field(default_factory=list)
-    columns: dict[str, object] = field(default_factory=dict)
-    splits: list[Split] = field(default_factory=list)
-    group: str | None = None
-
-
-@dataclass(slots=True)
 class _Merged:
-    images: dict[str, _Gathered] = field(default_factory=dict)
+    images: GatheredImages = field(default_factory=GatheredImages)
+    columns: dict[str, dict[str, object]] = field(default_factory=dict)
     in_two_splits: dict[str, None] = field(default_factory=dict)
     reused_ids: dict[str, None] = field(default_factory=dict)
     unknown_splits: Counter[str] = field(default_factory=Counter)
@@ -118,7 +109,7 @@ def gather_rows(
     )
     records, skipped, empty = _build_records(merged, places)
     return LoadedData(
-        records=tuple(records),
+        records=records,
         skipped=tuple(skipped),
         empty_captions=tuple(empty),
         in_two_splits=tuple(merged.in_two_splits),
@@ -132,7 +123,7 @@ def gather_rows(
             *_note_outside(skipped),
         ),
         near_misses=places.near_misses,
-        columns={key: image.columns for key, image in merged.images.items() if image.columns},
+        columns=merged.columns,
         format=format,
         root=root,
     )
@@ -140,19 +131,21 @@ def gather_rows(
 
 def _build_records(
     merged: _Merged, places: Places
-) -> tuple[list[CaptionRecord], list[SkippedImage], list[str]]:
+) -> tuple[RecordStore, list[SkippedImage], list[str]]:
     """Return the usable records, the skipped images, and the image of each empty caption."""
-    records, skipped, empty = [], [], []
-    for key, image in merged.images.items():
-        captions = tuple(text for text in image.captions if text)
-        empty += [key] * (len(image.captions) - len(captions))
-        source = places.sources.get(key)
-        if source is None or not captions:
-            reason, detail = places.faults.get(key, ("no_caption", ""))
-            skipped.append(SkippedImage(key, image.name, reason, detail))
-            continue
-        records.append(
-            CaptionRecord(
+    skipped: list[SkippedImage] = []
+    empty: list[str] = []
+
+    def iter_usable() -> Iterator[CaptionRecord]:
+        for place, (key, image) in enumerate(merged.images.items()):
+            captions = tuple(text for text in image.captions if text)
+            empty.extend([key] * (len(image.captions) - len(captions)))
+            source = places.source(place)
+            if source is None or not captions:
+                reason, detail = places.faults.get(key, ("no_caption", ""))
+                skipped.append(SkippedImage(key, image.name, reason, detail))
+                continue
+            yield CaptionRecord(
                 image_id=key,
                 image=source,
                 captions=captions,
@@ -160,8 +153,8 @@ def _build_records(
                 group=image.group,
                 file_name=image.name,
             )
-        )
-    return records, skipped, empty
+
+    return store_records(iter_usable()), skipped, empty
 
 
 def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
@@ -193,17 +186,17 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
         if row.keep is not None:
             row = replace(row, image=row.keep())  # noqa: PLW2901
         key = _choose_key(row, merged)
-        image = merged.images.get(key)
-        if image is None:
+        if key not in merged.images:
             if limit is not None and len(merged.images) >= limit:
                 # Captions of one image need not be adjacent in a table, but past the limit an
                 # endless stream must end.
                 break
-            image = merged.images[key] = _Gathered(row.name, row.image, row.fault, row.finder)
+            merged.images.add(key, GatheredImage(row.name, row.image, row.fault, row.finder))
+        image = merged.images.change(key)
         image.captions += _read_texts(row.captions, merged)
         image.group = image.group or row.group
-        if options.keep_columns:
-            image.columns = {**find_extras(row.columns, options=options), **image.columns}
+        if options.keep_columns and (extras := find_extras(row.columns, options=options)):
+            merged.columns[key] = {**extras, **merged.columns.get(key, {})}
         named = row.columns.get("split")
         if row.split is None and isinstance(named, str) and named.strip():
             merged.unknown_splits[named.strip()] += 1

@@ -66,8 +66,12 @@ def measure_scripts(captions: Sequence[str]) -> Scripts:
 
 def _count_words(captions: Iterable[str]) -> tuple[int, int]:
     """Count the words of all captions, and those that have letters other than a to z."""
-    words = [word for caption in captions for word in _WORD.findall(caption)]
-    return len(words), sum(_PLAIN_WORD.fullmatch(word) is None for word in words)
+    num_words = outside = 0
+    for caption in captions:
+        for word in _WORD.findall(caption):
+            num_words += 1
+            outside += _PLAIN_WORD.fullmatch(word) is None
+    return num_words, outside
 
 
 def _is_mostly(pattern: re.Pattern[str], caption: str) -> bool:

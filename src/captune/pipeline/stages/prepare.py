@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from captune.data import (
+    CaptionTexts,
+    DataCheck,
     DecodeOptions,
     LoadedData,
     add_round_trip,
     assign_splits,
     check_data,
     choose_kept,
+    count_by_split,
     load_options,
     load_records,
     measure_round_trip,
+    pick_records,
+    pick_split,
     raise_when_too_many_bad,
     refuse_lost_captions,
     save_skipped,
@@ -42,16 +50,13 @@ def prepare(job: Job) -> None:
     loaded = read_data(recipe, say=say)
     # Splits are drawn first, so that the check finds images that are in two of them.
     records = split_data(recipe, loaded)
-    tokenizer = choose_tokenizer(
-        recipe.model, (c for record in records if record.split == "train" for c in record.captions)
-    )
-    captions = [caption for record in records for caption in record.captions]
+    tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
     reader = caption_reader(tokenizer, lower_case=data.lower_case)
-    trip = measure_round_trip(captions, reader)
+    trip = measure_round_trip(CaptionTexts(records), reader)
     refuse_lost_captions(trip, where="model.tokenizer")
     with show_progress("reading images", len(records), say=say) as progress:
         check = check_data(
-            replace(loaded, records=tuple(records)),
+            replace(loaded, records=records),
             count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
             max_caption_tokens=data.max_caption_tokens,
             decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
@@ -70,9 +75,8 @@ def prepare(job: Job) -> None:
     )
     for problem in check.problems:
         say(f"data: {problem.text}")
-    unreadable = {image.image_id for image in check.unreadable}
-    records = [record for record in records if record.image_id not in unreadable]
-    given = any(record.split for record in loaded.records)
+    records = _drop_unreadable(records, check)
+    given = set(count_by_split(loaded.records)) != {None}
     seed = None if given and not loaded.draws_rest else recipe.seed
     save_splits(records, folder, seed=seed, by=data.split_by)
 
@@ -85,7 +89,15 @@ def read_data(recipe: Recipe, *, say: Say) -> LoadedData:
     return loaded
 
 
-def split_data(recipe: Recipe, data: LoadedData) -> list[CaptionRecord]:
+def _drop_unreadable(records: Sequence[CaptionRecord], check: DataCheck) -> Sequence[CaptionRecord]:
+    unreadable = {image.image_id for image in check.unreadable}
+    if not unreadable:
+        return records
+    kept = [n for n, record in enumerate(records) if record.image_id not in unreadable]
+    return pick_records(records, np.array(kept, np.int64))
+
+
+def split_data(recipe: Recipe, data: LoadedData) -> Sequence[CaptionRecord]:
     """Return the share of the records that is used, with given or drawn splits."""
     shares = recipe.data.split_fractions
     split = assign_splits(

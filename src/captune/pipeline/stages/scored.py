@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from captune.data import (
+    CaptionTexts,
     SkippedImage,
     caption_is_true,
     is_shapes_id,
+    pick_split,
     select_split,
 )
 from captune.evaluation import (
@@ -38,7 +40,7 @@ def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[Cap
 
 def build_from_recipe(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
     """Build the model as the recipe describes it, before any training."""
-    captions = (c for record in records if record.split == "train" for c in record.captions)
+    captions = CaptionTexts(pick_split(records, "train"))
     return build_captioner(job.recipe.model, captions, seed=job.recipe.seed)
 
 

@@ -6,6 +6,7 @@ import math
 
 from captune.data import (
     load_splits,
+    pick_split,
     select_split,
 )
 from captune.evaluation import (
@@ -41,8 +42,8 @@ def train_along(job: Job) -> TrainResult:
     """Do this process's share of the training: all of it if there is only one."""
     records = load_splits(job.folder)
     captioner = build_from_recipe(job, records)
-    parts = (select_split(records, "train"), [r for r in records if r.split == "val"])
-    if not parts[1]:
+    parts = (select_split(records, "train"), pick_split(records, "val"))
+    if not len(parts[1]):
         job.say("no validation split: the last weights are kept instead of the best")
     return train(
         captioner,
