@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -67,7 +68,8 @@ def _change_one(content: Any, rng: random.Random) -> str:
     if rng.random() < 0.12:
         del holder[key]
         return f"{where} removed"
-    holder[key] = rng.choice(_VALUES)
+    # A copy: a second change may be inside it.
+    holder[key] = copy.deepcopy(rng.choice(_VALUES))
     return f"{where} = {holder[key]!r}"
 
 
