@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from captune.data import IsolatedDecoder, decode_image, make_shapes, open_decoder
-from captune.data.decoders import process
+from captune.data.decoders import program
 from captune.data.decoders.limits import Limits
 from captune.errors import CaptuneError, DataError, ImageError
 from support import bombs
@@ -269,7 +269,7 @@ def test_a_closed_decoder_raises_an_error():
 
 
 def test_a_child_that_cannot_start_is_an_error_with_a_fix(monkeypatch):
-    monkeypatch.setattr(process, "_PROGRAM", "raise ImportError('no module named captune')")
+    monkeypatch.setattr(program, "_PROGRAM", "raise ImportError('no module named captune')")
     with IsolatedDecoder(1) as decoder, pytest.raises(DataError) as caught:
         decoder.decode(GOOD, size)
     assert caught.value.what == (

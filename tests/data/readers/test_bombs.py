@@ -12,7 +12,8 @@ import zipfile
 import pytest
 
 from captune.data import LoadOptions, load_records
-from captune.data.archives import parquet
+from captune.data.archives.parquet import ParquetLimits
+from captune.data.readers import hub
 from captune.data.rows import text
 from captune.errors import DataError
 
@@ -81,7 +82,7 @@ def test_a_parquet_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp
 
     schema = pa.schema([("image", pa.binary()), ("caption", pa.string())])
     path = tmp_path / "train.parquet"
-    monkeypatch.setattr(parquet, "_ALWAYS_ALLOWED", 2**24)
+    monkeypatch.setattr(hub, "LIMITS", ParquetLimits(always_allowed=2**24))
     zeros = b"\0" * (4 * 2**20)
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
         for number in range(20):

@@ -9,10 +9,9 @@ import mmap
 import os
 import pickle
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from PIL import Image
 
@@ -22,6 +21,7 @@ from captune.data.decoders.limits import (
     forbid_core_files,
     limit_memory,
 )
+from captune.data.decoders.program import read_settings
 from captune.data.decoders.slots import SLOT_PIXELS
 from captune.data.decoders.wire import (
     GO_ON,
@@ -140,4 +140,4 @@ def _send(
 
 def run_child() -> None:
     """Run with the settings that the parent passed as a hexadecimal pickle."""
-    serve(pickle.loads(bytes.fromhex(sys.argv[1])))
+    serve(cast("tuple[int, int, int, Limits]", read_settings()))

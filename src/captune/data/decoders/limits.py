@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_DATA_FIELD = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -51,10 +53,20 @@ def limit_memory(num_bytes: int) -> bool:
     resource, used = _resource(), _used_bytes()
     if resource is None or used is None:
         return False
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = used + num_bytes
-    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    _set_soft(resource, resource.RLIMIT_AS, used + num_bytes)
+    return True
+
+
+def limit_data(num_bytes: int) -> bool:
+    """Limit what this process may allocate, like `limit_memory`, but not the files it maps.
+
+    Returns:
+        Whether the limit was set.
+    """
+    resource, used = _resource(), _used_bytes(_DATA_FIELD)
+    if resource is None or used is None:
+        return False
+    _set_soft(resource, resource.RLIMIT_DATA, used + num_bytes)
     return True
 
 
@@ -74,15 +86,25 @@ def end_after(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def _set_soft(resource: Any, kind: int, wanted: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(kind, (soft, hard))
+
+
 def _resource() -> Any:
     """Return the module `resource`; `None` where the system has none."""
     return importlib.import_module("resource") if os.name == "posix" else None
 
 
-def _used_bytes() -> int | None:
-    """Return the address space in use in bytes; `None` where it is unknown (all but Linux)."""
+def _used_bytes(field: int = 0) -> int | None:
+    """Return the memory in use in bytes; `None` where it is unknown (all but Linux).
+
+    Args:
+        field: The number in `/proc/self/statm`; 0: the whole address space.
+    """
     try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[0])
+        pages = int(Path("/proc/self/statm").read_bytes().split()[field])
         return pages * math.trunc(os.sysconf("SC_PAGE_SIZE"))
     except (OSError, ValueError, IndexError):
         return None

@@ -1,7 +1,6 @@
 """The parent's side of a decoding process: start it, send requests, time and end it.
 
-A plain subprocess, not `multiprocessing`: it does not import the user's script or need
-`if __name__ == "__main__"`, and shares only two pipes and a window of memory with its parent.
+It shares only two pipes and a window of memory with its parent.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import IO
 from PIL import Image
 
 from captune.data.decoders.limits import Limits
+from captune.data.decoders.program import child_command
 from captune.data.decoders.slots import SLOT_PIXELS
 from captune.data.decoders.wire import (
     BANDS,
@@ -42,11 +42,6 @@ from captune.data.images import return_memory_of_large_images
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource
 
-# Not `-m`, which would search the current folder first for captune and all that it imports.
-_PROGRAM = (
-    "import sys; sys.path[:] = {path!r};"
-    " from captune.data.decoders.child import run_child; run_child()"
-)
 ENVIRONMENT = {
     # Threads in one child would compete with the other children, and need memory each.
     "OMP_NUM_THREADS": "1",
@@ -274,10 +269,9 @@ def _open_window(num_bytes: int) -> tuple[int, mmap.mmap | None]:
 
 def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes]:
     given = (settings.max_pixels, settings.window_bytes, descriptor, settings.limits)
-    path = [str(Path(entry).absolute()) for entry in sys.path]
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(path=path), pickle.dumps(given).hex()],
+            child_command("captune.data.decoders.child", given),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

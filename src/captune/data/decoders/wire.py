@@ -116,7 +116,7 @@ def read_exactly(pipe: IO[bytes], length: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def write_all(pipe: IO[bytes], content: bytes) -> None:
+def write_all(pipe: IO[bytes], content: bytes | memoryview) -> None:
     """Write all bytes to an unbuffered pipe, which may accept fewer at once."""
     rest = memoryview(content)
     while rest:

@@ -13,7 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captune.data.archives.parquet import is_whole, open_parquet
+from captune.data.archives.arrow_process import ArrowPart, ArrowProcess
+from captune.data.archives.arrow_sources import (
+    ArrowSource,
+    HubSource,
+    ParquetSource,
+    SavedSource,
+)
+from captune.data.archives.parquet import ParquetLimits
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.names.image_finder import usual_folders
 from captune.data.names.split_names import name_splits, parse_split
@@ -22,12 +29,15 @@ from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.filters import require_column
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
+from captune.data.rows.text import open_regular
 from captune.errors import DataError
-from captune.hub import find_fault, hub_failures, nearest_cached
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
 _ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
 _GROUP_COLUMNS = ("group",)
+
+LIMITS = ParquetLimits()
+"""Applied to Parquet files of the user and of the hub."""
 
 
 def find_saved(place: Path) -> str | None:
@@ -58,13 +68,7 @@ def read_saved(place: Path, options: LoadOptions) -> LoadedData:
     Raises:
         DataError: It is not such a folder, or its columns are not usable.
     """
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(place))
-    except _load_errors() as error:
-        raise DataError(f"cannot load the saved data set {place}: {_first_line(error)}") from error
-    return _read_parts(_split_parts(loaded), name="saved", root=place, options=options)
+    return _read_source(SavedSource(place), name="saved", root=place, options=options)
 
 
 def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
@@ -77,21 +81,15 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     files = _list_parquet(place)
     if not files:
         raise DataError(f"no .parquet file in {place}")
+    for path in files:
+        open_regular(path).close()
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
     by_split: dict[str, list[Path]] = {}
     for path, split in zip(files, name_splits(files, root=root, notes=notes), strict=True):
-        by_split.setdefault(split or "", []).append(path)
-    try:
-        # Read in place: `datasets` would write a second copy into its cache.
-        parts = {split: open_parquet(paths) for split, paths in by_split.items()}
-        return _read_parts(parts, name="parquet", root=root, options=options, notes=notes)
-    except _load_errors() as error:
-        raise DataError(
-            f"cannot read the Parquet files: {_first_line(error)}",
-            where=next((str(path) for path in files if not is_whole(path)), str(place)),
-            fix="fetch it again",
-        ) from error
+        by_split.setdefault(split or "", []).append(path.absolute())
+    source = ParquetSource(by_split, LIMITS)
+    return _read_source(source, name="parquet", root=root, options=options, notes=notes)
 
 
 def read_hub(path: str, options: LoadOptions) -> LoadedData:
@@ -101,16 +99,8 @@ def read_hub(path: str, options: LoadOptions) -> LoadedData:
         DataError: It does not exist, cannot be reached, needs a script, or its columns are not
             usable.
     """
-    import datasets
-
-    name, _, configuration = path.partition(":")
-    try:
-        loaded = datasets.load_dataset(
-            name, configuration or None, revision=options.revision, streaming=options.streaming
-        )
-        return _read_parts(_split_parts(loaded), name="hub", root=None, options=options)
-    except _load_errors() as error:
-        raise _explain(error, path=path) from error
+    source = HubSource(path, options.revision, options.streaming, LIMITS)
+    return _read_source(source, name="hub", root=None, options=options)
 
 
 def _list_parquet(place: Path) -> list[Path]:
@@ -124,19 +114,8 @@ def _may_hold_data(folder: str) -> bool:
     return folder == "data" or parse_split(folder) is not None
 
 
-def _load_errors() -> tuple[type[Exception], ...]:
-    # Everything that `datasets` and the hub client below it raise.
-    from datasets.exceptions import DatasetsError
-
-    return (KeyError, DatasetsError, *hub_failures())
-
-
-def _split_parts(loaded: Any) -> dict[str, Any]:
-    return dict(loaded) if hasattr(loaded, "keys") else {"": loaded}
-
-
-def _read_parts(
-    parts: dict[str, Any],
+def _read_source(
+    source: ArrowSource,
     *,
     name: str,
     root: Path | None,
@@ -145,30 +124,29 @@ def _read_parts(
 ) -> LoadedData:
     notes = [] if notes is None else notes
     store = ImageStore(options.memory_limit)
-    rows = (
-        row
-        for split, part in parts.items()
-        for row in _iter_rows(part, split=split, options=options, notes=notes, store=store)
-    )
     base = options.image_root or root
-    data = gather_rows(
-        rows,
-        options,
-        format=name,
-        root=root or Path(),
-        folders=usual_folders(base) if base else (),
-        notes=notes,
-    )
+    with ArrowProcess(source) as process:
+        rows = (
+            row
+            for split, part in process.open_parts().items()
+            for row in _iter_rows(part, split=split, options=options, notes=notes, store=store)
+        )
+        data = gather_rows(
+            rows,
+            options,
+            format=name,
+            root=root or Path(),
+            folders=usual_folders(base) if base else (),
+            notes=notes,
+        )
     kept = f"{store.num_files} images are stored as files in {store.folder}"
     return replace(data, root=root, notes=(*data.notes, kept) if store.num_files else data.notes)
 
 
 def _iter_rows(
-    part: Any, *, split: str, options: LoadOptions, notes: list[str], store: ImageStore
+    part: ArrowPart, *, split: str, options: LoadOptions, notes: list[str], store: ImageStore
 ) -> Iterator[Row]:
-    import datasets
-
-    features = part.features or part._resolve_features().features
+    features = part.features
     image, captions = _find_columns(features, options=options, split=split)
     id_column = find_column(list(features), None, usual=_ID_COLUMNS)
     group_column = find_column(list(features), None, usual=_GROUP_COLUMNS)
@@ -177,8 +155,6 @@ def _iter_rows(
     wanted = (image, *captions, id_column, group_column, *options.filters)
     keep = list(features) if options.keep_columns else [column for column in wanted if column]
     part = part.select_columns(list(dict.fromkeys(keep)))
-    if isinstance(features[image], datasets.Image):
-        part = part.cast_column(image, datasets.Image(decode=False))
     given = parse_split(split) if split else None
     if split and given is None:
         notes.append(f"the split {split!r} is not train, val or test: its images have no split")
@@ -264,32 +240,3 @@ def _read_image(value: Any, *, where: str) -> tuple[bytes | None, str]:
     if not isinstance(value, bytes):
         raise DataError(f"not an image: {type(value).__name__}", where=where)
     return value, Path(path).name if path else ""
-
-
-def _explain(error: Exception, *, path: str) -> DataError:
-    message = _first_line(error)
-    if "script" in message.lower():
-        return DataError(
-            f"{path} needs a loading script, which `datasets` no longer runs",
-            fix="download its files and give captune the folder, or use a Parquet copy of it",
-        )
-    if "config" in message.lower():
-        return DataError(
-            f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
-        )
-    repo = path.partition(":")[0]
-    named = f"no folder {path} exists, and captune cannot load the hub data set {path}"
-    fault = find_fault(error, repo, kind="dataset")
-    if fault is not None:
-        return DataError(f"{named}: {fault.what}", fix=fault.fix)
-    # `datasets` drops the causes of some errors, so only the text is left to search.
-    near = "" if "gated" in message else nearest_cached(repo, "dataset")
-    return DataError(
-        f"{named}{near}: {message}",
-        fix="check the spelling and the network; log in with `hf auth login` when it is gated;"
-        " a local folder needs its full path",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n") or [""])[0] or type(error).__name__

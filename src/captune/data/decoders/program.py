@@ -1,0 +1,31 @@
+"""The command line of a child process that runs a module of captune.
+
+A plain subprocess, not `multiprocessing`: it does not import the user's script or need
+`if __name__ == "__main__"`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+# Not `-m`, which would search the current folder first for captune and all that it imports.
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import run_child; run_child()"
+
+
+def child_command(module: str, settings: object) -> list[str]:
+    """Return the command that calls `run_child` of a module in a child process.
+
+    Args:
+        module: Full name of the module.
+        settings: Value that `read_settings` returns in the child.
+    """
+    path = [str(Path(entry).absolute()) for entry in sys.path]
+    program = _PROGRAM.format(path=path, module=module)
+    return [sys.executable, "-c", program, pickle.dumps(settings).hex()]
+
+
+def read_settings() -> object:
+    """Return the settings that the parent gave to `child_command`."""
+    return pickle.loads(bytes.fromhex(sys.argv[1]))
