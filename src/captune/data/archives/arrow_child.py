@@ -10,8 +10,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from captune.data.archives.arrow_sources import ArrowSource, Part, load_errors
@@ -58,7 +56,7 @@ class ChildSettings:
     descriptor: int
 
 
-def run_child() -> None:
+def run_reader() -> None:
     """Send the splits, then the rows that the parent asks for, until it closes the pipe."""
     settings = cast("ChildSettings", read_settings())
     # Ctrl-C is sent to every process of a terminal; the parent handles it.
@@ -67,25 +65,25 @@ def run_child() -> None:
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     # What libraries print must not reach the answers.
     os.dup2(2, 1)
-    sys.excepthook = partial(_report, answers)
+    sys.excepthook = lambda _kind, error, _trace: _report(answers, error)
     forbid_core_files()
     window = mmap.mmap(settings.descriptor, WINDOW_BYTES) if settings.descriptor >= 0 else None
-    serve(settings, _Rows(requests, answers, window))
+    answer_requests(settings, _Rows(requests, answers, window))
 
 
-def serve(settings: ChildSettings, rows: _Rows) -> None:
+def answer_requests(settings: ChildSettings, rows: _Rows) -> None:
     """Answer requests; every error ends the process after it was sent."""
     source, answers, place = settings.source, rows.answers, [""]
 
     def announce(name: str) -> None:
         place[0] = name
-        write_message(answers, PLACE, os.fsencode(name))
+        write_message(answers, PLACE, content=os.fsencode(name))
 
     try:
         _prepare_pyarrow(settings.max_bytes)
         parts = source.open(announce)
         schemas = {split: _pack_schema(part.schema) for split, part in parts.items()}
-        write_message(answers, PARTS, json.dumps(schemas).encode())
+        write_message(answers, PARTS, content=json.dumps(schemas).encode())
         while True:
             _, content = read_message(rows.requests)
             split, columns = json.loads(content)
@@ -147,13 +145,13 @@ class _Rows:
         if self.window is None or sum(batch.nbytes for batch in batches) > WINDOW_BYTES // 2:
             sink = pa.BufferOutputStream()
             _write_stream(batches, sink)
-            write_message(self.answers, BATCH, memoryview(sink.getvalue()))
+            write_message(self.answers, BATCH, content=memoryview(sink.getvalue()))
             return
         self._wait()
         sink = pa.FixedSizeBufferWriter(pa.py_buffer(self.window))
         _write_stream(batches, sink)
         self.is_in_use = True
-        write_message(self.answers, WINDOW, str(sink.tell()).encode())
+        write_message(self.answers, WINDOW, content=str(sink.tell()).encode())
 
     def _wait(self) -> None:
         """Wait until the parent has read the rows in the window."""
@@ -194,15 +192,11 @@ def _count_values(arrays: list[Any]) -> int:
 
 
 def _send_error(answers: IO[bytes], error: CaptuneError) -> None:
-    write_message(answers, ERROR, json.dumps([error.what, error.where, error.fix]).encode())
+    texts = [error.what, error.where, error.fix]
+    write_message(answers, ERROR, content=json.dumps(texts).encode())
 
 
-def _report(
-    answers: IO[bytes],
-    _kind: type[BaseException],
-    error: BaseException,
-    _trace: TracebackType | None,
-) -> None:
+def _report(answers: IO[bytes], error: BaseException) -> None:
     """Send an error that no reader of data is known to raise, in place of a traceback."""
     text = f"{type(error).__name__}: {error}"[:300]
     _send_error(answers, DataError(f"cannot read the data set: {text}", fix="fetch it again"))

@@ -136,7 +136,7 @@ class ArrowProcess:
         """
         import pyarrow as pa
 
-        write_message(self._requests, ASK, json.dumps([split, list(columns)]).encode())
+        write_message(self._requests, ASK, content=json.dumps([split, list(columns)]).encode())
         while True:
             kind, content = self._read()
             if kind == END:
@@ -185,7 +185,7 @@ class ArrowProcess:
             source, _choose_memory(source), _choose_environment(source), descriptor
         )
         return subprocess.Popen(
-            child_command("captune.data.archives.arrow_child", settings),
+            child_command("captune.data.archives.arrow_child:run_reader", settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

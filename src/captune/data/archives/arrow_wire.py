@@ -28,7 +28,7 @@ _HEADER = struct.Struct("<cQ")
 _SHORT = 4096
 
 
-def write_message(pipe: IO[bytes], kind: bytes, content: bytes | memoryview = b"") -> None:
+def write_message(pipe: IO[bytes], kind: bytes, *, content: bytes | memoryview = b"") -> None:
     """Write a message to an unbuffered pipe."""
     header = _HEADER.pack(kind, len(content))
     if len(content) < _SHORT:

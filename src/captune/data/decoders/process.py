@@ -271,7 +271,7 @@ def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes
     given = (settings.max_pixels, settings.window_bytes, descriptor, settings.limits)
     try:
         return subprocess.Popen(
-            child_command("captune.data.decoders.child", given),
+            child_command("captune.data.decoders.child:run_child", given),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

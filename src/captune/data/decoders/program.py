@@ -11,18 +11,19 @@ import sys
 from pathlib import Path
 
 # Not `-m`, which would search the current folder first for captune and all that it imports.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import run_child; run_child()"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import {function}; {function}()"
 
 
-def child_command(module: str, settings: object) -> list[str]:
-    """Return the command that calls `run_child` of a module in a child process.
+def child_command(entry: str, settings: object) -> list[str]:
+    """Return the command that calls a function of a module in a child process.
 
     Args:
-        module: Full name of the module.
+        entry: `module:function`, with the full name of the module.
         settings: Value that `read_settings` returns in the child.
     """
     path = [str(Path(entry).absolute()) for entry in sys.path]
-    program = _PROGRAM.format(path=path, module=module)
+    module, _, function = entry.partition(":")
+    program = _PROGRAM.format(path=path, module=module, function=function)
     return [sys.executable, "-c", program, pickle.dumps(settings).hex()]
 
 
