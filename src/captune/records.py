@@ -135,6 +135,10 @@ class VisionInputs:
         moved = {n: t.to(device, non_blocking=non_blocking) for n, t in self.tensors.items()}
         return VisionInputs(moved)
 
+    def pin_memory(self) -> VisionInputs:
+        """Return the inputs in memory that accelerators copy from without the CPU."""
+        return VisionInputs({name: tensor.pin_memory() for name, tensor in self.tensors.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionBatch:

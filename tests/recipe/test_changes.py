@@ -8,7 +8,8 @@ from captune.recipe import Recipe, TrainConfig, setting_changes
 from captune.recipe.changes import Change, Means
 
 NOTHING = {
-    *("data.num_workers", "evaluate.batch_size", "train.log_every", "train.trackers"),
+    *("data.num_workers", "data.pixel_store", "evaluate.batch_size", "train.log_every"),
+    *("train.trackers",),
     *("train.push_to_hub", "train.push_private", "train.push_images"),
     *("train.keep_checkpoints", "train.save_every"),
 }

@@ -15,16 +15,21 @@ import importlib
 import io
 import os
 import stat
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from captune.data.archives.archive import read_member
-from captune.data.pixels import is_plain_rgb, to_rgb
+from captune.data.pixels import (
+    DECODER_ERRORS,
+    Size,
+    is_plain_rgb,
+    shrink_jpeg,
+    to_rgb,
+    turn_upright,
+)
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource, TarMember, ZipMember
 
@@ -48,22 +53,6 @@ IMAGE_SUFFIXES = frozenset(
 _FORMATS = (
     *("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *("TGA", "ICO", "HEIF", "JXL"),
-)
-
-# Pillow's decoders raise all of these on broken files.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
 )
 
 # (start of the file, bytes that end a complete file; empty: no fixed end)
@@ -92,16 +81,6 @@ _PLUGINS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     ),
 )
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 
 def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Decode an image to upright 8-bit RGB, with alpha on white; of animations the first frame.
@@ -128,6 +107,7 @@ def decode_upright(
     name: str,
     max_pixels: int,
     admit: Callable[[int, int], None],
+    smallest: Size | None = None,
 ) -> Image.Image:
     """Decode an image like `decode_image`, but call `admit` before its pixels are decoded.
 
@@ -139,6 +119,8 @@ def decode_upright(
         name: Name of the source in errors.
         max_pixels: Maximum width times height.
         admit: Called with the width and height in the header; may wait, and may raise.
+        smallest: Width and height down to which a JPEG may be decoded, which is up to seven times
+            as fast; `None`: in full.
 
     Raises:
         ImageError: See `decode_image`.
@@ -154,14 +136,16 @@ def decode_upright(
                 _check_size(image.size, max_pixels=max_pixels, name=name)
                 admit(*image.size)
                 return_memory_of_large_images()
+                if smallest is not None:
+                    shrink_jpeg(image, smallest)
                 image.load()
-                upright = _turn_upright(image)
+                upright = turn_upright(image)
                 return upright if is_plain_rgb(upright) else to_rgb(upright)
         except ImageError:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError("too_many_pixels", where=f"{name}: {error}") from error
-        except _DECODER_ERRORS as error:
+        except DECODER_ERRORS as error:
             raise _explain(error, head=head, file=file, name=name) from error
 
 
@@ -190,7 +174,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     try:
         return to_rgb(ImageOps.exif_transpose(image))
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         # `Image.open` reads only the header: a broken file shows when its pixels are read.
         what = _find_reason(error)
         raise ImageError(what, where=f"a PIL image: {_describe_error(error)}") from error
@@ -329,16 +313,6 @@ def _check_size(size: tuple[int, int], *, max_pixels: int, name: str) -> None:
         )
     if max(size) > MAX_ASPECT * max(1, min(size)):
         raise ImageError("aspect", where=f"{name}: {width}x{height}")
-
-
-def _turn_upright(image: Image.Image) -> Image.Image:
-    # After load(): it turns TIFF and AVIF itself and drops the tag.
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DECODER_ERRORS:
-        # Malformed EXIF (datasets#6739) does not affect the pixels.
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def _read_tail(file: IO[bytes]) -> tuple[bytes, int]:

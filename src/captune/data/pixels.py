@@ -1,4 +1,4 @@
-"""Conversion of any pixel format to 8-bit RGB, as a viewer shows it.
+"""Conversion of any pixel format to upright 8-bit RGB, as a viewer shows it.
 
 Image processors refuse grey, palette, alpha, CMYK and 16-bit images, and Pillow's own `convert`
 shows alpha on black and clips 16 bits to white.
@@ -6,10 +6,12 @@ shows alpha on black and clips 16 bits to white.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +20,36 @@ if TYPE_CHECKING:
 _EIGHT_BITS = 255
 _SIXTEEN_BITS = 65_535
 _BAND_PIXELS = 4_000_000
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
+"""Pillow's decoders raise all of these on broken files."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -39,9 +71,37 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb
 
 
+def turn_upright(image: Image.Image) -> Image.Image:
+    """Return a loaded image as its EXIF orientation shows it."""
+    # After load(): it turns TIFF and AVIF itself and drops the tag.
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def shrink_jpeg(image: Image.Image, smallest: Size) -> None:
+    """Let an open JPEG be decoded at 1/2, 1/4 or 1/8 of its size; other formats are unchanged.
+
+    Args:
+        image: Not loaded yet.
+        smallest: Width and height that the upright image has at least, if the file has them.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return
+    width, height = smallest
+    image.draft(None, (height, width) if _orientation(image) in _SIDEWAYS else (width, height))
+
+
 def is_plain_rgb(image: Image.Image) -> bool:
     """Return whether an image already has the pixels that `to_rgb` would return."""
     return image.mode == "RGB" and not _has_alpha(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DECODER_ERRORS:
+        # Malformed EXIF (datasets#6739) does not affect the pixels.
+        return 1
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:

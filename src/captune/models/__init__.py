@@ -36,7 +36,12 @@ from captune.models.packing import (
     packed_causal_mask,
 )
 from captune.models.vision.folding import fold_batch_norms
-from captune.models.vision.image_transform import ImageTransform
+from captune.models.vision.image_transform import (
+    ImageTransform,
+    LevelTransform,
+    Transform,
+    level_transform,
+)
 
 __all__ = [
     "FAMILIES",
@@ -47,8 +52,10 @@ __all__ = [
     "EncodedCaption",
     "ImageTransform",
     "InferenceForm",
+    "LevelTransform",
     "ModelSize",
     "PartSize",
+    "Transform",
     "VisionContext",
     "additive_mask",
     "as_captioner",
@@ -62,6 +69,7 @@ __all__ = [
     "fill_decoding",
     "fold_batch_norms",
     "inference_form",
+    "level_transform",
     "load_captioner",
     "load_tokenizer",
     "model_decoding",

@@ -236,7 +236,12 @@ class Captioner(ABC):
 
     def stage_input(self, inputs: VisionInputs) -> torch.Tensor:
         """Return what the first vision stage takes."""
-        return inputs.pixel_values.to(self.model.dtype)
+        pixels = inputs.pixel_values
+        if pixels.dtype == torch.uint8 and isinstance(
+            transform := self.image_transform(), ImageTransform
+        ):
+            pixels = transform.normalise(pixels)
+        return pixels.to(self.model.dtype)
 
     def encode_frozen(
         self, inputs: VisionInputs | torch.Tensor, *, stages: Sequence[Stage] | None = None

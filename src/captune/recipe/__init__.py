@@ -10,12 +10,11 @@ from captune.recipe.schema import (
     ModelConfig,
     NewDecoderConfig,
     Recipe,
-    SplitFractions,
     TokenizerConfig,
     TrainConfig,
 )
 from captune.recipe.shipped import shipped_path, shipped_recipes
-from captune.recipe.value_types import View
+from captune.recipe.value_types import SplitFractions, View
 from captune.recipe.write import dump_recipe, save_recipe
 
 __all__ = [

@@ -26,24 +26,10 @@ from captune.recipe.value_types import (
     RunName,
     Section,
     Seed,
+    SplitFractions,
     View,
 )
 from captune.records import TokenizerName
-
-
-class SplitFractions(Section):
-    """Shares of the images (or groups) that go to each split when the data set gives none."""
-
-    train: Fraction = Field(0.8, description="Share used for training, 0..1.")
-    val: Fraction = Field(0.1, description="Share used to pick the checkpoint, 0..1.")
-    test: Fraction = Field(0.1, description="Share used for scoring, 0..1.")
-
-    @model_validator(mode="after")
-    def _sum_to_one(self) -> Self:
-        if abs(self.train + self.val + self.test - 1.0) > 1e-6:
-            total = self.train + self.val + self.test
-            raise ValueError(f"train + val + test must be 1, not {total:g}")
-        return self
 
 
 class DataConfig(Section):
@@ -114,6 +100,17 @@ class DataConfig(Section):
         " right for your own data. isolated: in child processes with limits on memory and time,"
         " for untrusted images; training still uses its workers, after the check has decoded"
         " every image.",
+    )
+    exact_pixels: Rerun[bool] = Field(
+        False,
+        description="Whether training resizes images bit for bit as the model's image processor."
+        " false: faster; grey levels differ by rounding, and large JPEGs are decoded at a half, a"
+        " quarter or an eighth of their size. Captions are generated from exact pixels.",
+    )
+    pixel_store: Nothing[Literal["auto", "off"]] = Field(
+        "auto",
+        description="auto: where several epochs decode images, keep their resized pixels in the"
+        " run's folder if they fit into half of the free disk space.",
     )
     num_workers: Nothing[Annotated[int, Field(ge=0, le=1024)] | None] = Field(
         None, description="Processes that decode images; 0: none; null: one per core, at most 8."

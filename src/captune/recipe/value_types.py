@@ -6,7 +6,7 @@ does not fail late.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     WithJsonSchema,
+    model_validator,
 )
 
 from captune.recipe.changes import Change
@@ -100,3 +101,18 @@ class RetrainSection(Section):
     """Settings of the model; a change always requires a new training."""
 
     change: ClassVar[Change] = "retrain"
+
+
+class SplitFractions(Section):
+    """Shares of the images (or groups) that go to each split when the data set gives none."""
+
+    train: Fraction = Field(0.8, description="Share used for training, 0..1.")
+    val: Fraction = Field(0.1, description="Share used to pick the checkpoint, 0..1.")
+    test: Fraction = Field(0.1, description="Share used for scoring, 0..1.")
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        if abs(self.train + self.val + self.test - 1.0) > 1e-6:
+            total = self.train + self.val + self.test
+            raise ValueError(f"train + val + test must be 1, not {total:g}")
+        return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,27 +12,9 @@ import transformers
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from captune.models.vision.image_transform import ImageTransform
+from captune.models.vision.image_transform import ImageTransform, level_transform
+from support.models.processors import PROCESSORS, SQUARE, HalfBlind
 from support.models.tiny_models import build, images
-
-SQUARE = {"height": 64, "width": 64}
-PROCESSORS: dict[str, Any] = {
-    "vit": lambda: transformers.ViTImageProcessorPil(size=SQUARE),
-    "blip": lambda: transformers.BlipImageProcessorPil(size=SQUARE),
-    "clip": lambda: transformers.CLIPImageProcessorPil(
-        size={"shortest_edge": 64}, crop_size=SQUARE
-    ),
-    "deit": lambda: transformers.DeiTImageProcessorPil(
-        size={"height": 73, "width": 73}, crop_size=SQUARE
-    ),
-    "beit": lambda: transformers.BeitImageProcessorPil(size=SQUARE),
-    "mobilenet": lambda: transformers.MobileNetV2ImageProcessorPil(
-        size={"shortest_edge": 73}, crop_size=SQUARE
-    ),
-    "convnext": lambda: transformers.ConvNextImageProcessorPil(size={"shortest_edge": 64}),
-    "no normalisation": lambda: transformers.ViTImageProcessorPil(size=SQUARE, do_normalize=False),
-    "no resizing": lambda: transformers.ViTImageProcessorPil(do_resize=False),
-}
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
@@ -53,15 +34,6 @@ def test_pixels_equal_those_of_the_image_processor(name: str) -> None:
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_the_table_is_used_for_every_known_processor(name: str) -> None:
     assert ImageTransform(PROCESSORS[name]())._table is not None
-
-
-class HalfBlind(transformers.ViTImageProcessorPil):
-    """A processor that normalises by position, which no table of levels can represent."""
-
-    def normalize(self, image: Any, mean: Any, std: Any, **settings: Any) -> Any:
-        dark = super().normalize(image, mean, std, **settings)
-        dark[:, : dark.shape[1] // 2] = 0
-        return dark
 
 
 def test_a_processor_that_no_table_can_represent_is_called_directly() -> None:
@@ -136,3 +108,61 @@ def test_real_photographs_give_the_same_pixels(real_data: Path) -> None:
         image = Image.open(photo).convert("RGB")
         expected = processor([image], return_tensors="pt").pixel_values[0]
         assert torch.equal(transform(image).pixel_values[0], expected)
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_exact_levels_normalised_later_equal_the_processors_pixels(name: str) -> None:
+    transform = ImageTransform(PROCESSORS[name]())
+    levels = level_transform(transform, exact=True)
+    # Normalised by arithmetic, not by the slower table.
+    assert transform._arithmetic is not None
+    for image in images(3):
+        pixels = levels(image).pixel_values
+        assert pixels.dtype == torch.uint8
+        assert torch.equal(transform.normalise(pixels), transform(image).pixel_values)
+
+
+def test_a_table_normalises_where_arithmetic_would_round_differently() -> None:
+    processor = transformers.ViTImageProcessorPil(
+        size=SQUARE, rescale_factor=0.0037, image_mean=0.3
+    )
+    transform = ImageTransform(processor)
+    assert transform._arithmetic is None
+    for image in images(3):
+        pixels = level_transform(transform, exact=True)(image).pixel_values
+        assert torch.equal(transform.normalise(pixels), transform(image).pixel_values)
+
+
+def test_levels_of_a_processor_without_a_table_are_its_own_pixels() -> None:
+    transform = ImageTransform(HalfBlind(size=SQUARE))
+    for exact in (True, False):
+        assert level_transform(transform, exact=exact) is transform
+    pixels = transform(images(1)[0]).pixel_values
+    assert torch.equal(transform.normalise(pixels), pixels)
+
+
+def test_raw_levels_are_not_normalised() -> None:
+    processor = transformers.ViTImageProcessorPil(size=SQUARE, do_rescale=False, do_normalize=False)
+    transform = ImageTransform(processor)
+    pixels = transform(images(1)[0]).pixel_values
+    assert torch.equal(transform.normalise(pixels), pixels)
+
+
+@torch.inference_mode()
+def test_encoding_levels_equals_encoding_pixels() -> None:
+    for name in ("blip-tiny", "git-tiny", "mobilenet-gpt2-tiny"):
+        captioner = build(name)
+        levels = level_transform(captioner.image_transform(), exact=True)
+        for image in images(3):
+            expected = captioner.encode(captioner.vision_inputs([image]))
+            assert torch.equal(captioner.encode(levels(image)), expected)
+
+
+def test_fast_levels_are_close_and_smaller_inputs_are_known() -> None:
+    transform = ImageTransform(PROCESSORS["blip"]())
+    fast, exact = (level_transform(transform, exact=exact) for exact in (False, True))
+    assert (fast.smallest_input, exact.smallest_input) == ((64, 64), None)
+    assert fast.describe() != exact.describe()
+    for image in images(3):
+        ours, theirs = fast(image).pixel_values, exact(image).pixel_values
+        assert int((ours.int() - theirs.int()).abs().max()) <= 2

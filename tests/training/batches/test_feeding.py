@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from captune.models import pack_captions
-from captune.training.batches.feeding import choose_workers, drop_words
+from captune.training.batches.feeding import drop_words
+from captune.training.batches.pixel_reader import choose_workers
 
 
 @pytest.fixture(autouse=True)

@@ -37,20 +37,21 @@ from captune.data.decoders.wire import (
     write_error,
 )
 from captune.data.images import decode_upright
+from captune.data.pixels import Size
 from captune.errors import ImageError
 
 _GRACE_SECONDS = 5.0
 """Extra time before the child's own alarm, which is only needed when its parent is gone."""
 
 
-def serve(settings: tuple[int, int, int, Limits]) -> None:
+def serve(settings: tuple[int, int, int, Limits, Size | None]) -> None:
     """Answer requests until the parent closes the pipe.
 
     Args:
         settings: `max_pixels`, size of the window in bytes, its file descriptor (-1: pixels go
-            through the pipe), limits.
+            through the pipe), limits, width and height down to which a JPEG may be decoded.
     """
-    max_pixels, window_bytes, descriptor, limits = settings
+    max_pixels, window_bytes, descriptor, limits, smallest = settings
     # Ctrl-C is sent to every process of a terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     forbid_core_files()
@@ -69,7 +70,9 @@ def serve(settings: tuple[int, int, int, Limits]) -> None:
         source = Path(given) if isinstance(given, str) else given
         end_after(small_seconds + _GRACE_SECONDS)
         try:
-            image = decode_upright(source, name=name, max_pixels=max_pixels, admit=admit)
+            image = decode_upright(
+                source, name=name, max_pixels=max_pixels, admit=admit, smallest=smallest
+            )
         except ImageError as error:
             write_error(answers, error)
         except MemoryError:
@@ -140,4 +143,4 @@ def _send(
 
 def run_child() -> None:
     """Run with the settings that the parent passed as a hexadecimal pickle."""
-    serve(cast("tuple[int, int, int, Limits]", read_settings()))
+    serve(cast("tuple[int, int, int, Limits, Size | None]", read_settings()))

@@ -16,6 +16,7 @@ from PIL import Image
 from captune.data.decoders.isolated import IsolatedDecoder
 from captune.data.decoders.slots import PixelSlots
 from captune.data.images import DEFAULT_MAX_PIXELS, decode_upright, describe_source, detach
+from captune.data.pixels import Size
 from captune.records import ImageSource
 
 T = TypeVar("T")
@@ -50,14 +51,20 @@ class InlineDecoder:
     """Decodes in the calling thread, within slots by pixels."""
 
     def __init__(
-        self, *, max_pixels: int = DEFAULT_MAX_PIXELS, slots: PixelSlots | None = None
+        self,
+        *,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        slots: PixelSlots | None = None,
+        smallest: Size | None = None,
     ) -> None:
         """Store the settings.
 
         Args:
             max_pixels: Maximum width times height.
             slots: Slots shared with other decoders; `None`: its own.
+            smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
         """
+        self._smallest = smallest
         self._max_pixels = max_pixels
         self._slots = slots or PixelSlots.for_threads()
 
@@ -89,6 +96,7 @@ class InlineDecoder:
                 name=describe_source(source),
                 max_pixels=self._max_pixels,
                 admit=lambda width, height: lease.take(width * height),
+                smallest=self._smallest,
             )
             return use(detach(image))
 
@@ -117,6 +125,7 @@ def open_decoder(
     num_threads: int = 1,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     slots: PixelSlots | None = None,
+    smallest: Size | None = None,
 ) -> ImageDecoder:
     """Return a decoder, which must be closed after use.
 
@@ -125,10 +134,11 @@ def open_decoder(
         num_threads: Threads that will use it; at most as many children are started.
         max_pixels: Maximum width times height.
         slots: Slots shared with other decoders; `None`: its own.
+        smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
     """
     if mode == "inline":
-        return InlineDecoder(max_pixels=max_pixels, slots=slots)
-    return IsolatedDecoder(num_threads, max_pixels=max_pixels, slots=slots)
+        return InlineDecoder(max_pixels=max_pixels, slots=slots, smallest=smallest)
+    return IsolatedDecoder(num_threads, max_pixels=max_pixels, slots=slots, smallest=smallest)
 
 
 def count_threads() -> int:

@@ -25,6 +25,7 @@ from captune.data.decoders.process import DecodingProcess, ProcessSettings
 from captune.data.decoders.slots import PixelSlots
 from captune.data.decoders.wire import BANDS
 from captune.data.images import DEFAULT_MAX_PIXELS, MAX_ASPECT, describe_source
+from captune.data.pixels import Size
 from captune.errors import DataError
 from captune.records import ImageSource
 
@@ -49,6 +50,7 @@ class IsolatedDecoder:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         slots: PixelSlots | None = None,
         limits: Limits | None = None,
+        smallest: Size | None = None,
     ) -> None:
         """Store the settings; children start later.
 
@@ -57,11 +59,12 @@ class IsolatedDecoder:
             max_pixels: Maximum width times height.
             slots: Slots shared with other decoders; `None`: its own.
             limits: Memory and time per image; `None`: the defaults.
+            smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
         """
         # One row of the widest image that MAX_ASPECT allows must fit into the window.
         widest = math.isqrt(MAX_ASPECT * max_pixels) + 1
         window_bytes = max(_WINDOW_BYTES, BANDS * widest)
-        self._settings = ProcessSettings(max_pixels, window_bytes, limits or Limits())
+        self._settings = ProcessSettings(max_pixels, window_bytes, limits or Limits(), smallest)
         self._slots = slots or PixelSlots.for_threads()
         self._crew = _Crew(num_processes)
         self._finalizer = weakref.finalize(self, self._crew.close)

@@ -39,6 +39,7 @@ from captune.data.decoders.wire import (
     write_request,
 )
 from captune.data.images import return_memory_of_large_images
+from captune.data.pixels import Size
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource
 
@@ -68,11 +69,13 @@ class ProcessSettings:
         max_pixels: Maximum width times height.
         window_bytes: Size of the shared memory for pixels.
         limits: Memory and time.
+        smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
     """
 
     max_pixels: int
     window_bytes: int
     limits: Limits
+    smallest: Size | None = None
 
 
 class DecodingProcess:
@@ -268,7 +271,13 @@ def _open_window(num_bytes: int) -> tuple[int, mmap.mmap | None]:
 
 
 def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes]:
-    given = (settings.max_pixels, settings.window_bytes, descriptor, settings.limits)
+    given = (
+        settings.max_pixels,
+        settings.window_bytes,
+        descriptor,
+        settings.limits,
+        settings.smallest,
+    )
     try:
         return subprocess.Popen(
             child_command("captune.data.decoders.child:run_child", given),

@@ -1,4 +1,4 @@
-"""One file of cached features: a `.npy` array, followed by a checksum per row.
+"""One file of cached features or pixels: a `.npy` array, followed by a checksum per row.
 
 The array is memory-mapped, so that any number of processes read it without a copy each. The
 checksums find rows that a disk or a power cut has damaged and that would otherwise be trained on.
@@ -19,8 +19,8 @@ from captune.storage import cannot_write
 Features = np.ndarray[Any, np.dtype[np.float16]]
 
 
-def create_file(path: Path, shape: tuple[int, ...]) -> None:
-    """Create a file for float16 rows, with all of its disk space allocated.
+def create_file(path: Path, shape: tuple[int, ...], *, dtype: Any = np.float16) -> None:
+    """Create a file for rows of one type, with all of its disk space allocated.
 
     Mapped writes to a full disk would end the process by a signal, without a message.
 
@@ -30,9 +30,10 @@ def create_file(path: Path, shape: tuple[int, ...]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            kind = np.dtype(dtype).newbyteorder("<")
+            header = {"descr": kind.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            _fill_with_zeros(file, 2 * int(np.prod(shape)) + 4 * shape[0])
+            _fill_with_zeros(file, kind.itemsize * int(np.prod(shape)) + 4 * shape[0])
     except OSError as error:
         path.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
@@ -54,6 +55,12 @@ def open_features(path: Path) -> Features:
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
+def map_rows(path: Path, *, mode: Any) -> tuple[np.memmap[Any, Any], np.memmap[Any, Any]]:
+    """Map the rows and their checksums, uint32, to read (`r`) or also to write (`r+`)."""
+    array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode=mode)
+    return array, _map_sums(path, len(array), mode=mode)
+
+
 def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]) -> None:
     """Write some rows and their checksums into an existing file, and sync them.
 
@@ -66,14 +73,13 @@ def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]
         OutputError: The file cannot be written.
     """
     try:
-        array = np.lib.format.open_memmap(path, mode="r+")
-        sums = _map_sums(path, len(array), mode="r+")
+        array, sums = map_rows(path, mode="r+")
         places = iter(rows)
         for batch in batches:
             # The batch first: otherwise zip would consume a place without using it.
             for row, place in zip(batch, places, strict=False):
                 array[place] = row
-                sums[place] = _checksum(array[place])
+                sums[place] = row_checksum(array[place])
         array.flush()
         sums.flush()
     except OSError as error:
@@ -90,7 +96,7 @@ def damaged_rows(path: Path, num_rows: int, *, rows: Iterable[int]) -> list[int]
     header = path.stat().st_size - array.nbytes - sums.nbytes
     if array.dtype != np.float16 or len(array) != num_rows or header != array.offset:  # type: ignore[attr-defined]
         return None
-    return [row for row in rows if _checksum(array[row]) != sums[row]]
+    return [row for row in rows if row_checksum(array[row]) != sums[row]]
 
 
 def _map_sums(path: Path, num_rows: int, *, mode: Any) -> np.memmap[Any, Any]:
@@ -100,6 +106,7 @@ def _map_sums(path: Path, num_rows: int, *, mode: Any) -> np.memmap[Any, Any]:
     return np.memmap(path, np.uint32, mode, offset=offset, shape=(num_rows,))
 
 
-def _checksum(row: np.ndarray) -> int:
+def row_checksum(row: np.ndarray, start: int = 1) -> int:
+    """Return the checksum of a row, which also depends on a start value."""
     # A row of zeros, which is what a hole in a file reads as, must not have the checksum 0.
-    return zlib.crc32(np.ascontiguousarray(row).data, 1)
+    return zlib.crc32(np.ascontiguousarray(row).data, start) or 1

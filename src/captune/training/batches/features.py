@@ -87,7 +87,11 @@ def choose_storage(
 
 
 def cache_key(
-    captioner: Captioner, records: Sequence[CaptionRecord], *, views: Sequence[View]
+    captioner: Captioner,
+    records: Sequence[CaptionRecord],
+    *,
+    views: Sequence[View],
+    exact_pixels: bool = True,
 ) -> str:
     """Return a key that changes with the frozen weights, the preprocessing, images and views.
 
@@ -107,6 +111,8 @@ def cache_key(
         for record, content in zip(records, contents, strict=True):
             digest.update(json.dumps([record.image_id, content]).encode())
     digest.update(" ".join(views).encode())
+    if not exact_pixels:
+        digest.update(b"fast pixels")
     return digest.hexdigest()
 
 

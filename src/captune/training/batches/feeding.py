@@ -7,33 +7,36 @@ of earlier reads, so a resumed run gets the batches it would have had without th
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import groupby
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
-from captune.data import ImageDecoder, InlineDecoder, PixelSlots
+from captune.data import InlineDecoder, PixelSlots
 from captune.errors import ImageError
 from captune.hardware import Hardware
-from captune.models import Captioner, fold_batch_norms, pack_captions
+from captune.models import (
+    Captioner,
+    LevelTransform,
+    Transform,
+    fold_batch_norms,
+    level_transform,
+    pack_captions,
+)
 from captune.recipe import Recipe, View
-from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord, VisionInputs
+from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
 from captune.training.batches.features import FeatureCache
+from captune.training.batches.pixel_reader import Decoded, PixelReader, read_ahead
+from captune.training.batches.pixel_store import PixelStore, StoredSet
 from captune.training.batches.planning import (
     StepPlan,
-    apply_view,
+    before_views,
     choose_captions,
     choose_view,
     plan_epoch,
     take_share,
 )
-from captune.training.steps.cpu import return_freed_memory
 
 _ENCODE_BATCH = 32
 
@@ -86,6 +89,8 @@ class Feed:
         recipe: Data and training settings.
         views: Views that images are shown in; `("original",)` for validation.
         cache: Frozen features; `None`: images are decoded.
+        store: Keeps decoded images for later epochs; `None`: they are decoded in each.
+        pin_memory: Whether batches go to an accelerator that copies from pinned memory.
         failures: Images that could not be read so far, with the reasons.
     """
 
@@ -94,6 +99,8 @@ class Feed:
     recipe: Recipe
     views: Sequence[View]
     cache: FeatureCache | None = None
+    store: PixelStore | None = None
+    pin_memory: bool = False
     failures: dict[str, str] = field(default_factory=dict)
 
     def plan(self, epoch: int, *, micro_batch_size: int | None = None) -> list[StepPlan]:
@@ -141,12 +148,9 @@ class Feed:
             ImageError: An image that `prepare` could read is not readable any more.
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
-        dataset = _Pixels(self.reader(), [[(i, v) for i, v in micro] for micro in micros])
         stages = fold_batch_norms(self.captioner.frozen_vision_stages())
-        for micro, decoded in zip(
-            micros, _loader(dataset, self.recipe.data.num_workers), strict=True
-        ):
-            if len(decoded.indices) < len(micro):
+        for micro, decoded in zip(micros, self._read_ahead(micros), strict=True):
+            if decoded.inputs is None or len(decoded.indices) < len(micro):
                 image_id, reason = next(iter(decoded.failures.items()))
                 raise ImageError(
                     reason,
@@ -154,18 +158,42 @@ class Feed:
                     fix="run again with --from prepare",
                 )
             with torch.inference_mode(), hardware.autocast():
-                inputs = decoded.inputs.to(hardware.device)
+                inputs = decoded.inputs.to(hardware.device, non_blocking=True)
                 yield self.captioner.encode_frozen(inputs, stages=stages)
 
     def reader(self) -> PixelReader:
         """Build the reader that turns images into pixels, without the model."""
         # Workers share the slots: eight that decode 81 megapixels each would need gigabytes.
         slots = None if self.recipe.data.num_workers == 0 else PixelSlots.for_processes()
+        transform = self.transform()
+        smallest = transform.smallest_input if isinstance(transform, LevelTransform) else None
         return PixelReader(
             self.data.records,
             views=self.views,
-            transform=self.captioner.image_transform(),
-            decoder=InlineDecoder(max_pixels=self.recipe.data.max_pixels, slots=slots),
+            transform=transform,
+            decoder=InlineDecoder(
+                max_pixels=self.recipe.data.max_pixels,
+                slots=slots,
+                smallest=None if smallest is None else before_views(smallest, self.views),
+            ),
+            store=self.store,
+        )
+
+    def transform(self) -> Transform:
+        """Return the function of an RGB image to the model's inputs, which `reader` applies."""
+        transform = self.captioner.image_transform()
+        return level_transform(transform, exact=self.recipe.data.exact_pixels)
+
+    def stored_set(self, name: str) -> StoredSet:
+        """Describe what a pixel store of this feed would hold."""
+        transform = self.transform()
+        pixels_from = transform.describe() if isinstance(transform, LevelTransform) else ""
+        return StoredSet(
+            name,
+            num_images=len(self.data.records),
+            num_views=len(self.views),
+            sample=self.reader().blank(),
+            pixels_from=f"{pixels_from}\n{self.views}\n{self.recipe.data.max_pixels}",
         )
 
     def packer(self) -> RowPacker:
@@ -184,7 +212,15 @@ class Feed:
         keyed = [
             packer.with_views(micro, plan.epoch) for plan in plans for micro in plan.micro_batches
         ]
-        return _loader(_Pixels(self.reader(), keyed), self.recipe.data.num_workers)
+        return self._read_ahead(keyed)
+
+    def _read_ahead(self, micros: Sequence[Sequence[tuple[int, int]]]) -> Iterable[Decoded]:
+        return read_ahead(
+            self.reader(),
+            micros,
+            num_workers=self.recipe.data.num_workers,
+            pin_memory=self.pin_memory,
+        )
 
     def _with_pixels(self, decoded: Decoded, epoch: int, packer: RowPacker) -> CaptionBatch | None:
         self.failures.update(decoded.failures)
@@ -265,119 +301,3 @@ def drop_words(
 def _generator(seed: tuple[int, ...], image_id: str) -> np.random.Generator:
     digest = hashlib.blake2b(image_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return np.random.default_rng([*seed, int.from_bytes(digest, "little")])
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The images that could be decoded, and the reasons for those that could not.
-
-    Attributes:
-        indices: Their places in the data set, in row order.
-        inputs: Their model inputs; `None`: none could be decoded.
-        failures: Reason by image id.
-    """
-
-    indices: list[int]
-    inputs: VisionInputs | None
-    failures: dict[str, str]
-
-
-class PixelReader:
-    """Decodes images in their views; holds no model, so that workers stay small."""
-
-    def __init__(
-        self,
-        records: Sequence[CaptionRecord],
-        *,
-        views: Sequence[View],
-        transform: Callable[[Image.Image], VisionInputs],
-        decoder: ImageDecoder,
-    ) -> None:
-        self._records = records
-        self._views = views
-        self._transform = transform
-        self._decoder = decoder
-
-    def read(self, pairs: Sequence[tuple[int, int]]) -> Decoded:
-        """Return the inputs of (image, view) pairs, without images that cannot be decoded."""
-        indices: list[int] = []
-        inputs: list[VisionInputs] = []
-        failures: dict[str, str] = {}
-        # The views of an image are consecutive; it is decoded once.
-        for index, group in groupby(pairs, key=lambda pair: pair[0]):
-            record = self._records[index]
-            show = partial(self._show, views=[view for _, view in group], image_id=record.image_id)
-            try:
-                shown = self._decoder.decode(record.image, show)
-            except ImageError as error:
-                failures[record.image_id] = error.what
-                continue
-            indices += [index] * len(shown)
-            inputs += shown
-        return Decoded(indices, VisionInputs.join(inputs) if inputs else None, failures)
-
-    def _show(
-        self, image: Image.Image, *, views: Sequence[int], image_id: str
-    ) -> list[VisionInputs]:
-        """Return model inputs of one image's views, resized before the next image."""
-        return [
-            self._transform(apply_view(image, self._views[view], key=f"{image_id}#{view}"))
-            for view in views
-        ]
-
-    def blank(self) -> VisionInputs:
-        """Return a black image, for batches that must not be empty."""
-        return self._transform(Image.new("RGB", (64, 64)))
-
-
-class _Pixels(Dataset[Decoded]):
-    """One micro batch per item."""
-
-    def __init__(self, reader: PixelReader, micros: Sequence[Sequence[tuple[int, int]]]) -> None:
-        self._reader = reader
-        self._micros = micros
-
-    def __len__(self) -> int:
-        return len(self._micros)
-
-    def __getitem__(self, place: int) -> Decoded:
-        return self._reader.read(self._micros[place])
-
-
-def _loader(dataset: _Pixels, num_workers: int | None) -> DataLoader[Decoded]:
-    num_workers = choose_workers(num_workers, num_batches=len(dataset))
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=num_workers,
-        prefetch_factor=4 if num_workers else None,
-        worker_init_fn=return_freed_memory,
-        # Without its own generator the loader would draw from the global one, which dropout uses:
-        # a run resumed inside an epoch would then drop other units.
-        generator=torch.Generator(),
-    )
-
-
-def choose_workers(setting: int | None, *, num_batches: int) -> int:
-    """Return how many worker processes decode for this process.
-
-    By default the machine's cores divided by its training processes, at most 8, and none for few
-    batches.
-    """
-    if setting is not None:
-        return setting
-    if num_batches <= 8:
-        return 0
-    return max(1, min(8, _num_cores() // _num_local_processes()))
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _num_local_processes() -> int:
-    """Return the training processes on this machine; all of them where that is not known."""
-    # Set by torchrun (and so by accelerate), Open MPI, and MPICH or Intel MPI.
-    names = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "WORLD_SIZE")
-    given = (os.environ.get(name, "") for name in names)
-    return max(1, next((int(value) for value in given if value.isdecimal()), 1))

@@ -7,6 +7,7 @@ without decoding the images it has already seen.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,6 +136,14 @@ def choose_captions(
         return list(range(num_captions))
     rng = np.random.default_rng([*key, index, 2])
     return sorted(int(i) for i in rng.choice(num_captions, max_captions, replace=False))
+
+
+def before_views(smallest: tuple[int, int], views: Sequence[View]) -> tuple[int, int]:
+    """Return the width and height that an image needs so that each view has at least `smallest`."""
+    if not any("crop" in view for view in views):
+        return smallest
+    width, height = (math.ceil(side / _CROP_SHARE) + 1 for side in smallest)
+    return width, height
 
 
 def apply_view(image: Image.Image, view: View, *, key: str) -> Image.Image:

@@ -19,6 +19,7 @@ from captune.training.batches.features import (
     choose_storage,
 )
 from captune.training.batches.feeding import Feed, tokenize_records
+from captune.training.batches.pixel_store import PixelStore, open_store
 from captune.training.team import Launch
 
 
@@ -50,7 +51,11 @@ def make_feeds(
                 f"{name}: {data.num_cut} captions truncated to"
                 f" {recipe.data.max_caption_tokens} tokens (data.max_caption_tokens)"
             )
+        # MPS shares its memory with the CPU.
+        feed.pin_memory = hardware.device.type in ("cuda", "xpu")
         feed.cache = _cache(feed, name, launch=launch, hardware=hardware, say=say)
+        if feed.cache is None:
+            feed.store = _store(feed, name, launch=launch, say=say)
         feeds.append(feed)
     return feeds[0], feeds[1]
 
@@ -91,7 +96,8 @@ def _cache(
 
     file = None
     if storage == "disk":
-        key = cache_key(feed.captioner, records, views=views)
+        exact_pixels = feed.recipe.data.exact_pixels
+        key = cache_key(feed.captioner, records, views=views, exact_pixels=exact_pixels)
         # One process decides: the images may change while the others hash them.
         key = launch.team.hear_leader(key)
         file = run_folder / "feature_cache" / f"{name}-{key}.npy"
@@ -103,6 +109,18 @@ def _cache(
         file=file,
         team=launch.team,
     )
+
+
+def _store(
+    feed: Feed, name: str, *, launch: Launch, say: Callable[[str], None]
+) -> PixelStore | None:
+    recipe, records = feed.recipe, feed.data.records
+    if recipe.data.pixel_store == "off" or recipe.train.epochs <= 1 or not records:
+        return None
+    run_folder = Path(launch.accelerator.project_dir)
+    store = open_store(feed.stored_set(name), run_folder, say=say) if launch.team.leads else None
+    # One process creates the file, or decides that there is none.
+    return launch.team.hear_leader(store)
 
 
 def _report_old_caches(file: Path, name: str, *, say: Callable[[str], None]) -> None:

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from captune.models import pack_captions
 from captune.records import CaptionBatch
-from captune.training.batches.feeding import Feed, choose_workers
+from captune.training.batches.feeding import Feed
+from captune.training.batches.pixel_reader import choose_workers
 from captune.training.batches.planning import StepPlan, count_shares
 from captune.training.hf.collator import Inputs, batch_inputs
 

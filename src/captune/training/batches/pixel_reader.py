@@ -1,0 +1,190 @@
+"""Read images as model inputs: from the pixel store, or decoded, in worker processes or here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Self
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from captune.data import ImageDecoder
+from captune.errors import ImageError
+from captune.models import Transform
+from captune.recipe import View
+from captune.records import CaptionRecord, VisionInputs
+from captune.training.batches.pixel_store import PixelStore
+from captune.training.batches.planning import apply_view
+from captune.training.steps.cpu import return_freed_memory
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The images that could be decoded, and the reasons for those that could not.
+
+    Attributes:
+        indices: Their places in the data set, in row order.
+        inputs: Their model inputs; `None`: none could be decoded.
+        failures: Reason by image id.
+    """
+
+    indices: list[int]
+    inputs: VisionInputs | None
+    failures: dict[str, str]
+
+    def pin_memory(self) -> Self:
+        """Return it in memory that is copied to an accelerator while the CPU does other work."""
+        return replace(self, inputs=None if self.inputs is None else self.inputs.pin_memory())
+
+
+class PixelReader:
+    """Reads images in their views; holds no model, so that workers stay small."""
+
+    def __init__(
+        self,
+        records: Sequence[CaptionRecord],
+        *,
+        views: Sequence[View],
+        transform: Transform,
+        decoder: ImageDecoder,
+        store: PixelStore | None = None,
+    ) -> None:
+        """Store what is needed.
+
+        Args:
+            records: The images.
+            views: Views that they are shown in.
+            transform: Turns an RGB image into model inputs.
+            decoder: Decodes images that are not in the store.
+            store: Keeps inputs for later epochs; `None`: every image is decoded each time.
+        """
+        self._records = records
+        self._views = views
+        self._transform = transform
+        self._decoder = decoder
+        self._store = store
+
+    def read(self, pairs: Sequence[tuple[int, int]]) -> Decoded:
+        """Return the inputs of (image, view) pairs, without images that cannot be decoded."""
+        indices: list[int] = []
+        inputs: list[VisionInputs] = []
+        failures: dict[str, str] = {}
+        # The views of an image are consecutive; it is decoded once.
+        for index, group in groupby(pairs, key=lambda pair: pair[0]):
+            try:
+                shown = self._shown(index, [view for _, view in group])
+            except ImageError as error:
+                failures[self._records[index].image_id] = error.what
+                continue
+            indices += [index] * len(shown)
+            inputs += shown
+        return Decoded(indices, VisionInputs.join(inputs) if inputs else None, failures)
+
+    def _shown(self, index: int, views: Sequence[int]) -> list[VisionInputs]:
+        if self._store is None:
+            return self._decode(index, views)
+        # Before decoding: an image that is replaced meanwhile must not get the new file's key.
+        key = self._store.key(self._records[index])
+        found: dict[int, VisionInputs] = {}
+        for view in views:
+            stored = self._store.read(index, view, key=key)
+            if stored is not None:
+                found[view] = stored
+        missing = [view for view in views if view not in found]
+        for view, inputs in zip(missing, self._decode(index, missing), strict=True):
+            self._store.write(index, view, inputs=inputs, key=key)
+            found[view] = inputs
+        return [found[view] for view in views]
+
+    def _decode(self, index: int, views: Sequence[int]) -> list[VisionInputs]:
+        if not views:
+            return []
+        record = self._records[index]
+        show = partial(self._show, views=views, image_id=record.image_id)
+        return self._decoder.decode(record.image, show)
+
+    def _show(
+        self, image: Image.Image, *, views: Sequence[int], image_id: str
+    ) -> list[VisionInputs]:
+        """Return model inputs of one image's views, resized before the next image."""
+        return [
+            self._transform(apply_view(image, self._views[view], key=f"{image_id}#{view}"))
+            for view in views
+        ]
+
+    def blank(self) -> VisionInputs:
+        """Return a black image, for batches that must not be empty."""
+        return self._transform(Image.new("RGB", (64, 64)))
+
+
+def read_ahead(
+    reader: PixelReader,
+    micros: Sequence[Sequence[tuple[int, int]]],
+    *,
+    num_workers: int | None,
+    pin_memory: bool,
+) -> Iterable[Decoded]:
+    """Read micro batches of (image, view) pairs in order; worker processes read ahead.
+
+    Args:
+        reader: Sent to the workers.
+        micros: The pairs of each micro batch.
+        num_workers: The recipe's `data.num_workers`.
+        pin_memory: Whether they will be copied to an accelerator.
+    """
+    num_workers = choose_workers(num_workers, num_batches=len(micros))
+    return DataLoader(
+        _MicroBatches(reader, micros),
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=4 if num_workers else None,
+        worker_init_fn=return_freed_memory,
+        pin_memory=pin_memory,
+        # Without its own generator the loader would draw from the global one, which dropout uses:
+        # a run resumed inside an epoch would then drop other units.
+        generator=torch.Generator(),
+    )
+
+
+class _MicroBatches(Dataset[Decoded]):
+    """One micro batch per item."""
+
+    def __init__(self, reader: PixelReader, micros: Sequence[Sequence[tuple[int, int]]]) -> None:
+        self._reader = reader
+        self._micros = micros
+
+    def __len__(self) -> int:
+        return len(self._micros)
+
+    def __getitem__(self, place: int) -> Decoded:
+        return self._reader.read(self._micros[place])
+
+
+def choose_workers(setting: int | None, *, num_batches: int) -> int:
+    """Return how many worker processes decode for this process.
+
+    By default the machine's cores divided by its training processes, at most 8, and none for few
+    batches.
+    """
+    if setting is not None:
+        return setting
+    if num_batches <= 8:
+        return 0
+    return max(1, min(8, _num_cores() // _num_local_processes()))
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _num_local_processes() -> int:
+    """Return the training processes on this machine; all of them where that is not known."""
+    # Set by torchrun (and so by accelerate), Open MPI, and MPICH or Intel MPI.
+    names = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "WORLD_SIZE")
+    given = (os.environ.get(name, "") for name in names)
+    return max(1, next((int(value) for value in given if value.isdecimal()), 1))
