@@ -40,6 +40,8 @@ FORBIDDEN = {
     r"\b(lies|lie) (in|at|beside|there|on|behind|between)\b": "is, is stored",
     r"\bstands? (in|at|beside|there|on)\b": "is",
     r"\bdo:    ": "fix:",
+    r"\bblanks\b": "spaces, white space",
+    r"\btakes no loss\b": "is excluded from the loss",
 }
 
 

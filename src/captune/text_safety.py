@@ -66,7 +66,7 @@ def escape_markup(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Return clean text that Markdown shows literally: no HTML, links, emphasis or headings."""
-    # Four leading blanks start a code block.
+    # Four leading spaces start a code block.
     shown = _MARKDOWN.sub(r"\\\g<0>", clean_text(text).strip())
     return html.escape(_MARKDOWN_NUMBER.sub(r"\1\\\2", shown), quote=False)
 

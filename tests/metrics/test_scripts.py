@@ -71,7 +71,7 @@ def warnings_of(captions: list[str], *metrics: str, **settings: str) -> list[str
 
 def test_a_script_without_blanks_causes_a_warning_with_advice() -> None:
     (text,) = warnings_of(CHINESE, "bleu_4", "cider", "wer")
-    assert text.startswith("bleu_4, cider, wer: the captions are Chinese, written without blanks")
+    assert text.startswith("bleu_4, cider, wer: the captions are Chinese, written without spaces")
     assert "--tokenize char or --tokenize zh (evaluate.tokenize in a recipe)" in text
     assert "--tokenize char (evaluate" in warnings_of(THAI, "rouge_l")[0]
     assert warnings_of(CHINESE, "bleu_4", "cider", "wer", tokenizer="zh") == []

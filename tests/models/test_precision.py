@@ -116,10 +116,10 @@ def test_a_model_too_large_for_the_device_is_reported(
 ) -> None:
     captioner = build("vit-gpt2-tiny")
 
-    def no_room(*_: object) -> None:
+    def run_out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(captioner.model, "to", no_room)
+    monkeypatch.setattr(captioner.model, "to", run_out_of_memory)
     with pytest.raises(ModelError, match="does not fit into the memory of cuda:0"):
         captioner.move_to(torch.device("cuda", 0))
 

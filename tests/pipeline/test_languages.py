@@ -50,5 +50,5 @@ def test_the_recipes_tokenizer_is_used_in_scores_and_signature(data, tmp_path):
     assert scores["schema"] == 1
     assert "|tok:char|" in scores["after"]["signature"]
     assert scores["systems"]["after"]["metrics"] == scores["after"]["metrics"]
-    # One reference for all images: some characters match, but no words between blanks would.
+    # One reference for all images: some characters match, but no words between spaces would.
     assert scores["constant_caption"]["metrics"]["bleu_1"] > 0.05

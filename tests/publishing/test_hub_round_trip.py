@@ -170,8 +170,8 @@ def test_what_was_pushed_captions_like_the_run_when_loaded_by_id(
     trip: Trip, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(make_shapes(1)[0].image)
-    told = _call(trip.hub, trip.home, "push", trip.run, "me/again", "--private")
-    assert f"{trip.hub.url}/me/again (private)" in told
+    reported = _call(trip.hub, trip.home, "push", trip.run, "me/again", "--private")
+    assert f"{trip.hub.url}/me/again (private)" in reported
     captions = []
     for model in (trip.run / "model", "me/again"):
         out = tmp_path / f"{len(captions)}.jsonl"

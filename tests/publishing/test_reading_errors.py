@@ -19,7 +19,7 @@ def ask(source, revision):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
     home = tmp_path_factory.mktemp("hub-home")
     (home / "hub" / "models--tiny--blip").mkdir(parents=True)
     with hub_server() as hub:
@@ -52,51 +52,51 @@ def _fill(hub: HubServer) -> str:
     return first
 
 
-def test_both_spellings_of_a_revision_reach_the_download(told) -> None:
-    assert told["fine"] == ("blip", "")
-    assert told["pinned"] == told["pinned in the id"] == ("git", "")
+def test_both_spellings_of_a_revision_reach_the_download(reported) -> None:
+    assert reported["fine"] == ("blip", "")
+    assert reported["pinned"] == reported["pinned in the id"] == ("git", "")
 
 
-def test_two_revisions_of_one_model_are_refused(told) -> None:
-    what, fix = told["pinned twice"]
+def test_two_revisions_of_one_model_are_refused(reported) -> None:
+    what, fix = reported["pinned twice"]
     assert "and the revision 'main' contradict each other" in what
     assert "tiny/blip@REVISION" in fix
 
 
-def test_an_unknown_revision_is_reported(told) -> None:
-    what, fix = told["no such revision"]
+def test_an_unknown_revision_is_reported(reported) -> None:
+    what, fix = reported["no such revision"]
     assert what == "cannot load hub id 'tiny/blip': it has no such revision"
     assert "/tiny/blip/commits/main" in fix
 
 
-def test_a_misspelt_id_names_the_nearest_cached_one(told) -> None:
-    what, _ = told["misspelt"]
+def test_a_misspelt_id_names_the_nearest_cached_one(reported) -> None:
+    what, _ = reported["misspelt"]
     assert "there is no model tiny/bilp on the hub (did you mean 'tiny/blip'?)" in what
 
 
-def test_a_private_model_without_a_token_says_how_to_log_in(told) -> None:
-    what, fix = told["private"]
+def test_a_private_model_without_a_token_says_how_to_log_in(reported) -> None:
+    what, fix = reported["private"]
     assert what.endswith("or it is private and you are not logged in")
     assert "hf auth login" in fix
 
 
-def test_a_gated_model_says_where_to_ask(told) -> None:
-    what, fix = told["gated"]
+def test_a_gated_model_says_where_to_ask(reported) -> None:
+    what, fix = reported["gated"]
     assert "it is gated" in what
     assert "you are not logged in" in what
     assert "accept the conditions at http" in fix
-    what, fix = told["gated, not let in"]
+    what, fix = reported["gated, not let in"]
     assert "the account of your token (from HF_TOKEN) has no access" in what
     assert "/tiny/gated" in fix
 
 
-def test_an_invalid_token_is_distinguished_from_a_wrong_id(told) -> None:
-    what, fix = told["invalid token"]
+def test_an_invalid_token_is_distinguished_from_a_wrong_id(reported) -> None:
+    what, fix = reported["invalid token"]
     assert "the hub does not accept your token (from HF_TOKEN)" in what
     assert "/settings/tokens" in fix
 
 
-def test_a_hub_that_is_down_is_not_reported_as_a_wrong_id(told) -> None:
-    what, fix = told["busy"]
+def test_a_hub_that_is_down_is_not_reported_as_a_wrong_id(reported) -> None:
+    what, fix = reported["busy"]
     assert "busy or down (status 503)" in what
     assert fix.startswith("try again later")

@@ -124,10 +124,10 @@ def take_fraction(
     for record in records:
         if record.split == "train":
             units.setdefault(_unit(record, by="group"), []).append(record.image_id)
-    room = fraction * sum(len(ids) for ids in units.values())
+    wanted = fraction * sum(len(ids) for ids in units.values())
     kept: set[str] = set()
     for unit in sorted(units, key=lambda unit: _draw_place(unit, seed=seed)):
-        if kept and len(kept) + len(units[unit]) / 2 > room:
+        if kept and len(kept) + len(units[unit]) / 2 > wanted:
             break
         kept.update(units[unit])
     places = [
@@ -261,19 +261,21 @@ def _fill(
     splits: dict[str, Split] = {}
     rest = list(order)
     for number, split in enumerate(wanted[:-1], start=1):
-        most = len(rest) - (len(wanted) - number)
-        chosen = _choose(rest, sizes=sizes, room=shares[split] * total, most=most)
+        max_units = len(rest) - (len(wanted) - number)
+        chosen = _choose(rest, sizes=sizes, wanted=shares[split] * total, max_units=max_units)
         splits.update(dict.fromkeys(chosen, split))
         rest = [unit for unit in rest if unit not in splits]
     splits.update(dict.fromkeys(rest, wanted[-1]))
     return splits
 
 
-def _choose(units: list[str], *, sizes: Mapping[str, int], room: float, most: int) -> list[str]:
+def _choose(
+    units: list[str], *, sizes: Mapping[str, int], wanted: float, max_units: int
+) -> list[str]:
     chosen: list[str] = []
     filled = 0
     for unit in units:
-        if len(chosen) < most and filled + sizes[unit] <= room + 0.5:
+        if len(chosen) < max_units and filled + sizes[unit] <= wanted + 0.5:
             chosen.append(unit)
             filled += sizes[unit]
     # The group is larger than the share, or the share below one image: use the smallest unit.

@@ -199,7 +199,7 @@ def _describe_blindness(
     if scripts.unspaced and counting:
         flags = " or ".join(f"--tokenize {name}" for name in scripts.tokenizers)
         yield (
-            f"{', '.join(counting)}: the captions are {scripts.unspaced}, written without blanks"
+            f"{', '.join(counting)}: the captions are {scripts.unspaced}, written without spaces"
             " between words, and each counts as one word or a few: these figures mean nothing."
             f" Choose a tokenizer: {flags} (evaluate.tokenize in a recipe)"
         )

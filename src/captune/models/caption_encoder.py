@@ -54,10 +54,10 @@ class CaptionEncoder:
         dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         all_ids = self.tokenizer(caption, add_special_tokens=False).input_ids
         token_ids = [token for token in all_ids if token not in dropped]
-        room = max(0, min(max_tokens, self.max_positions) - len(self.prefix_ids) - 1)
-        kept = token_ids[:room]
+        max_kept = max(0, min(max_tokens, self.max_positions) - len(self.prefix_ids) - 1)
+        kept = token_ids[:max_kept]
         ids = (*self.prefix_ids, *kept, self.eos_token_id)
-        return EncodedCaption(ids, was_cut=len(token_ids) > room)
+        return EncodedCaption(ids, was_cut=len(token_ids) > max_kept)
 
     def pack(
         self, rows: Sequence[Sequence[Sequence[int]]], image_ids: Sequence[str]

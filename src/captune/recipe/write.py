@@ -74,7 +74,7 @@ def _as_yaml(value: Any) -> str:
     if escape_steering(text.rstrip("\n")) != text.rstrip("\n"):
         # Direction marks and the like become escapes such as "\\u202E".
         text = _dump(plain, allow_unicode=False)
-    # Only blanks and line ends: a no-break space is text.
+    # Only spaces and line ends: a no-break space is text.
     return text.removesuffix("\n").removesuffix("\n...").strip(" \n")
 
 

@@ -135,7 +135,7 @@ def _composed(text: str, *, name: str) -> yaml.Node | None:
         raise RecipeError(
             f"{name} is not readable as YAML: {error.problem or error.context}",
             where=f"{name}:{mark.line + 1}" if mark else name,
-            fix="indent with blanks, one `key: value` per line; quote text that holds `: ` or ` #`",
+            fix="indent with spaces, one `key: value` per line; quote text that holds `: ` or ` #`",
         ) from error
     # ValueError: an escape such as "\\UFFFFFFFF", which is not a character.
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:

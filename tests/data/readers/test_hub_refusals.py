@@ -17,7 +17,7 @@ def ask(source, revision):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+def reported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
     home = tmp_path_factory.mktemp("hub-home")
     (home / "hub" / "datasets--tiny--birds").mkdir(parents=True)
     with hub_server() as hub:
@@ -28,14 +28,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
         return collect_refusals(hub, home, ask=_ASK, cases=cases)
 
 
-def test_a_misspelt_data_set_names_the_nearest_cached_one(told) -> None:
-    what, _ = told["tiny/brids"]
+def test_a_misspelt_data_set_names_the_nearest_cached_one(reported) -> None:
+    what, _ = reported["tiny/brids"]
     assert "cannot load the hub data set tiny/brids" in what
     assert "(did you mean 'tiny/birds'?)" in what
 
 
-def test_a_gated_data_set_names_the_page_to_request_access(told) -> None:
-    what, fix = told["tiny/gated"]
+def test_a_gated_data_set_names_the_page_to_request_access(reported) -> None:
+    what, fix = reported["tiny/gated"]
     assert "'tiny/gated' is a gated dataset" in what
     assert "/datasets/tiny/gated to ask for access" in what
     assert "did you mean" not in what

@@ -63,7 +63,8 @@ def score_by_library(
         rescale_with_baseline=baseline is not None,
         baseline_path=None if baseline is None else str(baseline),
     )
-    # Without a length in its files, the library's call overflows and omits RoBERTa's blank.
+    # Without a length in its files, the library's call overflows and omits the space before
+    # RoBERTa's first word.
     library._tokenizer = scorer.tokenizer
     best = [
         max(library.score([PREDICTIONS[i]], [text])[2].item() for text in own)

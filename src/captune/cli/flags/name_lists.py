@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names between commas, without surrounding blanks; empty ones are dropped."""
+    """Return the names between commas, without surrounding spaces; empty ones are dropped."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -19,7 +19,7 @@ Tokenize = Annotated[
     typer.Option(
         # All of the names are in the help; a list of them here would squeeze every other column.
         metavar="NAME",
-        help="Tokenizer that splits captions into words: pycocoevalcap for languages with blanks;"
+        help="Tokenizer that splits captions into words: pycocoevalcap for languages with spaces;"
         " char or zh for Chinese, char or ja-mecab for Japanese, char for Thai. The signature"
         " names it.",
     ),

@@ -22,7 +22,7 @@ class ImageStore:
     """
 
     def __init__(self, memory_limit: int, *, folder: Path | None = None) -> None:
-        self._room = memory_limit
+        self._bytes_left = memory_limit
         self._known: dict[str, ImageSource] = {}
         self.folder = folder or find_cache_folder() / "images"
         self.num_files = 0
@@ -44,8 +44,8 @@ class ImageStore:
         return known
 
     def _place(self, content: bytes, *, digest: str) -> ImageSource:
-        if len(content) <= self._room:
-            self._room -= len(content)
+        if len(content) <= self._bytes_left:
+            self._bytes_left -= len(content)
             return content
         # A folder per two leading letters: a million files in one folder are slow to list.
         path = self.folder / digest[:2] / digest

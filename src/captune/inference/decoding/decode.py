@@ -93,8 +93,8 @@ def plan_search(
         ModelError: The prompt leaves no room for a caption.
     """
     prompt_ids = captioner.prefix_ids(config.prompt)
-    room = captioner.max_positions - len(prompt_ids)
-    if room < 1:
+    max_tokens = captioner.max_positions - len(prompt_ids)
+    if max_tokens < 1:
         raise ModelError(
             f"the prompt is {len(prompt_ids)} tokens long (start token included) and the model has"
             f" {captioner.max_positions} positions",
@@ -106,7 +106,7 @@ def plan_search(
         image_ids=tuple(image_ids),
         prompt_ids=prompt_ids,
         eos_token_id=captioner.eos_token_id,
-        max_new_tokens=min(config.max_new_tokens, room),
+        max_new_tokens=min(config.max_new_tokens, max_tokens),
         suppressed_ids=suppressed_tokens(captioner.model.generation_config),
     )
 

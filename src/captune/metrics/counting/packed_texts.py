@@ -14,7 +14,7 @@ from captune.metrics.packed import PackedCaptions, Ranks, Vocabulary, unpack_cap
 from captune.records import TokenizerName
 
 Packed = tuple[PackedCaptions, PackedCaptions, Vocabulary]
-"""Captions split at U+0020 only, the same captions split at every blank, and their words."""
+"""Captions split at U+0020 only, the same captions split at all white space, and their words."""
 
 
 class PackedTexts(ABC):
@@ -39,7 +39,7 @@ class PackedTexts(ABC):
 
     @property
     def words(self) -> PackedCaptions:
-        """The captions split at every blank, U+00A0 too, as BLEU and CIDEr split them."""
+        """The captions split at all white space, U+00A0 too, as BLEU and CIDEr split them."""
         return self._packed[1]
 
     @property
@@ -56,15 +56,15 @@ class PackedTexts(ABC):
 def pack_both(
     captions: Sequence[str], vocabulary: Vocabulary, *, tokenizer: TokenizerName
 ) -> tuple[PackedCaptions, PackedCaptions]:
-    """Split captions at U+0020 and at every blank; nearly always the same object twice."""
+    """Split captions at U+0020 and at all white space; nearly always the same object twice."""
     by_token = pack_with(captions, vocabulary, tokenizer=tokenizer)
     return by_token, cut_at_blanks(by_token, vocabulary)
 
 
 def cut_at_blanks(by_token: PackedCaptions, vocabulary: Vocabulary) -> PackedCaptions:
-    """Return the same captions, with tokens that contain a blank split into words."""
+    """Return the same captions, with tokens that contain a space split into words."""
     # A token such as "1 1/2" contains a U+00A0, at which str.split() splits but split(" ") does
-    # not. All blanks except U+0020, which is in no token, count as not printable.
+    # not. All white space except U+0020, which is in no token, count as not printable.
     odd = [word for word in vocabulary if not word.isprintable()]
     parts = {vocabulary[word]: word.split() for word in odd if word.split() != [word]}
     if not parts:

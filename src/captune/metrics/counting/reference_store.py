@@ -33,7 +33,7 @@ class CountedCaptions:
         captions: Image id -> captions.
         tokenizer: Name of the tokenizer that split them into words.
         tokens_packed: Captions split at U+0020 only.
-        words: The same captions split at every blank.
+        words: The same captions split at all white space.
         vocabulary: Their words.
         tables: Their n-grams of 1 to 4 words.
     """

@@ -1,7 +1,7 @@
-"""Scripts of captions, for metrics that count words between blanks or only the letters a to z.
+"""Scripts of captions, for metrics that count words between spaces or only the letters a to z.
 
-Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are written without blanks between words:
-a tokenizer that splits at blanks treats a caption as one word, and every score is 0.
+Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are written without spaces between words:
+a tokenizer that splits at spaces treats a caption as one word, and every score is 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMED = tuple((name, re.compile(f"[{span}]")) for name, span in _OTHERS)
 _WORD = re.compile(r"[^\W_]+")
 _PLAIN_WORD = re.compile("[A-Za-z0-9]+")
 
-# Mean letters between two blanks: captions that were split into words have fewer, others more.
+# Mean letters between two spaces: captions that were split into words have fewer, others more.
 _MAX_EAST_ASIAN_WORD = 4.0
 _MAX_OTHER_WORD = 8.0
 _FEW = 0.1
@@ -38,8 +38,8 @@ class Scripts:
     """Scripts of a set of captions.
 
     Attributes:
-        unspaced: Name of the script without blanks that at least a tenth of the captions use
-            without blanks; empty: there is none.
+        unspaced: Name of the script without spaces that at least a tenth of the captions use
+            without spaces; empty: there is none.
         tokenizers: Tokenizers that split that script into words or characters, the simplest first.
         outside_a_z: Share of the words that have letters other than a to z, 0..1.
     """
@@ -80,7 +80,7 @@ def _is_mostly(pattern: re.Pattern[str], caption: str) -> bool:
 
 
 def _mean_letters(pattern: re.Pattern[str], captions: Sequence[str]) -> float:
-    """Return the mean number of the script's letters between two blanks, if there are any."""
+    """Return the mean number of the script's letters between two spaces, if there are any."""
     counts = [
         count for caption in captions for c in caption.split() if (count := len(pattern.findall(c)))
     ]

@@ -90,7 +90,7 @@ def sign_tokenizer(tokenizer: TokenizerName) -> str:
 
 @cache
 def _open_cutter(tokenizer: TokenizerName) -> Cut:
-    """Return a function that puts blanks between the words of a lower-cased caption."""
+    """Return a function that puts spaces between the words of a lower-cased caption."""
     return _CUTTERS[tokenizer]()
 
 

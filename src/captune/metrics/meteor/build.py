@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from captune.progress import Progress, show_progress
 
 Ints = npt.NDArray[np.int64]
 
@@ -51,16 +50,14 @@ def build_arrays(source: MeteorSource, folder: Path) -> None:
     Raises:
         OSError: A file cannot be read or written.
     """
-    # Needed once per machine: not worth 4 MB in every process that scores.
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        rules = _read_rules(source.paraphrases, progress)
-        progress.add_task("METEOR: sorting the phrases (once)", total=None)
+    rules = _read_rules(source.paraphrases)
+    with show_progress("METEOR: writing the tables (once)", 3, unit="tables") as progress:
         _write_trie(folder, rules)
+        progress.advance()
         _write_synsets(folder, source.jar)
+        progress.advance()
         _write_lists(folder, source.jar)
+        progress.advance()
 
 
 class _Rules(NamedTuple):
@@ -79,10 +76,14 @@ class _Rules(NamedTuple):
     sources: npt.NDArray[np.int32]
 
 
-def _read_rules(path: Path, progress: Progress) -> _Rules:
-    bar = progress.add_task(
-        "METEOR: reading 5 million paraphrases (once)", total=path.stat().st_size
-    )
+def _read_rules(path: Path) -> _Rules:
+    num_megabytes = path.stat().st_size // 2**20
+    label = "METEOR: reading 5 million paraphrases (once)"
+    with show_progress(label, num_megabytes, unit="MB") as progress:
+        return _read_blocks(path, progress)
+
+
+def _read_blocks(path: Path, progress: Progress) -> _Rules:
     number: defaultdict[str, int] = defaultdict()
     number.default_factory = number.__len__
     sources, targets = _Phrases(number), _Phrases(number)
@@ -100,7 +101,7 @@ def _read_rules(path: Path, progress: Progress) -> _Rules:
                 owners.append(len(sources.lengths) + len(new) - 1)
             sources.add(new)
             targets.add(block[2::3])
-            progress.update(bar, completed=raw.tell())
+            progress.move_to(raw.tell() // 2**20)
     return _Rules(
         words=list(number),
         flat=np.concatenate([np.asarray(part.flat) for part in (sources, targets)]),

@@ -93,7 +93,7 @@ def normalize(caption: str, prefixes: AbstractSet[str]) -> list[str]:
     """Return the words that METEOR counts.
 
     Args:
-        caption: PTB tokens joined by blanks.
+        caption: PTB tokens joined by spaces.
         prefixes: Words that keep their full stop (the jar's `nonbreaking/english.prefixes`).
 
     Returns:

@@ -2,7 +2,7 @@
 
 The package bert_score defines the metric and contains the layer and the baselines of each model;
 captune uses those. It does not use the package's scoring: with transformers 5 that raises on an
-empty caption, omits the blank that RoBERTa's tokenizer needs before the first word, batches in an
+empty caption, omits the space that RoBERTa's tokenizer needs before the first word, batches in an
 order that differs between processes, and keeps every embedding of the whole set. Tests compare the
 values of both. torch is imported when a model is loaded, never with this package.
 """
@@ -203,8 +203,8 @@ def _load_tokenizer(source: str | Path, *, config: Any) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(source)
     if isinstance(tokenizer, GPT2Tokenizer | RobertaTokenizer):
-        # Without a blank before it, these split a first word into other tokens, and the published
-        # figures use that blank.
+        # Without a space before it, these split a first word into other tokens, and the published
+        # figures use that space.
         tokenizer = AutoTokenizer.from_pretrained(source, add_prefix_space=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -1,4 +1,4 @@
-"""Which characters the PTB tokenizer treats as letters, digits, marks, symbols and blanks.
+"""Which characters the PTB tokenizer treats as letters, digits, marks, symbols and white space.
 
 Found by giving every character of the Basic Multilingual Plane to the jar in 43 contexts; frozen
 here because the jar's tables are those of an old Unicode version, not of the running Python.

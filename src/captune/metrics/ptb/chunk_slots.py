@@ -48,7 +48,7 @@ class ChunkSlots:
         """Return the number of each chunk of a text, int32.
 
         Args:
-            text: Chunks, each followed by one blank.
+            text: Chunks, each followed by one space.
         """
         raw = text.encode("utf-8", "surrogatepass") + bytes(MAX_BYTES)
         stops = np.flatnonzero(np.frombuffer(raw, np.uint8) == _BLANK)

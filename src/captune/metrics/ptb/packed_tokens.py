@@ -1,6 +1,6 @@
 """Tokenize captions straight into word ids, without one Python object per word.
 
-Captions are cut at blanks in large pieces; each different chunk is read once, as `tokenize` reads
+Captions are cut at spaces in large pieces; each different chunk is read once, as `tokenize` reads
 it, and numpy finds the chunks' numbers and puts their ids in the places of the chunks. Letters: C
 captions, K chunks of all captions, D different chunks.
 """

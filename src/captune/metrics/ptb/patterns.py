@@ -25,7 +25,7 @@ APOSTROPHE = "(?:['\u0092\u2019]|&apos;)"
 ANY_APOSTROPHE = "(?:['`\u0091\u0092\u2018\u2019\u201b]|&apos;)"
 
 _ACCENTED = "&(?ai:[aeiou](?:acute|grave|uml));"
-# Letters after a full stop with no blank belong to the word: `road.the`.
+# Letters after a full stop with no space belong to the word: `road.the`.
 WORD = (
     f"(?:[{LETTER}]|{_ACCENTED})(?:[{LETTER}{DIGITS}]|{_ACCENTED})*"
     f"(?:[.!?](?:[{LETTER}]|{_ACCENTED})(?:[{LETTER}{DIGITS}]|{_ACCENTED})*)*"

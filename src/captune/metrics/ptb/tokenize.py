@@ -2,7 +2,7 @@
 
 Equal to `PTBTokenizer -preserveLines -lowerCase` followed by pycocoevalcap's punctuation list, on
 one batch of captions. One deliberate deviation: a line-break character inside a caption counts as
-a blank; the original takes it for the end of a caption and shifts every later caption by one.
+a space; the original takes it for the end of a caption and shifts every later caption by one.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ PUNCTUATION = frozenset(
     ]
 )
 _LINE_BREAKS = str.maketrans(dict.fromkeys("\n\r\x0b\x0c\u2028\u2029", " "))
-# Chunks whose tokens may depend on the next chunk: numbers (1 1/2, telephone), odd blanks.
+# Chunks whose tokens may depend on the next chunk: numbers (1 1/2, telephone), unusual spaces.
 _OPEN_ENDED = re.compile("[0-9]\\)?$|[\t\u00a0\u2000-\u200a\u3000]")
 _NUMBER_END = re.compile("[0-9]\\)?$")
 _REACHES_FAR = re.compile("^\\.|[<\t\u00a0\u2000-\u200a\u3000]")
 _BEFORE_LETTERS = (" a b", " Q b", " The b", "\nb", "\n5", "\n.")
-# What may follow a chunk: small letter, capital, sentence starter, two blanks, digit, nothing.
+# What may follow a chunk: small letter, capital, sentence starter, two spaces, digit, nothing.
 _FOLLOWERS = (" a b", " Q b", " The b", "  b", " 5 b", "\nb")
 # Nine chunks of ten are a word, perhaps with a mark after it, and need no rules but these lists.
 _SPLIT_WORDS = frozenset(["cannot", "gonna", "wanna", "gotta", "gimme", "lemme"])
@@ -60,7 +60,7 @@ _MEMO_CHUNK = 64  # Longer ones come once, and hostile captions could fill the m
 
 
 class _Memo(dict[str, list[str] | None]):
-    """Return the tokens of a chunk between blanks; None if they may depend on its neighbours."""
+    """Return the tokens of a chunk between spaces; None if they may depend on its neighbours."""
 
     def __init__(self, dropped: frozenset[str]) -> None:
         super().__init__({"": []})
@@ -84,7 +84,7 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
         keep_punctuation: Keep the tokens of the punctuation list, as the jar itself does.
 
     Returns:
-        One list of lower-case tokens per caption. A token contains no blank but U+00A0 (`1 1/2`).
+        One list of lower-case tokens per caption. A token contains no space but U+00A0 (`1 1/2`).
     """
     cleaned = clean_captions(captions)
     memo = open_memo(keep_punctuation=keep_punctuation)
@@ -114,7 +114,7 @@ def clean_captions(captions: Sequence[str]) -> list[str]:
 
 
 def open_memo(*, keep_punctuation: bool = False) -> Mapping[str, list[str] | None]:
-    """Chunk between blanks -> its tokens; None where they may depend on the chunks beside it."""
+    """Chunk between spaces -> its tokens; None where they may depend on the chunks beside it."""
     memo = _MEMOS[keep_punctuation]
     if len(memo) > _MEMO_SIZE:
         memo.clear()
@@ -164,8 +164,8 @@ def _read_plain(chunk: str) -> list[str] | None:
 
 
 def _tokenize_chunk(chunk: str) -> list[str] | None:
-    """Return the tokens of a chunk between blanks; None if they depend on its neighbours."""
-    # Tags and spaced dots span blanks.
+    """Return the tokens of a chunk between spaces; None if they depend on its neighbours."""
+    # Tags and spaced dots span spaces.
     # A long chunk is read once, with its caption.
     is_open = "<" in chunk or chunk.startswith(".") or _OPEN_ENDED.search(chunk)
     if is_open or len(chunk) > _MEMO_CHUNK:

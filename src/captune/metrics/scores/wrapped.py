@@ -121,14 +121,14 @@ def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 class _CutAtBlanks:
-    """Tokenizer of rouge_score for captions with blanks between the words."""
+    """Tokenizer of rouge_score for captions with spaces between the words."""
 
     def tokenize(self, text: str) -> list[str]:
         return text.split()
 
 
 def _check_lengths(caption: str, references: Sequence[str], *, where: str) -> None:
-    # The scorer counts words between blanks, or words of letters and digits: no more than either.
+    # The scorer counts words between spaces, or words of letters and digits: no more than either.
     own, *others = (
         max(len(text.split()), len(_ROUGE_WORD.findall(text))) for text in (caption, *references)
     )
@@ -150,7 +150,7 @@ def _name_image(candidates: Candidates, place: int) -> str:
 def score_wer(candidates: Candidates) -> dict[str, MetricColumn]:
     """Score word error rates, 0 (best) and up, by jiwer on lower-cased captions.
 
-    Words are the text between blanks, or those of the chosen tokenizer.
+    Words are the text between spaces, or those of the chosen tokenizer.
     `wer` is the mean of each image's lowest rate over its references; `wer_first` is all edits
     divided by all words of the first references.
     """
@@ -186,7 +186,7 @@ def _sign_tokens(candidates: Candidates) -> str:
 
 
 def _read_words(candidates: Candidates) -> Iterator[tuple[str, list[str]]]:
-    """Yield each caption and its references, with blanks between the words to count."""
+    """Yield each caption and its references, with spaces between the words to count."""
     references = candidates.references
     if references.tokenizer == DEFAULT_TOKENIZER:
         captions = map(_join_words, candidates.captions)
