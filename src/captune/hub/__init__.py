@@ -2,7 +2,7 @@
 
 from captune.hub.adapters import ADAPTER_FILE, adapter_error
 from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use
-from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached
+from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached, no_hub
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
     check_model_folder,
@@ -13,6 +13,7 @@ from captune.hub.loading import (
     weight_files,
 )
 from captune.hub.names import is_local, split_revision
+from captune.hub.reach import why_unreachable
 from captune.hub.upload import PushedRepo, RepoFile, open_repo, push_files
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load_pretrained",
     "name_file",
     "nearest_cached",
+    "no_hub",
     "open_repo",
     "push_files",
     "quiet_transformers",
@@ -40,4 +42,5 @@ __all__ = [
     "require_weights",
     "split_revision",
     "weight_files",
+    "why_unreachable",
 ]

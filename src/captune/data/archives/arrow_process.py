@@ -259,6 +259,8 @@ def _choose_environment(source: ArrowSource) -> dict[str, str]:
     from huggingface_hub import constants
 
     is_offline = datasets.config.HF_HUB_OFFLINE or constants.HF_HUB_OFFLINE
+    # Without an answer, each file would be asked for several times.
+    is_offline = is_offline or (isinstance(source, HubSource) and bool(source.no_answer))
     return {
         "HF_DATASETS_CACHE": str(datasets.config.HF_DATASETS_CACHE),
         "HF_HUB_OFFLINE": str(int(is_offline)),

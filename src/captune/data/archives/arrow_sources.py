@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from captune.data.archives.parquet import ParquetLimits, open_parquet
 from captune.errors import DataError
-from captune.hub import find_fault, hub_failures, nearest_cached
+from captune.hub import find_fault, hub_failures, nearest_cached, no_hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,12 +96,14 @@ class HubSource:
         revision: Branch, tag or commit; `None`: the newest.
         streaming: Whether rows are read without downloading all files first.
         limits: What a Parquet file may unpack to.
+        no_answer: Why the hub cannot be reached; then only the cache is searched.
     """
 
     path: str
     revision: str | None
     streaming: bool
     limits: ParquetLimits
+    no_answer: str = ""
 
     def open(self, announce: Announce) -> dict[str, Part]:
         """Open the data set; raises what `datasets` and the hub's client raise."""
@@ -135,7 +137,7 @@ class HubSource:
 
     def explain(self, error: Exception, _place: str) -> DataError:
         """Return an error of `datasets` or the hub's client as one with a fix."""
-        return _explain_hub(error, path=self.path)
+        return _explain_hub(error, path=self.path, no_answer=self.no_answer)
 
 
 ArrowSource = ParquetSource | SavedSource | HubSource
@@ -195,7 +197,16 @@ def _split_parts(loaded: Any) -> dict[str, Part]:
     return {str(split): _DatasetPart(data) for split, data in parts.items()}
 
 
-def _explain_hub(error: Exception, *, path: str) -> DataError:
+def _explain_hub(error: Exception, *, path: str, no_answer: str) -> DataError:
+    repo = path.partition(":")[0]
+    named = f"no folder {path} exists, and captune cannot load the hub data set {path}"
+    if no_answer:
+        unreachable = no_hub(no_answer)
+        return DataError(
+            f"{named}, which is not in the cache{nearest_cached(repo, 'dataset')}:"
+            f" {unreachable.what}",
+            fix=f"check the spelling; {unreachable.fix}",
+        )
     message = first_line(error)
     if "script" in message.lower():
         return DataError(
@@ -206,8 +217,6 @@ def _explain_hub(error: Exception, *, path: str) -> DataError:
         return DataError(
             f"cannot load {path}: {message}", fix="name the configuration: owner/name:CONFIGURATION"
         )
-    repo = path.partition(":")[0]
-    named = f"no folder {path} exists, and captune cannot load the hub data set {path}"
     fault = find_fault(error, repo, kind="dataset")
     if fault is not None:
         return DataError(f"{named}: {fault.what}", fix=fault.fix)

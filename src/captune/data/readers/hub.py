@@ -31,6 +31,7 @@ from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
 from captune.data.rows.text import open_regular
 from captune.errors import DataError
+from captune.hub import why_unreachable
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
 _ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
@@ -99,7 +100,8 @@ def read_hub(path: str, options: LoadOptions) -> LoadedData:
         DataError: It does not exist, cannot be reached, needs a script, or its columns are not
             usable.
     """
-    source = HubSource(path, options.revision, options.streaming, LIMITS)
+    no_answer = why_unreachable() if is_hub_id(str(path)) else ""
+    source = HubSource(path, options.revision, options.streaming, LIMITS, no_answer=no_answer)
     return _read_source(source, name="hub", root=None, options=options)
 
 
