@@ -202,12 +202,14 @@ def stopping(message: Callable[[], str]) -> Iterator[None]:
     """Guard a command's long work: when a signal stops it, print why and what to do, and exit.
 
     Args:
-        message: Returns what is kept and how to resume; called only when that happens.
+        message: Returns what is kept and how to resume; called only when that happens. Empty:
+            nothing is printed, since another process prints it.
     """
     try:
         yield
     except KeyboardInterrupt as stop:
-        print_line(f"{str(stop) or 'stopped'}; {message()}", to_stderr=True)
+        if text := message():
+            print_line(f"{str(stop) or 'stopped'}; {text}", to_stderr=True)
         raise typer.Exit(exit_code(stop)) from None
 
 

@@ -113,7 +113,11 @@ def _execute(
 
 
 def _resume_line() -> str:
-    """Return the command that resumes the run."""
+    """Return the command that resumes the run; empty in all processes but the first."""
+    from captune.pipeline import is_first_process
+
+    if not is_first_process():
+        return ""
     return f"resume with: {this_command('--resume')}"
 
 
