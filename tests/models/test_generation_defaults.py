@@ -15,14 +15,13 @@ from captune.inference.decoding.decode import plan_search, search
 from captune.models import (
     build_captioner,
     build_size,
-    fill_decoding,
     model_decoding,
     read_decoding,
     shared_decoding,
     write_decoding,
 )
 from captune.models.generation_defaults import suppress_unknown
-from captune.recipe import GenerateConfig, ModelConfig, TokenizerConfig
+from captune.recipe import GenerateConfig, ModelConfig, TokenizerConfig, fill_decoding
 from support.hub.repos import HubServer
 from support.models.tiny_models import build, images, tokenizer
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from captune.errors import DataError, ModelError, OutputError, RecipeError
-from captune.models import fill_decoding, load_captioner, read_decoding
-from captune.recipe import GenerateConfig
+from captune.models import load_captioner, read_decoding
+from captune.recipe import GenerateConfig, fill_decoding
 from captune.training import check_engine, train
 from support.runs.same_weights import assert_same_weights, model_file
 

@@ -18,11 +18,13 @@ import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.decoding import (
+    Backend,
     BatchSize,
     Device,
     ModelArgument,
     Precision,
     Revision,
+    model_to_load,
     takes_decoding,
 )
 from captune.cli.flags.images import Decode
@@ -33,7 +35,14 @@ from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
     from captune.data import DecodeMode
-    from captune.inference import AnyImage, ImageFiles, LoadedCaptioner, Target, UrlRules
+    from captune.inference import (
+        AnyImage,
+        ImageFiles,
+        LoadedCaptioner,
+        RunRequest,
+        Target,
+        UrlRules,
+    )
     from captune.records import Prediction
 
 
@@ -71,6 +80,7 @@ def caption(
     trust_host: TrustHost = None,
     batch_size: BatchSize = 16,
     decode: Decode = "isolated",
+    backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = "fp32",
     revision: Revision = None,
@@ -81,7 +91,7 @@ def caption(
     Images that already have a caption are skipped, so the same command resumes a stopped one.
     Broken images are listed at the end; the exit code is then 3.
     """
-    from captune.inference import digest_model, find_images, open_destination
+    from captune.inference import RunRequest, digest_model, find_images, open_destination
 
     rules = choose_url_rules(allow_urls, trust_host)
     files = find_images(inputs, follow_links=follow, url_rules=rules)
@@ -111,7 +121,7 @@ def caption(
         report.num_skipped = len(images) - len(waiting)
         if waiting:
             destination.check_addition()
-            captioner = _load(model, device=device, precision=precision, revision=revision)
+            captioner = _load(RunRequest(model, backend, len(waiting), device, precision, revision))
             with (
                 stopping(report.describe_stop),
                 closing(
@@ -220,11 +230,12 @@ def _choose_target(to: Target | None, out: Path | None) -> Target:
     return by_ending[out.suffix.lower()]
 
 
-def _load(model: str, *, device: str, precision: str, revision: str | None) -> LoadedCaptioner:
+def _load(request: RunRequest) -> LoadedCaptioner:
     from captune.inference import load
 
+    model, revision = model_to_load(request), request.revision
     try:
-        return load(model, device=device, precision=precision, revision=revision)
+        return load(model, device=request.device, precision=request.precision, revision=revision)
     except RecipeError as error:
         # Recipes share this check, so it names their keys.
         where = error.where.replace("train.", "--")

@@ -27,6 +27,8 @@ _EXTRAS = {
     "bert_score": ("bert_score", "BERTScore"),
     "kaggle": ("kagglehub", "data sets from Kaggle"),
     "notebook": ("ipywidgets", "the widget"),
+    "openvino": ("openvino", "fast captioning on CPUs"),
+    "onnx": ("onnxruntime", "models exported as ONNX"),
     "track": ("wandb", "W&B and trackio"),
 }
 # Attribute of torch.version: the platform of the build.

@@ -5,6 +5,8 @@ from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use
 from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached, no_hub
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
+    EXPORT_FILE,
+    NamedErrors,
     check_model_folder,
     find_model,
     load_pretrained,
@@ -18,8 +20,10 @@ from captune.hub.upload import PushedRepo, RepoFile, open_repo, push_files
 
 __all__ = [
     "ADAPTER_FILE",
+    "EXPORT_FILE",
     "PLACEHOLDER",
     "HubFault",
+    "NamedErrors",
     "PushedRepo",
     "RepoFile",
     "Task",

@@ -18,6 +18,9 @@ from captune.hub.failures import find_fault, hub_failures, nearest_cached, no_hu
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
 
+EXPORT_FILE = "export.json"
+"""The file that makes a folder an exported model; see `captune export`."""
+
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*")
 _POINTER = b"version https://git-lfs"
 
@@ -44,7 +47,7 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
         # Cached files still load, without an attempt to connect and a warning per file.
         pinned["local_files_only"] = True
     try:
-        with quiet_transformers(), _NamedErrors():
+        with quiet_transformers(), NamedErrors():
             return loader.from_pretrained(name, **settings, **pinned)
     except _loading_failures() as error:
         raise _explained(error, name, where=where, no_answer=no_answer) from error
@@ -83,6 +86,8 @@ def find_model(source: str) -> str:
     if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
         folder = folder / "model"
     check_model_folder(folder, where=f"MODEL {source}")
+    if (folder / EXPORT_FILE).is_file():
+        return str(folder)
     require_weights(folder, where=f"MODEL {source}")
     return str(folder)
 
@@ -95,6 +100,12 @@ def require_weights(folder: Path, *, where: str) -> None:
     """
     if (folder / ADAPTER_FILE).is_file() and not any(map(_is_whole, weight_files(folder))):
         raise adapter_error(str(folder), read_adapter(folder), where=where)
+    if (folder / EXPORT_FILE).is_file():
+        raise ModelError(
+            f"{str(folder)!r} is an exported model, which can only caption",
+            where=where,
+            fix="give the model that it was exported from: `source` in its export.json",
+        )
     if not (folder / "config.json").is_file():
         inner = folder / "model"
         given = inner if (inner / "config.json").is_file() else "runs/NAME/model"
@@ -148,7 +159,7 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-class _NamedErrors:
+class NamedErrors:
     """Context that turns errors of `tokenizers` (bare `Exception`s, Rust's panics) into ValueError.
 
     Unnecessary once https://github.com/huggingface/tokenizers raises its own classes.

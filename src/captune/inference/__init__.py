@@ -15,6 +15,29 @@ if TYPE_CHECKING:
     from captune.inference.captioner import ImageCaptioner, load
     from captune.inference.decoding.decode import eval_mode, generate
     from captune.inference.decoding.settings import DecodingOptions, decoding_config
+    from captune.inference.exported.cache import (
+        PROBED_IMAGES,
+        Probe,
+        RunRequest,
+        conversion_folder,
+        has_conversion,
+        known_model,
+        write_probe,
+    )
+    from captune.inference.exported.captioner import (
+        EXACT_ENOUGH,
+        load_exported,
+        runtime_computes_bf16,
+    )
+    from captune.inference.exported.folder import (
+        EXPORT_SCHEMA,
+        GRAPH_FILES,
+        TOKENIZER_FILE,
+        ExportFormat,
+        find_exported,
+    )
+    from captune.inference.exported.graphs import Backend, has_runtime, require_runtime
+    from captune.inference.exported.image_levels import ImageRecipe
     from captune.inference.images import ImageFiles, find_images
     from captune.inference.loaded_captioner import ImageInput, LoadedCaptioner
     from captune.inference.outputs.destination import (
@@ -29,36 +52,74 @@ if TYPE_CHECKING:
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
 
 __all__ = [
+    "EXACT_ENOUGH",
+    "EXPORT_SCHEMA",
+    "GRAPH_FILES",
+    "PROBED_IMAGES",
+    "TOKENIZER_FILE",
     "AnyImage",
+    "Backend",
     "DecodingOptions",
     "Destination",
     "Execution",
+    "ExportFormat",
     "ImageCaptioner",
     "ImageFiles",
     "ImageInput",
+    "ImageRecipe",
     "LoadedCaptioner",
     "OnFailure",
+    "Probe",
+    "RunRequest",
     "Target",
     "UrlFetcher",
     "UrlImage",
     "UrlRules",
     "caption_images",
+    "conversion_folder",
     "decoding_config",
     "digest_model",
     "eval_mode",
+    "find_exported",
     "find_images",
     "generate",
+    "has_conversion",
+    "has_runtime",
     "is_url",
+    "known_model",
     "load",
+    "load_exported",
     "open_destination",
     "prediction_row",
     "read_predictions",
+    "require_runtime",
+    "runtime_computes_bf16",
     "write_predictions",
+    "write_probe",
 ]
 
 _HOMES = {
+    "Backend": "captune.inference.exported.graphs",
+    "Probe": "captune.inference.exported.cache",
+    "conversion_folder": "captune.inference.exported.cache",
+    "find_exported": "captune.inference.exported.folder",
+    "has_conversion": "captune.inference.exported.cache",
+    "PROBED_IMAGES": "captune.inference.exported.cache",
+    "RunRequest": "captune.inference.exported.cache",
+    "known_model": "captune.inference.exported.cache",
+    "write_probe": "captune.inference.exported.cache",
     "AnyImage": "captune.inference.prepare",
     "DecodingOptions": "captune.inference.decoding.settings",
+    "EXACT_ENOUGH": "captune.inference.exported.captioner",
+    "EXPORT_SCHEMA": "captune.inference.exported.folder",
+    "ExportFormat": "captune.inference.exported.folder",
+    "GRAPH_FILES": "captune.inference.exported.folder",
+    "ImageRecipe": "captune.inference.exported.image_levels",
+    "TOKENIZER_FILE": "captune.inference.exported.folder",
+    "has_runtime": "captune.inference.exported.graphs",
+    "load_exported": "captune.inference.exported.captioner",
+    "require_runtime": "captune.inference.exported.graphs",
+    "runtime_computes_bf16": "captune.inference.exported.captioner",
     "Execution": "captune.inference.prepare",
     "Destination": "captune.inference.outputs.destination",
     "ImageCaptioner": "captune.inference.captioner",

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captune.data import DecodeMode, ImageDecoder
-from captune.hub import PushedRepo, RepoFile, find_model, open_repo, push_files
+from captune.hub import EXPORT_FILE, PushedRepo, RepoFile, find_model, open_repo, push_files
 from captune.inference.loaded_captioner import LoadedCaptioner
 from captune.inference.prepare import AnyImage, Execution, OnFailure
-from captune.recipe import GenerateConfig
+from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ImageCaptioner(LoadedCaptioner):
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
         """See `LoadedCaptioner.complete`."""
-        from captune.models import fill_decoding, model_decoding
+        from captune.models import model_decoding
 
         return fill_decoding(decoding, model_decoding(self.captioner.model.generation_config))
 
@@ -104,11 +104,16 @@ def load(
         ModelError: The model does not exist, has no weights, or belongs to an unknown family.
         RecipeError: The device is not available, or does not support the precision.
     """
+    folder = find_model(str(model))
+    if (Path(folder) / EXPORT_FILE).is_file():
+        from captune.inference.exported.captioner import load_exported
+
+        return load_exported(Path(folder), device=device, precision=precision)
     from captune.hardware import choose_hardware
     from captune.models import load_captioner
 
     hardware = choose_hardware(device, precision, section="")
-    captioner = load_captioner(find_model(str(model)), revision=revision)
+    captioner = load_captioner(folder, revision=revision)
     captioner.move_to(hardware.device)
     captioner.eval_mode()
     return ImageCaptioner(captioner, hardware)

@@ -22,7 +22,6 @@ from captune.models.fast.form import InferenceForm, fast_text, inference_form
 from captune.models.fast.vision import fast_stages
 from captune.models.freezing import PartSize
 from captune.models.generation_defaults import (
-    fill_decoding,
     model_decoding,
     read_decoding,
     shared_decoding,
@@ -66,7 +65,6 @@ __all__ = [
     "choose_tokenizer",
     "fast_stages",
     "fast_text",
-    "fill_decoding",
     "fold_batch_norms",
     "inference_form",
     "level_transform",

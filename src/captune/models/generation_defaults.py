@@ -6,7 +6,7 @@ plain `model.generate()` (except BLIP's, whose decoder does not read the file).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,19 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
 from captune.errors import ModelError
 from captune.hub import is_local, load_pretrained, split_revision
 from captune.models.captioner import Captioner
-from captune.recipe import GenerateConfig
+from captune.recipe import BEAM_SETTINGS, SAMPLING_SETTINGS, GenerateConfig
 
-# transformers refuses to save settings that have no effect with the others.
-_WITH_BEAMS = ("length_penalty", "early_stopping")
-_SAMPLING = ("temperature", "top_k", "top_p")
 # A model stores no seed and no prompt: they belong to a single use of it.
 _KNOWN = tuple(name for name in GenerateConfig.model_fields if name not in ("seed", "prompt"))
-_ALWAYS = tuple(name for name in _KNOWN if name not in (*_WITH_BEAMS, *_SAMPLING))
+# transformers refuses to save settings that have no effect with the others.
+_ALWAYS = tuple(name for name in _KNOWN if name not in (*BEAM_SETTINGS, *SAMPLING_SETTINGS))
 
 
 def write_decoding(model: Any, config: GenerateConfig) -> None:
     """Set a recipe's decoding as the transformers model's own, which is saved with it."""
     names = [*_ALWAYS]
-    names += _WITH_BEAMS if config.num_beams > 1 else ()
-    names += _SAMPLING if config.do_sample else ()
+    names += BEAM_SETTINGS if config.num_beams > 1 else ()
+    names += SAMPLING_SETTINGS if config.do_sample else ()
     for name in _KNOWN:
         setattr(model.generation_config, name, getattr(config, name) if name in names else None)
     # Otherwise transformers treats the values as guesses from an old config.json.
@@ -65,7 +63,7 @@ def model_decoding(generation_config: Any) -> dict[str, Any]:
     fitting = {name: value for name, value in settings.items() if _fits(name, value)}
     if fitting.get("do_sample") and int(fitting.get("num_beams") or 1) > 1:
         # Sampling within beams: captune's beam search is deterministic.
-        fitting = {n: v for n, v in fitting.items() if n not in ("do_sample", *_SAMPLING)}
+        fitting = {n: v for n, v in fitting.items() if n not in ("do_sample", *SAMPLING_SETTINGS)}
     return fitting
 
 
@@ -105,22 +103,6 @@ def shared_decoding(sources: Iterable[str]) -> dict[str, Any] | None:
     """Return the settings that all models share; `None` if they differ."""
     first, *others = [read_decoding(source) for source in sources]
     return first if all(other == first for other in others) else None
-
-
-def fill_decoding(given: GenerateConfig, own: Mapping[str, Any]) -> GenerateConfig:
-    """Return the given settings, filled from the model's own, then from captune's defaults.
-
-    Args:
-        given: Settings of the user; only fields that were set explicitly count.
-        own: The model's settings, from `model_decoding`.
-    """
-    asked = given.model_dump(include=given.model_fields_set)
-    base = dict(own)
-    if asked.get("do_sample") or asked.get("num_beams", 1) > 1:
-        # Beams and sampling exclude each other: a request for one drops the model's other.
-        dropped = _WITH_BEAMS if asked.get("do_sample") else ("do_sample", *_SAMPLING)
-        base = {name: value for name, value in base.items() if name not in dropped}
-    return GenerateConfig.model_validate({**base, **asked})
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -1,6 +1,11 @@
 """Recipes: every setting of a run, typed and checked before any work."""
 
 from captune.recipe.changes import setting_changes
+from captune.recipe.decoding_defaults import (
+    BEAM_SETTINGS,
+    SAMPLING_SETTINGS,
+    fill_decoding,
+)
 from captune.recipe.parse import load_recipe, parse_recipe, recipe_path
 from captune.recipe.publish import base_models, hide_local_paths, hub_data_sets
 from captune.recipe.schema import (
@@ -18,6 +23,8 @@ from captune.recipe.value_types import SplitFractions, View
 from captune.recipe.write import dump_recipe, save_recipe
 
 __all__ = [
+    "BEAM_SETTINGS",
+    "SAMPLING_SETTINGS",
     "DataConfig",
     "EvaluateConfig",
     "GenerateConfig",
@@ -30,6 +37,7 @@ __all__ = [
     "View",
     "base_models",
     "dump_recipe",
+    "fill_decoding",
     "hide_local_paths",
     "hub_data_sets",
     "load_recipe",

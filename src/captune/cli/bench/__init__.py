@@ -307,7 +307,8 @@ def _recipe(*, train: dict[str, Any], data: dict[str, Any]) -> Recipe:
 def _complete(decoding: GenerateConfig, captioner: Captioner) -> GenerateConfig:
     """Fill in the model's own decoding; random weights get an exact number of tokens."""
     from captune.benchmark import has_random_text
-    from captune.models import fill_decoding, model_decoding
+    from captune.models import model_decoding
+    from captune.recipe import fill_decoding
 
     config = fill_decoding(decoding, model_decoding(captioner.model.generation_config))
     if not has_random_text(captioner):

@@ -111,6 +111,15 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "data convert photos/ out/ --to coco",
             ),
         ),
+        "export": Command(
+            "captune.cli.export:export",
+            "Export a model to run without torch.",
+            _DATA,
+            (
+                "export runs/demo/model exported --to openvino",
+                "export runs/demo/model small --to openvino --int8 --data photos/",
+            ),
+        ),
         "init": Command(
             "captune.cli.init:init",
             "Create a model of a named size with random weights.",

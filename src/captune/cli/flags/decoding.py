@@ -6,16 +6,21 @@ key of the same name.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from captune.cli.flags.groups import Command, takes
 from captune.errors import RecipeError
 from captune.inference import DecodingOptions, decoding_config
+from captune.progress import print_line
 from captune.recipe import GenerateConfig
+
+if TYPE_CHECKING:
+    from captune.inference import RunRequest
 
 ModelArgument = Annotated[
     str,
@@ -28,6 +33,13 @@ Precision = Annotated[
     typer.Option(
         help="fp32: captions equal those of plain transformers. bf16, fp16: faster if the"
         " hardware supports them. auto: the fastest of these."
+    ),
+]
+Backend = Annotated[
+    Literal["auto", "torch", "openvino", "onnx"],
+    typer.Option(
+        help="What runs the model. openvino, onnx: converted once, then kept. auto: openvino where"
+        " it is installed and was measured to be faster, else torch."
     ),
 ]
 Revision = Annotated[
@@ -91,3 +103,15 @@ def _config(given: dict[str, Any]) -> GenerateConfig:
 def _as_flags(fault: str) -> str:
     name, colon, rest = fault.partition(":")
     return f"--{name.replace('_', '-')}{colon}{rest}" if name in _TYPES else fault
+
+
+def model_to_load(request: RunRequest) -> str:
+    """Return the model that `--backend` names; torch is imported only if it must convert one."""
+    from captune.inference import known_model
+
+    known = known_model(request)
+    if known is not None:
+        return known
+    from captune.export import choose_model
+
+    return choose_model(request, say=functools.partial(print_line, to_stderr=True))

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES, stopping
-from captune.cli.flags.decoding import BatchSize, Device, takes_decoding
+from captune.cli.flags.decoding import (
+    Backend,
+    BatchSize,
+    Device,
+    model_to_load,
+    takes_decoding,
+)
 from captune.cli.flags.groups import takes
 from captune.cli.flags.images import Decode
 from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
 from captune.progress import print_line, show_progress
-from captune.recipe import GenerateConfig
+from captune.recipe import GenerateConfig, fill_decoding
 
 if TYPE_CHECKING:
     from captune.data import LoadOptions, SkippedImage
@@ -52,6 +58,7 @@ class Request:
     decoding: GenerateConfig
     scoring: ScoringOptions
     compute: ComputeOptions
+    backend: Literal["auto", "torch", "openvino", "onnx"]
     places: OutputPlaces
 
 
@@ -98,6 +105,7 @@ def make_request(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     decode: Decode = "inline",
+    backend: Backend = "torch",
     device: Device = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -146,6 +154,7 @@ def make_request(
         decoding=decoding,
         scoring=scoring,
         compute=ComputeOptions(device, precision, batch_size, decode),
+        backend=backend,
         places=OutputPlaces(out, json_file, force),
     )
 
@@ -190,7 +199,7 @@ def prepare_images(
 
 def _choose_decoding(given: GenerateConfig, models: Sequence[str]) -> GenerateConfig:
     """Return one decoding for all models, so that they compare: theirs if they agree."""
-    from captune.models import fill_decoding, shared_decoding
+    from captune.models import shared_decoding
 
     own = shared_decoding(models)
     if own is None:
@@ -207,14 +216,22 @@ def caption_all(
 ) -> CaptionedImages:
     """Return every model's captions of the images."""
     from captune.evaluation import caption_with
+    from captune.inference import RunRequest
 
-    total = len(models) * len(records)
+    compute, count = request.compute, len(records)
+    loaded = {
+        name: model_to_load(
+            RunRequest(source, request.backend, count, compute.device, compute.precision)
+        )
+        for name, source in models.items()
+    }
+    total = len(models) * count
     with (
         stopping(lambda: "no scores were written: run the same command again"),
         show_progress("captioning", total, unit="captions") as progress,
     ):
         return caption_with(
-            models,
+            loaded,
             records,
             config=request.decoding,
             compute=request.compute,

@@ -1,0 +1,161 @@
+"""`--backend`: run a plain model through its conversion, made once and kept in the cache folder.
+
+`auto` converts only where it pays: torch and the conversion are timed on one batch, once per model
+and machine, and what that costs stays below a twentieth of the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from captune.errors import CaptuneError, MissingExtraError, ModelError, OutputError
+from captune.export.export_model import ExportOptions, export_model
+from captune.hub import find_model, is_local, read_json_file, weight_files
+from captune.inference import (
+    PROBED_IMAGES,
+    ExportFormat,
+    LoadedCaptioner,
+    Probe,
+    RunRequest,
+    conversion_folder,
+    has_conversion,
+    known_model,
+    load,
+    load_exported,
+    require_runtime,
+    write_probe,
+)
+from captune.progress import Say
+from captune.recipe import GenerateConfig
+
+_MAX_SHARE = 0.05
+"""Finding out takes at most this share of the run's time."""
+
+_CONVERSION_SECONDS = 20.0
+_CONVERSION_SECONDS_PER_GB = 40.0
+"""Time to convert and compare a model, on two cores; plus so much per gigabyte of weights."""
+
+_SIZE_FACTOR = 2.2
+"""A conversion's size relative to the weights, which may be in half precision."""
+
+_CHECKED = 8
+
+
+def choose_model(request: RunRequest, *, say: Say) -> str:
+    """Return the model to load: the given one, or the folder of its conversion.
+
+    Raises:
+        MissingExtraError: The backend was asked for by name and is not installed.
+        ModelError: The model cannot be converted, or its captions change.
+    """
+    known = known_model(request)
+    if known is not None:
+        return known
+    if request.backend == "auto":
+        return _choose(request, say=say)
+    to: ExportFormat = "onnx" if request.backend == "onnx" else "openvino"
+    return _convert(request, to, say=say) or request.model
+
+
+def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
+    """Return the folder of the conversion, made now if needed; `None` if the disk is too full."""
+    require_runtime(to, where="--backend")
+    source = find_model(request.model)
+    if not is_local(source):
+        # Fetched now, so that the commit is known.
+        read_json_file(source, "config.json", where="MODEL", revision=request.revision)
+    folder = conversion_folder(source, request.revision, to=to)
+    if folder is None:
+        raise ModelError(
+            f"{request.model!r} cannot be identified, so its conversion cannot be kept",
+            where="--backend",
+            fix=f"captune export {request.model} OUT --to {to}",
+        )
+    if has_conversion(folder):
+        return str(folder)
+    needed, free = _needed_bytes(source), _free_bytes(folder)
+    if needed > free:
+        say(
+            f"not converted: {needed / 1e9:.1f} GB are needed in {folder.parent} and"
+            f" {free / 1e9:.1f} GB are free; captioning with torch"
+        )
+        return None
+    say(f"converting {request.model} to {to}, once; kept in {folder.parent}")
+    options = ExportOptions(to, num_checked=_CHECKED, revision=request.revision)
+    try:
+        export_model(source, folder, options=options, say=lambda _: None)
+    except OutputError as error:
+        say(f"not converted: {error.what}; captioning with torch")
+        return None
+    return str(folder)
+
+
+def _choose(request: RunRequest, *, say: Say) -> str:
+    """Return the faster form of a model, as far as finding out costs little."""
+    source = find_model(request.model)
+    folder = conversion_folder(source, request.revision, to="openvino")
+    if folder is None or _has_accelerator():
+        return request.model
+    try:
+        return _probe(request, source, folder, say=say)
+    except MissingExtraError:
+        raise
+    except CaptuneError as error:
+        say(f"note: openvino is not used: {error.what}")
+        return request.model
+
+
+def _probe(request: RunRequest, source: str, folder: Path, *, say: Say) -> str:
+    model = load(source, device="cpu", revision=request.revision, precision=request.precision)
+    by_torch = _seconds_per_image(model)
+    del model
+    cost = _CONVERSION_SECONDS + _CONVERSION_SECONDS_PER_GB * _needed_bytes(source) / 1e9
+    if cost > _MAX_SHARE * by_torch * request.num_images:
+        return request.model
+    converted = _convert(request, "openvino", say=say)
+    if converted is None:
+        return request.model
+    exported = load_exported(Path(converted), device="cpu", precision=request.precision)
+    probe = Probe(by_torch, _seconds_per_image(exported))
+    write_probe(folder, probe, precision=request.precision)
+    say(
+        f"torch takes {probe.torch:.3f} s per image, openvino {probe.exported:.3f}: captioning"
+        f" with {'openvino' if probe.wins else 'torch'}"
+    )
+    return converted if probe.wins else request.model
+
+
+def _seconds_per_image(captioner: LoadedCaptioner) -> float:
+    """Return the seconds per image of a batch of noise, the second one: the first warms up."""
+    random = np.random.default_rng(0)
+    noise = [random.integers(0, 256, (480, 640, 3), dtype=np.uint8) for _ in range(PROBED_IMAGES)]
+    images = [(str(number), Image.fromarray(pixels)) for number, pixels in enumerate(noise)]
+    config = captioner.complete(GenerateConfig.model_validate({}))
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        list(captioner.stream(images, config=config, batch_size=PROBED_IMAGES, decode="inline"))
+        seconds.append((time.perf_counter() - started) / PROBED_IMAGES)
+    return min(seconds)
+
+
+def _has_accelerator() -> bool:
+    from captune.hardware import available_kinds
+
+    return available_kinds()[0] != "cpu"
+
+
+def _needed_bytes(source: str) -> float:
+    folder = Path(source)
+    weights = weight_files(folder) if folder.is_dir() else []
+    return _SIZE_FACTOR * sum(file.stat().st_size for file in weights)
+
+
+def _free_bytes(folder: Path) -> int:
+    place = next(parent for parent in folder.parents if parent.exists())
+    return shutil.disk_usage(place).free

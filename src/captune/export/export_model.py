@@ -1,0 +1,285 @@
+"""`captune export`: convert, check, and only then put the folder in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from captune import __version__
+from captune.data import make_shapes, select_split, upright_rgb
+from captune.data import open_decoder as open_images
+from captune.errors import ImageError, ModelError
+from captune.export.convert import trace_examples, write_graphs
+from captune.export.image_recipe import image_recipe
+from captune.export.parity import (
+    Parity,
+    caption_records,
+    compare_captions,
+    require_parity,
+    score_difference,
+)
+from captune.export.quantize import Pixels, quantize_graphs, require_nncf
+from captune.hub import EXPORT_FILE, find_model
+from captune.inference import (
+    EXPORT_SCHEMA,
+    GRAPH_FILES,
+    TOKENIZER_FILE,
+    ExportFormat,
+    ImageCaptioner,
+    ImageRecipe,
+    digest_model,
+    load,
+    load_exported,
+    require_runtime,
+    runtime_computes_bf16,
+)
+from captune.models import Captioner, model_decoding, suppressed_tokens
+from captune.progress import Say
+from captune.recipe import GenerateConfig
+from captune.records import CaptionRecord, Prediction
+from captune.software import installed_version
+from captune.storage import refuse_existing, write_folder, write_json
+
+MAX_PARITY_IMAGES = 100
+_MAX_CALIBRATION = 64
+_SHAPES_SIDE = 256
+_VERSIONED = ("torch", "transformers", "openvino", "nncf", "onnxruntime", "onnx", "tokenizers")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How a model is exported.
+
+    Attributes:
+        to: Format of the graphs.
+        int8: Whether vision is computed, and text weights are stored, in 8 bits.
+        min_equal: Share of captions that must equal the model's, 0..1.
+        force: Whether an existing folder is replaced.
+        num_checked: Images that captions are compared on, at most.
+        revision: Hub branch, tag or commit; `None`: the newest.
+    """
+
+    to: ExportFormat
+    int8: bool = False
+    min_equal: float = 0.98
+    force: bool = False
+    num_checked: int = MAX_PARITY_IMAGES
+    revision: str | None = None
+
+
+def export_model(
+    source: str,
+    out: Path,
+    *,
+    options: ExportOptions,
+    records: Sequence[CaptionRecord] = (),
+    say: Say,
+) -> dict[str, Any]:
+    """Write an exported folder and return the contents of its export.json.
+
+    Args:
+        source: Folder, run's folder or hub id.
+        out: The folder to write; it appears complete or not at all.
+        options: Format and precision.
+        records: Photographs for calibration and comparison; none: the built-in shapes.
+        say: Called with each progress message.
+
+    Raises:
+        MissingExtraError: The runtime or nncf is not installed.
+        ModelError: The model cannot be exported, or its captions change too much.
+        OutputError: The folder exists or cannot be written.
+    """
+    require_runtime(options.to, where="--to")
+    if options.int8:
+        require_nncf()
+    refuse_existing(out, force=options.force)
+    loaded = load(find_model(source), device="cpu", revision=options.revision)
+    if not isinstance(loaded, ImageCaptioner):
+        raise ModelError(f"{source!r} is exported already", fix="give the model itself")
+    checked, calibration = _share_out(records, options)
+    job = _Job(source, loaded, options, checked, calibration, bool(records), say)
+    written: dict[str, Any] = {}
+    write_folder(out, lambda folder: written.update(job.write(folder)))
+    return written
+
+
+def _share_out(
+    records: Sequence[CaptionRecord], options: ExportOptions
+) -> tuple[list[CaptionRecord], list[CaptionRecord]]:
+    """Return the images to compare on, and others for calibration where there are enough."""
+    if not records:
+        most = options.num_checked
+        extra = _MAX_CALIBRATION if options.int8 else 0
+        drawn = make_shapes(most + extra, image_size=_SHAPES_SIDE)
+        return drawn[:most], drawn[most:]
+    tested = select_or_all(records)
+    checked = tested[: options.num_checked]
+    ids = {record.image_id for record in checked}
+    others = [r for r in records if r.image_id not in ids and r.split != "test"]
+    return checked, list(islice(others or checked, _MAX_CALIBRATION if options.int8 else 0))
+
+
+def select_or_all(records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
+    """Return the test split, or all records of a data set without one."""
+    has_test = any(record.split == "test" for record in records)
+    return select_split(records, "test") if has_test else list(records)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One export.
+
+    Attributes:
+        source: The model as the user named it.
+        loaded: The model, fp32 on the CPU.
+        options: Format and precision.
+        checked: Images to compare captions on.
+        calibration: Images whose values set the ranges of int8.
+        are_given: Whether the images are the user's.
+        say: Called with each progress message.
+    """
+
+    source: str
+    loaded: ImageCaptioner
+    options: ExportOptions
+    checked: Sequence[CaptionRecord]
+    calibration: Sequence[CaptionRecord]
+    are_given: bool
+    say: Say
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Fill a folder, check it, and return the contents of its export.json."""
+        captioner = self.loaded.captioner
+        recipe = image_recipe(captioner)
+        first = _read_pixels(self.checked[:1], recipe)
+        if not first:
+            raise ModelError(
+                "the first image cannot be read", where="--data", fix="captune data check DATA"
+            )
+        self.say(f"converting to {self.options.to}")
+        width = _write_graphs(captioner, first[0], folder, kind=self.options.to)
+        if self.options.int8:
+            self.say(f"quantizing to int8 with {len(self.calibration)} images")
+            pixels = _read_pixels(self.calibration, recipe)
+            quantize_graphs(folder, pixels, kind=self.options.to)
+        _write_words(captioner, folder)
+        facts = self._facts(folder, recipe, width)
+        # Loading reads the file; the results of the check are added to it.
+        write_json(folder / EXPORT_FILE, facts)
+        facts |= self._check(folder)
+        write_json(folder / EXPORT_FILE, facts)
+        return facts
+
+    def _facts(self, folder: Path, recipe: ImageRecipe, width: int) -> dict[str, Any]:
+        captioner = self.loaded.captioner
+        generation = captioner.model.generation_config
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        versions = {name: installed_version(name) for name in _VERSIONED}
+        return {
+            "schema": EXPORT_SCHEMA,
+            "to": self.options.to,
+            "int8": self.options.int8,
+            "source": self.source,
+            "digest": digest_model(self.source),
+            "family": captioner.model.config.model_type,
+            "text": {
+                "prefix_ids": list(captioner.prefix_ids()),
+                "eos_token_id": captioner.eos_token_id,
+                "max_positions": captioner.max_positions,
+                "suppressed_ids": list(suppressed_tokens(generation)),
+                "decoding": model_decoding(generation),
+                "width": width,
+                "cleans_up": _cleans_up(captioner.tokenizer),
+            },
+            "image": recipe.to_json(),
+            "sizes": {"files": sizes, "total_bytes": sum(sizes.values())},
+            "versions": {"captune": __version__, **{k: v for k, v in versions.items() if v}},
+        }
+
+    def _check(self, folder: Path) -> dict[str, Any]:
+        """Return parity and score difference; refuse an export that changes too much."""
+        config = self.loaded.complete(GenerateConfig.model_validate({}))
+        self.say(f"comparing captions on {len(self.checked)} images")
+        expected = caption_records(self.loaded, self.checked, config=config)
+        if not expected:
+            raise ModelError("no image can be read", where="--data", fix="captune data check DATA")
+        exported = self._caption(folder, config, "fp32")
+        parity = compare_captions(expected, exported)
+        require_parity(parity, least=self.options.min_equal, is_int8=self.options.int8)
+        content: dict[str, Any] = {
+            **asdict(parity),
+            "images": "given" if self.are_given else "built-in shapes",
+            "decoding": config.model_dump(),
+        }
+        if self.options.to == "openvino" and runtime_computes_bf16():
+            in_bf16 = compare_captions(expected, self._caption(folder, config, "bf16"))
+            content["bf16_equal_share"] = in_bf16.equal_share
+        _say_parity(parity, content, self.say)
+        scores = None
+        if self.are_given and any(record.captions for record in self.checked):
+            scores = score_difference(
+                self.checked, model=expected, exported=exported, config=config
+            )
+        return {"parity": content, "score_difference": scores}
+
+    def _caption(self, folder: Path, config: GenerateConfig, precision: str) -> list[Prediction]:
+        exported = load_exported(folder, device="cpu", precision=precision)
+        return caption_records(exported, self.checked, config=config)
+
+
+def _say_parity(parity: Parity, content: dict[str, Any], say: Say) -> None:
+    say(f"{parity.equal_share:.1%} of {parity.num_images} captions equal the model's")
+    if "bf16_equal_share" in content:
+        say(f"in bf16: {content['bf16_equal_share']:.1%}")
+    if content["images"] != "given":
+        say("note: compared on generated pictures of shapes; give photographs with --data")
+
+
+def _write_graphs(captioner: Captioner, pixels: Pixels, folder: Path, *, kind: ExportFormat) -> int:
+    """Write both graphs and return D."""
+    import torch
+
+    examples = trace_examples(captioner, torch.from_numpy(pixels)[None])
+    write_graphs(examples, folder, kind=kind)
+    assert all((folder / name).is_file() for name in GRAPH_FILES[kind])
+    return examples.width
+
+
+def _write_words(captioner: Captioner, folder: Path) -> None:
+    """Write tokenizer.json.
+
+    Raises:
+        ModelError: The tokenizer has no such form.
+    """
+    backend = getattr(captioner.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"the tokenizer {type(captioner.tokenizer).__name__} cannot be exported: it has no"
+            " tokenizer.json",
+            fix="save the model with a fast tokenizer",
+        )
+    backend.save(str(folder / TOKENIZER_FILE))
+
+
+def _cleans_up(tokenizer: Any) -> bool:
+    """Return whether decoding removes blanks before punctuation, as transformers decides it."""
+    if not tokenizer.clean_up_tokenization_spaces:
+        return False
+    is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
+    forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
+    return not is_bpe or bool(getattr(tokenizer, forced, False))
+
+
+def _read_pixels(records: Sequence[CaptionRecord], recipe: ImageRecipe) -> list[Pixels]:
+    """Return the model inputs of the images that can be read."""
+    found = []
+    with open_images("inline") as decoder:
+        for record in records:
+            try:
+                found.append(decoder.decode(record.image, lambda image: recipe(upright_rgb(image))))
+            except ImageError:
+                continue
+    return found

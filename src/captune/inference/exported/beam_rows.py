@@ -1,0 +1,246 @@
+"""Beam search in numpy, step by step as `captune.inference.decoding.beams`, its torch twin.
+
+Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N maximum new tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
+from captune.inference.exported.score_changes import change_scores
+from captune.inference.exported.token_rows import Floats, Ints, NextScores, TokenRows
+
+_NEVER = np.float32(-1.0e9)
+_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Branches:
+    """Some branches of each image, best first.
+
+    Attributes:
+        token_ids: int64 (B, K, P + N), filled from the left.
+        scores: float32 (B, K), which rank the branches.
+        logprobs: float32 (B, K), under the model, without penalties.
+        lengths: int64 (B, K), generated tokens.
+    """
+
+    token_ids: Ints
+    scores: Floats
+    logprobs: Floats
+    lengths: Ints
+
+    def take(self, index: Ints) -> _Branches:
+        """Return branches `index` (B, K')."""
+        numbers = (np.take_along_axis(getattr(self, f.name), index, 1) for f in fields(self)[1:])
+        return _Branches(np.take_along_axis(self.token_ids, index[:, :, None], 1), *numbers)
+
+    def rows(self, index: Ints) -> _Branches:
+        """Return images `index` (B',)."""
+        return _Branches(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Beams:
+    """State of the search.
+
+    Attributes:
+        step: Tokens generated so far.
+        open: K branches that continue.
+        parents: int64 (B, K), the previous open branch that each continues.
+        ended: The K best branches that ended; score -1e9 if there are fewer.
+        has_ended: bool (B, K), which of `ended` are real.
+        alive: bool (B,), images whose search continues.
+    """
+
+    step: int
+    open: _Branches
+    parents: Ints
+    ended: _Branches
+    has_ended: npt.NDArray[np.bool_]
+    alive: npt.NDArray[np.bool_]
+
+    def rows(self, index: Ints) -> _Beams:
+        """Return images `index` (B',)."""
+        return _Beams(
+            self.step,
+            self.open.rows(index),
+            self.parents[index],
+            self.ended.rows(index),
+            self.has_ended[index],
+            self.alive[index],
+        )
+
+
+def search_beam_rows(rows: TokenRows, first: NextScores, *, task: SearchTask) -> list[Hypothesis]:
+    """Return the best hypothesis of each image.
+
+    Args:
+        rows: Hold the prompt.
+        first: Scores of the first new token, (B, 1, V).
+        task: Number of beams, penalties and limits.
+    """
+    beams = _start(len(first.logits), task)
+    images = np.arange(len(first.logits))
+    found: dict[int, Hypothesis] = {}
+    count = task.config.num_beams
+    scores = NextScores(*(np.repeat(part, count, 1) for part in (first.logits, first.normalizer)))
+    while True:
+        beams = _step(beams, scores, task)
+        for at in np.flatnonzero(~beams.alive).tolist():
+            # The search of a finished image continues until it is dropped; its first end counts.
+            found.setdefault(int(images[at]), _best(beams.ended, at, task))
+        alive = np.array([image not in found for image in images.tolist()])
+        if not alive.any():
+            return [found[image] for image in range(len(found))]
+        if is_worth_dropping(alive):
+            kept = np.flatnonzero(alive)
+            images, beams = images[kept], beams.rows(kept)
+            rows.keep(kept)
+        at = len(task.prompt_ids) + beams.step - 1
+        scores = rows.grow(beams.parents, beams.open.token_ids[:, :, at])
+
+
+def top_candidates(scores: Floats, offsets: Floats, *, count: int) -> tuple[Floats, Ints]:
+    """Return the `count` best of scores (B, K, V) + offsets (B, K), and their places in (B, K * V).
+
+    The best candidates are in the chunks with the highest maxima, so most scores are read once.
+    """
+    batch, beams, vocabulary = scores.shape
+    num_chunks = -(-vocabulary // _CHUNK)
+    if num_chunks * beams <= 2 * count:
+        totals = (scores + offsets[:, :, None]).reshape(batch, -1)
+        order = _largest(totals, count)
+        return np.take_along_axis(totals, order, 1), order
+    whole = vocabulary // _CHUNK * _CHUNK
+    heights = np.empty((batch, beams, num_chunks), dtype=np.float32)
+    whole_chunks = scores[:, :, :whole].reshape(batch, beams, -1, _CHUNK)
+    heights[:, :, : whole // _CHUNK] = whole_chunks.max(axis=3)
+    if whole < vocabulary:
+        heights[:, :, -1] = scores[:, :, whole:].max(axis=2)
+    chunks = _largest((heights + offsets[:, :, None]).reshape(batch, -1), count)
+    beam, chunk = chunks // num_chunks, chunks % num_chunks
+    token = chunk[:, :, None] * _CHUNK + np.arange(_CHUNK)
+    outside = token >= vocabulary
+    token = np.minimum(token, vocabulary - 1)
+    image = np.arange(batch)[:, None, None]
+    read = scores[image, beam[:, :, None], token] + np.take_along_axis(offsets, beam, 1)[:, :, None]
+    read[outside] = -np.inf
+    read = read.reshape(batch, -1)
+    order = _largest(read, count)
+    places = (beam[:, :, None] * vocabulary + token).reshape(batch, -1)
+    return np.take_along_axis(read, order, 1), np.take_along_axis(places, order, 1)
+
+
+def _largest(values: Floats, count: int) -> Ints:
+    """Return the places (B, count) of the largest values, in descending order."""
+    if count < values.shape[1]:
+        some = np.argpartition(-values, count - 1, axis=1)[:, :count]
+    else:
+        some = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    order = np.argsort(-np.take_along_axis(values, some, 1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, 1)
+
+
+def _start(batch: int, task: SearchTask) -> _Beams:
+    beams, prompt = task.config.num_beams, len(task.prompt_ids)
+    token_ids = np.zeros((batch, beams, prompt + task.max_new_tokens), dtype=np.int64)
+    token_ids[:, :, :prompt] = task.prompt_ids
+    zeros = np.zeros((batch, beams), dtype=np.float32)
+    # All branches are equal at the start: only the first continues, or all beams would be equal.
+    scores = np.full_like(zeros, _NEVER)
+    scores[:, 0] = 0.0
+    parents = zeros.astype(np.int64)
+    return _Beams(
+        step=0,
+        open=_Branches(token_ids, scores, zeros, parents),
+        parents=parents,
+        ended=_Branches(token_ids, np.full_like(zeros, _NEVER), zeros, parents),
+        has_ended=zeros.astype(np.bool_),
+        alive=np.ones(batch, dtype=np.bool_),
+    )
+
+
+def _step(beams: _Beams, scores: NextScores, task: SearchTask) -> _Beams:
+    """Return the beams with one more token each."""
+    candidates, parents = _candidates(beams, scores, task)
+    last = candidates.token_ids[:, :, len(task.prompt_ids) + beams.step]
+    ends = (last == task.eos_token_id) | (beams.step + 1 == task.max_new_tokens)
+    closed = np.where(ends, _NEVER, np.float32(0.0))
+    continuing = replace(candidates, scores=candidates.scores + closed)
+    order = _largest(continuing.scores, task.config.num_beams)
+    ended, has_ended = _merge_ended(beams, candidates, ends=ends, task=task)
+    following = _Beams(
+        step=beams.step + 1,
+        open=continuing.take(order),
+        # After the prompt there is only one branch, whichever of the K copies continues.
+        parents=np.take_along_axis(parents, order, 1) if beams.step else np.zeros_like(order),
+        ended=ended,
+        has_ended=has_ended,
+        alive=~ends.all(axis=1),
+    )
+    return replace(following, alive=following.alive & _can_improve(following, task))
+
+
+def _candidates(beams: _Beams, scores: NextScores, task: SearchTask) -> tuple[_Branches, Ints]:
+    """Return the best C continuations, and the open branch (B, C) that each continues."""
+    at = len(task.prompt_ids) + beams.step
+    # Bans cannot be chosen; only a penalty changes a score whose original is needed below.
+    is_penalized = task.config.repetition_penalty != 1.0
+    changed = scores.logits.copy() if is_penalized else scores.logits
+    tokens = beams.open.token_ids[:, :, :at]
+    change_scores(changed, tokens, task=task, shift=scores.normalizer)
+    offsets = beams.open.scores - scores.normalizer
+    best, index = top_candidates(changed, offsets, count=2 * task.config.num_beams)
+    parents, token = np.divmod(index, scores.logits.shape[2])
+    continued = beams.open.take(parents)
+    continued.token_ids[:, :, at] = token
+    image = np.arange(len(index))[:, None]
+    logprobs = scores.logits[image, parents, token] - scores.normalizer[image, parents]
+    candidates = _Branches(
+        continued.token_ids, best, continued.logprobs + logprobs, continued.lengths + 1
+    )
+    return candidates, parents
+
+
+def _merge_ended(
+    beams: _Beams, candidates: _Branches, *, ends: npt.NDArray[np.bool_], task: SearchTask
+) -> tuple[_Branches, npt.NDArray[np.bool_]]:
+    """Return the K best ended branches, old and new, and which of them are real."""
+    kept = task.config.num_beams
+    now = ends & (np.arange(2 * kept) < kept)
+    normaliser = np.float32(float(beams.step + 1) ** task.config.length_penalty)
+    scores = candidates.scores / normaliser + np.where(now, np.float32(0.0), _NEVER)
+    before, after = beams.ended, replace(candidates, scores=scores)
+    merged = _Branches(
+        *(
+            np.concatenate([getattr(before, f.name), getattr(after, f.name)], axis=1)
+            for f in fields(before)
+        )
+    )
+    order = _largest(merged.scores, kept)
+    real = np.take_along_axis(np.concatenate([beams.has_ended, now], axis=1), order, 1)
+    return merged.take(order), real
+
+
+def _can_improve(beams: _Beams, task: SearchTask) -> npt.NDArray[np.bool_]:
+    """Return whether (B,) an open branch may still beat the worst ended one; see the twin."""
+    normaliser = np.float32(float(beams.step) ** task.config.length_penalty)
+    reachable = beams.open.scores[:, :1] / normaliser
+    worst = beams.ended.scores.min(axis=1, keepdims=True)
+    is_better = reachable > np.where(beams.has_ended, worst, _NEVER)
+    improvable: npt.NDArray[np.bool_] = np.any(is_better, axis=1)
+    if task.config.early_stopping:
+        improvable &= ~beams.has_ended.all(axis=1)
+    return improvable
+
+
+def _best(ended: _Branches, row: int, task: SearchTask) -> Hypothesis:
+    start = len(task.prompt_ids)
+    end = start + int(ended.lengths[row, 0])
+    tokens = tuple(ended.token_ids[row, 0, start:end].tolist())
+    return Hypothesis(tokens, float(ended.logprobs[row, 0]))

@@ -1,0 +1,157 @@
+"""Conversions that `--backend` made, in captune's cache folder, and what a probe measured of them.
+
+A conversion is named by the model's files, the format, and the versions that shaped it, so that
+none is used for another model. Imports no torch: with a conversion at hand, captioning needs none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune import __version__
+from captune.errors import CaptuneError
+from captune.hub import EXPORT_FILE, find_model, is_local, split_revision
+from captune.inference.exported.folder import ExportFormat, find_exported
+from captune.inference.exported.graphs import Backend, has_runtime
+from captune.inference.outputs.maker import digest_model
+from captune.software import installed_version
+from captune.storage import find_cache_folder, read_json_object, write_json
+
+WORTH = 0.95
+"""A backend is chosen if it takes at most this share of torch's time."""
+
+_SHAPING = ("torch", "transformers", "openvino", "onnxruntime")
+
+
+PROBED_IMAGES = 8
+"""Images per timed batch."""
+
+MIN_IMAGES = 400
+"""With fewer images, `auto` does not even time torch: two batches are a twenty-fifth of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A model and how it should run.
+
+    Attributes:
+        model: Folder, run's folder or hub id.
+        backend: What runs it.
+        num_images: Images to caption.
+        device: `auto` or a torch device name.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        revision: Hub branch, tag or commit; `None`: the newest.
+    """
+
+    model: str
+    backend: Backend
+    num_images: int
+    device: str
+    precision: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Seconds per image of one model on this machine.
+
+    Attributes:
+        torch: Torch's.
+        exported: The conversion's.
+    """
+
+    torch: float
+    exported: float
+
+    @property
+    def wins(self) -> bool:
+        """Whether the conversion is worth using."""
+        return self.exported <= WORTH * self.torch
+
+
+def known_model(request: RunRequest) -> str | None:
+    """Return the model to load where that needs no work; `None`: to be found out.
+
+    Raises:
+        ModelError: A local folder does not exist or contains no model.
+    """
+    if request.backend == "torch" or find_exported(request.model) is not None:
+        return request.model
+    is_auto = request.backend == "auto"
+    if is_auto and (request.device not in ("auto", "cpu") or not has_runtime("openvino")):
+        return request.model
+    source = find_model(request.model)
+    to: ExportFormat = "onnx" if request.backend == "onnx" else "openvino"
+    folder = conversion_folder(source, request.revision, to=to)
+    if not is_auto:
+        return str(folder) if folder is not None and has_conversion(folder) else None
+    probe = None if folder is None else read_probe(folder, precision=request.precision)
+    if folder is not None and probe is not None and probe.wins and has_conversion(folder):
+        return str(folder)
+    is_settled = probe is not None and not probe.wins
+    return request.model if is_settled or request.num_images < MIN_IMAGES else None
+
+
+def conversion_folder(source: str, revision: str | None, *, to: ExportFormat) -> Path | None:
+    """Return where the conversion of a model is or would be; `None` if its files are not here."""
+    identity = _identify(source, revision)
+    if identity is None:
+        return None
+    versions = [f"{name}={installed_version(name)}" for name in _SHAPING]
+    text = "\n".join([identity, to, f"captune={__version__}", *versions])
+    name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return find_cache_folder() / "exported" / name
+
+
+def has_conversion(folder: Path) -> bool:
+    """Return whether the conversion has been made, completely."""
+    return (folder / EXPORT_FILE).is_file()
+
+
+def read_probe(folder: Path, *, precision: str) -> Probe | None:
+    """Return what was measured on this machine; `None` if nothing was."""
+    try:
+        content = read_json_object(_probe_file(folder, precision), fix="")
+        return Probe(float(content["torch"]), float(content["exported"]))
+    except (CaptuneError, KeyError, TypeError, ValueError):
+        return None
+
+
+def write_probe(folder: Path, probe: Probe, *, precision: str) -> None:
+    """Remember what was measured.
+
+    Raises:
+        OutputError: The cache folder cannot be written.
+    """
+    content = {"schema": 1, "torch": probe.torch, "exported": probe.exported}
+    write_json(_probe_file(folder, precision), content)
+
+
+def _probe_file(folder: Path, precision: str) -> Path:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine = f"{platform.node()} {platform.machine()} {platform.processor()} {cores} {_chip()}"
+    name = hashlib.blake2b(machine.encode(), digest_size=6).hexdigest()
+    return folder.with_name(f"{folder.name}.{name}.{precision}.json")
+
+
+def _chip() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith("model name")), "")
+
+
+def _identify(source: str, revision: str | None) -> str | None:
+    """Return a digest of a folder's files, or the commit of a hub model that is cached."""
+    if is_local(source):
+        return digest_model(source)
+    from huggingface_hub import try_to_load_from_cache
+
+    name, revision = split_revision(source, revision, where="MODEL")
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    return f"{name}@{Path(config).parent.name}" if isinstance(config, str) else None

@@ -1,0 +1,148 @@
+"""An exported model as `captune.load` returns it: images by path, bytes, array or PIL image."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from captune.data import DecodeMode, ImageDecoder
+from captune.errors import ImageError, ModelError, RecipeError
+from captune.inference.exported.folder import read_exported
+from captune.inference.exported.graphs import RuntimePrecision, compile_graphs
+from captune.inference.exported.image_levels import Pixels
+from captune.inference.exported.runtime import ExportedRuntime
+from captune.inference.exported.text_tokens import TextTokens
+from captune.inference.loaded_captioner import LoadedCaptioner
+from captune.inference.prepare import AnyImage, OnFailure, prepare_ahead
+from captune.recipe import GenerateConfig, fill_decoding
+from captune.records import Prediction
+
+if TYPE_CHECKING:
+    from captune.hub import PushedRepo
+
+EXACT_ENOUGH = 0.98
+"""Share of captions that must equal those in fp32, so that `auto` chooses another precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedCaptioner(LoadedCaptioner):
+    """An exported model ready to caption.
+
+    Attributes:
+        runtime: The loaded graphs and tokenizer.
+    """
+
+    runtime: ExportedRuntime
+
+    @property
+    def model(self) -> NoReturn:
+        """Raise: there is no transformers model."""
+        raise self._refuse("a transformers model")
+
+    @property
+    def processor(self) -> NoReturn:
+        """Raise: there is no transformers processor."""
+        raise self._refuse("a transformers processor")
+
+    def describe(self) -> str:
+        """Return runtime, device and precision."""
+        return self.runtime.graphs.about
+
+    def complete(self, decoding: GenerateConfig) -> GenerateConfig:
+        """See `LoadedCaptioner.complete`."""
+        return fill_decoding(decoding, self.runtime.model.decoding)
+
+    def stream(
+        self,
+        images: Iterable[tuple[str, AnyImage]],
+        *,
+        config: GenerateConfig,
+        batch_size: int = 16,
+        decode: DecodeMode | ImageDecoder = "isolated",
+        on_failure: OnFailure | None = None,
+    ) -> Generator[Prediction]:
+        """See `LoadedCaptioner.stream`."""
+        size, waiting = max(1, batch_size), list[tuple[str, Pixels]]()
+        run = self.runtime.open()
+        prepared = prepare_ahead(self.runtime.model.image, images, decode=decode, batch_size=size)
+        with closing(prepared):
+            for image_id, pixels in prepared:
+                if isinstance(pixels, ImageError):
+                    if on_failure is None:
+                        raise pixels
+                    on_failure(image_id, pixels)
+                    continue
+                waiting.append((image_id, pixels))
+                if len(waiting) == size:
+                    yield from run.caption(waiting, config=config)
+                    waiting.clear()
+            if waiting:
+                yield from run.caption(waiting, config=config)
+
+    def save_pretrained(self, folder: str | Path) -> NoReturn:  # noqa: ARG002
+        """Raise: there are no weights to save."""
+        raise self._refuse("weights to save")
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> PushedRepo:  # noqa: ARG002
+        """Raise: there are no weights to push."""
+        raise self._refuse("weights to push")
+
+    def _refuse(self, what: str) -> ModelError:
+        return ModelError(
+            f"an exported model has no {what}",
+            where=str(self.runtime.model.folder),
+            fix="load the model that it was exported from: `source` in its export.json",
+        )
+
+
+def load_exported(folder: Path, *, device: str, precision: str) -> ExportedCaptioner:
+    """Load an exported model.
+
+    Args:
+        folder: Holds export.json.
+        device: `auto` or `cpu`.
+        precision: `fp32`; `bf16`, faster where the CPU computes in it; `auto`: bf16 if the export
+            found that it changes few captions, else fp32.
+
+    Raises:
+        MissingExtraError: The runtime is not installed.
+        ModelError: The folder is damaged.
+        RecipeError: The device or precision is not supported.
+    """
+    if device not in ("auto", "cpu"):
+        raise RecipeError(
+            f"device {device!r} is not available for an exported model",
+            where="device",
+            fix="use auto or cpu, or caption with the model that it was exported from",
+        )
+    model = read_exported(folder)
+    chosen = _choose_precision(precision, model.exact_in_bf16, is_onnx=model.format == "onnx")
+    graphs = compile_graphs(model, precision=chosen)
+    words = TextTokens(folder, cleans_up=model.cleans_up)
+    return ExportedCaptioner(ExportedRuntime(model, graphs, words))
+
+
+def _choose_precision(name: str, share: float | None, *, is_onnx: bool) -> RuntimePrecision:
+    if name == "auto":
+        is_exact = share is not None and share >= EXACT_ENOUGH
+        return "bf16" if is_exact and not is_onnx and runtime_computes_bf16() else "fp32"
+    if name == "bf16" and not is_onnx:
+        return "bf16"
+    if name == "fp32":
+        return "fp32"
+    raise RecipeError(
+        f"precision {name} is not supported by an exported model",
+        where="precision",
+        fix="use auto or fp32" if is_onnx else "use auto, fp32 or bf16",
+    )
+
+
+def runtime_computes_bf16() -> bool:
+    """Return whether OpenVINO's CPU has bf16 instructions; emulation would be slower."""
+    import openvino as ov
+
+    capabilities: Any = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities

@@ -1,0 +1,111 @@
+"""What is in an exported folder: export.json, two graphs and a tokenizer.
+
+`captune export` writes it. Everything that decoding needs beside the graphs is in export.json, so
+that no transformers file has to be understood without transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from captune.errors import ModelError
+from captune.hub import EXPORT_FILE
+from captune.inference.exported.image_levels import ImageRecipe
+from captune.storage import read_json_object
+
+TOKENIZER_FILE = "tokenizer.json"
+EXPORT_SCHEMA = 1
+
+ExportFormat = Literal["openvino", "onnx"]
+GRAPH_FILES: Mapping[ExportFormat, tuple[str, str]] = {
+    # The graph of the vision side, and that of one text step.
+    "openvino": ("vision.xml", "text_step.xml"),
+    "onnx": ("vision.onnx", "text_step.onnx"),
+}
+_AGAIN = "export the model again: captune export MODEL OUT --to openvino"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """The contents of export.json that captioning needs.
+
+    Attributes:
+        folder: The folder.
+        format: Which runtime runs the graphs.
+        prefix_ids: Tokens that every caption starts with.
+        eos_token_id: Token that ends a caption.
+        max_positions: Maximum tokens per caption, prefix and end token included.
+        suppressed_ids: Tokens that are never generated.
+        decoding: The model's own settings, fields of `GenerateConfig`.
+        width: D, width of the text side.
+        image: How an image becomes pixels.
+        cleans_up: Whether blanks before punctuation are removed from decoded text.
+        exact_in_bf16: Share of captions in bf16 that equal those in fp32, 0..1; `None`: unknown.
+    """
+
+    folder: Path
+    format: ExportFormat
+    prefix_ids: tuple[int, ...]
+    eos_token_id: int
+    max_positions: int
+    suppressed_ids: tuple[int, ...]
+    decoding: Mapping[str, Any]
+    width: int
+    image: ImageRecipe
+    cleans_up: bool
+    exact_in_bf16: float | None = None
+
+
+def find_exported(source: str | Path) -> Path | None:
+    """Return the folder if `source` is an exported model, else `None`."""
+    folder = Path(source).expanduser()
+    return folder if (folder / EXPORT_FILE).is_file() else None
+
+
+def read_exported(folder: Path) -> ExportedModel:
+    """Read export.json and check that the files it needs are there.
+
+    Raises:
+        ModelError: export.json is damaged or of a newer captune, or a file is missing.
+    """
+    path = folder / EXPORT_FILE
+    content = read_json_object(path, fix=_AGAIN)
+    if content.get("schema") != EXPORT_SCHEMA:
+        raise ModelError(
+            f"schema {content.get('schema')!r} is not supported, only {EXPORT_SCHEMA}",
+            where=str(path),
+            fix="use the version of captune that wrote it, or " + _AGAIN,
+        )
+    try:
+        model = _from_json(folder, content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"not a complete export: {type(error).__name__} {error}", where=str(path), fix=_AGAIN
+        ) from error
+    for name in (*GRAPH_FILES[model.format], TOKENIZER_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(f"{name} is missing", where=str(folder), fix=_AGAIN)
+    return model
+
+
+def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
+    if content["to"] not in GRAPH_FILES:
+        raise ValueError(f"to: {content['to']!r}")
+    text = content["text"]
+    share = (content.get("parity") or {}).get("bf16_equal_share")
+    return ExportedModel(
+        folder=folder,
+        format=content["to"],
+        prefix_ids=tuple(map(int, text["prefix_ids"])),
+        eos_token_id=int(text["eos_token_id"]),
+        max_positions=int(text["max_positions"]),
+        suppressed_ids=tuple(map(int, text["suppressed_ids"])),
+        decoding=dict(text["decoding"]),
+        width=int(text["width"]),
+        image=ImageRecipe.from_json(content["image"]),
+        cleans_up=bool(text["cleans_up"]),
+        exact_in_bf16=None if share is None else float(share),
+    )

@@ -1,0 +1,205 @@
+"""The runtimes behind one small interface: arrays in, arrays out.
+
+A graph's arrays are float32 or int64; keys and values may also be bfloat16, which numpy lacks:
+those are uint16 arrays of the same bits, which nobody but the runtime looks into.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from captune.errors import MissingExtraError, ModelError
+from captune.inference.exported.folder import GRAPH_FILES, ExportedModel, ExportFormat
+
+Array = npt.NDArray[Any]
+RuntimePrecision = Literal["fp32", "bf16"]
+Backend = Literal["auto", "torch", "openvino", "onnx"]
+_PACKAGES: dict[ExportFormat, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
+# Inputs of the step graph before the image's and the past keys, and outputs before the new keys.
+STEP_INPUTS, STEP_OUTPUTS = 3, 2
+
+
+class Graph(Protocol):
+    """A compiled graph with buffers of its own."""
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the outputs, which are valid until the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """Both graphs of a model, compiled.
+
+    Attributes:
+        open_vision: Returns a vision graph: pixels to image keys.
+        open_step: Returns a step graph; see `captune.export`.
+        key_type: dtype of keys and values: float32, or uint16 for bfloat16.
+        about: Runtime and precision, in one line.
+    """
+
+    open_vision: Callable[[], Graph]
+    open_step: Callable[[], Graph]
+    key_type: npt.DTypeLike
+    about: str
+
+
+def compile_graphs(model: ExportedModel, *, precision: RuntimePrecision) -> Graphs:
+    """Load and compile the graphs of an exported model.
+
+    Raises:
+        MissingExtraError: The runtime is not installed.
+        ModelError: A file is damaged, or the runtime does not support the precision.
+    """
+    require_runtime(model.format, where=str(model.folder))
+    compile_in = _openvino if model.format == "openvino" else _onnx
+    return compile_in(model, precision)
+
+
+def has_runtime(kind: ExportFormat) -> bool:
+    """Return whether the runtime of a format is installed."""
+    return find_spec(_PACKAGES[kind]) is not None
+
+
+def require_runtime(kind: ExportFormat, *, where: str) -> None:
+    """Check that the runtime of a format is installed.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if not has_runtime(kind):
+        raise MissingExtraError(
+            f"{_PACKAGES[kind]}, which runs this model, is not installed",
+            where=where,
+            fix=f"pip install 'captune[{kind}]'",
+        )
+
+
+def _openvino(model: ExportedModel, precision: RuntimePrecision) -> Graphs:
+    import openvino as ov
+
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    core = ov.Core()
+    compiled = []
+    for name, is_step in zip(GRAPH_FILES["openvino"], (False, True), strict=True):
+        try:
+            network = core.read_model(str(model.folder / name))
+            if precision == "bf16":
+                network = _with_half_keys(network, is_step=is_step)
+            compiled.append(core.compile_model(network, "CPU", settings))
+        except RuntimeError as error:
+            raise _damaged(model.folder / name, error) from error
+    vision, step = compiled
+    version = ov.__version__.partition("-")[0]
+    return Graphs(
+        open_vision=lambda: _OpenVinoGraph(vision),
+        open_step=lambda: _OpenVinoGraph(step),
+        key_type=np.uint16 if precision == "bf16" else np.float32,
+        about=f"openvino {version} on cpu, {precision}",
+    )
+
+
+def _with_half_keys(network: Any, *, is_step: bool) -> Any:
+    """Return the graph with keys and values in bfloat16 at its borders.
+
+    Otherwise the runtime would convert the image's keys, 42 MB per image, in every step.
+    """
+    from openvino import Type
+    from openvino.preprocess import PrePostProcessor
+
+    borders = PrePostProcessor(network)
+    for index in range(STEP_INPUTS if is_step else len(network.inputs), len(network.inputs)):
+        borders.input(index).tensor().set_element_type(Type.bf16)
+    for index in range(STEP_OUTPUTS if is_step else 0, len(network.outputs)):
+        borders.output(index).tensor().set_element_type(Type.bf16)
+    return borders.build()
+
+
+class _OpenVinoGraph:
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._num_outputs = len(compiled.outputs)
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        import openvino as ov
+
+        for index, given in enumerate(inputs):
+            # Both share the array's memory, which must be contiguous and writable.
+            array = np.require(given, requirements=("C", "W"))
+            tensor = (
+                ov.Tensor(array, array.shape, ov.Type.bf16)
+                if array.dtype == np.uint16
+                else ov.Tensor(array, shared_memory=True)
+            )
+            self._request.set_input_tensor(index, tensor)
+        self._request.infer()
+        found = (self._request.get_output_tensor(i) for i in range(self._num_outputs))
+        return [
+            tensor.data.view(np.uint16) if tensor.element_type == ov.Type.bf16 else tensor.data
+            for tensor in found
+        ]
+
+
+def _onnx(model: ExportedModel, precision: RuntimePrecision) -> Graphs:
+    import onnxruntime as ort
+
+    if precision != "fp32":
+        raise ModelError(
+            f"precision {precision} is not supported by onnxruntime on a CPU",
+            where=str(model.folder),
+            fix="use fp32, or export the model again: captune export MODEL OUT --to openvino",
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = _count_cores()
+    sessions = []
+    for name in GRAPH_FILES["onnx"]:
+        try:
+            path = str(model.folder / name)
+            sessions.append(ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+        except _onnx_errors() as error:
+            raise _damaged(model.folder / name, error) from error
+    vision, step = sessions
+    return Graphs(
+        open_vision=lambda: _OnnxGraph(vision),
+        open_step=lambda: _OnnxGraph(step),
+        key_type=np.float32,
+        about=f"onnxruntime {ort.__version__} on cpu, fp32",
+    )
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def _onnx_errors() -> Any:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (RuntimeError, state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NoSuchFile)
+
+
+class _OnnxGraph:
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._names = [node.name for node in session.get_inputs()]
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        outputs: list[Array] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        return outputs
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()
+    return ModelError(
+        f"the graph cannot be loaded: {reason[-1] if reason else type(error).__name__}",
+        where=str(path),
+        fix="export the model again: captune export MODEL OUT --to openvino",
+    )

@@ -1,0 +1,65 @@
+"""Token ids to text and back through `tokenizers` alone, as transformers' tokenizers do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from captune.errors import ModelError
+from captune.hub import NamedErrors
+from captune.inference.exported.folder import TOKENIZER_FILE
+
+# transformers' clean_up_tokenization, in its order.
+_CLEANED = (
+    *((f" {mark}", mark) for mark in ".?!,"),
+    (" ' ", "'"),
+    *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
+)
+
+
+class TextTokens:
+    """The tokenizer of an exported folder.
+
+    Args:
+        folder: Holds tokenizer.json.
+        cleans_up: Whether blanks before punctuation are removed from decoded text.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+
+    def __init__(self, folder: Path, *, cleans_up: bool) -> None:
+        self._tokenizer = _read(folder / TOKENIZER_FILE)
+        self._cleans_up = cleans_up
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a text without special tokens around it."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids if text else ()
+        return tuple(ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return the text of generated tokens, without special tokens."""
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        if self._cleans_up:
+            for before, after in _CLEANED:
+                text = text.replace(before, after)
+        return text.strip()
+
+
+def _read(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        with NamedErrors():
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"the tokenizer cannot be read: {error}",
+            where=str(path),
+            fix="export the model again: captune export MODEL OUT --to openvino",
+        ) from error
+    # A saved tokenizer may cut or pad; transformers switches both off for a single text.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -1,0 +1,129 @@
+"""`--backend` converts a plain model once, keeps it, and never where that would cost time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from captune.cli import main
+from captune.errors import MissingExtraError, ModelError
+from captune.export import choose_model
+from captune.inference import (
+    Probe,
+    RunRequest,
+    conversion_folder,
+    has_conversion,
+    known_model,
+    write_probe,
+)
+from support.models.wild_models import wild_captioner
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a model's folder, with a cache folder of its own."""
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    wild_captioner("blip-tiny").save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def request(model: Path, backend: str, num_images: int = 1) -> RunRequest:
+    return RunRequest(str(model), backend, num_images, "cpu", "fp32")  # type: ignore[arg-type]
+
+
+def pretend_conversion(model: Path, probe: Probe) -> Path:
+    folder = conversion_folder(str(model), None, to="openvino")
+    assert folder is not None
+    folder.mkdir(parents=True)
+    (folder / "export.json").write_text("{}")
+    write_probe(folder, probe, precision="fp32")
+    return folder
+
+
+def test_torch_and_few_images_leave_the_model_as_it_is(model: Path) -> None:
+    assert known_model(request(model, "torch", 10**6)) == str(model)
+    assert known_model(request(model, "auto", 20)) == str(model)
+    assert known_model(request(model, "auto", 10**6)) is None
+
+
+def test_a_conversion_that_was_measured_to_win_is_used_for_one_image(model: Path) -> None:
+    folder = pretend_conversion(model, Probe(torch=1.0, exported=0.9))
+    assert known_model(request(model, "auto")) == str(folder)
+    assert known_model(request(model, "openvino")) == str(folder)
+
+
+def test_a_conversion_that_was_measured_to_lose_is_never_chosen_by_auto(model: Path) -> None:
+    folder = pretend_conversion(model, Probe(torch=1.0, exported=0.97))
+    assert known_model(request(model, "auto", 10**6)) == str(model)
+    assert known_model(request(model, "openvino")) == str(folder)
+
+
+def test_other_weights_have_another_conversion(model: Path) -> None:
+    before = conversion_folder(str(model), None, to="openvino")
+    weights = model / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert conversion_folder(str(model), None, to="openvino") != before
+    assert conversion_folder(str(model), None, to="onnx") != before
+
+
+def test_a_conversion_that_does_not_fit_the_disk_is_skipped_with_a_line(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    said: list[str] = []
+    assert choose_model(request(model, "openvino"), say=said.append) == str(model)
+    assert len(said) == 1
+    assert "GB are free; captioning with torch" in said[0]
+
+
+def test_auto_does_not_convert_where_that_would_take_a_twentieth_of_the_run(model: Path) -> None:
+    said: list[str] = []
+    assert choose_model(request(model, "auto", 500), say=said.append) == str(model)
+    assert said == []
+
+
+def test_a_backend_that_is_not_installed_says_what_to_install(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python then finds no such module.
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert known_model(request(model, "auto", 10**6)) == str(model)
+    with pytest.raises(MissingExtraError) as caught:
+        choose_model(request(model, "openvino"), say=print)
+    assert caught.value.fix == "pip install 'captune[openvino]'"
+
+
+@pytest.mark.slow
+def test_captune_caption_converts_once(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from captune.data import make_shapes
+
+    photo = tmp_path / "photo.png"
+    image = make_shapes(1)[0].image
+    assert isinstance(image, bytes)
+    photo.write_bytes(image)
+    captions = []
+    for number, backend in enumerate(("torch", "openvino", "openvino")):
+        with pytest.raises(SystemExit) as end:
+            main(["caption", str(model), str(photo), "--backend", backend])
+        shown = capsys.readouterr()
+        assert end.value.code == 0, shown.err
+        captions.append(shown.out)
+        assert ("once; kept in" in shown.err) == (number == 1)
+    assert len(set(captions)) == 1
+    folder = conversion_folder(str(model), None, to="openvino")
+    assert folder is not None and has_conversion(folder)
+    shutil.rmtree(folder)
+
+
+def test_a_damaged_model_is_reported_before_it_is_converted(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights"):
+        choose_model(request(model, "openvino"), say=print)

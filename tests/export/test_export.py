@@ -1,0 +1,233 @@
+"""Exported models write the captions of the model itself; exports that do not are refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import captune
+from captune.cli import main
+from captune.data import make_shapes
+from captune.errors import ModelError
+from captune.export import ExportOptions, export_model
+from captune.export.convert import trace_examples, write_graphs
+from captune.export.image_recipe import image_recipe
+from captune.inference import decoding_config, generate
+from captune.inference.exported.folder import ExportedModel
+from captune.inference.exported.graphs import compile_graphs
+from captune.inference.exported.runtime import ExportedRuntime
+from captune.inference.exported.text_tokens import TextTokens
+from captune.models import Captioner, suppressed_tokens
+from captune.records import Prediction
+from support.models.wild_models import SPREADS, noise_images, wild_captioner
+
+SEARCHES = {
+    "greedy": {"num_beams": 1},
+    "beams": {"num_beams": 4},
+    "penalties": {
+        "num_beams": 3,
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": 2,
+        "min_new_tokens": 3,
+        "length_penalty": 0.5,
+        "early_stopping": True,
+    },
+    "samples": {"do_sample": True, "temperature": 1.3, "top_k": 5, "top_p": 0.9, "seed": 3},
+    "prompt": {"num_beams": 1, "repetition_penalty": 1.7, "prompt": "a red"},
+}
+FAST = ("blip-tiny", "openvino")
+SLOW = [(size, kind) for size in SPREADS for kind in ("openvino", "onnx") if (size, kind) != FAST]
+CASES = [FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
+
+
+def calm_captioner(size: str) -> Captioner:
+    """Return a wild captioner; a CNN with wild weights is chaotic, so that its own stay."""
+    captioner = wild_captioner(size)
+    if "mobilenet" in size:
+        generator = torch.Generator().manual_seed(0)
+        for parameter in captioner.model.encoder.backbone.parameters():
+            if parameter.dim() >= 2:
+                std = (2.0 / parameter[0].numel()) ** 0.5
+                parameter.data.normal_(std=std, generator=generator)
+    return captioner
+
+
+@pytest.mark.parametrize(("size", "kind"), CASES)
+def test_the_numpy_decoder_writes_the_captions_of_torch(
+    size: str, kind: str, tmp_path: Path
+) -> None:
+    captioner, pixels = calm_captioner(size), noise_images()
+    examples = trace_examples(captioner, pixels[:1])
+    write_graphs(examples, tmp_path, kind=kind)  # type: ignore[arg-type]
+    captioner.tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    model = ExportedModel(
+        folder=tmp_path,
+        format=kind,  # type: ignore[arg-type]
+        prefix_ids=captioner.prefix_ids(),
+        eos_token_id=captioner.eos_token_id,
+        max_positions=captioner.max_positions,
+        suppressed_ids=suppressed_tokens(captioner.model.generation_config),
+        decoding={},
+        width=examples.width,
+        image=image_recipe(captioner),
+        cleans_up=False,
+    )
+    graphs = compile_graphs(model, precision="fp32")
+    runtime = ExportedRuntime(model, graphs, TextTokens(tmp_path, cleans_up=False)).open()
+    ids = [str(number) for number in range(len(pixels))]
+    with torch.inference_mode():
+        # One by one: matrix products of other shapes round differently.
+        states = torch.cat([captioner.encode(image[None]) for image in pixels])
+    for name, settings in SEARCHES.items():
+        config = decoding_config({"max_new_tokens": 10, **settings})
+        expected = generate(captioner, states, image_ids=ids, config=config)
+        batch = list(zip(ids, pixels.numpy(), strict=True))
+        assert_same(runtime.caption(batch, config=config), expected, name)
+
+
+def assert_same(found: list[Prediction], expected: list[Prediction], name: str) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (one.image_id, one.caption, one.num_tokens) == (
+            other.image_id,
+            other.caption,
+            other.num_tokens,
+        ), name
+        assert (one.finish_reason, one.flags) == (other.finish_reason, other.flags), name
+        assert one.mean_logprob == pytest.approx(other.mean_logprob, abs=2e-3), name
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a model and its export, checked on 10 pictures."""
+    model = tmp_path_factory.mktemp("model") / "blip"
+    wild_captioner("blip-tiny").save(model)
+    out = model.with_name("exported")
+    export_model(
+        str(model),
+        out,
+        options=ExportOptions("openvino", min_equal=0.9),
+        records=make_shapes(10),
+        say=lambda _: None,
+    )
+    return model, out
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of a noise photograph."""
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    noise = np.random.default_rng(5).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def test_an_export_says_how_many_captions_are_equal_and_how_scores_change(
+    folders: tuple[Path, Path],
+) -> None:
+    facts = json.loads((folders[1] / "export.json").read_text())
+    assert facts["schema"] == 1
+    assert facts["to"] == "openvino"
+    assert facts["parity"]["num_images"] == 10
+    assert facts["parity"]["equal_share"] == 1.0
+    assert set(facts["score_difference"]) == {"bleu_4", "cider"}
+    assert facts["score_difference"]["cider"]["difference"] == 0.0
+    assert facts["sizes"]["total_bytes"] > 1_000_000
+    assert facts["versions"]["captune"] == captune.__version__
+
+
+def test_captune_load_takes_an_exported_folder_like_a_model(
+    folders: tuple[Path, Path], photo: Path
+) -> None:
+    model, exported = (captune.load(folder, device="cpu") for folder in folders)
+    assert isinstance(exported, captune.Captioner)
+    (expected,) = model.caption(photo, num_beams=2, max_new_tokens=8)
+    (found,) = exported.caption(photo, num_beams=2, max_new_tokens=8)
+    assert found.caption == expected.caption
+    assert "openvino" in exported.describe()
+
+
+def test_a_model_that_has_no_weights_names_the_one_that_has(folders: tuple[Path, Path]) -> None:
+    exported = captune.load(folders[1])
+    with pytest.raises(ModelError, match="no weights to save"):
+        exported.save_pretrained("anywhere")
+    with pytest.raises(ModelError, match="can only caption"):
+        from captune.models import load_captioner
+
+        load_captioner(folders[1])
+
+
+def test_captioning_with_an_exported_model_imports_neither_torch_nor_transformers(
+    folders: tuple[Path, Path], photo: Path
+) -> None:
+    words = ["caption", str(folders[1]), str(photo), "--num-beams", "2"]
+    script = (
+        "import sys\nfrom captune.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_evaluate_scores_an_exported_model(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "scores.json"
+    words = ["--data", "shapes:6", "--metrics", "bleu_4", "--json", str(scores), "--decode"]
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(folders[1]), *words, "inline", "--max-new-tokens", "5"])
+    assert end.value.code == 0, capsys.readouterr().err
+    assert "bleu_4" in json.loads(scores.read_text())["metrics"]
+
+
+def test_a_model_whose_captions_change_is_refused_and_leaves_nothing(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    options = ExportOptions("openvino", min_equal=1.1)
+    with pytest.raises(ModelError) as caught:
+        export_model(
+            str(folders[0]),
+            tmp_path / "out",
+            options=options,
+            records=make_shapes(2),
+            say=lambda _: None,
+        )
+    assert "100% of 2 captions equal the model's, 110% are needed" in caught.value.what
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_graph_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in folders[1].iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "text_step.xml").write_text("<net")
+    with pytest.raises(ModelError, match="graph cannot be loaded") as caught:
+        captune.load(broken)
+    assert caught.value.where.endswith("text_step.xml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 7}, "schema 7 is not supported"),
+        ({"text": {}}, "not a complete export: KeyError 'prefix_ids'"),
+        ({"to": "tensorflow"}, "not a complete export: ValueError to: 'tensorflow'"),
+    ],
+)
+def test_an_export_json_that_cannot_be_used_is_explained(
+    folders: tuple[Path, Path], tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    content = json.loads((folders[1] / "export.json").read_text())
+    (tmp_path / "export.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(ModelError, match=message):
+        captune.load(tmp_path)
