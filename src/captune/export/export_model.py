@@ -115,17 +115,17 @@ def _share_out(
         extra = _MAX_CALIBRATION if options.int8 else 0
         drawn = make_shapes(most + extra, image_size=_SHAPES_SIDE)
         return drawn[:most], drawn[most:]
-    tested = select_or_all(records)
+    tested = _tested(records)
     checked = tested[: options.num_checked]
     ids = {record.image_id for record in checked}
     others = [r for r in records if r.image_id not in ids and r.split != "test"]
     return checked, list(islice(others or checked, _MAX_CALIBRATION if options.int8 else 0))
 
 
-def select_or_all(records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
+def _tested(records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
     """Return the test split, or all records of a data set without one."""
     has_test = any(record.split == "test" for record in records)
-    return select_split(records, "test") if has_test else list(records)
+    return list(select_split(records, "test") if has_test else records)
 
 
 @dataclass(frozen=True, slots=True)
