@@ -93,11 +93,14 @@ def contact_sheet(
         )
     columns = min(columns, len(records))
     fonts = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
-    with open_decoder(decode, max_pixels=max_pixels) as decoder:
+    width = cell_width - 2 * _PADDING
+    # Twice the drawn width, so that a JPEG decoded smaller looks the same.
+    smallest = (2 * width, 1)
+    with open_decoder(decode, max_pixels=max_pixels, smallest=smallest) as decoder:
         cards = [
             _make_card(
                 record,
-                width=cell_width - 2 * _PADDING,
+                width=width,
                 max_captions=max_captions,
                 font=fonts[0],
                 decoder=decoder,

@@ -235,7 +235,7 @@ class Captioner(ABC):
         return self.vision_stages()[: self.frozen_stages]
 
     def stage_input(self, inputs: VisionInputs) -> torch.Tensor:
-        """Return what the first vision stage takes."""
+        """Return what the first vision stage takes; 8-bit `pixel_values` are normalised here."""
         pixels = inputs.pixel_values
         if pixels.dtype == torch.uint8 and isinstance(
             transform := self.image_transform(), ImageTransform

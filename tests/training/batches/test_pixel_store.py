@@ -111,6 +111,8 @@ def test_other_settings_do_not_find_it(tmp_path, make_feed, changed) -> None:
     feed = make_feed(tmp_path, **changed)
     key = feed.store.key(feed.data.records[0])
     assert feed.store.read(0, 0, key=key) is None
+    # The older one would be gigabytes that nobody reads.
+    assert len(list((tmp_path / "pixel_store").iterdir())) == 1
 
 
 def test_a_replaced_image_is_decoded_again(tmp_path, make_feed, photos, decoded) -> None:

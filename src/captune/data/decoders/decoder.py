@@ -62,7 +62,8 @@ class InlineDecoder:
         Args:
             max_pixels: Maximum width times height.
             slots: Slots shared with other decoders; `None`: its own.
-            smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
+            smallest: Width and height down to which a JPEG may be decoded; `None`: in full. If it
+                is set, images may keep their metadata.
         """
         self._smallest = smallest
         self._max_pixels = max_pixels
@@ -98,7 +99,8 @@ class InlineDecoder:
                 admit=lambda width, height: lease.take(width * height),
                 smallest=self._smallest,
             )
-            return use(detach(image))
+            # A caller that takes a smaller image reads its pixels only; a copy takes time.
+            return use(image if self._smallest is not None else detach(image))
 
     def close(self) -> None:
         """Do nothing."""

@@ -9,7 +9,6 @@ pixels are always those that decoding would give.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -125,6 +124,8 @@ def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore |
     size = int(np.prod(stored.shape))
     what = f"{stored.name}: resized pixels of {stored.shape[0]} images ({size / 1e9:,.1f} GB)"
     if not _is_usable(file, stored.shape):
+        temporary = file.with_name(f".{file.name}.new")
+        _delete_others(file)
         free = shutil.disk_usage(run_folder).free
         if size > free // 2:
             say(
@@ -132,7 +133,6 @@ def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore |
                 " decodes them"
             )
             return None
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             create_file(temporary, stored.shape, dtype=np.uint8)
             temporary.replace(file)
@@ -141,6 +141,13 @@ def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore |
             return None
     say(f"{what} are stored for later epochs, in {file.parent}")
     return PixelStore(file, stored.num_views)
+
+
+def _delete_others(file: Path) -> None:
+    """Delete what this run has stored with other settings, and what a killed run left behind."""
+    name, _, _ = file.name.rpartition("-")
+    for other in (*file.parent.glob(f"{name}-*.npy"), *file.parent.glob(f".{name}-*.npy.new")):
+        other.unlink(missing_ok=True)
 
 
 def _is_usable(file: Path, shape: tuple[int, ...]) -> bool:

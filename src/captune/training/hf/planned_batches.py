@@ -108,6 +108,7 @@ def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:
         collate_fn=_only_one,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        pin_memory=feed.pin_memory,
         # Without its own generator the loader would draw from the global one, which dropout uses.
         generator=torch.Generator(),
     )
