@@ -231,3 +231,27 @@ def test_an_export_json_that_cannot_be_used_is_explained(
     (tmp_path / "export.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(ModelError, match=message):
         captune.load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["openvino", "onnx"])
+def test_an_int8_export_is_smaller_and_says_how_many_captions_changed(
+    kind: str, tmp_path: Path, photo: Path
+) -> None:
+    wild_captioner("blip-tiny").save(tmp_path / "model")
+    sizes = []
+    for is_int8 in (False, True):
+        options = ExportOptions(kind, int8=is_int8, min_equal=0.0)  # type: ignore[arg-type]
+        out = tmp_path / f"out_{is_int8}"
+        facts = export_model(
+            str(tmp_path / "model"),
+            out,
+            options=options,
+            records=make_shapes(6),
+            say=lambda _: None,
+        )
+        assert facts["int8"] == is_int8
+        assert 0.0 <= facts["parity"]["equal_share"] <= 1.0
+        sizes.append(facts["sizes"]["total_bytes"])
+        assert captune.load(out).caption(photo, num_beams=1, max_new_tokens=4)[0].num_tokens >= 1
+    assert sizes[1] < 0.5 * sizes[0]

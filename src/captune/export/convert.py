@@ -5,11 +5,6 @@ Shapes: B images, L new tokens per row, T past tokens, S vision tokens, D width,
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +12,7 @@ from typing import Any
 import torch
 
 from captune.export.graphs import StepGraph, VisionGraph
+from captune.export.quiet import quiet_converters
 from captune.export.text_layers import take_apart
 from captune.inference import GRAPH_FILES, ExportFormat
 from captune.models import Captioner
@@ -69,7 +65,7 @@ def trace_examples(captioner: Captioner, pixels: torch.Tensor) -> Examples:
 
 def write_graphs(examples: Examples, folder: Path, *, kind: ExportFormat) -> None:
     """Write both graphs into a folder, in float32."""
-    with _quiet(), torch.no_grad():
+    with quiet_converters(), torch.no_grad():
         (_write_openvino if kind == "openvino" else _write_onnx)(examples, folder)
 
 
@@ -152,16 +148,3 @@ def _export_onnx(
         external_data=True,
         verbose=False,
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide what converters print: tracing warnings and progress lines."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

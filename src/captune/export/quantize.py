@@ -7,11 +7,7 @@ weights are stored in int8, and nothing else is rounded.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.errors import MissingExtraError
+from captune.export.quiet import quiet_converters
 from captune.inference import GRAPH_FILES, ExportFormat
 from captune.software import installed_version
 
@@ -45,7 +42,7 @@ def quantize_graphs(folder: Path, calibration: Sequence[Pixels], *, kind: Export
         calibration: Model inputs (C, H, W) of photographs.
         kind: Format of the graphs.
     """
-    with _quiet():
+    with quiet_converters():
         (_quantize_openvino if kind == "openvino" else _quantize_onnx)(folder, calibration)
 
 
@@ -99,20 +96,3 @@ def _quantize_onnx(folder: Path, calibration: Sequence[Pixels]) -> None:
         onnx.save(
             network, str(path), save_as_external_data=True, location=data.name, size_threshold=1024
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide progress bars and notes of nncf."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -16,7 +16,7 @@ from captune.storage import STATE_FOLDER, write_json
 Maker = Mapping[str, object]
 """`model` and `revision` as the user named them, `digest` of a local model's files, `decoding`."""
 
-_MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt")
+_MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
 # Samples distinguish large models: training changes all weights.
 _MAX_FULL_READ = 4_000_000
 _NUM_BLOCKS, _BLOCK = 32, 65_536
