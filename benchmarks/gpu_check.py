@@ -32,6 +32,7 @@ from gpu_checks.attention import check_attention
 from gpu_checks.decoding import check_decoding
 from gpu_checks.memory import check_memory
 from gpu_checks.parity import check_parity
+from gpu_checks.pixels import check_pixels
 from gpu_checks.processes import check_processes
 from gpu_checks.resuming import check_resuming
 from gpu_checks.setting import Line, Setting, first_line
@@ -49,6 +50,7 @@ LONGEST = 150.0
 CHECKS: dict[str, Check] = {
     "attention": check_attention,
     "parity": check_parity,
+    "pixels": check_pixels,
     "training": check_training,
     "resume": check_resuming,
     "waits": check_waits,
