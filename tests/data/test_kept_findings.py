@@ -17,7 +17,7 @@ from captune.data.check.duplicates import group_exact, group_near
 from captune.data.check.fingerprint_process import FingerprintWorkers
 from captune.data.check.fingerprints import FingerprintBatch, fingerprint_image
 from captune.data.check.kept_findings import KeptFindings
-from captune.data.check.read_images import read_images
+from captune.data.check.read_images import fingerprint_records
 from captune.records import CaptionRecord
 
 COUNT = 1100
@@ -75,7 +75,8 @@ def test_a_second_check_reads_only_what_was_not_kept_and_finds_the_same(images, 
 def test_workers_and_one_thread_find_the_same(images):
     records = records_of(images)
     one, two = (
-        read_images(records, decoding=DecodeOptions(num_threads=number)) for number in (1, 2)
+        fingerprint_records(records, decoding=DecodeOptions(num_threads=number))
+        for number in (1, 2)
     )
     assert one.unreadable == two.unreadable
     assert (one.places == two.places).all()

@@ -12,7 +12,7 @@ from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.data.check.check_data import check_data
-    from captune.data.check.findings import DataCheck, DataProblem
+    from captune.data.check.findings import BatchCounter, DataCheck, DataProblem
     from captune.data.check.fingerprints import perceptual_hash
     from captune.data.check.kept_findings import choose_kept
     from captune.data.check.page import render_check
@@ -62,6 +62,7 @@ __all__ = [
     "IMAGE_COLUMNS",
     "IMAGE_SUFFIXES",
     "SOURCES",
+    "BatchCounter",
     "CaptionTexts",
     "DataCheck",
     "DataProblem",
@@ -117,6 +118,7 @@ __all__ = [
 
 _HOMES = {
     "CAPTION_COLUMNS": "captune.data.rows.columns",
+    "BatchCounter": "captune.data.check.findings",
     "CaptionTexts": "captune.data.record_store",
     "DEFAULT_MAX_PIXELS": "captune.data.images",
     "DataCheck": "captune.data.check.findings",

@@ -12,7 +12,7 @@ import mmap
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -92,6 +92,9 @@ class Coder(Protocol):
     def decode(self, row: bytearray | bytes, split: Split | None) -> CaptionRecord:
         """Return the record."""
 
+    def decode_captions(self, row: bytearray | bytes) -> Sequence[str]:
+        """Return the record's captions, without making the record."""
+
 
 class RecordStore(Sequence[CaptionRecord]):
     """Records that are made when they are used; compares like a list of them."""
@@ -148,6 +151,13 @@ class RecordStore(Sequence[CaptionRecord]):
     def __repr__(self) -> str:
         return f"<RecordStore of {len(self)} records>"
 
+    def iter_captions(self) -> Iterator[Sequence[str]]:
+        """Yield the captions of each record, without making the records."""
+        decode, rows = self._coder.decode_captions, self._rows
+        places: Iterable[int] = range(len(self)) if self._places is None else self._places
+        for row in places:
+            yield decode(rows[row])
+
     def select(self, places: npt.NDArray[np.int64]) -> RecordStore:
         """Return some records, in the order of their positions `places`."""
         rows = places if self._places is None else self._places[places]
@@ -177,6 +187,11 @@ class MemoryCoder:
         file_name = image_id if name is None else name
         image = self.decode_source(source)
         return CaptionRecord(image_id, image, captions, split, group, file_name)
+
+    def decode_captions(self, row: bytearray | bytes) -> Sequence[str]:
+        """Return the captions of a row."""
+        captions: tuple[str, ...] = marshal.loads(row)[2]
+        return captions
 
     def encode_source(self, source: ImageSource) -> Any:
         """Return an image's source in types that `marshal` writes."""
@@ -270,12 +285,16 @@ class CaptionTexts(Sequence[str]):
 
     def __len__(self) -> int:
         if self._count is None:
-            self._count = sum(len(record.captions) for record in self._records)
+            self._count = sum(map(len, self._iter_images()))
         return self._count
 
     def __iter__(self) -> Iterator[str]:
-        for record in self._records:
-            yield from record.captions
+        return chain.from_iterable(self._iter_images())
+
+    def _iter_images(self) -> Iterable[Sequence[str]]:
+        if isinstance(self._records, RecordStore):
+            return self._records.iter_captions()
+        return (record.captions for record in self._records)
 
     @overload
     def __getitem__(self, place: int) -> str: ...

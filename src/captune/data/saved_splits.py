@@ -177,6 +177,11 @@ class _LineCoder:
         """Return the record of a line that was valid when it was saved."""
         return _from_line(json.loads(row), split=split, root=self.root, read_bytes=_no_bytes)
 
+    def decode_captions(self, row: bytearray | bytes) -> Sequence[str]:
+        """Return the captions of a line."""
+        captions: list[str] = json.loads(row)["captions"]
+        return captions
+
 
 def _path_in(value: Any) -> str | None:
     if isinstance(value, dict):

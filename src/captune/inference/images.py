@@ -125,14 +125,17 @@ class _Search:
         if real in self._folders:
             return
         self._folders.add(real)
+        # As text: a folder may hold a million images, each of which then becomes one `Path`.
+        start, absolute = os.path.join(folder, ""), os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
+        start = "" if folder == Path() else start
         for entry in self._entries(folder):
-            path = folder / entry.name
-            if entry.is_symlink() and not self._may_follow(path, root=root):
-                self.skipped_links.append(path)
-            elif _is_folder(path):
-                self._add_folder(path, root=root)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                self.add(path, is_named=True)
+            name = entry.name
+            if entry.is_symlink() and not self._may_follow(folder / name, root=root):
+                self.skipped_links.append(folder / name)
+            elif _is_folder_entry(entry):
+                self._add_folder(folder / name, root=root)
+            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                self.paths.setdefault(absolute + name, Path(start + name))
 
     def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         try:
@@ -146,6 +149,14 @@ class _Search:
     def _may_follow(self, path: Path, *, root: str) -> bool:
         target = os.path.realpath(path) + os.sep
         return self.follow_links or target.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _is_folder_entry(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one; false if it cannot be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _is_folder(path: Path) -> bool:

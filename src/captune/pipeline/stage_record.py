@@ -149,8 +149,7 @@ class StageBook:
     def _input_hash(self, name: str) -> str:
         """Hash the stage's settings, the files they name, and the hashes it builds on."""
         stage = _TABLE[name]
-        settings = {key: _setting(self._recipe, key) for key in stage.settings}
-        parts = [name, json.dumps(settings, sort_keys=True)]
+        parts = [name, json.dumps(stage_settings(self._recipe, name), sort_keys=True)]
         parts += [self._hashes[other] for other in stage.builds_on]
         parts += filter(None, (_fingerprint(_setting(self._recipe, key)) for key in stage.files))
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
@@ -254,6 +253,11 @@ def _read_done(path: Path) -> dict[str, dict[str, object]]:
                 fix=fix,
             )
     return done
+
+
+def stage_settings(recipe: Recipe, name: str) -> dict[str, object]:
+    """Return the settings that a stage's results depend on."""
+    return {key: _setting(recipe, key) for key in _TABLE[name].settings}
 
 
 def _setting(recipe: Recipe, key: str) -> object:

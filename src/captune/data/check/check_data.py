@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -16,23 +15,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from captune.data.check.caption_stats import (
-    find_common_captions,
-    find_placeholders,
-    measure_lengths,
-    normalise_caption,
-)
+from captune.data.check.caption_stats import measure_captions
 from captune.data.check.duplicates import group_exact, group_near
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.kept_findings import KeptFindings
 from captune.data.check.problems import list_problems
-from captune.data.check.read_images import ReadImages, read_images
+from captune.data.check.read_images import ReadImages, fingerprint_records
 from captune.data.dataset import LoadedData
 from captune.data.decoders.decoder import DecodeOptions
 from captune.data.images import decode_image
+from captune.data.record_store import CaptionTexts
 from captune.errors import ImageError
 from captune.metrics import measure_scripts
-from captune.records import SPLITS, CaptionRecord
+from captune.records import SPLITS, CaptionRecord, Split
 
 _PREVIEW_SIDE = 112
 _MOST_PREVIEWS = 96
@@ -51,8 +46,8 @@ def check_data(
 
     Args:
         data: A data set as `load_records` gave it, or `LoadedData(tuple(records))`.
-        count_tokens: Returns the tokens of a caption in training, including special ones; `None`:
-            lengths are counted only in words.
+        count_tokens: Returns the tokens of a caption in training, including special ones; a
+            `BatchCounter` is faster. `None`: lengths are counted only in words.
         max_caption_tokens: Maximum tokens per caption in training.
         decoding: Where images are decoded, by how many threads, and how large they may be;
             `None`: the defaults.
@@ -63,40 +58,37 @@ def check_data(
         Figures and problems.
     """
     records = data.records
-    images = read_images(
+    images = fingerprint_records(
         records, decoding=decoding or DecodeOptions(), kept=kept, report=report_progress
     )
-    captions = [caption for record in records for caption in record.captions]
     exact = _name_groups(group_exact(images.prints), images, records)
     near = _name_groups(group_near(images.prints), images, records)
-    script = measure_scripts(captions).unspaced
-    tokens = None if count_tokens is None else [count_tokens(caption) for caption in captions]
+    facts = measure_captions(records, count_tokens=count_tokens, max_tokens=max_caption_tokens)
+    script = measure_scripts(CaptionTexts(records)).unspaced
     findings = DataCheck(
         source=" ".join(part for part in (data.format, str(data.root or "")) if part),
         num_images=len(records),
-        num_captions=len(captions),
+        num_captions=facts.num_captions,
         splits=data.count_splits(),
-        captions_per_image=dict(sorted(Counter(len(r.captions) for r in records).items())),
+        captions_per_image=facts.per_image,
         widths=_spread(images.prints.widths),
         heights=_spread(images.prints.heights),
-        words=measure_lengths(len(caption.split()) for caption in captions),
-        tokens=None if tokens is None else measure_lengths(tokens),
+        words=facts.words,
+        tokens=facts.tokens,
         max_caption_tokens=max_caption_tokens,
-        num_cut=sum(number > max_caption_tokens for number in tokens or ()),
+        num_cut=facts.num_cut,
         unspaced_script=script,
-        characters=measure_lengths(len("".join(text.split())) for text in captions)
-        if script
-        else None,
-        vocabulary=len({word for text in captions for word in normalise_caption(text).split()}),
+        characters=facts.characters if script else None,
+        vocabulary=facts.vocabulary,
         skipped=data.skipped,
         unreadable=tuple(images.unreadable),
         exact_duplicates=exact,
         near_duplicates=near,
         leaks=_find_leaks(data, exact=exact, near=near),
-        empty_captions=(*data.empty_captions, *_find_empty(records)),
-        placeholder_captions=find_placeholders(records),
-        common_captions=find_common_captions(records),
-        repeated_captions=_find_repeated(records),
+        empty_captions=(*data.empty_captions, *facts.empty),
+        placeholder_captions=facts.placeholders,
+        common_captions=facts.common,
+        repeated_captions=facts.repeated,
         notes=data.notes,
     )
     return replace(
@@ -121,11 +113,14 @@ def _spread(values: npt.NDArray[np.uint32]) -> tuple[int, ...]:
 def _find_leaks(
     data: LoadedData, *, exact: tuple[tuple[str, ...], ...], near: tuple[tuple[str, ...], ...]
 ) -> tuple[SplitLeak, ...]:
-    splits = {record.image_id: record.split for record in data.records}
+    alike = {image_id for ids in (*exact, *near) for image_id in ids}
+    splits: dict[str, Split | None] = {}
     groups: dict[str, list[str]] = {}
     for record in data.records:
         if record.group is not None:
             groups.setdefault(record.group, []).append(record.image_id)
+        if record.group is not None or record.image_id in alike:
+            splits[record.image_id] = record.split
     leaks = [SplitLeak("given", (image_id,), ()) for image_id in data.in_two_splits]
     by_group = tuple(tuple(ids) for ids in groups.values())
     kinds: tuple[tuple[LeakKind, tuple[tuple[str, ...], ...]], ...] = (
@@ -141,18 +136,6 @@ def _find_leaks(
     return tuple(leaks)
 
 
-def _find_empty(records: Sequence[CaptionRecord]) -> list[str]:
-    return [r.image_id for r in records if not r.captions or not all(c.strip() for c in r.captions)]
-
-
-def _find_repeated(records: Sequence[CaptionRecord]) -> tuple[str, ...]:
-    return tuple(
-        record.image_id
-        for record in records
-        if len({normalise_caption(caption) for caption in record.captions}) < len(record.captions)
-    )
-
-
 def _make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dict[str, str]:
     shown = [
         image_id
@@ -166,6 +149,8 @@ def _make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dic
     unreadable = {image.image_id for image in findings.unreadable}
     wanted = [image_id for image_id in dict.fromkeys(shown) if image_id not in unreadable]
     wanted = wanted[:_MOST_PREVIEWS]
+    if not wanted:
+        return {}
     chosen = set(wanted)
     by_id = {record.image_id: record for record in records if record.image_id in chosen}
     return {image_id: _preview(by_id[image_id]) for image_id in wanted if image_id in by_id}

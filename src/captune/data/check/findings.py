@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -10,6 +11,21 @@ from captune.data.dataset import SkippedImage
 
 Severity = Literal["error", "warning"]
 LeakKind = Literal["exact", "near", "group", "given"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounter:
+    """Counts the tokens of captions, many at once.
+
+    Attributes:
+        count: Returns the tokens of each caption in training, including special ones.
+    """
+
+    count: Callable[[Sequence[str]], list[int]]
+
+    def __call__(self, caption: str) -> int:
+        """Return the tokens of one caption."""
+        return self.count([caption])[0]
 
 
 @dataclass(frozen=True, slots=True)

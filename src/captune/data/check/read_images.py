@@ -56,7 +56,7 @@ class ReadImages:
     unreadable: list[SkippedImage] = field(default_factory=list)
 
 
-def read_images(
+def fingerprint_records(
     records: Sequence[CaptionRecord],
     *,
     decoding: DecodeOptions,

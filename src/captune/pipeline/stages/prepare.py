@@ -29,6 +29,7 @@ from captune.data import (
     take_fraction,
 )
 from captune.models import caption_reader, choose_tokenizer, token_counter
+from captune.pipeline.kept_preparation import KeptPreparation
 from captune.pipeline.stages.job import Job
 from captune.progress import Say, show_progress
 from captune.recipe import Recipe
@@ -45,11 +46,51 @@ def prepare(job: Job) -> None:
         DataError: There is no usable data, too many images are broken, or the tokenizer cannot
             write the captions.
     """
+    # Read first: data that changes from here on is prepared again next time.
+    kept = KeptPreparation.of(job.recipe)
+    if kept is not None and kept.restore(job.folder, say=job.say):
+        return
+    loaded, check, lines = _prepare_anew(job)
+    if kept is not None:
+        kept.keep(job.folder, loaded, check, lines=lines)
+
+
+def _prepare_anew(job: Job) -> tuple[LoadedData, DataCheck, list[str]]:
+    """Prepare, and return the data, its check and what was said about both."""
     recipe, folder, say = job.recipe, job.folder, job.say
     data = recipe.data
     loaded = read_data(recipe, say=say)
     # Splits are drawn first, so that the check finds images that are in two of them.
     records = split_data(recipe, loaded)
+    check = _check_records(recipe, loaded, records, say=say)
+    write_text(folder / "data_check.json", check.to_json())
+    skipped = (*loaded.skipped, *check.unreadable)
+    save_skipped(skipped, folder / "skipped_images.jsonl")
+    broken = [image for image in skipped if image.reason != "no_caption"]
+    raise_when_too_many_bad(
+        broken,
+        num_images=len(loaded.records) + len(loaded.skipped),
+        max_bad_fraction=data.max_bad_fraction,
+    )
+    lines = [f"data: {problem.text}" for problem in check.problems]
+    for line in lines:
+        say(line)
+    records = _drop_unreadable(records, check)
+    given = set(count_by_split(loaded.records)) != {None}
+    seed = None if given and not loaded.draws_rest else recipe.seed
+    save_splits(records, folder, seed=seed, by=data.split_by)
+    return loaded, check, [*loaded.notes, *lines]
+
+
+def _check_records(
+    recipe: Recipe, loaded: LoadedData, records: Sequence[CaptionRecord], *, say: Say
+) -> DataCheck:
+    """Check the images and captions that are used.
+
+    Raises:
+        DataError: The tokenizer cannot write the captions.
+    """
+    data = recipe.data
     tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
     reader = caption_reader(tokenizer, lower_case=data.lower_case)
     trip = measure_round_trip(CaptionTexts(records), reader)
@@ -63,22 +104,7 @@ def prepare(job: Job) -> None:
             kept=choose_kept(loaded, say=say),
             report_progress=progress.move_to,
         )
-    check = add_round_trip(check, trip)
-    write_text(folder / "data_check.json", check.to_json())
-    skipped = (*loaded.skipped, *check.unreadable)
-    save_skipped(skipped, folder / "skipped_images.jsonl")
-    broken = [image for image in skipped if image.reason != "no_caption"]
-    raise_when_too_many_bad(
-        broken,
-        num_images=len(loaded.records) + len(loaded.skipped),
-        max_bad_fraction=data.max_bad_fraction,
-    )
-    for problem in check.problems:
-        say(f"data: {problem.text}")
-    records = _drop_unreadable(records, check)
-    given = set(count_by_split(loaded.records)) != {None}
-    seed = None if given and not loaded.draws_rest else recipe.seed
-    save_splits(records, folder, seed=seed, by=data.split_by)
+    return add_round_trip(check, trip)
 
 
 def read_data(recipe: Recipe, *, say: Say) -> LoadedData:

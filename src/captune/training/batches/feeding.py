@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import torch
 
-from captune.data import InlineDecoder, PixelSlots
+from captune.data import InlineDecoder, PixelSlots, pick_records
 from captune.errors import ImageError
 from captune.hardware import Hardware
 from captune.models import (
@@ -37,8 +38,10 @@ from captune.training.batches.planning import (
     plan_epoch,
     take_share,
 )
+from captune.training.batches.token_rows import ImageIds, TokenRows
 
 _ENCODE_BATCH = 32
+_TOKENIZE_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +55,38 @@ class TokenizedSet:
     """
 
     records: Sequence[CaptionRecord]
-    token_ids: Sequence[Sequence[Sequence[int]]]
+    token_ids: TokenRows
     num_cut: int
 
     @property
     def row_lengths(self) -> list[int]:
         """Tokens per image's packed row."""
-        return [sum(map(len, row)) for row in self.token_ids]
+        return self.token_ids.row_lengths
 
 
 def tokenize_records(
     captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe
 ) -> TokenizedSet:
     """Tokenize the captions once for all epochs; images without a caption are skipped."""
-    kept, rows, num_cut = [], [], 0
-    for record in records:
-        captions = [c for c in record.captions if c.strip()]
-        if not captions:
-            continue
-        if recipe.data.lower_case:
-            captions = [c.lower() for c in captions]
-        encoded = [captioner.encode_caption(c, recipe.data.max_caption_tokens) for c in captions]
-        num_cut += sum(e.was_cut for e in encoded)
-        kept.append(record)
-        rows.append([e.token_ids for e in encoded])
-    return TokenizedSet(kept, rows, num_cut)
+    kept: list[int] = []
+    num_cut = 0
+
+    def iter_rows() -> Iterator[list[tuple[int, ...]]]:
+        nonlocal num_cut
+        numbered = enumerate(records)
+        while some := list(islice(numbered, _TOKENIZE_BATCH)):
+            rows = [[c for c in record.captions if c.strip()] for _, record in some]
+            captions = [c.lower() if recipe.data.lower_case else c for row in rows for c in row]
+            encoded = captioner.encode_captions(captions, recipe.data.max_caption_tokens)
+            num_cut += sum(each.was_cut for each in encoded)
+            token_ids = (each.token_ids for each in encoded)
+            for (place, _), row in zip(some, rows, strict=True):
+                if row:
+                    kept.append(place)
+                    yield list(islice(token_ids, len(row)))
+
+    rows = TokenRows.of(iter_rows())
+    return TokenizedSet(pick_records(records, np.array(kept, np.int64)), rows, num_cut)
 
 
 @dataclass(slots=True)
@@ -200,7 +210,7 @@ class Feed:
         """Build the packer that turns images into packed rows, without the model."""
         return RowPacker(
             token_ids=self.data.token_ids,
-            image_ids=[record.image_id for record in self.data.records],
+            image_ids=ImageIds(self.data.records),
             views=self.views,
             max_captions=self.recipe.data.max_captions,
             seed=self.recipe.seed,

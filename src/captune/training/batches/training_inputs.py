@@ -44,7 +44,7 @@ def make_feeds(
     ):
         data = tokenize_records(captioner, subset, recipe=recipe)
         feed = Feed(captioner, data, recipe, views)
-        num_captions = sum(map(len, data.token_ids))
+        num_captions = data.token_ids.num_captions
         say(f"{name}: {len(data.records)} images, {num_captions} captions")
         if data.num_cut:
             say(
