@@ -16,7 +16,7 @@ from captune.pipeline.stages.prepare import prepare
 from captune.recipe import Recipe
 from captune.training import Team
 
-COUNT = 1040
+COUNT = 70
 FILES = (
     "splits/train.jsonl",
     "splits/val.jsonl",
@@ -33,8 +33,8 @@ def write_data(folder):
     lines = []
     for number in range(COUNT):
         name = f"images/{number}.png"
-        Image.new("RGB", (8, 8), (number % 256, number // 256 * 60, 90)).save(folder / name)
-        caption = f"a picture number {number % 50}"
+        Image.new("RGB", (8, 8), (number % 256, number * 3 % 256, 90)).save(folder / name)
+        caption = f"a picture number {number % 20}"
         lines.append(json.dumps({"image": name, "captions": [caption, "colour"]}))
     (folder / "images" / "3.png").write_bytes(b"broken")
     (folder / "captions.jsonl").write_text("\n".join(lines))
@@ -51,6 +51,8 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    # Large enough to be kept.
+    monkeypatch.setattr("captune.pipeline.kept_preparation._MIN_IMAGES", 50)
     return tmp_path / "cache"
 
 
