@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image
 
-from captune.pipeline.folder_state import read_state
+from captune.pipeline.folder_state import digest_files
 from captune.pipeline.kept_preparation import KeptPreparation
 from captune.pipeline.stages import Job
 from captune.pipeline.stages.prepare import prepare
@@ -129,25 +129,25 @@ def test_changed_added_and_removed_files_are_noticed(tmp_path):
     (folder / "a" / "1.jpg").write_bytes(b"1")
     (folder / "2.jpg").write_bytes(b"2")
     (folder / "link").symlink_to(folder / "a")
-    assert read_state([folder]) is None, "the files are young"
+    assert digest_files([folder]) is None, "the files are young"
     time.sleep(2.2)
-    before = read_state([folder])
+    before = digest_files([folder])
     assert before is not None
-    assert read_state([folder]) == before
-    assert read_state([folder], 3) is None
-    assert read_state([folder, tmp_path / "absent"]) != before
+    assert digest_files([folder]) == before
+    assert digest_files([folder], 3) is None
+    assert digest_files([folder, tmp_path / "absent"]) != before
     state = (folder / "2.jpg").stat()
     (folder / "2.jpg").write_bytes(b"3")
     os.utime(folder / "2.jpg", ns=(state.st_atime_ns, state.st_mtime_ns))
     time.sleep(2.2)
-    changed = read_state([folder])
+    changed = digest_files([folder])
     assert changed not in (None, before)
     (folder / "a" / "1.jpg").rename(folder / "a" / "3.jpg")
     time.sleep(2.2)
-    renamed = read_state([folder])
+    renamed = digest_files([folder])
     assert renamed not in (None, before, changed)
     (folder / "a" / "new").mkdir()
-    assert read_state([folder]) not in (None, renamed)
+    assert digest_files([folder]) not in (None, renamed)
 
 
 def test_data_that_is_not_on_this_disk_has_no_place(data):

@@ -13,7 +13,7 @@ _YOUNG_NS = 2_000_000_000
 """A file changed so recently may change again within the same tick of its time."""
 
 
-def read_state(places: Iterable[Path], most: int | None = None) -> str | None:
+def digest_files(places: Iterable[Path], most: int | None = None) -> str | None:
     """Return a digest of the files below folders, and of single files; links are followed.
 
     Args:

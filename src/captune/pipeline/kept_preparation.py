@@ -23,7 +23,7 @@ from captune import __version__
 from captune.data import DataCheck, LoadedData
 from captune.errors import CaptuneError
 from captune.models import choose_tokenizer
-from captune.pipeline.folder_state import read_state
+from captune.pipeline.folder_state import digest_files
 from captune.pipeline.stage_record import stage_settings
 from captune.progress import Say
 from captune.recipe import Recipe
@@ -87,7 +87,7 @@ class KeptPreparation:
         places = [*roots, *lists, *(root / name for root in roots for name in lists)]
         # In a file of captions, an image takes 20 bytes or more: a home folder is not searched.
         most = None if source.is_dir() else 10_000 + source.stat().st_size // 20
-        state = read_state(places, most)
+        state = digest_files(places, most)
         if state is None:
             return None
         facts = [
@@ -134,7 +134,7 @@ class KeptPreparation:
             folder: The run's folder.
             loaded: The data set.
             check: Its check.
-            lines: What was said about the data.
+            lines: Messages about the data.
         """
         reasons = {image.reason for image in (*loaded.skipped, *check.unreadable)}
         if len(loaded.records) < _MIN_IMAGES or not reasons <= _LASTING:

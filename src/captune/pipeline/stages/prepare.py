@@ -56,7 +56,7 @@ def prepare(job: Job) -> None:
 
 
 def _prepare_anew(job: Job) -> tuple[LoadedData, DataCheck, list[str]]:
-    """Prepare, and return the data, its check and what was said about both."""
+    """Prepare, and return the data, its check and the messages about both."""
     recipe, folder, say = job.recipe, job.folder, job.say
     data = recipe.data
     loaded = read_data(recipe, say=say)
