@@ -205,10 +205,6 @@ class Captioner(ABC):
         """See `CaptionEncoder.encode`."""
         return self.caption_encoder().encode(caption, max_tokens)
 
-    def encode_captions(self, captions: Sequence[str], max_tokens: int) -> list[EncodedCaption]:
-        """See `CaptionEncoder.encode_all`."""
-        return self.caption_encoder().encode_all(captions, max_tokens)
-
     def caption_encoder(self) -> CaptionEncoder:
         """Return the encoder of captions to token ids, for worker processes."""
         return CaptionEncoder(

@@ -126,7 +126,7 @@ class KeptPreparation:
         return True
 
     def keep(
-        self, folder: Path, loaded: LoadedData, check: DataCheck, *, lines: Sequence[str]
+        self, folder: Path, *, loaded: LoadedData, check: DataCheck, lines: Sequence[str]
     ) -> None:
         """Keep the files of a run's folder, unless they may depend on more than the data's files.
 

@@ -70,6 +70,7 @@ def tokenize_records(
     """Tokenize the captions once for all epochs; images without a caption are skipped."""
     kept: list[int] = []
     num_cut = 0
+    encoder = captioner.caption_encoder()
 
     def iter_rows() -> Iterator[list[tuple[int, ...]]]:
         nonlocal num_cut
@@ -77,7 +78,7 @@ def tokenize_records(
         while some := list(islice(numbered, _TOKENIZE_BATCH)):
             rows = [[c for c in record.captions if c.strip()] for _, record in some]
             captions = [c.lower() if recipe.data.lower_case else c for row in rows for c in row]
-            encoded = captioner.encode_captions(captions, recipe.data.max_caption_tokens)
+            encoded = encoder.encode_all(captions, recipe.data.max_caption_tokens)
             num_cut += sum(each.was_cut for each in encoded)
             token_ids = (each.token_ids for each in encoded)
             for (place, _), row in zip(some, rows, strict=True):
