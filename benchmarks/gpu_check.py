@@ -31,7 +31,7 @@ import torch
 from gpu_checks.attention import check_attention
 from gpu_checks.decoding import check_decoding
 from gpu_checks.memory import check_memory
-from gpu_checks.parity import check_parity
+from gpu_checks.parity import check_large_parity, check_parity
 from gpu_checks.pixels import check_pixels
 from gpu_checks.processes import check_processes
 from gpu_checks.resuming import check_resuming
@@ -56,6 +56,7 @@ CHECKS: dict[str, Check] = {
     "waits": check_waits,
     "speed": check_speed,
     "decoding": check_decoding,
+    "large": check_large_parity,
     "processes": check_processes,
     "memory": check_memory,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ LIMITS = {"fp32": (1e-4, 2e-3), "bf16": (1e-2, 0.05), "fp16": (2e-3, 0.01)}
 # Least share of equal captions: the order of sums may change near ties, half precision more so.
 SAME_CAPTIONS = {"fp32": 0.75, "bf16": 0.0, "fp16": 0.0}
 FP16_SCALE = 2.0**12
+LARGE_MEMORY = 16 << 30
+"""Memory of the host for a large size: weights and gradients of two precisions, in fp32."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,32 @@ def check_parity(setting: Setting) -> Iterator[Line]:
         setting.let_go()
 
 
-def check_size(setting: Setting, size: str) -> Iterator[Line]:
+def check_large_parity(setting: Setting) -> Iterator[Line]:
+    """Compare the large sizes: two images, on accelerators with a host that has the memory."""
+    for size in setting.large_sizes:
+        name = f"large.{size}"
+        if setting.quick or setting.device.type == "cpu":
+            yield Line(name, "SKIP", "a large size is compared on an accelerator only")
+        elif (memory := host_memory()) < LARGE_MEMORY:
+            yield Line(name, "SKIP", f"the host has {memory >> 30} GiB of {LARGE_MEMORY >> 30}")
+        else:
+            try:
+                yield from check_size(setting, size, num_images=2)
+            except (RuntimeError, ValueError, MemoryError) as error:
+                yield Line(name, "FAIL", f"{type(error).__name__}: {first_line(error)}")
+            setting.let_go()
+
+
+def host_memory() -> int:
+    """Return the bytes of memory of the host; a large number where the system hides it."""
+    if not hasattr(os, "sysconf"):
+        return 1 << 62
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_size(setting: Setting, size: str, *, num_images: int = 4) -> Iterator[Line]:
     captioner = make_captioner(size)
-    batch = make_batch(captioner, 4)
+    batch = make_batch(captioner, num_images)
     with exact_fp32():
         expected = compute(captioner, batch, choose_hardware("cpu", "fp32"))
         for precision in setting.precisions:

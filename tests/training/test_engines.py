@@ -12,9 +12,9 @@ from captune.errors import DataError, ModelError, OutputError, RecipeError
 from captune.models import load_captioner, read_decoding
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.training import check_engine, train
+from support.models.tiny_models import ONE_OF_EACH
 from support.runs.same_weights import assert_same_weights, model_file
 
-FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "vit-bert-tiny", "mobilenet-gpt2-tiny")
 # 24 images in micro batches of 5, two per step: the last micro batch has 4, the last step one.
 UNEVEN = {"train__micro_batch_size": 5, "train__global_batch_size": 10}
 
@@ -33,7 +33,7 @@ def run(tmp_path, shapes, recipe, captioner, **options):
     return folder
 
 
-@pytest.mark.parametrize("size", FAMILIES)
+@pytest.mark.parametrize("size", ONE_OF_EACH)
 def test_both_engines_have_the_same_losses_step_by_step(
     tmp_path, shapes, make_recipe, make_captioner, no_dropout, size
 ) -> None:

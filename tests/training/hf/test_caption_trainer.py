@@ -23,9 +23,8 @@ from captune.errors import DataError, ModelError
 from captune.models import Captioner, load_captioner
 from captune.training import CaptionTrainer, caption_metrics
 from support.hub.repos import READER, HubServer
+from support.models.tiny_models import ONE_PER_FAMILY
 from support.runs.trainer_script import arguments, history
-
-FAMILIES = ("blip-tiny", "git-tiny", "vit-gpt2-tiny", "mobilenet-gpt2-tiny")
 
 
 class Photos(Dataset):
@@ -76,7 +75,7 @@ def test_a_script_trains_evaluates_saves_and_captions(tmp_path, shapes, build) -
     assert trainer.predict(val_records[:2]).predictions == [p.caption for p in predictions]
 
 
-@pytest.mark.parametrize("size", FAMILIES)
+@pytest.mark.parametrize("size", ONE_PER_FAMILY)
 def test_one_batch_of_four_and_four_of_one_are_the_same_steps(
     tmp_path, shapes, build, size
 ) -> None:
@@ -165,7 +164,7 @@ def test_a_model_without_its_processor_is_refused(tmp_path, build) -> None:
 
 
 def test_training_changes_no_special_id_and_no_config(tmp_path, shapes, build) -> None:
-    for size in FAMILIES:
+    for size in ONE_PER_FAMILY:
         captioner = build(size)
         captioner.save(tmp_path / size / "before")
         trainer = CaptionTrainer(
@@ -213,7 +212,7 @@ def test_frozen_parts_stay_in_eval_mode_and_keep_their_weights(tmp_path, shapes,
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-@pytest.mark.parametrize("size", FAMILIES)
+@pytest.mark.parametrize("size", ONE_PER_FAMILY)
 def test_gradient_checkpointing_changes_no_loss(tmp_path, shapes, build, size) -> None:
     losses = []
     for checkpointing in (False, True):
