@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 import captune
-from captune.data import decode_image, make_shapes
 from captune.errors import MetricError
-from captune.models import build_size, train_tokenizer
-from captune.recipe import TokenizerConfig
 from captune.records import Prediction
+from support.runs.documented import write_example_folder
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 PUBLIC = [
@@ -34,14 +32,6 @@ PUBLIC = [
     "run",
     "score",
 ]
-RECIPE = """
-name: mine
-data: {path: "shapes:20", num_workers: 0}
-model: {size: blip-tiny}
-train: {max_steps: 1, micro_batch_size: 4, global_batch_size: 4, validate_images: 2, trackers: []}
-generate: {num_beams: 1, max_new_tokens: 4}
-evaluate: {metrics: [bleu], baseline: false, bootstrap_samples: 100}
-"""
 
 
 def test_every_public_name_exists() -> None:
@@ -66,13 +56,7 @@ def test_the_page_mentions_every_public_name() -> None:
 def test_the_examples_of_the_page_run_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = list(make_shapes(2, seed=2, image_size=64))
-    texts = [caption for record in records for caption in record.captions]
-    tokenizer = train_tokenizer(texts, TokenizerConfig(kind="word", min_count=1))
-    build_size("blip-tiny", tokenizer).save(tmp_path / "runs" / "demo" / "model")
-    for name, record in zip(("photo.jpg", "other.png"), records, strict=True):
-        decode_image(record.image).save(tmp_path / name)
-    (tmp_path / "my-recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    write_example_folder(tmp_path)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from captune.cli.app import COMMANDS, load_command
+from support.runs.documented import save_tiny_model, write_example_folder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -110,15 +111,10 @@ def test_the_documented_trainer_script_trains_evaluates_and_saves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import captune
-    from captune.data import decode_image, make_shapes
-    from captune.models import build_size, train_tokenizer
-    from captune.recipe import TokenizerConfig
+    from captune.data import decode_image
 
-    records = list(make_shapes(16, seed=2, image_size=64))
+    records = save_tiny_model(tmp_path / "tiny", num_images=16)
     rows = [{"image": decode_image(r.image), "captions": list(r.captions)} for r in records]
-    texts = [caption for record in records for caption in record.captions]
-    tokenizer = train_tokenizer(texts, TokenizerConfig(kind="word", min_count=1))
-    build_size("blip-tiny", tokenizer).save(tmp_path / "tiny")
 
     (script,) = [block for block in python_blocks() if "CaptionTrainer(" in block]
     for shown, small in {
@@ -141,18 +137,7 @@ def test_the_documented_trainer_script_trains_evaluates_and_saves(
 def test_the_documented_python_captions_and_runs_recipes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from captune.data import decode_image, make_shapes
-    from captune.models import build_size, train_tokenizer
-    from captune.recipe import TokenizerConfig
-
-    records = list(make_shapes(2, seed=2, image_size=64))
-    texts = [caption for record in records for caption in record.captions]
-    tokenizer = train_tokenizer(texts, TokenizerConfig(kind="word", min_count=1))
-    build_size("blip-tiny", tokenizer).save(tmp_path / "runs" / "demo" / "model")
-    for name, record in zip(("photo.jpg", "other.png"), records, strict=True):
-        decode_image(record.image).save(tmp_path / name)
-    (tmp_path / "my-recipe.yaml").write_text(_SMALL_RECIPE)
-
+    write_example_folder(tmp_path)
     (script,) = [block for block in python_blocks() if "captune.run(" in block]
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -163,16 +148,6 @@ def test_the_documented_python_captions_and_runs_recipes(
 
 def python_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
-
-
-_SMALL_RECIPE = """
-name: mine
-data: {path: "shapes:20", num_workers: 0}
-model: {size: blip-tiny}
-train: {max_steps: 1, micro_batch_size: 4, global_batch_size: 4, validate_images: 2, trackers: []}
-generate: {num_beams: 1, max_new_tokens: 4}
-evaluate: {metrics: [bleu], baseline: false, bootstrap_samples: 100}
-"""
 
 
 @pytest.mark.parametrize(
