@@ -15,7 +15,7 @@ from PIL import Image
 import captune
 from captune.cli import main
 from captune.data import make_shapes
-from captune.errors import ModelError
+from captune.errors import MissingExtraError, ModelError, RecipeError
 from captune.export import ExportOptions, export_model
 from captune.export.convert import trace_examples, write_graphs
 from captune.export.image_recipe import image_recipe
@@ -203,6 +203,32 @@ def test_a_model_whose_captions_change_is_refused_and_leaves_nothing(
         )
     assert "100% of 2 captions equal the model's, 110% are needed" in caught.value.what
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_model_without_its_runtime_says_what_to_install(
+    folders: tuple[Path, Path],
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Python then finds no such module.
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError) as caught:
+        captune.load(folders[1])
+    assert caught.value.fix == "pip install 'captune[openvino]'"
+    with pytest.raises(SystemExit) as end:
+        main(["caption", str(folders[1]), str(photo)])
+    assert end.value.code == 2
+    assert "pip install 'captune[openvino]'" in capsys.readouterr().err
+
+
+def test_a_device_that_an_exported_model_cannot_use_is_refused(
+    folders: tuple[Path, Path],
+) -> None:
+    with pytest.raises(RecipeError, match="device 'cuda' is not available for an exported model"):
+        captune.load(folders[1], device="cuda")
+    with pytest.raises(RecipeError, match="precision fp16 is not supported"):
+        captune.load(folders[1], precision="fp16")
 
 
 def test_a_damaged_graph_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:

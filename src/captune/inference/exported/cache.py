@@ -30,8 +30,13 @@ _SHAPING = ("torch", "transformers", "openvino", "onnxruntime")
 PROBED_IMAGES = 8
 """Images per timed batch."""
 
-MIN_IMAGES = 400
-"""With fewer images, `auto` does not even time torch: two batches are a twenty-fifth of these."""
+MIN_IMAGES = 2000
+"""With fewer images, `auto` does not even time torch.
+
+Timing loads the model once more and captions two batches, half a second for a model that captions
+2,000 images in twenty; and a model of several hundred megabytes needs more images than these before
+its conversion is a twentieth of the run.
+"""
 
 
 @dataclass(frozen=True, slots=True)
