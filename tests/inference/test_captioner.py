@@ -131,7 +131,7 @@ def test_the_names_of_transformers_work_too(run_folder: Path, photo: Path, tmp_p
     model = captune.Captioner.from_pretrained(run_folder, device="cpu", precision="fp32")
     assert model(photo, **FAST) == model.caption(photo, **FAST)
     model.save_pretrained(tmp_path / "copy")
-    again = captune.load(tmp_path / "copy", device="cpu")
+    again = captune.load(tmp_path / "copy", device="cpu", precision="fp32")
     assert again.caption(photo, **FAST) == model.caption(photo, **FAST)
     assert model.model is model.captioner.model
     assert model.processor.tokenizer is model.captioner.tokenizer

@@ -82,7 +82,7 @@ def caption(
     decode: Decode = "isolated",
     backend: Backend = "auto",
     device: Device = "auto",
-    precision: Precision = "fp32",
+    precision: Precision = "auto",
     revision: Revision = None,
     decoding: GenerateConfig,
 ) -> None:

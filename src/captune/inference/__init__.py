@@ -13,7 +13,7 @@ from captune.lazy_names import import_on_use
 if TYPE_CHECKING:
     from captune.inference.caption import caption_images
     from captune.inference.captioner import ImageCaptioner, load
-    from captune.inference.decoding.decode import eval_mode, generate
+    from captune.inference.decoding.decode import eval_mode, generate, text_backend
     from captune.inference.decoding.settings import DecodingOptions, decoding_config
     from captune.inference.exported.cache import (
         PROBED_IMAGES,
@@ -94,6 +94,7 @@ __all__ = [
     "read_predictions",
     "require_runtime",
     "runtime_computes_bf16",
+    "text_backend",
     "write_predictions",
     "write_probe",
 ]
@@ -137,6 +138,7 @@ _HOMES = {
     "eval_mode": "captune.inference.decoding.decode",
     "find_images": "captune.inference.images",
     "generate": "captune.inference.decoding.decode",
+    "text_backend": "captune.inference.decoding.decode",
     "is_url": "captune.net",
     "load": "captune.inference.captioner",
     "open_destination": "captune.inference.outputs.destination",

@@ -18,7 +18,7 @@ from captune.hardware import (
 )
 from captune.inference.decoding.decode import eval_mode, generate
 from captune.inference.prepare import AnyImage, Execution, OnFailure, prepare_ahead
-from captune.models import Captioner, InferenceForm, inference_form
+from captune.models import Captioner, InferenceForm, exact_enough, inference_form
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, VisionInputs
 
@@ -52,8 +52,7 @@ def caption_images(
     """
     execution = execution or Execution()
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
-    with eval_mode(captioner):
-        form = _form_for(captioner, hardware)
+    form = _form_for(captioner, hardware, execution)
     batch = _Batch(form, config, hardware, size=max(1, batch_size))
     transform = captioner.image_transform()
     prepared = prepare_ahead(transform, images, decode=execution.decode, batch_size=batch.size)
@@ -121,10 +120,19 @@ class _Batch:
         warnings.warn(f"{message}: continuing with {self.size}", stacklevel=2)
 
 
-def _form_for(captioner: Captioner, hardware: Hardware) -> InferenceForm:
-    """Return a captioner arranged for captioning on this hardware, with its weights of now."""
-    dtype = hardware.dtype
-    return inference_form(captioner, vision=dtype, text=dtype)
+def _form_for(captioner: Captioner, hardware: Hardware, execution: Execution) -> InferenceForm:
+    """Return the model arranged for captioning; the kept form if nothing has changed since."""
+    vision = text = hardware.dtype
+    if execution.is_exact_enough:
+        vision, text = exact_enough(captioner, hardware.dtype)
+    kept = execution.kept
+    if kept and kept[0].fits(captioner, vision=vision, text=text):
+        form: InferenceForm = kept[0]
+        return form
+    with eval_mode(captioner):
+        form = inference_form(captioner, vision=vision, text=text)
+    kept[:] = [form]
+    return form
 
 
 @torch.inference_mode()

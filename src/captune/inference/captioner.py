@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,14 @@ class ImageCaptioner(LoadedCaptioner):
     Attributes:
         captioner: The model, on its device.
         hardware: Device and precision.
+        is_exact_enough: Whether the precision was chosen, and gives way where it would change
+            captions; see `Execution`.
     """
 
     captioner: Captioner
     hardware: Hardware
+    is_exact_enough: bool = False
+    _kept: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def model(self) -> Any:
@@ -44,7 +48,7 @@ class ImageCaptioner(LoadedCaptioner):
 
     def describe(self) -> str:
         """Return device, chip, memory and precision."""
-        return self.hardware.describe()
+        return self.hardware.describe() + (" (auto)" if self.is_exact_enough else "")
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
         """See `LoadedCaptioner.complete`."""
@@ -69,7 +73,7 @@ class ImageCaptioner(LoadedCaptioner):
             images,
             config=config,
             batch_size=batch_size,
-            execution=Execution(self.hardware, decode),
+            execution=Execution(self.hardware, decode, self.is_exact_enough, self._kept),
             on_failure=on_failure,
         )
 
@@ -89,7 +93,7 @@ class ImageCaptioner(LoadedCaptioner):
 
 
 def load(
-    model: str | Path, *, device: str = "auto", revision: str | None = None, precision: str = "fp32"
+    model: str | Path, *, device: str = "auto", revision: str | None = None, precision: str = "auto"
 ) -> LoadedCaptioner:
     """Return a captioner from a folder or hub id.
 
@@ -97,8 +101,9 @@ def load(
         model: Folder saved by captune or transformers, a run's folder, or a hub id.
         device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
         revision: Hub branch, tag or commit; `None`: the newest.
-        precision: `fp32`, whose captions equal plain transformers'; `bf16` or `fp16`, several
-            times faster if the hardware supports them; `auto`: the fastest of them.
+        precision: `auto`: the fastest whose captions are those of `fp32` for 98 of 100
+            photographs or more; `fp32`: captions equal plain transformers'; `bf16` or `fp16`:
+            faster if the hardware supports them.
 
     Raises:
         ModelError: The model does not exist, has no weights, or belongs to an unknown family.
@@ -116,4 +121,4 @@ def load(
     captioner = load_captioner(folder, revision=revision)
     captioner.move_to(hardware.device)
     captioner.eval_mode()
-    return ImageCaptioner(captioner, hardware)
+    return ImageCaptioner(captioner, hardware, is_exact_enough=precision == "auto")

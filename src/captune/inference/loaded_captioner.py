@@ -50,7 +50,7 @@ class LoadedCaptioner(ABC):
         *,
         device: str = "auto",
         revision: str | None = None,
-        precision: str = "fp32",
+        precision: str = "auto",
     ) -> LoadedCaptioner:
         """Return `captune.load` of the same arguments; the name is that of transformers."""
         # By name: the modules that load models import this one.

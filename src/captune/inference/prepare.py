@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from PIL import Image
 
@@ -50,10 +50,15 @@ class Execution:
         decode: `isolated`: decode encoded images in child processes with limits of memory and
             time; `inline`: in this process. Or an open decoder, which stays open. Images at URLs
             are isolated in either mode; PIL images cannot be.
+        is_exact_enough: Use float32 for a side of the model whose captions the precision of
+            `hardware` would change too often; see `captune.models.exact_enough`.
+        kept: The model arranged for captioning, from the last pass with this object.
     """
 
     hardware: Hardware | None = None
     decode: DecodeMode | ImageDecoder = "isolated"
+    is_exact_enough: bool = False
+    kept: list[Any] = field(default_factory=list, repr=False, compare=False)
 
 
 def prepare_ahead(

@@ -18,7 +18,7 @@ from captune.models.families import (
     check_sources,
     load_captioner,
 )
-from captune.models.fast.form import InferenceForm, fast_text, inference_form
+from captune.models.fast.form import InferenceForm, exact_enough, fast_text, inference_form
 from captune.models.fast.vision import fast_stages
 from captune.models.freezing import PartSize
 from captune.models.generation_defaults import (
@@ -63,6 +63,7 @@ __all__ = [
     "caption_reader",
     "check_sources",
     "choose_tokenizer",
+    "exact_enough",
     "fast_stages",
     "fast_text",
     "fold_batch_norms",

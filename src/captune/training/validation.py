@@ -24,7 +24,7 @@ from captune.metrics import (
     require_metrics,
     resolve_metrics,
 )
-from captune.models import Captioner
+from captune.models import Captioner, inference_form
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
 from captune.training.batches.feeding import Feed
@@ -107,12 +107,16 @@ class Validator:
             update={"num_beams": self.recipe.train.validate_beams, "do_sample": False}
         )
         own: list[tuple[int, dict[str, str]]] = []
+        dtype = self.hardware.dtype
+        form = inference_form(self.captioner, vision=dtype, text=dtype)
         for place, batch in self._own_batches(self.chosen):
-            with self.hardware.autocast():
-                states = self.captioner.vision_states(batch)
-                predictions = generate(
-                    self.captioner, states, image_ids=batch.image_ids, config=config
-                )
+            predictions = generate(
+                self.captioner,
+                form.vision_states(batch),
+                image_ids=batch.image_ids,
+                config=config,
+                backend=form.text,
+            )
             own.append((place, {p.image_id: p.caption for p in predictions}))
         return {
             image_id: caption

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from captune.inference import generate
-from captune.models import Captioner, fast_text, inference_form
+from captune.models import Captioner, exact_enough, fast_text, inference_form
 from captune.models.blip import BlipCaptioner
 from captune.models.fast.form import PlainText
 from captune.models.fast.text import FastText
@@ -137,3 +137,25 @@ def test_a_subclass_keeps_its_own_encode_and_steps():
     torch.testing.assert_close(form.encode(pixels), captioner.encode(pixels) / 2)
     hidden = torch.randn(1, 1, 128)
     torch.testing.assert_close(form.text.lm_head(hidden), -captioner.lm_head(hidden))
+
+
+def test_a_form_no_longer_fits_once_a_weight_has_changed():
+    captioner = wild_captioner("blip-tiny")
+    half = {"vision": torch.bfloat16, "text": torch.bfloat16}
+    form = inference_form(captioner, **half)
+    assert form.fits(captioner, **half)
+    assert not form.fits(captioner, vision=torch.float32, text=torch.bfloat16)
+    with torch.no_grad():
+        next(captioner.model.parameters()).add_(1)
+    assert not form.fits(captioner, **half)
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [
+        ("blip-tiny", (torch.bfloat16, torch.bfloat16)),
+        ("mobilenet-gpt2-tiny", (torch.float32, torch.bfloat16)),
+    ],
+)
+def test_auto_keeps_a_side_that_is_not_known_in_its_own_precision(size, sides):
+    assert exact_enough(wild_captioner(size), torch.bfloat16) == sides

@@ -32,7 +32,8 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(
         help="fp32: captions equal those of plain transformers. bf16, fp16: faster if the"
-        " hardware supports them. auto: the fastest of these."
+        " hardware supports them. auto: the fastest whose captions equal fp32's for 98 of 100"
+        " photographs."
     ),
 ]
 Backend = Annotated[

@@ -43,7 +43,7 @@ def generate(
         image_ids: B ids.
         config: How to decode. `max_new_tokens` is limited by the model's number of positions.
         backend: The text side; `None`: the fast form of the model's, in the precision of autocast.
-            For many batches build it once: `inference_form(...).text`.
+            For many batches build it once: `text_backend(captioner)`.
 
     Raises:
         ModelError: The prompt leaves no room for a caption.
@@ -54,7 +54,7 @@ def generate(
         return []
     task = plan_search(captioner, image_ids, config=config)
     with eval_mode(captioner):
-        text = fast_text(captioner, _precision(captioner)) if backend is None else backend
+        text = text_backend(captioner) if backend is None else backend
         hypotheses = search(text, vision_states, task=task)
     return [
         _predict(captioner, hypothesis, image_id=image_id, task=task)
@@ -75,13 +75,12 @@ def search(
         return search_single(tree, logits, task=task)
 
 
-def _precision(captioner: Captioner) -> torch.dtype:
-    """Return the type in which products are computed now."""
+def text_backend(captioner: Captioner) -> DecodingBackend:
+    """Return the fast text side of a captioner, in the precision of the autocast around this."""
     device = captioner.device.type
     if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    dtype: torch.dtype = captioner.model.dtype
-    return dtype
+        return fast_text(captioner, torch.get_autocast_dtype(device))
+    return fast_text(captioner, captioner.model.dtype)
 
 
 def plan_search(

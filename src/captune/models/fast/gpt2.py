@@ -8,7 +8,7 @@ import torch
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2LMHeadModel
 
 from captune.models.fast.bert import plain_head
-from captune.models.fast.layers import Attention, FeedForward, TextLayer, TextSide
+from captune.models.fast.layers import Attention, FeedForward, FastTextLayer, TextSide
 from captune.models.fast.linear import (
     Projections,
     UnknownModuleError,
@@ -40,11 +40,11 @@ def gpt2_text(model: Any, dtype: torch.dtype) -> TextSide:
     )
 
 
-def _layer(block: Any, dtype: torch.dtype, *, number: int) -> TextLayer:
+def _layer(block: Any, dtype: torch.dtype, *, number: int) -> FastTextLayer:
     if type(block) is not GPT2Block:
         raise UnknownModuleError(type(block).__name__)
     own, cross = block.attn, block.crossattention
-    return TextLayer(
+    return FastTextLayer(
         own=Attention(
             project=Projections((linear(own.c_attn, dtype),), 3),
             image=None,

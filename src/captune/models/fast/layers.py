@@ -43,7 +43,7 @@ class FeedForward:
 
 
 @dataclass(frozen=True, slots=True)
-class TextLayer:
+class FastTextLayer:
     """A decoder layer; `cross` is `None` if the image is a prefix of the text."""
 
     own: Attention
@@ -56,7 +56,7 @@ class TextHead:
     """Hidden states to logits.
 
     Attributes:
-        transform: A layer before the vocabulary's, if any.
+        transform: A layer before the vocabulary's, if any, in the model's own precision.
         norm: After `transform`.
         vocabulary: The vocabulary's layer in the precision of inference.
         rows: Its weights (V, D) in the model's own precision.
@@ -90,7 +90,7 @@ class TextSide:
     positions: torch.Tensor
     constant: torch.Tensor | None
     norm: Norm | None
-    layers: tuple[TextLayer, ...]
+    layers: tuple[FastTextLayer, ...]
     norm_first: bool
     final_norm: Norm | None
     head: TextHead

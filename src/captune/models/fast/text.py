@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from captune.models.fast.attention import attend_to_image, attend_to_text, attend_within
 from captune.models.fast.cache import TextCache
-from captune.models.fast.layers import Attention, FeedForward, TextHead, TextLayer, TextSide
+from captune.models.fast.layers import Attention, FeedForward, TextHead, FastTextLayer, TextSide
 
 _EXACT_CANDIDATES = 32
 """Logits per row that are computed again in the model's own precision: more than any beam takes."""
@@ -87,7 +87,7 @@ class FastText:
         """Return the logits (..., V), float32 or wider, of hidden states (..., D)."""
         head = self._side.head
         if head.transform is not None and head.norm is not None:
-            transformed = head.transform(hidden_states.to(self._side.dtype))
+            transformed = head.transform(hidden_states.to(head.rows.dtype))
             hidden_states = head.norm(transformed.to(self.mask_dtype))
         logits = head.vocabulary(hidden_states.to(self._side.dtype))
         if self._is_exact:
@@ -108,14 +108,16 @@ class FastText:
             hidden = self._leave(cross, hidden, attend_to_image(query, cache.image[number]))
         return self._feed(layer.feed_forward, hidden)
 
-    def _read_image(self, layer: TextLayer, hidden: torch.Tensor, cache: TextCache) -> torch.Tensor:
+    def _read_image(
+        self, layer: FastTextLayer, hidden: torch.Tensor, cache: TextCache
+    ) -> torch.Tensor:
         """Take an image that is a prefix of the text through a layer; keep its keys."""
         query = self._image_heads(layer, hidden, cache)
         mixed = attend_within(query, cache.image[-1], scale=1.0)
         return self._feed(layer.feed_forward, self._add(layer.own, hidden, mixed))
 
     def _image_heads(
-        self, layer: TextLayer, hidden: torch.Tensor, cache: TextCache
+        self, layer: FastTextLayer, hidden: torch.Tensor, cache: TextCache
     ) -> torch.Tensor:
         query, key, value = self._heads(layer.own, self._entering(layer.own, hidden))
         cache.image.append((key.contiguous(), value.contiguous()))
@@ -147,7 +149,7 @@ class FastText:
         return total if self._side.norm_first else block.norm(total)
 
 
-def _image_pair(layer: TextLayer, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _image_pair(layer: FastTextLayer, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     block = layer.cross
     if block is None or block.image is None:
         raise ValueError("a layer without cross-attention")

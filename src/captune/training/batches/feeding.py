@@ -21,6 +21,7 @@ from captune.models import (
     Captioner,
     LevelTransform,
     Transform,
+    fast_stages,
     fold_batch_norms,
     level_transform,
     pack_captions,
@@ -159,7 +160,8 @@ class Feed:
             ImageError: An image that `prepare` could read is not readable any more.
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
-        stages = fold_batch_norms(self.captioner.frozen_vision_stages())
+        folded = fold_batch_norms(self.captioner.frozen_vision_stages())
+        stages = fast_stages(folded, hardware.dtype)
         for micro, decoded in zip(micros, self._read_ahead(micros), strict=True):
             if decoded.inputs is None or len(decoded.indices) < len(micro):
                 image_id, reason = next(iter(decoded.failures.items()))

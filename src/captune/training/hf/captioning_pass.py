@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from captune.inference import eval_mode, generate
+from captune.inference import eval_mode, generate, text_backend
 from captune.models import Captioner
 from captune.recipe import GenerateConfig
 from captune.training.hf.collator import Inputs, inputs_batch
@@ -80,12 +80,14 @@ class CaptioningPass:
         """Compute loss and captions for the batches of this process."""
         outcome = PassResult()
         with eval_mode(self.captioner):
+            with self.autocast():
+                text = text_backend(self.captioner)
             for inputs in dataloader:
-                self._add(self.prepare(inputs), outcome)
+                self._add(self.prepare(inputs), outcome, text)
                 self.after_batch()
         return outcome
 
-    def _add(self, inputs: Inputs, outcome: PassResult) -> None:
+    def _add(self, inputs: Inputs, outcome: PassResult, text: Any) -> None:
         batch = inputs_batch(inputs)
         count = len(batch.image_ids)
         captions = [""] * count
@@ -94,7 +96,11 @@ class CaptioningPass:
             loss = self.captioner.loss_of(states, batch)
             if self.config is not None:
                 predictions = generate(
-                    self.captioner, states, image_ids=batch.image_ids, config=self.config
+                    self.captioner,
+                    states,
+                    image_ids=batch.image_ids,
+                    config=self.config,
+                    backend=text,
                 )
                 captions = [prediction.caption for prediction in predictions]
         outcome.loss_sum += float(loss.loss_sum)
