@@ -11,7 +11,13 @@ from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
 from transformers.models.blip.modeling_blip_text import BlipTextEmbeddings, BlipTextLayer
 from transformers.models.git.modeling_git import GitEmbeddings, GitLayer
 
-from captune.models.fast.layers import Attention, FeedForward, TextHead, FastTextLayer, TextSide
+from captune.models.fast.layers import (
+    AttentionBlock,
+    FastTextLayer,
+    FeedForward,
+    TextHead,
+    TextSide,
+)
 from captune.models.fast.linear import UnknownModuleError, linear, norm, projections
 
 _LAYERS = (BertLayer, BlipTextLayer, GitLayer)
@@ -84,12 +90,12 @@ def _layer(layer: nn.Module, dtype: torch.dtype) -> FastTextLayer:
     )
 
 
-def _attention(block: Any, dtype: torch.dtype, *, is_cross: bool) -> Attention:
+def _attention(block: Any, dtype: torch.dtype, *, is_cross: bool) -> AttentionBlock:
     inner, output = block.self, block.output
     scale = inner.attention_head_size**-0.5
     is_converted = inner.query.weight.dtype != dtype
     from_tokens = [inner.query] if is_cross else [inner.query, inner.key, inner.value]
-    return Attention(
+    return AttentionBlock(
         project=projections(from_tokens, dtype, query_scale=scale),
         image=projections([inner.key, inner.value], dtype) if is_cross else None,
         output=linear(output.dense, dtype),

@@ -8,7 +8,7 @@ import torch
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2LMHeadModel
 
 from captune.models.fast.bert import plain_head
-from captune.models.fast.layers import Attention, FeedForward, FastTextLayer, TextSide
+from captune.models.fast.layers import AttentionBlock, FastTextLayer, FeedForward, TextSide
 from captune.models.fast.linear import (
     Projections,
     UnknownModuleError,
@@ -45,7 +45,7 @@ def _layer(block: Any, dtype: torch.dtype, *, number: int) -> FastTextLayer:
         raise UnknownModuleError(type(block).__name__)
     own, cross = block.attn, block.crossattention
     return FastTextLayer(
-        own=Attention(
+        own=AttentionBlock(
             project=Projections((linear(own.c_attn, dtype),), 3),
             image=None,
             output=linear(own.c_proj, dtype),
@@ -53,7 +53,7 @@ def _layer(block: Any, dtype: torch.dtype, *, number: int) -> FastTextLayer:
             heads=own.num_heads,
             scale=_scale(own, number),
         ),
-        cross=Attention(
+        cross=AttentionBlock(
             project=Projections((linear(cross.q_attn, dtype),), 1),
             image=Projections((linear(cross.c_attn, dtype),), 2),
             output=linear(cross.c_proj, dtype),

@@ -13,7 +13,7 @@ from captune.models.fast.linear import Linear, Norm, Projections
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class AttentionBlock:
     """An attention block.
 
     Attributes:
@@ -46,8 +46,8 @@ class FeedForward:
 class FastTextLayer:
     """A decoder layer; `cross` is `None` if the image is a prefix of the text."""
 
-    own: Attention
-    cross: Attention | None
+    own: AttentionBlock
+    cross: AttentionBlock | None
     feed_forward: FeedForward
 
 

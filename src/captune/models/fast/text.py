@@ -13,7 +13,13 @@ from torch.nn import functional
 
 from captune.models.fast.attention import attend_to_image, attend_to_text, attend_within
 from captune.models.fast.cache import TextCache
-from captune.models.fast.layers import Attention, FeedForward, TextHead, FastTextLayer, TextSide
+from captune.models.fast.layers import (
+    AttentionBlock,
+    FastTextLayer,
+    FeedForward,
+    TextHead,
+    TextSide,
+)
 
 _EXACT_CANDIDATES = 32
 """Logits per row that are computed again in the model's own precision: more than any beam takes."""
@@ -123,11 +129,11 @@ class FastText:
         cache.image.append((key.contiguous(), value.contiguous()))
         return query
 
-    def _entering(self, block: Attention | FeedForward, hidden: torch.Tensor) -> torch.Tensor:
+    def _entering(self, block: AttentionBlock | FeedForward, hidden: torch.Tensor) -> torch.Tensor:
         entering = block.norm(hidden) if self._side.norm_first else hidden
         return entering.to(self._side.dtype)
 
-    def _heads(self, block: Attention, entering: torch.Tensor) -> list[torch.Tensor]:
+    def _heads(self, block: AttentionBlock, entering: torch.Tensor) -> list[torch.Tensor]:
         """Return scaled queries, and keys and values unless they are the image's: (B, H, L, d)."""
         batch, length, _ = entering.shape
         parts = block.project(entering)
@@ -136,11 +142,15 @@ class FastText:
             split[0] = split[0] * block.scale
         return split
 
-    def _leave(self, block: Attention, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+    def _leave(
+        self, block: AttentionBlock, hidden: torch.Tensor, mixed: torch.Tensor
+    ) -> torch.Tensor:
         batch, length, _ = hidden.shape
         return self._add(block, hidden, mixed.transpose(1, 2).reshape(batch, length, -1))
 
-    def _add(self, block: Attention, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+    def _add(
+        self, block: AttentionBlock, hidden: torch.Tensor, mixed: torch.Tensor
+    ) -> torch.Tensor:
         total = hidden + block.output(mixed)
         return total if self._side.norm_first else block.norm(total)
 
