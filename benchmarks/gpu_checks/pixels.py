@@ -33,7 +33,7 @@ def check_normalising(setting: Setting) -> Line:
 
 
 def check_pinned(setting: Setting) -> Line:
-    """Read a batch in a worker process, and copy it while the CPU goes on."""
+    """Read a batch in a worker process, and copy it while the CPU continues."""
     recipe = make_recipe(
         setting, size="blip-tiny", micro_batch_size=4, global_batch_size=8, epochs=1
     )

@@ -265,7 +265,7 @@ def _write_words(captioner: Captioner, folder: Path) -> None:
 
 
 def _cleans_up(tokenizer: Any) -> bool:
-    """Return whether decoding removes blanks before punctuation, as transformers decides it."""
+    """Return whether decoding removes spaces before punctuation, as transformers decides it."""
     if not tokenizer.clean_up_tokenization_spaces:
         return False
     is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"

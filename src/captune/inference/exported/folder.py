@@ -42,7 +42,7 @@ class ExportedModel:
         decoding: The model's own settings, fields of `GenerateConfig`.
         width: D, width of the text side.
         image: How an image becomes pixels.
-        cleans_up: Whether blanks before punctuation are removed from decoded text.
+        cleans_up: Whether spaces before punctuation are removed from decoded text.
         exact_in_bf16: Share of captions in bf16 that equal those in fp32, 0..1; `None`: unknown.
     """
 

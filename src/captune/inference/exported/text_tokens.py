@@ -23,7 +23,7 @@ class TextTokens:
 
     Args:
         folder: Holds tokenizer.json.
-        cleans_up: Whether blanks before punctuation are removed from decoded text.
+        cleans_up: Whether spaces before punctuation are removed from decoded text.
 
     Raises:
         ModelError: The file is damaged.

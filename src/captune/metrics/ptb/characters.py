@@ -111,4 +111,4 @@ DIGITS = "0-9" + _to_class(_DIGIT_RANGES)
 MARKS = _to_class(_MARK_RANGES)
 SYMBOLS = _to_class(_SYMBOL_RANGES)
 SYMBOL_RUNS = _to_class(_RUN_RANGES)
-BLANKS = " \\t\\u00a0\\u2000-\\u200a\\u3000"
+WHITE_SPACE = " \\t\\u00a0\\u2000-\\u200a\\u3000"

@@ -7,7 +7,7 @@ bounded, so that a hostile caption costs linear time; no real caption comes near
 from __future__ import annotations
 
 from captune.metrics.ptb import words as ptb_words
-from captune.metrics.ptb.characters import BLANKS, DIGITS, LETTERS, MARKS
+from captune.metrics.ptb.characters import DIGITS, LETTERS, MARKS, WHITE_SPACE
 
 
 def _any_case(words: str) -> str:
@@ -18,7 +18,7 @@ def _capitalised(words: str) -> str:
     return "(?:" + "|".join(f"{word[0].upper()}(?ai:{word[1:]})" for word in words.split()) + ")"
 
 
-SPACE = f"[{BLANKS}\n\u0085]"
+SPACE = f"[{WHITE_SPACE}\n\u0085]"
 # The soft hyphen counts as a letter and vanishes later.
 LETTER = f"{LETTERS}{MARKS}\u00ad"
 APOSTROPHE = "(?:['\u0092\u2019]|&apos;)"

@@ -13,7 +13,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from captune.metrics.ptb import patterns as p
-from captune.metrics.ptb.characters import BLANKS, CAPITALS, DIGITS, LETTERS, SYMBOL_RUNS, SYMBOLS
+from captune.metrics.ptb.characters import (
+    CAPITALS,
+    DIGITS,
+    LETTERS,
+    SYMBOL_RUNS,
+    SYMBOLS,
+    WHITE_SPACE,
+)
 
 
 class LexerRule(NamedTuple):
@@ -44,7 +51,7 @@ def _escape_brackets(token: str) -> str:
 
 
 def _no_break(token: str) -> str:
-    return _escape_brackets(re.sub(f"[{BLANKS}]", "\u00a0", token))
+    return _escape_brackets(re.sub(f"[{WHITE_SPACE}]", "\u00a0", token))
 
 
 def _clean(token: str) -> str:
@@ -135,7 +142,7 @@ _NUMBERS_AND_ADDRESSES = (
     LexerRule("0-9", f"({p.DATE})"),
     LexerRule("0-9(+", f"({p.TELEPHONE})", _no_break),
     LexerRule(
-        f"{LETTERS}{DIGITS}\u00ad", f"({p.FILE})[{BLANKS}\n\u0085.!?,]", needs=".", within=201
+        f"{LETTERS}{DIGITS}\u00ad", f"({p.FILE})[{WHITE_SPACE}\n\u0085.!?,]", needs=".", within=201
     ),
     LexerRule("Hh", f"((?ai:{p.WEB}))"),
     LexerRule("Ww", f"({p.WWW})"),
@@ -149,10 +156,10 @@ _NUMBERS_AND_ADDRESSES = (
 )
 
 _MARKS = (
-    LexerRule(BLANKS, f"([{BLANKS}]+)", _write("")),
+    LexerRule(WHITE_SPACE, f"([{WHITE_SPACE}]+)", _write("")),
     LexerRule('"&', '("|&quot;)[A-Za-z0-9$]', _write("``")),
     LexerRule('"&', '("|&quot;)', _write("''")),
-    LexerRule("'", f"(')[A-Za-z][^{BLANKS}\n]", _write("`")),
+    LexerRule("'", f"(')[A-Za-z][^{WHITE_SPACE}\n]", _write("`")),
     LexerRule("'", "(''?)"),
     LexerRule("&", "(&apos;)", _write("'")),
     LexerRule(f"`{_QUOTE_MARKS}", f"([`{_QUOTE_MARKS}]{{1,2}})", _normal_quotes),
