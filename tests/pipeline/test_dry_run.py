@@ -93,3 +93,19 @@ def test_a_warm_up_longer_than_the_run_and_an_absurd_rate_raise_warnings(tmp_pat
     assert "warning: train.warmup_steps 300 is not shorter than the run of 12 steps" in text
     assert "warning: train.learning_rate is 50" in text
     assert "warning" not in printed(recipe(warmup_steps=5), tmp_path / "other")
+
+
+def test_the_memory_is_predicted_with_its_parts(tmp_path) -> None:
+    text = printed(recipe(ema_decay=0.99), tmp_path / "run")
+    line = next(line for line in text.splitlines() if line.startswith("memory: "))
+    for part in ("process", "weights", "optimizer", "averages", "a micro batch of 4"):
+        assert f"{part} " in line
+
+
+def test_settings_that_fit_into_a_given_memory_are_proposed(tmp_path) -> None:
+    assert "fits into 9.3 GiB; train.micro_batch_size up to 8 does too" in printed(
+        recipe(), tmp_path / "run", memory=10 * 10**9
+    )
+    text = printed(recipe(), tmp_path / "other", memory=10**8)
+    assert "warning: does not fit into 95 MiB" in text
+    assert "not even one image fits: freeze more with model.freeze" in text

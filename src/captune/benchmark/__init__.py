@@ -5,7 +5,7 @@ from captune.benchmark.data_speed import DataSpeed, measure_data
 from captune.benchmark.machine_limit import MachineLimit, Work, measure_limit
 from captune.benchmark.operations import CaptionWork, count_captioning, count_operations
 from captune.benchmark.scoring_speed import ScoringSpeed, measure_scoring
-from captune.benchmark.subjects import has_random_text, load_subject, read_images
+from captune.benchmark.subjects import has_random_text, load_subject, read_subjects
 from captune.benchmark.training_speed import TrainingSpeed, measure_training
 
 __all__ = [
@@ -25,5 +25,5 @@ __all__ = [
     "measure_limit",
     "measure_scoring",
     "measure_training",
-    "read_images",
+    "read_subjects",
 ]

@@ -18,7 +18,7 @@ from captune.records import CaptionRecord
 _CHECK = "look at the data set with: captune data check DATA"
 
 
-def read_images(
+def read_subjects(
     data: str, options: LoadOptions, *, max_images: int, needs_captions: bool
 ) -> list[CaptionRecord]:
     """Return the first images of a data set, of its training split if it has one.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captune.cli.app import stopping, this_command
+from captune.cli.flags.memory import parse_memory
 from captune.cli.flags.name_lists import split_names
+from captune.errors import RecipeError
 from captune.progress import print_line
 
 if TYPE_CHECKING:
@@ -40,6 +42,13 @@ def run(
         bool,
         typer.Option("--dry-run", help="Estimate steps, time and memory without running."),
     ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --dry-run: propose batch size and checkpointing for this memory: 24GB.",
+        ),
+    ] = None,
     out: _Out = None,
     resume: _Resume = False,
     force: _Force = False,
@@ -47,13 +56,16 @@ def run(
     """Run a recipe: read the data, train, evaluate before and after, write the report."""
     settings = _load(recipe, overrides)
     stages = [stage for text in only or () for stage in split_names(text)]
+    limit = None if memory is None else parse_memory(memory)
+    if limit is not None and not dry_run:
+        raise RecipeError("--memory has no effect by itself", fix="add --dry-run")
 
     from captune.pipeline import RunOptions
     from captune.pipeline import dry_run as estimate_run
 
     options = RunOptions(start_from=start_from, resume=resume, force=force)
     if dry_run:
-        estimate_run(settings, only=stages, out=out, options=options, say=_say)
+        estimate_run(settings, only=stages, out=out, options=options, memory=limit, say=_say)
         return
     _print_results(_execute(settings, stages, out=out, options=options))
 

@@ -13,7 +13,7 @@ from captune.pipeline.stages.prepare import read_data, split_data
 from captune.progress import Say, print_line
 from captune.recipe import Recipe
 from captune.records import SPLITS, CaptionRecord
-from captune.training import estimate_training
+from captune.training import TrainingEstimate, estimate_training, show_bytes
 
 
 def dry_run(
@@ -22,15 +22,18 @@ def dry_run(
     only: Sequence[str] = (),
     out: str | Path | None = None,
     options: RunOptions | None = None,
+    memory: int | None = None,
     say: Say = print_line,
 ) -> None:
-    """Report what `run` with the same arguments would do; times one micro batch, trains nothing.
+    """Report what `run` with the same arguments would do; measures passes, trains nothing.
 
     Args:
         recipe: A recipe, a shipped name, or a YAML file.
         only: Names of the stages to run; empty: all.
         out: The run's folder; `None`: runs/NAME.
         options: Whether to resume, to start from a stage, or to start again.
+        memory: Bytes that the training may take; proposals are made for it. `None`: what the
+            device has.
         say: Called with each progress message.
 
     Raises:
@@ -54,7 +57,7 @@ def dry_run(
     captions = sum(len(record.captions) for record in records)
     say(f"images: {images}; {captions} captions (not checked for broken images)")
     if "train" in due:
-        _estimate(recipe, records, folder, say=say)
+        _estimate(recipe, records, folder, memory=memory, say=say)
     if "evaluate" in due or ("baseline" in due and recipe.evaluate.baseline):
         is_wanted = {"baseline": recipe.evaluate.baseline, "evaluate": True}
         times = {"baseline": "before", "evaluate": "after"}
@@ -73,12 +76,21 @@ def _describe(name: str, plan: Plan) -> str:
     return "would run"
 
 
-def _estimate(recipe: Recipe, records: Sequence[CaptionRecord], folder: Path, *, say: Say) -> None:
+def _estimate(
+    recipe: Recipe,
+    records: Sequence[CaptionRecord],
+    folder: Path,
+    *,
+    memory: int | None,
+    say: Say,
+) -> None:
     train_records = select_split(records, "train")
     captions = (caption for record in train_records for caption in record.captions)
     captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    found = estimate_training(captioner, train_records, recipe=recipe, folder=existing)
+    found = estimate_training(
+        captioner, train_records, recipe=recipe, folder=existing, memory=memory
+    )
     say(f"training on {found.hardware.describe()}; {found.parameters}")
     say(
         f"steps: {found.steps}, {recipe.train.global_batch_size} images each, of"
@@ -90,8 +102,38 @@ def _estimate(recipe: Recipe, records: Sequence[CaptionRecord], folder: Path, *,
     if found.encode_seconds:
         encoding = f", {_duration(found.encode_seconds)} of it to encode images once"
     say(f"training time: about {_duration(found.seconds)}{encoding}, without validations")
-    if found.memory_bytes:
-        say(f"memory: about {found.memory_bytes / 2**30:.1f} GiB with this micro batch size")
+    say(f"memory: {found.memory.describe()}")
+    _propose(recipe, found, memory, say=say)
+
+
+def _propose(recipe: Recipe, found: TrainingEstimate, memory: int | None, *, say: Say) -> None:
+    """Report what fits into the memory given; by itself, only if the device has too little."""
+    limit = memory or found.hardware.memory_bytes
+    plan = found.memory
+    if not limit or (memory is None and plan.peak <= limit):
+        return
+    size = plan.largest_fit(limit, global_batch_size=recipe.train.global_batch_size)
+    if plan.peak <= limit:
+        more = ""
+        if size > recipe.train.micro_batch_size:
+            more = (
+                f"; train.micro_batch_size up to {size} does too ({show_bytes(plan.peak_of(size))})"
+            )
+        say(f"fits into {show_bytes(limit)}{more}")
+        return
+    say(f"warning: does not fit into {show_bytes(limit)}")
+    if size:
+        say(f"  with --set train.micro_batch_size={size}: {show_bytes(plan.peak_of(size))}")
+    saving, fit = found.checkpointed, 0
+    if saving is not None:
+        fit = saving.largest_fit(limit, global_batch_size=recipe.train.global_batch_size)
+    if saving is not None and fit:
+        say(
+            f"  with --set train.gradient_checkpointing=true --set train.micro_batch_size={fit}:"
+            f" {show_bytes(saving.peak_of(fit))}, about 30 % more time"
+        )
+    if not size and not fit:
+        say("  not even one image fits: freeze more with model.freeze, or use a smaller model")
 
 
 def _duration(seconds: float) -> str:

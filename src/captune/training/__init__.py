@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 from captune.training.engines import check_engine, train
 from captune.training.forecast.estimate import TrainingEstimate, estimate_training
+from captune.training.forecast.memory import MemoryPlan, show_bytes
 from captune.training.forecast.trial import TimedStep, Trial, open_trial
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
 from captune.training.team import ProcessError, Team
@@ -25,6 +26,7 @@ __all__ = [
     "GROUP_TIMEOUT",
     "CaptionCollator",
     "CaptionTrainer",
+    "MemoryPlan",
     "ProcessError",
     "Team",
     "TimedStep",
@@ -37,6 +39,7 @@ __all__ = [
     "check_trackers",
     "estimate_training",
     "open_trial",
+    "show_bytes",
     "train",
 ]
 

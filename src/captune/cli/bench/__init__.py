@@ -91,9 +91,9 @@ def train(
     steady ones leave out the first step.
     """
     check_places(json_file, force=force)
-    from captune.benchmark import load_subject, measure_training, read_images
+    from captune.benchmark import load_subject, measure_training, read_subjects
 
-    records = read_images(data, reading, max_images=images, needs_captions=True)
+    records = read_subjects(data, reading, max_images=images, needs_captions=True)
     frozen = [part for text in freeze or () for part in split_names(text)]
     recipe = _recipe(
         train={
@@ -159,12 +159,12 @@ def caption(
     --max-new-tokens if that is given.
     """
     check_places(json_file, force=force)
-    from captune.benchmark import load_subject, measure_captioning, read_images
+    from captune.benchmark import load_subject, measure_captioning, read_subjects
     from captune.hardware import choose_hardware
     from captune.inference import Execution
 
     hardware = choose_hardware(device, precision, section="--")
-    records = read_images(data, reading, max_images=images, needs_captions=False)
+    records = read_subjects(data, reading, max_images=images, needs_captions=False)
     with stopping(lambda: "nothing was written"):
         captioner = load_subject(model, records)
         captioner.move_to(hardware.device)
@@ -226,9 +226,9 @@ def time_data(
 ) -> None:
     """Time the reader of training: the first epoch, later ones, and how long a step waits."""
     check_places(json_file, force=force)
-    from captune.benchmark import load_subject, measure_data, read_images
+    from captune.benchmark import load_subject, measure_data, read_subjects
 
-    records = read_images(data, reading, max_images=images, needs_captions=True)
+    records = read_subjects(data, reading, max_images=images, needs_captions=True)
     recipe = _recipe(
         train={
             "micro_batch_size": micro_batch_size,

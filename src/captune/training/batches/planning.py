@@ -86,6 +86,22 @@ def plan_epoch(
     ]
 
 
+def find_largest_step(plans: Sequence[StepPlan], row_lengths: Sequence[int]) -> StepPlan:
+    """Return the step with the micro batch that needs most memory."""
+    return max(plans, key=lambda plan: max(_sizes(plan, row_lengths)))
+
+
+def find_largest_micro_batch(plan: StepPlan, row_lengths: Sequence[int]) -> StepPlan:
+    """Return a step of one micro batch: the one with most images, of these the longest rows."""
+    sizes = _sizes(plan, row_lengths)
+    return StepPlan(plan.epoch, (plan.micro_batches[sizes.index(max(sizes))],))
+
+
+def _sizes(plan: StepPlan, row_lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Return images and longest row of each micro batch."""
+    return [(len(m), max(row_lengths[index] for index in m)) for m in plan.micro_batches]
+
+
 def count_shares(num_images: int, num_processes: int) -> list[int]:
     """Return the images per process when they share a step; counts differ by at most one."""
     each, rest = divmod(num_images, num_processes)

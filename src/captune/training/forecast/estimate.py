@@ -1,12 +1,13 @@
-"""Estimates of a training's time and memory, from one measured micro batch.
+"""Estimates of a training's time and memory, from measured passes.
 
-One forward and backward pass on the run's own batch and device is more accurate than any formula.
-Nothing is written and no weight changes.
+Passes on the run's own images and device are more accurate than any formula. Nothing is written
+and no weight changes.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +21,24 @@ from captune.recipe import Recipe
 from captune.records import CaptionBatch, CaptionRecord
 from captune.training.batches.features import choose_storage
 from captune.training.batches.feeding import Feed, tokenize_records
-from captune.training.batches.planning import StepPlan
+from captune.training.batches.planning import (
+    StepPlan,
+    find_largest_micro_batch,
+    find_largest_step,
+)
+from captune.training.forecast.memory import (
+    MemoryPlan,
+    measure_training_pass,
+    plan_memory,
+    resident_bytes,
+)
 from captune.training.notices import find_doubts
 from captune.training.setup import count_steps, place_captioner, require_images
-
-_ADAMW_BYTES = 12
-"""float32 gradient and two moments per trained parameter; its weight is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingEstimate:
-    """Figures for the whole training, from one measured micro batch.
+    """Figures for the whole training, from measured passes.
 
     Attributes:
         hardware: Device and precision.
@@ -38,7 +46,8 @@ class TrainingEstimate:
         images: Training images with captions.
         step_seconds: Seconds per optimizer step.
         encode_seconds: Seconds to encode all images for the feature cache; 0 without one.
-        memory_bytes: Peak memory; 0 where the platform does not report it.
+        memory: The predicted memory.
+        checkpointed: That of the same training with gradient checkpointing; `None`: not asked for.
         parameters: The parameters that are trained, in one line.
         doubts: Warnings about settings that look like mistakes.
     """
@@ -48,7 +57,8 @@ class TrainingEstimate:
     images: int
     step_seconds: float
     encode_seconds: float
-    memory_bytes: int
+    memory: MemoryPlan
+    checkpointed: MemoryPlan | None
     parameters: str
     doubts: tuple[str, ...]
 
@@ -59,15 +69,22 @@ class TrainingEstimate:
 
 
 def estimate_training(
-    captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe, folder: Path
+    captioner: Captioner,
+    records: Sequence[CaptionRecord],
+    *,
+    recipe: Recipe,
+    folder: Path,
+    memory: int | None = None,
 ) -> TrainingEstimate:
-    """Measure one micro batch of the run.
+    """Measure passes over images of the run.
 
     Args:
         captioner: With its parts frozen; moved to the device.
         records: Training images.
         recipe: Every setting.
         folder: An existing folder on the disk that would hold the feature cache.
+        memory: Bytes that the training may take; if it takes more, gradient checkpointing is
+            measured too. `None`: what the device has.
 
     Raises:
         DataError: No training image has a caption, or no image of a micro batch can be read.
@@ -80,29 +97,118 @@ def estimate_training(
     require_images(feed)
     plans = feed.plan(0)
     steps = count_steps(recipe.train, len(plans))
-    micro = max((m for m in plans[0].micro_batches), key=len)
-    batch = read_micro_batch(feed, micro)
+    lengths = feed.data.row_lengths
+    largest = find_largest_micro_batch(find_largest_step(plans, lengths), lengths)
+    batch = read_micro_batch(feed, largest.micro_batches[0])
     rows = len(records) * len(recipe.data.views)
-    encode_seconds = 0.0
-    if _is_cached(captioner, recipe, rows=rows, folder=folder):
-        batch, seconds = _encode(captioner, batch, hardware)
-        encode_seconds = seconds / len(batch.image_ids) * rows
-    micro_seconds = _time_twice(
-        lambda: _pass(captioner, batch, recipe=recipe, hardware=hardware), hardware
-    )
+    resident = resident_bytes(hardware)
+    storage = _choose_storage(captioner, recipe, rows=rows, folder=folder)
+    subject = _Subject(captioner, recipe, hardware, batch, rows, storage)
+    plan = subject.plan_memory()
+    is_cpu = hardware.device.type == "cpu"
+    if is_cpu:
+        plan = plan.with_process(resident)
+    limit = memory or hardware.memory_bytes or plan.peak
+    timed = _fitting_images(plan, limit, batch)
+    encode_seconds, micro_seconds = subject.time_passes(timed)
+    if is_cpu and storage == "off":
+        plan = plan.with_heap(resident_bytes(hardware) - resident, num_images=timed)
+    checkpointed = None
+    if plan.peak > limit and not recipe.train.gradient_checkpointing:
+        checkpointed = subject.plan_with_checkpointing(plan)
     micros = sum(len(plan.micro_batches) for plan in plans) / len(plans)
-    peak = hardware.peak_memory()
-    trainable = sum(parameter.numel() for _, parameter in captioner.named_trainable())
     return TrainingEstimate(
         hardware=hardware,
         steps=steps,
         images=len(feed.data.records),
         step_seconds=micro_seconds * micros,
         encode_seconds=encode_seconds,
-        memory_bytes=peak and peak + _ADAMW_BYTES * trainable,
+        memory=plan,
+        checkpointed=checkpointed,
         parameters=captioner.describe_parameters(),
         doubts=tuple(find_doubts(recipe.train, steps)),
     )
+
+
+def _fitting_images(plan: MemoryPlan, limit: int, batch: CaptionBatch) -> int:
+    """Return how many images of a micro batch can be timed without running out of memory."""
+    size = len(batch.image_ids)
+    return next((n for n in range(size, 1, -1) if plan.peak_of(n) <= limit), 1)
+
+
+@dataclass(slots=True)
+class _Subject:
+    """What is measured: a captioner and a micro batch with pixels, on the CPU."""
+
+    captioner: Captioner
+    recipe: Recipe
+    hardware: Hardware
+    batch: CaptionBatch
+    num_rows: int
+    storage: str
+
+    def plan_memory(self) -> MemoryPlan:
+        """See `plan_memory`."""
+        cached = None
+        if self.storage != "off":
+            features = self._with_features(self.batch.rows(slice(0, 1)))
+            row = features.vision_features
+            size = 0 if row is None else 2 * row.numel() * self.num_rows
+            kept = size if self.storage == "memory" else 0
+            cached = (self._with_features(self.batch), kept)
+        return plan_memory(
+            self.captioner, self.batch, recipe=self.recipe, hardware=self.hardware, cached=cached
+        )
+
+    def plan_with_checkpointing(self, plan: MemoryPlan) -> MemoryPlan:
+        """Return the plan with gradient checkpointing, which is off again afterwards."""
+        batch = self.batch if self.storage == "off" else self._with_features(self.batch)
+        self.captioner.enable_gradient_checkpointing()
+        try:
+            training = measure_training_pass(
+                self.captioner, batch, recipe=self.recipe, hardware=self.hardware
+            )
+        finally:
+            with warnings.catch_warnings():
+                # The new name of the method is younger than the oldest transformers supported.
+                warnings.simplefilter("ignore", FutureWarning)
+                self.captioner.model.gradient_checkpointing_disable()
+        return replace(plan, training=training)
+
+    def time_passes(self, num_images: int) -> tuple[float, float]:
+        """Return the seconds of encoding all images, and of a micro batch.
+
+        Args:
+            num_images: Images that fit into memory; a larger micro batch is extrapolated.
+        """
+        batch = self.batch.rows(slice(0, num_images))
+        encode_seconds = 0.0
+        if self.storage != "off":
+            seconds = _time_twice(lambda: self._encode(batch), self.hardware)
+            encode_seconds = seconds / num_images * self.num_rows
+            batch = self._with_features(batch)
+        # Once more: the heap grows until its pieces fit the tensors.
+        self._pass(batch)
+        pass_seconds = _time_twice(lambda: self._pass(batch), self.hardware)
+        return encode_seconds, pass_seconds * len(self.batch.image_ids) / num_images
+
+    def _with_features(self, batch: CaptionBatch) -> CaptionBatch:
+        features = self._encode(batch).float().cpu().clone()
+        return replace(batch, vision_inputs=None, vision_features=features)
+
+    def _encode(self, batch: CaptionBatch) -> torch.Tensor:
+        if batch.vision_inputs is None:
+            raise ValueError("a decoded batch has vision inputs")
+        with torch.inference_mode(), self.hardware.autocast():
+            return self.captioner.encode_frozen(batch.vision_inputs.to(self.hardware.device))
+
+    def _pass(self, batch: CaptionBatch) -> None:
+        self.captioner.train_mode()
+        with self.hardware.autocast():
+            inputs = batch.to(self.hardware.device)
+            loss = self.captioner.loss(inputs, self.recipe.train.label_smoothing)
+        torch.autograd.backward(loss.loss_sum)
+        self.captioner.model.zero_grad(set_to_none=True)
 
 
 def read_micro_batch(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
@@ -122,37 +228,11 @@ def read_micro_batch(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
     return step[0]
 
 
-def _is_cached(captioner: Captioner, recipe: Recipe, *, rows: int, folder: Path) -> bool:
+def _choose_storage(captioner: Captioner, recipe: Recipe, *, rows: int, folder: Path) -> str:
     settings = recipe.train
-    storage = choose_storage(
+    return choose_storage(
         settings.feature_cache, captioner, num_rows=rows, epochs=settings.epochs, folder=folder
     )
-    return storage != "off"
-
-
-def _encode(
-    captioner: Captioner, batch: CaptionBatch, hardware: Hardware
-) -> tuple[CaptionBatch, float]:
-    """Return the batch with frozen features in place of pixels, and the seconds this took."""
-    if batch.vision_inputs is None:
-        raise ValueError("a decoded batch has vision inputs")
-    inputs = batch.vision_inputs.to(hardware.device)
-
-    def encode() -> torch.Tensor:
-        with torch.inference_mode(), hardware.autocast():
-            return captioner.encode_frozen(inputs)
-
-    seconds = _time_twice(encode, hardware)
-    features = encode().float().cpu().clone()
-    return replace(batch, vision_inputs=None, vision_features=features), seconds
-
-
-def _pass(captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware) -> None:
-    captioner.train_mode()
-    with hardware.autocast():
-        loss = captioner.loss(batch.to(hardware.device), recipe.train.label_smoothing)
-    torch.autograd.backward(loss.loss_sum)
-    captioner.model.zero_grad(set_to_none=True)
 
 
 def _time_twice(work: Callable[[], object], hardware: Hardware) -> float:
