@@ -89,7 +89,11 @@ def compare(options: argparse.Namespace) -> None:
         for task, turn in plan_tasks(options, work, photos=photos):
             if any(is_same(run, task, turn) for run in content["runs"]):
                 continue
-            prepare_model(task, photos)
+            try:
+                prepare_model(task, photos)
+            except SystemExit as error:
+                print(f"skipped: {task.name} {task.model}: {str(error).strip()[-300:]}", flush=True)
+                continue
             figures = run_process(task)
             if figures is None:
                 continue
