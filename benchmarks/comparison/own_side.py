@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
+import captune
 from captune.benchmark import (
     load_subject,
     measure_captioning,
@@ -29,7 +31,7 @@ def measure(task: Task) -> Figures:
         "train-full": measure_steps,
         "train-frozen": measure_steps,
         "caption": measure_captions,
-        "int8": measure_captions,
+        "int8": measure_exported,
         "data": measure_reader,
     }[task.name](task, records)
 
@@ -70,6 +72,22 @@ def measure_captions(task: Task, records: list[CaptionRecord]) -> Figures:
         figures.details[row] = pick(found, "share_of_limit", "latency_ms", "peak_memory_mb")
         if row == "caption-greedy" and "latency" in task.rows:
             figures.rates["latency"] = 1000 / found["latency_ms"]["p50"]
+    return figures
+
+
+def measure_exported(task: Task, records: list[CaptionRecord]) -> Figures:
+    """Caption with an exported folder, through the interface of Python."""
+    model = captune.load(task.folder)
+    paths = [record.image for record in records]
+    figures = Figures()
+    for row in task.rows:
+        decoding = {"num_beams": BEAMS if "beams" in row else 1}
+        exact = {**decoding, "max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
+        model.caption(paths[: task.batch], batch_size=task.batch, **exact)
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < task.seconds or count == 0:
+            count += len(model.caption(paths, batch_size=task.batch, **exact))
+        figures.rates[row] = count / (time.perf_counter() - started)
     return figures
 
 
