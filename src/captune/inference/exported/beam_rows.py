@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
+from captune.inference.exported.branch_rows import BranchRows, Floats, Ints, NextScores
 from captune.inference.exported.score_changes import change_scores
-from captune.inference.exported.token_rows import Floats, Ints, NextScores, TokenRows
 
 _NEVER = np.float32(-1.0e9)
 _CHUNK = 256
@@ -76,7 +76,7 @@ class _Beams:
         )
 
 
-def search_beam_rows(rows: TokenRows, first: NextScores, *, task: SearchTask) -> list[Hypothesis]:
+def search_beam_rows(rows: BranchRows, first: NextScores, *, task: SearchTask) -> list[Hypothesis]:
     """Return the best hypothesis of each image.
 
     Args:

@@ -11,12 +11,12 @@ from captune.errors import ModelError
 from captune.inference.decoding.quality import flag_caption
 from captune.inference.decoding.task import Hypothesis, SearchTask
 from captune.inference.exported.beam_rows import search_beam_rows
+from captune.inference.exported.branch_rows import BranchRows
 from captune.inference.exported.folder import ExportedModel
 from captune.inference.exported.graphs import Graph, Graphs
 from captune.inference.exported.image_levels import Pixels
 from captune.inference.exported.single_rows import search_single_rows
 from captune.inference.exported.text_tokens import TextTokens
-from captune.inference.exported.token_rows import TokenRows
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
@@ -109,7 +109,7 @@ class ExportedPass:
         image_ids = [image_id for image_id, _ in batch]
         task = self.runtime.plan(image_ids, config=config)
         image_keys = self.vision([np.stack([pixels for _, pixels in batch])])
-        rows = TokenRows(self.step, image_keys, width=self.runtime.model.width)
+        rows = BranchRows(self.step, image_keys, width=self.runtime.model.width)
         first = rows.prefill(task.prompt_ids)
         search = search_beam_rows if config.num_beams > 1 else search_single_rows
         hypotheses = search(rows, first, task=task)

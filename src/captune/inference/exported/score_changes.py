@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from captune.inference.decoding.task import SearchTask
-from captune.inference.exported.token_rows import Floats, Ints
+from captune.inference.exported.branch_rows import Floats, Ints
 from captune.recipe import GenerateConfig
 
 

@@ -11,11 +11,13 @@ import hashlib
 import numpy as np
 
 from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
+from captune.inference.exported.branch_rows import BranchRows, Floats, Ints, NextScores
 from captune.inference.exported.score_changes import change_scores, softmax, warp_scores
-from captune.inference.exported.token_rows import Floats, Ints, NextScores, TokenRows
 
 
-def search_single_rows(rows: TokenRows, first: NextScores, *, task: SearchTask) -> list[Hypothesis]:
+def search_single_rows(
+    rows: BranchRows, first: NextScores, *, task: SearchTask
+) -> list[Hypothesis]:
     """Return one hypothesis per image, greedy or sampled.
 
     Args:

@@ -35,7 +35,7 @@ class NextScores:
     normalizer: Floats
 
 
-class TokenRows:
+class BranchRows:
     """The tokens of B images as K branches each.
 
     Args:
