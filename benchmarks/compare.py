@@ -90,7 +90,7 @@ def compare(options: argparse.Namespace) -> None:
             if any(is_same(run, task, turn) for run in content["runs"]):
                 continue
             try:
-                prepare_model(task, photos)
+                prepare_model(task, options.data)
             except SystemExit as error:
                 print(f"skipped: {task.name} {task.model}: {str(error).strip()[-300:]}", flush=True)
                 continue
@@ -161,7 +161,7 @@ def run_task(task: Task) -> None:
     print(json.dumps(asdict(figures)))
 
 
-def prepare_model(task: Task, photos: dict[str, Path]) -> None:
+def prepare_model(task: Task, data: str) -> None:
     """Write the model's folder unless it is there; a quantized one is exported from it."""
     folder = Path(task.folder)
     if folder.exists():
@@ -175,9 +175,7 @@ def prepare_model(task: Task, photos: dict[str, Path]) -> None:
     plain = folder.with_name(task.model)
     if not plain.exists():
         run_here([sys.executable, "-c", script, task.model, str(plain), task.photos])
-    data = json.loads(photos["few"].read_text(encoding="utf-8"))
-    images = str(Path(data[0][0]).parent)
-    export = ("export", str(plain), str(folder), "--to", "openvino", "--int8", "--data", images)
+    export = ("export", str(plain), str(folder), "--to", "openvino", "--int8", "--data", data)
     run_here([sys.executable, "-m", "captune", *export])
 
 
