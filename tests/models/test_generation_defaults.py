@@ -40,7 +40,8 @@ def save(folder: Path, config: GenerateConfig, *, size: str = "blip-tiny") -> Pa
 def test_a_saved_model_is_decoded_with_the_settings_of_its_recipe(
     size: str, tmp_path: Path
 ) -> None:
-    captioner = captune.load(save(tmp_path, BEAMS, size=size), device="cpu")
+    folder = save(tmp_path, BEAMS, size=size)
+    captioner = captune.load(folder, device="cpu", precision="fp32")
     pictures = images(4)
     asked = [p.caption for p in captioner.caption(pictures, **BEAMS.model_dump())]
     assert [p.caption for p in captioner.caption(pictures)] == asked
@@ -53,7 +54,8 @@ def test_a_saved_model_is_decoded_with_the_settings_of_its_recipe(
 def test_plain_transformers_decodes_with_the_settings_of_the_recipe(
     size: str, tmp_path: Path
 ) -> None:
-    captioner = captune.load(save(tmp_path, BEAMS, size=size), device="cpu")
+    folder = save(tmp_path, BEAMS, size=size)
+    captioner = captune.load(folder, device="cpu", precision="fp32")
     picture = images(1)[0]
     plain = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
     with torch.no_grad():

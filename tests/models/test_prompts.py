@@ -17,7 +17,10 @@ PROMPT = "a red dog"
 
 def ours(folder: Path) -> list[str]:
     decoding = {"prompt": PROMPT, "num_beams": 1, "max_new_tokens": 8}
-    return [p.caption for p in captune.load(folder, device="cpu").caption(images(3), **decoding)]
+    return [
+        p.caption
+        for p in captune.load(folder, device="cpu", precision="fp32").caption(images(3), **decoding)
+    ]
 
 
 @pytest.mark.parametrize("name", ["blip-tiny", "git-tiny"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ImageError, ModelError, RecipeError
 from captune.inference.exported.folder import read_exported
-from captune.inference.exported.graphs import RuntimePrecision, compile_graphs
+from captune.inference.exported.graphs import RuntimePrecision, compile_graphs, require_runtime
 from captune.inference.exported.image_levels import Pixels
 from captune.inference.exported.runtime import ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
@@ -119,6 +119,7 @@ def load_exported(folder: Path, *, device: str, precision: str) -> ExportedCapti
             fix="use auto or cpu, or caption with the model that it was exported from",
         )
     model = read_exported(folder)
+    require_runtime(model.format, where=str(folder))
     chosen = _choose_precision(precision, model.exact_in_bf16, is_onnx=model.format == "onnx")
     graphs = compile_graphs(model, precision=chosen)
     words = TextTokens(folder, cleans_up=model.cleans_up)
