@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -166,6 +168,28 @@ def test_worker_processes_fill_one_store(tmp_path, make_feed, decoded) -> None:
     assert decoded == []
     for ours, theirs in zip(first, again, strict=True):
         assert torch.equal(ours.pixel_values, theirs.pixel_values)
+
+
+def test_stored_pixels_are_read_without_worker_processes(tmp_path, make_feed, photos) -> None:
+    feed = make_feed(tmp_path, data__num_workers=None)
+    micros = [(number % 6,) for number in range(12)]
+
+    def count_workers() -> int:
+        batches = feed.single_batches(micros)
+        next(batches)
+        return len(multiprocessing.active_children())
+
+    others = len(multiprocessing.active_children())
+    assert count_workers() > others
+    for _ in feed.single_batches(micros):
+        pass
+    gc.collect()
+    assert count_workers() == others
+    Image.new("RGB", (90, 120), "red").save(photos[0].image)
+    for ours, plain in zip(
+        feed.single_batches(micros), make_feed().single_batches(micros), strict=True
+    ):
+        assert torch.equal(ours.vision_inputs.pixel_values, plain.vision_inputs.pixel_values)
 
 
 def test_bytes_and_archive_members_have_keys_of_their_own(tmp_path) -> None:

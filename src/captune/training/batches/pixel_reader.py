@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Self
 
 import torch
@@ -85,6 +85,10 @@ class PixelReader:
             inputs += shown
         return Decoded(indices, VisionInputs.join(inputs) if inputs else None, failures)
 
+    def decodes_none(self, micros: Sequence[Sequence[tuple[int, int]]]) -> bool:
+        """Return whether the store should have all pairs, so that reading them is a copy."""
+        return self._store is not None and self._store.has_written(chain.from_iterable(micros))
+
     def _shown(self, index: int, views: Sequence[int]) -> list[VisionInputs]:
         if self._store is None:
             return self._decode(index, views)
@@ -137,6 +141,10 @@ def read_ahead(
         num_workers: The recipe's `data.num_workers`.
         pin_memory: Whether they will be copied to an accelerator.
     """
+    # Copying stored pixels here takes less time than receiving them from a worker; for an
+    # accelerator, a worker still does it while the step runs.
+    if num_workers is None and not pin_memory and reader.decodes_none(micros):
+        num_workers = 0
     num_workers = choose_workers(num_workers, num_batches=len(micros))
     return DataLoader(
         _MicroBatches(reader, micros),

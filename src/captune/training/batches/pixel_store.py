@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ class PixelStore:
         """Return a number that changes with the image's id and its file's path, size and time."""
         text = f"{record.image_id}\0{_describe_file(record)}"
         return zlib.crc32(text.encode("utf-8", "surrogateescape"))
+
+    def has_written(self, pairs: Iterable[tuple[int, int]]) -> bool:
+        """Return whether all (image, view) pairs were stored once; a row may still be outdated."""
+        _, sums = self._map()
+        return all(sums[index * self._num_views + view] for index, view in pairs)
 
     def read(self, index: int, view: int, *, key: int) -> VisionInputs | None:
         """Return one view of an image; `None`: it is not stored, or not of this key."""
