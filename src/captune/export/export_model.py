@@ -96,7 +96,7 @@ def export_model(
     if options.int8:
         require_nncf()
     refuse_existing(out, force=options.force)
-    loaded = load(find_model(source), device="cpu", revision=options.revision)
+    loaded = load(find_model(source), device="cpu", revision=options.revision, precision="fp32")
     if not isinstance(loaded, ImageCaptioner):
         raise ModelError(f"{source!r} is exported already", fix="give the model itself")
     checked, calibration = _share_out(records, options)
