@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from captune.export import ExportOptions, export_model
 from captune.export.convert import trace_examples, write_graphs
 from captune.export.image_recipe import image_recipe
 from captune.inference import decoding_config, generate
-from captune.inference.exported.folder import ExportedModel
+from captune.inference.exported.folder import ExportedModel, read_exported
 from captune.inference.exported.graphs import compile_graphs
 from captune.inference.exported.runtime import ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
@@ -140,6 +141,18 @@ def test_an_export_says_how_many_captions_are_equal_and_how_scores_change(
     assert facts["score_difference"]["cider"]["difference"] == 0.0
     assert facts["sizes"]["total_bytes"] > 1_000_000
     assert facts["versions"]["captune"] == captune.__version__
+
+
+@pytest.mark.parametrize(("images", "share"), [("given", 0.99), ("built-in shapes", None)])
+def test_only_given_images_say_whether_bf16_is_exact_enough(
+    images: str, share: float | None, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(folders[1], folder)
+    facts = json.loads((folder / "export.json").read_text())
+    facts["parity"] |= {"images": images, "bf16_equal_share": 0.99}
+    (folder / "export.json").write_text(json.dumps(facts))
+    assert read_exported(folder).exact_in_bf16 == share
 
 
 def test_captune_load_takes_an_exported_folder_like_a_model(
