@@ -153,9 +153,12 @@ def test_a_form_no_longer_fits_once_a_weight_has_changed():
 @pytest.mark.parametrize(
     ("size", "sides"),
     [
-        ("blip-tiny", (torch.bfloat16, torch.bfloat16)),
+        ("blip-tiny", (torch.bfloat16, torch.float32)),
+        ("git-tiny", (torch.bfloat16, torch.float32)),
+        ("vit-bert-tiny", (torch.bfloat16, torch.float32)),
+        ("vit-gpt2-tiny", (torch.bfloat16, torch.bfloat16)),
         ("mobilenet-gpt2-tiny", (torch.float32, torch.bfloat16)),
     ],
 )
-def test_auto_keeps_a_side_that_is_not_known_in_its_own_precision(size, sides):
+def test_auto_keeps_a_side_in_float32_whose_captions_bf16_would_change(size, sides):
     assert exact_enough(wild_captioner(size), torch.bfloat16) == sides

@@ -46,6 +46,11 @@ class FastText:
         self._is_exact = side.head.rows.dtype == side.dtype
 
     @property
+    def norm_first(self) -> bool:
+        """Whether norms are before the blocks, as in GPT-2, and not after them, as in BERT."""
+        return self._side.norm_first
+
+    @property
     def mask_dtype(self) -> torch.dtype:
         """Masks are added to float32 scores, or wider ones."""
         return torch.promote_types(self._side.dtype, torch.float32)
