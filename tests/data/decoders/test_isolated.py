@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -59,7 +60,9 @@ def children() -> set[int]:
     """Return the child processes of this process."""
     found = set()
     for thread in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (thread / "children").read_text().split()}
+        # A thread may end meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found |= {int(pid) for pid in (thread / "children").read_text().split()}
     return found
 
 
@@ -234,9 +237,11 @@ def test_a_garbage_collected_decoder_leaves_no_child():
 def test_a_parent_that_is_ended_leaves_no_child(number, tmp_path):
     script = tmp_path / "decode.py"
     script.write_text(
-        "import time\n"
+        "import signal, time\n"
         "from pathlib import Path\n"
         "from captune.data import IsolatedDecoder, make_shapes\n"
+        # A shell starts background jobs with SIGINT ignored, and this process inherits that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "decoder = IsolatedDecoder(1)\n"
         "decoder.decode(make_shapes(1)[0].image, lambda image: None)\n"
         "print(Path('/proc/self/task').joinpath(str(__import__('os').getpid()),\n"
