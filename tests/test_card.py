@@ -60,9 +60,12 @@ def test_the_code_in_the_card_prints_the_same_caption_with_and_without_captune(
     printed = []
     for block in blocks:
         script = tmp_path / "card.py"
-        # By default, plain transformers generates at most 20 tokens, greedily.
+        # By default, plain transformers computes in float32 and generates at most 20 tokens,
+        # greedily.
         code = block.replace(f'"{PLACEHOLDER}"', repr(str(models / name)))
-        code = code.replace('.caption("photo.jpg")', '.caption("photo.jpg", num_beams=1)')
+        code = code.replace(
+            ').caption("photo.jpg")', ', precision="fp32").caption("photo.jpg", num_beams=1)'
+        )
         script.write_text(code, encoding="utf-8")
         done = subprocess.run(
             [sys.executable, str(script)],
