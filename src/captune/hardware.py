@@ -157,6 +157,13 @@ def refuse_numbered_device(name: str) -> None:
     )
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context without autocast; not every device has autocast to turn off."""
+    if not torch.is_autocast_enabled(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def available_kinds() -> list[str]:
     """Return the kinds of device that torch can use here; `auto` chooses the first."""
     return [kind for kind in _ORDER if _is_available(kind)]

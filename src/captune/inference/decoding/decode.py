@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 
 from captune.errors import ModelError
+from captune.hardware import without_autocast
 from captune.inference.decoding.backend import DecodingBackend
 from captune.inference.decoding.beams import search_beams
 from captune.inference.decoding.greedy import search_single
@@ -67,7 +68,7 @@ def search(
 ) -> list[Hypothesis]:
     """Return the generated tokens of B images, one hypothesis per image, in order."""
     # Backends choose their own precision.
-    with torch.autocast(vision_states.device.type, enabled=False):
+    with without_autocast(vision_states.device):
         tree = TokenTree(backend, vision_states)
         logits = tree.prefill(task.prompt_ids)
         if task.config.num_beams > 1:

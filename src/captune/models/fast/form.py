@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from captune.hardware import without_autocast
 from captune.models.blip import BlipCaptioner
 from captune.models.captioner import Captioner, Stage
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
@@ -61,11 +63,11 @@ class PlainText:
             return self._captioner.lm_head(hidden_states)
 
 
-def _autocast(captioner: Captioner, dtype: torch.dtype) -> torch.autocast:
-    is_converted = dtype not in {captioner.model.dtype, torch.float32}
-    return torch.autocast(
-        captioner.device.type, dtype=dtype if is_converted else None, enabled=is_converted
-    )
+def _autocast(captioner: Captioner, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return autocast in a precision that is not the model's, else a context without autocast."""
+    if dtype in {captioner.model.dtype, torch.float32}:
+        return without_autocast(captioner.device)
+    return torch.autocast(captioner.device.type, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class InferenceForm:
             with _autocast(self.captioner, self.vision_dtype):
                 return self.captioner.encode(inputs)
         at_once = _CHUNK if device == "cpu" else max(1, len(inputs))
-        with torch.autocast(device, enabled=False):
+        with without_autocast(self.captioner.device):
             parts = [
                 self._through(
                     self.stages, self.captioner.stage_input(inputs.rows(slice(at, at + at_once)))
@@ -122,7 +124,7 @@ class InferenceForm:
             with _autocast(self.captioner, self.vision_dtype):
                 return self.captioner.vision_states(batch)
         features = batch.vision_features.to(self.captioner.model.dtype)
-        with torch.autocast(features.device.type, enabled=False):
+        with without_autocast(features.device):
             return self._through(self.stages[self.captioner.frozen_stages :], features)
 
     @staticmethod
