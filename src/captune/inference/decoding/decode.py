@@ -11,13 +11,12 @@ from contextlib import contextmanager
 
 import torch
 
-from captune.errors import ModelError
 from captune.hardware import without_autocast
 from captune.inference.decoding.backend import DecodingBackend
 from captune.inference.decoding.beams import search_beams
 from captune.inference.decoding.greedy import search_single
 from captune.inference.decoding.quality import flag_caption
-from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
 from captune.inference.decoding.token_tree import TokenTree
 from captune.models import Captioner, fast_text, suppressed_tokens
 from captune.recipe import GenerateConfig
@@ -93,20 +92,12 @@ def plan_search(
         ModelError: The prompt leaves no room for a caption.
     """
     prompt_ids = captioner.prefix_ids(config.prompt)
-    max_tokens = captioner.max_positions - len(prompt_ids)
-    if max_tokens < 1:
-        raise ModelError(
-            f"the prompt is {len(prompt_ids)} tokens long (start token included) and the model has"
-            f" {captioner.max_positions} positions",
-            where="generate.prompt",
-            fix="give a shorter prompt",
-        )
     return SearchTask(
         config=config,
         image_ids=tuple(image_ids),
         prompt_ids=prompt_ids,
         eos_token_id=captioner.eos_token_id,
-        max_new_tokens=min(config.max_new_tokens, max_tokens),
+        max_new_tokens=limit_new_tokens(config, prompt_ids, max_positions=captioner.max_positions),
         suppressed_ids=suppressed_tokens(captioner.model.generation_config),
     )
 

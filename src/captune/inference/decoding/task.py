@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from captune.errors import ModelError
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
@@ -31,6 +33,25 @@ class SearchTask:
     eos_token_id: int
     max_new_tokens: int
     suppressed_ids: tuple[int, ...] = ()
+
+
+def limit_new_tokens(
+    config: GenerateConfig, prompt_ids: Sequence[int], *, max_positions: int
+) -> int:
+    """Return how many tokens may follow a prompt.
+
+    Raises:
+        ModelError: The prompt leaves no room for a caption.
+    """
+    most = max_positions - len(prompt_ids)
+    if most < 1:
+        raise ModelError(
+            f"the prompt is {len(prompt_ids)} tokens long (start token included) and the model has"
+            f" {max_positions} positions",
+            where="generate.prompt",
+            fix="give a shorter prompt",
+        )
+    return min(config.max_new_tokens, most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captune.errors import ModelError
 from captune.inference.decoding.quality import flag_caption
-from captune.inference.decoding.task import Hypothesis, SearchTask
+from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
 from captune.inference.exported.beam_rows import search_beam_rows
 from captune.inference.exported.branch_rows import BranchRows
 from captune.inference.exported.folder import ExportedModel
@@ -42,20 +41,14 @@ class ExportedRuntime:
             ModelError: The prompt leaves no room for a caption.
         """
         prompt_ids = (*self.model.prefix_ids, *self.words.encode(config.prompt))
-        room = self.model.max_positions - len(prompt_ids)
-        if room < 1:
-            raise ModelError(
-                f"the prompt is {len(prompt_ids)} tokens long (start token included) and the model"
-                f" has {self.model.max_positions} positions",
-                where="generate.prompt",
-                fix="give a shorter prompt",
-            )
         return SearchTask(
             config=config,
             image_ids=tuple(image_ids),
             prompt_ids=prompt_ids,
             eos_token_id=self.model.eos_token_id,
-            max_new_tokens=min(config.max_new_tokens, room),
+            max_new_tokens=limit_new_tokens(
+                config, prompt_ids, max_positions=self.model.max_positions
+            ),
             suppressed_ids=self.model.suppressed_ids,
         )
 
