@@ -18,8 +18,7 @@ from support.runs.recipes import recipe
 from support.runs.same_weights import assert_same_weights, model_file
 
 pytestmark = [
-    # In one of four runs both processes finished instead of stopping; the reason is unknown.
-    pytest.mark.soak,
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.name != "posix", reason="process groups are those of POSIX"),
 ]

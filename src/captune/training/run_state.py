@@ -193,16 +193,10 @@ class RunState:
         state.finished = self.is_last_step or stop
         if stop and not self.is_last_step:
             self.say(f"stopped early: {state.stale_validations} validations without improvement")
-        self.stopped = self._is_signalled()
-        return state.finished or self.stopped or self._is_due(settings.save_every)
-
-    def _is_signalled(self) -> bool:
-        """Return whether any process received a signal to stop; all processes agree."""
         if self.team.size > 1:
-            number = torch.tensor(self._signal.number or 0, device=self.hardware.device)
-            torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
-            self._signal.number = int(number) or None
-        return self._signal.number is not None
+            share_signal(self._signal, self.hardware.device)
+        self.stopped = self._signal.number is not None
+        return state.finished or self.stopped or self._is_due(settings.save_every)
 
     def _is_due(self, every: int | None) -> bool:
         if every is None:
@@ -217,3 +211,11 @@ class RunState:
 
     def _weights_in_use(self) -> AbstractContextManager[None]:
         return self.average.applied() if self.average is not None else nullcontext()
+
+
+def share_signal(held: HeldSignal, device: torch.device) -> None:
+    """Hold, in all processes, a signal that any of them has received; all call this together."""
+    number = torch.tensor(held.number or 0, device=device)
+    torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
+    # No process had one before: one that arrived during the sum is kept, for the next step.
+    held.number = int(number) or held.number
