@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from captune.stopping import Stopped, hold_signals, signals_stop
-from captune.training.run_state import share_signal
+from captune.training.run_state import agree_on_signal
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def group() -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def test_a_signal_that_arrives_while_the_processes_agree_is_kept(group, monkeypatch) -> None:
+def test_a_signal_during_the_agreement_is_kept_for_the_next_step(group, monkeypatch) -> None:
     reduce = dist.all_reduce
 
     def reduce_and_signal(number: torch.Tensor, **settings: Any) -> None:
@@ -32,8 +32,11 @@ def test_a_signal_that_arrives_while_the_processes_agree_is_kept(group, monkeypa
 
     monkeypatch.setattr(dist, "all_reduce", reduce_and_signal)
     with pytest.raises(Stopped), signals_stop(), hold_signals() as held:
-        share_signal(held, CPU)
+        # The others have not heard of it: stopping now would leave them waiting.
+        assert agree_on_signal(held, CPU) is None
         assert held.number == signal.SIGTERM
+        monkeypatch.setattr(dist, "all_reduce", reduce)
+        assert agree_on_signal(held, CPU) == signal.SIGTERM
 
 
 def test_a_signal_of_another_process_is_held_here(group, monkeypatch) -> None:
@@ -42,11 +45,11 @@ def test_a_signal_of_another_process_is_held_here(group, monkeypatch) -> None:
 
     monkeypatch.setattr(dist, "all_reduce", receive)
     with pytest.raises(Stopped), signals_stop(), hold_signals() as held:
-        share_signal(held, CPU)
+        assert agree_on_signal(held, CPU) == signal.SIGHUP
         assert held.number == signal.SIGHUP
 
 
 def test_without_a_signal_nothing_is_held(group) -> None:
     with hold_signals() as held:
-        share_signal(held, CPU)
+        assert agree_on_signal(held, CPU) is None
         assert held.number is None

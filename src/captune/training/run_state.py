@@ -193,9 +193,10 @@ class RunState:
         state.finished = self.is_last_step or stop
         if stop and not self.is_last_step:
             self.say(f"stopped early: {state.stale_validations} validations without improvement")
-        if self.team.size > 1:
-            share_signal(self._signal, self.hardware.device)
-        self.stopped = self._signal.number is not None
+        held = self._signal
+        alone = self.team.size == 1
+        number = held.number if alone else agree_on_signal(held, self.hardware.device)
+        self.stopped = number is not None
         return state.finished or self.stopped or self._is_due(settings.save_every)
 
     def _is_due(self, every: int | None) -> bool:
@@ -213,9 +214,15 @@ class RunState:
         return self.average.applied() if self.average is not None else nullcontext()
 
 
-def share_signal(held: HeldSignal, device: torch.device) -> None:
-    """Hold, in all processes, a signal that any of them has received; all call this together."""
+def agree_on_signal(held: HeldSignal, device: torch.device) -> int | None:
+    """Return the signal that any process held before; all processes call this together.
+
+    It is held in every process from then on. One that arrives here during the sum is held for the
+    next step: the others have not heard of it, and would wait for a process that stops alone.
+    """
     number = torch.tensor(held.number or 0, device=device)
     torch.distributed.all_reduce(number, op=torch.distributed.ReduceOp.MAX)
-    # No process had one before: one that arrived during the sum is kept, for the next step.
-    held.number = int(number) or held.number
+    agreed = int(number) or None
+    if held.number is None:
+        held.number = agreed
+    return agreed
