@@ -1,0 +1,26 @@
+"""Bulk captioning: whole photo libraries, resumable, undoable, with every output accounted for.
+
+Its names are imported on first use: checking flags and looking at files must not load torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from captune.lazy_names import import_on_use
+
+if TYPE_CHECKING:
+    from captune.bulk.formats.interface import Change, CollectedFormat, Existing, PerImageFormat
+    from captune.bulk.items import Item, Row
+
+__all__ = ["Change", "CollectedFormat", "Existing", "Item", "PerImageFormat", "Row"]
+
+_HOMES = {
+    "Change": "captune.bulk.formats.interface",
+    "CollectedFormat": "captune.bulk.formats.interface",
+    "Existing": "captune.bulk.formats.interface",
+    "Item": "captune.bulk.items",
+    "PerImageFormat": "captune.bulk.formats.interface",
+    "Row": "captune.bulk.items",
+}
+__getattr__ = import_on_use(__name__, _HOMES)

@@ -1,0 +1,126 @@
+"""The interfaces behind which every output of a bulk run is written.
+
+The run owns safety: it commits what it is about to write to the journal, writes a temporary file,
+syncs, renames, and commits that it is done. A format decides only about bytes and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from captune.bulk.items import Item, Row
+
+Existing = Literal["skip", "overwrite", "append", "prepend", "error"]
+"""What happens to an image that has a caption already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The new content of a file, and what brings its earlier content back.
+
+    Attributes:
+        new: All bytes of the file.
+        undo: What `restore` needs, and no more: for metadata, the replaced segments only.
+    """
+
+    new: bytes
+    undo: bytes
+
+
+class PerImageFormat(Protocol):
+    """One file per image: a text file, an XMP sidecar, or the image itself.
+
+    Attributes:
+        name: As in `--to`.
+    """
+
+    name: str
+
+    def path_for(self, item: Item) -> Path:
+        """Return the file to write.
+
+        Raises:
+            OutputError: The item has no place on disk.
+        """
+
+    def has_caption(self, path: Path) -> bool:
+        """Return whether the file holds a caption already; one without text does not count.
+
+        Raises:
+            OutputError: The file cannot be read, or is a device or a pipe.
+        """
+
+    def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> Change:
+        """Return the file's new content.
+
+        Args:
+            earlier: Its bytes now; `None`: it does not exist.
+            caption: The caption, never empty.
+            existing: `append` or `prepend` to the caption in it; else it is replaced.
+
+        Raises:
+            ImageError: The file cannot take a caption, such as `embed_unsupported`.
+        """
+
+    def restore(self, now: bytes, undo: bytes) -> bytes | None:
+        """Return the earlier content of a file that `change` made; `None`: it did not exist.
+
+        Args:
+            now: Its bytes, the same as `Change.new`.
+            undo: The `Change.undo` of that change.
+        """
+
+
+class CollectedFormat(Protocol):
+    """Many rows in one place: a file, or a folder of shards.
+
+    The run calls `earlier_names`, then `resume`, then `add` any number of times, then `finish`;
+    all but `add` once. After a kill at any moment, a new object is made and called the same way.
+
+    Attributes:
+        name: As in `--to`.
+        path: The file or folder as the user named it.
+    """
+
+    name: str
+    path: Path
+
+    def earlier_names(self) -> Iterable[str]:
+        """Yield the `image_id` of each row that a finished file holds already.
+
+        Raises:
+            OutputError: The file holds something other than captions.
+        """
+
+    def resume(self, state: bytes | None, *, keep_earlier: bool) -> None:
+        """Open the output, and cut it back to what the journal says is committed.
+
+        Args:
+            state: What the last committed `add` returned; `None`: nothing is committed, so
+                whatever an unfinished run left is dropped.
+            keep_earlier: Whether `finish` keeps the rows of the finished file whose names are not
+                among the new ones; else it replaces them all.
+
+        Raises:
+            OutputError: The output cannot be written, or lacks committed rows.
+        """
+
+    def add(self, rows: Sequence[Row]) -> bytes:
+        """Write rows and sync them; return the state that the journal commits.
+
+        Raises:
+            OutputError: The output cannot be written, for example because the disk is full.
+        """
+
+    def finish(self) -> None:
+        """Complete the output atomically; after a kill inside, it can be called again.
+
+        Raises:
+            OutputError: The output cannot be written.
+        """
+
+    def close(self) -> None:
+        """Close files; called in any case, also after `finish` or an error."""
