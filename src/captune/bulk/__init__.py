@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
-    from captune.bulk.formats.interface import Change, CollectedFormat, Existing, PerImageFormat
-    from captune.bulk.items import Item, Row
+    from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
+    from captune.bulk.items import CaptionedItem, Item
 
-__all__ = ["Change", "CollectedFormat", "Existing", "Item", "PerImageFormat", "Row"]
+__all__ = ["CaptionedItem", "CollectedFormat", "Existing", "FileChange", "Item", "PerImageFormat"]
 
 _HOMES = {
-    "Change": "captune.bulk.formats.interface",
+    "FileChange": "captune.bulk.formats.interface",
     "CollectedFormat": "captune.bulk.formats.interface",
     "Existing": "captune.bulk.formats.interface",
     "Item": "captune.bulk.items",
     "PerImageFormat": "captune.bulk.formats.interface",
-    "Row": "captune.bulk.items",
+    "CaptionedItem": "captune.bulk.items",
 }
 __getattr__ = import_on_use(__name__, _HOMES)

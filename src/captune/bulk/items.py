@@ -32,7 +32,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CaptionedItem:
     """A captioned image, as every output gets it.
 
     Attributes:

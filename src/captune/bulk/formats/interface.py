@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from captune.bulk.items import Item, Row
+from captune.bulk.items import CaptionedItem, Item
 
 Existing = Literal["skip", "overwrite", "append", "prepend", "error"]
 """What happens to an image that has a caption already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """The new content of a file, and what brings its earlier content back.
 
     Attributes:
@@ -53,7 +53,7 @@ class PerImageFormat(Protocol):
             OutputError: The file cannot be read, or is a device or a pipe.
         """
 
-    def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> Change:
+    def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> FileChange:
         """Return the file's new content.
 
         Args:
@@ -69,8 +69,8 @@ class PerImageFormat(Protocol):
         """Return the earlier content of a file that `change` made; `None`: it did not exist.
 
         Args:
-            now: Its bytes, the same as `Change.new`.
-            undo: The `Change.undo` of that change.
+            now: Its bytes, the same as `FileChange.new`.
+            undo: The `FileChange.undo` of that change.
         """
 
 
@@ -108,7 +108,7 @@ class CollectedFormat(Protocol):
             OutputError: The output cannot be written, or lacks committed rows.
         """
 
-    def add(self, rows: Sequence[Row]) -> bytes:
+    def add(self, rows: Sequence[CaptionedItem]) -> bytes:
         """Write rows and sync them; return the state that the journal commits.
 
         Raises:
