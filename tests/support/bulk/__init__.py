@@ -1,0 +1,1 @@
+"""What tests of bulk captioning share: a stub captioner, kills at chosen points, hostile images."""
