@@ -12,8 +12,20 @@ from captune.lazy_names import import_on_use
 if TYPE_CHECKING:
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
     from captune.bulk.items import CaptionedItem, Item
+    from captune.bulk.wording import CLEAN_STEPS, CleanStep, Wording, read_clean_steps
 
-__all__ = ["CaptionedItem", "CollectedFormat", "Existing", "FileChange", "Item", "PerImageFormat"]
+__all__ = [
+    "CLEAN_STEPS",
+    "CaptionedItem",
+    "CleanStep",
+    "CollectedFormat",
+    "Existing",
+    "FileChange",
+    "Item",
+    "PerImageFormat",
+    "Wording",
+    "read_clean_steps",
+]
 
 _HOMES = {
     "FileChange": "captune.bulk.formats.interface",
@@ -22,5 +34,9 @@ _HOMES = {
     "Item": "captune.bulk.items",
     "PerImageFormat": "captune.bulk.formats.interface",
     "CaptionedItem": "captune.bulk.items",
+    "CLEAN_STEPS": "captune.bulk.wording",
+    "CleanStep": "captune.bulk.wording",
+    "Wording": "captune.bulk.wording",
+    "read_clean_steps": "captune.bulk.wording",
 }
 __getattr__ = import_on_use(__name__, _HOMES)
