@@ -45,8 +45,8 @@ if TYPE_CHECKING:
         Target,
         open_destination,
     )
-    from captune.inference.outputs.lines import prediction_row
     from captune.inference.outputs.maker import digest_model
+    from captune.inference.prediction_rows import csv_text, parse_csv, prediction_row
     from captune.inference.predictions import read_predictions, write_predictions
     from captune.inference.prepare import AnyImage, Execution, OnFailure
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
@@ -77,6 +77,7 @@ __all__ = [
     "UrlRules",
     "caption_images",
     "conversion_folder",
+    "csv_text",
     "decoding_config",
     "digest_model",
     "eval_mode",
@@ -90,6 +91,7 @@ __all__ = [
     "load",
     "load_exported",
     "open_destination",
+    "parse_csv",
     "prediction_row",
     "read_predictions",
     "require_runtime",
@@ -133,6 +135,8 @@ _HOMES = {
     "UrlImage": "captune.net",
     "UrlRules": "captune.net",
     "caption_images": "captune.inference.caption",
+    "csv_text": "captune.inference.prediction_rows",
+    "parse_csv": "captune.inference.prediction_rows",
     "decoding_config": "captune.inference.decoding.settings",
     "digest_model": "captune.inference.outputs.maker",
     "eval_mode": "captune.inference.decoding.decode",
@@ -142,7 +146,7 @@ _HOMES = {
     "is_url": "captune.net",
     "load": "captune.inference.captioner",
     "open_destination": "captune.inference.outputs.destination",
-    "prediction_row": "captune.inference.outputs.lines",
+    "prediction_row": "captune.inference.prediction_rows",
     "read_predictions": "captune.inference.predictions",
     "write_predictions": "captune.inference.predictions",
 }

@@ -13,7 +13,7 @@ import pytest
 
 from captune.errors import OutputError
 from captune.inference import open_destination
-from captune.inference.outputs.lines import csv_text, parse_csv, prediction_row
+from captune.inference.prediction_rows import csv_text, parse_csv, prediction_row
 from captune.records import Prediction
 
 MADE_BY = {"model": "m", "decoding": {"num_beams": 3}}

@@ -1,1 +1,25 @@
 """The forms of output of a bulk run: one file per image, or many rows in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from captune.bulk.formats.interface import CollectedFormat, PerImageFormat
+from captune.bulk.formats.row_file import RowFile
+from captune.bulk.formats.text_files import SidecarName, TextFiles
+
+PerImageName = Literal["txt", "caption"]
+CollectedName = Literal["jsonl", "csv"]
+PER_IMAGE_NAMES: tuple[PerImageName, ...] = get_args(PerImageName)
+COLLECTED_NAMES: tuple[CollectedName, ...] = get_args(CollectedName)
+
+
+def open_per_image(name: PerImageName, *, naming: SidecarName = "stem") -> PerImageFormat:
+    """Return the format of one file per image that `--to` names."""
+    return TextFiles(name, naming)
+
+
+def open_collected(name: CollectedName, path: Path) -> CollectedFormat:
+    """Return the collected format that `--to` names, at a file or folder."""
+    return RowFile(name, path)

@@ -31,13 +31,11 @@ class FileChange:
 
 
 class PerImageFormat(Protocol):
-    """One file per image: a text file, an XMP sidecar, or the image itself.
+    """One file per image: a text file, an XMP sidecar, or the image itself."""
 
-    Attributes:
-        name: As in `--to`.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """The word of `--to`."""
 
     def path_for(self, item: Item) -> Path:
         """Return the file to write.
@@ -79,14 +77,15 @@ class CollectedFormat(Protocol):
 
     The run calls `earlier_names`, then `resume`, then `add` any number of times, then `finish`;
     all but `add` once. After a kill at any moment, a new object is made and called the same way.
-
-    Attributes:
-        name: As in `--to`.
-        path: The file or folder as the user named it.
     """
 
-    name: str
-    path: Path
+    @property
+    def name(self) -> str:
+        """The word of `--to`."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder as the user named it."""
 
     def earlier_names(self) -> Iterable[str]:
         """Yield the `image_id` of each row that a finished file holds already.
@@ -95,12 +94,14 @@ class CollectedFormat(Protocol):
             OutputError: The file holds something other than captions.
         """
 
-    def resume(self, state: bytes | None, *, keep_earlier: bool) -> None:
+    def resume(self, state: bytes | None, *, keep_earlier: bool) -> bytes:
         """Open the output, and cut it back to what the journal says is committed.
 
+        Returns the state, which the journal commits before any `add`.
+
         Args:
-            state: What the last committed `add` returned; `None`: nothing is committed, so
-                whatever an unfinished run left is dropped.
+            state: What the last committed `resume` or `add` returned; `None`: there is none, so
+                anything at an unfinished output's place is somebody else's and kept.
             keep_earlier: Whether `finish` keeps the rows of the finished file whose names are not
                 among the new ones; else it replaces them all.
 

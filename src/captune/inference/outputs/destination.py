@@ -9,8 +9,8 @@ from typing import IO, Literal, Protocol, Self
 
 from captune.errors import OutputError
 from captune.inference.outputs.file import CaptionFile
-from captune.inference.outputs.lines import csv_text, prediction_row
 from captune.inference.outputs.sidecars import SidecarName, Sidecars
+from captune.inference.prediction_rows import csv_text, prediction_row
 from captune.records import Prediction
 from captune.text_safety import escape_steering
 

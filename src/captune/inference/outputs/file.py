@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, Self
 
 from captune.errors import OutputError
-from captune.inference.outputs.lines import csv_text, parse_csv, prediction_row
 from captune.inference.outputs.maker import Maker, differences, read_maker, write_maker
+from captune.inference.prediction_rows import csv_text, parse_csv, prediction_row
 from captune.records import Prediction
 from captune.storage import cannot_write, lock_file, refuse_special, write_jsonl, write_text
 

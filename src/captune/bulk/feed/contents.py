@@ -1,0 +1,51 @@
+"""The hash of an image's content, by which equal images under many names are captioned once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from captune.bulk.items import Item
+from captune.bulk.journal.changes import hash_bytes
+from captune.records import TarMember
+
+# Larger ones are not photographs; reading them twice would cost more than captioning them twice.
+_MAX_BYTES = 256_000_000
+_BLOCK = 1 << 20
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def hash_content(item: Item) -> bytes | None:
+    """Return the hash of an image's encoded bytes; `None`: it is not a file that can be read.
+
+    A failure is not reported here: decoding the image reports it.
+    """
+    image = item.image
+    if isinstance(image, bytes):
+        return hash_bytes(image)
+    try:
+        if isinstance(image, Path):
+            return _hash_range(image, 0, None)
+        if isinstance(image, TarMember):
+            return _hash_range(image.archive, image.offset, image.size)
+    except OSError:
+        return None
+    return None
+
+
+def _hash_range(path: Path, start: int, size: int | None) -> bytes | None:
+    # Never waits at a pipe, and reads regular files only.
+    descriptor = os.open(path, _OPEN_FLAGS)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        left = found.st_size - start if size is None else size
+        if not stat.S_ISREG(found.st_mode) or left > _MAX_BYTES:
+            return None
+        file.seek(start)
+        digest = hashlib.blake2b(digest_size=16)
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+    return digest.digest()

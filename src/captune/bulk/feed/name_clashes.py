@@ -1,0 +1,169 @@
+"""Two images that would share one file: found in a folder before anything is written in it."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from captune.bulk.formats.interface import PerImageFormat
+from captune.bulk.items import Item
+from captune.bulk.journal.database import Database
+from captune.data import IMAGE_SUFFIXES
+from captune.errors import ImageError, OutputError
+from captune.storage import fold_name
+
+_FIX = "name the files after the full image name: --sidecar-name full"
+# Bytes, in all file systems in common use.
+_MAX_NAME = 255
+
+
+class NameGuard:
+    """Refuses folders whose images would share a file, and lists such images of lists and globs."""
+
+    def __init__(
+        self,
+        formats: Mapping[str, PerImageFormat],
+        *,
+        folders: Sequence[str],
+        follow_links: bool,
+        database: Database,
+    ) -> None:
+        """Keep the formats whose files are named after images without their ending.
+
+        Args:
+            formats: The formats of one file per image.
+            folders: The inputs that are folders.
+            follow_links: Whether links that lead out of a folder are images too.
+            database: Holds the names of this run in a temporary table: there may be millions.
+        """
+        self._formats = {name: one for name, one in formats.items() if _drops_endings(one)}
+        self._starts = tuple(os.path.join(folder, "") for folder in folders)  # noqa: PTH118
+        self._follow_links, self._database = follow_links, database
+        self._checked: set[str] = set()
+        database.write(
+            "CREATE TEMP TABLE IF NOT EXISTS claims(target BLOB PRIMARY KEY, name BLOB)"
+            " WITHOUT ROWID"
+        )
+        database.write("DELETE FROM temp.claims")
+
+    def check(self, item: Item) -> ImageError | None:
+        """Return why an image cannot have a file of its own; `None`: it can.
+
+        Raises:
+            OutputError: Two images of its folder would share a file.
+        """
+        if item.path is None or not self._formats:
+            return None
+        folder, name = os.path.split(item.path)
+        if folder not in self._checked:
+            self._checked.add(folder)
+            self._check_writable(folder)
+            if self._is_in_a_folder(item.name):
+                self._check_folder(folder)
+        if len(os.fsencode(name)) > _MAX_NAME - 4:
+            error = self._check_length(item)
+            if error is not None:
+                return error
+        if self._is_in_a_folder(item.name):
+            return None
+        return self._claim(item)
+
+    def _is_in_a_folder(self, name: str) -> bool:
+        return name.startswith(self._starts)
+
+    def _check_writable(self, folder: str) -> None:
+        if not os.access(folder or os.curdir, os.W_OK | os.X_OK) and Path(folder).is_dir():
+            raise OutputError(
+                f"cannot write beside the images in {folder}",
+                fix="write one file elsewhere: --to jsonl --out FILE",
+            )
+
+    def _check_folder(self, folder: str) -> None:
+        # Hashes of names, not names: a folder may hold a million.
+        hashes = array("q", (hash(fold_name(stem)) for stem, _ in self._images(folder)))
+        values, counts = np.unique(np.asarray(hashes), return_counts=True)
+        shared = set(values[counts > 1].tolist())
+        if not shared:
+            return
+        images: dict[str, list[str]] = {}
+        for stem, name in self._images(folder):
+            if hash(fold_name(stem)) in shared:
+                images.setdefault(fold_name(stem), []).append(name)
+        clashes = [sorted(names) for names in images.values() if _share(folder, names)]
+        if clashes:
+            self._refuse(folder, clashes)
+
+    def _refuse(self, folder: str, clashes: Sequence[list[str]]) -> None:
+        first = min(clashes)
+        form = next(iter(self._formats.values()))
+        target = form.path_for(_item_at(Path(folder) / first[0]))
+        more = f" (and {len(clashes) - 1} more)" if len(clashes) > 1 else ""
+        raise OutputError(f"{' and '.join(first)} would share the file {target}{more}", fix=_FIX)
+
+    def _images(self, folder: str) -> Iterator[tuple[str, str]]:
+        try:
+            with os.scandir(folder or os.curdir) as found:
+                for entry in found:
+                    stem, ending = os.path.splitext(entry.name)  # noqa: PTH122
+                    if ending.lower() not in IMAGE_SUFFIXES or entry.name.startswith("."):
+                        continue
+                    if self._follow_links or not entry.is_symlink():
+                        yield stem, entry.name
+        except OSError:
+            # The scan of the inputs reports it.
+            return
+
+    def _check_length(self, item: Item) -> ImageError | None:
+        for form in self._formats.values():
+            target = form.path_for(item)
+            if len(os.fsencode(target.name)) > _MAX_NAME:
+                return ImageError(
+                    "name_too_long",
+                    where=f"the file name {target.name} is longer than {_MAX_NAME} bytes",
+                    fix="use --sidecar-name stem, or write one file: --to jsonl --out FILE",
+                )
+        return None
+
+    def _claim(self, item: Item) -> ImageError | None:
+        for form in self._formats.values():
+            target = os.fsencode(os.path.abspath(form.path_for(item)))  # noqa: PTH100
+            self._database.write(
+                "INSERT OR IGNORE INTO temp.claims VALUES (?, ?)",
+                (target, os.fsencode(item.path or "")),
+            )
+            ((owner,),) = self._database.rows(
+                "SELECT name FROM temp.claims WHERE target = ?", (target,)
+            )
+            if owner != os.fsencode(item.path or ""):
+                other = os.fsdecode(owner)
+                return ImageError("name_collision", where=f"{other} has the same file", fix=_FIX)
+        return None
+
+
+def _drops_endings(form: PerImageFormat) -> bool:
+    """Return whether images that differ in their ending only share a file."""
+    one, other = (form.path_for(_item_at(Path("folder") / name)) for name in ("a.jpg", "a.png"))
+    return one == other
+
+
+def _item_at(path: Path) -> Item:
+    return Item(str(path), path, path)
+
+
+def _share(folder: str, names: Sequence[str]) -> bool:
+    """Return whether images whose names fold alike share a file on this file system."""
+    stems = [os.path.splitext(name)[0] for name in names]  # noqa: PTH122
+    return len(set(stems)) < len(stems) or _ignores_case(Path(folder) / names[0])
+
+
+def _ignores_case(image: Path) -> bool:
+    """Return whether `a.jpg` and `A.JPG` are the same file on the image's file system."""
+    other = image.with_name(image.name.swapcase())
+    try:
+        return other != image and other.samefile(image)
+    except OSError:
+        return False

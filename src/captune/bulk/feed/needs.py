@@ -1,0 +1,105 @@
+"""What an image still needs: which of the outputs lack its caption, under the policy chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from captune.bulk.formats.interface import Existing, PerImageFormat
+from captune.bulk.items import Item
+from captune.bulk.journal.changes import file_state
+from captune.bulk.journal.known import DoneOutput, KnownImage
+from captune.bulk.journal.runs import JournalRun
+from captune.bulk.writing.tasks import CaptionTask
+from captune.errors import ImageError, OutputError
+
+EarlierRows = Callable[[str, Sequence[str]], set[str]]
+"""Called with a format and names: those that the format's finished file holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Decides for each image, from the journal and the files.
+
+    Attributes:
+        per_image: Formats of one file per image, by name.
+        collected: Names of the collected formats.
+        existing: What happens to an image that has a caption already.
+        run: This run; `None`: there is no journal.
+        has_stream: Whether every image is wanted for the screen.
+    """
+
+    per_image: Mapping[str, PerImageFormat]
+    collected: Sequence[str]
+    existing: Existing
+    run: JournalRun | None
+    has_stream: bool = False
+
+    def of(
+        self, item: Item, known: KnownImage, *, earlier: Mapping[str, set[str]]
+    ) -> CaptionTask | None:
+        """Return the task of an image; `None`: nothing is needed.
+
+        Raises:
+            OutputError: The image has a caption, and the policy is `error`.
+        """
+        task = CaptionTask(item, content=known.content)
+        for name, form in self.per_image.items():
+            self._add_file(task, form, done=known.outputs.get(name))
+        self._add_rows(task, known, earlier=earlier)
+        if task.targets or task.collected or self.has_stream or task.error:
+            return task
+        return None
+
+    def _add_rows(
+        self, task: CaptionTask, known: KnownImage, *, earlier: Mapping[str, set[str]]
+    ) -> None:
+        wanted = []
+        for name in self.collected:
+            done = known.outputs.get(name)
+            if done is not None and self._is_settled(done):
+                continue
+            if task.item.name in earlier.get(name, ()):
+                if self.existing == "error":
+                    raise _has_caption(task.item.name, name)
+                if self.existing != "overwrite":
+                    continue
+            wanted.append(name)
+        task.collected = tuple(wanted)
+
+    def _add_file(
+        self, task: CaptionTask, form: PerImageFormat, *, done: DoneOutput | None
+    ) -> None:
+        name = form.name
+        if task.item.path is None:
+            task.error = ImageError(
+                "no_file", where=f"{name} needs an image file", fix="--to jsonl or --to csv"
+            )
+            return
+        target = form.path_for(task.item)
+        state = file_state(target)
+        is_settled = done is not None and state is not None and self._is_settled(done)
+        if is_settled and (state == (done and done.state) or self.existing != "skip"):
+            # If it was edited since, this run does not overwrite it.
+            return
+        if state is not None and self.existing in ("skip", "error") and form.has_caption(target):
+            if self.existing == "error":
+                raise _has_caption(str(target), name)
+            return
+        task.targets[name] = state
+
+    def _is_settled(self, done: DoneOutput) -> bool:
+        """Return whether an output was written by this run, or is one that this run would write."""
+        if self.run is None:
+            return False
+        if self.existing == "overwrite":
+            return done.run == self.run.number
+        return done.recipe == self.run.recipe
+
+
+def _has_caption(place: str, form: str) -> OutputError:
+    return OutputError(
+        f"{place} has a caption already ({form})",
+        where="--existing error",
+        fix="use --existing skip, overwrite, append or prepend",
+    )

@@ -1,0 +1,194 @@
+"""Changes of files: committed as intents before the rename, as done after it, settled on resume."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.known import FileState
+from captune.bulk.journal.names import decode_name, encode_name
+
+ChangeState = Literal["intent", "done", "kept", "restored"]
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """A change of one file that is about to happen.
+
+    Attributes:
+        name: The image.
+        format: The format that makes it.
+        target: The file.
+        temporary: The file that is renamed to it.
+        earlier: Hash of the bytes before; `None`: the file does not exist.
+        new: Hash of the new bytes.
+        undo: What the format needs to restore the earlier bytes.
+    """
+
+    name: str
+    format: str
+    target: Path
+    temporary: Path
+    earlier: bytes | None
+    new: bytes
+    undo: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedChange:
+    """A change in the journal, with its number, run and recipe."""
+
+    number: int
+    run: int
+    recipe: int
+    change: PlannedChange
+
+
+def hash_bytes(content: bytes) -> bytes:
+    """Return the hash by which the journal compares contents, 16 bytes."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def hash_path(path: Path) -> bytes | None:
+    """Return the hash of a file; `None`: it does not exist.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return digest.digest()
+
+
+def file_state(path: Path | str) -> FileState | None:
+    """Return a value that changes whenever the file is written; `None`: it does not exist."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a million times
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def record_intents(
+    database: Database, changes: Iterable[PlannedChange], *, run: int, recipe: int
+) -> list[int]:
+    """Record changes that are about to happen, inside a transaction; return their numbers."""
+    return [
+        database.write(
+            "INSERT INTO changes(run, recipe, name, format, target, temporary, earlier, new, undo,"
+            " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intent')",
+            (
+                *(run, recipe, encode_name(change.name), change.format),
+                *(os.fsencode(change.target), os.fsencode(change.temporary)),
+                *(change.earlier, change.new, change.undo),
+            ),
+        )
+        for change in changes
+    ]
+
+
+def record_done(database: Database, recorded: RecordedChange, *, state: FileState) -> None:
+    """Record that a change has happened and is synced, inside a transaction."""
+    change, name = recorded.change, encode_name(recorded.change.name)
+    database.write("UPDATE changes SET state = 'done' WHERE id = ?", (recorded.number,))
+    database.write(
+        "INSERT OR REPLACE INTO outputs(name, format, recipe, run, size, mtime_ns)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (name, change.format, recorded.recipe, recorded.run, *state),
+    )
+
+
+def record_kept(database: Database, number: int) -> None:
+    """Record that a file was edited by hand meanwhile and kept."""
+    database.write("UPDATE changes SET state = 'kept' WHERE id = ?", (number,))
+
+
+def drop_intent(database: Database, number: int) -> None:
+    """Forget a change that did not happen."""
+    database.write("DELETE FROM changes WHERE id = ?", (number,))
+
+
+def settle_intents(database: Database) -> list[Path]:
+    """Settle the changes that a kill left open; return the files that were edited by hand.
+
+    A file with the new bytes is done. One with the earlier bytes is written again, from the
+    caption in the journal. One with neither was edited by hand and is kept.
+    """
+    kept = []
+    for recorded in list(_read(database, "state = 'intent'")):
+        change = recorded.change
+        change.temporary.unlink(missing_ok=True)
+        now = hash_path(change.target)
+        state = file_state(change.target)
+        with database.transaction():
+            if now == change.new and state is not None:
+                record_done(database, recorded, state=state)
+            elif now == change.earlier:
+                drop_intent(database, recorded.number)
+            else:
+                record_kept(database, recorded.number)
+                kept.append(change.target)
+    return kept
+
+
+def changes_of(database: Database, run: int) -> Iterator[RecordedChange]:
+    """Yield the done changes of a run, the last one first."""
+    before = 1 << 62
+    while found := list(
+        _read(database, "state = 'done' AND run = ? AND id < ?", run, before, newest_first=True)
+    ):
+        yield from found
+        before = found[-1].number
+
+
+def undo_size(database: Database, run: int) -> tuple[int, int]:
+    """Return the number of files that a run changed, and the bytes kept to restore them."""
+    ((count, size),) = database.rows(
+        "SELECT count(*), coalesce(sum(length(undo)), 0) FROM changes"
+        " WHERE run = ? AND state = 'done'",
+        (run,),
+    )
+    return int(count), int(size)
+
+
+def record_restored(database: Database, recorded: RecordedChange) -> None:
+    """Record that a file has its earlier bytes again, inside a transaction."""
+    database.write("UPDATE changes SET state = 'restored' WHERE id = ?", (recorded.number,))
+    database.write(
+        "DELETE FROM outputs WHERE name = ? AND format = ? AND run = ?",
+        (encode_name(recorded.change.name), recorded.change.format, recorded.run),
+    )
+
+
+def _read(
+    database: Database, where: str, *values: object, newest_first: bool = False
+) -> Iterator[RecordedChange]:
+    order = "DESC" if newest_first else "ASC"
+    columns = "id, run, recipe, name, format, target, temporary, earlier, new, undo"
+    for row in database.rows(
+        f"SELECT {columns} FROM changes WHERE {where} ORDER BY id {order} LIMIT {_CHUNK}", values
+    ):
+        number, run, recipe, name, form, target, temporary, earlier, new, undo = row
+        yield RecordedChange(
+            *(number, run, recipe),
+            PlannedChange(
+                decode_name(name),
+                form,
+                Path(os.fsdecode(target)),
+                Path(os.fsdecode(temporary)),
+                earlier,
+                new,
+                undo,
+            ),
+        )

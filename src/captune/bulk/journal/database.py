@@ -1,0 +1,145 @@
+"""The SQLite file behind the journal: one connection, safe in threads, sound after a power cut.
+
+The rollback journal (`DELETE`) with `synchronous = EXTRA`, not the write-ahead log: the log needs
+memory shared between processes, which network file systems lack, and its gain is many small
+commits, while a run commits groups. A commit costs three syncs; a group per second or 64 rows
+makes that nothing. `EXTRA` also syncs the folder after the rollback journal is deleted, so that a
+committed group cannot be rolled back by a power cut.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from captune.errors import OutputError
+from captune.storage import cannot_write, refuse_special
+
+SCHEMA_VERSION = 1
+_RESUME = "run the same command again: it resumes where it stopped"
+_CACHE_KIB = 32_768
+
+# Names are bytes: file names may hold some that are not UTF-8.
+_TABLES = """
+CREATE TABLE makers(id INTEGER PRIMARY KEY, digest TEXT UNIQUE NOT NULL, content TEXT NOT NULL);
+CREATE TABLE runs(
+    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, started REAL NOT NULL, ended REAL,
+    state TEXT NOT NULL, maker INTEGER NOT NULL, recipe INTEGER NOT NULL, existing TEXT,
+    command TEXT NOT NULL, counts TEXT);
+CREATE TABLE files(
+    name BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, content BLOB) WITHOUT ROWID;
+CREATE TABLE captions(
+    content BLOB, maker INTEGER, run INTEGER, caption TEXT, mean_logprob REAL, num_tokens INTEGER,
+    finish_reason TEXT, flags TEXT, PRIMARY KEY(content, maker)) WITHOUT ROWID;
+CREATE TABLE outputs(
+    name BLOB, format TEXT, recipe INTEGER, run INTEGER, size INTEGER, mtime_ns INTEGER,
+    PRIMARY KEY(name, format)) WITHOUT ROWID;
+CREATE TABLE changes(
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, recipe INTEGER NOT NULL, name BLOB NOT NULL,
+    format TEXT NOT NULL, target BLOB NOT NULL, temporary BLOB NOT NULL, earlier BLOB,
+    new BLOB NOT NULL, undo BLOB NOT NULL, state TEXT NOT NULL);
+CREATE INDEX unsettled ON changes(id) WHERE state = 'intent';
+CREATE TABLE collected(
+    format TEXT PRIMARY KEY, run INTEGER NOT NULL, state BLOB, is_finishing INTEGER NOT NULL,
+    replaces INTEGER NOT NULL);
+CREATE TABLE replaced(run INTEGER, format TEXT, target BLOB, kept BLOB, new BLOB);
+CREATE TABLE failures(
+    name BLOB PRIMARY KEY, run INTEGER, maker INTEGER, code TEXT, place TEXT, fix TEXT,
+    size INTEGER, mtime_ns INTEGER) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """The file; every access holds its one connection."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, and create it if it does not exist.
+
+        Raises:
+            OutputError: It cannot be written, is damaged, or is of a newer captune.
+        """
+        self.path = path
+        self._mutex = threading.RLock()
+        refuse_special(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        with self._explaining():
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=30
+            )
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.execute("PRAGMA synchronous = EXTRA")
+            self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            self._create()
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self._mutex, self._explaining():
+            return self._connection.execute(statement, values).fetchall()
+
+    def write(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Commit one statement; return the id of the row that it inserted."""
+        with self._mutex, self._explaining():
+            return self._connection.execute(statement, values).lastrowid or 0
+
+    def write_many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each row of values."""
+        with self._mutex, self._explaining():
+            self._connection.executemany(statement, values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that the body writes at once, or nothing of it."""
+        with self._mutex, self._explaining():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._mutex:
+            self._connection.close()
+
+    def _create(self) -> None:
+        ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
+        if version > SCHEMA_VERSION:
+            raise OutputError(
+                f"{self.path} was written by a newer captune (schema {version})",
+                fix="upgrade captune, or move the file: images with captions stay skipped",
+            )
+        if version == 0:
+            with self.transaction():
+                for statement in _TABLES.split(";"):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: sqlite3.Error) -> OutputError:
+        name = getattr(error, "sqlite_errorname", "")
+        if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+            return OutputError(
+                f"the journal {self.path} is damaged: {error}",
+                fix="move it away: images that have captions stay skipped, but `captune undo`"
+                " of earlier runs is lost",
+            )
+        if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
+            fix = f"free some disk space, then {_RESUME}"
+        else:
+            fix = f"make its folder writable, then {_RESUME}"
+        return OutputError(f"cannot write the journal {self.path}: {error}", fix=fix)

@@ -1,0 +1,142 @@
+"""What a run commits beside changes: captions, files, failures, and states of collected outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from captune.bulk.items import Item
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.names import encode_name
+from captune.errors import ImageError
+from captune.records import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedState:
+    """How far a collected output is.
+
+    Attributes:
+        run: Number of the run that writes it.
+        state: What its last committed `add` returned.
+        is_finishing: Whether its `finish` had begun.
+        replaces: Whether the run replaces earlier rows.
+    """
+
+    run: int
+    state: bytes | None
+    is_finishing: bool
+    replaces: bool
+
+
+def record_captions(
+    database: Database, found: Iterable[tuple[bytes, Prediction]], *, maker: int, run: int
+) -> None:
+    """Record generated captions by content, inside a transaction."""
+    database.write_many(
+        "INSERT OR REPLACE INTO captions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                *(content, maker, run, one.caption),
+                one.mean_logprob if math.isfinite(one.mean_logprob) else None,
+                *(one.num_tokens, one.finish_reason, " ".join(one.flags)),
+            )
+            for content, one in found
+        ),
+    )
+
+
+def record_files(database: Database, found: Iterable[tuple[Item, bytes]]) -> None:
+    """Record the content of files, so that a later run need not read them, in a transaction."""
+    database.write_many(
+        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+        ((encode_name(item.name), item.size, item.mtime_ns, content) for item, content in found),
+    )
+
+
+def record_failure(
+    database: Database, item: Item, *, error: ImageError, run: int, maker: int
+) -> None:
+    """Record why an image has no caption, inside a transaction."""
+    database.write(
+        "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(encode_name(item.name), run, maker),
+            *(_text(error.what), _text(error.where), _text(error.fix)),
+            *(item.size, item.mtime_ns),
+        ),
+    )
+
+
+def clear_failures(database: Database, names: Iterable[str]) -> None:
+    """Forget failures of images that have a caption now, inside a transaction."""
+    database.write_many(
+        "DELETE FROM failures WHERE name = ?", ((encode_name(name),) for name in names)
+    )
+
+
+def read_collected(database: Database, form: str) -> CollectedState | None:
+    """Return how far an unfinished collected output is; `None`: none is unfinished."""
+    found = database.rows(
+        "SELECT run, state, is_finishing, replaces FROM collected WHERE format = ?", (form,)
+    )
+    if not found:
+        return None
+    run, state, is_finishing, replaces = found[0]
+    return CollectedState(run, state, bool(is_finishing), bool(replaces))
+
+
+def record_collected(
+    database: Database, form: str, *, found: CollectedState, names: Iterable[str], recipe: int
+) -> None:
+    """Record the state of a collected output and the rows in it, inside a transaction."""
+    database.write(
+        "INSERT OR REPLACE INTO collected VALUES (?, ?, ?, ?, ?)",
+        (form, found.run, found.state, found.is_finishing, found.replaces),
+    )
+    database.write_many(
+        "INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?, NULL, NULL)",
+        ((encode_name(name), form, recipe, found.run) for name in names),
+    )
+
+
+def clear_collected(database: Database, form: str) -> None:
+    """Forget the rows of a finished output: from now on the file itself says what it holds."""
+    with database.transaction():
+        database.write("DELETE FROM collected WHERE format = ?", (form,))
+        database.write("DELETE FROM outputs WHERE format = ?", (form,))
+
+
+def load_earlier_names(database: Database, form: str, *, names: Iterable[str]) -> int:
+    """Keep the names of a finished file for `has_earlier`; return how many there are.
+
+    A temporary table, not a set: a file may hold millions.
+    """
+    database.write(
+        "CREATE TEMP TABLE IF NOT EXISTS earlier(format TEXT, name BLOB, "
+        "PRIMARY KEY(format, name)) WITHOUT ROWID"
+    )
+    with database.transaction():
+        database.write("DELETE FROM temp.earlier WHERE format = ?", (form,))
+        database.write_many(
+            "INSERT OR IGNORE INTO temp.earlier VALUES (?, ?)",
+            ((form, encode_name(name)) for name in names),
+        )
+    ((count,),) = database.rows("SELECT count(*) FROM temp.earlier WHERE format = ?", (form,))
+    return int(count)
+
+
+def earlier_among(database: Database, form: str, *, names: Iterable[str]) -> set[str]:
+    """Return those of the names that the finished file holds."""
+    by_code = {encode_name(name): name for name in names}
+    marks = ",".join("?" * len(by_code))
+    found = database.rows(
+        f"SELECT name FROM temp.earlier WHERE format = ? AND name IN ({marks})", (form, *by_code)
+    )
+    return {by_code[code] for (code,) in found}
+
+
+def _text(text: str) -> str:
+    """Return text that SQLite stores: lone surrogates escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""From captions to files: groups of changes, each committed before and after its renames."""

@@ -1,0 +1,116 @@
+"""Writes one file per image: plan the change, write a temporary file, rename it if nothing changed.
+
+Whatever was edited by hand since the image was found stays as it is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.bulk.formats.interface import Existing, PerImageFormat
+from captune.bulk.items import CaptionedItem
+from captune.bulk.journal.changes import PlannedChange, file_state, hash_bytes
+from captune.bulk.journal.known import FileState
+from captune.bulk.writing.disk import Disk
+from captune.storage import cannot_write
+
+RESUMES = "run the same command again: it resumes where it stopped"
+# Syncs wait for the disk, not for the interpreter; a file system commits many at once.
+_NUM_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyChange:
+    """A change with its bytes, and the state of the file that they were made from."""
+
+    planned: PlannedChange
+    new: bytes
+    before: FileState | None
+
+
+class FileWriter:
+    """Writes the files of all formats of one file per image."""
+
+    def __init__(
+        self, formats: Mapping[str, PerImageFormat], *, existing: Existing, disk: Disk | None = None
+    ) -> None:
+        """Keep the formats by name; threads start with the first file."""
+        self._formats, self._existing, self._disk = formats, existing, disk or Disk()
+        self._pool = ThreadPoolExecutor(_NUM_THREADS, "captune-write")
+
+    def plan(
+        self, form: str, captioned: CaptionedItem, *, found: FileState | None
+    ) -> ReadyChange | None:
+        """Return the change of one file; `None`: it was edited meanwhile and is kept.
+
+        Args:
+            form: The format's name.
+            captioned: The image and its caption.
+            found: The file's state when the image was found.
+
+        Raises:
+            ImageError: The file cannot take a caption.
+            OutputError: The file cannot be read.
+        """
+        format_ = self._formats[form]
+        target = format_.path_for(captioned.item)
+        if target.is_symlink():
+            target = target.resolve()
+        before = file_state(target)
+        if before != found and not self._may_replace(format_, target):
+            return None
+        try:
+            earlier = None if before is None else target.read_bytes()
+        except OSError as error:
+            raise cannot_write(target, error, then=RESUMES) from error
+        change = format_.change(earlier, captioned.prediction.caption, existing=self._existing)
+        planned = PlannedChange(
+            name=captioned.item.name,
+            format=form,
+            target=target,
+            temporary=target.with_name(f".captune-{secrets.token_hex(6)}.part"),
+            earlier=None if earlier is None else hash_bytes(earlier),
+            new=hash_bytes(change.new),
+            undo=change.undo,
+        )
+        return ReadyChange(planned, change.new, before)
+
+    def apply(self, changes: Sequence[ReadyChange]) -> list[FileState | None]:
+        """Write the files and make them durable; return their states, `None` where one is kept.
+
+        Raises:
+            OutputError: A file cannot be written, for example because the disk is full.
+        """
+        states = list(self._pool.map(self._apply, changes))
+        folders = {change.planned.target.parent for change in changes}
+        try:
+            list(self._pool.map(self._disk.sync_folder, folders))
+        except OSError as error:
+            raise cannot_write(next(iter(folders)), error, then=RESUMES) from error
+        return states
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
+
+    def _may_replace(self, format_: PerImageFormat, target: Path) -> bool:
+        """Return whether a file that changed meanwhile holds nothing to keep."""
+        return self._existing == "skip" and not format_.has_caption(target)
+
+    def _apply(self, change: ReadyChange) -> FileState | None:
+        target, temporary = change.planned.target, change.planned.temporary
+        try:
+            self._disk.write(temporary, change.new, like=target)
+            # As late as possible: the rename follows.
+            if file_state(target) != change.before:
+                self._disk.remove(temporary)
+                return None
+            self._disk.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise cannot_write(target, error, then=RESUMES) from error
+        return file_state(target)

@@ -1,0 +1,66 @@
+"""An image on its way through a run: what it needs, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from captune.bulk.items import Item
+from captune.bulk.journal.known import FileState
+from captune.errors import ImageError
+from captune.records import Prediction
+
+
+@dataclass(slots=True)
+class CaptionTask:
+    """One image that needs an output.
+
+    Attributes:
+        item: The image.
+        targets: The formats of one file per image to write, each with the state of its file when
+            the image was found; `None`: it did not exist.
+        collected: The collected formats that get a row.
+        content: Hash of the image's content; `None`: unknown, so it is captioned by itself.
+        prediction: Its caption as the model generated it; `None`: not captioned yet.
+        is_new: Whether the model generated it for this image now.
+        error: Why it has no caption; `None`: it has one, or is not captioned yet.
+    """
+
+    item: Item
+    targets: dict[str, FileState | None] = field(default_factory=dict)
+    collected: tuple[str, ...] = ()
+    content: bytes | None = None
+    prediction: Prediction | None = None
+    is_new: bool = False
+    error: ImageError | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has a caption or a failure."""
+        return self.prediction is not None or self.error is not None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How many images came out how; `num_done + num_skipped + num_failed = num_found`.
+
+    Attributes:
+        num_found: Images that the inputs name.
+        num_done: Images whose outputs were written.
+        num_skipped: Images that had everything already, or whose file was edited meanwhile.
+        num_failed: Images without a caption.
+        num_generated: Captions that the model generated.
+        num_reused: Captions taken from an image with the same content, or from the journal.
+        num_left: Images that were found and left, because the run stopped or `limit` was reached.
+        kept: Files that were edited by hand meanwhile, and kept.
+        failures: Name and reason of each failure; the first thousand.
+    """
+
+    num_found: int = 0
+    num_done: int = 0
+    num_skipped: int = 0
+    num_failed: int = 0
+    num_generated: int = 0
+    num_reused: int = 0
+    num_left: int = 0
+    kept: list[str] = field(default_factory=list)
+    failures: list[tuple[str, ImageError]] = field(default_factory=list)

@@ -1,0 +1,273 @@
+"""The thread that writes: groups of captioned images become files, rows and commits.
+
+For each group, one transaction commits the captions, the rows of collected outputs, what is about
+to be written to files, and what the group before has written. So the model never waits for a sync,
+and a group costs one commit.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from captune.bulk.formats.interface import CollectedFormat
+from captune.bulk.items import CaptionedItem, Item
+from captune.bulk.journal.changes import (
+    RecordedChange,
+    record_done,
+    record_intents,
+    record_kept,
+)
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.known import FileState
+from captune.bulk.journal.results import (
+    CollectedState,
+    clear_failures,
+    record_captions,
+    record_collected,
+    record_failure,
+    record_files,
+)
+from captune.bulk.journal.runs import JournalRun
+from captune.bulk.writing.per_image import FileWriter, ReadyChange
+from captune.bulk.writing.tasks import CaptionTask, Outcome
+from captune.errors import CaptuneError, ImageError
+from captune.records import Prediction
+
+_GROUP_ROWS, _GROUP_BYTES, _GROUP_SECONDS = 64, 64_000_000, 0.5
+_QUEUE_ROWS = 256
+_MAX_LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class WriteJob:
+    """A task that is settled, with its final caption; `None`: it failed."""
+
+    task: CaptionTask
+    final: Prediction | None
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one transaction commits."""
+
+    jobs: list[WriteJob]
+    changes: list[tuple[WriteJob, ReadyChange]] = field(default_factory=list)
+    failed: list[tuple[Item, ImageError]] = field(default_factory=list)
+    kept: list[tuple[WriteJob, str]] = field(default_factory=list)
+
+    def done(self) -> list[WriteJob]:
+        """Return the jobs that did not fail."""
+        failed = {item.name for item, _ in self.failed}
+        return [job for job in self.jobs if job.task.item.name not in failed]
+
+
+class ResultWriter:
+    """Takes settled tasks in order and makes them durable, in a thread of its own."""
+
+    def __init__(
+        self,
+        database: Database,
+        run: JournalRun,
+        *,
+        files: FileWriter,
+        collected: Mapping[str, CollectedFormat],
+        outcome: Outcome,
+    ) -> None:
+        """Start the thread."""
+        self._database, self._run, self._files = database, run, files
+        self._collected, self._outcome = collected, outcome
+        self._replaces = run.existing == "overwrite"
+        self._queue: queue.Queue[WriteJob | None] = queue.Queue(_QUEUE_ROWS)
+        self._carried: list[tuple[RecordedChange, FileState | None]] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="captune-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, job: WriteJob) -> None:
+        """Hand over a settled task; waits while the disk is behind.
+
+        Raises:
+            OutputError: An earlier one could not be written.
+        """
+        while True:
+            self._raise_error()
+            try:
+                self._queue.put(job, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def close(self) -> None:
+        """Write all that was handed over, and end the thread.
+
+        Raises:
+            OutputError: Something could not be written.
+        """
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._files.close()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        try:
+            while self._write_next():
+                pass
+        # The main thread raises them: of the disk, of the journal, and of whatever a format reads.
+        except (CaptuneError, OSError, ValueError, RuntimeError, LookupError, TypeError) as error:
+            self._error = error
+            self._drain()
+
+    def _drain(self) -> None:
+        """Take what comes until the end, so that nobody waits for this thread."""
+        while self._queue.get() is not None:
+            pass
+
+    def _write_next(self) -> bool:
+        """Write one group; return whether more may come."""
+        jobs, more = self._gather()
+        if jobs:
+            self._write(_Group(jobs))
+        if not more or (self._carried and self._queue.empty()):
+            self._commit_carried()
+        return more
+
+    def _gather(self) -> tuple[list[WriteJob], bool]:
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        jobs, size, until = [first], first.task.item.size or 0, time.monotonic() + _GROUP_SECONDS
+        while len(jobs) < _GROUP_ROWS and size < _GROUP_BYTES:
+            try:
+                job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if job is None:
+                return jobs, False
+            jobs.append(job)
+            size += job.task.item.size or 0
+        return jobs, True
+
+    def _write(self, group: _Group) -> None:
+        self._plan(group)
+        states = {name: self._add_rows(name, group) for name in self._collected}
+        with self._database.transaction():
+            self._record_carried()
+            self._record_results(group, states)
+            planned = [ready.planned for _, ready in group.changes]
+            numbers = record_intents(
+                self._database, planned, run=self._run.number, recipe=self._run.recipe
+            )
+        self._carried = []
+        recorded = [
+            RecordedChange(number, self._run.number, self._run.recipe, change)
+            for number, change in zip(numbers, planned, strict=True)
+        ]
+        written = self._files.apply([ready for _, ready in group.changes])
+        self._carried = list(zip(recorded, written, strict=True))
+        for (job, ready), state in zip(group.changes, written, strict=True):
+            if state is None:
+                group.kept.append((job, str(ready.planned.target)))
+        self._count(group)
+
+    def _plan(self, group: _Group) -> None:
+        for job in group.jobs:
+            if job.final is None:
+                group.failed.append((job.task.item, job.task.error or ImageError("unknown")))
+                continue
+            captioned = CaptionedItem(job.task.item, job.final)
+            for form, found in job.task.targets.items():
+                try:
+                    ready = self._files.plan(form, captioned, found=found)
+                except ImageError as error:
+                    group.failed.append((job.task.item, error))
+                    continue
+                if ready is None:
+                    group.kept.append((job, f"{job.task.item.name} ({form})"))
+                else:
+                    group.changes.append((job, ready))
+
+    def _add_rows(self, name: str, group: _Group) -> tuple[bytes, list[str]] | None:
+        rows = [
+            CaptionedItem(job.task.item, job.final)
+            for job in group.jobs
+            if job.final is not None and name in job.task.collected
+        ]
+        if not rows:
+            return None
+        return self._collected[name].add(rows), [row.item.name for row in rows]
+
+    def _record_results(
+        self, group: _Group, states: Mapping[str, tuple[bytes, list[str]] | None]
+    ) -> None:
+        database, run = self._database, self._run
+        tasks = [job.task for job in group.jobs]
+        record_captions(
+            database,
+            (
+                (task.content, task.prediction)
+                for task in tasks
+                if task.is_new and task.content is not None and task.prediction is not None
+            ),
+            maker=run.maker,
+            run=run.number,
+        )
+        record_files(database, _known_files(tasks))
+        clear_failures(database, (job.task.item.name for job in group.done()))
+        for item, error in group.failed:
+            record_failure(database, item, error=error, run=run.number, maker=run.maker)
+        for name, added in states.items():
+            if added is not None:
+                state, names = added
+                found = CollectedState(run.number, state, False, self._replaces)
+                record_collected(database, name, found=found, names=names, recipe=run.recipe)
+
+    def _commit_carried(self) -> None:
+        with self._database.transaction():
+            self._record_carried()
+        self._carried = []
+
+    def _record_carried(self) -> None:
+        for recorded, state in self._carried:
+            if state is None:
+                record_kept(self._database, recorded.number)
+            else:
+                record_done(self._database, recorded, state=state)
+
+    def _count(self, group: _Group) -> None:
+        outcome = self._outcome
+        kept = {id(job) for job, _ in group.kept}
+        for job in group.done():
+            is_kept = id(job) in kept and not job.task.collected
+            if is_kept and sum(1 for j, _ in group.kept if j is job) == len(job.task.targets):
+                outcome.num_skipped += 1
+            else:
+                outcome.num_done += 1
+        outcome.kept += [text for _, text in group.kept][: _MAX_LISTED - len(outcome.kept)]
+        failed = {item.name: error for item, error in group.failed}
+        outcome.num_failed += len(failed)
+        outcome.failures += list(failed.items())[: _MAX_LISTED - len(outcome.failures)]
+
+
+def _known_files(tasks: Sequence[CaptionTask]) -> list[tuple[Item, bytes]]:
+    """Return the files whose content is known, as they were when it was read."""
+    return [
+        (task.item, task.content)
+        for task in tasks
+        if task.content is not None and task.item.size is not None
+    ]
+
+
+def final_prediction(task: CaptionTask, caption: str) -> Prediction:
+    """Return a task's prediction under its own name, with its final caption."""
+    if task.prediction is None:
+        raise ValueError(f"{task.item.name} has no caption")
+    return replace(task.prediction, image_id=task.item.name, caption=caption)
