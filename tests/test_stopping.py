@@ -9,7 +9,15 @@ import threading
 
 import pytest
 
-from captune.stopping import Stopped, exit_code, hold_signals, signals_stop
+from captune.stopping import (
+    Stopped,
+    exit_code,
+    hold_signals,
+    ignore_signals,
+    signals_stop,
+    starting_workers,
+    survive_signals,
+)
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -117,3 +125,40 @@ def test_a_thread_does_not_change_signal_handlers() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+@pytest.mark.parametrize("number", [number for number, _ in SIGNALS])
+@pytest.mark.parametrize("leave", [ignore_signals, survive_signals])
+def test_a_child_leaves_signals_to_its_parent(number: signal.Signals, leave) -> None:
+    before = {each: signal.getsignal(each) for each, _ in SIGNALS}
+    try:
+        leave()
+        signal.raise_signal(number)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def test_sigterm_ends_a_worker_after_a_grace_period() -> None:
+    script = (
+        "import signal, time\n"
+        "from captune import stopping\n"
+        "stopping._SECONDS_OF_GRACE = 0.2\n"
+        "stopping.survive_signals()\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "print('the step ends', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    done = run_python(script)
+    assert done.stdout == "the step ends\n"
+    assert done.returncode == -signal.SIGALRM
+
+
+@pytest.mark.parametrize("number", [number for number, _ in SIGNALS])
+def test_a_signal_waits_while_workers_are_started(number: signal.Signals) -> None:
+    started = []
+    with pytest.raises(Stopped), signals_stop(), starting_workers():
+        signal.raise_signal(number)
+        started.append(number)
+    assert started == [number]

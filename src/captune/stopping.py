@@ -21,6 +21,8 @@ from typing import Any
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 # Ctrl-C and scancel reach torchrun and its workers, and torchrun forwards them: twice the same.
 _SECONDS_OF_ONE_REQUEST = 5.0
+_SECONDS_OF_GRACE = 30.0
+"""Seconds that a worker process survives SIGTERM: schedulers send SIGKILL after about as many."""
 _Handler = Callable[[int, FrameType | None], Any]
 
 
@@ -88,6 +90,47 @@ def hold_signals() -> Iterator[HeldSignal]:
     finally:
         if held.number is not None:
             signal.raise_signal(held.number)
+
+
+def ignore_signals() -> None:
+    """Leave the signals to the parent, in a child process that ends when its pipe is closed.
+
+    Terminals and schedulers send a signal to every process of a group. A child that ended first
+    would look like one that crashed.
+    """
+    for number in _stop_signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def survive_signals() -> None:
+    """Leave the signals to the parent, in a worker process that the parent ends by SIGTERM.
+
+    A worker of a data loader that ended first would fail the step before its checkpoint. SIGTERM
+    ends the worker after 30 seconds: within them the parent finishes its step, and a worker that
+    no longer responds does not keep the parent from ending.
+    """
+
+    def end_later(_number: int, _frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _SECONDS_OF_GRACE)
+
+    ignore_signals()
+    # Windows has no timer, and SIGTERM ends a process there without asking it.
+    signal.signal(signal.SIGTERM, end_later if hasattr(signal, "setitimer") else signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _stop_signals())
+
+
+@contextmanager
+def starting_workers() -> Iterator[None]:
+    """Delay signals in the body, and in processes started there until they `survive_signals`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_at_the_next() -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM to a group of processes under torchrun: the training is saved once and resumes."""
+"""A signal to all processes of a training: it is saved once and resumes."""
 
 from __future__ import annotations
 
@@ -76,3 +76,36 @@ def test_sigterm_to_the_group_saves_once_and_the_resumed_run_is_the_same(tmp_pat
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert len(losses(tmp_path / "cut")) == 60
     assert_same_weights(model_file(tmp_path / "cut"), model_file(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_reaches_the_data_workers_too_leaves_a_checkpoint(
+    tmp_path: Path, engine: str, number: signal.Signals
+) -> None:
+    settings = recipe(
+        train__engine=engine, train__epochs=50, train__save_every=1000, train__log_every=1,
+        train__validate_every=1000, data__num_workers=2, data__pixel_store="off",
+        evaluate__baseline=False,
+    )  # fmt: skip
+    save_recipe(settings, tmp_path / "r.yaml")
+    # A shell starts background jobs with SIGINT ignored, and their children inherit that.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    group = subprocess.Popen(
+        [
+            *(sys.executable, "-c", f"{listen}; from captune.cli import main; main()"),
+            *("train", tmp_path / "r.yaml", "--out", tmp_path / "run"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    wait_for_losses(tmp_path / "run", 4)
+    os.killpg(group.pid, number)
+    output, _ = group.communicate(timeout=200)
+    assert group.returncode == 128 + number, output
+    assert "DataLoader" not in output
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("step-*")
+    assert saved.name == f"step-{len(losses(tmp_path / 'run')):06d}"

@@ -258,6 +258,17 @@ def test_a_parent_that_is_ended_leaves_no_child(number, tmp_path):
         assert wait_for(lambda: not _is_running(child))
 
 
+@linux
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_group_of_processes_is_left_to_the_parent(number):
+    with IsolatedDecoder(1) as decoder:
+        before = decoder.decode(GOOD, size)
+        (child,) = children()
+        os.kill(child, number)
+        assert decoder.decode(GOOD, size) == before
+        assert children() == {child}
+
+
 def _is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

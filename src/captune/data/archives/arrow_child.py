@@ -6,7 +6,6 @@ import base64
 import json
 import mmap
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from captune.data.archives.arrow_wire import (
 from captune.data.decoders.limits import forbid_core_files, limit_data
 from captune.data.decoders.program import read_settings
 from captune.errors import CaptuneError, DataError
+from captune.stopping import ignore_signals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,8 +59,7 @@ class ChildSettings:
 def run_reader() -> None:
     """Send the splits, then the rows that the parent asks for, until it closes the pipe."""
     settings = cast("ChildSettings", read_settings())
-    # Ctrl-C is sent to every process of a terminal; the parent handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()
     os.environ.update(settings.environment)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     # What libraries print must not reach the answers.

@@ -12,7 +12,6 @@ import json
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from captune.data.decoders.wire import read_request, write_request
 from captune.data.images import decode_upright, describe_source
 from captune.errors import ImageError
 from captune.records import ImageSource
+from captune.stopping import ignore_signals
 
 _PROGRAM = (
     "import sys; sys.path[:] = {path!r};"
@@ -132,9 +132,8 @@ class FingerprintWorkers:
 
 
 def run_worker(max_pixels: int) -> None:
-    """PrintsRead requests on stdin until the parent closes the pipe."""
-    # Ctrl-C is sent to every process of a terminal; the parent handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Read requests on stdin until the parent closes the pipe."""
+    ignore_signals()
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_RDWR)

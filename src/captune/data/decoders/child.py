@@ -8,7 +8,6 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
@@ -39,6 +38,7 @@ from captune.data.decoders.wire import (
 from captune.data.images import decode_upright
 from captune.data.pixels import Size
 from captune.errors import ImageError
+from captune.stopping import ignore_signals
 
 _GRACE_SECONDS = 5.0
 """Extra time before the child's own alarm, which is only needed when its parent is gone."""
@@ -52,8 +52,7 @@ def serve(settings: tuple[int, int, int, Limits, Size | None]) -> None:
             through the pipe), limits, width and height down to which a JPEG may be decoded.
     """
     max_pixels, window_bytes, descriptor, limits, smallest = settings
-    # Ctrl-C is sent to every process of a terminal; the parent handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()
     forbid_core_files()
     requests, answers = _take_pipes()
     window = None if descriptor < 0 else mmap.mmap(descriptor, window_bytes)

@@ -7,20 +7,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import override
 
 from captune.data import ImageDecoder
 from captune.errors import ImageError
 from captune.models import Transform
 from captune.recipe import View
 from captune.records import CaptionRecord, VisionInputs
+from captune.stopping import starting_workers, survive_signals
 from captune.training.batches.pixel_store import PixelStore
 from captune.training.batches.planning import apply_view
 from captune.training.steps.cpu import return_freed_memory
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +150,33 @@ def read_ahead(
     if num_workers is None and not pin_memory and reader.decodes_none(micros):
         num_workers = 0
     num_workers = choose_workers(num_workers, num_batches=len(micros))
-    return DataLoader(
+    return WorkerLoader(
         _MicroBatches(reader, micros),
         batch_size=None,
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
-        worker_init_fn=return_freed_memory,
         pin_memory=pin_memory,
         # Without its own generator the loader would draw from the global one, which dropout uses:
         # a run resumed inside an epoch would then drop other units.
         generator=torch.Generator(),
     )
+
+
+class WorkerLoader(DataLoader[Value]):
+    """A data loader whose workers return freed memory and leave signals to the training."""
+
+    def __init__(self, dataset: Dataset[Any], **settings: Any) -> None:
+        super().__init__(dataset, worker_init_fn=_prepare_worker, **settings)
+
+    @override
+    def __iter__(self) -> Any:
+        with starting_workers():
+            return super().__iter__()
+
+
+def _prepare_worker(_number: int) -> None:
+    return_freed_memory()
+    survive_signals()
 
 
 class _MicroBatches(Dataset[Decoded]):

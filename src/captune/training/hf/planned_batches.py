@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from captune.models import pack_captions
 from captune.records import CaptionBatch
 from captune.training.batches.feeding import Feed
-from captune.training.batches.pixel_reader import choose_workers
+from captune.training.batches.pixel_reader import WorkerLoader, choose_workers
 from captune.training.batches.planning import StepPlan, count_shares
 from captune.training.hf.collator import Inputs, batch_inputs
 
@@ -102,7 +102,7 @@ def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:
     workers = 0
     if feed.cache is None:
         workers = choose_workers(feed.recipe.data.num_workers, num_batches=len(steps))
-    return DataLoader(
+    return WorkerLoader(
         PlannedBatches(feed),
         batch_sampler=steps,
         collate_fn=_only_one,

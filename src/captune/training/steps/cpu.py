@@ -26,13 +26,10 @@ def keep_freed_memory() -> bool:
     return _set_options({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _NEVER})
 
 
-def return_freed_memory(_worker: int = 0) -> None:
+def return_freed_memory() -> None:
     """Make glibc return freed memory again, in a worker forked from a process that keeps it.
 
     Eight workers that each keep the memory of one image of 81 megapixels would hold 5 GB.
-
-    Args:
-        _worker: The worker's number, passed by the data loader.
     """
     _set_options({_M_MMAP_MAX: _MMAP_MAX, _M_TRIM_THRESHOLD: _TRIM_THRESHOLD})
 
