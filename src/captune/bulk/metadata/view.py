@@ -1,0 +1,39 @@
+"""An open file that is read like bytes: only the parts that are looked at."""
+
+from __future__ import annotations
+
+import os
+from typing import IO
+
+_BLOCK = 4_096
+
+
+class FileView:
+    """Slices of a file, read when asked for; small ones come from a block that is kept."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Keep an open file, which stays the caller's."""
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+        self._start, self._block = 0, b""
+
+    def __len__(self) -> int:
+        """Return the file's size."""
+        return self._size
+
+    def __getitem__(self, place: slice) -> bytes:
+        """Return the bytes of a slice without a step or negative places."""
+        start, stop, _ = place.indices(self._size)
+        if stop - start > _BLOCK:
+            return self._read(start, stop - start)
+        if not self._start <= start <= stop <= self._start + len(self._block):
+            self._start, self._block = start, self._read(start, _BLOCK)
+        return self._block[start - self._start : stop - self._start]
+
+    def _read(self, start: int, length: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(length)
+
+
+Content = bytes | FileView
+"""A whole file in memory, or an open one."""
