@@ -23,6 +23,7 @@ from captune.export.image_recipe import image_recipe
 from captune.inference import decoding_config, generate
 from captune.inference.exported.folder import ExportedModel, read_exported
 from captune.inference.exported.graphs import compile_graphs
+from captune.inference.exported.precisions import FP32
 from captune.inference.exported.runtime import ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.models import Captioner, suppressed_tokens
@@ -80,7 +81,7 @@ def test_the_numpy_decoder_writes_the_captions_of_torch(
         image=image_recipe(captioner),
         cleans_up=False,
     )
-    graphs = compile_graphs(model, precision="fp32")
+    graphs = compile_graphs(model, precisions=FP32)
     runtime = ExportedRuntime(model, graphs, TextTokens(tmp_path, cleans_up=False)).open()
     ids = [str(number) for number in range(len(pixels))]
     with torch.inference_mode():
@@ -151,8 +152,10 @@ def test_only_given_images_say_whether_bf16_is_exact_enough(
     shutil.copytree(folders[1], folder)
     facts = json.loads((folder / "export.json").read_text())
     facts["parity"] |= {"images": images, "bf16_equal_share": 0.99}
+    facts["parity"] |= {"bf16_vision_equal_share": 0.99}
     (folder / "export.json").write_text(json.dumps(facts))
-    assert read_exported(folder).exact_in_bf16 == share
+    model = read_exported(folder)
+    assert (model.exact_in_bf16, model.exact_with_bf16_vision) == (share, share)
 
 
 def test_captune_load_takes_an_exported_folder_like_a_model(
@@ -233,6 +236,27 @@ def test_an_exported_model_without_its_runtime_says_what_to_install(
         main(["caption", str(folders[1]), str(photo)])
     assert end.value.code == 2
     assert "pip install 'captune[openvino]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_a_backend_that_cannot_run_an_exported_model_is_refused(
+    backend: str, folders: tuple[Path, Path], photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["caption", str(folders[1]), str(photo), "--backend", backend])
+    assert end.value.code == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"was exported to openvino, which {backend} cannot run" in shown
+    assert "--backend auto" in shown
+
+
+def test_the_backend_that_an_exported_model_was_made_for_runs_it(
+    folders: tuple[Path, Path], photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["caption", str(folders[1]), str(photo), "--backend", "openvino"])
+    assert end.value.code == 0
+    assert "openvino" in capsys.readouterr().err
 
 
 def test_a_device_that_an_exported_model_cannot_use_is_refused(

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
         known_model,
         write_probe,
     )
-    from captune.inference.exported.captioner import (
-        EXACT_ENOUGH,
-        load_exported,
-        runtime_computes_bf16,
-    )
+    from captune.inference.exported.captioner import load_exported
     from captune.inference.exported.folder import (
         EXPORT_SCHEMA,
         GRAPH_FILES,
@@ -38,6 +34,14 @@ if TYPE_CHECKING:
     )
     from captune.inference.exported.graphs import Backend, has_runtime, require_runtime
     from captune.inference.exported.image_levels import ImageRecipe
+    from captune.inference.exported.precisions import (
+        BF16,
+        BF16_VISION,
+        EXACT_ENOUGH,
+        FP32,
+        SidePrecisions,
+        runtime_computes_bf16,
+    )
     from captune.inference.images import ImageFiles, find_images
     from captune.inference.loaded_captioner import ImageInput, LoadedCaptioner
     from captune.inference.outputs.destination import (
@@ -52,8 +56,11 @@ if TYPE_CHECKING:
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
 
 __all__ = [
+    "BF16",
+    "BF16_VISION",
     "EXACT_ENOUGH",
     "EXPORT_SCHEMA",
+    "FP32",
     "GRAPH_FILES",
     "PROBED_IMAGES",
     "TOKENIZER_FILE",
@@ -71,6 +78,7 @@ __all__ = [
     "OnFailure",
     "Probe",
     "RunRequest",
+    "SidePrecisions",
     "Target",
     "UrlFetcher",
     "UrlImage",
@@ -113,7 +121,11 @@ _HOMES = {
     "write_probe": "captune.inference.exported.cache",
     "AnyImage": "captune.inference.prepare",
     "DecodingOptions": "captune.inference.decoding.settings",
-    "EXACT_ENOUGH": "captune.inference.exported.captioner",
+    "BF16": "captune.inference.exported.precisions",
+    "BF16_VISION": "captune.inference.exported.precisions",
+    "FP32": "captune.inference.exported.precisions",
+    "SidePrecisions": "captune.inference.exported.precisions",
+    "EXACT_ENOUGH": "captune.inference.exported.precisions",
     "EXPORT_SCHEMA": "captune.inference.exported.folder",
     "ExportFormat": "captune.inference.exported.folder",
     "GRAPH_FILES": "captune.inference.exported.folder",
@@ -122,7 +134,7 @@ _HOMES = {
     "has_runtime": "captune.inference.exported.graphs",
     "load_exported": "captune.inference.exported.captioner",
     "require_runtime": "captune.inference.exported.graphs",
-    "runtime_computes_bf16": "captune.inference.exported.captioner",
+    "runtime_computes_bf16": "captune.inference.exported.precisions",
     "Execution": "captune.inference.prepare",
     "Destination": "captune.inference.outputs.destination",
     "ImageCaptioner": "captune.inference.captioner",

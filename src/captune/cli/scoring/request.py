@@ -11,7 +11,6 @@ import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.decoding import (
-    Backend,
     BatchSize,
     Device,
     model_to_load,
@@ -58,7 +57,7 @@ class Request:
     decoding: GenerateConfig
     scoring: ScoringOptions
     compute: ComputeOptions
-    backend: Literal["auto", "torch", "openvino", "onnx"]
+    backend: Literal["auto", "torch", "openvino", "onnx"] | None
     places: OutputPlaces
 
 
@@ -105,7 +104,13 @@ def make_request(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     decode: Decode = "inline",
-    backend: Backend = "torch",
+    backend: Annotated[
+        Literal["auto", "torch", "openvino", "onnx"] | None,
+        typer.Option(
+            help="What runs a model, as for captune caption.",
+            show_default="torch; for an exported model its own runtime",
+        ),
+    ] = None,
     device: Device = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -216,12 +221,18 @@ def caption_all(
 ) -> CaptionedImages:
     """Return every model's captions of the images."""
     from captune.evaluation import caption_with
-    from captune.inference import RunRequest
+    from captune.inference import RunRequest, find_exported
 
     compute, count = request.compute, len(records)
     loaded = {
         name: model_to_load(
-            RunRequest(source, request.backend, count, compute.device, compute.precision)
+            RunRequest(
+                source,
+                request.backend or ("torch" if find_exported(source) is None else "auto"),
+                count,
+                compute.device,
+                compute.precision,
+            )
         )
         for name, source in models.items()
     }

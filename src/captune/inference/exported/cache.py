@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune import __version__
-from captune.errors import CaptuneError
+from captune.errors import CaptuneError, ModelError
 from captune.hub import EXPORT_FILE, find_model, is_local, split_revision
 from captune.inference.exported.folder import ExportFormat, find_exported
 from captune.inference.exported.graphs import Backend, has_runtime
@@ -82,9 +82,13 @@ def known_model(request: RunRequest) -> str | None:
     """Return the model to load where that needs no work; `None`: to be found out.
 
     Raises:
-        ModelError: A local folder does not exist or contains no model.
+        ModelError: A local folder does not exist or contains no model, or is an exported model
+            of another backend.
     """
-    if request.backend == "torch" or find_exported(request.model) is not None:
+    exported = find_exported(request.model)
+    if exported is not None:
+        _check_backend(exported, request.backend)
+    if request.backend == "torch" or exported is not None:
         return request.model
     is_auto = request.backend == "auto"
     if is_auto and (request.device not in ("auto", "cpu") or not has_runtime("openvino")):
@@ -99,6 +103,19 @@ def known_model(request: RunRequest) -> str | None:
         return str(folder)
     is_settled = probe is not None and not probe.wins
     return request.model if is_settled or request.num_images < MIN_IMAGES else None
+
+
+def _check_backend(folder: Path, backend: Backend) -> None:
+    if backend == "auto":
+        return
+    content = read_json_object(folder / EXPORT_FILE, fix="")
+    own, source = content.get("to"), content.get("source")
+    if own != backend:
+        raise ModelError(
+            f"{folder} was exported to {own}, which {backend} cannot run",
+            where="--backend",
+            fix=f"--backend auto, or give the model that it was exported from: {source}",
+        )
 
 
 def conversion_folder(source: str, revision: str | None, *, to: ExportFormat) -> Path | None:

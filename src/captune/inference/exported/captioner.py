@@ -6,13 +6,14 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ImageError, ModelError, RecipeError
 from captune.inference.exported.folder import read_exported
-from captune.inference.exported.graphs import RuntimePrecision, compile_graphs, require_runtime
+from captune.inference.exported.graphs import compile_graphs, require_runtime
 from captune.inference.exported.image_levels import Pixels
+from captune.inference.exported.precisions import SidePrecisions, choose_precisions
 from captune.inference.exported.runtime import ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.inference.loaded_captioner import LoadedCaptioner
@@ -22,9 +23,6 @@ from captune.records import Prediction
 
 if TYPE_CHECKING:
     from captune.hub import PushedRepo
-
-EXACT_ENOUGH = 0.98
-"""Share of captions that must equal those in fp32, so that `auto` chooses another precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +96,16 @@ class ExportedCaptioner(LoadedCaptioner):
         )
 
 
-def load_exported(folder: Path, *, device: str, precision: str) -> ExportedCaptioner:
+def load_exported(
+    folder: Path, *, device: str, precision: str | SidePrecisions
+) -> ExportedCaptioner:
     """Load an exported model.
 
     Args:
         folder: Holds export.json.
         device: `auto` or `cpu`.
-        precision: `fp32`; `bf16`, faster where the CPU computes in it; `auto`: bf16 if the export
-            found that it changes few captions, else fp32.
+        precision: `fp32`; `bf16`, faster where the CPU computes in it; `auto`: bf16 on the sides
+            where the export found that it changes few captions; or those of both sides.
 
     Raises:
         MissingExtraError: The runtime is not installed.
@@ -120,30 +120,8 @@ def load_exported(folder: Path, *, device: str, precision: str) -> ExportedCapti
         )
     model = read_exported(folder)
     require_runtime(model.format, where=str(folder))
-    chosen = _choose_precision(precision, model.exact_in_bf16, is_onnx=model.format == "onnx")
-    graphs = compile_graphs(model, precision=chosen)
+    if isinstance(precision, str):
+        precision = choose_precisions(precision, model)
+    graphs = compile_graphs(model, precisions=precision)
     words = TextTokens(folder, cleans_up=model.cleans_up)
     return ExportedCaptioner(ExportedRuntime(model, graphs, words))
-
-
-def _choose_precision(name: str, share: float | None, *, is_onnx: bool) -> RuntimePrecision:
-    if name == "auto":
-        is_exact = share is not None and share >= EXACT_ENOUGH
-        return "bf16" if is_exact and not is_onnx and runtime_computes_bf16() else "fp32"
-    if name == "bf16" and not is_onnx:
-        return "bf16"
-    if name == "fp32":
-        return "fp32"
-    raise RecipeError(
-        f"precision {name} is not supported by an exported model",
-        where="precision",
-        fix="use auto or fp32" if is_onnx else "use auto, fp32 or bf16",
-    )
-
-
-def runtime_computes_bf16() -> bool:
-    """Return whether OpenVINO's CPU has bf16 instructions; emulation would be slower."""
-    import openvino as ov
-
-    capabilities: Any = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "BF16" in capabilities

@@ -43,8 +43,12 @@ class ExportedModel:
         width: D, width of the text side.
         image: How an image becomes pixels.
         cleans_up: Whether spaces before punctuation are removed from decoded text.
-        exact_in_bf16: Share of given images with the same caption in bf16 as in fp32, 0..1;
-            `None`: unknown.
+        equal_share: Share of given images with the caption of the model itself, 0..1, in fp32;
+            `None`: unknown, as are the following ones.
+        exact_in_bf16: The same with both sides in bf16.
+        exact_with_bf16_vision: The same with vision in bf16 and text in fp32.
+        keeps_captions_in_bf16_vision: Whether the vision side is of a kind whose captions stay
+            when it is computed in bf16.
     """
 
     folder: Path
@@ -57,7 +61,10 @@ class ExportedModel:
     width: int
     image: ImageRecipe
     cleans_up: bool
+    equal_share: float | None = None
     exact_in_bf16: float | None = None
+    exact_with_bf16_vision: float | None = None
+    keeps_captions_in_bf16_vision: bool = False
 
 
 def find_exported(source: str | Path) -> Path | None:
@@ -98,7 +105,7 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
     text = content["text"]
     parity = content.get("parity") or {}
     # Of drawn shapes, which every model captions with few words, nothing follows for photographs.
-    share = parity.get("bf16_equal_share") if parity.get("images") == "given" else None
+    found = parity if parity.get("images") == "given" else {}
     return ExportedModel(
         folder=folder,
         format=content["to"],
@@ -110,5 +117,12 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
         width=int(text["width"]),
         image=ImageRecipe.from_json(content["image"]),
         cleans_up=bool(text["cleans_up"]),
-        exact_in_bf16=None if share is None else float(share),
+        equal_share=_share(found, "equal_share"),
+        exact_in_bf16=_share(found, "bf16_equal_share"),
+        exact_with_bf16_vision=_share(found, "bf16_vision_equal_share"),
+        keeps_captions_in_bf16_vision=bool(content.get("keeps_captions_in_bf16_vision", False)),
     )
+
+
+def _share(found: Mapping[str, Any], key: str) -> float | None:
+    return None if found.get(key) is None else float(found[key])

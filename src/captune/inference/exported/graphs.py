@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from captune.errors import MissingExtraError, ModelError
 from captune.inference.exported.folder import GRAPH_FILES, ExportedModel, ExportFormat
+from captune.inference.exported.precisions import FP32, SidePrecisions
 
 Array = npt.NDArray[Any]
-RuntimePrecision = Literal["fp32", "bf16"]
 Backend = Literal["auto", "torch", "openvino", "onnx"]
 _PACKAGES: dict[ExportFormat, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 # Inputs of the step graph before the image's and the past keys, and outputs before the new keys.
@@ -51,7 +51,7 @@ class Graphs:
     about: str
 
 
-def compile_graphs(model: ExportedModel, *, precision: RuntimePrecision) -> Graphs:
+def compile_graphs(model: ExportedModel, *, precisions: SidePrecisions) -> Graphs:
     """Load and compile the graphs of an exported model.
 
     Raises:
@@ -60,7 +60,7 @@ def compile_graphs(model: ExportedModel, *, precision: RuntimePrecision) -> Grap
     """
     require_runtime(model.format, where=str(model.folder))
     compile_in = _openvino if model.format == "openvino" else _onnx
-    return compile_in(model, precision)
+    return compile_in(model, precisions)
 
 
 def has_runtime(kind: ExportFormat) -> bool:
@@ -82,17 +82,19 @@ def require_runtime(kind: ExportFormat, *, where: str) -> None:
         )
 
 
-def _openvino(model: ExportedModel, precision: RuntimePrecision) -> Graphs:
+def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
     import openvino as ov
 
-    hint = "bf16" if precision == "bf16" else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     core = ov.Core()
     compiled = []
-    for name, is_step in zip(GRAPH_FILES["openvino"], (False, True), strict=True):
+    half_keys = precisions.text == "bf16"
+    sides = ((precisions.vision, False), (precisions.text, True))
+    for name, (precision, is_step) in zip(GRAPH_FILES["openvino"], sides, strict=True):
+        hint = "bf16" if precision == "bf16" else "f32"
+        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         try:
             network = core.read_model(str(model.folder / name))
-            if precision == "bf16":
+            if half_keys:
                 network = _with_half_keys(network, is_step=is_step)
             compiled.append(core.compile_model(network, "CPU", settings))
         except RuntimeError as error:
@@ -102,8 +104,8 @@ def _openvino(model: ExportedModel, precision: RuntimePrecision) -> Graphs:
     return Graphs(
         open_vision=lambda: _OpenVinoGraph(vision),
         open_step=lambda: _OpenVinoGraph(step),
-        key_type=np.uint16 if precision == "bf16" else np.float32,
-        about=f"openvino {version} on cpu, {precision}",
+        key_type=np.uint16 if half_keys else np.float32,
+        about=f"openvino {version} on cpu, {precisions.describe()}",
     )
 
 
@@ -148,12 +150,12 @@ class _OpenVinoGraph:
         ]
 
 
-def _onnx(model: ExportedModel, precision: RuntimePrecision) -> Graphs:
+def _onnx(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
     import onnxruntime as ort
 
-    if precision != "fp32":
+    if precisions != FP32:
         raise ModelError(
-            f"precision {precision} is not supported by onnxruntime on a CPU",
+            f"precision {precisions.describe()} is not supported by onnxruntime on a CPU",
             where=str(model.folder),
             fix="use fp32, or export the model again: captune export MODEL OUT --to openvino",
         )
