@@ -28,12 +28,12 @@ class RowFile:
     """One file of captions, and the part that grows beside it.
 
     Attributes:
-        name: `jsonl` or `csv`.
+        name: `jsonl` or `csv`; a subclass with another name has a part of JSON lines.
         path: The finished file.
         part_path: The unfinished one.
     """
 
-    def __init__(self, name: RowFileName, path: Path) -> None:
+    def __init__(self, name: RowFileName | Literal["parquet"], path: Path) -> None:
         """Keep the place; nothing is opened yet."""
         self.name: str = name
         self.path, self.part_path = path, Path(f"{path}.part")
@@ -100,13 +100,7 @@ class RowFile:
         if self._part.tell() or not self.path.exists():
             new = self._new_names() if self._keep_earlier and self.path.exists() else set()
             with open_atomic(self.path) as file:
-                if self.name == "csv":
-                    file.write(csv_text([], with_header=True).encode())
-                if self._keep_earlier:
-                    self._copy_earlier(file, but=new)
-                self._part.seek(0)
-                while block := self._part.read(1 << 20):
-                    file.write(block)
+                self._write_all(file, self._part, new=new)
         self.close()
         self.part_path.unlink(missing_ok=True)
 
@@ -127,7 +121,17 @@ class RowFile:
         if self._part is None:
             return set()
         self._part.seek(0)
-        return {str(row["image_id"]) for row, _ in _rows_of(self._part, self.name, self.path)}
+        return {str(row["image_id"]) for row, _ in rows_of(self._part, self.name, path=self.path)}
+
+    def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: set[str]) -> None:
+        """Write the finished file: earlier rows that are not among the new ones, then those."""
+        if self.name == "csv":
+            file.write(csv_text([], with_header=True).encode())
+        if self._keep_earlier:
+            self._copy_earlier(file, but=new)
+        part.seek(0)
+        while block := part.read(1 << 20):
+            file.write(block)
 
     def _copy_earlier(self, file: IO[bytes], *, but: set[str]) -> None:
         for row, text in self._earlier_rows():
@@ -137,7 +141,7 @@ class RowFile:
     def _earlier_rows(self) -> Iterator[tuple[Mapping[str, Any], str]]:
         try:
             with self.path.open("rb") as file:
-                yield from _rows_of(file, self.name, self.path, has_header=True)
+                yield from rows_of(file, self.name, path=self.path, has_header=True)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
@@ -148,8 +152,8 @@ class RowFile:
             ) from error
 
 
-def _rows_of(
-    file: IO[bytes], name: str, path: Path, *, has_header: bool = False
+def rows_of(
+    file: IO[bytes], name: str, *, path: Path, has_header: bool = False
 ) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Yield each row and its text as it is written, one at a time: a file may hold millions."""
     lines = (

@@ -1,0 +1,275 @@
+"""Images with their captions in WebDataset shards: `000000.tar`, 10,000 images each.
+
+An image is three members with one key: `000000042.jpg`, `.txt` (the caption) and `.json` (the
+row). Keys are numbers, so no name of a stranger's file becomes a member's name; the row has it.
+A shard grows as `000000.tar.part` and is renamed when it is full, so finished shards are never
+touched again, and a run that was killed resumes in the unfinished one.
+
+Source: https://github.com/webdataset/webdataset (the format's conventions).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from captune.bulk.items import CaptionedItem
+from captune.data import IMAGE_SUFFIXES, describe_source, read_source
+from captune.errors import ImageError, OutputError
+from captune.inference import UrlImage, prediction_row
+from captune.storage import cannot_write, refuse_special, sync_folder
+
+_RESUMES = "run the same command again: it resumes where it stopped"
+_SHARD_IMAGES, _SHARD_BYTES = 10_000, 2_000_000_000
+# Two empty blocks end an archive.
+_END = b"\0" * 1024
+# A row of captune has a few hundred bytes.
+_MAX_ROW, _MAX_LISTED = 1_000_000, 1_000
+
+
+@dataclass(slots=True)
+class _State:
+    """How far the shards are: the unfinished one, its length, its images, and those before it."""
+
+    shard: int = 0
+    length: int = 0
+    num_in_shard: int = 0
+    num_images: int = 0
+
+
+class TarShards:
+    """A folder of shards, of which the last one grows.
+
+    Attributes:
+        path: The folder.
+        missing: Images that could not be read again, and so are in no shard; the first thousand.
+    """
+
+    def __init__(self, path: Path, *, shard_images: int = _SHARD_IMAGES) -> None:
+        """Keep the place; nothing is opened yet.
+
+        Args:
+            path: The folder.
+            shard_images: Number of images per shard.
+        """
+        self.path, self._shard_images = path, shard_images
+        self.missing: list[str] = []
+        self._part: IO[bytes] | None = None
+        self._state = _State()
+
+    @property
+    def name(self) -> str:
+        """See `CollectedFormat.name`."""
+        return "webdataset"
+
+    def earlier_names(self) -> Iterable[str]:
+        """See `CollectedFormat.earlier_names`."""
+        for shard in self._finished():
+            yield from _names_in(shard)
+
+    def resume(self, state: bytes | None, *, keep_earlier: bool) -> bytes:
+        """See `CollectedFormat.resume`.
+
+        Raises:
+            OutputError: Also where finished shards would have to be replaced.
+        """
+        refuse_special(self.path)
+        found = _State(**json.loads(state)) if state else None
+        finished = list(self._finished())
+        if found is None and finished and not keep_earlier:
+            raise OutputError(
+                f"{self.path} holds shards already, which are never overwritten",
+                where="--out",
+                fix="choose another folder, or move the .tar files",
+            )
+        if found is None:
+            number = max((int(shard.stem) for shard in finished), default=-1) + 1
+            found = _State(number, num_images=number * self._shard_images)
+            if state is None and self._part_path(number).exists():
+                raise OutputError(
+                    f"{self._part_path(number)} is not part of a run in the journal",
+                    fix="move it, or choose another --out",
+                )
+        self._state = found
+        self._open()
+        return self._encoded()
+
+    def add(self, rows: Sequence[CaptionedItem]) -> bytes:
+        """See `CollectedFormat.add`; the state is the place in the shard.
+
+        An image that cannot be read any more has no members, and is listed in `missing`.
+        """
+        try:
+            for row in rows:
+                self._add(row)
+            part = self._opened()
+            part.flush()
+            os.fsync(part.fileno())
+        except OSError as error:
+            raise cannot_write(self._part_path(self._state.shard), error, then=_RESUMES) from error
+        return self._encoded()
+
+    def finish(self) -> None:
+        """See `CollectedFormat.finish`."""
+        try:
+            if self._part is not None and self._state.num_in_shard:
+                self._complete()
+        except OSError as error:
+            raise cannot_write(self._part_path(self._state.shard), error, then=_RESUMES) from error
+        self.close()
+
+    def close(self) -> None:
+        """See `CollectedFormat.close`; an empty shard is deleted."""
+        if self._part is None:
+            return
+        with suppress(OSError):
+            self._part.close()
+        self._part = None
+        if not self._state.num_in_shard:
+            with suppress(OSError):
+                self._part_path(self._state.shard).unlink(missing_ok=True)
+                self.path.rmdir()
+
+    def _add(self, row: CaptionedItem) -> None:
+        image = row.item.image
+        try:
+            if isinstance(image, UrlImage):
+                content = image.read()
+            elif isinstance(image, Path | bytes) or not hasattr(image, "getbands"):
+                content = read_source(image)
+            else:
+                raise ImageError("io", where=f"{row.item.name} is not a file")
+        except ImageError:
+            self.missing += [row.item.name][: _MAX_LISTED - len(self.missing)]
+            return
+        if self._is_full(len(content)):
+            self._complete()
+            self._state.shard += 1
+            self._state.length = self._state.num_in_shard = 0
+            self._open()
+        key = f"{self._state.num_images:09d}"
+        caption, values = row.prediction.caption, prediction_row(row.prediction)
+        part = self._opened()
+        for ending, member in (
+            (_suffix(row), content),
+            (".txt", caption.encode("utf-8", "replace")),
+            (".json", json.dumps(values).encode("ascii")),
+        ):
+            part.write(_member(f"{key}{ending}", member))
+        self._state.num_images += 1
+        self._state.num_in_shard += 1
+        self._state.length = part.tell()
+
+    def _is_full(self, more: int) -> bool:
+        state = self._state
+        return state.num_in_shard >= self._shard_images or (
+            state.num_in_shard > 0 and state.length + more > _SHARD_BYTES
+        )
+
+    def _complete(self) -> None:
+        """End the shard, sync it, and give it its name."""
+        part, number = self._opened(), self._state.shard
+        part.write(_END)
+        part.flush()
+        os.fsync(part.fileno())
+        part.close()
+        self._part = None
+        self._part_path(number).replace(self._shard_path(number))
+        sync_folder(self.path)
+
+    def _open(self) -> None:
+        """Open the unfinished shard at the committed place.
+
+        Raises:
+            OutputError: It cannot be written, or lacks committed rows.
+        """
+        part, length = self._part_path(self._state.shard), self._state.length
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._reopen_later(part)
+            file = part.open("r+b" if part.exists() else "x+b")
+            size = file.seek(0, os.SEEK_END)
+            if size >= length:
+                file.truncate(length)
+                file.seek(length)
+                self._part = file
+                return
+            file.close()
+        except OSError as error:
+            raise cannot_write(part, error) from error
+        raise OutputError(
+            f"{part} lacks images that were written to it",
+            fix="put the file back, or write to another --out",
+        )
+
+    def _reopen_later(self, part: Path) -> None:
+        """Take back what a kill left after the last commit: a name, and shards after it."""
+        finished = self._shard_path(self._state.shard)
+        if finished.exists() and not part.exists():
+            finished.replace(part)
+        number = self._state.shard + 1
+        while self._part_path(number).exists() or self._shard_path(number).exists():
+            self._part_path(number).unlink(missing_ok=True)
+            self._shard_path(number).unlink(missing_ok=True)
+            number += 1
+
+    def _opened(self) -> IO[bytes]:
+        if self._part is None:
+            raise ValueError("resume comes before add")
+        return self._part
+
+    def _encoded(self) -> bytes:
+        return json.dumps(asdict(self._state)).encode()
+
+    def _finished(self) -> Iterator[Path]:
+        if self.path.is_dir():
+            yield from sorted(path for path in self.path.glob("*.tar") if path.stem.isdecimal())
+
+    def _shard_path(self, number: int) -> Path:
+        return self.path / f"{number:06d}.tar"
+
+    def _part_path(self, number: int) -> Path:
+        return self.path / f"{number:06d}.tar.part"
+
+
+def _member(name: str, content: bytes) -> bytes:
+    """Return a file of an archive with its header, padded to whole blocks."""
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    return header.tobuf(tarfile.USTAR_FORMAT) + content + b"\0" * (-len(content) % 512)
+
+
+def _suffix(row: CaptionedItem) -> str:
+    item = row.item
+    names = [item.name, "" if item.path is None else item.path.name]
+    if not isinstance(item.image, UrlImage) and not hasattr(item.image, "getbands"):
+        names.append(describe_source(item.image))
+    suffixes = (os.path.splitext(name)[1].lower() for name in names)  # noqa: PTH122
+    return next((suffix for suffix in suffixes if suffix in IMAGE_SUFFIXES), ".jpg")
+
+
+def _names_in(shard: Path) -> Iterator[str]:
+    """Yield the names of a shard's images.
+
+    Raises:
+        OutputError: It holds something other than captions.
+    """
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if member.isfile() and member.name.endswith(".json") and member.size < _MAX_ROW:
+                    file = archive.extractfile(member)
+                    row: dict[str, Any] = {} if file is None else json.load(file)
+                    yield str(row["image_id"])
+    except (OSError, tarfile.TarError, ValueError, LookupError, TypeError) as error:
+        raise OutputError(
+            f"{shard} holds something other than captions",
+            where="--out",
+            fix="choose another folder",
+        ) from error
