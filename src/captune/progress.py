@@ -156,13 +156,13 @@ class Progress:
 
 @contextmanager
 def show_progress(
-    label: str, total: int, *, done: int = 0, unit: str = "images", say: Say | None = None
+    label: str, total: int | None, *, done: int = 0, unit: str = "images", say: Say | None = None
 ) -> Iterator[Progress]:
     """Show a bar if stderr is a terminal, else one line per minute.
 
     Args:
         label: Name of the work, such as `training`.
-        total: Number of units.
+        total: Number of units; `None`: unknown.
         done: Units done before.
         unit: Name of the units.
         say: Called with the lines; `None`: they go to stderr.
@@ -187,7 +187,7 @@ class ProgressLines:
 
     Attributes:
         label: Name of the work.
-        total: Number of units.
+        total: Number of units; `None`: unknown.
         unit: Name of the units.
         say: Called with each line.
         first: Units done before.
@@ -195,7 +195,7 @@ class ProgressLines:
     """
 
     label: str
-    total: int
+    total: int | None
     unit: str
     say: Say
     first: int = 0
@@ -206,11 +206,13 @@ class ProgressLines:
     def show(self, done: int, status: str) -> None:
         """Report the progress, unless the last line is too recent."""
         now = time.monotonic()
-        if now - self._shown < self.seconds or done >= self.total:
+        is_last = self.total is not None and done >= self.total
+        if now - self._shown < self.seconds or is_last:
             return
         self._shown = now
-        parts = [f"{done:,} of {self.total:,} {self.unit}", status]
-        if done > self.first:
+        of = "" if self.total is None else f" of {self.total:,}"
+        parts = [f"{done:,}{of} {self.unit}", status]
+        if done > self.first and self.total is not None:
             left = (now - self._started) / (done - self.first) * (self.total - done)
             parts.append(f"about {_duration(left)} left")
         self.say(f"{self.label}: {', '.join(part for part in parts if part)}")
@@ -218,7 +220,7 @@ class ProgressLines:
 
 @contextmanager
 def _bar(
-    console: Console, label: str, *, total: int, done: int
+    console: Console, label: str, *, total: int | None, done: int
 ) -> Iterator[Callable[[int, str], None]]:
     from rich import progress
     from rich.table import Column

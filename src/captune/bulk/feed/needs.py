@@ -57,7 +57,7 @@ class Needs:
         wanted = []
         for name in self.collected:
             done = known.outputs.get(name)
-            if done is not None and self._is_settled(done):
+            if done is not None and (self.existing != "overwrite" or self._is_settled(done)):
                 continue
             if task.item.name in earlier.get(name, ()):
                 if self.existing == "error":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +10,8 @@ from captune.bulk.writing.tasks import CaptionTask
 from captune.errors import ImageError
 from captune.records import Prediction
 
+# Captions that may not be committed yet, and so are not in the journal; 1 kB each.
+_NUM_RECENT = 4096
 # Tasks behind one that is not settled; more are handed on out of order. They cost 1 kB each.
 _MAX_WAITING = 4096
 
@@ -23,17 +25,22 @@ class OrderedTasks:
         self._waiting: deque[CaptionTask] = deque()
         self._by_name: dict[str, CaptionTask] = {}
         self._by_content: dict[bytes, list[CaptionTask]] = {}
+        self._recent: OrderedDict[bytes, Prediction | ImageError] = OrderedDict()
 
     def admit(self, task: CaptionTask) -> bool:
         """Take a task; return whether the model must caption its image."""
         self._waiting.append(task)
         if len(self._waiting) > _MAX_WAITING:
             self._flush(in_order=False)
+        if not task.is_settled and task.content is not None and task.content in self._recent:
+            _answer(task, self._recent[task.content])
         must_caption = not task.is_settled
         if must_caption and task.content is not None:
             same = self._by_content.setdefault(task.content, [])
-            must_caption = not same
-            same.append(task)
+            # So many copies would fill the memory: one of them is captioned again.
+            must_caption = not same or len(self._waiting) > 2 * _MAX_WAITING
+            if not must_caption or not same:
+                same.append(task)
         if must_caption:
             self._by_name[task.item.name] = task
         else:
@@ -43,25 +50,28 @@ class OrderedTasks:
     def settle(self, prediction: Prediction) -> None:
         """Take a generated caption; images with the same content get it too."""
         task = self._by_name.pop(prediction.image_id)
-        for one in self._same(task):
-            one.prediction = replace(prediction, image_id=one.item.name)
         task.is_new = True
-        self._flush(in_order=True)
+        self._answer_all(task, prediction)
 
     def fail(self, name: str, error: ImageError) -> None:
         """Take a failure; images with the same content fail too."""
-        for one in self._same(self._by_name.pop(name)):
-            one.error = error
-        self._flush(in_order=True)
+        self._answer_all(self._by_name.pop(name), error)
 
     def pending(self) -> list[CaptionTask]:
         """Return the tasks that the model has not answered, in order."""
         return list(self._by_name.values())
 
-    def _same(self, task: CaptionTask) -> list[CaptionTask]:
-        if task.content is None:
-            return [task]
-        return self._by_content.pop(task.content)
+    def _answer_all(self, task: CaptionTask, answer: Prediction | ImageError) -> None:
+        """Settle a task, and those with the same content."""
+        same = [task]
+        if task.content is not None:
+            same += [one for one in self._by_content.pop(task.content, []) if one is not task]
+            self._recent[task.content] = answer
+            if len(self._recent) > _NUM_RECENT:
+                self._recent.popitem(last=False)
+        for one in same:
+            _answer(one, answer)
+        self._flush(in_order=True)
 
     def _flush(self, *, in_order: bool) -> None:
         if in_order:
@@ -74,3 +84,10 @@ class OrderedTasks:
                 self._hand_on(task)
             else:
                 self._waiting.append(task)
+
+
+def _answer(task: CaptionTask, answer: Prediction | ImageError) -> None:
+    if isinstance(answer, ImageError):
+        task.error = answer
+    else:
+        task.prediction = replace(answer, image_id=task.item.name)

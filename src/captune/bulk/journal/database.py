@@ -28,8 +28,8 @@ _TABLES = """
 CREATE TABLE makers(id INTEGER PRIMARY KEY, digest TEXT UNIQUE NOT NULL, content TEXT NOT NULL);
 CREATE TABLE runs(
     number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, started REAL NOT NULL, ended REAL,
-    state TEXT NOT NULL, maker INTEGER NOT NULL, recipe INTEGER NOT NULL, existing TEXT,
-    command TEXT NOT NULL, counts TEXT);
+    state TEXT NOT NULL, maker INTEGER NOT NULL, recipe INTEGER NOT NULL, existing TEXT NOT NULL,
+    formats TEXT NOT NULL, command TEXT NOT NULL, counts TEXT);
 CREATE TABLE files(
     name BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, content BLOB) WITHOUT ROWID;
 CREATE TABLE captions(

@@ -6,10 +6,11 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from captune.bulk.formats.interface import Existing
 from captune.bulk.journal.database import Database
 
 RunState = Literal["running", "stopped", "done", "undone"]
@@ -25,7 +26,8 @@ class JournalRun:
         state: `running` also after a kill.
         maker: Number of its model and decoding.
         recipe: Number of its model, decoding and wording.
-        existing: Its policy; `None`: none was given.
+        existing: Its policy.
+        formats: The names of its outputs.
         command: The command line.
     """
 
@@ -34,14 +36,18 @@ class JournalRun:
     state: RunState
     maker: int
     recipe: int
-    existing: str | None
+    existing: Existing
+    formats: tuple[str, ...]
     command: str
 
 
-def intern_settings(database: Database, content: Mapping[str, object]) -> int:
-    """Return the number of these settings; equal settings have one number."""
+def intern_settings(
+    database: Database, content: Mapping[str, object], *, identity: Mapping[str, object]
+) -> int:
+    """Return the number of these settings; those with equal identities have one number."""
     text = json.dumps(content, sort_keys=True)
-    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    key = json.dumps(identity, sort_keys=True)
+    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
     database.write("INSERT OR IGNORE INTO makers(digest, content) VALUES (?, ?)", (digest, text))
     ((number,),) = database.rows("SELECT id FROM makers WHERE digest = ?", (digest,))
     return int(number)
@@ -54,10 +60,12 @@ def settings_of(database: Database, number: int) -> Mapping[str, Any]:
     return content
 
 
-def last_run(database: Database) -> JournalRun | None:
-    """Return the newest run that was not undone; `None`: there is none."""
-    found = _read(database, "WHERE state != 'undone' ORDER BY number DESC LIMIT 1")
-    return found[0] if found else None
+def last_run(database: Database, form: str = "") -> JournalRun | None:
+    """Return the newest run that was not undone, of a format if one is given; `None`: none."""
+    for run in reversed(_read(database, "WHERE state != 'undone'")):
+        if not form or form in run.formats:
+            return run
+    return None
 
 
 def find_runs(database: Database, run_id: str) -> list[JournalRun]:
@@ -66,26 +74,29 @@ def find_runs(database: Database, run_id: str) -> list[JournalRun]:
 
 
 def begin_run(
-    database: Database, *, maker: int, recipe: int, existing: str | None, command: str
+    database: Database,
+    formats: Sequence[str],
+    *,
+    maker: int,
+    recipe: int,
+    existing: Existing,
+    command: str,
 ) -> JournalRun:
     """Return the unfinished run with these settings, else a new one; it is `running`."""
     last = last_run(database)
-    if last is not None and last.state in ("running", "stopped"):
-        same = (last.maker, last.recipe, last.existing or "skip") == (
-            *(maker, recipe),
-            existing or "skip",
-        )
-        if same:
-            database.write("UPDATE runs SET state = 'running' WHERE number = ?", (last.number,))
-            return last
+    wanted = (maker, recipe, existing, tuple(formats))
+    is_open = last is not None and last.state in ("running", "stopped")
+    if last is not None and is_open and _settings(last) == wanted:
+        database.write("UPDATE runs SET state = 'running' WHERE number = ?", (last.number,))
+        return last
     # Not the time alone: clocks jump back.
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     number = database.write(
-        "INSERT INTO runs(id, started, state, maker, recipe, existing, command)"
-        " VALUES (?, ?, 'running', ?, ?, ?, ?)",
-        (run_id, time.time(), maker, recipe, existing, command),
+        "INSERT INTO runs(id, started, state, maker, recipe, existing, formats, command)"
+        " VALUES (?, ?, 'running', ?, ?, ?, ?, ?)",
+        (run_id, time.time(), maker, recipe, existing, ",".join(formats), command),
     )
-    return JournalRun(number, run_id, "running", maker, recipe, existing, command)
+    return _read(database, "WHERE number = ?", number)[0]
 
 
 def end_run(
@@ -98,16 +109,39 @@ def end_run(
     )
 
 
-def drop_run(database: Database, run: JournalRun) -> None:
-    """Forget a run that has written nothing, so that it stays nameless."""
-    database.write(
-        "DELETE FROM runs WHERE number = ? AND NOT EXISTS (SELECT 1 FROM changes WHERE run = ?)",
-        (run.number, run.number),
+def set_state(database: Database, run: JournalRun, state: RunState) -> None:
+    """Record the state of a run."""
+    database.write("UPDATE runs SET state = ? WHERE number = ?", (state, run.number))
+
+
+def drop_empty_runs(database: Database) -> bool:
+    """Forget runs that recorded nothing; return whether the journal is empty."""
+    recorded = " UNION ".join(
+        f"SELECT run FROM {table}" for table in ("changes", "outputs", "captions", "failures")
     )
+    database.write(
+        f"DELETE FROM runs WHERE number NOT IN ({recorded} UNION SELECT run FROM replaced)"
+    )
+    return not database.rows("SELECT 1 FROM runs")
+
+
+def _settings(run: JournalRun) -> tuple[int, int, Existing, tuple[str, ...]]:
+    return run.maker, run.recipe, run.existing, run.formats
 
 
 def _read(database: Database, where: str, *values: object) -> list[JournalRun]:
-    columns = "number, id, state, maker, recipe, existing, command"
+    columns = "number, id, state, maker, recipe, existing, formats, command"
+    rows = database.rows(f"SELECT {columns} FROM runs {where} ORDER BY number", values)
     return [
-        JournalRun(*row) for row in database.rows(f"SELECT {columns} FROM runs {where}", values)
+        JournalRun(
+            number=row[0],
+            id=row[1],
+            state=row[2],
+            maker=row[3],
+            recipe=row[4],
+            existing=row[5],
+            formats=tuple(row[6].split(",")),
+            command=row[7],
+        )
+        for row in rows
     ]

@@ -9,6 +9,8 @@ from captune.bulk.journal.known import FileState
 from captune.errors import ImageError
 from captune.records import Prediction
 
+_MAX_LISTED = 1000
+
 
 @dataclass(slots=True)
 class CaptionTask:
@@ -64,3 +66,14 @@ class Outcome:
     num_left: int = 0
     kept: list[str] = field(default_factory=list)
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
+
+    def add_failure(self, name: str, error: ImageError) -> None:
+        """Count a failure."""
+        self.num_failed += 1
+        if len(self.failures) < _MAX_LISTED:
+            self.failures.append((name, error))
+
+    def add_kept(self, text: str) -> None:
+        """Note a file that was edited meanwhile."""
+        if len(self.kept) < _MAX_LISTED:
+            self.kept.append(text)

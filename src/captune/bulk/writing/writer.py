@@ -39,7 +39,10 @@ from captune.records import Prediction
 
 _GROUP_ROWS, _GROUP_BYTES, _GROUP_SECONDS = 64, 64_000_000, 0.5
 _QUEUE_ROWS = 256
-_MAX_LISTED = 1000
+
+
+class WritingError(Exception):
+    """A fault of captune's own in the thread that writes: not one of the model or an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +117,10 @@ class ResultWriter:
         self._raise_error()
 
     def _raise_error(self) -> None:
-        if self._error is not None:
+        if isinstance(self._error, CaptuneError):
             raise self._error
+        if self._error is not None:
+            raise WritingError(repr(self._error)) from self._error
 
     def _work(self) -> None:
         try:
@@ -243,18 +248,18 @@ class ResultWriter:
                 record_done(self._database, recorded, state=state)
 
     def _count(self, group: _Group) -> None:
-        outcome = self._outcome
-        kept = {id(job) for job, _ in group.kept}
+        num_kept: dict[int, int] = {}
+        for job, text in group.kept:
+            self._outcome.add_kept(text)
+            num_kept[id(job)] = num_kept.get(id(job), 0) + 1
         for job in group.done():
-            is_kept = id(job) in kept and not job.task.collected
-            if is_kept and sum(1 for j, _ in group.kept if j is job) == len(job.task.targets):
-                outcome.num_skipped += 1
+            task = job.task
+            if task.targets and not task.collected and num_kept.get(id(job)) == len(task.targets):
+                self._outcome.num_skipped += 1
             else:
-                outcome.num_done += 1
-        outcome.kept += [text for _, text in group.kept][: _MAX_LISTED - len(outcome.kept)]
-        failed = {item.name: error for item, error in group.failed}
-        outcome.num_failed += len(failed)
-        outcome.failures += list(failed.items())[: _MAX_LISTED - len(outcome.failures)]
+                self._outcome.num_done += 1
+        for name, error in {item.name: error for item, error in group.failed}.items():
+            self._outcome.add_failure(name, error)
 
 
 def _known_files(tasks: Sequence[CaptionTask]) -> list[tuple[Item, bytes]]:

@@ -61,9 +61,16 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             _USE,
             (
                 "caption runs/demo/model photo.jpg",
+                "caption runs/demo/model photos/ --to txt --preview 5",
                 "caption runs/demo/model photos/ --to txt",
                 "caption Salesforce/blip-image-captioning-base photos/ --out captions.jsonl",
             ),
+        ),
+        "undo": Command(
+            "captune.cli.bulk.undo:undo",
+            "Restore the files that a run of caption changed.",
+            _USE,
+            ("undo 20260401-101500-1a2b", "undo photos/"),
         ),
         "evaluate": Command(
             "captune.cli.evaluate:evaluate",

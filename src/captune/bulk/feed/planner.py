@@ -1,0 +1,206 @@
+"""From what the inputs name to tasks, in chunks: one query per chunk, contents read in threads.
+
+Everything streams: a million files need no list of a million names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.bulk.feed.contents import hash_content
+from captune.bulk.feed.name_clashes import NameGuard
+from captune.bulk.feed.needs import Needs
+from captune.bulk.items import Item, Unreadable
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.known import KnownImage, captions_by_content, look_up
+from captune.bulk.journal.names import encode_name
+from captune.bulk.journal.results import earlier_among
+from captune.bulk.writing.tasks import CaptionTask, Outcome
+from captune.errors import RecipeError
+from captune.records import Prediction
+
+_MAX_CHUNK = 256
+_HASH_THREADS = 4
+# The model failed, perhaps for want of memory; another time it may not.
+_RETRIED = {"model_error"}
+
+_Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several runs that share the images of one command.
+
+    Attributes:
+        index: From 1.
+        count: Number of runs.
+    """
+
+    index: int
+    count: int
+
+    def has(self, name: str) -> bool:
+        """Return whether an image belongs to this run; each belongs to one, whatever the order."""
+        return zlib.crc32(encode_name(name)) % self.count == self.index - 1
+
+
+def read_shard(text: str) -> Shard:
+    """Return the share that `--shard 2/8` names.
+
+    Raises:
+        RecipeError: It is not of the form i/n, or i is not 1 to n.
+    """
+    index, slash, count = text.partition("/")
+    are_numbers = re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", text) is not None
+    if slash and are_numbers and 1 <= int(index) <= int(count):
+        return Shard(int(index), int(count))
+    raise RecipeError(
+        f"{text!r} is not a share of a run",
+        where="--shard",
+        fix="give i/n with i from 1 to n, such as 2/8",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """Which of the images are tasks.
+
+    Attributes:
+        limit: Maximum number of tasks; `None`: all.
+        retry_failed: Whether to try images again that failed before.
+        shard: The share of this run; `None`: all images.
+    """
+
+    limit: int | None = None
+    retry_failed: bool = False
+    shard: Shard | None = None
+
+
+class Planner:
+    """Yields the tasks of a run."""
+
+    def __init__(
+        self,
+        needs: Needs,
+        settings: FeedSettings,
+        *,
+        outcome: Outcome,
+        database: Database | None = None,
+        guard: NameGuard | None = None,
+    ) -> None:
+        """Keep what decides.
+
+        Args:
+            needs: Which outputs lack an image.
+            settings: Which images are wanted.
+            outcome: Counts what is found and skipped.
+            database: The journal's; `None`: there is none.
+            guard: Finds images that would share a file; `None`: none can.
+        """
+        self._needs, self._settings, self._outcome = needs, settings, outcome
+        self._database, self._guard = database, guard
+
+    def tasks(self, found: Iterable[Item | Unreadable]) -> Iterator[CaptionTask]:
+        """Yield the images that need an output, in order; some have a caption or failure already.
+
+        Raises:
+            OutputError: Images would share a file, a folder cannot be written, or an image has a
+                caption and the policy is `error`.
+        """
+        tasks = self._tasks(found)
+        return (
+            tasks if self._settings.limit is None else itertools.islice(tasks, self._settings.limit)
+        )
+
+    def _tasks(self, found: Iterable[Item | Unreadable]) -> Iterator[CaptionTask]:
+        ahead: deque[_Hashed] = deque()
+        with ThreadPoolExecutor(_HASH_THREADS, "captune-hash") as pool:
+            for chunk in _growing_chunks(found):
+                ahead.append(self._start(chunk, pool))
+                if len(ahead) > 1:
+                    yield from self._complete(ahead.popleft())
+            while ahead:
+                yield from self._complete(ahead.popleft())
+
+    def _start(self, chunk: Sequence[Item | Unreadable], pool: ThreadPoolExecutor) -> _Hashed:
+        shard = self._settings.shard
+        mine = [one for one in chunk if shard is None or shard.has(one.name)]
+        self._outcome.num_found += len(mine)
+        items = [one for one in mine if isinstance(one, Item)]
+        known = dict(zip((item.name for item in items), self._look_up(items), strict=True))
+        earlier = self._earlier(items)
+        started: _Hashed = []
+        for one in mine:
+            if isinstance(one, Unreadable):
+                started.append((CaptionTask(Item(one.name, Path(one.name)), error=one.error), None))
+                continue
+            task = self._task_for(one, known[one.name], earlier)
+            if task is None:
+                self._outcome.num_skipped += 1
+            elif task.error is not None or task.content is not None:
+                started.append((task, None))
+            else:
+                started.append((task, pool.submit(hash_content, one)))
+        return started
+
+    def _task_for(
+        self, item: Item, known: KnownImage, earlier: Mapping[str, set[str]]
+    ) -> CaptionTask | None:
+        clash = self._guard.check(item) if self._guard else None
+        if clash is not None:
+            return CaptionTask(item, error=clash)
+        task = self._needs.of(item, known, earlier=earlier)
+        if task is None or known.failure is None or self._settings.retry_failed:
+            return task
+        run = self._needs.run
+        is_same = run is not None and known.failed_maker == run.maker
+        if is_same and known.failure.what not in _RETRIED:
+            task.error = known.failure
+        return task
+
+    def _complete(self, started: _Hashed) -> Iterator[CaptionTask]:
+        for task, hashing in started:
+            if hashing is not None:
+                task.content = hashing.result()
+        captions = self._captions([task for task, _ in started])
+        for task, _ in started:
+            if task.error is None and task.content is not None:
+                task.prediction = captions.get(task.content)
+            yield task
+
+    def _captions(self, tasks: Sequence[CaptionTask]) -> Mapping[bytes, Prediction]:
+        run = self._needs.run
+        contents = [task.content for task in tasks if task.content and not task.error]
+        if self._database is None or run is None or not contents:
+            return {}
+        # `overwrite` asks for new captions; those of this run are new.
+        of_run = run.number if run.existing == "overwrite" else None
+        return captions_by_content(self._database, contents, maker=run.maker, run=of_run)
+
+    def _look_up(self, items: Sequence[Item]) -> list[KnownImage]:
+        if self._database is None:
+            return [KnownImage() for _ in items]
+        return look_up(self._database, items)
+
+    def _earlier(self, items: Sequence[Item]) -> dict[str, set[str]]:
+        if self._database is None:
+            return {}
+        names = [item.name for item in items]
+        return {
+            form: earlier_among(self._database, form, names=names) for form in self._needs.collected
+        }
+
+
+def _growing_chunks(found: Iterable[Item | Unreadable]) -> Iterator[list[Item | Unreadable]]:
+    """Yield 1, 2, 4 ... items at a time: the first image must not wait for many others."""
+    source, size = iter(found), 1
+    while chunk := list(itertools.islice(source, size)):
+        yield chunk
+        size = min(2 * size, _MAX_CHUNK)

@@ -1,0 +1,202 @@
+"""What a run would do, before it does it: counts for `--dry-run`, changes for `--preview N`.
+
+Nothing is written: a journal that exists is read, and none is created.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captune.bulk.captioning import Captioning
+from captune.bulk.feed.name_clashes import NameGuard
+from captune.bulk.feed.needs import Needs
+from captune.bulk.feed.ordered import OrderedTasks
+from captune.bulk.feed.planner import Planner
+from captune.bulk.formats import open_collected, open_per_image
+from captune.bulk.formats.interface import PerImageFormat
+from captune.bulk.items import Item, Unreadable
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.results import load_earlier_names
+from captune.bulk.journal.runs import last_run
+from captune.bulk.run import BulkModel
+from captune.bulk.settings import (
+    BulkSettings,
+    ChosenOutputs,
+    choose_outputs,
+    refuse_urls_beside,
+)
+from captune.bulk.state.maker import refuse_other_maker
+from captune.bulk.state.place import choose_place
+from captune.bulk.state.run_state import recipe_of
+from captune.bulk.writing.tasks import CaptionTask, Outcome
+from captune.errors import ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCaption:
+    """What would be written for one image.
+
+    Attributes:
+        name: The image.
+        caption: Its final caption; empty: it failed.
+        files: Each file of its own that would be written, with its text before, if it exists.
+        undo_bytes: Bytes that `captune undo` would keep for it.
+        error: Why it has no caption.
+    """
+
+    name: str
+    caption: str = ""
+    files: tuple[Path, ...] = ()
+    undo_bytes: int = 0
+    error: ImageError | None = None
+
+
+@dataclass(slots=True)
+class RunPreview:
+    """What a run would do.
+
+    Attributes:
+        outcome: What was found; nothing is done.
+        num_waiting: Images that would be captioned.
+        num_known: Of these, images whose caption is in the journal already.
+        num_replaced: Files that exist and would change.
+        num_new: Files that would be created.
+        captions: The captions of the first images.
+    """
+
+    outcome: Outcome = field(default_factory=Outcome)
+    num_waiting: int = 0
+    num_known: int = 0
+    num_replaced: int = 0
+    num_new: int = 0
+    captions: list[PlannedCaption] = field(default_factory=list)
+
+
+def preview_run(
+    model: BulkModel,
+    found: Iterable[Item | Unreadable],
+    *,
+    inputs: tuple[str, ...],
+    settings: BulkSettings,
+    num_captions: int = 0,
+) -> RunPreview:
+    """Return what a run would do; with `num_captions`, caption that many images to show it.
+
+    Raises:
+        CaptuneError: What the run would raise.
+    """
+    outputs = choose_outputs(settings)
+    refuse_urls_beside(outputs, inputs)
+    preview = RunPreview()
+    with _planner(model, outputs, settings, inputs=inputs, outcome=preview.outcome) as opened:
+        planner, per_image = opened
+        tasks = planner.tasks(found)
+        if num_captions:
+            wanted = list(itertools.islice(tasks, num_captions))
+            _caption(model, wanted, settings, per_image=per_image, preview=preview)
+            return preview
+        for task in tasks:
+            if task.error is not None:
+                preview.outcome.add_failure(task.item.name, task.error)
+                continue
+            preview.num_waiting += 1
+            preview.num_known += task.prediction is not None
+            preview.num_replaced += sum(state is not None for state in task.targets.values())
+            preview.num_new += sum(state is None for state in task.targets.values())
+    return preview
+
+
+@contextmanager
+def _planner(
+    model: BulkModel,
+    outputs: ChosenOutputs,
+    settings: BulkSettings,
+    *,
+    inputs: tuple[str, ...],
+    outcome: Outcome,
+) -> Iterator[tuple[Planner, Mapping[str, PerImageFormat]]]:
+    place = choose_place(outputs, settings, inputs)
+    exists = place is not None and place.database.is_file()
+    database = Database(place.database if place is not None and exists else Path(":memory:"))
+    try:
+        per_image: dict[str, PerImageFormat] = {
+            name: open_per_image(name, naming=settings.naming) for name in outputs.per_image
+        }
+        for name, path in outputs.collected:
+            form = open_collected(name, path)
+            load_earlier_names(database, name, names=form.earlier_names())
+        if settings.existing is None and place is not None:
+            recipe = recipe_of(model.made_by(), settings)
+            places: dict[str, Path] = dict(outputs.collected)
+            for of in outputs.names:
+                where = places.get(of, place.folder)
+                refuse_other_maker(database, recipe, place=where, form=of)
+        collected = tuple(name for name, _ in outputs.collected)
+        needs = Needs(
+            per_image,
+            collected,
+            settings.existing or "skip",
+            last_run(database),
+            has_stream=outputs.stream is not None,
+        )
+        guard = NameGuard(
+            per_image,
+            folders=[text for text in inputs if Path(text).is_dir()],
+            follow_links=settings.follow_links,
+            database=database,
+            refuse_held=lambda _folder: None,
+        )
+        yield (
+            Planner(needs, settings.feed, outcome=outcome, database=database, guard=guard),
+            per_image,
+        )
+    finally:
+        database.close()
+
+
+def _caption(
+    model: BulkModel,
+    tasks: list[CaptionTask],
+    settings: BulkSettings,
+    *,
+    per_image: Mapping[str, PerImageFormat],
+    preview: RunPreview,
+) -> None:
+    def take(task: CaptionTask) -> None:
+        if task.prediction is None:
+            preview.captions.append(PlannedCaption(task.item.name, error=task.error))
+            return
+        caption = settings.wording.change(task.prediction.caption, task.item.name)
+        files, undo_bytes = [], 0
+        for name in task.targets:
+            form = per_image[name]
+            target = form.path_for(task.item)
+            earlier = target.read_bytes() if target.is_file() else None
+            existing = settings.existing or "skip"
+            try:
+                undo_bytes += len(form.change(earlier, caption, existing=existing).undo)
+                files.append(target)
+            except ImageError as error:
+                preview.captions.append(PlannedCaption(task.item.name, error=error))
+        preview.captions.append(
+            PlannedCaption(task.item.name, caption, tuple(files), undo_bytes, None)
+        )
+
+    ordered = OrderedTasks(take)
+    if all(task.is_settled for task in tasks):
+        for task in tasks:
+            ordered.admit(task)
+        return
+    captioner = model.load(len(tasks))
+    captioning = Captioning(
+        captioner,
+        ordered,
+        config=captioner.complete(settings.decoding),
+        batch_size=settings.batch_size,
+        decode=settings.decode,
+    )
+    captioning.caption(iter(tasks))

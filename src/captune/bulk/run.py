@@ -1,0 +1,199 @@
+"""A bulk run: scan, skip what is done, caption, write, commit; resumable at any moment."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import IO, Protocol
+
+from captune.bulk.captioning import Captioning
+from captune.bulk.feed.ordered import OrderedTasks
+from captune.bulk.feed.planner import Planner
+from captune.bulk.items import Item, Unreadable
+from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
+from captune.bulk.state.place import choose_place
+from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
+from captune.bulk.writing.streams import CaptionLines
+from captune.bulk.writing.tasks import CaptionTask, Outcome
+from captune.bulk.writing.writer import ResultWriter, WriteJob, final_prediction
+from captune.errors import ImageError
+from captune.inference import LoadedCaptioner
+
+# Looked at before the model is loaded: early errors come early, and small jobs are counted.
+_NUM_AHEAD, _SECONDS_AHEAD = 512, 5.0
+MANY_IMAGES = 100_000
+"""Number of images that a model is loaded for where they are not counted yet."""
+
+
+class BulkModel(Protocol):
+    """A model that is loaded only if an image needs it."""
+
+    def made_by(self) -> Mapping[str, object]:
+        """Return what identifies it: `model`, `revision`, `digest` of its files."""
+
+    def load(self, num_images: int) -> LoadedCaptioner:
+        """Return it, for about so many images."""
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What a run did, filled in as it goes.
+
+    Attributes:
+        run_id: What `captune undo` takes; empty: nothing was written, or to the screen only.
+        outcome: Counts, failures, and files kept because they were edited meanwhile.
+        hardware: What ran the model; empty: no image needed it.
+        began: Clock at the first image, in seconds.
+        failures_path: The list of all failed images; empty: there is no journal.
+    """
+
+    run_id: str = ""
+    outcome: Outcome = field(default_factory=Outcome)
+    hardware: str = ""
+    began: float = 0.0
+    failures_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a run reports to.
+
+    Attributes:
+        screen: Where captions go that have no file.
+        command: The command line, for the journal and for others that find the output in use.
+        on_progress: Called after each image.
+    """
+
+    screen: IO[bytes] | None = None
+    command: str = ""
+    on_progress: Callable[[Outcome], None] | None = None
+
+
+def run_bulk(
+    model: BulkModel,
+    found: Iterable[Item | Unreadable],
+    *,
+    inputs: tuple[str, ...],
+    settings: BulkSettings,
+    result: BulkResult,
+    surroundings: Surroundings,
+) -> None:
+    """Caption what the inputs name, and fill in the result as it goes.
+
+    Raises:
+        CaptuneError: An output cannot be written, holds captions of another model, or is held by
+            another run; or the model cannot be loaded.
+    """
+    outputs = choose_outputs(settings)
+    refuse_urls_beside(outputs, inputs)
+    place = choose_place(outputs, settings, inputs)
+    with ExitStack() as held:
+        opened: OpenRun | None = None
+        if place is not None:
+            facts = RunFacts(model.made_by(), surroundings.command)
+            opened = held.enter_context(
+                open_run(outputs, settings, place=place, facts=facts, outcome=result.outcome)
+            )
+            result.run_id, result.failures_path = opened.run.id, str(place.failures)
+        planner = Planner(
+            needs_of(opened, outputs, settings),
+            settings.feed,
+            outcome=result.outcome,
+            database=None if opened is None else opened.database,
+            guard=None if opened is None else guard_of(opened, settings, inputs),
+        )
+        tasks = planner.tasks(found)
+        first, is_all = _look_ahead(tasks)
+        if first:
+            lines = None
+            if outputs.stream is not None and surroundings.screen is not None:
+                lines = CaptionLines(surroundings.screen, outputs.stream)
+            writer = None if opened is None else opened.begin()
+            sink = _Sink(settings, result.outcome, lines, writer, surroundings.on_progress)
+            work = _Work(model, settings, OrderedTasks(sink.take), result)
+            work.caption(first, tasks, is_all=is_all)
+        if opened is not None:
+            opened.finish()
+
+
+def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:
+    """Return the first tasks, and whether they are all."""
+    first: list[CaptionTask] = []
+    until = time.monotonic() + _SECONDS_AHEAD
+    for task in tasks:
+        first.append(task)
+        if len(first) >= _NUM_AHEAD or time.monotonic() > until:
+            return first, False
+    return first, True
+
+
+@dataclass(slots=True)
+class _Work:
+    """Loads the model when the first image needs it."""
+
+    model: BulkModel
+    settings: BulkSettings
+    ordered: OrderedTasks
+    result: BulkResult
+
+    def caption(
+        self, first: list[CaptionTask], rest: Iterator[CaptionTask], *, is_all: bool
+    ) -> None:
+        """Settle all tasks."""
+        num_images = sum(not task.is_settled for task in first) if is_all else MANY_IMAGES
+        tasks = itertools.chain(first, rest)
+        for task in tasks:
+            if task.is_settled:
+                self.ordered.admit(task)
+                continue
+            captioner = self.model.load(num_images)
+            self.result.hardware, self.result.began = captioner.describe(), time.perf_counter()
+            captioning = Captioning(
+                captioner,
+                self.ordered,
+                config=captioner.complete(self.settings.decoding),
+                batch_size=self.settings.batch_size,
+                decode=self.settings.decode,
+            )
+            captioning.caption(itertools.chain([task], tasks))
+
+
+@dataclass(slots=True)
+class _Sink:
+    """Takes settled tasks in order: words the captions, and hands them on."""
+
+    settings: BulkSettings
+    outcome: Outcome
+    lines: CaptionLines | None
+    writer: ResultWriter | None
+    on_progress: Callable[[Outcome], None] | None
+
+    def take(self, task: CaptionTask) -> None:
+        """Hand on one task."""
+        final = None
+        if task.prediction is not None:
+            self.outcome.num_generated += task.is_new
+            self.outcome.num_reused += not task.is_new
+            text = self.settings.wording.change(_storable(task.prediction.caption), task.item.name)
+            if text.strip():
+                final = final_prediction(task, text)
+            else:
+                task.error = ImageError("empty_caption")
+        if final is not None and self.lines is not None:
+            self.lines.write(final)
+        if self.writer is not None:
+            self.writer.put(WriteJob(task, final))
+        elif final is not None:
+            self.outcome.num_done += 1
+        else:
+            self.outcome.add_failure(task.item.name, task.error or ImageError("unknown"))
+        if self.on_progress is not None:
+            self.on_progress(self.outcome)
+
+
+def _storable(caption: str) -> str:
+    """Return a caption without NUL and lone surrogates, which files and databases refuse."""
+    return caption.replace("\0", "").encode("utf-8", "replace").decode()

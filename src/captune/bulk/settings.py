@@ -1,0 +1,175 @@
+"""What a user chooses for a bulk run, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from captune.bulk.feed.planner import FeedSettings
+from captune.bulk.formats import (
+    COLLECTED_NAMES,
+    PER_IMAGE_NAMES,
+    CollectedName,
+    PerImageName,
+)
+from captune.bulk.formats.interface import Existing
+from captune.bulk.formats.text_files import SidecarName
+from captune.bulk.wording import Wording
+from captune.data import DecodeMode
+from captune.errors import OutputError
+from captune.net import is_url
+from captune.recipe import GenerateConfig
+from captune.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from captune.inference import UrlRules
+
+OutputName = Literal["stdout"] | PerImageName | CollectedName
+_ENDINGS: dict[str, CollectedName] = {f".{name}": name for name in COLLECTED_NAMES}
+
+
+def read_output_names(names: Iterable[str]) -> tuple[OutputName, ...]:
+    """Return the forms of output that `--to` names, each once.
+
+    Raises:
+        OutputError: A form does not exist.
+    """
+    known: dict[str, OutputName] = {"stdout": "stdout"}
+    known.update({name: name for name in PER_IMAGE_NAMES})
+    known.update({name: name for name in COLLECTED_NAMES})
+    for name in names:
+        if name not in known:
+            raise OutputError(
+                f"--to has no form {name!r}{did_you_mean(name, known)}",
+                where="--to",
+                fix=f"use one or more of: {', '.join(known)}",
+            )
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkSettings:
+    """How images are found, captioned and written.
+
+    Attributes:
+        to: The forms of output; empty: by the ending of `out`, else the screen.
+        out: A file; or a folder for several collected forms.
+        existing: What happens to an image that has a caption already; `None`: it is skipped, and
+            captions of another model or decoding are not added to.
+        wording: What becomes of a caption before it is written.
+        decoding: How to decode; settings that are not set come from the model.
+        naming: How files beside images are named.
+        batch_size: Images per batch.
+        decode: Where images are decoded.
+        feed: Which images are wanted.
+        follow_links: Follow links that lead outside a folder.
+        url_rules: Which URLs may be opened; `None`: none.
+    """
+
+    to: tuple[OutputName, ...] = ()
+    out: Path | None = None
+    existing: Existing | None = None
+    wording: Wording = field(default_factory=Wording)
+    decoding: GenerateConfig = field(default_factory=GenerateConfig)
+    naming: SidecarName = "stem"
+    batch_size: int = 16
+    decode: DecodeMode = "isolated"
+    feed: FeedSettings = field(default_factory=FeedSettings)
+    follow_links: bool = False
+    url_rules: UrlRules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenOutputs:
+    """Where captions go.
+
+    Attributes:
+        per_image: The forms of one file per image.
+        collected: The place of each collected form.
+        stream: The form on the screen; `None`: the screen gets none.
+    """
+
+    per_image: tuple[PerImageName, ...] = ()
+    collected: tuple[tuple[CollectedName, Path], ...] = ()
+    stream: Literal["stdout", "jsonl", "csv"] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the outputs that last."""
+        return (*self.per_image, *(name for name, _ in self.collected))
+
+
+def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
+    """Return the outputs that `to` and `out` name.
+
+    Raises:
+        OutputError: They do not match.
+    """
+    names = tuple(dict.fromkeys(settings.to)) or (_by_ending(settings.out),)
+    per_image = tuple(name for name in PER_IMAGE_NAMES if name in names)
+    collected = tuple(name for name in COLLECTED_NAMES if name in names)
+    stream: Literal["stdout", "jsonl", "csv"] | None = "stdout" if "stdout" in names else None
+    out = settings.out
+    if out is not None and not collected:
+        raise OutputError(
+            f"--to {' --to '.join(names)} writes no single file, so --out {out} cannot be used"
+            " with it",
+            fix="--to jsonl or --to csv",
+        )
+    if settings.existing in ("append", "prepend") and collected:
+        raise OutputError(
+            f"--existing {settings.existing} adds to the text of a file per image;"
+            f" {collected[0]} has one row per image",
+            fix="use --existing skip or overwrite, or --to txt, caption, xmp or metadata",
+        )
+    if out is None and collected:
+        streams: list[Literal["stdout", "jsonl", "csv"]] = [
+            name for name in ("jsonl", "csv") if name in collected
+        ]
+        if len(collected) > 1 or stream or not streams:
+            raise OutputError(
+                f"--to {' --to '.join(collected)} needs a place", fix="add --out FOLDER"
+            )
+        return ChosenOutputs(per_image, (), streams[0])
+    places = () if out is None else _places(collected, out, settings.feed)
+    return ChosenOutputs(per_image, places, stream)
+
+
+def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
+    """Refuse files beside images that are URLs, before anything is asked for.
+
+    Raises:
+        OutputError: An input is a URL, and an output is beside its image.
+    """
+    url = next((text for text in inputs if is_url(text)), None)
+    if url is not None and outputs.per_image:
+        raise OutputError(
+            f"a URL has no folder for a .{outputs.per_image[0]} file: {url}",
+            fix="--to jsonl or --to csv",
+        )
+
+
+def _places(
+    collected: tuple[CollectedName, ...], out: Path, feed: FeedSettings
+) -> tuple[tuple[CollectedName, Path], ...]:
+    if len(collected) == 1 and out.suffix:
+        files = [(collected[0], out)]
+    else:
+        files = [(name, out / f"captions.{name}") for name in collected]
+    shard = feed.shard
+    if shard is None:
+        return tuple(files)
+    mark = f"-{shard.index:05}-of-{shard.count:05}"
+    return tuple((name, path.with_name(path.stem + mark + path.suffix)) for name, path in files)
+
+
+def _by_ending(out: Path | None) -> OutputName:
+    if out is None:
+        return "stdout"
+    if out.suffix.lower() not in _ENDINGS:
+        raise OutputError(
+            f"the ending of --out {out} names no format", fix="add --to jsonl or --to csv"
+        )
+    return _ENDINGS[out.suffix.lower()]

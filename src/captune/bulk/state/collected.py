@@ -1,0 +1,140 @@
+"""Opens collected outputs where an earlier run stopped; completes them so that undo works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from captune.bulk.formats.interface import CollectedFormat
+from captune.bulk.items import CaptionedItem, Item
+from captune.bulk.journal.changes import hash_path
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.results import (
+    CollectedState,
+    clear_collected,
+    load_earlier_names,
+    read_collected,
+    record_collected,
+)
+from captune.bulk.journal.runs import JournalRun
+from captune.bulk.state.maker import Maker
+from captune.bulk.state.old_part import take_old_part
+from captune.bulk.state.place import JournalPlace
+from captune.errors import OutputError
+from captune.storage import cannot_write
+
+_CHUNK = 1000
+
+
+def open_output(
+    form: CollectedFormat, database: Database, run: JournalRun, *, recipe: Maker
+) -> int:
+    """Open a collected output; return how many rows its finished file holds.
+
+    Raises:
+        OutputError: It cannot be written, holds something other than captions, or an unfinished
+            run with `--force` has begun it.
+    """
+    replaces = run.existing == "overwrite"
+    found = _settle_finish(form, database)
+    old = None
+    if found is None:
+        old = take_old_part(form.path, now=recipe, force=replaces)
+    state = None if found is None else found.state
+    if found is not None and found.run != run.number:
+        if replaces:
+            clear_collected(database, form.name)
+            state = b""
+        elif found.replaces:
+            raise OutputError(
+                f"the unfinished captions for {form.path} were started with --force",
+                fix="use the same settings to resume it, --force to start again, or another --out",
+            )
+    num_earlier = load_earlier_names(database, form.name, names=form.earlier_names())
+    state = form.resume(state, keep_earlier=not replaces)
+    now = CollectedState(run.number, state, False, replaces)
+    with database.transaction():
+        record_collected(database, form.name, found=now, names=(), recipe=run.recipe)
+    if old is not None:
+        rows = [CaptionedItem(Item(p.image_id, Path(p.image_id)), p) for p in old.predictions]
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            now = CollectedState(run.number, form.add(part), False, replaces)
+            with database.transaction():
+                names = [row.item.name for row in part]
+                record_collected(database, form.name, found=now, names=names, recipe=run.recipe)
+        old.path.unlink()
+    return num_earlier
+
+
+def finish_output(
+    form: CollectedFormat, database: Database, run: JournalRun, *, place: JournalPlace
+) -> None:
+    """Complete a collected output; keep the file that it replaces for `captune undo`.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    found = read_collected(database, form.name)
+    has_rows = database.rows("SELECT 1 FROM outputs WHERE format = ? LIMIT 1", (form.name,))
+    if found is None or (not has_rows and form.path.exists()):
+        clear_collected(database, form.name)
+        return
+    kept = _keep(form.path, place.replaced / run.id)
+    finishing = CollectedState(run.number, found.state, True, found.replaces)
+    with database.transaction():
+        record_collected(database, form.name, found=finishing, names=(), recipe=run.recipe)
+        database.write(
+            "INSERT INTO replaced VALUES (?, ?, ?, ?, NULL)",
+            (
+                *(run.number, form.name, os.fsencode(form.path.absolute())),
+                None if kept is None else os.fsencode(kept.absolute()),
+            ),
+        )
+    form.finish()
+    _record_finished(form, database, run.number)
+
+
+def _settle_finish(form: CollectedFormat, database: Database) -> CollectedState | None:
+    """Return how far an output is; complete one that a kill stopped while it was completed."""
+    found = read_collected(database, form.name)
+    if found is None or not found.is_finishing:
+        return found
+    try:
+        form.resume(found.state, keep_earlier=not found.replaces)
+        form.finish()
+    except OutputError:
+        # The kill came after the last step, so the rows are in the finished file.
+        if not form.path.exists():
+            raise
+    finally:
+        form.close()
+    _record_finished(form, database, found.run)
+    return None
+
+
+def _record_finished(form: CollectedFormat, database: Database, run: int) -> None:
+    new = hash_path(form.path) if form.path.is_file() else None
+    database.write(
+        "UPDATE replaced SET new = ? WHERE run = ? AND format = ?", (new, run, form.name)
+    )
+    clear_collected(database, form.name)
+
+
+def _keep(path: Path, folder: Path) -> Path | None:
+    """Return a second name of a file that is about to be replaced; `None`: there is no file."""
+    if not path.is_file():
+        return None
+    kept = folder / path.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            try:
+                # Costs no space: the new file replaces the name, not the content.
+                kept.hardlink_to(path)
+            except OSError:
+                shutil.copy2(path, kept)
+    except OSError as error:
+        raise cannot_write(kept, error) from error
+    return kept

@@ -1,0 +1,83 @@
+"""What makes captions: model, decoding and wording; others are not added to silently."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.runs import last_run, settings_of
+from captune.errors import OutputError
+from captune.storage import STATE_FOLDER
+
+Maker = Mapping[str, object]
+"""`model` and `revision` as the user named them, `digest` of a local model's files, `decoding`."""
+
+_NESTED = ("decoding", "wording")
+
+
+def differences(before: Maker, now: Maker) -> list[str]:
+    """Return the differences, `setting: old -> new`; settings that only one has do not count."""
+    old, new = dict(_settings(before)), dict(_settings(now))
+    # The files identify a model: it may have been moved or renamed.
+    if old.get("digest") and new.get("digest"):
+        same_files = old["digest"] == new["digest"]
+        names = [settings.pop("model", None) for settings in (old, new)]
+        for settings in (old, new):
+            settings.pop("revision", None)
+        if not same_files:
+            old["model"], new["model"] = names
+            if names[0] == names[1]:
+                old["model"], new["model"] = (
+                    f"{names[0]} with earlier weights",
+                    "other weights now",
+                )
+    shared = (name for name in new if name in old and name != "digest")
+    return [f"{name}: {old[name]} -> {new[name]}" for name in shared if old[name] != new[name]]
+
+
+def identity(made_by: Maker) -> Maker:
+    """Return what identifies captions: a local model's files do, wherever they are."""
+    if not made_by.get("digest"):
+        return made_by
+    return {name: value for name, value in made_by.items() if name not in ("model", "revision")}
+
+
+def refuse_other_maker(database: Database, now: Maker, *, place: Path, form: str) -> bool:
+    """Refuse to add to captions of another model, decoding or wording.
+
+    Returns whether it is known what made the captions that are there.
+
+    Raises:
+        OutputError: Something else made them.
+    """
+    run = last_run(database, form)
+    before = read_old_maker(place) if run is None else settings_of(database, run.recipe)
+    others = [] if before is None else differences(before, now)
+    if others:
+        raise OutputError(
+            f"{place} holds captions of another model or decoding ({', '.join(others)})",
+            where="--out" if place.suffix else "",
+            fix="use the same ones to add to it, --existing skip to keep those captions,"
+            " --force to caption all again, or another --out",
+        )
+    return before is not None
+
+
+def read_old_maker(path: Path) -> Maker | None:
+    """Return what captune 0.1 recorded beside a file of captions; `None`: nothing."""
+    try:
+        place = path.parent / STATE_FOLDER / f"{path.name}.made_by"
+        made_by = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return made_by if isinstance(made_by, dict) else None
+
+
+def _settings(made_by: Maker) -> Iterator[tuple[str, object]]:
+    for name, value in made_by.items():
+        if name in _NESTED and isinstance(value, Mapping):
+            yield from value.items()
+        else:
+            yield name, value

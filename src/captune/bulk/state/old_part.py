@@ -1,0 +1,88 @@
+"""The `.part` journals of captune 0.1: continued if model and decoding are the same, else named."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from captune.bulk.state.maker import Maker, differences
+from captune.errors import OutputError
+from captune.records import Prediction
+from captune.storage import STATE_FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class OldPart:
+    """What an earlier captune left unfinished.
+
+    Attributes:
+        path: The file that holds it.
+        predictions: The captions in it.
+    """
+
+    path: Path
+    predictions: list[Prediction]
+
+
+def take_old_part(out: Path, *, now: Maker, force: bool) -> OldPart | None:
+    """Return the unfinished captions of captune 0.1 for a file, moved out of the way.
+
+    Args:
+        out: The finished file.
+        now: Model, decoding and wording.
+        force: Drop them instead.
+
+    Raises:
+        OutputError: Another model or decoding made them.
+    """
+    part = out.with_name(f"{out.name}.part")
+    moved = out.parent / STATE_FOLDER / f"{out.name}.part-0.1"
+    place = moved if moved.exists() else part
+    header, rows = _read(place)
+    if header is None:
+        return None
+    if force:
+        place.unlink()
+        return None
+    others = differences(header["made_by"], now)
+    if others or header.get("force"):
+        cause = f"another model or decoding ({', '.join(others)})" if others else "--force"
+        raise OutputError(
+            f"{place} was started with {cause}",
+            fix="use the same settings to resume it, --force to start again, or another --out",
+        )
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    place.replace(moved)
+    return OldPart(moved, [_prediction(row) for row in rows])
+
+
+def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Return header and rows; `None` if the file is not of captune 0.1."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(16).startswith(b'{"made_by"'):
+                return None, []
+            file.seek(0)
+            # A kill truncated whatever follows the last line feed.
+            header, *rows = (json.loads(line) for line in file.read().split(b"\n")[:-1])
+        if isinstance(header["made_by"], dict):
+            return header, rows
+    except (OSError, ValueError, TypeError, LookupError):
+        pass
+    return None, []
+
+
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    logprob = row.get("mean_logprob")
+    return Prediction(
+        image_id=str(row["image_id"]),
+        caption=str(row["caption"]),
+        mean_logprob=math.nan if logprob is None else float(logprob),
+        num_tokens=int(row.get("num_tokens", 0)),
+        finish_reason="length" if row.get("finish_reason") == "length" else "eos",
+        flags=tuple(map(str, row.get("flags", ()))),
+    )

@@ -1,0 +1,117 @@
+"""Where a run's journal is, and the lock that keeps other runs away from its outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path
+
+from captune.bulk.feed.planner import Shard
+from captune.bulk.settings import BulkSettings, ChosenOutputs
+from captune.net import is_url
+from captune.storage import STATE_FOLDER, lock_file
+
+_WHOLE = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPlace:
+    """Where a run keeps its state.
+
+    Attributes:
+        folder: The folder whose `.captune` holds it.
+        name: `bulk` for a folder, or the name of the output file; with the shard.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def database(self) -> Path:
+        """The journal."""
+        return self.folder / STATE_FOLDER / f"{self.name}.sqlite"
+
+    @property
+    def failures(self) -> Path:
+        """The list of failed images."""
+        name = "failures.jsonl" if self.name == _WHOLE else f"{self.name}.failures.jsonl"
+        return self.folder / STATE_FOLDER / name
+
+    @property
+    def replaced(self) -> Path:
+        """The folder of files that runs have replaced."""
+        return self.folder / STATE_FOLDER / "replaced"
+
+
+def choose_place(
+    outputs: ChosenOutputs, settings: BulkSettings, inputs: Sequence[str]
+) -> JournalPlace | None:
+    """Return where the journal of a run is; `None`: it writes to the screen only."""
+    if not outputs.names:
+        return None
+    out = settings.out
+    if out is not None and len(outputs.collected) == 1 and out.suffix:
+        return JournalPlace(out.parent, outputs.collected[0][1].name)
+    folder = out if out is not None else common_folder(inputs)
+    return JournalPlace(folder, _WHOLE + _shard_name(settings.feed.shard))
+
+
+def common_folder(inputs: Sequence[str]) -> Path:
+    """Return the folder that holds all inputs; of a list on stdin, the current one."""
+    folders = []
+    for text in inputs:
+        if is_url(text):
+            continue
+        fixed = Path(text)
+        while has_magic(str(fixed)) and not os.path.lexists(fixed):
+            fixed = fixed.parent
+        folders.append(fixed if fixed.is_dir() else fixed.parent)
+    if not folders:
+        return Path()
+    if len(folders) == 1:
+        return folders[0]
+    return Path(os.path.commonpath([folder.resolve() for folder in folders]))
+
+
+@contextmanager
+def hold(place: JournalPlace, *, shard: Shard | None) -> Iterator[None]:
+    """Lock a run's outputs for this process.
+
+    Raises:
+        OutputError: Another run holds them, or a folder around them; it is named.
+    """
+    with lock_file(place.folder / place.name):
+        if place.name.startswith(_WHOLE):
+            for folder in (place.folder.resolve(), *place.folder.resolve().parents):
+                refuse_held(folder, but=place, shard=shard)
+        yield
+
+
+def refuse_held(folder: Path, *, but: JournalPlace, shard: Shard | None) -> None:
+    """Refuse to write into a folder that another run holds; shards of one command share it.
+
+    Raises:
+        OutputError: Another run holds it; it is named.
+    """
+    state = folder / STATE_FOLDER
+    try:
+        found = [path.name for path in state.iterdir() if path.suffix == ".lock"]
+    except OSError:
+        return
+    for name in found:
+        owner = name.removesuffix(".lock")
+        is_own = owner == but.name and folder.resolve() == but.folder.resolve()
+        if is_own or not owner.startswith(_WHOLE):
+            continue
+        if shard is not None and owner.endswith(f"of{shard.count}"):
+            continue
+        with lock_file(folder / owner):
+            # Nobody holds it: a kill left the file.
+            continue
+
+
+def _shard_name(shard: Shard | None) -> str:
+    return "" if shard is None else f"-{shard.index}of{shard.count}"

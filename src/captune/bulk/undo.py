@@ -1,0 +1,201 @@
+"""`captune undo`: restores the bytes that a run replaced, except where they were edited since."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captune.bulk.formats import PER_IMAGE_NAMES, open_per_image
+from captune.bulk.journal.changes import (
+    PlannedChange,
+    RecordedChange,
+    changes_of,
+    file_state,
+    hash_bytes,
+    hash_path,
+    record_restored,
+    settle_intents,
+    undo_size,
+)
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.runs import JournalRun, find_runs, last_run, set_state
+from captune.bulk.state.index import find_journal
+from captune.bulk.state.place import JournalPlace, hold
+from captune.bulk.writing.disk import Disk
+from captune.errors import OutputError
+from captune.storage import cannot_write, sync_folder
+
+_GROUP = 64
+_AGAIN = "run captune undo again: it continues where it stopped"
+
+
+@dataclass(slots=True)
+class UndoResult:
+    """What an undo did.
+
+    Attributes:
+        run_id: The run.
+        command: The command that it undoes.
+        num_restored: Files that have their earlier bytes again, or are gone as before.
+        kept: Files edited since, left as they are.
+    """
+
+    run_id: str
+    command: str = ""
+    num_restored: int = 0
+    kept: list[str] = field(default_factory=list)
+
+
+def undo_run(run: str) -> UndoResult:
+    """Restore what a run changed.
+
+    Args:
+        run: Its id, or its output file or folder; of a folder, the newest run that is not undone.
+
+    Raises:
+        OutputError: There is no such run, it was undone before, a file cannot be written, or
+            another run is writing there.
+    """
+    journal, run_id = find_journal(run)
+    place = JournalPlace(journal.parent.parent, journal.stem)
+    with ExitStack() as held:
+        held.enter_context(hold(place, shard=None))
+        database = Database(journal)
+        held.callback(database.close)
+        settle_intents(database)
+        found = _choose(database, run_id, journal)
+        result = UndoResult(found.id, found.command)
+        _refuse_later(database, found)
+        _restore_changes(database, found, result)
+        _restore_replaced(database, found, result)
+        set_state(database, found, "undone")
+        return result
+
+
+def _choose(database: Database, run_id: str, journal: Path) -> JournalRun:
+    found = find_runs(database, run_id) if run_id else []
+    if not run_id:
+        newest = last_run(database)
+        found = [] if newest is None else [newest]
+    if not found or found[0].state == "undone":
+        what = f"the run {run_id} was undone before" if found else f"{journal} holds no run to undo"
+        raise OutputError(what, fix="captune caption writes the captions again")
+    return found[0]
+
+
+def _refuse_later(database: Database, run: JournalRun) -> None:
+    """Refuse to undo a run whose files a later run has changed again."""
+    later = database.rows(
+        "SELECT runs.id FROM changes AS mine JOIN changes AS theirs ON theirs.target = mine.target"
+        " AND theirs.run > mine.run AND theirs.state = 'done' JOIN runs ON runs.number = theirs.run"
+        " WHERE mine.run = ? AND mine.state = 'done' LIMIT 1",
+        (run.number,),
+    )
+    if later:
+        raise OutputError(
+            f"the run {later[0][0]} changed files of {run.id} again",
+            fix=f"undo that one first: captune undo {later[0][0]}",
+        )
+
+
+def _restore_changes(database: Database, run: JournalRun, result: UndoResult) -> None:
+    group: list[RecordedChange] = []
+    for recorded in changes_of(database, run.number):
+        if _restore(recorded.change, result):
+            group.append(recorded)
+        if len(group) >= _GROUP:
+            _commit(database, group)
+            group = []
+    _commit(database, group)
+
+
+def _commit(database: Database, group: list[RecordedChange]) -> None:
+    for folder in {recorded.change.target.parent for recorded in group}:
+        sync_folder(folder)
+    with database.transaction():
+        for recorded in group:
+            record_restored(database, recorded)
+
+
+def _restore(change: PlannedChange, result: UndoResult) -> bool:
+    """Restore one file; return whether it is as it was before the run."""
+    target = change.target
+    try:
+        now = target.read_bytes() if target.is_file() else None
+    except OSError as error:
+        raise cannot_write(target, error, then=_AGAIN) from error
+    digest = None if now is None else hash_bytes(now)
+    if digest == change.earlier:
+        # A kill came between the rename and the commit of an earlier undo.
+        result.num_restored += 1
+        return True
+    if now is None or digest != change.new or change.format not in PER_IMAGE_NAMES:
+        result.kept.append(str(target))
+        return False
+    earlier = open_per_image(change.format).restore(now, change.undo)
+    if earlier is None:
+        target.unlink()
+    elif hash_bytes(earlier) != change.earlier:
+        result.kept.append(str(target))
+        return False
+    else:
+        _replace(target, earlier)
+    result.num_restored += 1
+    return True
+
+
+def _replace(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f".captune-{secrets.token_hex(6)}.part")
+    disk = Disk()
+    try:
+        disk.write(temporary, content, like=target)
+        disk.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(target, error, then=_AGAIN) from error
+
+
+def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -> None:
+    for target_bytes, kept_bytes, new in database.rows(
+        "SELECT target, kept, new FROM replaced WHERE run = ?", (run.number,)
+    ):
+        target = Path(os.fsdecode(target_bytes))
+        kept = None if kept_bytes is None else Path(os.fsdecode(kept_bytes))
+        now = hash_path(target) if target.is_file() else None
+        if new is None or now != new or (kept is not None and not kept.is_file()):
+            result.kept.append(str(target))
+            continue
+        try:
+            if kept is None:
+                target.unlink()
+            else:
+                kept.replace(target)
+        except OSError as error:
+            raise cannot_write(target, error, then=_AGAIN) from error
+        sync_folder(target.parent)
+        result.num_restored += 1
+
+
+def undo_cost(run: str) -> tuple[int, int]:
+    """Return how many files a run changed, and the bytes on disk that undoing it needs.
+
+    Raises:
+        OutputError: There is no such run.
+    """
+    journal, run_id = find_journal(run)
+    database = Database(journal)
+    try:
+        found = _choose(database, run_id, journal)
+        count, size = undo_size(database, found.number)
+        for (kept,) in database.rows(
+            "SELECT kept FROM replaced WHERE run = ? AND kept IS NOT NULL", (found.number,)
+        ):
+            state = file_state(os.fsdecode(kept))
+            size += 0 if state is None else state[0]
+            count += 1
+        return count, size
+    finally:
+        database.close()

@@ -1,0 +1,48 @@
+"""What `--dry-run` and `--preview` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from captune.bulk import RunPreview
+
+
+def preview_lines(preview: RunPreview) -> Iterator[str]:
+    """Yield the lines of a preview: each caption with its files, then what undo would keep."""
+    for one in preview.captions:
+        if one.error is not None:
+            yield f"failed:{one.error.what}  {one.name}"
+            continue
+        yield f"{one.name}  {one.caption}"
+        for path in one.files:
+            yield f"  would write  {path}"
+    done = [one for one in preview.captions if one.error is None]
+    if any(one.files for one in done):
+        size = sum(one.undo_bytes for one in done) / len(done)
+        yield (
+            f"nothing was written; to undo such a run, {size:,.0f} bytes per image are kept:"
+            f" {_megabytes(size * 1_000_000)} per million images"
+        )
+    else:
+        yield "nothing was written"
+
+
+def dry_run_lines(preview: RunPreview) -> Iterator[str]:
+    """Yield the lines of a dry run: counts, then failures that are known already."""
+    outcome = preview.outcome
+    yield (
+        f"{outcome.num_found} images found: {preview.num_waiting} to caption,"
+        f" {outcome.num_skipped} have a caption, {outcome.num_failed} cannot have one"
+    )
+    if preview.num_known:
+        yield f"{preview.num_known} captions are known already and need no model"
+    if preview.num_new or preview.num_replaced:
+        yield f"{preview.num_new} files would be created, {preview.num_replaced} changed"
+    for name, error in outcome.failures:
+        yield f"  failed:{error.what}  {name}"
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"

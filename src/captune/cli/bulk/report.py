@@ -1,0 +1,101 @@
+"""The progress and the summary of `captune caption`, on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from captune.progress import Progress, print_line, show_progress
+
+if TYPE_CHECKING:
+    from captune.bulk import BulkResult, Outcome
+
+_MAX_SHOWN = 1000
+
+
+@dataclass(slots=True)
+class BulkReport:
+    """What the user sees of a run.
+
+    Attributes:
+        result: Filled in by the run.
+        num_links: Links not followed.
+        shows_progress: Whether to show progress: no captions go to the screen.
+    """
+
+    result: BulkResult
+    num_links: int = 0
+    shows_progress: bool = True
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[Outcome], None] | None]:
+        """Show progress while the body runs; yield what to call after each image."""
+        if not self.shows_progress:
+            yield None
+            return
+        with show_progress("captioning", None) as progress:
+            yield lambda outcome: self._advance(progress, outcome)
+
+    def show(self) -> None:
+        """Print counts and speed, then every failure with its reason."""
+        outcome = self.result.outcome
+        parts = [self._speed()] if self.result.hardware else []
+        if outcome.num_reused:
+            parts.append(f"{outcome.num_reused} captions of equal images or earlier runs reused")
+        if outcome.num_skipped:
+            parts.append(
+                f"{outcome.num_skipped} already had a caption (--force captions them again)"
+            )
+        if outcome.kept:
+            parts.append(f"{len(outcome.kept)} files were edited meanwhile and kept")
+        if self.num_links:
+            parts.append(
+                f"{self.num_links} links that lead outside the folder were not followed (--follow)"
+            )
+        if outcome.num_failed:
+            parts.append(f"{outcome.num_failed} failed:")
+        _say("; ".join(parts))
+        self._show_failures()
+        for text in outcome.kept:
+            _say(f"  kept:  {text}")
+        if self.result.run_id and outcome.num_done:
+            _say(f"to undo: captune undo {self.result.run_id}")
+
+    def describe_stop(self) -> str:
+        """Return what is kept when a signal ends the command, and how to resume."""
+        kept = self.result.outcome.num_done
+        return f"{kept} captions are kept: run the same command again to resume"
+
+    def _show_failures(self) -> None:
+        outcome = self.result.outcome
+        for path, error in outcome.failures:
+            fix = f" ({error.fix})" if error.fix else ""
+            _say(f"  failed:{error.what}  {path}{fix}")
+        if outcome.num_failed > len(outcome.failures):
+            more = outcome.num_failed - len(outcome.failures)
+            _say(f"  and {more} more, all in {self.result.failures_path}")
+
+    def _speed(self) -> str:
+        outcome = self.result.outcome
+        seconds = time.perf_counter() - self.result.began
+        num = outcome.num_done
+        return (
+            f"{num} captioned in {seconds:.1f} s, {num / max(seconds, 1e-9):.1f} images/s on"
+            f" {self.result.hardware}"
+        )
+
+    def _advance(self, progress: Progress, outcome: Outcome) -> None:
+        num = outcome.num_generated + outcome.num_reused
+        seconds = time.perf_counter() - self.result.began
+        parts = [f"{outcome.num_skipped} skipped"] if outcome.num_skipped else []
+        parts += [f"{outcome.num_failed} failed"] if outcome.num_failed else []
+        if self.result.began and num:
+            parts.append(f"{num / max(seconds, 1e-9):.1f} images/s")
+        progress.advance(status=", ".join(parts))
+
+
+def _say(text: str) -> None:
+    print_line(text, to_stderr=True)

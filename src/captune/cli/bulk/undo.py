@@ -1,0 +1,32 @@
+"""`captune undo`: puts back what a bulk run changed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from captune.cli.app import FINISHED_WITH_FAILURES
+from captune.progress import print_line
+
+
+def undo(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The id that the run printed, or its output file or folder."
+        ),
+    ],
+) -> None:
+    """Restore the files that a run of `captune caption` changed.
+
+    Files that were edited since are kept and listed; the exit code is then 3.
+    """
+    from captune.bulk import undo_run
+
+    result = undo_run(run)
+    print_line(f"{result.num_restored} files restored as before the run {result.run_id}")
+    for text in result.kept:
+        print_line(f"  kept, edited since:  {text}")
+    if result.kept:
+        raise typer.Exit(FINISHED_WITH_FAILURES)

@@ -1,0 +1,133 @@
+"""Flags that say what is written where: outputs, what happens to existing captions, wording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from captune.cli.flags.groups import Command, takes
+from captune.errors import RecipeError
+
+if TYPE_CHECKING:
+    from captune.bulk import Existing, OutputName, SidecarName, Wording
+
+_PANEL, _WORDS = "Output", "Wording"
+_CLEAN_ALL = "all"
+
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FORM",
+        help="stdout: path and caption. txt, caption: a file beside each image. jsonl, csv: one"
+        " file (--out) or the screen. Several are written in one run.",
+        show_default="by the ending of --out, else stdout",
+        rich_help_panel=_PANEL,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="File for jsonl or csv; a folder for several forms.", rich_help_panel=_PANEL),
+]
+ExistingFlag = Annotated[
+    Literal["skip", "overwrite", "append", "prepend", "error"] | None,
+    typer.Option(
+        help="What happens to an image that has a caption already.",
+        show_default="skip, and refuse captions of another model or decoding",
+        rich_help_panel=_PANEL,
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Caption again what already has a caption: --existing overwrite.",
+        rich_help_panel=_PANEL,
+    ),
+]
+SidecarNameFlag = Annotated[
+    Literal["stem", "full"],
+    typer.Option(
+        "--sidecar-name", help="stem: photo.txt; full: photo.jpg.txt.", rich_help_panel=_PANEL
+    ),
+]
+Prefix = Annotated[str, typer.Option(help="Text before each caption.", rich_help_panel=_WORDS)]
+Suffix = Annotated[str, typer.Option(help="Text after each caption.", rich_help_panel=_WORDS)]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="Text with {caption}, {name} and {folder} of the image.", rich_help_panel=_WORDS
+    ),
+]
+MaxChars = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Maximum characters; captions end at a whole word.", rich_help_panel=_WORDS
+    ),
+]
+Clean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEP,...",
+        help="Remove boilerplate (such as 'a picture of') and repeated phrases: boilerplate,"
+        f" repeat or {_CLEAN_ALL}.",
+        rich_help_panel=_WORDS,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What the flags chose.
+
+    Attributes:
+        to: Forms of output.
+        out: File or folder.
+        existing: What happens to an image with a caption; `None`: not chosen.
+        naming: How files beside images are named.
+        wording: What becomes of captions.
+    """
+
+    to: tuple[OutputName, ...]
+    out: Path | None
+    existing: Existing | None
+    naming: SidecarName
+    wording: Wording
+
+
+def takes_writing(command: Command) -> Command:
+    """Add the flags to a command; it gets them as one `writing: Writing`."""
+    return takes("writing", _read)(command)
+
+
+def _read(
+    *,
+    to: To = None,
+    out: Out = None,
+    existing: ExistingFlag = None,
+    force: Force = False,
+    sidecar_name: SidecarNameFlag = "stem",
+    prefix: Prefix = "",
+    suffix: Suffix = "",
+    template: Template = None,
+    max_chars: MaxChars = None,
+    clean: Clean = None,
+) -> Writing:
+    from captune.bulk import Wording, read_clean_steps, read_output_names
+
+    if force and existing not in (None, "overwrite"):
+        raise RecipeError(
+            f"--force means --existing overwrite, not {existing}", fix="give one of them"
+        )
+    steps: Any = ()
+    if clean is not None:
+        steps = read_clean_steps("" if clean == _CLEAN_ALL else clean)
+    return Writing(
+        to=read_output_names(to or ()),
+        out=out,
+        existing="overwrite" if force else existing,
+        naming=sidecar_name,
+        wording=Wording(prefix, suffix, template, max_chars, steps),
+    )
