@@ -11,7 +11,7 @@ from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.bulk.feed.files import found_files
-    from captune.bulk.feed.planner import FeedSettings, Shard, read_shard
+    from captune.bulk.feed.planner import FeedSettings, RunShare, read_share
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
     from captune.bulk.formats.text_files import SidecarName
     from captune.bulk.items import CaptionedItem, Item, Unreadable
@@ -37,7 +37,7 @@ __all__ = [
     "PerImageFormat",
     "PlannedCaption",
     "RunPreview",
-    "Shard",
+    "RunShare",
     "SidecarName",
     "Surroundings",
     "Unreadable",
@@ -47,7 +47,7 @@ __all__ = [
     "preview_run",
     "read_clean_steps",
     "read_output_names",
-    "read_shard",
+    "read_share",
     "run_bulk",
     "undo_cost",
     "undo_run",
@@ -69,7 +69,7 @@ _HOMES = {
     "PerImageFormat": "captune.bulk.formats.interface",
     "PlannedCaption": "captune.bulk.preview",
     "RunPreview": "captune.bulk.preview",
-    "Shard": "captune.bulk.feed.planner",
+    "RunShare": "captune.bulk.feed.planner",
     "SidecarName": "captune.bulk.formats.text_files",
     "Surroundings": "captune.bulk.run",
     "Unreadable": "captune.bulk.items",
@@ -80,7 +80,7 @@ _HOMES = {
     "undo_run": "captune.bulk.undo",
     "preview_run": "captune.bulk.preview",
     "read_clean_steps": "captune.bulk.wording",
-    "read_shard": "captune.bulk.feed.planner",
+    "read_share": "captune.bulk.feed.planner",
     "run_bulk": "captune.bulk.run",
 }
 __getattr__ = import_on_use(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""Captioning that goes on: an image that breaks the model costs that image, not its batch.
+"""Captioning that continues: an image that breaks the model costs that image, not its batch.
 
 `LoadedCaptioner.stream` lists images that cannot be decoded, and halves batches that do not fit in
 memory. What else an image does to a model ends the stream: then the images that were on their way

@@ -119,7 +119,7 @@ def _planner(
     inputs: tuple[str, ...],
     outcome: Outcome,
 ) -> Iterator[tuple[Planner, Mapping[str, PerImageFormat]]]:
-    place = choose_place(outputs, settings, inputs)
+    place = choose_place(outputs, settings, inputs=inputs)
     exists = place is not None and place.database.is_file()
     database = Database(place.database if place is not None and exists else Path(":memory:"))
     try:

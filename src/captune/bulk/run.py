@@ -89,7 +89,7 @@ def run_bulk(
     """
     outputs = choose_outputs(settings)
     refuse_urls_beside(outputs, inputs)
-    place = choose_place(outputs, settings, inputs)
+    place = choose_place(outputs, settings, inputs=inputs)
     with ExitStack() as held:
         opened: OpenRun | None = None
         if place is not None:
@@ -99,11 +99,11 @@ def run_bulk(
             )
             result.run_id, result.failures_path = opened.run.id, str(place.failures)
         planner = Planner(
-            needs_of(opened, outputs, settings),
+            needs_of(opened, outputs, settings=settings),
             settings.feed,
             outcome=result.outcome,
             database=None if opened is None else opened.database,
-            guard=None if opened is None else guard_of(opened, settings, inputs),
+            guard=None if opened is None else guard_of(opened, settings, inputs=inputs),
         )
         tasks = planner.tasks(found)
         first, is_all = _look_ahead(tasks)

@@ -158,7 +158,7 @@ def _places(
         files = [(collected[0], out)]
     else:
         files = [(name, out / f"captions.{name}") for name in collected]
-    shard = feed.shard
+    shard = feed.share
     if shard is None:
         return tuple(files)
     mark = f"-{shard.index:05}-of-{shard.count:05}"

@@ -71,7 +71,7 @@ def undo_run(run: str) -> UndoResult:
         _refuse_later(database, found)
         _restore_changes(database, found, result)
         _restore_replaced(database, found, result)
-        set_state(database, found, "undone")
+        set_state(database, found, state="undone")
         return result
 
 
@@ -180,7 +180,7 @@ def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -
 
 
 def undo_cost(run: str) -> tuple[int, int]:
-    """Return how many files a run changed, and the bytes on disk that undoing it needs.
+    """Return the number of files that a run changed, and the bytes on disk that undoing it needs.
 
     Raises:
         OutputError: There is no such run.

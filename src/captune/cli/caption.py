@@ -98,21 +98,18 @@ def caption(
         Surroundings,
         found_files,
         preview_run,
-        read_shard,
+        read_share,
         run_bulk,
     )
 
     rules = choose_url_rules(allow_urls, trust_host)
+    feed = FeedSettings(limit, retry_failed, None if shard is None else read_share(shard))
     settings = BulkSettings(
-        to=writing.to,
-        out=writing.out,
-        existing=writing.existing,
-        wording=writing.wording,
+        **writing.chosen(),
         decoding=decoding,
-        naming=writing.naming,
         batch_size=batch_size,
         decode=decode,
-        feed=FeedSettings(limit, retry_failed, None if shard is None else read_shard(shard)),
+        feed=feed,
         follow_links=follow,
         url_rules=rules,
     )
@@ -129,16 +126,8 @@ def caption(
     result = BulkResult()
     report = BulkReport(result, shows_progress=_writes_files(settings))
     with report.progress() as on_progress, stopping(report.describe_stop):
-        run_bulk(
-            chosen,
-            found,
-            inputs=named,
-            settings=settings,
-            result=result,
-            surroundings=Surroundings(
-                None if sys.stdout is None else sys.stdout.buffer, this_command(), on_progress
-            ),
-        )
+        around = Surroundings(sys.stdout.buffer, this_command(), on_progress)
+        run_bulk(chosen, found, inputs=named, settings=settings, result=result, surroundings=around)
     report.show()
     if result.outcome.num_failed:
         raise typer.Exit(FINISHED_WITH_FAILURES)
@@ -149,4 +138,4 @@ def _writes_files(settings: BulkSettings) -> bool:
     from captune.bulk import choose_outputs
 
     stdout = sys.stdout
-    return choose_outputs(settings).stream is None or stdout is None or not stdout.isatty()
+    return choose_outputs(settings).stream is None or not stdout.isatty()

@@ -44,12 +44,7 @@ if TYPE_CHECKING:
     )
     from captune.inference.images import ImageFiles, find_images
     from captune.inference.loaded_captioner import ImageInput, LoadedCaptioner
-    from captune.inference.outputs.destination import (
-        Destination,
-        Target,
-        open_destination,
-    )
-    from captune.inference.outputs.maker import digest_model
+    from captune.inference.model_digest import digest_model
     from captune.inference.prediction_rows import csv_text, parse_csv, prediction_row
     from captune.inference.predictions import read_predictions, write_predictions
     from captune.inference.prepare import AnyImage, Execution, OnFailure
@@ -67,7 +62,6 @@ __all__ = [
     "AnyImage",
     "Backend",
     "DecodingOptions",
-    "Destination",
     "Execution",
     "ExportFormat",
     "ImageCaptioner",
@@ -79,7 +73,6 @@ __all__ = [
     "Probe",
     "RunRequest",
     "SidePrecisions",
-    "Target",
     "UrlFetcher",
     "UrlImage",
     "UrlRules",
@@ -98,7 +91,6 @@ __all__ = [
     "known_model",
     "load",
     "load_exported",
-    "open_destination",
     "parse_csv",
     "prediction_row",
     "read_predictions",
@@ -136,13 +128,11 @@ _HOMES = {
     "require_runtime": "captune.inference.exported.graphs",
     "runtime_computes_bf16": "captune.inference.exported.precisions",
     "Execution": "captune.inference.prepare",
-    "Destination": "captune.inference.outputs.destination",
     "ImageCaptioner": "captune.inference.captioner",
     "ImageFiles": "captune.inference.images",
     "ImageInput": "captune.inference.loaded_captioner",
     "LoadedCaptioner": "captune.inference.loaded_captioner",
     "OnFailure": "captune.inference.prepare",
-    "Target": "captune.inference.outputs.destination",
     "UrlFetcher": "captune.net",
     "UrlImage": "captune.net",
     "UrlRules": "captune.net",
@@ -150,14 +140,13 @@ _HOMES = {
     "csv_text": "captune.inference.prediction_rows",
     "parse_csv": "captune.inference.prediction_rows",
     "decoding_config": "captune.inference.decoding.settings",
-    "digest_model": "captune.inference.outputs.maker",
+    "digest_model": "captune.inference.model_digest",
     "eval_mode": "captune.inference.decoding.decode",
     "find_images": "captune.inference.images",
     "generate": "captune.inference.decoding.decode",
     "text_backend": "captune.inference.decoding.decode",
     "is_url": "captune.net",
     "load": "captune.inference.captioner",
-    "open_destination": "captune.inference.outputs.destination",
     "prediction_row": "captune.inference.prediction_rows",
     "read_predictions": "captune.inference.predictions",
     "write_predictions": "captune.inference.predictions",

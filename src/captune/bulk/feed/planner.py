@@ -35,7 +35,7 @@ _Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class RunShare:
     """One of several runs that share the images of one command.
 
     Attributes:
@@ -51,7 +51,7 @@ class Shard:
         return zlib.crc32(encode_name(name)) % self.count == self.index - 1
 
 
-def read_shard(text: str) -> Shard:
+def read_share(text: str) -> RunShare:
     """Return the share that `--shard 2/8` names.
 
     Raises:
@@ -60,7 +60,7 @@ def read_shard(text: str) -> Shard:
     index, slash, count = text.partition("/")
     are_numbers = re.fullmatch(r"[0-9]{1,6}/[0-9]{1,6}", text) is not None
     if slash and are_numbers and 1 <= int(index) <= int(count):
-        return Shard(int(index), int(count))
+        return RunShare(int(index), int(count))
     raise RecipeError(
         f"{text!r} is not a share of a run",
         where="--shard",
@@ -75,12 +75,12 @@ class FeedSettings:
     Attributes:
         limit: Maximum number of tasks; `None`: all.
         retry_failed: Whether to try images again that failed before.
-        shard: The share of this run; `None`: all images.
+        share: The share of this run; `None`: all images.
     """
 
     limit: int | None = None
     retry_failed: bool = False
-    shard: Shard | None = None
+    share: RunShare | None = None
 
 
 class Planner:
@@ -130,8 +130,8 @@ class Planner:
                 yield from self._complete(ahead.popleft())
 
     def _start(self, chunk: Sequence[Item | Unreadable], pool: ThreadPoolExecutor) -> _Hashed:
-        shard = self._settings.shard
-        mine = [one for one in chunk if shard is None or shard.has(one.name)]
+        share = self._settings.share
+        mine = [one for one in chunk if share is None or share.has(one.name)]
         self._outcome.num_found += len(mine)
         items = [one for one in mine if isinstance(one, Item)]
         known = dict(zip((item.name for item in items), self._look_up(items), strict=True))

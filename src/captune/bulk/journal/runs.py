@@ -109,7 +109,7 @@ def end_run(
     )
 
 
-def set_state(database: Database, run: JournalRun, state: RunState) -> None:
+def set_state(database: Database, run: JournalRun, *, state: RunState) -> None:
     """Record the state of a run."""
     database.write("UPDATE runs SET state = ? WHERE number = ?", (state, run.number))
 

@@ -28,7 +28,7 @@ _CHUNK = 1000
 
 
 def open_output(
-    form: CollectedFormat, database: Database, run: JournalRun, *, recipe: Maker
+    form: CollectedFormat, database: Database, *, run: JournalRun, recipe: Maker
 ) -> int:
     """Open a collected output; return how many rows its finished file holds.
 
@@ -69,7 +69,7 @@ def open_output(
 
 
 def finish_output(
-    form: CollectedFormat, database: Database, run: JournalRun, *, place: JournalPlace
+    form: CollectedFormat, database: Database, *, run: JournalRun, place: JournalPlace
 ) -> None:
     """Complete a collected output; keep the file that it replaces for `captune undo`.
 

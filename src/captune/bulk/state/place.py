@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
-from captune.bulk.feed.planner import Shard
+from captune.bulk.feed.planner import RunShare
 from captune.bulk.settings import BulkSettings, ChosenOutputs
 from captune.net import is_url
 from captune.storage import STATE_FOLDER, lock_file
@@ -47,7 +47,7 @@ class JournalPlace:
 
 
 def choose_place(
-    outputs: ChosenOutputs, settings: BulkSettings, inputs: Sequence[str]
+    outputs: ChosenOutputs, settings: BulkSettings, *, inputs: Sequence[str]
 ) -> JournalPlace | None:
     """Return where the journal of a run is; `None`: it writes to the screen only."""
     if not outputs.names:
@@ -56,7 +56,7 @@ def choose_place(
     if out is not None and len(outputs.collected) == 1 and out.suffix:
         return JournalPlace(out.parent, outputs.collected[0][1].name)
     folder = out if out is not None else common_folder(inputs)
-    return JournalPlace(folder, _WHOLE + _shard_name(settings.feed.shard))
+    return JournalPlace(folder, _WHOLE + _shard_name(settings.feed.share))
 
 
 def common_folder(inputs: Sequence[str]) -> Path:
@@ -77,7 +77,7 @@ def common_folder(inputs: Sequence[str]) -> Path:
 
 
 @contextmanager
-def hold(place: JournalPlace, *, shard: Shard | None) -> Iterator[None]:
+def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
     """Lock a run's outputs for this process.
 
     Raises:
@@ -90,7 +90,7 @@ def hold(place: JournalPlace, *, shard: Shard | None) -> Iterator[None]:
         yield
 
 
-def refuse_held(folder: Path, *, but: JournalPlace, shard: Shard | None) -> None:
+def refuse_held(folder: Path, *, but: JournalPlace, shard: RunShare | None) -> None:
     """Refuse to write into a folder that another run holds; shards of one command share it.
 
     Raises:
@@ -113,5 +113,5 @@ def refuse_held(folder: Path, *, but: JournalPlace, shard: Shard | None) -> None
             continue
 
 
-def _shard_name(shard: Shard | None) -> str:
+def _shard_name(shard: RunShare | None) -> str:
     return "" if shard is None else f"-{shard.index}of{shard.count}"

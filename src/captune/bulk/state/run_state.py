@@ -101,7 +101,7 @@ class OpenRun:
         if self.writer is not None:
             self.writer.close()
         for form in self.collected.values():
-            finish_output(form, self.database, self.run, place=self.place)
+            finish_output(form, self.database, run=self.run, place=self.place)
         self.is_complete = True
 
 
@@ -121,7 +121,7 @@ def open_run(
             another model or decoding.
     """
     _refuse_read_only(place, outputs)
-    with hold(place, shard=settings.feed.shard):
+    with hold(place, shard=settings.feed.share):
         database = Database(place.database)
         try:
             outcome.kept += [str(path) for path in settle_intents(database)]
@@ -175,7 +175,7 @@ def _opened(
     )
     try:
         for form in forms:
-            num_earlier = open_output(form, database, run, recipe=recipe)
+            num_earlier = open_output(form, database, run=run, recipe=recipe)
             if num_earlier and not is_known[form.name]:
                 opened.unknown = form
         yield opened
@@ -231,7 +231,7 @@ def recipe_of(model: Maker, settings: BulkSettings) -> dict[str, Any]:
     return {**maker_of(model, settings), "wording": wording}
 
 
-def needs_of(opened: OpenRun | None, outputs: ChosenOutputs, settings: BulkSettings) -> Needs:
+def needs_of(opened: OpenRun | None, outputs: ChosenOutputs, *, settings: BulkSettings) -> Needs:
     """Return what decides which images need an output."""
     return Needs(
         {} if opened is None else opened.per_image,
@@ -242,14 +242,14 @@ def needs_of(opened: OpenRun | None, outputs: ChosenOutputs, settings: BulkSetti
     )
 
 
-def guard_of(opened: OpenRun, settings: BulkSettings, inputs: Sequence[str]) -> NameGuard:
+def guard_of(opened: OpenRun, settings: BulkSettings, *, inputs: Sequence[str]) -> NameGuard:
     """Return what finds images that would share a file, and folders that others hold."""
     return NameGuard(
         opened.per_image,
         folders=[text for text in inputs if os.path.isdir(text)],  # noqa: PTH112
         follow_links=settings.follow_links,
         database=opened.database,
-        refuse_held=lambda folder: refuse_held(folder, but=opened.place, shard=settings.feed.shard),
+        refuse_held=lambda folder: refuse_held(folder, but=opened.place, shard=settings.feed.share),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -95,6 +95,10 @@ class Writing:
     existing: Existing | None
     naming: SidecarName
     wording: Wording
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the fields of `BulkSettings` that they set."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def takes_writing(command: Command) -> Command:

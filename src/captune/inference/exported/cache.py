@@ -17,7 +17,7 @@ from captune.errors import CaptuneError, ModelError
 from captune.hub import EXPORT_FILE, find_model, is_local, split_revision
 from captune.inference.exported.folder import ExportFormat, find_exported
 from captune.inference.exported.graphs import Backend, has_runtime
-from captune.inference.outputs.maker import digest_model
+from captune.inference.model_digest import digest_model
 from captune.software import installed_version
 from captune.storage import find_cache_folder, read_json_object, write_json
 

@@ -1,0 +1,41 @@
+"""The digest of a local model: what identifies it, wherever its folder is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
+# Samples distinguish large models: training changes all weights.
+_MAX_FULL_READ = 4_000_000
+_NUM_BLOCKS, _BLOCK = 32, 65_536
+
+
+def digest_model(source: str) -> str | None:
+    """Return a hash of a local model's weights and settings; `None` for a hub id.
+
+    Large files are sampled: their size, and 32 blocks spread over the file.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return None
+    if not (folder / "config.json").is_file() and (folder / "model").is_dir():
+        folder = folder / "model"
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(p for p in folder.iterdir() if p.suffix in _MODEL_FILES and p.is_file()):
+        digest.update(f"{path.name}\n{path.stat().st_size}\n".encode())
+        for block in _blocks(path):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= _MAX_FULL_READ:
+            yield file.read()
+            return
+        for number in range(_NUM_BLOCKS):
+            file.seek(number * (size - _BLOCK) // (_NUM_BLOCKS - 1))
+            yield file.read(_BLOCK)

@@ -1,1 +1,0 @@
-"""Where captions are written: a stream, files beside the images, or one file."""
