@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from captune.inference import UrlRules
 
 OutputName = Literal["stdout"] | PerImageName | CollectedName
-_ENDINGS: dict[str, CollectedName] = {f".{name}": name for name in COLLECTED_NAMES}
+_ENDINGS: dict[str, CollectedName] = {
+    f".{name}": name for name in COLLECTED_NAMES if name != "webdataset"
+}
 
 
 def read_output_names(names: Iterable[str]) -> tuple[OutputName, ...]:
@@ -154,7 +156,7 @@ def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
 def _places(
     collected: tuple[CollectedName, ...], out: Path, feed: FeedSettings
 ) -> tuple[tuple[CollectedName, Path], ...]:
-    if len(collected) == 1 and out.suffix:
+    if len(collected) == 1 and (out.suffix or collected[0] == "webdataset"):
         files = [(collected[0], out)]
     else:
         files = [(name, out / f"captions.{name}") for name in collected]

@@ -53,8 +53,9 @@ def choose_place(
     if not outputs.names:
         return None
     out = settings.out
-    if out is not None and len(outputs.collected) == 1 and out.suffix:
-        return JournalPlace(out.parent, outputs.collected[0][1].name)
+    single = outputs.collected[0][1] if len(outputs.collected) == 1 else None
+    if out is not None and single is not None and single.parent != out:
+        return JournalPlace(single.parent, single.name)
     folder = out if out is not None else common_folder(inputs)
     return JournalPlace(folder, _WHOLE + _shard_name(settings.feed.share))
 
