@@ -39,7 +39,7 @@ def attend_within(query: torch.Tensor, pair: Pair, *, scale: float) -> torch.Ten
 def attend_to_image(query: torch.Tensor, pair: Pair) -> torch.Tensor:
     """Return (B, H, L, d) for scaled queries (B, H, L, d) of few tokens; keys (B, H, S, d)."""
     key, value = pair
-    return (query @ key.transpose(-1, -2)).softmax(dim=-1) @ value
+    return (query.to(key.dtype) @ key.transpose(-1, -2)).softmax(dim=-1) @ value
 
 
 def attend_to_text(
@@ -62,8 +62,7 @@ def attend_to_text(
     if image is None:
         return scores.softmax(dim=-1).to(query.dtype) @ value
     image_key, image_value = image
-    to_image = query @ image_key.transpose(-1, -2)
+    to_image = query.to(image_key.dtype) @ image_key.transpose(-1, -2)
     weights = torch.cat([to_image.to(scores.dtype), scores], dim=-1).softmax(dim=-1)
-    weights = weights.to(query.dtype)
-    count = image_key.shape[2]
-    return weights[..., :count] @ image_value + weights[..., count:] @ value
+    to_image, to_text = weights.split([image_key.shape[2], key.shape[2]], dim=-1)
+    return to_image.to(image_value.dtype) @ image_value + to_text.to(value.dtype) @ value

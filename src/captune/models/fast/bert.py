@@ -15,6 +15,7 @@ from captune.models.fast.layers import (
     AttentionBlock,
     FastTextLayer,
     FeedForward,
+    TextDtypes,
     TextHead,
     TextSide,
 )
@@ -24,7 +25,7 @@ _LAYERS = (BertLayer, BlipTextLayer, GitLayer)
 _EMBEDDINGS = (BertEmbeddings, BlipTextEmbeddings, GitEmbeddings)
 
 
-def bert_text(body: Any, head: TextHead, *, dtype: torch.dtype) -> TextSide:
+def bert_text(body: Any, head: TextHead, *, dtypes: TextDtypes) -> TextSide:
     """Return the text side of a body with `embeddings` and `encoder.layer`.
 
     Raises:
@@ -34,16 +35,24 @@ def bert_text(body: Any, head: TextHead, *, dtype: torch.dtype) -> TextSide:
     if type(embeddings) not in _EMBEDDINGS:
         raise UnknownModuleError(type(embeddings).__name__)
     types = getattr(embeddings, "token_type_embeddings", None)
+    layers = tuple(_layer(layer, dtypes) for layer in body.encoder.layer)
+    image_layers = layers
+    if layers[0].cross is not None:
+        image_layers = ()
+    elif dtypes.image != dtypes.tokens:
+        for_image = TextDtypes(dtypes.image, dtypes.image)
+        image_layers = tuple(_layer(layer, for_image) for layer in body.encoder.layer)
     return TextSide(
         words=embeddings.word_embeddings.weight.detach(),
         positions=embeddings.position_embeddings.weight.detach(),
         constant=None if types is None else types.weight.detach()[0],
         norm=norm(embeddings.LayerNorm),
-        layers=tuple(_layer(layer, dtype) for layer in body.encoder.layer),
+        layers=layers,
+        image_layers=image_layers,
         norm_first=False,
         final_norm=None,
         head=head,
-        dtype=dtype,
+        dtypes=dtypes,
     )
 
 
@@ -70,34 +79,34 @@ def plain_head(decoder: Any, dtype: torch.dtype) -> TextHead:
     )
 
 
-def _layer(layer: nn.Module, dtype: torch.dtype) -> FastTextLayer:
+def _layer(layer: nn.Module, dtypes: TextDtypes) -> FastTextLayer:
     if type(layer) not in _LAYERS:
         raise UnknownModuleError(type(layer).__name__)
     module: Any = layer
     crossing = getattr(module, "crossattention", None)
     return FastTextLayer(
-        own=_attention(module.attention, dtype, is_cross=False),
-        cross=None if crossing is None else _attention(crossing, dtype, is_cross=True),
+        own=_attention(module.attention, dtypes, is_cross=False),
+        cross=None if crossing is None else _attention(crossing, dtypes, is_cross=True),
         feed_forward=FeedForward(
             up=linear(
                 module.intermediate.dense,
-                dtype,
+                dtypes.tokens,
                 activation=module.intermediate.intermediate_act_fn,
             ),
-            down=linear(module.output.dense, dtype),
+            down=linear(module.output.dense, dtypes.tokens),
             norm=norm(module.output.LayerNorm),
         ),
     )
 
 
-def _attention(block: Any, dtype: torch.dtype, *, is_cross: bool) -> AttentionBlock:
-    inner, output = block.self, block.output
+def _attention(block: Any, dtypes: TextDtypes, *, is_cross: bool) -> AttentionBlock:
+    inner, output, dtype = block.self, block.output, dtypes.tokens
     scale = inner.attention_head_size**-0.5
     is_converted = inner.query.weight.dtype != dtype
     from_tokens = [inner.query] if is_cross else [inner.query, inner.key, inner.value]
     return AttentionBlock(
         project=projections(from_tokens, dtype, query_scale=scale),
-        image=projections([inner.key, inner.value], dtype) if is_cross else None,
+        image=projections([inner.key, inner.value], dtypes.image) if is_cross else None,
         output=linear(output.dense, dtype),
         norm=norm(output.LayerNorm),
         heads=inner.num_attention_heads,

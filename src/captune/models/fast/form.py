@@ -16,8 +16,8 @@ from captune.models.captioner import Captioner, Stage
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.models.fast.bert import bert_head, bert_text, plain_head
 from captune.models.fast.gpt2 import gpt2_text
-from captune.models.fast.layers import TextSide
-from captune.models.fast.linear import UnknownModuleError
+from captune.models.fast.layers import TextDtypes, TextSide
+from captune.models.fast.linear import UnknownModuleError, is_half_of_weights
 from captune.models.fast.text import FastText
 from captune.models.fast.vision import FastVisionLayer, fast_stages
 from captune.models.git import GitCaptioner
@@ -145,12 +145,14 @@ def inference_form(
     Args:
         captioner: The model, on its device.
         vision: Precision of the vision side.
-        text: Precision of the text side.
+        text: Precision of the text side; float16 on a CPU means weights in float16 that multiply
+            float32, with the image's keys in the precision of the vision side.
     """
     is_known = _inherits(captioner, Captioner, "encode", "encode_frozen", "encode_trained")
     stages = tuple(fast_stages(captioner.vision_stages(), vision)) if is_known else None
     weights = _weights(captioner)
-    return InferenceForm(captioner, stages, fast_text(captioner, text), vision, text, weights)
+    backend = fast_text(captioner, text, image=vision, has_form_for_few=True)
+    return InferenceForm(captioner, stages, backend, vision, text, weights)
 
 
 def _weights(captioner: Captioner) -> tuple[tuple[int, int], ...]:
@@ -164,9 +166,10 @@ def exact_enough(captioner: Captioner, dtype: torch.dtype) -> tuple[torch.dtype,
 
     The bar is 98 % equal captions of 500 photographs. Over the layers of this package bf16 passes
     on the vision side (99.8 %) and in GPT-2's decoder (98.4 to 99.6 %), not in BERT's, whose norms
-    after each block pass rounding on (95.8 to 97.8 % with a BLIP trained on Flickr8k). Autocast
-    over transformers' own layers does not pass (81 %), so a side that the package does not know
-    stays in float32. Figures: docs/log.md.
+    after each block pass rounding on (95.8 to 97.8 % with a BLIP trained on Flickr8k). BERT's
+    passes on CPUs with weights in float16 that multiply float32. Autocast over transformers' own
+    layers does not pass (81 %), so a side that the package does not know stays in float32.
+    Figures: docs/log.md.
 
     Args:
         captioner: The model, on its device.
@@ -176,28 +179,49 @@ def exact_enough(captioner: Captioner, dtype: torch.dtype) -> tuple[torch.dtype,
     form = inference_form(captioner, vision=own, text=own)
     layers = [m for stage in form.stages or () for m in stage.modules()]
     knows_vision = any(isinstance(module, FastVisionLayer) for module in layers)
-    is_gpt2 = isinstance(form.text, FastText) and form.text.norm_first
-    return (dtype if knows_vision else own, dtype if is_gpt2 else own)
+    knows_text = isinstance(form.text, FastText)
+    text = own
+    if knows_text and form.text.norm_first and dtype != torch.float32:
+        text = dtype
+    elif knows_text and (captioner.device.type, own) == ("cpu", torch.float32):
+        text = torch.float16
+    return (dtype if knows_vision else own, text)
 
 
-def fast_text(captioner: Captioner, dtype: torch.dtype) -> FastText | PlainText:
+def fast_text(
+    captioner: Captioner,
+    dtype: torch.dtype,
+    *,
+    image: torch.dtype | None = None,
+    has_form_for_few: bool = False,
+) -> FastText | PlainText:
     """Return the text side for decoding, in the given precision; fast if all its parts are known.
 
     Args:
         captioner: The model, on its device, in eval mode.
-        dtype: Of products and caches.
+        dtype: Of products and caches; float16 on a CPU means weights in float16.
+        image: Of the image's keys, if `dtype` is float16 on a CPU; `None`: the model's own.
+        has_form_for_few: Whether one or two images in bf16 on a CPU take weights in float16,
+            which are faster for few rows, and take a second to arrange when they are first used.
     """
+    own: torch.dtype = captioner.model.dtype
+    has_half_weights = is_half_of_weights(captioner.device, dtype)
+    dtypes = TextDtypes(dtype, (image or own) if has_half_weights else dtype)
     try:
-        return FastText(_text_side(captioner, dtype))
+        side = _text_side(captioner, dtypes)
     except UnknownModuleError:
-        return PlainText(captioner, dtype)
+        return PlainText(captioner, own if has_half_weights else dtype)
+    if has_form_for_few and (captioner.device.type, dtype) == ("cpu", torch.bfloat16):
+        few = TextDtypes(torch.float16, dtype)
+        return FastText(side, lambda: _text_side(captioner, few))
+    return FastText(side)
 
 
-def _text_side(captioner: Captioner, dtype: torch.dtype) -> TextSide:
+def _text_side(captioner: Captioner, dtypes: TextDtypes) -> TextSide:
     family = next((f for f in _TEXT_SIDES if _inherits(captioner, f, *_TEXT_METHODS)), None)
     if family is None:
         raise UnknownModuleError(type(captioner).__name__)
-    return _TEXT_SIDES[family](captioner.model, dtype)
+    return _TEXT_SIDES[family](captioner.model, dtypes)
 
 
 _TEXT_METHODS = ("start_decoding", "hidden_states", "lm_head")
@@ -208,26 +232,27 @@ def _inherits(captioner: Captioner, base: Any, *names: str) -> bool:
     return all(getattr(type(captioner), name) is getattr(base, name) for name in names)
 
 
-def _blip(model: Any, dtype: torch.dtype) -> TextSide:
-    return _with_bert(model.text_decoder, dtype)
+def _blip(model: Any, dtypes: TextDtypes) -> TextSide:
+    return _with_bert(model.text_decoder, dtypes)
 
 
-def _git(model: Any, dtype: torch.dtype) -> TextSide:
+def _git(model: Any, dtypes: TextDtypes) -> TextSide:
     _check_plain(model.git.encoder, model.git.embeddings, model.output)
-    return bert_text(model.git, plain_head(model.output, dtype), dtype=dtype)
+    return bert_text(model.git, plain_head(model.output, dtypes.tokens), dtypes=dtypes)
 
 
-def _encoder_decoder(model: Any, dtype: torch.dtype) -> TextSide:
+def _encoder_decoder(model: Any, dtypes: TextDtypes) -> TextSide:
     decoder = model.decoder
     if decoder.config.model_type == "bert":
-        return _with_bert(decoder, dtype)
+        return _with_bert(decoder, dtypes)
     _check_plain(decoder)
-    return gpt2_text(decoder, dtype)
+    return gpt2_text(decoder, dtypes)
 
 
-def _with_bert(decoder: Any, dtype: torch.dtype) -> TextSide:
+def _with_bert(decoder: Any, dtypes: TextDtypes) -> TextSide:
     _check_plain(decoder)
-    return bert_text(decoder.bert, bert_head(decoder.cls.predictions, dtype), dtype=dtype)
+    head = bert_head(decoder.cls.predictions, dtypes.tokens)
+    return bert_text(decoder.bert, head, dtypes=dtypes)
 
 
 def _check_plain(*modules: nn.Module) -> None:
@@ -238,7 +263,7 @@ def _check_plain(*modules: nn.Module) -> None:
                 raise UnknownModuleError(f"{type(part).__name__} with hooks")
 
 
-_TEXT_SIDES: dict[type[Captioner], Callable[[Any, torch.dtype], TextSide]] = {
+_TEXT_SIDES: dict[type[Captioner], Callable[[Any, TextDtypes], TextSide]] = {
     BlipCaptioner: _blip,
     GitCaptioner: _git,
     EncoderDecoderCaptioner: _encoder_decoder,

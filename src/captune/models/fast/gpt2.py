@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2LMHeadModel
 
 from captune.models.fast.bert import plain_head
-from captune.models.fast.layers import AttentionBlock, FastTextLayer, FeedForward, TextSide
+from captune.models.fast.layers import (
+    AttentionBlock,
+    FastTextLayer,
+    FeedForward,
+    TextDtypes,
+    TextSide,
+)
 from captune.models.fast.linear import (
     Projections,
     UnknownModuleError,
@@ -17,7 +22,7 @@ from captune.models.fast.linear import (
 )
 
 
-def gpt2_text(model: Any, dtype: torch.dtype) -> TextSide:
+def gpt2_text(model: Any, dtypes: TextDtypes) -> TextSide:
     """Return the text side of a `GPT2LMHeadModel`.
 
     Raises:
@@ -32,18 +37,19 @@ def gpt2_text(model: Any, dtype: torch.dtype) -> TextSide:
         positions=body.wpe.weight.detach(),
         constant=None,
         norm=None,
-        layers=tuple(_layer(block, dtype, number=number) for number, block in enumerate(body.h)),
+        layers=tuple(_layer(block, dtypes, number=number) for number, block in enumerate(body.h)),
+        image_layers=(),
         norm_first=True,
         final_norm=norm(body.ln_f),
-        head=plain_head(model.lm_head, dtype),
-        dtype=dtype,
+        head=plain_head(model.lm_head, dtypes.tokens),
+        dtypes=dtypes,
     )
 
 
-def _layer(block: Any, dtype: torch.dtype, *, number: int) -> FastTextLayer:
+def _layer(block: Any, dtypes: TextDtypes, *, number: int) -> FastTextLayer:
     if type(block) is not GPT2Block:
         raise UnknownModuleError(type(block).__name__)
-    own, cross = block.attn, block.crossattention
+    own, cross, dtype = block.attn, block.crossattention, dtypes.tokens
     return FastTextLayer(
         own=AttentionBlock(
             project=Projections((linear(own.c_attn, dtype),), 3),
@@ -55,7 +61,7 @@ def _layer(block: Any, dtype: torch.dtype, *, number: int) -> FastTextLayer:
         ),
         cross=AttentionBlock(
             project=Projections((linear(cross.q_attn, dtype),), 1),
-            image=Projections((linear(cross.c_attn, dtype),), 2),
+            image=Projections((linear(cross.c_attn, dtypes.image),), 2),
             output=linear(cross.c_proj, dtype),
             norm=norm(block.ln_cross_attn),
             heads=cross.num_heads,

@@ -13,6 +13,19 @@ from captune.models.fast.linear import Linear, Norm, Projections
 
 
 @dataclass(frozen=True, slots=True)
+class TextDtypes:
+    """The precisions of a text side.
+
+    Attributes:
+        tokens: Of the weights that tokens meet; float16 on a CPU: they multiply float32.
+        image: Of the image's keys and values, and of the products that make them.
+    """
+
+    tokens: torch.dtype
+    image: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionBlock:
     """An attention block.
 
@@ -80,10 +93,12 @@ class TextSide:
         constant: Added to every embedding, (D,): the embedding of the only token type.
         norm: Of the embeddings, if any.
         layers: In order.
+        image_layers: The same layers in the precision of the image, for an image that is a prefix
+            of the text; empty where `cross` reads the image.
         norm_first: Norms are before the blocks, not after their residual sums.
         final_norm: After the last layer, if any.
         head: To logits.
-        dtype: Of products and caches.
+        dtypes: Of products and caches.
     """
 
     words: torch.Tensor
@@ -91,7 +106,8 @@ class TextSide:
     constant: torch.Tensor | None
     norm: Norm | None
     layers: tuple[FastTextLayer, ...]
+    image_layers: tuple[FastTextLayer, ...]
     norm_first: bool
     final_norm: Norm | None
     head: TextHead
-    dtype: torch.dtype
+    dtypes: TextDtypes

@@ -6,6 +6,7 @@ heads, d width of a head, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +22,9 @@ from captune.models.fast.layers import (
     TextSide,
 )
 
+_FEW_ROWS = 2
+"""Rows of a step up to which weights in float16 are faster on a CPU than bf16; see docs/log.md."""
+
 _EXACT_CANDIDATES = 32
 """Logits per row that are computed again in the model's own precision: more than any beam takes."""
 
@@ -29,6 +33,7 @@ _EXACT_CANDIDATES = 32
 class FastContext:
     """The cache of the images that are decoded; their states are not needed after it is filled."""
 
+    side: TextSide
     cache: TextCache = field(default_factory=TextCache)
     vision_states: torch.Tensor | None = None
 
@@ -37,13 +42,15 @@ class FastText:
     """A `DecodingBackend` over the weights of a `TextSide`.
 
     Residual sums, norms and the softmax over text are float32; products, keys and values have the
-    side's dtype. In half precision the best logits of each row are computed again from the model's
+    side's dtypes. In half precision the best logits of each row are computed again from the model's
     own weights: rounding alone would turn every close decision.
     """
 
-    def __init__(self, side: TextSide) -> None:
+    def __init__(self, side: TextSide, side_for_few: Callable[[], TextSide] | None = None) -> None:
+        """Take a side, and another form of it for a few rows, which is made when it is needed."""
         self._side = side
-        self._is_exact = side.head.rows.dtype == side.dtype
+        self._make_for_few = side_for_few
+        self._for_few: TextSide | None = None
 
     @property
     def norm_first(self) -> bool:
@@ -53,17 +60,18 @@ class FastText:
     @property
     def mask_dtype(self) -> torch.dtype:
         """Masks are added to float32 scores, or wider ones."""
-        return torch.promote_types(self._side.dtype, torch.float32)
+        return torch.promote_types(self._side.dtypes.tokens, torch.float32)
 
     def start_decoding(self, vision_states: torch.Tensor) -> FastContext:
         """Return a cache with the image keys and values of all layers."""
-        context = FastContext()
-        if self._side.layers[0].cross is not None:
-            states = vision_states.to(self._side.dtype)
-            context.cache.image = [_image_pair(layer, states) for layer in self._side.layers]
+        context = FastContext(self._choose(len(vision_states)))
+        side = context.side
+        if side.layers[0].cross is not None:
+            states = vision_states.to(side.dtypes.image)
+            context.cache.image = [_image_pair(layer, states) for layer in side.layers]
             return context
         hidden = vision_states.to(self.mask_dtype)
-        *first, last = self._side.layers
+        *first, last = side.image_layers
         for layer in first:
             hidden = self._read_image(layer, hidden, context.cache)
         # Nothing reads the image's own states after the last layer.
@@ -79,7 +87,7 @@ class FastText:
         attention_mask: torch.Tensor,
     ) -> torch.Tensor:
         """See `DecodingBackend.hidden_states`."""
-        side, cache = self._side, context.cache
+        side, cache = context.side, context.cache
         hidden = functional.embedding(input_ids, side.words)
         if side.constant is not None:
             hidden = hidden + side.constant
@@ -89,26 +97,40 @@ class FastText:
         cache.reserve(input_ids.shape[1])
         free = cache.capacity - attention_mask.shape[3]
         mask = functional.pad(attention_mask, (0, free), value=torch.finfo(self.mask_dtype).min)
-        for number in range(len(side.layers)):
-            hidden = self._step(number, hidden, cache=cache, mask=mask)
+        for number, layer in enumerate(side.layers):
+            hidden = self._step(layer, hidden, cache=cache, number=number, mask=mask)
         cache.length += input_ids.shape[1]
         return hidden if side.final_norm is None else side.final_norm(hidden)
 
     def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return the logits (..., V), float32 or wider, of hidden states (..., D)."""
-        head = self._side.head
+        side = self._choose(hidden_states.shape[:-1].numel())
+        head = side.head
         if head.transform is not None and head.norm is not None:
-            transformed = head.transform(hidden_states.to(head.rows.dtype))
+            transformed = head.transform(hidden_states)
             hidden_states = head.norm(transformed.to(self.mask_dtype))
-        logits = head.vocabulary(hidden_states.to(self._side.dtype))
-        if self._is_exact:
+        logits = head.vocabulary(hidden_states)
+        if head.rows.dtype == side.dtypes.tokens:
             return logits
         return _refine(logits.float(), hidden_states.float(), head)
 
+    def _choose(self, rows: int) -> TextSide:
+        """Return the side for this many rows."""
+        if self._make_for_few is None or rows > _FEW_ROWS:
+            return self._side
+        if self._for_few is None:
+            self._for_few = self._make_for_few()
+        return self._for_few
+
     def _step(
-        self, number: int, hidden: torch.Tensor, *, cache: TextCache, mask: torch.Tensor
+        self,
+        layer: FastTextLayer,
+        hidden: torch.Tensor,
+        *,
+        cache: TextCache,
+        number: int,
+        mask: torch.Tensor,
     ) -> torch.Tensor:
-        layer = self._side.layers[number]
         own, cross = layer.own, layer.cross
         query, key, value = self._heads(own, self._entering(own, hidden))
         image = cache.image[number] if cross is None else None
@@ -135,8 +157,7 @@ class FastText:
         return query
 
     def _entering(self, block: AttentionBlock | FeedForward, hidden: torch.Tensor) -> torch.Tensor:
-        entering = block.norm(hidden) if self._side.norm_first else hidden
-        return entering.to(self._side.dtype)
+        return block.norm(hidden) if self._side.norm_first else hidden
 
     def _heads(self, block: AttentionBlock, entering: torch.Tensor) -> list[torch.Tensor]:
         """Return scaled queries, and keys and values unless they are the image's: (B, H, L, d)."""
