@@ -66,6 +66,15 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--plain-batch", type=int, default=8, help="images per batch of plain transformers"
     )
+    parser.add_argument(
+        "--precision", choices=("auto", "bf16"), default="auto", help="captune's, in captioning"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "torch", "openvino", "onnx"),
+        default="auto",
+        help="what runs captune's model in captioning",
+    )
     parser.add_argument("--fp32", action="store_true", help="float32 on all sides")
     parser.add_argument("--quick", action="store_true", help="a tiny model, one turn, a second")
     parser.add_argument("--work", type=Path, help="folder that keeps the models between runs")
@@ -127,6 +136,8 @@ def plan_tasks(
                         seconds=options.seconds,
                         plain_batch=options.plain_batch,
                         batch=options.batch,
+                        precision=options.precision,
+                        backend=options.backend,
                     )
                     yield task, turn
 

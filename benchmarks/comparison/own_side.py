@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
-import captune
 from captune.benchmark import (
+    load_caption_subject,
     load_subject,
     measure_captioning,
     measure_data,
     measure_training,
 )
-from captune.hardware import choose_hardware
-from captune.inference import Execution
+from captune.inference import RunRequest
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord
 from comparison.plan import Figures, Task
@@ -31,7 +29,7 @@ def measure(task: Task) -> Figures:
         "train-full": measure_steps,
         "train-frozen": measure_steps,
         "caption": measure_captions,
-        "int8": measure_exported,
+        "int8": measure_captions,
         "data": measure_reader,
     }[task.name](task, records)
 
@@ -51,43 +49,26 @@ def measure_steps(task: Task, records: list[CaptionRecord]) -> Figures:
 
 
 def measure_captions(task: Task, records: list[CaptionRecord]) -> Figures:
-    hardware = choose_hardware("auto", "fp32" if task.fp32 else "auto", section="")
-    captioner = load_subject(task.folder, records)
-    captioner.move_to(hardware.device)
-    captioner.eval_mode()
-    figures = Figures()
+    """Caption as `captune caption` does: by the backend and in the precision that it chooses."""
+    precision = "fp32" if task.fp32 else task.precision
+    request = RunRequest(task.folder, task.backend, len(records), "auto", precision)
+    subject = load_caption_subject(request, records, say=say)
+    figures = Figures(details={"runs": subject.model.describe()})
     for row in task.rows:
         if row == "latency":
             continue
         beams = BEAMS if "beams" in row else 1
         found = measure_captioning(
-            captioner,
+            subject,
             records,
             config=GenerateConfig(num_beams=beams, max_new_tokens=TOKENS, min_new_tokens=TOKENS),
             batch_size=task.batch,
-            execution=Execution(hardware),
             seconds=task.seconds,
         ).as_json()
         figures.rates[row] = found["images_per_s"]
         figures.details[row] = pick(found, "share_of_limit", "latency_ms", "peak_memory_mb")
         if row == "caption-greedy" and "latency" in task.rows:
             figures.rates["latency"] = 1000 / found["latency_ms"]["p50"]
-    return figures
-
-
-def measure_exported(task: Task, records: list[CaptionRecord]) -> Figures:
-    """Caption with an exported folder, through the interface of Python."""
-    model = captune.load(task.folder)
-    paths = [record.image for record in records]
-    figures = Figures()
-    for row in task.rows:
-        decoding = {"num_beams": BEAMS if "beams" in row else 1}
-        exact = {**decoding, "max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
-        model.caption(paths[: task.batch], batch_size=task.batch, **exact)
-        started, count = time.perf_counter(), 0
-        while time.perf_counter() - started < task.seconds or count == 0:
-            count += len(model.caption(paths, batch_size=task.batch, **exact))
-        figures.rates[row] = count / (time.perf_counter() - started)
     return figures
 
 

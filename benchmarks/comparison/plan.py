@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 SIDES = ("captune", "plain", "notebook")
 """`plain`: transformers done well; `notebook`: as the public notebooks do it."""
@@ -52,6 +53,8 @@ class Task:
         seconds: Minimum time of each measurement.
         plain_batch: Images per batch of `plain`, and captions per batch in training.
         batch: Images per batch of captune.
+        precision: captune's, in captioning.
+        backend: What runs captune's model in captioning.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Task:
     seconds: float
     plain_batch: int
     batch: int
+    precision: str = "auto"
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto"
 
     @classmethod
     def read(cls, text: str) -> Task:

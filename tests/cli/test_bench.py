@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from captune.cli import main
+from captune.models import new_captioner
+from captune.recipe import ModelConfig
 
 FAST = ["--device", "cpu", "--seconds", "0", "--images", "8"]
 FAST_STEPS = [*FAST, "--micro-batch-size", "4", "--workers", "0"]
@@ -76,6 +78,32 @@ def test_captioning_with_random_weights_forces_exactly_twenty_tokens(
     assert "exactly 20 tokens per caption" in capsys.readouterr().err
 
 
+def test_captioning_is_measured_in_the_precision_that_auto_chooses(tmp_path: Path) -> None:
+    words = (*DATA, *FAST, "--decode", "inline")
+    figures = measured(tmp_path, "caption", "blip-tiny", *words)
+    # As `captune.load` describes it: `bf16 (auto)` is not plain bf16.
+    assert figures["settings"]["runs"].endswith("(auto)")
+
+
+@pytest.mark.slow
+def test_captioning_is_measured_with_the_backend_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ("--max-new-tokens", "4", "--min-new-tokens", "4", "--decode", "inline")
+    captioner = new_captioner(ModelConfig(size="blip-tiny"), ["a red square"], seed=0)
+    captioner.save(tmp_path / "model")
+    figures = measured(
+        tmp_path, "caption", str(tmp_path / "model"), *DATA, *FAST, "--backend", "openvino",
+        "--precision", "fp32", *words,
+    )  # fmt: skip
+    assert figures["settings"]["runs"].startswith("openvino")
+    assert figures["tokens_per_image"] == 4
+    # The operations are counted with the model in torch.
+    assert 0 < figures["share_of_limit"] <= 1
+
+
 def test_data_has_the_first_epoch_later_ones_and_the_share_of_waiting(tmp_path: Path) -> None:
     figures = measured(tmp_path, "data", "shapes:8", *FAST_STEPS, "--image-size", "64")
     assert figures["first_epoch_images_per_s"] > 0
@@ -104,6 +132,7 @@ def test_scoring_prints_the_seconds_per_metric(tmp_path: Path) -> None:
         (["caption", "blip-tiny", "--data", "absent/data"], "absent/data"),
         (["data", "absent/data"], "absent/data"),
         (["caption", "blip-tiny", *DATA, "--device", "nowhere"], "'nowhere' is not available"),
+        (["caption", "blip-tiny", *DATA, "--backend", "openvino"], "blip-tiny is a named size"),
     ],
 )
 def test_errors_name_what_is_wrong(

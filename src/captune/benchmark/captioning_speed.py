@@ -6,19 +6,18 @@ import statistics
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
 from PIL import Image
 
+from captune.benchmark.caption_subject import CaptionSubject
 from captune.benchmark.machine_limit import DTYPES, MachineLimit, Work, measure_limit
 from captune.benchmark.operations import CaptionWork, count_captioning
-from captune.data import PixelSlots, count_threads, open_decoder
+from captune.data import DecodeMode, ImageDecoder, PixelSlots, count_threads, open_decoder
 from captune.errors import DataError, ImageError
-from captune.hardware import Hardware
-from captune.inference import Execution, caption_images
-from captune.models import Captioner
+from captune.inference import LoadedCaptioner
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
 
@@ -70,31 +69,33 @@ class CaptioningSpeed:
 
 
 def measure_captioning(
-    captioner: Captioner,
+    subject: CaptionSubject,
     records: Sequence[CaptionRecord],
     *,
     config: GenerateConfig,
     batch_size: int,
-    execution: Execution,
+    decode: DecodeMode = "isolated",
     seconds: float,
 ) -> CaptioningSpeed:
-    """Caption images in batches, and then one at a time.
+    """Caption images in batches, and then one at a time, through the model's own `stream`.
 
     Args:
-        captioner: On its device, in eval mode.
+        subject: The model.
         records: Images; they are used again when the time asks for more.
-        config: How to decode.
+        config: How to decode, complete.
         batch_size: Images per batch.
-        execution: Device, precision, and where images are decoded.
+        decode: Where images are decoded.
         seconds: Minimum time of each of the two measurements.
 
     Raises:
         DataError: No image can be read.
     """
-    if execution.hardware is None:
-        raise ValueError("the device and its precision must be chosen")
+    hardware = subject.hardware
     with ExitStack() as opened:
-        run = _Run(captioner, config, _keep_open(execution, opened))
+        # The processes that decode stay open for all calls, as in a server.
+        threads, slots = count_threads(), PixelSlots.for_threads()
+        decoder = opened.enter_context(open_decoder(decode, num_threads=threads, slots=slots))
+        run = _Run(subject.model, config, decoder)
         if not list(run.caption(records[:batch_size], batch_size=batch_size)):
             image_id, reason = next(iter(run.failures.items()))
             raise DataError(
@@ -105,21 +106,23 @@ def measure_captioning(
         tokens, taken = run.time_batches(records, batch_size=batch_size, seconds=seconds)
         latencies = run.time_single(records, seconds=seconds)
         # Before counting and measuring the limit, which take memory of their own.
-        peak = execution.hardware.peak_memory()
-    work = _count(captioner, execution.hardware)
+        peak = hardware.peak_memory()
+    work = _count(subject)
     mean = statistics.fmean(tokens)
     return CaptioningSpeed(
         images=len(tokens),
         seconds=taken,
         tokens=mean,
         latencies=tuple(latencies),
-        phases=work.phases(
+        phases=None
+        if work is None
+        else work.phases(
             batch_size=batch_size,
             beams=config.num_beams,
             tokens=round(mean),
-            bytes_per_value=DTYPES[execution.hardware.precision].itemsize,
+            bytes_per_value=DTYPES[hardware.precision].itemsize,
         ),
-        limit=measure_limit(execution.hardware, seconds=min(1.0, seconds)),
+        limit=measure_limit(hardware, seconds=min(1.0, seconds)),
         peak_memory=peak,
         failures=run.failures,
     )
@@ -129,21 +132,20 @@ def measure_captioning(
 class _Run:
     """Captions images and keeps the reasons of those that cannot be read."""
 
-    captioner: Captioner
+    model: LoadedCaptioner
     config: GenerateConfig
-    execution: Execution
+    decoder: ImageDecoder
     failures: dict[str, str] = field(default_factory=dict)
 
     def caption(
         self, records: Iterable[CaptionRecord], *, batch_size: int
     ) -> Generator[Prediction]:
         """Yield captions on the way that `captune caption` takes."""
-        return caption_images(
-            self.captioner,
+        return self.model.stream(
             ((record.image_id, record.image) for record in records),
             config=self.config,
             batch_size=batch_size,
-            execution=self.execution,
+            decode=self.decoder,
             on_failure=self._keep,
         )
 
@@ -177,17 +179,10 @@ class _Run:
         self.failures[image_id] = error.what
 
 
-def _keep_open(execution: Execution, opened: ExitStack) -> Execution:
-    """Keep the processes that decode open for all calls, as a server would."""
-    if not isinstance(execution.decode, str):
-        return execution
-    threads = count_threads()
-    slots = PixelSlots.for_threads()
-    decoder = open_decoder(execution.decode, num_threads=threads, slots=slots)
-    return replace(execution, decode=opened.enter_context(decoder))
-
-
-def _count(captioner: Captioner, hardware: Hardware) -> CaptionWork:
-    inputs = captioner.vision_inputs([Image.new("RGB", (64, 64))]).to(hardware.device)
-    with hardware.autocast():
+def _count(subject: CaptionSubject) -> CaptionWork | None:
+    captioner = subject.torch_form()
+    if captioner is None:
+        return None
+    inputs = captioner.vision_inputs([Image.new("RGB", (64, 64))]).to(captioner.device)
+    with subject.hardware.autocast():
         return count_captioning(captioner, inputs)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from captune.cli.app import stopping
 from captune.cli.flags.decoding import (
+    Backend,
     BatchSize,
     Device,
     Precision,
@@ -24,8 +25,8 @@ from captune.progress import print_line
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
+    from captune.benchmark import CaptionSubject
     from captune.data import LoadOptions
-    from captune.models import Captioner
     from captune.recipe import Recipe
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, beside its limit.")
@@ -139,9 +140,7 @@ def caption(
     model: Model,
     *,
     data: DataOption,
-    backend: Annotated[
-        Literal["auto", "torch"], typer.Option(help="What runs the model.")
-    ] = "auto",
+    backend: Backend = "auto",
     batch_size: BatchSize = 16,
     images: Images = 64,
     seconds: Seconds = 10.0,
@@ -159,23 +158,24 @@ def caption(
     --max-new-tokens if that is given.
     """
     check_places(json_file, force=force)
-    from captune.benchmark import load_subject, measure_captioning, read_subjects
+    from captune.benchmark import load_caption_subject, measure_captioning, read_subjects
     from captune.hardware import choose_hardware
-    from captune.inference import Execution
+    from captune.inference import RunRequest
 
-    hardware = choose_hardware(device, precision, section="--")
+    # An impossible device is refused before the data set is read.
+    choose_hardware(device, precision, section="--")
     records = read_subjects(data, reading, max_images=images, needs_captions=False)
+    request = RunRequest(model, backend, len(records), device, precision)
     with stopping(lambda: "nothing was written"):
-        captioner = load_subject(model, records)
-        captioner.move_to(hardware.device)
-        captioner.eval_mode()
-        config = _complete(decoding, captioner)
+        subject = load_caption_subject(request, records, say=_note)
+        _note(subject.model.describe())
+        config = _complete(decoding, subject)
         speed = measure_captioning(
-            captioner,
+            subject,
             records,
             config=config,
             batch_size=batch_size,
-            execution=Execution(hardware, decode),
+            decode=decode,
             seconds=seconds,
         )
     _note(f"limit: {speed.limit.describe()}")
@@ -194,6 +194,7 @@ def caption(
     asked = {
         "model": model,
         "backend": backend,
+        "runs": subject.model.describe(),
         "batch_size": batch_size,
         "decode": decode,
         "decoding": config.model_dump(),
@@ -304,14 +305,10 @@ def _recipe(*, train: dict[str, Any], data: dict[str, Any]) -> Recipe:
     return Recipe.model_validate({"name": "bench", "train": {**train, **endless}, "data": data})
 
 
-def _complete(decoding: GenerateConfig, captioner: Captioner) -> GenerateConfig:
+def _complete(decoding: GenerateConfig, subject: CaptionSubject) -> GenerateConfig:
     """Fill in the model's own decoding; random weights get an exact number of tokens."""
-    from captune.benchmark import has_random_text
-    from captune.models import model_decoding
-    from captune.recipe import fill_decoding
-
-    config = fill_decoding(decoding, model_decoding(captioner.model.generation_config))
-    if not has_random_text(captioner):
+    config = subject.model.complete(decoding)
+    if not subject.has_random_text():
         return config
     is_given = "max_new_tokens" in decoding.model_fields_set
     tokens = config.max_new_tokens if is_given else 20
