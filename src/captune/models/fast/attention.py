@@ -64,5 +64,6 @@ def attend_to_text(
     image_key, image_value = image
     to_image = query.to(image_key.dtype) @ image_key.transpose(-1, -2)
     weights = torch.cat([to_image.to(scores.dtype), scores], dim=-1).softmax(dim=-1)
-    to_image, to_text = weights.split([image_key.shape[2], key.shape[2]], dim=-1)
-    return to_image.to(image_value.dtype) @ image_value + to_text.to(value.dtype) @ value
+    count = image_key.shape[2]
+    from_image = weights[..., :count].to(image_value.dtype) @ image_value
+    return from_image + weights[..., count:].to(value.dtype) @ value

@@ -179,13 +179,16 @@ def exact_enough(captioner: Captioner, dtype: torch.dtype) -> tuple[torch.dtype,
     form = inference_form(captioner, vision=own, text=own)
     layers = [m for stage in form.stages or () for m in stage.modules()]
     knows_vision = any(isinstance(module, FastVisionLayer) for module in layers)
-    knows_text = isinstance(form.text, FastText)
-    text = own
-    if knows_text and form.text.norm_first and dtype != torch.float32:
-        text = dtype
-    elif knows_text and (captioner.device.type, own) == ("cpu", torch.float32):
-        text = torch.float16
-    return (dtype if knows_vision else own, text)
+    return (dtype if knows_vision else own, _exact_enough_text(form, dtype))
+
+
+def _exact_enough_text(form: InferenceForm, dtype: torch.dtype) -> torch.dtype:
+    if not isinstance(form.text, FastText):
+        return form.text_dtype
+    if form.text.norm_first and dtype != torch.float32:
+        return dtype
+    has_half_weights = (form.captioner.device.type, form.text_dtype) == ("cpu", torch.float32)
+    return torch.float16 if has_half_weights else form.text_dtype
 
 
 def fast_text(
