@@ -82,10 +82,11 @@ _TOKENS = ("input_ids", "position_ids", "mask")
 
 def _write_openvino(examples: Examples, folder: Path) -> None:
     import openvino as ov
+    from openvino.tools.ovc import convert_model
 
     vision_file, step_file = GRAPH_FILES["openvino"]
     shape = (-1, *examples.pixels.shape[1:])
-    vision = ov.convert_model(examples.vision, example_input=examples.pixels, input=[shape])
+    vision = convert_model(examples.vision, example_input=examples.pixels, input=[shape])
     _name(vision, ["pixel_values"], [f"image_{n}" for n in range(len(examples.image))])
     # Weights stay in float32: by default they are halved.
     ov.save_model(vision, str(folder / vision_file), compress_to_fp16=False)
@@ -95,7 +96,7 @@ def _write_openvino(examples: Examples, folder: Path) -> None:
     keys, past = (-1, heads, length, size), (-1, -1, examples.width)
     shapes: list[tuple[int, ...]] = [(-1, -1), (-1, -1), (-1, -1, -1)]
     shapes += [keys for _ in examples.image] + [past for _ in examples.past]
-    step = ov.convert_model(examples.step, example_input=given, input=shapes)
+    step = convert_model(examples.step, example_input=given, input=shapes)
     _name(step, *step_names(examples))
     ov.save_model(step, str(folder / step_file), compress_to_fp16=False)
 

@@ -6,8 +6,11 @@ those are uint16 arrays of the same bits, which nobody but the runtime looks int
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +21,17 @@ import numpy.typing as npt
 
 from captune.errors import MissingExtraError, ModelError
 from captune.inference.exported.folder import GRAPH_FILES, ExportedModel, ExportFormat
-from captune.inference.exported.precisions import FP32, SidePrecisions
+from captune.inference.exported.precisions import FP32, RuntimePrecision, SidePrecisions
+from captune.software import import_openvino
+from captune.storage import find_cache_folder
 
 Array = npt.NDArray[Any]
 Backend = Literal["auto", "torch", "openvino", "onnx"]
 _PACKAGES: dict[ExportFormat, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
 # Inputs of the step graph before the image's and the past keys, and outputs before the new keys.
 STEP_INPUTS, STEP_OUTPUTS = 3, 2
+_MAX_COMPILED = 200
+"""Graphs that OpenVINO's cache keeps, about 0.5 MB each: it removes none itself."""
 
 
 class Graph(Protocol):
@@ -83,23 +90,12 @@ def require_runtime(kind: ExportFormat, *, where: str) -> None:
 
 
 def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
-    import openvino as ov
-
-    core = ov.Core()
-    compiled = []
+    ov = import_openvino()
     half_keys = precisions.text == "bf16"
-    sides = ((precisions.vision, False), (precisions.text, True))
-    for name, (precision, is_step) in zip(GRAPH_FILES["openvino"], sides, strict=True):
-        hint = "bf16" if precision == "bf16" else "f32"
-        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-        try:
-            network = core.read_model(str(model.folder / name))
-            if half_keys:
-                network = _with_half_keys(network, is_step=is_step)
-            compiled.append(core.compile_model(network, "CPU", settings))
-        except RuntimeError as error:
-            raise _damaged(model.folder / name, error) from error
-    vision, step = compiled
+    compile_side = functools.partial(_compile, ov.Core(), half_keys=half_keys)
+    paths = [model.folder / name for name in GRAPH_FILES["openvino"]]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        vision, step = pool.map(compile_side, paths, (precisions.vision, precisions.text))
     version = ov.__version__.partition("-")[0]
     return Graphs(
         open_vision=lambda: _OpenVinoGraph(vision),
@@ -107,6 +103,44 @@ def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
         key_type=np.uint16 if half_keys else np.float32,
         about=f"openvino {version} on cpu, {precisions.describe()}",
     )
+
+
+def _compile(core: Any, path: Path, precision: RuntimePrecision, *, half_keys: bool) -> Any:
+    """Return a graph compiled for this CPU.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    try:
+        if half_keys:
+            is_step = path.name == GRAPH_FILES["openvino"][1]
+            network = _with_half_keys(core.read_model(str(path)), is_step=is_step)
+            return core.compile_model(network, "CPU", settings)
+        # The optimised graph is kept, by the file's name and time; weights are read from the file.
+        cached = {"CACHE_DIR": str(_compiled_folder()), "CACHE_MODE": "OPTIMIZE_SIZE"}
+        with contextlib.suppress(RuntimeError, OSError):
+            _drop_old(_compiled_folder())
+            return core.compile_model(str(path), "CPU", settings | cached)
+        # A folder that cannot be written, or what another program left in it.
+        return core.compile_model(str(path), "CPU", settings)
+    except RuntimeError as error:
+        raise _damaged(path, error) from error
+
+
+def _compiled_folder() -> Path:
+    return find_cache_folder() / "openvino"
+
+
+def _drop_old(folder: Path) -> None:
+    """Make the folder, or remove the older half of too many compiled graphs from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    compiled = list(folder.glob("*.blob"))
+    if len(compiled) > _MAX_COMPILED:
+        compiled.sort(key=lambda path: path.stat().st_mtime)
+        for path in compiled[: len(compiled) // 2]:
+            path.unlink(missing_ok=True)
 
 
 def _with_half_keys(network: Any, *, is_step: bool) -> Any:
@@ -127,12 +161,12 @@ def _with_half_keys(network: Any, *, is_step: bool) -> Any:
 
 class _OpenVinoGraph:
     def __init__(self, compiled: Any) -> None:
+        self._openvino = import_openvino()
         self._request = compiled.create_infer_request()
         self._num_outputs = len(compiled.outputs)
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        import openvino as ov
-
+        ov = self._openvino
         for index, given in enumerate(inputs):
             # Both share the array's memory, which must be contiguous and writable.
             array = np.require(given, requirements=("C", "W"))

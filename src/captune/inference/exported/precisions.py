@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from captune.errors import RecipeError
+from captune.software import import_openvino
 
 if TYPE_CHECKING:
     from captune.inference.exported.folder import ExportedModel
@@ -81,7 +82,5 @@ def _fastest_exact(model: ExportedModel) -> SidePrecisions:
 
 def runtime_computes_bf16() -> bool:
     """Return whether OpenVINO's CPU has bf16 instructions; emulation would be slower."""
-    import openvino as ov
-
-    capabilities: Any = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities: Any = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities

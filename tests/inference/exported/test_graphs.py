@@ -1,0 +1,100 @@
+"""Compiled graphs are kept between processes, and never used for other weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from captune.inference.exported import graphs
+from captune.inference.exported.folder import GRAPH_FILES, ExportedModel
+from captune.inference.exported.graphs import compile_graphs
+from captune.inference.exported.image_levels import ImageRecipe
+from captune.inference.exported.precisions import FP32
+
+
+def write_doubling(folder: Path, factor: float) -> ExportedModel:
+    """Write two graphs that multiply four numbers, and return a model with them."""
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    folder.mkdir(exist_ok=True)
+    for name in GRAPH_FILES["openvino"]:
+        given = ops.parameter([-1, 4], np.float32)
+        # Weights, not a number that a graph holds in itself.
+        weights = ops.constant(factor * np.eye(4, dtype=np.float32))
+        graph = ov.Model([ops.matmul(given, weights, False, False)], [given])
+        ov.save_model(graph, str(folder / name), compress_to_fp16=False)
+    levels = np.zeros((3, 256), dtype=np.float32)
+    image = ImageRecipe((4, 4), None, 2, None, levels)
+    return ExportedModel(folder, "openvino", (), 1, 20, (), {}, 4, image, cleans_up=False)
+
+
+def run(model: ExportedModel) -> npt.NDArray[np.float32]:
+    ones = np.ones((2, 4), dtype=np.float32)
+    (found,) = compile_graphs(model, precisions=FP32).open_vision()([ones])
+    return found.copy()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openvino"
+
+
+def test_a_compiled_graph_is_kept_and_used_again(tmp_path: Path, cache: Path) -> None:
+    model = write_doubling(tmp_path / "model", 2.0)
+    np.testing.assert_allclose(run(model), 2.0)
+    kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(kept) == 2
+    np.testing.assert_allclose(run(model), 2.0)
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == kept
+
+
+def test_a_kept_graph_is_not_used_for_new_weights_at_the_same_place(tmp_path: Path) -> None:
+    np.testing.assert_allclose(run(write_doubling(tmp_path / "model", 2.0)), 2.0)
+    np.testing.assert_allclose(run(write_doubling(tmp_path / "model", 3.0)), 3.0)
+
+
+def test_too_many_kept_graphs_lose_their_older_half(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(graphs, "_MAX_COMPILED", 3)
+    cache.mkdir(parents=True)
+    for age in range(4):
+        (cache / f"{age}.blob").write_bytes(b"")
+        os.utime(cache / f"{age}.blob", (1000 - age, 1000 - age))
+    run(write_doubling(tmp_path / "model", 2.0))
+    assert {"0.blob", "1.blob"} <= {path.name for path in cache.iterdir()}
+    assert not {"2.blob", "3.blob"} & {path.name for path in cache.iterdir()}
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_only_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "file"))
+    np.testing.assert_allclose(run(write_doubling(tmp_path / "model", 2.0)), 2.0)
+
+
+def test_a_damaged_kept_graph_is_replaced(tmp_path: Path, cache: Path) -> None:
+    model = write_doubling(tmp_path / "model", 2.0)
+    run(model)
+    for path in cache.iterdir():
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+    np.testing.assert_allclose(run(model), 2.0)
+
+
+def test_openvino_is_imported_without_its_converter_which_stays_importable() -> None:
+    script = (
+        "import sys\nfrom captune.software import import_openvino\nimport_openvino().Core()\n"
+        "assert 'openvino.tools.ovc' not in sys.modules\n"
+        "from openvino.tools.ovc import convert_model\nassert callable(convert_model)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
