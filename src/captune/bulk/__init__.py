@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
-    from captune.bulk.feed.files import found_files
     from captune.bulk.feed.planner import FeedSettings, RunShare, read_share
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
     from captune.bulk.formats.text_files import SidecarName
-    from captune.bulk.items import CaptionedItem, Item, Unreadable
+    from captune.bulk.items import CaptionedItem, FoundItem, Item
     from captune.bulk.preview import PlannedCaption, RunPreview, preview_run
     from captune.bulk.run import BulkModel, BulkResult, Surroundings, run_bulk
     from captune.bulk.settings import BulkSettings, OutputName, choose_outputs, read_output_names
+    from captune.bulk.sources.find import SourceOptions, find_items
+    from captune.bulk.sources.lists import ListFormat
     from captune.bulk.undo import undo_cost, undo_run
     from captune.bulk.wording import Wording, read_clean_steps
     from captune.bulk.writing.tasks import Outcome
@@ -31,7 +32,9 @@ __all__ = [
     "Existing",
     "FeedSettings",
     "FileChange",
+    "FoundItem",
     "Item",
+    "ListFormat",
     "Outcome",
     "OutputName",
     "PerImageFormat",
@@ -39,11 +42,11 @@ __all__ = [
     "RunPreview",
     "RunShare",
     "SidecarName",
+    "SourceOptions",
     "Surroundings",
-    "Unreadable",
     "Wording",
     "choose_outputs",
-    "found_files",
+    "find_items",
     "preview_run",
     "read_clean_steps",
     "read_output_names",
@@ -58,6 +61,10 @@ _HOMES = {
     "BulkResult": "captune.bulk.run",
     "BulkSettings": "captune.bulk.settings",
     "CaptionedItem": "captune.bulk.items",
+    "ListFormat": "captune.bulk.sources.lists",
+    "find_items": "captune.bulk.sources.find",
+    "SourceOptions": "captune.bulk.sources.find",
+    "FoundItem": "captune.bulk.items",
     "CollectedFormat": "captune.bulk.formats.interface",
     "Existing": "captune.bulk.formats.interface",
     "FeedSettings": "captune.bulk.feed.planner",
@@ -72,10 +79,8 @@ _HOMES = {
     "RunShare": "captune.bulk.feed.planner",
     "SidecarName": "captune.bulk.formats.text_files",
     "Surroundings": "captune.bulk.run",
-    "Unreadable": "captune.bulk.items",
     "Wording": "captune.bulk.wording",
     "choose_outputs": "captune.bulk.settings",
-    "found_files": "captune.bulk.feed.files",
     "undo_cost": "captune.bulk.undo",
     "undo_run": "captune.bulk.undo",
     "preview_run": "captune.bulk.preview",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from captune.errors import ImageError
-from captune.inference import AnyImage
+from captune.inference import AnyImage, SkippedLink, UnreadableImage
 from captune.records import Prediction
 
 
@@ -32,17 +31,8 @@ class Item:
     mtime_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Something that the inputs name and that cannot be an image, such as a locked folder.
-
-    Attributes:
-        name: As shown.
-        error: The reason.
-    """
-
-    name: str
-    error: ImageError
+FoundItem = Item | UnreadableImage | SkippedLink
+"""What a search of the inputs yields."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.formats import open_collected, open_per_image
 from captune.bulk.formats.interface import PerImageFormat
-from captune.bulk.items import Item, Unreadable
+from captune.bulk.items import FoundItem
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.results import load_earlier_names
 from captune.bulk.journal.runs import last_run
@@ -78,7 +78,7 @@ class RunPreview:
 
 def preview_run(
     model: BulkModel,
-    found: Iterable[Item | Unreadable],
+    found: Iterable[FoundItem],
     *,
     inputs: tuple[str, ...],
     settings: BulkSettings,

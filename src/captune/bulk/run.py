@@ -12,7 +12,7 @@ from typing import IO, Protocol
 from captune.bulk.captioning import Captioning
 from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
-from captune.bulk.items import Item, Unreadable
+from captune.bulk.items import FoundItem
 from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
@@ -74,7 +74,7 @@ class Surroundings:
 
 def run_bulk(
     model: BulkModel,
-    found: Iterable[Item | Unreadable],
+    found: Iterable[FoundItem],
     *,
     inputs: tuple[str, ...],
     settings: BulkSettings,

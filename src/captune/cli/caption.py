@@ -7,7 +7,7 @@ stops the command before the model is loaded.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,11 +35,28 @@ if TYPE_CHECKING:
 
 
 Inputs = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Files, folders, globs, and URLs (--allow-urls).",
+        help="Files, folders, globs, tars, Parquet files, hub data sets owner/name, and URLs"
+        " (--allow-urls).",
     ),
+]
+FromList = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FILE|-", help="List of images in a file, or on stdin."),
+]
+FromFormat = Annotated[
+    Literal["lines", "null", "jsonl", "csv"],
+    typer.Option(
+        help="lines: one name per line. null: names ended by NUL, as of `find -print0`."
+        " jsonl, csv: rows with a name, such as captune's own. Names are relative to the current"
+        " folder."
+    ),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the images in lists, Parquet files and hub data sets."),
 ]
 Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead outside a folder.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of images to caption.")]
@@ -67,8 +84,11 @@ Preview = Annotated[
 @takes_writing
 def caption(
     model: ModelArgument,
-    inputs: Inputs,
+    inputs: Inputs = None,
     *,
+    from_list: FromList = None,
+    from_format: FromFormat = "lines",
+    image_column: ImageColumn = None,
     follow: Follow = False,
     allow_urls: AllowUrls = False,
     trust_host: TrustHost = None,
@@ -95,8 +115,9 @@ def caption(
         BulkResult,
         BulkSettings,
         FeedSettings,
+        SourceOptions,
         Surroundings,
-        found_files,
+        find_items,
         preview_run,
         read_share,
         run_bulk,
@@ -113,8 +134,9 @@ def caption(
         follow_links=follow,
         url_rules=rules,
     )
-    named = tuple(inputs)
-    found = found_files(named, follow_links=follow, url_rules=rules)
+    named = tuple(inputs or ())
+    options = SourceOptions(follow, rules, from_list, from_format, image_column)
+    found = find_items(named, options)
     chosen = CommandModel(model, backend, device, precision, revision)
     if dry_run or preview is not None:
         shown = preview_run(

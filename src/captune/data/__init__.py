@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
+    from captune.data.archives.shards import list_shards
     from captune.data.check.check_data import check_data
     from captune.data.check.findings import BatchCounter, DataCheck, DataProblem
     from captune.data.check.fingerprints import perceptual_hash
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
         refuse_lost_captions,
     )
     from captune.data.convert import write_dataset
-    from captune.data.dataset import LoadedData, LoadOptions, SkippedImage, raise_when_too_many_bad
+    from captune.data.dataset import (
+        LoadedData,
+        LoadOptions,
+        SkippedImage,
+        StreamedImage,
+        raise_when_too_many_bad,
+    )
     from captune.data.decoders.decoder import (
         DecodeMode,
         DecodeOptions,
@@ -46,7 +53,13 @@ if TYPE_CHECKING:
     )
     from captune.data.load import detect_format, load_options, load_records
     from captune.data.pixels import to_rgb
-    from captune.data.readers import SOURCES
+    from captune.data.readers import (
+        SOURCES,
+        find_saved,
+        is_hub_id,
+        stream_rows,
+        stream_shard,
+    )
     from captune.data.readers.kaggle import kaggle_cache_folder
     from captune.data.record_store import CaptionTexts, RecordStore, count_by_split, pick_records
     from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
@@ -77,6 +90,7 @@ __all__ = [
     "ReadBack",
     "RecordStore",
     "SkippedImage",
+    "StreamedImage",
     "add_round_trip",
     "assign_splits",
     "caption_is_true",
@@ -89,9 +103,12 @@ __all__ = [
     "describe_source",
     "detect_format",
     "find_column",
+    "find_saved",
     "image_hash",
+    "is_hub_id",
     "is_shapes_id",
     "kaggle_cache_folder",
+    "list_shards",
     "load_options",
     "load_records",
     "load_splits",
@@ -110,6 +127,8 @@ __all__ = [
     "save_skipped",
     "save_splits",
     "select_split",
+    "stream_rows",
+    "stream_shard",
     "take_fraction",
     "to_rgb",
     "upright_rgb",
@@ -117,6 +136,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "stream_shard": "captune.data.readers",
+    "stream_rows": "captune.data.readers",
+    "find_saved": "captune.data.readers",
+    "is_hub_id": "captune.data.readers",
+    "StreamedImage": "captune.data.dataset",
+    "list_shards": "captune.data.archives.shards",
     "CAPTION_COLUMNS": "captune.data.rows.columns",
     "BatchCounter": "captune.data.check.findings",
     "CaptionTexts": "captune.data.record_store",

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captune.data.record_store import count_by_split
-from captune.errors import DataError
-from captune.records import CaptionRecord, Split
+from captune.errors import DataError, ImageError
+from captune.records import CaptionRecord, ImageSource, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,21 @@ class SkippedImage:
     file: str
     reason: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedImage:
+    """An image of an archive or a table that is read as a stream, without captions.
+
+    Attributes:
+        name: Unique in its source, the same in every reading.
+        source: The image; `None`: it cannot be used.
+        error: Why it cannot be used.
+    """
+
+    name: str
+    source: ImageSource | None = None
+    error: ImageError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,204 @@
-"""Find the images that files, folders, globs and URLs name, before any model is loaded."""
+"""Find the images that files, folders and globs name, one after the other, before any is opened.
+
+A folder of a million files is never held as a list: the first image is found at once, and memory
+stays flat. Folders are compared by their real paths, so that links and inputs that overlap list no
+image twice.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
 from captune.net import UrlRules, is_url, parse_url
+from captune.storage import TextSet
 from captune.suggest import did_you_mean
+
+SORTED_ENTRIES = 50_000
+"""A folder with at most so many images is listed in order of names; a larger one in pieces of
+this size in the file system's order, each sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image file that was found, and not opened.
+
+    Attributes:
+        path: The file.
+        name: Its path as text, unique in a search.
+        size: Its bytes; `None`: it is not a regular file, or cannot be reached.
+        mtime_ns: Time of its last change; `None` as for `size`.
+    """
+
+    path: Path
+    name: str
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableImage:
+    """Something that was named or found and holds no image that can be read.
+
+    Attributes:
+        name: Path, member of an archive, or URL.
+        error: The reason.
+    """
+
+    name: str
+    error: ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLink:
+    """A link that leads out of its folder and was not followed."""
+
+    path: Path
+
+
+_Kind = Literal["file", "folder", "link"]
+Found = ImageFile | UnreadableImage | SkippedLink
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder to list: as named, and its real path."""
+
+    path: str
+    real: str
+
+
+@dataclass(slots=True)
+class ImageSearch:
+    """Searches for image files; each is found once, at its first place.
+
+    Folders are searched recursively for names that end like an image's; hidden ones (`.name`) are
+    skipped. Files come in order of their names, subfolders among them, as far as `SORTED_ENTRIES`
+    allows.
+
+    Attributes:
+        follow_links: Follow links that lead out of a folder; loops end in either case.
+    """
+
+    follow_links: bool = False
+    _roots: dict[str, None] = field(default_factory=dict)
+    _named: TextSet = field(default_factory=TextSet)
+
+    def expand(self, text: str) -> Iterator[Found]:
+        """Return the images of a file, a folder or a glob; a file's ending does not matter.
+
+        Raises:
+            DataError: It does not exist, or the glob matches nothing; raised at once.
+        """
+        path = Path(text)
+        if os.path.lexists(path):
+            return self.walk(path) if is_folder(path) else self.take((path,))
+        if not glob.has_magic(text):
+            raise DataError(f"there is no {text}{_nearest(path)}", fix="check the path")
+        matches = glob.iglob(text, recursive=True)  # noqa: PTH207
+        first = next(matches, None)
+        if first is None:
+            raise DataError(f"nothing matches {text}", fix="check the pattern, and quote it")
+        return self._match(first, matches)
+
+    def take(self, paths: Iterable[Path]) -> Iterator[ImageFile]:
+        """Yield files given by name, whatever their ending, that were not found before."""
+        last, real = None, ""
+        for path in paths:
+            parent, name = os.path.split(path)
+            if parent != last:
+                last, real = parent, os.path.realpath(parent)
+            # The walk of a folder has listed its images, and those alone.
+            is_listed = _has_image_name(name) and self._is_walked(real)
+            if not is_listed and self._named.add(os.path.join(real, name)):  # noqa: PTH118
+                yield _describe(str(path))
+
+    def walk(self, folder: Path) -> Iterator[Found]:
+        """Yield the images of a folder and its subfolders, except those found before."""
+        root = os.path.realpath(folder)
+        if self._is_walked(root):
+            return
+        self._roots[root] = None
+        levels = [self._list(_Folder("" if folder == Path() else str(folder), root), root)]
+        while levels:
+            found = next(levels[-1], None)
+            if found is None:
+                levels.pop()
+            elif isinstance(found, _Folder):
+                levels.append(self._list(found, root))
+            else:
+                yield found
+
+    def _match(self, first: str, others: Iterator[str]) -> Iterator[Found]:
+        piece = [first]
+        while piece:
+            piece += islice(others, SORTED_ENTRIES - len(piece))
+            for path in map(Path, sorted(piece)):
+                if is_folder(path):
+                    yield from self.walk(path)
+                elif path.suffix.lower() in IMAGE_SUFFIXES:
+                    yield from self.take((path,))
+            piece = list(islice(others, 1))
+
+    def _list(self, folder: _Folder, root: str) -> Iterator[Found | _Folder]:
+        """Yield the images and the subfolders of one folder."""
+        start, real = os.path.join(folder.path, ""), os.path.join(folder.real, "")  # noqa: PTH118
+        try:
+            for name, kind in _iter_entries(folder.path or os.curdir):
+                path = start + name
+                if kind == "link" and not self._may_follow(real + name, root):
+                    yield SkippedLink(Path(path))
+                elif kind == "folder" or (kind == "link" and is_folder(Path(path))):
+                    below = self._enter(path, real + name, is_link=kind == "link")
+                    if below is not None:
+                        yield below
+                elif _has_image_name(name) and not self._was_named(real + name):
+                    yield _describe(path)
+        except OSError as error:
+            place = folder.path or os.curdir
+            yield UnreadableImage(place, ImageError("io", where=f"{place}: {error}"))
+
+    def _enter(self, path: str, real: str, *, is_link: bool) -> _Folder | None:
+        """Return a folder to list; `None` if its images are listed elsewhere."""
+        if not is_link:
+            return None if real in self._roots else _Folder(path, real)
+        target = os.path.realpath(real)
+        if self._is_walked(target):
+            return None
+        self._roots[target] = None
+        return _Folder(path, target)
+
+    def _was_named(self, real: str) -> bool:
+        return len(self._named) > 0 and real in self._named
+
+    def _is_walked(self, real: str) -> bool:
+        """Return whether a folder is one that is searched, or a visible one inside it."""
+        if real in self._roots:
+            return True
+        return any(
+            real.startswith(start) and not _is_hidden(real[len(start) :])
+            for start in (os.path.join(root, "") for root in self._roots)  # noqa: PTH118
+        )
+
+    def _may_follow(self, path: str, root: str) -> bool:
+        target = os.path.realpath(path) + os.sep
+        return self.follow_links or target.startswith(root.rstrip(os.sep) + os.sep)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """The images that the inputs name.
+    """All images that a few inputs name.
 
     Attributes:
-        paths: Each file once, in the order of the inputs, sorted by name inside a folder.
+        paths: Each file once, in the order of the inputs.
         urls: Each URL once, in order; nothing has been requested yet.
         unreadable: Folders that cannot be read and URLs that may not be opened, with the reason.
         skipped_links: Links that lead out of their folder and were not followed.
@@ -34,10 +213,7 @@ class ImageFiles:
 def find_images(
     inputs: Sequence[str], *, follow_links: bool = False, url_rules: UrlRules | None = None
 ) -> ImageFiles:
-    """Return the image files that the inputs name; no file is opened.
-
-    Folders are searched recursively for names that end like an image's; hidden ones (`.name`) are
-    skipped. A file that is given by name is accepted whatever its ending.
+    """Return the images that a few inputs name, as lists; no file is opened.
 
     Args:
         inputs: Files, folders, and globs with `*`, `?`, `[...]` and `**`.
@@ -48,37 +224,53 @@ def find_images(
         DataError: An input does not exist, or is a URL and none may be opened, or there are no
             images.
     """
-    search = _Search(follow_links=follow_links)
+    search = ImageSearch(follow_links=follow_links)
+    found: list[Found] = []
+    urls: list[str] = []
     for text in inputs:
         if is_url(text) and not os.path.lexists(text):
-            search.add_url(text, url_rules)
-            continue
-        for path in _expand(text):
-            search.add(path, is_named=path == Path(text))
-    if not search.paths and not search.urls and not search.unreadable:
-        raise DataError(
-            f"no images in {', '.join(inputs)}",
-            fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}",
-        )
-    return ImageFiles(
-        paths=tuple(search.paths.values()),
-        urls=tuple(dict.fromkeys(search.urls)),
-        unreadable=tuple(search.unreadable),
-        skipped_links=tuple(search.skipped_links),
+            refused = check_url(text, url_rules)
+            found += [refused] if refused else []
+            urls += [] if refused else [text]
+        else:
+            found += search.expand(text)
+    unreadable = tuple((one.name, one.error) for one in found if isinstance(one, UnreadableImage))
+    paths = tuple(one.path for one in found if isinstance(one, ImageFile))
+    if not paths and not urls and not unreadable:
+        raise no_images(inputs)
+    links = tuple(one.path for one in found if isinstance(one, SkippedLink))
+    return ImageFiles(paths, tuple(dict.fromkeys(urls)), unreadable, links)
+
+
+def check_url(url: str, rules: UrlRules | None) -> UnreadableImage | None:
+    """Return why a URL may not be opened; `None`: it may. Nothing is requested.
+
+    Raises:
+        DataError: No URL may be opened.
+    """
+    if rules is None:
+        raise DataError(f"{url} is a URL", fix="allow it with --allow-urls, or download the image")
+    try:
+        parse_url(url, rules)
+    except ImageError as error:
+        return UnreadableImage(url, error)
+    return None
+
+
+def no_images(inputs: Iterable[str]) -> DataError:
+    """Return the error of inputs that hold no images."""
+    return DataError(
+        f"no images in {', '.join(inputs)}",
+        fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}",
     )
 
 
-def _expand(text: str) -> list[Path]:
-    """Return the path itself if it exists, else the matches of the glob."""
-    path = Path(text)
-    if os.path.lexists(path):
-        return [path]
-    if not glob.has_magic(text):
-        raise DataError(f"there is no {text}{_nearest(path)}", fix="check the path")
-    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
-    if not matches:
-        raise DataError(f"nothing matches {text}", fix="check the pattern, and quote it")
-    return matches
+def is_folder(path: Path) -> bool:
+    """Return whether the path is a folder; false if it cannot be read."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _nearest(path: Path) -> str:
@@ -89,79 +281,49 @@ def _nearest(path: Path) -> str:
     return did_you_mean(path.name, names, show=lambda name: str(path.parent / name))
 
 
-@dataclass(slots=True)
-class _Search:
-    """Images found so far; files are compared by absolute path, folders by real path."""
-
-    follow_links: bool
-    paths: dict[str, Path] = field(default_factory=dict)
-    urls: list[str] = field(default_factory=list)
-    unreadable: list[tuple[Path | str, ImageError]] = field(default_factory=list)
-    skipped_links: list[Path] = field(default_factory=list)
-    _folders: set[str] = field(default_factory=set)
-
-    def add(self, path: Path, *, is_named: bool) -> None:
-        """Add a file, or the images of a folder; a glob's match must end like an image."""
-        if _is_folder(path):
-            self._add_folder(path, root=os.path.realpath(path))
-        elif is_named or path.suffix.lower() in IMAGE_SUFFIXES:
-            self.paths.setdefault(os.path.abspath(path), path)  # noqa: PTH100
-
-    def add_url(self, url: str, rules: UrlRules | None) -> None:
-        """Add a URL, unless the rules forbid it; nothing is requested."""
-        if rules is None:
-            raise DataError(
-                f"{url} is a URL", fix="allow it with --allow-urls, or download the image"
-            )
-        try:
-            parse_url(url, rules)
-        except ImageError as error:
-            self.unreadable.append((url, error))
-            return
-        self.urls.append(url)
-
-    def _add_folder(self, folder: Path, *, root: str) -> None:
-        real = os.path.realpath(folder)
-        if real in self._folders:
-            return
-        self._folders.add(real)
-        # As text: a folder may hold a million images, each of which then becomes one `Path`.
-        start, absolute = os.path.join(folder, ""), os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
-        start = "" if folder == Path() else start
-        for entry in self._entries(folder):
-            name = entry.name
-            if entry.is_symlink() and not self._may_follow(folder / name, root=root):
-                self.skipped_links.append(folder / name)
-            elif _is_folder_entry(entry):
-                self._add_folder(folder / name, root=root)
-            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-                self.paths.setdefault(absolute + name, Path(start + name))
-
-    def _entries(self, folder: Path) -> Iterator[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            self.unreadable.append((folder, ImageError("io", where=f"{folder}: {error}")))
-            return
-        yield from (entry for entry in entries if not entry.name.startswith("."))
-
-    def _may_follow(self, path: Path, *, root: str) -> bool:
-        target = os.path.realpath(path) + os.sep
-        return self.follow_links or target.startswith(root.rstrip(os.sep) + os.sep)
+def _iter_entries(folder: str) -> Iterator[tuple[str, _Kind]]:
+    """Yield the visible links, folders and images of a folder; see `SORTED_ENTRIES`."""
+    with os.scandir(folder) as found:
+        while piece := list(islice(_kinds(found), SORTED_ENTRIES)):
+            piece.sort()
+            yield from piece
 
 
-def _is_folder_entry(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder, or a link to one; false if it cannot be read."""
+def _kinds(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[str, _Kind]]:
+    # Names only: the entries of a large folder would take ten times the memory.
+    for entry in entries:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        if entry.is_symlink():
+            yield name, "link"
+        elif _is_real_folder(entry):
+            yield name, "folder"
+        elif _has_image_name(name):
+            yield name, "file"
+
+
+def _has_image_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+
+
+def _is_hidden(relative: str) -> bool:
+    return relative.startswith(".") or f"{os.sep}." in relative
+
+
+def _is_real_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
 
 
-def _is_folder(path: Path) -> bool:
-    """Return whether the path is a folder; false if it cannot be read."""
+def _describe(name: str) -> ImageFile:
+    path = Path(name)
     try:
-        return path.is_dir()
-    except OSError:
-        return False
+        state = path.stat()
+    except (OSError, ValueError):
+        return ImageFile(path, name)
+    if not stat.S_ISREG(state.st_mode):
+        return ImageFile(path, name)
+    return ImageFile(path, name, state.st_size, state.st_mtime_ns)

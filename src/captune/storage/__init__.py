@@ -34,10 +34,12 @@ from captune.storage.json_files import (
     write_jsonl,
 )
 from captune.storage.locks import holds_folder, lock_file, lock_folder
+from captune.storage.text_set import TextSet
 
 __all__ = [
     "RUN_AGAIN",
     "STATE_FOLDER",
+    "TextSet",
     "append_jsonl",
     "cannot_write",
     "find_cache_folder",

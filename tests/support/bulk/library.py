@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captune.bulk import BulkResult, BulkSettings, Surroundings, found_files, run_bulk
+from captune.bulk import BulkResult, BulkSettings, SourceOptions, Surroundings, find_items, run_bulk
 from captune.inference import LoadedCaptioner, digest_model
 from support.bulk.stub_captioner import load_stub
 
@@ -49,7 +49,7 @@ def caption(model: Path | StubModel, *inputs: Path | str, **settings: Any) -> Bu
     given = BulkSettings(**{"decode": "inline", **settings})
     run_bulk(
         StubModel(model) if isinstance(model, Path) else model,
-        found_files(named, follow_links=given.follow_links),
+        find_items(named, SourceOptions(follow_links=given.follow_links)),
         inputs=named,
         settings=given,
         result=result,
@@ -64,7 +64,7 @@ def screen_of(model: Path, *inputs: Path | str, **settings: Any) -> str:
     named = tuple(map(str, inputs))
     run_bulk(
         StubModel(model),
-        found_files(named),
+        find_items(named),
         inputs=named,
         settings=BulkSettings(**{"decode": "inline", **settings}),
         result=BulkResult(),

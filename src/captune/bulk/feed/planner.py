@@ -17,13 +17,14 @@ from pathlib import Path
 from captune.bulk.feed.contents import hash_content
 from captune.bulk.feed.name_clashes import NameGuard
 from captune.bulk.feed.needs import Needs
-from captune.bulk.items import Item, Unreadable
+from captune.bulk.items import FoundItem, Item
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import KnownImage, captions_by_content, look_up
 from captune.bulk.journal.names import encode_name
 from captune.bulk.journal.results import earlier_among
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import RecipeError
+from captune.inference import SkippedLink, UnreadableImage
 from captune.records import Prediction
 
 _MAX_CHUNK = 256
@@ -107,19 +108,26 @@ class Planner:
         self._needs, self._settings, self._outcome = needs, settings, outcome
         self._database, self._guard = database, guard
 
-    def tasks(self, found: Iterable[Item | Unreadable]) -> Iterator[CaptionTask]:
+    def tasks(self, found: Iterable[FoundItem]) -> Iterator[CaptionTask]:
         """Yield the images that need an output, in order; some have a caption or failure already.
 
         Raises:
             OutputError: Images would share a file, a folder cannot be written, or an image has a
                 caption and the policy is `error`.
         """
-        tasks = self._tasks(found)
+        tasks = self._tasks(self._without_links(found))
         return (
             tasks if self._settings.limit is None else itertools.islice(tasks, self._settings.limit)
         )
 
-    def _tasks(self, found: Iterable[Item | Unreadable]) -> Iterator[CaptionTask]:
+    def _without_links(self, found: Iterable[FoundItem]) -> Iterator[Item | UnreadableImage]:
+        for one in found:
+            if isinstance(one, SkippedLink):
+                self._outcome.num_links += 1
+            else:
+                yield one
+
+    def _tasks(self, found: Iterable[Item | UnreadableImage]) -> Iterator[CaptionTask]:
         ahead: deque[_Hashed] = deque()
         with ThreadPoolExecutor(_HASH_THREADS, "captune-hash") as pool:
             for chunk in _growing_chunks(found):
@@ -129,7 +137,7 @@ class Planner:
             while ahead:
                 yield from self._complete(ahead.popleft())
 
-    def _start(self, chunk: Sequence[Item | Unreadable], pool: ThreadPoolExecutor) -> _Hashed:
+    def _start(self, chunk: Sequence[Item | UnreadableImage], pool: ThreadPoolExecutor) -> _Hashed:
         share = self._settings.share
         mine = [one for one in chunk if share is None or share.has(one.name)]
         self._outcome.num_found += len(mine)
@@ -138,7 +146,7 @@ class Planner:
         earlier = self._earlier(items)
         started: _Hashed = []
         for one in mine:
-            if isinstance(one, Unreadable):
+            if isinstance(one, UnreadableImage):
                 started.append((CaptionTask(Item(one.name, Path(one.name)), error=one.error), None))
                 continue
             task = self._task_for(one, known[one.name], earlier)
@@ -198,7 +206,9 @@ class Planner:
         }
 
 
-def _growing_chunks(found: Iterable[Item | Unreadable]) -> Iterator[list[Item | Unreadable]]:
+def _growing_chunks(
+    found: Iterable[Item | UnreadableImage],
+) -> Iterator[list[Item | UnreadableImage]]:
     """Yield 1, 2, 4 ... items at a time: the first image must not wait for many others."""
     source, size = iter(found), 1
     while chunk := list(itertools.islice(source, size)):

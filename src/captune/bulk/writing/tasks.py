@@ -53,6 +53,7 @@ class Outcome:
         num_generated: Captions that the model generated.
         num_reused: Captions taken from an image with the same content, or from the journal.
         num_left: Images that were found and left, because the run stopped or `limit` was reached.
+        num_links: Links that lead out of their folder and were not followed; no images.
         kept: Files that were edited by hand meanwhile, and kept.
         failures: Name and reason of each failure; the first thousand.
     """
@@ -64,6 +65,7 @@ class Outcome:
     num_generated: int = 0
     num_reused: int = 0
     num_left: int = 0
+    num_links: int = 0
     kept: list[str] = field(default_factory=list)
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
 

@@ -22,12 +22,10 @@ class BulkReport:
 
     Attributes:
         result: Filled in by the run.
-        num_links: Links not followed.
         shows_progress: Whether to show progress: no captions go to the screen.
     """
 
     result: BulkResult
-    num_links: int = 0
     shows_progress: bool = True
 
     @contextmanager
@@ -51,9 +49,10 @@ class BulkReport:
             )
         if outcome.kept:
             parts.append(f"{len(outcome.kept)} files were edited meanwhile and kept")
-        if self.num_links:
+        if outcome.num_links:
             parts.append(
-                f"{self.num_links} links that lead outside the folder were not followed (--follow)"
+                f"{outcome.num_links} links that lead outside the folder were not followed"
+                " (--follow)"
             )
         if outcome.num_failed:
             parts.append(f"{outcome.num_failed} failed:")

@@ -24,6 +24,7 @@ from captune.data.readers.hub import (
     read_hub,
     read_parquet,
     read_saved,
+    stream_rows,
 )
 from captune.data.readers.imagefolder import find_imagefolder, read_imagefolder
 from captune.data.readers.jsonl import find_jsonl, read_records
@@ -31,7 +32,12 @@ from captune.data.readers.kaggle import fetch_kaggle, is_kaggle
 from captune.data.readers.karpathy import find_karpathy, read_karpathy
 from captune.data.readers.saved_run import find_run, read_run
 from captune.data.readers.sidecar import find_sidecars, read_sidecars
-from captune.data.readers.webdataset import find_webdataset, read_shard_urls, read_webdataset
+from captune.data.readers.webdataset import (
+    find_webdataset,
+    read_shard_urls,
+    read_webdataset,
+    stream_shard,
+)
 
 __all__ = [
     "SOURCES",
@@ -39,6 +45,7 @@ __all__ = [
     "assign_lists",
     "fetch_kaggle",
     "find_jsonl",
+    "find_saved",
     "find_table",
     "is_hub_id",
     "is_kaggle",
@@ -48,6 +55,8 @@ __all__ = [
     "read_header",
     "read_hub",
     "read_shard_urls",
+    "stream_rows",
+    "stream_shard",
 ]
 
 

@@ -7,7 +7,7 @@ is `owner/name` or `owner/name:configuration`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from captune.data.archives.arrow_sources import (
     SavedSource,
 )
 from captune.data.archives.parquet import ParquetLimits
-from captune.data.dataset import LoadedData, LoadOptions
+from captune.data.dataset import LoadedData, LoadOptions, StreamedImage
 from captune.data.names.image_finder import usual_folders
+from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.readers.jsonl import read_captions
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
@@ -30,7 +31,7 @@ from captune.data.rows.filters import require_column
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
 from captune.data.rows.text import open_regular
-from captune.errors import DataError
+from captune.errors import DataError, ImageError
 from captune.hub import why_unreachable
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
@@ -103,6 +104,60 @@ def read_hub(path: str, options: LoadOptions) -> LoadedData:
     no_answer = why_unreachable() if is_hub_id(str(path)) else ""
     source = HubSource(path, options.revision, options.streaming, LIMITS, no_answer=no_answer)
     return _read_source(source, name="hub", root=None, options=options)
+
+
+def stream_rows(
+    place: str | Path, *, column: str | None = None, revision: str | None = None
+) -> Generator[StreamedImage]:
+    """Yield the images of a Parquet file, a `save_to_disk` folder or a hub data set, row by row.
+
+    Captions are not needed. Nothing is stored: an image is in memory while it is used.
+
+    Args:
+        place: A path, or a text with a hub id.
+        column: The column with the images; `None`: detected.
+        revision: Revision of a hub data set; `None`: the newest.
+
+    Raises:
+        DataError: It cannot be read, or which column has the images is not clear.
+    """
+    with ArrowProcess(_choose_source(place, revision)) as process:
+        for split, part in process.open_parts().items():
+            image = _find_image_column(part.features, column)
+            if image is None:
+                raise _no_column("image", part.features, split=split)
+            root = place.parent if isinstance(place, Path) else None
+            for number, line in enumerate(part.select_columns([image])):
+                name = f"{split}/{number:09d}" if split else f"{number:09d}"
+                yield _stream_cell(line[image], name=name, root=root)
+
+
+def _choose_source(place: str | Path, revision: str | None) -> ArrowSource:
+    if isinstance(place, str):
+        return HubSource(place, revision, False, LIMITS, no_answer=why_unreachable())
+    if place.is_dir():
+        return SavedSource(place)
+    open_regular(place).close()
+    return ParquetSource({"": [place.absolute()]}, LIMITS)
+
+
+def _stream_cell(value: Any, *, name: str, root: Path | None) -> StreamedImage:
+    """Return the image of a cell; a file that it names must be below the data set's folder."""
+    if isinstance(value, dict) and value.get("bytes") is None and not value.get("path"):
+        value = None
+    try:
+        content, file = _read_image(value, where=name)
+    except DataError as error:
+        return StreamedImage(name, error=ImageError("not_an_image", where=error.what))
+    if content is not None:
+        return StreamedImage(name, content)
+    if not file or root is None:
+        return StreamedImage(
+            name, error=ImageError("missing", where=f"{name}: no image in the row")
+        )
+    if is_unsafe_name(file):
+        return StreamedImage(name, error=ImageError("outside", where=f"{name}: {file}"))
+    return StreamedImage(name, root / file)
 
 
 def _list_parquet(place: Path) -> list[Path]:
@@ -184,26 +239,36 @@ def _find_columns(
     features: Any, *, options: LoadOptions, split: str
 ) -> tuple[str, tuple[str, ...]]:
     names = list(features)
-    images = [name for name in names if _is_image(features[name])]
-    image = find_column(
-        names,
-        options.image_column or (images[0] if len(images) == 1 else None),
-        usual=[name for name in IMAGE_COLUMNS if not images or name in images],
-    )
+    image = _find_image_column(features, options.image_column)
     texts = [name for name in names if name not in (image, "__key__", "__url__")]
     texts = [name for name in texts if _is_text(features[name])]
     captions = find_captions(names if options.caption_column else texts, options.caption_column)
     if not captions and options.caption_column is None and len(texts) == 1:
         captions = (texts[0],)
-    for kind, is_found in (("image", image is not None), ("caption", bool(captions))):
-        if not is_found:
-            raise DataError(
-                f"which column is the {kind}? The columns are: {', '.join(names)}",
-                where=f"split {split}" if split else "",
-                fix=f"name it: data.{kind}_column, or --{kind}-column",
-            )
-    assert image is not None
+    if image is None:
+        raise _no_column("image", features, split=split)
+    if not captions:
+        raise _no_column("caption", features, split=split)
     return image, captions
+
+
+def _no_column(kind: str, names: Iterable[str], *, split: str) -> DataError:
+    return DataError(
+        f"which column is the {kind}? The columns are: {', '.join(names)}",
+        where=f"split {split}" if split else "",
+        fix=f"name it: data.{kind}_column, or --{kind}-column",
+    )
+
+
+def _find_image_column(features: Mapping[str, Any], asked: str | None) -> str | None:
+    """Return the column with the images: the one that is named, of an image type, or usual."""
+    names = list(features)
+    images = [name for name in names if _is_image(features[name])]
+    return find_column(
+        names,
+        asked or (images[0] if len(images) == 1 else None),
+        usual=[name for name in IMAGE_COLUMNS if not images or name in images],
+    )
 
 
 def _is_image(feature: Any) -> bool:

@@ -9,7 +9,7 @@ Source: github.com/webdataset/webdataset, "The WebDataset Format".
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -26,9 +26,11 @@ from captune.data.archives.shard_samples import (
 )
 from captune.data.archives.shards import expand_shard_urls, expand_shards, list_shards
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
-from captune.data.dataset import LoadedData, LoadOptions
-from captune.errors import DataError
+from captune.data.dataset import LoadedData, LoadOptions, StreamedImage
+from captune.errors import DataError, ImageError
 from captune.net import UrlStream
+from captune.records import TarMember
+from captune.storage import TextSet
 
 # Members inspected to decide whether a tar holds samples.
 _PROBED = 64
@@ -60,6 +62,41 @@ def read_webdataset(place: Path, options: LoadOptions) -> LoadedData:
     if not place.is_dir():
         root = Path(os.path.commonpath([shard.parent for shard in shards]))
     return gather_shards([_local_shard(path, root=root) for path in shards], options, root=root)
+
+
+def stream_shard(path: Path) -> Generator[StreamedImage]:
+    """Yield the images of a tar in order, however large it is; texts are skipped.
+
+    Every member with an image's ending is one; members that cannot be used have an error. A shard
+    that is damaged in the middle ends with one.
+
+    Raises:
+        DataError: It is not a tar, or is damaged before its first member.
+    """
+    seen = TextSet()
+    is_plain, has_begun = is_plain_tar(path), False
+    try:
+        for entry in iter_tar(path, text_suffixes=frozenset()):
+            has_begun = True
+            if not entry.fault and not is_image(split_key(entry.name)[1]):
+                continue
+            fault = entry.fault or ("" if seen.add(entry.name) else "duplicate_key")
+            if fault:
+                error = ImageError(fault, where=f"{path}:{entry.name}")
+                # The first of two members with one name keeps it.
+                name = entry.name if entry.fault else f"{entry.name}@{entry.offset}"
+                yield StreamedImage(name, error=error)
+            elif is_plain:
+                member = TarMember(path, entry.name, entry.offset, entry.size)
+                yield StreamedImage(entry.name, member)
+            else:
+                yield StreamedImage(entry.name, entry.content or b"")
+    except DataError as error:
+        if not has_begun:
+            raise
+        yield StreamedImage("(the rest)", error=ImageError("truncated", where=error.what))
+    finally:
+        seen.close()
 
 
 def read_shard_urls(place: str, options: LoadOptions) -> LoadedData:

@@ -1,0 +1,250 @@
+"""Stream the images that the inputs of a bulk run name, each once, without holding them all.
+
+What can be checked at once, an input that does not exist or a tar that is none, is an error before
+anything is captioned. What shows up later is listed, and the others go through.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from captune.bulk.items import FoundItem, Item
+from captune.bulk.sources.lists import Listed, ListFormat, read_list
+from captune.data import (
+    IMAGE_SUFFIXES,
+    StreamedImage,
+    find_saved,
+    is_hub_id,
+    list_shards,
+    stream_rows,
+    stream_shard,
+)
+from captune.errors import DataError, ImageError
+from captune.inference import (
+    ImageFile,
+    ImageSearch,
+    SkippedLink,
+    UnreadableImage,
+    UrlFetcher,
+    UrlImage,
+    UrlRules,
+    check_url,
+    is_folder,
+    is_url,
+    no_images,
+)
+from captune.storage import TextSet
+
+_ARCHIVE_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet")
+_SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How inputs are read.
+
+    Attributes:
+        follow_links: Follow links that lead out of a folder.
+        url_rules: Which URLs may be opened; `None`: none.
+        list_from: A file that lists images, `-` for stdin; `None`: no list.
+        list_format: How it is written.
+        image_column: Column of the images in Parquet, hub data sets and lists; `None`: detected.
+        revision: Revision of hub data sets; `None`: the newest.
+    """
+
+    follow_links: bool = False
+    url_rules: UrlRules | None = None
+    list_from: str | None = None
+    list_format: ListFormat = "lines"
+    image_column: str | None = None
+    revision: str | None = None
+
+
+_DEFAULTS = SourceOptions()
+
+
+def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Iterator[FoundItem]:
+    """Return a stream of the images of all inputs, in order; no image is opened.
+
+    An input is a file, a folder, a glob, a tar or a folder of tars, a Parquet file or a folder of
+    them, a folder of `save_to_disk`, a hub id `owner/name`, or a URL. In a folder of photos, files
+    come in order of their names, subfolders among them; a folder of more than 50,000 entries comes
+    in pieces of that size. The same image given twice comes once.
+
+    Args:
+        inputs: What the user named; may be empty if there is a list.
+        options: How to read them.
+
+    Raises:
+        DataError: An input does not exist or cannot be read, raised at once; or nothing was found,
+            raised at the end.
+    """
+    plan = _Plan(options, ImageSearch(follow_links=options.follow_links), TextSet())
+    streams = [plan.open(text) for text in inputs]
+    names = list(inputs)
+    if options.list_from is not None:
+        streams.append(plan.open_list(options.list_from))
+        names.append(options.list_from)
+    if not streams:
+        raise DataError("no input", fix="name files or folders, or a list: --from FILE")
+    return _refuse_nothing(chain.from_iterable(streams), names)
+
+
+def _refuse_nothing(found: Iterator[FoundItem], names: Sequence[str]) -> Iterator[FoundItem]:
+    is_empty = True
+    for one in found:
+        is_empty = is_empty and isinstance(one, SkippedLink)
+        yield one
+    if is_empty:
+        raise no_images(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Turns each input into a stream.
+
+    Attributes:
+        options: How to read them.
+        search: Finds files, each once.
+        others: URLs, archives and tables that were opened before.
+    """
+
+    options: SourceOptions
+    search: ImageSearch
+    others: TextSet
+
+    def open(self, text: str) -> Iterator[FoundItem]:
+        """Return the stream of one input, checked."""
+        path = Path(text)
+        if path.exists():
+            return self._open_place(path)
+        if is_url(text):
+            return self._open_url(text)
+        if _may_be_hub_id(path, text):
+            return self._stream(
+                text,
+                lambda: stream_rows(
+                    text, column=self.options.image_column, revision=self.options.revision
+                ),
+            )
+        return map(_to_item, self.search.expand(text))
+
+    def open_list(self, place: str) -> Iterator[FoundItem]:
+        """Return the stream of a list; entries that do not exist are listed as failures."""
+        listed = read_list(place, self.options.list_format, column=self.options.image_column)
+        return chain.from_iterable(map(self._take, listed))
+
+    def _open_place(self, path: Path) -> Iterator[FoundItem]:
+        if is_folder(path):
+            if find_saved(path):
+                return self._stream(str(path), lambda: self._rows(path))
+            archives = _list_archives(path)
+            if archives:
+                return chain.from_iterable(map(self._open_place, archives))
+            return map(_to_item, self.search.walk(path))
+        if path.name.lower().endswith(_SHARD_SUFFIXES):
+            return self._stream(str(path), lambda: stream_shard(path), file=path)
+        if path.suffix.lower() == ".parquet":
+            return self._stream(str(path), lambda: self._rows(path), file=path)
+        return map(_to_item, self.search.take((path,)))
+
+    def _rows(self, place: str | Path) -> Iterator[StreamedImage]:
+        options = self.options
+        return stream_rows(place, column=options.image_column, revision=options.revision)
+
+    def _open_url(self, url: str) -> Iterator[FoundItem]:
+        refused = check_url(url, self.options.url_rules)
+        if refused is not None:
+            return iter((refused,))
+        assert self.options.url_rules is not None
+        if not self.others.add(url):
+            return iter(())
+        fetcher = UrlFetcher(self.options.url_rules)
+        return iter((Item(url, UrlImage(url, fetcher)),))
+
+    def _take(self, listed: Listed) -> Iterator[FoundItem]:
+        if is_url(listed.text):
+            try:
+                return self._open_url(listed.text)
+            except DataError as error:
+                refused = ImageError("url_forbidden", where=listed.where, fix=error.fix)
+                return iter((UnreadableImage(listed.text, refused),))
+        path = Path(listed.text)
+        if is_folder(path):
+            refused = ImageError("io", where=f"{listed.where}: {path} is a folder")
+            return iter((UnreadableImage(listed.text, refused),))
+        return map(_to_item, self.search.take((path,)))
+
+    def _stream(
+        self, place: str, read: Callable[[], Iterator[StreamedImage]], *, file: Path | None = None
+    ) -> Iterator[FoundItem]:
+        """Return the images of an archive or a table; its first image is read at once."""
+        if not self.others.add(str(file.resolve()) if file else place):
+            return iter(())
+        images = read()
+        first = next(images, None)
+        return _name_images(place, () if first is None else chain((first,), images), file=file)
+
+
+def _name_images(
+    place: str, images: Iterable[StreamedImage], *, file: Path | None
+) -> Iterator[FoundItem]:
+    mtime_ns = file.stat().st_mtime_ns if file is not None else None
+    try:
+        for image in images:
+            name = f"{place}/{image.name}"
+            if image.source is None:
+                yield UnreadableImage(name, image.error or ImageError("missing", where=name))
+            else:
+                size = getattr(image.source, "size", None)
+                yield Item(name, image.source, size=size, mtime_ns=mtime_ns if size else None)
+    except DataError as error:
+        # In the middle: what was read stays, and the rest is one failure.
+        yield UnreadableImage(f"{place}/(the rest)", ImageError("truncated", where=error.what))
+
+
+def _to_item(found: ImageFile | UnreadableImage | SkippedLink) -> FoundItem:
+    if not isinstance(found, ImageFile):
+        return found
+    return Item(found.name, found.path, found.path, found.size, found.mtime_ns)
+
+
+def _may_be_hub_id(path: Path, text: str) -> bool:
+    """Return whether an input that does not exist can only be a data set of the hub."""
+    is_file_name = path.suffix.lower() in IMAGE_SUFFIXES or path.parent.exists()
+    return is_hub_id(text) and not is_file_name
+
+
+def _list_archives(folder: Path) -> list[Path]:
+    """Return the tars or the Parquet files of a folder that holds nothing else to caption.
+
+    Beside photos or folders of photos, an archive is a backup of something, and not read.
+    """
+    parents = {os.fspath(path) for path in (*_split_folders(folder), folder / "data")}
+    has_archives = False
+    try:
+        with os.scandir(folder) as entries:
+            # In any order, so that a folder of a million photos is left at the first.
+            for entry in entries:
+                suffix = Path(entry.name).suffix.lower()
+                is_other = entry.is_dir() and entry.path not in parents
+                if not entry.name.startswith(".") and (is_other or suffix in IMAGE_SUFFIXES):
+                    return []
+                has_archives = has_archives or suffix in _ARCHIVE_ENDINGS or entry.is_dir()
+    except OSError:
+        return []
+    if not has_archives:
+        return []
+    tables = [*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]
+    archives = list_shards(folder) or sorted(path for path in tables if path.is_file())
+    used = {os.fspath(path.parent) for path in archives}
+    holds_more = any(parent not in used for parent in parents if is_folder(Path(parent)))
+    return [] if holds_more else archives
+
+
+def _split_folders(folder: Path) -> list[Path]:
+    return [folder / name for name in ("train", "val", "validation", "test")]

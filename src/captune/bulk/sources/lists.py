@@ -1,0 +1,188 @@
+"""Lists of images: names in lines, names ended by NUL as `find -print0` writes them, JSON or CSV.
+
+Names are relative to the current folder, as for other tools, and may have any bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from captune.data import IMAGE_COLUMNS, find_column
+from captune.errors import DataError
+from captune.text_safety import unescape_cell
+
+ListFormat = Literal["lines", "null", "jsonl", "csv"]
+
+STDIN = "-"
+
+_MAX_NAME_BYTES = 64 * 1024
+"""Maximum length of a name, far beyond every file system's."""
+_MAX_ROW_BYTES = 2**20
+_ID_COLUMNS = (*IMAGE_COLUMNS, "image_id", "url", "image_url")
+_PIECE_BYTES = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of a list.
+
+    Attributes:
+        text: Path or URL as it is in the list; bytes that are not UTF-8 are surrogates.
+        where: The list and the line, for errors.
+    """
+
+    text: str
+    where: str
+
+
+def read_list(place: str, form: ListFormat, *, column: str | None = None) -> Iterator[Listed]:
+    """Return the entries of a list in order, read as they are needed.
+
+    Args:
+        place: A file or a pipe, or `-` for stdin.
+        form: How it is written.
+        column: Column or key with the image in CSV and JSON lines; `None`: a usual name.
+
+    Raises:
+        DataError: It cannot be opened, raised at once; or a line is broken or too long.
+    """
+    read = _READERS[form]
+    if place == STDIN:
+        return read(sys.stdin.buffer, "stdin", column)
+    path = Path(place)
+    try:
+        # A pipe is fine: `--from <(find ...)`.
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"cannot read the list {place}: {reason}", where="--from", fix="check the path"
+        ) from error
+    return _read_and_close(file, read, place=place, column=column)
+
+
+def _read_and_close(
+    file: IO[bytes], read: _Reader, *, place: str, column: str | None
+) -> Iterator[Listed]:
+    with file:
+        yield from read(file, place, column)
+
+
+def _read_lines(file: IO[bytes], place: str, _column: str | None) -> Iterator[Listed]:
+    for number, line in _iter_lines(file, place, _MAX_NAME_BYTES):
+        name = line.removesuffix(b"\n").removesuffix(b"\r")
+        if name.strip():
+            yield Listed(os.fsdecode(name), f"{place}, line {number}")
+
+
+def _read_null(file: IO[bytes], place: str, _column: str | None) -> Iterator[Listed]:
+    number, rest = 0, b""
+    while piece := file.read(_PIECE_BYTES):
+        *names, rest = (rest + piece).split(b"\0")
+        for name in names:
+            number += 1
+            if name:
+                yield Listed(os.fsdecode(name), f"{place}, entry {number}")
+        if len(rest) > _MAX_NAME_BYTES:
+            raise _too_long(place, f"entry {number + 1}", fix="use --from-format lines")
+    if rest:
+        yield Listed(os.fsdecode(rest), f"{place}, entry {number + 1}")
+
+
+def _read_jsonl(file: IO[bytes], place: str, column: str | None) -> Iterator[Listed]:
+    for number, line in _iter_lines(file, place, _MAX_ROW_BYTES):
+        where = f"{place}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"a line is not JSON: {error}", where=where, fix="fix that line"
+            ) from error
+        if isinstance(row, str):
+            row = {"image": row}
+        if not isinstance(row, dict):
+            raise DataError(f"a line is not a JSON object: {line[:60]!r}", where=where)
+        key = _choose_column(list(row), column, where=where)
+        value = row[key].get("path") if isinstance(row[key], dict) else row[key]
+        if not isinstance(value, str) or not value:
+            raise DataError(f"{key!r} does not name an image: {value!r}", where=where)
+        yield Listed(value, where)
+
+
+def _read_csv(file: IO[bytes], place: str, column: str | None) -> Iterator[Listed]:
+    lines = (
+        line.decode("utf-8", "surrogateescape")
+        for _, line in _iter_lines(file, place, _MAX_ROW_BYTES)
+    )
+    header = next(lines, "")
+    mark = max((",", "\t", ";", "|"), key=header.count)
+    names = next(csv.reader(io.StringIO(header), delimiter=mark), [])
+    key = _choose_column(names, column, where=f"{place}, line 1")
+    place_of_key = names.index(key)
+    reader = csv.reader(lines, delimiter=mark, strict=True)
+    try:
+        for cells in reader:
+            where = f"{place}, line {reader.line_num + 1}"
+            if len(cells) > place_of_key and cells[place_of_key].strip():
+                yield Listed(unescape_cell(cells[place_of_key]), where)
+    except csv.Error as error:
+        raise DataError(
+            f"broken CSV: {error}",
+            where=f"{place}, line {reader.line_num + 1}",
+            fix="quote cells that hold the separator or a quote, doubling quotes inside",
+        ) from error
+
+
+def _choose_column(names: Sequence[str], asked: str | None, *, where: str) -> str:
+    found = find_column(names, asked, usual=_ID_COLUMNS)
+    if found is None:
+        what = "no column names an image" if asked is None else f"no column {asked!r}"
+        raise DataError(
+            f"{what}; the columns are: {', '.join(names) or '(none)'}",
+            where=where,
+            fix="name it: --image-column",
+        )
+    return found
+
+
+def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Yield lines with their numbers, without a byte-order mark."""
+    number = 0
+    while True:
+        try:
+            line = file.readline(limit + 1)
+        except OSError as error:
+            raise DataError(f"cannot read the list {place}: {error.strerror or error}") from error
+        if not line:
+            return
+        number += 1
+        if len(line) > limit:
+            raise _too_long(
+                place, f"line {number}", fix="check --from-format and the tool that wrote it"
+            )
+        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _too_long(place: str, where: str, *, fix: str) -> DataError:
+    return DataError(
+        "an entry of the list is too long to name an image", where=f"{place}, {where}", fix=fix
+    )
+
+
+_Reader = Callable[[IO[bytes], str, str | None], Iterator[Listed]]
+_READERS: dict[ListFormat, _Reader] = {
+    "lines": _read_lines,
+    "null": _read_null,
+    "jsonl": _read_jsonl,
+    "csv": _read_csv,
+}

@@ -1,0 +1,116 @@
+"""Lists name images: in lines, between NULs, as JSON or CSV, from a file or stdin."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from captune.bulk import SourceOptions, find_items
+from captune.bulk.sources.lists import read_list
+from captune.errors import DataError
+from support.bulk.hostile_images import odd_names, write_photos
+
+
+def listed(content: bytes, form: str, tmp_path: Path, column: str | None = None) -> list[str]:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    return [entry.text for entry in read_list(str(path), form, column=column)]
+
+
+def test_lines_may_end_like_those_of_windows_and_be_empty(tmp_path):
+    assert listed(b"\xef\xbb\xbfa b.png\r\n\r\nc.png\n \nd.png", "lines", tmp_path) == [
+        "a b.png",
+        "c.png",
+        "d.png",
+    ]
+
+
+def test_names_between_nuls_may_have_any_bytes(tmp_path):
+    content = b"\0".join(odd_names()) + b"\0"
+    assert [os.fsencode(name) for name in listed(content, "null", tmp_path)] == odd_names()
+    long = b"\0".join(b"%060d.png" % n for n in range(5_000))
+    assert len(listed(long, "null", tmp_path)) == 5_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"image": "a.png"}',
+        '{"x": 1, "file_name": "a.png"}',
+        '{"image": {"path": "a.png"}}',
+        '"a.png"',
+    ],
+)
+def test_a_json_line_names_its_image_under_a_usual_key(tmp_path, row):
+    assert listed(f"{row}\n\n".encode(), "jsonl", tmp_path) == ["a.png"]
+
+
+def test_captunes_own_rows_are_a_list(tmp_path):
+    row = {"image_id": "photos/\udcff.png", "caption": "a dog"}
+    assert listed(json.dumps(row).encode(), "jsonl", tmp_path) == ["photos/\udcff.png"]
+    content = b'image_id,caption\r\n\'=a.png,"a dog, running"\r\n'
+    assert listed(content, "csv", tmp_path) == ["=a.png"]
+
+
+def test_a_csv_may_have_other_separators_and_a_named_column(tmp_path):
+    content = b"number;photo of it\n1;a.png\n2;\n3;b\xff.png\n"
+    assert listed(content, "csv", tmp_path, "photo of it") == ["a.png", "b\udcff.png"]
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "message"),
+    [
+        ("jsonl", b'{"image": "a.png"}\n{"image": ', "list, line 2"),
+        ("jsonl", b"[1]\n", "list, line 1"),
+        ("jsonl", b'{"text": "a dog"}\n', "list, line 1"),
+        ("jsonl", b'{"image": 3}\n', "does not name an image: 3"),
+        ("jsonl", b"[" * 100_000, "list, line 1"),
+        ("jsonl", b"1" * 5_000, "list, line 1"),
+        ("csv", b"text,number\na,1\n", "the columns are: text, number"),
+        ("csv", b'image\n"a.png\n', "list, line"),
+        ("lines", b"x" * 70_000, "list, line 1"),
+        ("lines", b"a.png\n" + b"x" * 70_000, "list, line 2"),
+        ("null", b"x" * 70_000 * 2, "list, entry 1"),
+        ("csv", b"image\n" + b"x" * 2_000_000, "too long to name an image"),
+    ],
+)
+def test_a_broken_entry_is_an_error_with_its_place(tmp_path, form, content, message):
+    with pytest.raises(DataError) as caught:
+        listed(content, form, tmp_path)
+    assert message in str(caught.value)
+
+
+def test_a_list_that_does_not_exist_is_an_error_at_once():
+    with pytest.raises(DataError, match=r"cannot read the list no-such-list") as caught:
+        find_items([], SourceOptions(list_from="no-such-list"))
+    assert caught.value.where == "--from"
+
+
+def test_entries_are_items_once_and_missing_ones_are_not_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos", 3)
+    text = "photos/photo000001.png\nphotos/../photos/photo000001.png\nphotos\nhttps://a.org/b.png\nno\n"
+    (tmp_path / "list").write_text(text)
+    found = list(find_items(["photos/photo000000.png"], SourceOptions(list_from="list")))
+    shown = [(one.name, getattr(one, "error", None) and one.error.what) for one in found]
+    assert shown == [
+        ("photos/photo000000.png", None),
+        ("photos/photo000001.png", None),
+        ("photos", "io"),
+        ("https://a.org/b.png", "url_forbidden"),
+        ("no", None),
+    ]
+    assert found[-1].size is None
+
+
+def test_stdin_is_a_list(tmp_path, monkeypatch):
+    write_photos(tmp_path, 1)
+    content = f"{tmp_path}/photo000000.png\n".encode()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    (item,) = find_items([], SourceOptions(list_from="-"))
+    assert item.path == tmp_path / "photo000000.png"
