@@ -68,7 +68,7 @@ _DEFAULTS = SourceOptions()
 
 
 def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Iterator[FoundItem]:
-    """Return a stream of the images of all inputs, in order; no image is opened.
+    """Return a stream of the images of all inputs, in order but URLs last; none is opened.
 
     An input is a file, a folder, a glob, a tar or a folder of tars, a Parquet file or a folder of
     them, a folder of `save_to_disk`, a hub id `owner/name`, or a URL. In a folder of photos, files
@@ -84,7 +84,9 @@ def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Ite
             raised at the end.
     """
     plan = _Plan(options, ImageSearch(follow_links=options.follow_links), TextSet())
-    streams = [plan.open(text) for text in inputs]
+    # Files first: a network that is down or slow does not hold them up.
+    in_order = sorted(inputs, key=lambda text: is_url(text) and not Path(text).exists())
+    streams = [plan.open(text) for text in in_order]
     names = list(inputs)
     if options.list_from is not None:
         streams.append(plan.open_list(options.list_from))
