@@ -1,10 +1,10 @@
-"""Suggestions for misspelled names."""
+"""Wording of messages: suggestions for misspelled names, and counts."""
 
 from __future__ import annotations
 
 import pytest
 
-from captune.suggest import did_you_mean, find_nearest
+from captune.suggest import did_you_mean, find_nearest, format_count
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_a_suggestion_can_be_shown_in_another_form() -> None:
     assert did_you_mean("a.jgp", ["a.jpg"], show="photos/{}".format) == (
         " (did you mean photos/a.jpg?)"
     )
+
+
+def test_counts_agree_with_their_noun() -> None:
+    assert format_count(1, "image") == "1 image"
+    assert format_count(1000, "image") == "1,000 images"
+    assert format_count(0, "image") == "0 images"
+
+
+def test_a_count_may_come_with_its_verb() -> None:
+    assert format_count(1, "process is", plural="processes are") == "1 process is"
+    assert format_count(2, "process is", plural="processes are") == "2 processes are"

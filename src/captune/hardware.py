@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from captune.errors import RecipeError
+from captune.suggest import format_count
 
 _ORDER = ("cuda", "xpu", "mps", "cpu")
 VISIBLE_DEVICES = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
@@ -265,7 +266,7 @@ def _choose_device(name: str, *, where: str) -> torch.device:
     count = _count(device.type)
     if device.index is not None and device.index >= count:
         numbers = ", ".join(f"{device.type}:{number}" for number in range(count))
-        seen = f"1 {device.type} device is" if count == 1 else f"{count} {device.type} devices are"
+        seen = format_count(count, f"{device.type} device is", plural=f"{device.type} devices are")
         raise RecipeError(
             f"device {name!r} is not available here: {seen} visible",
             where=where,
@@ -317,7 +318,7 @@ def _name(device: torch.device) -> str:
     if device.type in ("cuda", "xpu"):
         return _ask(lambda: str(_backend(device).get_device_name(device)), "name unknown")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores"
+    return format_count(cores or 1, "core")
 
 
 def _memory(device: torch.device) -> int:

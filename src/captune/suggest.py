@@ -1,4 +1,4 @@
-"""Suggestions ("did you mean"): the known name nearest to a wrong one, for error messages."""
+"""Wording of messages: the known name nearest to a wrong one ("did you mean"), and counts."""
 
 from __future__ import annotations
 
@@ -24,3 +24,14 @@ def find_nearest(name: str, known: Iterable[str]) -> str | None:
     by_lower = {each.lower(): each for each in reversed(list(known))}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else None
+
+
+def format_count(count: int, noun: str, *, plural: str | None = None) -> str:
+    """Return a count with its noun: `1 image`, `1,000 images`.
+
+    Args:
+        count: The number.
+        noun: The words for one: `image`, or `image is`.
+        plural: The words for any other number; `None`: the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -101,6 +101,24 @@ def test_an_unknown_command_exits_2_with_a_suggestion(
     assert "Did you mean 'recipes'?" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            "evaluate m d --split dev",
+            "'dev' is not one of 'train', 'val', 'test' (did you mean 'val'?)",
+        ),
+        ("data check d --limit 0", "'--limit': must be at least 1"),
+        ("data check d --limit x", "'--limit': must be a whole number"),
+    ],
+)
+def test_a_value_that_an_option_refuses_is_explained_in_plain_words(
+    capsys, words: str, expected: str
+) -> None:
+    assert leave(*words.split()) == 2
+    assert expected in capsys.readouterr().err
+
+
 def test_an_unknown_option_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("recipes", "--fool") == 2
     assert "--fool" in capsys.readouterr().err

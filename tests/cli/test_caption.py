@@ -205,7 +205,7 @@ def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, caps
     [
         (["no-such.jpg"], "there is no no-such.jpg"),
         (["{photos}/*.gif"], "nothing matches"),
-        (["{photos}", "--num-beams", "0"], "--num-beams: Input should be greater than or equal"),
+        (["{photos}", "--num-beams", "0"], "--num-beams: must be at least 1, not 0"),
         (["{photos}", "--do-sample", "--num-beams", "2"], "do_sample needs num_beams: 1"),
         (["{photos}", "--out", "x.xml"], "the ending of --out x.xml names no format"),
         (

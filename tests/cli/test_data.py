@@ -140,8 +140,8 @@ def test_rows_are_filtered_by_column_and_repeated_values_are_alternatives(folder
     drawn = run("split", folder, "--out", tmp_path / "run", "--filter", "site=0")
     assert [line.split(",")[0] for line in drawn.splitlines()[1:4]] == [
         "train: 2 images",
-        "val: 1 images",
-        "test: 1 images",
+        "val: 1 image",
+        "test: 1 image",
     ]
     run("convert", folder, tmp_path / "out", "--filter", "site=2")
     assert len((tmp_path / "out" / "data.jsonl").read_text().splitlines()) == 3

@@ -128,5 +128,5 @@ def test_caches_are_listed_with_their_contents(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "none"))
     findings = {finding.name: finding for finding in examine()}
-    assert findings["hub cache"].detail == f"{cache}, 1 models, 1 data sets"
+    assert findings["hub cache"].detail == f"{cache}, 1 model, 1 data set"
     assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not created yet"

@@ -68,7 +68,7 @@ def test_json_has_the_documented_keys_and_a_note_reports_the_use_of_the_whole_se
     assert content["signature"].startswith("split:all|refs:2|images:4|decoding:num_beams=1,")
     assert content["constant_caption"]["num_images"] == 4
     output = capsys.readouterr()
-    assert "has no splits: all 4 images are scored" in output.err
+    assert "has no splits: 4 images scored" in output.err
     assert "bleu_4" in output.out
     assert "Only 4 images were scored" in output.out
 
@@ -166,7 +166,7 @@ def test_a_missing_split_is_an_error_that_names_the_others(
         "--split-file", f"test={tmp_path / 'test.txt'}",
     ]  # fmt: skip
     assert run(*command, "--split", "val") == 2
-    assert "train (1 images), test (2 images)" in capsys.readouterr().err
+    assert "train (1 image), test (2 images)" in capsys.readouterr().err
     assert run(*command, "--json", tmp_path / "s.json") == 0
     content = json.loads((tmp_path / "s.json").read_text())
     assert content["num_images"] == 2

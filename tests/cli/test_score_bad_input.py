@@ -84,7 +84,7 @@ def test_an_empty_prediction_scores_zero(tmp_path: Path) -> None:
         (
             REFERENCES,
             '[{"image_id": 1, "caption": "a"}, {"image_id": "1", "caption": "b"}]',
-            "1 image ids twice: 1",
+            "1 image id twice: 1",
         ),
         (REFERENCES, '[{"image_id": null, "caption": "a"}]', "an image id is None"),
         (REFERENCES, '[{"image_id": 1.5, "caption": "a"}]', "an image id is 1.5"),

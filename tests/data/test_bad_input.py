@@ -36,7 +36,7 @@ def test_a_caption_column_without_any_caption_is_an_error(tmp_path, draw_image):
     for name in "ab":
         draw_image(tmp_path / f"{name}.png")
     write_csv(tmp_path / "d.csv", ["a.png,", "b.png,  "])
-    with pytest.raises(DataError, match="none of its 2 images has a caption") as caught:
+    with pytest.raises(DataError, match="2 images without a caption") as caught:
         load_records(tmp_path)
     assert "--caption-column" in caught.value.fix
 
@@ -166,7 +166,7 @@ def test_an_empty_split_is_an_error_that_lists_the_other_splits(tmp_path, draw_i
         draw_image(tmp_path / f"{split}.png")
         write_csv(tmp_path / f"{split}.csv", [f"{split}.png,x"])
     records = assign_splits(load_records(tmp_path).records)
-    with pytest.raises(DataError, match=r"no images; splits with images: train \(1 images\), val"):
+    with pytest.raises(DataError, match=r"no images; splits with images: train \(1 image\), val"):
         select_split(records, "test")
 
 
@@ -268,7 +268,7 @@ def test_images_without_a_split_among_others_with_one_are_counted(tmp_path, draw
     )
     assert load_records(tmp_path).notes == (
         "rows whose split is not train, val or test: 'tset' (1)",
-        "2 images are in no split, although others are: they are skipped",
+        "2 images skipped: in no split, although others are",
     )
 
 

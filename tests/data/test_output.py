@@ -202,7 +202,7 @@ def test_too_many_bad_images_stop_a_run_with_the_reasons():
     bad = [SkippedImage("a", "a.jpg", "empty"), SkippedImage("b", "b.jpg", "truncated")]
     raise_when_too_many_bad(bad, num_images=40, max_bad_fraction=0.05)
     raise_when_too_many_bad([], num_images=0, max_bad_fraction=0.0)
-    with pytest.raises(DataError, match=r"2 of 39 images are unusable \(1 empty, 1 truncated\)"):
+    with pytest.raises(DataError, match=r"2 of 39 images unusable \(1 empty, 1 truncated\)"):
         raise_when_too_many_bad(bad, num_images=39, max_bad_fraction=0.05)
     with pytest.raises(DataError, match="max_bad_fraction 0 allows"):
         raise_when_too_many_bad(bad, num_images=1000, max_bad_fraction=0.0)

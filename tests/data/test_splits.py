@@ -108,7 +108,7 @@ def test_a_group_larger_than_its_share_stays_in_train():
 def test_splits_by_image_ignore_groups():
     records = make_records(20, group=lambda n: "one")
     assert set(count(assign_splits(records, by="image"))) == {"train", "val", "test"}
-    with pytest.raises(DataError, match="1 groups cannot fill 3 splits"):
+    with pytest.raises(DataError, match="1 group cannot fill 3 splits"):
         assign_splits(records, by="group")
 
 
@@ -206,7 +206,7 @@ def test_saving_again_replaces_what_was_there(tmp_path, png_bytes):
 
 
 def test_records_without_a_split_are_refused_on_saving(tmp_path):
-    with pytest.raises(DataError, match="1 records have no split, such as id000"):
+    with pytest.raises(DataError, match="1 record has no split, such as id000"):
         save_splits(make_records(1), tmp_path)
     assert not (tmp_path / "splits.json").exists()
 

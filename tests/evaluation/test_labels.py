@@ -7,7 +7,6 @@ import math
 import pytest
 
 from captune.evaluation.labels import (
-    format_count,
     format_delta,
     format_p,
     format_share,
@@ -61,11 +60,6 @@ def test_p_values_have_two_or_three_digits(p: float, text: str) -> None:
 )
 def test_a_share_reads_as_none_or_all_only_if_it_is(share: float, text: str) -> None:
     assert format_share(share) == text
-
-
-def test_counts_agree_with_their_noun() -> None:
-    assert format_count(1, "image") == "1 image"
-    assert format_count(1000, "image") == "1,000 images"
 
 
 def test_every_metric_of_the_table_has_a_readable_name() -> None:

@@ -143,7 +143,7 @@ def test_line_separators_inside_a_jsonl_caption_do_not_split_it(tmp_path: Path) 
         (
             "a.json",
             '[{"image_id": 5, "caption": "a"}, {"image_id": "5", "caption": "b"}]',
-            r"a\.json has 1 image ids twice: 5",
+            r"a\.json has 1 image id twice: 5",
         ),
         ("a.json", '[{"caption": "a dog"}]', r"record 1 of .*a\.json has no 'image_id'"),
         ("a.json", '[{"image_id": 5}]', r"record 1 of .*a\.json has no 'caption'"),
@@ -171,7 +171,7 @@ def test_bad_predictions_name_file_and_place(
         (
             "a.jsonl",
             '{"image_id": 5, "captions": ["a"]}\n{"image_id": "5", "captions": ["b"]}',
-            r"a\.jsonl has 1 image ids twice: 5",
+            r"a\.jsonl has 1 image id twice: 5",
         ),
         (
             "a.json",
@@ -186,7 +186,7 @@ def test_bad_predictions_name_file_and_place(
         (
             "a.json",
             '{"images": [{"id": 1}, {"id": 1}], "annotations": []}',
-            r"a\.json has 1 image ids twice: 1",
+            r"a\.json has 1 image id twice: 1",
         ),
         ("a.json", '{"annotations": [{"image_id": 2}]}', "record 1 of .* has no 'caption'"),
         (
@@ -231,7 +231,7 @@ def test_texts_with_python_lists_in_references_are_read_as_lists_with_a_note(
     path = write(tmp_path, json.dumps({"1": "['a dog', 'a cat']", "2": ["two cats", "['a']"]}))
     references = read_references(path, notes=notes)
     assert references == {"1": ["a dog", "a cat"], "2": ["two cats", "a"]}
-    assert notes == [f"2 texts in {path} contain Python lists and are read as lists"]
+    assert notes == [f"2 texts in {path} read as Python lists"]
 
 
 def test_a_text_with_a_python_list_of_one_is_a_prediction(tmp_path: Path) -> None:

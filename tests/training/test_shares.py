@@ -83,7 +83,7 @@ def test_out_of_memory_in_one_process_halves_the_micro_batches_of_all(
     for rank in range(3):
         halved = [line for line in printed_lines(place, name, rank=rank) if "out of memory" in line]
         assert len(halved) == len(OUT_OF_MEMORY[name][2])
-        assert "halved to 1 images" in halved[-1]
+        assert "halved to 1 image," in halved[-1]
     # All processes repeat the failed step: one image per pass from then on.
     failing_rank = OUT_OF_MEMORY[name][1]
     assert counts(place, name)[failing_rank][-1] == 1

@@ -14,6 +14,7 @@ from captune.inference import find_images
 from captune.models import SIZES, Captioner, load_captioner, new_captioner
 from captune.recipe import ModelConfig
 from captune.records import CaptionRecord
+from captune.suggest import format_count
 
 _CHECK = "look at the data set with: captune data check DATA"
 
@@ -38,7 +39,7 @@ def read_subjects(
         captioned = [r for r in records if any(caption.strip() for caption in r.captions)]
         if records and not captioned:
             raise DataError(
-                f"none of the {len(records)} images of {data} has a caption",
+                f"no image of {data} has a caption ({format_count(len(records), 'image')})",
                 where="--data",
                 fix=f"training is measured with captions; {_CHECK}",
             )

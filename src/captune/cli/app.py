@@ -93,8 +93,10 @@ def _explain_usage(error: Any) -> int:
     """Print a usage error and return its exit code."""
     # Without arguments, typer has printed the help.
     if type(error).__name__ != "NoArgsIsHelpError":
+        from captune.recipe import plain_words
+
         path = error.ctx.command_path if error.ctx is not None else "captune"
-        usage = CaptuneError(error.format_message(), fix=f"see {path} --help")
+        usage = CaptuneError(plain_words(error.format_message()), fix=f"see {path} --help")
         _fail(str(usage), code=USAGE_ERROR, is_debug=False)
     return int(error.exit_code)
 

@@ -14,6 +14,7 @@ from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
 from captune.progress import open_console, print_line, show_progress
 from captune.storage import lock_folder
+from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def convert(
     for note in _note_losses(loaded, to=to, images=images):
         print_line(f"note: {note}")
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
-    print_line(f"{left} images written to {out}")
+    print_line(f"{format_count(left, 'image')} written to {out}")
     if skipped:
         print_line(f"{len(skipped)} skipped: {out / 'skipped_images.jsonl'}")
         raise typer.Exit(FINISHED_WITH_FAILURES)
@@ -240,7 +241,9 @@ def split(
     for name in ("train", "val", "test"):
         chosen = [record for record in records if record.split == name]
         captions = sum(len(record.captions) for record in chosen)
-        print_line(f"{name}: {len(chosen)} images, {captions} captions")
+        print_line(
+            f"{name}: {format_count(len(chosen), 'image')}, {format_count(captions, 'caption')}"
+        )
     print_line(f"written: {out / 'splits.json'}")
 
 
@@ -352,7 +355,10 @@ def _print_findings(findings: DataCheck) -> None:
     say(f"[bold]{escape(escape_terminal(findings.source))}[/bold]", soft_wrap=True)
     names = {"none": "without a split"}
     splits = ", ".join(f"{number:,} {names.get(s, s)}" for s, number in findings.splits.items())
-    say(f"{findings.num_images:,} images ({splits}), {findings.num_captions:,} captions")
+    say(
+        f"{format_count(findings.num_images, 'image')} ({splits}),"
+        f" {format_count(findings.num_captions, 'caption')}"
+    )
     unit = "characters" if findings.unspaced_script else "words"
     for name, stats in ((unit, findings.lengths), ("tokens", findings.tokens)):
         if stats is not None:

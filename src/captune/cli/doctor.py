@@ -18,6 +18,7 @@ from captune.cli.findings.finding import Finding
 from captune.cli.findings.network import examine_network
 from captune.progress import Color, print_line
 from captune.software import installed_version
+from captune.suggest import format_count
 
 _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "tokenizers", "pillow")
 # Extra: a package that shows whether it is installed, and what it is for.
@@ -135,7 +136,12 @@ def _caches() -> Iterator[Finding]:
     offline = ", offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else ""
     hub = Path(constants.HF_HUB_CACHE)
     models, sets = (sum(1 for _ in hub.glob(f"{kind}--*")) for kind in ("models", "datasets"))
-    yield _cache("hub cache", hub, f"{models} models, {sets} data sets{offline}", "HF_HOME")
+    yield _cache(
+        "hub cache",
+        hub,
+        f"{format_count(models, 'model')}, {format_count(sets, 'data set')}{offline}",
+        "HF_HOME",
+    )
     read = Path(datasets.config.HF_DATASETS_CACHE)
     yield _cache("datasets cache", read, "data sets read before", "HF_DATASETS_CACHE")
     kaggle = kaggle_cache_folder()

@@ -9,6 +9,7 @@ import typer
 
 from captune.cli.app import stopping
 from captune.progress import print_line
+from captune.suggest import format_count
 
 
 def push(
@@ -34,6 +35,6 @@ def push(
     with stopping(lambda: "nothing local was changed: run the same command again"):
         pushed = push_run(run, repo, private=private, with_images=not no_images)
     who = "private" if pushed.repo.is_private else "public"
-    print_line(f"pushed:  {len(pushed.paths)} files as {pushed.commit[:12]}")
+    print_line(f"pushed:  {format_count(len(pushed.paths), 'file')} as {pushed.commit[:12]}")
     print_line(f"page:    {pushed.repo.url} ({who})")
     print_line(f"use it:  captune caption {pushed.repo.repo} PHOTO.jpg")

@@ -13,6 +13,7 @@ from pathlib import Path
 from captune.data.record_store import count_by_split
 from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord, ImageSource, Split
+from captune.suggest import format_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def raise_when_too_many_bad(
         reasons[image.reason] = reasons.get(image.reason, 0) + 1
     counted = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
     raise DataError(
-        f"{len(skipped)} of {num_images} images are unusable ({counted}), more than"
+        f"{len(skipped)} of {format_count(num_images, 'image')} unusable ({counted}), more than"
         f" data.max_bad_fraction {max_bad_fraction:g} allows",
         where=f"first: {skipped[0].file or skipped[0].image_id}",
         fix="run `captune data check`; fix the files, or raise data.max_bad_fraction",

@@ -28,6 +28,7 @@ from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
 from captune.records import Split
+from captune.suggest import format_count
 
 DEFAULT_SHAPES = 2000
 _MAX_FILES = 12
@@ -191,7 +192,7 @@ def _explain_empty(path: str, data: LoadedData) -> DataError:
     reasons = Counter(image.reason for image in data.skipped)
     if set(reasons) == {"no_caption"}:
         return DataError(
-            f"no usable image in {path}: none of its {number} images has a caption",
+            f"no usable image in {path}: {format_count(number, 'image')} without a caption",
             where=f"the first: {first.file}",
             fix="name the column or key with the captions: data.caption_column, or"
             " --caption-column",
@@ -273,5 +274,5 @@ def _note_unsplit(data: LoadedData) -> LoadedData:
     number = count_by_split(data.records).get(None, 0)
     if number in (0, len(data.records)):
         return data
-    note = f"{number} images are in no split, although others are: they are skipped"
+    note = f"{format_count(number, 'image')} skipped: in no split, although others are"
     return replace(data, notes=(*data.notes, note))

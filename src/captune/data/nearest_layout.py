@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.readers import SOURCES, read_header
 from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_captions, find_column
-from captune.data.rows.text import read_head, read_jsonl
+from captune.data.rows.text import name_kind, read_head, read_jsonl
 from captune.errors import DataError
+from captune.suggest import format_count
 
 _MAX_FILES = 12
 _MAX_LETTERS = 200
@@ -22,12 +24,31 @@ _MAPPING = re.compile(rf'^\s*\{{\s*"[^"]*\.(?:{_ENDINGS})"\s*:\s*["\[]', re.IGNO
 
 def explain_unknown(place: Path) -> DataError:
     """Return an error that names what is at a place, the nearest layout, and what to change."""
+    special = _find_special(place)
+    if special is not None:
+        return DataError(
+            f"no known data set format in {place}; {special}, not a regular file",
+            fix="copy its content into a file first",
+        )
     nearest, fix = _find_nearest(place)
     return DataError(
         f"no known data set format in {place}; found {_describe(place)}{nearest}",
         where=f"tried the formats {', '.join(SOURCES)}; docs/data.md describes each",
         fix=fix,
     )
+
+
+def _find_special(place: Path) -> str | None:
+    """Return, as in `train.parquet is a pipe`, a path that no reader opens; `None`: there is none.
+
+    Readers look for regular files, and so do not see it.
+    """
+    for path in sorted(place.iterdir()) if place.is_dir() else ():
+        with suppress(OSError):
+            kind = None if path.is_dir() else name_kind(path)
+            if kind is not None:
+                return f"{path.name} is {kind}"
+    return None
 
 
 def _find_nearest(place: Path) -> tuple[str, str]:
@@ -121,7 +142,7 @@ def _list_files(place: Path) -> list[Path]:
 
 def _describe(place: Path) -> str:
     if place.is_file():
-        return f"a file of {place.stat().st_size} bytes{_describe_columns(place)}"
+        return f"a file of {format_count(place.stat().st_size, 'byte')}{_describe_columns(place)}"
     if not place.is_dir():
         return "a pipe or a device, which cannot be read: copy its content into a file"
     paths = sorted(place.iterdir())
@@ -133,7 +154,9 @@ def _describe(place: Path) -> str:
         path.name + "/" * path.is_dir() + _describe_columns(path) for path in others[:_MAX_FILES]
     ]
     shown = ", ".join(names) + (", ..." if len(others) > _MAX_FILES else "")
-    return "; ".join(part for part in (f"{images} images without captions", shown) if part)
+    return "; ".join(
+        part for part in (f"{format_count(images, 'image')} without captions", shown) if part
+    )
 
 
 def _describe_columns(path: Path) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split, TarMember, ZipMember
+from captune.suggest import format_count
 
 _NONE = len(SPLITS)
 """The code of records without a split; the others are positions in `SPLITS`."""
@@ -149,7 +150,7 @@ class RecordStore(Sequence[CaptionRecord]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<RecordStore of {len(self)} records>"
+        return f"<RecordStore of {format_count(len(self), 'record')}>"
 
     def iter_captions(self) -> Iterator[Sequence[str]]:
         """Yield the captions of each record, without making the records."""

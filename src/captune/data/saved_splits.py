@@ -37,6 +37,7 @@ from captune.storage import (
     write_json,
     write_jsonl,
 )
+from captune.suggest import format_count
 
 _IMAGES_NAME = "images.zip"
 _VERSION = 1
@@ -70,7 +71,8 @@ def save_splits(
     unsplit = np.flatnonzero(codes == code_of(None))
     if len(unsplit):
         raise DataError(
-            f"{len(unsplit)} records have no split, such as {records[unsplit[0]].image_id}",
+            f"{format_count(len(unsplit), 'record has', plural='records have')} no split, such as"
+            f" {records[unsplit[0]].image_id}",
             fix="call assign_splits first",
         )
     root = _common_root(records)

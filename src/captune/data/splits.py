@@ -23,6 +23,7 @@ from captune.data.record_store import (
 )
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, Split
+from captune.suggest import format_count
 
 
 def assign_splits(
@@ -83,7 +84,9 @@ def select_split(records: Sequence[CaptionRecord], split: Split) -> Sequence[Cap
     if len(chosen):
         return chosen
     counts = count_by_split(records)
-    there = ", ".join(f"{name} ({number} images)" for name, number in counts.items() if name)
+    there = ", ".join(
+        f"{name} ({format_count(number, 'image')})" for name, number in counts.items() if name
+    )
     raise DataError(
         f"the split {split} has no images; splits with images: {there or 'none'}",
         fix="choose another split, or give split lists (data.split_files)",
@@ -181,7 +184,8 @@ def _draw_rest(
     total = sum(wanted.values())
     if total == 0.0:
         raise DataError(
-            f"{len(rest)} images are in no given split, and the shares of the others are 0",
+            f"{format_count(len(rest), 'image is', plural='images are')} in no given split, and"
+            " the shares of the others are 0",
             fix="raise data.split_fractions of train",
         )
     shares = {split: fraction / total for split, fraction in wanted.items()}
@@ -252,7 +256,8 @@ def _fill(
     wanted = [split for split in shares if shares[split] > 0.0]
     if len(order) < len(wanted):
         raise DataError(
-            f"{len(order)} {by}s cannot fill {len(wanted)} splits: {wanted[-1]} would be empty",
+            f"{format_count(len(order), by)} cannot fill {len(wanted)} splits: {wanted[-1]} would"
+            " be empty",
             fix="add images, or set data.split_fractions of a split to 0",
         )
     total = sum(sizes.values())

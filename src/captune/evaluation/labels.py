@@ -65,11 +65,6 @@ def format_test(name: str, test: PairedTest) -> str:
     return format_p(test.p_value)
 
 
-def format_count(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 image`, `1,000 images`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def format_share(share: float) -> str:
     """Return a share as text, such as `7.3 %`; only exactly none or all reads as 0 or 100 %."""
     percent = 100 * share

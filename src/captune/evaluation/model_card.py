@@ -15,6 +15,7 @@ from captune.hub import Task, choose_task, describe_use
 from captune.metrics import METRICS
 from captune.records import Prediction
 from captune.storage import write_text
+from captune.suggest import format_count
 from captune.text_safety import clean_text, escape_markdown
 
 _SAMPLES = 5
@@ -132,8 +133,9 @@ def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
     revision = f" at revision {_as_code(origin.data_revision)}" if origin.data_revision else ""
     unseen = "" if inputs.evaluation.split == "train" else " that were not used for training"
     return (
-        f"{_as_code(origin.data)}{revision}: trained on {trained} images with {captions} captions,"
-        f" scored on {scored} images{of_split}{unseen}."
+        f"{_as_code(origin.data)}{revision}: trained on {format_count(trained, 'image')} with"
+        f" {format_count(captions, 'caption')},"
+        f" scored on {format_count(scored, 'image')}{of_split}{unseen}."
     )
 
 

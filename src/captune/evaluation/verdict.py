@@ -13,7 +13,6 @@ from typing import Literal
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.labels import (
-    format_count,
     format_delta,
     format_p,
     format_share,
@@ -23,6 +22,7 @@ from captune.evaluation.labels import (
 )
 from captune.metrics import SIGNIFICANCE, PairedTest, is_lower_better
 from captune.records import CaptionRecord, Prediction
+from captune.suggest import format_count
 from captune.text_safety import clean_text, shorten_words
 
 FEW_IMAGES = 50
@@ -232,7 +232,8 @@ def _warn_of_collapse(
     return [
         f"{model} generates only {format_count(len(generated), 'different caption')} for"
         f" {format_count(total, 'image')} (first human captions: {len(human):,} different); the"
-        f" most frequent, {quoted}, occurs {times:,} times ({format_share(times / total)}). The"
+        f" most frequent, {quoted}, occurs {format_count(times, 'time')}"
+        f" ({format_share(times / total)}). The"
         " captions have collapsed, whatever the scores are."
     ]
 

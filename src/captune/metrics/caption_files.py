@@ -15,6 +15,7 @@ from captune.errors import MetricError
 from captune.list_cells import read_list_cell
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_caption, check_id
+from captune.suggest import format_count
 
 REFERENCE_FORMATS = (
     'give {"image_id": ["caption", ...]}, COCO annotations, or JSONL with image_id and captions'
@@ -308,7 +309,7 @@ def _open_lists(
         pairs = zip(captions, read, strict=True)
         opened[image_id] = [c for text, own in pairs for c in ([text] if own is None else own)]
     if number and notes is not None:
-        notes.append(f"{number:,} texts in {path} contain Python lists and are read as lists")
+        notes.append(f"{format_count(number, 'text')} in {path} read as Python lists")
     return opened
 
 
@@ -318,7 +319,7 @@ def _refuse_duplicates(ids: Sequence[str], path: Path) -> None:
     seen: set[str] = set()
     duplicate = dict.fromkeys(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
     raise MetricError(
-        f"{path} has {len(duplicate)} image ids twice: {name_ids(list(duplicate))}",
+        f"{path} has {format_count(len(duplicate), 'image id')} twice: {name_ids(list(duplicate))}",
         where=str(path),
         fix="give each image once",
     )

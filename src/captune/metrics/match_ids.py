@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from captune.suggest import format_count
+
 _FINAL_NUMBER = re.compile(r"(?:^|[_-])0*(\d+)$")
 Key = Callable[[str], str]
 
@@ -31,7 +33,7 @@ class IdMatch:
     def describe(self) -> str:
         """Return the match in one sentence, with an example."""
         prediction, reference = next(iter(self.ids.items()))
-        number = "1 image id is" if len(self.ids) == 1 else f"{len(self.ids):,} image ids are"
+        number = format_count(len(self.ids), "image id is", plural="image ids are")
         return (
             f"{number} matched to those of the references by {self.by},"
             f" such as {prediction!r} to {reference!r}"

@@ -12,6 +12,7 @@ from captune.errors import MetricError
 from captune.metrics.caption_files import read_caption_json
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_id
+from captune.suggest import format_count
 
 OBJECT_FORMATS = (
     'give {"image_id": ["dog", ...]}, COCO instances, or JSONL with image_id and objects'
@@ -71,7 +72,8 @@ def find_image_files(
     if absent:
         place = f" in {folder}" if folder else ""
         raise MetricError(
-            f"{len(absent)} images have no file{place}: {name_ids(absent)}",
+            f"{format_count(len(absent), 'image has', plural='images have')} no file{place}:"
+            f" {name_ids(absent)}",
             where=str(folder or ""),
             fix="name each file by its image id, or give file names in the file of references",
         )

@@ -25,7 +25,7 @@ from captune.models.build.loading import (
     read_config,
 )
 from captune.models.build.new import check_parts, new_captioner
-from captune.models.build.processor_rules import try_processor
+from captune.models.build.processor_rules import try_transform
 from captune.models.build.skeleton import build_skeleton, check_weights_fit, try_skeleton
 from captune.models.captioner import Captioner
 from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderDecoderModel
@@ -140,9 +140,9 @@ def load_captioner(
     file = name_file(source, CONFIG_NAME)
     skeleton = build_skeleton(family.model_class, config, file=file, where=where)
     check_weights_fit(skeleton, Path(source).expanduser(), where=where)
-    shape = try_processor(processor, source, where=where)
     trial = family.captioner_class(skeleton, words, processor)
-    try_skeleton(trial, shape, source=source, where=where)
+    inputs = try_transform(trial.image_transform, source, where=where)
+    try_skeleton(trial, inputs, source=source, where=where)
     model, _ = load_weights(family.model_class, source, where=where, expected=EVERY_KEY, **pinned)
     vocab_size = model.get_input_embeddings().num_embeddings
     if len(words) > vocab_size:

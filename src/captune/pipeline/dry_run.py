@@ -13,6 +13,7 @@ from captune.pipeline.stages.prepare import read_data, split_data
 from captune.progress import Say, print_line
 from captune.recipe import Recipe
 from captune.records import SPLITS, CaptionRecord
+from captune.suggest import format_count
 from captune.training import TrainingEstimate, estimate_training, show_bytes
 
 
@@ -53,9 +54,9 @@ def dry_run(
     else:
         records = load_splits(folder)
     counts = count_by_split(records)
-    images = ", ".join(f"{split} {counts.get(split, 0)}" for split in SPLITS)
+    images = ", ".join(f"{split} {counts.get(split, 0):,}" for split in SPLITS)
     captions = sum(len(record.captions) for record in records)
-    say(f"images: {images}; {captions} captions (not checked for broken images)")
+    say(f"images: {images}; {format_count(captions, 'caption')} (not checked for broken images)")
     if "train" in due:
         _estimate(recipe, records, folder, memory=memory, say=say)
     if "evaluate" in due or ("baseline" in due and recipe.evaluate.baseline):
@@ -63,7 +64,10 @@ def dry_run(
         times = {"baseline": "before", "evaluate": "after"}
         when = " and ".join(times[name] for name in due if is_wanted.get(name))
         scored = len(scored_records(recipe, records))
-        say(f"captions to generate: {scored} images of {recipe.evaluate.split} {when} training")
+        say(
+            f"captions to generate: {format_count(scored, 'image')} of"
+            f" {recipe.evaluate.split} {when} training"
+        )
 
 
 def _describe(name: str, plan: Plan) -> str:
@@ -93,8 +97,8 @@ def _estimate(
     )
     say(f"training on {found.hardware.describe()}; {found.parameters}")
     say(
-        f"steps: {found.steps}, {recipe.train.global_batch_size} images each, of"
-        f" {found.images} images; {found.step_seconds:.3g} s per step"
+        f"steps: {found.steps}, {format_count(recipe.train.global_batch_size, 'image')} each, of"
+        f" {format_count(found.images, 'image')}; {found.step_seconds:.3g} s per step"
     )
     for warning in found.doubts:
         say(warning)

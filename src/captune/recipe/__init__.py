@@ -18,6 +18,7 @@ from captune.recipe.schema import (
     TokenizerConfig,
     TrainConfig,
 )
+from captune.recipe.schema_words import plain_words
 from captune.recipe.shipped import shipped_path, shipped_recipes
 from captune.recipe.value_types import SplitFractions, View
 from captune.recipe.write import dump_recipe, save_recipe
@@ -42,6 +43,7 @@ __all__ = [
     "hub_data_sets",
     "load_recipe",
     "parse_recipe",
+    "plain_words",
     "recipe_path",
     "save_recipe",
     "setting_changes",

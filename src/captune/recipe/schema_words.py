@@ -5,6 +5,7 @@ They come from the JSON schema that pydantic builds for `Recipe`; a `Node` is a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -44,6 +45,15 @@ _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 _LARGE = 1024
+_PHRASES = (
+    ("Value error, ", ""),
+    ("Input should be a valid integer(, .*)?", "must be a whole number"),
+    ("Input should be a valid number(, .*)?", "must be a number"),
+    ("Input should be a valid boolean(, .*)?", "must be true or false"),
+    ("Input should be greater than or equal to", "must be at least"),
+    ("Input should be less than or equal to", "must be at most"),
+    ("Input should be", "must be"),
+)
 _OTHER_CHOICES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("dev", "eval", "valid", "validation"), "val"),
@@ -125,6 +135,21 @@ def nearest_choice(node: Node | None, value: object) -> str | None:
     choices = [word for choice in _choices(node or {}) for word in choice.get("enum", ())]
     known = _OTHER_CHOICES.get(str(value).lower())
     return known if known in choices else find_nearest(str(value), choices)
+
+
+def plain_words(message: str) -> str:
+    """Return an error text of pydantic in the words of captune's errors.
+
+    A wrong choice gets the one that is probably meant.
+    """
+    for phrase, plain in _PHRASES:
+        message = re.sub(phrase, plain, message)
+    found = re.search(r"'([^']*)' is not one of ('.*')", message)
+    if found is None:
+        return message
+    choices = re.findall(r"'([^']*)'", found[2])
+    near = nearest_choice({"enum": choices}, found[1])
+    return message.rstrip(".") + (f" (did you mean {near!r}?)" if near else "")
 
 
 def _choices(node: Node) -> tuple[Node, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from captune.recipe import TrainConfig
+from captune.suggest import format_count
 from captune.training.batches.planning import count_shares
 from captune.training.steps.optimizer import count_warmup_steps
 
@@ -24,14 +25,18 @@ def describe_shares(
         return ()
     shares = count_shares(num_images, num_processes)
     counts = ", ".join(map(str, shares))
-    lines = [f"processes: {num_processes} share the {num_images} images of a step: {counts}"]
+    lines = [
+        f"processes: {num_processes} share the {format_count(num_images, 'image')} of a step:"
+        f" {counts}"
+    ]
     idle = shares.count(0)
     if idle:
         first, last = num_processes - idle, num_processes - 1
         ranks = f"rank {last} has" if idle == 1 else f"ranks {first} to {last} have"
         lines.append(
             f"warning: {ranks} no image in any step (train.global_batch_size"
-            f" {global_batch_size}); start at most {num_images} processes"
+            f" {global_batch_size}); start at most"
+            f" {format_count(num_images, 'process', plural='processes')}"
             + (
                 f", or set train.global_batch_size to {num_processes} or more"
                 if num_images == global_batch_size

@@ -20,6 +20,7 @@ from captune.progress import Progress, no_progress, show_progress
 from captune.recipe import Recipe
 from captune.stopping import HeldSignal, hold_signals
 from captune.storage import write_folder
+from captune.suggest import format_count
 from captune.training.checkpoint import TRY_RESUME, TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.team import Team
@@ -192,7 +193,10 @@ class RunState:
         stop = settings.patience is not None and state.stale_validations >= settings.patience
         state.finished = self.is_last_step or stop
         if stop and not self.is_last_step:
-            self.say(f"stopped early: {state.stale_validations} validations without improvement")
+            self.say(
+                f"stopped early: {format_count(state.stale_validations, 'validation')} without"
+                " improvement"
+            )
         held = self._signal
         alone = self.team.size == 1
         number = held.number if alone else agree_on_signal(held, self.hardware.device)

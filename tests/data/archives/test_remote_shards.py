@@ -140,7 +140,7 @@ def test_images_beyond_the_memory_limit_are_files_in_the_cache(
     server.say("/a.tar", make_tar(samples(4)))
     data = load_records(at(server, "/a.tar"), LoadOptions(streaming=True, memory_limit=0))
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
-    assert "4 images of streamed tars are stored as files" in data.notes[-1]
+    assert "4 images of streamed tars stored as files" in data.notes[-1]
     assert decode_image(data.records[3].image).getpixel((0, 0)) == (3, 0, 0)
 
 

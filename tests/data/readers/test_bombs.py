@@ -55,12 +55,14 @@ def test_deeply_nested_captions_are_an_error(tmp_path, draw_image, depth):
         load_records(tmp_path, LoadOptions(format="jsonl"))
 
 
-@pytest.mark.parametrize("name", ["metadata.jsonl", "d.csv", "d.json", "a.txt", "d.tar"])
-def test_a_pipe_in_place_of_a_file_is_never_opened(tmp_path, draw_image, name):
+@pytest.mark.parametrize(
+    "name", ["metadata.jsonl", "d.csv", "d.json", "a.txt", "d.tar", "train.parquet", "d.zip"]
+)
+def test_a_pipe_in_place_of_a_file_is_named_and_never_opened(tmp_path, draw_image, name):
     draw_image(tmp_path / "a.png")
     os.mkfifo(tmp_path / name)
     for place in (tmp_path, tmp_path / name):
-        with pytest.raises(DataError):
+        with pytest.raises(DataError, match=rf"{name} is a pipe"):
             load_records(place)
 
 

@@ -38,7 +38,7 @@ def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_
         ("gone.png", "missing", f"looked in {tmp_path}"),
         ("unlisted.png", "no_caption", "no line in the metadata"),
     ]
-    assert data.notes == (f"1 of 2 images are missing: looked in {tmp_path}",)
+    assert data.notes == (f"1 of 2 images missing: looked in {tmp_path}",)
 
 
 def test_imagefolder_subfolders_are_splits(tmp_path, draw_image):
@@ -264,7 +264,7 @@ def test_an_unknown_folder_is_described_with_the_formats_tried(tmp_path, draw_im
     (tmp_path / "notes.md").touch()
     with pytest.raises(DataError) as caught:
         load_records(tmp_path)
-    assert "found 1 images without captions; notes.md" in caught.value.what
+    assert "found 1 image without captions; notes.md" in caught.value.what
     assert "jsonl, table, sidecar" in caught.value.where
     assert "write the captions of a.jpg into a.txt" in caught.value.fix
 
@@ -339,7 +339,7 @@ def test_ids_and_names_that_restart_in_each_coco_file_are_different_images(tmp_p
         ("val/1", "val", ("val one",), "val"),
     }
     assert data.in_two_splits == ()
-    assert data.notes == ("1 ids name several images (the first: 1); all but one were renamed",)
+    assert data.notes == ("1 id names several images (the first: 1); all but one were renamed",)
 
 
 def test_an_id_used_for_two_images_never_mixes_their_captions(tmp_path, draw_image):

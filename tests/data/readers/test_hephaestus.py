@@ -195,7 +195,7 @@ def test_an_annotation_without_an_image_and_an_image_without_one_are_listed(
         "raw": "103A_07010_121313/interferograms/1_2/1_2.geo.diff.png",
     }[form]
     assert reasons == {"900": "missing", "4": "no_caption", stray: "no_caption"}
-    assert [note for note in data.notes if note.startswith("1 of 12 images are missing: looked")]
+    assert [note for note in data.notes if note.startswith("1 of 12 images missing: looked")]
 
 
 def test_flags_and_lists_filter_the_images(tmp_path, write_set):

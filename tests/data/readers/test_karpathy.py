@@ -72,7 +72,7 @@ def test_coco_is_read_by_its_folders_with_restval_as_training_data(coco):
     assert third.captions == tuple(f"Caption {turn} of 3" for turn in range(5))
     assert third.image == coco / "val2014" / "COCO_val2014_000000000003.jpg"
     assert third.file_name == "val2014/COCO_val2014_000000000003.jpg"
-    assert data.notes == ("1 restval images are used for training, as usual",)
+    assert data.notes == ("1 restval image is used for training, as usual",)
 
 
 @pytest.mark.parametrize("folder", ["images/{}", "{0}/{0}", "elsewhere/{}"])
@@ -151,7 +151,7 @@ def test_missing_images_are_counted_folder_by_folder(coco):
     (coco / "train2014" / "COCO_train2014_000000000002.jpg").unlink()
     data = load_records(coco)
     assert [(image.image_id, image.reason) for image in data.skipped] == [("1002", "missing")]
-    assert data.notes[1] == (f"1 of 5 images are missing: looked in {coco / 'train2014'}, {coco}")
+    assert data.notes[1] == (f"1 of 5 images missing: looked in {coco / 'train2014'}, {coco}")
 
 
 def test_missing_images_are_an_error_with_their_number_and_the_folders_searched(coco):

@@ -239,7 +239,7 @@ def test_the_standard_lists_are_the_splits_and_other_images_are_reported_as_skip
     (kaggle / "Flickr_8k.devImages.txt").write_text("c.jpg\n")
     data = load_records(kaggle)
     assert [record.split for record in data.records] == ["train", "train", "val", None]
-    assert "1 images are in no split list and are skipped" in data.notes
+    assert "1 image skipped: in no split list" in data.notes
 
 
 def test_given_lists_replace_the_standard_ones(kaggle):
@@ -259,7 +259,7 @@ def test_an_image_in_two_lists_is_kept_in_the_first_and_named(kaggle):
 
 def test_a_list_of_other_images_is_an_error_that_shows_both_names(kaggle):
     (kaggle / "mine.txt").write_text("x.png\n")
-    with pytest.raises(DataError, match=r"none of the 1 images .* 'x.png', .* 'a.jpg'"):
+    with pytest.raises(DataError, match=r"no image of the .* list .1 image.* 'x.png', .* 'a.jpg'"):
         load_records(kaggle, LoadOptions(split_files={"test": kaggle / "mine.txt"}))
 
 

@@ -84,7 +84,7 @@ def test_braces_name_shards_as_a_shell_would(tmp_path, samples):
     data = load_records(f"{tmp_path}/s-{{000..001}}.tar")
     assert sorted(captions_of(data)) == [f"{n:06d}" for n in range(4)]
     assert len(load_records(f"{tmp_path}/s-*.tar").records) == 6
-    with pytest.raises(DataError, match=r"2 of the 5 shards of .* are missing, .*s-003\.tar"):
+    with pytest.raises(DataError, match=r"2 of the 5 shards of .* missing, .*s-003\.tar"):
         load_records(f"{tmp_path}/s-{{000..004}}.tar")
     with pytest.raises(DataError, match="no file matches"):
         load_records(f"{tmp_path}/t-*.tar")
@@ -117,7 +117,7 @@ def test_a_compressed_shard_is_read_and_its_images_kept(
     assert [decode_image(r.image).tobytes() for r in packed.records] == [
         decode_image(r.image).tobytes() for r in plain.records
     ]
-    assert any("images of compressed tars are stored as files" in note for note in packed.notes)
+    assert any("images of compressed tars stored as files" in note for note in packed.notes)
 
 
 def test_captions_come_from_text_else_from_json_and_columns_from_json(tmp_path, png_bytes):
@@ -185,7 +185,7 @@ def test_keys_that_restart_in_each_shard_are_different_images(tmp_path, samples,
         "s3/0": ("Of shard 3",),
     }
     assert [decode_image(r.image).getpixel((0, 0))[0] for r in data.records] == [0, 1, 2, 3]
-    assert any("3 keys occur in several shards" in note for note in data.notes)
+    assert any("3 keys found in several shards" in note for note in data.notes)
 
 
 def test_shards_with_one_name_in_several_folders_keep_their_captions(tmp_path, png_bytes):
@@ -236,7 +236,7 @@ def test_incomplete_samples_are_counted_and_listed(tmp_path, samples, png_bytes)
     data = load_records(write_shard(tmp_path / "d.tar", [*samples(2), *more]))
     assert len(data.records) == 2
     assert reasons_of(data) == {"lone": "no_caption", "words": "missing"}
-    assert "1 of 4 images are missing: a caption without an image" in data.notes
+    assert "1 of 4 images missing: a caption without an image" in data.notes
 
 
 def test_a_truncated_shard_loses_only_its_last_sample_and_is_reported(tmp_path, samples):

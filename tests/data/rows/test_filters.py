@@ -128,9 +128,11 @@ def test_a_format_without_columns_says_so(tmp_path, draw_image):
 
 def test_filters_that_leave_nothing_show_the_values_that_are_there(tmp_path, draw_image):
     folder = write_rows(tmp_path, draw_image, "jsonl")
-    with pytest.raises(DataError, match=r"none of the 3 images passes .*: quality: 9") as caught:
+    with pytest.raises(
+        DataError, match=r"no image passes .*: 3 images skipped.*: quality: 9"
+    ) as caught:
         load_records(folder, LoadOptions(filters={"quality": ("9",)}))
-    assert caught.value.where == "quality is '3' (2 rows), '1' (1 rows)"
+    assert caught.value.where == "quality is '3' (2 rows), '1' (1 row)"
     assert "data.filters" in caught.value.fix
 
 
@@ -138,7 +140,7 @@ def test_a_split_that_the_filters_empty_is_an_error(tmp_path, draw_image):
     for split, ok in (("train", 1), ("val", 1), ("test", 0)):
         draw_image(tmp_path / f"{split}.png")
         (tmp_path / f"{split}.csv").write_text(f"image,caption,ok\n{split}.png,x,{ok}\n")
-    with pytest.raises(DataError, match="none of the 1 test images passes the filters"):
+    with pytest.raises(DataError, match="no image of test passes the filters: 1 image"):
         load_records(tmp_path, LoadOptions(filters={"ok": ("1",)}))
 
 

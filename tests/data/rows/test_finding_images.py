@@ -47,7 +47,7 @@ def test_paths_of_another_machine_are_matched_by_their_end(tmp_path, draw_image,
     for options in (LoadOptions(), LoadOptions(image_root=tmp_path / "images")):
         data = load_records(tmp_path, options)
         assert files_of(data) == paths
-        assert any("3 images were found by the end of their path" in n for n in data.notes)
+        assert any("3 images found by the end of their path" in n for n in data.notes)
 
 
 def test_the_longest_tail_of_a_path_decides(tmp_path, draw_image):
@@ -226,7 +226,7 @@ def test_a_name_that_leads_out_is_listed_not_followed(dataset, secret, write, ki
     data = load_records(dataset)
     assert files_of(data) == [dataset / "a.png"]
     assert [image.reason for image in data.skipped] == ["outside"]
-    (note,) = [note for note in data.notes if note.startswith("1 images are outside")]
+    (note,) = [note for note in data.notes if note.startswith("1 image outside")]
     assert "--image-root" in note
     assert "--allow-outside" in note
     allowed = load_records(dataset, LoadOptions(allow_outside=True))
@@ -259,7 +259,7 @@ def test_a_linked_folder_of_images_is_followed_and_reported(dataset, secret):
     write_csv(dataset / "d.csv", ["a.png", "secret.png"])
     data = load_records(dataset)
     assert files_of(data) == [dataset / "a.png", dataset / "images" / "secret.png"]
-    assert any("1 image was read through links that lead out" in note for note in data.notes)
+    assert any("1 image read through links that lead out" in note for note in data.notes)
 
 
 def test_a_name_with_dots_after_a_link_is_not_followed(dataset, secret, draw_image):

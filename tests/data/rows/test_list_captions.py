@@ -81,7 +81,7 @@ def test_a_cell_that_holds_a_list_is_read_as_a_list_and_reported(tmp_path, draw_
     data = load_records(tmp_path)
     assert [record.captions for record in data.records] == [CAPTIONS]
     assert any(
-        "1 caption cells with a list written as text were read as lists: 2" in note
+        "1 caption cell with a list written as text, read as a list: 2 captions" in note
         for note in data.notes
     )
 
@@ -100,4 +100,4 @@ def test_white_space_that_is_folded_is_reported(tmp_path, draw_image):
     (tmp_path / "d.csv").write_text('image,caption\na.png,"One  dog\non grass"\na.png, Two \n')
     data = load_records(tmp_path)
     assert data.records[0].captions == ("One dog on grass", "Two")
-    assert "line breaks and runs of white space in 1 captions" in " ".join(data.notes)
+    assert "line breaks and runs of white space in 1 caption" in " ".join(data.notes)

@@ -32,7 +32,7 @@ def test_a_data_set_without_splits_is_used_as_a_whole_with_a_note(
     scored = select_scored(bare, split="test", max_images=None, seed=0)
     assert len(scored.records) == 6
     assert scored.split == "all"
-    assert "has no splits: all 6 images are scored" in scored.notes[0]
+    assert "has no splits: 6 images scored" in scored.notes[0]
 
 
 def test_a_missing_split_is_an_error_that_names_the_others(records: list[CaptionRecord]) -> None:
@@ -53,7 +53,7 @@ def test_images_without_a_caption_are_skipped_and_counted(
 
 def test_data_without_any_caption_is_an_error(records: list[CaptionRecord]) -> None:
     data = LoadedData(tuple(replace(r, captions=()) for r in records))
-    with pytest.raises(DataError, match="none of the 6 images has a human caption"):
+    with pytest.raises(DataError, match="no image has a human caption to score against: 6 images"):
         select_scored(data, split="test", max_images=None, seed=0)
 
 
@@ -61,7 +61,7 @@ def test_a_limited_number_of_images_is_drawn_with_a_note(records: list[CaptionRe
     data = LoadedData(tuple(records), skipped=(SkippedImage("z", "z.png", "missing"),))
     scored = select_scored(data, split="test", max_images=2, seed=9)
     assert len(scored.records) == 2
-    assert scored.notes == ["2 of 6 images are scored, drawn with seed 9"]
+    assert scored.notes == ["2 of 6 images scored, drawn with seed 9"]
     assert scored.skipped[0].image_id == "z"
 
 

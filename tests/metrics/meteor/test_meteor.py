@@ -151,7 +151,7 @@ def test_10000_words_score_and_two_such_captions_name_the_image(meteor: Meteor) 
 
 
 def test_what_does_not_fit_together_is_named(meteor: Meteor) -> None:
-    with pytest.raises(MetricError, match="2 predictions for the references of 1 images"):
+    with pytest.raises(MetricError, match="2 predictions for the references of 1 image"):
         meteor.score([[["a"]]], [["a"], ["b"]])
     with pytest.raises(MetricError, match="an image has no references") as caught:
         meteor.score([[["a"]], []], [["a"], ["b"]])

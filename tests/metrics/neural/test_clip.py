@@ -91,7 +91,7 @@ def test_cached_features_are_read_without_the_images(scorer: ClipScorer, tmp_pat
 
 def test_features_must_match_the_images(scorer: ClipScorer) -> None:
     features = scorer.embed_images(paint()[:1])
-    with pytest.raises(MetricError, match="1 rows of image features for 2 images"):
+    with pytest.raises(MetricError, match="1 row of image features for 2 images"):
         compute_clip_score(REFERENCES, PREDICTIONS, image_features=features, scorer=scorer)
 
 

@@ -148,7 +148,7 @@ def test_missing_inputs_are_errors_before_any_model_is_loaded(files: Path) -> No
     with pytest.raises(MetricError, match="pac_s needs the PAC-S checkpoint"):
         run(files, "--metrics", "pac_s", "--images", str(files / "images"))
     next(files.rglob("7.jpg")).unlink()
-    with pytest.raises(MetricError, match=r"1 images have no file in .*images: 7"):
+    with pytest.raises(MetricError, match=r"1 image has no file in .*images: 7"):
         run(files, "--metrics", "clip_score", "--images", str(files / "images"))
     with pytest.raises(MetricError, match="is not a folder"):
         run(files, "--metrics", "clip_score", "--images", str(files / "none"))

@@ -126,7 +126,7 @@ def test_rewards_name_an_unknown_image() -> None:
     references = References({"1": ["a dog"], "2": ["a cat"]})
     with pytest.raises(MetricError, match="image 9 has no references"):
         cider_rewards(references, ["a dog"], image_ids=["9"])
-    with pytest.raises(MetricError, match="1 captions and 2 image ids"):
+    with pytest.raises(MetricError, match="1 caption and 2 image ids"):
         cider_rewards(references, ["a dog"], image_ids=["1", "2"])
 
 

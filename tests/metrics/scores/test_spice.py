@@ -89,7 +89,7 @@ def test_java_8_does_not_receive_unknown_options(home: Path) -> None:
 
 def test_images_without_a_score_are_named_and_omitted_from_the_mean(home: Path) -> None:
     install_java(home, ANSWER.format(f="float('nan') if r['image_id'] else 0.5"))
-    with pytest.warns(UserWarning, match="no score for 1 images, which its mean omits: 7"):
+    with pytest.warns(UserWarning, match="no score for 1 image, which its mean omits: 7"):
         results = compute(REFERENCES, PREDICTIONS, metrics=["spice"])
     assert results.corpus["spice"] == 0.5
     assert np.isnan(results.per_image["spice"][1])
@@ -174,7 +174,7 @@ def test_the_command_names_images_without_a_score_and_writes_null_for_them(
         main(["score", *files, *written, "--metrics", "spice,bleu_1"])
     assert stop.value.code == 0
     output = capsys.readouterr()
-    assert output.err == "warning: SPICE has no score for 1 images, which its mean omits: 7\n"
+    assert output.err == "warning: SPICE has no score for 1 image, which its mean omits: 7\n"
     assert json.loads((folder / "scores.json").read_text())["metrics"]["spice"] == 0.5
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     assert [row["spice"] for row in rows] == [0.5, None]

@@ -119,7 +119,7 @@ def test_images_of_a_size_that_the_model_does_not_support_are_refused_at_once(
     folder = Path(shutil.copytree(saved["git-tiny"], tmp_path / "model"))
     edit(folder, "processor_config.json", "image_processor.size", {"height": 32, "width": 32})
     error = refusal(folder)
-    assert error.what.startswith(f"the model '{folder}' cannot caption an image of 32x32 pixels")
+    assert error.what.startswith(f"the model '{folder}' does not accept an image of 32x32 pixels")
 
 
 def test_an_image_processor_that_keeps_the_aspect_ratio_is_refused(

@@ -23,6 +23,7 @@ from captune.cli.scoring.files import check_places
 from captune.cli.scoring.inputs import Tokenize
 from captune.progress import print_line
 from captune.recipe import GenerateConfig
+from captune.suggest import format_count
 
 if TYPE_CHECKING:
     from captune.benchmark import CaptionSubject
@@ -327,7 +328,10 @@ def _percent(share: float | None) -> str:
 def _list_failures(failures: dict[str, str]) -> None:
     if failures:
         image_id, reason = next(iter(failures.items()))
-        _note(f"{len(failures)} images could not be read; the first: {image_id} ({reason})")
+        _note(
+            f"{format_count(len(failures), 'image')} could not be read; the first: {image_id}"
+            f" ({reason})"
+        )
 
 
 def _write(json_file: Path | None, figures: dict[str, Any], asked: dict[str, Any]) -> None:

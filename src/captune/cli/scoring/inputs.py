@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from captune.records import TokenizerName
+from captune.suggest import format_count
 
 if TYPE_CHECKING:
     from captune.metrics import ImageSet, MetricInputs
@@ -135,7 +136,7 @@ def read_sample_files(paths: Sequence[Path], systems: Sequence[str]) -> dict[str
 
     if paths and len(paths) != len(systems):
         raise MetricError(
-            f"{len(paths)} files of samples for {len(systems)} of predictions",
+            f"{format_count(len(paths), 'file')} of samples for {len(systems)} of predictions",
             where="--samples",
             fix="give --samples once for each --predictions, in the same order",
         )

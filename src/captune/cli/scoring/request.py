@@ -23,6 +23,7 @@ from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
 from captune.progress import print_line, show_progress
 from captune.recipe import GenerateConfig, fill_decoding
+from captune.suggest import format_count
 
 if TYPE_CHECKING:
     from captune.data import LoadOptions, SkippedImage
@@ -255,12 +256,17 @@ def finish(skipped: Sequence[SkippedImage], scored: ScoredData) -> None:
     if scored.skipped:
         first = scored.skipped[0]
         print_line(
-            f"note: the data set names {len(scored.skipped)} images that cannot be used; the first:"
+            f"note: the data set names {format_count(len(scored.skipped), 'image')} that cannot"
+            " be used;"
+            f" the first:"
             f" {first.file or first.image_id} ({first.reason})",
             to_stderr=True,
         )
     for image in skipped[:_MAX_LISTED]:
         print_line(f"not read: {image.file} ({image.reason})", to_stderr=True)
     if skipped:
-        print_line(f"{len(skipped)} images could not be read and are not scored", to_stderr=True)
+        print_line(
+            f"{format_count(len(skipped), 'image')} not scored: the file cannot be read",
+            to_stderr=True,
+        )
         raise typer.Exit(FINISHED_WITH_FAILURES)

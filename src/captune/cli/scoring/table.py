@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from captune.progress import open_console
+from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _show_test(metric: str, test: PairedTest | None) -> list[str]:
 
 
 def _describe_table(evaluation: Evaluation, pairs: Sequence[SystemPair]) -> list[str]:
-    images = "1 image" if evaluation.num_images == 1 else f"{evaluation.num_images:,} images"
+    images = format_count(evaluation.num_images, "image")
     sentences = [f"{images}; in brackets: 95 % bootstrap intervals."]
     if pairs:
         sentences.append(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from captune.data.archives.disk_room import keep_reserve, require_room
 from captune.data.archives.parquet import ParquetLimits, open_parquet
 from captune.errors import DataError
 from captune.hub import find_fault, hub_failures, nearest_cached, no_hub
@@ -114,10 +115,13 @@ class HubSource:
         builder = datasets.load_dataset_builder(name, configuration or None, revision=self.revision)
         if self.streaming:
             return _split_parts(builder.as_streaming_dataset())
-        is_prepared = (Path(builder.cache_dir) / "dataset_info.json").is_file()
-        if type(builder).__name__ == "Parquet" and builder.config.data_files and not is_prepared:
-            return self._download_parquet(builder, announce)
-        builder.download_and_prepare()
+        cache = Path(builder.cache_dir)
+        if not (cache / "dataset_info.json").is_file():
+            if type(builder).__name__ == "Parquet" and builder.config.data_files:
+                return self._download_parquet(builder, announce)
+            require_room(cache, builder.info.size_in_bytes or 0, what=self.path)
+        with keep_reserve(cache, what=self.path):
+            builder.download_and_prepare()
         return _split_parts(builder.as_dataset())
 
     def _download_parquet(self, builder: Any, announce: Announce) -> dict[str, Part]:
@@ -129,7 +133,8 @@ class HubSource:
             base_path=builder.base_path,
             download_config=datasets.DownloadConfig(use_etag=False, token=builder.token),
         )
-        files = downloads.download(dict(builder.config.data_files))
+        with keep_reserve(Path(builder.cache_dir), what=self.path):
+            files = downloads.download(dict(builder.config.data_files))
         return {
             str(split): open_parquet([Path(path) for path in paths], self.limits, announce=announce)
             for split, paths in files.items()

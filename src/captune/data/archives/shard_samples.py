@@ -19,6 +19,7 @@ from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore
 from captune.data.rows.text import decode_text, parse_json
 from captune.records import ImageSource, TarMember
+from captune.suggest import format_count
 
 _CAPTION_SUFFIXES = ("txt", "caption", "text", "cap")
 TEXT_SUFFIXES = frozenset((".json", *(f".{suffix}" for suffix in _CAPTION_SUFFIXES)))
@@ -82,7 +83,8 @@ def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) 
     rows.close()
     if store.num_files:
         kind = "streamed" if any(shard.is_streamed for shard in shards) else "compressed"
-        kept = f"{store.num_files} images of {kind} tars are stored as files in {store.folder}"
+        images = format_count(store.num_files, "image")
+        kept = f"{images} of {kind} tars stored as files in {store.folder}"
         data = replace(data, notes=(*data.notes, kept))
     return replace(data, skipped=(*data.skipped, *skipped))
 
@@ -118,7 +120,10 @@ def _iter_rows(
                 fault=None if sample.has_image else ("missing", "a caption without an image"),
             )
     if repeated:
-        notes.append(f"{repeated} keys occur in several shards; the shard's name was prepended")
+        notes.append(
+            f"{format_count(repeated, 'key')} found in several shards: the shard's name was"
+            " prepended"
+        )
 
 
 def _read_shard(

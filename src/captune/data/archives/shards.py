@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from captune.data.names.split_names import parse_split
 from captune.errors import DataError
+from captune.suggest import format_count
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -58,7 +59,7 @@ def expand_shards(pattern: Path) -> list[Path]:
             absent.append(name)
     if absent:
         raise DataError(
-            f"{len(absent)} of the {len(names)} shards of {pattern} are missing,"
+            f"{len(absent)} of the {format_count(len(names), 'shard')} of {pattern} missing,"
             f" the first: {absent[0]}",
             fix="fetch them, or narrow the range in the braces",
         )

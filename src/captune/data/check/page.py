@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from captune.data.check.findings import DataCheck, LengthStats
 from captune.data.dataset import SkippedImage
+from captune.suggest import format_count
 from captune.text_safety import escape_markup
 
 _MOST_ROWS = 200
@@ -150,7 +151,8 @@ def _render_bars(histogram: dict[int, int], *, limit: int | None) -> str:
         cut = " class='cut'" if limit is not None and low > limit else ""
         shapes.append(
             f"<rect{cut} x='{bar * step:.1f}' y='{125 - height:.1f}' width='{step * 0.86:.1f}'"
-            f" height='{height:.1f}'><title>{label}: {number:,} captions</title></rect>"
+            f" height='{height:.1f}'><title>{label}:"
+            f" {format_count(number, 'caption')}</title></rect>"
         )
         if bar % max(1, count // 15) == 0:
             shapes.append(f"<text x='{bar * step:.1f}' y='140'>{low}</text>")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from captune.data.check.findings import DataCheck, DataProblem
 from captune.data.dataset import SkippedImage
+from captune.suggest import format_count
 
 _COMMON_SHARE = 0.02
 _NOT_THERE = ("missing", "remote", "outside")
@@ -48,7 +49,7 @@ def _list_file_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "error",
-                f"{_count(len(missing), 'image')} cannot be found ({_reasons(missing)})",
+                f"{format_count(len(missing), 'image')} cannot be found ({_reasons(missing)})",
                 _advise(missing),
             )
         )
@@ -56,7 +57,7 @@ def _list_file_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "error",
-                f"{_count(len(others), 'file')} of the data set cannot be used"
+                f"{format_count(len(others), 'file')} of the data set cannot be used"
                 f" ({_reasons(others)})",
                 f"the first: {others[0].file}{f': {others[0].detail}' * bool(others[0].detail)}",
             )
@@ -65,13 +66,13 @@ def _list_file_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "error",
-                f"{_count(len(findings.unreadable), 'image')} cannot be read"
+                f"{format_count(len(findings.unreadable), 'image')} cannot be read"
                 f" ({_reasons(findings.unreadable)})",
                 f"{_advise(findings.unreadable)}; training skips them and lists them",
             )
         )
     if captionless:
-        text = f"{_count(len(captionless), 'image')} without a caption, skipped"
+        text = f"{format_count(len(captionless), 'image')} without a caption, skipped"
         problems.append(DataProblem("warning", text))
     return problems
 
@@ -82,7 +83,7 @@ def _list_leaks(findings: DataCheck) -> list[DataProblem]:
     return [
         DataProblem(
             "error" if kind in ("exact", "given") else "warning",
-            f"{_LEAK_WORDS[kind]}: {_count(number, 'case')}",
+            f"{_LEAK_WORDS[kind]}: {format_count(number, 'case')}",
             "drop one of them, or draw the splits by group: the model is scored on images that it"
             " was trained on",
         )
@@ -101,7 +102,8 @@ def _list_duplicates(findings: DataCheck) -> list[DataProblem]:
             problems.append(
                 DataProblem(
                     "warning",
-                    f"{kind}: {_count(len(groups), 'group')} with {number} images in total",
+                    f"{kind}: {format_count(len(groups), 'group')} with"
+                    f" {format_count(number, 'image')} in total",
                     "keep one of each, or give them the same group, so that a split keeps them"
                     " together",
                 )
@@ -115,7 +117,8 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "warning",
-                f"{_count(len(findings.empty_captions), 'empty caption')}, not used in training",
+                f"{format_count(len(findings.empty_captions), 'empty caption')}, not used in"
+                " training",
             )
         )
     if findings.placeholder_captions:
@@ -124,7 +127,7 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
         problems.append(
             DataProblem(
                 "warning",
-                f"{_count(number, 'caption')} with no description, such as {first!r}",
+                f"{format_count(number, 'caption')} with no description, such as {first!r}",
                 "remove them: a model learns to write them",
             )
         )
@@ -141,14 +144,14 @@ def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
         )
     if findings.repeated_captions:
         number = len(findings.repeated_captions)
-        text = f"{_count(number, 'image')} with the same caption twice"
+        text = f"{format_count(number, 'image')} with the same caption twice"
         problems.append(DataProblem("warning", text))
     if findings.num_cut:
         share = findings.num_cut / findings.num_captions
         problems.append(
             DataProblem(
                 "warning",
-                f"{_count(findings.num_cut, 'caption')} ({share:.1%}) longer than"
+                f"{format_count(findings.num_cut, 'caption')} ({share:.1%}) longer than"
                 f" {findings.max_caption_tokens} tokens would be truncated",
                 "raise data.max_caption_tokens",
             )
@@ -165,7 +168,7 @@ def _list_common(findings: DataCheck) -> list[DataProblem]:
     return [
         DataProblem(
             "warning",
-            f"{_count(len(common), 'caption')} shared by many images; {common[0].caption!r}"
+            f"{format_count(len(common), 'caption')} shared by many images; {common[0].caption!r}"
             f" alone by {common[0].num_images} ({share:.1%})",
             "a model that always writes this caption already scores: compare with the"
             " constant-caption baseline",
@@ -182,7 +185,3 @@ def _advise(images: Sequence[SkippedImage]) -> str:
     reasons = [reason for reason, _ in Counter(image.reason for image in images).most_common()]
     advice = [_ADVICE.get(reason, "fetch the files again") for reason in reasons]
     return "; ".join(dict.fromkeys(advice))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -12,6 +12,7 @@ from captune.data.names.image_finder import ImageFinder
 from captune.data.names.loose_names import Guess
 from captune.data.record_store import ByteRows, MemoryCoder
 from captune.records import ImageSource
+from captune.suggest import format_count
 
 Fault = tuple[str, str]
 """Why an image cannot be used: one word, and details."""
@@ -136,7 +137,7 @@ def _guess_places(
         _count_link(path, places, finder=image.finder or finder)
         ways.setdefault(guess.how, []).append(f"{image.name!r} is {path}")
     places.notes += [
-        f"{_count_images(len(found))} found by {how} (the first: {found[0]})"
+        f"{format_count(len(found), 'image')} found by {how} (the first: {found[0]})"
         for how, found in ways.items()
     ]
 
@@ -164,8 +165,8 @@ def _note_links(places: Places) -> list[str]:
     if places.first_linked is None:
         return []
     return [
-        f"{_count_images(places.num_linked)} read through links that lead out of the data set's"
-        f" folder (the first: {places.first_linked} is {places.first_linked.resolve()})"
+        f"{format_count(places.num_linked, 'image')} read through links that lead out of the data"
+        f" set's folder (the first: {places.first_linked} is {places.first_linked.resolve()})"
     ]
 
 
@@ -175,7 +176,3 @@ def _ambiguous(one: Path, other: Path) -> Fault:
 
 def _is_address(name: str) -> bool:
     return name.startswith(("http://", "https://"))
-
-
-def _count_images(number: int) -> str:
-    return f"{number} image{' was' if number == 1 else 's were'}"

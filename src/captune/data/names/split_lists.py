@@ -13,6 +13,7 @@ from captune.data.record_store import code_of, count_by_split, set_splits
 from captune.data.rows.text import read_text
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, Split
+from captune.suggest import format_count
 
 
 def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData:
@@ -37,24 +38,28 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
         found = {index[name] for name in names if name in index}
         if not found and not any(name in known for name in names):
             raise DataError(
-                f"none of the {len(names)} images of the {split} list is in the data set:"
-                f" the first is {names[0]!r}, the data set's first is"
+                f"no image of the {split} list ({format_count(len(names), 'image')}) is in the data"
+                f" set: the first is {names[0]!r}, the data set's first is"
                 f" {data.records[0].image_id if data.records else None!r}",
                 where=str(lists[split]),
             )
         absent = sum(name not in index and name not in known for name in names)
         if absent:
-            notes.append(f"{absent} images of {lists[split].name} are not in the data set")
+            notes.append(
+                f"{format_count(absent, 'image')} of {lists[split].name} not in the data set"
+            )
         twice.update(dict.fromkeys(sorted(found & splits.keys())))
         splits = {**dict.fromkeys(found, split), **splits}
     codes = (code_of(splits.get(record.image_id)) for record in data.records)
     records = set_splits(data.records, np.fromiter(codes, np.uint8, len(data.records)))
     unlisted = count_by_split(records).get(None, 0)
     if unlisted and "train" in lists:
-        notes.append(f"{unlisted} images are in no split list and are skipped")
+        notes.append(f"{format_count(unlisted, 'image')} skipped: in no split list")
     elif unlisted:
         notes.append(
-            f"{unlisted} images are in no split list: the splits without a list are drawn from them"
+            f"{format_count(unlisted, 'image is', plural='images are')} in no split list: the"
+            " splits"
+            " without a list are drawn from them"
         )
     return replace(
         data,

@@ -33,6 +33,7 @@ from captune.data.rows.image_store import ImageStore, content_digest
 from captune.data.rows.text import open_regular
 from captune.errors import DataError, ImageError
 from captune.hub import why_unreachable
+from captune.suggest import format_count
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
 _ID_COLUMNS = ("image_id", "cocoid", "img_id", "imgid", "__key__")
@@ -196,7 +197,7 @@ def _read_source(
             folders=usual_folders(base) if base else (),
             notes=notes,
         )
-    kept = f"{store.num_files} images are stored as files in {store.folder}"
+    kept = f"{format_count(store.num_files, 'image')} stored as files in {store.folder}"
     return replace(data, root=root, notes=(*data.notes, kept) if store.num_files else data.notes)
 
 

@@ -22,6 +22,7 @@ from captune.data.readers.jsonl import read_captions
 from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
+from captune.suggest import format_count
 
 _NEEDED = ("filename", "split", "sentences")
 _FOLDERS = (".", "annotations", "karpathy", "caption_datasets")
@@ -52,7 +53,10 @@ def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
     images = images or _read_images(path)
     restval = sum(image["split"] == "restval" for image in images)
     if restval:
-        notes.append(f"{restval} restval images are used for training, as usual")
+        notes.append(
+            f"{format_count(restval, 'restval image is', plural='restval images are')} used for"
+            " training, as usual"
+        )
     base = _image_base(path, options)
     return gather_rows(
         _iter_rows(images, path=path, base=base, options=options),

@@ -16,6 +16,7 @@ from captune.data.names.split_names import parse_split
 from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.text import read_text
 from captune.errors import DataError
+from captune.suggest import format_count
 
 _CAPTION_SUFFIXES = (".txt", ".caption")
 
@@ -25,7 +26,7 @@ def find_sidecars(place: Path) -> str | None:
     if not place.is_dir():
         return None
     number = sum(_find_sidecar(path) is not None for path in walk_images(place))
-    return f"{number} images with a caption file beside them" if number else None
+    return f"{format_count(number, 'image')} with a caption file beside" if number else None
 
 
 def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:

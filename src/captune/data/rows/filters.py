@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from captune.errors import DataError
 from captune.records import SPLITS, Split
-from captune.suggest import did_you_mean
+from captune.suggest import did_you_mean, format_count
 
 _MAX_VALUES = 6
 _MAX_DEPTH = 8
@@ -71,14 +71,20 @@ class RowFilter:
         emptied = [split for split in SPLITS if split in dropped.values()]
         emptied = [split for split in emptied if split not in self._kept]
         if not self._kept:
-            raise self._nothing_left(f"none of the {len(dropped)} images passes the filters")
+            raise self._nothing_left(
+                f"no image passes the filters: {format_count(len(dropped), 'image')} skipped"
+            )
         if emptied and is_whole:
             number = sum(split == emptied[0] for split in dropped.values())
             raise self._nothing_left(
-                f"none of the {number} {emptied[0]} images passes the filters, and the split"
-                f" {emptied[0]} would be empty"
+                f"no image of {emptied[0]} passes the filters: {format_count(number, 'image')}"
+                " skipped, and the split would be empty"
             )
-        return [f"filters ({self._describe()}) skipped {len(dropped)} images"] if dropped else []
+        return (
+            [f"filters ({self._describe()}) skipped {format_count(len(dropped), 'image')}"]
+            if dropped
+            else []
+        )
 
     def _require_columns(self, format: str) -> None:
         for column, values in self._values.items():
@@ -94,7 +100,10 @@ class RowFilter:
     def _nothing_left(self, what: str) -> DataError:
         there = []
         for column, values in self._values.items():
-            counted = [f"{value!r} ({n} rows)" for value, n in values.most_common(_MAX_VALUES)]
+            counted = [
+                f"{value!r} ({format_count(n, 'row')})"
+                for value, n in values.most_common(_MAX_VALUES)
+            ]
             more = len(values) - len(counted)
             there.append(f"{column} is {', '.join(counted)}{f' and {more} more' * bool(more)}")
         return DataError(

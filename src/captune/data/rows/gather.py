@@ -21,6 +21,7 @@ from captune.data.rows.filters import RowFilter
 from captune.data.rows.gathered import GatheredImage, GatheredImages
 from captune.list_cells import is_empty_list, read_list_cell
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
+from captune.suggest import format_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
     """Return how many images are missing and where they were searched for, one note per place."""
     places = Counter(image.detail for image in skipped if image.reason == "missing")
     return [
-        f"{number} of {len(images)} images are missing: {place}"
+        f"{number} of {format_count(len(images), 'image')} missing: {place}"
         for place, number in places.items()
         if place
     ]
@@ -172,7 +173,7 @@ def _note_outside(skipped: Sequence[SkippedImage]) -> list[str]:
     if not outside:
         return []
     return [
-        f"{len(outside)} images are outside the data set's folder and are skipped (the first:"
+        f"{format_count(len(outside), 'image')} outside the data set's folder skipped (the first:"
         f" {outside[0]}): give their folder with data.image_root (--image-root), or allow any path"
         " with data.allow_outside: true (--allow-outside)"
     ]
@@ -264,12 +265,13 @@ def _note_captions(merged: _Merged) -> list[str]:
         number, (first, _) = len(merged.list_cells), merged.list_cells[0]
         total = sum(count for _, count in merged.list_cells)
         notes.append(
-            f"{number} caption cells with a list written as text were read as lists:"
-            f" {total} captions (the first: {first[:60]})"
+            f"{format_count(number, 'caption cell')} with a list written as text, read as a list:"
+            f" {format_count(total, 'caption')} (the first: {first[:60]})"
         )
     if merged.num_folded:
         notes.append(
-            f"line breaks and runs of white space in {merged.num_folded} captions were replaced by"
+            f"line breaks and runs of white space in {format_count(merged.num_folded, 'caption')}"
+            " were replaced by"
             " single spaces"
         )
     return notes
@@ -280,7 +282,8 @@ def _note_names(merged: _Merged) -> list[str]:
     if merged.reused_ids:
         number, first = len(merged.reused_ids), next(iter(merged.reused_ids))
         notes.append(
-            f"{number} ids name several images (the first: {first}); all but one were renamed"
+            f"{format_count(number, 'id names', plural='ids name')} several images (the first:"
+            f" {first}); all but one were renamed"
         )
     if merged.unknown_splits:
         names = [f"{name!r} ({number})" for name, number in merged.unknown_splits.most_common(3)]

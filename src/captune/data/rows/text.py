@@ -47,16 +47,27 @@ def open_regular(path: Path) -> IO[bytes]:
         DataError: It cannot be read, or is not a regular file.
     """
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
+        kind = name_kind(path)
+        if kind is None:
             return path.open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {path}: {reason}") from error
-    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
     raise DataError(
         f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
     )
+
+
+def name_kind(path: Path) -> str | None:
+    """Return what a path is, such as `a pipe`; `None`: a regular file.
+
+    Raises:
+        OSError: There is nothing, or it cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return None
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
 
 
 def read_text(path: Path, *, notes: list[str] | None = None) -> str:

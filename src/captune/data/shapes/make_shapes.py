@@ -15,6 +15,7 @@ from captune.data.shapes.scene_grammar import Claims, Mention, UnreadableError, 
 from captune.data.shapes.scenes import COLUMNS, ROWS, Scene, SceneObject, draw_scene, make_scene
 from captune.errors import DataError
 from captune.records import CaptionRecord
+from captune.suggest import format_count
 
 _IMAGE_ID = re.compile(r"^shapes-(?P<seed>\d+)-(?P<index>\d+)$")
 _MAX_THINGS = 6
@@ -37,7 +38,8 @@ def make_shapes(num_images: int, *, seed: int = 0, image_size: int = 64) -> list
     """
     if num_images < 1 or image_size < 16:
         raise DataError(
-            f"cannot draw {num_images} scenes of {image_size} pixels",
+            f"cannot draw {format_count(num_images, 'scene')} of"
+            f" {format_count(image_size, 'pixel')}",
             fix="at least 1 scene of at least 16 pixels",
         )
     records = []

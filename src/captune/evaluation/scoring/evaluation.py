@@ -27,6 +27,7 @@ from captune.metrics import (
 from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Interval, Prediction, Scores
 from captune.software import installed_version
+from captune.suggest import format_count
 
 _ALWAYS_SIGNED = ("num_beams", "max_new_tokens")
 _VERSIONED = ("captune", "transformers", "torch")
@@ -132,7 +133,7 @@ def gather_references(
         captioned = sum(bool(record.captions) for record in records)
         raise DataError(
             "no image has both human captions and a prediction",
-            where=f"{len(records)} images, {captioned} with captions,"
+            where=f"{format_count(len(records), 'image')}, {captioned} with captions,"
             f" {', '.join(str(len(ids)) for ids in predicted)} predictions",
             fix="give data with captions, and predictions for the same images",
         )

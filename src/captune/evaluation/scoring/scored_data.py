@@ -13,9 +13,9 @@ from captune.data import (
     select_split,
 )
 from captune.errors import DataError
-from captune.evaluation.labels import format_count
 from captune.evaluation.predict_records import choose_scored
 from captune.records import CaptionRecord, Split
+from captune.suggest import format_count
 
 WHOLE = "all"
 """Name of the split of a data set without splits."""
@@ -41,7 +41,7 @@ class ScoredData:
 
     def describe(self, path: str) -> str:
         """Return the data set, split and number of images in one line."""
-        return f"{path}, split: {self.split}, {len(self.records)} images"
+        return f"{path}, split: {self.split}, {format_count(len(self.records), 'image')}"
 
 
 def load_scored(
@@ -80,13 +80,14 @@ def select_scored(
     else:
         records = list(data.records)
         notes.append(
-            f"the data set has no splits: all {len(records)} images are scored, including any that"
-            " a model was trained on"
+            f"the data set has no splits: {format_count(len(records), 'image')} scored, including"
+            " any that a model was trained on"
         )
     captioned = [record for record in records if record.captions]
     if not captioned:
+        images = format_count(len(records), "image")
         raise DataError(
-            f"none of the {len(records)} images has a human caption to score against",
+            f"no image has a human caption to score against: {images} without one",
             fix="give data with captions; `captune caption` does not need any",
         )
     if len(captioned) < len(records):
@@ -94,7 +95,7 @@ def select_scored(
         notes.append(f"skipped {uncaptioned} without a caption")
     chosen = choose_scored(captioned, max_images, seed=seed)
     if len(chosen) < len(captioned):
-        notes.append(f"{len(chosen)} of {len(captioned)} images are scored, drawn with seed {seed}")
+        notes.append(f"{len(chosen)} of {len(captioned)} images scored, drawn with seed {seed}")
     return ScoredData(
         records=chosen,
         training_records=[record for record in data.records if record.split == "train"],

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from captune.errors import RecipeError
-from captune.recipe import GenerateConfig
+from captune.recipe import GenerateConfig, plain_words
 from captune.suggest import did_you_mean
 
 
@@ -53,5 +53,5 @@ def _explain(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f"unknown setting {name!r}{did_you_mean(name, GenerateConfig.model_fields)}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    message = plain_words(str(fault["msg"]))
     return f"{name}: {message}, not {fault['input']!r}" if name else message

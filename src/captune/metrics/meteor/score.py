@@ -23,6 +23,7 @@ from captune.metrics.meteor.normalize import normalize_captions
 from captune.metrics.meteor.phrases import Phrases, Rules, find_phrases
 from captune.metrics.meteor.words import Words
 from captune.metrics.packed import Vocabulary, pack_tokens
+from captune.suggest import format_count
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -256,7 +257,8 @@ def _check_counts(
 ) -> None:
     if len(references) != len(predictions):
         raise MetricError(
-            f"{len(predictions)} predictions for the references of {len(references)} images",
+            f"{format_count(len(predictions), 'prediction')} for the references of"
+            f" {format_count(len(references), 'image')}",
             fix="give one prediction per image",
         )
     for place, group in enumerate(references):

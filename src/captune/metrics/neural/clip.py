@@ -23,6 +23,7 @@ from captune.metrics.counting.candidates import Candidates, match_predictions
 from captune.metrics.counting.references import References
 from captune.metrics.results import Floats, MetricColumn, MetricResults, mean_column
 from captune.storage import open_atomic
+from captune.suggest import format_count
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -227,7 +228,8 @@ def score_clip(
     references = candidates.references
     if len(image_features) != references.num_images:
         raise MetricError(
-            f"{len(image_features)} rows of image features for {references.num_images} images",
+            f"{format_count(len(image_features), 'row')} of image features for"
+            f" {format_count(references.num_images, 'image')}",
             fix="embed the images of the references, in their order",
         )
     own = scorer.embed_captions(candidates.captions)

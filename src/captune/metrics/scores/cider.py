@@ -22,6 +22,7 @@ from captune.metrics.counting.tokenizers import DEFAULT_TOKENIZER
 from captune.metrics.packed import Ints
 from captune.metrics.results import Floats, MetricColumn, mean_column, sum_by
 from captune.records import TokenizerName
+from captune.suggest import format_count
 
 SIGMA = 6.0
 """Standard deviation of CIDEr-D's Gaussian on the difference in length, in words."""
@@ -137,7 +138,8 @@ def cider_rewards(
     """
     if len(captions) != len(image_ids):
         raise MetricError(
-            f"{len(captions)} captions and {len(image_ids)} image ids",
+            f"{format_count(len(captions), 'caption')} and"
+            f" {format_count(len(image_ids), 'image id')}",
             fix="give one image id per caption",
         )
     for image_id, caption in zip(image_ids, captions, strict=True):

@@ -22,6 +22,7 @@ import numpy as np
 from captune.errors import MetricError, MissingExtraError
 from captune.metrics.counting.candidates import Candidates, name_ids
 from captune.metrics.results import Floats, MetricColumn, mean_column
+from captune.suggest import format_count
 
 DEFAULT_MEMORY = "8g"
 """Java heap; CAPTUNE_SPICE_MEMORY overrides it."""
@@ -55,7 +56,8 @@ def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
     if len(lost):
         ids = [candidates.references.image_ids[candidates.images[place]] for place in lost]
         warnings.warn(
-            f"SPICE has no score for {len(lost)} images, which its mean omits: {name_ids(ids)}",
+            f"SPICE has no score for {format_count(len(lost), 'image')}, which its mean omits:"
+            f" {name_ids(ids)}",
             UserWarning,
             stacklevel=2,
         )
@@ -209,7 +211,9 @@ def _read_scores(path: Path, count: int) -> Floats:
         raise MetricError(f"SPICE's output cannot be read: {error}") from error
     absent = [place for place in range(count) if place not in found]
     if absent:
-        raise MetricError(f"SPICE gave {len(found)} scores for {count} images")
+        raise MetricError(
+            f"SPICE gave {format_count(len(found), 'score')} for {format_count(count, 'image')}"
+        )
     for place, value in found.items():
         values[place] = value
     return values

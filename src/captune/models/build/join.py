@@ -20,7 +20,7 @@ from captune.models.build.loading import (
     log_new_weights,
     read_config,
 )
-from captune.models.build.processor_rules import try_processor
+from captune.models.build.processor_rules import try_transform
 from captune.models.build.sizes import initial_spread
 from captune.models.build.skeleton import build_skeleton, check_weights_fit
 from captune.models.build.special_ids import special_ids
@@ -36,6 +36,7 @@ from captune.models.encoder_decoder import (
     EncoderDecoderCaptioner,
     set_special_ids,
 )
+from captune.models.vision.image_transform import ImageTransform
 from captune.models.vision.stages import output_shape
 from captune.recipe import ModelConfig, NewDecoderConfig
 
@@ -58,7 +59,7 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
     processor = load_image_processor(config.encoder, where="model.encoder", trust_remote_code=False)
     if config.image_size is not None:
         _set_image_size(processor, encoder, config.image_size)
-    try_processor(processor, config.encoder, where="model.encoder")
+    try_transform(lambda: ImageTransform(processor), config.encoder, where="model.encoder")
     if config.decoder is None:
         decoder = new_decoder(_new_decoder_config(config.new_decoder, tokenizer))
     else:

@@ -32,6 +32,7 @@ from captune.hub import (
 )
 from captune.models.build.config_rules import check_config, check_decoding, check_token_ids
 from captune.models.build.processor_rules import FAILURES, check_processor
+from captune.suggest import format_count
 
 _log = logging.getLogger("captune.models")
 
@@ -212,7 +213,9 @@ def log_new_weights(keys: Collection[str], source: str) -> None:
     """Log one line about the expected random weights of a joined decoder."""
     crossing = sum(1 for key in keys if re.search(_CROSSING, key))
     groups = {"cross-attention to the image": crossing, "the output head": len(keys) - crossing}
-    new = " and ".join(f"{name} ({count} weights)" for name, count in groups.items() if count)
+    new = " and ".join(
+        f"{name} ({format_count(count, 'weight')})" for name, count in groups.items() if count
+    )
     if new:
         _log.warning("%s: %s: new, starting from random values", source, new)
 

@@ -6,6 +6,7 @@ of different sizes fails when two of them are stacked in a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ from captune.models.build.config_rules import (
     integers,
     numbers,
 )
+from captune.models.vision.image_transform import Transform
+from captune.records import VisionInputs
 
+_PIXELS = "pixel_values"
 _MAX_SIDE = 4_096
 _RULES = (
     integers("height|width|shortest_edge|longest_edge|max_height|max_width", low=1, high=_MAX_SIDE),
@@ -69,11 +73,16 @@ def check_processor(settings: Any, file: str, *, where: str) -> None:
     check_values(settings, _RULES, file=file, where=where)
 
 
-def try_processor(processor: Any, source: str, *, where: str) -> tuple[int, ...]:
-    """Return the shape (C, H, W) of the image processor's output, the same for every image.
+def try_transform(make: Callable[[], Transform], source: str, *, where: str) -> VisionInputs:
+    """Return the model inputs of one image, which have the same shapes for every image.
+
+    Args:
+        make: Returns a captioner's image transform.
+        source: Folder or hub id of the image processor, for errors.
+        where: Recipe key or argument, for errors.
 
     Raises:
-        ModelError: The processor fails on an image, or its output is not RGB or varies in size.
+        ModelError: It fails on an image, or its output is not RGB, not finite, or varies in size.
     """
     what = f"the image processor of {source!r}"
     fix = "set size to the original model's height and width in preprocessor_config.json"
@@ -82,23 +91,29 @@ def try_processor(processor: Any, source: str, *, where: str) -> tuple[int, ...]
         Image.fromarray(noise.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in _TRIALS
     ]
     try:
-        pixels = [processor([image], return_tensors="pt").pixel_values[0] for image in images]
+        transform = make()
+        first, second = (transform(image) for image in images)
+        pairs = {name: (tensor, second.tensors[name]) for name, tensor in first.tensors.items()}
     except FAILURES as error:
         raise ModelError(f"{what} fails on an image: {error}", where=where, fix=fix) from error
-    shapes = [tuple(each.shape) for each in pixels]
-    if shapes[0] != shapes[1]:
-        raise ModelError(
-            f"{what} returns images of different sizes: {shapes[0][1:]} and {shapes[1][1:]}",
-            where=where,
-            fix=fix,
-        )
-    if len(shapes[0]) != 3 or shapes[0][0] != 3 or not all(map(_is_finite, pixels)):
-        raise ModelError(
-            f"{what} returns {shapes[0]} {pixels[0].dtype}, not finite numbers (3, height, width)",
-            where=where,
-            fix=fix,
-        )
-    return shapes[0]
+    for name, (one, other) in pairs.items():
+        returned = "images" if name == _PIXELS else repr(name)
+        if one.shape != other.shape:
+            sizes = [tuple(t.shape[2 if name == _PIXELS else 1 :]) for t in (one, other)]
+            raise ModelError(
+                f"{what} returns {returned} of different sizes: {sizes[0]} and {sizes[1]}",
+                where=where,
+                fix=fix,
+            )
+        is_rgb = one.ndim == 4 and one.shape[1] == 3
+        if (name == _PIXELS and not is_rgb) or not (_is_finite(one) and _is_finite(other)):
+            needed = "finite numbers" + " (3, height, width)" * (name == _PIXELS)
+            raise ModelError(
+                f"{what} returns {tuple(one.shape[1:])} {one.dtype}, not {needed}",
+                where=name if name != _PIXELS else where,
+                fix=fix,
+            )
+    return first
 
 
 def _are_three(value: Any, low: float) -> bool:

@@ -17,6 +17,7 @@ from captune.hub import quiet_transformers, weight_files
 from captune.models.build.processor_rules import FAILURES
 from captune.models.captioner import Captioner
 from captune.models.packing import additive_mask
+from captune.records import VisionInputs
 
 # A head or pooler may be new: it is not part of the file.
 _NEW_PARAMETERS = 50_000_000
@@ -75,12 +76,12 @@ def check_weights_fit(skeleton: Any, folder: Path, *, where: str) -> None:
         )
 
 
-def try_skeleton(captioner: Captioner, shape: tuple[int, ...], *, source: str, where: str) -> None:
+def try_skeleton(captioner: Captioner, inputs: VisionInputs, *, source: str, where: str) -> None:
     """Run one image and two tokens through a captioner without weights.
 
     Args:
         captioner: The captioner of a model from `build_skeleton`.
-        shape: Shape (C, H, W) of its images.
+        inputs: The model inputs of one image, from its image transform.
         source: Folder or hub id, for errors.
         where: Recipe key or argument, for errors.
 
@@ -90,7 +91,7 @@ def try_skeleton(captioner: Captioner, shape: tuple[int, ...], *, source: str, w
     _check_own_ids(captioner, source, where=where)
     try:
         with torch.device("meta"), torch.no_grad():
-            context = captioner.start_decoding(captioner.encode(torch.empty(1, *shape)))
+            context = captioner.start_decoding(captioner.encode(inputs.to("meta")))
             hidden = captioner.hidden_states(
                 context,
                 torch.zeros((1, 2), dtype=torch.int64),
@@ -102,11 +103,18 @@ def try_skeleton(captioner: Captioner, shape: tuple[int, ...], *, source: str, w
         if isinstance(error, NotImplementedError) or "meta" in str(error):
             return  # an operation that needs values cannot be tried without weights
         raise ModelError(
-            f"the model {source!r} cannot caption an image of {shape[1]}x{shape[2]} pixels, the"
-            f" size that its image processor returns: {_reason(error)}",
+            f"the model {source!r} does not accept {_describe(inputs)}, which its image processor"
+            f" returns: {_reason(error)}",
             where=where,
             fix="use the config.json and preprocessor_config.json that were saved with the weights",
         ) from error
+
+
+def _describe(inputs: VisionInputs) -> str:
+    if inputs.tensors.keys() == {"pixel_values"}:
+        height, width = inputs.pixel_values.shape[-2:]
+        return f"an image of {height}x{width} pixels"
+    return ", ".join(f"{name} {tuple(t.shape[1:])}" for name, t in inputs.tensors.items())
 
 
 def _check_own_ids(captioner: Captioner, source: str, *, where: str) -> None:

@@ -23,6 +23,7 @@ import torch
 from captune.errors import OutputError
 from captune.progress import Say
 from captune.records import CaptionRecord, VisionInputs
+from captune.suggest import format_count
 from captune.training.batches.feature_file import create_file, map_rows, row_checksum
 
 _FOLDER = "pixel_store"
@@ -128,7 +129,8 @@ def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore |
         digest.update(f"{part}\0".encode())
     file = run_folder / _FOLDER / f"{stored.name}-{digest.hexdigest()}.npy"
     size = int(np.prod(stored.shape))
-    what = f"{stored.name}: resized pixels of {stored.shape[0]} images ({size / 1e9:,.1f} GB)"
+    images = format_count(stored.shape[0], "image")
+    what = f"{stored.name}: resized pixels of {images} ({size / 1e9:,.1f} GB)"
     if not _is_usable(file, stored.shape):
         temporary = file.with_name(f".{file.name}.new")
         _delete_others(file)

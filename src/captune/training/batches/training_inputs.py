@@ -12,6 +12,7 @@ from captune.models import Captioner
 from captune.progress import show_progress
 from captune.recipe import Recipe, View
 from captune.records import CaptionRecord
+from captune.suggest import format_count
 from captune.training.batches.features import (
     FeatureCache,
     build_feature_cache,
@@ -45,10 +46,13 @@ def make_feeds(
         data = tokenize_records(captioner, subset, recipe=recipe)
         feed = Feed(captioner, data, recipe, views)
         num_captions = data.token_ids.num_captions
-        say(f"{name}: {len(data.records)} images, {num_captions} captions")
+        say(
+            f"{name}: {format_count(len(data.records), 'image')},"
+            f" {format_count(num_captions, 'caption')}"
+        )
         if data.num_cut:
             say(
-                f"{name}: {data.num_cut} captions truncated to"
+                f"{name}: {format_count(data.num_cut, 'caption')} truncated to"
                 f" {recipe.data.max_caption_tokens} tokens (data.max_caption_tokens)"
             )
         # MPS shares its memory with the CPU.
@@ -82,7 +86,10 @@ def _cache(
     if storage == "off" or not records:
         return None
     feed.captioner.eval_mode()
-    say(f"{name}: frozen vision features of {len(records)} images x {len(views)} views, {storage}")
+    say(
+        f"{name}: frozen vision features of {format_count(len(records), 'image')} x"
+        f" {format_count(len(views), 'view')}, {storage}"
+    )
 
     def encode(pairs: Sequence[tuple[int, int]]) -> Iterator[torch.Tensor]:
         batches = feed.encode_views(pairs, hardware)

@@ -19,6 +19,7 @@ from captune.hardware import Hardware, free_cached_memory, is_out_of_memory
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
+from captune.suggest import format_count
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import TrainState
 from captune.training.steps.optimizer import AveragedWeights, learning_rate, set_learning_rate
@@ -133,7 +134,8 @@ class Stepper:
             )
         state.splits += 1
         self.say(
-            f"out of memory: micro batches halved to {math.ceil(largest / 2)} images,"
+            "out of memory: micro batches halved to"
+            f" {format_count(math.ceil(largest / 2), 'image')},"
             " accumulation doubled; the optimizer step stays the same"
         )
 
