@@ -47,6 +47,10 @@ if TYPE_CHECKING:
         write_comparison,
         write_report,
     )
+    from captune.evaluation.report.caption_shapes import FrequentCaption
+    from captune.evaluation.report.charts import Series, draw_histogram, draw_lines
+    from captune.evaluation.report.gallery import make_thumbnail
+    from captune.evaluation.report.page import write_page
     from captune.evaluation.report.training_log import TrainingLog, read_training_log
     from captune.evaluation.scoring.evaluation import (
         ScoringOptions,
@@ -80,6 +84,7 @@ __all__ = [
     "ComputeOptions",
     "Evaluation",
     "Fact",
+    "FrequentCaption",
     "Origin",
     "Picture",
     "Progress",
@@ -87,6 +92,7 @@ __all__ = [
     "RunToScore",
     "ScoredData",
     "ScoringOptions",
+    "Series",
     "System",
     "SystemPair",
     "TrainingLog",
@@ -101,6 +107,8 @@ __all__ = [
     "describe_ranking",
     "describe_scores",
     "describe_seconds",
+    "draw_histogram",
+    "draw_lines",
     "evaluation_facts",
     "format_delta",
     "format_share",
@@ -110,6 +118,7 @@ __all__ = [
     "judge_run",
     "load_scored",
     "load_scores",
+    "make_thumbnail",
     "metric_label",
     "name_models",
     "pair_all",
@@ -129,6 +138,7 @@ __all__ = [
     "write_comparison_files",
     "write_evaluation",
     "write_model_card",
+    "write_page",
     "write_plots",
     "write_report",
     "write_results_csv",
@@ -197,6 +207,12 @@ _HOMES = {
     "write_report": "captune.evaluation.report",
     "write_results_csv": "captune.evaluation.scoring.score_files",
     "write_scores_json": "captune.evaluation.scoring.score_files",
+    "FrequentCaption": "captune.evaluation.report.caption_shapes",
+    "Series": "captune.evaluation.report.charts",
+    "draw_histogram": "captune.evaluation.report.charts",
+    "draw_lines": "captune.evaluation.report.charts",
+    "make_thumbnail": "captune.evaluation.report.gallery",
+    "write_page": "captune.evaluation.report.page",
 }
 
 __getattr__ = import_on_use(__name__, _HOMES)

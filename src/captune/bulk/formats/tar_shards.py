@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from PIL import Image
+
 from captune.bulk.items import CaptionedItem
 from captune.data import IMAGE_SUFFIXES, describe_source, read_source
 from captune.errors import ImageError, OutputError
@@ -141,10 +143,10 @@ class TarShards:
         try:
             if isinstance(image, UrlImage):
                 content = image.read()
-            elif isinstance(image, Path | bytes) or not hasattr(image, "getbands"):
-                content = read_source(image)
-            else:
+            elif isinstance(image, Image.Image):
                 raise ImageError("io", where=f"{row.item.name} is not a file")
+            else:
+                content = read_source(image)
         except ImageError:
             self.missing += [row.item.name][: _MAX_LISTED - len(self.missing)]
             return
@@ -248,7 +250,7 @@ def _member(name: str, content: bytes) -> bytes:
 def _suffix(row: CaptionedItem) -> str:
     item = row.item
     names = [item.name, "" if item.path is None else item.path.name]
-    if not isinstance(item.image, UrlImage) and not hasattr(item.image, "getbands"):
+    if not isinstance(item.image, UrlImage | Image.Image):
         names.append(describe_source(item.image))
     suffixes = (os.path.splitext(name)[1].lower() for name in names)  # noqa: PTH122
     return next((suffix for suffix in suffixes if suffix in IMAGE_SUFFIXES), ".jpg")

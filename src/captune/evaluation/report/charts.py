@@ -44,7 +44,13 @@ class Series:
 
 
 def draw_lines(
-    series: Sequence[Series], *, title: str, x_label: str, is_log: bool = False
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    is_log: bool = False,
+    readout: str = "step",
+    from_zero: bool = False,
 ) -> Markup:
     """Draw a line chart; empty if no series has a point.
 
@@ -53,19 +59,21 @@ def draw_lines(
         title: Describes the chart in words, for screen readers.
         x_label: Label of the horizontal axis.
         is_log: Whether the vertical axis is logarithmic.
+        readout: The word in front of a place on the horizontal axis.
+        from_zero: Whether the vertical axis includes 0.
     """
     lines = [_thin(each, positive=is_log) for each in series]
     lines = [line for line in lines if line.points]
     if not lines:
         return Markup("")
     xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
+    ys = [y for line in lines for _, y in line.points] + [0.0] * from_zero
     x_axis = tight_axis(xs, start=_LEFT, end=WIDTH - _RIGHT)
     make_axis = log_axis if is_log else linear_axis
     y_axis = make_axis(ys, start=HEIGHT - _BOTTOM, end=_TOP)
     body = [_draw_grid(x_axis, y_axis, x_label=x_label)]
     body += [_draw_series(line, x_axis, y_axis) for line in lines]
-    return _frame(body, title=title, readout=_line_readout(lines, x_axis))
+    return _frame(body, title=title, readout=_line_readout(lines, x_axis, word=readout))
 
 
 def draw_histogram(
@@ -211,12 +219,12 @@ def _draw_outline(row: Sequence[float], x_axis: Axis, y_axis: Axis, *, kind: str
     return f'<path class="outline {kind}" d="{"".join(path)}"/>'
 
 
-def _line_readout(lines: Sequence[Series], x_axis: Axis) -> list[dict[str, object]]:
+def _line_readout(lines: Sequence[Series], x_axis: Axis, *, word: str) -> list[dict[str, object]]:
     values = [dict(line.points) for line in lines]
     return [
         {
             "x": round(x_axis.place(x), 1),
-            "label": f"step {x:,.0f}",
+            "label": f"{word} {x:,.0f}",
             "rows": [
                 [line.label, f"{row[x]:.4g}"]
                 for line, row in zip(lines, values, strict=True)

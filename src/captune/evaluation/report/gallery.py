@@ -154,10 +154,12 @@ def make_card(
     )
 
 
-def make_thumbnail(image: Image.Image) -> tuple[str, tuple[int, int]]:
-    """Return a small JPEG as a `data:` URI, and its width and height."""
+def make_thumbnail(
+    image: Image.Image, *, side: int = THUMBNAIL_SIDE
+) -> tuple[str, tuple[int, int]]:
+    """Return a small JPEG as a `data:` URI, and its width and height, at most `side`."""
     small = image.copy()
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=_JPEG_QUALITY, optimize=True, progressive=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), small.size

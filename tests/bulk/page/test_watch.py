@@ -1,0 +1,145 @@
+"""What a run page gathers: fair samples, exact counts while few, and memory that does not grow."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from captune.bulk.items import Item
+from captune.bulk.page import RunWatch
+from captune.bulk.page.frequent import FrequentTexts
+from captune.bulk.page.watch import MAX_LENGTH, NUM_FAILURES, NUM_SAMPLES, NUM_SUSPICIOUS
+from captune.errors import ImageError
+from captune.records import Prediction
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def add(
+    watch: RunWatch, name: str, caption: str, *, logprob: float = -0.5, flags: tuple[str, ...] = ()
+) -> None:
+    item = Item(name, Path(name), Path(name))
+    watch.add(item, Prediction(name, caption, logprob, 5, "eos", flags))
+
+
+def test_lengths_are_counted_in_words_and_long_captions_share_the_last_bar() -> None:
+    watch = RunWatch()
+    for caption in ("a dog", "a  cat", "one", "w " * 99):
+        add(watch, caption, caption)
+    assert (watch.lengths[1], watch.lengths[2], watch.lengths[MAX_LENGTH]) == (1, 2, 1)
+
+
+def test_samples_are_drawn_with_the_same_chance() -> None:
+    drawn: Counter[int] = Counter()
+    for seed in range(400):
+        watch = RunWatch(seed=seed)
+        for number in range(96):
+            add(watch, str(number), "a dog")
+        drawn.update(int(shown.name) // 24 for shown in watch.samples)
+    # 400 * 24 draws over 4 quarters: 2,400 each, with a standard deviation of about 37.
+    assert all(2_200 < drawn[quarter] < 2_600 for quarter in range(4))
+
+
+def test_speed_is_measured_between_marks_and_idle_time_counts() -> None:
+    clock = Clock()
+    watch = RunWatch(clock=clock)
+    for seconds in (1, 2, 10):
+        clock.now = seconds
+        add(watch, str(seconds), "a dog")
+    assert watch.throughput() == [(1, 1.0), (2, 1.0), (10, 0.125)]
+
+
+def test_a_long_run_keeps_few_marks_that_add_up() -> None:
+    clock = Clock()
+    watch = RunWatch(clock=clock)
+    for number in range(20_000):
+        clock.now += 0.1
+        add(watch, str(number), "a dog")
+    points = watch.throughput()
+    assert len(points) < 600
+    assert all(rate == pytest.approx(10.0) for _, rate in points)
+
+
+def test_flagged_unsure_and_unlike_captions_are_suspicious() -> None:
+    watch = RunWatch()
+    for number in range(200):
+        add(watch, f"{number}", "a dog runs on green grass", logprob=-0.5 - number / 1e4)
+    add(watch, "loop", "a man in a man in", logprob=-0.4, flags=("repetition",))
+    add(watch, "unsure", "a dog runs on green grass", logprob=-4.0)
+    add(watch, "odd", "quantum zebra chandelier", logprob=-0.5)
+    found = {shown.name: reasons for shown, reasons in watch.suspicious()}
+    assert found["loop"] == ("repeats itself",)
+    assert found["unsure"] == ("low confidence",)
+    assert found["odd"] == ("unlike the others",)
+    assert not [name for name, reasons in found.items() if "unlike the others" in reasons][1:]
+
+
+def test_early_captions_are_not_unlike_the_others_for_being_early() -> None:
+    watch = RunWatch()
+    add(watch, "first", "a dog runs on green grass")
+    for number in range(5_000):
+        add(watch, f"{number}", "a dog runs on green grass")
+    reasons = [reason for _, found in watch.suspicious() for reason in found]
+    assert "unlike the others" not in reasons
+
+
+def test_the_caption_with_most_reasons_is_the_first() -> None:
+    watch = RunWatch()
+    for number in range(100):
+        add(watch, f"{number}", "a dog runs on green grass")
+    add(watch, "worst", "zebra zebra", logprob=-5.0, flags=("repetition",))
+    assert watch.suspicious()[0][0].name == "worst"
+
+
+def test_failures_are_counted_by_reason() -> None:
+    watch = RunWatch()
+    for number in range(1_000):
+        watch.fail(f"{number}", ImageError("empty" if number % 4 else "truncated"))
+    assert watch.failure_counts == {"empty": 750, "truncated": 250}
+    assert len(watch.failures) == NUM_FAILURES
+
+
+def test_images_in_memory_are_not_kept_for_long() -> None:
+    watch = RunWatch()
+    for number in range(2_000):
+        prediction = Prediction(f"{number}", f"word{number}", -0.5, 5, "eos", ("repetition",))
+        watch.add(Item(f"{number}", bytes(500_000)), prediction)
+        watch.fail(f"{number}", ImageError("empty"), image=bytes(500_000))
+    kept = [shown.image for shown, _ in watch.suspicious()]
+    assert kept == [None] * NUM_SUSPICIOUS
+    assert sum(len(shown.image) for shown in watch.samples) == 500_000 * NUM_SAMPLES  # type: ignore[arg-type]
+
+
+def test_few_texts_are_counted_exactly() -> None:
+    texts = FrequentTexts()
+    for number in range(1_000):
+        texts.add(f"text {number % 300}")
+    assert texts.num_different() == 300
+    assert texts.most_common(1)[0][1] == 4
+
+
+@pytest.mark.slow
+def test_a_million_captions_take_little_memory_and_their_counts_are_close() -> None:
+    watch = RunWatch()
+    for number in range(10_000):
+        add(watch, f"folder/{number}.jpg", f"a thing number {number} of many")
+    tracemalloc.start()
+    for number in range(10_000, 1_000_000):
+        caption = "a frequent caption" if number % 10 == 0 else f"a thing number {number} of many"
+        add(watch, f"folder/{number}.jpg", caption)
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 30_000_000
+    assert watch.frequent.num_different() == pytest.approx(901_001, rel=0.01)
+    (text, count), *_ = watch.frequent.most_common(1)
+    assert text == "a frequent caption"
+    assert 90_000 < count <= 99_000
+    assert len(watch.samples) == NUM_SAMPLES
