@@ -49,7 +49,7 @@ class PartSize:
     trainable: int
 
 
-_FIRST_K = re.compile(r"(vision|text)\.first-(\d+)")
+_FIRST_K = re.compile(r"(vision|text)\.first-(\d{1,9})")
 
 
 def freeze_parts(model: nn.Module, parts: Parts, *, names: Sequence[str], family: str) -> int:

@@ -22,7 +22,7 @@ _MAX_SILENT_TRIES = 5
 _PAUSE_SECONDS = 0.2
 # Worth another try; another status or a forbidden URL is not.
 _PASSING = ("url_timeout", "url_unreachable")
-_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(?:\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)

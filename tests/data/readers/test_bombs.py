@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from captune.data import LoadOptions, load_records
+from captune.data import LoadOptions, is_shapes_id, load_records
 from captune.data.archives.parquet import ParquetLimits
 from captune.data.readers import hub
 from captune.data.rows import text
@@ -38,6 +38,28 @@ def test_a_number_of_thousands_of_digits_in_a_tar_is_an_error(tmp_path, draw_ima
         archive.add(path.with_suffix(".json"), "a.json")
     with pytest.raises(DataError, match="a number with too many digits"):
         load_records(tmp_path / "d.tar")
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.jsonl"])
+def test_a_column_numbered_by_thousands_of_digits_is_not_a_caption(tmp_path, draw_image, name):
+    draw_image(tmp_path / "a.png")
+    column = "caption_" + "9" * 5000
+    row = json.dumps({"image": "a.png", column: "x"})
+    (tmp_path / name).write_text(row if name == "d.jsonl" else f"image,{column}\na.png,x\n")
+    with pytest.raises(DataError):
+        load_records(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["kaggle://a/b/versions/" + "9" * 5000, "kaggle://a/b"])
+def test_a_version_of_thousands_of_digits_is_refused(path):
+    revision = None if "versions" in path else "9" * 5000
+    with pytest.raises(DataError, match="is not a Kaggle data set"):
+        load_records(path, LoadOptions(revision=revision))
+
+
+def test_an_id_of_thousands_of_digits_is_not_of_the_built_in_set():
+    assert is_shapes_id("shapes-0-12")
+    assert not is_shapes_id("shapes-0-" + "9" * 5000)
 
 
 @pytest.mark.parametrize("path", ["shapes:" + "9" * 5000, "shapes:99999999999999"])

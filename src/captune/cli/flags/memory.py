@@ -10,7 +10,7 @@ _UNITS = {
     **{"mb": 10**6, "gb": 10**9, "tb": 10**12},
     **{"mib": 2**20, "gib": 2**30, "tib": 2**40},
 }
-_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_AMOUNT = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def parse_memory(text: str) -> int:

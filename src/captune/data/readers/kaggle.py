@@ -16,7 +16,8 @@ from typing import Any
 from captune.errors import DataError, MissingExtraError
 
 _PREFIX = "kaggle://"
-_HANDLE = re.compile(r"^(?P<owner>[\w-]+)/(?P<name>[\w-]+)(/versions/(?P<version>\d+))?/?$")
+_VERSION = re.compile(r"\d{1,9}")
+_HANDLE = re.compile(r"^(?P<owner>[\w-]+)/(?P<name>[\w-]+)(/versions/(?P<version>\d{1,9}))?/?$")
 _REFUSED = (401, 403)
 
 
@@ -62,7 +63,7 @@ def fetch_kaggle(path: str, *, version: str | None = None) -> tuple[Path, str]:
 
 def _parse(path: str, *, version: str | None) -> _Handle:
     match = _HANDLE.match(path.removeprefix(_PREFIX))
-    if match is None or (version is not None and not version.isdecimal()):
+    if match is None or (version is not None and not _VERSION.fullmatch(version)):
         raise DataError(
             f"{path!r} with version {version!r} is not a Kaggle data set"
             if match

@@ -42,7 +42,7 @@ CAPTION_COLUMNS = (
     "raw",
     "label_text",
 )
-_NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d+)$")
+_NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d{1,9})$")
 
 
 def find_columns(

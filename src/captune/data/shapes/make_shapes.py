@@ -17,7 +17,7 @@ from captune.errors import DataError
 from captune.records import CaptionRecord
 from captune.suggest import format_count
 
-_IMAGE_ID = re.compile(r"^shapes-(?P<seed>\d+)-(?P<index>\d+)$")
+_IMAGE_ID = re.compile(r"^shapes-(?P<seed>\d{1,18})-(?P<index>\d{1,18})$")
 _MAX_THINGS = 6
 
 
