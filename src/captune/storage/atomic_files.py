@@ -66,18 +66,24 @@ def find_cache_folder() -> Path:
 
 
 @contextmanager
-def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+def open_atomic(path: Path, *, temporary: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file that replaces `path` when the block ends without an error.
+
+    Args:
+        path: The file.
+        temporary: The temporary file, for a caller that is its only writer and removes what a kill
+            leaves; `None`: one with a random name.
 
     Raises:
         OutputError: The file cannot be written, or is a device, a pipe or a socket.
     """
     refuse_special(path)
-    temporary = path.with_name(f".captune-{secrets.token_hex(6)}.part")
+    mode = "x+b" if temporary is None else "w+b"
+    temporary = temporary or path.with_name(f".captune-{secrets.token_hex(6)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not `mkstemp`: its files are private, and the result should be as readable as any other.
-        file = temporary.open("x+b")
+        file = temporary.open(mode)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

@@ -37,6 +37,7 @@ class RowFile:
         """Keep the place; nothing is opened yet."""
         self.name: str = name
         self.path, self.part_path = path, Path(f"{path}.part")
+        self._temporary = path.with_name(f".{path.name}.new.part")
         self._part: IO[bytes] | None = None
         self._keep_earlier = True
 
@@ -57,6 +58,7 @@ class RowFile:
         length = int(state or b"0")
         try:
             self.part_path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.unlink(missing_ok=True)
             self._part = self.part_path.open("r+b" if self.part_path.exists() else "x+b")
             size = self._part.seek(0, os.SEEK_END)
             if size >= length and (state is not None or size == 0):
@@ -99,7 +101,7 @@ class RowFile:
             raise ValueError("resume comes before finish")
         if self._part.tell() or not self.path.exists():
             new = self._new_names() if self._keep_earlier and self.path.exists() else set()
-            with open_atomic(self.path) as file:
+            with open_atomic(self.path, temporary=self._temporary) as file:
                 self._write_all(file, self._part, new=new)
         self.close()
         self.part_path.unlink(missing_ok=True)
