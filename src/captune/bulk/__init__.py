@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
     from captune.bulk.formats.text_files import SidecarName
     from captune.bulk.items import CaptionedItem, FoundItem, Item
+    from captune.bulk.merge import merge_shares
     from captune.bulk.preview import PlannedCaption, RunPreview, preview_run
     from captune.bulk.run import BulkModel, BulkResult, Surroundings, run_bulk
     from captune.bulk.settings import BulkSettings, OutputName, choose_outputs, read_output_names
@@ -47,6 +48,7 @@ __all__ = [
     "Wording",
     "choose_outputs",
     "find_items",
+    "merge_shares",
     "preview_run",
     "read_clean_steps",
     "read_output_names",
@@ -81,6 +83,7 @@ _HOMES = {
     "Surroundings": "captune.bulk.run",
     "Wording": "captune.bulk.wording",
     "choose_outputs": "captune.bulk.settings",
+    "merge_shares": "captune.bulk.merge",
     "undo_cost": "captune.bulk.undo",
     "undo_run": "captune.bulk.undo",
     "preview_run": "captune.bulk.preview",

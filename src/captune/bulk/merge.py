@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from captune.bulk.formats import CollectedName, open_collected
-from captune.bulk.formats.row_file import RowFile, read_rows
+from captune.bulk.formats import open_collected
+from captune.bulk.formats.row_file import RowFile
 from captune.bulk.items import CaptionedItem, Item
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.names import encode_name
+from captune.bulk.settings import name_of_ending
 from captune.errors import OutputError
-from captune.records import Prediction
-from captune.storage import TextSet, lock_file, refuse_existing
+from captune.inference import to_prediction
+from captune.storage import lock_file, refuse_existing
 
+# Rows joined at a time.
 _CHUNK = 1000
-"""Rows joined at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MergeResult:
     """What was joined.
 
@@ -27,5 +32,88 @@ class MergeResult:
         num_duplicates: Rows of images that an earlier part has too; left out.
     """
 
-    num_rows: int
-    num_duplicates: int
+    num_rows: int = 0
+    num_duplicates: int = 0
+
+
+def merge_shares(out: Path, parts: Sequence[Path], *, force: bool = False) -> MergeResult:
+    """Join finished files of captions of one form, in their order.
+
+    Args:
+        out: The file to write, atomically; its ending names the form.
+        parts: The files; the first row of an image counts.
+        force: Overwrite `out`.
+
+    Raises:
+        OutputError: A part is missing, unfinished, or holds something other than captions; `out`
+            exists; or it cannot be written.
+    """
+    form = _row_file(out)
+    sources = [_row_file(part) for part in parts]
+    for part in parts:
+        _check_part(part, out)
+    refuse_existing(out, force=force)
+    result = MergeResult()
+    with lock_file(out), tempfile.TemporaryDirectory(prefix="captune-merge-") as scratch:
+        form.resume(_leftover(form), keep_earlier=False)
+        seen = Database(Path(scratch) / "names.sqlite")
+        try:
+            seen.write("CREATE TEMP TABLE seen(name BLOB PRIMARY KEY) WITHOUT ROWID")
+            rows = (row for source in sources for row in source.finished_rows())
+            while chunk := list(islice(rows, _CHUNK)):
+                fresh = list(_fresh(seen, chunk))
+                result.num_rows += len(fresh)
+                result.num_duplicates += len(chunk) - len(fresh)
+                form.add([_to_item(row) for row in fresh])
+            form.finish()
+        finally:
+            form.close()
+            seen.close()
+    return result
+
+
+def _row_file(path: Path) -> RowFile:
+    form = open_collected(name_of_ending(path), path)
+    if not isinstance(form, RowFile):
+        raise OutputError(
+            f"{path} is not one file of captions", fix="merge .jsonl, .csv or .parquet files"
+        )
+    return form
+
+
+def _check_part(part: Path, out: Path) -> None:
+    unfinished = Path(f"{part}.part")
+    if unfinished.exists():
+        raise OutputError(
+            f"{part} is not finished: {unfinished} holds more captions",
+            fix="run the command of that share again; it resumes where it stopped",
+        )
+    if not part.is_file():
+        raise OutputError(f"there is no {part}", fix="check the path")
+    if part.absolute() == out.absolute():
+        raise OutputError(f"{out} is one of its own parts", fix="choose another OUT")
+
+
+def _leftover(form: RowFile) -> bytes | None:
+    """Return the state that drops what a killed merge left; `None`: there is nothing like that."""
+    try:
+        with form.part_path.open("rb") as file:
+            return b"" if file.read(12) == b'{"image_id":' else None
+    except OSError:
+        return None
+
+
+def _fresh(seen: Database, rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of images that are new."""
+    with seen.transaction():
+        for row in rows:
+            name = encode_name(str(row["image_id"]))
+            if not seen.rows("SELECT 1 FROM temp.seen WHERE name = ?", (name,)):
+                seen.write("INSERT INTO temp.seen VALUES (?)", (name,))
+                yield row
+
+
+def _to_item(row: Mapping[str, Any]) -> CaptionedItem:
+    prediction = to_prediction(row)
+    name = prediction.image_id
+    return CaptionedItem(Item(name, Path(name)), prediction)

@@ -168,8 +168,15 @@ def _places(
 
 
 def _by_ending(out: Path | None) -> OutputName:
-    if out is None:
-        return "stdout"
+    return "stdout" if out is None else name_of_ending(out)
+
+
+def name_of_ending(out: Path) -> CollectedName:
+    """Return the form that the ending of a file names.
+
+    Raises:
+        OutputError: It names none.
+    """
     if out.suffix.lower() not in _ENDINGS:
         raise OutputError(
             f"the ending of --out {out} names no format", fix="add --to jsonl or --to csv"

@@ -56,7 +56,12 @@ if TYPE_CHECKING:
     )
     from captune.inference.loaded_captioner import ImageInput, LoadedCaptioner
     from captune.inference.model_digest import digest_model
-    from captune.inference.prediction_rows import csv_text, parse_csv, prediction_row
+    from captune.inference.prediction_rows import (
+        csv_text,
+        parse_csv,
+        prediction_row,
+        to_prediction,
+    )
     from captune.inference.predictions import read_predictions, write_predictions
     from captune.inference.prepare import AnyImage, Execution, OnFailure
     from captune.net import UrlFetcher, UrlImage, UrlRules, is_url
@@ -116,6 +121,7 @@ __all__ = [
     "require_runtime",
     "runtime_computes_bf16",
     "text_backend",
+    "to_prediction",
     "write_predictions",
     "write_probe",
 ]
@@ -165,6 +171,7 @@ _HOMES = {
     "UrlRules": "captune.net",
     "caption_images": "captune.inference.caption",
     "csv_text": "captune.inference.prediction_rows",
+    "to_prediction": "captune.inference.prediction_rows",
     "parse_csv": "captune.inference.prediction_rows",
     "decoding_config": "captune.inference.decoding.settings",
     "digest_model": "captune.inference.model_digest",

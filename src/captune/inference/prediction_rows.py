@@ -31,6 +31,19 @@ def prediction_row(prediction: Prediction) -> dict[str, object]:
     }
 
 
+def to_prediction(row: Row) -> Prediction:
+    """Return the prediction of a row; fields that it lacks have their plainest value."""
+    logprob, flags, num_tokens = row.get("mean_logprob"), row.get("flags"), row.get("num_tokens")
+    return Prediction(
+        image_id=str(row["image_id"]),
+        caption=str(row["caption"]),
+        mean_logprob=float(logprob) if isinstance(logprob, int | float) else math.nan,
+        num_tokens=num_tokens if isinstance(num_tokens, int) else 0,
+        finish_reason="length" if row.get("finish_reason") == "length" else "eos",
+        flags=tuple(map(str, flags)) if isinstance(flags, list | tuple) else (),
+    )
+
+
 def csv_text(rows: Iterable[Row], *, with_header: bool) -> str:
     """Return rows as CSV; cells that a spreadsheet would run as formulas get an apostrophe."""
     text = io.StringIO()

@@ -46,6 +46,15 @@ class RowFile:
         for row, _ in self._earlier_rows():
             yield str(row["image_id"])
 
+    def finished_rows(self) -> Iterator[Mapping[str, Any]]:
+        """Yield each row of the finished file.
+
+        Raises:
+            OutputError: It holds something other than captions.
+        """
+        for row, _ in self._earlier_rows():
+            yield row
+
     def resume(self, state: bytes | None, *, keep_earlier: bool) -> bytes:
         """See `CollectedFormat.resume`."""
         if self.path.is_dir():

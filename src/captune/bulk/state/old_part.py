@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from captune.bulk.state.maker import Maker, differences
 from captune.errors import OutputError
+from captune.inference import to_prediction
 from captune.records import Prediction
 from captune.storage import STATE_FOLDER
 
@@ -57,7 +56,7 @@ def take_old_part(out: Path, *, now: Maker, force: bool) -> OldPart | None:
         )
     moved.parent.mkdir(parents=True, exist_ok=True)
     place.replace(moved)
-    return OldPart(moved, [_prediction(row) for row in rows])
+    return OldPart(moved, [to_prediction(row) for row in rows])
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
@@ -74,15 +73,3 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     except (OSError, ValueError, TypeError, LookupError):
         pass
     return None, []
-
-
-def _prediction(row: Mapping[str, Any]) -> Prediction:
-    logprob = row.get("mean_logprob")
-    return Prediction(
-        image_id=str(row["image_id"]),
-        caption=str(row["caption"]),
-        mean_logprob=math.nan if logprob is None else float(logprob),
-        num_tokens=int(row.get("num_tokens", 0)),
-        finish_reason="length" if row.get("finish_reason") == "length" else "eos",
-        flags=tuple(map(str, row.get("flags", ()))),
-    )

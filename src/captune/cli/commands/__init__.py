@@ -72,6 +72,12 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             _USE,
             ("undo 20260401-101500-1a2b", "undo photos/"),
         ),
+        "merge": Command(
+            "captune.cli.bulk.merge:merge",
+            "Join the captions of runs with --shard.",
+            _USE,
+            ("merge all.jsonl all-00001-of-00002.jsonl all-00002-of-00002.jsonl",),
+        ),
         "evaluate": Command(
             "captune.cli.evaluate:evaluate",
             "Score a model's captions on a data set.",

@@ -1,0 +1,26 @@
+"""`captune merge`: joins the files of the shares of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from captune.progress import print_line
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
+    parts: Annotated[
+        list[Path], typer.Argument(metavar="PART...", help="Finished files of the shares.")
+    ],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+) -> None:
+    """Join the files of captions that runs with --shard have written, each image once."""
+    from captune.bulk import merge_shares
+
+    result = merge_shares(out, parts, force=force)
+    left = f", {result.num_duplicates} duplicates left out" if result.num_duplicates else ""
+    print_line(f"{result.num_rows} captions in {out}{left}")

@@ -1,0 +1,67 @@
+"""The files of shares, joined."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from captune.bulk import FeedSettings, merge_shares, read_share
+from captune.errors import OutputError, RecipeError
+from support.bulk.hostile_images import write_photos
+from support.bulk.library import caption
+from support.bulk.stub_captioner import write_stub
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_stub(tmp_path / "model")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_joined_shares_are_the_whole_after_sorting(model, tmp_path, ending):
+    write_photos(tmp_path / "photos", 12)
+    whole, out = tmp_path / f"whole.{ending}", tmp_path / f"joined.{ending}"
+    caption(model, tmp_path / "photos", out=whole)
+    for number in (1, 2, 3):
+        feed = FeedSettings(share=read_share(f"{number}/3"))
+        caption(model, tmp_path / "photos", out=tmp_path / f"c.{ending}", feed=feed)
+    parts = sorted(tmp_path.glob(f"c-*-of-00003.{ending}"))
+    assert len(parts) == 3
+    result = merge_shares(out, [*parts, parts[0]])
+    assert result.num_rows == 12
+    assert result.num_duplicates > 0
+    if ending == "parquet":
+        import pyarrow.parquet as pq
+
+        tables = [pq.read_table(path).sort_by("image_id") for path in (whole, out)]
+        assert tables[0].equals(tables[1])
+    else:
+        assert sorted(out.read_bytes().split(b"\n")) == sorted(whole.read_bytes().split(b"\n"))
+
+
+def test_an_unfinished_or_missing_part_is_refused(tmp_path):
+    part = tmp_path / "a.jsonl"
+    part.write_text(json.dumps({"image_id": "a", "caption": "b"}) + "\n")
+    with pytest.raises(OutputError, match=r"there is no .*b\.jsonl"):
+        merge_shares(tmp_path / "o.jsonl", [part, tmp_path / "b.jsonl"])
+    Path(f"{part}.part").write_text("")
+    with pytest.raises(OutputError, match=r"a\.jsonl is not finished"):
+        merge_shares(tmp_path / "o.jsonl", [part])
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_an_existing_file_is_overwritten_on_request_only(tmp_path):
+    part, out = tmp_path / "a.jsonl", tmp_path / "o.jsonl"
+    part.write_text(json.dumps({"image_id": "a", "caption": "b"}) + "\n")
+    out.write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        merge_shares(out, [part])
+    assert merge_shares(out, [part], force=True).num_rows == 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
+def test_a_share_is_i_of_n(text):
+    with pytest.raises(RecipeError, match="is not a share of a run"):
+        read_share(text)

@@ -1,0 +1,99 @@
+"""Undo: earlier bytes come back, and what was edited since stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captune.bulk import undo_cost, undo_run
+from captune.errors import OutputError
+from support.bulk.hostile_images import photo, write_photos
+from support.bulk.kills import read_tree
+from support.bulk.library import caption
+from support.bulk.stub_captioner import write_stub
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    return write_stub(tmp_path / "model")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for number, path in enumerate(write_photos(tmp_path / "photos", 6)):
+        if number % 2:
+            path.with_suffix(".txt").write_bytes(b"caf\xe9\r\n\r\n" * number)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("existing", ["skip", "overwrite", "append", "prepend"])
+@pytest.mark.parametrize("to", ["txt", "xmp", "metadata"])
+def test_every_byte_comes_back(model, photos, existing, to):
+    before = read_tree(photos)
+    result = caption(model, photos, to=(to,), existing=existing)
+    assert read_tree(photos) != before
+    undone = undo_run(result.run_id)
+    assert (undone.num_restored, undone.kept) == (result.outcome.num_done, [])
+    assert read_tree(photos) == before
+    with pytest.raises(OutputError, match="was undone before"):
+        undo_run(result.run_id)
+
+
+def test_files_edited_since_are_kept_and_listed(model, photos):
+    caption(model, photos, to=("txt",), existing="overwrite")
+    edited = photos / "photo000001.txt"
+    edited.write_text("my own words")
+    (photos / "photo000002.txt").unlink()
+    undone = undo_run(str(photos))
+    assert edited.read_text() == "my own words"
+    assert undone.kept == [str(edited)]
+    assert (photos / "photo000003.txt").read_bytes() == b"caf\xe9\r\n\r\n" * 3
+    assert not (photos / "photo000002.txt").exists()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_a_collected_file_is_the_earlier_one_again(model, photos, tmp_path, ending):
+    out = tmp_path / f"c.{ending}"
+    first = caption(model, photos / "photo000000.png", out=out)
+    before = out.read_bytes()
+    second = caption(model, photos, out=out)
+    assert out.read_bytes() != before
+    undo_run(second.run_id)
+    assert out.read_bytes() == before
+    undo_run(str(out))
+    assert not out.exists()
+    assert first.run_id != second.run_id
+
+
+def test_a_later_run_on_the_same_files_is_undone_first(model, photos):
+    first = caption(model, photos, to=("txt",), existing="append")
+    photo(3).save(photos / "photo000001.png")
+    second = caption(model, photos, to=("txt",), existing="overwrite")
+    with pytest.raises(OutputError, match=rf"the run {second.run_id} changed files of"):
+        undo_run(first.run_id)
+    undo_run(second.run_id)
+    undo_run(first.run_id)
+
+
+def test_an_undone_run_can_be_repeated_without_the_model(model, photos):
+    caption(model, photos, to=("txt",))
+    written = read_tree(photos)
+    undo_run(str(photos))
+    again = caption(model, photos, to=("txt",))
+    assert (again.hardware, read_tree(photos)) == ("", written)
+
+
+def test_the_cost_of_undo_is_the_replaced_bytes(model, photos, tmp_path):
+    result = caption(model, photos, to=("txt",), existing="overwrite")
+    texts = sum(len(b"caf\xe9\r\n\r\n" * number) for number in (1, 3, 5))
+    # One byte per file marks whether it existed.
+    assert undo_cost(result.run_id) == (6, texts + 6)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(OutputError, match="there is no journal of a bulk run"):
+        undo_run(str(tmp_path))
+    with pytest.raises(OutputError, match="no journal of the run 20200101-000000-abcd is known"):
+        undo_run("20200101-000000-abcd")
