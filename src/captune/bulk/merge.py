@@ -29,7 +29,7 @@ class MergeResult:
 
     Attributes:
         num_rows: Rows in the joined file.
-        num_duplicates: Rows of images that an earlier part has too; left out.
+        num_duplicates: Rows of images that an earlier part has too; skipped.
     """
 
     num_rows: int = 0

@@ -22,5 +22,5 @@ def merge(
     from captune.bulk import merge_shares
 
     result = merge_shares(out, parts, force=force)
-    left = f", {result.num_duplicates} duplicates left out" if result.num_duplicates else ""
+    left = f", {result.num_duplicates} duplicates skipped" if result.num_duplicates else ""
     print_line(f"{result.num_rows} captions in {out}{left}")
