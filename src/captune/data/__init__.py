@@ -61,7 +61,13 @@ if TYPE_CHECKING:
         stream_shard,
     )
     from captune.data.readers.kaggle import kaggle_cache_folder
-    from captune.data.record_store import CaptionTexts, RecordStore, count_by_split, pick_records
+    from captune.data.record_store import (
+        CaptionTexts,
+        RecordStore,
+        count_by_split,
+        iter_plain,
+        pick_records,
+    )
     from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
     from captune.data.saved_splits import load_splits, save_splits
     from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
@@ -107,6 +113,7 @@ __all__ = [
     "image_hash",
     "is_hub_id",
     "is_shapes_id",
+    "iter_plain",
     "kaggle_cache_folder",
     "list_shards",
     "load_options",
@@ -178,6 +185,7 @@ _HOMES = {
     "find_column": "captune.data.rows.columns",
     "image_hash": "captune.data.images",
     "is_shapes_id": "captune.data.shapes.make_shapes",
+    "iter_plain": "captune.data.record_store",
     "kaggle_cache_folder": "captune.data.readers.kaggle",
     "load_options": "captune.data.load",
     "load_records": "captune.data.load",

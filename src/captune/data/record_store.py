@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,11 @@ from captune.suggest import format_count
 _NONE = len(SPLITS)
 """The code of records without a split; the others are positions in `SPLITS`."""
 _NAMES: tuple[Split | None, ...] = (*SPLITS, None)
+_BLOCK = 4096
 _CODES = {name: code for code, name in enumerate(_NAMES)}
 
 Codes = npt.NDArray[np.uint8]
+PlainSource = str | bytes | ZipMember | TarMember
 
 
 class ByteRows:
@@ -87,11 +89,32 @@ class FileRows:
         return FileRows, (self._paths, self._files, self._edges)
 
 
+class PlainRecord(NamedTuple):
+    """A record without its split, whose file is text: `Path`s are half the time of making records.
+
+    Attributes:
+        image_id: The record's id.
+        source: The path of its file, or another source than a file.
+        captions: Its captions.
+        group: Its group.
+        file_name: Its name for the user; `None`: the id.
+    """
+
+    image_id: str
+    source: PlainSource
+    captions: Sequence[str]
+    group: str | None
+    file_name: str | None
+
+
 class Coder(Protocol):
     """Makes a record from a row."""
 
     def decode(self, row: bytearray | bytes, split: Split | None) -> CaptionRecord:
         """Return the record."""
+
+    def decode_plain(self, row: bytearray | bytes) -> PlainRecord:
+        """Return the record without its split, as plain values."""
 
     def decode_captions(self, row: bytearray | bytes) -> Sequence[str]:
         """Return the record's captions, without making the record."""
@@ -138,8 +161,7 @@ class RecordStore(Sequence[CaptionRecord]):
 
     def __iter__(self) -> Iterator[CaptionRecord]:
         decode, rows = self._coder.decode, self._rows
-        places: Iterable[int] = range(len(self)) if self._places is None else self._places
-        for row, code in zip(places, self.split_codes.tobytes(), strict=True):
+        for row, code in zip(self._iter_rows(), self.split_codes.tobytes(), strict=True):
             yield decode(rows[row], _NAMES[code])
 
     def __eq__(self, other: object) -> bool:
@@ -155,9 +177,22 @@ class RecordStore(Sequence[CaptionRecord]):
     def iter_captions(self) -> Iterator[Sequence[str]]:
         """Yield the captions of each record, without making the records."""
         decode, rows = self._coder.decode_captions, self._rows
-        places: Iterable[int] = range(len(self)) if self._places is None else self._places
-        for row in places:
+        for row in self._iter_rows():
             yield decode(rows[row])
+
+    def iter_plain(self) -> Iterator[PlainRecord]:
+        """Yield each record as plain values, in half the time of the record."""
+        decode, rows = self._coder.decode_plain, self._rows
+        for row in self._iter_rows():
+            yield decode(rows[row])
+
+    def _iter_rows(self) -> Iterator[int]:
+        if self._places is None:
+            yield from range(len(self))
+            return
+        # Python's integers index faster than numpy's; a million at once are 40 MB.
+        for start in range(0, len(self), _BLOCK):
+            yield from self._places[start : start + _BLOCK].tolist()
 
     def select(self, places: npt.NDArray[np.int64]) -> RecordStore:
         """Return some records, in the order of their positions `places`."""
@@ -188,6 +223,12 @@ class MemoryCoder:
         file_name = image_id if name is None else name
         image = self.decode_source(source)
         return CaptionRecord(image_id, image, captions, split, group, file_name)
+
+    def decode_plain(self, row: bytearray | bytes) -> PlainRecord:
+        """Return the record of a row as plain values."""
+        image_id, source, captions, group, name = marshal.loads(row)
+        plain = source if isinstance(source, str) else self.decode_source(source)
+        return PlainRecord(image_id, plain, captions, group, name)  # type: ignore[arg-type]
 
     def decode_captions(self, row: bytearray | bytes) -> Sequence[str]:
         """Return the captions of a row."""
@@ -234,6 +275,17 @@ def store_records(records: Iterable[CaptionRecord]) -> RecordStore:
         rows.append(coder.encode(record))
         codes.append(_CODES[record.split])
     return RecordStore(rows, coder, splits=np.frombuffer(codes, np.uint8))
+
+
+def iter_plain(records: Iterable[CaptionRecord]) -> Iterator[PlainRecord]:
+    """Yield records as plain values; those of a store are not made for it."""
+    return records.iter_plain() if isinstance(records, RecordStore) else map(_as_plain, records)
+
+
+def _as_plain(record: CaptionRecord) -> PlainRecord:
+    source = str(record.image) if isinstance(record.image, Path) else record.image
+    name = None if record.file_name == record.image_id else record.file_name
+    return PlainRecord(record.image_id, source, record.captions, record.group, name)
 
 
 def code_of(split: Split | None) -> int:

@@ -22,8 +22,11 @@ import numpy as np
 
 from captune.data.record_store import (
     FileRows,
+    PlainRecord,
+    PlainSource,
     RecordStore,
     code_of,
+    iter_plain,
     pick_records,
     read_split_codes,
     store_records,
@@ -82,11 +85,13 @@ def save_splits(
         chosen = pick_records(records, np.flatnonzero(codes == code_of(split)))
         num_captions = 0
 
-        def iter_lines(chosen: Sequence[CaptionRecord] = chosen) -> Iterator[dict[str, object]]:
+        def iter_lines(
+            chosen: Sequence[CaptionRecord] = chosen, split: Split = split
+        ) -> Iterator[dict[str, object]]:
             nonlocal num_captions
-            for record in chosen:
+            for record in iter_plain(chosen):
                 num_captions += len(record.captions)
-                yield _to_line(record, root=root)
+                yield _to_line(record, split=split, root=root)
 
         write_jsonl(folder / "splits" / f"{split}.jsonl", iter_lines())
         counts[split] = {"rows": num_captions, "unique_images": len(chosen)}
@@ -179,6 +184,10 @@ class _LineCoder:
         """Return the record of a line that was valid when it was saved."""
         return _from_line(json.loads(row), split=split, root=self.root, read_bytes=_no_bytes)
 
+    def decode_plain(self, row: bytearray | bytes) -> PlainRecord:
+        """Return the record of a line, without its split, as plain values."""
+        return next(iter_plain([self.decode(row, None)]))
+
     def decode_captions(self, row: bytearray | bytes) -> Sequence[str]:
         """Return the captions of a line."""
         captions: list[str] = json.loads(row)["captions"]
@@ -193,11 +202,11 @@ def _path_in(value: Any) -> str | None:
 
 def _common_root(records: Sequence[CaptionRecord]) -> Path | None:
     parents: set[str] = set()
-    for record in records:
-        if not isinstance(record.image, bytes):
-            image = record.image if isinstance(record.image, Path) else record.image.archive
+    for record in iter_plain(records):
+        if not isinstance(record.source, bytes):
+            file = record.source if isinstance(record.source, str) else record.source.archive
             # Text: a million images are in a few folders, and making paths of them takes seconds.
-            parents.add(os.path.dirname(image) or os.curdir)  # noqa: PTH120
+            parents.add(os.path.dirname(file) or os.curdir)  # noqa: PTH120
     if not parents:
         return None
     try:
@@ -208,7 +217,8 @@ def _common_root(records: Sequence[CaptionRecord]) -> Path | None:
 
 
 def _store_bytes(records: Sequence[CaptionRecord], path: Path) -> None:
-    contents = (record.image for record in records if isinstance(record.image, bytes))
+    sources = (record.source for record in iter_plain(records))
+    contents = (source for source in sources if isinstance(source, bytes))
     first = next(contents, None)
     if first is None:
         path.unlink(missing_ok=True)
@@ -223,24 +233,24 @@ def _store_bytes(records: Sequence[CaptionRecord], path: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def _to_line(record: CaptionRecord, *, root: Path | None) -> dict[str, object]:
+def _to_line(record: PlainRecord, *, split: Split, root: Path | None) -> dict[str, object]:
     return {
         "image_id": record.image_id,
-        "image": _write_source(record.image, root=root),
-        "captions": list(record.captions),
-        "split": record.split,
+        "image": _write_source(record.source, root=root),
+        "captions": record.captions,
+        "split": split,
         "group": record.group,
-        "file_name": record.file_name,
+        "file_name": record.image_id if record.file_name is None else record.file_name,
     }
 
 
-def _write_source(source: ImageSource, *, root: Path | None) -> object:
+def _write_source(source: PlainSource, *, root: Path | None) -> object:
     if isinstance(source, bytes):
         return {"sha256": hashlib.sha256(source).hexdigest()}
-    if isinstance(source, Path):
+    if isinstance(source, str):
         return _write_path(source, root=root)
     value: dict[str, object] = {
-        "archive": _write_path(source.archive, root=root),
+        "archive": _write_path(os.fspath(source.archive), root=root),
         "member": source.member,
     }
     if isinstance(source, TarMember):
@@ -248,14 +258,14 @@ def _write_source(source: ImageSource, *, root: Path | None) -> object:
     return value
 
 
-def _write_path(path: Path, *, root: Path | None) -> str:
+def _write_path(path: str, *, root: Path | None) -> str:
     if root is None:
-        return os.fspath(path)
-    name, start = os.fspath(path), os.path.join(root, "")  # noqa: PTH118
-    if os.sep == "/" and name.startswith(start):
+        return path
+    start = os.path.join(root, "")  # noqa: PTH118
+    if os.sep == "/" and path.startswith(start):
         # The same text, in a fifth of the time.
-        return name[len(start) :]
-    return path.relative_to(root).as_posix()
+        return path[len(start) :]
+    return Path(path).relative_to(root).as_posix()
 
 
 def _from_line(

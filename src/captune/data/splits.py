@@ -15,8 +15,10 @@ import numpy as np
 
 from captune.data.record_store import (
     Codes,
+    PlainRecord,
     code_of,
     count_by_split,
+    iter_plain,
     pick_records,
     read_split_codes,
     set_splits,
@@ -230,17 +232,17 @@ def _draw(
 ) -> Codes:
     """Return the code of the split that each record is drawn into."""
     sizes: dict[str, int] = {}
-    for record in records:
+    for record in iter_plain(records):
         unit = _unit(record, by=by)
         sizes[unit] = sizes.get(unit, 0) + 1
     order = sorted(sizes)
     random.Random(seed).shuffle(order)
     splits = _fill(order, sizes=sizes, shares=shares, by=by)
-    codes = (code_of(splits[_unit(record, by=by)]) for record in records)
+    codes = (code_of(splits[_unit(record, by=by)]) for record in iter_plain(records))
     return np.fromiter(codes, np.uint8, len(records))
 
 
-def _unit(record: CaptionRecord, *, by: Literal["image", "group"]) -> str:
+def _unit(record: CaptionRecord | PlainRecord, *, by: Literal["image", "group"]) -> str:
     if by == "group" and record.group is not None:
         return f"group {record.group}"
     return f"image {record.image_id}"

@@ -20,7 +20,7 @@ from typing import Any
 from PIL import __version__ as pillow_version
 
 from captune import __version__
-from captune.data import DataCheck, LoadedData
+from captune.data import DataCheck, LoadedData, iter_plain
 from captune.errors import CaptuneError
 from captune.models import choose_tokenizer
 from captune.pipeline.folder_state import digest_files
@@ -147,13 +147,14 @@ class KeptPreparation:
 
     def _has_strangers(self, loaded: LoadedData) -> bool:
         """Return whether an image is outside the data's folders."""
-        for record in loaded.records:
-            if isinstance(record.image, bytes):
+        folders: set[str] = set()
+        for record in iter_plain(loaded.records):
+            if isinstance(record.source, bytes):
                 return True
-            image = record.image if isinstance(record.image, Path) else record.image.archive
-            if not os.path.abspath(image).startswith(self.roots):  # noqa: PTH100
-                return True
-        return False
+            file = record.source if isinstance(record.source, str) else record.source.archive
+            folders.add(os.path.dirname(file))  # noqa: PTH120
+        names = (os.path.join(os.path.abspath(folder), "") for folder in folders)  # noqa: PTH100, PTH118
+        return not all(name.startswith(self.roots) for name in names)
 
     def _write(self, folder: Path, lines: Sequence[str]) -> None:
         self.place.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ from typing import Any
 from captune.errors import DataError
 from captune.storage.atomic_files import RUN_AGAIN, cannot_write, open_atomic, write_text
 
+_LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON atomically; NaN and infinities become null, so that every parser reads it.
@@ -52,7 +54,7 @@ def append_jsonl(path: Path, row: Mapping[str, object], *, then: str = RUN_AGAIN
 def json_line(row: Mapping[str, object]) -> str:
     """Return one object as a line of a JSONL file, as `write_jsonl` writes it."""
     try:
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        line = _LINES.encode(row)
     except ValueError:
         # Rare, and checking first would cost time for every row of a large data set.
         return json_line({key: _finite(value) for key, value in row.items()})

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from captune.data.check.findings import BatchCounter, CommonCaption, LengthStats
-from captune.data.record_store import CaptionTexts
+from captune.data.record_store import CaptionTexts, PlainRecord, iter_plain
 from captune.records import CaptionRecord
 
 _MIN_SHARED = 3
@@ -70,7 +70,7 @@ def measure_captions(
 ) -> CaptionFacts:
     """Measure all captions in one pass; what is kept of each is a number."""
     tally = _Tally()
-    for record in records:
+    for record in iter_plain(records):
         tally.add(record)
     tokens = None if count_tokens is None else Counter(_iter_counts(records, count_tokens))
     cut = (number for length, number in (tokens or {}).items() if length > max_tokens)
@@ -100,7 +100,7 @@ class _Tally:
     placeholders: Counter[str] = field(default_factory=Counter)
     hashes: array[int] = field(default_factory=lambda: array("q"))
 
-    def add(self, record: CaptionRecord) -> None:
+    def add(self, record: PlainRecord) -> None:
         """Count the captions of one image."""
         captions = record.captions
         self.per_image[len(captions)] += 1
@@ -166,7 +166,7 @@ def _find_common(
     spelled: dict[str, str] = {}
     counts: Counter[str] = Counter()
     place = 0
-    for record in records:
+    for record in iter_plain(records):
         own: dict[str, str] = {}
         for caption in record.captions:
             if int(hashes[place]) in frequent:

@@ -24,10 +24,10 @@ from captune.data.check.read_images import ReadImages, fingerprint_records
 from captune.data.dataset import LoadedData
 from captune.data.decoders.decoder import DecodeOptions
 from captune.data.images import decode_image
-from captune.data.record_store import CaptionTexts
+from captune.data.record_store import CaptionTexts, code_of, iter_plain, read_split_codes
 from captune.errors import ImageError
 from captune.metrics import measure_scripts
-from captune.records import SPLITS, CaptionRecord, Split
+from captune.records import SPLITS, CaptionRecord
 
 _PREVIEW_SIDE = 112
 _MOST_PREVIEWS = 96
@@ -114,13 +114,14 @@ def _find_leaks(
     data: LoadedData, *, exact: tuple[tuple[str, ...], ...], near: tuple[tuple[str, ...], ...]
 ) -> tuple[SplitLeak, ...]:
     alike = {image_id for ids in (*exact, *near) for image_id in ids}
-    splits: dict[str, Split | None] = {}
+    splits: dict[str, int] = {}
     groups: dict[str, list[str]] = {}
-    for record in data.records:
+    codes = read_split_codes(data.records).tobytes()
+    for record, code in zip(iter_plain(data.records), codes, strict=True):
         if record.group is not None:
             groups.setdefault(record.group, []).append(record.image_id)
         if record.group is not None or record.image_id in alike:
-            splits[record.image_id] = record.split
+            splits[record.image_id] = code
     leaks = [SplitLeak("given", (image_id,), ()) for image_id in data.in_two_splits]
     by_group = tuple(tuple(ids) for ids in groups.values())
     kinds: tuple[tuple[LeakKind, tuple[tuple[str, ...], ...]], ...] = (
@@ -130,7 +131,7 @@ def _find_leaks(
     )
     for kind, members in kinds:
         for ids in members:
-            touched = tuple(name for name in SPLITS if any(splits[i] == name for i in ids))
+            touched = tuple(name for name in SPLITS if any(splits[i] == code_of(name) for i in ids))
             if len(touched) > 1:
                 leaks.append(SplitLeak(kind, ids, touched))
     return tuple(leaks)

@@ -91,8 +91,8 @@ class FingerprintWorkers:
                     assert pipe is not None
                     pipe.close()
 
-    def read(self, sources: Sequence[ImageSource]) -> PrintsRead:
-        """Read some images."""
+    def read(self, sources: Sequence[str | ImageSource]) -> PrintsRead:
+        """Read some images; text is the path of a file."""
         process = self._idle.get()
         try:
             process = process or self._start()

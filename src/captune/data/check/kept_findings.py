@@ -26,9 +26,9 @@ from PIL import __version__ as pillow_version
 
 from captune.data.check.fingerprints import FINGERPRINT, Fingerprints
 from captune.data.dataset import LoadedData
+from captune.data.record_store import PlainSource
 from captune.errors import OutputError
 from captune.progress import Say
-from captune.records import ImageSource
 from captune.storage import find_cache_folder, open_folder
 
 KEY = np.dtype([("high", np.uint64), ("low", np.uint64)])
@@ -48,7 +48,7 @@ _MIN_FREE_SHARE = 4
 _BLOCK = 4096
 
 
-def image_keys(sources: Iterable[ImageSource], count: int) -> npt.NDArray[np.void]:
+def image_keys(sources: Iterable[PlainSource], count: int) -> npt.NDArray[np.void]:
     """Return a key (N,) per image, from its name, and the size and times of its file."""
     keys = np.zeros(count, KEY)
     words = keys.view(np.uint64).reshape(count, 2)
@@ -58,7 +58,7 @@ def image_keys(sources: Iterable[ImageSource], count: int) -> npt.NDArray[np.voi
     for place, source in enumerate(sources):
         if isinstance(source, bytes):
             continue
-        if isinstance(source, Path):
+        if isinstance(source, str):
             facts = _describe_file(source, newest=newest, folder=folder)
         else:
             if source.archive not in archives:
@@ -73,7 +73,7 @@ def image_keys(sources: Iterable[ImageSource], count: int) -> npt.NDArray[np.voi
     return keys
 
 
-def _describe_file(path: Path, *, newest: int, folder: str) -> str:
+def _describe_file(path: Path | str, *, newest: int, folder: str) -> str:
     """Return name, size and times of a file; empty if it is missing or too young."""
     try:
         state = os.stat(path)  # noqa: PTH116

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,9 @@ from captune.data.decoders.decoder import (
     open_decoder,
 )
 from captune.data.images import describe_source
+from captune.data.record_store import PlainSource, iter_plain, pick_records
 from captune.errors import ImageError
-from captune.records import CaptionRecord, ImageSource
+from captune.records import CaptionRecord
 
 _MIN_KEPT = 1000
 """Fewer images are read again faster than their findings are worth a file."""
@@ -76,7 +78,7 @@ def fingerprint_records(
         with FingerprintStore() as store:
             return _Reading(records, np.zeros(count, KEY), store).read(decoding, report=report)
     # Before any image is read: one that changes meanwhile is read again next time.
-    keys = image_keys((record.image for record in records), count)
+    keys = image_keys((record.source for record in iter_plain(records)), count)
     old = kept.load()
     found = find_kept(keys, old[0], max_pixels=decoding.max_pixels)
     if (found >= 0).all():
@@ -155,7 +157,8 @@ def _read_chunks(
             )
 
         def read(chunk: Sequence[int]) -> PrintsRead:
-            sources = [records[place].image for place in chunk]
+            chosen = pick_records(records, np.array(chunk))
+            sources = [record.source for record in iter_plain(chosen)]
             answer = workers.read(sources) if workers else None
             left = range(len(chunk)) if answer is None else answer.left
             return _read_here(sources, left, answer, decoder=decoder)
@@ -172,7 +175,7 @@ def _read_chunks(
 
 
 def _read_here(
-    sources: Sequence[ImageSource],
+    sources: Sequence[PlainSource],
     left: Sequence[int],
     answer: PrintsRead | None,
     *,
@@ -187,8 +190,11 @@ def _read_here(
     if answer is not None:
         own.update({n: answer.rows[at : at + 1] for at, n in enumerate(others)})
     for place in left:
+        source = sources[place]
         try:
-            own[place] = decoder.decode(sources[place], fingerprint_row)
+            own[place] = decoder.decode(
+                Path(source) if isinstance(source, str) else source, fingerprint_row
+            )
         except ImageError as error:
             errors[place] = error
     rows = np.concatenate([np.zeros(0, FINGERPRINT), *(own[place] for place in sorted(own))])

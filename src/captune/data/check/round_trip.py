@@ -16,6 +16,7 @@ from captune.errors import DataError
 _MAX_CAPTIONS = 20_000
 _SOME, _NEARLY_ALL = 0.05, 0.9
 _MOST_LETTERS = 0.7
+_DROPPED_ASCII = {n: None for n in range(128) if unicodedata.category(chr(n))[0] in "ZC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ _FIX = (
 
 def _fold(text: str) -> str:
     """Return a text in one case and width, without white space and control characters."""
+    if text.isascii():
+        return text.casefold().translate(_DROPPED_ASCII)
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(
         character for character in folded if unicodedata.category(character)[0] not in "ZC"
