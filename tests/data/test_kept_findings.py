@@ -240,7 +240,7 @@ def test_near_groups_are_those_of_comparing_every_pair(monkeypatch):
     assert len(expected) > 10
     assert group_near(prints) == expected
     # Long runs are compared in another way.
-    monkeypatch.setattr("captune.data.check.duplicates._SHORT_RUN", 2)
+    monkeypatch.setattr("captune.data.check.near_chains._SHORT_RUN", 2)
     assert group_near(prints) == expected
 
 

@@ -16,6 +16,7 @@ from captune.data import (
     RecordStore,
     assign_splits,
     count_by_split,
+    iter_plain,
     load_splits,
     pick_records,
     pick_split,
@@ -58,6 +59,27 @@ def test_a_slice_of_a_store_is_a_store_of_the_same_records(chosen):
     assert isinstance(store[chosen], RecordStore)
     assert store[chosen] == PLAIN[chosen]
     assert store[::-1][chosen] == PLAIN[::-1][chosen]
+
+
+def test_plain_records_hold_what_records_hold(tmp_path):
+    store = store_records(PLAIN)
+    expected = [
+        ("a", str(Path("/data/a.jpg")), ("one", "two"), "g", "a.jpg"),
+        # The name is left out where it is the id.
+        ("b", "b.jpg", ("Ein Hünd \U0001f600 \u2028 x",), None, None),
+        ("c", CONTENT, (), None, ""),
+        ("d", CONTENT, ("",), "", None),
+        ("e\udcff", ZipMember(Path("x.zip"), "e.png"), ("e",), None, ""),
+        ("f", TarMember(Path("/y.tar"), "f\udcff.png", 512, 9), ("f",), "g", ""),
+    ]
+    assert list(iter_plain(store)) == expected
+    assert list(iter_plain(PLAIN)) == expected
+    chosen = np.array([5, 2, 2])
+    assert list(iter_plain(store.select(chosen))) == [expected[place] for place in chosen]
+    (tmp_path / "a.jpg").touch()
+    saved = [CaptionRecord("a", tmp_path / "a.jpg", ("one",), "train", None, "a.jpg")]
+    save_splits(saved, tmp_path / "run")
+    assert list(iter_plain(load_splits(tmp_path / "run"))) == list(iter_plain(saved))
 
 
 def test_a_copy_for_another_process_is_equal():

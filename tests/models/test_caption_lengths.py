@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from tokenizers import AddedToken
+from transformers import AutoTokenizer
 
 from captune.models import token_counter
+from captune.models.caption_encoder import token_ids
 from support.models.tiny_models import CAPTIONS, ONE_OF_EACH, build
 
 SPELT = "a dog [SEP] and [DEC] a [PAD] cat"
@@ -26,3 +31,24 @@ def test_tokens_are_counted_in_the_case_used_for_training() -> None:
     tokenizer.add_tokens([AddedToken("RED dog", normalized=False)])
     assert token_counter(tokenizer, lower_case=False)("a RED dog") == 4
     assert token_counter(tokenizer, lower_case=True)("a RED dog") == 5
+
+
+def test_tokens_do_not_depend_on_the_way_to_the_tokenizer(tmp_path: Path) -> None:
+    """As transformers gives them one by one, whatever padding and truncation were saved."""
+    tokenizer = build("vit-gpt2-tiny").tokenizer
+    captions = [*CAPTIONS, SPELT, "", "an unknown \U0001f600 word  and\tblanks", CAPTIONS[0]]
+    expected = [tokenizer(each, add_special_tokens=False).input_ids for each in captions]
+    tokenizer(captions, padding="max_length", truncation=True, max_length=3)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+
+    class Reversed(type(again)):  # type: ignore[misc]
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            found = super().__call__(*args, **options)
+            return {"input_ids": found.input_ids[::-1]}
+
+    assert token_ids(tokenizer, captions) == expected
+    assert token_ids(again, captions) == expected
+    # A subclass has the last word.
+    again.__class__ = Reversed
+    assert token_ids(again, captions) == expected[::-1]

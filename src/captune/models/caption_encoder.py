@@ -60,10 +60,10 @@ class CaptionEncoder:
         dropped = ends | set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         max_kept = max(0, min(max_tokens, self.max_positions) - len(self.prefix_ids) - 1)
         encoded = []
-        for all_ids in _token_ids(self.tokenizer, captions):
-            token_ids = [token for token in all_ids if token not in dropped]
-            ids = (*self.prefix_ids, *token_ids[:max_kept], self.eos_token_id)
-            encoded.append(EncodedCaption(ids, was_cut=len(token_ids) > max_kept))
+        for all_ids in token_ids(self.tokenizer, captions):
+            kept = [token for token in all_ids if token not in dropped]
+            ids = (*self.prefix_ids, *kept[:max_kept], self.eos_token_id)
+            encoded.append(EncodedCaption(ids, was_cut=len(kept) > max_kept))
         return encoded
 
     def pack(
@@ -78,10 +78,10 @@ class CaptionEncoder:
         )
 
 
-def _token_ids(tokenizer: Any, captions: Sequence[str]) -> list[list[int]]:
+def token_ids(tokenizer: Any, captions: Sequence[str]) -> list[list[int]]:
     """Return the ids that the tokenizer gives each caption, without special tokens."""
     if not _is_plain(tokenizer):
-        ids: list[list[int]] = tokenizer(list(captions), add_special_tokens=False).input_ids
+        ids: list[list[int]] = tokenizer(list(captions), add_special_tokens=False)["input_ids"]
         return ids
     # The first call removes truncation and padding; the others are then three times as fast
     # without transformers' copies of what nobody asks for: masks, types and offsets.
@@ -118,7 +118,7 @@ def caption_reader(
         found: list[ReadBack] = []
         for start in range(0, len(captions), _READ_AT_ONCE):
             texts = [as_trained(caption) for caption in captions[start : start + _READ_AT_ONCE]]
-            ids = _token_ids(tokenizer, texts)
+            ids = token_ids(tokenizer, texts)
             decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)
             counts = [0 if unknown is None else own.count(unknown) for own in ids]
             found += map(ReadBack, decoded, counts)

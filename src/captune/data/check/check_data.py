@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from captune.data.check.caption_stats import measure_captions
-from captune.data.check.duplicates import group_exact, group_near
+from captune.data.check.duplicates import NearImages, find_near, group_exact
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.kept_findings import KeptFindings
 from captune.data.check.problems import list_problems
@@ -62,7 +62,8 @@ def check_data(
         records, decoding=decoding or DecodeOptions(), kept=kept, report=report_progress
     )
     exact = _name_groups(group_exact(images.prints), images, records)
-    near = _name_groups(group_near(images.prints), images, records)
+    alike = find_near(images.prints)
+    near = _name_groups(alike.groups, images, records)
     facts = measure_captions(records, count_tokens=count_tokens, max_tokens=max_caption_tokens)
     script = measure_scripts(CaptionTexts(records)).unspaced
     findings = DataCheck(
@@ -89,13 +90,22 @@ def check_data(
         placeholder_captions=facts.placeholders,
         common_captions=facts.common,
         repeated_captions=facts.repeated,
-        notes=data.notes,
+        notes=(*data.notes, *_note_unsearched(alike)),
     )
     return replace(
         findings,
         problems=list_problems(findings),
         previews=_make_previews(findings, records),
     )
+
+
+def _note_unsearched(found: NearImages) -> list[str]:
+    if not found.num_unsearched:
+        return []
+    return [
+        f"{found.num_unsearched} images look so alike that each was compared only with the 63 that"
+        " follow it in brightness: near duplicates among them may be missing from the list"
+    ]
 
 
 def _name_groups(
