@@ -65,7 +65,7 @@ def test_plain_records_hold_what_records_hold(tmp_path):
     store = store_records(PLAIN)
     expected = [
         ("a", str(Path("/data/a.jpg")), ("one", "two"), "g", "a.jpg"),
-        # The name is left out where it is the id.
+        # The name is omitted where it is the id.
         ("b", "b.jpg", ("Ein Hünd \U0001f600 \u2028 x",), None, None),
         ("c", CONTENT, (), None, ""),
         ("d", CONTENT, ("",), "", None),

@@ -2,7 +2,7 @@
 
 Runs of up to 64 images are compared pair by pair. In longer ones (photographs with a white border,
 thousands of blank pages) the bits that still differ are dealt into 8 new bands: two images that
-differ in at most 7 bits agree in one of them, so the search goes on in shorter runs and finds the
+differ in at most 7 bits agree in one of them, so the search continues in shorter runs and finds the
 same pairs. Where at most 7 bits are left, only thumbnails tell images apart; comparing those has a
 limit, and what is beyond it is counted.
 """
