@@ -9,7 +9,6 @@ Source: ITU T.81, annex B (markers); XMP specification, part 3, 1.1.3 (segments,
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,8 +29,7 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # A length counts itself: two bytes.
 _MAX_PACKET = 65_533 - len(_XMP)
 _MAX_SEGMENTS, _MAX_FILL = 10_000, 256
-# In coded data, 0xFF is followed by 0 or by a restart marker.
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_END_MARKER = bytes((0xFF, _END_OF_IMAGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +116,13 @@ def _is_known_trailer(trailer: bytes) -> bool:
 
 
 def _image_end(content: bytes, segments: list[_Segment]) -> int:
-    """Return the place after the image's end; the end of the file where it is cut."""
-    at = segments[-1].end
-    while True:
-        match = _MARKER.search(content, at)
-        if match is None:
-            return len(content)
-        marker, at = match[0][-1], match.end()
-        if marker == _END_OF_IMAGE:
-            return at
-        # Tables between the scans of a progressive image.
-        if at + 2 > len(content):
-            return len(content)
-        at += int.from_bytes(content[at : at + 2], "big")
+    """Return the place after the image's end; the end of the file where it is cut.
+
+    Coded data never holds the marker. A table between two scans might: then the rest looks like
+    unknown data, and the file is refused.
+    """
+    found = content.find(_END_MARKER, segments[-1].end)
+    return len(content) if found < 0 else found + len(_END_MARKER)
 
 
 def _segments(content: Content) -> Iterator[_Segment]:
