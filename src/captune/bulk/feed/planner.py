@@ -22,6 +22,7 @@ from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import KnownImage, captions_by_content, look_up
 from captune.bulk.journal.names import encode_name
 from captune.bulk.journal.results import earlier_among
+from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import RecipeError
 from captune.inference import SkippedLink, UnreadableImage
@@ -29,8 +30,9 @@ from captune.records import Prediction
 
 _MAX_CHUNK = 256
 _HASH_THREADS = 4
-# The model failed, perhaps for want of memory; another time it may not.
-_RETRIED = {"model_error"}
+# The model failed, perhaps for want of memory; another time it may not. An image that cannot hold
+# its caption gets an XMP file, which a kill may have prevented.
+_RETRIED = {"model_error", EMBED_UNSUPPORTED}
 
 _Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]
 

@@ -109,11 +109,12 @@ class EmbeddedMetadata:
         if earlier is None:
             raise ImageError("io", where="the image has vanished")
         splices = edit_embedded(earlier, _merge(read_embedded(earlier), caption, existing=existing))
-        return FileChange(apply_splices(earlier, splices), undo_bytes(earlier, splices))
+        undo = _PRESENT + undo_bytes(earlier, splices)
+        return FileChange(apply_splices(earlier, splices), undo)
 
     def restore(self, now: bytes, undo: bytes) -> bytes | None:
-        """See `PerImageFormat.restore`."""
-        return restore(now, undo)
+        """See `PerImageFormat.restore`; also of a change of the fallback's file."""
+        return self.fallback.restore(now, undo)
 
 
 def _merge(now: Texts, caption: str, *, existing: Existing) -> Texts:

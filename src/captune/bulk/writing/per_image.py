@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captune.bulk.formats.interface import Existing, PerImageFormat
+from captune.bulk.formats.xmp_files import EmbeddedMetadata
 from captune.bulk.items import CaptionedItem
 from captune.bulk.journal.changes import PlannedChange, file_state, hash_bytes
 from captune.bulk.journal.known import FileState
@@ -57,12 +58,45 @@ class FileWriter:
             OutputError: The file cannot be read.
         """
         format_ = self._formats[form]
-        target = format_.path_for(captioned.item)
-        if target.is_symlink():
-            target = target.resolve()
+        target = _real(format_.path_for(captioned.item))
         before = file_state(target)
         if before != found and not self._may_replace(format_, target):
             return None
+        return self._ready(format_, captioned, form=form, target=target, before=before)
+
+    def plan_fallback(self, form: str, captioned: CaptionedItem) -> ReadyChange | None:
+        """Return the change of the file that an image gets which cannot hold its caption.
+
+        Returns:
+            `None`: the format has no such file, or the image's has a caption to keep.
+
+        Raises:
+            ImageError: That file cannot take a caption either.
+            OutputError: The file cannot be read.
+        """
+        format_ = self._formats[form]
+        if not isinstance(format_, EmbeddedMetadata):
+            return None
+        fallback = format_.fallback
+        target = _real(fallback.path_for(captioned.item))
+        if any(_real(one.path_for(captioned.item)) == target for one in self._formats.values()):
+            # `--to xmp` writes it already.
+            return None
+        before = file_state(target)
+        keeps = self._existing in ("skip", "error") and before is not None
+        if keeps and fallback.has_caption(target):
+            return None
+        return self._ready(fallback, captioned, form=form, target=target, before=before)
+
+    def _ready(
+        self,
+        format_: PerImageFormat,
+        captioned: CaptionedItem,
+        *,
+        form: str,
+        target: Path,
+        before: FileState | None,
+    ) -> ReadyChange:
         try:
             earlier = None if before is None else target.read_bytes()
         except OSError as error:
@@ -70,6 +104,7 @@ class FileWriter:
         change = format_.change(earlier, captioned.prediction.caption, existing=self._existing)
         planned = PlannedChange(
             name=captioned.item.name,
+            # The format that the user named: its journal entry also stands for the fallback's file.
             format=form,
             target=target,
             temporary=target.with_name(f".captune-{secrets.token_hex(6)}.part"),
@@ -114,3 +149,8 @@ class FileWriter:
             temporary.unlink(missing_ok=True)
             raise cannot_write(target, error, then=RESUMES) from error
         return file_state(target)
+
+
+def _real(target: Path) -> Path:
+    """Return the file that a link leads to: the link stays."""
+    return target.resolve() if target.is_symlink() else target

@@ -32,6 +32,7 @@ from captune.bulk.journal.results import (
     record_files,
 )
 from captune.bulk.journal.runs import JournalRun
+from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.per_image import FileWriter, ReadyChange
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import CaptuneError, ImageError
@@ -194,11 +195,25 @@ class ResultWriter:
                     ready = self._files.plan(form, captioned, found=found)
                 except ImageError as error:
                     group.failed.append((job.task.item, error))
+                    if error.what == EMBED_UNSUPPORTED:
+                        self._plan_fallback(group, job, form=form, captioned=captioned)
                     continue
                 if ready is None:
                     group.kept.append((job, f"{job.task.item.name} ({form})"))
                 else:
                     group.changes.append((job, ready))
+
+    def _plan_fallback(
+        self, group: _Group, job: WriteJob, *, form: str, captioned: CaptionedItem
+    ) -> None:
+        """Plan the file of an image that cannot hold its caption; the image stays listed."""
+        try:
+            ready = self._files.plan_fallback(form, captioned)
+        except ImageError as error:
+            group.failed.append((job.task.item, error))
+            return
+        if ready is not None:
+            group.changes.append((job, ready))
 
     def _add_rows(self, name: str, group: _Group) -> tuple[bytes, list[str]] | None:
         rows = [
