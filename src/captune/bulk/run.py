@@ -13,6 +13,7 @@ from captune.bulk.captioning import Captioning
 from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.items import FoundItem
+from captune.bulk.page import RunWatch, watch_run, write_page_of
 from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
@@ -48,6 +49,7 @@ class BulkResult:
         hardware: What ran the model; empty: no image needed it.
         began: Clock at the first image, in seconds.
         failures_path: The list of all failed images; empty: there is no journal.
+        page_path: The page of the run; empty: it had few images, or has not finished.
     """
 
     run_id: str = ""
@@ -55,6 +57,7 @@ class BulkResult:
     hardware: str = ""
     began: float = 0.0
     failures_path: str = ""
+    page_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +110,21 @@ def run_bulk(
         )
         tasks = planner.tasks(found)
         first, is_all = _look_ahead(tasks)
+        sink: _Sink | None = None
         if first:
             lines = None
             if outputs.stream is not None and surroundings.screen is not None:
                 lines = CaptionLines(surroundings.screen, outputs.stream)
             writer = None if opened is None else opened.begin()
             sink = _Sink(settings, result.outcome, lines, writer, surroundings.on_progress)
+            if opened is not None:
+                sink.watch = watch_run(result.outcome)
             work = _Work(model, settings, OrderedTasks(sink.take), result)
             work.caption(first, tasks, is_all=is_all)
         if opened is not None:
             opened.finish()
+            if sink is not None and sink.watch is not None:
+                result.page_path = write_page_of(sink.watch, opened, hardware=result.hardware)
 
 
 def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:
@@ -170,6 +178,7 @@ class _Sink:
     lines: CaptionLines | None
     writer: ResultWriter | None
     on_progress: Callable[[Outcome], None] | None
+    watch: RunWatch | None = None
 
     def take(self, task: CaptionTask) -> None:
         """Hand on one task."""
@@ -182,6 +191,8 @@ class _Sink:
                 final = final_prediction(task, text)
             else:
                 task.error = ImageError("empty_caption")
+        if final is not None and self.watch is not None:
+            self.watch.add(task.item, final)
         if final is not None and self.lines is not None:
             self.lines.write(final)
         if self.writer is not None:

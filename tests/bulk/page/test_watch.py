@@ -54,7 +54,16 @@ def test_speed_is_measured_between_marks_and_idle_time_counts() -> None:
     for seconds in (1, 2, 10):
         clock.now = seconds
         add(watch, str(seconds), "a dog")
-    assert watch.throughput() == [(1, 1.0), (2, 1.0), (10, 0.125)]
+    assert watch.throughput() == [(1, 2.0), (9, 0.125)]
+
+
+def test_a_batch_that_comes_at_once_is_not_a_burst_of_speed() -> None:
+    clock = Clock()
+    watch = RunWatch(clock=clock)
+    for number in range(200):
+        clock.now = number // 20
+        add(watch, str(number), "a dog")
+    assert all(rate <= 40 for _, rate in watch.throughput())
 
 
 def test_a_long_run_keeps_few_marks_that_add_up() -> None:
@@ -65,7 +74,11 @@ def test_a_long_run_keeps_few_marks_that_add_up() -> None:
         add(watch, str(number), "a dog")
     points = watch.throughput()
     assert len(points) < 600
-    assert all(rate == pytest.approx(10.0) for _, rate in points)
+    # The first interval also has the image at its start.
+    assert all(rate == pytest.approx(10.0) for _, rate in points[1:])
+    ends = [0.0, *(end for end, _ in points)]
+    counted = sum(rate * (end - start) for start, (end, rate) in zip(ends, points, strict=False))
+    assert counted == pytest.approx(20_000)
 
 
 def test_flagged_unsure_and_unlike_captions_are_suspicious() -> None:

@@ -32,6 +32,8 @@ NUM_SAMPLES, NUM_SUSPICIOUS, NUM_FAILURES = 24, 24, 40
 MAX_LENGTH = 40
 """Longer captions share the last bar of the histogram."""
 _MAX_MARKS, _MAX_REASONS = 512, 100
+# Seconds; images come in batches, so shorter times show nothing but that.
+_MIN_STEP = 0.5
 # Of images that are in memory only, in bytes: a few samples, and hundreds of candidates.
 _MAX_SAMPLE, _MAX_CANDIDATE = 2_000_000, 32_000
 Shown = TypeVar("Shown")
@@ -83,7 +85,7 @@ class RunWatch:
     """
 
     def __init__(self, *, seed: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start the clock.
+        """Start without images; the clock starts with the first one.
 
         Args:
             seed: Seed of the samples.
@@ -101,10 +103,12 @@ class RunWatch:
         self._num_flagged = 0
         # Seconds since the start and captions until then, at most _MAX_MARKS of them.
         self._marks: list[tuple[float, int]] = [(0.0, 0)]
-        self._step = 0.0
+        self._step = _MIN_STEP
 
     def add(self, item: Item, prediction: Prediction) -> None:
         """Look at one caption."""
+        if not self.num_captions:
+            self._began = self._clock()
         self.num_captions += 1
         text = prediction.caption
         flags = tuple(prediction.flags)
@@ -135,7 +139,9 @@ class RunWatch:
 
     def throughput(self) -> list[tuple[float, float]]:
         """Return seconds since the start -> images per second up to then since the point before."""
-        marks = [*self._marks, (self._clock() - self._began, self.num_captions)]
+        last = (self.seconds(), self.num_captions)
+        is_short = len(self._marks) > 1 and last[0] - self._marks[-1][0] < self._step
+        marks = [*(self._marks[:-1] if is_short else self._marks), last]
         found = []
         for (start, before), (end, after) in itertools.pairwise(marks):
             if end - start > 1e-6 and after > before:
@@ -143,7 +149,7 @@ class RunWatch:
         return found
 
     def seconds(self) -> float:
-        """Return the time since the start."""
+        """Return the time since the first image."""
         return self._clock() - self._began
 
     def suspicious(self) -> list[tuple[ShownItem, tuple[str, ...]]]:
@@ -167,13 +173,13 @@ class RunWatch:
         return [(shown[name], tuple(reasons[name])) for name in order[:NUM_SUSPICIOUS]]
 
     def _mark(self) -> None:
-        now = self._clock() - self._began
+        now = self.seconds()
         if now - self._marks[-1][0] < self._step:
             return
         self._marks.append((now, self.num_captions))
         if len(self._marks) >= _MAX_MARKS:
             self._marks = self._marks[::2]
-            self._step = 2 * now / _MAX_MARKS
+            self._step = max(_MIN_STEP, 2 * now / _MAX_MARKS)
 
 
 def _keep(kept: list[Shown], new: Shown, *, draw: random.Random, seen: int, limit: int) -> None:

@@ -41,6 +41,12 @@ class JournalPlace:
         return self.folder / STATE_FOLDER / name
 
     @property
+    def page(self) -> Path:
+        """The page of the last complete run."""
+        name = "run.html" if self.name == _WHOLE else f"{self.name}.html"
+        return self.folder / STATE_FOLDER / name
+
+    @property
     def replaced(self) -> Path:
         """The folder of files that runs have replaced."""
         return self.folder / STATE_FOLDER / "replaced"

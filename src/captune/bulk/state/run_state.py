@@ -59,6 +59,7 @@ class OpenRun:
         per_image: Formats of one file per image.
         collected: Collected formats, open.
         outcome: Counts.
+        facts: What the run is recorded with.
         unknown: A finished file whose maker nobody recorded; `None`: there is none.
         writer: The thread that writes; `None`: nothing to write yet.
     """
@@ -69,6 +70,7 @@ class OpenRun:
     per_image: Mapping[str, PerImageFormat]
     collected: Mapping[str, CollectedFormat]
     outcome: Outcome
+    facts: RunFacts
     unknown: CollectedFormat | None = None
     writer: ResultWriter | None = None
     is_complete: bool = field(default=False)
@@ -172,6 +174,7 @@ def _opened(
         {name: open_per_image(name, naming=settings.naming) for name in outputs.per_image},
         {form.name: form for form in forms},
         outcome,
+        facts,
     )
     try:
         for form in forms:

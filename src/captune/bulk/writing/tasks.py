@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from captune.bulk.items import Item
@@ -56,6 +57,7 @@ class Outcome:
         num_links: Links that lead out of their folder and were not followed; no images.
         kept: Files that were edited by hand meanwhile, and kept.
         failures: Name and reason of each failure; the first thousand.
+        on_failure: Called with each failure.
     """
 
     num_found: int = 0
@@ -68,12 +70,15 @@ class Outcome:
     num_links: int = 0
     kept: list[str] = field(default_factory=list)
     failures: list[tuple[str, ImageError]] = field(default_factory=list)
+    on_failure: Callable[[str, ImageError], None] | None = None
 
     def add_failure(self, name: str, error: ImageError) -> None:
         """Count a failure."""
         self.num_failed += 1
         if len(self.failures) < _MAX_LISTED:
             self.failures.append((name, error))
+        if self.on_failure is not None:
+            self.on_failure(name, error)
 
     def add_kept(self, text: str) -> None:
         """Note a file that was edited meanwhile."""

@@ -60,6 +60,8 @@ class BulkReport:
         self._show_failures()
         for text in outcome.kept:
             _say(f"  kept:  {text}")
+        if self.result.page_path:
+            _say(f"to look over: {self.result.page_path}")
         if self.result.run_id and outcome.num_done:
             _say(f"to undo: captune undo {self.result.run_id}")
 

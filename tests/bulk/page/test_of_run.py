@@ -1,0 +1,52 @@
+"""The page that a whole run leaves: its counts are those of the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.bulk.hostile_images import write_photos
+from support.bulk.library import caption
+from support.bulk.stub_captioner import write_stub
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_stub(tmp_path / "model")
+
+
+def test_a_finished_run_has_a_page_with_its_counts(model: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    write_photos(library, 30)
+    for number in range(3):
+        (library / f"broken{number}.jpg").write_bytes(b"")
+    (library / "photo000000.txt").write_text("by hand\n")
+    result = caption(model, library, to=("txt",))
+    assert Path(result.page_path) == library / ".captune" / "run.html"
+    page = " ".join(Path(result.page_path).read_text(encoding="utf-8").split())
+    assert "29 images captioned, 3 failed" in page
+    assert "33 found; 1 had captions already." in page
+    assert f"captune undo {result.run_id}" in page
+    assert '<span class="code">empty</span>' in page
+
+
+def test_the_page_of_one_file_is_named_after_it(model: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path / "library", 20)
+    result = caption(model, tmp_path / "library", out=tmp_path / "c.jsonl")
+    assert Path(result.page_path) == tmp_path / ".captune" / "c.jsonl.html"
+
+
+def test_a_run_of_a_few_images_has_no_page(model: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path / "library", 3)
+    result = caption(model, tmp_path / "library", to=("txt",))
+    assert result.page_path == ""
+    assert not list(tmp_path.rglob("*.html"))
+
+
+def test_a_page_that_cannot_be_written_costs_no_captions(model: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    write_photos(library, 20)
+    (library / ".captune" / "run.html" / "in the way").mkdir(parents=True)
+    result = caption(model, library, to=("txt",))
+    assert (result.page_path, result.outcome.num_done) == ("", 20)
