@@ -61,7 +61,7 @@ ImageColumn = Annotated[
 Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead outside a folder.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of images to caption.")]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Try images again that failed before.")
+    bool, typer.Option("--retry-failed", help="Retry images that failed before.")
 ]
 ShardFlag = Annotated[
     str | None,

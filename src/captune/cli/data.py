@@ -59,7 +59,7 @@ def check(
     ] = 100_000_000,
     decode: Decode = "inline",
     limit: Limit = None,
-    revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")] = None,
     streaming: Annotated[
         bool,
         typer.Option(
@@ -118,7 +118,7 @@ def show(
         "contact_sheet.png"
     ),
     num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 20,
-    columns: Annotated[int, typer.Option(min=1, help="Images side by side.")] = 5,
+    columns: Annotated[int, typer.Option(min=1, help="Images per row.")] = 5,
     width: Annotated[int, typer.Option(min=80, help="Width per image in pixels.")] = 260,
     split: Annotated[
         Literal["train", "val", "test"] | None, typer.Option(help="Only images of this split.")
@@ -216,7 +216,7 @@ def split(
     force: Force = False,
     reading: LoadOptions,
 ) -> None:
-    """Draw train, val and test, or keep the data set's own, and save them."""
+    """Draw train, val and test splits, or keep the data set's own, and save them."""
     from captune.data import assign_splits, load_records, save_splits
     from captune.errors import DataError
 

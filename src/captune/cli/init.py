@@ -49,12 +49,12 @@ def init(
     image_size: Annotated[
         int | None,
         typer.Option(
-            min=16, max=2048, help="Side of the square input in pixels; default: the size's."
+            min=16, max=2048, help="Side of the square input in pixels; default: that of the size."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 42,
     force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that already holds files.")
+        bool, typer.Option("--force", help="Write into a folder that already contains files.")
     ] = False,
     reading: LoadOptions,
 ) -> None:

@@ -33,7 +33,7 @@ def run(
     overrides: _Set = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="STAGE", help="Run only this stage; may be repeated, or a,b."),
+        typer.Option(metavar="STAGE", help="Run only this stage; repeat it, or write a,b."),
     ] = None,
     start_from: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it.")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from captune.data import LoadOptions
     from captune.recipe import Recipe
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, beside its limit.")
+app = typer.Typer(no_args_is_help=True, help="Measure speed against the machine's limit.")
 
 Model = Annotated[
     str,
@@ -68,7 +68,7 @@ def train(
     data: DataOption,
     freeze: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART", help="Part that is not trained; may be repeated, or a,b."),
+        typer.Option(metavar="PART", help="Part that is not trained; repeat it, or write a,b."),
     ] = None,
     max_captions: Annotated[
         int | None, typer.Option(min=1, help="Captions per image and epoch; default: all.")

@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "run": Command(
             "captune.cli.run:run",
-            "Run a recipe: data in, better captioner out, report.",
+            "Run a recipe: train, evaluate and report.",
             _RUNS,
             (
                 "run flickr8k-blip --dry-run",
@@ -92,14 +92,14 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "score": Command(
             "captune.cli.score:score",
-            "Score captions that are in a file.",
+            "Score captions from a file.",
             _USE,
             ("score --predictions captions.jsonl --references annotations.json",),
             prints=True,
         ),
         "bench": Command(
             "captune.cli.bench:app",
-            "Measure speed on this machine, beside its limit.",
+            "Measure speed against the machine's limit.",
             _USE,
             (
                 "bench train runs/demo/model --data photos/ --freeze vision",
