@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pool
 from pathlib import Path
@@ -42,6 +42,14 @@ _COLOURS = ("red", "brown", "white", "black", "green", "yellow", "small", "large
 _DOINGS = ("runs", "stands", "sits", "waits", "turns", "moves", "rests", "jumps", "plays", "lies")
 _PLACES = ("beach", "road", "field", "river", "house", "street", "tree", "wall", "bench", "hill")
 
+_ORDER = ("prepare", "again", "touched", "load", "plan", "list")
+_TITLES = (
+    "prepare s (CPU s)",
+    "images/s",
+    *("again s", "touched s", "load s", "plan s", "first s"),
+    *("MB bare", "MB prepare", "MB again", "MB touched", "MB load", "MB plan"),
+)
+
 
 def main() -> None:
     """Make a data set, measure some, or do one measured step in this process."""
@@ -54,6 +62,8 @@ def main() -> None:
     measure.add_argument("counts", type=int, nargs="+")
     measure.add_argument("--folder", type=Path, default=Path("/tmp/captune-scale"))
     measure.add_argument("--keep", action="store_true", help="Keep the data sets.")
+    measure.add_argument("--steps", nargs="+", choices=_ORDER, default=_ORDER)
+    measure.add_argument("--json", type=Path, help="Write the figures of each count and step.")
     step = commands.add_parser("step")
     step.add_argument("name", choices=sorted(STEPS))
     step.add_argument("folder", type=Path)
@@ -61,7 +71,9 @@ def main() -> None:
     if options.command == "make":
         make_images(options.count, options.folder)
     elif options.command == "measure":
-        measure_all(options.counts, options.folder, keep=options.keep)
+        found = measure_all(options.counts, options.folder, keep=options.keep, steps=options.steps)
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=2))
     else:
         run_step(options.name, options.folder)
 
@@ -73,8 +85,11 @@ def make_images(count: int, folder: Path) -> None:
         return
     starts = range(0, count, PER_FOLDER)
     jobs = [(folder, start, min(start + PER_FOLDER, count)) for start in starts]
-    with Pool() as pool:
-        pool.map(_make_folder, jobs)
+    if len(jobs) == 1:
+        _make_folder(jobs[0])
+    else:
+        with Pool() as pool:
+            pool.map(_make_folder, jobs)
     with captions.open("w") as file:
         for number in range(count):
             row = {"image": image_name(number), "captions": write_captions(number)}
@@ -107,40 +122,37 @@ def _make_folder(job: tuple[Path, int, int]) -> None:
         image.save(folder / image_name(number), quality=75)
 
 
-def measure_all(counts: list[int], folder: Path, *, keep: bool) -> None:
-    """Print one row per count."""
+def measure_all(
+    counts: list[int], folder: Path, *, keep: bool, steps: Sequence[str]
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Print one row per count, and return the figures of its steps."""
     print("| images | " + " | ".join(_TITLES) + " |")
     print("|---" * (len(_TITLES) + 1) + "|")
+    all_found = {}
     for count in counts:
         place = folder / str(count)
         make_images(count, place)
         # Files that have just changed are not kept.
         time.sleep(3.0)
-        found = {name: _in_new_process(name, place) for name in _ORDER}
+        found = {name: _in_new_process(name, place) for name in _ORDER if name in steps}
         print(f"| {count:,} | " + " | ".join(_cells(count, found)) + " |", flush=True)
+        all_found[count] = found
         if not keep:
             for made in (place, *(place.with_name(f"{place.name}-{n}") for n in ("run", "cache"))):
-                shutil.rmtree(made)
-
-
-_ORDER = ("prepare", "again", "touched", "load", "plan", "list")
-_TITLES = (
-    "prepare s (CPU s)",
-    "images/s",
-    *("again s", "touched s", "load s", "plan s", "first s"),
-    *("MB bare", "MB prepare", "MB again", "MB touched", "MB load", "MB plan"),
-)
+                shutil.rmtree(made, ignore_errors=True)
+    return all_found
 
 
 def _cells(count: int, found: dict[str, dict[str, float]]) -> Iterator[str]:
-    prepare = found["prepare"]
-    yield f"{prepare['seconds']:.1f} ({prepare['cpu']:.1f})"
-    yield f"{count / prepare['seconds']:,.0f}"
+    """Yield what a row says; a step that was not asked for has a dash."""
+    prepare = found.get("prepare")
+    yield f"{prepare['seconds']:.1f} ({prepare['cpu']:.1f})" if prepare else "-"
+    yield f"{count / prepare['seconds']:,.0f}" if prepare else "-"
     for name in _ORDER[1:]:
-        yield f"{found[name]['seconds']:.1f}"
-    yield f"{prepare['before']:,.0f}"
+        yield f"{found[name]['seconds']:.1f}" if name in found else "-"
+    yield f"{max(each['before'] for each in found.values()):,.0f}"
     for name in _ORDER[:-1]:
-        yield f"{found[name]['peak']:,.0f}"
+        yield f"{found[name]['peak']:,.0f}" if name in found else "-"
 
 
 def _in_new_process(name: str, folder: Path) -> dict[str, float]:

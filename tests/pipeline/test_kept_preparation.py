@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -121,6 +122,23 @@ def test_failures_that_may_pass_are_not_kept(data, tmp_path, cache):
     finally:
         (tmp_path / "away.png").rename(data / "images" / "5.png")
         time.sleep(2.2)
+
+
+def test_a_cache_that_does_not_fit_the_disk_is_one_line(data, tmp_path, cache, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    files, lines = run_prepare(make_recipe(data), tmp_path / "one")
+    assert len(files) == len(FILES)
+    (line,) = [each for each in lines if "not kept" in each]
+    assert line.endswith(f"0.00 GB are free in {cache / 'prepared'}")
+    assert not list((cache / "prepared").iterdir())
+
+
+def test_a_cache_folder_that_cannot_be_written_is_one_line(data, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "file"))
+    _, lines = run_prepare(make_recipe(data), tmp_path / "one")
+    assert [each for each in lines if each.startswith("the check and the splits are not kept")]
 
 
 def test_changed_added_and_removed_files_are_noticed(tmp_path):

@@ -126,7 +126,13 @@ class KeptPreparation:
         return True
 
     def keep(
-        self, folder: Path, *, loaded: LoadedData, check: DataCheck, lines: Sequence[str]
+        self,
+        folder: Path,
+        *,
+        loaded: LoadedData,
+        check: DataCheck,
+        lines: Sequence[str],
+        say: Say,
     ) -> None:
         """Keep the files of a run's folder, unless they may depend on more than the data's files.
 
@@ -135,15 +141,18 @@ class KeptPreparation:
             loaded: The data set.
             check: Its check.
             lines: Messages about the data.
+            say: Called with a line when they cannot be kept.
         """
         reasons = {image.reason for image in (*loaded.skipped, *check.unreadable)}
         if len(loaded.records) < _MIN_IMAGES or not reasons <= _LASTING:
             return
         if self._has_strangers(loaded):
             return
-        # Without it, only the next run is slower.
-        with suppress(OSError, CaptuneError):
+        try:
             self._write(folder, lines)
+        except (OSError, CaptuneError) as error:
+            # Without it, only the next run is slower.
+            say(f"the check and the splits are not kept for the next run: {_reason(error)}")
 
     def _has_strangers(self, loaded: LoadedData) -> bool:
         """Return whether an image is outside the data's folders."""
@@ -161,8 +170,11 @@ class KeptPreparation:
         size = sum((folder / name).stat().st_size for name in _FILES)
         tokenizer = _describe_tokenizer(self.recipe)
         room = shutil.disk_usage(self.place.parent).free
-        if tokenizer is None or room < _MIN_FREE_SHARE * size:
+        if tokenizer is None:
             return
+        if room < _MIN_FREE_SHARE * size:
+            needed = f"{_MIN_FREE_SHARE * size / 1e9:,.2f} GB"
+            raise OSError(f"less than {needed} are free in {self.place.parent}")
         summary = read_json_object(folder / _SUMMARY, fix="")
 
         def write(new: Path) -> None:
@@ -198,6 +210,10 @@ def _describe_tokenizer(recipe: Recipe) -> str | None:
         return None
     facts = f"{backend.to_str()}\n{sorted(tokenizer.special_tokens_map.items(), key=str)}"
     return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
+
+
+def _reason(error: OSError | CaptuneError) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else error.what
 
 
 def _copy(source: Path, target: Path, *, digest: str | None = None) -> str:

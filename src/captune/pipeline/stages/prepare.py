@@ -52,7 +52,7 @@ def prepare(job: Job) -> None:
         return
     loaded, check, lines = _prepare_anew(job)
     if kept is not None:
-        kept.keep(job.folder, loaded=loaded, check=check, lines=lines)
+        kept.keep(job.folder, loaded=loaded, check=check, lines=lines, say=job.say)
 
 
 def _prepare_anew(job: Job) -> tuple[LoadedData, DataCheck, list[str]]:

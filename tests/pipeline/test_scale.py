@@ -1,0 +1,100 @@
+"""Preparing data grows with the number of images, in work and in memory, and by little for each."""
+
+from __future__ import annotations
+
+import cProfile
+import importlib
+import json
+import pstats
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captune.data import load_records, load_splits, save_splits
+from captune.pipeline.stages import Job
+from captune.pipeline.stages.prepare import prepare
+from captune.training import Team
+from support.places import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def scale(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("scale")
+
+
+def count_calls(scale: Any, folder: Path, count: int) -> int:
+    """Return the calls of functions that preparing takes in this thread."""
+    place = folder / str(count)
+    scale.make_images(count, place)
+    run = folder / f"run-{count}"
+    run.mkdir()
+    job = Job(scale._recipe(place), run, resume=False, say=lambda _: None, team=Team(0, 1, None))
+    profile = cProfile.Profile()
+    profile.runcall(prepare, job)
+    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+
+def test_twice_the_images_take_twice_the_work(scale: Any, tmp_path: Path) -> None:
+    """Calls are counted, not time; a step that compares all pairs would add four times as many."""
+    count_calls(scale, tmp_path, 10)
+    few, more, many = (count_calls(scale, tmp_path, count) for count in (150, 300, 600))
+    assert many - more < 2.2 * (more - few)
+    # Of each image; 2,000 to begin with, 1,100 since.
+    assert (many - more) / 300 < 1500
+
+
+def test_a_record_takes_few_bytes_before_and_after_it_is_saved(tmp_path: Path) -> None:
+    count = 2000
+    (tmp_path / "images").mkdir()
+    lines = []
+    for number in range(count):
+        name = f"images/{number:07d}.jpg"
+        (tmp_path / name).touch()
+        texts = [f"a dog runs near the river number {number}", f"a cat sits on wall {number % 97}"]
+        split = "train" if number % 2 else "val"
+        lines.append(json.dumps({"image": name, "captions": texts, "split": split}))
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    load_records(tmp_path / "captions.jsonl")
+
+    tracemalloc.start()
+    try:
+        records = load_records(tmp_path / "captions.jsonl").records
+        held = tracemalloc.get_traced_memory()[0]
+        as_objects = list(records)
+        objects = tracemalloc.get_traced_memory()[0] - held
+        save_splits(records, tmp_path / "run")
+        del records, as_objects
+        before = tracemalloc.get_traced_memory()[0]
+        saved = load_splits(tmp_path / "run")
+        mapped = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(saved) == count
+    # Their text is 200 bytes; two places in a file and a split are 17.
+    assert held < 350 * count
+    assert mapped < 50 * count
+    assert objects > 500 * count
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_hundred_thousand_images_take_a_hundred_megabytes(tmp_path: Path) -> None:
+    """About 45 seconds on two idle cores, of which a third is making the images."""
+    figures = tmp_path / "figures.json"
+    program = [sys.executable, str(BENCHMARKS / "scale.py"), "measure", "10000", "100000"]
+    options = ["--folder", str(tmp_path / "sets"), "--json", str(figures)]
+    steps = ["--steps", "prepare", "again", "load"]
+    subprocess.run([*program, *options, *steps], check=True)
+    few, many = (json.loads(figures.read_text())[name] for name in ("10000", "100000"))
+    for name, most in (("prepare", 150.0), ("again", 30.0), ("load", 30.0)):
+        assert many[name]["peak"] - many[name]["before"] < most
+        # CPU seconds, as other programs may be running; they vary by half.
+        assert many[name]["cpu"] < 15 * max(few[name]["cpu"], 0.3)
+    assert many["again"]["cpu"] < many["prepare"]["cpu"] / 8
