@@ -121,9 +121,9 @@ def test_a_file_edited_during_the_run_is_kept_and_listed(model, photos, monkeypa
     text = photos / "photo000003.txt"
     settled = StubModel.load
 
-    def load(self, num_images):
+    def load(self, num_images, **words):
         text.write_text("mine")
-        return settled(self, num_images)
+        return settled(self, num_images, **words)
 
     monkeypatch.setattr(StubModel, "load", load)
     result = caption(model, photos, to=("txt",), existing="overwrite")
@@ -229,7 +229,7 @@ def test_a_second_run_on_the_same_output_is_refused_and_its_holder_named(
 ):
     settled = StubModel.load
 
-    def load(self, num_images):
+    def load(self, num_images, **words):
         with pytest.raises(OutputError, match=r"photos.* is in use by process \d+ on "):
             caption(model, photos, to=("txt",))
         sub = photos / "sub"
@@ -237,7 +237,7 @@ def test_a_second_run_on_the_same_output_is_refused_and_its_holder_named(
         photo(8).save(sub / "a.png")
         with pytest.raises(OutputError, match=r"is in use by process"):
             caption(model, sub, to=("txt",))
-        return settled(self, num_images)
+        return settled(self, num_images, **words)
 
     monkeypatch.setattr(StubModel, "load", load)
     assert caption(model, photos, to=("txt",)).outcome.num_done == 5

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
+    from captune.bulk.captioning import StreamCaptioner
     from captune.bulk.feed.planner import FeedSettings, RunShare, read_share
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
     from captune.bulk.formats.text_files import SidecarName
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from captune.bulk.sources.lists import ListFormat
     from captune.bulk.undo import undo_cost, undo_run
     from captune.bulk.wording import Wording, read_clean_steps
+    from captune.bulk.worker.captioner import WorkerCaptioner
     from captune.bulk.writing.tasks import Outcome
 
 __all__ = [
@@ -44,8 +46,10 @@ __all__ = [
     "RunShare",
     "SidecarName",
     "SourceOptions",
+    "StreamCaptioner",
     "Surroundings",
     "Wording",
+    "WorkerCaptioner",
     "choose_outputs",
     "find_items",
     "merge_shares",
@@ -84,6 +88,8 @@ _HOMES = {
     "Wording": "captune.bulk.wording",
     "choose_outputs": "captune.bulk.settings",
     "merge_shares": "captune.bulk.merge",
+    "StreamCaptioner": "captune.bulk.captioning",
+    "WorkerCaptioner": "captune.bulk.worker.captioner",
     "undo_cost": "captune.bulk.undo",
     "undo_run": "captune.bulk.undo",
     "preview_run": "captune.bulk.preview",

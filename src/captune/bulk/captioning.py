@@ -7,15 +7,18 @@ are captioned again in halves, until the one is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from typing import Protocol
 
 from captune.bulk.feed.ordered import OrderedTasks
+from captune.bulk.worker.captioner import WorkerEndedError
 from captune.bulk.writing.tasks import CaptionTask
 from captune.data import DecodeMode
 from captune.errors import CaptuneError, ImageError, ModelError
-from captune.inference import AnyImage, LoadedCaptioner
+from captune.inference import AnyImage, OnFailure
 from captune.recipe import GenerateConfig
+from captune.records import Prediction
 
 # What a model raises about an image; of captune's own errors, that one image does not fit.
 _ERRORS = (
@@ -27,8 +30,34 @@ _ERRORS = (
     MemoryError,
     ModelError,
 )
+_FIXES = {
+    "model_error": "the model failed at this image",
+    "worker_crash": "the process with the model crashed at this image, twice",
+    "worker_hang": "the model did not answer at this image, twice",
+}
 # If this many images fail one by one, and none ever succeeded, the model is broken.
 _MAX_FIRST_FAILURES = 8
+
+
+class StreamCaptioner(Protocol):
+    """What a run needs of a `LoadedCaptioner`; see there."""
+
+    def describe(self) -> str:
+        """Return what runs the model."""
+
+    def complete(self, decoding: GenerateConfig) -> GenerateConfig:
+        """Fill settings that are not set."""
+
+    def stream(
+        self,
+        images: Iterable[tuple[str, AnyImage]],
+        *,
+        config: GenerateConfig,
+        batch_size: int = 16,
+        decode: DecodeMode = "isolated",
+        on_failure: OnFailure | None = None,
+    ) -> Generator[Prediction]:
+        """Yield one caption per image, in order."""
 
 
 class Captioning:
@@ -36,7 +65,7 @@ class Captioning:
 
     def __init__(
         self,
-        captioner: LoadedCaptioner,
+        captioner: StreamCaptioner,
         ordered: OrderedTasks,
         *,
         config: GenerateConfig,
@@ -96,8 +125,9 @@ class Captioning:
 
     def _halve(self, tasks: Sequence[CaptionTask], error: Exception) -> None:
         """Caption tasks one of which broke the model."""
-        if len(tasks) == 1:
-            self._give_up(tasks[0], error)
+        if len(tasks) <= 1:
+            for task in tasks:
+                self._try_alone(task, error)
             return
         middle = len(tasks) // 2
         for part in (tasks[:middle], tasks[middle:]):
@@ -106,16 +136,20 @@ class Captioning:
             except _ERRORS as inner:
                 self._halve([task for task in part if not task.is_settled], inner)
 
-    def _give_up(self, task: CaptionTask, error: Exception) -> None:
+    def _try_alone(self, task: CaptionTask, error: Exception) -> None:
+        """Caption an image once more: what ended the process may be no fault of the image."""
+        if isinstance(error, WorkerEndedError):
+            try:
+                self._stream([(task.item.name, task.item.image)])
+                return
+            except _ERRORS as again:
+                error = again
         self._num_broken += 1
         if self._num_succeeded == 0 and self._num_broken >= _MAX_FIRST_FAILURES:
             raise error
-        reason = (
-            str(error) if isinstance(error, CaptuneError) else f"{type(error).__name__}: {error}"
-        )
+        is_own = isinstance(error, CaptuneError)
+        reason = str(error) if is_own else f"{type(error).__name__}: {error}"
+        code = error.code if isinstance(error, WorkerEndedError) else "model_error"
         self._ordered.fail(
-            task.item.name,
-            ImageError(
-                "model_error", where=reason, fix=f"the model failed at this image: {reason}"
-            ),
+            task.item.name, ImageError(code, where=reason, fix=f"{_FIXES[code]}: {reason}")
         )

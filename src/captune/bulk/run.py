@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
-from captune.bulk.captioning import Captioning
+from captune.bulk.captioning import Captioning, StreamCaptioner
 from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.items import FoundItem
@@ -17,14 +17,14 @@ from captune.bulk.page import RunWatch, watch_run, write_page_of
 from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
+from captune.bulk.worker.captioner import WorkerCaptioner
 from captune.bulk.writing.streams import CaptionLines
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.bulk.writing.writer import ResultWriter, WriteJob, final_prediction
 from captune.errors import ImageError
-from captune.inference import LoadedCaptioner
 
 # Looked at before the model is loaded: early errors come early, and small jobs are counted.
-_NUM_AHEAD, _SECONDS_AHEAD = 512, 5.0
+_NUM_AHEAD, _SECONDS_AHEAD = 2048, 5.0
 MANY_IMAGES = 100_000
 """Number of images that a model is loaded for where they are not counted yet."""
 
@@ -35,8 +35,8 @@ class BulkModel(Protocol):
     def made_by(self) -> Mapping[str, object]:
         """Return what identifies it: `model`, `revision`, `digest` of its files."""
 
-    def load(self, num_images: int) -> LoadedCaptioner:
-        """Return it, for about so many images."""
+    def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
+        """Return it, for about so many images; the last run may have been killed by one."""
 
 
 @dataclass(slots=True)
@@ -119,7 +119,8 @@ def run_bulk(
             sink = _Sink(settings, result.outcome, lines, writer, surroundings.on_progress)
             if opened is not None:
                 sink.watch = watch_run(result.outcome)
-            work = _Work(model, settings, OrderedTasks(sink.take), result)
+            was_killed = opened is not None and opened.was_killed
+            work = _Work(model, settings, OrderedTasks(sink.take), result, was_killed)
             work.caption(first, tasks, is_all=is_all)
         if opened is not None:
             opened.finish()
@@ -146,6 +147,7 @@ class _Work:
     settings: BulkSettings
     ordered: OrderedTasks
     result: BulkResult
+    was_killed: bool = False
 
     def caption(
         self, first: list[CaptionTask], rest: Iterator[CaptionTask], *, is_all: bool
@@ -157,7 +159,7 @@ class _Work:
             if task.is_settled:
                 self.ordered.admit(task)
                 continue
-            captioner = self.model.load(num_images)
+            captioner = self.model.load(num_images, was_killed=self.was_killed)
             self.result.hardware, self.result.began = captioner.describe(), time.perf_counter()
             captioning = Captioning(
                 captioner,
@@ -166,7 +168,11 @@ class _Work:
                 batch_size=self.settings.batch_size,
                 decode=self.settings.decode,
             )
-            captioning.caption(itertools.chain([task], tasks))
+            try:
+                captioning.caption(itertools.chain([task], tasks))
+            finally:
+                if isinstance(captioner, WorkerCaptioner):
+                    captioner.close()
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         open_decoder,
     )
     from captune.data.decoders.isolated import IsolatedDecoder
+    from captune.data.decoders.program import child_command
     from captune.data.decoders.slots import PixelSlots
     from captune.data.images import (
         DEFAULT_MAX_PIXELS,
@@ -101,6 +102,7 @@ __all__ = [
     "assign_splits",
     "caption_is_true",
     "check_data",
+    "child_command",
     "choose_kept",
     "contact_sheet",
     "count_by_split",
@@ -178,6 +180,7 @@ _HOMES = {
     "choose_kept": "captune.data.check.kept_findings",
     "contact_sheet": "captune.data.sheet",
     "count_by_split": "captune.data.record_store",
+    "child_command": "captune.data.decoders.program",
     "count_threads": "captune.data.decoders.decoder",
     "decode_image": "captune.data.images",
     "describe_source": "captune.data.images",

@@ -35,7 +35,7 @@ class StubModel:
             "digest": digest_model(str(self.folder)),
         }
 
-    def load(self, num_images: int) -> LoadedCaptioner:
+    def load(self, num_images: int, *, was_killed: bool = False) -> LoadedCaptioner:
         """Return the stub."""
         self.num_loads += 1
         self.counts.append(num_images)

@@ -22,6 +22,7 @@ from captune.bulk.journal.runs import (
     drop_empty_runs,
     end_run,
     intern_settings,
+    last_run,
 )
 from captune.bulk.settings import BulkSettings, ChosenOutputs
 from captune.bulk.state.collected import finish_output, open_output
@@ -62,6 +63,8 @@ class OpenRun:
         facts: What the run is recorded with.
         unknown: A finished file whose maker nobody recorded; `None`: there is none.
         writer: The thread that writes; `None`: nothing to write yet.
+        was_killed: Whether the last run did not end by itself.
+        is_complete: Whether all is written.
     """
 
     place: JournalPlace
@@ -73,6 +76,7 @@ class OpenRun:
     facts: RunFacts
     unknown: CollectedFormat | None = None
     writer: ResultWriter | None = None
+    was_killed: bool = False
     is_complete: bool = field(default=False)
 
     def begin(self) -> ResultWriter:
@@ -159,6 +163,7 @@ def _opened(
         for name in outputs.names:
             where = next((form.path for form in forms if form.name == name), place.folder)
             is_known[name] = refuse_other_maker(database, recipe, place=where, form=name)
+    last = last_run(database)
     run = begin_run(
         database,
         outputs.names,
@@ -175,6 +180,7 @@ def _opened(
         {form.name: form for form in forms},
         outcome,
         facts,
+        was_killed=last is not None and last.state == "running",
     )
     try:
         for form in forms:

@@ -10,7 +10,10 @@ from captune.cli.flags.decoding import model_to_load
 from captune.errors import RecipeError
 
 if TYPE_CHECKING:
-    from captune.inference import LoadedCaptioner
+    from captune.bulk import StreamCaptioner
+
+# A process costs seconds to start; with few images, a crash costs little.
+_MAX_IN_PROCESS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,17 @@ class CommandModel:
         digest = digest_model(self.model)
         return {"model": self.model, "revision": self.revision, "digest": digest}
 
-    def load(self, num_images: int) -> LoadedCaptioner:
-        """Return the model, for about so many images."""
+    def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
+        """Return the model, in a process of its own for many images, or after a crash."""
+        from captune.bulk import WorkerCaptioner
         from captune.inference import RunRequest, load
 
         request = RunRequest(
             self.model, self.backend, num_images, self.device, self.precision, self.revision
         )
         try:
+            if num_images > _MAX_IN_PROCESS or was_killed:
+                return WorkerCaptioner(request)
             return load(
                 model_to_load(request),
                 device=self.device,

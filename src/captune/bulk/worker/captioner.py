@@ -1,0 +1,220 @@
+"""The parent's side: a captioner whose model is in another process, started again when it ends.
+
+A crash or a hang raises `WorkerEndedError` from the stream; the run then looks for the image that
+did it, as for any other error of the model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import subprocess
+import threading
+import warnings
+from collections.abc import Generator, Iterable, Iterator
+from typing import IO
+
+from captune.bulk.worker.wire import (
+    Broken,
+    Complete,
+    Done,
+    Failed,
+    Images,
+    Message,
+    Ready,
+    StartStream,
+    Want,
+    Warned,
+    receive,
+    send,
+)
+from captune.data import DecodeMode, ImageDecoder, child_command
+from captune.errors import ModelError
+from captune.inference import AnyImage, OnFailure, RunRequest
+from captune.recipe import GenerateConfig
+from captune.records import Prediction
+
+# A batch on a slow CPU takes minutes; a model that loads from a network disk too.
+_MAX_SECONDS = 900.0
+_LIMIT_NAME = "CAPTUNE_WORKER_SECONDS"
+
+
+class WorkerEndedError(RuntimeError):
+    """The process with the model crashed or hung.
+
+    Attributes:
+        code: `worker_crash` or `worker_hang`.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class WorkerCaptioner:
+    """Captions in a child process; see `LoadedCaptioner`."""
+
+    def __init__(self, request: RunRequest) -> None:
+        """StartStream the process and load the model.
+
+        Raises:
+            CaptuneError: What loading it raises.
+            ModelError: The process does not start.
+        """
+        self._request = request
+        self._process: _Process | None = None
+        self._hardware = self._start().hardware
+
+    def describe(self) -> str:
+        """Return what runs the model."""
+        return self._hardware
+
+    def complete(self, decoding: GenerateConfig) -> GenerateConfig:
+        """Fill settings that are not set from the model's own."""
+        process = self._running()
+        process.send(Complete(decoding))
+        answer = process.next_message()
+        if isinstance(answer, GenerateConfig):
+            return answer
+        raise answer.error if isinstance(answer, Broken) else EOFError(str(answer))
+
+    def stream(
+        self,
+        images: Iterable[tuple[str, AnyImage]],
+        *,
+        config: GenerateConfig,
+        batch_size: int = 16,
+        decode: DecodeMode | ImageDecoder = "isolated",
+        on_failure: OnFailure | None = None,
+    ) -> Generator[Prediction]:
+        """Yield one caption per image, in order; see `LoadedCaptioner.stream`.
+
+        Raises:
+            WorkerEndedError: The process crashed or hung.
+        """
+        assert isinstance(decode, str)
+        assert on_failure is not None
+        process, source, is_complete = self._running(), iter(images), False
+        try:
+            process.send(StartStream(config, batch_size, decode))
+            while True:
+                message = process.next_message()
+                if isinstance(message, Want):
+                    process.send(Images(tuple(itertools.islice(source, batch_size))))
+                elif isinstance(message, Prediction):
+                    yield message
+                elif isinstance(message, Failed):
+                    on_failure(message.name, message.error)
+                elif isinstance(message, Broken):
+                    raise message.error
+                elif isinstance(message, Done):
+                    is_complete = True
+                    return
+        finally:
+            if not is_complete:
+                # Answers to this stream may be on their way.
+                self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _running(self) -> _Process:
+        if self._process is None:
+            self._start()
+        assert self._process is not None
+        return self._process
+
+    def _start(self) -> Ready:
+        self._process = _Process()
+        try:
+            self._process.send(self._request)
+            answer = self._process.next_message()
+            if isinstance(answer, Ready):
+                return answer
+            if isinstance(answer, Broken):
+                raise answer.error
+            raise ModelError(f"the process with the model answered {answer}")
+        except WorkerEndedError as error:
+            raise ModelError(f"the process that loads the model ended: {error}") from error
+        finally:
+            if self._process is not None and not self._process.is_ready:
+                self.close()
+
+
+class _Process:
+    """One child process and its pipes; answers are read in a thread, so that waiting has an end."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            child_command("captune.bulk.worker.child:run_model", None),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._requests: IO[bytes] = self._child.stdin
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._seconds = float(os.environ.get(_LIMIT_NAME, _MAX_SECONDS))
+        self.is_ready = False
+        threading.Thread(
+            target=self._read, args=(self._child.stdout,), name="captune-worker", daemon=True
+        ).start()
+
+    def send(self, message: Message) -> None:
+        """Write a message; a process that is gone is noticed when its answer is read."""
+        try:
+            send(self._requests, message)
+        except OSError:
+            return
+
+    def next_message(self) -> Message:
+        """Wait for the next message.
+
+        Raises:
+            WorkerEndedError: The process is gone, or has been silent for too long.
+        """
+        for message in self._wait():
+            if isinstance(message, Warned):
+                warnings.warn(message.text, stacklevel=1)
+                continue
+            self.is_ready = self.is_ready or isinstance(message, Ready)
+            return message
+        raise self._explain()
+
+    def _wait(self) -> Iterator[Message]:
+        while True:
+            try:
+                message = self._messages.get(timeout=self._seconds)
+            except queue.Empty:
+                raise WorkerEndedError(
+                    "worker_hang", f"no answer from the model for {self._seconds:.0f} s"
+                ) from None
+            if message is None:
+                return
+            yield message
+
+    def _explain(self) -> WorkerEndedError:
+        code = self._child.wait()
+        return WorkerEndedError(
+            "worker_crash", f"the process with the model ended with code {code}"
+        )
+
+    def _read(self, answers: IO[bytes]) -> None:
+        try:
+            while True:
+                self._messages.put(receive(answers))
+        except (EOFError, OSError, ValueError):
+            self._messages.put(None)
+
+    def close(self) -> None:
+        """Kill the process."""
+        self._child.kill()
+        self._child.wait()
+        try:
+            self._requests.close()
+        except OSError:
+            return

@@ -1,0 +1,126 @@
+"""What goes through the pipes between a run and the process that holds its model.
+
+Each message is its length in 4 bytes and a pickle: the process runs the user's own model, and
+images from strangers are decoded in children of it, which answer in plain bytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import IO
+
+from captune.data import DecodeMode
+from captune.errors import ImageError
+from captune.inference import AnyImage, RunRequest
+from captune.recipe import GenerateConfig
+from captune.records import Prediction
+
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded; what runs it."""
+
+    hardware: str
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Fill in decoding settings; answered by the config itself."""
+
+    decoding: GenerateConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StartStream:
+    """Caption a stream of images."""
+
+    config: GenerateConfig
+    batch_size: int
+    decode: DecodeMode
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """More images are wanted; answered by `Images`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The next images; none: there are no more."""
+
+    images: tuple[tuple[str, AnyImage], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One image cannot be used."""
+
+    name: str
+    error: ImageError
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The stream, or loading, ended with an error."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning was shown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The stream is complete."""
+
+
+Message = (
+    Ready
+    | Complete
+    | StartStream
+    | Want
+    | Images
+    | Failed
+    | Broken
+    | Warned
+    | Done
+    | Prediction
+    | GenerateConfig
+    | RunRequest
+)
+
+
+def send(pipe: IO[bytes], message: Message) -> None:
+    """Write a message.
+
+    Raises:
+        OSError: The other side is gone.
+    """
+    content = pickle.dumps(message)
+    pipe.write(_LENGTH.pack(len(content)) + content)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> Message:
+    """Read a message.
+
+    Raises:
+        EOFError: The other side is gone.
+    """
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    content = pipe.read(length)
+    if len(content) < length:
+        raise EOFError
+    message: Message = pickle.loads(content)
+    return message

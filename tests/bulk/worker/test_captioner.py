@@ -1,0 +1,69 @@
+"""A model in a process of its own: crashes and hangs cost the image that causes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from support.bulk.hostile_images import write_photos
+from support.bulk.kills import CaptuneCommand
+from support.bulk.stub_captioner import Behaviour, caption_of, poison, write_stub
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("os.name == 'nt'", reason="sessions and signals"),
+]
+
+
+def run(folder: Path, *, seconds: float = 60.0):
+    command = CaptuneCommand(
+        ["caption", "model", "photos", "--to", "txt", "--backend", "torch"],
+        folder=folder,
+        environment={
+            "CAPTUNE_CACHE": str(folder / "cache"),
+            "CAPTUNE_WORKER_SECONDS": str(seconds),
+        },
+    )
+    return command.run()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("crash", "worker_crash"), ("hang", "worker_hang"), ("error", "model_error")],
+)
+def test_an_image_that_ends_the_model_is_listed_and_the_others_are_captioned(tmp_path, fault, code):
+    write_stub(tmp_path / "model")
+    photos = write_photos(tmp_path / "photos", 110)
+    poison(fault).save(tmp_path / "photos" / "photo000050b.png")
+    ended = run(tmp_path, seconds=5.0)
+    assert ended.code == 3, ended.err
+    assert f"failed:{code}  photos/photo000050b.png" in ended.err
+    for path in photos:
+        with Image.open(path) as image:
+            expected = caption_of(image.convert("RGB")) + "\n"
+        assert path.with_suffix(".txt").read_text() == expected
+    # It is remembered.
+    again = run(tmp_path)
+    assert (again.code, "110 already had a caption" in again.err) == (3, True), again.err
+
+
+def test_a_crash_that_does_not_come_again_costs_no_image(tmp_path):
+    write_stub(tmp_path / "model", behaviour=Behaviour(fault_times=1))
+    write_photos(tmp_path / "photos", 110)
+    poison("crash").save(tmp_path / "photos" / "photo000050b.png")
+    ended = run(tmp_path)
+    assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "photos").glob("*.txt"))) == 111
+
+
+def test_a_small_run_that_crashed_is_repeated_in_a_process(tmp_path):
+    write_stub(tmp_path / "model")
+    write_photos(tmp_path / "photos", 5)
+    poison("crash").save(tmp_path / "photos" / "photo000002b.png")
+    assert run(tmp_path).code == -11
+    ended = run(tmp_path)
+    assert ended.code == 3, ended.err
+    assert "failed:worker_crash  photos/photo000002b.png" in ended.err
+    assert len(list((tmp_path / "photos").glob("*.txt"))) == 5
