@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from support.bulk.fork_server import ForkServer
 from support.bulk.hostile_images import write_photos
@@ -28,6 +29,7 @@ CASES = {
     "csv": ["--out", "out.csv"],
     "xmp": ["--to", "xmp"],
     "metadata-prepend": ["--to", "metadata", "--existing", "prepend"],
+    "metadata": ["--to", "metadata"],
     "webdataset": ["--to", "webdataset", "--out", "shards"],
     "parquet": ["--to", "parquet", "--out", "out.parquet"],
     "both": ["--to", "txt", "--to", "jsonl", "--out", "out"],
@@ -46,6 +48,8 @@ def prepare(folder: Path) -> Path:
     write_stub(folder / "model", behaviour=Behaviour(seconds_per_batch=0.01))
     photos = write_photos(folder / "photos", NUM_PHOTOS)
     (folder / "photos" / "broken.png").write_bytes(b"")
+    # It cannot hold a caption: embedding ones go into an XMP file beside it.
+    Image.linear_gradient("L").save(folder / "photos" / "other.gif")
     for path in photos[::3]:
         path.with_suffix(".txt").write_bytes(b"mine\r\n")
         path.with_suffix(".caption").write_bytes(b"mine")
