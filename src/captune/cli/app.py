@@ -183,13 +183,25 @@ class LazyGroup(TyperGroup):
             return name, stub, rest
         return name, load_command(name), rest
 
+    def make_context(self, *words: Any, **settings: Any) -> Any:
+        """Read the words; a signal ends this with one line."""
+        # typer makes 130 of every signal that reaches it.
+        with _ending_at_signals():
+            return super().make_context(*words, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a signal that it does not handle ends it with one line."""
-        try:
+        with _ending_at_signals():
             return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            print_line(str(stop) or "stopped", to_stderr=True)
-            raise typer.Exit(exit_code(stop)) from None
+
+
+@contextmanager
+def _ending_at_signals() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        print_line(str(stop) or "stopped", to_stderr=True)
+        raise typer.Exit(exit_code(stop)) from None
 
 
 def this_command(*more: str) -> str:

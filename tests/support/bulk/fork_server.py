@@ -149,6 +149,9 @@ def _become(request: dict[str, Any]) -> None:
         run(request["words"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        # Before or after the command's own handling of signals.
+        code = 130
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -23,7 +23,7 @@ _TIMEOUT = 240.0
 # A shell starts background jobs with SIGINT ignored, and their children inherit that.
 _LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 _Process = subprocess.Popen[bytes] | ForkedProcess
-_PROGRAM = f"{_LISTEN}; from captune.cli import main; main()"
+PROGRAM = f"{_LISTEN}; from captune.cli import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class CaptuneCommand:
         if self.server is not None:
             return self.server.start(words, self.folder or Path.cwd(), environment=changes)
         return subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, *words],
+            [sys.executable, "-c", PROGRAM, *words],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

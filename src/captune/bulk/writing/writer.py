@@ -88,6 +88,7 @@ class ResultWriter:
         self._queue: queue.Queue[WriteJob | None] = queue.Queue(_QUEUE_ROWS)
         self._carried: list[tuple[RecordedChange, FileState | None]] = []
         self._error: BaseException | None = None
+        self._has_all = False
         self._thread = threading.Thread(target=self._work, name="captune-writer", daemon=True)
         self._thread.start()
 
@@ -134,8 +135,9 @@ class ResultWriter:
 
     def _drain(self) -> None:
         """Take what comes until the end, so that nobody waits for this thread."""
-        while self._queue.get() is not None:
-            pass
+        # The end may have been taken already, with the group that failed.
+        while not self._has_all:
+            self._take()
 
     def _write_next(self) -> bool:
         """Write one group; return whether more may come."""
@@ -147,13 +149,13 @@ class ResultWriter:
         return more
 
     def _gather(self) -> tuple[list[WriteJob], bool]:
-        first = self._queue.get()
+        first = self._take()
         if first is None:
             return [], False
         jobs, size, until = [first], first.task.item.size or 0, time.monotonic() + _GROUP_SECONDS
         while len(jobs) < _GROUP_ROWS and size < _GROUP_BYTES:
             try:
-                job = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+                job = self._take(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
             if job is None:
@@ -161,6 +163,11 @@ class ResultWriter:
             jobs.append(job)
             size += job.task.item.size or 0
         return jobs, True
+
+    def _take(self, timeout: float | None = None) -> WriteJob | None:
+        job = self._queue.get(timeout=timeout)
+        self._has_all = job is None
+        return job
 
     def _write(self, group: _Group) -> None:
         self._plan(group)
