@@ -91,3 +91,8 @@ def test_a_shipped_name_takes_precedence_over_a_file_or_folder_of_that_name(
 
 def test_every_shipped_recipe_is_within_the_bounds() -> None:
     assert [load_recipe(name).name for name in shipped_recipes()] == list(shipped_recipes())
+
+
+def test_a_very_long_override_is_shortened_in_its_error() -> None:
+    assert len(fault(f"seed={'9' * 5000}")) < 300
+    assert len(fault("a" * 5000)) < 500

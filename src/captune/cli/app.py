@@ -86,7 +86,11 @@ def _run(words: list[str], *, is_debug: bool) -> int:
 
 
 def _prints(words: Sequence[str]) -> bool:
-    return any(word in COMMANDS and COMMANDS[word].prints for word in words[:1])
+    """Return whether the command's output is its result."""
+    command = COMMANDS.get(words[0]) if words else None
+    return command is not None and (
+        command.prints or any(word in command.printing for word in words[1:2])
+    )
 
 
 def _explain_usage(error: Any) -> int:

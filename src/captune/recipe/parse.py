@@ -35,6 +35,8 @@ from captune.recipe.yaml_nodes import (
 
 OVERRIDE = "--set "
 """Start of the place of an override."""
+_MAX_SHOWN = 100
+"""Maximum number of characters of an override that errors show."""
 
 _MAX_BYTES = 1_000_000
 
@@ -113,12 +115,13 @@ def _read_text(path: Path, *, name: str) -> str:
 
 
 def _apply_override(document: Document, override: str) -> None:
-    place = f"{OVERRIDE}{override}"
+    shown = override if len(override) <= _MAX_SHOWN else f"{override[:_MAX_SHOWN]}..."
+    place = f"{OVERRIDE}{shown}"
     name, sign, text = override.partition("=")
     key: Key = tuple(name.strip().split("."))
     if not sign or not all(key):
         fix = "write it as section.key=value, such as --set train.epochs=5"
-        document.problems.append(Problem(place, f"{override!r} is not an override", fix))
+        document.problems.append(Problem(place, f"{shown!r} is not an override", fix))
         return
     try:
         value = read_value(text.strip(), key)

@@ -17,6 +17,7 @@ class Command:
         panel: Its heading in that help.
         examples: Words after `captune`, shown at the end of its help.
         prints: Whether its output is its result; losing that output is then an error.
+        printing: Its subcommands whose output is their result.
     """
 
     target: str
@@ -24,6 +25,7 @@ class Command:
     panel: str
     examples: tuple[str, ...] = ()
     prints: bool = False
+    printing: tuple[str, ...] = ()
 
 
 _RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Look around"
@@ -123,6 +125,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "data show photos/ --out sheet.png",
                 "data convert photos/ out/ --to coco",
             ),
+            printing=("check",),
         ),
         "export": Command(
             "captune.cli.export:export",
