@@ -203,15 +203,29 @@ def test_weights_in_float16_round_eight_times_less_than_bf16(size):
 
 
 @pytest.mark.parametrize("size", SPREADS)
-def test_one_or_two_images_in_bf16_take_weights_in_float16(size):
+def test_single_images_in_bf16_take_weights_in_float16_after_the_eighth(size):
     captioner = wild_captioner(size)
     states = captioner.encode(noise_images(3)).detach()
     form = _form(captioner, torch.bfloat16).text
     half = fast_text(captioner, torch.float16, image=torch.bfloat16)
     wide = fast_text(captioner, torch.bfloat16)
-    for count, twin in ((1, half), (2, half), (3, wide)):
+    for count, twin in (*[(1, wide)] * 8, (1, half), (2, half), (3, wide)):
         found = _next_logits(captioner, states[:count], form)
         torch.testing.assert_close(found, _next_logits(captioner, states[:count], twin))
+
+
+@pytest.mark.parametrize("size", SPREADS)
+def test_weights_in_float16_are_arranged_for_the_second_image_or_the_first_batch(size):
+    captioner = wild_captioner(size)
+    states = captioner.encode(noise_images(3)).detach()
+    exact, half = fast_text(captioner, torch.float32), fast_text(captioner, torch.float16)
+    halves = {"vision": torch.float32, "text": torch.float16}
+    for counts in ((1, 1), (3, 1)):
+        form = inference_form(captioner, **halves).text
+        for turn, count in enumerate(counts):
+            found = _next_logits(captioner, states[:count], form)
+            twin = exact if (turn, count) == (0, 1) else half
+            torch.testing.assert_close(found, _next_logits(captioner, states[:count], twin))
 
 
 def test_a_weight_beyond_the_range_of_float16_keeps_its_precision():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ from captune.models.fast.bert import bert_head, bert_text, plain_head
 from captune.models.fast.gpt2 import gpt2_text
 from captune.models.fast.layers import TextDtypes, TextSide
 from captune.models.fast.linear import UnknownModuleError, is_half_of_weights
-from captune.models.fast.text import FastText
+from captune.models.fast.text import FEW_ROWS, FastText, LaterSide
 from captune.models.fast.vision import FastVisionLayer, fast_stages
 from captune.models.git import GitCaptioner
 from captune.records import CaptionBatch, VisionInputs
 
 _CHUNK = 4
 """Images that pass the vision encoder at once on a CPU: their activations stay in its cache."""
+
+
+_PATIENCE_IN_BF16 = 8
+"""Single images in bf16 before weights in float16, which save each of them a tenth of a second."""
 
 
 class PlainText:
@@ -151,7 +156,7 @@ def inference_form(
     is_known = _inherits(captioner, Captioner, "encode", "encode_frozen", "encode_trained")
     stages = tuple(fast_stages(captioner.vision_stages(), vision)) if is_known else None
     weights = _weights(captioner)
-    backend = fast_text(captioner, text, image=vision, has_form_for_few=True)
+    backend = fast_text(captioner, text, image=vision, may_wait=True)
     return InferenceForm(captioner, stages, backend, vision, text, weights)
 
 
@@ -196,7 +201,7 @@ def fast_text(
     dtype: torch.dtype,
     *,
     image: torch.dtype | None = None,
-    has_form_for_few: bool = False,
+    may_wait: bool = False,
 ) -> FastText | PlainText:
     """Return the text side for decoding, in the given precision; fast if all its parts are known.
 
@@ -204,20 +209,25 @@ def fast_text(
         captioner: The model, on its device, in eval mode.
         dtype: Of products and caches; float16 on a CPU means weights in float16.
         image: Of the image's keys, if `dtype` is float16 on a CPU; `None`: the model's own.
-        has_form_for_few: Whether one or two images in bf16 on a CPU take weights in float16,
-            which are faster for few rows, and take a second to arrange when they are first used.
+        may_wait: Whether weights in float16 are arranged only once that is worth a second, which
+            it takes for 100 million: first images are decoded with the model's own weights. One
+            or two images at a time in bf16 take them later too.
     """
     own: torch.dtype = captioner.model.dtype
     has_half_weights = is_half_of_weights(captioner.device, dtype)
     dtypes = TextDtypes(dtype, (image or own) if has_half_weights else dtype)
+    waits = may_wait and has_half_weights
     try:
-        side = _text_side(captioner, dtypes)
+        side = _text_side(captioner, TextDtypes(own, own) if waits else dtypes)
     except UnknownModuleError:
         return PlainText(captioner, own if has_half_weights else dtype)
-    if has_form_for_few and (captioner.device.type, dtype) == ("cpu", torch.bfloat16):
+    later = None
+    if waits:
+        later = LaterSide(lambda: _text_side(captioner, dtypes), sys.maxsize, patience=1)
+    elif may_wait and (captioner.device.type, dtype) == ("cpu", torch.bfloat16):
         few = TextDtypes(torch.float16, dtype)
-        return FastText(side, lambda: _text_side(captioner, few))
-    return FastText(side)
+        later = LaterSide(lambda: _text_side(captioner, few), FEW_ROWS, _PATIENCE_IN_BF16)
+    return FastText(side, later)
 
 
 def _text_side(captioner: Captioner, dtypes: TextDtypes) -> TextSide:

@@ -22,11 +22,26 @@ from captune.models.fast.layers import (
     TextSide,
 )
 
-_FEW_ROWS = 2
+FEW_ROWS = 2
 """Rows of a step up to which weights in float16 are faster on a CPU than bf16; see docs/log.md."""
 
 _EXACT_CANDIDATES = 32
 """Logits per row that are computed again in the model's own precision: more than any beam takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaterSide:
+    """Another form of a text side, arranged once it is worth the time that this takes.
+
+    Attributes:
+        make: Returns it.
+        most_images: It serves at most so many images at once.
+        patience: Batches of few images that do without it first.
+    """
+
+    make: Callable[[], TextSide]
+    most_images: int
+    patience: int
 
 
 @dataclass(slots=True)
@@ -46,11 +61,12 @@ class FastText:
     own weights: rounding alone would turn every close decision.
     """
 
-    def __init__(self, side: TextSide, side_for_few: Callable[[], TextSide] | None = None) -> None:
-        """Take a side, and another form of it for a few rows, which is made when it is needed."""
+    def __init__(self, side: TextSide, later: LaterSide | None = None) -> None:
+        """Take a side, and the form that replaces it later."""
         self._side = side
-        self._make_for_few = side_for_few
-        self._for_few: TextSide | None = None
+        self._later = later
+        self._arranged: TextSide | None = None
+        self._waited = 0
 
     @property
     def norm_first(self) -> bool:
@@ -64,6 +80,7 @@ class FastText:
 
     def start_decoding(self, vision_states: torch.Tensor) -> FastContext:
         """Return a cache with the image keys and values of all layers."""
+        self._arrange(len(vision_states))
         context = FastContext(self._choose(len(vision_states)))
         side = context.side
         if side.layers[0].cross is not None:
@@ -114,13 +131,21 @@ class FastText:
             return logits
         return _refine(logits.float(), hidden_states.float(), head)
 
+    def _arrange(self, images: int) -> None:
+        """Arrange the later form if this many images are worth it."""
+        later = self._later
+        if later is None or self._arranged is not None or images > later.most_images:
+            return
+        if images <= FEW_ROWS and self._waited < later.patience:
+            self._waited += 1
+        else:
+            self._arranged = later.make()
+
     def _choose(self, rows: int) -> TextSide:
-        """Return the side for this many rows."""
-        if self._make_for_few is None or rows > _FEW_ROWS:
+        """Return the side for this many rows: the later one if it is arranged and serves them."""
+        if self._later is None or self._arranged is None or rows > self._later.most_images:
             return self._side
-        if self._for_few is None:
-            self._for_few = self._make_for_few()
-        return self._for_few
+        return self._arranged
 
     def _step(
         self,
