@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -279,3 +280,40 @@ class CountingFile(io.FileIO):
         found = super().read(size)
         self.num_read += len(found)
         return found
+
+
+RICH = (
+    "-XMP-dc:Description=by hand",
+    "-XMP-dc:Description-de=von Hand",
+    "-XMP-dc:Subject=a & b",
+    "-XMP:Rating=3",
+    "-XMP-iptcCore:AltTextAccessibility=alt by hand",
+    "-XMP-iptcExt:PersonInImage=Me",
+    "-XMP-mwg-rs:RegionInfo={RegionList=[{Name=Joe,Type=Face}]}",
+    "-EXIF:ImageDescription=exif",
+    "-GPSLatitude=48.1",
+)
+STYLES = ("", "Shorthand", "NoPadding,OneDesc,NoIndent,Shorthand", "NoNewline")
+
+
+@needs_exiftool
+@pytest.mark.slow
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("form", ["jpeg", "png", "webp"])
+def test_packets_in_every_style_of_exiftool_are_edited(
+    form: str, style: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"image.{form}"
+    path.write_bytes(encoded(form))
+    options = ["-api", f"Compact={style}"] if style else []
+    write = ["exiftool", "-q", "-overwrite_original", *options]
+    subprocess.run([*write, *RICH, str(path)], check=True)
+    before = read_tags(path)
+    path.write_bytes(embedded(path.read_bytes()))
+    after = read_tags(path)
+    changed = {key for key in before if before[key] != after.get(key)}
+    assert changed == {"XMP-dc:Description", "XMP-iptcCore:AltTextAccessibility"}
+    assert set(after) == set(before)
+    # exiftool can still edit it.
+    subprocess.run([*write, "-XMP:Rating=5", str(path)], check=True)
+    assert read_tags(path)["XMP-xmp:Rating"] == 5
