@@ -1,0 +1,30 @@
+"""A model that ends the process, or never answers, at one image costs that image."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from support.bulk.hostile_images import photo, write_photos
+from support.bulk.stub_captioner import caption_of, poison
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals that end a process")
+
+
+@pytest.mark.slow
+def test_a_run_that_the_model_ended_gets_past_its_image_when_repeated(tmp_path, model, captune):
+    paths = write_photos(tmp_path / "photos", 12)
+    poison("crash").save(tmp_path / "photos" / "photo000005x.png")
+    command = captune("caption", model, "photos", "--to", "txt", "--batch-size", 4, is_alone=True)
+    codes = [command.run().code]
+    while codes[-1] < 0 and len(codes) < 4:
+        codes.append(command.run().code)
+    assert codes[-1] == 3
+    (failures,) = (tmp_path / "photos").rglob("*failures.jsonl")
+    (row,) = [json.loads(line) for line in failures.read_text().splitlines()]
+    assert (Path(row["image_id"]).name, row["code"]) == ("photo000005x.png", "worker_crash")
+    texts = {path.stem: path.read_text().strip() for path in (tmp_path / "photos").glob("*.txt")}
+    assert texts == {path.stem: caption_of(photo(n)) for n, path in enumerate(paths)}
