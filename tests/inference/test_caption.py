@@ -46,6 +46,25 @@ def saved(tmp_path_factory: pytest.TempPathFactory, blip: tuple[Captioner, torch
     return path
 
 
+def test_the_device_gets_8_bit_pixels_and_makes_the_image_processors_values(
+    blip, folder, monkeypatch
+):
+    captioner, _ = blip
+    given = []
+    stage_input = Captioner.stage_input
+
+    def watch(self, inputs):
+        given.append((inputs.pixel_values, stage_input(self, inputs)))
+        return given[-1][1]
+
+    monkeypatch.setattr(Captioner, "stage_input", watch)
+    paths = sorted(folder.iterdir())
+    list(caption_images(captioner, [(path.name, path) for path in paths], config=CONFIG))
+    assert {levels.dtype for levels, _ in given} == {torch.uint8}
+    expected = captioner.pixel_values([Image.open(path).convert("RGB") for path in paths])
+    assert torch.equal(torch.cat([values for _, values in given]), expected)
+
+
 def test_captions_are_in_order_with_any_batch_size(blip, folder):
     captioner, _ = blip
     images = [(path.name, path) for path in sorted(folder.iterdir())]

@@ -18,7 +18,13 @@ from captune.hardware import (
 )
 from captune.inference.decoding.decode import eval_mode, generate
 from captune.inference.prepare import AnyImage, Execution, OnFailure, prepare_ahead
-from captune.models import Captioner, InferenceForm, exact_enough, inference_form
+from captune.models import (
+    Captioner,
+    InferenceForm,
+    exact_enough,
+    inference_form,
+    level_transform,
+)
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, VisionInputs
 
@@ -54,7 +60,8 @@ def caption_images(
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
     form = _form_for(captioner, hardware, execution)
     batch = _Batch(form, config, hardware, size=max(1, batch_size))
-    transform = captioner.image_transform()
+    # 8 bits per value wait and go to the device, which normalises them to the same float32.
+    transform = level_transform(captioner.image_transform(), exact=True)
     prepared = prepare_ahead(transform, images, decode=execution.decode, batch_size=batch.size)
     # Closed here: a traceback that someone keeps would keep the generator and its processes.
     with closing(prepared):
