@@ -148,21 +148,19 @@ class KillHarness:
     num_kills: int = 0
 
     def kill_at_events(self, number: int, *, last: int) -> None:
-        """Kill at `number` random events up to `last`, each in a run that resumes the former.
+        """Kill at up to `number` random events, each in a run that resumes the former.
 
-        A run that has less to do than its point ends by itself; it does not count, and later
-        points are drawn from the earlier events.
+        A run that has less to do than its point ends by itself, and nothing is left to kill: the
+        caller begins again with another folder, so that most kills hit the work and not the start.
         """
         draw = random.Random(self.seed)
-        while self.num_kills < number and last > 1:
-            at = draw.randint(1, last)
-            ended = self.command.kill_at_event(at)
-            if ended.code == -signal.SIGKILL:
-                self.num_kills += 1
-                self.check()
-            else:
+        while self.num_kills < number:
+            ended = self.command.kill_at_event(draw.randint(1, last))
+            if ended.code != -signal.SIGKILL:
                 assert ended.code in (0, 3), ended.err
-                last = min(last, at)
+                return
+            self.num_kills += 1
+            self.check()
 
     def kill_at_times(self, number: int, *, longest: float) -> None:
         """Kill after `number` random times of at most `longest` seconds."""
