@@ -13,7 +13,7 @@ import pytest
 
 from captune.cli import main
 from captune.errors import MissingExtraError, ModelError
-from captune.export import choose_model
+from captune.export import backend, choose_model
 from captune.inference import (
     Probe,
     RunRequest,
@@ -117,11 +117,11 @@ def test_captune_caption_converts_once(
     assert isinstance(image, bytes)
     photo.write_bytes(image)
     captions = []
-    for number, backend in enumerate(("torch", "openvino", "openvino")):
+    for number, name in enumerate(("torch", "openvino", "openvino")):
         with pytest.raises(SystemExit) as end:
             # Random weights may end a caption at once.
             exact = ["--precision", "fp32", "--min-new-tokens", "3"]
-            main(["caption", str(model), str(photo), "--backend", backend, *exact])
+            main(["caption", str(model), str(photo), "--backend", name, *exact])
         shown = capsys.readouterr()
         assert end.value.code == 0, shown.err
         captions.append(shown.out)
@@ -130,6 +130,25 @@ def test_captune_caption_converts_once(
     folder = conversion_folder(str(model), None, to="openvino")
     assert folder is not None and has_conversion(folder)
     shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_auto_times_both_and_says_which_one_captions(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A tiny model's run is never long enough for a conversion to be a twentieth of it.
+    monkeypatch.setattr(backend, "_MAX_SHARE", 1e6)
+    said: list[str] = []
+    chosen = choose_model(request(model, "auto", 2000), say=said.append)
+    folder = conversion_folder(str(model), None, to="openvino")
+    assert folder is not None and has_conversion(folder)
+    assert len(said) == 2
+    assert said[0].startswith("converting") and "once; kept in" in said[0]
+    assert said[1].startswith("torch takes ") and " s per image, openvino " in said[1]
+    winner = said[1].rpartition(" ")[2]
+    assert chosen == {"openvino": str(folder), "torch": str(model)}[winner]
+    # From now on it is known, for one image too.
+    assert known_model(request(model, "auto", 1)) == chosen
 
 
 def test_a_damaged_model_is_reported_before_it_is_converted(model: Path) -> None:

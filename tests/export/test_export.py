@@ -318,3 +318,27 @@ def test_an_int8_export_is_smaller_and_says_how_many_captions_changed(
         sizes.append(facts["sizes"]["total_bytes"])
         assert captune.load(out).caption(photo, num_beams=1, max_new_tokens=4)[0].num_tokens >= 1
     assert sizes[1] < 0.5 * sizes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [size for size in SPREADS if "blip" not in size])
+def test_an_onnx_export_of_every_family_captions_and_is_scored(
+    size: str, tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calm_captioner(size).save(tmp_path / "model")
+    options = ExportOptions("onnx", min_equal=0.9, num_checked=20)
+    facts = export_model(
+        str(tmp_path / "model"), tmp_path / "out", options=options, say=lambda _: None
+    )
+    assert facts["parity"]["num_images"] == 20
+    scores = tmp_path / "scores.json"
+    scored = ["--data", "shapes:4", "--metrics", "bleu_4", "--json", str(scores)]
+    for command, words in (
+        ("caption", [str(photo), "--min-new-tokens", "3"]),
+        ("evaluate", [*scored, "--max-new-tokens", "5"]),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([command, str(tmp_path / "out"), *words])
+        shown = capsys.readouterr()
+        assert end.value.code == 0, shown.err
+    assert "bleu_4" in json.loads(scores.read_text())["metrics"]
