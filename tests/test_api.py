@@ -25,6 +25,7 @@ PUBLIC = [
     "Prediction",
     "Recipe",
     "References",
+    "caption_library",
     "caption_metrics",
     "load",
     "load_recipe",

@@ -20,6 +20,7 @@ PAGES = [
     for name in (
         "README.md",
         "CONTRIBUTING.md",
+        "docs/captioning.md",
         "docs/metrics.md",
         "docs/recipes.md",
         "docs/hub.md",

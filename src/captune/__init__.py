@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captune import notebook as notebook
+    from captune.bulk import caption_library
     from captune.data import load_records
     from captune.errors import CaptuneError
     from captune.inference import LoadedCaptioner as Captioner
@@ -32,6 +33,7 @@ __all__ = [
     "Recipe",
     "References",
     "__version__",
+    "caption_library",
     "caption_metrics",
     "load",
     "load_recipe",
@@ -50,6 +52,7 @@ _HOMES = MappingProxyType(
         "Prediction": ("captune.records", "Prediction"),
         "Recipe": ("captune.recipe", "Recipe"),
         "References": ("captune.metrics", "References"),
+        "caption_library": ("captune.bulk", "caption_library"),
         "caption_metrics": ("captune.training", "caption_metrics"),
         "load": ("captune.inference", "load"),
         "load_recipe": ("captune.recipe", "load_recipe"),

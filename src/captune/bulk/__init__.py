@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from captune.bulk.formats.interface import CollectedFormat, Existing, FileChange, PerImageFormat
     from captune.bulk.formats.text_files import SidecarName
     from captune.bulk.items import CaptionedItem, FoundItem, Item
+    from captune.bulk.library import LibraryOptions, caption_library
     from captune.bulk.merge import merge_shares
     from captune.bulk.preview import PlannedCaption, RunPreview, preview_run
     from captune.bulk.run import BulkModel, BulkResult, Surroundings, run_bulk
@@ -37,6 +38,7 @@ __all__ = [
     "FileChange",
     "FoundItem",
     "Item",
+    "LibraryOptions",
     "ListFormat",
     "Outcome",
     "OutputName",
@@ -50,6 +52,7 @@ __all__ = [
     "Surroundings",
     "Wording",
     "WorkerCaptioner",
+    "caption_library",
     "choose_outputs",
     "find_items",
     "merge_shares",
@@ -90,6 +93,8 @@ _HOMES = {
     "merge_shares": "captune.bulk.merge",
     "StreamCaptioner": "captune.bulk.captioning",
     "WorkerCaptioner": "captune.bulk.worker.captioner",
+    "LibraryOptions": "captune.bulk.library",
+    "caption_library": "captune.bulk.library",
     "undo_cost": "captune.bulk.undo",
     "undo_run": "captune.bulk.undo",
     "preview_run": "captune.bulk.preview",

@@ -1,0 +1,142 @@
+"""`captune.caption_library`: bulk captioning from Python, with the settings of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from captune.bulk.captioning import StreamCaptioner
+from captune.bulk.feed.planner import FeedSettings, read_share
+from captune.bulk.formats.interface import Existing
+from captune.bulk.formats.text_files import SidecarName
+from captune.bulk.run import BulkResult, Surroundings, run_bulk
+from captune.bulk.settings import BulkSettings, OutputName, read_output_names
+from captune.bulk.sources.find import SourceOptions, find_items
+from captune.bulk.wording import CleanStep, Wording
+from captune.bulk.worker.captioner import WorkerCaptioner
+from captune.data import DecodeMode
+from captune.errors import OutputError
+from captune.inference import (
+    DecodingOptions,
+    LoadedCaptioner,
+    RunRequest,
+    UrlRules,
+    decoding_config,
+    digest_model,
+    load,
+)
+
+# A process costs seconds to start; with few images, a crash costs little.
+_MAX_IN_PROCESS = 100
+
+
+class LibraryOptions(TypedDict, total=False):
+    """The options of `caption_library`; each is a flag of `captune caption`."""
+
+    to: OutputName | Sequence[OutputName]
+    out: str | Path
+    existing: Existing
+    prefix: str
+    suffix: str
+    template: str
+    max_chars: int
+    clean: Sequence[CleanStep]
+    decoding: DecodingOptions
+    sidecar_name: SidecarName
+    batch_size: int
+    decode: DecodeMode
+    limit: int
+    retry_failed: bool
+    shard: str
+    follow: bool
+    url_rules: UrlRules
+
+
+@dataclass(frozen=True, slots=True)
+class _PythonModel:
+    model: str | LoadedCaptioner
+
+    def made_by(self) -> Mapping[str, object]:
+        if isinstance(self.model, LoadedCaptioner):
+            # Its weights may have changed since it was loaded: it has no digest.
+            return {"model": self.model.describe(), "revision": None, "digest": None}
+        return {"model": self.model, "revision": None, "digest": digest_model(self.model)}
+
+    def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
+        if isinstance(self.model, LoadedCaptioner):
+            return self.model
+        if num_images > _MAX_IN_PROCESS or was_killed:
+            return WorkerCaptioner(RunRequest(self.model, "auto", num_images, "auto", "auto"))
+        return load(self.model)
+
+
+def caption_library(
+    model: str | Path | LoadedCaptioner,
+    inputs: str | Path | Sequence[str | Path],
+    **options: Unpack[LibraryOptions],
+) -> BulkResult:
+    """Caption files, folders and archives into files; the same call resumes a stopped one.
+
+    Args:
+        model: A model folder, a run's folder, a hub id, or a model that is loaded already.
+        inputs: Files, folders, globs, tars, Parquet files and, with `url_rules`, URLs.
+        **options: `to` and `out` choose where captions go; the others are those of
+            `captune caption`, with `decoding` for its decoding flags.
+
+    Returns:
+        Counts, failures, and the id that `captune undo` takes.
+
+    Raises:
+        OutputError: No output is chosen, or it cannot be written, holds captions of another model,
+            or is held by another run.
+        CaptuneError: An input does not exist, or the model cannot be loaded.
+    """
+    settings = _settings(options)
+    if not settings.to and settings.out is None:
+        raise OutputError("no output is chosen", fix='give to="txt", or out="captions.jsonl"')
+    listed = [inputs] if isinstance(inputs, str | Path) else inputs
+    named = tuple(str(one) for one in listed)
+    sources = SourceOptions(follow_links=settings.follow_links, url_rules=settings.url_rules)
+    result = BulkResult()
+    run_bulk(
+        _PythonModel(model if isinstance(model, LoadedCaptioner) else str(model)),
+        find_items(named, sources),
+        inputs=named,
+        settings=settings,
+        result=result,
+        surroundings=Surroundings(command="captune.caption_library"),
+    )
+    return result
+
+
+def _settings(options: LibraryOptions) -> BulkSettings:
+    given: dict[str, Any] = dict(options)
+    unknown = set(given) - set(LibraryOptions.__annotations__)
+    if unknown:
+        raise OutputError(
+            f"caption_library has no option {sorted(unknown)[0]!r}",
+            fix=f"use: {', '.join(LibraryOptions.__annotations__)}",
+        )
+    names = [field.name for field in fields(Wording)]
+    words: dict[str, Any] = {name: given[name] for name in names if name in given}
+    wording = Wording(**{**words, "clean": tuple(given.get("clean", ()))})
+    to: Any = given.get("to", ())
+    out, shard = given.get("out"), given.get("shard")
+    feed = FeedSettings(
+        given.get("limit"),
+        given.get("retry_failed", False),
+        None if shard is None else read_share(shard),
+    )
+    same = ("existing", "batch_size", "decode", "url_rules")
+    return BulkSettings(
+        to=read_output_names([to] if isinstance(to, str) else to),
+        out=None if out is None else Path(out),
+        wording=wording,
+        decoding=decoding_config(given.get("decoding", {})),
+        naming=given.get("sidecar_name", "stem"),
+        feed=feed,
+        follow_links=given.get("follow", False),
+        **{name: given[name] for name in same if name in given},
+    )
