@@ -32,7 +32,11 @@ _MAX_CHUNK = 256
 _HASH_THREADS = 4
 # The model failed, perhaps for want of memory; another time it may not. An image that cannot hold
 # its caption gets an XMP file, which a kill may have prevented.
-_RETRIED = {"model_error", EMBED_UNSUPPORTED}
+_RETRIED = {
+    *("model_error", EMBED_UNSUPPORTED),
+    # Others go away without a change of the file: a right, a package or a flag was missing.
+    *("io", "missing", "needs_plugin", "no_file", "name_collision", "name_too_long"),
+}
 
 _Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]
 
@@ -171,7 +175,7 @@ class Planner:
             return task
         run = self._needs.run
         is_same = run is not None and known.failed_maker == run.maker
-        if is_same and known.failure.what not in _RETRIED:
+        if is_same and not _is_retried(known.failure.what):
             task.error = known.failure
         return task
 
@@ -206,6 +210,10 @@ class Planner:
         return {
             form: earlier_among(self._database, form, names=names) for form in self._needs.collected
         }
+
+
+def _is_retried(reason: str) -> bool:
+    return reason in _RETRIED or reason.startswith("url_")
 
 
 def _growing_chunks(
