@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from filelock import FileLock, Timeout
 from captune.errors import OutputError
 from captune.storage.atomic_files import STATE_FOLDER, cannot_write
 
+_MAX_COMMAND = 200
 _holders: dict[Path, int] = {}
 """The locks that this process holds, each with the thread that took it."""
 
@@ -132,13 +135,15 @@ def _release(lock: FileLock) -> None:
 
 def _own_name() -> dict[str, object]:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_MAX_COMMAND]
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
 
 
 def _read_holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        command = f" ({holder['command']})" if holder.get("command") else ""
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}{command}"
     except (OSError, ValueError, LookupError, TypeError):
         # The holder is just being written or deleted.
         return "another process"
