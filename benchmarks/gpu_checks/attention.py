@@ -20,7 +20,7 @@ KERNEL = "aten::_scaled_dot_product_"
 
 def check_attention(setting: Setting) -> Iterator[Line]:
     for size in setting.sizes:
-        if not size.endswith("-tiny") or size.startswith(("blip", "git")):
+        if not size.endswith("-tiny"):
             continue
         folder = setting.folder / size
         fresh = make_captioner(size)
@@ -85,8 +85,13 @@ def counting_calls() -> Iterator[list[None]]:
 
 
 def count_attentions(captioner: Captioner) -> int:
-    """Count attentions: one per layer of the encoder, two per layer of the decoder."""
-    encoder, decoder = captioner.model.config.encoder, captioner.model.config.decoder
+    """Count attentions: one per layer of the encoder, two per layer of the decoder; GIT's one."""
+    config = captioner.model.config
+    if captioner.family in ("blip", "git"):
+        per_layer = 2 if captioner.family == "blip" else 1
+        text = config.get_text_config()
+        return int(config.vision_config.num_hidden_layers + per_layer * text.num_hidden_layers)
+    encoder, decoder = config.encoder, config.decoder
     vision = 0
     if hasattr(encoder, "depths"):
         vision = sum(encoder.depths)

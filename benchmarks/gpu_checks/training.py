@@ -86,7 +86,7 @@ def check_waits(setting: Setting) -> Iterator[Line]:
     more = counts[1] - counts[0]
     places = ", ".join(f"{place} {count / 8:g}" for place, count in more.most_common(6))
     per_step = sum(more.values()) / 8
-    # Two micro batches per step, and each may wait for its loss and its indices.
+    # The loop waits once; copies from memory that is not pinned may wait too.
     yield Line("waits.step", verdict(per_step <= 20), f"{per_step:g} per step: {places}")
 
 

@@ -157,6 +157,7 @@ class CaptionBatch:
         vision_inputs: The images as the model takes them.
         vision_features: Output of the frozen part of the vision encoder, (B, S, D), or
             (B, C, H, W) where that part is a stack of convolutions.
+        label_places: See `find_label_places`; set where the batch is on an accelerator.
     """
 
     image_ids: tuple[str, ...]
@@ -166,6 +167,7 @@ class CaptionBatch:
     labels: torch.Tensor
     vision_inputs: VisionInputs | None = None
     vision_features: torch.Tensor | None = None
+    label_places: torch.Tensor | None = None
 
     @property
     def num_label_tokens(self) -> int:
@@ -192,14 +194,27 @@ class CaptionBatch:
             vision_features=None if features is None else features[rows],
         )
 
+    def find_label_places(self) -> torch.Tensor:
+        """Return where labels are predicted: the token before each, int64, rows one after another.
+
+        Finding them on an accelerator would wait for it.
+        """
+        if self.label_places is not None:
+            return self.label_places
+        predicts = (self.labels != IGNORE_INDEX).roll(-1, dims=1)
+        predicts[:, -1] = False
+        return predicts.flatten().nonzero().squeeze(1)
+
     def to(self, device: torch.device | str) -> CaptionBatch:
         """Return the batch with every tensor on `device`."""
+        leaves = not str(device).startswith("cpu") and self.labels.device.type == "cpu"
+        batch = replace(self, label_places=self.find_label_places()) if leaves else self
         moved = {
             f.name: value.to(device, non_blocking=True)
-            for f in fields(self)
-            if hasattr(value := getattr(self, f.name), "to")
+            for f in fields(batch)
+            if hasattr(value := getattr(batch, f.name), "to")
         }
-        return replace(self, **moved)
+        return replace(batch, **moved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,18 @@ def test_every_use_of_a_model_on_an_accelerator_fuses_attention_in_every_layer(
         assert counts[use] % VISION_LAYERS == 0, use
 
 
+@pytest.mark.parametrize("size", ["vit-gpt2-tiny", "blip-tiny", "git-tiny"])
+def test_a_step_of_two_micro_batches_waits_once_for_the_device(size, make_recipe, tmp_path) -> None:
+    recipe = make_recipe(
+        model__size=size,
+        train__device="pretend",
+        train__micro_batch_size=2,
+        train__global_batch_size=4,
+        train__epochs=5,
+    )
+    assert sum(on_device("waits", tmp_path, recipe).values()) == 1.0
+
+
 def test_the_pretend_device_refuses_the_operations_that_accelerators_refuse() -> None:
     script = """
 import torch

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
+from captune.models.fused_attention import fuse_attention, is_always_plain
+
 AttentionKind = Literal["eager", "sdpa"]
 
 
@@ -13,9 +15,12 @@ def set_attention(model: Any, kind: AttentionKind) -> None:
     """Let every layer of a transformers model compute attention in one way.
 
     Args:
-        model: Of a class that lets its attention be chosen.
-        kind: transformers' `attn_implementation`.
+        model: A transformers model.
+        kind: transformers' `attn_implementation`, also for BLIP and GIT, which refuse it.
     """
+    if is_always_plain(model):
+        fuse_attention(model, fused=kind == "sdpa")
+        return
     model.set_attn_implementation(kind)
     # VisionEncoderDecoderModel gives its encoder a new config, but the encoder's layers keep the
     # object that they were built with, and transformers sets those of whole models only. It would

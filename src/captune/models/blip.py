@@ -9,6 +9,7 @@ from torch import nn
 from transformers import BlipProcessor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from captune.models.attention import AttentionKind
 from captune.models.captioner import Captioner, Stage, VisionContext
 from captune.models.freezing import Parts, unread_bias
 
@@ -18,6 +19,7 @@ class BlipCaptioner(Captioner):
 
     family: ClassVar[str] = "blip"
     processor_class: ClassVar[Any] = BlipProcessor
+    attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager", "sdpa")
 
     @property
     def bos_token_id(self) -> int:

@@ -33,7 +33,7 @@ from captune.models.freezing import (
 )
 from captune.models.packing import CaptionLoss, packed_causal_mask, sum_token_losses
 from captune.models.vision.image_transform import ImageTransform
-from captune.records import IGNORE_INDEX, CaptionBatch, VisionInputs
+from captune.records import CaptionBatch, VisionInputs
 from captune.storage import share_files
 
 if TYPE_CHECKING:
@@ -291,10 +291,10 @@ class Captioner(ABC):
             position_ids=batch.position_ids,
             attention_mask=mask,
         )
-        targets = batch.labels[:, 1:]
-        counted = targets != IGNORE_INDEX
-        logits = self.lm_head(hidden[:, :-1][counted])
-        return sum_token_losses(logits, targets[counted], label_smoothing=label_smoothing)
+        places = batch.find_label_places()
+        targets = batch.labels.flatten()[places + 1]
+        logits = self.lm_head(hidden.flatten(0, 1)[places])
+        return sum_token_losses(logits, targets, label_smoothing=label_smoothing)
 
     def vision_states(self, batch: CaptionBatch) -> torch.Tensor:
         """Return the vision states (B, S, D) of a batch, from its cached features if it has any."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import GitProcessor
 from transformers.cache_utils import DynamicCache
 
+from captune.models.attention import AttentionKind
 from captune.models.captioner import Captioner, Stage, VisionContext
 from captune.models.freezing import Parts
 
@@ -23,6 +24,7 @@ class GitCaptioner(Captioner):
 
     family: ClassVar[str] = "git"
     processor_class: ClassVar[Any] = GitProcessor
+    attention_kinds: ClassVar[tuple[AttentionKind, ...]] = ("eager", "sdpa")
 
     @property
     def bos_token_id(self) -> int:

@@ -2,12 +2,14 @@
 
 python -m support.runs.pretend_script train FOLDER RECIPE_JSON
 python -m support.runs.pretend_script stages FOLDER RECIPE_JSON
+python -m support.runs.pretend_script waits FOLDER RECIPE_JSON
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,41 @@ def count_by_stage(folder: Path, settings: str) -> dict[str, int]:
     return counts
 
 
+def count_waits(folder: Path, settings: str) -> dict[str, float]:
+    """Return waits for the device per optimizer step, by line: a longer run minus a shorter one."""
+    from captune.data import make_shapes
+    from captune.models import build_captioner
+    from captune.recipe import Recipe
+    from captune.training import train
+    from support.pretend_device import pretend_device
+
+    recipe = Recipe.model_validate_json(settings)
+    records = list(make_shapes(12, seed=3, image_size=64))
+    captions = [caption for record in records for caption in record.captions]
+    device = pretend_device()
+    device.start()
+    found = []
+    for steps in (2, 6):
+        device.counts.waits.clear()
+        changes = {"max_steps": steps, "validate_every": 99, "save_every": 99}
+        longer = recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
+        captioner = build_captioner(recipe.model, captions, seed=recipe.seed)
+        train(
+            captioner,
+            (records[:8], records[8:]),
+            recipe=longer,
+            run_folder=folder / str(steps),
+            say=lambda _: None,
+        )
+        found.append(device.counts.waits.copy())
+    return {place: count / 4 for place, count in (found[1] - found[0]).items()}
+
+
 if __name__ == "__main__":
     job, where, recipe_json = sys.argv[1:]
-    jobs = {"train": train_once, "stages": count_by_stage}
+    jobs: dict[str, Callable[[Path, str], Any]] = {
+        "train": train_once,
+        "stages": count_by_stage,
+        "waits": count_waits,
+    }
     sys.stdout.write("\n" + json.dumps(jobs[job](Path(where), recipe_json)))

@@ -6,6 +6,7 @@ step's images, and so its gradient, stay the same. The update itself is never re
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ class Stepper:
             largest = max((len(part.image_ids) for part in parts), default=0)
             if self._fits_everywhere(losses is not None, largest, state):
                 break
-        (step_loss,) = sum_numbers([sum(map(float, losses or ()))], device=self.accelerator.device)
-        norm = self._update(state.step)
+        norm, *own_losses = _read([self._update(state.step), *(losses or ())])
+        (step_loss,) = sum_numbers([sum(own_losses)], device=self.accelerator.device)
         state.loss_sum += step_loss
         state.loss_tokens += int(num_tokens)
         return norm
@@ -139,11 +140,12 @@ class Stepper:
             " accumulation doubled; the optimizer step stays the same"
         )
 
-    def _update(self, step: int) -> float:
+    def _update(self, step: int) -> torch.Tensor:
         """Change the weights by the summed gradients; return the gradients' norm."""
         settings, parameters = self.recipe.train, self._parameters()
         if all(parameter.grad is None for parameter in parameters):
-            return 0.0  # no image of the step could be read
+            # No image of the step could be read.
+            return torch.zeros((), device=self.hardware.device)
         if self.accelerator.scaler is not None:
             # The scaler is created by the first loss, and a process without a share has none.
             self.accelerator.scaler.scale(torch.zeros((), device=self.hardware.device))
@@ -157,7 +159,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(step)
-        return float(norm)
+        return torch.as_tensor(norm)
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for _, parameter in self.captioner.named_trainable()]
@@ -170,6 +172,13 @@ class Stepper:
             unknown_id=self.captioner.pad_token_id if unknown is None else unknown,
             seed=(self.recipe.seed, step),
         )
+
+
+def _read(numbers: Sequence[torch.Tensor]) -> list[float]:
+    """Return the values of scalars of one device, waiting for it once."""
+    widest = functools.reduce(torch.promote_types, (number.dtype for number in numbers))
+    found: list[float] = torch.stack([number.detach().to(widest) for number in numbers]).tolist()
+    return found
 
 
 def _split_batch(batch: CaptionBatch, times: int) -> Iterator[CaptionBatch]:
