@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,11 @@ def test_a_line_is_appended_to_the_file(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write") as error:
         append_jsonl(tmp_path / "absent" / "log.jsonl", {}, then="resume with --resume")
     assert "resume with --resume" in error.value.fix
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes are files on POSIX systems")
+def test_only_regular_files_are_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (Path("/dev/full"), tmp_path / "pipe"):
+        with pytest.raises(OutputError, match=str(place)):
+            write_text(place, "a caption")
