@@ -41,12 +41,12 @@ def test_a_signal_during_the_agreement_is_kept_for_the_next_step(group, monkeypa
 
 def test_a_signal_of_another_process_is_held_here(group, monkeypatch) -> None:
     def receive(number: torch.Tensor, **settings: Any) -> None:
-        number.fill_(signal.SIGHUP)
+        number.fill_(signal.SIGTERM)
 
     monkeypatch.setattr(dist, "all_reduce", receive)
     with pytest.raises(Stopped), signals_stop(), hold_signals() as held:
-        assert agree_on_signal(held, CPU) == signal.SIGHUP
-        assert held.number == signal.SIGHUP
+        assert agree_on_signal(held, CPU) == signal.SIGTERM
+        assert held.number == signal.SIGTERM
 
 
 def test_without_a_signal_nothing_is_held(group) -> None:
