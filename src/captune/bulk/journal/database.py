@@ -21,7 +21,7 @@ from captune.storage import cannot_write, refuse_special
 
 SCHEMA_VERSION = 1
 _RESUME = "run the same command again: it resumes where it stopped"
-_CACHE_KIB = 32_768
+_CACHE_KIB = 8_192
 
 # Names are bytes: file names may hold some that are not UTF-8.
 _TABLES = """
