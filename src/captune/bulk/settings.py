@@ -21,6 +21,7 @@ from captune.data import DecodeMode
 from captune.errors import OutputError
 from captune.net import is_url
 from captune.recipe import GenerateConfig
+from captune.storage import refuse_special
 from captune.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
 def _places(
     collected: tuple[CollectedName, ...], out: Path, feed: FeedSettings
 ) -> tuple[tuple[CollectedName, Path], ...]:
-    if len(collected) == 1 and (out.suffix or collected[0] == "webdataset"):
+    if len(collected) == 1 and (collected[0] == "webdataset" or not out.is_dir()):
+        refuse_special(out)
         files = [(collected[0], out)]
     else:
         files = [(name, out / f"captions.{name}") for name in collected]

@@ -25,6 +25,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from captune import __version__
+from captune.cli.bulk.clean_flag import fill_clean
 from captune.cli.commands import COMMANDS, Command
 from captune.errors import CaptuneError
 from captune.progress import guarded_streams, print_line, print_lines
@@ -185,7 +186,7 @@ class LazyGroup(TyperGroup):
         name, stub, rest = super().resolve_command(ctx, args)
         if name is None or name not in COMMANDS:
             return name, stub, rest
-        return name, load_command(name), rest
+        return name, load_command(name), fill_clean(rest)
 
     def make_context(self, *words: Any, **settings: Any) -> Any:
         """Read the words; a signal ends this with one line."""

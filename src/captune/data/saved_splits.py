@@ -280,7 +280,7 @@ def _from_line(
     if not isinstance(captions, list) or not all(
         isinstance(text, str) for text in (*texts, *captions)
     ):
-        raise TypeError("image_id, file_name, group and captions must be texts")
+        raise TypeError("image_id, file_name, group and captions must be text")
     return CaptionRecord(
         image_id=line["image_id"],
         image=_read_source(line["image"], root=root, read_bytes=read_bytes),

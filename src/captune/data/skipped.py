@@ -33,7 +33,7 @@ def read_skipped(path: Path) -> list[SkippedImage]:
         try:
             image = SkippedImage(**row)
             if not all(isinstance(value, str) for value in asdict(image).values()):
-                raise TypeError("every value must be a text")
+                raise TypeError("every value must be text")
         except TypeError as error:
             raise DataError(
                 f"not a skipped image: {str(row)[:80]!r}",

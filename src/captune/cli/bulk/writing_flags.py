@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from captune.cli.bulk.clean_flag import CLEAN_ALL
 from captune.cli.flags.groups import Command, takes
 from captune.errors import RecipeError
 
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from captune.bulk import Existing, OutputName, SidecarName, Wording
 
 _PANEL, _WORDS = "Output", "Wording"
-_CLEAN_ALL = "all"
 
 To = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FORM",
-        help="stdout: path and caption. txt, caption: a file beside each image. jsonl, csv: one"
-        " file (--out) or the screen. Several are written in one run.",
+        help="stdout: path and caption. txt, caption: a text file beside each image; xmp: an XMP"
+        " file. metadata: inside JPEG, PNG and WebP files. jsonl, csv: one file (--out) or the"
+        " screen. parquet: one file. webdataset: tar shards in a folder. Repeat it for several.",
         show_default="by the ending of --out, else stdout",
         rich_help_panel=_PANEL,
     ),
@@ -70,9 +71,9 @@ MaxChars = Annotated[
 Clean = Annotated[
     str | None,
     typer.Option(
-        metavar="STEP,...",
+        metavar="[STEP,...]",
         help="Remove boilerplate (such as 'a picture of') and repeated phrases: boilerplate,"
-        f" repeat or {_CLEAN_ALL}.",
+        f" repeat or {CLEAN_ALL}, which may be left out.",
         rich_help_panel=_WORDS,
     ),
 ]
@@ -127,7 +128,7 @@ def _read(
         )
     steps: Any = ()
     if clean is not None:
-        steps = read_clean_steps("" if clean == _CLEAN_ALL else clean)
+        steps = read_clean_steps("" if clean == CLEAN_ALL else clean)
     return Writing(
         to=read_output_names(to or ()),
         out=out,
