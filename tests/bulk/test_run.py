@@ -164,6 +164,20 @@ def test_one_image_that_breaks_the_model_costs_one_image(model, photos):
     assert "a kernel of the stub failed" in error.where
 
 
+def test_captions_that_repeat_words_are_written_flagged_and_counted(model, photos, tmp_path):
+    poison("repetition").save(photos / "loop.png")
+    out = tmp_path / "c.jsonl"
+    outcome = caption(model, photos, to=("jsonl",), out=out).outcome
+    assert (outcome.num_repetitive, outcome.num_done, outcome.num_failed) == (1, 6, 0)
+    rows = {
+        Path(row["image_id"]).name: row for row in map(json.loads, out.read_text().splitlines())
+    }
+    assert rows["loop.png"]["flags"] == ["repetition"]
+    wording = Wording(clean=("repeat",))
+    caption(model, photos, to=("txt",), wording=wording)
+    assert (photos / "loop.txt").read_text() == "a dog\n"
+
+
 def test_a_model_that_fails_at_every_image_is_an_error(model, tmp_path):
     folder = tmp_path / "bad"
     folder.mkdir()

@@ -197,6 +197,8 @@ class _Sink:
                 final = final_prediction(task, text)
             else:
                 task.error = ImageError("empty_caption")
+        if final is not None:
+            self.outcome.num_repetitive += "repetition" in final.flags
         if final is not None and self.watch is not None:
             self.watch.add(task.item, final)
         if final is not None and self.lines is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from captune.progress import print_line
+from captune.suggest import format_count
 
 
 def merge(
@@ -22,5 +23,6 @@ def merge(
     from captune.bulk import merge_shares
 
     result = merge_shares(out, parts, force=force)
-    left = f", {result.num_duplicates} duplicates skipped" if result.num_duplicates else ""
-    print_line(f"{result.num_rows} captions in {out}{left}")
+    twice = format_count(result.num_duplicates, "duplicate")
+    left = f", {twice} skipped" if result.num_duplicates else ""
+    print_line(f"{format_count(result.num_rows, 'caption')} in {out}{left}")

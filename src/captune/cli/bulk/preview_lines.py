@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from captune.suggest import format_count
+
 if TYPE_CHECKING:
     from captune.bulk import RunPreview
 
@@ -33,13 +35,15 @@ def dry_run_lines(preview: RunPreview) -> Iterator[str]:
     """Yield the lines of a dry run: counts, then failures that are known already."""
     outcome = preview.outcome
     yield (
-        f"{outcome.num_found} images found: {preview.num_waiting} to caption,"
-        f" {outcome.num_skipped} have a caption, {outcome.num_failed} cannot have one"
+        f"{format_count(outcome.num_found, 'image')} found: {preview.num_waiting} to caption,"
+        f" {outcome.num_skipped} with a caption, {outcome.num_failed} that cannot have one"
     )
     if preview.num_known:
-        yield f"{preview.num_known} captions are known already and need no model"
+        known = format_count(preview.num_known, "caption is", plural="captions are")
+        yield f"{known} known already: no model is needed for these"
     if preview.num_new or preview.num_replaced:
-        yield f"{preview.num_new} files would be created, {preview.num_replaced} changed"
+        created = format_count(preview.num_new, "file")
+        yield f"{created} would be created, {preview.num_replaced} changed"
     for name, error in outcome.failures:
         yield f"  failed:{error.what}  {name}"
 

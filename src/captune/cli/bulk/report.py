@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from captune.progress import Progress, print_line, show_progress
+from captune.suggest import format_count
 
 if TYPE_CHECKING:
     from captune.bulk import BulkResult, Outcome
@@ -42,18 +43,27 @@ class BulkReport:
         outcome = self.result.outcome
         parts = [self._speed()] if self.result.hardware else []
         if outcome.num_reused:
-            parts.append(f"{outcome.num_reused} captions of equal images or earlier runs reused")
+            reused = format_count(outcome.num_reused, "caption")
+            parts.append(f"{reused} of equal images or earlier runs reused")
+        if outcome.num_repetitive:
+            looping = format_count(
+                outcome.num_repetitive, "caption repeats", plural="captions repeat"
+            )
+            parts.append(f"{looping} words again and again (--clean=repeat trims them)")
         if outcome.num_skipped:
             parts.append(
                 f"{outcome.num_skipped} already had a caption (--force captions them again)"
             )
         if outcome.kept:
-            parts.append(f"{len(outcome.kept)} files were edited meanwhile and kept")
+            edited = format_count(len(outcome.kept), "file was", plural="files were")
+            parts.append(f"{edited} edited meanwhile and kept")
         if outcome.num_links:
-            parts.append(
-                f"{outcome.num_links} links that lead outside the folder were not followed"
-                " (--follow)"
+            links = format_count(
+                outcome.num_links,
+                "link that leads outside the folder was",
+                plural="links that lead outside the folder were",
             )
+            parts.append(f"{links} not followed (--follow)")
         if outcome.num_failed:
             parts.append(f"{outcome.num_failed} failed:")
         _say("; ".join(parts))
@@ -67,8 +77,9 @@ class BulkReport:
 
     def describe_stop(self) -> str:
         """Return what is kept when a signal ends the command, and how to resume."""
-        kept = self.result.outcome.num_done
-        return f"{kept} captions are kept: run the same command again to resume"
+        num_done = self.result.outcome.num_done
+        kept = format_count(num_done, "caption is", plural="captions are")
+        return f"{kept} kept: run the same command again to resume"
 
     def _show_failures(self) -> None:
         outcome = self.result.outcome

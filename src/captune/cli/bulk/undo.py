@@ -8,6 +8,7 @@ import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.progress import print_line
+from captune.suggest import format_count
 
 
 def undo(
@@ -25,7 +26,8 @@ def undo(
     from captune.bulk import undo_run
 
     result = undo_run(run)
-    print_line(f"{result.num_restored} files restored as before the run {result.run_id}")
+    restored = format_count(result.num_restored, "file is", plural="files are")
+    print_line(f"{restored} as before the run {result.run_id}")
     for text in result.kept:
         print_line(f"  kept, edited since:  {text}")
     if result.kept:
