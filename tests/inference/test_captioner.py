@@ -26,7 +26,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(run_folder: Path) -> ImageCaptioner:
-    return captune.load(run_folder / "model", device="cpu")
+    # With `auto`, the first images are captioned before float16 weights pay: other last digits.
+    return captune.load(run_folder / "model", device="cpu", precision="fp32")
 
 
 @pytest.fixture

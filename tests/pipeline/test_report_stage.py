@@ -72,8 +72,8 @@ def test_changed_captions_are_scored_again_for_the_report(
 ) -> None:
     folder = Path(shutil.copytree(done, tmp_path / "run"))
     captions = folder / "predictions" / "after.jsonl"
-    lines = captions.read_text().splitlines(keepends=True)
-    captions.write_text("".join(lines[:-1]))
+    lines = captions.read_text(encoding="utf-8").splitlines(keepends=True)
+    captions.write_text("".join(lines[:-1]), encoding="utf-8")
     messages: list[str] = []
     options = RunOptions(start_from="report")
     run(recipe(clip), out=folder, options=options, say=messages.append)

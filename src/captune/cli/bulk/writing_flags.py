@@ -73,7 +73,7 @@ Clean = Annotated[
     typer.Option(
         metavar="[STEP,...]",
         help="Remove boilerplate (such as 'a picture of') and repeated phrases: boilerplate,"
-        f" repeat or {CLEAN_ALL}, which may be left out.",
+        f" repeat or {CLEAN_ALL}, the default.",
         rich_help_panel=_WORDS,
     ),
 ]
