@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import shutil
 import subprocess
 import sys
@@ -167,6 +168,13 @@ def test_captune_load_takes_an_exported_folder_like_a_model(
     (found,) = exported.caption(photo, num_beams=2, max_new_tokens=8)
     assert found.caption == expected.caption
     assert "openvino" in exported.describe()
+
+
+def test_compiling_leaves_the_locale_of_the_process(folders: tuple[Path, Path]) -> None:
+    before = locale.setlocale(locale.LC_ALL)
+    for _ in range(5):
+        captune.load(folders[1])
+        assert locale.setlocale(locale.LC_ALL) == before
 
 
 def test_a_model_that_has_no_weights_names_the_one_that_has(folders: tuple[Path, Path]) -> None:

@@ -6,6 +6,7 @@ points are the n-th event that changes files (`site/sitecustomize.py`), or a ran
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -111,8 +112,9 @@ def finish(process: _Process, started: float, *, timeout: float) -> Ended:
 
 
 def stop(process: _Process, started: float) -> Ended:
-    """Send SIGKILL to all processes of a command."""
-    os.killpg(process.pid, signal.SIGKILL)
+    """Send SIGKILL to all processes of a command, which may have ended by itself just now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     return _ended(process, *process.communicate(), started)
 
 

@@ -90,7 +90,7 @@ class IsolatedDecoder:
             use: Makes the image small; its slots are held until it returns.
 
         Raises:
-            ImageError: See `decode_image`; also `timeout`, `memory`, `crash`.
+            ImageError: See `decode_image`; also `too_slow`, `memory`, `crash`.
             DataError: No child process can be started, or the decoder is closed.
         """
         name = describe_source(source)

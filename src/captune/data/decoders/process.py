@@ -122,7 +122,7 @@ class DecodingProcess:
             take_slots: Called with the number of pixels of a large image, before decoding.
 
         Raises:
-            ImageError: The child's error, or `timeout`, `memory`, `crash`.
+            ImageError: The child's error, or `too_slow`, `memory`, `crash`.
         """
         # If anything fails between request and answer, a stale answer is left in the pipe.
         self._is_in_step = False
@@ -254,7 +254,7 @@ class DecodingProcess:
             code = self._process.wait()
             had_ended = False
         if is_late or code == _ENDED_BY.get("SIGALRM"):
-            return ImageError("timeout", where=f"{name}: takes too long to decode", fix=_FIX)
+            return ImageError("too_slow", where=f"{name}: takes too long to decode", fix=_FIX)
         # The parent did not kill it, so the system did: memory ran out.
         if had_ended and code == _ENDED_BY.get("SIGKILL"):
             return ImageError("memory", where=f"{name}: its decoder was killed", fix=_FIX)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import locale
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -94,7 +95,7 @@ def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
     half_keys = precisions.text == "bf16"
     compile_side = functools.partial(_compile, ov.Core(), half_keys=half_keys)
     paths = [model.folder / name for name in GRAPH_FILES["openvino"]]
-    with ThreadPoolExecutor(len(paths)) as pool:
+    with _keeping_locale(), ThreadPoolExecutor(len(paths)) as pool:
         vision, step = pool.map(compile_side, paths, (precisions.vision, precisions.text))
     version = ov.__version__.partition("-")[0]
     return Graphs(
@@ -103,6 +104,16 @@ def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
         key_type=np.uint16 if half_keys else np.float32,
         about=f"openvino {version} on cpu, {precisions.describe()}",
     )
+
+
+@contextlib.contextmanager
+def _keeping_locale() -> Iterator[None]:
+    """Restore the locale of the process, which two compilations at once leave as `C`."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _compile(core: Any, path: Path, precision: RuntimePrecision, *, half_keys: bool) -> Any:
