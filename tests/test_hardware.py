@@ -271,3 +271,14 @@ def test_random_states_of_another_kind_of_device_are_ignored(
     set_device_random_states({}, CUDA)
     assert set_states == []
     assert device_random_states(torch.device("cpu")) == {}
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "cuda:0", "xpu:2"])
+def test_waiting_is_for_the_device_that_computes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch.device(name)
+    waited: list[torch.device] = []
+    monkeypatch.setattr(getattr(torch, device.type), "synchronize", waited.append)
+    Hardware(device, "fp32", "a card", 0).synchronize()
+    assert waited == [device]
