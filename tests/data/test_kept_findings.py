@@ -216,6 +216,7 @@ def test_a_batch_gives_each_image_the_fingerprint_that_it_has_alone():
         assert (int(row["width"]), int(row["height"])) == each.size
 
 
+@pytest.mark.slow
 def test_near_groups_are_those_of_comparing_every_pair(monkeypatch):
     pictures = []
     for seed in range(300):

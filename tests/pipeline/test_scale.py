@@ -46,8 +46,8 @@ def test_twice_the_images_take_twice_the_work(scale: Any, tmp_path: Path) -> Non
     count_calls(scale, tmp_path, 10)
     few, more, many = (count_calls(scale, tmp_path, count) for count in (150, 300, 600))
     assert many - more < 2.2 * (more - few)
-    # Of each image; 2,000 to begin with, 1,100 since.
-    assert (many - more) / 300 < 1500
+    # Of each image; 2,000 to begin with; since then 1,100 on Python 3.11, and 1,500 on 3.13.
+    assert (many - more) / 300 < 1800
 
 
 def test_a_record_takes_few_bytes_before_and_after_it_is_saved(tmp_path: Path) -> None:

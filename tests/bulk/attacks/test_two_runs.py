@@ -75,6 +75,7 @@ def test_texts_edited_while_a_run_writes_are_never_overwritten(tmp_path, model, 
         assert path.with_suffix(".txt").read_text().strip() == caption_of(photo(number))
 
 
+@pytest.mark.slow
 @soak
 @pytest.mark.parametrize("flags", [["--to", "txt", "--existing", "append"], ["--out", "o.jsonl"]])
 def test_kills_at_random_times_lose_nothing(tmp_path, model, captune, flags):

@@ -209,6 +209,7 @@ def test_the_error_for_a_missing_extra_has_the_pip_command(
     assert caught.value.fix == "pip install 'captune[bert_score]'"
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_in_every_process(folder: Path) -> None:
     code = (
         "import sys; from captune.metrics.neural.bert import *\n"

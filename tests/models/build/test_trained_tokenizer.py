@@ -102,6 +102,7 @@ def test_a_saved_tokenizer_is_the_same_tokenizer(kind: str, tmp_path: Path) -> N
         assert again.decode(ids) == tokenizer.decode(ids)
 
 
+@pytest.mark.slow
 def test_every_process_trains_the_same_tokenizer() -> None:
     # Words with equal counts, so that ties must be broken.
     script = (

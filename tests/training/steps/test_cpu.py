@@ -31,6 +31,7 @@ print(kept_of_200_megabytes() > 100, os.waitstatus_to_exitcode(status))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
 def test_a_worker_returns_memory_that_its_parent_would_keep():
     done = subprocess.run(

@@ -145,6 +145,7 @@ def test_a_saved_folder_does_not_mention_packed_dropout(tmp_path: Path) -> None:
     assert transformers.VisionEncoderDecoderModel.from_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_attention_is_registered_only_when_a_model_uses_it() -> None:
     script = (
         "from transformers import AttentionInterface;"
