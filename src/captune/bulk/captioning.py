@@ -137,7 +137,7 @@ class Captioning:
                 self._halve([task for task in part if not task.is_settled], inner)
 
     def _try_alone(self, task: CaptionTask, error: Exception) -> None:
-        """Caption an image once more: what ended the process may be no fault of the image."""
+        """Caption an image once more: the process may have ended for another reason."""
         if isinstance(error, WorkerEndedError):
             try:
                 self._stream([(task.item.name, task.item.image)])

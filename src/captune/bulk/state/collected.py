@@ -123,7 +123,7 @@ def _record_finished(form: CollectedFormat, database: Database, run: int) -> Non
 
 
 def _keep(path: Path, folder: Path) -> Path | None:
-    """Return a second name of a file that is about to be replaced; `None`: there is no file."""
+    """Keep a file that is about to be replaced, and return the copy; `None`: there is no file."""
     if not path.is_file():
         return None
     kept = folder / path.name
