@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from pathlib import Path
 
 from captune.bulk.items import Item
-from captune.bulk.journal.changes import hash_bytes
+from captune.bulk.journal.changes import hash_bytes, hash_open
 from captune.records import TarMember
 
 # Larger ones are not photographs; reading them twice would cost more than captioning them twice.
 _MAX_BYTES = 256_000_000
-_BLOCK = 1 << 20
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -44,8 +42,4 @@ def _hash_range(path: Path, start: int, size: int | None) -> bytes | None:
         if not stat.S_ISREG(found.st_mode) or left > _MAX_BYTES:
             return None
         file.seek(start)
-        digest = hashlib.blake2b(digest_size=16)
-        while left > 0 and (block := file.read(min(left, _BLOCK))):
-            digest.update(block)
-            left -= len(block)
-    return digest.digest()
+        return hash_open(file, size=left)

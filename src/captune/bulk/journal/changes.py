@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import FileState
@@ -15,6 +16,7 @@ from captune.bulk.journal.names import decode_name, encode_name
 
 ChangeState = Literal["intent", "done", "kept", "restored"]
 _CHUNK = 500
+_HASH_BYTES, _BLOCK = 16, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class RecordedChange:
 
 def hash_bytes(content: bytes) -> bytes:
     """Return the hash by which the journal compares contents, 16 bytes."""
-    return hashlib.blake2b(content, digest_size=16).digest()
+    return hashlib.blake2b(content, digest_size=_HASH_BYTES).digest()
 
 
 def hash_path(path: Path) -> bytes | None:
@@ -61,13 +63,19 @@ def hash_path(path: Path) -> bytes | None:
     Raises:
         OSError: It cannot be read.
     """
-    digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return hash_open(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def hash_open(file: IO[bytes], *, size: float = math.inf) -> bytes:
+    """Return the hash of an open file from its place on, of `size` bytes at most."""
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
+    while size > 0 and (block := file.read(int(min(size, _BLOCK)))):
+        digest.update(block)
+        size -= len(block)
     return digest.digest()
 
 
