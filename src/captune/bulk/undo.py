@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from captune.bulk.journal.database import Database
 from captune.bulk.journal.runs import JournalRun, find_runs, last_run, set_state
 from captune.bulk.state.index import find_journal
 from captune.bulk.state.place import JournalPlace, hold
-from captune.bulk.writing.disk import Disk
+from captune.bulk.writing.disk import Disk, temporary_beside
 from captune.errors import OutputError
 from captune.storage import cannot_write, sync_folder
 
@@ -148,7 +147,7 @@ def _restore(change: PlannedChange, result: UndoResult) -> bool:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    temporary = target.with_name(f".captune-{secrets.token_hex(6)}.part")
+    temporary = temporary_beside(target)
     disk = Disk()
     try:
         disk.write(temporary, content, like=target)

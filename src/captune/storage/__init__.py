@@ -1,8 +1,10 @@
 """Storage: atomic files and folders, JSON lines, locks, and the cache folder."""
 
 from captune.storage.atomic_files import (
+    RESUMES,
     RUN_AGAIN,
     STATE_FOLDER,
+    cannot_read,
     cannot_write,
     find_cache_folder,
     fold_name,
@@ -37,10 +39,12 @@ from captune.storage.locks import holds_folder, lock_file, lock_folder
 from captune.storage.text_set import TextSet
 
 __all__ = [
+    "RESUMES",
     "RUN_AGAIN",
     "STATE_FOLDER",
     "TextSet",
     "append_jsonl",
+    "cannot_read",
     "cannot_write",
     "find_cache_folder",
     "fold_name",

@@ -29,6 +29,7 @@ _WINDOWS_DEVICES = {
     *(f"{kind}{number}" for kind in ("COM", "LPT") for number in "123456789\u00b9\u00b2\u00b3"),
 }
 RUN_AGAIN = "run the same command again"
+RESUMES = f"{RUN_AGAIN}: it resumes where it stopped"
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -195,6 +196,13 @@ def open_folder(folder: Path) -> None:
             where="--out",
             fix="choose another folder with --out",
         )
+
+
+def cannot_read(
+    path: Path, error: OSError, *, where: str = "", fix: str = "make it readable, or move it"
+) -> OutputError:
+    """Return the error of an output that exists and cannot be read."""
+    return OutputError(f"cannot read {path}: {error.strerror or error}", where=where, fix=fix)
 
 
 def cannot_write(path: Path, error: OSError, *, then: str = RUN_AGAIN) -> OutputError:

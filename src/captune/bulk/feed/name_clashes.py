@@ -65,7 +65,7 @@ class NameGuard:
         folder, name = os.path.split(item.path)
         if folder not in self._checked:
             self._checked.add(folder)
-            self._check_writable(folder)
+            refuse_read_only(folder)
             self._refuse_held(Path(folder))
             if self._formats and self._is_in_a_folder(item.name):
                 self._check_folder(folder)
@@ -77,13 +77,6 @@ class NameGuard:
 
     def _is_in_a_folder(self, name: str) -> bool:
         return name.startswith(self._starts)
-
-    def _check_writable(self, folder: str) -> None:
-        if not os.access(folder or os.curdir, os.W_OK | os.X_OK) and Path(folder).is_dir():
-            raise OutputError(
-                f"cannot write beside the images in {folder}",
-                fix="write one file elsewhere: --to jsonl --out FILE",
-            )
 
     def _check_folder(self, folder: str) -> None:
         # Hashes of names, not names: a folder may hold a million.
@@ -145,6 +138,19 @@ class NameGuard:
                 other = os.fsdecode(owner)
                 return ImageError("name_collision", where=f"{other} has the same file", fix=_FIX)
         return None
+
+
+def refuse_read_only(folder: Path | str) -> None:
+    """Refuse to write files beside images in a folder that cannot be written.
+
+    Raises:
+        OutputError: It exists and cannot be written.
+    """
+    if not os.access(folder or os.curdir, os.W_OK | os.X_OK) and Path(folder).is_dir():
+        raise OutputError(
+            f"cannot write beside the images in {folder}",
+            fix="write one file elsewhere: --to jsonl --out FILE",
+        )
 
 
 def _drops_endings(form: PerImageFormat) -> bool:

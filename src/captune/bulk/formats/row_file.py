@@ -17,10 +17,16 @@ from typing import IO, Any, Literal
 from captune.bulk.items import CaptionedItem
 from captune.errors import OutputError
 from captune.inference import csv_text, parse_csv, prediction_row
-from captune.storage import cannot_write, json_line, open_atomic, refuse_special
+from captune.storage import (
+    RESUMES,
+    cannot_read,
+    cannot_write,
+    json_line,
+    open_atomic,
+    refuse_special,
+)
 
 RowFileName = Literal["jsonl", "csv"]
-_RESUMES = "run the same command again: it resumes where it stopped"
 _OTHER = "holds something other than captions"
 
 
@@ -102,7 +108,7 @@ class RowFile:
             os.fsync(self._part.fileno())
             return str(self._part.tell()).encode()
         except OSError as error:
-            raise cannot_write(self.part_path, error, then=_RESUMES) from error
+            raise cannot_write(self.part_path, error, then=RESUMES) from error
 
     def finish(self) -> None:
         """See `CollectedFormat.finish`; without new rows, an existing file stays as it is."""
@@ -156,11 +162,8 @@ class RowFile:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise OutputError(
-                f"cannot read {self.path}: {error.strerror or error}",
-                where="--out",
-                fix="make it readable, or choose another --out",
-            ) from error
+            fix = "make it readable, or choose another --out"
+            raise cannot_read(self.path, error, where="--out", fix=fix) from error
 
 
 def rows_of(

@@ -25,9 +25,8 @@ from captune.bulk.items import CaptionedItem
 from captune.data import IMAGE_SUFFIXES, describe_source, read_source
 from captune.errors import ImageError, OutputError
 from captune.inference import UrlImage, prediction_row
-from captune.storage import cannot_write, refuse_special, sync_folder
+from captune.storage import RESUMES, cannot_write, refuse_special, sync_folder
 
-_RESUMES = "run the same command again: it resumes where it stopped"
 _SHARD_IMAGES, _SHARD_BYTES = 10_000, 2_000_000_000
 # Two empty blocks end an archive.
 _END = b"\0" * 1024
@@ -114,7 +113,7 @@ class TarShards:
             part.flush()
             os.fsync(part.fileno())
         except OSError as error:
-            raise cannot_write(self._part_path(self._state.shard), error, then=_RESUMES) from error
+            raise cannot_write(self._part_path(self._state.shard), error, then=RESUMES) from error
         return self._encoded()
 
     def finish(self) -> None:
@@ -123,7 +122,7 @@ class TarShards:
             if self._part is not None and self._state.num_in_shard:
                 self._complete()
         except OSError as error:
-            raise cannot_write(self._part_path(self._state.shard), error, then=_RESUMES) from error
+            raise cannot_write(self._part_path(self._state.shard), error, then=RESUMES) from error
         self.close()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from captune.bulk.formats.interface import Existing, FileChange
 from captune.bulk.items import Item
 from captune.errors import OutputError
-from captune.storage import refuse_special
+from captune.storage import cannot_read, refuse_special
 
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
@@ -51,9 +51,7 @@ class TextFiles:
             with path.open("rb") as file:
                 content = file.read(_SAMPLE_BYTES)
         except OSError as error:
-            raise OutputError(
-                f"cannot read {path}: {error.strerror}", fix="make it readable, or move it"
-            ) from error
+            raise cannot_read(path, error) from error
         return _has_text(content)
 
     def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> FileChange:

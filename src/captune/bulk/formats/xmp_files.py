@@ -25,7 +25,7 @@ from captune.bulk.metadata import (
     undo_bytes,
 )
 from captune.errors import ImageError, OutputError
-from captune.storage import refuse_special
+from captune.storage import cannot_read, refuse_special
 
 _ABSENT, _PRESENT = b"\0", b"\1"
 _MAX_SIDECAR = 16_000_000
@@ -101,7 +101,7 @@ class EmbeddedMetadata:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise cannot_read(path, error) from error
         return self.fallback.has_caption(Path(f"{path}.xmp"))
 
     def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> FileChange:
@@ -155,10 +155,4 @@ def _read_start(path: Path, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot read {path}: {error.strerror or error}", fix="make it readable, or move it"
-    )
+        raise cannot_read(path, error) from error

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import OutputError
-from captune.storage import cannot_write, refuse_special
+from captune.storage import RESUMES, cannot_write, refuse_special
 
 SCHEMA_VERSION = 1
-_RESUME = "run the same command again: it resumes where it stopped"
 _CACHE_KIB = 8_192
 
 # Names are bytes: file names may hold some that are not UTF-8.
@@ -139,7 +138,7 @@ class Database:
                 " of earlier runs is lost",
             )
         if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
-            fix = f"free some disk space, then {_RESUME}"
+            fix = f"free some disk space, then {RESUMES}"
         else:
-            fix = f"make its folder writable, then {_RESUME}"
+            fix = f"make its folder writable, then {RESUMES}"
         return OutputError(f"cannot write the journal {self.path}: {error}", fix=fix)

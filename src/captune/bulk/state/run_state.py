@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from captune.bulk.feed.name_clashes import NameGuard
+from captune.bulk.feed.name_clashes import NameGuard, refuse_read_only
 from captune.bulk.feed.needs import Needs
 from captune.bulk.formats import open_collected, open_per_image
 from captune.bulk.formats.interface import CollectedFormat, PerImageFormat
@@ -134,7 +134,8 @@ def open_run(
         OutputError: An output cannot be written, is held by another run, or holds captions of
             another model or decoding.
     """
-    _refuse_read_only(place, outputs)
+    if outputs.per_image:
+        refuse_read_only(place.folder)
     with hold(place, shard=settings.feed.share):
         database = Database(place.database)
         try:
@@ -268,15 +269,3 @@ def guard_of(opened: OpenRun, settings: BulkSettings, *, inputs: Sequence[str]) 
         database=opened.database,
         refuse_held=lambda folder: refuse_held(folder, but=opened.place, shard=settings.feed.share),
     )
-
-
-def _refuse_read_only(place: JournalPlace, outputs: ChosenOutputs) -> None:
-    if (
-        outputs.per_image
-        and place.folder.is_dir()
-        and not os.access(place.folder, os.W_OK | os.X_OK)
-    ):
-        raise OutputError(
-            f"cannot write beside the images in {place.folder}",
-            fix="write one file elsewhere: --to jsonl --out FILE",
-        )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 from captune.storage import sync_folder
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return a new name in the folder of a file, which it is renamed from."""
+    return target.with_name(f".captune-{secrets.token_hex(6)}.part")
 
 
 class Disk:

@@ -5,7 +5,6 @@ Whatever was edited by hand since the image was found stays as it is.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from captune.bulk.formats.xmp_files import EmbeddedMetadata
 from captune.bulk.items import CaptionedItem
 from captune.bulk.journal.changes import PlannedChange, file_state, hash_bytes
 from captune.bulk.journal.known import FileState
-from captune.bulk.writing.disk import Disk
-from captune.storage import cannot_write
+from captune.bulk.writing.disk import Disk, temporary_beside
+from captune.storage import RESUMES, cannot_write
 
-RESUMES = "run the same command again: it resumes where it stopped"
 # Syncs wait for the disk, not for the interpreter; a file system commits many at once.
 _NUM_THREADS = 8
 
@@ -107,7 +105,7 @@ class FileWriter:
             # The format that the user named: its journal entry also stands for the fallback's file.
             format=form,
             target=target,
-            temporary=target.with_name(f".captune-{secrets.token_hex(6)}.part"),
+            temporary=temporary_beside(target),
             earlier=None if earlier is None else hash_bytes(earlier),
             new=hash_bytes(change.new),
             undo=change.undo,
