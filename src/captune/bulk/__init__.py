@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from captune.bulk.sources.lists import ListFormat
     from captune.bulk.undo import undo_cost, undo_run
     from captune.bulk.wording import Wording, read_clean_steps
-    from captune.bulk.worker.captioner import WorkerCaptioner
+    from captune.bulk.worker.open_model import open_model
     from captune.bulk.writing.tasks import Outcome
 
 __all__ = [
@@ -51,11 +51,11 @@ __all__ = [
     "StreamCaptioner",
     "Surroundings",
     "Wording",
-    "WorkerCaptioner",
     "caption_library",
     "choose_outputs",
     "find_items",
     "merge_shares",
+    "open_model",
     "preview_run",
     "read_clean_steps",
     "read_output_names",
@@ -92,7 +92,7 @@ _HOMES = {
     "choose_outputs": "captune.bulk.settings",
     "merge_shares": "captune.bulk.merge",
     "StreamCaptioner": "captune.bulk.captioning",
-    "WorkerCaptioner": "captune.bulk.worker.captioner",
+    "open_model": "captune.bulk.worker.open_model",
     "LibraryOptions": "captune.bulk.library",
     "caption_library": "captune.bulk.library",
     "undo_cost": "captune.bulk.undo",

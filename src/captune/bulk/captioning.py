@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Protocol
 
 from captune.bulk.feed.ordered import OrderedTasks
+from captune.bulk.settings import BulkSettings
 from captune.bulk.worker.captioner import WorkerEndedError
 from captune.bulk.writing.tasks import CaptionTask
 from captune.data import DecodeMode
@@ -67,14 +68,11 @@ class Captioning:
         self,
         captioner: StreamCaptioner,
         ordered: OrderedTasks,
-        *,
-        config: GenerateConfig,
-        batch_size: int,
-        decode: DecodeMode,
+        settings: BulkSettings,
     ) -> None:
-        """Keep the model and its settings."""
-        self._captioner, self._ordered, self._config = captioner, ordered, config
-        self._batch_size, self._decode = batch_size, decode
+        """Keep the model, with the decoding settings that the user left to it."""
+        self._captioner, self._ordered, self._settings = captioner, ordered, settings
+        self._config = captioner.complete(settings.decoding)
         self._num_succeeded = 0
         self._num_broken = 0
         self._source_error: BaseException | None = None
@@ -111,8 +109,8 @@ class Captioning:
         predictions = self._captioner.stream(
             images,
             config=self._config,
-            batch_size=self._batch_size,
-            decode=self._decode,
+            batch_size=self._settings.batch_size,
+            decode=self._settings.decode,
             on_failure=self._ordered.fail,
         )
         with closing(predictions):

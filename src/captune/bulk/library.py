@@ -15,7 +15,7 @@ from captune.bulk.run import BulkResult, Surroundings, run_bulk
 from captune.bulk.settings import BulkSettings, OutputName, read_output_names
 from captune.bulk.sources.find import SourceOptions, find_items
 from captune.bulk.wording import CleanStep, Wording
-from captune.bulk.worker.captioner import WorkerCaptioner
+from captune.bulk.worker.open_model import open_model
 from captune.data import DecodeMode
 from captune.errors import OutputError
 from captune.inference import (
@@ -25,11 +25,7 @@ from captune.inference import (
     UrlRules,
     decoding_config,
     digest_model,
-    load,
 )
-
-# A process costs seconds to start; with few images, a crash costs little.
-_MAX_IN_PROCESS = 100
 
 
 class LibraryOptions(TypedDict, total=False):
@@ -67,9 +63,8 @@ class _PythonModel:
     def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
         if isinstance(self.model, LoadedCaptioner):
             return self.model
-        if num_images > _MAX_IN_PROCESS or was_killed:
-            return WorkerCaptioner(RunRequest(self.model, "auto", num_images, "auto", "auto"))
-        return load(self.model)
+        request = RunRequest(self.model, "auto", num_images, "auto", "auto")
+        return open_model(request, was_killed=was_killed)
 
 
 def caption_library(

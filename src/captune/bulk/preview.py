@@ -22,7 +22,7 @@ from captune.bulk.items import FoundItem
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.results import load_earlier_names
 from captune.bulk.journal.runs import last_run
-from captune.bulk.run import BulkModel
+from captune.bulk.run import BulkModel, loaded
 from captune.bulk.settings import (
     BulkSettings,
     ChosenOutputs,
@@ -191,12 +191,5 @@ def _caption(
         for task in tasks:
             ordered.admit(task)
         return
-    captioner = model.load(len(tasks))
-    captioning = Captioning(
-        captioner,
-        ordered,
-        config=captioner.complete(settings.decoding),
-        batch_size=settings.batch_size,
-        decode=settings.decode,
-    )
-    captioning.caption(iter(tasks))
+    with loaded(model, len(tasks)) as captioner:
+        Captioning(captioner, ordered, settings).caption(iter(tasks))

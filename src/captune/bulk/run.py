@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
@@ -37,6 +37,19 @@ class BulkModel(Protocol):
 
     def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
         """Return it, for about so many images; the last run may have been killed by one."""
+
+
+@contextmanager
+def loaded(
+    model: BulkModel, num_images: int, *, was_killed: bool = False
+) -> Iterator[StreamCaptioner]:
+    """Load a model for the body; if it is in a process of its own, that ends with the body."""
+    captioner = model.load(num_images, was_killed=was_killed)
+    try:
+        yield captioner
+    finally:
+        if isinstance(captioner, WorkerCaptioner):
+            captioner.close()
 
 
 @dataclass(slots=True)
@@ -159,20 +172,10 @@ class _Work:
             if task.is_settled:
                 self.ordered.admit(task)
                 continue
-            captioner = self.model.load(num_images, was_killed=self.was_killed)
-            self.result.hardware, self.result.began = captioner.describe(), time.perf_counter()
-            captioning = Captioning(
-                captioner,
-                self.ordered,
-                config=captioner.complete(self.settings.decoding),
-                batch_size=self.settings.batch_size,
-                decode=self.settings.decode,
-            )
-            try:
+            with loaded(self.model, num_images, was_killed=self.was_killed) as captioner:
+                self.result.hardware, self.result.began = captioner.describe(), time.perf_counter()
+                captioning = Captioning(captioner, self.ordered, self.settings)
                 captioning.caption(itertools.chain([task], tasks))
-            finally:
-                if isinstance(captioner, WorkerCaptioner):
-                    captioner.close()
 
 
 @dataclass(slots=True)

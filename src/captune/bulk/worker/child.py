@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import IO
 
+from captune.bulk.worker.open_model import load_here
 from captune.bulk.worker.wire import (
     Broken,
     Complete,
@@ -52,7 +53,7 @@ def run_model() -> None:
         request = receive(link.requests)
         assert isinstance(request, RunRequest)
         try:
-            captioner = _load(request)
+            captioner = load_here(request)
         except _ERRORS as error:
             link.send(Broken(_plain(error)))
             return
@@ -79,19 +80,6 @@ class _Link:
         """Write a message."""
         with self._lock:
             send(self._answers, message)
-
-
-def _load(request: RunRequest) -> LoadedCaptioner:
-    from captune.inference import known_model, load
-
-    model = known_model(request)
-    if model is None:
-        from captune.export import choose_model
-
-        model = choose_model(request, say=lambda text: print(text, file=sys.stderr))  # noqa: T201
-    return load(
-        model, device=request.device, precision=request.precision, revision=request.revision
-    )
 
 
 def _answer(link: _Link, captioner: LoadedCaptioner, request: Message) -> None:

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from captune.cli.flags.decoding import model_to_load
 from captune.errors import RecipeError
 
 if TYPE_CHECKING:
     from captune.bulk import StreamCaptioner
-
-# A process costs seconds to start; with few images, a crash costs little.
-_MAX_IN_PROCESS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +38,15 @@ class CommandModel:
         return {"model": self.model, "revision": self.revision, "digest": digest}
 
     def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
-        """Return the model, in a process of its own for many images, or after a crash."""
-        from captune.bulk import WorkerCaptioner
-        from captune.inference import RunRequest, load
+        """Return the model; see `open_model`."""
+        from captune.bulk import open_model
+        from captune.inference import RunRequest
 
         request = RunRequest(
             self.model, self.backend, num_images, self.device, self.precision, self.revision
         )
         try:
-            if num_images > _MAX_IN_PROCESS or was_killed:
-                return WorkerCaptioner(request)
-            return load(
-                model_to_load(request),
-                device=self.device,
-                precision=self.precision,
-                revision=self.revision,
-            )
+            return open_model(request, was_killed=was_killed)
         except RecipeError as error:
             # Recipes share this check, so it names their keys.
             where = error.where.replace("train.", "--")
