@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captune.bulk import FeedSettings, Wording
+from captune.bulk import BulkSettings, FeedSettings, Wording, find_items, preview_run
 from captune.errors import OutputError
 from support.bulk.hostile_images import photo, write_photos
 from support.bulk.library import StubModel, caption, screen_of
@@ -289,3 +289,23 @@ def test_shares_of_a_run_divide_the_images(model, photos, tmp_path):
         caption(model, photos, out=out, feed=FeedSettings(share=read_share(f"{number}/3")))
         parts += ids_in(tmp_path / f"c-{number:05}-of-00003.jsonl")
     assert sorted(parts) == sorted(map(str, photos.iterdir()))
+
+
+def test_a_preview_lists_an_image_whose_caption_is_cleaned_away_as_the_run_does(
+    model, photos, monkeypatch
+):
+    monkeypatch.setattr("captune.bulk.wording.trim_repeats", lambda _text: " ")
+    wording = Wording(clean=("repeat",))
+    shown = preview_run(
+        StubModel(model),
+        find_items((str(photos),)),
+        inputs=(str(photos),),
+        settings=BulkSettings(to=("txt",), wording=wording, decode="inline"),
+        num_captions=2,
+    )
+    assert [(one.caption, one.error and one.error.what) for one in shown.captions] == [
+        ("", "empty_caption"),
+        ("", "empty_caption"),
+    ]
+    outcome = caption(model, photos, to=("txt",), wording=wording).outcome
+    assert {error.what for _, error in outcome.failures} == {"empty_caption"}

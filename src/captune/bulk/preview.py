@@ -29,10 +29,10 @@ from captune.bulk.settings import (
     choose_outputs,
     refuse_urls_beside,
 )
-from captune.bulk.state.maker import refuse_other_maker
+from captune.bulk.state.maker import refuse_other_makers
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import recipe_of
-from captune.bulk.writing.tasks import CaptionTask, Outcome
+from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.errors import ImageError
 
 
@@ -131,10 +131,7 @@ def _planner(
             load_earlier_names(database, name, names=form.earlier_names())
         if settings.existing is None and place is not None:
             recipe = recipe_of(model.made_by(), settings)
-            places: dict[str, Path] = dict(outputs.collected)
-            for of in outputs.names:
-                where = places.get(of, place.folder)
-                refuse_other_maker(database, recipe, place=where, form=of)
+            refuse_other_makers(database, recipe, outputs=outputs, folder=place.folder)
         collected = tuple(name for name, _ in outputs.collected)
         needs = Needs(
             per_image,
@@ -167,10 +164,11 @@ def _caption(
     preview: RunPreview,
 ) -> None:
     def take(task: CaptionTask) -> None:
-        if task.prediction is None:
+        final = final_prediction(task, settings.wording)
+        if final is None:
             preview.captions.append(PlannedCaption(task.item.name, error=task.error))
             return
-        caption = settings.wording.change(task.prediction.caption, task.item.name)
+        caption = final.caption
         files, undo_bytes = [], 0
         for name in task.targets:
             form = per_image[name]

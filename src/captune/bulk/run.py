@@ -19,8 +19,8 @@ from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
 from captune.bulk.worker.captioner import WorkerCaptioner
 from captune.bulk.writing.streams import CaptionLines
-from captune.bulk.writing.tasks import CaptionTask, Outcome
-from captune.bulk.writing.writer import ResultWriter, WriteJob, final_prediction
+from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
+from captune.bulk.writing.writer import ResultWriter, WriteJob
 from captune.errors import ImageError
 
 # Looked at before the model is loaded: early errors come early, and small jobs are counted.
@@ -191,21 +191,16 @@ class _Sink:
 
     def take(self, task: CaptionTask) -> None:
         """Hand on one task."""
-        final = None
         if task.prediction is not None:
             self.outcome.num_generated += task.is_new
             self.outcome.num_reused += not task.is_new
-            text = self.settings.wording.change(_storable(task.prediction.caption), task.item.name)
-            if text.strip():
-                final = final_prediction(task, text)
-            else:
-                task.error = ImageError("empty_caption")
+        final = final_prediction(task, self.settings.wording)
         if final is not None:
             self.outcome.num_repetitive += "repetition" in final.flags
-        if final is not None and self.watch is not None:
-            self.watch.add(task.item, final)
-        if final is not None and self.lines is not None:
-            self.lines.write(final)
+            if self.watch is not None:
+                self.watch.add(task.item, final)
+            if self.lines is not None:
+                self.lines.write(final)
         if self.writer is not None:
             self.writer.put(WriteJob(task, final))
         elif final is not None:
@@ -214,8 +209,3 @@ class _Sink:
             self.outcome.add_failure(task.item.name, task.error or ImageError("unknown"))
         if self.on_progress is not None:
             self.on_progress(self.outcome)
-
-
-def _storable(caption: str) -> str:
-    """Return a caption without NUL and lone surrogates, which files and databases refuse."""
-    return caption.replace("\0", "").encode("utf-8", "replace").decode()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.runs import last_run, settings_of
+from captune.bulk.settings import ChosenOutputs
 from captune.errors import OutputError
 from captune.storage import STATE_FOLDER
 
@@ -44,14 +45,31 @@ def identity(made_by: Maker) -> Maker:
     return {name: value for name, value in made_by.items() if name not in ("model", "revision")}
 
 
-def refuse_other_maker(database: Database, now: Maker, *, place: Path, form: str) -> bool:
+def refuse_other_makers(
+    database: Database, now: Maker, *, outputs: ChosenOutputs, folder: Path
+) -> dict[str, bool]:
     """Refuse to add to captions of another model, decoding or wording.
 
-    Returns whether it is known what made the captions that are there.
+    Args:
+        database: The journal's.
+        now: What makes captions now.
+        outputs: The outputs.
+        folder: Where those of one file per image are.
+
+    Returns:
+        By output, whether it is known what made the captions that are there.
 
     Raises:
         OutputError: Something else made them.
     """
+    places = dict.fromkeys(outputs.per_image, folder) | dict(outputs.collected)
+    return {
+        form: _refuse_other_maker(database, now, place=place, form=form)
+        for form, place in places.items()
+    }
+
+
+def _refuse_other_maker(database: Database, now: Maker, *, place: Path, form: str) -> bool:
     run = last_run(database, form)
     before = read_old_maker(place) if run is None else settings_of(database, run.recipe)
     others = [] if before is None else differences(before, now)

@@ -28,7 +28,7 @@ from captune.bulk.journal.runs import (
 from captune.bulk.settings import BulkSettings, ChosenOutputs
 from captune.bulk.state.collected import finish_output, open_output
 from captune.bulk.state.index import note_run
-from captune.bulk.state.maker import Maker, identity, refuse_other_maker
+from captune.bulk.state.maker import Maker, identity, refuse_other_makers
 from captune.bulk.state.place import JournalPlace, hold, refuse_held
 from captune.bulk.writing.per_image import FileWriter
 from captune.bulk.writing.tasks import Outcome
@@ -169,9 +169,7 @@ def _opened(
     forms = [open_collected(name, path) for name, path in outputs.collected]
     is_known = dict.fromkeys(outputs.names, True)
     if settings.existing is None:
-        for name in outputs.names:
-            where = next((form.path for form in forms if form.name == name), place.folder)
-            is_known[name] = refuse_other_maker(database, recipe, place=where, form=name)
+        is_known = refuse_other_makers(database, recipe, outputs=outputs, folder=place.folder)
     last = last_run(database)
     run = begin_run(
         database,

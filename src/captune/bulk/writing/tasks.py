@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from captune.bulk.items import Item
 from captune.bulk.journal.known import FileState
+from captune.bulk.wording import Wording
 from captune.errors import ImageError
 from captune.records import Prediction
 
@@ -86,3 +87,23 @@ class Outcome:
         """Note a file that was edited meanwhile."""
         if len(self.kept) < _MAX_LISTED:
             self.kept.append(text)
+
+
+def final_prediction(task: CaptionTask, wording: Wording) -> Prediction | None:
+    """Return a task's prediction under its own name, with its final caption.
+
+    Returns:
+        `None`: it has none, and the task's error says why.
+    """
+    if task.prediction is None:
+        return None
+    text = wording.change(_storable(task.prediction.caption), task.item.name)
+    if not text.strip():
+        task.error = ImageError("empty_caption")
+        return None
+    return replace(task.prediction, image_id=task.item.name, caption=text)
+
+
+def _storable(caption: str) -> str:
+    """Return a caption without NUL and lone surrogates, which files and databases refuse."""
+    return caption.replace("\0", "").encode("utf-8", "replace").decode()

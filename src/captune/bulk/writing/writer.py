@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from captune.bulk.formats.interface import CollectedFormat
 from captune.bulk.items import CaptionedItem, Item
@@ -291,10 +291,3 @@ def _known_files(tasks: Sequence[CaptionTask]) -> list[tuple[Item, bytes]]:
         for task in tasks
         if task.content is not None and task.item.size is not None
     ]
-
-
-def final_prediction(task: CaptionTask, caption: str) -> Prediction:
-    """Return a task's prediction under its own name, with its final caption."""
-    if task.prediction is None:
-        raise ValueError(f"{task.item.name} has no caption")
-    return replace(task.prediction, image_id=task.item.name, caption=caption)
