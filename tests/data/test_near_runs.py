@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captune.data import LoadedData, check_data
+from captune.data import LoadedData, check_data, decode_image, make_shapes
 from captune.data.check import near_chains
 from captune.data.check.duplicates import find_near, group_near
-from captune.data.check.fingerprints import Fingerprints
+from captune.data.check.fingerprints import Fingerprints, fingerprint_row
 from captune.records import CaptionRecord
 
 
@@ -72,6 +72,28 @@ def test_images_with_one_border_are_not_compared_with_all_others():
     found = find_near(prints_of(bordered(rng, count, 40), flat(rng.integers(256, size=count))))
     # All pairs would be 10,000 per image.
     assert found.num_compared < 256 * count
+
+
+def test_drawings_that_share_most_bits_are_compared_once_per_shared_band(monkeypatch):
+    rows = np.concatenate([fingerprint_row(decode_image(one.image)) for one in make_shapes(500)])
+    prints = Fingerprints(
+        *(rows[name] for name in ("pixels", "bands", "width", "height", "thumbnail")),
+        rows=np.arange(len(rows)),
+    )
+    compared = []
+
+    def count(thumbnails: np.ndarray, others: np.ndarray) -> np.ndarray:
+        compared.append(len(thumbnails))
+        return are_near(thumbnails, others)
+
+    are_near = near_chains.are_near
+    monkeypatch.setattr(near_chains, "are_near", count)
+    found = find_near(prints)
+    assert found.num_unsearched == 0
+    bits = np.unpackbits(prints.bands.view(np.uint8), axis=1).astype(np.int32)
+    is_close = np.triu((bits[:, None] != bits[None]).sum(axis=2) <= 7, 1)
+    shared = (prints.bands[:, None] == prints.bands[None]).sum(axis=2)
+    assert 1000 < sum(compared) <= shared[is_close].sum()
 
 
 def test_thirty_thousand_white_and_black_pages_are_two_groups():

@@ -3,8 +3,9 @@
 Runs of up to 64 images are compared pair by pair. In longer ones (photographs with a white border,
 thousands of blank pages) the bits that still differ are dealt into 8 new bands: two images that
 differ in at most 7 bits agree in one of them, so the search continues in shorter runs and finds the
-same pairs. Where at most 7 bits are left, only thumbnails tell images apart; comparing those has a
-limit, and what is beyond it is counted.
+same pairs. Where the runs hardly get shorter (drawings share most bits), all pairs of the run are
+compared instead, once. Where at most 7 bits are left, only thumbnails tell images apart. All of
+this has a limit, and what is beyond it is counted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _CHUNK = 512
 _SHORT_RUN = 64
 """Runs up to this length are compared by shifting the whole band, without a loop over images."""
 _VISITS_PER_IMAGE = 256
+_HASHES_PER_VISIT, _THUMBNAILS_PER_VISIT = 128, 4
+"""How many pairs of hashes, or of thumbnails, take as long as reading an image's bits again."""
 _PAIRS_PER_IMAGE = 16
 _FREE_PAIRS = 1_000_000
 
@@ -98,16 +101,37 @@ class Chains:
         if len(bits) <= _MAX_BITS:
             self._join_by_thumbnails(run)
             return
-        self._visits_left -= len(run)
+        divided = [self._divide(run, bits[band::BANDS]) for band in range(BANDS)]
+        # Drawings share most bits: their runs hardly get shorter, and would come in every band.
+        num_pairs = sum(int((np.bincount(runs) ** 2).sum()) for _, runs in divided)
+        is_divided = BANDS * num_pairs <= len(run) ** 2
+        self._visits_left -= len(run) if is_divided else len(run) ** 2 // (2 * _HASHES_PER_VISIT)
         if self._visits_left < 0:
             self._join_neighbours(run)
-            return
-        for band in range(BANDS):
-            values = self._read_bits(run, bits[band::BANDS])
-            order = np.argsort(values, kind="stable")
-            runs = np.cumsum(np.diff(values[order], prepend=values[order[0]]) != 0)
-            for long_run in self._join_short(run[order], runs):
-                self._search(long_run)
+        elif is_divided:
+            for order, runs in divided:
+                for long_run in self._join_short(order, runs):
+                    self._search(long_run)
+        else:
+            self._join_all_pairs(run)
+
+    def _divide(
+        self, run: npt.NDArray[np.int64], bits: list[int]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return a run ordered by some bits, and the number of each image's shorter run."""
+        values = self._read_bits(run, bits)
+        order = np.argsort(values, kind="stable")
+        return run[order], np.cumsum(np.diff(values[order], prepend=values[order[0]]) != 0)
+
+    def _join_all_pairs(self, run: npt.NDArray[np.int64]) -> None:
+        """Join near images of a run, each compared with all after it that are not in its group."""
+        for place in range(len(run) - 1):
+            one, others = int(run[place]), run[place + 1 :]
+            num_thumbnails = self._join_to(one, others[self._roots(others) != self._root(one)])
+            self._visits_left -= num_thumbnails // _THUMBNAILS_PER_VISIT
+            if self._visits_left < 0:
+                self._join_neighbours(run[place:])
+                return
 
     def join_runs(self, order: npt.NDArray[np.int64], runs: npt.NDArray[np.int64]) -> None:
         """Join near images of the same run.
@@ -163,8 +187,8 @@ class Chains:
                 is_joined = self._roots(rest) == self._root(one)
                 added, rest = rest[is_joined], rest[~is_joined]
 
-    def _join_to(self, one: int, others: npt.NDArray[np.int64]) -> None:
-        self._join(np.broadcast_to(one, others.shape), others)
+    def _join_to(self, one: int, others: npt.NDArray[np.int64]) -> int:
+        return self._join(np.broadcast_to(one, others.shape), others)
 
     def _join_neighbours(self, run: npt.NDArray[np.int64]) -> None:
         """Join near images among those that follow each other by brightness."""
@@ -184,8 +208,9 @@ class Chains:
         edges = np.flatnonzero(np.diff(labels[order])) + 1
         return [group for group in np.split(order, edges) if len(group) > 1]
 
-    def _join(self, ones: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> None:
-        """Join the pairs that are near."""
+    def _join(self, ones: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> int:
+        """Join the pairs that are near; return how many pairs of thumbnails were compared."""
+        num_thumbnails = 0
         self.num_compared += len(ones)
         distance = np.bitwise_count(self._bands[ones] ^ self._bands[others]).sum(axis=1)
         close = np.flatnonzero(distance <= _MAX_BITS)
@@ -195,10 +220,12 @@ class Chains:
             block = block[self._roots(ones[block]) != self._roots(others[block])]
             if not len(block):
                 continue
+            num_thumbnails += len(block)
             near = are_near(self._thumbnails(ones[block]), self._thumbnails(others[block]))
             pairs = zip(ones[block[near]].tolist(), others[block[near]].tolist(), strict=True)
             for one, other in pairs:
                 self._unite(one, other)
+        return num_thumbnails
 
     def _thumbnails(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         return self._prints.read_thumbnails(self._places[places])
