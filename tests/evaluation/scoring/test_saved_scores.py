@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,40 @@ def test_a_damaged_or_older_file_is_not_loaded(
 ) -> None:
     damage(folder / name)
     assert load_scores(folder, run) is None
+
+
+@pytest.mark.parametrize("wrong", ["x or 1", [[1]], True, {}])
+def test_a_value_of_another_type_is_not_loaded(
+    folder: Path, run: RunToScore, wrong: object
+) -> None:
+    path = folder / SCORES
+    whole, scored = path.read_text(encoding="utf-8"), load_scores(folder, run)
+    num_refused = 0
+    for place in range(len(list(places_in(json.loads(whole))))):
+        content = json.loads(whole)
+        container, key = list(places_in(content))[place]
+        container[key] = other_than(container[key], wrong)
+        path.write_text(json.dumps(content), encoding="utf-8")
+        # What a report does not read may be anything.
+        found = load_scores(folder, run)
+        assert found is None or found == scored, (key, wrong)
+        num_refused += found is None
+    assert num_refused > 30
+
+
+def other_than(value: object, wrong: object) -> object:
+    """Return a value of another type than the one that is there."""
+    if wrong != "x or 1" and not isinstance(value, dict | list):
+        return wrong
+    return 1 if isinstance(value, str) else "x"
+
+
+def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every container in a JSON value, with each of its keys."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places_in(value[key])
 
 
 def test_the_file_of_images_has_one_line_per_image_and_system(

@@ -150,16 +150,17 @@ def _restore(
     signatures = content["signatures"]
     scores = {name: _restore_scores(content[name], rows[name], signatures) for name in names}
     scored = set(scores[AFTER].image_ids)
+    paired = dict(content["paired"])
     tests = {
-        pair: {name: _restore_test(row) for name, row in content["paired"][pair_name(pair)].items()}
+        pair: {name: _restore_test(row) for name, row in paired[pair_name(pair)].items()}
         for pair in _PAIRS
-        if pair_name(pair) in content["paired"]
+        if pair_name(pair) in paired
     }
     return Evaluation(
         scores=scores,
         tests=tests,
-        constant_caption=content[CONSTANT_CAPTION]["caption"],
-        constant_from=content[CONSTANT_CAPTION]["chosen_from"],
+        constant_caption=_text(content[CONSTANT_CAPTION]["caption"]),
+        constant_from=_text(content[CONSTANT_CAPTION]["chosen_from"]),
         left_out=tuple(r.image_id for r in run.records if r.image_id not in scored),
         split=run.options.split,
         tokenize=run.options.tokenize,
@@ -176,9 +177,9 @@ def _restore_scores(
         metrics={name: _number(value) for name, value in section["metrics"].items()},
         intervals={n: Interval(*map(_number, ends)) for n, ends in section["intervals"].items()},
         per_image={name: [_number(row[name]) for row in rows] for name in metrics},
-        image_ids=tuple(row["image_id"] for row in rows),
-        signature=section["signature"],
-        signatures=signatures,
+        image_ids=tuple(_text(row["image_id"]) for row in rows),
+        signature=_text(section["signature"]),
+        signatures={name: _text(signature) for name, signature in signatures.items()},
     )
 
 
@@ -189,12 +190,28 @@ def _restore_test(row: Mapping[str, Any]) -> PairedTest:
         low=low,
         high=high,
         p_value=_number(row["p_value"]),
-        wins=row["wins"],
-        ties=row["ties"],
-        losses=row["losses"],
+        wins=_count(row["wins"]),
+        ties=_count(row["ties"]),
+        losses=_count(row["losses"]),
     )
 
 
-def _number(value: float | None) -> float:
+def _number(value: object) -> float:
     # JSON has no NaN; `write_json` writes null for it.
-    return math.nan if value is None else value
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
