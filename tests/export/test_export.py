@@ -170,6 +170,19 @@ def test_captune_load_takes_an_exported_folder_like_a_model(
     assert "openvino" in exported.describe()
 
 
+def test_batches_of_an_exported_model_are_decoded_in_several_ways(
+    folders: tuple[Path, Path], photo: Path
+) -> None:
+    exported = captune.load(folders[1])
+    ways = [{"num_beams": beams, "max_new_tokens": 8} for beams in (1, 2)]
+    configs = [exported.complete(decoding_config(way)) for way in ways]
+    batches = exported.open_batches()
+    with Image.open(photo) as image:
+        (found,) = batches.caption([("0", batches.prepare(image.convert("RGB")))], configs)
+    expected = [exported.caption(photo, **way)[0].caption for way in ways]
+    assert [one.caption for one in found] == expected
+
+
 def test_compiling_leaves_the_locale_of_the_process(folders: tuple[Path, Path]) -> None:
     before = locale.setlocale(locale.LC_ALL)
     for _ in range(5):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
+    from captune.inference.batches import BatchCaptioner
     from captune.inference.caption import caption_images
     from captune.inference.captioner import ImageCaptioner, load
     from captune.inference.decoding.decode import eval_mode, generate, text_backend
@@ -77,6 +78,7 @@ __all__ = [
     "TOKENIZER_FILE",
     "AnyImage",
     "Backend",
+    "BatchCaptioner",
     "DecodingOptions",
     "Execution",
     "ExportFormat",
@@ -153,6 +155,7 @@ _HOMES = {
     "require_runtime": "captune.inference.exported.graphs",
     "runtime_computes_bf16": "captune.inference.exported.precisions",
     "Execution": "captune.inference.prepare",
+    "BatchCaptioner": "captune.inference.batches",
     "ImageCaptioner": "captune.inference.captioner",
     "ImageFiles": "captune.inference.images",
     "no_images": "captune.inference.images",

@@ -18,6 +18,7 @@ from captune.hardware import (
 )
 from captune.inference.decoding.decode import eval_mode, generate
 from captune.inference.prepare import AnyImage, Execution, OnFailure, prepare_ahead
+from captune.inference.torch_batches import TorchBatches
 from captune.models import (
     Captioner,
     InferenceForm,
@@ -75,6 +76,13 @@ def caption_images(
             if batch.is_full:
                 yield from batch.caption()
         yield from batch.caption()
+
+
+def open_torch_batches(captioner: Captioner, execution: Execution) -> TorchBatches:
+    """Return the model ready for batches that the caller forms."""
+    hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
+    form = _form_for(captioner, hardware, execution)
+    return TorchBatches(form, hardware, level_transform(captioner.image_transform(), exact=True))
 
 
 @dataclass(slots=True)

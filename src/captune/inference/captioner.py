@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from captune.data import DecodeMode, ImageDecoder
 from captune.hub import EXPORT_FILE, PushedRepo, RepoFile, find_model, open_repo, push_files
+from captune.inference.batches import BatchCaptioner
 from captune.inference.loaded_captioner import LoadedCaptioner
 from captune.inference.prepare import AnyImage, Execution, OnFailure
 from captune.recipe import GenerateConfig, fill_decoding
@@ -76,6 +77,13 @@ class ImageCaptioner(LoadedCaptioner):
             execution=Execution(self.hardware, decode, self.is_exact_enough, self._kept),
             on_failure=on_failure,
         )
+
+    def open_batches(self) -> BatchCaptioner:
+        """See `LoadedCaptioner.open_batches`."""
+        from captune.inference.caption import open_torch_batches
+
+        kept = Execution(self.hardware, "isolated", self.is_exact_enough, self._kept)
+        return open_torch_batches(self.captioner, kept)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save a plain Hugging Face folder that transformers loads without captune."""

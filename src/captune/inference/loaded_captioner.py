@@ -18,6 +18,7 @@ from PIL import Image
 
 from captune.data import DecodeMode, ImageDecoder
 from captune.errors import CaptioningError, DataError, ImageError
+from captune.inference.batches import BatchCaptioner
 from captune.inference.decoding.settings import DecodingOptions, decoding_config
 from captune.inference.prepare import AnyImage, OnFailure
 from captune.net import UrlFetcher, UrlImage, is_url
@@ -102,6 +103,10 @@ class LoadedCaptioner(ABC):
             ImageError: An image cannot be used and `on_failure` is `None`.
             ModelError: The prompt leaves no room for a caption.
         """
+
+    @abstractmethod
+    def open_batches(self) -> BatchCaptioner:
+        """Return the model ready for batches that the caller forms; see `BatchCaptioner`."""
 
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:

@@ -12,9 +12,9 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,13 +144,8 @@ class StubCaptioner(LoadedCaptioner):
         decode: DecodeMode | ImageDecoder = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
-        prompt = config.prompt
-
         def look(image: Image.Image) -> _Seen:
-            fault = _FAULTS.get(image.getpixel((0, 0)))
-            if fault is not None and np.ptp(np.asarray(image), axis=(0, 1)).any():
-                fault = None
-            return _Seen(caption_of(image, self.seed, prompt), fault)
+            return self.look(image, config.prompt)
 
         batch: list[tuple[str, _Seen]] = []
         size = batch_size
@@ -168,6 +163,20 @@ class StubCaptioner(LoadedCaptioner):
                     batch = []
             if batch:
                 yield from self._caption(batch, self._fit(size))
+
+    def look(self, image: Image.Image, prompt: str | None = None) -> _Seen:
+        """Return what the stub takes from an image."""
+        fault = _FAULTS.get(image.getpixel((0, 0)))
+        if fault is not None and np.ptp(np.asarray(image), axis=(0, 1)).any():
+            fault = None
+        return _Seen(caption_of(image, self.seed, prompt), fault)
+
+    def caption_batch(self, batch: list[tuple[str, _Seen]]) -> list[Prediction]:
+        """Return the captions of images that arrived together."""
+        return self._caption(batch, self._fit(len(batch)))
+
+    def open_batches(self) -> _StubBatches:
+        return _StubBatches(self)
 
     def _fit(self, size: int) -> int:
         """Return the images per pass, halved with a warning as often as memory needs it."""
@@ -214,6 +223,28 @@ class StubCaptioner(LoadedCaptioner):
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> PushedRepo:
         raise NotImplementedError("the stub is not pushed")
+
+
+@dataclass(frozen=True, slots=True)
+class _StubBatches:
+    """Batches of the stub; a sampled caption names its seed."""
+
+    captioner: StubCaptioner
+
+    def prepare(self, image: Image.Image) -> _Seen:
+        return self.captioner.look(image)
+
+    def caption(
+        self, batch: Sequence[tuple[str, _Seen]], configs: Sequence[GenerateConfig]
+    ) -> list[tuple[Prediction, ...]]:
+        found = self.captioner.caption_batch(list(batch))
+        return [tuple(_worded(one, config) for config in configs) for one in found]
+
+
+def _worded(prediction: Prediction, config: GenerateConfig) -> Prediction:
+    prompt = f"{config.prompt} " if config.prompt else ""
+    seed = f" of seed {config.seed}" if config.do_sample else ""
+    return replace(prediction, caption=f"{prompt}{prediction.caption}{seed}")
 
 
 def _show(fault: Fault) -> None:

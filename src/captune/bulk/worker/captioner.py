@@ -9,11 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import queue
-import subprocess
-import threading
 import warnings
 from collections.abc import Generator, Iterable, Iterator
-from typing import IO
 
 from captune.bulk.worker.wire import (
     Broken,
@@ -26,14 +23,13 @@ from captune.bulk.worker.wire import (
     StartStream,
     Want,
     Warned,
-    receive,
-    send,
 )
-from captune.data import DecodeMode, ImageDecoder, child_command
+from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ModelError
 from captune.inference import AnyImage, OnFailure, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
+from captune.workers import ModelProcess
 
 # A batch on a slow CPU takes minutes; a model that loads from a network disk too.
 _MAX_SECONDS = 900.0
@@ -56,7 +52,7 @@ class WorkerCaptioner:
     """Captions in a child process; see `LoadedCaptioner`."""
 
     def __init__(self, request: RunRequest) -> None:
-        """StartStream the process and load the model.
+        """Start the process and load the model.
 
         Raises:
             CaptuneError: What loading it raises.
@@ -146,30 +142,17 @@ class WorkerCaptioner:
 
 
 class _Process:
-    """One child process and its pipes; answers are read in a thread, so that waiting has an end."""
+    """The process, and its answers in order; waiting for one has an end."""
 
     def __init__(self) -> None:
-        self._child = subprocess.Popen(
-            child_command("captune.bulk.worker.child:run_model", None),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._requests: IO[bytes] = self._child.stdin
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._child = ModelProcess("captune.bulk.worker.child:run_model", self._messages.put)
         self._seconds = float(os.environ.get(_LIMIT_NAME, _MAX_SECONDS))
         self.is_ready = False
-        threading.Thread(
-            target=self._read, args=(self._child.stdout,), name="captune-worker", daemon=True
-        ).start()
 
     def send(self, message: Message) -> None:
         """Write a message; a process that is gone is noticed when its answer is read."""
-        try:
-            send(self._requests, message)
-        except OSError:
-            return
+        self._child.send(message)
 
     def next_message(self) -> Message:
         """Wait for the next message.
@@ -203,18 +186,6 @@ class _Process:
             "worker_crash", f"the process with the model ended with code {code}"
         )
 
-    def _read(self, answers: IO[bytes]) -> None:
-        try:
-            while True:
-                self._messages.put(receive(answers))
-        except (EOFError, OSError, ValueError):
-            self._messages.put(None)
-
     def close(self) -> None:
         """Kill the process."""
-        self._child.kill()
-        self._child.wait()
-        try:
-            self._requests.close()
-        except OSError:
-            return
+        self._child.close()

@@ -1,23 +1,14 @@
-"""What goes through the pipes between a run and the process that holds its model.
-
-Each message is its length in 4 bytes and a pickle: the process runs the user's own model, and
-images from strangers are decoded in children of it, which answer in plain bytes.
-"""
+"""What goes through the pipes between a run and the process that holds its model."""
 
 from __future__ import annotations
 
-import pickle
-import struct
 from dataclasses import dataclass
-from typing import IO
 
 from captune.data import DecodeMode
 from captune.errors import ImageError
 from captune.inference import AnyImage, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
-
-_LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +87,3 @@ Message = (
     | GenerateConfig
     | RunRequest
 )
-
-
-def send(pipe: IO[bytes], message: Message) -> None:
-    """Write a message.
-
-    Raises:
-        OSError: The other side is gone.
-    """
-    content = pickle.dumps(message)
-    pipe.write(_LENGTH.pack(len(content)) + content)
-    pipe.flush()
-
-
-def receive(pipe: IO[bytes]) -> Message:
-    """Read a message.
-
-    Raises:
-        EOFError: The other side is gone.
-    """
-    head = pipe.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (length,) = _LENGTH.unpack(head)
-    content = pipe.read(length)
-    if len(content) < length:
-        raise EOFError
-    message: Message = pickle.loads(content)
-    return message

@@ -14,7 +14,7 @@ from captune.inference.exported.folder import read_exported
 from captune.inference.exported.graphs import compile_graphs, require_runtime
 from captune.inference.exported.image_levels import Pixels
 from captune.inference.exported.precisions import SidePrecisions, choose_precisions
-from captune.inference.exported.runtime import ExportedRuntime
+from captune.inference.exported.runtime import ExportedBatches, ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.inference.loaded_captioner import LoadedCaptioner
 from captune.inference.prepare import AnyImage, OnFailure, prepare_ahead
@@ -79,6 +79,10 @@ class ExportedCaptioner(LoadedCaptioner):
                     waiting.clear()
             if waiting:
                 yield from run.caption(waiting, config=config)
+
+    def open_batches(self) -> ExportedBatches:
+        """See `LoadedCaptioner.open_batches`."""
+        return ExportedBatches(self.runtime.open())
 
     def save_pretrained(self, folder: str | Path) -> NoReturn:  # noqa: ARG002
         """Raise: there are no weights to save."""

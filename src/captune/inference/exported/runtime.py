@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from captune.inference.decoding.quality import flag_caption
 from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
@@ -99,9 +101,22 @@ class ExportedPass:
         Raises:
             ModelError: The prompt leaves no room for a caption.
         """
+        (found,) = zip(*self.caption_each(batch, [config]), strict=True)
+        return list(found)
+
+    def caption_each(
+        self, batch: Sequence[tuple[str, Pixels]], configs: Sequence[GenerateConfig]
+    ) -> list[tuple[Prediction, ...]]:
+        """Return the captions of each image, one per config; see `BatchCaptioner.caption`."""
         image_ids = [image_id for image_id, _ in batch]
-        task = self.runtime.plan(image_ids, config=config)
         image_keys = self.vision([np.stack([pixels for _, pixels in batch])])
+        found = [self._search(image_keys, image_ids, config) for config in configs]
+        return list(zip(*found, strict=True))
+
+    def _search(
+        self, image_keys: list[Any], image_ids: list[str], config: GenerateConfig
+    ) -> list[Prediction]:
+        task = self.runtime.plan(image_ids, config=config)
         rows = BranchRows(self.step, image_keys, width=self.runtime.model.width)
         first = rows.prefill(task.prompt_ids)
         search = search_beam_rows if config.num_beams > 1 else search_single_rows
@@ -110,3 +125,24 @@ class ExportedPass:
             self.runtime.predict(hypothesis, image_id=image_id, task=task)
             for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedBatches:
+    """See `BatchCaptioner`.
+
+    Attributes:
+        exported: The pass, with buffers of its own.
+    """
+
+    exported: ExportedPass
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """Return the model input (C, H, W) of an upright RGB image."""
+        return self.exported.runtime.model.image(image)
+
+    def caption(
+        self, batch: Sequence[tuple[str, Pixels]], configs: Sequence[GenerateConfig]
+    ) -> list[tuple[Prediction, ...]]:
+        """Return the captions of each image, one per config."""
+        return self.exported.caption_each(batch, configs)

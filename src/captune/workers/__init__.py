@@ -1,0 +1,19 @@
+"""Models in processes of their own: how they start, what goes through their pipes, how they end.
+
+A model that crashes or hangs ends its process, not the run or the server, which starts another.
+"""
+
+from captune.workers.child_side import Link, harmless_error, open_link
+from captune.workers.frames import receive, send
+from captune.workers.load_model import load_here
+from captune.workers.model_process import ModelProcess
+
+__all__ = [
+    "Link",
+    "ModelProcess",
+    "harmless_error",
+    "load_here",
+    "open_link",
+    "receive",
+    "send",
+]

@@ -1,0 +1,69 @@
+"""The parent's side of a process with a model: start it, write to it, read from it, end it."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable
+from typing import IO, Any
+
+from captune.data import child_command
+from captune.workers.frames import receive, send
+
+
+class ModelProcess:
+    """One child process and its pipes; a thread reads its answers."""
+
+    def __init__(self, entry: str, on_message: Callable[[Any], None]) -> None:
+        """Start the process.
+
+        Args:
+            entry: `module:function` that the process calls.
+            on_message: Called in the reading thread with each answer; with `None` when the process
+                has closed its pipe.
+
+        Raises:
+            OSError: The system starts no process.
+        """
+        self._child = subprocess.Popen(
+            child_command(entry, None), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._requests: IO[bytes] = self._child.stdin
+        self._on_message = on_message
+        threading.Thread(
+            target=self._read, args=(self._child.stdout,), name="captune-worker", daemon=True
+        ).start()
+
+    @property
+    def process_id(self) -> int:
+        """The system's number of the process."""
+        return self._child.pid
+
+    def send(self, message: object) -> None:
+        """Write a message; a process that is gone is noticed when its answer is read."""
+        try:
+            send(self._requests, message)
+        except (OSError, ValueError):
+            return
+
+    def wait(self) -> int:
+        """Wait for the end of the process, and return its exit code; negative: a signal."""
+        return self._child.wait()
+
+    def close(self) -> None:
+        """Kill the process; may be called twice."""
+        self._child.kill()
+        self._child.wait()
+        try:
+            self._requests.close()
+        except OSError:
+            return
+
+    def _read(self, answers: IO[bytes]) -> None:
+        try:
+            while True:
+                self._on_message(receive(answers))
+        except (EOFError, OSError, ValueError):
+            self._on_message(None)
