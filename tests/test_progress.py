@@ -162,3 +162,14 @@ def test_hidden_progress_still_counts(capsys: pytest.CaptureFixture[str]) -> Non
     progress.advance(3)
     assert progress.done == 3
     assert capsys.readouterr() == ("", "")
+
+
+def test_lines_show_the_time_left_once_the_total_is_known() -> None:
+    lines: list[str] = []
+    shown = ProgressLines("captioning", None, "images", lines.append)
+    shown._shown -= 61.0
+    shown.show(10, "")
+    shown.expect(40)
+    shown._started, shown._shown = shown._started - 60.0, shown._shown - 61.0
+    shown.show(20, "")
+    assert lines == ["captioning: 10 images", "captioning: 20 of 40 images, about 60 s left"]

@@ -139,10 +139,13 @@ class Progress:
 
     Attributes:
         done: Units done.
+        show: Called with the units done and a status.
+        expect: Called with the number of units, once it is known; the time left needs it.
     """
 
     done: int
     show: Callable[[int, str], None]
+    expect: Callable[[int], None] = lambda _total: None
 
     def advance(self, count: int = 1, *, status: str = "") -> None:
         """Count units as done; `status` is shown beside them."""
@@ -169,11 +172,11 @@ def show_progress(
     """
     console = open_console(to_stderr=True)
     if console.is_terminal or console.is_jupyter:
-        with _bar(console, label, total=total, done=done) as show:
-            yield Progress(done, show)
+        with _bar(console, label, total=total, done=done) as progress:
+            yield progress
     else:
         lines = ProgressLines(label, total, unit, say or _say_on_stderr, first=done)
-        yield Progress(done, lines.show)
+        yield Progress(done, lines.show, lines.expect)
 
 
 def no_progress() -> Progress:
@@ -203,6 +206,10 @@ class ProgressLines:
     _started: float = field(default_factory=time.monotonic)
     _shown: float = field(default_factory=time.monotonic)
 
+    def expect(self, total: int) -> None:
+        """Set the number of units."""
+        self.total = total
+
     def show(self, done: int, status: str) -> None:
         """Report the progress, unless the last line is too recent."""
         now = time.monotonic()
@@ -219,9 +226,7 @@ class ProgressLines:
 
 
 @contextmanager
-def _bar(
-    console: Console, label: str, *, total: int | None, done: int
-) -> Iterator[Callable[[int, str], None]]:
+def _bar(console: Console, label: str, *, total: int | None, done: int) -> Iterator[Progress]:
     from rich import progress
     from rich.table import Column
 
@@ -242,7 +247,11 @@ def _bar(
         *columns, console=console, redirect_stdout=is_shared, transient=True
     ) as bar:
         task = bar.add_task(shown, total=total, completed=done, status="")
-        yield lambda at, status: bar.update(task, completed=at, status=escape_terminal(status))
+        yield Progress(
+            done,
+            lambda at, status: bar.update(task, completed=at, status=escape_terminal(status)),
+            lambda total: bar.update(task, total=total),
+        )
 
 
 def _say_on_stderr(line: str) -> None:

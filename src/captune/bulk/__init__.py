@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from captune.bulk.preview import PlannedCaption, RunPreview, preview_run
     from captune.bulk.run import BulkModel, BulkResult, Surroundings, run_bulk
     from captune.bulk.settings import BulkSettings, OutputName, choose_outputs, read_output_names
+    from captune.bulk.sources.count import count_images
     from captune.bulk.sources.find import SourceOptions, find_items
     from captune.bulk.sources.lists import ListFormat
     from captune.bulk.undo import undo_cost, undo_run
+    from captune.bulk.undo_forecast import describe_bytes
     from captune.bulk.wording import Wording, read_clean_steps
     from captune.bulk.worker.open_model import open_model
     from captune.bulk.writing.tasks import Outcome
@@ -53,6 +55,8 @@ __all__ = [
     "Wording",
     "caption_library",
     "choose_outputs",
+    "count_images",
+    "describe_bytes",
     "find_items",
     "merge_shares",
     "open_model",
@@ -71,6 +75,8 @@ _HOMES = {
     "BulkSettings": "captune.bulk.settings",
     "CaptionedItem": "captune.bulk.items",
     "ListFormat": "captune.bulk.sources.lists",
+    "count_images": "captune.bulk.sources.count",
+    "describe_bytes": "captune.bulk.undo_forecast",
     "find_items": "captune.bulk.sources.find",
     "SourceOptions": "captune.bulk.sources.find",
     "FoundItem": "captune.bulk.items",

@@ -32,6 +32,7 @@ from captune.bulk.settings import (
 from captune.bulk.state.maker import refuse_other_makers
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import recipe_of
+from captune.bulk.undo_forecast import kept_bytes
 from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.errors import ImageError
 
@@ -176,7 +177,8 @@ def _caption(
             earlier = target.read_bytes() if target.is_file() else None
             existing = settings.existing or "skip"
             try:
-                undo_bytes += len(form.change(earlier, caption, existing=existing).undo)
+                undo = form.change(earlier, caption, existing=existing).undo
+                undo_bytes += kept_bytes(undo, target)
                 files.append(target)
             except ImageError as error:
                 preview.captions.append(PlannedCaption(task.item.name, error=error))

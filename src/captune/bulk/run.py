@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,11 +18,13 @@ from captune.bulk.page import RunWatch, watch_run, write_page_of
 from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
+from captune.bulk.undo_forecast import forecast_undo
 from captune.bulk.worker.captioner import WorkerCaptioner
 from captune.bulk.writing.streams import CaptionLines
 from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.bulk.writing.writer import ResultWriter, WriteJob
 from captune.errors import ImageError
+from captune.progress import Say
 
 # Looked at before the model is loaded: early errors come early, and small jobs are counted.
 _NUM_AHEAD, _SECONDS_AHEAD = 2048, 5.0
@@ -61,6 +64,8 @@ class BulkResult:
         outcome: Counts, failures, and files kept because they were edited meanwhile.
         hardware: What ran the model; empty: no image needed it.
         began: Clock at the first image, in seconds.
+        ended: Clock when the last output was complete, in seconds; 0: not yet.
+        num_total: Images that the inputs name; `None`: not known yet.
         failures_path: The list of all failed images; empty: there is no journal.
         page_path: The page of the run; empty: it had few images, or has not finished.
     """
@@ -69,6 +74,8 @@ class BulkResult:
     outcome: Outcome = field(default_factory=Outcome)
     hardware: str = ""
     began: float = 0.0
+    ended: float = 0.0
+    num_total: int | None = None
     failures_path: str = ""
     page_path: str = ""
 
@@ -81,11 +88,15 @@ class Surroundings:
         screen: Where captions go that have no file.
         command: The command line, for the journal and for others that find the output in use.
         on_progress: Called after each image.
+        say: Called with what `captune undo` will cost, before anything is written.
+        count: Returns how many images the inputs name, for the time left; called in a thread.
     """
 
     screen: IO[bytes] | None = None
     command: str = ""
     on_progress: Callable[[Outcome], None] | None = None
+    say: Say | None = None
+    count: Callable[[], int | None] | None = None
 
 
 def run_bulk(
@@ -123,8 +134,11 @@ def run_bulk(
         )
         tasks = planner.tasks(found)
         first, is_all = _look_ahead(tasks)
+        _start_count(result, surroundings, is_all=is_all)
         sink: _Sink | None = None
         if first:
+            if opened is not None and surroundings.say is not None:
+                _announce_undo(opened, first, is_all=is_all, say=surroundings.say)
             lines = None
             if outputs.stream is not None and surroundings.screen is not None:
                 lines = CaptionLines(surroundings.screen, outputs.stream)
@@ -137,6 +151,7 @@ def run_bulk(
             work.caption(first, tasks, is_all=is_all)
         if opened is not None:
             opened.finish()
+            result.ended = time.perf_counter()
             if sink is not None and sink.watch is not None:
                 result.page_path = write_page_of(sink.watch, opened, hardware=result.hardware)
 
@@ -150,6 +165,31 @@ def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:
         if len(first) >= _NUM_AHEAD or time.monotonic() > until:
             return first, False
     return first, True
+
+
+def _start_count(result: BulkResult, surroundings: Surroundings, *, is_all: bool) -> None:
+    """Find out how many images there are, in the background if the look ahead did not."""
+    count = surroundings.count
+    if is_all:
+        result.num_total = result.outcome.num_found
+    elif count is not None:
+
+        def work() -> None:
+            result.num_total = count()
+
+        threading.Thread(target=work, name="captune-count", daemon=True).start()
+
+
+def _announce_undo(opened: OpenRun, first: list[CaptionTask], *, is_all: bool, say: Say) -> None:
+    forecast = forecast_undo(
+        first,
+        opened.per_image,
+        existing=opened.run.existing,
+        is_all=is_all,
+        replaced=[form.path for form in opened.collected.values()],
+    )
+    if text := forecast.describe():
+        say(f"captune undo will need {text} in {opened.place.database.parent}")
 
 
 @dataclass(slots=True)

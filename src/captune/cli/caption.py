@@ -7,6 +7,7 @@ stops the command before the model is loaded.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -117,6 +118,7 @@ def caption(
         FeedSettings,
         SourceOptions,
         Surroundings,
+        count_images,
         find_items,
         preview_run,
         read_share,
@@ -146,9 +148,15 @@ def caption(
             print_line(line)
         return
     result = BulkResult()
-    report = BulkReport(result, shows_progress=_writes_files(settings))
+    report = BulkReport(result, shows_progress=_writes_files(settings), limit=limit)
     with report.progress() as on_progress, stopping(report.describe_stop):
-        around = Surroundings(sys.stdout.buffer, this_command(), on_progress)
+        around = Surroundings(
+            sys.stdout.buffer,
+            this_command(),
+            on_progress,
+            say=partial(print_line, to_stderr=True),
+            count=partial(count_images, named, options, share=feed.share),
+        )
         run_bulk(chosen, found, inputs=named, settings=settings, result=result, surroundings=around)
     report.show()
     if result.outcome.num_failed:

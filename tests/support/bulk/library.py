@@ -12,6 +12,8 @@ from captune.bulk import BulkResult, BulkSettings, SourceOptions, Surroundings, 
 from captune.inference import LoadedCaptioner, digest_model
 from support.bulk.stub_captioner import load_stub
 
+_AROUND = Surroundings(command="captune caption")
+
 
 @dataclass(slots=True)
 class StubModel:
@@ -42,7 +44,12 @@ class StubModel:
         return load_stub(self.folder)
 
 
-def caption(model: Path | StubModel, *inputs: Path | str, **settings: Any) -> BulkResult:
+def caption(
+    model: Path | StubModel,
+    *inputs: Path | str,
+    around: Surroundings = _AROUND,
+    **settings: Any,
+) -> BulkResult:
     """Caption with a stub and return the result; settings are those of `BulkSettings`."""
     result = BulkResult()
     named = tuple(map(str, inputs))
@@ -53,7 +60,7 @@ def caption(model: Path | StubModel, *inputs: Path | str, **settings: Any) -> Bu
         inputs=named,
         settings=given,
         result=result,
-        surroundings=Surroundings(command="captune caption"),
+        surroundings=around,
     )
     return result
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def preview_lines(preview: RunPreview) -> Iterator[str]:
     """Yield the lines of a preview: each caption with its files, then what undo would keep."""
+    from captune.bulk import describe_bytes
+
     for one in preview.captions:
         if one.error is not None:
             yield f"failed:{one.error.what}  {one.name}"
@@ -24,8 +26,8 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
     if any(one.files for one in done):
         size = sum(one.undo_bytes for one in done) / len(done)
         yield (
-            f"nothing was written; to undo such a run, {size:,.0f} bytes per image are kept:"
-            f" {_megabytes(size * 1_000_000)} per million images"
+            f"nothing was written; to undo such a run, about {describe_bytes(size)} per image are"
+            f" kept: {describe_bytes(size * 1_000_000)} per million images"
         )
     else:
         yield "nothing was written"
@@ -46,7 +48,3 @@ def dry_run_lines(preview: RunPreview) -> Iterator[str]:
         yield f"{created} would be created, {preview.num_replaced} changed"
     for name, error in outcome.failures:
         yield f"  failed:{error.what}  {name}"
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"

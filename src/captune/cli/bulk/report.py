@@ -24,10 +24,12 @@ class BulkReport:
     Attributes:
         result: Filled in by the run.
         shows_progress: Whether to show progress: no captions go to the screen.
+        limit: Maximum number of images to caption; `None`: all.
     """
 
     result: BulkResult
     shows_progress: bool = True
+    limit: int | None = None
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Outcome], None] | None]:
@@ -92,7 +94,8 @@ class BulkReport:
 
     def _speed(self) -> str:
         outcome = self.result.outcome
-        seconds = time.perf_counter() - self.result.began
+        # Without the page of the run, which is made after the last caption.
+        seconds = (self.result.ended or time.perf_counter()) - self.result.began
         num = outcome.num_done
         return (
             f"{num} captioned in {seconds:.1f} s, {num / max(seconds, 1e-9):.1f} images/s on"
@@ -106,6 +109,9 @@ class BulkReport:
         parts += [f"{outcome.num_failed} failed"] if outcome.num_failed else []
         if self.result.began and num:
             parts.append(f"{num / max(seconds, 1e-9):.1f} images/s")
+        if self.result.num_total is not None:
+            wanted = self.result.num_total - outcome.num_skipped
+            progress.expect(wanted if self.limit is None else min(wanted, self.limit))
         progress.advance(status=", ".join(parts))
 
 

@@ -1,0 +1,52 @@
+"""Counts the images of a run while it works: the time left depends on how many there are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from glob import has_magic
+from pathlib import Path
+
+from captune.bulk.feed.planner import RunShare
+from captune.bulk.sources.find import SourceOptions, find_items
+from captune.bulk.sources.lists import STDIN
+from captune.errors import CaptuneError
+from captune.inference import SkippedLink
+
+# The search is Python all the way: without pauses, the run would wait for its turns.
+_PIECE, _PAUSE_SECONDS = 100, 0.002
+
+
+def count_images(
+    inputs: Sequence[str], options: SourceOptions, *, share: RunShare | None = None
+) -> int | None:
+    """Return how many images the inputs name.
+
+    Args:
+        inputs: What the user named.
+        options: How to read them.
+        share: Count those of this share only.
+
+    Returns:
+        `None`: to know that, the images themselves would have to be read, or downloaded, or stdin.
+    """
+    if not all(os.path.lexists(text) or has_magic(text) for text in inputs):
+        return None
+    listed = options.list_from
+    if listed is not None and (listed == STDIN or not Path(listed).is_file()):
+        return None
+    count = 0
+    try:
+        for place, one in enumerate(find_items(inputs, options)):
+            if place % _PIECE == 0:
+                time.sleep(_PAUSE_SECONDS)
+            if isinstance(one, SkippedLink):
+                continue
+            if getattr(one, "path", Path()) is None:
+                return None
+            count += share is None or share.has(one.name)
+    except CaptuneError:
+        # The run itself reports it.
+        return None
+    return count

@@ -1,0 +1,69 @@
+"""A run says what undoing it will cost on disk, before it writes anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captune.bulk import Surroundings, describe_bytes, undo_cost
+from captune.bulk.undo_forecast import UndoForecast
+from support.bulk.hostile_images import write_photos
+from support.bulk.library import caption
+from support.bulk.stub_captioner import write_stub
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "cache"))
+    return write_stub(tmp_path / "model")
+
+
+def test_a_run_says_what_its_undo_costs_before_it_writes(model, tmp_path):
+    photos = write_photos(tmp_path / "photos", 4)
+    for path in photos[:2]:
+        path.with_suffix(".txt").write_bytes(b"x" * 100_000)
+    lines = []
+
+    def say(line: str) -> None:
+        assert photos[0].with_suffix(".txt").read_bytes() == b"x" * 100_000
+        lines.append(line)
+
+    result = caption(
+        model,
+        photos[0].parent,
+        around=Surroundings(say=say),
+        to=("txt",),
+        existing="overwrite",
+    )
+    # Two texts of 100,000 bytes, a mark of one byte per file, and 4 rows with three paths each.
+    size = 2 * 100_000 + 4 + 4 * (80 + 3 * len(str(photos[0].with_suffix(".txt"))))
+    folder = photos[0].parent / ".captune"
+    shown = f"{size / 1000:.1f} kB"
+    assert lines == [f"captune undo will need about {shown} for 4 files in {folder}"]
+    assert undo_cost(result.run_id) == (4, 2 * 100_000 + 4)
+
+
+def test_a_replaced_file_of_captions_counts_with_its_size(model, tmp_path):
+    photos = write_photos(tmp_path / "photos", 3)
+    out, lines = tmp_path / "c.jsonl", []
+    around = Surroundings(say=lines.append)
+    caption(model, photos[0], out=out, around=around)
+    assert lines == []
+    size = out.stat().st_size
+    caption(model, photos[0].parent, out=out, around=around)
+    state = tmp_path / ".captune"
+    assert lines == [f"captune undo will need {size} bytes of earlier captions in {state}"]
+
+
+def test_of_images_that_are_not_all_found_the_cost_is_per_million():
+    text = UndoForecast(bytes_per_file=250.4, num_files=None).describe()
+    assert text == "about 250 bytes per file, 250.4 MB per million files"
+    assert UndoForecast().describe() == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(1, "1 byte"), (0.4, "0 bytes"), (999, "999 bytes"), (2.5e9, "2.5 GB")]
+)
+def test_sizes_are_in_words(size, text):
+    assert describe_bytes(size) == text
