@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from captune.bulk import undo_cost, undo_run
+from captune.bulk import Outcome, Surroundings, undo_cost, undo_run
+from captune.bulk.formats.tar_shards import TarShards
 from captune.errors import OutputError
 from support.bulk.hostile_images import photo, write_photos
 from support.bulk.kills import read_tree
 from support.bulk.library import caption
 from support.bulk.stub_captioner import write_stub
+
+OWN = (".captune", "model", "cache")
 
 
 @pytest.fixture
@@ -65,6 +68,57 @@ def test_a_collected_file_is_the_earlier_one_again(model, photos, tmp_path, endi
     undo_run(str(out))
     assert not out.exists()
     assert first.run_id != second.run_id
+
+
+def test_shards_are_deleted_except_those_edited_since(model, photos, tmp_path, monkeypatch):
+    out = tmp_path / "shards"
+    monkeypatch.setattr(TarShards.__init__, "__kwdefaults__", {"shard_images": 2})
+    first = caption(model, photos / "photo000000.png", to=("webdataset",), out=out)
+    second = caption(model, photos, to=("webdataset",), out=out)
+    shards = sorted(out.glob("*.tar"))
+    edited = shards[-1]
+    edited.write_bytes(edited.read_bytes() + b"more")
+    undone = undo_run(second.run_id)
+    assert undone.kept == [str(edited)]
+    assert sorted(out.glob("*")) == [shards[0], edited]
+    assert undone.num_restored == len(shards) - 2
+    edited.unlink()
+    assert undo_run(first.run_id).kept == []
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "webdataset"])
+def test_the_rows_of_a_stopped_run_are_deleted(model, photos, tmp_path, form, monkeypatch):
+    monkeypatch.setattr(TarShards.__init__, "__kwdefaults__", {"shard_images": 2})
+    out = tmp_path / ("shards" if form == "webdataset" else f"c.{form}")
+    before = read_tree(tmp_path, without=OWN)
+
+    def stop(outcome: Outcome) -> None:
+        if outcome.num_generated == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        around = Surroundings(on_progress=stop)
+        caption(model, photos, to=(form,), out=out, around=around, batch_size=1)
+    assert read_tree(tmp_path, without=OWN) != before
+    undone = undo_run(str(out))
+    assert (undone.num_restored, undone.kept) == (1, [])
+    assert read_tree(tmp_path, without=OWN) == before
+    again = caption(model, photos, to=(form,), out=out)
+    assert again.outcome.num_done == 6
+
+
+def test_an_undo_killed_after_its_last_rename_is_completed(model, photos, tmp_path):
+    out = tmp_path / "c.jsonl"
+    caption(model, photos / "photo000000.png", out=out)
+    before = out.read_bytes()
+    second = caption(model, photos, out=out)
+    (kept,) = (tmp_path / ".captune" / "replaced").glob("*/c.jsonl")
+    # As after a kill between the rename and the deletion of the kept file.
+    out.write_bytes(kept.read_bytes())
+    undone = undo_run(second.run_id)
+    assert (undone.num_restored, undone.kept, out.read_bytes()) == (1, [], before)
+    assert not kept.exists()
 
 
 def test_a_later_run_on_the_same_files_is_undone_first(model, photos):

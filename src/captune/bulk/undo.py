@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+import shutil
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from captune.bulk.formats import PER_IMAGE_NAMES, open_per_image
+from captune.bulk.formats import (
+    COLLECTED_NAMES,
+    PER_IMAGE_NAMES,
+    open_collected,
+    open_per_image,
+)
 from captune.bulk.journal.changes import (
     PlannedChange,
     RecordedChange,
@@ -20,7 +26,9 @@ from captune.bulk.journal.changes import (
     undo_size,
 )
 from captune.bulk.journal.database import Database
+from captune.bulk.journal.results import read_collected
 from captune.bulk.journal.runs import JournalRun, find_runs, last_run, set_state
+from captune.bulk.state.collected import discard_output, mark_of
 from captune.bulk.state.index import find_journal
 from captune.bulk.state.place import JournalPlace, hold
 from captune.bulk.writing.disk import Disk, temporary_beside
@@ -69,6 +77,7 @@ def undo_run(run: str) -> UndoResult:
         result = UndoResult(found.id, found.command)
         _refuse_later(database, found)
         _restore_changes(database, found, result)
+        _drop_unfinished(database, found, place=place, result=result)
         _restore_replaced(database, found, result)
         set_state(database, found, state="undone")
         return result
@@ -157,25 +166,82 @@ def _replace(target: Path, content: bytes) -> None:
         raise cannot_write(target, error, then=_AGAIN) from error
 
 
+def _drop_unfinished(
+    database: Database, run: JournalRun, *, place: JournalPlace, result: UndoResult
+) -> None:
+    """Delete the rows and shards of a run that was stopped."""
+    for name in run.formats:
+        if name not in COLLECTED_NAMES:
+            continue
+        found = read_collected(database, name)
+        if found is None or found.run != run.number:
+            continue
+        form = open_collected(name, place.collected(name))
+        others = database.rows(
+            "SELECT 1 FROM outputs WHERE format = ? AND run != ? LIMIT 1", (name, run.number)
+        )
+        if others:
+            result.kept.append(f"{form.path} (unfinished, with rows of an earlier run)")
+            continue
+        try:
+            result.num_restored += discard_output(form, database, run=run)
+        finally:
+            form.close()
+
+
 def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -> None:
+    folders = set()
     for target_bytes, kept_bytes, new in database.rows(
         "SELECT target, kept, new FROM replaced WHERE run = ?", (run.number,)
     ):
         target = Path(os.fsdecode(target_bytes))
         kept = None if kept_bytes is None else Path(os.fsdecode(kept_bytes))
-        now = hash_path(target) if target.is_file() else None
-        if new is None or now != new or (kept is not None and not kept.is_file()):
+        if not _restore_file(target, kept, new=new):
             result.kept.append(str(target))
             continue
-        try:
-            if kept is None:
-                target.unlink()
-            else:
-                kept.replace(target)
-        except OSError as error:
-            raise cannot_write(target, error, then=_AGAIN) from error
-        sync_folder(target.parent)
+        folders.add(target.parent)
         result.num_restored += 1
+    for folder in folders:
+        if any(name == "webdataset" for name in run.formats):
+            with suppress(OSError):
+                # A folder of shards that were all of this run.
+                folder.rmdir()
+
+
+def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool:
+    """Restore one finished file; return whether it is as before, also by an undo that was killed.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    now = mark_of(target)
+    try:
+        if kept is None and now is None and not target.exists():
+            return True
+        if kept is not None and kept.is_file() and now == hash_path(kept):
+            kept.unlink()
+            return True
+        if new is None or now != new or (kept is not None and not kept.is_file()):
+            return False
+        if kept is None:
+            target.unlink()
+        else:
+            _replace_by_link(target, kept)
+    except OSError as error:
+        raise cannot_write(target, error, then=_AGAIN) from error
+    sync_folder(target.parent)
+    return True
+
+
+def _replace_by_link(target: Path, kept: Path) -> None:
+    """Replace a file by a kept one, which is deleted last: a kill in between shows both."""
+    temporary = temporary_beside(target)
+    try:
+        temporary.hardlink_to(kept)
+    except OSError:
+        shutil.copy2(kept, temporary)
+    temporary.replace(target)
+    kept.unlink()
 
 
 def undo_cost(run: str) -> tuple[int, int]:

@@ -123,5 +123,15 @@ class CollectedFormat(Protocol):
             OutputError: The output cannot be written.
         """
 
+    def discard(self) -> None:
+        """Delete what was written since the output was begun, in place of `finish`.
+
+        Raises:
+            OutputError: It cannot be deleted.
+        """
+
+    def finished_files(self) -> Sequence[Path]:
+        """Return the files that `finish` has completed; `captune undo` deletes or restores them."""
+
     def close(self) -> None:
         """Close files; called in any case, also after `finish` or an error."""

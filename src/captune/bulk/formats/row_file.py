@@ -121,6 +121,18 @@ class RowFile:
         self.close()
         self.part_path.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """See `CollectedFormat.discard`."""
+        self.close()
+        try:
+            self.part_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.part_path, error) from error
+
+    def finished_files(self) -> Sequence[Path]:
+        """See `CollectedFormat.finished_files`."""
+        return (self.path,)
+
     def close(self) -> None:
         """See `CollectedFormat.close`; an empty part is deleted."""
         if self._part is None:

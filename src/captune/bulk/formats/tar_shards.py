@@ -36,12 +36,16 @@ _MAX_ROW, _MAX_LISTED = 1_000_000, 1_000
 
 @dataclass(slots=True)
 class _State:
-    """How far the shards are: the unfinished one, its length, its images, and those before it."""
+    """How far the shards are: the unfinished one, its length, its images, and those before it.
+
+    `first` is the first shard since the output was begun; -1: not recorded by an older captune.
+    """
 
     shard: int = 0
     length: int = 0
     num_in_shard: int = 0
     num_images: int = 0
+    first: int = -1
 
 
 class TarShards:
@@ -91,7 +95,7 @@ class TarShards:
             )
         if found is None:
             number = max((int(shard.stem) for shard in finished), default=-1) + 1
-            found = _State(number, num_images=number * self._shard_images)
+            found = _State(number, num_images=number * self._shard_images, first=number)
             if state is None and self._part_path(number).exists():
                 raise OutputError(
                     f"{self._part_path(number)} is not part of a run in the journal",
@@ -124,6 +128,23 @@ class TarShards:
         except OSError as error:
             raise cannot_write(self._part_path(self._state.shard), error, then=RESUMES) from error
         self.close()
+
+    def discard(self) -> None:
+        """See `CollectedFormat.discard`."""
+        try:
+            for shard in self.finished_files():
+                shard.unlink()
+            self._part_path(self._state.shard).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self._state.num_in_shard = 0
+        self.close()
+
+    def finished_files(self) -> Sequence[Path]:
+        """See `CollectedFormat.finished_files`."""
+        first, last = self._state.first, self._state.shard
+        numbers = range(first, last + 1) if first >= 0 else ()
+        return [path for path in map(self._shard_path, numbers) if path.exists()]
 
     def close(self) -> None:
         """See `CollectedFormat.close`; an empty shard is deleted."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from captune.bulk.formats.interface import CollectedFormat
 from captune.bulk.items import CaptionedItem, Item
-from captune.bulk.journal.changes import hash_path
+from captune.bulk.journal.changes import file_state, hash_path
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.results import (
     CollectedState,
@@ -37,7 +37,7 @@ def open_output(
             run with `--force` has begun it.
     """
     replaces = run.existing == "overwrite"
-    found = _settle_finish(form, database)
+    found = settle_finish(form, database)
     old = None
     if found is None:
         old = take_old_part(form.path, now=recipe, force=replaces)
@@ -96,7 +96,22 @@ def finish_output(
     _record_finished(form, database, run.number)
 
 
-def _settle_finish(form: CollectedFormat, database: Database) -> CollectedState | None:
+def discard_output(form: CollectedFormat, database: Database, *, run: JournalRun) -> bool:
+    """Delete an output that a run has begun and not finished; return whether there is one.
+
+    Raises:
+        OutputError: It cannot be deleted, or lacks committed rows.
+    """
+    found = settle_finish(form, database)
+    if found is None or found.run != run.number:
+        return False
+    form.resume(found.state, keep_earlier=True)
+    form.discard()
+    clear_collected(database, form.name)
+    return True
+
+
+def settle_finish(form: CollectedFormat, database: Database) -> CollectedState | None:
     """Return how far an output is; complete one that a kill stopped while it was completed."""
     found = read_collected(database, form.name)
     if found is None or not found.is_finishing:
@@ -114,11 +129,36 @@ def _settle_finish(form: CollectedFormat, database: Database) -> CollectedState 
     return None
 
 
+def mark_of(path: Path) -> bytes | None:
+    """Return what a finished file is recognised by; `None`: there is none.
+
+    Size and time for a shard of gigabytes, the hash of its content for any other file.
+    """
+    if path.suffix == ".tar":
+        state = file_state(path)
+        return None if state is None else b"%d bytes at %d" % state
+    return hash_path(path) if path.is_file() else None
+
+
 def _record_finished(form: CollectedFormat, database: Database, run: int) -> None:
-    new = hash_path(form.path) if form.path.is_file() else None
-    database.write(
-        "UPDATE replaced SET new = ? WHERE run = ? AND format = ?", (new, run, form.name)
-    )
+    """Record the finished files, so that `captune undo` finds them unless they were edited."""
+    new = [(mark_of(path), os.fsencode(path.absolute())) for path in form.finished_files()]
+    place = os.fsencode(form.path.absolute())
+    with database.transaction():
+        for mark, path in new:
+            if path == place:
+                database.write(
+                    "UPDATE replaced SET new = ? WHERE run = ? AND format = ?",
+                    (mark, run, form.name),
+                )
+                continue
+            database.write(
+                "DELETE FROM replaced WHERE run = ? AND format = ? AND target IN (?, ?)",
+                (run, form.name, place, path),
+            )
+            database.write(
+                "INSERT INTO replaced VALUES (?, ?, ?, NULL, ?)", (run, form.name, path, mark)
+            )
     clear_collected(database, form.name)
 
 

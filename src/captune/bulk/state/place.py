@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class JournalPlace:
         """The page of the last complete run."""
         name = "run.html" if self.name == _WHOLE else f"{self.name}.html"
         return self.folder / STATE_FOLDER / name
+
+    def collected(self, form: str) -> Path:
+        """Return the place of a collected output whose journal this is."""
+        if not self.name.startswith(_WHOLE):
+            return self.folder / self.name
+        share = re.fullmatch(rf"{_WHOLE}-(\d+)of(\d+)", self.name)
+        mark = "" if share is None else f"-{int(share[1]):05}-of-{int(share[2]):05}"
+        return self.folder / f"captions{mark}.{form}"
 
     @property
     def replaced(self) -> Path:
