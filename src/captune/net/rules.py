@@ -60,12 +60,14 @@ class UrlRules:
         max_redirects: Maximum number of redirects; each is checked like the first URL.
         trusted_hosts: `HOST` or `HOST:PORT`, also allowed over http and at private addresses if
             the URL itself names them; a redirect from another host is not.
+        only_hosts: The only hosts that are opened, redirects included; `None`: any.
     """
 
     max_bytes: int = 20_000_000
     max_seconds: float = 10.0
     max_redirects: int = 5
     trusted_hosts: frozenset[str] = frozenset()
+    only_hosts: frozenset[str] | None = None
 
     def trusts(self, target: Target) -> bool:
         """Return whether the user trusts this host."""
@@ -85,12 +87,15 @@ def parse_url(url: str, rules: UrlRules) -> Target:
 
     Args:
         url: As the user or a redirect wrote it.
-        rules: Trusted hosts.
+        rules: Trusted and allowed hosts.
 
     Raises:
-        ImageError: `url_forbidden`: not https, a deceptive host name, or a user name.
+        ImageError: `url_forbidden`: not https, a deceptive host name, a user name, or a host that
+            is not allowed.
     """
     target = read_target(url)
+    if rules.only_hosts is not None and not {target.host, target.authority} & rules.only_hosts:
+        raise _forbidden(url, f"{target.authority} is not an allowed host")
     if target.scheme == "http" and not rules.trusts(target):
         raise _forbidden(
             url,

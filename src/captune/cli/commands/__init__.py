@@ -80,6 +80,16 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             _USE,
             ("merge all.jsonl all-00001-of-00002.jsonl all-00002-of-00002.jsonl",),
         ),
+        "serve": Command(
+            "captune.cli.serve:serve",
+            "Serve models over HTTP.",
+            _USE,
+            (
+                "serve runs/demo/model",
+                "serve first=runs/a/model second=runs/b/model --port 9000",
+                "serve runs/demo/model --host 0.0.0.0 --api-key-file keys.txt",
+            ),
+        ),
         "evaluate": Command(
             "captune.cli.evaluate:evaluate",
             "Score a model's captions on a data set.",

@@ -1,0 +1,25 @@
+"""A server of captions: models in processes of their own, behind an HTTP interface.
+
+Its names are imported on first use: FastAPI is an extra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from captune.lazy_names import import_on_use
+
+if TYPE_CHECKING:
+    from captune.serving.run import serve
+    from captune.serving.settings import ServedModel, ServerSettings, name_models
+
+__all__ = ["ServedModel", "ServerSettings", "name_models", "serve"]
+
+_HOMES = {
+    "ServedModel": "captune.serving.settings",
+    "ServerSettings": "captune.serving.settings",
+    "name_models": "captune.serving.settings",
+    "serve": "captune.serving.run",
+}
+
+__getattr__ = import_on_use(__name__, _HOMES)

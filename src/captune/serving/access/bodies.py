@@ -1,0 +1,100 @@
+"""Request bodies within limits of size, time and memory, while they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.types import Message, Receive
+
+from captune.serving.errors import ApiError
+from captune.serving.settings import Limits
+
+
+class ByteBudget:
+    """The bytes of all bodies that a server holds."""
+
+    def __init__(self, most: int) -> None:
+        """Take the maximum."""
+        self._left = most
+
+    def take(self, count: int) -> None:
+        """Take bytes.
+
+        Raises:
+            ApiError: 429: all bodies together are too large at the moment.
+        """
+        if count > self._left:
+            raise ApiError(429, "too_many_bytes", "the server holds too many images", retry_after=2)
+        self._left -= count
+
+    def give_back(self, count: int) -> None:
+        """Return bytes."""
+        self._left += count
+
+
+class LimitedBody:
+    """The body of one request; `receive` replaces the server's own."""
+
+    def __init__(
+        self, receive: Receive, length: int | None, *, limits: Limits, budget: ByteBudget
+    ) -> None:
+        """Take what is announced from the budget.
+
+        Args:
+            receive: The server's.
+            length: `Content-Length`; `None`: it is sent in chunks.
+            limits: Of size and time.
+            budget: Shared by all requests.
+
+        Raises:
+            ApiError: 413: the body is too large; 429: the budget is used up.
+        """
+        self._receive, self._limits, self._budget = receive, limits, budget
+        self._is_announced = length is not None
+        self._until = time.monotonic() + limits.body_seconds
+        self._num_bytes = self._held = 0
+        if length is not None:
+            self._check_size(length)
+            self._hold(length)
+        self.is_complete = False
+
+    async def receive(self) -> Message:
+        """Return the next message.
+
+        Raises:
+            ApiError: 408: the body is too slow; 413: it is too large; 429: see `ByteBudget`.
+        """
+        if self.is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(
+                408, "body_timeout", f"the body took over {self._limits.body_seconds:.0f} s"
+            ) from None
+        if message["type"] == "http.request":
+            count = len(message.get("body", b""))
+            self._num_bytes += count
+            self._check_size(self._num_bytes)
+            if not self._is_announced:
+                self._hold(count)
+            self.is_complete = not message.get("more_body", False)
+        else:
+            self.is_complete = True
+        return message
+
+    def close(self) -> None:
+        """Return all bytes to the budget."""
+        self._budget.give_back(self._held)
+        self._held = 0
+
+    def _hold(self, count: int) -> None:
+        self._budget.take(count)
+        self._held += count
+
+    def _check_size(self, count: int) -> None:
+        most = self._limits.body_bytes
+        if count > most:
+            raise ApiError(413, "body_too_large", f"a body has at most {most:,} bytes")

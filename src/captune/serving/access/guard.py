@@ -1,0 +1,161 @@
+"""The outermost layer of the server: every request passes it, every answer is counted and logged.
+
+In this order: host, origin, key, encoding, size. Nothing of a request's body is read before.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from captune.serving.access.bodies import ByteBudget, LimitedBody
+from captune.serving.access.hosts import HostRules
+from captune.serving.access.keys import KeyFile
+from captune.serving.errors import ApiError
+from captune.serving.settings import Limits
+from captune.serving.watch.logs import log_event
+from captune.serving.watch.metrics import ServerMetrics
+
+OPEN_PATHS = ("/", "/livez", "/readyz")
+OPEN_FOLDER = "/page/"
+"""The page's own files; like `OPEN_PATHS` they need no key."""
+
+_SAFE_HEADERS = (
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+)
+
+
+class Guard:
+    """An ASGI application around another one."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: HostRules,
+        keys: KeyFile | None,
+        limits: Limits,
+        metrics: ServerMetrics,
+    ) -> None:
+        """Take what is checked; without keys nobody needs one."""
+        self._app, self._hosts, self._keys = app, hosts, keys
+        self._limits, self._metrics = limits, metrics
+        self._budget = ByteBudget(limits.all_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application do so."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(scope, send)
+        body = None
+        try:
+            headers = Headers(scope=scope)
+            self._check(scope, headers)
+            body = LimitedBody(receive, _length(headers), limits=self._limits, budget=self._budget)
+            await self._app(scope, body.receive, answer.send)
+        except ApiError as error:
+            if answer.status is None:
+                self._metrics.count_rejection(error.code)
+                await error_response(error, scope)(scope, receive, answer.send)
+        finally:
+            if body is not None:
+                body.close()
+            self._report(answer, scope)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        host = headers.get("host")
+        if not self._hosts.allow_host(host):
+            raise ApiError(421, "host_forbidden", "this server has another name; see --allow-host")
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        # Opening the page from a link is a request of another site too.
+        if scope["method"] not in ("GET", "HEAD") and not self._hosts.allow_origin(
+            origin, host or "", site
+        ):
+            raise ApiError(403, "origin_forbidden", "pages of other origins may not ask")
+        if self._keys is not None and not _is_open(scope["path"]):
+            self._check_key(headers)
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise ApiError(415, "body_encoded", "send the body without Content-Encoding")
+
+    def _check_key(self, headers: Headers) -> None:
+        assert self._keys is not None
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        if not key:
+            raise ApiError(401, "key_missing", "send the header Authorization: Bearer KEY")
+        if not self._keys.accepts(key):
+            raise ApiError(401, "key_wrong", "this key is not valid")
+
+    def _report(self, answer: _Answer, scope: Scope) -> None:
+        seconds = time.perf_counter() - answer.began
+        found = scope.get("route")
+        route = getattr(found, "path", "other")
+        status = 499 if answer.status is None else answer.status
+        self._metrics.observe_request(route, status, seconds)
+        facts: Mapping[str, Any] = scope.get("captune", {})
+        log_event(
+            "request",
+            id=answer.request_id,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(1000 * seconds, 1),
+            **facts,
+        )
+
+
+class _Answer:
+    """What goes back to the client, with headers that every answer has."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self.request_id = secrets.token_hex(8)
+        self.began = time.perf_counter()
+        self.status: int | None = None
+        scope["captune"] = {}
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            own = [*_SAFE_HEADERS, ("x-request-id", self.request_id)]
+            present = {name.lower() for name, _ in message["headers"]}
+            added = [(n.encode(), v.encode()) for n, v in own if n.encode() not in present]
+            message = {**message, "headers": [*message["headers"], *added]}
+        await self._send(message)
+
+
+def error_response(error: ApiError, scope: Scope) -> JSONResponse:
+    """Return the answer to a request that fails as a whole."""
+    scope.setdefault("captune", {})["code"] = error.code
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if error.status in (408, 413):
+        headers["connection"] = "close"
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    content = {"schema": 1, "error": {"code": error.code, "message": error.message, "type": kind}}
+    return JSONResponse(content, error.status, headers)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
+
+
+def _length(headers: Headers) -> int | None:
+    text = headers.get("content-length")
+    if text is None:
+        return None if "transfer-encoding" in headers else 0
+    return int(text) if text.isascii() and text.isdigit() else 0

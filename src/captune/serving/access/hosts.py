@@ -1,0 +1,82 @@
+"""Which `Host` and `Origin` headers a server answers.
+
+A page of another origin can make a browser send requests to a server on this machine, and a name
+that resolves to this machine (DNS rebinding) makes them look like its own. The headers tell.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from captune.serving.settings import is_loopback
+
+_ANY = ("0.0.0.0", "::")
+
+
+class HostRules:
+    """The hosts that requests may name."""
+
+    def __init__(self, host: str, allowed: Collection[str]) -> None:
+        """Take the address that the server listens at, and further names.
+
+        Args:
+            host: As in `ServerSettings`.
+            allowed: Names or `NAME:PORT`; a name allows all ports.
+        """
+        self._allowed = {name.lower().rstrip(".") for name in allowed}
+        self._own = {host.lower().strip("[]")}
+        self._is_loopback = is_loopback(host)
+        self._is_any = host.strip("[]") in _ANY
+
+    def allow_host(self, header: str | None) -> bool:
+        """Return whether a `Host` header names this server."""
+        if not header:
+            return False
+        name = _split_port(header)
+        if name is None:
+            return False
+        if header.lower() in self._allowed or name in self._allowed or name in self._own:
+            return True
+        if is_loopback(name):
+            return self._is_loopback or self._is_any
+        # A name can be made to resolve to any address; an address cannot.
+        return self._is_any and _is_address(name)
+
+    def allow_origin(self, origin: str | None, host: str, site: str | None) -> bool:
+        """Return whether a page of this server, or no page at all, sent the request.
+
+        Args:
+            origin: The `Origin` header.
+            host: The `Host` header.
+            site: The `Sec-Fetch-Site` header.
+        """
+        if site in ("cross-site", "same-site"):
+            return False
+        if origin is None:
+            return True
+        try:
+            return urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return False
+
+
+def _split_port(header: str) -> str | None:
+    """Return the name or address of a `Host` header, in lower case; `None`: it is malformed."""
+    try:
+        parts = urlsplit(f"//{header}")
+        name, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not name or parts.path or parts.query or parts.fragment or "@" in header:
+        return None
+    return name.rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""The keys of a server, in a file that is read again when it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from pathlib import Path
+
+from captune.errors import DataError
+from captune.serving.watch.logs import log_event
+
+_SHORTEST = 16
+_FIX = "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a key"
+
+
+class KeyFile:
+    """Keys, one per line; empty lines and lines that start with `#` are skipped.
+
+    To change a key without an interruption, add the new one, change the clients, and remove the old
+    one. A file that cannot be read any more leaves the keys as they are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            DataError: It cannot be read, holds no key, or a key is too short or not plain ASCII.
+        """
+        self._path = path
+        self._seen = self._look()
+        self._digests = self._read()
+
+    def accepts(self, key: str) -> bool:
+        """Return whether a key is in the file, in a time that tells nothing about it."""
+        self._read_again()
+        digest = _digest(key)
+        # Every key is compared, also after one has matched.
+        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
+
+    def _read_again(self) -> None:
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._digests = self._read()
+        except DataError as error:
+            log_event("keys_not_read", path=str(self._path), error=error.what)
+        else:
+            log_event("keys_read", path=str(self._path), keys=len(self._digests))
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> tuple[bytes, ...]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise DataError(f"{self._path} cannot be read: {reason}", fix=_FIX) from error
+        keys = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            key = line.strip()
+            if not key or key.startswith("#"):
+                continue
+            if len(key) < _SHORTEST or not key.isascii() or " " in key:
+                raise DataError(
+                    f"a key is at least {_SHORTEST} ASCII characters without spaces",
+                    where=f"{self._path}, line {number}",
+                    fix=_FIX,
+                )
+            keys.append(_digest(key))
+        if not keys:
+            raise DataError(f"{self._path} holds no key", fix=_FIX)
+        return tuple(keys)
+
+
+def _digest(key: str) -> bytes:
+    # Digests have one length, whatever the length of the key.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

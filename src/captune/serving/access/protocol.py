@@ -1,0 +1,78 @@
+"""Connections that send nothing, or too slowly, are closed; uvicorn waits for them for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from captune.serving.settings import Limits
+
+_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def protocol_with(limits: Limits) -> Callable[..., asyncio.Protocol]:
+    """Return uvicorn's protocol with a time for headers and a maximum of connections."""
+    # Connections that have no complete request, the oldest first.
+    idle: dict[_GuardedProtocol, None] = {}
+
+    class Guarded(_GuardedProtocol):
+        """The protocol of one server."""
+
+    Guarded.limits, Guarded.idle = limits, idle
+    return Guarded
+
+
+class _GuardedProtocol(H11Protocol):
+    """One connection."""
+
+    limits: Limits
+    idle: dict[_GuardedProtocol, None]
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Give the client its time; close the longest idle connection if there are too many."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+        if len(self.connections) > self.limits.connections:
+            next(iter(self.idle)).transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._has_headers()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """Read what has arrived; with complete headers, the request has its own time."""
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._has_headers()
+
+    def on_response_complete(self) -> None:
+        """Give the client time for the next request, or for the rest of a refused body."""
+        self._wait_for_headers()
+        super().on_response_complete()
+
+    def _wait_for_headers(self) -> None:
+        self._has_headers()
+        if not self.transport.is_closing():
+            self.idle[self] = None
+            seconds = self.limits.header_seconds
+            self._header_timer = self.loop.call_later(seconds, self._end)
+
+    def _has_headers(self) -> None:
+        self.idle.pop(self, None)
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_TIMEOUT)
+            self.transport.close()

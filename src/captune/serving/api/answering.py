@@ -1,0 +1,129 @@
+"""From a checked call to captions: download, queue, wait, and stop when the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request
+
+from captune.errors import ImageError, RecipeError
+from captune.inference import DecodingOptions
+from captune.recipe import GenerateConfig
+from captune.records import Prediction
+from captune.serving.api.calls import CaptionCall, ImageInput, UrlInput, invalid
+from captune.serving.engine.engine import Ask, Engine
+from captune.serving.errors import ApiError, from_image_error, image_error
+from captune.serving.state import ServerState, state_of
+
+_ALTERNATIVES_TOP_P = 0.9
+
+Outcome = tuple[Prediction, ...] | ApiError
+"""The captions of an image, best first, or why it has none."""
+
+
+async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list[Outcome]]:
+    """Return the model of a call and the outcome of each image, in order.
+
+    Raises:
+        ApiError: No image can be captioned, or the request fails as a whole.
+    """
+    state = state_of(request)
+    engine = state.find_engine(call.model)
+    facts = request.scope["captune"]
+    facts |= {"model": engine.model.name, "images": len(call.images)}
+    configs = _configs(engine, call)
+    engine.admit(len(call.images))
+    work = asyncio.ensure_future(_caption(state, engine, call.images, configs))
+    outcomes = await _wait(request, work, seconds=state.settings.deadline)
+    for outcome in outcomes:
+        what = outcome.code if isinstance(outcome, ApiError) else "captioned"
+        state.metrics.count_image(engine.model.name, what)
+    errors = [outcome for outcome in outcomes if isinstance(outcome, ApiError)]
+    if errors:
+        facts |= {"failed": len(errors), "code": errors[0].code}
+    return engine, outcomes
+
+
+def _configs(engine: Engine, call: CaptionCall) -> tuple[GenerateConfig, ...]:
+    """Return how to decode each caption of an image.
+
+    The first is what the request asks for. Further ones are sampled, with a seed each: the next
+    best beams hardly differ from the best.
+    """
+    options = DecodingOptions(**call.generate)  # type: ignore[typeddict-item]
+    try:
+        first = engine.complete(options)
+    except RecipeError as error:
+        raise invalid("generate", error.what) from None
+    if first.do_sample:
+        seeds = range(first.seed + 1, first.seed + call.num_captions)
+        return (first, *(first.model_copy(update={"seed": seed}) for seed in seeds))
+    sampled = {"do_sample": True, "num_beams": 1, "top_p": _ALTERNATIVES_TOP_P}
+    kept = {"max_new_tokens": first.max_new_tokens, "prompt": first.prompt}
+    others = GenerateConfig.model_validate({**kept, **sampled})
+    seeds = range(1, call.num_captions)
+    return (first, *(others.model_copy(update={"seed": seed}) for seed in seeds))
+
+
+async def _caption(
+    state: ServerState,
+    engine: Engine,
+    images: Sequence[ImageInput | ImageError],
+    configs: tuple[GenerateConfig, ...],
+) -> list[Outcome]:
+    loaded = await asyncio.gather(*(_load(state, image) for image in images))
+    asks = [
+        Ask(str(place), content, configs)
+        for place, content in enumerate(loaded)
+        if isinstance(content, bytes)
+    ]
+    found = iter(await engine.caption(asks))
+    return [_judge(next(found)) if isinstance(content, bytes) else content for content in loaded]
+
+
+async def _load(state: ServerState, image: ImageInput | ImageError) -> bytes | ApiError:
+    if isinstance(image, ImageError):
+        return from_image_error(image)
+    if isinstance(image, bytes):
+        return image
+    return await _download(state, image)
+
+
+async def _download(state: ServerState, image: UrlInput) -> bytes | ApiError:
+    if state.fetcher is None:
+        return image_error("url_forbidden")
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(state.downloads, state.fetcher.fetch, image.url)
+    except ImageError as error:
+        return from_image_error(error)
+
+
+def _judge(outcome: Outcome) -> Outcome:
+    if not isinstance(outcome, ApiError) and not outcome[0].caption.strip():
+        return image_error("empty_caption")
+    return outcome
+
+
+async def _wait(request: Request, work: asyncio.Future[Any], *, seconds: float) -> Any:
+    """Return the result of `work`, which is cancelled at the deadline or when the client leaves."""
+    state = state_of(request)
+    left = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({work, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        if left.done():
+            state.metrics.count_disconnect()
+            raise ApiError(499, "client_left", "the client closed the connection")
+        raise ApiError(504, "deadline", f"no caption within {seconds:g} s", retry_after=5)
+    finally:
+        left.cancel()
+        work.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue

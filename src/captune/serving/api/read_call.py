@@ -1,0 +1,126 @@
+"""`POST /v1/caption`: the call in a multipart, JSON or raw body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from captune.errors import ImageError
+from captune.serving.api.calls import (
+    CaptionCall,
+    ImageInput,
+    UrlInput,
+    decode_base64,
+    invalid,
+    read_image,
+)
+from captune.serving.api.strict_json import parse_json
+from captune.serving.errors import ApiError
+from captune.serving.settings import Limits
+
+_KEYS = ("model", "images", "num_captions", "generate")
+_RAW = "application/octet-stream"
+_MAX_FIELDS = 8
+_MAX_FIELD_BYTES = 65_536
+
+
+async def read_caption_call(request: Request, limits: Limits) -> CaptionCall:
+    """Return what a request asks for.
+
+    Raises:
+        ApiError: 400, 413, 415 or 422.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        call = _from_json(parse_json(await request.body()), limits)
+    elif kind == "multipart/form-data":
+        call = await _from_form(request, limits)
+    elif kind.startswith("image/") or kind == _RAW:
+        call = _call(request.query_params, [read_image(await request.body(), limits)])
+    else:
+        raise ApiError(
+            415,
+            "body_unsupported",
+            "send application/json, multipart/form-data, image/* or application/octet-stream",
+        )
+    call.check(limits)
+    return call
+
+
+def _from_json(content: Any, limits: Limits) -> CaptionCall:
+    if not isinstance(content, dict):
+        raise invalid("body", "an object")
+    for key in content:
+        if key not in _KEYS:
+            raise invalid("body", f"an object with the keys {', '.join(_KEYS)}")
+    images = content.get("images")
+    if not isinstance(images, list):
+        raise invalid("images", 'a list of {"data": base64} or {"url": URL}')
+    if len(images) > limits.images:
+        raise ApiError(413, "too_many_images", f"a request has at most {limits.images} images")
+    found = [_one_image(image, place, limits) for place, image in enumerate(images)]
+    return _call(content, found)
+
+
+def _one_image(image: Any, place: int, limits: Limits) -> ImageInput | ImageError:
+    if isinstance(image, dict) and len(image) == 1:
+        (key,) = image
+        value = image[key]
+        if isinstance(value, str) and key == "url":
+            return UrlInput(value)
+        if isinstance(value, str) and key == "data":
+            return decode_base64(value, limits)
+    raise invalid(f"images[{place}]", '{"data": base64} or {"url": URL}')
+
+
+async def _from_form(request: Request, limits: Limits) -> CaptionCall:
+    try:
+        form = await request.form(
+            max_files=limits.images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+        )
+    except (HTTPException, MultiPartException) as error:
+        text = str(getattr(error, "detail", "") or getattr(error, "message", ""))
+        status = 413 if text.startswith("Too many") or "exceeded" in text else 400
+        raise ApiError(status, "invalid_form", f"the form cannot be read: {text[:200]}") from None
+    files, fields = [], dict[str, Any]()
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files.append(read_image(await value.read(), limits))
+            elif name in fields or name not in _KEYS:
+                raise invalid("form", f"files, and at most one of each: {', '.join(_KEYS)}")
+            else:
+                fields[name] = value
+    finally:
+        await form.close()
+    return _call(fields, files)
+
+
+def _call(values: Mapping[str, Any], images: list[Any]) -> CaptionCall:
+    """Return the call of a body whose other values are JSON values, or texts of them."""
+    model = values.get("model")
+    if model is not None and not isinstance(model, str):
+        raise invalid("model", "a text")
+    generate = values.get("generate")
+    if isinstance(generate, str):
+        generate = parse_json(generate.encode())
+    if generate is None:
+        generate = {}
+    if not isinstance(generate, dict):
+        raise invalid("generate", "an object")
+    return CaptionCall(model or None, tuple(images), _whole(values.get("num_captions")), generate)
+
+
+def _whole(value: Any) -> int:
+    if value is None:
+        return 1
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 9:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise invalid("num_captions", "a whole number")
+    return value

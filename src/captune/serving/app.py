@@ -1,0 +1,86 @@
+"""The application: routes, state, and the guard around both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from captune import __version__
+from captune.net import UrlFetcher, UrlRules
+from captune.serving.access.guard import Guard, error_response
+from captune.serving.access.hosts import HostRules
+from captune.serving.access.keys import KeyFile
+from captune.serving.api import caption, chat, models
+from captune.serving.engine.engine import Engine
+from captune.serving.errors import ApiError
+from captune.serving.settings import ServerSettings
+from captune.serving.state import ServerState
+from captune.serving.watch.metrics import ServerMetrics
+
+_DOWNLOADS = 16
+
+
+def build_app(settings: ServerSettings) -> tuple[ASGIApp, ServerState]:
+    """Return the application and its state; its models load when it starts.
+
+    Raises:
+        CaptuneError: The address needs keys, or the file of keys cannot be used.
+    """
+    settings.check()
+    keys = None if settings.api_key_file is None else KeyFile(settings.api_key_file)
+    metrics = ServerMetrics()
+    rules = UrlRules(
+        max_bytes=settings.limits.image_bytes, only_hosts=frozenset(settings.allow_url_hosts)
+    )
+    state = ServerState(
+        settings=settings,
+        engines={model.name: Engine(model, settings, metrics) for model in settings.models},
+        metrics=metrics,
+        fetcher=UrlFetcher(rules) if settings.allow_url_hosts else None,
+        downloads=ThreadPoolExecutor(_DOWNLOADS, "captune-download"),
+    )
+    hosts = HostRules(settings.host, settings.allow_hosts)
+    app = Guard(_routes(state), hosts=hosts, keys=keys, limits=settings.limits, metrics=metrics)
+    return app, state
+
+
+def _routes(state: ServerState) -> FastAPI:
+    @asynccontextmanager
+    async def run_models(_app: FastAPI) -> AsyncIterator[None]:
+        for engine in state.engines.values():
+            engine.start()
+        yield
+        for engine in state.engines.values():
+            engine.close()
+        state.downloads.shutdown(wait=False, cancel_futures=True)
+
+    # FastAPI's own pages of documentation load scripts from another server.
+    app = FastAPI(
+        title="captune", version=__version__, docs_url=None, redoc_url=None, lifespan=run_models
+    )
+    app.state.captune = state
+    app.add_exception_handler(ApiError, _explain)
+    app.add_exception_handler(HTTPException, _explain_http)
+    for part in (caption, chat, models):
+        app.include_router(part.router)
+    return app
+
+
+async def _explain(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return error_response(error, request.scope)
+
+
+async def _explain_http(request: Request, error: Exception) -> JSONResponse:
+    """Give the errors of the framework the form of all others."""
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    answer = error_response(ApiError(error.status_code, code, str(error.detail)), request.scope)
+    answer.headers.update(error.headers or {})
+    return answer

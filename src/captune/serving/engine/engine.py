@@ -1,0 +1,215 @@
+"""A model that is served: the queue in front of its processes, and what becomes of each job."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from captune.inference import DecodingOptions, decoding_config
+from captune.recipe import GenerateConfig, fill_decoding
+from captune.records import Prediction
+from captune.serving.engine.jobs import Job, Stage
+from captune.serving.engine.messages import BatchDone, Captioned, Loaded, LoadModel, Refused
+from captune.serving.engine.worker import Worker
+from captune.serving.errors import ApiError, image_error
+from captune.serving.settings import ServedModel, ServerSettings
+from captune.serving.watch.logs import log_event
+from captune.serving.watch.metrics import ServerMetrics
+
+# Batches that a process holds: one in the model, and the next ones decoded.
+_BATCHES_AHEAD = 3
+_MAX_TRIES = 2
+_FIRST_GUESS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An image and how to caption it."""
+
+    image_id: str
+    content: bytes
+    configs: tuple[GenerateConfig, ...]
+
+
+class Engine:
+    """One served model; all methods are for the event loop's thread."""
+
+    def __init__(
+        self, model: ServedModel, settings: ServerSettings, metrics: ServerMetrics
+    ) -> None:
+        """Keep the settings; `start` starts the processes."""
+        self.model, self._settings, self._metrics = model, settings, metrics
+        load = LoadModel(model.request, settings.max_batch, settings.limits.pixels, settings.warmup)
+        self._workers = [Worker(load, device, self) for device in model.devices]
+        self._waiting: deque[Job] = deque()
+        self._loaded: Loaded | None = None
+        self._seconds_per_image = _FIRST_GUESS
+        self.load_error: Exception | None = None
+        self.is_draining = False
+
+    def start(self) -> None:
+        """Start the processes; they load the model meanwhile."""
+        for worker in self._workers:
+            worker.start()
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a process has loaded the model."""
+        return any(worker.is_ready for worker in self._workers)
+
+    @property
+    def hardware(self) -> str:
+        """What runs the model; empty while it loads for the first time."""
+        return "" if self._loaded is None else self._loaded.hardware
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """How the model decodes unless a request says otherwise; empty while it loads."""
+        return {} if self._loaded is None else self._loaded.defaults.model_dump()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The system's numbers of the processes."""
+        return [worker.process_id for worker in self._workers if worker.process_id is not None]
+
+    @property
+    def depth(self) -> int:
+        """Images that have not started."""
+        return len(self._waiting) + sum(worker.num_unstarted for worker in self._workers)
+
+    def complete(self, options: DecodingOptions) -> GenerateConfig:
+        """Fill settings that a request does not set.
+
+        Raises:
+            ApiError: The model has not been loaded yet.
+            RecipeError: A setting does not exist or has an invalid value.
+        """
+        if self._loaded is None:
+            raise self._not_ready()
+        return fill_decoding(decoding_config(options), self._loaded.defaults.model_dump())
+
+    def admit(self, num_images: int) -> None:
+        """Refuse images that would wait too long, before they are read.
+
+        Raises:
+            ApiError: 503 while no process has the model, 429 when too many images wait.
+        """
+        if not self.is_ready or self.is_draining:
+            raise self._not_ready()
+        if self.depth + num_images > self._settings.max_queue:
+            self._metrics.count_rejection("queue_full")
+            seconds = math.ceil(self.depth * self._seconds_per_image)
+            raise ApiError(
+                429,
+                "queue_full",
+                f"{self.depth} images are waiting for {self.model.name}",
+                retry_after=min(60, max(1, seconds)),
+            )
+
+    async def caption(self, asks: Sequence[Ask]) -> list[tuple[Prediction, ...] | ApiError]:
+        """Return the captions of images, or why one has none, in order.
+
+        When the caller is cancelled, images that have not started are dropped.
+
+        Raises:
+            ApiError: See `admit`.
+        """
+        self.admit(len(asks))
+        loop = asyncio.get_running_loop()
+        jobs = [Job(a.image_id, a.content, a.configs, loop.create_future()) for a in asks]
+        self._waiting.extend(jobs)
+        self._feed()
+        try:
+            return await asyncio.gather(*(job.outcome for job in jobs))
+        finally:
+            self._drop([job for job in jobs if not job.outcome.done() or job.outcome.cancelled()])
+
+    def _drop(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if job.stage is Stage.WAITING and job in self._waiting:
+                self._waiting.remove(job)
+            for worker in self._workers:
+                worker.cancel(job)
+        self._feed()
+
+    def _feed(self) -> None:
+        """Give waiting jobs to the processes that have the fewest."""
+        window = _BATCHES_AHEAD * self._settings.max_batch
+        while self._waiting:
+            ready = [w for w in self._workers if w.is_ready and w.num_jobs < window]
+            if not ready:
+                break
+            min(ready, key=lambda worker: worker.num_jobs).caption(self._waiting.popleft())
+        self._metrics.set_depth(self.model.name, self.depth)
+
+    def _not_ready(self) -> ApiError:
+        what = "is being loaded" if self._loaded is None else "is being started again"
+        if self.is_draining:
+            what = "is being shut down"
+        self._metrics.count_rejection("not_ready")
+        return ApiError(503, "not_ready", f"{self.model.name} {what}", retry_after=2)
+
+    # Called by the workers.
+
+    def on_loaded(self, loaded: Loaded) -> None:
+        """Take new jobs; the model is ready."""
+        self._loaded, self.load_error = loaded, None
+        log_event("model_ready", model=self.model.name, hardware=loaded.hardware)
+        self._feed()
+
+    def on_load_failed(self, error: Exception) -> None:
+        """Note that the model cannot be loaded."""
+        self.load_error = error
+        log_event("model_failed", model=self.model.name, error=str(error))
+
+    def on_started(self, jobs: list[Job]) -> None:
+        """Note that a batch goes to the model."""
+        now = time.monotonic()
+        self._metrics.observe_batch(self.model.name, [now - job.began for job in jobs])
+
+    def on_settled(self, job: Job, answer: Captioned | Refused) -> None:
+        """Give a job its result."""
+        if isinstance(answer, Captioned):
+            self._metrics.observe_decoding(answer.decode_seconds)
+            job.settle(answer.predictions)
+        else:
+            log_event(
+                "image_failed", model=self.model.name, reason=answer.reason, detail=answer.detail
+            )
+            job.settle(image_error(answer.reason))
+        self._feed()
+
+    def on_batch(self, done: BatchDone) -> None:
+        """Note how long a batch took."""
+        self._metrics.observe_model_time(self.model.name, done.seconds)
+        taken = done.seconds / done.size / len(self._workers)
+        self._seconds_per_image += 0.2 * (taken - self._seconds_per_image)
+
+    def on_ended(self, jobs: list[Job]) -> None:
+        """Take back the jobs of a process that ended."""
+        self._metrics.count_restart(self.model.name)
+        log_event("worker_ended", model=self.model.name, jobs=len(jobs))
+        for job in reversed(jobs):
+            job.tries += 1
+            if job.stage is Stage.STARTED:
+                job.settle(image_error("worker_lost"))
+            elif job.tries >= _MAX_TRIES:
+                job.settle(image_error("worker_crash"))
+            else:
+                job.stage = Stage.WAITING
+                self._waiting.appendleft(job)
+        self._feed()
+
+    def on_warning(self, text: str) -> None:
+        """Note a warning of a process."""
+        log_event("warning", model=self.model.name, text=text)

@@ -1,0 +1,102 @@
+"""Decoded images that wait for the model, in the process that holds it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from captune.recipe import GenerateConfig
+
+# An image is decoded in some 10 ms, and a batch takes 100 ms or more: waiting this long for images
+# that are being decoded costs little and fills batches.
+_LINGER_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyImage:
+    """A decoded image.
+
+    Attributes:
+        job: Number of the job.
+        image_id: Seeds sampling.
+        inputs: The model inputs.
+        configs: How to decode it.
+        decode_seconds: Time that decoding took.
+    """
+
+    job: int
+    image_id: str
+    inputs: Any
+    configs: tuple[GenerateConfig, ...]
+    decode_seconds: float
+
+
+class ReadyImages:
+    """A queue filled by decoding threads and emptied by the model, a batch at a time."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._changed = threading.Condition()
+        self._ready: list[ReadyImage] = []
+        self._decoding: set[int] = set()
+        self._cancelled: set[int] = set()
+        self._is_closed = False
+
+    def announce(self, job: int) -> None:
+        """Note that an image is being decoded."""
+        with self._changed:
+            self._decoding.add(job)
+
+    def is_wanted(self, job: int) -> bool:
+        """Return whether somebody waits for a job."""
+        with self._changed:
+            return job not in self._cancelled
+
+    def put(self, job: int, image: ReadyImage | None) -> None:
+        """Add a decoded image; `None`: it cannot be used, or is no longer wanted."""
+        with self._changed:
+            self._decoding.discard(job)
+            if image is not None and job not in self._cancelled:
+                self._ready.append(image)
+            self._cancelled.discard(job)
+            self._changed.notify_all()
+
+    def cancel(self, job: int) -> None:
+        """Drop a job that has not started."""
+        with self._changed:
+            self._ready = [image for image in self._ready if image.job != job]
+            if job in self._decoding:
+                self._cancelled.add(job)
+
+    def close(self) -> None:
+        """Let `take` return nothing."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def take(self, most: int) -> Sequence[ReadyImage]:
+        """Wait for images that are decoded alike, and return at most `most`; none when closed.
+
+        The oldest image decides how; the others keep their order.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self._is_closed)
+            until = time.monotonic() + _LINGER_SECONDS
+            while self._decoding and self._count_alike() < most and not self._is_closed:
+                left = until - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            if self._is_closed or not self._ready:
+                return []
+            configs = self._ready[0].configs
+            batch = [image for image in self._ready if image.configs == configs][:most]
+            taken = {image.job for image in batch}
+            self._ready = [image for image in self._ready if image.job not in taken]
+            return batch
+
+    def _count_alike(self) -> int:
+        configs = self._ready[0].configs if self._ready else ()
+        return sum(image.configs == configs for image in self._ready)

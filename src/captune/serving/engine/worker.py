@@ -1,0 +1,192 @@
+"""One process with a model, as an engine sees it: its jobs, its end, its next start."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from dataclasses import replace
+from typing import Any, Protocol
+
+from captune.inference import RunRequest
+from captune.serving.engine.jobs import Job, Stage
+from captune.serving.engine.messages import (
+    BatchDone,
+    Cancel,
+    Captioned,
+    CaptionImage,
+    Loaded,
+    LoadFailed,
+    LoadModel,
+    Refused,
+    Started,
+    Warned,
+)
+from captune.workers import ModelProcess
+
+_ENTRY = "captune.serving.engine.child:run_model"
+# A batch that takes longer hangs.
+_BATCH_SECONDS = 300.0
+_LONGEST_PAUSE = 30.0
+
+
+class WorkerEvents(Protocol):
+    """What an engine does when something happens in one of its processes."""
+
+    def on_loaded(self, loaded: Loaded) -> None:
+        """Take new jobs; the model is ready."""
+
+    def on_load_failed(self, error: Exception) -> None:
+        """Note that the model cannot be loaded."""
+
+    def on_settled(self, job: Job, answer: Captioned | Refused) -> None:
+        """Give a job its result."""
+
+    def on_started(self, jobs: list[Job]) -> None:
+        """Note that a batch goes to the model."""
+
+    def on_batch(self, done: BatchDone) -> None:
+        """Note how long a batch took."""
+
+    def on_ended(self, jobs: list[Job]) -> None:
+        """Take back the jobs of a process that ended."""
+
+    def on_warning(self, text: str) -> None:
+        """Note a warning of the process."""
+
+
+class Worker:
+    """A process that is started again when it ends; all methods are for the event loop's thread."""
+
+    def __init__(self, load: LoadModel, device: str, events: WorkerEvents) -> None:
+        """Keep the settings; `start` starts the process.
+
+        Args:
+            load: The model.
+            device: Where it runs.
+            events: Called in the event loop's thread.
+        """
+        request: RunRequest = replace(load.request, device=device)
+        self._load, self._events = replace(load, request=request), events
+        self._jobs: dict[int, Job] = {}
+        self._process: ModelProcess | None = None
+        self._outbox: queue.SimpleQueue[Any] | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._num_failed_starts = 0
+        self._is_closed = False
+        self.is_ready = False
+
+    @property
+    def num_jobs(self) -> int:
+        """Number of jobs that the process has."""
+        return len(self._jobs)
+
+    @property
+    def num_unstarted(self) -> int:
+        """Number of jobs that the model has not begun."""
+        return sum(job.stage is Stage.SENT for job in self._jobs.values())
+
+    @property
+    def process_id(self) -> int | None:
+        """The system's number of the process; `None`: it is not running."""
+        return None if self._process is None else self._process.process_id
+
+    def start(self) -> None:
+        """Start the process, which loads the model."""
+        if self._is_closed:
+            return
+        loop = asyncio.get_running_loop()
+        mine: list[ModelProcess] = []
+
+        def hand_over(message: Any) -> None:
+            try:
+                loop.call_soon_threadsafe(lambda: self._receive(mine[0], message))
+            except RuntimeError:
+                return  # The event loop has ended.
+
+        process = ModelProcess(_ENTRY, hand_over)
+        mine.append(process)
+        self._process, self._outbox = process, queue.SimpleQueue()
+        # Sending an image waits for the pipe, and the event loop must not.
+        arguments = (process, self._outbox)
+        threading.Thread(target=_send_all, args=arguments, daemon=True).start()
+        self._outbox.put(self._load)
+
+    def caption(self, job: Job) -> None:
+        """Give a job to the process."""
+        assert self._outbox is not None
+        job.stage = Stage.SENT
+        self._jobs[job.number] = job
+        self._outbox.put(CaptionImage(job.number, job.image_id, job.content, job.configs))
+
+    def cancel(self, job: Job) -> None:
+        """Tell the process that nobody waits for a job."""
+        if job.stage is Stage.SENT and job.number in self._jobs and self._outbox is not None:
+            del self._jobs[job.number]
+            self._outbox.put(Cancel(job.number))
+
+    def close(self) -> None:
+        """End the process for good."""
+        self._is_closed = True
+        self._end()
+
+    def _receive(self, process: ModelProcess, message: Any) -> None:
+        if process is not self._process:
+            return
+        if message is None:
+            self._restart()
+        elif isinstance(message, Loaded):
+            self.is_ready, self._num_failed_starts = True, 0
+            self._events.on_loaded(message)
+        elif isinstance(message, LoadFailed):
+            self._events.on_load_failed(message.error)
+        elif isinstance(message, Started):
+            self._note_start(message)
+        elif isinstance(message, Captioned | Refused):
+            job = self._jobs.pop(message.job, None)
+            if job is not None:
+                self._events.on_settled(job, message)
+        elif isinstance(message, BatchDone):
+            self._stop_watch()
+            self._events.on_batch(message)
+        elif isinstance(message, Warned):
+            self._events.on_warning(message.text)
+
+    def _note_start(self, message: Started) -> None:
+        jobs = [self._jobs[number] for number in message.jobs if number in self._jobs]
+        for job in jobs:
+            job.stage = Stage.STARTED
+        self._stop_watch()
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(_BATCH_SECONDS, self._restart)
+        self._events.on_started(jobs)
+
+    def _restart(self) -> None:
+        """Start another process in place of one that ended or hangs."""
+        was_ready = self.is_ready
+        self._end()
+        jobs, self._jobs = list(self._jobs.values()), {}
+        self._events.on_ended(jobs)
+        self._num_failed_starts = 0 if was_ready else self._num_failed_starts + 1
+        pause = 0.0 if was_ready else min(_LONGEST_PAUSE, 2.0**self._num_failed_starts)
+        asyncio.get_running_loop().call_later(pause, self.start)
+
+    def _end(self) -> None:
+        self._stop_watch()
+        self.is_ready = False
+        if self._outbox is not None:
+            self._outbox.put(None)
+            self._outbox = None
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.close()
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+
+def _send_all(process: ModelProcess, outbox: queue.SimpleQueue[Any]) -> None:
+    while (message := outbox.get()) is not None:
+        process.send(message)

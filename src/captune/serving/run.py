@@ -1,0 +1,130 @@
+"""Run a server until a signal ends it; what has been accepted is answered first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Generator
+from types import FrameType
+from typing import cast
+
+import uvicorn
+
+from captune.errors import CaptuneError, OutputError
+from captune.progress import Say
+from captune.serving.access.protocol import protocol_with
+from captune.serving.app import build_app
+from captune.serving.settings import ServerSettings
+from captune.serving.state import ServerState
+from captune.serving.watch.logs import log_event
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_AFTER_DEADLINE = 5.0
+
+
+def serve(settings: ServerSettings, *, say: Say) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP; returns when all accepted requests are answered.
+
+    Args:
+        settings: What is served, and where.
+        say: Called with the address once the server listens.
+
+    Raises:
+        CaptuneError: A model cannot be loaded, the address is in use or not of this machine, or
+            needs keys.
+    """
+    app, state = build_app(settings)
+    with _listen(settings) as listener:
+        config = uvicorn.Config(
+            app,
+            http=cast("type[asyncio.Protocol]", protocol_with(settings.limits)),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=int(settings.deadline + _SECONDS_AFTER_DEADLINE),
+        )
+        server = _Server(config, state)
+        names = ", ".join(state.engines)
+        say(f"{names} at {_url(settings, listener)}; Ctrl-C stops")
+        server.run(sockets=[listener])
+    if server.load_error is not None:
+        raise server.load_error
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    host = settings.host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise OutputError(
+            f"cannot listen at {settings.host}:{settings.port}: {error.strerror or error}",
+            fix="choose another --port (0: a free one) or --host",
+        ) from error
+    return listener
+
+
+def _url(settings: ServerSettings, listener: socket.socket) -> str:
+    host = settings.host.strip("[]")
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+class _Server(uvicorn.Server):
+    """Drains at a signal and then ends with exit code 0; uvicorn raises the signal again."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+        super().__init__(config)
+        self._state = state
+        self.load_error: CaptuneError | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Handle signals in the body; the handlers from before come back afterwards."""
+        numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+        before = {number: signal.signal(number, self._stop) for number in numbers if number}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def main_loop(self) -> None:
+        """Run until a signal, or until a model turns out not to load."""
+        looking = asyncio.ensure_future(self._look_at_models())
+        await super().main_loop()
+        looking.cancel()
+
+    async def _look_at_models(self) -> None:
+        waiting = dict(self._state.engines)
+        while waiting:
+            for name, engine in list(waiting.items()):
+                if engine.is_ready:
+                    del waiting[name]
+                elif engine.load_error is not None:
+                    error = engine.load_error
+                    if not isinstance(error, CaptuneError):
+                        error = CaptuneError(f"{name} cannot be loaded: {error}")
+                    self.load_error = error
+                    self.should_exit = True
+                    return
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self.should_exit:
+            self.force_exit = True
+            return
+        log_event("draining")
+        for engine in self._state.engines.values():
+            engine.is_draining = True
+        self.should_exit = True

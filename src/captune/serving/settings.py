@@ -1,0 +1,162 @@
+"""What a server serves, where, and its limits."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captune.errors import RecipeError
+from captune.inference import RunRequest
+
+_NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*", re.ASCII)
+_LOOPBACK_NAMES = ("localhost", "localhost.")
+# The folder of a run's model is always called so; the run's name says more.
+_PLAIN_FOLDERS = ("model", "best")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model and its name in requests.
+
+    Attributes:
+        name: `model` of a request.
+        request: What to load; its device is that of the first process.
+        devices: One process is started for each.
+    """
+
+    name: str
+    request: RunRequest
+    devices: tuple[str, ...] = ("auto",)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, and all together, may take.
+
+    Attributes:
+        images: Images per request.
+        image_bytes: Bytes per encoded image, also of those at URLs.
+        body_bytes: Bytes per request body.
+        all_bytes: Bytes of all request bodies held at once.
+        pixels: Width times height of an image.
+        new_tokens: `max_new_tokens` of a request.
+        beams: `num_beams` of a request.
+        captions: `num_captions` of a request.
+        header_seconds: Time for the headers of a request.
+        body_seconds: Time for its body.
+        connections: Open connections.
+    """
+
+    images: int = 16
+    image_bytes: int = 20_000_000
+    body_bytes: int = 64_000_000
+    all_bytes: int = 512_000_000
+    pixels: int = 50_000_000
+    new_tokens: int = 512
+    beams: int = 16
+    captions: int = 8
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    connections: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """A server.
+
+    Attributes:
+        models: The models; requests that name none get the first.
+        host: Name or address to listen at.
+        port: Port to listen at; 0: a free one.
+        api_key_file: Holds a key per line; `None`: no key is needed, at a loopback address only.
+        allow_hosts: Names in `Host` headers, besides the address itself and localhost.
+        allow_url_hosts: Hosts from which images are downloaded; empty: images at URLs are refused.
+        max_queue: Images that wait for a model; requests for more get status 429.
+        deadline: Seconds after which a request is answered with status 504.
+        warmup: Whether each model captions an image before it is ready.
+        max_batch: Images captioned at once.
+        limits: What a request may take.
+    """
+
+    models: tuple[ServedModel, ...]
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key_file: Path | None = None
+    allow_hosts: tuple[str, ...] = ()
+    allow_url_hosts: tuple[str, ...] = ()
+    max_queue: int = 64
+    deadline: float = 60.0
+    warmup: bool = False
+    max_batch: int = 16
+    limits: Limits = Limits()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    def check(self) -> None:
+        """Check that an address which others can reach has keys.
+
+        Raises:
+            RecipeError: It has none.
+        """
+        if self.api_key_file is None and not self.is_loopback:
+            raise RecipeError(
+                f"other machines can reach {self.host}, and no key protects the server",
+                where="--host",
+                fix="--api-key-file FILE with a key per line; python -c 'import secrets;"
+                " print(secrets.token_urlsafe(32))' prints one",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine only; names but localhost are not."""
+    if host in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def name_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the name and the place of each model, from `MODEL` or `NAME=MODEL`.
+
+    Without a name, a model is called like its folder, or like its run for `RUN/model`.
+
+    Raises:
+        RecipeError: Two models have one name, or a name contains other characters than letters,
+            digits, `.`, `_`, `+`, `-` and `/`.
+    """
+    named: dict[str, str] = {}
+    for word in words:
+        name, separator, place = word.partition("=")
+        # A folder may contain "=".
+        if not separator or Path(word).exists():
+            name, place = _name_of(word), word
+        if not _NAME.fullmatch(name):
+            raise RecipeError(
+                f"{name!r} is not a model's name",
+                where=word,
+                fix="NAME=MODEL, with a name of letters, digits and . _ + - /",
+            )
+        if name in named:
+            raise RecipeError(
+                f"two models are called {name!r}: {named[name]} and {place}",
+                fix=f"name one of them: {name}-2={place}",
+            )
+        named[name] = place
+    return tuple(named.items())
+
+
+def _name_of(place: str) -> str:
+    path = Path(place)
+    if not path.exists():
+        return place
+    parts = path.absolute().parts
+    own = next((part for part in reversed(parts) if part not in _PLAIN_FOLDERS), "model")
+    return re.sub(r"[^\w.+-]+", "-", own, flags=re.ASCII).strip("-") or "model"

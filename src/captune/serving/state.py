@@ -1,0 +1,58 @@
+"""What all routes of a server share."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from captune.net import UrlFetcher
+from captune.serving.engine.engine import Engine
+from captune.serving.errors import ApiError
+from captune.serving.settings import ServerSettings
+from captune.serving.watch.metrics import ServerMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What all routes share.
+
+    Attributes:
+        settings: The server's.
+        engines: By the name of the model; the first is the default.
+        metrics: Of this server.
+        fetcher: Downloads images; `None`: URLs are refused.
+        downloads: Threads for it.
+    """
+
+    settings: ServerSettings
+    engines: dict[str, Engine]
+    metrics: ServerMetrics
+    fetcher: UrlFetcher | None
+    downloads: ThreadPoolExecutor
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model can caption."""
+        return all(engine.is_ready and not engine.is_draining for engine in self.engines.values())
+
+    def find_engine(self, name: str | None) -> Engine:
+        """Return the engine of a model; `None`: the first.
+
+        Raises:
+            ApiError: 404: no model has this name.
+        """
+        if name is None:
+            return next(iter(self.engines.values()))
+        engine = self.engines.get(name)
+        if engine is None:
+            known = ", ".join(self.engines)
+            raise ApiError(404, "model_not_found", f"no model has this name; models: {known}")
+        return engine
+
+
+def state_of(request: Request) -> ServerState:
+    """Return the state of the server that a request reached."""
+    state: ServerState = request.app.state.captune
+    return state

@@ -1,0 +1,35 @@
+"""The server's log: one JSON object per line on stderr, without image bytes.
+
+File names and prompts come from strangers: JSON escapes line ends and control characters, so no
+text can look like another line or move a terminal's cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+
+_LONGEST = 500
+
+
+def log_event(event: str, **facts: str | float | None) -> None:
+    """Write a line; a stream that fails is ignored.
+
+    Args:
+        event: What happened.
+        **facts: Further values; long text is cut.
+    """
+    shown = {
+        name: value[:_LONGEST] if isinstance(value, str) else value
+        for name, value in facts.items()
+        if value is not None
+    }
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    # ensure_ascii also escapes bidirectional overrides and C1 controls; DEL is left.
+    line = json.dumps({"time": now, "event": event, **shown}).replace("\x7f", "\\u007f")
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return

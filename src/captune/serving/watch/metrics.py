@@ -1,0 +1,114 @@
+"""Counters and times for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_DECODE = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10)
+_BATCH = (1, 2, 4, 8, 16, 32, 64)
+
+
+class ServerMetrics:
+    """The metrics of one server."""
+
+    def __init__(self) -> None:
+        """Register all; a second server in a process has its own."""
+        own = self._registry = CollectorRegistry()
+        model = ["model"]
+        self._requests = Counter(
+            "captune_requests_total", "Requests.", ["route", "status"], registry=own
+        )
+        self._latency = Histogram(
+            "captune_request_seconds",
+            "Time from headers to the last byte of the answer.",
+            ["route"],
+            buckets=_LATENCY,
+            registry=own,
+        )
+        self._depth = Gauge("captune_queue_depth", "Images that wait.", model, registry=own)
+        self._waits = Histogram(
+            "captune_queue_seconds",
+            "Time from an image's arrival to the start of its batch.",
+            model,
+            buckets=_LATENCY,
+            registry=own,
+        )
+        self._batches = Histogram(
+            "captune_batch_images", "Images per batch.", model, buckets=_BATCH, registry=own
+        )
+        self._model_time = Histogram(
+            "captune_model_seconds",
+            "Time of a batch in the model.",
+            model,
+            buckets=_LATENCY,
+            registry=own,
+        )
+        self._decoding = Histogram(
+            "captune_decode_seconds", "Time to decode an image.", buckets=_DECODE, registry=own
+        )
+        self._rejections = Counter(
+            "captune_rejections_total", "Refused requests, by reason.", ["reason"], registry=own
+        )
+        self._images = Counter(
+            "captune_images_total", "Images, by outcome.", ["model", "outcome"], registry=own
+        )
+        self._restarts = Counter(
+            "captune_worker_restarts_total", "Processes that ended.", model, registry=own
+        )
+        self._disconnects = Counter(
+            "captune_disconnects_total",
+            "Clients that left before their answer.",
+            registry=own,
+        )
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request.
+
+        Args:
+            route: Path of the route, not of the request.
+            status: HTTP status.
+            seconds: Time from headers to the last byte.
+        """
+        self._requests.labels(route, str(status)).inc()
+        self._latency.labels(route).observe(seconds)
+
+    def observe_batch(self, model: str, waits: Sequence[float]) -> None:
+        """Count a batch, and the seconds that each of its images waited."""
+        self._batches.labels(model).observe(len(waits))
+        for seconds in waits:
+            self._waits.labels(model).observe(seconds)
+
+    def observe_model_time(self, model: str, seconds: float) -> None:
+        """Count the time of a batch in the model."""
+        self._model_time.labels(model).observe(seconds)
+
+    def observe_decoding(self, seconds: float) -> None:
+        """Count the time that decoding an image took."""
+        self._decoding.observe(seconds)
+
+    def set_depth(self, model: str, images: int) -> None:
+        """Note how many images wait."""
+        self._depth.labels(model).set(images)
+
+    def count_image(self, model: str, outcome: str) -> None:
+        """Count an image; its outcome is `captioned` or the code of its error."""
+        self._images.labels(model, outcome).inc()
+
+    def count_rejection(self, reason: str) -> None:
+        """Count a refused request."""
+        self._rejections.labels(reason).inc()
+
+    def count_restart(self, model: str) -> None:
+        """Count a process that ended."""
+        self._restarts.labels(model).inc()
+
+    def count_disconnect(self) -> None:
+        """Count a client that left before its answer."""
+        self._disconnects.inc()
+
+    def render(self) -> bytes:
+        """Return all in the text format of Prometheus."""
+        return generate_latest(self._registry)
