@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
-    from captune.serving.run import serve
-    from captune.serving.settings import ServedModel, ServerSettings, name_models
+    from captune.serving.run import run_server
+    from captune.serving.settings import ServedModel, ServerSettings, name_served_models
 
-__all__ = ["ServedModel", "ServerSettings", "name_models", "serve"]
+__all__ = ["ServedModel", "ServerSettings", "name_served_models", "run_server"]
 
 _HOMES = {
     "ServedModel": "captune.serving.settings",
     "ServerSettings": "captune.serving.settings",
-    "name_models": "captune.serving.settings",
-    "serve": "captune.serving.run",
+    "name_served_models": "captune.serving.settings",
+    "run_server": "captune.serving.run",
 }
 
 __getattr__ = import_on_use(__name__, _HOMES)

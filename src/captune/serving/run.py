@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_AFTER_DEADLINE = 5.0
 
 
-def serve(settings: ServerSettings, *, say: Say) -> None:
+def run_server(settings: ServerSettings, *, say: Say) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP; returns when all accepted requests are answered.
 
     Args:

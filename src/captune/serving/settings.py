@@ -33,7 +33,7 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """What one request, and all together, may take.
 
     Attributes:
@@ -91,7 +91,7 @@ class ServerSettings:
     deadline: float = 60.0
     warmup: bool = False
     max_batch: int = 16
-    limits: Limits = Limits()
+    limits: RequestLimits = RequestLimits()
 
     @property
     def is_loopback(self) -> bool:
@@ -123,7 +123,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def name_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def name_served_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Return the name and the place of each model, from `MODEL` or `NAME=MODEL`.
 
     Without a name, a model is called like its folder, or like its run for `RUN/model`.

@@ -7,12 +7,25 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO
 
 from captune.errors import CaptuneError, ImageError
 from captune.stopping import ignore_signals
 from captune.workers.frames import send
+
+MODEL_ERRORS = (
+    *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError),
+    CaptuneError,
+)
+"""What loading a model, and captioning with it, raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A message to the parent: a warning was shown."""
+
+    text: str
 
 
 class Link:
@@ -33,11 +46,10 @@ class Link:
             send(self._answers, message)
 
 
-def open_link(on_warning: Callable[[Link, str], None]) -> Link:
+def open_link() -> Link:
     """Set up the process of a model, and return its pipes; called once, first.
 
-    Args:
-        on_warning: Called with the text of each warning.
+    Warnings go to the parent, each as `Warned`.
     """
     # The parent decides when to stop, also at a Ctrl-C that reaches all.
     ignore_signals()
@@ -46,7 +58,7 @@ def open_link(on_warning: Callable[[Link, str], None]) -> Link:
     os.dup2(2, 1)
     link = Link(sys.stdin.buffer, out)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    warnings.showwarning = lambda message, *_: on_warning(link, str(message))
+    warnings.showwarning = lambda message, *_: link.send(Warned(str(message)))
     return link
 
 

@@ -22,14 +22,13 @@ from captune.bulk.worker.wire import (
     Ready,
     StartStream,
     Want,
-    Warned,
 )
 from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ModelError
 from captune.inference import AnyImage, OnFailure, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
-from captune.workers import ModelProcess
+from captune.workers import ModelProcess, Warned
 
 # A batch on a slow CPU takes minutes; a model that loads from a network disk too.
 _MAX_SECONDS = 900.0

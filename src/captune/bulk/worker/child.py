@@ -18,27 +18,20 @@ from captune.bulk.worker.wire import (
     Ready,
     StartStream,
     Want,
-    Warned,
 )
-from captune.errors import CaptuneError
 from captune.inference import AnyImage, LoadedCaptioner, RunRequest
-from captune.workers import Link, harmless_error, load_here, open_link, receive
-
-_ERRORS = (
-    *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError),
-    CaptuneError,
-)
+from captune.workers import MODEL_ERRORS, Link, harmless_error, load_here, open_link, receive
 
 
 def run_model() -> None:
     """Load the model that the first message names, and caption until stdin closes."""
-    link = open_link(lambda link, text: link.send(Warned(text)))
+    link = open_link()
     with contextlib.suppress(EOFError, BrokenPipeError):
         request = receive(link.requests)
         assert isinstance(request, RunRequest)
         try:
             captioner = load_here(request)
-        except _ERRORS as error:
+        except MODEL_ERRORS as error:
             link.send(Broken(harmless_error(error)))
             return
         link.send(Ready(captioner.describe()))
@@ -52,7 +45,7 @@ def _answer(link: Link, captioner: LoadedCaptioner, request: Message) -> None:
             link.send(captioner.complete(request.decoding))
         elif isinstance(request, StartStream):
             _caption(link, captioner, request)
-    except _ERRORS as error:
+    except MODEL_ERRORS as error:
         if isinstance(error, BrokenPipeError):
             raise
         link.send(Broken(harmless_error(error)))

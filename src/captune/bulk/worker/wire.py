@@ -9,6 +9,7 @@ from captune.errors import ImageError
 from captune.inference import AnyImage, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
+from captune.workers import Warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,6 @@ class Broken:
     """The stream, or loading, ended with an error."""
 
     error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """A warning was shown."""
-
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             ("merge all.jsonl all-00001-of-00002.jsonl all-00002-of-00002.jsonl",),
         ),
         "serve": Command(
-            "captune.cli.serve:serve",
+            "captune.cli.serving.serve:serve_models",
             "Serve models over HTTP.",
             _USE,
             (

@@ -8,7 +8,7 @@ import time
 from starlette.types import Message, Receive
 
 from captune.serving.errors import ApiError
-from captune.serving.settings import Limits
+from captune.serving.settings import RequestLimits
 
 
 class ByteBudget:
@@ -37,7 +37,7 @@ class LimitedBody:
     """The body of one request; `receive` replaces the server's own."""
 
     def __init__(
-        self, receive: Receive, length: int | None, *, limits: Limits, budget: ByteBudget
+        self, receive: Receive, length: int | None, *, limits: RequestLimits, budget: ByteBudget
     ) -> None:
         """Take what is announced from the budget.
 

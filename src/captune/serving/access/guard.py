@@ -18,7 +18,7 @@ from captune.serving.access.bodies import ByteBudget, LimitedBody
 from captune.serving.access.hosts import HostRules
 from captune.serving.access.keys import KeyFile
 from captune.serving.errors import ApiError
-from captune.serving.settings import Limits
+from captune.serving.settings import RequestLimits
 from captune.serving.watch.logs import log_event
 from captune.serving.watch.metrics import ServerMetrics
 
@@ -43,7 +43,7 @@ class Guard:
         *,
         hosts: HostRules,
         keys: KeyFile | None,
-        limits: Limits,
+        limits: RequestLimits,
         metrics: ServerMetrics,
     ) -> None:
         """Take what is checked; without keys nobody needs one."""
@@ -79,7 +79,7 @@ class Guard:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         # Opening the page from a link is a request of another site too.
         if scope["method"] not in ("GET", "HEAD") and not self._hosts.allow_origin(
-            origin, host or "", site
+            origin, host=host or "", site=site
         ):
             raise ApiError(403, "origin_forbidden", "pages of other origins may not ask")
         if self._keys is not None and not _is_open(scope["path"]):
@@ -101,7 +101,7 @@ class Guard:
         found = scope.get("route")
         route = getattr(found, "path", "other")
         status = 499 if answer.status is None else answer.status
-        self._metrics.observe_request(route, status, seconds)
+        self._metrics.observe_request(route, status, seconds=seconds)
         facts: Mapping[str, Any] = scope.get("captune", {})
         log_event(
             "request",

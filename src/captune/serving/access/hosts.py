@@ -44,7 +44,7 @@ class HostRules:
         # A name can be made to resolve to any address; an address cannot.
         return self._is_any and _is_address(name)
 
-    def allow_origin(self, origin: str | None, host: str, site: str | None) -> bool:
+    def allow_origin(self, origin: str | None, *, host: str, site: str | None) -> bool:
         """Return whether a page of this server, or no page at all, sent the request.
 
         Args:

@@ -8,12 +8,12 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from captune.serving.settings import Limits
+from captune.serving.settings import RequestLimits
 
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-def protocol_with(limits: Limits) -> Callable[..., asyncio.Protocol]:
+def protocol_with(limits: RequestLimits) -> Callable[..., asyncio.Protocol]:
     """Return uvicorn's protocol with a time for headers and a maximum of connections."""
     # Connections that have no complete request, the oldest first.
     idle: dict[_GuardedProtocol, None] = {}
@@ -28,7 +28,7 @@ def protocol_with(limits: Limits) -> Callable[..., asyncio.Protocol]:
 class _GuardedProtocol(H11Protocol):
     """One connection."""
 
-    limits: Limits
+    limits: RequestLimits
     idle: dict[_GuardedProtocol, None]
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:

@@ -35,7 +35,7 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
     facts |= {"model": engine.model.name, "images": len(call.images)}
     configs = _configs(engine, call)
     engine.admit(len(call.images))
-    work = asyncio.ensure_future(_caption(state, engine, call.images, configs))
+    work = asyncio.ensure_future(_caption(state, engine, images=call.images, configs=configs))
     outcomes = await _wait(request, work, seconds=state.settings.deadline)
     for outcome in outcomes:
         what = outcome.code if isinstance(outcome, ApiError) else "captioned"
@@ -70,6 +70,7 @@ def _configs(engine: Engine, call: CaptionCall) -> tuple[GenerateConfig, ...]:
 async def _caption(
     state: ServerState,
     engine: Engine,
+    *,
     images: Sequence[ImageInput | ImageError],
     configs: tuple[GenerateConfig, ...],
 ) -> list[Outcome]:

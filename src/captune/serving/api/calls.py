@@ -10,7 +10,7 @@ from typing import Any
 
 from captune.errors import ImageError
 from captune.serving.errors import ApiError
-from captune.serving.settings import Limits
+from captune.serving.settings import RequestLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class CaptionCall:
     num_captions: int
     generate: Mapping[str, Any]
 
-    def check(self, limits: Limits) -> None:
+    def check(self, limits: RequestLimits) -> None:
         """Check the numbers against the server's limits.
 
         Raises:
@@ -64,14 +64,14 @@ def invalid(where: str, allowed: str) -> ApiError:
     return ApiError(422, "invalid_request", f"{where}: {allowed}")
 
 
-def read_image(content: bytes, limits: Limits) -> bytes | ImageError:
+def read_image(content: bytes, limits: RequestLimits) -> bytes | ImageError:
     """Return an image's bytes, or why they are too many."""
     if len(content) > limits.image_bytes:
         return ImageError("too_many_bytes")
     return content
 
 
-def decode_base64(text: str, limits: Limits) -> bytes | ImageError:
+def decode_base64(text: str, limits: RequestLimits) -> bytes | ImageError:
     """Return the bytes of an image in base64, or of a `data:` URL.
 
     Raises:

@@ -15,7 +15,7 @@ from captune.records import Prediction
 from captune.serving.api.answering import caption_all
 from captune.serving.api.chat_call import read_chat_call
 from captune.serving.api.docs import CHAT_BODY, FAULTS
-from captune.serving.api.strict_json import parse_json
+from captune.serving.api.strict_json import parse_strict_json
 from captune.serving.errors import ApiError
 from captune.serving.state import state_of
 
@@ -31,7 +31,7 @@ async def chat(request: Request) -> Response:
     with.
     """
     limits = state_of(request).settings.limits
-    call, is_streamed = read_chat_call(parse_json(await request.body()), limits)
+    call, is_streamed = read_chat_call(parse_strict_json(await request.body()), limits)
     engine, (outcome,) = await caption_all(request, call)
     if isinstance(outcome, ApiError):
         raise outcome

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from captune.serving.api.calls import CaptionCall, UrlInput, decode_base64, invalid
-from captune.serving.settings import Limits
+from captune.serving.settings import RequestLimits
 
 _MAX_MESSAGES = 256
 
 
-def read_chat_call(content: Any, limits: Limits) -> tuple[CaptionCall, bool]:
+def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, bool]:
     """Return what a request asks for, and whether the answer is streamed.
 
     Fields of OpenAI's interface that have no meaning for a caption are ignored.

@@ -19,9 +19,9 @@ from captune.serving.api.calls import (
     invalid,
     read_image,
 )
-from captune.serving.api.strict_json import parse_json
+from captune.serving.api.strict_json import parse_strict_json
 from captune.serving.errors import ApiError
-from captune.serving.settings import Limits
+from captune.serving.settings import RequestLimits
 
 _KEYS = ("model", "images", "num_captions", "generate")
 _RAW = "application/octet-stream"
@@ -29,7 +29,7 @@ _MAX_FIELDS = 8
 _MAX_FIELD_BYTES = 65_536
 
 
-async def read_caption_call(request: Request, limits: Limits) -> CaptionCall:
+async def read_caption_call(request: Request, limits: RequestLimits) -> CaptionCall:
     """Return what a request asks for.
 
     Raises:
@@ -37,7 +37,7 @@ async def read_caption_call(request: Request, limits: Limits) -> CaptionCall:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        call = _from_json(parse_json(await request.body()), limits)
+        call = _from_json(parse_strict_json(await request.body()), limits)
     elif kind == "multipart/form-data":
         call = await _from_form(request, limits)
     elif kind.startswith("image/") or kind == _RAW:
@@ -52,7 +52,7 @@ async def read_caption_call(request: Request, limits: Limits) -> CaptionCall:
     return call
 
 
-def _from_json(content: Any, limits: Limits) -> CaptionCall:
+def _from_json(content: Any, limits: RequestLimits) -> CaptionCall:
     if not isinstance(content, dict):
         raise invalid("body", "an object")
     for key in content:
@@ -67,7 +67,7 @@ def _from_json(content: Any, limits: Limits) -> CaptionCall:
     return _call(content, found)
 
 
-def _one_image(image: Any, place: int, limits: Limits) -> ImageInput | ImageError:
+def _one_image(image: Any, place: int, limits: RequestLimits) -> ImageInput | ImageError:
     if isinstance(image, dict) and len(image) == 1:
         (key,) = image
         value = image[key]
@@ -78,7 +78,7 @@ def _one_image(image: Any, place: int, limits: Limits) -> ImageInput | ImageErro
     raise invalid(f"images[{place}]", '{"data": base64} or {"url": URL}')
 
 
-async def _from_form(request: Request, limits: Limits) -> CaptionCall:
+async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
     try:
         form = await request.form(
             max_files=limits.images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
@@ -108,7 +108,7 @@ def _call(values: Mapping[str, Any], images: list[Any]) -> CaptionCall:
         raise invalid("model", "a text")
     generate = values.get("generate")
     if isinstance(generate, str):
-        generate = parse_json(generate.encode())
+        generate = parse_strict_json(generate.encode())
     if generate is None:
         generate = {}
     if not isinstance(generate, dict):

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from captune.serving.errors import ApiError
 
 
-def parse_json(content: bytes) -> Any:
+def parse_strict_json(content: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:

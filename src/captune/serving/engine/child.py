@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from captune.data import ImageDecoder, count_threads, open_decoder
-from captune.errors import CaptuneError, ImageError
+from captune.errors import ImageError
 from captune.inference import BatchCaptioner, LoadedCaptioner
 from captune.recipe import GenerateConfig
 from captune.serving.engine.messages import (
@@ -25,20 +25,14 @@ from captune.serving.engine.messages import (
     LoadModel,
     Refused,
     Started,
-    Warned,
 )
 from captune.serving.engine.ready import ReadyImage, ReadyImages
-from captune.workers import Link, harmless_error, load_here, open_link, receive
-
-_ERRORS = (
-    *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError),
-    CaptuneError,
-)
+from captune.workers import MODEL_ERRORS, Link, harmless_error, load_here, open_link, receive
 
 
-def run_model() -> None:
+def caption_jobs() -> None:
     """Load the model that the first message names, and caption until stdin closes."""
-    link = open_link(lambda link, text: link.send(Warned(text)))
+    link = open_link()
     with contextlib.suppress(EOFError, BrokenPipeError):
         load = receive(link.requests)
         assert isinstance(load, LoadModel)
@@ -47,7 +41,7 @@ def run_model() -> None:
             batches = captioner.open_batches()
             if load.warmup:
                 _warm_up(captioner, batches)
-        except _ERRORS as error:
+        except MODEL_ERRORS as error:
             link.send(LoadFailed(harmless_error(error)))
             return
         link.send(Loaded(captioner.describe(), captioner.complete(GenerateConfig())))
@@ -103,7 +97,7 @@ class _ModelLoop:
                 image = ReadyImage(job.job, job.image_id, inputs, job.configs, seconds)
         except ImageError as error:
             self._link.send(Refused(job.job, error.what, error.where))
-        except _ERRORS as error:
+        except MODEL_ERRORS as error:
             self._link.send(Refused(job.job, "model_error", f"{type(error).__name__}: {error}"))
         finally:
             self._ready.put(job.job, image)
@@ -113,7 +107,7 @@ class _ModelLoop:
         named = [(image.image_id, image.inputs) for image in batch]
         try:
             found = self._batches.caption(named, batch[0].configs)
-        except _ERRORS as error:
+        except MODEL_ERRORS as error:
             if len(batch) == 1:
                 reason = f"{type(error).__name__}: {error}"
                 self._link.send(Refused(batch[0].job, "model_error", reason))

@@ -13,7 +13,7 @@ from typing import Any
 from captune.inference import DecodingOptions, decoding_config
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
-from captune.serving.engine.jobs import Job, Stage
+from captune.serving.engine.jobs import ImageJob, Stage
 from captune.serving.engine.messages import BatchDone, Captioned, Loaded, LoadModel, Refused
 from captune.serving.engine.worker import Worker
 from captune.serving.errors import ApiError, image_error
@@ -46,7 +46,7 @@ class Engine:
         self.model, self._settings, self._metrics = model, settings, metrics
         load = LoadModel(model.request, settings.max_batch, settings.limits.pixels, settings.warmup)
         self._workers = [Worker(load, device, self) for device in model.devices]
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[ImageJob] = deque()
         self._loaded: Loaded | None = None
         self._seconds_per_image = _FIRST_GUESS
         self.load_error: Exception | None = None
@@ -126,7 +126,7 @@ class Engine:
         """
         self.admit(len(asks))
         loop = asyncio.get_running_loop()
-        jobs = [Job(a.image_id, a.content, a.configs, loop.create_future()) for a in asks]
+        jobs = [ImageJob(a.image_id, a.content, a.configs, loop.create_future()) for a in asks]
         self._waiting.extend(jobs)
         self._feed()
         try:
@@ -134,7 +134,7 @@ class Engine:
         finally:
             self._drop([job for job in jobs if not job.outcome.done() or job.outcome.cancelled()])
 
-    def _drop(self, jobs: Sequence[Job]) -> None:
+    def _drop(self, jobs: Sequence[ImageJob]) -> None:
         for job in jobs:
             if job.stage is Stage.WAITING and job in self._waiting:
                 self._waiting.remove(job)
@@ -172,12 +172,12 @@ class Engine:
         self.load_error = error
         log_event("model_failed", model=self.model.name, error=str(error))
 
-    def on_started(self, jobs: list[Job]) -> None:
+    def on_started(self, jobs: list[ImageJob]) -> None:
         """Note that a batch goes to the model."""
         now = time.monotonic()
         self._metrics.observe_batch(self.model.name, [now - job.began for job in jobs])
 
-    def on_settled(self, job: Job, answer: Captioned | Refused) -> None:
+    def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""
         if isinstance(answer, Captioned):
             self._metrics.observe_decoding(answer.decode_seconds)
@@ -195,7 +195,7 @@ class Engine:
         taken = done.seconds / done.size / len(self._workers)
         self._seconds_per_image += 0.2 * (taken - self._seconds_per_image)
 
-    def on_ended(self, jobs: list[Job]) -> None:
+    def on_ended(self, jobs: list[ImageJob]) -> None:
         """Take back the jobs of a process that ended."""
         self._metrics.count_restart(self.model.name)
         log_event("worker_ended", model=self.model.name, jobs=len(jobs))

@@ -24,7 +24,7 @@ class Stage(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class ImageJob:
     """One image of a request.
 
     Attributes:

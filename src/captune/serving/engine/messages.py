@@ -112,10 +112,3 @@ class BatchDone:
 
     size: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """A warning was shown."""
-
-    text: str

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from captune.inference import RunRequest
-from captune.serving.engine.jobs import Job, Stage
+from captune.serving.engine.jobs import ImageJob, Stage
 from captune.serving.engine.messages import (
     BatchDone,
     Cancel,
@@ -20,11 +20,10 @@ from captune.serving.engine.messages import (
     LoadModel,
     Refused,
     Started,
-    Warned,
 )
-from captune.workers import ModelProcess
+from captune.workers import ModelProcess, Warned
 
-_ENTRY = "captune.serving.engine.child:run_model"
+_ENTRY = "captune.serving.engine.child:caption_jobs"
 # A batch that takes longer hangs.
 _BATCH_SECONDS = 300.0
 _LONGEST_PAUSE = 30.0
@@ -39,16 +38,16 @@ class WorkerEvents(Protocol):
     def on_load_failed(self, error: Exception) -> None:
         """Note that the model cannot be loaded."""
 
-    def on_settled(self, job: Job, answer: Captioned | Refused) -> None:
+    def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""
 
-    def on_started(self, jobs: list[Job]) -> None:
+    def on_started(self, jobs: list[ImageJob]) -> None:
         """Note that a batch goes to the model."""
 
     def on_batch(self, done: BatchDone) -> None:
         """Note how long a batch took."""
 
-    def on_ended(self, jobs: list[Job]) -> None:
+    def on_ended(self, jobs: list[ImageJob]) -> None:
         """Take back the jobs of a process that ended."""
 
     def on_warning(self, text: str) -> None:
@@ -68,7 +67,7 @@ class Worker:
         """
         request: RunRequest = replace(load.request, device=device)
         self._load, self._events = replace(load, request=request), events
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, ImageJob] = {}
         self._process: ModelProcess | None = None
         self._outbox: queue.SimpleQueue[Any] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -112,14 +111,14 @@ class Worker:
         threading.Thread(target=_send_all, args=arguments, daemon=True).start()
         self._outbox.put(self._load)
 
-    def caption(self, job: Job) -> None:
+    def caption(self, job: ImageJob) -> None:
         """Give a job to the process."""
         assert self._outbox is not None
         job.stage = Stage.SENT
         self._jobs[job.number] = job
         self._outbox.put(CaptionImage(job.number, job.image_id, job.content, job.configs))
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: ImageJob) -> None:
         """Tell the process that nobody waits for a job."""
         if job.stage is Stage.SENT and job.number in self._jobs and self._outbox is not None:
             del self._jobs[job.number]

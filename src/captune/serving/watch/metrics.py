@@ -64,7 +64,7 @@ class ServerMetrics:
             registry=own,
         )
 
-    def observe_request(self, route: str, status: int, seconds: float) -> None:
+    def observe_request(self, route: str, status: int, *, seconds: float) -> None:
         """Count an answered request.
 
         Args:

@@ -63,7 +63,7 @@ Devices = Annotated[
 ]
 
 
-def serve(
+def serve_models(
     models: Models,
     *,
     host: Host = "127.0.0.1",
@@ -87,7 +87,7 @@ def serve(
     accepted, and exits with 0.
     """
     from captune.inference import RunRequest
-    from captune.serving import ServedModel, ServerSettings, name_models
+    from captune.serving import ServedModel, ServerSettings, name_served_models
 
     _require_extra()
     devices = tuple(device or ("auto",))
@@ -100,7 +100,7 @@ def serve(
         precision=precision,
         revision=revision,
     )
-    named = name_models(models)
+    named = name_served_models(models)
     settings = ServerSettings(
         models=tuple(ServedModel(name, request(model), devices) for name, model in named),
         host=host,
@@ -113,7 +113,7 @@ def serve(
         warmup=warmup,
         max_batch=max_batch,
     )
-    from captune.serving import serve as run_server
+    from captune.serving import run_server
 
     run_server(settings, say=functools.partial(print_line, to_stderr=True))
 
