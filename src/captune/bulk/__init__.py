@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from captune.bulk.merge import merge_shares
     from captune.bulk.preview import PlannedCaption, RunPreview, preview_run
     from captune.bulk.run import BulkModel, BulkResult, Surroundings, run_bulk
-    from captune.bulk.settings import BulkSettings, OutputName, choose_outputs, read_output_names
+    from captune.bulk.settings import (
+        BulkSettings,
+        OutputName,
+        choose_decode,
+        choose_outputs,
+        read_output_names,
+    )
     from captune.bulk.sources.count import count_images
     from captune.bulk.sources.find import SourceOptions, find_items
     from captune.bulk.sources.lists import ListFormat
@@ -54,6 +60,7 @@ __all__ = [
     "Surroundings",
     "Wording",
     "caption_library",
+    "choose_decode",
     "choose_outputs",
     "count_images",
     "describe_bytes",
@@ -95,6 +102,7 @@ _HOMES = {
     "SidecarName": "captune.bulk.formats.text_files",
     "Surroundings": "captune.bulk.run",
     "Wording": "captune.bulk.wording",
+    "choose_decode": "captune.bulk.settings",
     "choose_outputs": "captune.bulk.settings",
     "merge_shares": "captune.bulk.merge",
     "StreamCaptioner": "captune.bulk.captioning",

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from captune.bulk.captioning import StreamCaptioner
 from captune.bulk.feed.planner import FeedSettings, read_share
 from captune.bulk.formats.interface import Existing
 from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.run import BulkResult, Surroundings, run_bulk
-from captune.bulk.settings import BulkSettings, OutputName, read_output_names
+from captune.bulk.settings import BulkSettings, OutputName, choose_decode, read_output_names
 from captune.bulk.sources.find import SourceOptions, find_items
 from captune.bulk.wording import CleanStep, Wording
 from captune.bulk.worker.open_model import open_model
-from captune.data import DecodeMode
 from captune.errors import OutputError
 from captune.inference import (
     DecodingOptions,
@@ -42,7 +41,8 @@ class LibraryOptions(TypedDict, total=False):
     decoding: DecodingOptions
     sidecar_name: SidecarName
     batch_size: int
-    decode: DecodeMode
+    decode: Literal["isolated", "inline"]
+    allow_truncated: bool
     limit: int
     retry_failed: bool
     shard: str
@@ -123,14 +123,19 @@ def _settings(options: LibraryOptions) -> BulkSettings:
         given.get("limit"),
         given.get("retry_failed", False),
         None if shard is None else read_share(shard),
+        given.get("allow_truncated", False),
     )
-    same = ("existing", "batch_size", "decode", "url_rules")
+    decode = choose_decode(
+        given.get("decode", "isolated"), allow_truncated=given.get("allow_truncated", False)
+    )
+    same = ("existing", "batch_size", "url_rules")
     return BulkSettings(
         to=read_output_names([to] if isinstance(to, str) else to),
         out=None if out is None else Path(out),
         wording=wording,
         decoding=decoding_config(given.get("decoding", {})),
         naming=given.get("sidecar_name", "stem"),
+        decode=decode,
         feed=feed,
         follow_links=given.get("follow", False),
         **{name: given[name] for name in same if name in given},

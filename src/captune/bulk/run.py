@@ -237,6 +237,7 @@ class _Sink:
         final = final_prediction(task, self.settings.wording)
         if final is not None:
             self.outcome.num_repetitive += "repetition" in final.flags
+            self.outcome.num_truncated += "truncated" in final.flags
             if self.watch is not None:
                 self.watch.add(task.item, final)
             if self.lines is not None:

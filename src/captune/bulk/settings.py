@@ -140,6 +140,21 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
     return ChosenOutputs(per_image, places, stream)
 
 
+def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:
+    """Return where images are decoded, if truncated ones are allowed too.
+
+    Raises:
+        OutputError: Truncated images are decoded in processes of their own only.
+    """
+    if allow_truncated and mode == "inline":
+        raise OutputError(
+            "truncated images are decoded in child processes only",
+            where="--decode inline --allow-truncated",
+            fix="give one of them",
+        )
+    return "lenient" if allow_truncated else mode
+
+
 def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
     """Refuse files beside images that are URLs, before anything is asked for.
 

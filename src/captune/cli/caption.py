@@ -60,6 +60,13 @@ ImageColumn = Annotated[
     typer.Option(help="Column of the images in lists, Parquet files and hub data sets."),
 ]
 Follow = Annotated[bool, typer.Option("--follow", help="Follow links that lead outside a folder.")]
+AllowTruncated = Annotated[
+    bool,
+    typer.Option(
+        "--allow-truncated",
+        help="Caption truncated images as far as they go, with the flag `truncated`.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of images to caption.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Retry images that failed before.")
@@ -93,6 +100,7 @@ def caption(
     follow: Follow = False,
     allow_urls: AllowUrls = False,
     trust_host: TrustHost = None,
+    allow_truncated: AllowTruncated = False,
     limit: Limit = None,
     retry_failed: RetryFailed = False,
     shard: ShardFlag = None,
@@ -118,6 +126,7 @@ def caption(
         FeedSettings,
         SourceOptions,
         Surroundings,
+        choose_decode,
         count_images,
         find_items,
         preview_run,
@@ -126,12 +135,13 @@ def caption(
     )
 
     rules = choose_url_rules(allow_urls, trust_host)
-    feed = FeedSettings(limit, retry_failed, None if shard is None else read_share(shard))
+    share = None if shard is None else read_share(shard)
+    feed = FeedSettings(limit, retry_failed, share, allow_truncated)
     settings = BulkSettings(
         **writing.chosen(),
         decoding=decoding,
         batch_size=batch_size,
-        decode=decode,
+        decode=choose_decode(decode, allow_truncated=allow_truncated),
         feed=feed,
         follow_links=follow,
         url_rules=rules,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from captune.data.images import (
         DEFAULT_MAX_PIXELS,
         IMAGE_SUFFIXES,
+        ImageMark,
         decode_image,
         describe_source,
         image_hash,
@@ -89,6 +90,7 @@ __all__ = [
     "DecodeMode",
     "DecodeOptions",
     "ImageDecoder",
+    "ImageMark",
     "InlineDecoder",
     "IsolatedDecoder",
     "LoadOptions",
@@ -161,6 +163,7 @@ _HOMES = {
     "DecodeOptions": "captune.data.decoders.decoder",
     "IMAGE_COLUMNS": "captune.data.rows.columns",
     "IMAGE_SUFFIXES": "captune.data.images",
+    "ImageMark": "captune.data.images",
     "ImageDecoder": "captune.data.decoders.decoder",
     "InlineDecoder": "captune.data.decoders.decoder",
     "IsolatedDecoder": "captune.data.decoders.isolated",

@@ -17,7 +17,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -82,6 +82,11 @@ _PLUGINS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 )
 
 
+ImageMark = Literal["animated", "truncated"]
+"""What is unusual about a decoded image: only its first frame was decoded, or only what is left."""
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+
+
 def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Decode an image to upright 8-bit RGB, with alpha on white; of animations the first frame.
 
@@ -108,6 +113,7 @@ def decode_upright(
     max_pixels: int,
     admit: Callable[[int, int], None],
     smallest: Size | None = None,
+    mark: Callable[[ImageMark], None] | None = None,
 ) -> Image.Image:
     """Decode an image like `decode_image`, but call `admit` before its pixels are decoded.
 
@@ -121,6 +127,7 @@ def decode_upright(
         admit: Called with the width and height in the header; may wait, and may raise.
         smallest: Width and height down to which a JPEG may be decoded, which is up to seven times
             as fast; `None`: in full.
+        mark: Called with what is unusual about the image; `None`: nobody wants to know.
 
     Raises:
         ImageError: See `decode_image`.
@@ -140,7 +147,10 @@ def decode_upright(
                     shrink_jpeg(image, smallest)
                 image.load()
                 upright = turn_upright(image)
-                return upright if is_plain_rgb(upright) else to_rgb(upright)
+                rgb = upright if is_plain_rgb(upright) else to_rgb(upright)
+                if mark is not None and _is_animated(image):
+                    mark("animated")
+                return rgb
         except ImageError:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -226,6 +236,18 @@ def describe_source(source: ImageSource) -> str:
     if isinstance(source, ZipMember | TarMember):
         return f"{source.archive}:{source.member}"
     return f"{len(source)} bytes"
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Return whether a decoded file holds more frames than the first; its own pixels may change."""
+    # Pages of a TIFF and previews of a camera's JPEG are no frames.
+    if image.format not in _ANIMATED:
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DECODER_ERRORS:
+        # What follows the first frame of a GIF is broken.
+        return False
 
 
 def _admit_all(_width: int, _height: int) -> None:

@@ -17,7 +17,7 @@ from captune.hardware import (
     is_out_of_memory,
 )
 from captune.inference.decoding.decode import eval_mode, generate
-from captune.inference.prepare import AnyImage, Execution, OnFailure, prepare_ahead
+from captune.inference.prepare import AnyImage, Execution, ImageMarks, OnFailure, prepare_ahead
 from captune.inference.torch_batches import TorchBatches
 from captune.models import (
     Captioner,
@@ -63,7 +63,10 @@ def caption_images(
     batch = _Batch(form, config, hardware, size=max(1, batch_size))
     # 8 bits per value wait and go to the device, which normalises them to the same float32.
     transform = level_transform(captioner.image_transform(), exact=True)
-    prepared = prepare_ahead(transform, images, decode=execution.decode, batch_size=batch.size)
+    marks = ImageMarks()
+    prepared = prepare_ahead(
+        transform, images, decode=execution.decode, batch_size=batch.size, marks=marks
+    )
     # Closed here: a traceback that someone keeps would keep the generator and its processes.
     with closing(prepared):
         for image_id, inputs in prepared:
@@ -74,8 +77,8 @@ def caption_images(
                 continue
             batch.waiting.append((image_id, inputs))
             if batch.is_full:
-                yield from batch.caption()
-        yield from batch.caption()
+                yield from marks.flag(batch.caption())
+        yield from marks.flag(batch.caption())
 
 
 def open_torch_batches(captioner: Captioner, execution: Execution) -> TorchBatches:

@@ -7,10 +7,11 @@ for a child process, so threads keep the model busy.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from PIL import Image
@@ -18,6 +19,7 @@ from PIL import Image
 from captune.data import (
     DecodeMode,
     ImageDecoder,
+    ImageMark,
     PixelSlots,
     count_threads,
     open_decoder,
@@ -25,7 +27,7 @@ from captune.data import (
 )
 from captune.errors import ImageError
 from captune.net import UrlImage
-from captune.records import ImageSource
+from captune.records import ImageSource, Prediction
 
 if TYPE_CHECKING:
     from captune.hardware import Hardware
@@ -61,12 +63,36 @@ class Execution:
     kept: list[Any] = field(default_factory=list, repr=False, compare=False)
 
 
+@dataclass(slots=True)
+class ImageMarks:
+    """What is unusual about images that were decoded; their captions get it as flags.
+
+    Attributes:
+        found: Marks by image id, until the caption takes them.
+    """
+
+    found: dict[str, tuple[ImageMark, ...]] = field(default_factory=dict)
+
+    def add(self, image_id: str, mark: ImageMark) -> None:
+        """Note a mark of an image."""
+        before = self.found.get(image_id, ())
+        if mark not in before:
+            self.found[image_id] = (*before, mark)
+
+    def flag(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yield the captions, with the marks of their images as flags."""
+        for prediction in predictions:
+            marks = self.found.pop(prediction.image_id, ()) if self.found else ()
+            yield replace(prediction, flags=(*prediction.flags, *marks)) if marks else prediction
+
+
 def prepare_ahead(
     transform: Callable[[Image.Image], Inputs],
     images: Iterable[tuple[str, AnyImage]],
     *,
     decode: DecodeMode | ImageDecoder,
     batch_size: int,
+    marks: ImageMarks | None = None,
 ) -> Generator[tuple[str, Inputs | ImageError]]:
     """Yield ids and the model inputs of one image, or the error of an unusable one, in order.
 
@@ -75,7 +101,9 @@ def prepare_ahead(
         images: Ids and images; read two batches ahead of what is yielded.
         decode: See `Execution`.
         batch_size: Images per batch.
+        marks: Gets what is unusual about images.
     """
+    marks = ImageMarks() if marks is None else marks
     waiting: deque[tuple[str, Future[Inputs | ImageError]]] = deque()
     num_threads = count_threads()
     pool = ThreadPoolExecutor(num_threads, "captune-decode")
@@ -84,7 +112,8 @@ def prepare_ahead(
         opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         reader = _open_reader(transform, decode, num_threads=num_threads, opened=opened)
         for image_id, image in images:
-            waiting.append((image_id, pool.submit(reader.read, image)))
+            mark = partial(marks.add, image_id)
+            waiting.append((image_id, pool.submit(reader.read, image, mark)))
             if len(waiting) > _BATCHES_AHEAD * batch_size:
                 first_id, inputs = waiting.popleft()
                 yield first_id, inputs.result()
@@ -107,14 +136,14 @@ class _Reader(Generic[Inputs]):
     decoder: ImageDecoder
     url_decoder: ImageDecoder
 
-    def read(self, image: AnyImage) -> Inputs | ImageError:
+    def read(self, image: AnyImage, mark: Callable[[ImageMark], None]) -> Inputs | ImageError:
         """Return the model inputs of one image, or the error of an unusable one."""
         try:
             if isinstance(image, Image.Image):
                 return self.transform(upright_rgb(image))
             if isinstance(image, UrlImage):
-                return self.url_decoder.decode(image.read(), self.transform)
-            return self.decoder.decode(image, self.transform)
+                return self.url_decoder.decode(image.read(), self.transform, mark=mark)
+            return self.decoder.decode(image, self.transform, mark=mark)
         except ImageError as error:
             return error
 
@@ -130,8 +159,9 @@ def _open_reader(
         return _Reader(transform, decode, decode)
     slots = PixelSlots.for_threads()
     # Starts no process before the first image that needs one.
-    isolated = opened.enter_context(open_decoder("isolated", num_threads=num_threads, slots=slots))
-    if decode == "isolated":
+    mode: DecodeMode = "isolated" if decode == "inline" else decode
+    isolated = opened.enter_context(open_decoder(mode, num_threads=num_threads, slots=slots))
+    if decode != "inline":
         return _Reader(transform, isolated, isolated)
     inline = opened.enter_context(open_decoder("inline", slots=slots))
     return _Reader(transform, inline, isolated)

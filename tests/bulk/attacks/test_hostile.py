@@ -45,6 +45,49 @@ def check_reasons(images: list[HostileImage], rows: dict[str, str], failures: di
         assert (image.name in rows) == (reason == CAPTIONED), image.name
 
 
+def test_truncated_images_are_captioned_with_a_flag_where_that_is_allowed(tmp_path, model, captune):
+    images = [image for image in write_hostile(tmp_path / "photos") if image.case in (1, 2, 3)]
+    names = {image.name for image in images if image.case == 3}
+    inputs = [f"photos/{image.name}" for image in images]
+    lenient = ["--allow-truncated", "--decode", "isolated"]
+    strict = captune("caption", model, *inputs, "--out", "o.jsonl").run()
+    assert names <= set(read_failures(tmp_path))
+    assert strict.code == 3
+    allowed = captune("caption", model, *inputs, "--out", "o.jsonl", *lenient).run()
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert {Path(row["image_id"]).name: row["flags"] for row in rows} == {
+        name: ["truncated"] for name in names
+    }
+    assert not names & set(read_failures(tmp_path))
+    assert f"{len(names)} truncated images captioned" in allowed.err
+
+
+def test_a_known_caption_of_a_truncated_image_is_not_used_where_that_is_not_allowed(
+    tmp_path, model, captune
+):
+    photos = tmp_path / "photos"
+    write_photos(photos, 1)
+    whole = (photos / "photo000000.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
+    written = photos / "cut.txt"
+    lenient = ["--allow-truncated", "--decode", "isolated"]
+    captune("caption", model, "photos", "--to", "txt", *lenient).run()
+    assert written.exists()
+    captune("undo", "photos").run()
+    assert not written.exists()
+    strict = captune("caption", model, "photos", "--to", "txt").run()
+    assert (strict.code, written.exists()) == (3, False)
+    captune("caption", model, "photos", "--to", "txt", *lenient).run()
+    assert written.exists()
+
+
+def test_truncated_images_are_not_decoded_inline(tmp_path, model, captune):
+    write_photos(tmp_path / "photos", 1)
+    ended = captune("caption", model, "photos", "--allow-truncated", "--decode", "inline").run()
+    assert ended.code == 2
+    assert "truncated images are decoded in child processes only" in ended.err
+
+
 def test_each_broken_file_is_listed_with_its_reason(tmp_path, model, captune):
     images = write_hostile(tmp_path / "photos")
     good = write_photos(tmp_path / "photos", 5)

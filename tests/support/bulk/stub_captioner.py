@@ -25,7 +25,7 @@ from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ImageError, ModelError
 from captune.hub import PushedRepo
 from captune.inference.loaded_captioner import LoadedCaptioner
-from captune.inference.prepare import AnyImage, OnFailure, prepare_ahead
+from captune.inference.prepare import AnyImage, ImageMarks, OnFailure, prepare_ahead
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
 
@@ -149,7 +149,9 @@ class StubCaptioner(LoadedCaptioner):
 
         batch: list[tuple[str, _Seen]] = []
         size = batch_size
-        with closing(prepare_ahead(look, images, decode=decode, batch_size=size)) as prepared:
+        marks = ImageMarks()
+        opened = prepare_ahead(look, images, decode=decode, batch_size=size, marks=marks)
+        with closing(opened) as prepared:
             for image_id, seen in prepared:
                 if isinstance(seen, ImageError):
                     if on_failure is None:
@@ -159,10 +161,10 @@ class StubCaptioner(LoadedCaptioner):
                 batch.append((image_id, seen))
                 if len(batch) >= size:
                     size = self._fit(size)
-                    yield from self._caption(batch, size)
+                    yield from marks.flag(self._caption(batch, size))
                     batch = []
             if batch:
-                yield from self._caption(batch, self._fit(size))
+                yield from marks.flag(self._caption(batch, self._fit(size)))
 
     def look(self, image: Image.Image, prompt: str | None = None) -> _Seen:
         """Return what the stub takes from an image."""

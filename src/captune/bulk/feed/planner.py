@@ -82,12 +82,14 @@ class FeedSettings:
     Attributes:
         limit: Maximum number of tasks; `None`: all.
         retry_failed: Whether to try images again that failed before.
+        allow_truncated: Whether truncated images get captions, so earlier failures do not count.
         share: The share of this run; `None`: all images.
     """
 
     limit: int | None = None
     retry_failed: bool = False
     share: RunShare | None = None
+    allow_truncated: bool = False
 
 
 class Planner:
@@ -175,7 +177,7 @@ class Planner:
             return task
         run = self._needs.run
         is_same = run is not None and known.failed_maker == run.maker
-        if is_same and not _is_retried(known.failure.what):
+        if is_same and not self._is_retried(known.failure.what):
             task.error = known.failure
         return task
 
@@ -184,10 +186,17 @@ class Planner:
             if hashing is not None:
                 task.content = hashing.result()
         captions = self._captions([task for task, _ in started])
+        allowed = self._settings.allow_truncated
         for task, _ in started:
             if task.error is None and task.content is not None:
-                task.prediction = captions.get(task.content)
+                known = captions.get(task.content)
+                is_cut = known is not None and "truncated" in known.flags
+                task.prediction = None if is_cut and not allowed else known
             yield task
+
+    def _is_retried(self, reason: str) -> bool:
+        is_allowed = reason == "truncated" and self._settings.allow_truncated
+        return is_allowed or reason in _RETRIED or reason.startswith("url_")
 
     def _captions(self, tasks: Sequence[CaptionTask]) -> Mapping[bytes, Prediction]:
         run = self._needs.run
@@ -210,10 +219,6 @@ class Planner:
         return {
             form: earlier_among(self._database, form, names=names) for form in self._needs.collected
         }
-
-
-def _is_retried(reason: str) -> bool:
-    return reason in _RETRIED or reason.startswith("url_")
 
 
 def _growing_chunks(

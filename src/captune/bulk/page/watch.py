@@ -37,7 +37,9 @@ _MIN_STEP = 0.5
 # Of images that are in memory only, in bytes: a few samples, and hundreds of candidates.
 _MAX_SAMPLE, _MAX_CANDIDATE = 2_000_000, 32_000
 Shown = TypeVar("Shown")
-_FLAGS = {"repetition": "repeats itself", "empty": "empty"}
+_FLAGS = {"repetition": "repeats itself", "empty": "empty", "truncated": "image truncated"}
+# Worth knowing, and no reason to doubt the caption.
+_HARMLESS = {"animated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class RunWatch:
         if math.isfinite(shown.mean_logprob):
             self._lowest.add(shown)
         self._rare.add(shown, words)
-        if shown.flags:
+        if set(shown.flags) - _HARMLESS:
             self._num_flagged += 1
             seen, limit = self._num_flagged, NUM_SUSPICIOUS
             _keep(self._flagged, shown, draw=self._draw, seen=seen, limit=limit)

@@ -55,6 +55,7 @@ class Outcome:
         num_generated: Captions that the model generated.
         num_reused: Captions taken from an image with the same content, or from the journal.
         num_repetitive: Captions in which the model repeats itself; they are written.
+        num_truncated: Captions of images that are truncated (`--allow-truncated`).
         num_left: Images that were found and left, because the run stopped or `limit` was reached.
         num_links: Links that lead out of their folder and were not followed; no images.
         kept: Files that were edited by hand meanwhile, and kept.
@@ -69,6 +70,7 @@ class Outcome:
     num_generated: int = 0
     num_reused: int = 0
     num_repetitive: int = 0
+    num_truncated: int = 0
     num_left: int = 0
     num_links: int = 0
     kept: list[str] = field(default_factory=list)

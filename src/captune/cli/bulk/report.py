@@ -42,32 +42,10 @@ class BulkReport:
 
     def show(self) -> None:
         """Print counts and speed, then every failure with its reason."""
-        outcome = self.result.outcome
         parts = [self._speed()] if self.result.hardware else []
-        if outcome.num_reused:
-            reused = format_count(outcome.num_reused, "caption")
-            parts.append(f"{reused} of equal images or earlier runs reused")
-        if outcome.num_repetitive:
-            looping = format_count(
-                outcome.num_repetitive, "caption repeats", plural="captions repeat"
-            )
-            parts.append(f"{looping} words again and again (--clean=repeat trims them)")
-        if outcome.num_skipped:
-            parts.append(
-                f"{outcome.num_skipped} already had a caption (--force captions them again)"
-            )
-        if outcome.kept:
-            edited = format_count(len(outcome.kept), "file was", plural="files were")
-            parts.append(f"{edited} edited meanwhile and kept")
-        if outcome.num_links:
-            links = format_count(
-                outcome.num_links,
-                "link that leads outside the folder was",
-                plural="links that lead outside the folder were",
-            )
-            parts.append(f"{links} not followed (--follow)")
-        if outcome.num_failed:
-            parts.append(f"{outcome.num_failed} failed:")
+        outcome = self.result.outcome
+        parts += _describe_captions(outcome)
+        parts += _describe_others(outcome)
         _say("; ".join(parts))
         self._show_failures()
         for text in outcome.kept:
@@ -113,6 +91,37 @@ class BulkReport:
             wanted = self.result.num_total - outcome.num_skipped
             progress.expect(wanted if self.limit is None else min(wanted, self.limit))
         progress.advance(status=", ".join(parts))
+
+
+def _describe_captions(outcome: Outcome) -> Iterator[str]:
+    """Yield what is worth knowing about the captions of a run."""
+    if outcome.num_reused:
+        reused = format_count(outcome.num_reused, "caption")
+        yield f"{reused} of equal images or earlier runs reused"
+    if outcome.num_repetitive:
+        looping = format_count(outcome.num_repetitive, "caption repeats", plural="captions repeat")
+        yield f"{looping} words again and again (--clean=repeat trims them)"
+    if outcome.num_truncated:
+        truncated = format_count(outcome.num_truncated, "truncated image")
+        yield f"{truncated} captioned (flag `truncated`)"
+
+
+def _describe_others(outcome: Outcome) -> Iterator[str]:
+    """Yield what became of the other images."""
+    if outcome.num_skipped:
+        yield f"{outcome.num_skipped} already had a caption (--force captions them again)"
+    if outcome.kept:
+        edited = format_count(len(outcome.kept), "file was", plural="files were")
+        yield f"{edited} edited meanwhile and kept"
+    if outcome.num_links:
+        links = format_count(
+            outcome.num_links,
+            "link that leads outside the folder was",
+            plural="links that lead outside the folder were",
+        )
+        yield f"{links} not followed (--follow)"
+    if outcome.num_failed:
+        yield f"{outcome.num_failed} failed:"
 
 
 def _say(text: str) -> None:

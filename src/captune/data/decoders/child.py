@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from captune.data.decoders.limits import (
     Limits,
@@ -23,6 +23,7 @@ from captune.data.decoders.limits import (
 from captune.data.decoders.program import read_settings
 from captune.data.decoders.slots import SLOT_PIXELS
 from captune.data.decoders.wire import (
+    FIRST_STRIP,
     GO_ON,
     READY,
     SIZE,
@@ -35,7 +36,7 @@ from captune.data.decoders.wire import (
     write_answer,
     write_error,
 )
-from captune.data.images import decode_upright
+from captune.data.images import ImageMark, decode_upright
 from captune.data.pixels import Size
 from captune.errors import ImageError
 from captune.stopping import ignore_signals
@@ -44,14 +45,16 @@ _GRACE_SECONDS = 5.0
 """Extra time before the child's own alarm, which is only needed when its parent is gone."""
 
 
-def serve(settings: tuple[int, int, int, Limits, Size | None]) -> None:
+def serve(settings: tuple[int, int, int, Limits, Size | None, bool]) -> None:
     """Answer requests until the parent closes the pipe.
 
     Args:
         settings: `max_pixels`, size of the window in bytes, its file descriptor (-1: pixels go
-            through the pipe), limits, width and height down to which a JPEG may be decoded.
+            through the pipe), limits, width and height down to which a JPEG may be decoded,
+            whether to decode what there is of a truncated image.
     """
-    max_pixels, window_bytes, descriptor, limits, smallest = settings
+    max_pixels, window_bytes, descriptor, limits, smallest, allow_truncated = settings
+    ImageFile.LOAD_TRUNCATED_IMAGES = allow_truncated
     ignore_signals()
     forbid_core_files()
     requests, answers = _take_pipes()
@@ -68,9 +71,15 @@ def serve(settings: tuple[int, int, int, Limits, Size | None]) -> None:
             return
         source = Path(given) if isinstance(given, str) else given
         end_after(small_seconds + _GRACE_SECONDS)
+        marks: list[ImageMark] = []
         try:
             image = decode_upright(
-                source, name=name, max_pixels=max_pixels, admit=admit, smallest=smallest
+                source,
+                name=name,
+                max_pixels=max_pixels,
+                admit=admit,
+                smallest=smallest,
+                mark=marks.append,
             )
         except ImageError as error:
             write_error(answers, error)
@@ -79,7 +88,8 @@ def serve(settings: tuple[int, int, int, Limits, Size | None]) -> None:
                 answers, ImageError("memory", where=f"{name}: not enough memory to decode it")
             )
         else:
-            _send(image, (requests, answers), window=window, window_bytes=window_bytes)
+            kind = FIRST_STRIP if marks else STRIP
+            _send(image, (requests, answers), kind=kind, window=window, window_bytes=window_bytes)
             is_large = image.width * image.height > SLOT_PIXELS
             del image
             if is_large:
@@ -120,6 +130,7 @@ def _send(
     image: Image.Image,
     pipes: tuple[IO[bytes], IO[bytes]],
     *,
+    kind: bytes,
     window: mmap.mmap | None,
     window_bytes: int,
 ) -> None:
@@ -135,11 +146,11 @@ def _send(
         content = strip.tobytes()
         if window is not None:
             window[: len(content)] = content
-        write_answer(answers, Answer(STRIP, width, height))
+        write_answer(answers, Answer(kind, width, height))
         if window is None:
             write_all(answers, content)
 
 
 def run_child() -> None:
     """Run with the settings that the parent passed as a hexadecimal pickle."""
-    serve(cast("tuple[int, int, int, Limits, Size | None]", read_settings()))
+    serve(cast("tuple[int, int, int, Limits, Size | None, bool]", read_settings()))

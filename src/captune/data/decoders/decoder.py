@@ -15,13 +15,21 @@ from PIL import Image
 
 from captune.data.decoders.isolated import IsolatedDecoder
 from captune.data.decoders.slots import PixelSlots
-from captune.data.images import DEFAULT_MAX_PIXELS, decode_upright, describe_source, detach
+from captune.data.images import (
+    DEFAULT_MAX_PIXELS,
+    ImageMark,
+    decode_upright,
+    describe_source,
+    detach,
+)
 from captune.data.pixels import Size
+from captune.errors import ImageError
 from captune.records import ImageSource
 
 T = TypeVar("T")
 
-DecodeMode = Literal["isolated", "inline"]
+DecodeMode = Literal["isolated", "inline", "lenient"]
+"""`lenient`: isolated, and truncated images as far as they go."""
 
 _MAX_THREADS = 8
 
@@ -29,7 +37,13 @@ _MAX_THREADS = 8
 class ImageDecoder(Protocol):
     """Decodes images from any thread until `close`, or the end of a `with` block."""
 
-    def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
+    def decode(
+        self,
+        source: ImageSource,
+        use: Callable[[Image.Image], T],
+        *,
+        mark: Callable[[ImageMark], None] | None = None,
+    ) -> T:
         """Decode an image to upright RGB and return the result of `use`."""
 
     def close(self) -> None:
@@ -81,12 +95,19 @@ class InlineDecoder:
     ) -> None:
         """Do nothing."""
 
-    def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
+    def decode(
+        self,
+        source: ImageSource,
+        use: Callable[[Image.Image], T],
+        *,
+        mark: Callable[[ImageMark], None] | None = None,
+    ) -> T:
         """Decode an image to upright RGB and return the result of `use`.
 
         Args:
             source: A file, encoded bytes, or a member of a zip or a tar.
             use: Makes the image small; its slots are held until it returns.
+            mark: Called with what is unusual about the image.
 
         Raises:
             ImageError: See `decode_image`.
@@ -98,12 +119,57 @@ class InlineDecoder:
                 max_pixels=self._max_pixels,
                 admit=lambda width, height: lease.take(width * height),
                 smallest=self._smallest,
+                mark=mark,
             )
             # A caller that takes a smaller image reads its pixels only; a copy takes time.
             return use(image if self._smallest is not None else detach(image))
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class LenientDecoder:
+    """Decodes isolated; of a truncated image what there is, the rest grey or black."""
+
+    def __init__(self, strict: IsolatedDecoder, lenient: IsolatedDecoder) -> None:
+        """Keep two decoders: only an image that the first one calls truncated gets the second."""
+        self._strict, self._lenient = strict, lenient
+
+    def __enter__(self) -> Self:
+        """Return the decoder."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def decode(
+        self,
+        source: ImageSource,
+        use: Callable[[Image.Image], T],
+        *,
+        mark: Callable[[ImageMark], None] | None = None,
+    ) -> T:
+        """See `InlineDecoder.decode`; the mark of a truncated image is `truncated`."""
+        try:
+            return self._strict.decode(source, use, mark=mark)
+        except ImageError as error:
+            if error.what != "truncated":
+                raise
+        result = self._lenient.decode(source, use, mark=mark)
+        if mark is not None:
+            mark("truncated")
+        return result
+
+    def close(self) -> None:
+        """End every child of both."""
+        self._strict.close()
+        self._lenient.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +198,7 @@ def open_decoder(
     """Return a decoder, which must be closed after use.
 
     Args:
-        mode: `isolated` or `inline`.
+        mode: `isolated`, `inline` or `lenient`.
         num_threads: Threads that will use it; at most as many children are started.
         max_pixels: Maximum width times height.
         slots: Slots shared with other decoders; `None`: its own.
@@ -140,7 +206,14 @@ def open_decoder(
     """
     if mode == "inline":
         return InlineDecoder(max_pixels=max_pixels, slots=slots, smallest=smallest)
-    return IsolatedDecoder(num_threads, max_pixels=max_pixels, slots=slots, smallest=smallest)
+    slots = slots or PixelSlots.for_threads()
+    strict = IsolatedDecoder(num_threads, max_pixels=max_pixels, slots=slots, smallest=smallest)
+    if mode == "isolated":
+        return strict
+    lenient = IsolatedDecoder(
+        num_threads, max_pixels=max_pixels, slots=slots, smallest=smallest, allow_truncated=True
+    )
+    return LenientDecoder(strict, lenient)
 
 
 def count_threads() -> int:

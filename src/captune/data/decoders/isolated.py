@@ -24,7 +24,7 @@ from captune.data.decoders.limits import Limits
 from captune.data.decoders.process import DecodingProcess, ProcessSettings
 from captune.data.decoders.slots import PixelSlots
 from captune.data.decoders.wire import BANDS
-from captune.data.images import DEFAULT_MAX_PIXELS, MAX_ASPECT, describe_source
+from captune.data.images import DEFAULT_MAX_PIXELS, MAX_ASPECT, ImageMark, describe_source
 from captune.data.pixels import Size
 from captune.errors import DataError
 from captune.records import ImageSource
@@ -51,6 +51,7 @@ class IsolatedDecoder:
         slots: PixelSlots | None = None,
         limits: Limits | None = None,
         smallest: Size | None = None,
+        allow_truncated: bool = False,
     ) -> None:
         """Store the settings; children start later.
 
@@ -60,11 +61,14 @@ class IsolatedDecoder:
             slots: Slots shared with other decoders; `None`: its own.
             limits: Memory and time per image; `None`: the defaults.
             smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
+            allow_truncated: Whether what there is of a truncated image is decoded.
         """
         # One row of the widest image that MAX_ASPECT allows must fit into the window.
         widest = math.isqrt(MAX_ASPECT * max_pixels) + 1
         window_bytes = max(_WINDOW_BYTES, BANDS * widest)
-        self._settings = ProcessSettings(max_pixels, window_bytes, limits or Limits(), smallest)
+        self._settings = ProcessSettings(
+            max_pixels, window_bytes, limits or Limits(), smallest, allow_truncated
+        )
         self._slots = slots or PixelSlots.for_threads()
         self._crew = _Crew(num_processes)
         self._finalizer = weakref.finalize(self, self._crew.close)
@@ -82,12 +86,19 @@ class IsolatedDecoder:
         """End every child."""
         self.close()
 
-    def decode(self, source: ImageSource, use: Callable[[Image.Image], T]) -> T:
+    def decode(
+        self,
+        source: ImageSource,
+        use: Callable[[Image.Image], T],
+        *,
+        mark: Callable[[ImageMark], None] | None = None,
+    ) -> T:
         """Decode an image to upright RGB and return the result of `use`.
 
         Args:
             source: A file, encoded bytes, or a member of a zip or a tar.
             use: Makes the image small; its slots are held until it returns.
+            mark: Called with what is unusual about the image.
 
         Raises:
             ImageError: See `decode_image`; also `too_slow`, `memory`, `crash`.
@@ -100,7 +111,7 @@ class IsolatedDecoder:
         with self._slots.lease() as lease:
             lease.take(0)
             with self._crew.borrow(self._settings) as process:
-                image = process.decode(source, name=name, take_slots=lease.take)
+                image = process.decode(source, name=name, take_slots=lease.take, mark=mark)
             return use(image)
 
     def close(self) -> None:

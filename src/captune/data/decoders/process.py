@@ -26,6 +26,7 @@ from captune.data.decoders.slots import SLOT_PIXELS
 from captune.data.decoders.wire import (
     BANDS,
     ERROR,
+    FIRST_STRIP,
     GO_ON,
     READY,
     SIZE,
@@ -38,7 +39,7 @@ from captune.data.decoders.wire import (
     write_all,
     write_request,
 )
-from captune.data.images import return_memory_of_large_images
+from captune.data.images import ImageMark, return_memory_of_large_images
 from captune.data.pixels import Size
 from captune.errors import DataError, ImageError
 from captune.records import ImageSource
@@ -70,12 +71,14 @@ class ProcessSettings:
         window_bytes: Size of the shared memory for pixels.
         limits: Memory and time.
         smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
+        allow_truncated: Whether what there is of a truncated image is decoded.
     """
 
     max_pixels: int
     window_bytes: int
     limits: Limits
     smallest: Size | None = None
+    allow_truncated: bool = False
 
 
 class DecodingProcess:
@@ -112,7 +115,12 @@ class DecodingProcess:
         return is_ready and self._owner == os.getpid() and self._process.poll() is None
 
     def decode(
-        self, source: ImageSource, *, name: str, take_slots: Callable[[int], None]
+        self,
+        source: ImageSource,
+        *,
+        name: str,
+        take_slots: Callable[[int], None],
+        mark: Callable[[ImageMark], None] | None = None,
     ) -> Image.Image:
         """Return the upright RGB image.
 
@@ -120,6 +128,7 @@ class DecodingProcess:
             source: An absolute path, encoded bytes, or a member of an archive.
             name: Its name in errors.
             take_slots: Called with the number of pixels of a large image, before decoding.
+            mark: Called with what is unusual about the image.
 
         Raises:
             ImageError: The child's error, or `too_slow`, `memory`, `crash`.
@@ -147,6 +156,8 @@ class DecodingProcess:
         finally:
             self._set_deadline(None)
         self._is_in_step = True
+        if mark is not None and answer.kind == FIRST_STRIP:
+            mark("animated")
         return image
 
     def end_if_late(self) -> None:
@@ -217,7 +228,7 @@ class DecodingProcess:
         return num_pixels
 
     def _receive(self, answer: Answer) -> Image.Image:
-        if answer.kind != STRIP:
+        if answer.kind not in (STRIP, FIRST_STRIP):
             raise EOFError(f"an answer of kind {answer.kind!r}")
         self._check_size(answer)
         width, height = answer.first, answer.second
@@ -277,6 +288,7 @@ def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes
         descriptor,
         settings.limits,
         settings.smallest,
+        settings.allow_truncated,
     )
     try:
         return subprocess.Popen(

@@ -13,9 +13,9 @@ from typing import IO
 
 from captune.errors import ImageError
 
-READY, SIZE, STRIP, ERROR = b"R", b"S", b"P", b"E"
+READY, SIZE, STRIP, FIRST_STRIP, ERROR = b"R", b"S", b"P", b"F", b"E"
 """Kinds of answers: ready; the size of a large image, before decoding; a strip of rows of an image
-of that size; an error with its length in bytes of JSON."""
+of that size; the same of the first frame of several; an error with its length in bytes of JSON."""
 
 GO_ON = b"G"
 """Sent by the parent to let the child decode, or write the next strip."""

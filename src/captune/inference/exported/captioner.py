@@ -17,7 +17,7 @@ from captune.inference.exported.precisions import SidePrecisions, choose_precisi
 from captune.inference.exported.runtime import ExportedBatches, ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.inference.loaded_captioner import LoadedCaptioner
-from captune.inference.prepare import AnyImage, OnFailure, prepare_ahead
+from captune.inference.prepare import AnyImage, ImageMarks, OnFailure, prepare_ahead
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
 
@@ -65,7 +65,10 @@ class ExportedCaptioner(LoadedCaptioner):
         """See `LoadedCaptioner.stream`."""
         size, waiting = max(1, batch_size), list[tuple[str, Pixels]]()
         run = self.runtime.open()
-        prepared = prepare_ahead(self.runtime.model.image, images, decode=decode, batch_size=size)
+        marks = ImageMarks()
+        prepared = prepare_ahead(
+            self.runtime.model.image, images, decode=decode, batch_size=size, marks=marks
+        )
         with closing(prepared):
             for image_id, pixels in prepared:
                 if isinstance(pixels, ImageError):
@@ -75,10 +78,10 @@ class ExportedCaptioner(LoadedCaptioner):
                     continue
                 waiting.append((image_id, pixels))
                 if len(waiting) == size:
-                    yield from run.caption(waiting, config=config)
+                    yield from marks.flag(run.caption(waiting, config=config))
                     waiting.clear()
             if waiting:
-                yield from run.caption(waiting, config=config)
+                yield from marks.flag(run.caption(waiting, config=config))
 
     def open_batches(self) -> ExportedBatches:
         """See `LoadedCaptioner.open_batches`."""
