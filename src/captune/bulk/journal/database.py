@@ -20,7 +20,7 @@ from captune.errors import OutputError
 from captune.storage import RESUMES, cannot_write, refuse_special
 
 SCHEMA_VERSION = 1
-_CACHE_KIB = 8_192
+_CACHE_KIB = 2_048
 
 # Names are bytes: file names may hold some that are not UTF-8.
 _TABLES = """
