@@ -32,7 +32,9 @@ from captune.progress import print_line
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
-    from captune.bulk import BulkSettings
+    from collections.abc import Iterable
+
+    from captune.bulk import BulkSettings, FoundItem
 
 
 Inputs = Annotated[
@@ -129,7 +131,6 @@ def caption(
         choose_decode,
         count_images,
         find_items,
-        preview_run,
         read_share,
         run_bulk,
     )
@@ -151,11 +152,7 @@ def caption(
     found = find_items(named, options)
     chosen = CommandModel(model, backend, device, precision, revision)
     if dry_run or preview is not None:
-        shown = preview_run(
-            chosen, found, inputs=named, settings=settings, num_captions=preview or 0
-        )
-        for line in preview_lines(shown) if preview else dry_run_lines(shown):
-            print_line(line)
+        _show_plan(chosen, found, inputs=named, settings=settings, num_captions=preview or 0)
         return
     result = BulkResult()
     report = BulkReport(result, shows_progress=_writes_files(settings), limit=limit)
@@ -171,6 +168,22 @@ def caption(
     report.show()
     if result.outcome.num_failed:
         raise typer.Exit(FINISHED_WITH_FAILURES)
+
+
+def _show_plan(
+    model: CommandModel,
+    found: Iterable[FoundItem],
+    *,
+    inputs: tuple[str, ...],
+    settings: BulkSettings,
+    num_captions: int,
+) -> None:
+    """Print what a run would do; with `num_captions`, so many captions."""
+    from captune.bulk import preview_run
+
+    shown = preview_run(model, found, inputs=inputs, settings=settings, num_captions=num_captions)
+    for line in preview_lines(shown) if num_captions else dry_run_lines(shown):
+        print_line(line)
 
 
 def _writes_files(settings: BulkSettings) -> bool:

@@ -284,13 +284,27 @@ def _nearest(path: Path) -> str:
 def _iter_entries(folder: str) -> Iterator[tuple[str, _Kind]]:
     """Yield the visible links, folders and images of a folder; see `SORTED_ENTRIES`."""
     with os.scandir(folder) as found:
-        while piece := list(islice(_kinds(found), SORTED_ENTRIES)):
-            piece.sort()
-            yield from piece
+        entries = _kinds(found)
+        while True:
+            others: dict[str, _Kind] = {}
+            # Names only: entries, or pairs, would take several times the memory.
+            names = list(_names(islice(entries, SORTED_ENTRIES), others))
+            if not names:
+                return
+            names.sort()
+            for name in names:
+                yield name, others.get(name, "file")
+
+
+def _names(entries: Iterable[tuple[str, _Kind]], others: dict[str, _Kind]) -> Iterator[str]:
+    """Yield the names; note the kinds of those that are not files."""
+    for name, kind in entries:
+        if kind != "file":
+            others[name] = kind
+        yield name
 
 
 def _kinds(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[str, _Kind]]:
-    # Names only: the entries of a large folder would take ten times the memory.
     for entry in entries:
         name = entry.name
         if name.startswith("."):
