@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -259,6 +260,10 @@ def _teach_torch() -> None:
 
 
 def _teach_tensors() -> None:
+    # Fill torch's table of constructors, which `with torch.device("meta")` uses, before
+    # `torch.tensor` is replaced. Otherwise transformers takes the meta device for the CPU, counts
+    # its tensors as initialised, and leaves GIT's `position_ids` with arbitrary numbers.
+    _device_constructors()
     base_to, base_list, base_tensor = torch.Tensor.to, torch.Tensor.tolist, torch.tensor
     base_setitem = torch.Tensor.__setitem__
 

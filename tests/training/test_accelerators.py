@@ -22,8 +22,9 @@ pytestmark = [
     ),
 ]
 
-# Layers of a new ViT that attend to the image.
-VISION_LAYERS = 3
+# Tokens of an image, its encoder's layers, and all layers that attend to the image's tokens when it
+# is captioned: GIT's text layers do too, all but the last, which needs their keys only.
+IMAGE_LAYERS = {"vit-gpt2-tiny": (65, 3, 3), "blip-tiny": (17, 3, 3), "git-tiny": (65, 2, 4)}
 
 
 def on_device(job: str, folder: Path, recipe: Any) -> dict[str, Any]:
@@ -81,19 +82,24 @@ def test_a_device_without_float64_trains_to_the_losses_of_the_cpu_and_resumes(
     assert resumed["random_state"] == [7]
 
 
+@pytest.mark.parametrize("size", sorted(IMAGE_LAYERS))
 def test_every_use_of_a_model_on_an_accelerator_fuses_attention_in_every_layer(
-    make_recipe, settings, tmp_path
+    size, make_recipe, settings, tmp_path
 ) -> None:
     recipe = make_recipe(
         train__device="pretend",
         data__path="shapes:12",
-        **{**settings, "train__epochs": 1},
+        **{**settings, "train__epochs": 1, "model__size": size},
     )
-    counts = on_device("stages", tmp_path / "run", recipe)
+    num_tokens, encoder_layers, all_layers = IMAGE_LAYERS[size]
+    found = on_device("stages", tmp_path / "run", recipe)
+    counts = {use: lengths.get(str(num_tokens), 0) for use, lengths in found.items()}
     assert counts["prepare"] == 0
-    for use in ("baseline", "train", "evaluate", "load"):
-        assert counts[use] >= VISION_LAYERS, use
-        assert counts[use] % VISION_LAYERS == 0, use
+    assert counts["train"] >= all_layers
+    assert counts["train"] % encoder_layers == 0
+    for use in ("baseline", "evaluate", "load"):
+        assert counts[use] >= all_layers, use
+        assert counts[use] % all_layers == 0, use
 
 
 @pytest.mark.parametrize("size", ["vit-gpt2-tiny", "blip-tiny", "git-tiny"])

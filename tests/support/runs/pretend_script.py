@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ def train_once(folder: Path, settings: str) -> dict[str, Any]:
     }
 
 
-def count_by_stage(folder: Path, settings: str) -> dict[str, int]:
-    """Count fused attention over the image's tokens per stage, and in a loaded model."""
+def count_by_stage(folder: Path, settings: str) -> dict[str, dict[int, int]]:
+    """Count fused attention by number of queries, per stage and in a loaded model."""
     import captune
     from captune.recipe import Recipe
     from support.pretend_device import pretend_device
@@ -82,8 +83,7 @@ def count_by_stage(folder: Path, settings: str) -> dict[str, int]:
     counts = {}
 
     def count(name: str) -> None:
-        # The images have 65 tokens, the captions fewer.
-        counts[name] = sum(shape[-2] == 65 for shape in device.counts.attentions)
+        counts[name] = dict(Counter(shape[-2] for shape in device.counts.attentions))
         device.counts.attentions.clear()
 
     for stage in ("prepare", "baseline", "train", "evaluate"):
