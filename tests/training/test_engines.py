@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import torch
 from captune.errors import DataError, ModelError, OutputError, RecipeError
 from captune.models import load_captioner, read_decoding
 from captune.recipe import GenerateConfig, fill_decoding
+from captune.stopping import Stopped, signals_stop
 from captune.training import check_engine, train
 from support.models.tiny_models import ONE_OF_EACH
 from support.runs.same_weights import assert_same_weights, model_file
@@ -157,6 +161,37 @@ def test_the_trainer_engine_resumes_to_the_same_bits(
     resumed = run(tmp_path / "cut", shapes, recipe, make_captioner(recipe), resume=True)
     assert column(whole, "loss") == column(resumed, "loss")
     assert column(whole, "val_loss") == column(resumed, "val_loss")
+    assert_same_weights(model_file(whole), model_file(resumed))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signal masks")
+def test_a_signal_while_a_resumed_epoch_starts_its_workers_loses_and_repeats_nothing(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch
+) -> None:
+    recipe = make_recipe(
+        train__engine="trainer", train__save_every=1, train__epochs=2, data__num_workers=1
+    )
+    whole = run(tmp_path / "whole", shapes, recipe, make_captioner(recipe))
+    cut = make_captioner(recipe)
+    interrupt(cut, after=2)
+    with pytest.raises(_Interrupt):
+        run(tmp_path / "cut", shapes, recipe, cut)
+    real, masks = BaseProcess.start, []
+
+    def start(process) -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        real(process)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BaseProcess, "start", start)
+        with pytest.raises(Stopped), signals_stop():
+            run(tmp_path / "cut", shapes, recipe, make_captioner(recipe), resume=True)
+    # A worker that starts with the signal unblocked could end by it, and fail the step.
+    assert [signal.SIGTERM in mask for mask in masks] == [True]
+    assert column(tmp_path / "cut" / "trainer", "step") == [1, 2]
+    resumed = run(tmp_path / "cut", shapes, recipe, make_captioner(recipe), resume=True)
+    assert column(resumed, "loss") == column(whole, "loss")
     assert_same_weights(model_file(whole), model_file(resumed))
 
 

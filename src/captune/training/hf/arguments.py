@@ -1,4 +1,4 @@
-"""`TrainingArguments` for a `CaptionTrainer`: kept as given, unless captions need a change."""
+"""`TrainingArguments` of a script, kept unless captions need a change, and those of a recipe."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from transformers import GenerationConfig, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from captune.hardware import choose_hardware
 from captune.inference import DecodingOptions, decoding_config
 from captune.metrics import is_lower_better
-from captune.recipe import GenerateConfig
+from captune.recipe import GenerateConfig, Recipe
 from captune.training.launchers import refuse_split_arguments, refuse_split_model
+from captune.training.setup import GROUP_TIMEOUT
 
 _log = logging.getLogger("captune.training")
 
@@ -53,6 +56,33 @@ def suited_arguments(args: Any) -> Any:
         # TrainingArguments assumes that every metric but a loss should rise.
         _log.warning("lower %s is better: greater_is_better is set to False", best)
         args.greater_is_better = False
+    return args
+
+
+def recipe_arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
+    """Return the settings that Trainer itself uses; the recipe provides the rest."""
+    train = recipe.train
+    hardware = choose_hardware(train.device, train.precision)
+    args = Seq2SeqTrainingArguments(
+        output_dir=str(run_folder / "checkpoints"),
+        per_device_train_batch_size=train.micro_batch_size,
+        learning_rate=train.learning_rate,
+        max_grad_norm=train.max_grad_norm or 0.0,
+        label_smoothing_factor=train.label_smoothing,
+        # captune autocasts to bf16 itself; fp16 needs Trainer's scaler.
+        fp16=hardware.precision == "fp16",
+        use_cpu=hardware.device.type == "cpu",
+        ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
+        seed=recipe.seed,
+        logging_strategy="no",
+        eval_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_nan_inf_filter=False,
+    )
+    # Otherwise ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, would take precedence.
+    args.mixed_precision = "fp16" if hardware.precision == "fp16" else "no"
     return args
 
 

@@ -1,14 +1,17 @@
 """A recipe's planned steps as a torch DataLoader, which is what Hugging Face's Trainer reads.
 
 The plan assigns images to steps, for any number of processes; Trainer only requests one micro
-batch after the other. A resumed run skips keys, so no skipped image is decoded.
+batch after the other. It iterates over keys, and skips the first ones when it resumes inside an
+epoch: no skipped image is decoded. It skips by a plain DataLoader, whose workers a signal would end
+while they start, so the batches of the remaining keys have a loader of their own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -19,6 +22,8 @@ from captune.training.batches.feeding import Feed
 from captune.training.batches.pixel_reader import WorkerLoader, choose_workers
 from captune.training.batches.planning import StepPlan, count_shares
 from captune.training.hf.collator import Inputs, batch_inputs
+
+Value = TypeVar("Value")
 
 Key = tuple[int, tuple[int, ...]]
 """Epoch and images of a micro batch."""
@@ -97,22 +102,40 @@ class PlannedBatches(Dataset[Inputs]):
         return replace(batch, vision_inputs=self._reader.blank())
 
 
-def planned_loader(feed: Feed, steps: PlannedSteps) -> DataLoader[Inputs]:
-    """Load the micro batches of the sampler's epoch; worker processes decode ahead."""
-    workers = 0
-    if feed.cache is None:
-        workers = choose_workers(feed.recipe.data.num_workers, num_batches=len(steps))
-    return WorkerLoader(
-        PlannedBatches(feed),
+class _Keys(Dataset[Key]):
+    """Keys of micro batches, each of which is its own item."""
+
+    def __getitem__(self, key: Key) -> Key:
+        return key
+
+
+def key_loader(steps: PlannedSteps) -> DataLoader[Key]:
+    """Load the keys of the sampler's epoch."""
+    return DataLoader(
+        _Keys(),
         batch_sampler=steps,
         collate_fn=_only_one,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        pin_memory=feed.pin_memory,
         # Without its own generator the loader would draw from the global one, which dropout uses.
         generator=torch.Generator(),
     )
 
 
-def _only_one(items: list[Inputs]) -> Inputs:
+def planned_loader(feed: Feed, keys: Iterable[Key]) -> DataLoader[Inputs]:
+    """Load the micro batches of the keys; worker processes decode ahead."""
+    batches = [[key] for key in keys]
+    workers = 0
+    if feed.cache is None:
+        workers = choose_workers(feed.recipe.data.num_workers, num_batches=len(batches))
+    return WorkerLoader(
+        PlannedBatches(feed),
+        batch_sampler=batches,
+        collate_fn=_only_one,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=feed.pin_memory,
+        generator=torch.Generator(),
+    )
+
+
+def _only_one(items: list[Value]) -> Value:
     return items[0]

@@ -7,6 +7,7 @@ follow the recipe, as in captune's own loop, so both engines log the same losses
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,6 @@ from typing_extensions import override
 from captune.errors import ModelError, RecipeError
 from captune.hardware import (
     VISIBLE_DEVICES,
-    choose_hardware,
     device_random_states,
     is_out_of_memory,
     set_device_random_states,
@@ -39,13 +39,13 @@ from captune.training.checkpoint import (
     reading_checkpoint,
     write_checkpoint,
 )
+from captune.training.hf.arguments import recipe_arguments
 from captune.training.hf.caption_trainer import CaptionTrainer
 from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
-from captune.training.hf.planned_batches import PlannedSteps, planned_loader
+from captune.training.hf.planned_batches import Key, PlannedSteps, key_loader, planned_loader
 from captune.training.launchers import refuse_split_model
 from captune.training.run_state import RunState
 from captune.training.setup import (
-    GROUP_TIMEOUT,
     Splits,
     Start,
     TrainResult,
@@ -78,7 +78,7 @@ def train_by_trainer(
     check_trainer_settings(recipe.train)
     refuse_split_model()
     # First of all, as Trainer's arguments set up the processes again.
-    args = _arguments(recipe, run_folder)
+    args = recipe_arguments(recipe, run_folder)
     with launched(recipe, run_folder) as launch:
         start = start_run(
             captioner, records, recipe=recipe, run_folder=run_folder, launch=launch, say=say
@@ -125,6 +125,7 @@ class RecipeTrainer(CaptionTrainer):
         args.max_steps = self.run_state.total_steps
         args.gradient_accumulation_steps = self.steps.accumulation
         self._step_loss, self._step_tokens = 0.0, 0
+        self._batches: Iterator[Inputs] | None = None
         super().__init__(
             self.run_state.captioner,
             args,
@@ -145,8 +146,23 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def get_train_dataloader(self) -> Any:
-        """Load the planned micro batches; on resuming, Trainer skips keys before a checkpoint."""
-        return planned_loader(self._start.feed, self.steps)
+        """Load the keys of the planned micro batches; on resuming, Trainer skips the first ones."""
+        return key_loader(self.steps)
+
+    @override
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Key], num_batches: int, device: Any
+    ) -> tuple[list[Any], Any]:
+        """Return the micro batches of the next step and the number of their labels."""
+        if self._batches is None:
+            self._batches = iter(planned_loader(self._start.feed, epoch_iterator))
+        found: tuple[list[Any], Any]
+        found = super().get_batch_samples(self._batches, num_batches, device)
+        return found
+
+    def end_epoch(self) -> None:
+        """End the worker processes of the epoch."""
+        self._batches = None
 
     @override
     def create_optimizer(self, model: Any = None) -> Any:
@@ -313,6 +329,11 @@ class _RecipeCallback(TrainerCallback):
         run_state.restart_clock()
 
     @override
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        """End the epoch's worker processes."""
+        self._trainer.end_epoch()
+
+    @override
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start timing the step, now that its batches are loaded."""
         self._began = time.monotonic()
@@ -345,33 +366,6 @@ class _RecipeCallback(TrainerCallback):
         run_state = self._trainer.run_state
         control.should_save = run_state.settle()
         control.should_training_stop = run_state.state.finished or run_state.stopped
-
-
-def _arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
-    """Return the settings that Trainer itself uses; the recipe provides the rest."""
-    train = recipe.train
-    hardware = choose_hardware(train.device, train.precision)
-    args = Seq2SeqTrainingArguments(
-        output_dir=str(run_folder / "checkpoints"),
-        per_device_train_batch_size=train.micro_batch_size,
-        learning_rate=train.learning_rate,
-        max_grad_norm=train.max_grad_norm or 0.0,
-        label_smoothing_factor=train.label_smoothing,
-        # captune autocasts to bf16 itself; fp16 needs Trainer's scaler.
-        fp16=hardware.precision == "fp16",
-        use_cpu=hardware.device.type == "cpu",
-        ddp_timeout=int(GROUP_TIMEOUT.total_seconds()),
-        seed=recipe.seed,
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_nan_inf_filter=False,
-    )
-    # Otherwise ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, would take precedence.
-    args.mixed_precision = "fp16" if hardware.precision == "fp16" else "no"
-    return args
 
 
 def _reading(checkpoint: str | None) -> AbstractContextManager[None]:
