@@ -40,7 +40,7 @@ def test_missing_java_and_extras_are_notes_with_their_use(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(doctor_module, "_EXTRAS", {"imaginary": ("no-such-package-here", "dreams")})
-    findings = {finding.name: finding for finding in examine()}
+    findings = {finding.name: finding for finding in examine(Path.cwd())}
     assert (findings["java"].state, findings["extra imaginary"].state) == ("note", "note")
     assert "SPICE" in findings["java"].detail
     assert "(dreams): pip install 'captune[imaginary]'" in findings["extra imaginary"].detail
@@ -55,7 +55,7 @@ def test_a_driver_without_a_torch_device_is_noted(
     (tmp_path / tool).write_text("#!/bin/sh\n")
     (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    (found,) = [finding for finding in examine() if finding.name == "gpu"]
+    (found,) = [finding for finding in examine(Path.cwd()) if finding.name == "gpu"]
     assert found.state == "note"
     expected = f"{tool} is installed, but torch finds no {kind} device"
     assert found.detail.startswith(expected)
@@ -127,6 +127,6 @@ def test_caches_are_listed_with_their_contents(
     (cache / "datasets--me--b").mkdir()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "none"))
-    findings = {finding.name: finding for finding in examine()}
+    findings = {finding.name: finding for finding in examine(Path.cwd())}
     assert findings["hub cache"].detail == f"{cache}, 1 model, 1 data set"
     assert findings["kaggle cache"].detail == f"{tmp_path / 'none'}, not created yet"

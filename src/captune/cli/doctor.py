@@ -6,16 +6,17 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
 from captune.cli.app import FINISHED_WITH_FAILURES
 from captune.cli.findings.finding import Finding
+from captune.cli.findings.folder import examine_folder
 from captune.cli.findings.network import examine_network
+from captune.errors import OutputError
 from captune.progress import Color, print_line
 from captune.software import installed_version
 from captune.suggest import format_count
@@ -39,12 +40,24 @@ _DRIVER_TOOLS = {"nvidia-smi": "cuda", "rocm-smi": "cuda", "amd-smi": "cuda", "x
 _MIN_FREE_DISK = 10 * 2**30
 
 
-def doctor() -> None:
+def doctor(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder where captions will be written, such as one of a network share.",
+            show_default="the current one",
+        ),
+    ] = None,
+) -> None:
     """Check devices, packages, caches and network, and print how to fix problems.
 
-    Covers Python, torch, devices, precision, Java, extras, caches, disk, the hub and Kaggle.
+    Covers Python, torch, devices, precision, Java, extras, caches, disk, the file system of a
+    folder, the hub and Kaggle.
     """
-    findings = list(examine())
+    place = Path.cwd() if folder is None else folder
+    if not place.is_dir():
+        raise OutputError(f"there is no folder {place}", fix="check the path")
+    findings = list(examine(place))
     colors: dict[str, Color] = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:
         text, color = f"{finding.name:<18}{finding.detail}", colors[finding.state]
@@ -53,8 +66,8 @@ def doctor() -> None:
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 
-def examine() -> Iterator[Finding]:
-    """Yield every finding, the cheap ones first."""
+def examine(folder: Path) -> Iterator[Finding]:
+    """Yield every finding, the cheap ones first; files are tried in a folder."""
     yield _python()
     yield from (_package(name) for name in _PACKAGES)
     yield from _hardware()
@@ -62,7 +75,7 @@ def examine() -> Iterator[Finding]:
     yield from (_extra(extra, *about) for extra, about in _EXTRAS.items())
     yield from _caches()
     yield _disk()
-    yield _rename()
+    yield from examine_folder(folder)
     yield from examine_network()
 
 
@@ -163,20 +176,3 @@ def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     state: Literal["ok", "note"] = "ok" if free >= _MIN_FREE_DISK else "note"
     return Finding(state, "disk", f"{free / 2**30:.0f} GiB free in {Path.cwd()}")
-
-
-def _rename() -> Finding:
-    """Check that renames are atomic here; on some network shares they are not."""
-    try:
-        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".captune-doctor-") as folder:
-            first, second = Path(folder, "a"), Path(folder, "b")
-            first.write_bytes(b"new")
-            second.write_bytes(b"old")
-            first.replace(second)
-            is_whole = second.read_bytes() == b"new" and not first.exists()
-    except OSError as error:
-        detail = f"cannot be written: {error.strerror}; run captune elsewhere, or use --out"
-        return Finding("bad", "working folder", detail)
-    if not is_whole:
-        return Finding("bad", "working folder", "renames are not atomic; use a local disk")
-    return Finding("ok", "working folder", f"{Path.cwd()} can be written, renames are atomic")
