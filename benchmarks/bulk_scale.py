@@ -45,19 +45,24 @@ def main() -> None:
         for place, count in ((small, _SMALL), (large, given.images)):
             _link_images(place, count)
         found = _run("scan", large)
-        _show("scan of all paths", found["seconds"], 60, f"{found['count']:,} images, s")
+        paths = f"{found['count']:,} images, s; {found['cpu']:.0f} s of CPU"
+        _show("scan of all paths", found["seconds"], 60, paths)
         _show("first path", found["first"], 10, "s")
         few, many = _run("caption", small), _run("caption", large)
         _show("first caption", many["first"], 10, "s after the model was loaded")
         rate = many["count"] / many["seconds"]
-        print(f"      {many['count']:,} captions in {many['seconds']:.0f} s, {rate:.0f} per second")
+        print(
+            f"      {many['count']:,} captions in {many['seconds']:.0f} s, {rate:.0f} per second,"
+            f" {many['cpu']:.0f} s of CPU"
+        )
         growth = 100 * (many["peak"] / few["peak"] - 1)
         kept = f"{few['peak']:.0f} MB -> {many['peak']:.0f} MB, %"
         _show(f"memory from {few['count']:,} to {many['count']:,}", growth, 5, kept)
         (large / "photos" / "zzz.png").write_bytes(_one_more(large))
         again = _run("caption", large)
         assert again["count"] == 1, again
-        _show("resumed run, until its one new caption", again["start"], 30, "s")
+        cpu = f"s; {again['cpu']:.0f} s of CPU"
+        _show("resumed run, until its one new caption", again["start"], 30, cpu)
 
 
 def _link_images(place: Path, count: int) -> None:
@@ -83,7 +88,12 @@ def _scan(place: Path) -> dict[str, float]:
     next(items)
     first = time.perf_counter() - began
     count = 1 + sum(1 for _ in items)
-    return {"seconds": time.perf_counter() - began, "first": first, "count": count}
+    return {
+        "seconds": time.perf_counter() - began,
+        "cpu": time.process_time(),
+        "first": first,
+        "count": count,
+    }
 
 
 def _caption(place: Path) -> dict[str, float]:
@@ -106,6 +116,7 @@ def _caption(place: Path) -> dict[str, float]:
         "first": firsts[0] - result.began,
         "start": firsts[0] - began,
         "seconds": result.ended - began,
+        "cpu": time.process_time(),
         "count": result.outcome.num_done,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+FindingState = Literal["ok", "note", "bad"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the report.
@@ -16,6 +19,6 @@ class Finding:
         detail: The result, and how to fix it unless it is ok.
     """
 
-    state: Literal["ok", "note", "bad"]
+    state: FindingState
     name: str
     detail: str

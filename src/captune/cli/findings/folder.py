@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from captune.cli.findings.finding import Finding
+from captune.cli.findings.finding import Finding, FindingState
 from captune.errors import CaptuneError
 from captune.storage import lock_file
 
@@ -55,7 +55,7 @@ def examine_folder(folder: Path) -> Iterator[Finding]:
         yield Finding("note", name, f"{where} is a network file system: {hint}")
 
 
-def _problems(scratch: Path) -> Iterator[tuple[str, str]]:
+def _problems(scratch: Path) -> Iterator[tuple[FindingState, str]]:
     """Yield state and detail of each problem.
 
     Raises:
