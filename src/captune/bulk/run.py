@@ -14,7 +14,7 @@ from captune.bulk.captioning import Captioning, StreamCaptioner
 from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.items import FoundItem
-from captune.bulk.page import RunWatch, watch_run, write_page_of
+from captune.bulk.page import RunPages, watch_run
 from captune.bulk.settings import BulkSettings, choose_outputs, refuse_urls_beside
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
@@ -145,15 +145,16 @@ def run_bulk(
             writer = None if opened is None else opened.begin()
             sink = _Sink(settings, result.outcome, lines, writer, surroundings.on_progress)
             if opened is not None:
-                sink.watch = watch_run(result.outcome)
+                watch = watch_run(result.outcome)
+                sink.pages = RunPages(watch, opened, hardware=lambda: result.hardware)
             was_killed = opened is not None and opened.was_killed
             work = _Work(model, settings, OrderedTasks(sink.take), result, was_killed)
             work.caption(first, tasks, is_all=is_all)
         if opened is not None:
             opened.finish()
             result.ended = time.perf_counter()
-            if sink is not None and sink.watch is not None:
-                result.page_path = write_page_of(sink.watch, opened, hardware=result.hardware)
+            if sink is not None and sink.pages is not None:
+                result.page_path = sink.pages.write(is_over=True)
 
 
 def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:
@@ -227,7 +228,7 @@ class _Sink:
     lines: CaptionLines | None
     writer: ResultWriter | None
     on_progress: Callable[[Outcome], None] | None
-    watch: RunWatch | None = None
+    pages: RunPages | None = None
 
     def take(self, task: CaptionTask) -> None:
         """Hand on one task."""
@@ -238,8 +239,8 @@ class _Sink:
         if final is not None:
             self.outcome.num_repetitive += "repetition" in final.flags
             self.outcome.num_truncated += "truncated" in final.flags
-            if self.watch is not None:
-                self.watch.add(task.item, final)
+            if self.pages is not None:
+                self.pages.watch.add(task.item, final)
             if self.lines is not None:
                 self.lines.write(final)
         if self.writer is not None:
@@ -250,3 +251,5 @@ class _Sink:
             self.outcome.add_failure(task.item.name, task.error or ImageError("unknown"))
         if self.on_progress is not None:
             self.on_progress(self.outcome)
+        if self.pages is not None:
+            self.pages.renew()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from captune.bulk import Outcome, Surroundings
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import caption
 from support.bulk.stub_captioner import write_stub
@@ -50,3 +51,21 @@ def test_a_page_that_cannot_be_written_costs_no_captions(model: Path, tmp_path: 
     (library / ".captune" / "run.html" / "in the way").mkdir(parents=True)
     result = caption(model, library, to=("txt",))
     assert (result.page_path, result.outcome.num_done) == ("", 20)
+
+
+def test_a_run_that_is_stopped_leaves_the_page_of_its_last_minutes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captune.bulk.page.of_run._SECONDS_BETWEEN", 0.0)
+    library = tmp_path / "library"
+    write_photos(library, 30)
+
+    def stop(outcome: Outcome) -> None:
+        if outcome.num_generated == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        caption(model, library, to=("txt",), around=Surroundings(on_progress=stop))
+    page = (library / ".captune" / "run.html").read_text(encoding="utf-8")
+    assert "not finished at" in page
+    assert "30 found" in page

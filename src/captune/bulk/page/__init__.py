@@ -8,16 +8,16 @@ from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.bulk.page.build import RunCounts, write_run_page
-    from captune.bulk.page.of_run import watch_run, write_page_of
+    from captune.bulk.page.of_run import RunPages, watch_run
     from captune.bulk.page.watch import RunWatch
 
-__all__ = ["RunCounts", "RunWatch", "watch_run", "write_page_of", "write_run_page"]
+__all__ = ["RunCounts", "RunPages", "RunWatch", "watch_run", "write_run_page"]
 
 _HOMES = {
     "RunCounts": "captune.bulk.page.build",
+    "RunPages": "captune.bulk.page.of_run",
     "RunWatch": "captune.bulk.page.watch",
     "watch_run": "captune.bulk.page.of_run",
-    "write_page_of": "captune.bulk.page.of_run",
     "write_run_page": "captune.bulk.page.build",
 }
 __getattr__ = import_on_use(__name__, _HOMES)

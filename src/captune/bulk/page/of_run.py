@@ -1,17 +1,73 @@
-"""The page of a run that has finished, from what is open at its end."""
+"""The page of a run: every ten minutes while it works, and at its end."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captune.bulk.page.watch import RunWatch
 from captune.bulk.state.run_state import OpenRun
 from captune.bulk.writing.tasks import Outcome
 from captune.errors import OutputError
 
+if TYPE_CHECKING:
+    from captune.evaluation import Fact
+
 # A page of fewer images shows nothing that the screen does not.
 _MIN_IMAGES = 20
+# It takes about a second. A stop must take less than five, so it leaves the last page.
+_SECONDS_BETWEEN = 600.0
+
+
+@dataclass(slots=True)
+class RunPages:
+    """Writes the page of a run that works, now and then, so that a stop or a kill leaves one.
+
+    Attributes:
+        watch: What the run has shown.
+        opened: The run.
+        hardware: Returns what runs the model.
+    """
+
+    watch: RunWatch
+    opened: OpenRun
+    hardware: Callable[[], str]
+    _last: float = field(default_factory=time.monotonic)
+
+    def renew(self) -> None:
+        """Write the page again if the last one is old."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN:
+            self.write(is_over=False)
+            self._last = time.monotonic()
+
+    def write(self, *, is_over: bool) -> str:
+        """Write the page, and return its path; empty: the run had few images so far.
+
+        A page that cannot be written costs no captions, so that is no error.
+        """
+        watch, opened = self.watch, self.opened
+        if watch.num_captions + watch.num_failures < _MIN_IMAGES:
+            return ""
+        # Pages need templates and charts, which a run of a few images does not load.
+        from captune.bulk.page.build import RunCounts, write_run_page
+
+        outcome, page = opened.outcome, opened.place.page
+        with suppress(OutputError):
+            write_run_page(
+                page,
+                watch,
+                title=str(opened.place.folder.absolute().name or "captions"),
+                counts=RunCounts(
+                    outcome.num_found, outcome.num_done, outcome.num_skipped, outcome.num_failed
+                ),
+                facts=_facts(opened, hardware=self.hardware(), is_over=is_over),
+            )
+            return str(page)
+        return ""
 
 
 def watch_run(outcome: Outcome) -> RunWatch:
@@ -21,20 +77,12 @@ def watch_run(outcome: Outcome) -> RunWatch:
     return watch
 
 
-def write_page_of(watch: RunWatch, opened: OpenRun, *, hardware: str) -> str:
-    """Write the page of a finished run, and return its path; empty: it had few images.
-
-    A page that cannot be written costs no captions, so that is no error.
-    """
-    outcome = opened.outcome
-    if watch.num_captions + watch.num_failures < _MIN_IMAGES:
-        return ""
-    # Pages need templates and charts, which a run of a few images does not load.
-    from captune.bulk.page.build import RunCounts, write_run_page
+def _facts(opened: OpenRun, *, hardware: str, is_over: bool) -> list[Fact]:
     from captune.evaluation import Fact
 
-    counts = RunCounts(outcome.num_found, outcome.num_done, outcome.num_skipped, outcome.num_failed)
+    outcome = opened.outcome
     facts = [
+        Fact("State", "" if is_over else f"not finished at {time.strftime('%Y-%m-%d %H:%M')}"),
         Fact("Model", str(opened.facts.model.get("model", ""))),
         Fact("Hardware", hardware),
         Fact("Outputs", ", ".join((*opened.per_image, *opened.collected))),
@@ -43,14 +91,4 @@ def write_page_of(watch: RunWatch, opened: OpenRun, *, hardware: str) -> str:
         Fact("Command", opened.facts.command, is_code=True),
         Fact("Undo", f"captune undo {opened.run.id}", is_code=True),
     ]
-    page = opened.place.page
-    with suppress(OutputError):
-        write_run_page(
-            page,
-            watch,
-            title=str(opened.place.folder.absolute().name or "captions"),
-            counts=counts,
-            facts=[fact for fact in facts if fact.value],
-        )
-        return str(page)
-    return ""
+    return [fact for fact in facts if fact.value]
