@@ -99,6 +99,10 @@ class ModelError(CaptuneError):
     """A checkpoint that cannot be loaded, or a model that does not support the request."""
 
 
+class PromptError(ModelError):
+    """A prompt that the model cannot continue."""
+
+
 class MetricError(CaptuneError):
     """An unknown metric, or references and predictions that do not match."""
 

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from captune import __version__
 from captune.net import UrlFetcher, UrlRules
+from captune.serving.access.bodies import ByteBudget
 from captune.serving.access.guard import Guard, error_response
 from captune.serving.access.hosts import HostRules
 from captune.serving.access.keys import KeyFile
@@ -43,10 +45,11 @@ def build_app(settings: ServerSettings) -> tuple[ASGIApp, ServerState]:
         engines={model.name: Engine(model, settings, metrics) for model in settings.models},
         metrics=metrics,
         fetcher=UrlFetcher(rules) if settings.allow_url_hosts else None,
+        budget=ByteBudget(settings.limits.all_bytes),
         downloads=ThreadPoolExecutor(_DOWNLOADS, "captune-download"),
     )
     hosts = HostRules(settings.host, settings.allow_hosts)
-    app = Guard(_routes(state), hosts=hosts, keys=keys, limits=settings.limits, metrics=metrics)
+    app = Guard(_routes(state), hosts=hosts, keys=keys, limits=settings.limits, state=state)
     return app, state
 
 
@@ -61,12 +64,20 @@ def _routes(state: ServerState) -> FastAPI:
         state.downloads.shutdown(wait=False, cancel_futures=True)
 
     # FastAPI's own pages of documentation load scripts from another server.
+    # A redirect would name the scheme and host that the server sees, not those of its proxy.
     app = FastAPI(
-        title="captune", version=__version__, docs_url=None, redoc_url=None, lifespan=run_models
+        title="captune",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=run_models,
+        redirect_slashes=False,
     )
     app.state.captune = state
     app.add_exception_handler(ApiError, _explain)
     app.add_exception_handler(HTTPException, _explain_http)
+    app.add_exception_handler(ClientDisconnect, _explain_end)
+    app.add_exception_handler(Exception, _explain_fault)
     for part in (caption, chat, models):
         app.include_router(part.router)
     return app
@@ -84,3 +95,15 @@ async def _explain_http(request: Request, error: Exception) -> JSONResponse:
     answer = error_response(ApiError(error.status_code, code, str(error.detail)), request.scope)
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _explain_end(request: Request, _error: Exception) -> JSONResponse:
+    """Note that the client left while it sent its body; the answer reaches nobody."""
+    error = ApiError(499, "client_left", "the client closed the connection")
+    return error_response(error, request.scope)
+
+
+async def _explain_fault(request: Request, _error: Exception) -> JSONResponse:
+    """Answer although captune has a fault, which the log describes."""
+    error = ApiError(500, "internal_error", "the server has a fault; its log says more")
+    return error_response(error, request.scope)

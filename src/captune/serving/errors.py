@@ -50,9 +50,9 @@ _IMAGES: MappingProxyType[str, tuple[str, int, str]] = MappingProxyType(
         "url_encoded": ("url_unreachable", 400, "the URL gives a compressed response"),
         "url_unreachable": ("url_unreachable", 400, "the URL cannot be reached"),
         "empty_caption": ("empty_caption", 500, "the model gave no caption"),
+        "prompt": ("prompt_too_long", 422, "the prompt leaves no room for a caption"),
         "model_error": ("model_error", 500, "the model failed at this image"),
         "worker_lost": ("worker_lost", 503, "the model's process ended; send the image again"),
-        "worker_crash": ("worker_crash", 500, "the model's process ends at this image"),
     }
 )
 

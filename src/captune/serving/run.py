@@ -19,10 +19,11 @@ from captune.serving.access.protocol import protocol_with
 from captune.serving.app import build_app
 from captune.serving.settings import ServerSettings
 from captune.serving.state import ServerState
-from captune.serving.watch.logs import log_event
+from captune.serving.watch.logs import log_event, log_libraries
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_AFTER_DEADLINE = 5.0
+_BACKLOG = 2048
 
 
 def run_server(settings: ServerSettings, *, say: Say) -> None:
@@ -36,6 +37,7 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
         CaptuneError: A model cannot be loaded, the address is in use or not of this machine, or
             needs keys.
     """
+    log_libraries()
     app, state = build_app(settings)
     with _listen(settings) as listener:
         config = uvicorn.Config(
@@ -52,7 +54,12 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
         server = _Server(config, state)
         names = ", ".join(state.engines)
         say(f"{names} at {_url(settings, listener)}; Ctrl-C stops")
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        finally:
+            # A second signal skips the end of the application.
+            for engine in state.engines.values():
+                engine.close()
     if server.load_error is not None:
         raise server.load_error
 
@@ -66,9 +73,12 @@ def _listen(settings: ServerSettings) -> socket.socket:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
+        # Clients may connect as soon as the address is printed.
+        listener.listen(_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"cannot listen at {settings.host}:{settings.port}: {error.strerror or error}",
+            f"cannot listen at {settings.host}:{settings.port}: {reason}",
             fix="choose another --port (0: a free one) or --host",
         ) from error
     return listener

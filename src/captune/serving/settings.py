@@ -45,6 +45,7 @@ class RequestLimits:
         new_tokens: `max_new_tokens` of a request.
         beams: `num_beams` of a request.
         captions: `num_captions` of a request.
+        prompt_characters: `prompt` of a request.
         header_seconds: Time for the headers of a request.
         body_seconds: Time for its body.
         connections: Open connections.
@@ -58,6 +59,7 @@ class RequestLimits:
     new_tokens: int = 512
     beams: int = 16
     captions: int = 8
+    prompt_characters: int = 1000
     header_seconds: float = 10.0
     body_seconds: float = 30.0
     connections: int = 1000

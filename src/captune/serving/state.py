@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from captune.net import UrlFetcher
+from captune.serving.access.bodies import ByteBudget
 from captune.serving.engine.engine import Engine
 from captune.serving.errors import ApiError
 from captune.serving.settings import ServerSettings
@@ -22,6 +23,7 @@ class ServerState:
         settings: The server's.
         engines: By the name of the model; the first is the default.
         metrics: Of this server.
+        budget: Bytes of all bodies and downloaded images.
         fetcher: Downloads images; `None`: URLs are refused.
         downloads: Threads for it.
     """
@@ -29,6 +31,7 @@ class ServerState:
     settings: ServerSettings
     engines: dict[str, Engine]
     metrics: ServerMetrics
+    budget: ByteBudget
     fetcher: UrlFetcher | None
     downloads: ThreadPoolExecutor
 
@@ -36,6 +39,21 @@ class ServerState:
     def is_ready(self) -> bool:
         """Whether every model can caption."""
         return all(engine.is_ready and not engine.is_draining for engine in self.engines.values())
+
+    def check_room(self) -> None:
+        """Refuse a request before its body is read, if no model has room for an image.
+
+        Raises:
+            ApiError: 429 or 503: that of the first model.
+        """
+        refusals = []
+        for engine in self.engines.values():
+            try:
+                engine.admit(1)
+            except ApiError as error:
+                refusals.append(error)
+        if len(refusals) == len(self.engines):
+            raise refusals[0]
 
     def find_engine(self, name: str | None) -> Engine:
         """Return the engine of a model; `None`: the first.

@@ -10,23 +10,35 @@ from typing import IO, Any
 from captune.data import child_command
 from captune.workers.frames import receive, send
 
+_LONGEST_LINE = 4096
+
 
 class ModelProcess:
     """One child process and its pipes; a thread reads its answers."""
 
-    def __init__(self, entry: str, on_message: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        entry: str,
+        on_message: Callable[[Any], None],
+        *,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
         """Start the process.
 
         Args:
             entry: `module:function` that the process calls.
             on_message: Called in the reading thread with each answer; with `None` when the process
                 has closed its pipe.
+            on_line: Called in another thread with each line that a library prints; `None`: they
+                go to this process's stderr.
 
         Raises:
             OSError: The system starts no process.
         """
+        pipe = subprocess.PIPE
+        errors = None if on_line is None else pipe
         self._child = subprocess.Popen(
-            child_command(entry, None), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            child_command(entry, None), stdin=pipe, stdout=pipe, stderr=errors
         )
         assert self._child.stdin is not None
         assert self._child.stdout is not None
@@ -35,6 +47,11 @@ class ModelProcess:
         threading.Thread(
             target=self._read, args=(self._child.stdout,), name="captune-worker", daemon=True
         ).start()
+        if on_line is not None and self._child.stderr is not None:
+            printed = (self._child.stderr, on_line)
+            threading.Thread(
+                target=_pass_lines, args=printed, name="captune-printed", daemon=True
+            ).start()
 
     @property
     def process_id(self) -> int:
@@ -67,3 +84,14 @@ class ModelProcess:
                 self._on_message(receive(answers))
         except (EOFError, OSError, ValueError):
             self._on_message(None)
+        finally:
+            answers.close()
+
+
+def _pass_lines(printed: IO[bytes], on_line: Callable[[str], None]) -> None:
+    with printed:
+        # A progress bar has no line ends for a long time.
+        while line := printed.readline(_LONGEST_LINE):
+            text = line.decode("utf-8", "replace").strip()
+            if text:
+                on_line(text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from captune.errors import ModelError
+from captune.errors import PromptError
 from captune.recipe import GenerateConfig
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def limit_new_tokens(
     """Return how many tokens may follow a prompt.
 
     Raises:
-        ModelError: The prompt leaves no room for a caption.
+        PromptError: The prompt leaves no room for a caption.
     """
     most = max_positions - len(prompt_ids)
     if most < 1:
-        raise ModelError(
+        raise PromptError(
             f"the prompt is {len(prompt_ids)} tokens long (start token included) and the model has"
             f" {max_positions} positions",
             where="generate.prompt",

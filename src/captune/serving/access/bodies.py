@@ -39,24 +39,22 @@ class LimitedBody:
     def __init__(
         self, receive: Receive, length: int | None, *, limits: RequestLimits, budget: ByteBudget
     ) -> None:
-        """Take what is announced from the budget.
+        """Check what is announced.
 
         Args:
             receive: The server's.
             length: `Content-Length`; `None`: it is sent in chunks.
             limits: Of size and time.
-            budget: Shared by all requests.
+            budget: Shared by all requests; bytes count as they arrive, so that announcing many
+                takes nothing from others.
 
         Raises:
-            ApiError: 413: the body is too large; 429: the budget is used up.
+            ApiError: 413: the body is too large.
         """
         self._receive, self._limits, self._budget = receive, limits, budget
-        self._is_announced = length is not None
         self._until = time.monotonic() + limits.body_seconds
-        self._num_bytes = self._held = 0
-        if length is not None:
-            self._check_size(length)
-            self._hold(length)
+        self._held = 0
+        self._check_size(length or 0)
         self.is_complete = False
 
     async def receive(self) -> Message:
@@ -76,10 +74,9 @@ class LimitedBody:
             ) from None
         if message["type"] == "http.request":
             count = len(message.get("body", b""))
-            self._num_bytes += count
-            self._check_size(self._num_bytes)
-            if not self._is_announced:
-                self._hold(count)
+            self._check_size(self._held + count)
+            self._budget.take(count)
+            self._held += count
             self.is_complete = not message.get("more_body", False)
         else:
             self.is_complete = True
@@ -89,10 +86,6 @@ class LimitedBody:
         """Return all bytes to the budget."""
         self._budget.give_back(self._held)
         self._held = 0
-
-    def _hold(self, count: int) -> None:
-        self._budget.take(count)
-        self._held += count
 
     def _check_size(self, count: int) -> None:
         most = self._limits.body_bytes

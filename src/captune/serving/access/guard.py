@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -34,6 +34,18 @@ _SAFE_HEADERS = (
 )
 
 
+class GuardedState(Protocol):
+    """What the guard takes from the state of a server."""
+
+    @property
+    def metrics(self) -> ServerMetrics:
+        """Counts requests."""
+
+    @property
+    def budget(self) -> ByteBudget:
+        """Bytes of all bodies."""
+
+
 class Guard:
     """An ASGI application around another one."""
 
@@ -44,17 +56,17 @@ class Guard:
         hosts: HostRules,
         keys: KeyFile | None,
         limits: RequestLimits,
-        metrics: ServerMetrics,
+        state: GuardedState,
     ) -> None:
         """Take what is checked; without keys nobody needs one."""
         self._app, self._hosts, self._keys = app, hosts, keys
-        self._limits, self._metrics = limits, metrics
-        self._budget = ByteBudget(limits.all_bytes)
+        self._limits, self._metrics, self._budget = limits, state.metrics, state.budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the application do so."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        if scope["type"] != "http":
             return
         answer = _Answer(scope, send)
         body = None
@@ -65,7 +77,6 @@ class Guard:
             await self._app(scope, body.receive, answer.send)
         except ApiError as error:
             if answer.status is None:
-                self._metrics.count_rejection(error.code)
                 await error_response(error, scope)(scope, receive, answer.send)
         finally:
             if body is not None:
@@ -102,7 +113,9 @@ class Guard:
         route = getattr(found, "path", "other")
         status = 499 if answer.status is None else answer.status
         self._metrics.observe_request(route, status, seconds=seconds)
-        facts: Mapping[str, Any] = scope.get("captune", {})
+        facts: Mapping[str, Any] = scope["captune"]
+        if status >= 400:
+            self._metrics.count_rejection(facts.get("code", "other"))
         log_event(
             "request",
             id=answer.request_id,
@@ -143,7 +156,7 @@ def error_response(error: ApiError, scope: Scope) -> JSONResponse:
         headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if error.status in (408, 413):
+    if error.status == 408:
         headers["connection"] = "close"
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     content = {"schema": 1, "error": {"code": error.code, "message": error.message, "type": kind}}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 from pathlib import Path
 
 from captune.errors import DataError
 from captune.serving.watch.logs import log_event
 
 _SHORTEST = 16
+_PRINTABLE = re.compile(r"[!-~]+")
 _FIX = "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a key"
 
 
@@ -58,17 +60,20 @@ class KeyFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> tuple[bytes, ...]:
+        if self._path.exists() and not self._path.is_file():
+            # A pipe can be read once only, and reading it waits for its writer.
+            raise DataError(f"{self._path} is not a regular file", fix=_FIX)
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self._path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             raise DataError(f"{self._path} cannot be read: {reason}", fix=_FIX) from error
         keys = []
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             key = line.strip()
             if not key or key.startswith("#"):
                 continue
-            if len(key) < _SHORTEST or not key.isascii() or " " in key:
+            if len(key) < _SHORTEST or not _PRINTABLE.fullmatch(key):
                 raise DataError(
                     f"a key is at least {_SHORTEST} ASCII characters without spaces",
                     where=f"{self._path}, line {number}",

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captune.serving.settings import RequestLimits
@@ -72,7 +73,10 @@ class _GuardedProtocol(H11Protocol):
             self._header_timer = None
 
     def _end(self) -> None:
-        if not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(_TIMEOUT)
-            self.transport.close()
+        if self.transport.is_closing():
+            return
+        has_begun = bool(self.conn.trailing_data[0])
+        if has_begun and self.conn.their_state is h11.IDLE:
+            # Never on an idle connection: the client would take it for its next answer.
+            self.transport.write(_TIMEOUT)
+        self.transport.close()

@@ -15,6 +15,7 @@ from captune.records import Prediction
 from captune.serving.api.calls import CaptionCall, ImageInput, UrlInput, invalid
 from captune.serving.engine.engine import Ask, Engine
 from captune.serving.errors import ApiError, from_image_error, image_error
+from captune.serving.settings import RequestLimits
 from captune.serving.state import ServerState, state_of
 
 _ALTERNATIVES_TOP_P = 0.9
@@ -33,7 +34,7 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
     engine = state.find_engine(call.model)
     facts = request.scope["captune"]
     facts |= {"model": engine.model.name, "images": len(call.images)}
-    configs = _configs(engine, call)
+    configs = _configs(engine, call, state.settings.limits)
     engine.admit(len(call.images))
     work = asyncio.ensure_future(_caption(state, engine, images=call.images, configs=configs))
     outcomes = await _wait(request, work, seconds=state.settings.deadline)
@@ -46,7 +47,9 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
     return engine, outcomes
 
 
-def _configs(engine: Engine, call: CaptionCall) -> tuple[GenerateConfig, ...]:
+def _configs(
+    engine: Engine, call: CaptionCall, limits: RequestLimits
+) -> tuple[GenerateConfig, ...]:
     """Return how to decode each caption of an image.
 
     The first is what the request asks for. Further ones are sampled, with a seed each: the next
@@ -57,6 +60,7 @@ def _configs(engine: Engine, call: CaptionCall) -> tuple[GenerateConfig, ...]:
         first = engine.complete(options)
     except RecipeError as error:
         raise invalid("generate", error.what) from None
+    call.check_settings(first, limits)
     if first.do_sample:
         seeds = range(first.seed + 1, first.seed + call.num_captions)
         return (first, *(first.model_copy(update={"seed": seed}) for seed in seeds))
@@ -74,32 +78,44 @@ async def _caption(
     images: Sequence[ImageInput | ImageError],
     configs: tuple[GenerateConfig, ...],
 ) -> list[Outcome]:
-    loaded = await asyncio.gather(*(_load(state, image) for image in images))
-    asks = [
-        Ask(str(place), content, configs)
-        for place, content in enumerate(loaded)
-        if isinstance(content, bytes)
-    ]
-    found = iter(await engine.caption(asks))
+    held: list[int] = []
+    try:
+        loaded = await asyncio.gather(*(_load(state, image, held) for image in images))
+        asks = [
+            Ask(str(place), content, configs)
+            for place, content in enumerate(loaded)
+            if isinstance(content, bytes)
+        ]
+        found = iter(await engine.caption(asks))
+    finally:
+        state.budget.give_back(sum(held))
     return [_judge(next(found)) if isinstance(content, bytes) else content for content in loaded]
 
 
-async def _load(state: ServerState, image: ImageInput | ImageError) -> bytes | ApiError:
+async def _load(
+    state: ServerState, image: ImageInput | ImageError, held: list[int]
+) -> bytes | ApiError:
     if isinstance(image, ImageError):
         return from_image_error(image)
     if isinstance(image, bytes):
         return image
-    return await _download(state, image)
+    return await _download(state, image, held)
 
 
-async def _download(state: ServerState, image: UrlInput) -> bytes | ApiError:
+async def _download(state: ServerState, image: UrlInput, held: list[int]) -> bytes | ApiError:
+    """Return a downloaded image, whose size is taken from the budget and noted in `held`."""
     if state.fetcher is None:
         return image_error("url_forbidden")
     loop = asyncio.get_running_loop()
     try:
-        return await loop.run_in_executor(state.downloads, state.fetcher.fetch, image.url)
+        content = await loop.run_in_executor(state.downloads, state.fetcher.fetch, image.url)
+        state.budget.take(len(content))
     except ImageError as error:
         return from_image_error(error)
+    except ApiError as error:
+        return error
+    held.append(len(content))
+    return content
 
 
 def _judge(outcome: Outcome) -> Outcome:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from captune.errors import ImageError
+from captune.recipe import GenerateConfig
 from captune.serving.errors import ApiError
 from captune.serving.settings import RequestLimits
+
+_LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,28 @@ class CaptionCall:
             raise ApiError(413, "too_many_images", f"a request has at most {limits.images} images")
         if not 1 <= self.num_captions <= limits.captions:
             raise invalid("num_captions", f"1 to {limits.captions}")
-        caps = {"num_beams": limits.beams, "max_new_tokens": limits.new_tokens}
-        for name, most in caps.items():
-            value = self.generate.get(name)
-            if isinstance(value, int) and value > most:
-                raise invalid(f"generate.{name}", f"at most {most}")
+
+    def check_settings(self, config: GenerateConfig, limits: RequestLimits) -> None:
+        """Check what the request asks for; a model's own settings may be beyond the limits.
+
+        Raises:
+            ApiError: 422.
+        """
+        most = {
+            "num_beams": limits.beams,
+            "max_new_tokens": limits.new_tokens,
+            "min_new_tokens": limits.new_tokens,
+        }
+        for name in most.keys() & self.generate.keys():
+            if getattr(config, name) > most[name]:
+                raise invalid(f"generate.{name}", f"at most {most[name]}")
+        if len(config.prompt) > limits.prompt_characters:
+            raise invalid("generate.prompt", f"at most {limits.prompt_characters} characters")
 
 
 def invalid(where: str, allowed: str) -> ApiError:
     """Return the error of a value that is not allowed."""
-    return ApiError(422, "invalid_request", f"{where}: {allowed}")
+    return ApiError(422, "invalid_request", f"{where}: {allowed[:_LONGEST]}")
 
 
 def read_image(content: bytes, limits: RequestLimits) -> bytes | ImageError:

@@ -24,7 +24,9 @@ async def caption(request: Request) -> JSONResponse:
     A bad image fails alone: its result is an error, and the status is 200 as long as one image has
     a caption. If none has, the status is that of the first error.
     """
-    call = await read_caption_call(request, state_of(request).settings.limits)
+    state = state_of(request)
+    state.check_room()
+    call = await read_caption_call(request, state.settings.limits)
     engine, outcomes = await caption_all(request, call)
     content: dict[str, Any] = caption_answer(engine.model.name, outcomes)
     errors = [outcome for outcome in outcomes if isinstance(outcome, ApiError)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -21,6 +21,8 @@ from captune.serving.state import state_of
 
 router = APIRouter()
 
+_CHUNK = "chat.completion.chunk"
+
 
 @router.post("/v1/chat/completions", openapi_extra=CHAT_BODY, responses=FAULTS)
 async def chat(request: Request) -> Response:
@@ -30,8 +32,10 @@ async def chat(request: Request) -> Response:
     picture shows. `generate` takes captune's own settings, such as a prompt that captions start
     with.
     """
-    limits = state_of(request).settings.limits
-    call, is_streamed = read_chat_call(parse_strict_json(await request.body()), limits)
+    state = state_of(request)
+    state.check_room()
+    content = parse_strict_json(await request.body())
+    call, form = read_chat_call(content, state.settings.limits)
     engine, (outcome,) = await caption_all(request, call)
     if isinstance(outcome, ApiError):
         raise outcome
@@ -40,8 +44,9 @@ async def chat(request: Request) -> Response:
         "created": int(time.time()),
         "model": engine.model.name,
     }
-    if is_streamed:
-        return StreamingResponse(_events(head, outcome), media_type="text/event-stream")
+    if form.is_streamed:
+        events = _events(head, outcome, has_usage=form.has_usage)
+        return StreamingResponse(events, media_type="text/event-stream")
     return JSONResponse(_completion(head, outcome))
 
 
@@ -55,18 +60,26 @@ def _completion(head: dict[str, Any], captions: tuple[Prediction, ...]) -> dict[
         }
         for index, one in enumerate(captions)
     ]
+    return {**head, "object": "chat.completion", "choices": choices, "usage": _usage(captions)}
+
+
+def _usage(captions: tuple[Prediction, ...]) -> dict[str, int]:
     tokens = sum(one.num_tokens for one in captions)
-    usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
-    return {**head, "object": "chat.completion", "choices": choices, "usage": usage}
+    return {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
 
 
-def _events(head: dict[str, Any], captions: tuple[Prediction, ...]) -> Iterator[str]:
+async def _events(
+    head: dict[str, Any], captions: tuple[Prediction, ...], *, has_usage: bool
+) -> AsyncIterator[str]:
     """Yield the captions as server-sent events, a word each."""
     for index, one in enumerate(captions):
         yield _event(head, index, {"role": "assistant", "content": ""})
         for place, word in enumerate(one.caption.split(" ")):
             yield _event(head, index, {"content": f" {word}" if place else word})
         yield _event(head, index, {}, finish_reason=_finish(one))
+    if has_usage:
+        last = {**head, "object": _CHUNK, "choices": [], "usage": _usage(captions)}
+        yield f"data: {json.dumps(last)}\n\n"
     yield "data: [DONE]\n\n"
 
 
@@ -74,7 +87,7 @@ def _event(
     head: dict[str, Any], index: int, delta: dict[str, str], *, finish_reason: str | None = None
 ) -> str:
     choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    content = {**head, "object": "chat.completion.chunk", "choices": [choice]}
+    content = {**head, "object": _CHUNK, "choices": [choice]}
     return f"data: {json.dumps(content)}\n\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from captune.serving.api.calls import CaptionCall, UrlInput, decode_base64, invalid
@@ -11,8 +12,21 @@ from captune.serving.settings import RequestLimits
 _MAX_MESSAGES = 256
 
 
-def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, bool]:
-    """Return what a request asks for, and whether the answer is streamed.
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """How a chat is answered.
+
+    Attributes:
+        is_streamed: As server-sent events.
+        has_usage: With an event that counts tokens, at the end of the stream.
+    """
+
+    is_streamed: bool
+    has_usage: bool
+
+
+def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, AnswerForm]:
+    """Return what a request asks for, and how it is answered.
 
     Fields of OpenAI's interface that have no meaning for a caption are ignored.
 
@@ -24,9 +38,11 @@ def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, bo
     model = content.get("model")
     if model is not None and not isinstance(model, str):
         raise invalid("model", "a text")
-    is_streamed = content.get("stream") or False
-    if not isinstance(is_streamed, bool):
-        raise invalid("stream", "true or false")
+    is_streamed = _flag(content, "stream")
+    options = content.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise invalid("stream_options", "an object")
+    form = AnswerForm(is_streamed, _flag(options, "include_usage"))
     url = _image_of(content.get("messages"))
     image = decode_base64(url, limits) if url[:5].lower() == "data:" else UrlInput(url)
     count = _number(content, "n", kind=int)
@@ -34,7 +50,7 @@ def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, bo
         model or None, (image,), 1 if count is None else int(count), _settings(content)
     )
     call.check(limits)
-    return call, is_streamed
+    return call, form
 
 
 def _image_of(messages: Any) -> str:
@@ -77,6 +93,13 @@ def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
             if (value := _number(content, name, kind=kind)) is not None:
                 found[key] = value
     return found
+
+
+def _flag(content: Mapping[str, Any], name: str) -> bool:
+    value = content.get(name) or False
+    if not isinstance(value, bool):
+        raise invalid(name, "true or false")
+    return value
 
 
 def _number(content: Mapping[str, Any], name: str, *, kind: type) -> float | None:

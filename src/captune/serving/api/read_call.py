@@ -87,7 +87,7 @@ async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
         text = str(getattr(error, "detail", "") or getattr(error, "message", ""))
         status = 413 if text.startswith("Too many") or "exceeded" in text else 400
         raise ApiError(status, "invalid_form", f"the form cannot be read: {text[:200]}") from None
-    files, fields = [], dict[str, Any]()
+    files, fields = list[bytes | ImageError](), dict[str, str]()
     try:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from captune.records import Prediction
@@ -19,10 +20,16 @@ def _result(outcome: tuple[Prediction, ...] | ApiError) -> dict[str, Any]:
     first, *others = outcome
     return {
         "caption": first.caption,
-        "mean_logprob": first.mean_logprob,
+        "mean_logprob": _finite(first.mean_logprob),
         "alternatives": [
-            {"caption": other.caption, "mean_logprob": other.mean_logprob} for other in others
+            {"caption": other.caption, "mean_logprob": _finite(other.mean_logprob)}
+            for other in others
         ],
         "finish_reason": first.finish_reason,
         "flags": list(first.flags),
     }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number; `None` for what JSON has no number for."""
+    return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""JSON from strangers: no NaN, no key twice, and an error instead of a crash."""
+"""JSON from strangers: no NaN, no key twice, no half characters, and an error, never a crash."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from typing import Any, NoReturn
 
 from captune.serving.errors import ApiError
 
+_MAX_VALUES = 100_000
+
 
 def parse_strict_json(content: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ApiError: 400: it is not JSON in UTF-8, is nested too deeply, contains NaN or an infinite
-            number, or an object has a key twice.
+        ApiError: 400: it is not JSON in UTF-8, is nested too deeply, has too many values, contains
+            NaN or half of a character, or an object has a key twice.
     """
+    # Base64 has none of these: a body of 64 MB may be one image, but not 20 million empty lists.
+    if sum(content.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
+        raise ApiError(400, "invalid_json", "the JSON has too many values")
     try:
-        return json.loads(content, parse_constant=_refuse, object_pairs_hook=_unique)
+        value = json.loads(content.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
+        if b"\\u" in content:
+            # Half of a surrogate pair is no text: it cannot be tokenized, or sent back.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ApiError(400, "invalid_json", "the JSON is nested too deeply") from None
     except ValueError as error:

@@ -7,14 +7,15 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from PIL import Image
 
 from captune.data import ImageDecoder, count_threads, open_decoder
-from captune.errors import ImageError
+from captune.errors import ImageError, PromptError
 from captune.inference import BatchCaptioner, LoadedCaptioner
 from captune.recipe import GenerateConfig
+from captune.serving.engine.batch_size import BatchSize
 from captune.serving.engine.messages import (
     BatchDone,
     Cancel,
@@ -47,7 +48,8 @@ def caption_jobs() -> None:
         link.send(Loaded(captioner.describe(), captioner.complete(GenerateConfig())))
         threads = count_threads()
         with open_decoder("isolated", num_threads=threads, max_pixels=load.max_pixels) as decoder:
-            _ModelLoop(link, batches, decoder, num_threads=threads).run(load.max_batch)
+            pool = ThreadPoolExecutor(threads, "captune-decode")
+            _ModelLoop(link, batches, decoder, pool=pool).run(load.max_batch)
 
 
 def _warm_up(captioner: LoadedCaptioner, batches: BatchCaptioner) -> None:
@@ -59,16 +61,18 @@ class _ModelLoop:
     """Reads jobs in one thread, decodes in several, and captions in the main one."""
 
     def __init__(
-        self, link: Link, batches: BatchCaptioner, decoder: ImageDecoder, *, num_threads: int
+        self, link: Link, batches: BatchCaptioner, decoder: ImageDecoder, *, pool: Executor
     ) -> None:
         self._link, self._batches, self._decoder = link, batches, decoder
-        self._pool = ThreadPoolExecutor(num_threads, "captune-decode")
+        self._pool = pool
         self._ready = ReadyImages()
+        self._size = BatchSize(1)
 
     def run(self, max_batch: int) -> None:
         """Caption until the parent closes its pipe."""
         threading.Thread(target=self._read, name="captune-jobs", daemon=True).start()
-        while batch := self._ready.take(max_batch):
+        self._size = BatchSize(max_batch)
+        while batch := self._ready.take(self._size.most):
             self._link.send(Started(tuple(image.job for image in batch)))
             began = time.perf_counter()
             self._caption(batch)
@@ -102,19 +106,30 @@ class _ModelLoop:
         finally:
             self._ready.put(job.job, image)
 
-    def _caption(self, batch: Sequence[ReadyImage]) -> None:
-        """Caption a batch; if it fails, look for the images that do it."""
+    def _caption(self, batch: Sequence[ReadyImage]) -> bool:
+        """Caption a batch, in halves if it fails; return whether every image has a caption."""
+        error = self._try(batch)
+        if error is None:
+            self._size.note_success(len(batch))
+            return True
+        if len(batch) == 1:
+            reason = "prompt" if isinstance(error, PromptError) else "model_error"
+            self._link.send(Refused(batch[0].job, reason, f"{type(error).__name__}: {error}"))
+            return False
+        half = len(batch) // 2
+        found = [self._caption(part) for part in (batch[:half], batch[half:])]
+        if all(found):
+            # No image is to blame: together they are too many for the memory.
+            self._size.note_failure(len(batch))
+        return all(found)
+
+    def _try(self, batch: Sequence[ReadyImage]) -> Exception | None:
         named = [(image.image_id, image.inputs) for image in batch]
         try:
             found = self._batches.caption(named, batch[0].configs)
         except MODEL_ERRORS as error:
-            if len(batch) == 1:
-                reason = f"{type(error).__name__}: {error}"
-                self._link.send(Refused(batch[0].job, "model_error", reason))
-                return
-            half = len(batch) // 2
-            self._caption(batch[:half])
-            self._caption(batch[half:])
-            return
+            # Its frames hold the tensors of the batch, and the halves need the memory.
+            return error.with_traceback(None)
         for image, predictions in zip(batch, found, strict=True):
             self._link.send(Captioned(image.job, predictions, image.decode_seconds))
+        return None

@@ -23,7 +23,8 @@ from captune.serving.watch.metrics import ServerMetrics
 
 # Batches that a process holds: one in the model, and the next ones decoded.
 _BATCHES_AHEAD = 3
-_MAX_TRIES = 2
+_MAX_TRIES = 3
+_SECONDS_AFTER_DEADLINE = 5.0
 _FIRST_GUESS = 0.5
 
 
@@ -45,7 +46,11 @@ class Engine:
         """Keep the settings; `start` starts the processes."""
         self.model, self._settings, self._metrics = model, settings, metrics
         load = LoadModel(model.request, settings.max_batch, settings.limits.pixels, settings.warmup)
-        self._workers = [Worker(load, device, self) for device in model.devices]
+        # Nobody waits for a batch that takes longer.
+        seconds = settings.deadline + _SECONDS_AFTER_DEADLINE
+        self._workers = [
+            Worker(load, device, self, batch_seconds=seconds) for device in model.devices
+        ]
         self._waiting: deque[ImageJob] = deque()
         self._loaded: Loaded | None = None
         self._seconds_per_image = _FIRST_GUESS
@@ -102,12 +107,15 @@ class Engine:
         """Refuse images that would wait too long, before they are read.
 
         Raises:
-            ApiError: 503 while no process has the model, 429 when too many images wait.
+            ApiError: 503 while no process has the model, 429 when too many images wait, 413 when
+                the queue is shorter than that.
         """
+        most = self._settings.max_queue
         if not self.is_ready or self.is_draining:
             raise self._not_ready()
-        if self.depth + num_images > self._settings.max_queue:
-            self._metrics.count_rejection("queue_full")
+        if num_images > most:
+            raise ApiError(413, "too_many_images", f"a request has at most {most} images")
+        if self.depth + num_images > most:
             seconds = math.ceil(self.depth * self._seconds_per_image)
             raise ApiError(
                 429,
@@ -156,7 +164,6 @@ class Engine:
         what = "is being loaded" if self._loaded is None else "is being started again"
         if self.is_draining:
             what = "is being shut down"
-        self._metrics.count_rejection("not_ready")
         return ApiError(503, "not_ready", f"{self.model.name} {what}", retry_after=2)
 
     # Called by the workers.
@@ -176,6 +183,7 @@ class Engine:
         """Note that a batch goes to the model."""
         now = time.monotonic()
         self._metrics.observe_batch(self.model.name, [now - job.began for job in jobs])
+        self._metrics.set_depth(self.model.name, self.depth)
 
     def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""
@@ -201,10 +209,8 @@ class Engine:
         log_event("worker_ended", model=self.model.name, jobs=len(jobs))
         for job in reversed(jobs):
             job.tries += 1
-            if job.stage is Stage.STARTED:
+            if job.stage is Stage.STARTED or job.tries >= _MAX_TRIES:
                 job.settle(image_error("worker_lost"))
-            elif job.tries >= _MAX_TRIES:
-                job.settle(image_error("worker_crash"))
             else:
                 job.stage = Stage.WAITING
                 self._waiting.appendleft(job)
@@ -213,3 +219,7 @@ class Engine:
     def on_warning(self, text: str) -> None:
         """Note a warning of a process."""
         log_event("warning", model=self.model.name, text=text)
+
+    def on_printed(self, line: str) -> None:
+        """Note a line that a library printed in a process."""
+        log_event("printed", model=self.model.name, text=line)

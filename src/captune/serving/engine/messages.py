@@ -112,3 +112,10 @@ class BatchDone:
 
     size: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A line that a library printed."""
+
+    line: str

@@ -83,19 +83,27 @@ class ReadyImages:
         The oldest image decides how; the others keep their order.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._is_closed)
-            until = time.monotonic() + _LINGER_SECONDS
-            while self._decoding and self._count_alike() < most and not self._is_closed:
-                left = until - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    break
-            if self._is_closed or not self._ready:
-                return []
-            configs = self._ready[0].configs
-            batch = [image for image in self._ready if image.configs == configs][:most]
-            taken = {image.job for image in batch}
-            self._ready = [image for image in self._ready if image.job not in taken]
-            return batch
+            while not self._is_closed:
+                self._changed.wait_for(lambda: self._ready or self._is_closed)
+                self._linger(most)
+                # While it lingers, the last image may be cancelled.
+                if self._ready and not self._is_closed:
+                    return self._take_alike(most)
+            return []
+
+    def _linger(self, most: int) -> None:
+        until = time.monotonic() + _LINGER_SECONDS
+        while self._decoding and self._count_alike() < most and not self._is_closed:
+            left = until - time.monotonic()
+            if left <= 0 or not self._changed.wait(left):
+                break
+
+    def _take_alike(self, most: int) -> Sequence[ReadyImage]:
+        configs = self._ready[0].configs
+        batch = [image for image in self._ready if image.configs == configs][:most]
+        taken = {image.job for image in batch}
+        self._ready = [image for image in self._ready if image.job not in taken]
+        return batch
 
     def _count_alike(self) -> int:
         configs = self._ready[0].configs if self._ready else ()

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from typing import Any, Protocol
 
+from captune.errors import ModelError
 from captune.inference import RunRequest
 from captune.serving.engine.jobs import ImageJob, Stage
 from captune.serving.engine.messages import (
@@ -18,15 +19,16 @@ from captune.serving.engine.messages import (
     Loaded,
     LoadFailed,
     LoadModel,
+    Printed,
     Refused,
     Started,
 )
 from captune.workers import ModelProcess, Warned
 
 _ENTRY = "captune.serving.engine.child:caption_jobs"
-# A batch that takes longer hangs.
-_BATCH_SECONDS = 300.0
 _LONGEST_PAUSE = 30.0
+_MAX_FAILED_LOADS = 3
+_SECONDS_TO_END = 10.0
 
 
 class WorkerEvents(Protocol):
@@ -53,18 +55,25 @@ class WorkerEvents(Protocol):
     def on_warning(self, text: str) -> None:
         """Note a warning of the process."""
 
+    def on_printed(self, line: str) -> None:
+        """Note a line that a library printed in the process."""
+
 
 class Worker:
     """A process that is started again when it ends; all methods are for the event loop's thread."""
 
-    def __init__(self, load: LoadModel, device: str, events: WorkerEvents) -> None:
+    def __init__(
+        self, load: LoadModel, device: str, events: WorkerEvents, *, batch_seconds: float
+    ) -> None:
         """Keep the settings; `start` starts the process.
 
         Args:
             load: The model.
             device: Where it runs.
             events: Called in the event loop's thread.
+            batch_seconds: A process whose batch takes longer hangs, and is replaced.
         """
+        self._batch_seconds = batch_seconds
         request: RunRequest = replace(load.request, device=device)
         self._load, self._events = replace(load, request=request), events
         self._jobs: dict[int, ImageJob] = {}
@@ -72,7 +81,8 @@ class Worker:
         self._outbox: queue.SimpleQueue[Any] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._num_failed_starts = 0
-        self._is_closed = False
+        self._has_loaded = self._is_closed = False
+        self._ending: threading.Thread | None = None
         self.is_ready = False
 
     @property
@@ -103,7 +113,15 @@ class Worker:
             except RuntimeError:
                 return  # The event loop has ended.
 
-        process = ModelProcess(_ENTRY, hand_over)
+        def note_line(line: str) -> None:
+            hand_over(Printed(line))
+
+        try:
+            process = ModelProcess(_ENTRY, hand_over, on_line=note_line)
+        except OSError as error:
+            self._events.on_warning(f"no process can be started: {error.strerror or error}")
+            self._start_later()
+            return
         mine.append(process)
         self._process, self._outbox = process, queue.SimpleQueue()
         # Sending an image waits for the pipe, and the event loop must not.
@@ -128,17 +146,14 @@ class Worker:
         """End the process for good."""
         self._is_closed = True
         self._end()
+        if self._ending is not None:
+            self._ending.join(_SECONDS_TO_END)
 
     def _receive(self, process: ModelProcess, message: Any) -> None:
         if process is not self._process:
             return
         if message is None:
             self._restart()
-        elif isinstance(message, Loaded):
-            self.is_ready, self._num_failed_starts = True, 0
-            self._events.on_loaded(message)
-        elif isinstance(message, LoadFailed):
-            self._events.on_load_failed(message.error)
         elif isinstance(message, Started):
             self._note_start(message)
         elif isinstance(message, Captioned | Refused):
@@ -148,16 +163,29 @@ class Worker:
         elif isinstance(message, BatchDone):
             self._stop_watch()
             self._events.on_batch(message)
+        else:
+            self._pass_on(message)
+
+    def _pass_on(self, message: Any) -> None:
+        if isinstance(message, Loaded):
+            self.is_ready = self._has_loaded = True
+            self._num_failed_starts = 0
+            self._events.on_loaded(message)
+        elif isinstance(message, LoadFailed):
+            self._events.on_load_failed(message.error)
         elif isinstance(message, Warned):
             self._events.on_warning(message.text)
+        elif isinstance(message, Printed):
+            self._events.on_printed(message.line)
 
     def _note_start(self, message: Started) -> None:
         jobs = [self._jobs[number] for number in message.jobs if number in self._jobs]
         for job in jobs:
-            job.stage = Stage.STARTED
+            # The process has it, and a job that has started is not sent again.
+            job.stage, job.content = Stage.STARTED, b""
         self._stop_watch()
         loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(_BATCH_SECONDS, self._restart)
+        self._watch = loop.call_later(self._batch_seconds, self._restart)
         self._events.on_started(jobs)
 
     def _restart(self) -> None:
@@ -166,8 +194,23 @@ class Worker:
         self._end()
         jobs, self._jobs = list(self._jobs.values()), {}
         self._events.on_ended(jobs)
-        self._num_failed_starts = 0 if was_ready else self._num_failed_starts + 1
-        pause = 0.0 if was_ready else min(_LONGEST_PAUSE, 2.0**self._num_failed_starts)
+        if was_ready:
+            self.start()
+        else:
+            self._start_later()
+
+    def _start_later(self) -> None:
+        """Try again, after a pause that grows: the last start failed."""
+        self._num_failed_starts += 1
+        if not self._has_loaded and self._num_failed_starts >= _MAX_FAILED_LOADS:
+            self._events.on_load_failed(
+                ModelError(
+                    f"the process that loads the model ended {self._num_failed_starts} times",
+                    where=self._load.request.model,
+                    fix="see the log above; there may be too little memory",
+                )
+            )
+        pause = min(_LONGEST_PAUSE, 2.0**self._num_failed_starts)
         asyncio.get_running_loop().call_later(pause, self.start)
 
     def _end(self) -> None:
@@ -178,7 +221,9 @@ class Worker:
             self._outbox = None
         if self._process is not None:
             process, self._process = self._process, None
-            process.close()
+            # The end of a process that waits for a device takes seconds.
+            self._ending = threading.Thread(target=process.close, daemon=True)
+            self._ending.start()
 
     def _stop_watch(self) -> None:
         if self._watch is not None:

@@ -7,7 +7,9 @@ text can look like another line or move a terminal's cursor.
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 
 _LONGEST = 500
@@ -33,3 +35,20 @@ def log_event(event: str, **facts: str | float | None) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         return
+
+
+def log_libraries() -> None:
+    """Write what libraries log, warnings and above, as events."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_EventHandler()], force=True)
+
+
+class _EventHandler(logging.Handler):
+    """Turns a record into an event."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an event, with the end of the traceback if there is one."""
+        error = record.exc_info[1] if record.exc_info else None
+        trace = None if error is None else "".join(traceback.format_exception(error))[-_LONGEST:]
+        log_event(
+            record.levelname.lower(), logger=record.name, text=record.getMessage(), trace=trace
+        )
