@@ -10,7 +10,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
 
 from captune import __version__
 from captune.net import UrlFetcher, UrlRules
@@ -28,7 +27,7 @@ from captune.serving.watch.metrics import ServerMetrics
 _DOWNLOADS = 16
 
 
-def build_app(settings: ServerSettings) -> tuple[ASGIApp, ServerState]:
+def build_app(settings: ServerSettings) -> tuple[Guard, ServerState]:
     """Return the application and its state; its models load when it starts.
 
     Raises:

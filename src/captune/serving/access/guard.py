@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
 
 from captune.serving.access.bodies import ByteBudget, LimitedBody
 from captune.serving.access.hosts import HostRules
@@ -51,7 +53,7 @@ class Guard:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: Starlette,
         *,
         hosts: HostRules,
         keys: KeyFile | None,
@@ -61,6 +63,11 @@ class Guard:
         """Take what is checked; without keys nobody needs one."""
         self._app, self._hosts, self._keys = app, hosts, keys
         self._limits, self._metrics, self._budget = limits, state.metrics, state.budget
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes of the application behind it."""
+        return self._app.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the application do so."""

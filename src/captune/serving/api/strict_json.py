@@ -23,7 +23,7 @@ def parse_strict_json(content: bytes) -> Any:
     try:
         value = json.loads(content.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
         if b"\\u" in content:
-            # Half of a surrogate pair is no text: it cannot be tokenized, or sent back.
+            # Half of a surrogate pair is not a text: it cannot be tokenized, or sent back.
             json.dumps(value, ensure_ascii=False).encode()
         return value
     except RecursionError:

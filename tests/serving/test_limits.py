@@ -1,0 +1,253 @@
+"""Sizes and times: what is too large, too slow or too much is refused, and others are served."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+
+import pytest
+
+from captune.serving.access.bodies import ByteBudget, LimitedBody
+from captune.serving.errors import ApiError
+from captune.serving.settings import RequestLimits
+from support.serving.pictures import png, stub_caption
+
+PNG_BODY = {"content-type": "image/png"}
+
+
+def _is_served(server) -> bool:
+    with server.client(timeout=5.0) as client:
+        answer = client.post("/v1/caption", content=png(3), headers=PNG_BODY)
+    return answer.status_code == 200 and answer.json()["results"][0]["caption"] == stub_caption(3)
+
+
+def _talk(server, sent: bytes, *, seconds: float = 20.0) -> bytes:
+    """Send bytes and return all that comes back until the connection closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(sent)
+        received = b""
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(65536):
+                received += piece
+        return received
+
+
+def _status(answer: bytes) -> int:
+    return int(answer.split()[1]) if answer else 0
+
+
+def test_an_image_of_21_mb_is_refused_and_its_neighbour_is_captioned(server):
+    files = [("images", ("a.png", bytes(21_000_000))), ("images", ("b.png", png(1)))]
+    with server.client() as client:
+        raw = client.post("/v1/caption", content=bytes(21_000_000), headers=PNG_BODY)
+        form = client.post("/v1/caption", files=files)
+    assert (raw.status_code, raw.json()["error"]["code"]) == (413, "image_too_large")
+    first, second = form.json()["results"]
+    assert (first["error"]["code"], second["caption"]) == ("image_too_large", stub_caption(1))
+
+
+def test_a_body_of_65_mb_is_refused_before_it_is_read(server):
+    with server.client() as client:
+        answer = client.post("/v1/caption", content=bytes(65_000_000), headers=PNG_BODY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_a_body_without_a_length_is_refused_while_it_arrives(server):
+    def pieces():
+        for _ in range(65):
+            yield bytes(1_000_000)
+
+    with server.client() as client:
+        answer = client.post("/v1/caption", content=pieces(), headers=PNG_BODY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert server.metric('captune_rejections_total{reason="body_too_large"}') >= 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip", "zstd"])
+def test_an_encoded_body_is_refused(server, encoding):
+    headers = {**PNG_BODY, "content-encoding": encoding}
+    with server.client() as client:
+        answer = client.post("/v1/caption", content=png(), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "body_encoded")
+
+
+def test_a_body_of_another_type_is_refused(server):
+    with server.client() as client:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+            answer = client.post("/v1/caption", content=b"a=b", headers={"content-type": kind})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (415, "body_unsupported")
+
+
+def test_a_form_with_10000_parts_is_refused(server):
+    parts = [("images", (f"{n}.png", b"x")) for n in range(10_000)]
+    fields = {f"field{n}": "x" for n in range(100)}
+    with server.client() as client:
+        files = client.post("/v1/caption", files=parts)
+        others = client.post("/v1/caption", data=fields, files={"images": png()})
+    assert (files.status_code, others.status_code) == (413, 413)
+
+
+def test_a_file_name_is_never_used(server, tmp_path):
+    with server.client() as client:
+        long = client.post("/v1/caption", files={"images": ("a" * 1_000_000, png(1))})
+        outside = client.post("/v1/caption", files={"images": ("../../x.png", png(1))})
+        absolute = client.post("/v1/caption", files={"images": ("/etc/passwd", png(1))})
+    assert long.status_code == 400
+    for answer in (outside, absolute):
+        assert answer.json()["results"][0]["caption"] == stub_caption(1)
+    assert not list(server.log.parent.rglob("*x.png"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"",
+        b"--b\r\n",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="nope"\r\n\r\nx\r\n--b--\r\n',
+        b"--b\r\n" + b"A: b\r\n" * 100_000 + b"\r\n\r\n--b--\r\n",
+        b"--b\r\n" + b"A" * 5_000_000,
+        b"\r\n" * 1_000_000,
+    ],
+)
+@pytest.mark.parametrize("kind", ["boundary=b", "boundary=b; charset=idna", ""])
+def test_a_malformed_form_is_refused(server, form, kind):
+    headers = {"content-type": f"multipart/form-data; {kind}"}
+    began = time.monotonic()
+    with server.client() as client:
+        answer = client.post("/v1/caption", content=form, headers=headers)
+    assert answer.status_code in (400, 413, 422), answer.text
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "charset", ["idna", "punycode", "utf-16", "unicode_escape", "rot13", "\xff"]
+)
+def test_the_character_set_of_a_form_breaks_nothing(server, charset):
+    field = (
+        b'--b\r\nContent-Disposition: form-data; name="generate"\r\n\r\n\\ud800 x\xff\r\n--b--\r\n'
+    )
+    kind = f"multipart/form-data; boundary=b; charset={charset}".encode("latin-1")
+    with server.client() as client:
+        answer = client.post("/v1/caption", content=field, headers={b"content-type": kind})
+    assert 400 <= answer.status_code < 500
+
+
+def test_headers_that_never_end_are_answered_with_408(server):
+    began = time.monotonic()
+    head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head)
+        received = b""
+        while True:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"a")
+            connection.settimeout(1.0)
+            try:
+                piece = connection.recv(4096)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            if not piece:
+                break
+            received += piece
+    assert _status(received) == 408
+    assert 8 < time.monotonic() - began < 15
+
+
+def test_idle_connections_are_closed_without_an_answer(server):
+    """An answer to no request would be taken for that to the next one."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while piece := connection.recv(4096):
+            received += piece
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_idle_and_slow_connections_do_not_keep_others_from_being_served(server):
+    slow_body = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    slow_body += b"Content-Length: 60000000\r\n\r\nabc"
+    with contextlib.ExitStack() as held:
+        for number in range(500):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            held.enter_context(connection)
+            if number % 10 == 0:
+                connection.sendall(slow_body)
+            elif number % 10 == 1:
+                connection.sendall(b"POST /v1/caption HT")
+        began = time.monotonic()
+        assert all(_is_served(server) for _ in range(5))
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.slow
+def test_a_body_that_never_ends_is_answered_with_408(server):
+    head = b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    answer = _talk(server, head + b"Content-Length: 100\r\n\r\nabc", seconds=40)
+    assert _status(answer) == 408
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+        + b"9" * 5000
+        + b"\r\n\r\n",
+        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+        b"Content-Length: 6\r\n\r\nabcdef",
+        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n0\r\n\r\n",
+        b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+def test_a_request_that_is_not_http_is_refused(server, request_):
+    answer = _talk(server, request_ + b"\r\n", seconds=15)
+    assert 400 <= _status(answer) < 500 or _status(answer) == 501, answer[:200]
+    assert _is_served(server)
+
+
+def test_an_upgrade_to_websockets_is_not_offered(server):
+    head = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\n"
+    head += b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n\r\n"
+    assert _status(_talk(server, head)) == 200
+
+
+def test_bytes_of_all_bodies_together_are_limited():
+    async def receive():
+        return {"type": "http.request", "body": bytes(60), "more_body": True}
+
+    budget = ByteBudget(100)
+    limits = RequestLimits(body_bytes=1000)
+    first = LimitedBody(receive, 1000, limits=limits, budget=budget)
+    second = LimitedBody(receive, None, limits=limits, budget=budget)
+    asyncio.run(first.receive())
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(second.receive())
+    assert (caught.value.status, caught.value.retry_after) == (429, 2)
+    first.close()
+    asyncio.run(second.receive())
+
+
+def test_a_request_with_more_images_than_the_queue_holds_is_refused(tmp_path):
+    from support.bulk.stub_captioner import write_stub
+    from support.serving.live_server import live_server
+
+    write_stub(tmp_path / "stub")
+    with live_server(tmp_path, ["stub"], "--max-queue", 2) as running, running.client() as client:
+        files = [("images", (f"{n}.png", png(n))) for n in range(3)]
+        answer = client.post("/v1/caption", files=files)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_images")
+        assert client.post("/v1/caption", files=files[:2]).status_code == 200
