@@ -14,13 +14,15 @@ _STRING = r"""[ub]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _ITEM = re.compile(_STRING, re.DOTALL)
 _LIST = re.compile(
     rf"""
-    \s* (?:array\( | list\( | tuple\( )? \s* (?P<open>[\[(]) \s*
+    \s* (?:array\( | list\( | tuple\( | set\( )? \s* (?P<open>[\[({{]) \s*
     (?P<items> {_STRING} (?: (?:\s*,\s*|\s+) {_STRING} )* )
-    (?P<comma> \s*,)? \s* [\])] \s* (?: ,\s*dtype=\w+ \s* )? \)? \s* \Z
+    (?P<comma> \s*,)? \s* [\])}}] \s* (?: ,\s*dtype=\w+ \s* )? \)? \s* \Z
     """,
     re.DOTALL | re.VERBOSE,
 )
-_STARTS = ("[", "(", "array(", "list(", "tuple(")
+_STARTS = ("[", "(", "{", "array(", "list(", "tuple(", "set(")
+_BRACKETS = ("[[", "[(", "([", "((", "['", '["')
+_NO_WORDS = re.compile(r"(?:[\[\](),\s]|\b(?:None|nan|NaN|null)\b)*")
 _EMPTY = re.compile(r"\s*(?:array\()?\s*\[\s*\]\s*(?:,\s*dtype=\w+\s*)?\)?\s*\Z")
 
 
@@ -30,14 +32,22 @@ def read_list_cell(text: str) -> tuple[str, ...] | None:
     The result is `None` for an empty list too: `is_empty_list` recognises it.
     """
     # Most cells are plain captions: this check of the ends keeps them fast.
-    if not text.rstrip().endswith(("]", ")")) or not text.lstrip().startswith(_STARTS):
+    if not text.rstrip().endswith(("]", ")", "}")) or not text.lstrip().startswith(_STARTS):
         return None
     match = _LIST.match(text)
     if match is None:
-        return None
+        return _read_nested(text)
     items = _read_json(text) or tuple(_read_string(item) for item in _ITEM.findall(match["items"]))
     is_tuple = match["open"] == "(" and len(items) == 1 and not match["comma"]
     return None if is_tuple else items
+
+
+def _read_nested(text: str) -> tuple[str, ...] | None:
+    """Return the texts of a list with lists or missing values in it: `[['a'], ['b', nan]]`."""
+    found = _ITEM.findall(text) if text.lstrip().startswith(_BRACKETS) else []
+    if not found or not _NO_WORDS.fullmatch(_ITEM.sub("", text)):
+        return None
+    return tuple(_read_string(item) for item in found)
 
 
 def is_empty_list(text: str) -> bool:

@@ -261,10 +261,10 @@ def test_an_image_whose_name_is_too_long_for_another_ending_is_read(tmp_path, dr
 
 
 def test_images_without_a_split_among_others_with_one_are_counted(tmp_path, draw_image):
-    for name in "abc":
+    for name in "abcd":
         draw_image(tmp_path / f"{name}.png")
     (tmp_path / "data.csv").write_text(
-        "image,caption,split\na.png,One,val\nb.png,Two,tset\nc.png,Three,\n"
+        "image,caption,split\na.png,One,val\nb.png,Two,tset\nc.png,Three,\nd.png,Four,train\n"
     )
     assert load_records(tmp_path).notes == (
         "rows whose split is not train, val or test: 'tset' (1)",

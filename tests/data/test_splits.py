@@ -275,6 +275,28 @@ def test_splits_without_a_list_are_drawn_from_the_rest(tmp_path, draw_image, lis
         assert split == "train" or listed == {r.image_id for r in records if r.split == split}
 
 
+def test_a_data_set_that_gives_only_test_gets_train_and_val_from_the_rest(tmp_path, draw_image):
+    write_table(tmp_path, draw_image, ["test", "test", *[""] * 8])
+    data = load_records(tmp_path)
+    assert sizes(assign_splits(data.records, draw_rest=data.draws_rest)) == (7, 1, 2)
+    assert data.notes == (
+        "8 images are in no split: the splits that the data set does not give are drawn from them"
+        " (it gives only test)",
+    )
+
+
+def test_a_table_beside_a_test_table_alone_is_read_to_train_on(tmp_path, draw_image):
+    for number in range(10):
+        draw_image(tmp_path / f"{number}.png")
+    for name, numbers in (("train_val", range(8)), ("test", range(8, 10))):
+        rows = "".join(f"{number}.png,A dog\n" for number in numbers)
+        (tmp_path / f"{name}.csv").write_text(f"image,caption\n{rows}")
+    data = load_records(tmp_path)
+    records = assign_splits(data.records, draw_rest=data.draws_rest)
+    assert sizes(records) == (7, 1, 2)
+    assert {record.file_name for record in records if record.split == "test"} == {"8.png", "9.png"}
+
+
 def test_a_group_is_not_cut_between_a_list_and_the_rest():
     records = [
         CaptionRecord(str(n), b"", ("A",), split="test" if n == 0 else None, group=f"g{n // 2}")

@@ -102,7 +102,7 @@ class LoadedData:
             in the first of train, val, test, so that no scored image was trained on.
         notes: Readable sentences about decisions made while reading.
         draws_rest: Whether images without a split are drawn into the splits that are not given:
-            lists give some splits, but not train.
+            lists, or the data set itself, give some splits, but not train.
         columns: Further columns of each image, by id, if `keep_columns` is set.
         near_misses: By missing name, an existing file that looks like it, for the first few.
         format: Name of the format.

@@ -27,7 +27,7 @@ from captune.data.rows.text import open_regular, read_json, read_jsonl
 from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
-from captune.records import Split
+from captune.records import SPLITS, Split
 from captune.suggest import format_count
 
 DEFAULT_SHAPES = 2000
@@ -270,9 +270,20 @@ def _ignore_splits(data: LoadedData) -> LoadedData:
 
 
 def _note_unsplit(data: LoadedData) -> LoadedData:
-    """Report how many images are in no split, and so are neither trained on nor scored."""
-    number = count_by_split(data.records).get(None, 0)
+    """Report how many images are in no split, and whether they are skipped or drawn.
+
+    They are drawn where the data set gives no images to train on.
+    """
+    counts = count_by_split(data.records)
+    number = counts.get(None, 0)
     if number in (0, len(data.records)):
         return data
-    note = f"{format_count(number, 'image')} skipped: in no split, although others are"
-    return replace(data, notes=(*data.notes, note))
+    if "train" in counts:
+        note = f"{format_count(number, 'image')} skipped: in no split, although others are"
+        return replace(data, notes=(*data.notes, note))
+    given = " and ".join(name for name in SPLITS if name in counts)
+    note = (
+        f"{format_count(number, 'image is', plural='images are')} in no split: the splits that the"
+        f" data set does not give are drawn from them (it gives only {given})"
+    )
+    return replace(data, draws_rest=True, notes=(*data.notes, note))

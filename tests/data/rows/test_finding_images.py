@@ -50,6 +50,15 @@ def test_paths_of_another_machine_are_matched_by_their_end(tmp_path, draw_image,
         assert any("3 images found by the end of their path" in n for n in data.notes)
 
 
+@pytest.mark.parametrize("form", ["'{}'", ' "images/{}"', "/home/me/images/{}"])
+def test_names_in_quotes_or_with_url_escapes_are_found(tmp_path, draw_image, form):
+    path = draw_image(tmp_path / "images" / "a b.png")
+    write_csv(tmp_path / "d.csv", [form.format("a%20b.png" if form[0] == "/" else "a b.png")])
+    data = load_records(tmp_path)
+    assert files_of(data) == [path]
+    assert any("without quotes or URL escapes" in note for note in data.notes)
+
+
 def test_the_longest_tail_of_a_path_decides(tmp_path, draw_image):
     draw_image(tmp_path / "1.png", (9, 9, 9))
     deep = draw_image(tmp_path / "train" / "1.png")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.safe_names import is_absolute_name, name_parts
@@ -49,7 +50,22 @@ class FolderIndex:
         self._resolved: dict[Path, Path] = {}
 
     def guess(self, name: str, folders: Sequence[Path]) -> Guess | None:
-        """Return the file with the longest tail of `name` below one of the folders."""
+        """Return the file with the longest tail of `name` below one of the folders.
+
+        A name in quotes, or with `%20` for a space as in a URL, is tried as it is first.
+        """
+        found = self._guess_tail(name, folders)
+        plain = unquote(name).strip().strip("'\"")
+        if found is not None or plain == name or "\0" in plain:
+            return found
+        found = self._guess_tail(plain, folders)
+        return (
+            None
+            if found is None
+            else replace(found, how=f"{found.how}, without quotes or URL escapes")
+        )
+
+    def _guess_tail(self, name: str, folders: Sequence[Path]) -> Guess | None:
         parts = name_parts(name)
         for start in range(len(parts)):
             found = [path for folder in folders for path in self._match(folder, parts[start:])]

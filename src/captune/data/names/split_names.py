@@ -21,12 +21,14 @@ _SPLIT_NAMES: dict[str, Split] = {
     "testing": "test",
 }
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_GLUED = re.compile(r"(set|data|split)$")
 _ENDINGS = re.compile(r"\.(tar(\.\w+)?|\w+)$", re.IGNORECASE)
 
 
 def parse_split(name: str) -> Split | None:
-    """Return the split that a name such as `valid` or `train2017` means, or `None`."""
-    return _SPLIT_NAMES.get(name.strip().lower().rstrip("0123456789").rstrip("-_. "))
+    """Return the split that a name such as `valid`, `train2017` or `testset` means, or `None`."""
+    word = name.strip().lower().rstrip("0123456789").rstrip("-_. ")
+    return _SPLIT_NAMES.get(word) or _SPLIT_NAMES.get(_GLUED.sub("", word).rstrip("-_. "))
 
 
 def name_splits(

@@ -100,8 +100,10 @@ def list_tables(
         ]
     splits = [path for path in tables if parse_split(path.stem) is not None]
     # The table that train.csv, val.csv and test.csv were cut from is often still there; reading
-    # it too would give each image its captions twice.
-    return splits or tables
+    # it too would give each image its captions twice. Beside a test.csv alone, the other tables
+    # are the only ones to train on.
+    has_train = any(parse_split(path.stem) == "train" for path in splits)
+    return splits if has_train else tables
 
 
 def _list_folder(folder: Path, options: LoadOptions, *, any_columns: bool) -> list[Path]:
