@@ -20,6 +20,7 @@ from captune.serving.access.keys import KeyFile
 from captune.serving.api import caption, chat, models
 from captune.serving.engine.engine import Engine
 from captune.serving.errors import ApiError
+from captune.serving.page import routes as page
 from captune.serving.settings import ServerSettings
 from captune.serving.state import ServerState
 from captune.serving.watch.metrics import ServerMetrics
@@ -77,7 +78,7 @@ def _routes(state: ServerState) -> FastAPI:
     app.add_exception_handler(HTTPException, _explain_http)
     app.add_exception_handler(ClientDisconnect, _explain_end)
     app.add_exception_handler(Exception, _explain_fault)
-    for part in (caption, chat, models):
+    for part in (caption, chat, models, page):
         app.include_router(part.router)
     return app
 

@@ -1,0 +1,103 @@
+// Images come in: dropped, pasted or picked. Also their small pictures.
+
+import { MAX_IMAGE_BYTES } from "./api.js";
+import { byId, plural } from "./dom.js";
+
+export const MAX_IMAGES = 50;
+const THUMBNAIL = 720;
+const IMAGE_NAME = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|heic|jxl|jp2)$/i;
+
+/** Call `take` with the files of each drop, paste and choice. */
+export function watchIntake(take) {
+  const input = byId("files");
+  input.addEventListener("change", () => {
+    take([...input.files]);
+    // The same file can be chosen again.
+    input.value = "";
+  });
+  watchDrops(take);
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length) return;
+    event.preventDefault();
+    take(files);
+  });
+}
+
+function watchDrops(take) {
+  const veil = byId("veil");
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  // Entering a child leaves its parent: the depth tells when the pointer leaves the window.
+  let depth = 0;
+  const show = () => (veil.hidden = depth <= 0);
+  document.addEventListener("dragenter", (event) => {
+    if (!hasFiles(event)) return;
+    depth++;
+    show();
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!hasFiles(event)) return;
+    depth--;
+    show();
+  });
+  document.addEventListener("dragover", (event) => {
+    if (hasFiles(event)) event.preventDefault();
+  });
+  document.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    depth = 0;
+    show();
+    take([...event.dataTransfer.files]);
+  });
+}
+
+/** Return the files to take, and a notice about the others (empty: there are none). */
+export function choose(files, alreadyThere) {
+  const images = files.filter((file) => file.type.startsWith("image/") || IMAGE_NAME.test(file.name));
+  const room = Math.max(0, MAX_IMAGES - alreadyThere);
+  const taken = images.slice(0, room);
+  const notices = [];
+  const others = files.length - images.length;
+  if (others) notices.push(`${plural(others, "file")} ${others === 1 ? "is" : "are"} not an image.`.replace("are not an image", "are not images"));
+  const over = images.length - taken.length;
+  if (over) {
+    notices.push(
+      `${plural(over, "image")} left out: the page holds ${MAX_IMAGES}. Clear some, or use captune caption for whole folders.`,
+    );
+  }
+  return { taken, notice: notices.join(" ") };
+}
+
+/** Return what makes an image hopeless before it is sent; null: nothing. */
+export function refuse(file) {
+  if (file.size > MAX_IMAGE_BYTES) {
+    const size = (file.size / 1e6).toFixed(0);
+    return { code: "too_many_bytes", message: `the image has ${size} MB` };
+  }
+  return file.size === 0 ? { code: "image_corrupt", message: "the image has no bytes" } : null;
+}
+
+let last = Promise.resolve();
+
+/** Return the URL of a small picture, or null where the browser cannot show the format. */
+export function makeThumbnail(file) {
+  // One after the other: fifty large photographs decoded at once would fill the memory.
+  const made = last.then(() => draw(file)).catch(() => null);
+  last = made;
+  return made;
+}
+
+async function draw(file) {
+  const bitmap = await createImageBitmap(file);
+  const scale = Math.min(1, THUMBNAIL / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
+  const blob = await new Promise((done) => canvas.toBlob(done, "image/webp", 0.85));
+  return blob ? URL.createObjectURL(blob) : null;
+}

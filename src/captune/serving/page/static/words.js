@@ -1,0 +1,71 @@
+// What the server's numbers and codes mean, in words.
+
+// By the geometric mean of the tokens' probabilities. Checked on Flickr8k: captions of 45 % and
+// more agreed with people twice as well as those between 35 and 45 %, and these better than the rest.
+const LEVELS = [
+  { from: 0.6, name: "sure", level: 4 },
+  { from: 0.45, name: "fairly sure", level: 3 },
+  { from: 0.35, name: "unsure", level: 2 },
+  { from: 0, name: "guessing", level: 1 },
+];
+
+/** Return the word, level (1 to 4) and explanation for a mean log-probability; null without one. */
+export function describeConfidence(meanLogprob) {
+  if (typeof meanLogprob !== "number" || !Number.isFinite(meanLogprob)) return null;
+  const share = Math.exp(Math.min(0, meanLogprob));
+  const { name, level } = LEVELS.find(({ from }) => share >= from);
+  const percent = Math.round(100 * share);
+  return {
+    name,
+    level,
+    percent,
+    text: `The model gave the words it chose ${percent} % probability on average. This says how sure it is, not whether it is right: read captions it is unsure of first. Compare images of one model, not models.`,
+  };
+}
+
+const FLAGS = {
+  repetition: "Repeats itself",
+  empty: "Empty",
+  length: "Cut off: it reached the maximum length",
+};
+
+/** Return what a person should know about a caption. */
+export function describeFlags(flags, finishReason) {
+  const found = [...flags];
+  if (finishReason === "length") found.push("length");
+  return found.map((flag) => FLAGS[flag] ?? flag.replaceAll("_", " "));
+}
+
+const ADVICE = {
+  image_corrupt: "Open it in a viewer; if it shows, save it again as JPEG or PNG.",
+  image_unsupported: "Save it as JPEG, PNG or WebP.",
+  image_too_large: "Make it smaller: at most 20 MB and 50 megapixels.",
+  image_too_slow: "Save it again as JPEG or PNG.",
+  empty_caption: "Regenerate it with other settings, or write a caption yourself.",
+  model_error: "Try it with other settings; the server's log has the details.",
+  worker_crash: "Save it again as JPEG; the server's log has the details.",
+  worker_lost: "Try again.",
+  queue_full: "The server has too much to do. Try again in a minute.",
+  not_ready: "The model is starting. Try again in a minute.",
+  deadline: "Try again; fewer beams or a shorter length are faster.",
+  key_missing: "Try again, and enter a key.",
+  key_wrong: "Try again, and enter another key.",
+  key_cancelled: "Try again, and enter a key; the server's operator has one.",
+  unreachable: "Check that captune serve runs and that you are connected, then try again.",
+  invalid_request: "Change the settings and regenerate.",
+  model_not_found: "Choose another model and regenerate.",
+  too_many_bytes: "Make the image smaller: at most 20 MB.",
+};
+
+/** Return what to do about an error's code. */
+export function adviseOn(code) {
+  return ADVICE[code] ?? "Try again.";
+}
+
+/** Return a server's message as a sentence. */
+export function sentence(text) {
+  const trimmed = String(text).trim();
+  if (!trimmed) return "Something failed.";
+  const first = trimmed[0].toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(first) ? first : `${first}.`;
+}
