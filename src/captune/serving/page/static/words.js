@@ -26,6 +26,8 @@ export function describeConfidence(meanLogprob) {
 const FLAGS = {
   repetition: "Repeats itself",
   empty: "Empty",
+  truncated: "The image ends early",
+  animated: "First frame of an animation",
   length: "Cut off: it reached the maximum length",
 };
 
