@@ -18,7 +18,7 @@ export const byId = (id) => document.getElementById(id);
 
 let announcement = 0;
 
-/** Let a screen reader say a text; the same text twice is said twice. */
+/** Let a screen reader say a text; a repeated text is spoken again. */
 export function announce(text) {
   const region = byId("live");
   const number = ++announcement;

@@ -63,7 +63,7 @@ export function choose(files, alreadyThere) {
   const over = images.length - taken.length;
   if (over) {
     notices.push(
-      `${plural(over, "image")} left out: the page holds ${MAX_IMAGES}. Clear some, or use captune caption for whole folders.`,
+      `${plural(over, "image")} skipped: the page holds ${MAX_IMAGES}. Clear some, or use captune caption for whole folders.`,
     );
   }
   return { taken, notice: notices.join(" ") };

@@ -30,8 +30,9 @@ async function takeFiles(files) {
   update();
   if (!added.length) return;
   announce(`${plural(added.length, "image")} added`);
-  if (!models.length && !(await loadModels())) {
-    added.forEach((item) => fail(item, { code: "unreachable", message: "the server's models cannot be listed" }));
+  const error = models.length ? null : await loadModels();
+  if (error) {
+    added.forEach((item) => fail(item, { code: error.code, message: error.message }));
     return;
   }
   // In the comparison, a button starts it: the models may have to be chosen first.
@@ -216,14 +217,14 @@ function showView() {
 
 let retry = null;
 
-/** Fill the selects; returns whether models are known. */
+/** Fill the selects; returns the error, or null. */
 async function loadModels() {
   clearTimeout(retry);
   try {
     models = await listModels();
   } catch (error) {
     showNotice(`${sentence(error.message)} ${adviseOn(error.code)}`, "bad");
-    return false;
+    return error;
   }
   const known = modelOf(settings.model);
   const waiting = models.filter((model) => !model.ready).map((model) => model.id);
@@ -236,7 +237,7 @@ async function loadModels() {
   showNotice(waiting.length ? `${waiting.join(" and ")} ${waiting.length === 1 ? "is" : "are"} being loaded; images added now wait for it.` : "");
   if (waiting.length) retry = setTimeout(loadModels, 2000);
   if (isComparing()) comparison.show();
-  return true;
+  return null;
 }
 
 function chooseModel(id) {

@@ -12,7 +12,7 @@ export function wilson(wins, total) {
   return { share, low: Math.max(0, centre - half), high: Math.min(1, centre + half) };
 }
 
-/** Return whether model B comes first, drawn anew for each image. */
+/** Draw whether model B is shown before model A. */
 export function drawSwap() {
   return (crypto.getRandomValues(new Uint8Array(1))[0] & 1) === 1;
 }
