@@ -1,0 +1,235 @@
+"""Images on the page: they come in, get captions, and show what went wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.bulk.stub_captioner import poison
+from support.serving.browser import add, captions, image_files, wait_ended
+from support.serving.live_server import LiveServer
+from support.serving.pictures import encoded, picture, png, stub_caption
+
+pytestmark = pytest.mark.slow
+
+_DROP = """([bytes, kind]) => {
+  const transfer = new DataTransfer();
+  bytes.forEach((one, place) => transfer.items.add(
+    new File([new Uint8Array(one)], `dropped-${place}.png`, {type: 'image/png'})));
+  const event = kind === 'paste'
+    ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})
+    : new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true});
+  document.body.dispatchEvent(event);
+}"""
+
+
+def test_a_picked_image_gets_the_models_caption_and_a_preview(page: Any) -> None:
+    add(page, image_files([1]))
+    assert captions(page) == [stub_caption(1)]
+    page.wait_for_selector(".picture img")
+    assert page.get_by_role("img", name="Preview of photo-1.png").is_visible()
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_images_are_dropped_and_pasted(page: Any, kind: str) -> None:
+    page.evaluate(_DROP, [[list(png(1)), list(png(2))], kind])
+    wait_ended(page, 2)
+    assert captions(page) == [stub_caption(1), stub_caption(2)]
+
+
+def test_a_hint_is_shown_while_images_are_dragged_over_the_page(page: Any) -> None:
+    page.evaluate(_DROP, [[list(png(1))], "dragenter"])
+    assert page.locator("#veil").is_visible()
+    page.evaluate(_DROP, [[list(png(1))], "dragleave"])
+    assert page.locator("#veil").is_hidden()
+
+
+def test_fifty_images_are_taken_in_requests_of_at_most_sixteen(
+    page: Any, page_server: LiveServer
+) -> None:
+    before = len(page_server.events("request"))
+    add(page, image_files(range(60)), done=50)
+    assert "10 images skipped: the page holds 50" in page.inner_text("#notice")
+    assert captions(page) == [stub_caption(number) for number in range(50)]
+    counts = [
+        event["images"]
+        for event in page_server.events("request")[before:]
+        if event["path"] == "/v1/caption"
+    ]
+    assert sorted(counts) == [2, 16, 16, 16]
+
+
+def test_a_broken_image_fails_on_its_card_only_and_says_what_to_do(page: Any) -> None:
+    broken = {"name": "bad.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff\xe0 no image"}
+    add(page, [broken, *image_files([3])])
+    assert captions(page) == [stub_caption(3)]
+    card = page.locator("#cards > li").first
+    assert "No caption." in card.locator(".failure").inner_text()
+    assert "save it again as JPEG or PNG" in card.locator(".advice").inner_text()
+    assert page.inner_text("#progress") == "2 images · 1 captioned · 1 failed"
+
+
+def test_files_that_are_not_images_are_named_in_a_notice(page: Any) -> None:
+    text = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"}
+    add(page, [text, *image_files([1])], done=1)
+    assert page.inner_text("#notice") == "1 file is not an image."
+
+
+def test_an_image_that_is_too_large_is_not_sent(
+    page: Any, page_server: LiveServer, shots: Path
+) -> None:
+    before = len(page_server.events("request"))
+    path = shots / "huge.png"
+    path.write_bytes(png(1) + bytes(20_000_000))
+    add(page, [path])
+    assert "at most 20 MB" in page.inner_text(".advice")
+    sent = [event["path"] for event in page_server.events("request")[before:]]
+    assert "/v1/caption" not in sent
+
+
+def test_a_format_without_a_preview_gets_a_caption(page: Any) -> None:
+    image = encoded(picture(4), "TIFF")
+    add(page, [{"name": "scan.tif", "mimeType": "image/tiff", "buffer": image}])
+    assert captions(page) == [stub_caption(4)]
+    page.wait_for_selector("text=No preview")
+
+
+def test_edits_are_marked_and_can_be_undone(page: Any) -> None:
+    add(page, image_files([1]))
+    page.fill("textarea.caption", "a dog on a beach")
+    assert page.locator(".badge.own").inner_text() == "Edited"
+    page.click("text=Undo edits")
+    assert captions(page) == [stub_caption(1)]
+    assert page.locator(".badge.own").count() == 0
+
+
+def test_a_caption_is_copied(open_page: Any, page_server: LiveServer) -> None:
+    page = open_page(page_server, permissions=["clipboard-read", "clipboard-write"])
+    add(page, image_files([2]))
+    page.get_by_role("button", name="Copy the caption of photo-2.png").click()
+    page.wait_for_selector("text=Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == stub_caption(2)
+
+
+def test_an_alternative_replaces_the_caption_which_stays_in_the_list(page: Any) -> None:
+    page.click("#open-settings")
+    page.fill("#captions", "3")
+    page.click("#settings-submit")
+    add(page, image_files([1]))
+    others = page.locator(".alternatives bdi").all_inner_texts()
+    assert others == [f"{stub_caption(1)} of seed 1", f"{stub_caption(1)} of seed 2"]
+    page.locator(".use").nth(1).click()
+    assert captions(page) == [others[1]]
+    assert page.locator(".alternatives bdi").all_inner_texts() == [others[0], stub_caption(1)]
+
+
+def test_an_image_is_regenerated_with_settings_of_its_own(page: Any) -> None:
+    add(page, image_files([1, 2]))
+    page.get_by_role("button", name="Regenerate the caption of photo-2.png").click()
+    page.check("#method-sample")
+    page.fill("#seed", "5")
+    page.fill("#prompt", "a photo of")
+    page.click("#settings-submit")
+    page.wait_for_selector("text=2 images · 2 captioned")
+    wait_ended(page, 2)
+    assert captions(page) == [stub_caption(1), f"a photo of {stub_caption(2)} of seed 5"]
+
+
+def test_regenerating_keeps_a_persons_words_among_the_alternatives(page: Any) -> None:
+    add(page, image_files([1]))
+    page.fill("textarea.caption", "my words")
+    page.get_by_role("button", name="Regenerate the caption").click()
+    page.fill("#prompt", "a photo of")
+    page.click("#settings-submit")
+    page.wait_for_selector(".alternatives")
+    assert page.locator(".alternatives bdi").all_inner_texts() == ["my words"]
+
+
+def test_settings_of_the_page_hold_for_images_added_later(page: Any) -> None:
+    page.click("#open-settings")
+    page.fill("#prompt", "a photo of")
+    page.fill("#beams", "5")
+    page.click("#settings-submit")
+    assert "5 beams" in page.inner_text("#settings-summary")
+    add(page, image_files([1]))
+    assert captions(page) == [f"a photo of {stub_caption(1)}"]
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(429, "The server is busy"), (503, "The model is starting")]
+)
+def test_a_busy_server_is_asked_again_after_the_time_it_names(
+    page: Any, status: int, text: str
+) -> None:
+    answers = iter([True])
+
+    def refuse_once(route: Any) -> None:
+        if next(answers, False):
+            error = '{"schema": 1, "error": {"code": "queue_full", "message": "full"}}'
+            route.fulfill(status=status, headers={"retry-after": "1"}, body=error)
+        else:
+            route.continue_()
+
+    page.route("**/v1/caption", refuse_once)
+    page.set_input_files("#files", image_files([1]))
+    page.wait_for_selector(f"text={text}; trying again in 1 second")
+    wait_ended(page, 1)
+    assert captions(page) == [stub_caption(1)]
+
+
+def test_a_server_that_cannot_be_reached_is_tried_again_by_hand(page: Any) -> None:
+    page.route("**/v1/caption", lambda route: route.abort())
+    add(page, image_files([1]))
+    assert "The server cannot be reached" in page.inner_text(".failure")
+    page.unroute("**/v1/caption")
+    page.click("#retry-failed")
+    page.wait_for_selector("[data-status=done]")
+    assert captions(page) == [stub_caption(1)]
+
+
+def test_captions_and_file_names_are_text_and_never_html(page: Any) -> None:
+    attack = "<img src=x onerror=document.title=1>"
+    page.click("#open-settings")
+    page.fill("#prompt", attack)
+    page.fill("#captions", "2")
+    page.click("#settings-submit")
+    add(page, image_files([1], name=f"{attack}{{}}.png"))
+    assert captions(page) == [f"{attack} {stub_caption(1)}"]
+    assert page.locator(".alternatives bdi").inner_text().startswith(attack)
+    assert page.locator("img[src='x']").count() == 0
+    assert page.title() == "captune – captions for your images"
+
+
+def test_confidence_is_explained_in_words(page: Any) -> None:
+    add(page, image_files([1]))
+    # The stub's mean log-probability is -0.5, and exp(-0.5) = 0.607.
+    assert page.inner_text(".confidence summary").strip() == "Model is sure"
+    page.click(".confidence summary")
+    assert "61 % probability on average" in page.inner_text(".confidence .note")
+
+
+def test_flags_are_shown_in_words(page: Any) -> None:
+    loop = {"name": "loop.png", "mimeType": "image/png", "buffer": encoded(poison("repetition"))}
+    add(page, [loop])
+    badges = page.locator(".badge.warn").all_inner_texts()
+    assert badges == ["Repeats itself", "Cut off: it reached the maximum length"]
+
+
+def test_a_removed_image_leaves_and_the_focus_goes_to_the_next(page: Any) -> None:
+    add(page, image_files([1, 2]))
+    page.get_by_role("button", name="Remove photo-1.png").click()
+    assert captions(page) == [stub_caption(2)]
+    focused = page.evaluate("document.activeElement.getAttribute('aria-labelledby')")
+    assert page.inner_text(f"#{focused}") == "photo-2.png"
+
+
+def test_clearing_warns_of_corrections_that_are_not_downloaded(page: Any) -> None:
+    add(page, image_files([1]))
+    page.fill("textarea.caption", "my words")
+    page.click("#clear")
+    assert re.search("1 correction would be lost", page.inner_text("#clear-text"))
+    page.click("#clear-dialog button[type=submit]")
+    assert page.locator("#cards > li").count() == 0
