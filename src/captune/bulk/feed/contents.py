@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from captune.bulk.items import Item
-from captune.bulk.journal.changes import hash_bytes, hash_open
+from captune.bulk.journal.changes import file_state, hash_bytes, hash_open
 from captune.records import TarMember
 
 # Larger ones are not photographs; reading them twice would cost more than captioning them twice.
@@ -31,6 +31,14 @@ def hash_content(item: Item) -> bytes | None:
     except OSError:
         return None
     return None
+
+
+def has_changed(item: Item) -> bool:
+    """Return whether a file was replaced since it was found: its caption may be of either image."""
+    if item.path is None or item.size is None:
+        return False
+    state = file_state(item.path)
+    return state is not None and state != (item.size, item.mtime_ns)
 
 
 def _hash_range(path: Path, start: int, size: int | None) -> bytes | None:

@@ -19,6 +19,8 @@ from captune.storage import fold_name
 _FIX = "name the files after the full image name: --sidecar-name full"
 # Bytes, in all file systems in common use.
 _MAX_NAME = 255
+# The longest ending that a format adds: `.caption`.
+_MAX_ENDING = 8
 
 
 class NameGuard:
@@ -42,6 +44,7 @@ class NameGuard:
             database: Holds the names of this run in a temporary table: there may be millions.
             refuse_held: Called with each folder; refuses one that another run holds.
         """
+        self._all = tuple(formats.values())
         self._formats = {name: one for name, one in formats.items() if _drops_endings(one)}
         self._starts = tuple(os.path.join(folder, "") for folder in folders)  # noqa: PTH118
         self._refuse_held = refuse_held
@@ -69,7 +72,7 @@ class NameGuard:
             self._refuse_held(Path(folder))
             if self._formats and self._is_in_a_folder(item.name):
                 self._check_folder(folder)
-        if len(os.fsencode(name)) > _MAX_NAME - 4:
+        if len(os.fsencode(name)) > _MAX_NAME - _MAX_ENDING:
             error = self._check_length(item)
             if error is not None:
                 return error
@@ -114,7 +117,7 @@ class NameGuard:
             return
 
     def _check_length(self, item: Item) -> ImageError | None:
-        for form in self._formats.values():
+        for form in self._all:
             target = form.path_for(item)
             if len(os.fsencode(target.name)) > _MAX_NAME:
                 return ImageError(

@@ -82,7 +82,14 @@ class Needs:
         if is_settled and (state == (done and done.state) or self.existing != "skip"):
             # If it was edited since, this run does not overwrite it.
             return
-        if state is not None and self.existing in ("skip", "error") and form.has_caption(target):
+        try:
+            looks = state is not None and self.existing in ("skip", "error")
+            has_caption = looks and form.has_caption(target)
+        except OutputError as error:
+            # A file that cannot be read, or a pipe in its place, costs this image.
+            task.error = ImageError("io", where=error.what, fix=error.fix)
+            return
+        if has_caption:
             if self.existing == "error":
                 raise _has_caption(str(target), name)
             return

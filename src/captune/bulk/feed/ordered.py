@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from captune.bulk.feed.contents import has_changed
 from captune.bulk.writing.tasks import CaptionTask
 from captune.errors import ImageError
 from captune.records import Prediction
@@ -14,6 +15,13 @@ from captune.records import Prediction
 _NUM_RECENT = 4096
 # Tasks behind one that is not settled; more are handed on out of order. They cost 1 kB each.
 _MAX_WAITING = 4096
+
+
+_CHANGED = ImageError(
+    "changed",
+    where="the image, or an equal one, was replaced while the run worked",
+    fix="run the same command again",
+)
 
 
 class OrderedTasks:
@@ -64,13 +72,17 @@ class OrderedTasks:
     def _answer_all(self, task: CaptionTask, answer: Prediction | ImageError) -> None:
         """Settle a task, and those with the same content."""
         same = [task]
+        if has_changed(task.item):
+            answer = _CHANGED
         if task.content is not None:
             same += [one for one in self._by_content.pop(task.content, []) if one is not task]
-            self._recent[task.content] = answer
+            # Another image of this content may still be captioned.
+            if answer is not _CHANGED:
+                self._recent[task.content] = answer
             if len(self._recent) > _NUM_RECENT:
                 self._recent.popitem(last=False)
         for one in same:
-            _answer(one, answer)
+            _answer(one, _CHANGED if has_changed(one.item) else answer)
         self._flush(in_order=True)
 
     def _flush(self, *, in_order: bool) -> None:

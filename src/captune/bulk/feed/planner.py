@@ -35,7 +35,7 @@ _HASH_THREADS = 4
 _RETRIED = {
     *("model_error", EMBED_UNSUPPORTED),
     # Others go away without a change of the file: a right, a package or a flag was missing.
-    *("io", "missing", "needs_plugin", "no_file", "name_collision", "name_too_long"),
+    *("io", "missing", "needs_plugin", "no_file", "name_collision", "name_too_long", "changed"),
 }
 
 _Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]

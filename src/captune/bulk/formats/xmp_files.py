@@ -6,6 +6,7 @@ Both hold the caption as `dc:description`, which photo managers show, and as
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,4 +156,6 @@ def _read_start(path: Path, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
         raise cannot_read(path, error) from error

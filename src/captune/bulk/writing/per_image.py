@@ -5,8 +5,11 @@ Whatever was edited by hand since the image was found stays as it is.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +19,23 @@ from captune.bulk.items import CaptionedItem
 from captune.bulk.journal.changes import PlannedChange, file_state, hash_bytes
 from captune.bulk.journal.known import FileState
 from captune.bulk.writing.disk import Disk, temporary_beside
+from captune.errors import ImageError
 from captune.storage import RESUMES, cannot_write
 
 # Syncs wait for the disk, not for the interpreter; a file system commits many at once.
 _NUM_THREADS = 8
+# Bytes, in all file systems in common use.
+_MAX_NAME = 255
+# Errors that are not those of one file.
+_OF_THE_DISK = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE")
+    if hasattr(errno, name)
+}
+
+
+Written = FileState | None | ImageError
+"""The state of a written file; `None`: it is kept as it was edited; or why it was not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,7 @@ class FileWriter:
         """
         format_ = self._formats[form]
         target = _real(format_.path_for(captioned.item))
+        _refuse_folder(target)
         before = file_state(target)
         if before != found and not self._may_replace(format_, target):
             return None
@@ -76,7 +93,11 @@ class FileWriter:
         if not isinstance(format_, EmbeddedMetadata):
             return None
         fallback = format_.fallback
-        target = _real(fallback.path_for(captioned.item))
+        place = fallback.path_for(captioned.item)
+        if len(os.fsencode(place.name)) > _MAX_NAME:
+            return None
+        target = _real(place)
+        _refuse_folder(target)
         if any(_real(one.path_for(captioned.item)) == target for one in self._formats.values()):
             # `--to xmp` writes it already.
             return None
@@ -112,14 +133,19 @@ class FileWriter:
         )
         return ReadyChange(planned, change.new, before)
 
-    def apply(self, changes: Sequence[ReadyChange]) -> list[FileState | None]:
-        """Write the files and make them durable; return their states, `None` where one is kept.
+    def apply(self, changes: Sequence[ReadyChange]) -> list[Written]:
+        """Write the files and make them durable; return what became of each.
 
         Raises:
             OutputError: A file cannot be written, for example because the disk is full.
         """
         states = list(self._pool.map(self._apply, changes))
-        folders = {change.planned.target.parent for change in changes}
+        written = zip(changes, states, strict=True)
+        folders = {
+            change.planned.target.parent
+            for change, state in written
+            if not isinstance(state, ImageError)
+        }
         try:
             list(self._pool.map(self._disk.sync_folder, folders))
         except OSError as error:
@@ -134,7 +160,7 @@ class FileWriter:
         """Return whether a file that changed meanwhile holds nothing to keep."""
         return self._existing == "skip" and not format_.has_caption(target)
 
-    def _apply(self, change: ReadyChange) -> FileState | None:
+    def _apply(self, change: ReadyChange) -> Written:
         target, temporary = change.planned.target, change.planned.temporary
         try:
             self._disk.write(temporary, change.new, like=target)
@@ -144,11 +170,36 @@ class FileWriter:
                 return None
             self._disk.replace(temporary, target)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise cannot_write(target, error, then=RESUMES) from error
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            return _explain(target, error)
         return file_state(target)
 
 
 def _real(target: Path) -> Path:
-    """Return the file that a link leads to: the link stays."""
-    return target.resolve() if target.is_symlink() else target
+    """Return the file that a link leads to: the link stays.
+
+    Raises:
+        ImageError: It leads to itself.
+    """
+    try:
+        return target.resolve() if target.is_symlink() else target
+    except (OSError, RuntimeError) as error:
+        # Python before 3.13 raises RuntimeError for a loop.
+        raise ImageError("io", where=f"{target} is a link that leads nowhere") from error
+
+
+def _refuse_folder(target: Path) -> None:
+    if target.is_dir():
+        raise ImageError("io", where=f"{target} is a folder", fix="move or rename it")
+
+
+def _explain(target: Path, error: OSError) -> ImageError:
+    """Return why one file cannot be written.
+
+    Raises:
+        OutputError: No other file can be written either, for example because the disk is full.
+    """
+    if error.errno in _OF_THE_DISK:
+        raise cannot_write(target, error, then=RESUMES) from error
+    return ImageError("io", where=f"cannot write {target}: {error.strerror or error}")

@@ -17,12 +17,12 @@ from captune.bulk.formats.interface import CollectedFormat
 from captune.bulk.items import CaptionedItem, Item
 from captune.bulk.journal.changes import (
     RecordedChange,
+    drop_intent,
     record_done,
     record_intents,
     record_kept,
 )
 from captune.bulk.journal.database import Database
-from captune.bulk.journal.known import FileState
 from captune.bulk.journal.results import (
     CollectedState,
     clear_failures,
@@ -33,7 +33,7 @@ from captune.bulk.journal.results import (
 )
 from captune.bulk.journal.runs import JournalRun
 from captune.bulk.metadata import EMBED_UNSUPPORTED
-from captune.bulk.writing.per_image import FileWriter, ReadyChange
+from captune.bulk.writing.per_image import FileWriter, ReadyChange, Written
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import CaptuneError, ImageError
 from captune.records import Prediction
@@ -86,7 +86,7 @@ class ResultWriter:
         self._collected, self._outcome = collected, outcome
         self._replaces = run.existing == "overwrite"
         self._queue: queue.Queue[WriteJob | None] = queue.Queue(_QUEUE_ROWS)
-        self._carried: list[tuple[RecordedChange, FileState | None]] = []
+        self._carried: list[tuple[Item, RecordedChange, Written]] = []
         self._error: BaseException | None = None
         self._has_all = False
         self._thread = threading.Thread(target=self._work, name="captune-writer", daemon=True)
@@ -185,9 +185,12 @@ class ResultWriter:
             for number, change in zip(numbers, planned, strict=True)
         ]
         written = self._files.apply([ready for _, ready in group.changes])
-        self._carried = list(zip(recorded, written, strict=True))
+        items = [job.task.item for job, _ in group.changes]
+        self._carried = list(zip(items, recorded, written, strict=True))
         for (job, ready), state in zip(group.changes, written, strict=True):
-            if state is None:
+            if isinstance(state, ImageError):
+                group.failed.append((job.task.item, state))
+            elif state is None:
                 group.kept.append((job, str(ready.planned.target)))
         self._count(group)
 
@@ -263,11 +266,15 @@ class ResultWriter:
         self._carried = []
 
     def _record_carried(self) -> None:
-        for recorded, state in self._carried:
-            if state is None:
-                record_kept(self._database, recorded.number)
+        database, run = self._database, self._run
+        for item, recorded, state in self._carried:
+            if isinstance(state, ImageError):
+                drop_intent(database, recorded.number)
+                record_failure(database, item, error=state, run=run.number, maker=run.maker)
+            elif state is None:
+                record_kept(database, recorded.number)
             else:
-                record_done(self._database, recorded, state=state)
+                record_done(database, recorded, state=state)
 
     def _count(self, group: _Group) -> None:
         num_kept: dict[int, int] = {}
