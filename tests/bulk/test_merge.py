@@ -62,6 +62,28 @@ def test_an_existing_file_is_overwritten_on_request_only(tmp_path):
     assert merge_shares(out, [part], force=True).num_rows == 1
 
 
+def test_a_missing_share_is_named_unless_that_is_allowed(tmp_path):
+    parts = [tmp_path / f"c-{number:05}-of-00004.jsonl" for number in (1, 3)]
+    for part in parts:
+        part.write_text(json.dumps({"image_id": part.name, "caption": "b"}) + "\n")
+    missing = tmp_path / "c-00002-of-00004.jsonl"
+    with pytest.raises(OutputError) as caught:
+        merge_shares(tmp_path / "o.jsonl", parts)
+    assert caught.value.what == f"the file of share 2/4 is not given: {missing} (and 1 more)"
+    assert not (tmp_path / "o.jsonl").exists()
+    assert merge_shares(tmp_path / "o.jsonl", parts, allow_missing=True).num_rows == 2
+
+
+def test_a_part_that_is_something_else_is_named_without_advice_to_overwrite_it(tmp_path):
+    part = tmp_path / "a.jsonl"
+    part.write_text('{"a": 1}\n')
+    with pytest.raises(OutputError, match=r"a\.jsonl holds something other") as caught:
+        merge_shares(tmp_path / "o.jsonl", [part])
+    assert (caught.value.where, "--force" in str(caught.value)) == ("PART", False)
+    with pytest.raises(OutputError, match=r"the ending of .*o\.txt names no format"):
+        merge_shares(tmp_path / "o.txt", [part])
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
 def test_a_share_is_i_of_n(text):
     with pytest.raises(RecipeError, match="is not a share of a run"):

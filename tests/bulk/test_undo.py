@@ -151,3 +151,21 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         undo_run(str(tmp_path))
     with pytest.raises(OutputError, match="no journal of the run 20200101-000000-abcd is known"):
         undo_run("20200101-000000-abcd")
+
+
+def test_of_several_journals_the_runs_are_named(model, photos, tmp_path):
+    texts = caption(model, photos, to=("txt",))
+    shards = caption(model, photos, to=("webdataset",), out=photos)
+    with pytest.raises(OutputError, match="holds the journals of several outputs") as caught:
+        undo_run(str(photos))
+    assert caught.value.fix == (
+        f"name a run: captune undo {texts.run_id}, captune undo {shards.run_id}"
+    )
+    undo_run(shards.run_id)
+    undo_run(texts.run_id)
+
+
+def test_a_file_in_the_place_of_the_journals_folder_is_named(model, photos):
+    (photos / ".captune").write_text("mine")
+    with pytest.raises(OutputError, match=r"photos/\.captune is a file"):
+        caption(model, photos, to=("txt",))

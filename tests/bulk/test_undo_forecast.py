@@ -40,7 +40,7 @@ def test_a_run_says_what_its_undo_costs_before_it_writes(model, tmp_path):
     size = 2 * 100_000 + 4 + 4 * (80 + 3 * len(str(photos[0].with_suffix(".txt"))))
     folder = photos[0].parent / ".captune"
     shown = f"{size / 1000:.1f} kB"
-    assert lines == [f"captune undo will need about {shown} for 4 files in {folder}"]
+    assert lines == [f"to undo this run, about {shown} for 4 files will be kept in {folder}"]
     assert undo_cost(result.run_id) == (4, 2 * 100_000 + 4)
 
 
@@ -53,7 +53,8 @@ def test_a_replaced_file_of_captions_counts_with_its_size(model, tmp_path):
     size = out.stat().st_size
     caption(model, photos[0].parent, out=out, around=around)
     state = tmp_path / ".captune"
-    assert lines == [f"captune undo will need {size} bytes of earlier captions in {state}"]
+    kept = f"{size} bytes of earlier captions will be kept in {state}"
+    assert lines == [f"to undo this run, {kept}"]
 
 
 def test_of_images_that_are_not_all_found_the_cost_is_per_million():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from captune.storage import lock_file, refuse_existing
 
 # Rows joined at a time.
 _CHUNK = 1000
+_SHARE = re.compile(
+    r"(?P<name>.*)-(?P<index>\d{5,})-of-(?P<count>\d{5,})(?P<suffix>\.\w+)", re.DOTALL
+)
 
 
 @dataclass(slots=True)
@@ -36,13 +40,16 @@ class MergeResult:
     num_duplicates: int = 0
 
 
-def merge_shares(out: Path, parts: Sequence[Path], *, force: bool = False) -> MergeResult:
+def merge_shares(
+    out: Path, parts: Sequence[Path], *, force: bool = False, allow_missing: bool = False
+) -> MergeResult:
     """Join finished files of captions of one form, in their order.
 
     Args:
         out: The file to write, atomically; its ending names the form.
         parts: The files; the first row of an image counts.
         force: Overwrite `out`.
+        allow_missing: Join the parts even if their names say that there are more.
 
     Raises:
         OutputError: A part is missing, unfinished, or holds something other than captions; `out`
@@ -52,6 +59,8 @@ def merge_shares(out: Path, parts: Sequence[Path], *, force: bool = False) -> Me
     sources = [_row_file(part) for part in parts]
     for part in parts:
         _check_part(part, out)
+    if not allow_missing:
+        _refuse_missing(parts)
     refuse_existing(out, force=force)
     result = MergeResult()
     with lock_file(out), tempfile.TemporaryDirectory(prefix="captune-merge-") as scratch:
@@ -59,7 +68,7 @@ def merge_shares(out: Path, parts: Sequence[Path], *, force: bool = False) -> Me
         seen = Database(Path(scratch) / "names.sqlite")
         try:
             seen.write("CREATE TEMP TABLE seen(name BLOB PRIMARY KEY) WITHOUT ROWID")
-            rows = (row for source in sources for row in source.finished_rows())
+            rows = chain.from_iterable(map(_rows_of, sources))
             while chunk := list(islice(rows, _CHUNK)):
                 fresh = list(_fresh(seen, chunk))
                 result.num_rows += len(fresh)
@@ -73,7 +82,12 @@ def merge_shares(out: Path, parts: Sequence[Path], *, force: bool = False) -> Me
 
 
 def _row_file(path: Path) -> RowFile:
-    form = open_collected(name_of_ending(path), path)
+    try:
+        form = open_collected(name_of_ending(path), path)
+    except OutputError as error:
+        raise OutputError(
+            f"the ending of {path} names no format", fix="use .jsonl, .csv or .parquet"
+        ) from error
     if not isinstance(form, RowFile):
         raise OutputError(
             f"{path} is not one file of captions", fix="merge .jsonl, .csv or .parquet files"
@@ -92,6 +106,40 @@ def _check_part(part: Path, out: Path) -> None:
         raise OutputError(f"there is no {part}", fix="check the path")
     if part.absolute() == out.absolute():
         raise OutputError(f"{out} is one of its own parts", fix="choose another OUT")
+
+
+def _refuse_missing(parts: Sequence[Path]) -> None:
+    """Refuse some of the files of `--shard i/n`, which are named with i and n, without the others.
+
+    Raises:
+        OutputError: There must be more; they are named.
+    """
+    given: dict[tuple[Path, str, int, str], set[int]] = {}
+    for part in parts:
+        share = _SHARE.fullmatch(part.name)
+        if share is not None:
+            key = (part.parent, share["name"], int(share["count"]), share["suffix"])
+            given.setdefault(key, set()).add(int(share["index"]))
+    for (folder, name, count, suffix), indices in given.items():
+        missing = next((index for index in range(1, count + 1) if index not in indices), None)
+        if missing is not None:
+            path = folder / f"{name}-{missing:05}-of-{count:05}{suffix}"
+            more = count - len(indices) - 1
+            raise OutputError(
+                f"the file of share {missing}/{count} is not given: {path}"
+                + (f" (and {more} more)" if more else ""),
+                where="PART",
+                fix="name the files of all shares; to join what there is, give --allow-missing",
+            )
+
+
+def _rows_of(source: RowFile) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from source.finished_rows()
+    except OutputError as error:
+        raise OutputError(
+            error.what, where="PART", fix="name files that captune caption has written"
+        ) from error
 
 
 def _leftover(form: RowFile) -> bytes | None:

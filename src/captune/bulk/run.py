@@ -190,7 +190,7 @@ def _announce_undo(opened: OpenRun, first: list[CaptionTask], *, is_all: bool, s
         replaced=[form.path for form in opened.collected.values()],
     )
     if text := forecast.describe():
-        say(f"captune undo will need {text} in {opened.place.database.parent}")
+        say(f"to undo this run, {text} will be kept in {opened.place.database.parent}")
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from captune.bulk.phrases import cut_at_word, trim_boilerplate, trim_repeats
 from captune.errors import RecipeError
 from captune.net import is_url
-from captune.suggest import did_you_mean
+from captune.suggest import did_you_mean, format_count
 from captune.text_safety import clean_text
 
 CleanStep = Literal["boilerplate", "repeat"]
@@ -61,8 +61,9 @@ class Wording:
         fixed = len(self._wrap("", name="", folder=""))
         if self.max_chars is not None and self.max_chars <= fixed:
             around = f", which prefix, suffix and template fill with {fixed}" if fixed else ""
+            room = format_count(self.max_chars, "character leaves", plural="characters leave")
             raise RecipeError(
-                f"{self.max_chars} characters leave no room for a caption{around}",
+                f"{room} no room for a caption{around}",
                 where="--max-chars",
                 fix=f"use {fixed + 1} or more",
             )

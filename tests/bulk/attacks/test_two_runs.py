@@ -22,13 +22,31 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sessions and SIGKILL")
 @pytest.mark.parametrize("flags", [["--to", "txt"], ["--out", "o.jsonl"]])
 def test_a_second_run_is_refused_and_names_the_holder(tmp_path, model, captune, flags):
     write_photos(tmp_path / "photos", 40)
-    set_behaviour(model, Behaviour(seconds_per_image=0.1))
+    set_behaviour(model, Behaviour(seconds_per_image=0.5))
     process = captune("caption", model, "photos", *flags, "--batch-size", 1).start()
     wait_until(lambda: any(tmp_path.rglob("*.lock")) or _has_output(tmp_path), process)
     time.sleep(0.3)
     second = captune("caption", model, "photos", *flags, is_alone=True).run()
     assert second.code == 2, second.err
     assert str(process.pid) in second.err
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_runs_with_journals_in_different_places_never_write_the_same_texts(
+    tmp_path, model, captune, order
+):
+    write_photos(tmp_path / "photos", 40)
+    set_behaviour(model, Behaviour(seconds_per_image=0.5))
+    beside, elsewhere = ["--to", "txt"], ["--to", "txt", "--to", "jsonl", "--out", "o.jsonl"]
+    first, second = [beside, elsewhere][::order]
+    process = captune("caption", model, "photos", *first, "--batch-size", 1).start()
+    wait_until(lambda: any(tmp_path.rglob("bulk.lock")), process)
+    time.sleep(0.3)
+    refused = captune("caption", model, "photos", *second, is_alone=True).run()
+    assert refused.code == 2, refused.err
+    assert str(process.pid) in refused.err
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
 

@@ -9,6 +9,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from captune.bulk.journal.database import Database
+from captune.bulk.journal.runs import last_run
 from captune.errors import CaptuneError, OutputError
 from captune.storage import STATE_FOLDER, find_cache_folder, read_json_object, write_json
 
@@ -53,9 +55,22 @@ def find_journal(run: str) -> tuple[Path, str]:
         raise OutputError(
             f"{path} holds the journals of several outputs:"
             f" {', '.join(name.stem for name in found)}",
-            fix=f"name one, such as captune undo {path / found[0].stem}",
+            fix="name a run: " + ", ".join(f"captune undo {_newest(name)}" for name in found),
         )
     return found[0], ""
+
+
+def _newest(journal: Path) -> str:
+    """Return the id of the newest run of a journal that is not undone, else the journal's name."""
+    with suppress(CaptuneError):
+        database = Database(journal)
+        try:
+            run = last_run(database)
+        finally:
+            database.close()
+        if run is not None:
+            return run.id
+    return str(journal.parent.parent / journal.stem)
 
 
 def _note(run_id: str) -> Path:

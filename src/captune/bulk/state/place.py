@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
 from captune.bulk.feed.planner import RunShare
 from captune.bulk.settings import BulkSettings, ChosenOutputs
+from captune.errors import OutputError
 from captune.net import is_url
 from captune.storage import STATE_FOLDER, lock_file
 
@@ -25,10 +26,13 @@ class JournalPlace:
     Attributes:
         folder: The folder whose `.captune` holds it.
         name: `bulk` for a folder, or the name of the output file; with the shard.
+        images: The folder of the images, if files are written beside them, and the journal is
+            elsewhere; `None`: there is none.
     """
 
     folder: Path
     name: str
+    images: Path | None = None
 
     @property
     def database(self) -> Path:
@@ -69,10 +73,13 @@ def choose_place(
         return None
     out = settings.out
     single = outputs.collected[0][1] if len(outputs.collected) == 1 else None
+    name = _WHOLE + _shard_name(settings.feed.share)
+    images = common_folder(inputs) if outputs.per_image else None
     if out is not None and single is not None and single.parent != out:
-        return JournalPlace(single.parent, single.name)
-    folder = out if out is not None else common_folder(inputs)
-    return JournalPlace(folder, _WHOLE + _shard_name(settings.feed.share))
+        return JournalPlace(single.parent, single.name, images)
+    if out is None or images is None or out.resolve() == images.resolve():
+        return JournalPlace(common_folder(inputs) if out is None else out, name)
+    return JournalPlace(out, name, images)
 
 
 def common_folder(inputs: Sequence[str]) -> Path:
@@ -99,11 +106,27 @@ def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
     Raises:
         OutputError: Another run holds them, or a folder around them; it is named.
     """
-    with lock_file(place.folder / place.name):
+    state = place.folder / STATE_FOLDER
+    if state.exists() and not state.is_dir():
+        raise OutputError(
+            f"{state} is a file, and captune keeps its journal in a folder of that name",
+            fix="move or rename it",
+        )
+    with ExitStack() as held:
+        held.enter_context(lock_file(place.folder / place.name))
         if place.name.startswith(_WHOLE):
-            for folder in (place.folder.resolve(), *place.folder.resolve().parents):
-                refuse_held(folder, but=place, shard=shard)
+            _refuse_around(place, shard)
+        if place.images is not None:
+            # Another run on these images has its journal beside them, and looks for this lock.
+            beside = JournalPlace(place.images, _WHOLE + _shard_name(shard))
+            held.enter_context(lock_file(beside.folder / beside.name))
+            _refuse_around(beside, shard)
         yield
+
+
+def _refuse_around(place: JournalPlace, shard: RunShare | None) -> None:
+    for folder in (place.folder.resolve(), *place.folder.resolve().parents):
+        refuse_held(folder, but=place, shard=shard)
 
 
 def refuse_held(folder: Path, *, but: JournalPlace, shard: RunShare | None) -> None:

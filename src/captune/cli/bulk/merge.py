@@ -18,11 +18,14 @@ def merge(
     ],
     *,
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Join the parts even if shares are missing.")
+    ] = False,
 ) -> None:
     """Join the files of captions that runs with --shard have written, each image once."""
     from captune.bulk import merge_shares
 
-    result = merge_shares(out, parts, force=force)
+    result = merge_shares(out, parts, force=force, allow_missing=allow_missing)
     twice = format_count(result.num_duplicates, "duplicate")
     left = f", {twice} skipped" if result.num_duplicates else ""
     print_line(f"{format_count(result.num_rows, 'caption')} in {out}{left}")

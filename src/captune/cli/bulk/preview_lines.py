@@ -29,8 +29,11 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
             f"nothing was written; to undo such a run, about {describe_bytes(size)} per image are"
             f" kept: {describe_bytes(size * 1_000_000)} per million images"
         )
-    else:
+    elif preview.captions:
         yield "nothing was written"
+    else:
+        skipped = format_count(preview.outcome.num_skipped, "image has", plural="images have")
+        yield f"no image needs a caption: {skipped} one already"
 
 
 def dry_run_lines(preview: RunPreview) -> Iterator[str]:

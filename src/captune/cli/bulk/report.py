@@ -46,7 +46,8 @@ class BulkReport:
         outcome = self.result.outcome
         parts += _describe_captions(outcome)
         parts += _describe_others(outcome)
-        _say("; ".join(parts))
+        found = format_count(outcome.num_found, "image")
+        _say("; ".join(parts) or f"{found} found, nothing to do")
         self._show_failures()
         for text in outcome.kept:
             _say(f"  kept:  {text}")
