@@ -113,7 +113,7 @@ def test_a_file_name_is_never_used(server, tmp_path):
         b"\r\n" * 1_000_000,
     ],
 )
-@pytest.mark.parametrize("kind", ["boundary=b", "boundary=b; charset=idna", ""])
+@pytest.mark.parametrize("kind", ["boundary=b", "no=boundary"])
 def test_a_malformed_form_is_refused(server, form, kind):
     headers = {"content-type": f"multipart/form-data; {kind}"}
     began = time.monotonic()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -79,6 +80,10 @@ def _one_image(image: Any, place: int, limits: RequestLimits) -> ImageInput | Im
 
 
 async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        # Some character sets decode to half characters.
+        raise ApiError(400, "invalid_form", "a form is in UTF-8")
     try:
         form = await request.form(
             max_files=limits.images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
