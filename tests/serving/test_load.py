@@ -64,9 +64,37 @@ def test_200_requests_at_once_are_captioned_or_refused_at_once(slow):
     for number, (answer, _) in enumerate(answers):
         if answer.status_code == 200:
             assert _caption(answer) == stub_caption(number)
-    # By the server's own clock: 200 clients in one process of this test measure themselves.
-    times = [e["ms"] for e in slow.events("request") if e["status"] == 429]
-    assert not times or sorted(times)[int(0.9 * len(times))] < 100
+
+
+def test_a_full_queue_refuses_in_less_than_100_ms(tmp_path):
+    write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=30.0))
+
+    async def run(server):
+        async with server.asynchronous() as client:
+            waiting = []
+            for count in (1, 8):
+                # One is in the model, and eight wait.
+                waiting += [
+                    asyncio.ensure_future(
+                        client.post("/v1/caption", content=png(n), headers=PNG_BODY)
+                    )
+                    for n in range(count)
+                ]
+                await asyncio.sleep(1.5)
+            seconds = []
+            for _ in range(30):
+                began = time.perf_counter()
+                answer = await client.post("/v1/caption", content=png(1), headers=PNG_BODY)
+                seconds.append(time.perf_counter() - began)
+                assert answer.status_code == 429
+                assert int(answer.headers["retry-after"]) >= 1
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return seconds
+
+    with live_server(tmp_path, ["stub"], "--max-batch", 1, "--max-queue", 8) as running:
+        assert sorted(asyncio.run(run(running)))[15] < 0.1
 
 
 def test_images_that_arrive_together_share_batches(slow):
@@ -136,8 +164,8 @@ def test_a_client_that_leaves_while_the_only_image_is_decoded_does_not_end_the_m
 
 
 def test_a_request_beyond_its_deadline_gets_504_and_its_image_is_dropped(tmp_path):
-    write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=1.0, records=True))
-    with live_server(tmp_path, ["stub"], "--max-batch", 1, "--deadline", 1.5) as running:
+    write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=3.0, records=True))
+    with live_server(tmp_path, ["stub"], "--max-batch", 1, "--deadline", 5) as running:
         answers = _post_all(running, [png(n) for n in range(6)])
         codes = [answer.status_code for answer, _ in answers]
         assert codes.count(200) == 1
@@ -145,8 +173,8 @@ def test_a_request_beyond_its_deadline_gets_504_and_its_image_is_dropped(tmp_pat
         late = next(answer for answer, _ in answers if answer.status_code == 504)
         assert late.json()["error"]["code"] == "deadline"
         assert late.headers["retry-after"] == "5"
-        assert all(seconds < 3.5 for _, seconds in answers)
-        time.sleep(1.5)
+        assert all(seconds < 8 for _, seconds in answers)
+        time.sleep(3)
         assert len((tmp_path / "stub" / "captioned.log").read_text().splitlines()) <= 2
 
 

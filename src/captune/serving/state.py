@@ -49,7 +49,7 @@ class ServerState:
         refusals = []
         for engine in self.engines.values():
             try:
-                engine.admit(1)
+                engine.check_room(1)
             except ApiError as error:
                 refusals.append(error)
         if len(refusals) == len(self.engines):

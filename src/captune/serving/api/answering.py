@@ -13,7 +13,7 @@ from captune.inference import DecodingOptions
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 from captune.serving.api.calls import CaptionCall, ImageInput, UrlInput, invalid
-from captune.serving.engine.engine import Ask, Engine
+from captune.serving.engine.engine import Ask, Engine, Room
 from captune.serving.errors import ApiError, from_image_error, image_error
 from captune.serving.settings import RequestLimits
 from captune.serving.state import ServerState, state_of
@@ -35,9 +35,10 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
     facts = request.scope["captune"]
     facts |= {"model": engine.model.name, "images": len(call.images)}
     configs = _configs(engine, call, state.settings.limits)
-    engine.admit(len(call.images))
-    work = asyncio.ensure_future(_caption(state, engine, images=call.images, configs=configs))
-    outcomes = await _wait(request, work, seconds=state.settings.deadline)
+    with engine.reserve(len(call.images)) as room:
+        captions = _caption(state, engine, room, images=call.images, configs=configs)
+        work = asyncio.ensure_future(captions)
+        outcomes = await _wait(request, work, seconds=state.settings.deadline)
     for outcome in outcomes:
         what = outcome.code if isinstance(outcome, ApiError) else "captioned"
         state.metrics.count_image(engine.model.name, what)
@@ -74,6 +75,7 @@ def _configs(
 async def _caption(
     state: ServerState,
     engine: Engine,
+    room: Room,
     *,
     images: Sequence[ImageInput | ImageError],
     configs: tuple[GenerateConfig, ...],
@@ -86,7 +88,7 @@ async def _caption(
             for place, content in enumerate(loaded)
             if isinstance(content, bytes)
         ]
-        found = iter(await engine.caption(asks))
+        found = iter(await engine.caption(asks, room))
     finally:
         state.budget.give_back(sum(held))
     return [_judge(next(found)) if isinstance(content, bytes) else content for content in loaded]

@@ -6,7 +6,8 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,17 @@ _BATCHES_AHEAD = 3
 _MAX_TRIES = 3
 _SECONDS_AFTER_DEADLINE = 5.0
 _FIRST_GUESS = 0.5
+
+
+@dataclass(slots=True)
+class Room:
+    """Places in a queue for images that are on their way: being downloaded, or about to wait.
+
+    Attributes:
+        num_images: Places that are kept.
+    """
+
+    num_images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,7 @@ class Engine:
             Worker(load, device, self, batch_seconds=seconds) for device in model.devices
         ]
         self._waiting: deque[ImageJob] = deque()
+        self._num_reserved = 0
         self._loaded: Loaded | None = None
         self._seconds_per_image = _FIRST_GUESS
         self.load_error: Exception | None = None
@@ -90,7 +103,8 @@ class Engine:
     @property
     def depth(self) -> int:
         """Images that have not started."""
-        return len(self._waiting) + sum(worker.num_unstarted for worker in self._workers)
+        sent = sum(worker.num_unstarted for worker in self._workers)
+        return self._num_reserved + len(self._waiting) + sent
 
     def complete(self, options: DecodingOptions) -> GenerateConfig:
         """Fill settings that a request does not set.
@@ -103,8 +117,29 @@ class Engine:
             raise self._not_ready()
         return fill_decoding(decoding_config(options), self._loaded.defaults.model_dump())
 
-    def admit(self, num_images: int) -> None:
-        """Refuse images that would wait too long, before they are read.
+    @contextmanager
+    def reserve(self, num_images: int) -> Iterator[Room]:
+        """Keep places for images until they are given to `caption`, or until the block ends.
+
+        Without this, requests that arrive at once would all see the queue as it was before them.
+
+        Raises:
+            ApiError: See `check_room`.
+        """
+        self.check_room(num_images)
+        room = Room(num_images)
+        self._num_reserved += num_images
+        try:
+            yield room
+        finally:
+            self._release(room)
+
+    def _release(self, room: Room) -> None:
+        self._num_reserved -= room.num_images
+        room.num_images = 0
+
+    def check_room(self, num_images: int) -> None:
+        """Refuse images that would wait too long.
 
         Raises:
             ApiError: 503 while no process has the model, 429 when too many images wait, 413 when
@@ -124,15 +159,18 @@ class Engine:
                 retry_after=min(60, max(1, seconds)),
             )
 
-    async def caption(self, asks: Sequence[Ask]) -> list[tuple[Prediction, ...] | ApiError]:
+    async def caption(
+        self, asks: Sequence[Ask], room: Room
+    ) -> list[tuple[Prediction, ...] | ApiError]:
         """Return the captions of images, or why one has none, in order.
 
         When the caller is cancelled, images that have not started are dropped.
 
-        Raises:
-            ApiError: See `admit`.
+        Args:
+            asks: The images.
+            room: Their places in the queue.
         """
-        self.admit(len(asks))
+        self._release(room)
         loop = asyncio.get_running_loop()
         jobs = [ImageJob(a.image_id, a.content, a.configs, loop.create_future()) for a in asks]
         self._waiting.extend(jobs)
