@@ -361,3 +361,10 @@ def test_https_is_checked_against_the_name_and_not_the_address(certificate):
         stranger = replace(found, tls=None)
         error = refusal(lambda: stranger.fetch("https://images.example/a.png"))
         assert "certificate" in error.where.lower()
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"-0x5"])
+def test_a_negative_chunk_size_is_refused_before_anything_is_read(server, size):
+    server.say("/a.png", size + b"\r\n" + bytes(1000), "Transfer-Encoding: chunked")
+    network = Network(server.port, images_example=[[PUBLIC]])
+    assert refusal(lambda: fetcher(network).fetch(URL)).what == "url_unreachable"

@@ -250,6 +250,7 @@ def _ask(
     connection: socket.socket, target: Target, *, waits: Waits, headers: Mapping[str, str]
 ) -> http.client.HTTPResponse:
     client = http.client.HTTPConnection(target.host, target.port)
+    client.response_class = _StrictResponse
     client.sock = _TimedSocket(connection, waits)
     client.auto_open = 0
     client.request("GET", target.path, headers={**_HEADERS, **headers})
@@ -275,6 +276,16 @@ def _require_plain(url: str, answer: http.client.HTTPResponse, *, status: int) -
     encoding = (answer.getheader("Content-Encoding") or "identity").lower()
     if encoding != "identity":
         raise ImageError("url_encoded", where=f"{url}: the response is compressed")
+
+
+class _StrictResponse(http.client.HTTPResponse):
+    """A response that refuses negative chunk sizes: -1 means all bytes to the end."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise http.client.HTTPException("a chunk has a negative size")
+        return size
 
 
 class _TimedSocket:
