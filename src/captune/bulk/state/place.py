@@ -59,6 +59,19 @@ class JournalPlace:
         mark = "" if share is None else f"-{int(share[1]):05}-of-{int(share[2]):05}"
         return self.folder / f"captions{mark}.{form}"
 
+    def beside(self, shard: RunShare | None) -> JournalPlace | None:
+        """Return where a run on the same images has its journal, whose lock this one holds too."""
+        return (
+            None if self.images is None else JournalPlace(self.images, _WHOLE + _shard_name(shard))
+        )
+
+    def has_lock(self, folder: Path, owner: str, *, shard: RunShare | None) -> bool:
+        """Return whether a lock is one of this run's own."""
+        places = [place for place in (self, self.beside(shard)) if place is not None]
+        return any(
+            owner == place.name and folder.resolve() == place.folder.resolve() for place in places
+        )
+
     @property
     def replaced(self) -> Path:
         """The folder of files that runs have replaced."""
@@ -116,9 +129,8 @@ def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
         held.enter_context(lock_file(place.folder / place.name))
         if place.name.startswith(_WHOLE):
             _refuse_around(place, shard)
-        if place.images is not None:
-            # Another run on these images has its journal beside them, and looks for this lock.
-            beside = JournalPlace(place.images, _WHOLE + _shard_name(shard))
+        beside = place.beside(shard)
+        if beside is not None:
             held.enter_context(lock_file(beside.folder / beside.name))
             _refuse_around(beside, shard)
         yield
@@ -142,8 +154,7 @@ def refuse_held(folder: Path, *, but: JournalPlace, shard: RunShare | None) -> N
         return
     for name in found:
         owner = name.removesuffix(".lock")
-        is_own = owner == but.name and folder.resolve() == but.folder.resolve()
-        if is_own or not owner.startswith(_WHOLE):
+        if but.has_lock(folder, owner, shard=shard) or not owner.startswith(_WHOLE):
             continue
         if shard is not None and owner.endswith(f"of{shard.count}"):
             continue
