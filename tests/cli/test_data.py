@@ -71,6 +71,25 @@ def test_nothing_is_overwritten_without_force(folder, tmp_path):
     assert json.loads(kept.read_text())["num_images"] == 10
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "{}/data.csv", "--html", "{}/data.csv"),
+        ("show", "{}/data.csv", "--out", "{}/./data.csv"),
+        ("convert", "{}", "{}"),
+        ("convert", "{}/data.csv", "{}"),
+    ],
+)
+def test_data_that_is_read_is_not_overwritten_even_with_force(tmp_path, command):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "0.jpg")
+    (tmp_path / "data.csv").write_text("image,caption\nimages/0.jpg,A dog\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="is read by this command"):
+        run(*(word.format(tmp_path) for word in command), "--force", code=None)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_show_writes_a_png(folder, tmp_path):
     out = tmp_path / "sheet.png"
     assert "4 of 4 images" in run("show", folder, "--out", out, "--num-images", 4, "--columns", 2)

@@ -285,6 +285,20 @@ def test_files_are_not_overwritten_without_force(files: Path) -> None:
         assert "bleu_1" in (files / name).read_text()
 
 
+def test_a_file_that_is_read_is_not_overwritten_even_with_force(files: Path) -> None:
+    for flag in ("--json", "--per-image"):
+        before = (files / "references.json").read_text()
+        with pytest.raises(OutputError, match="is read by this command"):
+            run(files, "--metrics", "bleu_1", flag, str(files / "references.json"), "--force")
+        assert (files / "references.json").read_text() == before
+
+
+def test_one_file_for_two_outputs_is_refused(files: Path) -> None:
+    place = str(files / "out.json")
+    with pytest.raises(OutputError, match="two options name"):
+        run(files, "--metrics", "bleu_1", "--json", place, "--per-image", place)
+
+
 def test_ids_that_are_paths_are_matched_to_the_ids_of_the_references(files: Path) -> None:
     (files / "paths.json").write_text(json.dumps(PATHS | {"c/3.png": "a bird sings"}))
     path = files / "scores.json"

@@ -96,3 +96,8 @@ def test_every_shipped_recipe_is_within_the_bounds() -> None:
 def test_a_very_long_override_is_shortened_in_its_error() -> None:
     assert len(fault(f"seed={'9' * 5000}")) < 300
     assert len(fault("a" * 5000)) < 500
+
+
+def test_an_empty_name_is_refused_in_plain_words() -> None:
+    with pytest.raises(RecipeError, match="a run needs a name"):
+        parse_recipe('name: ""')

@@ -13,7 +13,7 @@ from captune.cli.flags.groups import takes
 from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
 from captune.progress import open_console, print_line, show_progress
-from captune.storage import lock_folder
+from captune.storage import check_outputs, lock_folder
 from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
@@ -84,7 +84,7 @@ def check(
     )
     from captune.storage import write_text
 
-    _refuse_existing(json_file, html_file, force=force)
+    check_outputs(json_file, html_file, inputs=[Path(data)], force=force)
     _require_folder(json_file, html_file)
     options = replace(reading, limit=limit, revision=revision, streaming=streaming)
     loaded = load_records(data, options)
@@ -136,7 +136,7 @@ def show(
     from captune.data import contact_sheet, load_records, select_split
     from captune.storage import write_bytes
 
-    _refuse_existing(out, force=force)
+    check_outputs(out, inputs=[Path(data)], force=force)
     picture_format = _choose_picture_format(out)
     _require_folder(out)
     # Read no further than the last image shown, unless they are chosen from all.
@@ -178,8 +178,10 @@ def convert(
     """Write a data set in another format. Exits with 3 when images are skipped."""
     from captune.data import load_records, save_skipped, write_dataset
 
+    # The folder of a file too: its images may have the names of the converted ones.
+    place = Path(data)
+    check_outputs(out, inputs=[place, place.parent if place.is_file() else None], force=force)
     with lock_folder(out):
-        _refuse_existing(out, force=force)
         loaded = load_records(data, replace(reading, limit=limit, keep_columns=True))
         with stopping(lambda: f"{out} is incomplete: run the same command again with --force"):
             written = write_dataset(
@@ -223,7 +225,7 @@ def split(
     if abs(train + val + test - 1.0) > 1e-6:
         raise DataError(f"--train, --val and --test must add up to 1, not {train + val + test:g}")
     with lock_folder(out):
-        _refuse_existing(out / "splits.json", out / "splits", force=force)
+        check_outputs(out / "splits.json", out / "splits", force=force)
         loaded = load_records(data, reading)
         records = assign_splits(
             loaded.records,
@@ -295,14 +297,6 @@ def _require_folder(*paths: Path | None) -> None:
                 f"the folder {path.parent} for {path.name} does not exist",
                 fix="check the path, or create the folder",
             )
-
-
-def _refuse_existing(*paths: Path | None, force: bool) -> None:
-    from captune.storage import refuse_existing
-
-    for path in paths:
-        if path is not None:
-            refuse_existing(path, force=force)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from captune.cli.flags.name_lists import split_names
-from captune.cli.scoring.files import ScoreRequest, check_places, score_files
+from captune.cli.scoring.files import ScoreRequest, score_files
 from captune.cli.scoring.inputs import InputOptions, Tokenize
 from captune.cli.scoring.output import (
     print_notes,
@@ -18,6 +18,7 @@ from captune.cli.scoring.output import (
 )
 from captune.cli.scoring.table import print_scores
 from captune.metrics import METRIC_GROUPS, METRICS
+from captune.storage import check_outputs
 
 METRICS_HELP = (
     f"Metrics and groups, separated by commas. Groups: {', '.join(METRIC_GROUPS)}."
@@ -111,7 +112,8 @@ def score(
     """Score captions in files against human captions."""
     from captune.metrics import list_skipped
 
-    check_places(json_file, per_image, force=force)
+    read = (references, *predictions, *(samples or ()), document_frequencies, training)
+    check_outputs(json_file, per_image, inputs=read, force=force)
     options = InputOptions(
         document_frequencies=document_frequencies,
         images=images,

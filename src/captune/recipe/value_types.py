@@ -53,6 +53,10 @@ ColumnValues = Annotated[
 
 def _refuse_reserved(name: str) -> str:
     # On every system: a recipe is shared, and its run's folder must be possible on Windows too.
+    if not name:
+        raise ValueError(
+            "a run needs a name, which its folder gets; remove the key for the default"
+        )
     if portable_name(name) != name:
         raise ValueError(
             f"Windows allows no folder named {name!r}; choose another name, such as"

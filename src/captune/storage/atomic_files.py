@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -177,6 +177,39 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
     if path.is_dir() and all(entry.name == STATE_FOLDER for entry in path.iterdir()):
         return
     raise OutputError(f"{path} exists already", fix="choose another path, or give --force")
+
+
+def check_outputs(
+    *places: Path | None, inputs: Iterable[Path | None] = (), force: bool = False
+) -> None:
+    """Check, before any work, the files that a command will write.
+
+    Args:
+        *places: Files to write; `None`: not requested.
+        inputs: Files that the command reads: these are never overwritten.
+        force: Whether existing files may be overwritten.
+
+    Raises:
+        OutputError: One exists already, is an input, or is named twice.
+    """
+    read = {os.path.realpath(path) for path in inputs if path is not None}
+    written: set[str] = set()
+    for place in places:
+        if place is None:
+            continue
+        real = os.path.realpath(place)
+        if real in read:
+            raise OutputError(
+                f"{place} is read by this command, and would be overwritten",
+                fix="choose another path",
+            )
+        if real in written:
+            raise OutputError(
+                f"two options name {place}: one file would replace the other",
+                fix="choose two paths",
+            )
+        written.add(real)
+        refuse_existing(place, force=force)
 
 
 def open_folder(folder: Path) -> None:

@@ -56,19 +56,6 @@ class ScoreRequest:
     resampling: tuple[int, int]
 
 
-def check_places(*places: Path | None, force: bool) -> None:
-    """Stop before any work where a file would be overwritten.
-
-    Raises:
-        OutputError: One exists already.
-    """
-    from captune.storage import refuse_existing
-
-    for place in places:
-        if place is not None and not force:
-            refuse_existing(place)
-
-
 def score_files(request: ScoreRequest) -> ScoredFiles:
     """Score every file of predictions, and the constant caption if requested.
 
