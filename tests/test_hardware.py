@@ -198,6 +198,9 @@ OUT_OF_MEMORY = (
             " memory)",
             "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you"
             " tried to allocate 800000000000 bytes.",
+            "bad allocation",
+            "hipErrorOutOfMemory",
+            "Failed to allocate memory for requested buffer of size 8000000000",
         ),
     ),
 )

@@ -28,7 +28,9 @@ _NO_MEMORY = re.compile(
     r"|_status_\w*alloc\w*_failed|statusallocfailed"  # cuBLAS, cuDNN, cuSOLVER, MIOpen
     r"|_status_memory_error"  # rocBLAS
     r"|invalid buffer size"  # MPS: larger than the maximum size of a buffer
-    r"|can(no|')t allocate memory|not enough memory|bad_alloc",  # CPUs, Windows too
+    r"|hiperroroutofmemory|cudaerrormemoryallocation"  # names of the runtimes' error codes
+    r"|can(no|')t allocate memory|not enough memory"  # CPUs, Windows too
+    r"|bad[_ ]alloc(ation)?\b|failed to allocate memory",  # C++: GCC, MSVC, ONNX Runtime
     re.IGNORECASE,
 )
 

@@ -154,7 +154,8 @@ def test_broken_images_are_listed_and_the_code_is_3(model, photos, capsys):
     (photos / "cut.jpg").write_bytes(cut[: len(cut) // 2])
     (photos / "line\nbreak.gif").write_bytes(b"")
     assert run(model, photos, "--to", "txt", "--min-new-tokens", 3) == 3
-    *lines, undo = capsys.readouterr().err.splitlines()
+    cost, *lines, undo = capsys.readouterr().err.splitlines()
+    assert cost.startswith("captune undo will need about ")
     assert lines[0].startswith("3 captioned in ")
     assert lines[0].endswith("4 failed:")
     assert lines[1:] == [
