@@ -1,7 +1,7 @@
 """The Hugging Face hub and local folders: loading models, pushing them, explaining failures."""
 
 from captune.hub.adapters import ADAPTER_FILE, adapter_error
-from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use
+from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use, needs_own_code
 from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached, no_hub
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
@@ -38,6 +38,7 @@ __all__ = [
     "load_pretrained",
     "name_file",
     "nearest_cached",
+    "needs_own_code",
     "no_hub",
     "open_repo",
     "push_files",

@@ -63,7 +63,7 @@ def describe_use(folder: Path) -> str:
     Raises:
         ModelError: The folder cannot be read.
     """
-    remote = ", trust_remote_code=True" if _model_type(folder).startswith("captune-") else ""
+    remote = ", trust_remote_code=True" if needs_own_code(folder) else ""
     own_code = " It includes its one modeling file." if remote else ""
     plain = (
         _WITH_PIPELINE
@@ -74,6 +74,15 @@ def describe_use(folder: Path) -> str:
         f"{_WITH_CAPTUNE}\n\nThe folder is a plain transformers model and also loads without"
         f" captune.{own_code}\n\n{plain}"
     )
+
+
+def needs_own_code(folder: Path) -> bool:
+    """Return whether transformers loads a model with the modeling file in its folder.
+
+    Raises:
+        ModelError: The folder cannot be read.
+    """
+    return _model_type(folder).startswith("captune-")
 
 
 def _model_type(folder: Path) -> str:

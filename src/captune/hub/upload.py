@@ -1,4 +1,4 @@
-"""Push files to a model repository on the hub: all of them in one commit, or none.
+"""Push files to a repository on the hub, of a model or a Space: all of them in one commit, or none.
 
 Large files are uploaded before the commit and kept by the hub, so that repeating an interrupted
 push sends only what is missing. No local file is written or moved.
@@ -10,10 +10,12 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from captune.errors import OutputError
 from captune.hub.failures import find_fault, hub_failures
+
+RepoKind = Literal["model", "space"]
 
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?")
 
@@ -39,19 +41,22 @@ class PushedRepo:
         repo: Full id, `owner/name`.
         url: Address of its page.
         is_private: Whether only its owners can see it.
+        kind: Whether it holds a model, or the app of a Space.
     """
 
     repo: str
     url: str
     is_private: bool
+    kind: RepoKind = "model"
 
 
-def open_repo(repo: str, *, private: bool) -> PushedRepo:
-    """Open a model repository for pushing; create it if it does not exist.
+def open_repo(repo: str, *, private: bool, kind: RepoKind = "model") -> PushedRepo:
+    """Open a repository for pushing; create it if it does not exist.
 
     Args:
         repo: `owner/name`, or `name` for the user's own account.
         private: Whether the repository must be private.
+        kind: A new Space runs a Gradio app.
 
     Raises:
         OutputError: The token may not write to the repository, the hub does not answer, or the
@@ -61,11 +66,17 @@ def open_repo(repo: str, *, private: bool) -> PushedRepo:
 
     api = HfApi(library_name="captune")
     try:
-        url = api.create_repo(repo, private=private or None, exist_ok=True)
-        info = api.repo_info(url.repo_id)
+        url = api.create_repo(
+            repo,
+            private=private or None,
+            exist_ok=True,
+            repo_type=kind,
+            space_sdk="gradio" if kind == "space" else None,
+        )
+        info = api.repo_info(url.repo_id, repo_type=kind)
     except hub_failures() as error:
         raise _explain(error, repo) from error
-    found = PushedRepo(url.repo_id, str(url), bool(info.private))
+    found = PushedRepo(url.repo_id, str(url), bool(info.private), kind)
     if private and not found.is_private:
         raise OutputError(
             f"{found.repo} is already public: anyone could read the pushed files",
@@ -106,10 +117,12 @@ def push_files(
         # transformers would load a single file of another model instead of the new shards.
         operations += [
             CommitOperationDelete(path)
-            for path in api.list_repo_files(repo.repo)
+            for path in api.list_repo_files(repo.repo, repo_type=repo.kind)
             if (_WEIGHTS.fullmatch(path) or path in remove) and path not in new
         ]
-        commit = api.create_commit(repo.repo, operations, commit_message=message)
+        commit = api.create_commit(
+            repo.repo, operations, commit_message=message, repo_type=repo.kind
+        )
     except hub_failures() as error:
         raise _explain(error, repo.repo) from error
     return str(commit.oid)

@@ -56,11 +56,13 @@ class PushedRun:
         repo: The repository.
         commit: Hash of the commit; an older one if nothing had changed.
         paths: Names of all files in the repository.
+        examples: Images that were pushed with their captions.
     """
 
     repo: PushedRepo
     commit: str
     paths: tuple[str, ...]
+    examples: tuple[Example, ...] = ()
 
 
 def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool = True) -> PushedRun:
@@ -95,7 +97,8 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
     commit = push_files(
         opened, files, message=f"Push {name} with captune", remove=() if with_images else _PICTURES
     )
-    return PushedRun(opened, commit, tuple(sorted(file.path for file in files)))
+    paths = tuple(sorted(file.path for file in files))
+    return PushedRun(opened, commit, paths, tuple(examples))
 
 
 def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:

@@ -24,7 +24,7 @@ from support.hub.repos import LFS_SUFFIXES, READER, WRITER, HubServer, Repo, obj
 from support.hub.xet import assemble, read_xorb
 
 _ID = r"(?P<id>[^/]+/[^/]+)"
-_KIND = r"(?P<kind>models|datasets)"
+_KIND = r"(?P<kind>models|datasets|spaces)"
 
 
 @contextmanager
@@ -324,7 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _REVISION = r"(?P<revision>[^/]+|refs/(?:heads|pr|convert)/[^/]+)"
-_FILE_OF = rf"/(?:(?P<kind>datasets)/)?{_ID}"
+_FILE_OF = rf"/(?:(?P<kind>datasets|spaces)/)?{_ID}"
 _ROUTES = (
     ("GET", "/api/whoami-v2", _Handler.who),
     ("POST", "/api/validate-yaml", _Handler.validate),
