@@ -20,7 +20,7 @@ from support.models.tiny_models import ONE_PER_FAMILY, build, images
 
 def test_a_space_has_an_app_its_packages_and_front_matter(hub: HubServer, run: Path) -> None:
     pushed = push_run(run, "me/mine")
-    space, _ = push_space(pushed, run, "me/demo")
+    space, _ = push_space(pushed, run, repo="me/demo")
     repo = hub.repos["spaces/me/demo"]
     assert set(repo.files) == {
         *(".gitattributes", "app.py", "requirements.txt", "README.md"),
@@ -39,7 +39,7 @@ def test_a_space_has_an_app_its_packages_and_front_matter(hub: HubServer, run: P
 
 def test_a_space_of_a_private_model_names_the_secret(hub: HubServer, run: Path) -> None:
     pushed = push_run(run, "me/mine", private=True, with_images=False)
-    push_space(pushed, run, "me/demo", private=True)
+    push_space(pushed, run, repo="me/demo", private=True)
     repo = hub.repos["spaces/me/demo"]
     assert repo.private
     assert "secret `HF_TOKEN`" in repo.files["README.md"].decode()
@@ -47,8 +47,8 @@ def test_a_space_of_a_private_model_names_the_secret(hub: HubServer, run: Path) 
 
 
 def test_examples_of_an_earlier_push_are_removed(hub: HubServer, run: Path) -> None:
-    push_space(push_run(run, "me/mine"), run, "me/demo")
-    push_space(push_run(run, "me/mine", with_images=False), run, "me/demo")
+    push_space(push_run(run, "me/mine"), run, repo="me/demo")
+    push_space(push_run(run, "me/mine", with_images=False), run, repo="me/demo")
     files = hub.repos["spaces/me/demo"].files
     assert not [name for name in files if name.startswith("examples/")]
     assert b"examples=None" in files["app.py"]
@@ -70,12 +70,12 @@ def test_a_token_that_may_not_write_is_explained(
     pushed = push_run(run, "me/mine")
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(OutputError, match="me/demo"):
-        push_space(pushed, run, "me/demo")
+        push_space(pushed, run, repo="me/demo")
     assert "spaces/me/demo" not in hub.repos
 
 
 class _Parts(ModuleType):
-    """Stands in for gradio, which needs not be installed: keeps what the app hands to it."""
+    """In place of gradio, which need not be installed: keeps what the app hands to it."""
 
     Error = RuntimeError
 
@@ -91,7 +91,7 @@ def test_the_app_captions_as_captune_does(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     build(name).save(tmp_path / "mine")
-    push_space(push_run(tmp_path / "mine", "me/mine"), tmp_path / "mine", "me/demo")
+    push_space(push_run(tmp_path / "mine", "me/mine"), tmp_path / "mine", repo="me/demo")
     monkeypatch.setitem(sys.modules, "gradio", _Parts("gradio"))
     app: dict[str, Any] = {"__name__": "app"}
     exec(hub.repos["spaces/me/demo"].files["app.py"].decode(), app)

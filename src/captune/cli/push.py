@@ -41,7 +41,7 @@ def push(
 
     with stopping(lambda: "nothing local was changed: run the same command again"):
         pushed = push_run(run, repo, private=private, with_images=not no_images)
-        opened = space and push_space(pushed, run, space, private=private)[0]
+        opened = space and push_space(pushed, run, repo=space, private=private)[0]
     who = "private" if pushed.repo.is_private else "public"
     print_line(f"pushed:  {format_count(len(pushed.paths), 'file')} as {pushed.commit[:12]}")
     print_line(f"page:    {pushed.repo.url} ({who})")

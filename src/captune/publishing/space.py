@@ -71,7 +71,7 @@ _PACKAGES = ("torch", "transformers>=5.20,<6", "pillow", "safetensors")
 
 
 def push_space(
-    model: PushedRun, folder: Path, repo: str, *, private: bool = False
+    model: PushedRun, folder: Path, *, repo: str, private: bool = False
 ) -> tuple[PushedRepo, str]:
     """Push the app of a Space in one commit, and return the Space and the commit.
 

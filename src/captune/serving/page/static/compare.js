@@ -141,7 +141,7 @@ export class Comparison {
       const total = this.votable().length;
       const same = [...this.pairs.values()].filter((pair) => isComplete(pair) && isSame(pair)).length;
       const alike = same ? ` ${plural(same, "image")} got the same caption twice.` : "";
-      return `${votes.length} of ${plural(total, "vote")} cast.${alike} Their order is drawn for each image; the names are shown with the result.`;
+      return `${votes.length} of ${plural(total, "vote")} cast.${alike} The order of the two is random for each image; the names are shown with the result.`;
     }
     if (this.pairs.size) return `First ${a}, then ${b}.`;
     return byId("blind").checked
