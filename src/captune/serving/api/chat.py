@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from captune.records import Prediction
 from captune.serving.api.answering import caption_all
 from captune.serving.api.chat_call import read_chat_call
-from captune.serving.api.docs import CHAT_BODY, FAULTS
+from captune.serving.api.docs import CHAT_BODY, CHAT_RESPONSES
 from captune.serving.api.strict_json import parse_strict_json
 from captune.serving.errors import ApiError
 from captune.serving.state import state_of
@@ -24,7 +24,7 @@ router = APIRouter()
 _CHUNK = "chat.completion.chunk"
 
 
-@router.post("/v1/chat/completions", openapi_extra=CHAT_BODY, responses=FAULTS)
+@router.post("/v1/chat/completions", openapi_extra=CHAT_BODY, responses=CHAT_RESPONSES)
 async def chat(request: Request) -> Response:
     """Caption the image of the last user message.
 

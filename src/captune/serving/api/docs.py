@@ -18,7 +18,7 @@ _GENERATE = {
         "temperature": {"type": "number", "exclusiveMinimum": 0},
         "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
         "seed": {"type": "integer", "minimum": 0},
-        "prompt": {"type": "string"},
+        "prompt": {"type": "string", "maxLength": 1000},
     },
 }
 _IMAGE = {
@@ -72,7 +72,62 @@ _ANSWER = {
         {"error": {"code": "image_corrupt", "message": "the image ends early"}},
     ],
 }
-_FAULT = {"schema": 1, "error": {"code": "queue_full", "message": "64 images are waiting"}}
+_FAULT = {
+    "schema": 1,
+    "error": {"code": "queue_full", "message": "64 images are waiting", "type": "server_error"},
+}
+_ONE_ERROR = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {
+        "code": {"type": "string"},
+        "message": {"type": "string"},
+        "type": {"type": "string"},
+    },
+}
+_MEAN = {"type": ["number", "null"], "description": "mean log-probability per token"}
+_RESULT = {
+    "oneOf": [
+        {
+            "type": "object",
+            "required": ["caption", "mean_logprob", "alternatives", "finish_reason", "flags"],
+            "properties": {
+                "caption": {"type": "string"},
+                "mean_logprob": _MEAN,
+                "alternatives": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["caption", "mean_logprob"],
+                        "properties": {"caption": {"type": "string"}, "mean_logprob": _MEAN},
+                    },
+                },
+                "finish_reason": {"enum": ["eos", "length"]},
+                "flags": {"type": "array", "items": {"type": "string"}},
+            },
+        },
+        {"type": "object", "required": ["error"], "properties": {"error": _ONE_ERROR}},
+    ]
+}
+_ANSWER_SCHEMA = {
+    "type": "object",
+    "required": ["schema", "model", "results"],
+    "properties": {
+        "schema": {"const": 1},
+        "model": {"type": "string"},
+        "results": {"type": "array", "minItems": 1, "maxItems": 16, "items": _RESULT},
+    },
+}
+_FAULT_SCHEMA = {
+    "type": "object",
+    "required": ["schema", "error"],
+    "properties": {
+        "schema": {"const": 1},
+        "error": _ONE_ERROR,
+        "model": {"type": "string"},
+        "results": {"type": "array", "items": _RESULT},
+    },
+}
 
 CAPTION_BODY: dict[str, Any] = {
     "requestBody": {
@@ -89,17 +144,19 @@ CAPTION_BODY: dict[str, Any] = {
             },
             "multipart/form-data": {"schema": _FORM},
             "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
 
 
-def _example(description: str, value: Any) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"example": value}}}
+def _example(description: str, value: Any, schema: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema, "example": value}}
+    return {"description": description, "content": content}
 
 
 FAULTS: dict[int | str, dict[str, Any]] = {
-    status: _example(text, _FAULT)
+    status: _example(text, _FAULT, _FAULT_SCHEMA)
     for status, text in {
         400: "A malformed request or image.",
         401: "The key is missing or wrong.",
@@ -116,7 +173,40 @@ FAULTS: dict[int | str, dict[str, Any]] = {
         504: "No caption within the deadline.",
     }.items()
 }
-CAPTION_RESPONSES = {200: _example("A result per image, in order.", _ANSWER), **FAULTS}
+CAPTION_RESPONSES = {
+    200: _example("A result per image, in order.", _ANSWER, _ANSWER_SCHEMA),
+    **FAULTS,
+}
+_CHAT_ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1790000000,
+    "model": "my-model",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "a dog runs on the beach", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 0, "completion_tokens": 8, "total_tokens": 8},
+}
+_CHAT_SCHEMA = {
+    "type": "object",
+    "required": list(_CHAT_ANSWER),
+    "properties": {"object": {"const": "chat.completion"}, "choices": {"type": "array"}},
+}
+CHAT_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A choice per caption; with `stream`, server-sent events.",
+        "content": {
+            "application/json": {"schema": _CHAT_SCHEMA, "example": _CHAT_ANSWER},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    },
+    **FAULTS,
+}
 
 CHAT_BODY: dict[str, Any] = {
     "requestBody": {

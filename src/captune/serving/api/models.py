@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
+from captune.serving.api.docs import FAULTS
 from captune.serving.state import state_of
 
 router = APIRouter()
 
+_READY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    421: FAULTS[421],
+    503: {
+        "description": "A model is not ready; see Retry-After.",
+        "content": {"application/json": {}},
+    },
+}
 
-@router.get("/v1/models")
+
+@router.get("/v1/models", responses=FAULTS)
 async def models(request: Request) -> dict[str, Any]:
     """List the models, in the form of OpenAI's."""
     state = state_of(request)
@@ -34,13 +43,13 @@ async def models(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/livez")
+@router.get("/livez", responses={421: FAULTS[421]})
 async def livez() -> dict[str, str]:
     """Answer as long as the server runs."""
     return {"status": "live"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=_READY_RESPONSES)
 async def readyz(request: Request) -> JSONResponse:
     """Answer 200 when every model can caption, else 503."""
     state = state_of(request)
@@ -50,7 +59,7 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse({"status": "not ready", "models": waiting}, 503, {"retry-after": "2"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse, responses=FAULTS)
 async def metrics(request: Request) -> Response:
     """Return the metrics in the text format of Prometheus."""
     return Response(state_of(request).metrics.render(), media_type="text/plain; version=0.0.4")
