@@ -99,7 +99,8 @@ def live_server(
     **environment: str,
 ) -> Iterator[LiveServer]:
     """Start a server in `folder`, at a free port; it is killed at the end of the block."""
-    words = ["serve", *models, "--backend", "torch", "--port", 0, *flags]
+    backend = [] if "--backend" in flags else ["--backend", "torch"]
+    words = ["serve", *models, *backend, "--port", 0, *flags]
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
     with log.open("wb") as errors:

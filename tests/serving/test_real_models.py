@@ -1,0 +1,125 @@
+"""A served caption equals the library's under any mix of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+
+import pytest
+
+import captune
+from captune.data import make_shapes
+from captune.export import ExportOptions, export_model
+from support.models.tiny_models import build
+from support.serving.live_server import live_server
+from support.serving.pictures import picture, png
+
+pytestmark = pytest.mark.slow
+
+_WAYS = (
+    {"num_beams": 1, "max_new_tokens": 6, "min_new_tokens": 3},
+    {"num_beams": 3, "max_new_tokens": 6, "min_new_tokens": 3},
+    {"do_sample": True, "num_beams": 1, "seed": 3, "max_new_tokens": 6, "min_new_tokens": 3},
+    {
+        "do_sample": True,
+        "num_beams": 1,
+        "seed": 4,
+        "temperature": 1.3,
+        "max_new_tokens": 6,
+        "min_new_tokens": 3,
+    },
+    {"num_beams": 2, "prompt": "a", "max_new_tokens": 5, "min_new_tokens": 3},
+)
+_NUM_IMAGES = 12
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    build("blip-tiny", spread=2.5).save(folder / "blip")
+    export_model(
+        str(folder / "blip"),
+        folder / "exported",
+        options=ExportOptions("openvino", min_equal=0.9),
+        records=make_shapes(60),
+        say=lambda _: None,
+    )
+    return folder
+
+
+def _served(server, model: str) -> dict[tuple[int, int], dict]:
+    """Ask for every image in every way, at once and in a random order."""
+    asked = [(image, way) for image in range(_NUM_IMAGES) for way in range(len(_WAYS))] * 2
+    random.Random(5).shuffle(asked)
+
+    async def run():
+        async with server.asynchronous() as client:
+            gate = asyncio.Semaphore(24)
+
+            async def ask(image: int, way: int):
+                query = {"generate": json.dumps(_WAYS[way]), "model": model}
+                headers = {"content-type": "image/png"}
+                async with gate:
+                    answer = await client.post(
+                        "/v1/caption", content=png(image, side=40), headers=headers, params=query
+                    )
+                assert answer.status_code == 200, answer.text
+                return (image, way), answer.json()["results"][0]
+
+            return await asyncio.gather(*(ask(*one) for one in asked))
+
+    found: dict[tuple[int, int], dict] = {}
+    for key, result in asyncio.run(run()):
+        assert found.setdefault(key, result)["caption"] == result["caption"]
+    return found
+
+
+@pytest.mark.parametrize(("model", "backend"), [("blip", "torch"), ("exported", "openvino")])
+def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, backend):
+    library = captune.load(folders / model, device="cpu")
+    with live_server(
+        tmp_path, [folders / model], "--backend", backend, "--device", "cpu", "--warmup"
+    ) as running:
+        served = _served(running, model)
+        sizes = running.metric(f'captune_batch_images_count{{model="{model}"}}')
+    assert sizes < 2 * _NUM_IMAGES * len(_WAYS)
+    for way, settings in enumerate(_WAYS):
+        for image in range(_NUM_IMAGES):
+            (expected,) = library.caption([picture(image, side=40)], **settings)
+            found = served[image, way]
+            assert found["caption"] == expected.caption, (settings, image)
+            assert found["mean_logprob"] == pytest.approx(expected.mean_logprob, abs=1e-4)
+            assert found["finish_reason"] == expected.finish_reason
+            assert found["flags"] == list(expected.flags)
+
+
+def test_a_prompt_without_room_for_a_caption_is_an_error_of_the_client(folders, tmp_path):
+    with live_server(tmp_path, [folders / "blip"], "--device", "cpu") as running:
+        with running.client() as client:
+            query = {"generate": json.dumps({"prompt": "a dog " * 160})}
+            answer = client.post(
+                "/v1/caption", content=png(1), headers={"content-type": "image/png"}, params=query
+            )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "prompt_too_long")
+
+
+def test_a_server_of_torch_and_exported_models_serves_both(folders, tmp_path):
+    with live_server(
+        tmp_path,
+        [folders / "blip", folders / "exported"],
+        "--backend",
+        "auto",
+        CAPTUNE_CACHE=str(tmp_path / "cache"),
+    ) as running:
+        texts = set()
+        for model in ("blip", "exported"):
+            with running.client() as client:
+                answer = client.post(
+                    "/v1/caption",
+                    content=png(1, side=40),
+                    headers={"content-type": "image/png"},
+                    params={"model": model, "generate": json.dumps(_WAYS[0])},
+                )
+            texts.add(answer.json()["results"][0]["caption"])
+        assert len(texts) == 1
