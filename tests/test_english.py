@@ -41,7 +41,8 @@ FORBIDDEN = {
     r"\bstands? (in|at|beside|there|on)\b": "is",
     r"\bdo:    ": "fix:",
     r"\bblanks\b": "spaces, white space",
-    r"\btakes no loss\b": "is excluded from the loss",
+    r"\btakes? no loss\b": "is excluded from the loss",
+    r"\bnobody (asks|asked|wants)\b": "not requested, not needed",
 }
 
 

@@ -1,6 +1,6 @@
-"""Doors that open late: a package's public names are imported when they are first used.
+"""Lazy imports: a package's public names are imported when they are first used.
 
-Looking at files and checking settings must not wait the seconds that torch takes to load.
+Looking at files and checking settings must not wait for torch, which takes seconds to load.
 """
 
 from __future__ import annotations

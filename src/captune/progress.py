@@ -104,7 +104,7 @@ class GuardedStream:
 
     @property
     def lost_output(self) -> OSError | None:
-        """The error that lost output; a closed pipe is not one: its reader wants no more."""
+        """The error that lost output; a closed pipe is not one: its reader has stopped."""
         is_real = isinstance(self.failure, OSError) and self.failure.errno != errno.EPIPE
         return self.failure if is_real and isinstance(self.failure, OSError) else None
 

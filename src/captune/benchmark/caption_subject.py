@@ -45,14 +45,14 @@ def load_caption_subject(
     Args:
         request: Its model may be a named size, which gets random weights.
         records: Images with captions, for the tokenizer of a named size.
-        say: Told about conversions.
+        say: Called with each progress message.
 
     Raises:
         MissingExtraError: The backend was asked for by name and is not installed.
         ModelError: The model does not exist or cannot be used.
         RecipeError: The device or precision is not available, or the backend needs a folder.
     """
-    # Checked before anything is loaded; an exported model says itself what it does not support.
+    # Checked before anything is loaded; an exported model reports what it does not support.
     hardware = choose_hardware(request.device, request.precision, section="--")
     if request.model in SIZES and not Path(request.model).exists():
         return _random_subject(request, records, hardware=hardware)

@@ -81,7 +81,7 @@ def measure_captioning(
 
     Args:
         subject: The model.
-        records: Images; they are used again when the time asks for more.
+        records: Images; they are repeated if the time allows more.
         config: How to decode, complete.
         batch_size: Images per batch.
         decode: Where images are decoded.

@@ -83,7 +83,7 @@ _PLUGINS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 
 
 ImageMark = Literal["animated", "truncated"]
-"""What is unusual about a decoded image: only its first frame was decoded, or only what is left."""
+"""What is unusual about a decoded image: only its first frame, or its intact part, was decoded."""
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 
 
@@ -127,7 +127,7 @@ def decode_upright(
         admit: Called with the width and height in the header; may wait, and may raise.
         smallest: Width and height down to which a JPEG may be decoded, which is up to seven times
             as fast; `None`: in full.
-        mark: Called with what is unusual about the image; `None`: nobody wants to know.
+        mark: Called with what is unusual about the image; `None`: not reported.
 
     Raises:
         ImageError: See `decode_image`.
@@ -240,7 +240,7 @@ def describe_source(source: ImageSource) -> str:
 
 def _is_animated(image: Image.Image) -> bool:
     """Return whether a decoded file holds more frames than the first; its own pixels may change."""
-    # Pages of a TIFF and previews of a camera's JPEG are no frames.
+    # Pages of a TIFF and previews of a camera's JPEG are not frames.
     if image.format not in _ANIMATED:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Records as rows of bytes, made into objects on access: a million are 200 MB instead of 1 GB.
+"""Records as rows of bytes, made into objects on access: a million take 200 MB instead of 1 GB.
 
 A `RecordStore` is a sequence of `CaptionRecord`s like a list. Its rows are in memory, or lines of a
 file that is mapped into it; a copy for another process then shares the file. Splits are an array,
@@ -90,7 +90,7 @@ class FileRows:
 
 
 class PlainRecord(NamedTuple):
-    """A record without its split, whose file is text: `Path`s are half the time of making records.
+    """A record without its split, whose file is text: creating `Path`s takes half of the time.
 
     Attributes:
         image_id: The record's id.

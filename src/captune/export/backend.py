@@ -96,7 +96,7 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
 
 
 def _choose(request: RunRequest, *, say: Say) -> str:
-    """Return the faster form of a model, as far as finding out costs little."""
+    """Return the faster form of a model, if finding out costs little."""
     source = find_model(request.model)
     folder = conversion_folder(source, request.revision, to="openvino")
     if folder is None or _has_accelerator():

@@ -223,7 +223,7 @@ class _Job:
             "images": "given" if self.are_given else "built-in shapes",
             "decoding": config.model_dump(),
         }
-        # Of drawn shapes, which get few captions, nothing follows for photographs in bf16.
+        # Drawn shapes get few different captions, so they prove nothing about photographs in bf16.
         if self.are_given and self.options.to == "openvino" and runtime_computes_bf16():
             for key, precisions in _HALVED.items():
                 halved = self._caption(folder, config, precisions)

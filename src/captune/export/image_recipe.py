@@ -11,7 +11,7 @@ from captune.errors import ModelError
 from captune.inference import ImageRecipe
 from captune.models import Captioner
 
-# Wide, high, smaller than the input, and long: each takes another way through a processor.
+# Wide, high, smaller than the input, and long: each takes a different path through a processor.
 _TRIED = ((331, 260), (260, 331), (41, 30), (901, 127))
 # Below this side, ConvNeXt's processor resizes more than it keeps.
 _CONVNEXT_WARPS_FROM = 384

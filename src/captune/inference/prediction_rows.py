@@ -32,7 +32,7 @@ def prediction_row(prediction: Prediction) -> dict[str, object]:
 
 
 def to_prediction(row: Row) -> Prediction:
-    """Return the prediction of a row; fields that it lacks have their plainest value."""
+    """Return the prediction of a row; missing fields get their simplest value."""
     logprob, flags, num_tokens = row.get("mean_logprob"), row.get("flags"), row.get("num_tokens")
     return Prediction(
         image_id=str(row["image_id"]),

@@ -1,4 +1,4 @@
-"""Read from files what they state of images besides captions: image paths and known objects."""
+"""Read what files contain about images besides captions: image paths and known objects."""
 
 from __future__ import annotations
 

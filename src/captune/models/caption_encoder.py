@@ -29,7 +29,7 @@ class CaptionEncoder:
 
     Attributes:
         tokenizer: A transformers tokenizer.
-        prefix_ids: Tokens that every caption starts with, the start token first; they take no
+        prefix_ids: Tokens that every caption starts with, the start token first; excluded from the
             loss.
         eos_token_id: Token that ends a caption.
         pad_token_id: Token that fills rows.
@@ -84,7 +84,7 @@ def token_ids(tokenizer: Any, captions: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = tokenizer(list(captions), add_special_tokens=False)["input_ids"]
         return ids
     # The first call removes truncation and padding; the others are then three times as fast
-    # without transformers' copies of what nobody asks for: masks, types and offsets.
+    # without transformers' copies of what is not needed: masks, types and offsets.
     found: list[list[int]] = tokenizer(list(captions[:1]), add_special_tokens=False).input_ids
     backend = tokenizer.backend_tokenizer
     rest = backend.encode_batch_fast(list(captions[1:]), add_special_tokens=False)

@@ -192,8 +192,8 @@ class Captioner(ABC):
     def prefix_ids(self, prompt: str = "") -> tuple[int, ...]:
         """Return the token ids that captions start with: the start token, then the prompt.
 
-        They are given, not generated, and take no loss. A family with a template overrides this;
-        the prompt stays last, because captions continue it.
+        They are given, not generated, and excluded from the loss. A family with a template
+        overrides this; the prompt stays last, because captions continue it.
 
         Args:
             prompt: Words that captions start with; empty in training.

@@ -84,7 +84,7 @@ def _attend(
         query,
         key,
         value,
-        # float32's minimum becomes minus infinity in half precision; no row is hidden wholly.
+        # float32's minimum becomes minus infinity in half precision; no row is hidden completely.
         attn_mask=None if mask is None else mask.to(query.dtype),
         dropout_p=layer.dropout.p if layer.training else 0.0,
     )

@@ -33,7 +33,7 @@ def digest_files(places: Iterable[Path], most: int | None = None) -> str | None:
 
 
 class _UnknownStateError(Exception):
-    """The state cannot be told, or is not worth telling."""
+    """The state cannot be determined, or is not worth the time."""
 
 
 @dataclass(slots=True)

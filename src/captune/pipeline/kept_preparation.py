@@ -200,7 +200,7 @@ class KeptPreparation:
 
 
 def _describe_tokenizer(recipe: Recipe) -> str | None:
-    """Return a digest of the tokenizer; empty: one is trained; `None`: it cannot be told."""
+    """Return a digest of the tokenizer; empty: one is trained; `None`: it cannot be determined."""
     model = recipe.model
     if not (model.tokenizer or model.decoder or model.checkpoint):
         return ""

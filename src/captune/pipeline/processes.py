@@ -30,7 +30,7 @@ class Crew:
     """The processes of one run.
 
     Attributes:
-        team: Their means of communication.
+        team: How they communicate.
         name: Name of this run, unique in the launch.
     """
 

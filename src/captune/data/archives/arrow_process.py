@@ -1,8 +1,8 @@
-"""Read Arrow data of strangers in a child process.
+"""Read untrusted Arrow data in a child process.
 
 pyarrow 26 aborts the process on some damaged files, in metadata and in pages, and an abort cannot
-be caught; other damage asks for any amount of memory. The child has a limit of memory and sends
-rows through a pipe; if it ends, that is an error that names the file.
+be caught; other damage makes it request any amount of memory. The child has a memory limit and
+sends rows through a pipe; if it ends, that is an error that names the file.
 """
 
 from __future__ import annotations

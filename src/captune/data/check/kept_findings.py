@@ -143,7 +143,7 @@ class FingerprintStore:
         return columns, np.concatenate([none, *self._thumbnails])
 
     def keep(self, path: Path) -> None:
-        """Write columns and footer behind the thumbnails, and give the file its name.
+        """Write columns and footer after the thumbnails, and give the file its name.
 
         Raises:
             OSError: The disk is full.
@@ -220,7 +220,7 @@ class KeptFindings:
             return store
 
     def keep(self, store: FingerprintStore) -> None:
-        """Keep the fingerprints for the next run; say so when that is not possible."""
+        """Keep the fingerprints for the next run; report it if that is not possible."""
         try:
             store.keep(self.path)
         except OSError as error:

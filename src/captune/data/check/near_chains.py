@@ -88,7 +88,7 @@ class Chains:
         return np.sort(np.concatenate([order[is_alone], kept]))
 
     def _search(self, run: npt.NDArray[np.int64]) -> None:
-        """Join near images of a run whose members have pairwise different looks."""
+        """Join near images of a run whose members all look different."""
         if len(run) <= _SHORT_RUN:
             self._join_short_runs(run, np.zeros(len(run), np.int64))
             return
@@ -102,7 +102,7 @@ class Chains:
             self._join_by_thumbnails(run)
             return
         divided = [self._divide(run, bits[band::BANDS]) for band in range(BANDS)]
-        # Drawings share most bits: their runs hardly get shorter, and would come in every band.
+        # Drawings share most bits: their runs hardly get shorter, and would recur in every band.
         num_pairs = sum(int((np.bincount(runs) ** 2).sum()) for _, runs in divided)
         is_divided = BANDS * num_pairs <= len(run) ** 2
         self._visits_left -= len(run) if is_divided else len(run) ** 2 // (2 * _HASHES_PER_VISIT)

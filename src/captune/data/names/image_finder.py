@@ -1,8 +1,8 @@
 """The file that a name in a data set means: which folder has it, and whether two do.
 
-A data set is other people's text. A name that is absolute or contains `..` is followed only inside
-the folders of the data set, unless the user allows more: otherwise it could put any file of this
-machine into reports and pushes.
+The names in a data set are untrusted. A name that is absolute or contains `..` is followed only
+inside the folders of the data set, unless the user allows more: otherwise it could put any file of
+this machine into reports and pushes.
 """
 
 from __future__ import annotations

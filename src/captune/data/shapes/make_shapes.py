@@ -34,7 +34,7 @@ def make_shapes(num_images: int, *, seed: int = 0, image_size: int = 64) -> list
         group: split by group, no test scene occurs in training.
 
     Raises:
-        DataError: No image asked for, or images under 16 pixels.
+        DataError: No image is requested, or images under 16 pixels.
     """
     if num_images < 1 or image_size < 16:
         raise DataError(

@@ -1,8 +1,8 @@
 """Parse a caption of a scene into claims: what is there, where, how many, beside what.
 
 A small hand-written parser over the words of the built-in captions, freer in their order than
-the captions themselves, because a model words things its own way. What it cannot read is no
-caption.
+the captions themselves, because a model words things its own way. What it cannot read is not
+a caption.
 
     caption  = clause { ("and" | "," | ", and" | ":") clause }
     clause   = [place] ["there" be] thing { place | relation thing | be (property | place) }

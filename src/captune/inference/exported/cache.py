@@ -79,7 +79,7 @@ class Probe:
 
 
 def known_model(request: RunRequest) -> str | None:
-    """Return the model to load where that needs no work; `None`: to be found out.
+    """Return the model to load where that needs no work; `None`: not known yet.
 
     Raises:
         ModelError: A local folder does not exist or contains no model, or is an exported model

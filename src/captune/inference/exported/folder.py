@@ -104,7 +104,7 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
         raise ValueError(f"to: {content['to']!r}")
     text = content["text"]
     parity = content.get("parity") or {}
-    # Of drawn shapes, which every model captions with few words, nothing follows for photographs.
+    # Drawn shapes get few different captions, so they prove nothing about photographs.
     found = parity if parity.get("images") == "given" else {}
     return ExportedModel(
         folder=folder,

@@ -1,7 +1,7 @@
 """The runtimes behind one small interface: arrays in, arrays out.
 
 A graph's arrays are float32 or int64; keys and values may also be bfloat16, which numpy lacks:
-those are uint16 arrays of the same bits, which nobody but the runtime looks into.
+those are uint16 arrays of the same bits, which only the runtime interprets.
 """
 
 from __future__ import annotations

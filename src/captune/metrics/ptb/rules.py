@@ -1,7 +1,7 @@
 """The PTB tokenizer's rules as a literal table: the longest match wins, then the earliest rule.
 
 A rule is a regular expression: group 1 is the token, what follows group 1 is context that counts
-for the length but stays to be read. Written from black-box observation of Stanford's PTBTokenizer
+for the length but is read again. Written from black-box observation of Stanford's PTBTokenizer
 3.4.1, never from its grammar.
 """
 

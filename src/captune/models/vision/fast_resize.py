@@ -1,4 +1,4 @@
-"""Resize an image as the image processor does, three times as fast, up to a rounding.
+"""Resize an image as the image processor does, three times as fast, up to rounding.
 
 torch resizes 8-bit images in place of Pillow. The steps are read from the processor's settings and
 tried on images of several shapes; a processor that does anything else keeps its own way.
@@ -26,7 +26,7 @@ _MODES = {
 _MAX_DIFFERENCE = 2
 """Grey levels by which Pillow and torch may round differently."""
 _TRIALS = ((61, 47), (47, 61), (210, 330), (500, 120), (33, 33), (9, 300))
-# ConvNeXT processors crop below this side, and squeeze from it on.
+# ConvNeXT processors crop images below this side, and squeeze larger ones.
 _CONVNEXT_SQUEEZE = 384
 
 
@@ -116,14 +116,14 @@ def _both_sides(size: Any) -> Size | None:
 
 
 def _has_own_methods(processor: Any) -> bool:
-    """Return whether the class resizes and crops as all do, whatever it does around it."""
+    """Return whether the class resizes and crops as all others do."""
     kind = type(processor)
     names = ("resize", "center_crop", "process_image")
     return all(getattr(kind, name, None) is getattr(PilBackend, name) for name in names)
 
 
 def _agrees(resize: FastResize, processor: Any) -> bool:
-    """Return whether both give the same pixels, up to a rounding, for noise of several shapes."""
+    """Return whether both give the same pixels, up to rounding, for noise of several shapes."""
     return all(_is_close(resize, processor, size) for size in _TRIALS)
 
 

@@ -33,7 +33,7 @@ def level_transform(transform: Transform, *, exact: bool) -> Transform:
 
     Args:
         transform: From `Captioner.image_transform`.
-        exact: Pixels equal the image processor's; else up to a rounding, and faster.
+        exact: Pixels equal the image processor's; else up to rounding, and faster.
     """
     levels = transform.levels(exact=exact) if isinstance(transform, ImageTransform) else None
     return levels or transform
@@ -61,7 +61,7 @@ class ImageTransform:
         """Return the transform without its normalisation; `None`: no table could replace that.
 
         Args:
-            exact: Equal to the processor bit for bit; else up to a rounding, and faster.
+            exact: Equal to the processor bit for bit; else up to rounding, and faster.
         """
         if self._table is None:
             return None

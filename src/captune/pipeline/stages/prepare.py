@@ -50,12 +50,12 @@ def prepare(job: Job) -> None:
     kept = KeptPreparation.of(job.recipe)
     if kept is not None and kept.restore(job.folder, say=job.say):
         return
-    loaded, check, lines = _prepare_anew(job)
+    loaded, check, lines = _prepare_again(job)
     if kept is not None:
         kept.keep(job.folder, loaded=loaded, check=check, lines=lines, say=job.say)
 
 
-def _prepare_anew(job: Job) -> tuple[LoadedData, DataCheck, list[str]]:
+def _prepare_again(job: Job) -> tuple[LoadedData, DataCheck, list[str]]:
     """Prepare, and return the data, its check and the messages about both."""
     recipe, folder, say = job.recipe, job.folder, job.say
     data = recipe.data

@@ -253,7 +253,7 @@ class RowPacker:
         max_captions: Maximum captions per image; `None`: all.
         seed: The recipe's.
         pad_token_id: Fills rows up.
-        prefix_length: Tokens at the start of each caption that take no loss.
+        prefix_length: Tokens at the start of each caption that are excluded from the loss.
     """
 
     token_ids: Sequence[Sequence[Sequence[int]]]

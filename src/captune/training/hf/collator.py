@@ -123,7 +123,7 @@ class CaptionCollator:
         return [self._encoder.encode(c, limit).token_ids for c in texts] or self._no_caption()
 
     def _no_caption(self) -> list[tuple[int, ...]]:
-        """Return a caption without words; its tokens take no loss."""
+        """Return a caption without words; its tokens are excluded from the loss."""
         return [self._encoder.prefix_ids]
 
     def _blank(self) -> VisionInputs:
