@@ -160,7 +160,8 @@ def test_a_turned_photograph_gets_the_caption_of_its_upright_twin(server):
 def test_only_the_first_frame_of_an_animation_is_captioned(server):
     frames = [picture(n) for n in range(50)]
     content = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    assert _result(_send(server, content))["caption"] == stub_caption(0)
+    result = _result(_send(server, content))
+    assert (result["caption"], result["flags"]) == (stub_caption(0), ["animated"])
 
 
 def test_damaged_metadata_does_not_matter(server):

@@ -32,6 +32,7 @@ _IMAGES: MappingProxyType[str, tuple[str, int, str]] = MappingProxyType(
         "empty": ("image_corrupt", 400, "the image has no bytes"),
         "truncated": ("image_corrupt", 400, "the image ends early"),
         "corrupt": ("image_corrupt", 400, "the image is damaged"),
+        "text_bomb": ("image_corrupt", 400, "the texts in the image unpack to too many bytes"),
         "crash": ("image_corrupt", 400, "the image cannot be decoded"),
         "io": ("image_corrupt", 400, "the image cannot be read"),
         "git_lfs_pointer": ("image_corrupt", 400, "this is a Git LFS pointer, not an image"),

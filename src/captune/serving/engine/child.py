@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 
 from PIL import Image
 
@@ -96,9 +97,13 @@ class _ModelLoop:
         try:
             if self._ready.is_wanted(job.job):
                 began = time.perf_counter()
-                inputs = self._decoder.decode(job.content, self._batches.prepare)
+                marks: list[str] = []
+                decode = self._decoder.decode
+                inputs = decode(job.content, self._batches.prepare, mark=marks.append)
                 seconds = time.perf_counter() - began
-                image = ReadyImage(job.job, job.image_id, inputs, job.configs, seconds)
+                image = ReadyImage(
+                    job.job, job.image_id, inputs, job.configs, seconds, tuple(marks)
+                )
         except ImageError as error:
             self._link.send(Refused(job.job, error.what, error.where))
         except MODEL_ERRORS as error:
@@ -131,5 +136,9 @@ class _ModelLoop:
             # Its frames hold the tensors of the batch, and the halves need the memory.
             return error.with_traceback(None)
         for image, predictions in zip(batch, found, strict=True):
-            self._link.send(Captioned(image.job, predictions, image.decode_seconds))
+            flagged = tuple(
+                replace(one, flags=(*one.flags, *image.marks)) if image.marks else one
+                for one in predictions
+            )
+            self._link.send(Captioned(image.job, flagged, image.decode_seconds))
         return None

@@ -25,6 +25,7 @@ class ReadyImage:
         inputs: The model inputs.
         configs: How to decode it.
         decode_seconds: Time that decoding took.
+        marks: What is unusual about the image; flags of its captions.
     """
 
     job: int
@@ -32,6 +33,7 @@ class ReadyImage:
     inputs: Any
     configs: tuple[GenerateConfig, ...]
     decode_seconds: float
+    marks: tuple[str, ...] = ()
 
 
 class ReadyImages:

@@ -1,0 +1,283 @@
+"""The queue in front of a model's processes, with processes that a test answers for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from captune.recipe import GenerateConfig
+from captune.records import Prediction
+from captune.serving import ServerSettings
+from captune.serving.engine import worker as worker_module
+from captune.serving.engine.engine import Ask, Engine
+from captune.serving.engine.messages import (
+    BatchDone,
+    Cancel,
+    Captioned,
+    CaptionImage,
+    Loaded,
+    LoadFailed,
+    Refused,
+    Started,
+)
+from captune.serving.errors import ApiError
+from captune.serving.watch.metrics import ServerMetrics
+from support.serving.stub_model import served_stub
+
+_CONFIG = GenerateConfig(num_beams=1)
+
+
+@dataclass
+class ScriptedProcess:
+    """A process without a model: it keeps what it gets, and says what a test wants."""
+
+    entry: str
+    on_message: Any
+    on_line: Any = None
+    sent: list[Any] = field(default_factory=list)
+    is_closed: bool = False
+    process_id: int = 1
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    @property
+    def jobs(self) -> list[int]:
+        return [message.job for message in self.sent if isinstance(message, CaptionImage)]
+
+
+class Bench:
+    """An engine, and its processes in the order of their starts."""
+
+    def __init__(self, monkeypatch, tmp_path, **settings: Any) -> None:
+        self.processes: list[ScriptedProcess] = []
+
+        def start(entry, on_message, *, on_line=None):
+            self.processes.append(ScriptedProcess(entry, on_message, on_line))
+            return self.processes[-1]
+
+        monkeypatch.setattr(worker_module, "ModelProcess", start)
+        model = served_stub(tmp_path)
+        self.engine = Engine(model, ServerSettings((model,), **settings), ServerMetrics())
+
+    async def say(self, *messages: Any, process: int = -1) -> None:
+        for message in messages:
+            self.processes[process].on_message(message)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+
+    async def load(self) -> None:
+        self.engine.start()
+        await self.say(Loaded("a test", _CONFIG))
+
+    def ask(self, *contents: bytes) -> asyncio.Task[Any]:
+        async def caption():
+            with self.engine.reserve(len(contents)) as room:
+                asks = [Ask(str(n), content, (_CONFIG,)) for n, content in enumerate(contents)]
+                return await self.engine.caption(asks, room)
+
+        return asyncio.ensure_future(caption())
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    return lambda **settings: Bench(monkeypatch, tmp_path, **settings)
+
+
+def _captioned(job: int, text: str = "a dog") -> Captioned:
+    return Captioned(job, (Prediction("0", text, -0.5, 3, "eos"),), 0.01)
+
+
+def test_jobs_that_had_not_started_go_to_the_next_process_in_their_order(bench):
+    async def run():
+        rig = bench(max_batch=2)
+        await rig.load()
+        asked = [rig.ask(bytes([n])) for n in range(8)]
+        await rig.settle()
+        first = rig.processes[0].jobs
+        # Three batches of two are sent ahead.
+        assert len(first) == 6
+        await rig.say(Started(tuple(first[:2])), None)
+        lost = await asyncio.gather(*asked[:2])
+        assert [result[0].code for result in lost] == ["worker_lost"] * 2
+        assert rig.processes[0].is_closed
+        assert not rig.engine.is_ready
+        assert rig.engine.depth == 6
+        await rig.say(Loaded("a test", _CONFIG))
+        second = rig.processes[1].jobs
+        assert second == [*first[2:], *range(first[-1] + 1, first[-1] + 3)]
+        await rig.say(*(_captioned(job) for job in second))
+        answers = await asyncio.gather(*asked[2:])
+        assert all(answer[0][0].caption == "a dog" for answer in answers)
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_an_image_whose_processes_end_again_and_again_is_given_up(bench):
+    async def run():
+        rig = bench()
+        await rig.load()
+        asked = rig.ask(b"a")
+        for _ in range(3):
+            await rig.settle()
+            await rig.say(None)
+            if not asked.done():
+                await rig.say(Loaded("a test", _CONFIG))
+        (error,) = await asked
+        assert (error.code, error.status, error.retry_after) == ("worker_lost", 503, 1)
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_answers_of_a_process_that_was_replaced_are_ignored(bench):
+    async def run():
+        rig = bench()
+        await rig.load()
+        asked = rig.ask(b"a")
+        await rig.settle()
+        (job,) = rig.processes[0].jobs
+        await rig.say(None)
+        await rig.say(_captioned(job, "too late"), process=0)
+        assert not asked.done()
+        await rig.say(Loaded("a test", _CONFIG))
+        await rig.say(_captioned(job, "in time"))
+        assert (await asked)[0][0].caption == "in time"
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_request_takes_its_images_back(bench):
+    async def run():
+        rig = bench(max_batch=1)
+        await rig.load()
+        asked = [rig.ask(bytes([n])) for n in range(5)]
+        await rig.settle()
+        sent = rig.processes[0].jobs
+        assert len(sent) == 3
+        await rig.say(Started((sent[0],)))
+        for one in (asked[0], asked[1], asked[4]):
+            one.cancel()
+        await rig.settle()
+        cancelled = [m.job for m in rig.processes[0].sent if isinstance(m, Cancel)]
+        # The first is in the model; the last was never sent.
+        assert cancelled == [sent[1]]
+        assert rig.engine.depth == 2
+        await rig.say(_captioned(sent[0]), BatchDone(1, 0.1))
+        await rig.say(*(_captioned(job) for job in rig.processes[0].jobs[2:]))
+        results = await asyncio.gather(asked[2], asked[3])
+        assert all(result[0][0].caption == "a dog" for result in results)
+        assert rig.engine.depth == 0
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_places_that_are_kept_count_and_are_given_back(bench):
+    async def run():
+        rig = bench(max_queue=4)
+        await rig.load()
+        with rig.engine.reserve(3):
+            assert rig.engine.depth == 3
+            with pytest.raises(ApiError) as caught:
+                rig.engine.check_room(2)
+            assert (caught.value.status, caught.value.code) == (429, "queue_full")
+        assert rig.engine.depth == 0
+        with pytest.raises(ApiError) as caught:
+            rig.engine.check_room(5)
+        assert caught.value.status == 413
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_process_that_hangs_is_replaced(bench, monkeypatch):
+    monkeypatch.setattr("captune.serving.engine.engine._SECONDS_AFTER_DEADLINE", 0.0)
+
+    async def run():
+        rig = bench(deadline=0.2)
+        await rig.load()
+        asked = rig.ask(b"a")
+        await rig.settle()
+        await rig.say(Started(tuple(rig.processes[0].jobs)))
+        (error,) = await asyncio.wait_for(asked, 5)
+        assert error.code == "worker_lost"
+        assert rig.processes[0].is_closed
+        assert len(rig.processes) == 2
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_load_that_fails_is_noted_and_a_process_that_ends_while_loading_thrice_too(
+    bench, monkeypatch
+):
+    monkeypatch.setattr("captune.serving.engine.worker._LONGEST_PAUSE", 0.01)
+
+    async def run():
+        failing = bench()
+        failing.engine.start()
+        await failing.say(LoadFailed(RuntimeError("no such file")))
+        assert "no such file" in str(failing.engine.load_error)
+        failing.engine.close()
+
+        ending = bench()
+        ending.engine.start()
+        for _ in range(3):
+            await ending.settle()
+            assert ending.engine.load_error is None
+            await ending.say(None)
+        assert "ended 3 times" in str(ending.engine.load_error)
+        ending.engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_system_that_starts_no_process_is_asked_again(bench, monkeypatch):
+    monkeypatch.setattr("captune.serving.engine.worker._LONGEST_PAUSE", 0.05)
+
+    async def run():
+        rig = bench()
+        start = worker_module.ModelProcess
+        failures = [OSError(11, "no more processes")]
+
+        def fail_once(*words, **settings):
+            if failures:
+                raise failures.pop()
+            return start(*words, **settings)
+
+        monkeypatch.setattr(worker_module, "ModelProcess", fail_once)
+        rig.engine.start()
+        await asyncio.sleep(0.3)
+        await rig.say(Loaded("a test", _CONFIG))
+        assert rig.engine.is_ready
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_refused_image_gets_the_error_of_its_reason(bench):
+    async def run():
+        rig = bench()
+        await rig.load()
+        asked = rig.ask(b"a", b"b")
+        await rig.settle()
+        first, second = rig.processes[0].jobs
+        await rig.say(Refused(first, "too_many_pixels", "9000 x 9000"), _captioned(second))
+        error, captions = await asked
+        assert (error.status, error.code) == (413, "image_too_large")
+        assert captions[0].caption == "a dog"
+        rig.engine.close()
+
+    asyncio.run(run())

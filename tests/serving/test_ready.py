@@ -1,0 +1,105 @@
+"""Decoded images that wait for the model: which are taken together, and in which order."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from captune.recipe import GenerateConfig
+from captune.serving.engine.batch_size import BatchSize
+from captune.serving.engine.ready import ReadyImage, ReadyImages
+
+_ONE = (GenerateConfig(num_beams=1),)
+_OTHER = (GenerateConfig(num_beams=2),)
+
+
+def _image(job: int, configs=_ONE) -> ReadyImage:
+    return ReadyImage(job, str(job), None, configs, 0.0)
+
+
+def _jobs(batch) -> list[int]:
+    return [image.job for image in batch]
+
+
+def test_like_images_are_taken_together_and_the_oldest_decides():
+    ready = ReadyImages()
+    for job in range(6):
+        ready.put(job, _image(job, _ONE if job % 2 else _OTHER))
+    assert _jobs(ready.take(16)) == [0, 2, 4]
+    assert _jobs(ready.take(2)) == [1, 3]
+    assert _jobs(ready.take(2)) == [5]
+
+
+def test_an_image_with_rare_settings_is_next_when_it_is_the_oldest():
+    ready = ReadyImages()
+    ready.put(0, _image(0))
+    ready.put(1, _image(1, _OTHER))
+    for job in range(2, 40):
+        ready.put(job, _image(job))
+    assert _jobs(ready.take(4)) == [0, 2, 3, 4]
+    assert _jobs(ready.take(4)) == [1]
+
+
+def test_an_image_that_is_cancelled_while_others_are_decoded_does_not_end_the_model():
+    """An empty batch would be the end."""
+    ready = ReadyImages()
+    ready.announce(1)
+    ready.announce(2)
+    ready.put(1, _image(1))
+    taken: list[list[int]] = []
+    thread = threading.Thread(target=lambda: taken.append(_jobs(ready.take(16))))
+    thread.start()
+    time.sleep(0.005)
+    ready.cancel(1)
+    time.sleep(0.1)
+    ready.put(2, _image(2))
+    thread.join(5)
+    assert taken == [[2]]
+
+
+def test_a_cancelled_image_is_not_decoded_and_not_taken():
+    ready = ReadyImages()
+    for job in (1, 2, 3):
+        ready.announce(job)
+    ready.cancel(2)
+    assert [ready.is_wanted(job) for job in (1, 2, 3)] == [True, False, True]
+    for job in (1, 2, 3):
+        ready.put(job, _image(job))
+    ready.cancel(3)
+    assert _jobs(ready.take(16)) == [1]
+
+
+def test_images_that_are_being_decoded_are_waited_for_only_briefly():
+    ready = ReadyImages()
+    ready.announce(1)
+    ready.announce(2)
+    ready.put(1, _image(1))
+    began = time.monotonic()
+    assert _jobs(ready.take(16)) == [1]
+    assert time.monotonic() - began < 5
+
+
+def test_a_closed_queue_gives_nothing():
+    ready = ReadyImages()
+    ready.put(1, _image(1))
+    ready.close()
+    assert list(ready.take(16)) == []
+
+
+def test_batches_shrink_when_the_memory_is_too_small_and_grow_again_slowly():
+    size = BatchSize(16)
+    size.note_failure(16)
+    assert size.most == 8
+    size.note_failure(3)
+    assert size.most == 1
+    for _ in range(50):
+        size.note_success(1)
+    assert size.most == 2
+    for _ in range(1000):
+        size.note_success(1)
+    assert size.most == 2
+    size.note_failure(1)
+    assert size.most == 1
+    for _ in range(5000):
+        size.note_success(size.most)
+    assert size.most == 16
