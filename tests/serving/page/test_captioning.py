@@ -180,6 +180,23 @@ def test_a_busy_server_is_asked_again_after_the_time_it_names(
     assert captions(page) == [stub_caption(1)]
 
 
+def test_a_group_that_takes_too_long_is_sent_in_halves(page: Any, page_server: LiveServer) -> None:
+    answers = iter([True])
+    error = '{"schema": 1, "error": {"code": "deadline", "message": "no caption within 60 s"}}'
+    page.route(
+        "**/v1/caption",
+        lambda route: (
+            route.fulfill(status=504, body=error) if next(answers, False) else route.continue_()
+        ),
+    )
+    before = len(page_server.events("request"))
+    add(page, image_files(range(12)))
+    assert captions(page) == [stub_caption(number) for number in range(12)]
+    sent = [event.get("images") for event in page_server.events("request")[before:]]
+    # Three groups of four, the first in halves.
+    assert sorted(count for count in sent if count) == [2, 2, 4, 4]
+
+
 def test_a_server_that_cannot_be_reached_is_tried_again_by_hand(page: Any) -> None:
     page.route("**/v1/caption", lambda route: route.abort())
     add(page, image_files([1]))

@@ -147,9 +147,11 @@ export function group(items) {
 
 const waiting = [];
 let running = 0;
+// Falls to 1 once images have waited too long for each other.
+let maxParallel = MAX_PARALLEL;
 
 function startNext() {
-  while (running < MAX_PARALLEL && waiting.length) {
+  while (running < maxParallel && waiting.length) {
     running++;
     waiting.shift()().finally(() => {
       running--;
@@ -190,6 +192,14 @@ async function send(items, settings, { onStart, onWait, onResult }) {
     });
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
+    if (error.code === "deadline" && items.length > 1) {
+      // A slow model: fewer images per request are within its time.
+      maxParallel = 1;
+      const half = Math.ceil(items.length / 2);
+      await send(items.slice(0, half), settings, { onStart, onWait, onResult });
+      await send(items.slice(half), settings, { onStart, onWait, onResult });
+      return;
+    }
     items.forEach((item) => onResult(item, { error: { code: error.code, message: error.message } }));
   }
 }

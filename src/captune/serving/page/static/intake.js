@@ -73,7 +73,7 @@ export function choose(files, alreadyThere) {
 export function refuse(file) {
   if (file.size > MAX_IMAGE_BYTES) {
     const size = (file.size / 1e6).toFixed(0);
-    return { code: "too_many_bytes", message: `the image has ${size} MB` };
+    return { code: "image_too_large", message: `the image has ${size} MB` };
   }
   return file.size === 0 ? { code: "image_corrupt", message: "the image has no bytes" } : null;
 }

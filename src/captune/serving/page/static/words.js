@@ -56,7 +56,8 @@ const ADVICE = {
   unreachable: "Check that captune serve runs and that you are connected, then try again.",
   invalid_request: "Change the settings and regenerate.",
   model_not_found: "Choose another model and regenerate.",
-  too_many_bytes: "Make the image smaller: at most 20 MB.",
+  too_many_bytes: "The server has too much to do. Try again in a minute.",
+  prompt_too_long: "Shorten the beginning of the caption and regenerate.",
 };
 
 /** Return what to do about an error's code. */
