@@ -70,3 +70,11 @@ def test_a_key_can_be_forgotten(locked: Any) -> None:
     assert KEY not in locked.evaluate("JSON.stringify(sessionStorage)")
     locked.set_input_files("#files", image_files([1]))
     locked.wait_for_selector("#key-dialog[open]")
+
+
+def test_a_phone_has_room_for_all_of_the_header(locked: Any) -> None:
+    enter(locked, KEY)
+    locked.set_viewport_size({"width": 360, "height": 740})
+    locked.wait_for_selector("#forget-key:visible")
+    assert locked.evaluate("document.documentElement.scrollWidth") == 360
+    assert locked.locator("#theme").bounding_box()["x"] + 36 <= 360
