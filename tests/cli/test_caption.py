@@ -195,7 +195,7 @@ def test_an_empty_caption_is_a_failure_and_writes_no_file(photos, tmp_path, caps
     captioner.model.text_decoder.cls.predictions.bias.data[captioner.eos_token_id] = 1e4
     captioner.save(tmp_path / "silent")
     assert run(tmp_path / "silent", photos / "a.png", "--to", "txt") == 3
-    lines = capsys.readouterr().err.splitlines()
+    _, *lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("0 captioned in ")
     assert lines[1:] == [f"  failed:empty_caption  {photos}/a.png"]
     assert not list(photos.rglob("*.txt"))

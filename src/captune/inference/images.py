@@ -22,7 +22,7 @@ from captune.net import UrlRules, is_url, parse_url
 from captune.storage import TextSet
 from captune.suggest import did_you_mean
 
-SORTED_ENTRIES = 50_000
+SORTED_ENTRIES = 20_000
 """A folder with at most so many images is listed in order of names; a larger one in pieces of
 this size in the file system's order, each sorted."""
 
@@ -291,8 +291,10 @@ def _iter_entries(folder: str) -> Iterator[tuple[str, _Kind]]:
             names = list(_names(islice(entries, SORTED_ENTRIES), others))
             if not names:
                 return
-            names.sort()
-            for name in names:
+            names.sort(reverse=True)
+            # Each is freed as it is used: the next piece is read before this list would be.
+            while names:
+                name = names.pop()
                 yield name, others.get(name, "file")
 
 

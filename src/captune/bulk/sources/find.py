@@ -72,7 +72,7 @@ def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Ite
 
     An input is a file, a folder, a glob, a tar or a folder of tars, a Parquet file or a folder of
     them, a folder of `save_to_disk`, a hub id `owner/name`, or a URL. In a folder of photos, files
-    come in order of their names, subfolders among them; a folder of more than 50,000 entries comes
+    come in order of their names, subfolders among them; a folder of more than 20,000 entries comes
     in pieces of that size. The same image given twice comes once.
 
     Args:
