@@ -219,6 +219,27 @@ def tokenizer_of_specials(folder: Path) -> None:
     BertTokenizer().save_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("tokenizer.json", b"", "is not JSON"),
+        ("tokenizer.json", b"[]", "is not a JSON object"),
+        ("tokenizer_config.json", b"\xff\xfe{", "is not JSON"),
+        ("tokenizer_config.json", b"[]", "is not a JSON object"),
+    ],
+)
+def test_a_damaged_file_of_a_tokenizer_is_named(
+    folder: Path, name: str, content: bytes, words: str
+) -> None:
+    (folder / name).write_bytes(content)
+    assert refusal(folder).what.startswith(f"{folder / name} {words}")
+
+
+def test_a_tokenizer_that_lacks_its_parts_is_named_as_the_cause(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    assert refusal(folder).what.endswith("(while reading its tokenizer)")
+
+
 def test_a_tokenizer_from_another_folder_can_be_used(folder: Path, saved: Path) -> None:
     for file in folder.glob("tokenizer*"):
         file.unlink()

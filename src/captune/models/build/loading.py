@@ -42,6 +42,7 @@ _CROSSING = r"crossattention|ln_cross_attn"
 # A pooler feeds classifiers; captions are written from the states below it.
 _POOLERS = r"(^|\.)pooler\."
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "added_tokens.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +170,30 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
     folder = Path(source).expanduser()
     if folder.is_dir() and not any(next(folder.glob(name), None) for name in _VOCABULARIES):
         raise none
-    tokenizer = load_pretrained(AutoTokenizer, source, where=where, **settings)
+    try:
+        tokenizer = load_pretrained(AutoTokenizer, source, where=where, **settings)
+    except ModelError as error:
+        if not folder.is_dir():
+            raise
+        raise _explain_tokenizer(folder, error, where=where) from error
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise none
     _try_tokenizer(tokenizer, source, where=where)
     return tokenizer
+
+
+def _explain_tokenizer(folder: Path, error: ModelError, *, where: str) -> ModelError:
+    """Return the error of a local tokenizer with the file that is damaged, if one is."""
+    fix = "copy the model's tokenizer files again"
+    for name in _TOKENIZER_FILES:
+        try:
+            content = read_json_file(str(folder), name, where=where)
+        except ModelError as fault:
+            return fault
+        if not isinstance(content, dict | None):
+            what = f"{folder / name} is not a JSON object"
+            return ModelError(what, where=where, fix=fix)
+    return ModelError(f"{error.what} (while reading its tokenizer)", where=where, fix=fix)
 
 
 def _try_tokenizer(tokenizer: Any, source: str, *, where: str) -> None:
