@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -77,6 +79,30 @@ def test_corrections_are_a_data_set_that_captune_reads(page: Any, shots: Path) -
     assert (shots / "data" / "images" / "photo-1.png").read_bytes() == png(1)
     line = (shots / "data" / "metadata.jsonl").read_text().splitlines()[0]
     assert json.loads(line)["model_wrote"] == stub_caption(1)
+
+
+def test_captune_run_trains_on_corrections(page: Any, shots: Path) -> None:
+    add(page, image_files(range(12)))
+    for number in range(12):
+        page.get_by_role("button", name=f"The caption of photo-{number}.png is right").click()
+    path = download(page, "#download-corrections", shots)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(shots / "data")
+    settings = (
+        f"data.path={shots / 'data'}",
+        *("train.max_steps=1", "train.trackers=[]", "train.device=cpu", "generate.num_beams=1"),
+        *("generate.max_new_tokens=4", "evaluate.metrics=[bleu]", "evaluate.baseline=false"),
+    )
+    flags = [word for setting in settings for word in ("--set", setting)]
+    # In a process of its own: the browser's event loop runs in this one.
+    done = subprocess.run(
+        [sys.executable, "-m", "captune", "run", "demo", *flags, "--out", str(shots / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (shots / "run" / "model" / "config.json").is_file()
 
 
 def test_corrections_need_an_edit_or_an_approval(page: Any) -> None:

@@ -55,9 +55,9 @@ const README = `# Captions corrected by a person
 metadata.jsonl has a line per image in images/. Unpack this archive, then check it and train on it:
 
     captune data check FOLDER
-    captune run FOLDER --model MODEL
+    captune run RECIPE --set data.path=FOLDER
 
-\`model_wrote\` is what the model had written; captune ignores it. With few images, keep them all for
+\`model_wrote\` is what the model had written; captune does not train on it. With few images, keep them all for
 training and evaluate on another data set.
 `;
 
