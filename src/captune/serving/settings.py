@@ -131,8 +131,8 @@ def name_served_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
     Without a name, a model is called like its folder, or like its run for `RUN/model`.
 
     Raises:
-        RecipeError: Two models have one name, or a name contains other characters than letters,
-            digits, `.`, `_`, `+`, `-` and `/`.
+        RecipeError: Two models have one name, a name contains other characters than letters,
+            digits, `.`, `_`, `+`, `-` and `/`, or what is neither a folder nor a hub id.
     """
     named: dict[str, str] = {}
     for word in words:
@@ -140,6 +140,12 @@ def name_served_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
         # A folder may contain "=".
         if not separator or Path(word).exists():
             name, place = _name_of(word), word
+        if name == place and not _NAME.fullmatch(name):
+            raise RecipeError(
+                f"there is no folder {place}, and it is not a hub id",
+                where=word,
+                fix="the folder of a model or a run, or OWNER/NAME on the hub",
+            )
         if not _NAME.fullmatch(name):
             raise RecipeError(
                 f"{name!r} is not a model's name",
