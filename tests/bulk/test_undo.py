@@ -169,3 +169,16 @@ def test_a_file_in_the_place_of_the_journals_folder_is_named(model, photos):
     (photos / ".captune").write_text("mine")
     with pytest.raises(OutputError, match=r"photos/\.captune is a file"):
         caption(model, photos, to=("txt",))
+
+
+def test_a_run_on_a_relative_path_is_undone_from_another_folder(
+    model, photos, tmp_path, monkeypatch
+):
+    before = read_tree(photos)
+    monkeypatch.chdir(photos.parent)
+    result = caption(model, photos.name, to=("txt",), existing="append")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    undone = undo_run(result.run_id)
+    assert (undone.num_restored, undone.kept, read_tree(photos)) == (6, [], before)

@@ -31,7 +31,7 @@ from captune.bulk.journal.runs import JournalRun, find_runs, last_run, set_state
 from captune.bulk.state.collected import discard_output, mark_of
 from captune.bulk.state.index import find_journal
 from captune.bulk.state.place import JournalPlace, hold
-from captune.bulk.writing.disk import Disk, temporary_beside
+from captune.bulk.writing.disk import Disk
 from captune.errors import OutputError
 from captune.storage import cannot_write, sync_folder
 
@@ -132,6 +132,8 @@ def _restore(change: PlannedChange, result: UndoResult) -> bool:
     """Restore one file; return whether it is as it was before the run."""
     target = change.target
     try:
+        # Of an undo that was killed; the name is in the journal, so that nothing is left behind.
+        change.temporary.unlink(missing_ok=True)
         now = target.read_bytes() if target.is_file() else None
     except OSError as error:
         raise cannot_write(target, error, then=_AGAIN) from error
@@ -150,13 +152,13 @@ def _restore(change: PlannedChange, result: UndoResult) -> bool:
         result.kept.append(str(target))
         return False
     else:
-        _replace(target, earlier)
+        _replace(change, earlier)
     result.num_restored += 1
     return True
 
 
-def _replace(target: Path, content: bytes) -> None:
-    temporary = temporary_beside(target)
+def _replace(change: PlannedChange, content: bytes) -> None:
+    target, temporary = change.target, change.temporary
     disk = Disk()
     try:
         disk.write(temporary, content, like=target)
@@ -216,6 +218,7 @@ def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool
     """
     now = mark_of(target)
     try:
+        _temporary_of(target).unlink(missing_ok=True)
         if kept is None and now is None and not target.exists():
             return True
         if kept is not None and kept.is_file() and now == hash_path(kept):
@@ -235,13 +238,18 @@ def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool
 
 def _replace_by_link(target: Path, kept: Path) -> None:
     """Replace a file by a kept one, which is deleted last: a kill in between shows both."""
-    temporary = temporary_beside(target)
+    temporary = _temporary_of(target)
     try:
         temporary.hardlink_to(kept)
     except OSError:
         shutil.copy2(kept, temporary)
     temporary.replace(target)
     kept.unlink()
+
+
+def _temporary_of(target: Path) -> Path:
+    """Return a name that the next undo knows: after a kill, it deletes what is left."""
+    return target.with_name(f".captune-{hash_bytes(os.fsencode(target.name)).hex()}.part")
 
 
 def undo_cost(run: str) -> tuple[int, int]:

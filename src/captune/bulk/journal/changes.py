@@ -98,12 +98,17 @@ def record_intents(
             " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intent')",
             (
                 *(run, recipe, encode_name(change.name), change.format),
-                *(os.fsencode(change.target), os.fsencode(change.temporary)),
+                # `captune undo` and a resumed run may be started in another folder.
+                *(_absolute(change.target), _absolute(change.temporary)),
                 *(change.earlier, change.new, change.undo),
             ),
         )
         for change in changes
     ]
+
+
+def _absolute(path: Path) -> bytes:
+    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 - links stay
 
 
 def record_done(database: Database, recorded: RecordedChange, *, state: FileState) -> None:
