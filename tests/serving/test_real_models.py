@@ -64,14 +64,13 @@ def _served(server, model: str) -> dict[tuple[int, int], dict]:
                     answer = await client.post(
                         "/v1/caption", content=png(image, side=40), headers=headers, params=query
                     )
-                assert answer.status_code == 200, answer.text
                 return (image, way), answer.json()["results"][0]
 
             return await asyncio.gather(*(ask(*one) for one in asked))
 
     found: dict[tuple[int, int], dict] = {}
     for key, result in asyncio.run(run()):
-        assert found.setdefault(key, result)["caption"] == result["caption"]
+        assert found.setdefault(key, result).get("caption") == result.get("caption")
     return found
 
 
@@ -83,11 +82,15 @@ def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, b
     ) as running:
         served = _served(running, model)
         sizes = running.metric(f'captune_batch_images_count{{model="{model}"}}')
+    assert sum("caption" in result for result in served.values()) > 0.8 * len(served)
     assert sizes < 2 * _NUM_IMAGES * len(_WAYS)
     for way, settings in enumerate(_WAYS):
         for image in range(_NUM_IMAGES):
             (expected,) = library.caption([picture(image, side=40)], **settings)
             found = served[image, way]
+            if not expected.caption.strip():
+                assert found["error"]["code"] == "empty_caption"
+                continue
             assert found["caption"] == expected.caption, (settings, image)
             assert found["mean_logprob"] == pytest.approx(expected.mean_logprob, abs=1e-4)
             assert found["finish_reason"] == expected.finish_reason

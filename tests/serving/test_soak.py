@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from support.bombs import exif_of_shared_tags, png_of_texts, png_with_profile, tiff_of_shared_tags
 from support.bulk.stub_captioner import Behaviour, write_stub
@@ -105,13 +106,15 @@ def test_load_beyond_the_capacity_leaves_nothing_behind(tmp_path):
 
 def test_64_bombs_at_once_take_at_most_1500_mb(tmp_path):
     write_stub(tmp_path / "stub")
+    smooth = Image.linear_gradient("L")
     bombs = [
         tiff_of_shared_tags(),
         png_of_texts(),
         png_with_profile(),
         exif_of_shared_tags(),
-        encoded(picture(1, side=7000), "JPEG"),
-        encoded(picture(2, side=4000), "WEBP", quality=50, method=0),
+        encoded(smooth.resize((7000, 7000)).convert("RGB"), "JPEG"),
+        encoded(smooth.resize((7000, 7000)).convert("RGB"), "PNG"),
+        encoded(smooth.resize((6000, 8000)).convert("RGB"), "WEBP", quality=50, method=0),
     ]
     with live_server(tmp_path, ["stub"], "--deadline", 200, "--max-queue", 64) as running:
         with running.client() as client:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         open_decoder,
     )
     from captune.data.decoders.isolated import IsolatedDecoder
+    from captune.data.decoders.limits import Limits
     from captune.data.decoders.program import child_command
     from captune.data.decoders.slots import PixelSlots
     from captune.data.images import (
@@ -93,6 +94,7 @@ __all__ = [
     "ImageMark",
     "InlineDecoder",
     "IsolatedDecoder",
+    "Limits",
     "LoadOptions",
     "LoadedData",
     "PixelSlots",
@@ -167,6 +169,7 @@ _HOMES = {
     "ImageDecoder": "captune.data.decoders.decoder",
     "InlineDecoder": "captune.data.decoders.decoder",
     "IsolatedDecoder": "captune.data.decoders.isolated",
+    "Limits": "captune.data.decoders.limits",
     "LoadOptions": "captune.data.dataset",
     "LoadedData": "captune.data.dataset",
     "PixelSlots": "captune.data.decoders.slots",

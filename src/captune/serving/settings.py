@@ -54,7 +54,7 @@ class RequestLimits:
     images: int = 16
     image_bytes: int = 20_000_000
     body_bytes: int = 64_000_000
-    all_bytes: int = 512_000_000
+    all_bytes: int = 256_000_000
     pixels: int = 50_000_000
     new_tokens: int = 512
     beams: int = 16

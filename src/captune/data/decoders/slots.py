@@ -30,20 +30,28 @@ class _Counter(Protocol):
 class PixelSlots:
     """A fixed number of slots, shared by threads or by processes."""
 
-    def __init__(self, lock: AbstractContextManager[Any], free: _Counter) -> None:
+    def __init__(
+        self,
+        lock: AbstractContextManager[Any],
+        free: _Counter,
+        *,
+        num_slots: int = NUM_SLOTS,
+    ) -> None:
         """Use `for_threads` or `for_processes`.
 
         Args:
             lock: Held while slots are collected: two leases with half each would wait forever.
             free: Counts the free slots.
+            num_slots: All slots.
         """
         self._lock = lock
         self._free = free
+        self._num_slots = num_slots
 
     @classmethod
-    def for_threads(cls) -> PixelSlots:
+    def for_threads(cls, *, num_slots: int = NUM_SLOTS) -> PixelSlots:
         """Return slots that the threads of this process share."""
-        return cls(threading.Lock(), threading.Semaphore(NUM_SLOTS))
+        return cls(threading.Lock(), threading.Semaphore(num_slots), num_slots=num_slots)
 
     @classmethod
     def for_processes(cls) -> PixelSlots:
@@ -53,7 +61,7 @@ class PixelSlots:
     @contextmanager
     def lease(self) -> Iterator[Lease]:
         """Yield a lease without slots; slots taken in the block are released at its end."""
-        lease = Lease(self._lock, self._free)
+        lease = Lease(self._lock, self._free, num_slots=self._num_slots)
         try:
             yield lease
         finally:
@@ -63,9 +71,12 @@ class PixelSlots:
 class Lease:
     """The slots of one image."""
 
-    def __init__(self, lock: AbstractContextManager[Any], free: _Counter) -> None:
+    def __init__(
+        self, lock: AbstractContextManager[Any], free: _Counter, *, num_slots: int
+    ) -> None:
         self._lock = lock
         self._free = free
+        self._num_slots = num_slots
         self._num_held = 0
 
     def take(self, num_pixels: int) -> None:
@@ -73,7 +84,7 @@ class Lease:
 
         An image larger than all slots takes all of them.
         """
-        wanted = min(NUM_SLOTS, max(1, -(-num_pixels // SLOT_PIXELS)))
+        wanted = min(self._num_slots, max(1, -(-num_pixels // SLOT_PIXELS)))
         if wanted == self._num_held:
             return
         # Released before waiting for more: the current collector may need them.

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 from PIL import Image
 
-from captune.data import ImageDecoder, count_threads, open_decoder
+from captune.data import ImageDecoder
 from captune.errors import ImageError, PromptError
 from captune.inference import BatchCaptioner, LoadedCaptioner
 from captune.recipe import GenerateConfig
 from captune.serving.engine.batch_size import BatchSize
+from captune.serving.engine.decoding import count_decoders, open_server_decoder
 from captune.serving.engine.messages import (
     BatchDone,
     Cancel,
@@ -47,9 +48,8 @@ def caption_jobs() -> None:
             link.send(LoadFailed(harmless_error(error)))
             return
         link.send(Loaded(captioner.describe(), captioner.complete(GenerateConfig())))
-        threads = count_threads()
-        with open_decoder("isolated", num_threads=threads, max_pixels=load.max_pixels) as decoder:
-            pool = ThreadPoolExecutor(threads, "captune-decode")
+        with open_server_decoder(load.max_pixels) as decoder:
+            pool = ThreadPoolExecutor(count_decoders(), "captune-decode")
             _ModelLoop(link, batches, decoder, pool=pool).run(load.max_batch)
 
 
