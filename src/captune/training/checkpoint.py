@@ -57,6 +57,7 @@ class TrainState:
         loss_tokens: Tokens counted since the last log line.
         splits: How often every micro batch is halved, after running out of memory.
         seconds: Training time so far, over all resumes.
+        num_processes: Processes that train; 0 in checkpoints of early versions: unknown.
         finished: Whether training is over.
     """
 
@@ -70,13 +71,14 @@ class TrainState:
     loss_tokens: int = 0
     splits: int = 0
     seconds: float = 0.0
+    num_processes: int = 0
     finished: bool = False
 
 
 _NUMBER = (int, float)
 _STATE_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("step", "epoch", "step_in_epoch", "best_step", "stale_validations"), (int,)),
-    **dict.fromkeys(("loss_tokens", "splits"), (int,)),
+    **dict.fromkeys(("loss_tokens", "splits", "num_processes"), (int,)),
     **dict.fromkeys(("loss_sum", "seconds"), _NUMBER),
     "best_value": (*_NUMBER, type(None)),
     "finished": (bool,),

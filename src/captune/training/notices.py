@@ -46,6 +46,24 @@ def describe_shares(
     return tuple(lines)
 
 
+def describe_other_team(saved_by: int, size: int) -> tuple[str, ...]:
+    """Return what changes when another number of processes resumes a run; empty: nothing.
+
+    Args:
+        saved_by: Number of processes that saved the checkpoint; 0: unknown.
+        size: Number of processes that resume it.
+    """
+    if saved_by in (0, size):
+        return ()
+    before = format_count(saved_by, "process", plural="processes")
+    return (
+        f"the checkpoint was saved by {before}, and {size} {'resumes' if size == 1 else 'resume'}"
+        " it: each step keeps its images, views and learning rate, and is shared among the"
+        " processes there are now; sums are rounded in another order, and dropout, if the model"
+        " has any, draws other numbers",
+    )
+
+
 def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
     """Return warnings about settings that are allowed but look like mistakes.
 

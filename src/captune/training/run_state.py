@@ -22,6 +22,7 @@ from captune.stopping import HeldSignal, hold_signals
 from captune.storage import write_folder
 from captune.suggest import format_count
 from captune.training.checkpoint import TRY_RESUME, TrainState
+from captune.training.notices import describe_other_team
 from captune.training.steps.optimizer import AveragedWeights, learning_rate
 from captune.training.team import Team
 from captune.training.tracking import RunLog
@@ -68,6 +69,7 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.log = RunLog(self.folder / "log.jsonl", self.accelerator)
+        self.state.num_processes = self.team.size
 
     @property
     def is_main(self) -> bool:
@@ -81,10 +83,13 @@ class RunState:
 
     def resume_from(self, state: TrainState) -> None:
         """Resume from a saved state: later lines of the log are removed."""
+        saved_by, state.num_processes = state.num_processes, self.team.size
         self.state = state
         if self.is_main:
             self.log.rewind(state.step)
         self.say(f"resumed at step {state.step} of {self.total_steps}")
+        for line in describe_other_team(saved_by, self.team.size):
+            self.say(line)
 
     @contextmanager
     def watching(self) -> Iterator[Progress]:
