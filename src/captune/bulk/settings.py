@@ -19,7 +19,7 @@ from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.wording import Wording
 from captune.data import DecodeMode
 from captune.errors import OutputError
-from captune.net import is_url
+from captune.net import is_object_url, is_url
 from captune.recipe import GenerateConfig
 from captune.storage import refuse_special
 from captune.suggest import did_you_mean
@@ -115,6 +115,12 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
     collected = tuple(name for name in COLLECTED_NAMES if name in names)
     stream: Literal["stdout", "jsonl", "csv"] | None = "stdout" if "stdout" in names else None
     out = settings.out
+    if out is not None and is_object_url(str(out)):
+        raise OutputError(
+            f"captions cannot be written to object storage: {str(out).replace(':/', '://', 1)}",
+            where="--out",
+            fix="write them to a file of this machine, and copy it at the end: aws s3 cp",
+        )
     if out is not None and not collected:
         raise OutputError(
             f"--to {' --to '.join(names)} writes no single file, so --out {out} cannot be used"

@@ -1,7 +1,26 @@
 """The network: which URLs may be opened, and how images and long files are read from them."""
 
 from captune.net.fetch import UrlFetcher, UrlImage
+from captune.net.objects import (
+    FoundObject,
+    ObjectFetcher,
+    check_storage,
+    is_object_url,
+    list_objects,
+)
 from captune.net.rules import UrlRules, is_url, parse_url
 from captune.net.stream import UrlStream
 
-__all__ = ["UrlFetcher", "UrlImage", "UrlRules", "UrlStream", "is_url", "parse_url"]
+__all__ = [
+    "FoundObject",
+    "ObjectFetcher",
+    "UrlFetcher",
+    "UrlImage",
+    "UrlRules",
+    "UrlStream",
+    "check_storage",
+    "is_object_url",
+    "is_url",
+    "list_objects",
+    "parse_url",
+]

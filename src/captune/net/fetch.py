@@ -211,6 +211,13 @@ class UrlFetcher:
         return body.getvalue()
 
 
+class Fetcher(Protocol):
+    """Reads the image at a URL, in any thread and in other processes."""
+
+    def fetch(self, url: str) -> bytes:
+        """Return its bytes, or raise ImageError."""
+
+
 @dataclass(frozen=True, slots=True)
 class UrlImage:
     """An image that is downloaded when it is needed.
@@ -221,7 +228,7 @@ class UrlImage:
     """
 
     url: str
-    fetcher: UrlFetcher
+    fetcher: Fetcher
 
     def read(self) -> bytes:
         """Return the encoded image.

@@ -37,6 +37,7 @@ from captune.inference import (
     is_url,
     no_images,
 )
+from captune.net import ObjectFetcher, check_storage, is_object_url, list_objects
 from captune.storage import TextSet
 
 _ARCHIVE_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet")
@@ -124,6 +125,8 @@ class _Plan:
         path = Path(text)
         if path.exists():
             return self._open_place(path)
+        if is_object_url(text):
+            return self._open_objects(text)
         if is_url(text):
             return self._open_url(text)
         if _may_be_hub_id(path, text):
@@ -168,7 +171,28 @@ class _Plan:
         fetcher = UrlFetcher(self.options.url_rules)
         return iter((Item(url, UrlImage(url, fetcher)),))
 
+    def _open_objects(self, url: str) -> Iterator[FoundItem]:
+        if url.lower().endswith(_ARCHIVE_ENDINGS):
+            raise DataError(
+                f"{url} is an archive or a table, and object storage is read image by image",
+                fix="copy it to this machine first: aws s3 cp",
+            )
+        fetcher = ObjectFetcher()
+        found = list_objects(url, suffixes=IMAGE_SUFFIXES)
+        return (
+            Item(one.url, UrlImage(one.url, fetcher), size=one.size, mtime_ns=one.mtime_ns)
+            for one in found
+            if self.others.add(one.url)
+        )
+
+    def _take_object(self, url: str) -> Iterator[FoundItem]:
+        """Return a listed object, which is looked for when it is read."""
+        check_storage(url)
+        return iter((Item(url, UrlImage(url, ObjectFetcher())),) if self.others.add(url) else ())
+
     def _take(self, listed: Listed) -> Iterator[FoundItem]:
+        if is_object_url(listed.text):
+            return self._take_object(listed.text)
         if is_url(listed.text):
             try:
                 return self._open_url(listed.text)
