@@ -21,6 +21,7 @@ PAGES = [
         "README.md",
         "CONTRIBUTING.md",
         "docs/captioning.md",
+        "docs/cluster.md",
         "docs/metrics.md",
         "docs/recipes.md",
         "docs/hub.md",

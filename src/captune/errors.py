@@ -111,5 +111,9 @@ class OutputError(CaptuneError):
     """An output place that cannot be written, or that holds files that must not be lost."""
 
 
+class ClusterError(CaptuneError):
+    """A cluster of machines that does not do its work; finished work is kept."""
+
+
 class MissingExtraError(CaptuneError):
     """An optional dependency that is not installed; `fix` holds the pip line."""

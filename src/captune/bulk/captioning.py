@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
-from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.settings import BulkSettings
 from captune.bulk.worker.captioner import WorkerEndedError
 from captune.bulk.writing.tasks import CaptionTask
@@ -61,13 +60,29 @@ class StreamCaptioner(Protocol):
         """Yield one caption per image, in order."""
 
 
+class TaskBoard(Protocol):
+    """Where tasks wait for their answers; see `OrderedTasks`."""
+
+    def admit(self, task: CaptionTask) -> bool:
+        """Take a task; return whether the model must caption its image."""
+
+    def settle(self, prediction: Prediction) -> None:
+        """Take a generated caption."""
+
+    def fail(self, name: str, error: ImageError) -> None:
+        """Take a failure."""
+
+    def pending(self) -> list[CaptionTask]:
+        """Return the tasks that the model has not answered, in order."""
+
+
 class Captioning:
     """Captions tasks with a model, and settles each."""
 
     def __init__(
         self,
         captioner: StreamCaptioner,
-        ordered: OrderedTasks,
+        ordered: TaskBoard,
         settings: BulkSettings,
     ) -> None:
         """Keep the model, with the decoding settings that the user left to it."""

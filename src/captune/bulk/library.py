@@ -15,8 +15,8 @@ from captune.bulk.run import BulkResult, Surroundings, run_bulk
 from captune.bulk.settings import BulkSettings, OutputName, choose_decode, read_output_names
 from captune.bulk.sources.find import SourceOptions, find_items
 from captune.bulk.wording import CleanStep, Wording
-from captune.bulk.worker.open_model import open_model
-from captune.errors import OutputError
+from captune.bulk.worker.open_model import Engine, EngineName, open_model
+from captune.errors import ModelError, OutputError
 from captune.inference import (
     DecodingOptions,
     LoadedCaptioner,
@@ -46,6 +46,8 @@ class LibraryOptions(TypedDict, total=False):
     limit: int
     retry_failed: bool
     shard: str
+    engine: EngineName
+    actors: int
     follow: bool
     url_rules: UrlRules
 
@@ -53,6 +55,7 @@ class LibraryOptions(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class _PythonModel:
     model: str | LoadedCaptioner
+    engine: Engine
 
     def made_by(self) -> Mapping[str, object]:
         if isinstance(self.model, LoadedCaptioner):
@@ -64,7 +67,7 @@ class _PythonModel:
         if isinstance(self.model, LoadedCaptioner):
             return self.model
         request = RunRequest(self.model, "auto", num_images, "auto", "auto")
-        return open_model(request, was_killed=was_killed)
+        return open_model(request, was_killed=was_killed, engine=self.engine)
 
 
 def caption_library(
@@ -94,9 +97,17 @@ def caption_library(
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
     named = tuple(str(one) for one in listed)
     sources = SourceOptions(follow_links=settings.follow_links, url_rules=settings.url_rules)
+    engine = Engine(options.get("engine", "local"), options.get("actors"))
+    engine.check()
+    if engine.name == "ray" and isinstance(model, LoadedCaptioner):
+        raise ModelError(
+            "a loaded model is in this process, not on the Ray cluster",
+            where="caption_library(engine='ray')",
+            fix="give its folder or hub id",
+        )
     result = BulkResult()
     run_bulk(
-        _PythonModel(model if isinstance(model, LoadedCaptioner) else str(model)),
+        _PythonModel(model if isinstance(model, LoadedCaptioner) else str(model), engine),
         find_items(named, sources),
         inputs=named,
         settings=settings,

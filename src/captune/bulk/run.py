@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, Protocol
 
 from captune.bulk.captioning import Captioning, StreamCaptioner
+from captune.bulk.cluster.captioner import RayCaptioner
 from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.items import FoundItem
@@ -46,12 +47,12 @@ class BulkModel(Protocol):
 def loaded(
     model: BulkModel, num_images: int, *, was_killed: bool = False
 ) -> Iterator[StreamCaptioner]:
-    """Load a model for the body; if it is in a process of its own, that ends with the body."""
+    """Load a model for the body; processes and actors that hold it end with the body."""
     captioner = model.load(num_images, was_killed=was_killed)
     try:
         yield captioner
     finally:
-        if isinstance(captioner, WorkerCaptioner):
+        if isinstance(captioner, WorkerCaptioner | RayCaptioner):
             captioner.close()
 
 

@@ -81,6 +81,21 @@ ShardFlag = Annotated[
         help="Caption the I-th of N shares; the others are for other processes or machines.",
     ),
 ]
+EngineFlag = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="local: this machine. ray: the Ray cluster of RAY_ADDRESS, or this machine.",
+    ),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes with a model on the Ray cluster.",
+        show_default="one per GPU, else one per node",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be captioned; load and write nothing.")
 ]
@@ -106,6 +121,8 @@ def caption(
     limit: Limit = None,
     retry_failed: RetryFailed = False,
     shard: ShardFlag = None,
+    engine: EngineFlag = "local",
+    actors: Actors = None,
     dry_run: DryRun = False,
     preview: Preview = None,
     batch_size: BatchSize = 16,
@@ -125,6 +142,7 @@ def caption(
     from captune.bulk import (
         BulkResult,
         BulkSettings,
+        Engine,
         FeedSettings,
         SourceOptions,
         Surroundings,
@@ -135,6 +153,8 @@ def caption(
         run_bulk,
     )
 
+    where = Engine(engine, actors)
+    where.check()
     rules = choose_url_rules(allow_urls, trust_host)
     share = None if shard is None else read_share(shard)
     feed = FeedSettings(limit, retry_failed, share, allow_truncated)
@@ -150,7 +170,7 @@ def caption(
     named = tuple(inputs or ())
     options = SourceOptions(follow, rules, from_list, from_format, image_column)
     found = find_items(named, options)
-    chosen = CommandModel(model, backend, device, precision, revision)
+    chosen = CommandModel(model, backend, device, precision, revision, where)
     if dry_run or preview is not None:
         _show_plan(chosen, found, inputs=named, settings=settings, num_captions=preview or 0)
         return

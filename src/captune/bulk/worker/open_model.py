@@ -1,22 +1,62 @@
-"""Where the model of a run is: in this process for few images, else in one of its own."""
+"""Where the model of a run is: in this process, in one of its own, or on a Ray cluster."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from captune.bulk.captioning import StreamCaptioner
+from captune.bulk.cluster.captioner import RayCaptioner
+from captune.bulk.cluster.connection import require_ray
 from captune.bulk.worker.captioner import WorkerCaptioner
+from captune.errors import RecipeError
 from captune.inference import RunRequest
 from captune.workers import load_here
 
 # A process costs seconds to start; with few images, a crash costs little.
 _MAX_IN_PROCESS = 100
 
+EngineName = Literal["local", "ray"]
 
-def open_model(request: RunRequest, *, was_killed: bool) -> StreamCaptioner:
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where models run.
+
+    Attributes:
+        name: On this machine, or on a Ray cluster.
+        num_actors: Models on the cluster; `None`: as many as it has room for.
+    """
+
+    name: EngineName = "local"
+    num_actors: int | None = None
+
+    def check(self) -> None:
+        """Check what can be checked before any work.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            RecipeError: A number of actors makes no sense here.
+        """
+        if self.name == "ray":
+            require_ray()
+        elif self.num_actors is not None:
+            raise RecipeError(
+                f"--actors {self.num_actors} is for a Ray cluster", fix="add --engine ray"
+            )
+
+
+LOCAL = Engine()
+
+
+def open_model(request: RunRequest, *, was_killed: bool, engine: Engine = LOCAL) -> StreamCaptioner:
     """Return the model of a run, in a process of its own for many images, or after a crash.
 
     Raises:
         CaptuneError: It cannot be loaded.
     """
+    if engine.name == "ray":
+        return RayCaptioner(request, num_actors=engine.num_actors)
     if request.num_images > _MAX_IN_PROCESS or was_killed:
         return WorkerCaptioner(request)
     return load_here(request)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from captune.errors import RecipeError
 
 if TYPE_CHECKING:
-    from captune.bulk import StreamCaptioner
+    from captune.bulk import Engine, StreamCaptioner
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class CommandModel:
         device: Device.
         precision: Precision.
         revision: Hub revision; `None`: the newest.
+        engine: Where it runs.
     """
 
     model: str
@@ -29,6 +30,7 @@ class CommandModel:
     device: str
     precision: Any
     revision: str | None
+    engine: Engine
 
     def made_by(self) -> Mapping[str, object]:
         """Return what identifies the model."""
@@ -46,7 +48,7 @@ class CommandModel:
             self.model, self.backend, num_images, self.device, self.precision, self.revision
         )
         try:
-            return open_model(request, was_killed=was_killed)
+            return open_model(request, was_killed=was_killed, engine=self.engine)
         except RecipeError as error:
             # Recipes share this check, so it names their keys.
             where = error.where.replace("train.", "--")

@@ -1,0 +1,119 @@
+"""Join or start a Ray cluster, and see what it has; the only module that imports Ray by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import warnings
+from importlib.util import find_spec
+from typing import Any
+
+from captune.bulk.cluster.actor import ActorJob, CaptionActor
+from captune.bulk.cluster.slots import ActorShape, NodeResources
+from captune.errors import MissingExtraError, RecipeError
+
+_SECONDS_TO_CONNECT = 10.0
+
+
+def require_ray() -> None:
+    """Check that Ray is installed, before any work.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if find_spec("ray") is None:
+        raise MissingExtraError(
+            "--engine ray needs the package ray", fix="pip install 'captune[ray]'"
+        )
+
+
+class Cluster:
+    """A Ray cluster that this process has joined: that of RAY_ADDRESS, or one on this machine."""
+
+    def __init__(self) -> None:
+        """Join it, or start one.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            RecipeError: The cluster does not answer, or runs another version of Python or Ray.
+        """
+        require_ray()
+        import ray
+
+        self._ray: Any = ray
+        self._is_own = not ray.is_initialized()
+        if not self._is_own:
+            return
+        try:
+            _knock(os.environ.get("RAY_ADDRESS", ""))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise RecipeError(
+                f"cannot join the Ray cluster {os.environ.get('RAY_ADDRESS', '')}: {error}",
+                where="--engine ray",
+                fix="check RAY_ADDRESS, and that `ray status` shows the cluster; unset it to use"
+                " this machine alone",
+            ) from error
+
+    def nodes(self) -> list[NodeResources]:
+        """Return what each node that is alive has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def start(self, job: ActorJob, shape: ActorShape) -> Any:
+        """Start an actor where there is room, and return it; it may have to wait for room."""
+        # One that dies is replaced by the run: restarted by Ray, it would keep its images waiting.
+        actor = self._ray.remote(CaptionActor).options(
+            num_cpus=shape.cpus,
+            num_gpus=shape.gpus,
+            max_restarts=0,
+            max_concurrency=4,
+            scheduling_strategy="SPREAD",
+        )
+        return actor.remote(job)
+
+    def wait(self, answers: list[Any], seconds: float) -> list[Any]:
+        """Return answers that have come; none after so many seconds."""
+        if not answers:
+            time.sleep(seconds)
+            return []
+        ready, _ = self._ray.wait(answers, num_returns=1, timeout=seconds)
+        return list(ready)
+
+    def read(self, answer: Any) -> Any:
+        """Return the content of an answer that has come.
+
+        Raises:
+            ActorEndedError: The actor is gone.
+        """
+        try:
+            return self._ray.get(answer)
+        except self._ray.exceptions.RayError as error:
+            raise ActorEndedError(str(error)) from error
+
+    def end(self, actor: Any) -> None:
+        """End an actor, which may be gone."""
+        self._ray.kill(actor, no_restart=True)
+
+    def leave(self) -> None:
+        """Leave the cluster; all actors of this process end."""
+        if self._is_own:
+            self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Connect to the head of a cluster once; Ray tries for minutes where nobody listens.
+
+    Raises:
+        OSError: Nobody listens there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_CONNECT).close()
+
+
+class ActorEndedError(RuntimeError):
+    """An actor is gone: its process was killed, or its node is down."""
