@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from captune.recipe import save_recipe
-from support.runs import SCRIPTS
 from support.runs.recipes import recipe
 from support.runs.same_weights import assert_same_weights, model_file
 
@@ -24,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="process groups are those of POSIX"),
 ]
 
-NUM_STEPS = 60
+NUM_STEPS = 24
 
 _TORCHRUN = ("-m", "torch.distributed.run")
 _ACCELERATE = ("-m", "accelerate.commands.launch")
@@ -36,9 +35,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_node(launcher: list[str], place: Path, command: str) -> subprocess.Popen[str]:
+def start_node(launcher: list[str], command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *launcher, str(SCRIPTS / "process_runs.py"), str(place), command],
+        [sys.executable, *launcher, "-m", "captune", *command.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -47,7 +46,7 @@ def start_node(launcher: list[str], place: Path, command: str) -> subprocess.Pop
     )
 
 
-def torchrun(place: Path, command: str, *, sizes: tuple[int, ...]) -> list[subprocess.Popen[str]]:
+def torchrun(command: str, *, sizes: tuple[int, ...]) -> list[subprocess.Popen[str]]:
     """Start a command on as many nodes as there are sizes: processes of each."""
     port = free_port()
     return [
@@ -57,24 +56,22 @@ def torchrun(place: Path, command: str, *, sizes: tuple[int, ...]) -> list[subpr
                 *("--nproc-per-node", str(size)),
                 *("--master-addr", "127.0.0.1", "--master-port", str(port)),
             ],
-            place,
             command,
         )
         for rank, size in enumerate(sizes)
     ]
 
 
-def accelerate(place: Path, command: str) -> list[subprocess.Popen[str]]:
+def accelerate(command: str) -> list[subprocess.Popen[str]]:
     port = free_port()
     return [
         start_node(
             [
-                *(*_ACCELERATE, "--cpu", "--num_machines", "2", "--num_processes", "2"),
+                *(*_ACCELERATE, "--multi_gpu", "--num_machines", "2", "--num_processes", "2"),
                 *("--machine_rank", str(rank), "--mixed_precision", "no"),
                 *("--main_process_ip", "127.0.0.1", "--main_process_port", str(port)),
                 *("--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"),
             ],
-            place,
             command,
         )
         for rank in range(2)
@@ -98,10 +95,10 @@ def place(tmp_path_factory) -> Path:
     """A folder with the recipe, and the run of one process."""
     folder = tmp_path_factory.mktemp("nodes")
     settings = recipe(
-        train__epochs=20, train__save_every=3, train__log_every=1, evaluate__baseline=False
+        train__epochs=8, train__save_every=3, train__log_every=1, evaluate__baseline=False
     )
     save_recipe(settings, folder / "r.yaml")
-    finish([start_node([], folder, train(folder, "one"))])
+    finish([start_node([], train(folder, "one"))])
     return folder
 
 
@@ -113,9 +110,9 @@ def train(folder: Path, name: str) -> str:
 def test_two_nodes_have_the_losses_and_weights_of_one_process(place: Path, launcher: str) -> None:
     command = train(place, launcher)
     if launcher == "torchrun":
-        output = finish(torchrun(place, command, sizes=(1, 1)))
+        output = finish(torchrun(command, sizes=(1, 1)))
     else:
-        output = finish(accelerate(place, command))
+        output = finish(accelerate(command))
     assert "2 share the 12 images of a step: 6, 6" in output
     assert losses(place / launcher) == pytest.approx(losses(place / "one"), rel=1e-5)
     assert len(losses(place / "one")) == NUM_STEPS
@@ -123,7 +120,7 @@ def test_two_nodes_have_the_losses_and_weights_of_one_process(place: Path, launc
 
 
 def test_a_killed_node_ends_the_run_and_three_processes_resume_that_of_two(place: Path) -> None:
-    nodes = torchrun(place, train(place, "cut"), sizes=(1, 1))
+    nodes = torchrun(train(place, "cut"), sizes=(1, 1))
     deadline = time.monotonic() + 300
     while len(losses(place / "cut")) < 8:
         assert time.monotonic() < deadline
@@ -136,7 +133,7 @@ def test_a_killed_node_ends_the_run_and_three_processes_resume_that_of_two(place
     assert list((place / "cut" / "checkpoints").glob("step-*"))
     assert len(losses(place / "cut")) < NUM_STEPS
 
-    output = finish(torchrun(place, f"{train(place, 'cut')} --resume", sizes=(2, 1)))
+    output = finish(torchrun(f"{train(place, 'cut')} --resume", sizes=(2, 1)))
     assert "the checkpoint was saved by 2 processes, and 3 resume it" in output
     assert "dropout, if the model has any, draws other numbers" in output
     assert losses(place / "cut") == pytest.approx(losses(place / "one"), rel=1e-5)
