@@ -28,23 +28,18 @@ from captune.bulk.worker.wire import (
     Message,
     Ready,
     StartStream,
-    Warned,
 )
 from captune.bulk.writing.tasks import CaptionTask
-from captune.errors import CaptuneError, DataError, ImageError, ModelError
+from captune.errors import DataError, ImageError, ModelError
 from captune.inference import AnyImage, RunRequest
 from captune.records import Prediction
-from captune.workers import harmless_error
+from captune.workers import MODEL_ERRORS, Warned, harmless_error
 
 # An answer at least as often, even if it is empty: the run knows that the actor is alive.
 _MAX_WAIT = 2.0
 # The next images come as soon as the run sees that there are few; without any, the batch that
 # waits for more of them is captioned.
 _MAX_PAUSE = 0.5
-_ERRORS = (
-    *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError),
-    CaptuneError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,7 @@ class CaptionActor:
                     )
                     captionings = {start: Captioning(captioner, board, settings)}
                 captionings[start].caption(self._tasks(request))
-        except _ERRORS as error:
+        except MODEL_ERRORS as error:
             self._post(Broken(harmless_error(error)))
         finally:
             # Whatever ends this thread, the run must not wait for it.

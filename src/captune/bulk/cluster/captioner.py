@@ -27,7 +27,6 @@ from captune.bulk.worker.wire import (
     Message,
     Ready,
     StartStream,
-    Warned,
 )
 from captune.data import DecodeMode, ImageDecoder
 from captune.errors import ClusterError, ImageError, ModelError
@@ -35,6 +34,7 @@ from captune.inference import AnyImage, OnFailure, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 from captune.suggest import format_count
+from captune.workers import Warned
 
 _SECONDS_NAME = "CAPTUNE_RAY_SECONDS"
 _MAX_SILENCE = 300.0
