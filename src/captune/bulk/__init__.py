@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from captune.bulk.undo import undo_cost, undo_run
     from captune.bulk.undo_forecast import describe_bytes
     from captune.bulk.wording import Wording, read_clean_steps
-    from captune.bulk.worker.open_model import Engine, open_model
+    from captune.bulk.worker.open_model import RunEngine, open_model
     from captune.bulk.writing.tasks import Outcome
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "BulkSettings",
     "CaptionedItem",
     "CollectedFormat",
-    "Engine",
     "Existing",
     "FeedSettings",
     "FileChange",
@@ -53,6 +52,7 @@ __all__ = [
     "OutputName",
     "PerImageFormat",
     "PlannedCaption",
+    "RunEngine",
     "RunPreview",
     "RunShare",
     "SidecarName",
@@ -107,7 +107,7 @@ _HOMES = {
     "choose_outputs": "captune.bulk.settings",
     "merge_shares": "captune.bulk.merge",
     "StreamCaptioner": "captune.bulk.captioning",
-    "Engine": "captune.bulk.worker.open_model",
+    "RunEngine": "captune.bulk.worker.open_model",
     "open_model": "captune.bulk.worker.open_model",
     "LibraryOptions": "captune.bulk.library",
     "caption_library": "captune.bulk.library",

@@ -15,7 +15,7 @@ from captune.bulk.run import BulkResult, Surroundings, run_bulk
 from captune.bulk.settings import BulkSettings, OutputName, choose_decode, read_output_names
 from captune.bulk.sources.find import SourceOptions, find_items
 from captune.bulk.wording import CleanStep, Wording
-from captune.bulk.worker.open_model import Engine, EngineName, open_model
+from captune.bulk.worker.open_model import EngineName, RunEngine, open_model
 from captune.errors import ModelError, OutputError
 from captune.inference import (
     DecodingOptions,
@@ -55,7 +55,7 @@ class LibraryOptions(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class _PythonModel:
     model: str | LoadedCaptioner
-    engine: Engine
+    engine: RunEngine
 
     def made_by(self) -> Mapping[str, object]:
         if isinstance(self.model, LoadedCaptioner):
@@ -97,7 +97,7 @@ def caption_library(
     listed = [inputs] if isinstance(inputs, str | Path) else inputs
     named = tuple(str(one) for one in listed)
     sources = SourceOptions(follow_links=settings.follow_links, url_rules=settings.url_rules)
-    engine = Engine(options.get("engine", "local"), options.get("actors"))
+    engine = RunEngine(options.get("engine", "local"), options.get("actors"))
     engine.check()
     if engine.name == "ray" and isinstance(model, LoadedCaptioner):
         raise ModelError(

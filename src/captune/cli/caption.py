@@ -142,8 +142,8 @@ def caption(
     from captune.bulk import (
         BulkResult,
         BulkSettings,
-        Engine,
         FeedSettings,
+        RunEngine,
         SourceOptions,
         Surroundings,
         choose_decode,
@@ -153,7 +153,7 @@ def caption(
         run_bulk,
     )
 
-    where = Engine(engine, actors)
+    where = RunEngine(engine, actors)
     where.check()
     rules = choose_url_rules(allow_urls, trust_host)
     share = None if shard is None else read_share(shard)

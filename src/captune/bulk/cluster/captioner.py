@@ -268,7 +268,7 @@ class RayCaptioner:
 
 
 def _refuse_hidden(failed: Failed, image: AnyImage | None) -> None:
-    """Refuse to go on where a node does not see a file: it would list all images as failed."""
+    """Stop where a node does not see a file: it would list all images as failed."""
     file = None if image is None else image_file(image)
     if failed.error.what == "missing" and file is not None and file.exists():
         raise ClusterError(

@@ -20,7 +20,7 @@ EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class RunEngine:
     """Where models run.
 
     Attributes:
@@ -46,10 +46,12 @@ class Engine:
             )
 
 
-LOCAL = Engine()
+LOCAL = RunEngine()
 
 
-def open_model(request: RunRequest, *, was_killed: bool, engine: Engine = LOCAL) -> StreamCaptioner:
+def open_model(
+    request: RunRequest, *, was_killed: bool, engine: RunEngine = LOCAL
+) -> StreamCaptioner:
     """Return the model of a run, in a process of its own for many images, or after a crash.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from captune.errors import RecipeError
 
 if TYPE_CHECKING:
-    from captune.bulk import Engine, StreamCaptioner
+    from captune.bulk import RunEngine, StreamCaptioner
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class CommandModel:
     device: str
     precision: Any
     revision: str | None
-    engine: Engine
+    engine: RunEngine
 
     def made_by(self) -> Mapping[str, object]:
         """Return what identifies the model."""
