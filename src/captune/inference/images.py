@@ -160,7 +160,7 @@ class ImageSearch:
                     below = self._enter(path, real + name, is_link=kind == "link")
                     if below is not None:
                         yield below
-                elif _has_image_name(name) and not self._was_named(real + name):
+                elif (kind == "file" or _has_image_name(name)) and not self._was_named(real + name):
                     yield _describe(path)
         except OSError as error:
             place = folder.path or os.curdir
@@ -337,7 +337,7 @@ def _is_real_folder(entry: os.DirEntry[str]) -> bool:
 def _describe(name: str) -> ImageFile:
     path = Path(name)
     try:
-        state = path.stat()
+        state = os.stat(name)  # noqa: PTH116 - a million times
     except (OSError, ValueError):
         return ImageFile(path, name)
     if not stat.S_ISREG(state.st_mode):
