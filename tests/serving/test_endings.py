@@ -17,6 +17,7 @@ from support.serving.pictures import encoded, png, stub_caption
 pytestmark = pytest.mark.skipif("os.name == 'nt'", reason="signals")
 
 PNG_BODY = {"content-type": "image/png"}
+_OTHER_SIGNALS = (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT))
 _SLOW = Behaviour(seconds_per_batch=0.3, seconds_per_image=0.01)
 
 
@@ -39,7 +40,10 @@ async def _post(client, number: int) -> httpx.Response:
     return await client.post("/v1/caption", content=png(number), headers=PNG_BODY)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in _OTHER_SIGNALS)],
+)
 def test_a_signal_lets_accepted_requests_finish_and_leaves_nothing_running(tmp_path, number):
     write_stub(tmp_path / "stub", behaviour=_SLOW)
 
@@ -177,7 +181,7 @@ def test_a_worker_killed_under_load_costs_at_most_one_batch(tmp_path):
         assert running.metric('captune_worker_restarts_total{model="stub"}') == 1
 
 
-@pytest.mark.parametrize("fault", ["crash", "hang"])
+@pytest.mark.parametrize("fault", ["crash", pytest.param("hang", marks=pytest.mark.slow)])
 def test_an_image_that_ends_or_stops_the_model_costs_its_batch_and_others_follow(tmp_path, fault):
     write_stub(tmp_path / "stub")
     flags = ["--deadline", 2] if fault == "hang" else []

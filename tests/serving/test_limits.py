@@ -136,6 +136,7 @@ def test_the_character_set_of_a_form_breaks_nothing(server, charset):
     assert 400 <= answer.status_code < 500
 
 
+@pytest.mark.slow
 def test_headers_that_never_end_are_answered_with_408(server):
     began = time.monotonic()
     head = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -159,6 +160,7 @@ def test_headers_that_never_end_are_answered_with_408(server):
     assert 8 < time.monotonic() - began < 15
 
 
+@pytest.mark.slow
 def test_idle_connections_are_closed_without_an_answer(server):
     """An answer to no request would be taken for that to the next one."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:

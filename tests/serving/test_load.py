@@ -163,6 +163,7 @@ def test_a_client_that_leaves_while_the_only_image_is_decoded_does_not_end_the_m
     assert slow.workers() == workers
 
 
+@pytest.mark.slow
 def test_a_request_beyond_its_deadline_gets_504_and_its_image_is_dropped(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=3.0, records=True))
     with live_server(tmp_path, ["stub"], "--max-batch", 1, "--deadline", 5) as running:
