@@ -187,6 +187,24 @@ def test_a_full_disk_exits_1_with_the_message_of_the_system(
     assert capsys.readouterr().err == "error: No space left on device: out.jsonl\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("caption", "{}", "{}"),
+        ("run", "{}"),
+        ("data", "check", "{}"),
+        ("undo", "{}"),
+        ("caption", "model", "a.jpg", "--to", "jsonl", "--out", "{}"),
+    ],
+)
+def test_a_name_longer_than_the_system_allows_is_a_usage_error(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 300
+    assert leave(*(word.format(name) for word in words)) == 2
+    assert "fix:" in capsys.readouterr().err
+
+
 def test_an_interrupt_exits_130(add_command: Callable[..., None]) -> None:
     def stop() -> None:
         raise KeyboardInterrupt

@@ -121,6 +121,8 @@ def test_other_arrays_are_refused_with_dtype_and_shape(
 def test_the_error_for_an_object_that_is_not_an_image_names_its_type(model: ImageCaptioner) -> None:
     with pytest.raises(DataError, match="image 1 is of type int"):
         model.caption([np.zeros((9, 9), np.uint8), 5])
+    with pytest.raises(DataError, match="image 0 is of type NoneType"):
+        model.caption(None)
 
 
 def test_the_folder_of_a_run_loads_its_model(run_folder: Path, photo: Path) -> None:

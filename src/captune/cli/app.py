@@ -7,6 +7,7 @@ listed failures, 128 + the signal's number if stopped: 130 Ctrl-C, 143 SIGTERM, 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import logging
@@ -78,7 +79,10 @@ def _run(words: list[str], *, is_debug: bool) -> int:
         return _fail(str(error), code=error.exit_code, is_debug=is_debug)
     except OSError as error:
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        return _fail(escape_terminal(reason), code=INTERNAL_ERROR, is_debug=is_debug)
+        is_too_long = error.errno == errno.ENAMETOOLONG
+        code = USAGE_ERROR if is_too_long else INTERNAL_ERROR
+        fix = "\n  fix:   use a shorter name" if is_too_long else ""
+        return _fail(escape_terminal(reason) + fix, code=code, is_debug=is_debug)
     # The border: an unexpected error becomes one line, with the traceback on demand.
     except Exception as error:  # noqa: BLE001
         message = escape_terminal(f"internal error: {type(error).__name__}: {error}")

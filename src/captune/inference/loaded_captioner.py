@@ -211,7 +211,8 @@ def _failed(
 def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 else [images]
-    if isinstance(images, _ONE_IMAGE):
+    if isinstance(images, _ONE_IMAGE) or not isinstance(images, Iterable):
+        # Anything else is refused with its type, like an item of a list.
         return [images]
     return images
 
