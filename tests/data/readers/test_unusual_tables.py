@@ -80,6 +80,27 @@ def test_one_named_column_is_enough_where_the_other_is_usual(folder):
     assert captions_of(data) == {"a.png": ("One",)}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_one_column_for_image_and_caption_is_refused(folder, suffix):
+    path = folder / f"data.{suffix}"
+    if suffix == "csv":
+        path.write_text("image,caption\na.png,One\n")
+    elif suffix == "jsonl":
+        path.write_text('{"image": "a.png", "caption": "One"}\n')
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"image": ["a.png"], "caption": ["One"]}), path)
+    named = [LoadOptions(caption_column="image")]
+    if suffix != "parquet":
+        # There the only other text column is the caption.
+        named.append(LoadOptions(image_column="caption"))
+    for options in named:
+        with pytest.raises(DataError, match="is used for both the image and the caption"):
+            load_records(path, options)
+
+
 def test_a_misspelled_column_of_a_folder_lists_the_columns(folder):
     (folder / "d.json").write_text(json.dumps([{"Bild": "a.png", "Satz": "One"}]))
     options = LoadOptions(image_column="Bidl", caption_column="Satz")

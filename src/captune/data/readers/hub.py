@@ -26,7 +26,7 @@ from captune.data.names.image_finder import usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import name_splits, parse_split
 from captune.data.readers.jsonl import read_captions
-from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
+from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column, require_distinct
 from captune.data.rows.filters import require_column
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
@@ -250,6 +250,7 @@ def _find_columns(
         raise _no_column("image", features, split=split)
     if not captions:
         raise _no_column("caption", features, split=split)
+    require_distinct(image, captions, where=f"split {split}" if split else "")
     return image, captions
 
 

@@ -51,7 +51,7 @@ def find_columns(
     """Return the names of the image column and of the caption columns, as the data spells them.
 
     Raises:
-        DataError: A named column is missing, or no column has a usual name.
+        DataError: A named column is missing, no column has a usual name, or both are the same.
     """
     image = find_column(names, options.image_column, usual=IMAGE_COLUMNS)
     captions = find_captions(names, options.caption_column)
@@ -59,7 +59,23 @@ def find_columns(
         raise _no_column("image", names, asked=options.image_column, where=where)
     if not captions:
         raise _no_column("caption", names, asked=options.caption_column, where=where)
+    require_distinct(image, captions, where=where)
     return image, captions
+
+
+def require_distinct(image: str, captions: Sequence[str], *, where: str) -> None:
+    """Refuse one column for both, which would make file names the captions.
+
+    Raises:
+        DataError: The image column is among the caption columns.
+    """
+    if image in captions:
+        raise DataError(
+            f"the column {image!r} is used for both the image and the caption",
+            where=where,
+            fix="name both: data.image_column and data.caption_column, or --image-column and"
+            " --caption-column",
+        )
 
 
 def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
