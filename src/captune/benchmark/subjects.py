@@ -10,7 +10,7 @@ from torch import nn
 from captune.data import LoadOptions, load_records
 from captune.errors import DataError
 from captune.hub import find_model
-from captune.inference import find_images
+from captune.inference import ImageFile, ImageSearch
 from captune.models import SIZES, Captioner, load_captioner, new_captioner
 from captune.recipe import ModelConfig
 from captune.records import CaptionRecord
@@ -53,13 +53,12 @@ def _load(data: str, options: LoadOptions, *, needs_captions: bool) -> Sequence[
     """Return the records of a data set, or the bare images of a folder if these suffice."""
     try:
         return load_records(data, options).records
-    except DataError as error:
+    except DataError:
         if needs_captions or not Path(data).is_dir():
             raise
-        try:
-            paths = find_images([data]).paths
-        except DataError:
-            raise error from None
+        paths = [one.path for one in ImageSearch().expand(data) if isinstance(one, ImageFile)]
+        if not paths:
+            raise
     return [CaptionRecord(str(path), path, ()) for path in paths]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Literal
 
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import DataError, ImageError
-from captune.net import UrlRules, is_url, parse_url
+from captune.net import UrlRules, parse_url
 from captune.storage import TextSet
 from captune.suggest import did_you_mean
 
@@ -191,55 +191,6 @@ class ImageSearch:
     def _may_follow(self, path: str, root: str) -> bool:
         target = os.path.realpath(path) + os.sep
         return self.follow_links or target.startswith(root.rstrip(os.sep) + os.sep)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFiles:
-    """All images that a few inputs name.
-
-    Attributes:
-        paths: Each file once, in the order of the inputs.
-        urls: Each URL once, in order; nothing has been requested yet.
-        unreadable: Folders that cannot be read and URLs that may not be opened, with the reason.
-        skipped_links: Links that lead out of their folder and were not followed.
-    """
-
-    paths: tuple[Path, ...]
-    urls: tuple[str, ...] = ()
-    unreadable: tuple[tuple[Path | str, ImageError], ...] = ()
-    skipped_links: tuple[Path, ...] = ()
-
-
-def find_images(
-    inputs: Sequence[str], *, follow_links: bool = False, url_rules: UrlRules | None = None
-) -> ImageFiles:
-    """Return the images that a few inputs name, as lists; no file is opened.
-
-    Args:
-        inputs: Files, folders, and globs with `*`, `?`, `[...]` and `**`.
-        follow_links: Follow links that lead out of a folder; loops end in either case.
-        url_rules: Which URLs may be opened; `None`: none.
-
-    Raises:
-        DataError: An input does not exist, or is a URL and none may be opened, or there are no
-            images.
-    """
-    search = ImageSearch(follow_links=follow_links)
-    found: list[Found] = []
-    urls: list[str] = []
-    for text in inputs:
-        if is_url(text) and not os.path.lexists(text):
-            refused = check_url(text, url_rules)
-            found += [refused] if refused else []
-            urls += [] if refused else [text]
-        else:
-            found += search.expand(text)
-    unreadable = tuple((one.name, one.error) for one in found if isinstance(one, UnreadableImage))
-    paths = tuple(one.path for one in found if isinstance(one, ImageFile))
-    if not paths and not urls and not unreadable:
-        raise no_images(inputs)
-    links = tuple(one.path for one in found if isinstance(one, SkippedLink))
-    return ImageFiles(paths, tuple(dict.fromkeys(urls)), unreadable, links)
 
 
 def check_url(url: str, rules: UrlRules | None) -> UnreadableImage | None:
