@@ -32,12 +32,12 @@ def _tokenizer() -> Any:
     return train_tokenizer(words, TokenizerConfig(kind="word", min_count=1))
 
 
-def wild_captioner(size: str) -> Captioner:
+def wild_captioner(size: str, *, image_size: int | None = None) -> Captioner:
     """A random model of a named size whose captions depend on the image."""
     spread, seed = SPREADS[size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        captioner = build_size(size, _tokenizer())
+        captioner = build_size(size, _tokenizer(), image_size=image_size)
     generator = torch.Generator().manual_seed(seed)
     for parameter in captioner.model.parameters():
         if parameter.dim() >= 2:
@@ -47,6 +47,6 @@ def wild_captioner(size: str) -> Captioner:
     return captioner
 
 
-def noise_images(count: int = NUM_IMAGES) -> torch.Tensor:
-    """float32 (count, 3, 64, 64)."""
-    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+def noise_images(count: int = NUM_IMAGES, *, side: int = 64) -> torch.Tensor:
+    """float32 (count, 3, side, side)."""
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(3))

@@ -11,15 +11,15 @@ from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer
 from transformers.models.blip.modeling_blip_text import BlipTextEmbeddings, BlipTextLayer
 from transformers.models.git.modeling_git import GitEmbeddings, GitLayer
 
+from captune.models.fast.absorbed import absorb
 from captune.models.fast.layers import (
     AttentionBlock,
     FastTextLayer,
     FeedForward,
-    TextDtypes,
     TextHead,
     TextSide,
 )
-from captune.models.fast.linear import UnknownModuleError, linear, norm, projections
+from captune.models.fast.linear import TextDtypes, UnknownModuleError, linear, norm, projections
 
 _LAYERS = (BertLayer, BlipTextLayer, GitLayer)
 _EMBEDDINGS = (BertEmbeddings, BlipTextEmbeddings, GitEmbeddings)
@@ -103,12 +103,15 @@ def _attention(block: Any, dtypes: TextDtypes, *, is_cross: bool) -> AttentionBl
     inner, output, dtype = block.self, block.output, dtypes.tokens
     scale = inner.attention_head_size**-0.5
     is_converted = inner.query.weight.dtype != dtype
-    from_tokens = [inner.query] if is_cross else [inner.query, inner.key, inner.value]
+    keys = [inner.key, inner.value]
+    from_tokens = [inner.query] if is_cross else [inner.query, *keys]
+    heads = inner.num_attention_heads
     return AttentionBlock(
         project=projections(from_tokens, dtype, query_scale=scale),
-        image=projections([inner.key, inner.value], dtypes.image) if is_cross else None,
+        image=projections(keys, dtypes.image) if is_cross else None,
         output=linear(output.dense, dtype),
         norm=norm(output.LayerNorm),
-        heads=inner.num_attention_heads,
+        heads=heads,
         scale=1.0 if is_converted else scale,
+        absorbed=absorb(keys, heads=heads, dtypes=dtypes) if is_cross else None,
     )

@@ -17,8 +17,8 @@ from captune.models.captioner import Captioner, Stage
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.models.fast.bert import bert_head, bert_text, plain_head
 from captune.models.fast.gpt2 import gpt2_text
-from captune.models.fast.layers import TextDtypes, TextSide
-from captune.models.fast.linear import UnknownModuleError, is_half_of_weights
+from captune.models.fast.layers import TextSide
+from captune.models.fast.linear import TextDtypes, UnknownModuleError, is_half_of_weights
 from captune.models.fast.text import FEW_ROWS, FastText, LaterSide
 from captune.models.fast.vision import FastVisionLayer, fast_stages
 from captune.models.git import GitCaptioner

@@ -6,16 +6,17 @@ from typing import Any
 
 from transformers.models.gpt2.modeling_gpt2 import GPT2Block, GPT2LMHeadModel
 
+from captune.models.fast.absorbed import absorb
 from captune.models.fast.bert import plain_head
 from captune.models.fast.layers import (
     AttentionBlock,
     FastTextLayer,
     FeedForward,
-    TextDtypes,
     TextSide,
 )
 from captune.models.fast.linear import (
     Projections,
+    TextDtypes,
     UnknownModuleError,
     linear,
     norm,
@@ -66,6 +67,7 @@ def _layer(block: Any, dtypes: TextDtypes, *, number: int) -> FastTextLayer:
             norm=norm(block.ln_cross_attn),
             heads=cross.num_heads,
             scale=_scale(cross, number),
+            absorbed=absorb([cross.c_attn], heads=cross.num_heads, dtypes=dtypes),
         ),
         feed_forward=FeedForward(
             up=linear(block.mlp.c_fc, dtype, activation=block.mlp.act),

@@ -9,20 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from captune.models.fast.linear import Linear, Norm, Projections
-
-
-@dataclass(frozen=True, slots=True)
-class TextDtypes:
-    """The precisions of a text side.
-
-    Attributes:
-        tokens: Of the weights that tokens meet; float16 on a CPU: they multiply float32.
-        image: Of the image's keys and values, and of the products that make them.
-    """
-
-    tokens: torch.dtype
-    image: torch.dtype
+from captune.models.fast.absorbed import Absorbed
+from captune.models.fast.linear import Linear, Norm, Projections, TextDtypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +24,8 @@ class AttentionBlock:
         norm: Before the block or after its residual sum; see `TextSide.norm_first`.
         heads: Number of heads.
         scale: Factor of the queries that `project` does not contain.
+        absorbed: Of cross-attention, how few queries read the vision states without keys; `None`:
+            they need keys too.
     """
 
     project: Projections
@@ -44,6 +34,7 @@ class AttentionBlock:
     norm: Norm
     heads: int
     scale: float
+    absorbed: Absorbed | None = None
 
 
 @dataclass(frozen=True, slots=True)

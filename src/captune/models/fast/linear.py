@@ -15,6 +15,19 @@ from transformers.pytorch_utils import Conv1D
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class TextDtypes:
+    """The precisions of a text side.
+
+    Attributes:
+        tokens: Of the weights that tokens meet; float16 on a CPU: they multiply float32.
+        image: Of the image's keys and values, and of the products that make them.
+    """
+
+    tokens: torch.dtype
+    image: torch.dtype
+
+
 class UnknownModuleError(Exception):
     """A module that this package does not know; transformers' own layers are used instead."""
 
@@ -118,13 +131,28 @@ def projections(
     pairs = [_weights(module) for module in modules]
     if pairs[0][0].dtype == dtype:
         return Projections(tuple(_make(w, b, dtype) for w, b in pairs), len(pairs))
-    weights = torch.cat([w * (1.0 if n else query_scale) for n, (w, _) in enumerate(pairs)])
-    biases = [b for _, b in pairs]
-    bias = None
-    if any(b is not None for b in biases):
-        filled = [w.new_zeros(len(w)) if b is None else b for w, b in pairs]
-        bias = torch.cat([b * (1.0 if n else query_scale) for n, b in enumerate(filled)])
-    return Projections((_make(weights, bias, dtype),), len(pairs))
+    weight, bias = joined_weights(modules, first_scale=query_scale)
+    return Projections((_make(weight, bias, dtype),), len(pairs))
+
+
+def joined_weights(
+    modules: Sequence[Any], *, first_scale: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the weights (out, in) and biases of layers with the same input, one after the other.
+
+    Args:
+        modules: The layers.
+        first_scale: Factor of the first layer's output.
+
+    Raises:
+        UnknownModuleError: A layer is of an unknown class.
+    """
+    pairs = [_weights(module) for module in modules]
+    weight = torch.cat([w * (1.0 if n else first_scale) for n, (w, _) in enumerate(pairs)])
+    if all(b is None for _, b in pairs):
+        return weight, None
+    filled = [w.new_zeros(len(w)) if b is None else b for w, b in pairs]
+    return weight, torch.cat([b * (1.0 if n else first_scale) for n, b in enumerate(filled)])
 
 
 def norm(module: Any) -> Norm:

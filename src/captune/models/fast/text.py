@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional
 
+from captune.models.fast.absorbed import FEW_QUERIES, LEAST_STATES
 from captune.models.fast.attention import attend_to_image, attend_to_text, attend_within
 from captune.models.fast.cache import TextCache
 from captune.models.fast.layers import (
@@ -46,11 +47,29 @@ class LaterSide:
 
 @dataclass(slots=True)
 class FastContext:
-    """The cache of the images that are decoded; their states are not needed after it is filled."""
+    """The cache of the images that are decoded.
+
+    Attributes:
+        side: The weights that decode them.
+        cache: Keys and values; of the image only once they pay.
+        vision_states: (B, S, D) in the precision of the image's keys, until these are made.
+    """
 
     side: TextSide
     cache: TextCache = field(default_factory=TextCache)
     vision_states: torch.Tensor | None = None
+
+    def prepare(self, length: int) -> None:
+        """Make the image's keys if `length` new tokens per image do not read its states."""
+        states, layers = self.vision_states, self.side.layers
+        if states is None:
+            return
+        has_weights = layers[0].cross is not None and layers[0].cross.absorbed is not None
+        # A prompt is read once.
+        is_short = length <= FEW_QUERIES or self.cache.length == 0
+        if not has_weights or not is_short or states.shape[1] < LEAST_STATES:
+            self.cache.image = [_image_pair(layer, states) for layer in layers]
+            self.vision_states = None
 
 
 class FastText:
@@ -79,13 +98,12 @@ class FastText:
         return torch.promote_types(self._side.dtypes.tokens, torch.float32)
 
     def start_decoding(self, vision_states: torch.Tensor) -> FastContext:
-        """Return a cache with the image keys and values of all layers."""
+        """Return a cache of the images, with their keys where they are a prefix of the text."""
         self._arrange(len(vision_states))
         context = FastContext(self._choose(len(vision_states)))
         side = context.side
         if side.layers[0].cross is not None:
-            states = vision_states.to(side.dtypes.image)
-            context.cache.image = [_image_pair(layer, states) for layer in side.layers]
+            context.vision_states = vision_states.to(side.dtypes.image)
             return context
         hidden = vision_states.to(self.mask_dtype)
         *first, last = side.image_layers
@@ -104,6 +122,7 @@ class FastText:
         attention_mask: torch.Tensor,
     ) -> torch.Tensor:
         """See `DecodingBackend.hidden_states`."""
+        context.prepare(input_ids.shape[1])
         side, cache = context.side, context.cache
         hidden = functional.embedding(input_ids, side.words)
         if side.constant is not None:
@@ -115,7 +134,7 @@ class FastText:
         free = cache.capacity - attention_mask.shape[3]
         mask = functional.pad(attention_mask, (0, free), value=torch.finfo(self.mask_dtype).min)
         for number, layer in enumerate(side.layers):
-            hidden = self._step(layer, hidden, cache=cache, number=number, mask=mask)
+            hidden = self._step(layer, hidden, context=context, number=number, mask=mask)
         cache.length += input_ids.shape[1]
         return hidden if side.final_norm is None else side.final_norm(hidden)
 
@@ -152,18 +171,24 @@ class FastText:
         layer: FastTextLayer,
         hidden: torch.Tensor,
         *,
-        cache: TextCache,
+        context: FastContext,
         number: int,
         mask: torch.Tensor,
     ) -> torch.Tensor:
-        own, cross = layer.own, layer.cross
+        own, cross, cache = layer.own, layer.cross, context.cache
         query, key, value = self._heads(own, self._entering(own, hidden))
         image = cache.image[number] if cross is None else None
         text = cache.write(number, (key, value))
         hidden = self._leave(own, hidden, attend_to_text(query, text, mask=mask, image=image))
         if cross is not None:
             (query,) = self._heads(cross, self._entering(cross, hidden))
-            hidden = self._leave(cross, hidden, attend_to_image(query, cache.image[number]))
+            states = context.vision_states
+            mixed = (
+                attend_to_image(query, cache.image[number])
+                if states is None or cross.absorbed is None
+                else cross.absorbed.attend(query, states)
+            )
+            hidden = self._leave(cross, hidden, mixed)
         return self._feed(layer.feed_forward, hidden)
 
     def _read_image(
