@@ -151,8 +151,12 @@ def run_process(task: Task) -> dict[str, Any] | None:
         print(f"skipped: {task.side} {task.name} {task.model}: longer than {LONGEST:.0f} s")
         return None
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        print(f"skipped: {task.side} {task.name} {task.model}: {last}", flush=True)
+        # captune's errors end in several lines: what is wrong, where, how to fix it.
+        last = " ".join(line.strip() for line in done.stderr.strip().splitlines()[-4:])
+        print(
+            f"skipped: {task.side} {task.name} {task.model}: {last or 'no reason given'}",
+            flush=True,
+        )
         return None
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures

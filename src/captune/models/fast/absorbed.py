@@ -67,8 +67,7 @@ def absorb(modules: Sequence[Any], *, heads: int, dtypes: TextDtypes) -> Absorbe
     Args:
         modules: The layers of keys and values, or one that is fused from both.
         heads: Number of heads.
-        dtypes: Of the text side. In float32 results would differ from transformers' by rounding,
-            for speed that nobody asks of float32.
+        dtypes: Of the text side. In float32, whose captions equal transformers', keys stay.
     """
     if dtypes.tokens not in {torch.bfloat16, torch.float16}:
         return None
