@@ -93,12 +93,12 @@ def test_a_cluster_gives_the_files_and_failures_of_one_machine(tmp_path, nodes, 
 
 
 def test_six_kills_of_actors_and_of_a_node_lose_and_double_nothing(tmp_path, nodes, local):
-    folder = prepare(tmp_path, seconds_per_image=0.1)
+    folder = prepare(tmp_path, seconds_per_image=0.2)
     process = command(folder, nodes=nodes).start()
     started = time.monotonic()
     for number in range(6):
         # The first kill hits actors that load; the others hit actors at work.
-        wait_for_texts(folder, 50 * number, process)
+        wait_for_texts(folder, 30 * number, process)
         if number == 3:
             nodes.kill_a_node()
         else:
