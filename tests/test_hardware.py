@@ -13,6 +13,7 @@ from captune.hardware import (
     device_random_states,
     is_out_of_memory,
     refuse_numbered_device,
+    rounding_products,
     set_device_random_states,
 )
 
@@ -285,3 +286,23 @@ def test_waiting_is_for_the_device_that_computes(
     monkeypatch.setattr(getattr(torch, device.type), "synchronize", waited.append)
     Hardware(device, "fp32", "a card", 0).synchronize()
     assert waited == [device]
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "expected"),
+    [
+        ("cuda", "bf16", "high"),
+        ("cuda", "fp16", "high"),
+        ("cuda", "fp32", "highest"),
+        ("cpu", "bf16", "highest"),
+    ],
+)
+def test_only_half_precision_on_cuda_rounds_the_rest_to_tf32_and_only_in_the_block(
+    kind: str, precision: str, expected: str
+) -> None:
+    hardware = Hardware(torch.device(kind), precision, "chip", 0)
+    before = torch.get_float32_matmul_precision()
+    assert before == "highest"
+    with rounding_products(hardware):
+        assert torch.get_float32_matmul_precision() == expected
+    assert torch.get_float32_matmul_precision() == before

@@ -233,6 +233,23 @@ def load_checkpoint(
     return state
 
 
+@contextmanager
+def keeping_state(captioner: Captioner) -> Iterator[None]:
+    """Restore random states and the model's buffers (running means, for example) after the block.
+
+    Weights must not change in it.
+    """
+    random_states = _rng_state(captioner.device)
+    buffers = [(buffer, buffer.clone()) for buffer in captioner.model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        _set_rng_state(random_states, captioner.device)
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

@@ -58,6 +58,8 @@ def train_by_loop(
         run = _Run(captioner, recipe, start.feed, stepper, run_state)
         if resume:
             run.resume()
+        if not run_state.state.finished:
+            stepper.rehearse(start.feed.largest_batch(launch.team.size), run_state.state)
         with run_state.watching() as progress:
             while not run_state.state.finished and not run_state.stopped:
                 run.epoch(progress)

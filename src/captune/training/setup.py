@@ -21,7 +21,12 @@ from accelerate.utils import (
 )
 
 from captune.errors import DataError
-from captune.hardware import Hardware, choose_hardware, refuse_numbered_device
+from captune.hardware import (
+    Hardware,
+    choose_hardware,
+    refuse_numbered_device,
+    rounding_products,
+)
 from captune.models import Captioner
 from captune.progress import Say
 from captune.recipe import Recipe, TrainConfig
@@ -210,8 +215,14 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
         RecipeError: The device or precision is not available, or the launcher splits the model.
     """
     accelerator = make_accelerator(recipe, run_folder)
+    hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     team = join_team()
-    with team.failing_together(), _explaining_lost_processes(), _locked(run_folder, team):
+    with (
+        team.failing_together(),
+        _explaining_lost_processes(),
+        _locked(run_folder, team),
+        rounding_products(hardware),
+    ):
         run_folder.mkdir(parents=True, exist_ok=True)
         accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
         yield Launch(accelerator, team)

@@ -16,6 +16,7 @@ from captune.errors import ModelError
 from captune.models import Captioner
 from captune.recipe import Recipe, TrainConfig
 from captune.training import train
+from captune.training.batches.feeding import REHEARSED
 from support.runs.process_script import build
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -59,7 +60,7 @@ def count_passes(captioner: Captioner, before_pass: Callable[[int], None]) -> li
     real = captioner.loss
 
     def loss(batch: Any, *others: Any) -> Any:
-        if captioner.model.training:
+        if captioner.model.training and REHEARSED not in batch.image_ids:
             counts.append(sum(image_id != "" for image_id in batch.image_ids))
             before_pass(len(counts))
         return real(batch, *others)

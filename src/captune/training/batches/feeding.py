@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -27,7 +28,7 @@ from captune.models import (
     pack_captions,
 )
 from captune.recipe import Recipe, View
-from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord
+from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord, VisionInputs
 from captune.training.batches.features import FeatureCache
 from captune.training.batches.pixel_reader import Decoded, PixelReader, read_ahead
 from captune.training.batches.pixel_store import PixelStore, StoredSet
@@ -36,10 +37,15 @@ from captune.training.batches.planning import (
     before_views,
     choose_captions,
     choose_view,
+    count_shares,
     plan_epoch,
     take_share,
 )
+from captune.training.batches.prefetch import prefetch
 from captune.training.batches.token_rows import ImageIds, TokenRows
+
+REHEARSED = "(rehearsal)"
+"""Id of images that only rehearse the largest batch."""
 
 _ENCODE_BATCH = 32
 _TOKENIZE_BATCH = 500
@@ -138,8 +144,10 @@ class Feed:
         """Yield the micro batches of each step, in order; workers decode ahead."""
         packer = self.packer()
         if self.cache is not None:
-            for plan in plans:
-                yield [packer.cached(m, plan.epoch, cache=self.cache) for m in plan.micro_batches]
+            pack = partial(packer.cached, cache=self.cache, pin_memory=self.pin_memory)
+            steps = ([pack(m, plan.epoch) for m in plan.micro_batches] for plan in plans)
+            # Reading and packing take time in which an accelerator would wait.
+            yield from prefetch(steps) if self.pin_memory else steps
             return
         pixels = iter(self._decoded(plans, packer))
         for plan in plans:
@@ -150,6 +158,18 @@ class Feed:
         """Yield groups of images as batches, in order; `None`: none of its images can be read."""
         for step in self.batches([StepPlan(0, (micro,)) for micro in micros]):
             yield step[0] if step else None
+
+    def largest_batch(self, num_processes: int) -> CaptionBatch:
+        """Return a micro batch as large as any of the run, of black images: none is decoded."""
+        train, lengths = self.recipe.train, np.asarray(self.data.row_lengths)
+        share = count_shares(min(train.global_batch_size, len(lengths)), num_processes)[0]
+        longest = np.argsort(lengths, kind="stable")[-min(train.micro_batch_size, share) :]
+        batch = self.packer().pack_longest(longest.tolist())
+        count = len(batch.image_ids)
+        if self.cache is not None:
+            features = torch.zeros(count, *self.cache.array.shape[1:])
+            return replace(batch, vision_features=features)
+        return replace(batch, vision_inputs=VisionInputs.join([self.reader().blank()] * count))
 
     def encode_views(
         self, pairs: Sequence[tuple[int, int]], hardware: Hardware
@@ -276,15 +296,30 @@ class RowPacker:
             row = self.token_ids[index]
             chosen = choose_captions(len(row), index, max_captions=self.max_captions, key=key)
             rows.append([row[n] for n in chosen])
-        ids = [self.image_ids[index] for index in micro]
+        return self._pack(rows, [self.image_ids[index] for index in micro])
+
+    def pack_longest(self, micro: Sequence[int]) -> CaptionBatch:
+        """Return the images' rows with their longest captions, under the id `REHEARSED`."""
+        rows = [sorted(self.token_ids[index], key=len)[::-1] for index in micro]
+        return self._pack([row[: self.max_captions] for row in rows], [REHEARSED] * len(rows))
+
+    def _pack(self, rows: Sequence[Sequence[Sequence[int]]], ids: Sequence[str]) -> CaptionBatch:
         return pack_captions(
             rows, ids, pad_token_id=self.pad_token_id, prefix_length=self.prefix_length
         )
 
-    def cached(self, micro: Sequence[int], epoch: int, *, cache: FeatureCache) -> CaptionBatch:
-        """Return the images' rows with their cached features."""
+    def cached(
+        self,
+        micro: Sequence[int],
+        epoch: int,
+        *,
+        cache: FeatureCache,
+        pin_memory: bool = False,
+    ) -> CaptionBatch:
+        """Return the images' rows with their cached features; see `FeatureCache.rows`."""
         views = [view for _, view in self.with_views(micro, epoch)]
-        return replace(self.pack(micro, epoch), vision_features=cache.rows(micro, views))
+        features = cache.rows(micro, views, pin_memory=pin_memory)
+        return replace(self.pack(micro, epoch), vision_features=features)
 
 
 def drop_words(

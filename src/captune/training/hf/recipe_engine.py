@@ -34,6 +34,7 @@ from captune.recipe import Recipe, TrainConfig
 from captune.storage import recover_folder
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import (
+    keeping_state,
     newest_checkpoint,
     read_state,
     reading_checkpoint,
@@ -213,6 +214,21 @@ class RecipeTrainer(CaptionTrainer):
         self._step_tokens = round(tokens)
         return loss
 
+    def rehearse(self) -> None:
+        """Do the passes of a step's largest micro batch, as `Stepper.rehearse` does in the loop.
+
+        Raises:
+            ModelError: The micro batch does not fit into memory.
+        """
+        batch = self._start.feed.largest_batch(self.run_state.team.size)
+        batches = [batch.rows(slice(0, 1)), batch] if self.steps.accumulation > 1 else [batch]
+        count = torch.tensor(max(1, batch.num_label_tokens), device=self.args.device)
+        with keeping_state(self.captioner):
+            for part in batches:
+                self.training_step(self.model_wrapped, batch_inputs(part), count)
+            self.model.zero_grad(set_to_none=True)
+        self._step_loss, self._step_tokens = 0.0, 0
+
     def _drop_words(self, inputs: Inputs) -> Any:
         unknown = self.captioner.tokenizer.unk_token_id
         return drop_words(
@@ -317,9 +333,13 @@ class _RecipeCallback(TrainerCallback):
 
     @override
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Seed each process differently, for dropout; a checkpoint's states replace the seed."""
+        """Seed each process differently, for dropout; a checkpoint's states replace the seed.
+
+        Then rehearse the largest micro batch.
+        """
         trainer = self._trainer
         set_seed(trainer.run_state.recipe.seed + trainer.run_state.team.rank)
+        trainer.rehearse()
 
     @override
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:

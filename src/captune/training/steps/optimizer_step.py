@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,10 @@ from captune.recipe import Recipe
 from captune.records import CaptionBatch
 from captune.suggest import format_count
 from captune.training.batches.feeding import drop_words
-from captune.training.checkpoint import TrainState
+from captune.training.checkpoint import TrainState, keeping_state
+from captune.training.steps.gradient_sum import GradientSum
 from captune.training.steps.optimizer import AveragedWeights, learning_rate, set_learning_rate
-from captune.training.steps.reduce import find_maxima, sum_gradients, sum_numbers
+from captune.training.steps.reduce import find_maxima, sum_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +65,61 @@ class Stepper:
         """
         own = sum(batch.num_label_tokens for batch in batches)
         (num_tokens,) = sum_numbers([own], device=self.accelerator.device)
-        while True:
-            parts = [p for batch in batches for p in _split_batch(batch, state.splits)]
-            losses = self._backward(parts, num_tokens=num_tokens, step=state.step)
-            largest = max((len(part.image_ids) for part in parts), default=0)
-            if self._fits_everywhere(losses is not None, largest, state):
-                break
-        norm, *own_losses = _read([self._update(state.step), *(losses or ())])
+        losses = self._pass_all(batches, state, num_tokens=num_tokens)
+        norm, *own_losses = _read([self._update(state.step), *losses])
         (step_loss,) = sum_numbers([sum(own_losses)], device=self.accelerator.device)
         state.loss_sum += step_loss
         state.loss_tokens += int(num_tokens)
         return norm
 
+    def rehearse(self, batch: CaptionBatch, state: TrainState) -> None:
+        """Do the passes of a step's largest micro batch and drop the gradients.
+
+        Where memory is too small, this shows before the first step instead of hours later. All
+        processes call this. Weights, buffers and random states stay as they are.
+
+        Args:
+            batch: The largest that this process will get, on the CPU.
+            state: Its `splits` is updated.
+
+        Raises:
+            ModelError: A single image does not fit into memory.
+        """
+        train = self.recipe.train
+        batches = [batch]
+        if train.global_batch_size > train.micro_batch_size:
+            # The gradients of a first image wait while the largest micro batch is computed.
+            batches.insert(0, batch.rows(slice(0, 1)))
+        with keeping_state(self.captioner):
+            self.captioner.train_mode()
+            self._pass_all(batches, state, num_tokens=1.0)
+            self._drop_gradients()
+
+    def _pass_all(
+        self, batches: Sequence[CaptionBatch], state: TrainState, *, num_tokens: float
+    ) -> list[torch.Tensor]:
+        """Leave the summed gradients of all processes; return the losses of this one."""
+        while True:
+            parts = [p for batch in batches for p in _split_batch(batch, state.splits)]
+            sums = GradientSum(self._parameters())
+            losses = self._backward(parts, sums, num_tokens=num_tokens, step=state.step)
+            largest = max((len(part.image_ids) for part in parts), default=0)
+            if self._fits_everywhere(losses is not None, largest, state, sums=sums):
+                return losses or []
+
     def _backward(
-        self, parts: Sequence[CaptionBatch], *, num_tokens: float, step: int
+        self, parts: Sequence[CaptionBatch], sums: GradientSum, *, num_tokens: float, step: int
     ) -> list[torch.Tensor] | None:
         """Add gradients of this process's share; return its losses. `None`: memory ran out."""
         losses = []
         try:
-            for part in parts:
+            for number, part in enumerate(parts, start=1):
                 inputs = self._drop_words(part, step).to(self.hardware.device)
                 with self.hardware.autocast():
                     loss = self.captioner.loss(inputs, self.recipe.train.label_smoothing)
-                self._scaled(loss.loss_sum / max(1.0, num_tokens)).backward()  # type: ignore[no-untyped-call]
+                scaled = self._scaled(loss.loss_sum / max(1.0, num_tokens))
+                with sums.during_backward() if number == len(parts) else nullcontext():
+                    torch.autograd.backward(scaled)
                 losses.append(loss.loss_sum.detach())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -93,7 +127,7 @@ class Stepper:
         else:
             return losses
         # Outside `except`: the error would hold the tensors of the failed pass.
-        self.optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         free_cached_memory(self.hardware.device)
         return None
 
@@ -105,26 +139,28 @@ class Stepper:
         scaler = self.accelerator.scaler
         return loss if scaler is None else scaler.scale(loss)
 
-    def _fits_everywhere(self, fits: bool, largest: int, state: TrainState) -> bool:
+    def _fits_everywhere(
+        self, fits: bool, largest: int, state: TrainState, *, sums: GradientSum
+    ) -> bool:
         """Return whether no process ran out of memory; if one did, all halve their micro batches.
 
-        This is the first exchange of the processes after their passes. A process that tried again
-        alone would join a different collective than the others.
+        A process that ran out of memory sends all its buckets first: if it tried again alone, it
+        would join a different collective than the others.
         """
         device = self.accelerator.device
         lack = 0 if fits else 2 if largest <= 1 else 1
-        parameters = self._parameters()
-        has_gradient = [parameter.grad is not None for parameter in parameters]
-        lack, largest, *used = find_maxima([lack, largest, *has_gradient], device=device)
+        lack, largest, *used = find_maxima([lack, largest, *sums.finish()], device=device)
         if lack:
             self._halve(largest, state, is_single=lack > 1)
             return False
-        # As with one process, a weight that no process used has no gradient.
-        sum_gradients([p for p, is_used in zip(parameters, used, strict=True) if is_used])
+        for parameter, is_used in zip(self._parameters(), used, strict=True):
+            if not is_used:
+                # As with one process, a weight that no process used has no gradient.
+                parameter.grad = None
         return True
 
     def _halve(self, largest: int, state: TrainState, *, is_single: bool) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         free_cached_memory(self.hardware.device)
         if is_single:
             raise ModelError(
@@ -156,10 +192,15 @@ class Stepper:
         # accumulation, no step of this run would have an effect.
         self.accelerator.sync_gradients = True
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         if self.average is not None:
             self.average.update(step)
         return torch.as_tensor(norm)
+
+    def _drop_gradients(self) -> None:
+        """Drop the gradients; the prepared optimizer does not after a Trainer that was stopped."""
+        for parameter in self._parameters():
+            parameter.grad = None
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for _, parameter in self.captioner.named_trainable()]
