@@ -62,6 +62,6 @@ def check_engine(settings: TrainConfig) -> None:
     refuse_numbered_device(settings.device)
     refuse_split_model()
     if settings.engine == "trainer":
-        from captune.training.hf import recipe_engine
+        from captune.training.hf.arguments import check_trainer_settings
 
-        recipe_engine.check_trainer_settings(settings)
+        check_trainer_settings(settings)

@@ -11,10 +11,11 @@ from typing import Any
 
 from transformers import GenerationConfig, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-from captune.hardware import choose_hardware
+from captune.errors import RecipeError
+from captune.hardware import VISIBLE_DEVICES, choose_hardware
 from captune.inference import DecodingOptions, decoding_config
 from captune.metrics import is_lower_better
-from captune.recipe import GenerateConfig, Recipe
+from captune.recipe import GenerateConfig, Recipe, TrainConfig
 from captune.training.launchers import refuse_split_arguments, refuse_split_model
 from captune.training.setup import GROUP_TIMEOUT
 
@@ -84,6 +85,22 @@ def recipe_arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArgumen
     # Otherwise ACCELERATE_MIXED_PRECISION, which `accelerate launch` sets, would take precedence.
     args.mixed_precision = "fp16" if hardware.precision == "fp16" else "no"
     return args
+
+
+def check_trainer_settings(train: TrainConfig) -> None:
+    """Check, before any work, that Trainer supports the settings.
+
+    Raises:
+        RecipeError: A numbered device, which Trainer leaves to the environment.
+    """
+    if ":" in train.device and not train.device.endswith(":0"):
+        kind, _, number = train.device.partition(":")
+        raise RecipeError(
+            f"train.engine: trainer cannot choose the device {train.device!r}",
+            where="train.device",
+            fix=f"use {kind} and make only that device visible by the environment"
+            f" ({VISIBLE_DEVICES.get(kind, 'of its vendor')}={number}); or train.engine: loop",
+        )
 
 
 def evaluation_decoding(args: Any, asked: Mapping[str, Any]) -> GenerateConfig:

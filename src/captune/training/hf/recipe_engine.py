@@ -21,16 +21,15 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 from typing_extensions import override
 
-from captune.errors import ModelError, RecipeError
+from captune.errors import ModelError
 from captune.hardware import (
-    VISIBLE_DEVICES,
     device_random_states,
     is_out_of_memory,
     set_device_random_states,
 )
 from captune.models import Captioner
 from captune.progress import Progress, Say, print_line
-from captune.recipe import Recipe, TrainConfig
+from captune.recipe import Recipe
 from captune.storage import recover_folder
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import (
@@ -40,7 +39,7 @@ from captune.training.checkpoint import (
     reading_checkpoint,
     write_checkpoint,
 )
-from captune.training.hf.arguments import recipe_arguments
+from captune.training.hf.arguments import check_trainer_settings, recipe_arguments
 from captune.training.hf.caption_trainer import CaptionTrainer
 from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
 from captune.training.hf.planned_batches import Key, PlannedSteps, key_loader, planned_loader
@@ -91,22 +90,6 @@ def train_by_trainer(
                 trainer = RecipeTrainer(start, args, progress)
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return start.result()
-
-
-def check_trainer_settings(train: TrainConfig) -> None:
-    """Check, before any work, that Trainer supports the settings.
-
-    Raises:
-        RecipeError: A numbered device, which Trainer leaves to the environment.
-    """
-    if ":" in train.device and not train.device.endswith(":0"):
-        kind, _, number = train.device.partition(":")
-        raise RecipeError(
-            f"train.engine: trainer cannot choose the device {train.device!r}",
-            where="train.device",
-            fix=f"use {kind} and make only that device visible by the environment"
-            f" ({VISIBLE_DEVICES.get(kind, 'of its vendor')}={number}); or train.engine: loop",
-        )
 
 
 class RecipeTrainer(CaptionTrainer):
