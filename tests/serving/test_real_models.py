@@ -103,7 +103,7 @@ def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, b
 def test_a_prompt_without_room_for_a_caption_is_an_error_of_the_client(folders, tmp_path):
     with live_server(tmp_path, [folders / "blip"], "--device", "cpu") as running:
         with running.client() as client:
-            query = {"generate": json.dumps({"prompt": "a dog " * 160})}
+            query = {"generate": json.dumps({"prompt": "a," * 500})}
             answer = client.post(
                 "/v1/caption", content=png(1), headers={"content-type": "image/png"}, params=query
             )
