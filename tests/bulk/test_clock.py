@@ -36,7 +36,9 @@ def model(tmp_path: Path, monkeypatch) -> Path:
 
 
 @pytest.mark.usefixtures("backwards")
-def test_runs_of_the_same_second_have_their_own_ids_and_the_newest_is_undone_first(model, tmp_path):
+def test_runs_started_in_the_same_second_have_different_ids_and_the_newest_is_undone_first(
+    model, tmp_path
+):
     photos = write_photos(tmp_path / "photos", 3)
     first = caption(model, photos[0], to=("txt",))
     second = caption(model, photos[0].parent, to=("txt",))
@@ -47,7 +49,7 @@ def test_runs_of_the_same_second_have_their_own_ids_and_the_newest_is_undone_fir
 
 
 @pytest.mark.usefixtures("backwards")
-def test_the_rate_shown_is_that_of_a_clock_that_never_jumps(model, tmp_path):
+def test_the_rate_is_measured_with_a_clock_that_never_jumps(model, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)[0].parent
     shown: list[str] = []
     result = BulkResult()
@@ -68,7 +70,7 @@ def test_the_rate_shown_is_that_of_a_clock_that_never_jumps(model, tmp_path):
 
 
 @pytest.mark.usefixtures("backwards")
-def test_the_throughput_of_the_page_has_no_negative_times(tmp_path):
+def test_the_page_shows_no_negative_times(tmp_path):
     from captune.bulk.items import Item
 
     watch = RunWatch()

@@ -69,7 +69,7 @@ def command(folder: Path, words: list[str], server: ForkServer) -> CaptuneComman
     "case",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
 )
-def test_a_run_killed_anywhere_ends_like_one_that_was_not(tmp_path, server, case):
+def test_a_run_killed_anywhere_resumes_to_the_files_of_one_that_was_not(tmp_path, server, case):
     twin = prepare(tmp_path / "twin")
     num_events = command(twin, CASES[case], server).count_events(tmp_path / "events")
     assert num_events > 20

@@ -20,7 +20,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_joined_shares_are_the_whole_after_sorting(model, tmp_path, ending):
+def test_joined_and_sorted_shares_equal_one_complete_run(model, tmp_path, ending):
     write_photos(tmp_path / "photos", 12)
     whole, out = tmp_path / f"whole.{ending}", tmp_path / f"joined.{ending}"
     caption(model, tmp_path / "photos", out=whole)
@@ -62,7 +62,7 @@ def test_an_existing_file_is_overwritten_on_request_only(tmp_path):
     assert merge_shares(out, [part], force=True).num_rows == 1
 
 
-def test_a_missing_share_is_named_unless_that_is_allowed(tmp_path):
+def test_a_missing_share_is_named_unless_missing_shares_are_allowed(tmp_path):
     parts = [tmp_path / f"c-{number:05}-of-00004.jsonl" for number in (1, 3)]
     for part in parts:
         part.write_text(json.dumps({"image_id": part.name, "caption": "b"}) + "\n")
@@ -74,7 +74,7 @@ def test_a_missing_share_is_named_unless_that_is_allowed(tmp_path):
     assert merge_shares(tmp_path / "o.jsonl", parts, allow_missing=True).num_rows == 2
 
 
-def test_a_part_that_is_something_else_is_named_without_advice_to_overwrite_it(tmp_path):
+def test_a_part_with_other_content_is_named_without_advice_to_overwrite_it(tmp_path):
     part = tmp_path / "a.jsonl"
     part.write_text('{"a": 1}\n')
     with pytest.raises(OutputError, match=r"a\.jsonl holds something other") as caught:

@@ -47,7 +47,7 @@ def captioned(library: Path) -> dict[str, str | None]:
     return found
 
 
-def test_every_image_has_its_caption_in_itself_or_beside_it(model: Path, library: Path) -> None:
+def test_every_image_has_its_caption_embedded_or_beside_it(model: Path, library: Path) -> None:
     result = caption(model, library, to=("metadata",))
     assert all(captioned(library).values())
     assert sorted(path.name for path in library.glob("*.xmp")) == ["d.gif.xmp", "e.jpg.xmp"]

@@ -25,7 +25,7 @@ from captune.bulk.phrases import cut_at_word, trim_boilerplate, trim_repeats
         ("The image shows a red car parked near a tree.", "A red car parked near a tree."),
     ],
 )
-def test_what_captioners_add_by_habit_is_trimmed(caption, expected):
+def test_habitual_phrases_of_captioners_are_trimmed(caption, expected):
     assert trim_boilerplate(caption) == expected
 
 
@@ -42,7 +42,7 @@ def test_what_captioners_add_by_habit_is_trimmed(caption, expected):
         "",
     ],
 )
-def test_a_caption_without_habits_or_with_nothing_else_stays(caption):
+def test_a_caption_without_habitual_phrases_or_with_nothing_else_is_kept(caption):
     assert trim_boilerplate(caption) == caption
 
 
@@ -60,7 +60,7 @@ def test_a_caption_without_habits_or_with_nothing_else_stays(caption):
         ("一只狗一只狗一只狗在海滩", "一只狗在海滩"),
     ],
 )
-def test_a_phrase_that_follows_itself_appears_once(caption, expected):
+def test_a_phrase_repeated_in_a_row_is_kept_once(caption, expected):
     assert trim_repeats(caption) == expected
 
 
@@ -68,11 +68,11 @@ def test_a_phrase_that_follows_itself_appears_once(caption, expected):
     "caption",
     ["a very very big dog", "face to face", "慢慢地走", "商量商量", "a dog  by   a cat", ""],
 )
-def test_doubled_words_that_people_write_stay(caption):
+def test_doubled_words_that_people_write_are_kept(caption):
     assert trim_repeats(caption) == caption
 
 
-def test_a_long_caption_of_other_words_is_searched_quickly():
+def test_a_long_caption_without_repeats_is_searched_quickly():
     caption = " ".join(f"word{n % 97}x{n % 89}" for n in range(3000))
     started = time.process_time()
     assert trim_repeats(caption) == caption
@@ -100,14 +100,14 @@ def test_a_text_is_cut_at_the_end_of_a_word_or_of_a_character(text, limit, expec
 
 
 @given(st.text(max_size=40), st.integers(1, 50))
-def test_a_cut_text_is_a_beginning_that_fits(text, limit):
+def test_a_truncated_text_is_a_prefix_that_fits(text, limit):
     cut = cut_at_word(text, limit)
     assert len(cut) <= limit
     assert text.startswith(cut)
 
 
 @given(st.lists(st.sampled_from(["a", "dog", "and", "狗", "the,", ""]), max_size=30))
-def test_trimming_twice_changes_nothing_more_and_never_empties(words):
+def test_trimming_twice_equals_trimming_once_and_never_leaves_an_empty_text(words):
     caption = " ".join(words)
     trimmed = trim_repeats(caption)
     assert bool(trimmed.strip()) == bool(caption.strip())

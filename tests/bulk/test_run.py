@@ -96,7 +96,7 @@ def test_an_added_output_needs_no_model(model, photos, tmp_path):
     assert len(list(photos.glob("*.caption"))) == 5
 
 
-def test_texts_of_others_are_kept_unless_a_policy_says_otherwise(model, photos):
+def test_texts_of_others_are_kept_unless_a_policy_overrides_that(model, photos):
     text = photos / "photo000000.txt"
     text.write_bytes(b"mine\r\n")
     caption(model, photos, to=("txt",))
@@ -145,7 +145,7 @@ def test_two_images_for_one_file_are_refused_before_anything_is_written(model, p
     assert len(list(photos.glob("*.txt"))) == 6
 
 
-def test_of_named_images_that_share_a_file_one_is_captioned(model, photos):
+def test_only_one_of_the_named_images_that_share_a_text_file_is_captioned(model, photos):
     photo(9).save(photos / "photo000000.webp")
     names = [photos / "photo000000.png", photos / "photo000000.webp"]
     result = caption(model, *names, to=("txt",))
@@ -178,7 +178,7 @@ def test_captions_that_repeat_words_are_written_flagged_and_counted(model, photo
     assert (photos / "loop.txt").read_text() == "a dog\n"
 
 
-def test_a_model_that_fails_at_every_image_is_an_error(model, tmp_path):
+def test_a_model_that_fails_on_every_image_is_an_error(model, tmp_path):
     folder = tmp_path / "bad"
     folder.mkdir()
     for number in range(20):
@@ -187,7 +187,7 @@ def test_a_model_that_fails_at_every_image_is_an_error(model, tmp_path):
         caption(model, folder, to=("txt",))
 
 
-def test_memory_that_runs_out_halves_the_batch(model, photos):
+def test_running_out_of_memory_halves_the_batch(model, photos):
     set_behaviour(model, Behaviour(fits=2))
     with pytest.warns(UserWarning, match="do not fit in the memory"):
         assert caption(model, photos, to=("txt",)).outcome.num_done == 5
@@ -216,7 +216,7 @@ def test_failures_are_listed_counted_and_tried_again_on_request(model, photos, t
     assert again.num_loads == 2
 
 
-def test_a_limit_stops_after_so_many_images_and_the_next_run_continues(model, photos, tmp_path):
+def test_a_limit_stops_after_that_many_images_and_the_next_run_continues(model, photos, tmp_path):
     limited = FeedSettings(limit=2)
     assert caption(model, photos, to=("txt",), feed=limited).outcome.num_done == 2
     assert caption(model, photos, to=("txt",)).outcome.num_done == 3

@@ -10,7 +10,7 @@ from captune.bulk import BulkSettings, choose_outputs
 from captune.errors import OutputError
 
 
-def test_one_form_goes_into_the_named_file_whatever_its_ending(tmp_path: Path) -> None:
+def test_one_form_goes_into_the_named_file_whatever_its_extension(tmp_path: Path) -> None:
     out = tmp_path / "captions of 2026.final"
     plain = tmp_path / "captions"
     assert choose_outputs(BulkSettings(to=("jsonl",), out=out)).collected == (("jsonl", out),)
@@ -32,6 +32,6 @@ def test_several_forms_go_into_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_device_is_named_as_one() -> None:
+def test_a_device_as_output_is_reported_as_a_device() -> None:
     with pytest.raises(OutputError, match="/dev/full is a device"):
         choose_outputs(BulkSettings(to=("jsonl",), out=Path("/dev/full")))

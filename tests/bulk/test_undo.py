@@ -33,7 +33,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("existing", ["skip", "overwrite", "append", "prepend"])
 @pytest.mark.parametrize("to", ["txt", "xmp", "metadata"])
-def test_every_byte_comes_back(model, photos, existing, to):
+def test_every_byte_is_restored(model, photos, existing, to):
     before = read_tree(photos)
     result = caption(model, photos, to=(to,), existing=existing)
     assert read_tree(photos) != before
@@ -57,7 +57,7 @@ def test_files_edited_since_are_kept_and_listed(model, photos):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_a_collected_file_is_the_earlier_one_again(model, photos, tmp_path, ending):
+def test_a_collected_file_is_restored(model, photos, tmp_path, ending):
     out = tmp_path / f"c.{ending}"
     first = caption(model, photos / "photo000000.png", out=out)
     before = out.read_bytes()
@@ -153,7 +153,7 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         undo_run("20200101-000000-abcd")
 
 
-def test_of_several_journals_the_runs_are_named(model, photos, tmp_path):
+def test_the_runs_of_several_journals_are_listed(model, photos, tmp_path):
     texts = caption(model, photos, to=("txt",))
     shards = caption(model, photos, to=("webdataset",), out=photos)
     with pytest.raises(OutputError, match="holds the journals of several outputs") as caught:
@@ -165,7 +165,7 @@ def test_of_several_journals_the_runs_are_named(model, photos, tmp_path):
     undo_run(texts.run_id)
 
 
-def test_a_file_in_the_place_of_the_journals_folder_is_named(model, photos):
+def test_a_file_in_place_of_the_journals_folder_is_named(model, photos):
     (photos / ".captune").write_text("mine")
     with pytest.raises(OutputError, match=r"photos/\.captune is a file"):
         caption(model, photos, to=("txt",))

@@ -19,7 +19,7 @@ def model(tmp_path: Path, monkeypatch) -> Path:
     return write_stub(tmp_path / "model")
 
 
-def test_a_run_says_what_its_undo_costs_before_it_writes(model, tmp_path):
+def test_a_run_reports_the_cost_of_undo_before_it_writes(model, tmp_path):
     photos = write_photos(tmp_path / "photos", 4)
     for path in photos[:2]:
         path.with_suffix(".txt").write_bytes(b"x" * 100_000)
@@ -44,7 +44,7 @@ def test_a_run_says_what_its_undo_costs_before_it_writes(model, tmp_path):
     assert undo_cost(result.run_id) == (4, 2 * 100_000 + 4)
 
 
-def test_a_replaced_file_of_captions_counts_with_its_size(model, tmp_path):
+def test_a_replaced_caption_file_counts_with_its_size(model, tmp_path):
     photos = write_photos(tmp_path / "photos", 3)
     out, lines = tmp_path / "c.jsonl", []
     around = Surroundings(say=lines.append)
@@ -57,7 +57,7 @@ def test_a_replaced_file_of_captions_counts_with_its_size(model, tmp_path):
     assert lines == [f"to undo this run, {kept}"]
 
 
-def test_of_images_that_are_not_all_found_the_cost_is_per_million():
+def test_the_cost_is_per_million_files_if_their_number_is_unknown():
     text = UndoForecast(bytes_per_file=250.4, num_files=None).describe()
     assert text == "about 250 bytes per file, 250.4 MB per million files"
     assert UndoForecast().describe() == ""
@@ -66,5 +66,5 @@ def test_of_images_that_are_not_all_found_the_cost_is_per_million():
 @pytest.mark.parametrize(
     ("size", "text"), [(1, "1 byte"), (0.4, "0 bytes"), (999, "999 bytes"), (2.5e9, "2.5 GB")]
 )
-def test_sizes_are_in_words(size, text):
+def test_sizes_have_readable_units(size, text):
     assert describe_bytes(size) == text

@@ -12,7 +12,7 @@ def test_without_settings_the_caption_stays_as_it_is():
     assert Wording().change(" a dog {name} ", "photos/rex.jpg") == " a dog {name} "
 
 
-def test_prefix_and_suffix_are_put_around_as_they_are():
+def test_prefix_and_suffix_are_added_unchanged():
     assert Wording(prefix="sks, ", suffix=".").change("a dog", "rex.jpg") == "sks, a dog."
 
 
@@ -28,13 +28,13 @@ def test_prefix_and_suffix_are_put_around_as_they_are():
         ("a\nb/not\udcff.jpg", "a b|not\ufffd"),
     ],
 )
-def test_a_template_gets_names_of_the_folder_and_of_the_file(name, expected):
+def test_a_template_can_use_the_names_of_the_folder_and_the_file(name, expected):
     assert Wording(template="{folder}|{name}: {caption}").change("a dog", name) == (
         f"{expected}: a dog"
     )
 
 
-def test_braces_are_written_twice_and_values_are_not_read_as_templates():
+def test_doubled_braces_are_literal_and_values_are_not_read_as_templates():
     wording = Wording(template="{{{caption}}}", prefix="{name}")
     assert wording.change("{folder}", "a/b.jpg") == "{name}{{folder}}"
 
@@ -65,7 +65,7 @@ def test_a_template_with_another_field_is_refused(template, message):
     ("limit", "expected"),
     [(100, "sks, a red dog runs."), (16, "sks, a red dog."), (11, "sks, a red."), (7, "sks, a.")],
 )
-def test_max_chars_cuts_the_caption_and_keeps_what_is_around_it(limit, expected):
+def test_max_chars_cuts_the_caption_and_keeps_the_text_around_it(limit, expected):
     wording = Wording(prefix="sks, ", suffix=".", max_chars=limit)
     assert wording.change("a red dog runs", "rex.jpg") == expected
     assert len(expected) <= limit
@@ -77,7 +77,7 @@ def test_max_chars_holds_for_a_template_with_two_captions_and_a_long_name():
     assert len(wording.change("a red dog runs", "x" * 200)) == 30
 
 
-def test_max_chars_without_room_for_a_caption_is_refused():
+def test_max_chars_too_small_for_a_caption_is_refused():
     with pytest.raises(RecipeError, match="5 characters leave no room for a caption") as caught:
         Wording(prefix="sks, ", max_chars=5)
     assert caught.value.fix == "use 6 or more"
@@ -85,13 +85,13 @@ def test_max_chars_without_room_for_a_caption_is_refused():
         Wording(max_chars=0)
 
 
-def test_cleaning_comes_before_template_and_limit():
+def test_cleaning_runs_before_template_and_limit():
     wording = Wording(template="photo: {caption}", max_chars=25, clean=("boilerplate", "repeat"))
     caption = "there is a red dog and a red dog and a red dog and"
     assert wording.change(caption, "rex.jpg") == "photo: a red dog"
 
 
-def test_only_the_chosen_steps_clean():
+def test_only_the_chosen_cleaning_steps_run():
     caption = "a picture of a dog and a dog and a dog"
     assert Wording(clean=("boilerplate",)).change(caption, "x") == "a dog and a dog and a dog"
     assert Wording(clean=("repeat",)).change(caption, "x") == "a picture of a dog"

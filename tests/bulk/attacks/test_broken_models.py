@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals that end a proc
 
 
 @pytest.mark.slow
-def test_a_run_that_the_model_ended_gets_past_its_image_when_repeated(tmp_path, model, captune):
+def test_a_run_that_the_model_crashed_gets_past_that_image_when_repeated(tmp_path, model, captune):
     paths = write_photos(tmp_path / "photos", 12)
     poison("crash").save(tmp_path / "photos" / "photo000005x.png")
     command = captune("caption", model, "photos", "--to", "txt", "--batch-size", 4, is_alone=True)

@@ -45,7 +45,7 @@ def check_reasons(images: list[HostileImage], rows: dict[str, str], failures: di
         assert (image.name in rows) == (reason == CAPTIONED), image.name
 
 
-def test_truncated_images_are_captioned_with_a_flag_where_that_is_allowed(tmp_path, model, captune):
+def test_truncated_images_are_captioned_and_flagged_if_that_is_allowed(tmp_path, model, captune):
     images = [image for image in write_hostile(tmp_path / "photos") if image.case in (1, 2, 3)]
     names = {image.name for image in images if image.case == 3}
     inputs = [f"photos/{image.name}" for image in images]
@@ -62,7 +62,7 @@ def test_truncated_images_are_captioned_with_a_flag_where_that_is_allowed(tmp_pa
     assert f"{len(names)} truncated images captioned" in allowed.err
 
 
-def test_a_known_caption_of_a_truncated_image_is_not_used_where_that_is_not_allowed(
+def test_a_known_caption_of_a_truncated_image_is_not_used_without_the_flag(
     tmp_path, model, captune
 ):
     photos = tmp_path / "photos"
@@ -137,7 +137,7 @@ def test_unusual_modes_get_the_caption_of_their_rgb_twin(tmp_path, model, captun
 
 
 @pytest.mark.parametrize("form", ["txt", "jsonl", "csv"])
-def test_odd_names_come_back_as_they_are(tmp_path, model, captune, form):
+def test_odd_names_are_reported_unchanged(tmp_path, model, captune, form):
     folder = tmp_path / "photos"
     folder.mkdir()
     names = [name for name in odd_names() if len(name) < 250 or form != "txt"]

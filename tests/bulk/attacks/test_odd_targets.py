@@ -26,7 +26,7 @@ def failures(result) -> dict[str, str]:
     return {Path(name).name: error.what for name, error in result.outcome.failures}
 
 
-def test_a_folder_or_a_loop_in_the_place_of_a_text_costs_that_image(model, tmp_path):
+def test_a_folder_or_a_link_loop_in_place_of_a_text_file_costs_that_image(model, tmp_path):
     photos = write_photos(tmp_path / "photos", 5)
     photos[1].with_suffix(".txt").mkdir()
     photos[2].with_suffix(".txt").symlink_to(photos[2].with_suffix(".txt").name)
@@ -43,7 +43,7 @@ def test_a_folder_or_a_loop_in_the_place_of_a_text_costs_that_image(model, tmp_p
 
 
 @pytest.mark.parametrize("form", ["txt", "xmp"])
-def test_a_pipe_in_the_place_of_a_text_is_not_opened_and_costs_that_image(model, tmp_path, form):
+def test_a_pipe_in_place_of_a_text_file_is_not_opened_and_costs_that_image(model, tmp_path, form):
     photos = write_photos(tmp_path / "photos", 3)
     os.mkfifo(photos[1].with_suffix(f".{form}"))
     result = caption(model, photos[0].parent, to=(form,))
@@ -52,7 +52,7 @@ def test_a_pipe_in_the_place_of_a_text_is_not_opened_and_costs_that_image(model,
 
 
 @pytest.mark.parametrize("form", ["txt", "caption", "xmp"])
-def test_names_that_leave_no_room_for_an_ending_are_listed(model, tmp_path, form):
+def test_names_too_long_for_an_extension_are_listed(model, tmp_path, form):
     photos = write_photos(tmp_path / "photos", 2)
     long = photos[0].rename(photos[0].with_name("x" * 251 + ".png"))
     result = caption(model, long.parent, to=(form,), naming="full")
@@ -60,7 +60,7 @@ def test_names_that_leave_no_room_for_an_ending_are_listed(model, tmp_path, form
     assert result.outcome.num_done == 1
 
 
-def test_a_long_name_has_no_sidecar_where_the_image_cannot_hold_the_caption(model, tmp_path):
+def test_a_long_name_gets_no_sidecar_if_the_image_cannot_hold_the_caption(model, tmp_path):
     (tmp_path / "photos").mkdir()
     photo(1).save(tmp_path / "photos" / ("x" * 251 + ".gif"))
     result = caption(model, tmp_path / "photos", to=("metadata",))

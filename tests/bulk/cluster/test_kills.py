@@ -81,7 +81,7 @@ def local(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_cluster_gives_the_files_and_failures_of_one_machine(tmp_path, nodes, local):
+def test_a_cluster_writes_the_same_files_and_failures_as_one_machine(tmp_path, nodes, local):
     folder = prepare(tmp_path)
     ended = command(folder, nodes=nodes).run()
     assert ended.code == 3, ended.err
@@ -92,7 +92,7 @@ def test_a_cluster_gives_the_files_and_failures_of_one_machine(tmp_path, nodes, 
     assert (again.code, f"{NUM_PHOTOS + 1} already had a caption" in again.err) == (3, True)
 
 
-def test_six_kills_of_actors_and_of_a_node_lose_and_double_nothing(tmp_path, nodes, local):
+def test_six_kills_of_actors_and_of_a_node_lose_and_duplicate_nothing(tmp_path, nodes, local):
     folder = prepare(tmp_path, seconds_per_image=0.2)
     process = command(folder, nodes=nodes).start()
     started = time.monotonic()

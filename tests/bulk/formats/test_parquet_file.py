@@ -47,7 +47,7 @@ def test_rows_have_the_columns_of_json_lines(tmp_path: Path) -> None:
     ]
 
 
-def test_earlier_rows_stay_unless_they_are_new_again(tmp_path: Path) -> None:
+def test_earlier_rows_are_kept_unless_new_ones_replace_them(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     written(path, row("a.jpg", "one"), row("b.jpg", "two"))
     found = written(path, row("b.jpg", "three"), row("c.jpg", "four"))
@@ -59,7 +59,7 @@ def test_earlier_rows_stay_unless_they_are_new_again(tmp_path: Path) -> None:
     assert len(written(path, row("d.jpg"), keep_earlier=False)) == 1
 
 
-def test_names_that_are_not_utf_8_come_back(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_read_back_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     written(path, row("caf\udce9.jpg"))
     assert list(ParquetFile(path).earlier_names()) == ["caf\udce9.jpg"]
@@ -79,14 +79,14 @@ def test_a_killed_run_resumes_after_the_committed_rows(tmp_path: Path) -> None:
     assert pq.read_table(path)["caption"].to_pylist() == ["a dog", "again"]
 
 
-def test_rows_become_groups_of_ten_thousand(tmp_path: Path) -> None:
+def test_rows_are_written_in_groups_of_ten_thousand(tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     written(path, *(row(f"{n}.jpg") for n in range(20_001)))
     assert pq.ParquetFile(path).num_row_groups == 3
 
 
 @pytest.mark.parametrize("content", [b"not parquet", b"PAR1 PAR1"])
-def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_an_unrelated_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "c.parquet"
     path.write_bytes(content)
     with pytest.raises(OutputError, match="other than captions"):

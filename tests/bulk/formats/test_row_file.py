@@ -29,7 +29,7 @@ def write(path: Path, *names: str, caption: str = "a dog", keep_earlier: bool = 
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_rows_after_the_committed_ones_are_cut_off(tmp_path, ending):
+def test_rows_after_the_last_committed_one_are_removed(tmp_path, ending):
     path = tmp_path / f"c.{ending}"
     first = open_collected(ending, path)
     first.resume(None, keep_earlier=True)
@@ -46,7 +46,7 @@ def test_rows_after_the_committed_ones_are_cut_off(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_finished_rows_stay_as_they_are_before_the_new_ones(tmp_path, ending):
+def test_finished_rows_stay_unchanged_before_the_new_ones(tmp_path, ending):
     path = tmp_path / f"c.{ending}"
     write(path, "a.jpg", "b.jpg")
     before = path.read_bytes()
@@ -58,7 +58,7 @@ def test_finished_rows_stay_as_they_are_before_the_new_ones(tmp_path, ending):
     assert list(open_collected(ending, path).earlier_names()) == ["d.jpg"]
 
 
-def test_fields_of_others_in_a_row_stay(tmp_path):
+def test_unknown_fields_of_a_row_are_kept(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"caption":"a dog",  "image_id":"a.jpg", "mine": 1}\n')
     write(path, "b.jpg")

@@ -64,7 +64,7 @@ def test_captune_reads_its_shards_as_a_data_set(tmp_path: Path) -> None:
     assert len(load_records(tmp_path / "out").records) == 5
 
 
-def test_names_of_strangers_do_not_become_names_of_members(tmp_path: Path) -> None:
+def test_untrusted_file_names_do_not_become_member_names(tmp_path: Path) -> None:
     shards = TarShards(tmp_path / "out")
     shards.resume(None, keep_earlier=True)
     names = [
@@ -82,7 +82,7 @@ def test_names_of_strangers_do_not_become_names_of_members(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kept", range(12))
-def test_a_run_killed_after_any_commit_resumes_without_loss_or_doubles(
+def test_a_run_killed_after_any_commit_resumes_without_loss_or_duplicates(
     kept: int, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
@@ -111,7 +111,7 @@ def test_a_kill_after_the_last_step_of_finish_is_harmless(tmp_path: Path) -> Non
     assert captions(tmp_path) == [f"caption {n}" for n in range(4)]
 
 
-def test_a_later_run_adds_shards_behind_the_earlier_ones(tmp_path: Path) -> None:
+def test_a_later_run_adds_shards_after_the_earlier_ones(tmp_path: Path) -> None:
     for start in (0, 4):
         shards = TarShards(tmp_path, shard_images=3)
         shards.resume(None, keep_earlier=True)
@@ -156,7 +156,7 @@ def test_a_run_without_images_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tar_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_tar_with_other_content_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "000000.tar", "w") as archive:
         member = tarfile.TarInfo("a.json")
         member.size = 2

@@ -35,7 +35,7 @@ def test_white_space_and_a_byte_order_mark_are_not_a_caption(tmp_path, content, 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="named pipes in the file system")
-def test_a_pipe_with_the_name_of_a_text_is_refused(tmp_path):
+def test_a_pipe_with_the_name_of_a_text_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     with pytest.raises(OutputError, match="is a named pipe"):
         TXT.has_caption(tmp_path / "a.txt")
@@ -57,7 +57,7 @@ def test_a_pipe_with_the_name_of_a_text_is_refused(tmp_path):
         ),
     ],
 )
-def test_a_line_is_added_in_the_form_of_the_file_and_undone_to_the_byte(
+def test_a_line_is_added_in_the_style_of_the_file_and_undone_to_the_byte(
     earlier, appended, prepended
 ):
     for existing, expected in (("append", appended), ("prepend", prepended)):

@@ -45,12 +45,14 @@ def test_a_sidecar_of_another_program_keeps_its_other_properties() -> None:
     ("existing", "description"),
     [("append", "by hand\na dog"), ("prepend", "a dog\nby hand"), ("overwrite", "a dog")],
 )
-def test_a_description_by_hand_is_added_to_or_replaced(existing: str, description: str) -> None:
+def test_a_description_written_by_hand_is_extended_or_replaced(
+    existing: str, description: str
+) -> None:
     change = XmpFiles().change(PACKET, "a dog", existing=existing)  # type: ignore[arg-type]
     assert read_sidecar(change.new) == Texts(description, "a dog")
 
 
-def test_an_alternative_text_by_hand_is_replaced_by_overwrite_only() -> None:
+def test_an_alternative_text_written_by_hand_is_replaced_only_by_overwrite() -> None:
     by_hand = PACKET.replace(b"dc:description", b"i:AltTextAccessibility").replace(
         b"xmlns:dc", b"xmlns:i='http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/' xmlns:dc"
     )
@@ -92,7 +94,7 @@ def test_undoing_keeps_the_replaced_bytes_only() -> None:
     assert len(EmbeddedMetadata().change(before, "a dog", existing="overwrite").undo) < 2_000
 
 
-def test_an_image_that_cannot_hold_a_caption_has_that_of_its_sidecar(tmp_path: Path) -> None:
+def test_an_image_that_cannot_hold_a_caption_has_the_caption_of_its_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "image.gif"
     path.write_bytes(b"GIF89a")
     metadata = EmbeddedMetadata()

@@ -48,7 +48,7 @@ def reason_of(content: bytes) -> str:
 
 @pytest.mark.parametrize("has_packet", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_pixels_stay_and_captions_are_found(form: str, has_packet: bool) -> None:
+def test_pixels_stay_unchanged_and_captions_are_found(form: str, has_packet: bool) -> None:
     before = encoded(form, packet=PACKET if has_packet else None, exif=has_packet)
     after = embedded(before)
     assert pixels(after) == pixels(before)
@@ -57,7 +57,7 @@ def test_pixels_stay_and_captions_are_found(form: str, has_packet: bool) -> None
 
 @pytest.mark.parametrize("has_packet", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_undo_gives_the_earlier_file_bit_for_bit(form: str, has_packet: bool) -> None:
+def test_undo_restores_the_earlier_file_bit_for_bit(form: str, has_packet: bool) -> None:
     before = encoded(form, packet=PACKET if has_packet else None)
     splices = edit_embedded(before, TEXTS)
     assert restore(apply_splices(before, splices), undo_bytes(before, splices)) == before
@@ -93,7 +93,7 @@ def test_exiftool_reads_the_captions_and_all_other_metadata_unchanged(
     assert warnings_of(path) == warned
 
 
-def test_a_png_has_its_captions_in_front_of_the_pixels() -> None:
+def test_a_png_stores_its_captions_before_the_pixels() -> None:
     after = embedded(encoded("png"))
     assert after.index(b"iTXt") < after.index(b"IDAT")
 
@@ -119,7 +119,7 @@ def test_offsets_to_further_pictures_are_corrected() -> None:
             assert (new.size, new.tobytes()) == (old.size, old.tobytes())
 
 
-def test_offsets_are_corrected_where_captions_go_behind_the_index() -> None:
+def test_offsets_are_corrected_if_captions_go_after_the_index() -> None:
     before = multi_picture()
     start = before.index(b"\xff\xe2", 0)
     length = struct.unpack(">H", before[start + 2 : start + 4])[0] + 2
@@ -159,7 +159,7 @@ def test_a_motion_photo_keeps_its_video_at_the_end(trailer: bytes) -> None:
     assert after.endswith(b"\xff\xd9" + trailer)
 
 
-def test_unknown_data_behind_the_image_is_refused_unless_nothing_moves() -> None:
+def test_unknown_data_after_the_image_is_refused_unless_nothing_moves() -> None:
     trailer = b"a preview that something points to"
     assert "unknown data follows" in reason_of(encoded("jpeg") + trailer)
     before = encoded("jpeg", packet=PACKET) + trailer
@@ -198,7 +198,7 @@ def test_extended_xmp_stays_and_its_captions_are_read() -> None:
     assert "extended XMP" in reason_of(content)
 
 
-def test_extended_xmp_of_other_properties_does_not_hinder() -> None:
+def test_extended_xmp_with_other_properties_does_not_prevent_an_edit() -> None:
     other = PACKET.replace(b"dc:description", b"dc:publisher")
     name = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32
     content = with_segment(encoded("jpeg"), 0xE1, name + struct.pack(">II", len(other), 0) + other)
@@ -207,7 +207,7 @@ def test_extended_xmp_of_other_properties_does_not_hinder() -> None:
     assert other in after
 
 
-def test_a_description_that_leaves_no_room_in_a_segment_is_refused() -> None:
+def test_a_description_too_long_for_a_segment_is_refused() -> None:
     with pytest.raises(ImageError) as error:
         edit_embedded(encoded("jpeg"), Texts("word " * 20_000))
     assert "64 kB" in error.value.where
@@ -225,7 +225,7 @@ def test_two_packets_are_refused() -> None:
     assert "two XMP" in reason_of(with_segment(encoded("jpeg", packet=PACKET), 0xE1, xmp))
 
 
-def test_the_raw_profile_of_imagemagick_is_refused() -> None:
+def test_imagemagicks_raw_profile_is_refused() -> None:
     chunk = b"tEXtRaw profile type xmp\0\nxmp\n 4\n41424344"
     whole = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     content = encoded("png")

@@ -93,31 +93,31 @@ def test_the_description_of_another_program_is_read(shape: str, text: str | None
     assert read_sidecar(SHAPES[shape]) == Texts(text)
 
 
-def test_all_other_bytes_of_a_packet_stay() -> None:
+def test_all_other_bytes_of_a_packet_stay_unchanged() -> None:
     before = PACKET.split(b"by hand")
     after = edited(PACKET, Texts("by machine")).split(b"by machine")
     assert after[0] == before[0]
     assert after[1].rstrip(b" ?<>xpacketnd='w\"") == before[1].rstrip(b" ?<>xpacketnd='w\"")
 
 
-def test_growth_is_taken_from_the_padding() -> None:
+def test_a_longer_caption_uses_the_padding() -> None:
     assert len(edited(PACKET)) == len(PACKET)
 
 
-def test_a_packet_grows_where_its_padding_does_not_suffice() -> None:
+def test_a_packet_grows_if_its_padding_is_too_small() -> None:
     long = "word " * 600
     changed = edited(PACKET, Texts(long))
     assert read_sidecar(changed).description == long
     assert changed.endswith(b'</x:xmpmeta>\n<?xpacket end="w"?>')
 
 
-def test_other_languages_stay_behind_the_default() -> None:
+def test_other_languages_stay_after_the_default() -> None:
     changed = edited(SHAPES["other language"]).decode()
     assert changed.index("a cat on a mat") < changed.index("<rdf:li xml:lang='de'>alt</rdf:li>")
 
 
 @given(st.text(), st.text())
-def test_any_text_comes_back_without_the_characters_that_xml_cannot_hold(
+def test_any_text_is_read_back_without_the_characters_that_xml_cannot_hold(
     text: str, alt: str
 ) -> None:
     forbidden = {*map(chr, range(32)), "\ufffe", "\uffff"} - {"\t", "\n", "\r"}

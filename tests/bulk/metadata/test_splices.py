@@ -20,13 +20,13 @@ def changes(draw: st.DrawFn) -> tuple[bytes, list[Splice]]:
 
 
 @given(changes())
-def test_undoing_a_change_gives_the_earlier_bytes(case: tuple[bytes, list[Splice]]) -> None:
+def test_undoing_a_change_restores_the_earlier_bytes(case: tuple[bytes, list[Splice]]) -> None:
     content, splices = case
     changed = apply_splices(content, splices)
     assert restore(changed, undo_bytes(content, splices)) == content
 
 
-def test_ranges_are_replaced_by_their_places_in_the_earlier_file() -> None:
+def test_ranges_are_replaced_at_their_offsets_in_the_earlier_file() -> None:
     splices = [Splice(6, 5, b"moon"), Splice(0, 0, b"> "), Splice(5, 1, b", ")]
     assert apply_splices(b"hello world!", splices) == b"> hello, moon!"
 

@@ -99,7 +99,9 @@ def test_counts_reasons_and_shares_are_shown(photo: Path, tmp_path: Path) -> Non
     assert "cut at byte 12" in text
 
 
-def test_a_run_of_one_caption_warns(photo: Path, tmp_path: Path) -> None:
+def test_a_run_whose_captions_are_all_the_same_raises_a_warning(
+    photo: Path, tmp_path: Path
+) -> None:
     _, tags = page_of(tmp_path, watched(photo, number=30), RunCounts(30, 30, 0, 0))
     assert "100 % of the captions are the same: “a dog”" in " ".join(tags.text.split())
 

@@ -58,7 +58,7 @@ def test_speed_is_measured_between_marks_and_idle_time_counts() -> None:
     assert watch.throughput() == [(1, 2.0), (9, 0.125)]
 
 
-def test_a_batch_that_comes_at_once_is_not_a_burst_of_speed() -> None:
+def test_a_batch_that_arrives_at_once_is_not_shown_as_a_burst_of_speed() -> None:
     clock = Clock()
     watch = RunWatch(clock=clock)
     for number in range(200):
@@ -82,7 +82,7 @@ def test_a_long_run_keeps_few_marks_that_add_up() -> None:
     assert counted == pytest.approx(20_000)
 
 
-def test_flagged_unsure_and_unlike_captions_are_suspicious() -> None:
+def test_flagged_uncertain_and_dissimilar_captions_are_suspicious() -> None:
     watch = RunWatch()
     for number in range(200):
         add(watch, f"{number}", "a dog runs on green grass", logprob=-0.5 - number / 1e4)
@@ -96,7 +96,7 @@ def test_flagged_unsure_and_unlike_captions_are_suspicious() -> None:
     assert not [name for name, reasons in found.items() if "unlike the others" in reasons][1:]
 
 
-def test_early_captions_are_not_unlike_the_others_for_being_early() -> None:
+def test_early_captions_are_not_dissimilar_just_because_they_are_early() -> None:
     watch = RunWatch()
     add(watch, "first", "a dog runs on green grass")
     for number in range(5_000):
@@ -105,7 +105,7 @@ def test_early_captions_are_not_unlike_the_others_for_being_early() -> None:
     assert "unlike the others" not in reasons
 
 
-def test_the_caption_with_most_reasons_is_the_first() -> None:
+def test_the_caption_with_the_most_reasons_is_listed_first() -> None:
     watch = RunWatch()
     for number in range(100):
         add(watch, f"{number}", "a dog runs on green grass")

@@ -43,13 +43,13 @@ def test_a_list_in_a_file_is_counted_and_stdin_is_left_to_the_run(photos, tmp_pa
     assert count_images((), SourceOptions(list_from="-")) is None
 
 
-def test_what_would_have_to_be_downloaded_or_unpacked_is_not_counted(tmp_path):
+def test_inputs_that_need_a_download_or_unpacking_are_not_counted(tmp_path):
     assert count_images(("owner/name",), SourceOptions()) is None
     assert count_images(("https://example.org/a.jpg",), SourceOptions()) is None
     assert count_images((str(tmp_path),), SourceOptions()) is None
 
 
-def test_progress_expects_what_is_neither_skipped_nor_beyond_the_limit():
+def test_progress_expects_the_images_that_are_neither_skipped_nor_beyond_the_limit():
     result = BulkResult(outcome=Outcome(num_skipped=30), num_total=100)
     expected: list[int] = []
     progress = Progress(0, lambda _done, _status: None, expected.append)

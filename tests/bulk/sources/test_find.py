@@ -50,7 +50,7 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> 
     return path
 
 
-def test_a_file_has_the_size_and_time_that_spare_a_second_reading(photos):
+def test_a_found_file_carries_its_size_and_time(photos):
     (item,) = find_items([str(photos / "a.png")])
     state = (photos / "a.png").stat()
     assert item == Item(
@@ -118,7 +118,7 @@ def test_a_folder_of_many_levels_is_searched_without_an_open_file_per_level(tmp_
     assert [Path(one.name).name for one in found] == ["a.png"]
 
 
-def test_large_folders_come_in_sorted_pieces(tmp_path, monkeypatch):
+def test_large_folders_are_listed_in_sorted_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr("captune.inference.images.SORTED_ENTRIES", 4)
     write_photos(tmp_path, 10)
     found = names([tmp_path], tmp_path)
@@ -127,7 +127,7 @@ def test_large_folders_come_in_sorted_pieces(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX file names")
-def test_odd_names_are_found_as_they_are(tmp_path):
+def test_odd_names_are_found_unchanged(tmp_path):
     for name in odd_names():
         (tmp_path / os.fsdecode(name)).write_bytes(PNG)
     assert sorted(map(os.fsencode, names([tmp_path], tmp_path))) == sorted(odd_names())

@@ -22,7 +22,7 @@ def listed(content: bytes, form: str, tmp_path: Path, column: str | None = None)
     return [entry.text for entry in read_list(str(path), form, column=column)]
 
 
-def test_lines_may_end_like_those_of_windows_and_be_empty(tmp_path):
+def test_lines_may_be_empty_and_end_as_on_windows(tmp_path):
     assert listed(b"\xef\xbb\xbfa b.png\r\n\r\nc.png\n \nd.png", "lines", tmp_path) == [
         "a b.png",
         "c.png",
@@ -91,7 +91,7 @@ def test_a_list_that_does_not_exist_is_an_error_at_once():
     assert caught.value.where == "--from"
 
 
-def test_entries_are_items_once_and_missing_ones_are_not_an_error(tmp_path, monkeypatch):
+def test_each_entry_is_listed_once_and_a_missing_one_is_not_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photos(tmp_path / "photos", 3)
     text = "photos/photo000001.png\nphotos/../photos/photo000001.png\nphotos\nhttps://a.org/b.png\nno\n"
@@ -108,7 +108,7 @@ def test_entries_are_items_once_and_missing_ones_are_not_an_error(tmp_path, monk
     assert found[-1].size is None
 
 
-def test_stdin_is_a_list(tmp_path, monkeypatch):
+def test_a_list_is_read_from_stdin(tmp_path, monkeypatch):
     write_photos(tmp_path, 1)
     content = f"{tmp_path}/photo000000.png\n".encode()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))

@@ -29,7 +29,7 @@ def captions(file: Path) -> dict[str, str]:
     return {row["image_id"].rpartition("/")[2]: row["caption"] for row in rows}
 
 
-def test_objects_get_the_captions_of_the_same_files_and_a_broken_one_is_listed(tmp_path, storage):
+def test_objects_get_the_same_captions_as_files_and_a_broken_one_is_listed(tmp_path, storage):
     model = write_stub(tmp_path / "model")
     for path in write_photos(tmp_path / "photos", 20):
         storage.put(f"same/{path.name}", path.read_bytes())

@@ -49,7 +49,7 @@ def test_an_image_that_ends_the_model_is_listed_and_the_others_are_captioned(tmp
     assert (again.code, "110 already had a caption" in again.err) == (3, True), again.err
 
 
-def test_a_crash_that_does_not_come_again_costs_no_image(tmp_path):
+def test_a_crash_that_does_not_recur_costs_no_image(tmp_path):
     write_stub(tmp_path / "model", behaviour=Behaviour(fault_times=1))
     write_photos(tmp_path / "photos", 110)
     poison("crash").save(tmp_path / "photos" / "photo000050b.png")
@@ -58,7 +58,7 @@ def test_a_crash_that_does_not_come_again_costs_no_image(tmp_path):
     assert len(list((tmp_path / "photos").glob("*.txt"))) == 111
 
 
-def test_a_small_run_that_crashed_is_repeated_in_a_process(tmp_path):
+def test_a_small_run_that_crashed_is_repeated_in_a_child_process(tmp_path):
     write_stub(tmp_path / "model")
     write_photos(tmp_path / "photos", 5)
     poison("crash").save(tmp_path / "photos" / "photo000002b.png")
