@@ -241,7 +241,7 @@ def test_warnings_of_the_package_reach_stderr_once_however_often_main_runs(
     assert capsys.readouterr().err == "warning: the head skipped\n"
 
 
-def test_own_warnings_are_lines_others_stay_as_they_are_and_pillows_are_dropped(
+def test_captunes_warnings_are_single_lines_others_stay_unchanged_and_pillows_are_dropped(
     add_command: Callable[[Callable[..., None]], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = str(Path(app_module.__file__).parents[1] / "metrics" / "scores" / "cider.py")

@@ -86,7 +86,7 @@ def test_captioning_is_measured_in_the_precision_that_auto_chooses(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_captioning_is_measured_with_the_backend_asked_for(
+def test_captioning_is_measured_with_the_requested_backend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
@@ -104,7 +104,7 @@ def test_captioning_is_measured_with_the_backend_asked_for(
     assert 0 < figures["share_of_limit"] <= 1
 
 
-def test_data_has_the_first_epoch_later_ones_and_the_share_of_waiting(tmp_path: Path) -> None:
+def test_data_reports_the_first_epoch_later_ones_and_the_share_of_waiting(tmp_path: Path) -> None:
     figures = measured(tmp_path, "data", "shapes:8", *FAST_STEPS, "--image-size", "64")
     assert figures["first_epoch_images_per_s"] > 0
     assert figures["images_per_s"] > 0

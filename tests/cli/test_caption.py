@@ -96,7 +96,9 @@ def test_decoding_flags_reach_the_decoder(model, photos, capsys):
     assert row["caption"].startswith("the red")
 
 
-def test_the_models_own_decoding_holds_unless_a_flag_overrides_it(model, photos, tmp_path, capsys):
+def test_the_models_own_decoding_settings_apply_unless_a_flag_overrides_them(
+    model, photos, tmp_path, capsys
+):
     captioner = load_captioner(model)
     write_decoding(captioner.model, GenerateConfig(num_beams=2, max_new_tokens=4))
     captioner.save(tmp_path / "own")
@@ -133,7 +135,7 @@ def test_the_model_is_not_loaded_when_every_image_has_a_caption(photos, capsys):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_the_ending_of_out_chooses_the_format(model, photos, tmp_path, ending):
+def test_the_extension_of_out_chooses_the_format(model, photos, tmp_path, ending):
     out = tmp_path / f"out.{ending}"
     flags = ["--num-beams", 1, "--min-new-tokens", 3]
     assert run(model, f"{photos}/*.png", "--out", out, *flags) == 0

@@ -110,7 +110,7 @@ def test_trust_host_without_allow_urls_is_an_error(model, host, capsys):
     assert "add --allow-urls" in capsys.readouterr().err
 
 
-def test_python_opens_urls_with_a_fetcher_only(model, host):
+def test_python_opens_urls_only_with_a_fetcher(model, host):
     loaded = load(model, device="cpu")
     url = f"http://{host}/a.png"
     with pytest.raises(DataError, match="is a URL"):

@@ -235,7 +235,7 @@ def test_captions_that_the_tokenizer_cannot_write_are_an_error(tmp_path: Path) -
     assert "--tokenizer-kind bpe" in output
 
 
-def test_captions_without_blanks_are_measured_in_characters(tmp_path: Path) -> None:
+def test_captions_without_spaces_are_measured_in_characters(tmp_path: Path) -> None:
     folder = save_images(tmp_path, ["一个男人站在船旁边", "两只狗在草地上奔跑"])
     output = run("check", folder)
     assert "characters per caption: mean 9.0" in output
@@ -265,7 +265,7 @@ def test_show_writes_the_format_of_the_name(folder, tmp_path, suffix, start):
     assert out.read_bytes().startswith(start)
 
 
-def test_show_refuses_an_unknown_ending(folder, tmp_path):
+def test_show_refuses_an_unknown_extension(folder, tmp_path):
     with pytest.raises(OutputError, match=r"a picture of type '.txt'") as caught:
         run("show", folder, "--out", tmp_path / "sheet.txt", code=None)
     assert ".png" in caught.value.fix

@@ -23,7 +23,7 @@ def servers(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
     return hub
 
 
-def test_a_machine_that_runs_the_tests_has_nothing_bad(
+def test_the_machine_that_runs_the_tests_has_no_bad_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

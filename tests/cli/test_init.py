@@ -121,7 +121,7 @@ def make_data(folder: Path, captions: list[tuple[str, str]]) -> Path:
     return folder
 
 
-def test_word_tokens_of_a_script_without_blanks_are_refused_and_byte_pairs_work(
+def test_word_tokens_of_a_script_without_spaces_are_refused_and_byte_pairs_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ["--train-tokenizer", str(make_data(tmp_path / "data", CHINESE))]

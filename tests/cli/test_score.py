@@ -251,7 +251,7 @@ DATA = REAL_DATA / "metrics"
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no reference values at {DATA}")
-def test_the_scores_of_fakecap_are_pycocoevalcaps_to_the_last_digit(tmp_path: Path) -> None:
+def test_the_scores_of_fakecap_equal_pycocoevalcaps_to_the_last_digit(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(score)
     names: Any = ("references", "predictions")

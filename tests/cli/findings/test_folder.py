@@ -35,7 +35,7 @@ def test_renames_that_are_not_atomic_are_bad(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif("os.name == 'nt'", reason="flock")
-def test_locks_that_hold_nobody_are_bad(tmp_path, monkeypatch):
+def test_locks_that_exclude_no_other_process_are_bad(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", lambda _descriptor, _how: None)
     ((state, detail),) = states(tmp_path)
     assert (state, "two processes get the same lock" in detail) == ("bad", True)
