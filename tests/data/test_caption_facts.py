@@ -54,7 +54,7 @@ def pairs(found):
     return [(each.caption, each.num_images) for each in found]
 
 
-def test_one_pass_finds_what_counting_step_by_step_finds():
+def test_counting_in_one_pass_equals_counting_step_by_step():
     for count in (0, 1, 5, 400):
         records = make_records(count)
         facts = measure_captions(store_records(records), count_tokens=len, max_tokens=9)
@@ -90,7 +90,7 @@ def test_quantiles_are_those_of_the_sorted_lengths():
         )
 
 
-def test_tokens_counted_in_batches_are_those_counted_one_by_one():
+def test_tokens_counted_in_batches_equal_those_counted_one_by_one():
     records = make_records(2500)
     batched = BatchCounter(lambda captions: [len(caption) + 2 for caption in captions])
     many, one = (

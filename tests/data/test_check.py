@@ -257,11 +257,11 @@ def test_the_findings_do_not_depend_on_the_number_of_threads(tmp_path):
         ("犬", False),
     ],
 )
-def test_captions_that_describe_nothing(caption, expected):
+def test_captions_that_describe_nothing_are_recognised(caption, expected):
     assert is_placeholder(caption) is expected
 
 
-def test_length_figures_are_those_computed_by_hand():
+def test_length_figures_equal_those_computed_by_hand():
     stats = measure_lengths([3, 1, 2, 10])
     assert (stats.mean, stats.median, stats.p95, stats.longest) == (4.0, 2, 10, 10)
     assert stats.histogram == {1: 1, 2: 1, 3: 1, 10: 1}

@@ -51,7 +51,7 @@ def reason(source: Path | bytes | ZipMember, **options: int) -> str:
 # --- decoded images ----------------------------------------------------------------------------
 
 
-def test_an_rgb_image_comes_out_unchanged_and_without_metadata():
+def test_an_rgb_image_is_returned_unchanged_and_without_metadata():
     image = decode_image(encode(gradient(), dpi=(300, 300)))
     assert image.mode == "RGB"
     assert image.info == {}
@@ -60,7 +60,7 @@ def test_an_rgb_image_comes_out_unchanged_and_without_metadata():
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_turn_gives_the_upright_twin(orientation, format):
+def test_every_exif_orientation_gives_the_upright_image(orientation, format):
     undo = {
         1: None,
         2: Image.Transpose.FLIP_LEFT_RIGHT,

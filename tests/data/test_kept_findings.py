@@ -60,7 +60,7 @@ def kept(tmp_path):
     return KeptFindings.of("a data set", folder=tmp_path / "checks", say=print)
 
 
-def test_a_second_check_reads_only_what_was_not_kept_and_finds_the_same(images, kept):
+def test_a_second_check_reads_only_images_without_kept_findings_and_finds_the_same(images, kept):
     fresh, calls = check(images)
     assert calls == list(range(1, COUNT + 1))
     assert check(images, kept)[0] == fresh
@@ -127,7 +127,7 @@ def test_a_replaced_image_with_the_old_times_is_read_again(images, kept, tmp_pat
     assert check(folder, kept)[0] == check(folder)[0]
 
 
-def test_images_that_have_just_changed_are_not_kept(images, kept, tmp_path):
+def test_findings_about_images_that_have_just_changed_are_not_kept(images, kept, tmp_path):
     folder = copy_images(images, tmp_path / "copy")
     check(folder, kept)
     assert len(check(folder, kept)[1]) == COUNT
@@ -149,13 +149,13 @@ def test_damaged_findings_are_ignored(images, kept, place):
     assert len(calls) == COUNT
 
 
-def test_an_image_over_a_lowered_limit_of_pixels_is_unreadable_again(images, kept):
+def test_a_kept_image_above_a_lowered_pixel_limit_becomes_unreadable(images, kept):
     check(images, kept)
     findings, _ = check(images, kept, max_pixels=300)
     assert {image.reason for image in findings.unreadable} == {"too_many_pixels", "not_an_image"}
 
 
-def test_findings_that_cannot_be_written_are_reported_and_not_needed(images, tmp_path):
+def test_a_check_works_and_reports_it_if_findings_cannot_be_written(images, tmp_path):
     (tmp_path / "file").write_text("")
     lines = []
     kept = KeptFindings.of("x", folder=tmp_path / "file" / "checks", say=lines.append)

@@ -56,7 +56,7 @@ def bordered(rng: np.random.Generator, count: int, fixed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fixed", [16, 40, 96, 118])
-def test_images_with_one_border_are_near_where_comparing_all_pairs_says_so(fixed):
+def test_images_with_the_same_border_are_near_if_comparing_all_pairs_finds_them(fixed):
     rng = np.random.default_rng(fixed)
     hashes = bordered(rng, 180, fixed)
     prints = prints_of(hashes, flat(rng.choice([0, 120, 240], len(hashes))))
@@ -66,7 +66,7 @@ def test_images_with_one_border_are_near_where_comparing_all_pairs_says_so(fixed
     assert found.num_unsearched == 0
 
 
-def test_images_with_one_border_are_not_compared_with_all_others():
+def test_images_with_the_same_border_are_not_compared_with_all_others():
     rng = np.random.default_rng(1)
     count = 20_000
     found = find_near(prints_of(bordered(rng, count, 40), flat(rng.integers(256, size=count))))
@@ -116,7 +116,7 @@ def test_images_beyond_the_limit_of_comparisons_are_counted_and_reported(monkeyp
     assert find_near(prints).num_unsearched == 0
 
 
-def test_a_check_says_that_near_duplicates_may_be_missing(monkeypatch, tmp_path):
+def test_a_check_reports_that_near_duplicates_may_be_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(near_chains, "_PAIRS_PER_IMAGE", 0)
     monkeypatch.setattr(near_chains, "_FREE_PAIRS", 0)
     records = []

@@ -174,7 +174,7 @@ def test_missing_images_are_listed_and_skipped(tmp_path, records):
     assert [r.image_id for r in load_records(tmp_path / "out").records] == ["2", "3"]
 
 
-def test_hugging_face_reads_what_imagefolder_writes(tmp_path, records, monkeypatch):
+def test_hugging_face_reads_a_set_converted_to_imagefolder(tmp_path, records, monkeypatch):
     datasets = pytest.importorskip("datasets")
     out = tmp_path / "out"
     write_dataset(records, out, format="imagefolder")

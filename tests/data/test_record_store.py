@@ -61,7 +61,7 @@ def test_a_slice_of_a_store_is_a_store_of_the_same_records(chosen):
     assert store[::-1][chosen] == PLAIN[::-1][chosen]
 
 
-def test_plain_records_hold_what_records_hold(tmp_path):
+def test_plain_records_have_the_content_of_records(tmp_path):
     store = store_records(PLAIN)
     expected = [
         ("a", str(Path("/data/a.jpg")), ("one", "two"), "g", "a.jpg"),

@@ -46,7 +46,7 @@ LONE = Scene((thing("large green star", 1, 1),))
 # --- the set ----------------------------------------------------------------------------------
 
 
-def test_a_set_is_five_true_captions_an_image_and_the_same_for_ever():
+def test_a_set_has_five_true_captions_per_image_and_never_changes():
     records = make_shapes(40, seed=3)
     assert [record.image_id for record in records[:2]] == ["shapes-3-00000", "shapes-3-00001"]
     assert all(len(set(record.captions)) == 5 for record in records)
@@ -74,7 +74,7 @@ def test_every_caption_of_many_scenes_is_true():
             assert is_true_of(scene, caption), (caption, scene.composition)
 
 
-def test_the_language_is_small():
+def test_the_vocabulary_is_small():
     words = Counter(
         word
         for record in make_shapes(400, image_size=16)
@@ -271,14 +271,14 @@ def test_the_judge_refuses_what_it_cannot_read(caption):
     assert not is_true_of(TWINS, caption)
 
 
-def test_the_middle_is_the_middle_of_both_ways():
+def test_the_middle_is_the_middle_in_both_directions():
     assert is_true_of(LONE, "a large green star in the middle")
     assert is_true_of(LONE, "one shape: a large green star")
     assert not is_true_of(LONE, "a large green star at the top")
     assert not is_true_of(LONE, "one shape: a small green star")
 
 
-def test_a_model_that_repeats_itself_is_not_true():
+def test_a_caption_that_repeats_itself_is_not_true():
     assert not is_true_of(LONE, "a green star and a green star")
     assert not is_true_of(LONE, " and ".join(["the green star"] * 40))
     assert not is_true_of(TWINS, "a red circle " * 30)

@@ -47,13 +47,15 @@ def decode(content: bytes, mode: str, smallest: tuple[int, int] | None) -> Image
         ((1, 1), (80, 60)),
     ],
 )
-def test_the_smallest_fraction_is_taken_that_has_both_sides(mode, smallest, size) -> None:
+def test_a_jpeg_is_decoded_at_the_smallest_fraction_that_covers_both_sides(
+    mode, smallest, size
+) -> None:
     assert decode(jpeg(640, 480), mode, smallest).size == size
 
 
 @BOTH
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_is_that_after_the_exif_turn(mode, orientation) -> None:
+def test_the_size_is_that_after_exif_rotation(mode, orientation) -> None:
     content = jpeg(640, 240, orientation=orientation)
     full, small = decode(content, mode, None), decode(content, mode, (120, 60))
     is_sideways = orientation >= 5
@@ -86,7 +88,7 @@ def test_progressive_jpegs_become_smaller_too(mode) -> None:
 
 
 @BOTH
-def test_a_cut_jpeg_is_truncated_at_every_size(mode) -> None:
+def test_a_truncated_jpeg_is_reported_at_every_size(mode) -> None:
     content = jpeg(640, 480)
     for smallest in (None, (300, 200), (64, 64)):
         with pytest.raises(ImageError) as caught:
@@ -94,7 +96,7 @@ def test_a_cut_jpeg_is_truncated_at_every_size(mode) -> None:
         assert caught.value.what == "truncated"
 
 
-def test_the_pixel_limit_is_that_of_the_file() -> None:
+def test_the_pixel_limit_applies_to_the_size_in_the_file() -> None:
     with (
         open_decoder("inline", max_pixels=100_000, smallest=(64, 64)) as decoder,
         pytest.raises(ImageError) as caught,

@@ -285,7 +285,7 @@ def test_a_data_set_that_gives_only_test_gets_train_and_val_from_the_rest(tmp_pa
     )
 
 
-def test_a_table_beside_a_test_table_alone_is_read_to_train_on(tmp_path, draw_image):
+def test_a_table_beside_only_a_test_table_is_used_for_training(tmp_path, draw_image):
     for number in range(10):
         draw_image(tmp_path / f"{number}.png")
     for name, numbers in (("train_val", range(8)), ("test", range(8, 10))):

@@ -82,7 +82,7 @@ def serve_in_parts(server: LyingServer, path: str, body: bytes, *lengths: int) -
     return ranges
 
 
-def test_shards_that_braces_name_are_read_in_their_order(server, samples) -> None:
+def test_shards_named_by_braces_are_read_in_order(server, samples) -> None:
     server.say("/set/train-000.tar", make_tar(samples(2)))
     server.say("/set/train-001.tar", make_tar(samples(1, 2)))
     server.say("/set/val-000.tar", make_tar(samples(1, 3)))
@@ -111,13 +111,13 @@ def test_a_range_of_shards_is_read(server, samples) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
-def test_compressed_shards_are_unpacked_on_the_way(server, samples, mode) -> None:
+def test_compressed_shards_are_unpacked_while_they_stream(server, samples, mode) -> None:
     server.say("/a.tar.gz", make_tar(samples(3), mode))
     data = load_records(at(server, "/a.tar.gz"), STREAMING)
     assert [record.captions for record in data.records] == [(f"Caption {n}",) for n in range(3)]
 
 
-def test_samples_are_there_before_the_shard_has_come(server, samples) -> None:
+def test_samples_are_available_before_the_shard_is_complete(server, samples) -> None:
     body = make_tar(samples(2000))
     half = len(body) // 2
 
@@ -144,7 +144,7 @@ def test_images_beyond_the_memory_limit_are_files_in_the_cache(
     assert decode_image(data.records[3].image).getpixel((0, 0)) == (3, 0, 0)
 
 
-def test_a_broken_connection_goes_on_where_it_was(server, samples) -> None:
+def test_a_broken_connection_resumes_where_it_stopped(server, samples) -> None:
     body = make_tar(samples(20))
     ranges = serve_in_parts(server, "/a.tar", body, 5000, 700, 0)
     data = load_records(at(server, "/a.tar"), STREAMING)
@@ -153,7 +153,7 @@ def test_a_broken_connection_goes_on_where_it_was(server, samples) -> None:
     assert 'If-Range: "v1"' in server.heads[1]
 
 
-def test_a_file_that_changed_meanwhile_is_not_mixed_with_its_old_half(server, samples) -> None:
+def test_a_file_that_has_changed_is_not_joined_to_its_old_half(server, samples) -> None:
     body = make_tar(samples(20))
     serve_in_parts(server, "/a.tar", body, 5000)
     first = server.answers["/a.tar"]
@@ -170,7 +170,7 @@ def test_a_file_that_changed_meanwhile_is_not_mixed_with_its_old_half(server, sa
     assert "status 200" in caught.value.what
 
 
-def test_a_server_that_stays_silent_is_given_up(server, monkeypatch) -> None:
+def test_a_silent_server_times_out(server, monkeypatch) -> None:
     monkeypatch.setattr("captune.net.stream._PAUSE_SECONDS", 0.01)
     ranges = serve_in_parts(server, "/a.tar", b"x" * 9000, 5000, *[0] * 9)
     with (
@@ -182,7 +182,9 @@ def test_a_server_that_stays_silent_is_given_up(server, monkeypatch) -> None:
     assert ranges == ["", *["Range: bytes=5000-"] * 5]
 
 
-def test_a_shard_cut_by_its_writer_costs_its_last_sample_and_says_so(server, samples) -> None:
+def test_a_shard_truncated_by_its_writer_loses_its_last_sample_and_is_reported(
+    server, samples
+) -> None:
     body = make_tar(samples(3))
     # In the middle of the third image.
     server.say("/a.tar", body[: body.index(b"000002.png") + 520])
@@ -226,7 +228,7 @@ def test_without_streaming_nothing_is_requested_and_the_error_gives_a_fix(server
     assert server.requests == []
 
 
-def test_a_shard_that_is_not_there_is_named(server, samples) -> None:
+def test_a_missing_shard_is_named(server, samples) -> None:
     server.say("/0.tar", make_tar(samples(1)))
     server.say("/1.tar", b"", status="404 Not Found")
     with pytest.raises(DataError, match=r"/1\.tar: status 404"):

@@ -234,7 +234,7 @@ def test_a_garbage_collected_decoder_leaves_no_child():
 
 @linux
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_parent_that_is_ended_leaves_no_child(number, tmp_path):
+def test_a_parent_that_is_terminated_leaves_no_child(number, tmp_path):
     script = tmp_path / "decode.py"
     script.write_text(
         "import signal, time\n"

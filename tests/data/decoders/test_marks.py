@@ -64,20 +64,20 @@ def test_ten_thousand_frames_cost_no_more_than_one():
     assert image.tobytes() == decode("isolated", encode("GIF", photo(1)))[0].tobytes()
 
 
-def test_pages_and_previews_are_no_animation():
+def test_pages_and_previews_are_not_animations():
     for form in ("TIFF", "MPO"):
         _, marks = decode("inline", encode(form, photo(1), photo(2)))
         assert marks == []
 
 
-def test_what_follows_the_first_frame_of_a_gif_may_be_broken():
+def test_data_after_the_first_frame_of_a_gif_may_be_broken():
     content = encode("GIF", photo(1))
     image, marks = decode("inline", content[:-1] + b",\x01\x02")
     assert (image.tobytes(), marks) == (decode("inline", content)[0].tobytes(), [])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_of_a_truncated_image_the_lenient_decoder_shows_what_there_is(form, tmp_path):
+def test_the_lenient_decoder_shows_the_readable_part_of_a_truncated_image(form, tmp_path):
     content = encode(form, photo(1).resize((200, 400)))
     whole, _ = decode("lenient", content)
     path = tmp_path / "cut"
@@ -91,7 +91,7 @@ def test_of_a_truncated_image_the_lenient_decoder_shows_what_there_is(form, tmp_
             decode(mode, path)
 
 
-def test_the_lenient_decoder_refuses_what_is_broken_otherwise(tmp_path):
+def test_the_lenient_decoder_refuses_images_that_are_broken_in_other_ways(tmp_path):
     for content, what in ((b"", "empty"), (b"<html>", "not_an_image"), (b"\x89PNG\r\n", "")):
         with pytest.raises(ImageError) as caught:
             decode("lenient", content)

@@ -41,7 +41,7 @@ def most_at_once(slots: PixelSlots, sizes: list[int], num_threads: int) -> int:
 
 
 @pytest.mark.parametrize("make", [PixelSlots.for_threads, PixelSlots.for_processes])
-def test_no_more_than_all_slots_are_held_whatever_the_sizes(make):
+def test_the_slots_in_use_never_exceed_the_total_whatever_the_sizes(make):
     sizes = [1, ALL // 2, 3 * ALL, ALL - 1, 9000 * 9000, 1000, SLOT_PIXELS + 1] * 12
     assert most_at_once(make(), sizes, 8) <= NUM_SLOTS
 

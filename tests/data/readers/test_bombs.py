@@ -57,7 +57,7 @@ def test_a_version_of_thousands_of_digits_is_refused(path):
         load_records(path, LoadOptions(revision=revision))
 
 
-def test_an_id_of_thousands_of_digits_is_not_of_the_built_in_set():
+def test_an_id_of_thousands_of_digits_is_not_in_the_built_in_set():
     assert is_shapes_id("shapes-0-12")
     assert not is_shapes_id("shapes-0-" + "9" * 5000)
 

@@ -104,7 +104,9 @@ def test_karpathys_splits_take_precedence_over_cocos_own_files(coco):
         ("flickr30k", "."),
     ],
 )
-def test_both_flickrs_are_read_though_they_have_no_filepath(tmp_path, draw_image, dataset, folder):
+def test_both_flickrs_are_read_although_they_have_no_filepath(
+    tmp_path, draw_image, dataset, folder
+):
     for image in FLICKR:
         draw_image(tmp_path / folder / image["filename"])
     write_karpathy(tmp_path / f"dataset_{dataset}.json", FLICKR, dataset)

@@ -74,7 +74,7 @@ def test_a_folder_uses_the_named_columns(folder, suffix):
     assert captions_of(load_records(folder, options)) == {"a.png": ("One",), "b.png": ("Two",)}
 
 
-def test_one_named_column_is_enough_where_the_other_is_usual(folder):
+def test_one_named_column_is_enough_if_the_other_has_a_usual_name(folder):
     (folder / "d.json").write_text(json.dumps([{"image": "a.png", "Satz": "One"}]))
     data = load_records(folder, LoadOptions(caption_column="Satz"))
     assert captions_of(data) == {"a.png": ("One",)}
@@ -129,7 +129,7 @@ def test_lines_with_a_name_and_a_caption_give_the_advice_to_use_a_tab(folder, te
         ("d.json", '{"a.png": ["One"], "b.png": ["Two"]}', '{"image": "a.jpg", "captions"'),
     ],
 )
-def test_the_nearest_layout_names_the_one_thing_to_change(folder, name, text, advice):
+def test_the_error_names_the_nearest_layout_and_the_one_thing_to_change(folder, name, text, advice):
     (folder / name).write_text(text)
     with pytest.raises(DataError, match="resembles") as caught:
         load_records(folder)

@@ -147,7 +147,7 @@ def test_captions_come_from_text_else_from_json_and_columns_from_json(tmp_path, 
     assert list(captions_of(clean)) == ["a"]
 
 
-def test_a_key_ends_at_the_first_dot_behind_the_last_slash(tmp_path, png_bytes):
+def test_a_key_ends_at_the_first_dot_after_the_last_slash(tmp_path, png_bytes):
     path = write_shard(
         tmp_path / "d.tar",
         [

@@ -109,7 +109,7 @@ def test_a_limit_counts_the_images_that_pass(tmp_path, draw_image):
     assert [record.file_name for record in data.records] == ["a.png", "c.png"]
 
 
-def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path, draw_image):
+def test_a_missing_column_is_named_with_the_nearest_one(tmp_path, draw_image):
     folder = write_rows(tmp_path, draw_image, "table")
     with pytest.raises(DataError, match=r"'qualtiy' .*\(did you mean 'quality'\?\)") as caught:
         load_records(folder, LoadOptions(filters={"qualtiy": ("3",)}))
@@ -117,7 +117,7 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path, draw_ima
     assert "file_name, text, quality, ok" in caught.value.what
 
 
-def test_a_format_without_columns_says_so(tmp_path, draw_image):
+def test_filtering_a_format_without_columns_is_an_error(tmp_path, draw_image):
     draw_image(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("A")
     with pytest.raises(DataError, match="the format sidecar has no columns to filter by"):
@@ -126,7 +126,7 @@ def test_a_format_without_columns_says_so(tmp_path, draw_image):
         load_records("shapes:4", LoadOptions(filters={"ok": ("1",)}))
 
 
-def test_filters_that_leave_nothing_show_the_values_that_are_there(tmp_path, draw_image):
+def test_filters_that_keep_no_image_show_the_existing_values(tmp_path, draw_image):
     folder = write_rows(tmp_path, draw_image, "jsonl")
     with pytest.raises(
         DataError, match=r"no image passes .*: 3 images skipped.*: quality: 9"
@@ -144,7 +144,7 @@ def test_a_split_that_the_filters_empty_is_an_error(tmp_path, draw_image):
         load_records(tmp_path, LoadOptions(filters={"ok": ("1",)}))
 
 
-def test_a_limit_hides_splits_which_is_no_fault_of_the_filters(tmp_path, draw_image):
+def test_splits_hidden_by_a_limit_are_not_blamed_on_the_filters(tmp_path, draw_image):
     lines = []
     for number, (split, ok) in enumerate((("test", 0), ("train", 1), ("train", 1), ("test", 1))):
         draw_image(tmp_path / f"{number}.png")
@@ -168,12 +168,12 @@ def test_filters_of_a_recipe_survive_being_written_and_read_again():
 
 
 @pytest.mark.parametrize("value", [[], [["a"]], {"a": 1}, None])
-def test_a_filter_that_is_no_value_is_refused(value):
+def test_a_filter_of_a_wrong_type_is_refused(value):
     with pytest.raises(ValidationError):
         DataConfig(filters={"ok": value})
 
 
-def test_a_recipes_data_section_says_how_to_read(tmp_path):
+def test_a_recipes_data_section_sets_how_data_is_read(tmp_path):
     config = DataConfig(
         path="x",
         filters={"corrupted": 0, "phase": ["Rest", "Unrest"], "ok": True, "frame": "07010"},
