@@ -16,7 +16,7 @@ DATA = REAL_DATA / "metrics"
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no captions at {DATA}")
 @pytest.mark.parametrize("images", [100, 1100])
-def test_the_side_of_captune_measures_every_step(images: int) -> None:
+def test_captunes_side_measures_every_step(images: int) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "score.py"), "--side", "captune"]
     command += ["--images", str(images)]
     for name in ("references", "predictions"):

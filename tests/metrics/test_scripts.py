@@ -28,7 +28,7 @@ FRENCH = ["un chien brun court dans l'herbe", "deux tasses de café près d'une 
         ([*CHINESE, "a dog runs"] * 5, "Chinese", ("char", "zh")),
     ],
 )
-def test_scripts_without_blanks_are_found(
+def test_scripts_without_spaces_are_found(
     captions: list[str], name: str, tokenizers: tuple[str, ...]
 ) -> None:
     scripts = measure_scripts(captions)
@@ -50,7 +50,7 @@ def test_scripts_without_blanks_are_found(
         ["", "..."],
     ],
 )
-def test_captions_with_blanks_between_words_cause_no_warning(captions: list[str]) -> None:
+def test_captions_with_spaces_between_words_cause_no_warning(captions: list[str]) -> None:
     assert measure_scripts(captions).unspaced == ""
 
 
@@ -69,7 +69,7 @@ def warnings_of(captions: list[str], *metrics: str, **settings: str) -> list[str
     return [str(warning.message) for warning in caught]
 
 
-def test_a_script_without_blanks_causes_a_warning_with_advice() -> None:
+def test_a_script_without_spaces_causes_a_warning_with_advice() -> None:
     (text,) = warnings_of(CHINESE, "bleu_4", "cider", "wer")
     assert text.startswith("bleu_4, cider, wer: the captions are Chinese, written without spaces")
     assert "--tokenize char or --tokenize zh (evaluate.tokenize in a recipe)" in text

@@ -37,7 +37,7 @@ def spaced(text: str) -> str:
     return " ".join(text.replace(" ", ""))
 
 
-def test_characters_score_like_the_default_with_blanks_between_them() -> None:
+def test_characters_score_like_the_default_with_spaces_between_them() -> None:
     references = References(CHINESE, tokenizer="char")
     by_blanks = {key: [spaced(text) for text in own] for key, own in CHINESE.items()}
     own = compute(references, SAID, metrics=COUNTED)

@@ -76,14 +76,14 @@ def test_odd_text_survives_saving(tmp_path: Path) -> None:
     assert References.load(references.save(tmp_path)).captions == references.captions
 
 
-def test_a_token_with_a_blank_inside_is_one_word_for_rouge_and_two_for_bleu() -> None:
+def test_a_token_with_a_space_inside_is_one_word_for_rouge_and_two_for_bleu() -> None:
     references = References({"1": ["1 1/2 mats"]})
     assert references.tokens == [["1\u00a01/2", "mats"]]
     assert references.tokens_packed.lengths.tolist() == [2]
     assert references.words.lengths.tolist() == [3]
 
 
-def test_splitting_tokens_at_odd_blanks_equals_splitting_the_joined_captions() -> None:
+def test_splitting_tokens_at_odd_spaces_equals_splitting_the_joined_captions() -> None:
     tokens = [["a", "1\u00a01/2"], [], ["\u00a0"], ["b\u2003c\u00a0d", "a", "1\u00a01/2"], ["b"]]
     vocabulary = Vocabulary()
     by_token = pack_tokens(tokens, vocabulary)

@@ -53,7 +53,7 @@ def read_tokens(name: str) -> tuple[list[list[list[str]]], list[list[str]]]:
 @pytest.mark.real_data
 @needs_values
 @needs_wheel
-def test_the_23_statistics_of_1000_images_are_the_jars() -> None:
+def test_the_23_statistics_of_1000_images_equal_those_of_the_jar() -> None:
     result = Meteor.load().score(*read_tokens("fakecap"))
     with gzip.open(DATA / "meteor_stats_fakecap.json.gz") as file:
         np.testing.assert_array_equal(result.statistics, json.load(file)["stats"])
@@ -66,7 +66,7 @@ def test_the_23_statistics_of_1000_images_are_the_jars() -> None:
 @pytest.mark.real_data
 @needs_values
 @needs_wheel
-def test_corpus_and_first_500_images_of_val5k_are_the_jars() -> None:
+def test_corpus_and_first_500_images_of_val5k_equal_those_of_the_jar() -> None:
     result = Meteor.load().score(*read_tokens("val5k"))
     expected = json.loads((DATA / "val5k_expected.json").read_text(encoding="utf-8"))
     assert result.corpus == pytest.approx(expected["corpus"]["meteor"], abs=1e-12)
@@ -74,7 +74,7 @@ def test_corpus_and_first_500_images_of_val5k_are_the_jars() -> None:
     np.testing.assert_allclose(result.per_image[:500], per_image, rtol=0, atol=1e-12)
 
 
-def test_a_score_by_hand(meteor: Meteor) -> None:
+def test_a_score_equals_a_value_computed_by_hand(meteor: Meteor) -> None:
     # `the` and `dog` match, `cat` does not: content 1 of 2, function words 1 of 1, two chunks
     # joined into one.
     result = meteor.score([[["the", "dog", "tree"]]], [["the", "dog", "cat"]])
@@ -115,7 +115,7 @@ def test_the_best_reference_counts(meteor: Meteor) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 499, 500, 501, 1203])
-def test_blocks_change_nothing(meteor: Meteor, size: int) -> None:
+def test_splitting_into_blocks_changes_nothing(meteor: Meteor, size: int) -> None:
     rng = np.random.default_rng(size)
     words = np.array(language.WORDS)
     captions = [list(words[rng.integers(0, len(words), rng.integers(0, 9))]) for _ in range(size)]
@@ -150,7 +150,7 @@ def test_10000_words_score_and_two_such_captions_name_the_image(meteor: Meteor) 
     )
 
 
-def test_what_does_not_fit_together_is_named(meteor: Meteor) -> None:
+def test_mismatched_predictions_and_references_are_named(meteor: Meteor) -> None:
     with pytest.raises(MetricError, match="2 predictions for the references of 1 image"):
         meteor.score([[["a"]]], [["a"], ["b"]])
     with pytest.raises(MetricError, match="an image has no references") as caught:

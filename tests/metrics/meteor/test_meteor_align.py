@@ -74,7 +74,7 @@ def test_huge_keys_and_small_blocks_change_nothing(
 
 
 @pytest.mark.parametrize("length", [63, 64, 65, 130, 600])
-def test_predictions_longer_than_a_machine_word_are_aligned_alike(
+def test_predictions_longer_than_a_machine_word_are_aligned_the_same_way(
     meteor: Meteor, length: int
 ) -> None:
     ours = (["a", "big", "dog", "on", "top", "of", "the", "tree"] * length)[:length]
@@ -84,7 +84,7 @@ def test_predictions_longer_than_a_machine_word_are_aligned_alike(
     assert result.per_image[1] == 1.0
 
 
-def test_one_stem_alone_is_not_matched_but_beside_an_exact_match_it_is(meteor: Meteor) -> None:
+def test_one_stem_is_matched_beside_an_exact_match_but_not_alone(meteor: Meteor) -> None:
     # Half a word, rounded down, gains nothing; alone it would only cost a chunk.
     result = meteor.score([[["cats"]], [["big", "cats"]]], [["cat"], ["big", "cat"]])
     assert result.statistics[0, 20:].tolist() == [0, 0, 0]

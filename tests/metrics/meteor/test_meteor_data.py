@@ -112,7 +112,7 @@ def test_a_damaged_jar_is_named(wheel: Path) -> None:
         load_data()
 
 
-def test_a_damaged_cache_says_what_to_delete(wheel: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_cache_names_what_to_delete(wheel: Path, tmp_path: Path) -> None:
     load_data()
     (folder,) = (tmp_path / "cache").iterdir()
     (folder / "trie_keys.npy").write_bytes(b"")

@@ -44,13 +44,13 @@ def test_a_caption_is_cleaned_as_the_jar_cleans_it(caption: str, expected: str) 
 
 
 @given(st.text())
-def test_any_text_gives_words_without_blanks(text: str) -> None:
+def test_any_text_gives_words_without_spaces(text: str) -> None:
     for word in normalize(text, PREFIXES):
         assert word
         assert not set(word) & set(" \t\u00a0\u2003\u3000")
 
 
-def test_many_captions_are_cleaned_as_each_alone() -> None:
+def test_captions_are_cleaned_together_as_each_is_alone() -> None:
     captions = [
         ["a", "b-c", "d"],
         [],

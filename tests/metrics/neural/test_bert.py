@@ -73,7 +73,7 @@ def score_by_library(
     return np.array(best)
 
 
-def test_the_raw_figure_equals_the_librarys(folder: Path) -> None:
+def test_the_raw_score_equals_the_librarys(folder: Path) -> None:
     scorer = BertScorer.load(folder)
     np.testing.assert_allclose(
         score(scorer)["bert_score_raw"], score_by_library(scorer, folder), atol=1e-6

@@ -53,17 +53,17 @@ PIECES += [
 @example(["", "", "a"])
 @example(["5", "5 men"])
 @example([". . .", ". a", "a ."])
-def test_blanks_numbers_and_dots_are_read_as_in_their_captions(captions: list[str]) -> None:
+def test_spaces_numbers_and_dots_are_read_as_in_their_captions(captions: list[str]) -> None:
     check_equal(captions)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=30), max_size=5))
-def test_any_text_is_cut_alike(captions: list[str]) -> None:
+def test_any_text_is_split_the_same_way(captions: list[str]) -> None:
     check_equal(captions)
 
 
-def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_splitting_into_blocks_does_not_change_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     captions = [f"a {word} has 5 cats near no. {place}" for place, word in enumerate(PIECES * 3)]
     monkeypatch.setattr("captune.metrics.ptb.packed_tokens.BLOCK_CAPTIONS", 4)
     monkeypatch.setattr("captune.metrics.ptb.packed_tokens.BLOCK_CHUNKS", 7)
@@ -71,7 +71,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 3, 15])
-def test_chunks_that_want_one_slot_are_told_apart(
+def test_chunks_that_hash_to_one_slot_are_distinguished(
     monkeypatch: pytest.MonkeyPatch, bits: int
 ) -> None:
     monkeypatch.setattr("captune.metrics.ptb.chunk_slots.SLOT_BITS", bits)
@@ -79,7 +79,7 @@ def test_chunks_that_want_one_slot_are_told_apart(
     check_equal([" ".join(f"w{place}" for place in range(50)), "w1 w2 w1 w49"] * 3)
 
 
-def test_chunks_alike_but_for_their_ends_are_told_apart() -> None:
+def test_chunks_that_differ_only_at_their_ends_are_distinguished() -> None:
     # 8 and 16 letters fill machine words; NUL is what stands after a chunk's end there.
     eight = "abcdefgh"
     chunks = [eight, eight + "i", eight[:-1], eight * 2, eight * 2 + "i", eight * 2 + "j"]
@@ -105,6 +105,6 @@ def test_words_known_before_keep_their_ids() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no reference values at {DATA}")
-def test_captions_of_coco_are_cut_alike() -> None:
+def test_captions_of_coco_are_split_the_same_way() -> None:
     references = json.loads((DATA / "val5k_references.json").read_text(encoding="utf-8"))
     check_equal([caption for own in references.values() for caption in own])

@@ -70,7 +70,7 @@ BY_JAR = {
 
 
 @pytest.mark.parametrize(("caption", "expected"), BY_JAR.items())
-def test_a_hard_caption_is_cut_as_the_jar_cuts_it(caption: str, expected: str) -> None:
+def test_a_hard_caption_is_split_as_the_jar_splits_it(caption: str, expected: str) -> None:
     # The caption that follows keeps the last one's end-of-file rules out.
     assert tokenize([caption, "a b"], keep_punctuation=True)[0] == expected.split(" ")
 
@@ -109,7 +109,7 @@ def test_the_last_abbreviation_looks_at_the_next_caption() -> None:
     assert tokenize(["take no.", "5 men"])[0] == ["take", "no."]
 
 
-def test_the_end_of_the_batch_has_rules_of_its_own() -> None:
+def test_the_end_of_the_batch_has_its_own_rules() -> None:
     # The jar's rules with context do not fire at the end of the file.
     ends = {"he'll": "he ` ll", "etc.": "etc. .", ":)": ": -rrb-", "'98": "' 98", "1.c": "1 . c"}
     for caption, expected in ends.items():
@@ -117,7 +117,7 @@ def test_the_end_of_the_batch_has_rules_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("mark", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\u2028", "\u2029"])
-def test_a_line_break_inside_a_caption_is_a_blank_and_shifts_nothing(mark: str) -> None:
+def test_a_line_break_inside_a_caption_is_a_space_and_shifts_nothing(mark: str) -> None:
     assert tokenize([f"a man{mark}b", "a dog"]) == [["a", "man", "b"], ["a", "dog"]]
 
 
@@ -158,7 +158,7 @@ def test_chunks_and_their_memo_change_nothing(batch: list[str]) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(captions)
-def test_any_text_gives_one_list_a_caption_and_no_blank_in_a_token(batch: list[str]) -> None:
+def test_any_text_gives_one_list_per_caption_and_no_space_in_a_token(batch: list[str]) -> None:
     lines = tokenize(batch)
     assert len(lines) == len(batch)
     for token in (token for line in lines for token in line):

@@ -58,12 +58,12 @@ def test_bleu_equals_the_slow_twin(case: list[tuple[str, list[str]]]) -> None:
         assert results.corpus[name] == pytest.approx(whole, rel=1e-12, abs=1e-15)
 
 
-def test_matches_are_clipped_by_the_reference_that_has_most() -> None:
+def test_matches_are_clipped_by_the_reference_with_the_most_occurrences() -> None:
     results = compute({"1": ["the cat", "the the cat"]}, {"1": "the the the"}, metrics=["bleu_1"])
     assert results.corpus["bleu_1"] == pytest.approx(2 / 3, abs=1e-9)
 
 
-def test_of_two_equally_close_reference_lengths_the_shorter_counts() -> None:
+def test_the_shorter_of_two_equally_close_reference_lengths_counts() -> None:
     # Lengths 2 and 4 against 3: with 2 there is no penalty, with 4 it would be exp(-1/3).
     results = compute({"1": ["a b c d", "a b"]}, {"1": "a b c"}, metrics=["bleu_1"])
     assert results.corpus["bleu_1"] == pytest.approx(1.0, abs=1e-9)

@@ -13,7 +13,7 @@ from captune.metrics import (
 from captune.metrics.scores.diversity import rate_constant_captions
 
 
-def test_diversity_by_hand() -> None:
+def test_diversity_equals_values_computed_by_hand() -> None:
     references = {str(i): ["a"] for i in range(4)}
     predictions = {"0": "A dog.", "1": "a dog", "2": "a red dog", "3": "cats"}
     results = compute(references, predictions, metrics=["diversity"])

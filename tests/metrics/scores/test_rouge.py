@@ -30,7 +30,7 @@ def measure(one: list[list[str]], other: list[list[str]]) -> list[int]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(*[st.lists(st.sampled_from("abc"), max_size=80)] * 2), min_size=1))
-def test_common_subsequences_equal_the_table_of_the_textbook(
+def test_common_subsequences_equal_those_of_the_textbook_algorithm(
     pairs: list[tuple[list[str], list[str]]],
 ) -> None:
     one, other = [list(p[0]) for p in pairs], [list(p[1]) for p in pairs]
@@ -66,7 +66,7 @@ def test_f_weighs_recall_by_beta() -> None:
     assert results.corpus["rouge_l"] == pytest.approx(expected, abs=1e-15)
 
 
-def test_nothing_against_nothing_is_a_match_as_in_the_reference_implementation() -> None:
+def test_an_empty_caption_matches_an_empty_reference_as_in_the_reference_implementation() -> None:
     results = compute({"1": ["..."], "2": ["a dog"]}, {"1": "", "2": ""}, metrics=["rouge_l"])
     assert results.per_image["rouge_l"].tolist() == [1.0, 0.0]
 

@@ -33,7 +33,7 @@ def score(samples: Any, **settings: Any) -> Any:
     return compute(REFERENCES, PREDICTIONS, metrics=["samples"], inputs=inputs)
 
 
-def test_diversity_of_samples_by_hand() -> None:
+def test_diversity_of_samples_equals_values_computed_by_hand() -> None:
     diversity = measure_samples({"1": ["a dog", "a dog"], "2": ["a cat", "two birds"]})
     assert diversity.div_1 == pytest.approx((2 / 4 + 4 / 4) / 2, abs=1e-6)
     assert diversity.div_2 == pytest.approx((1 / 4 + 2 / 4) / 2, abs=1e-6)
@@ -42,7 +42,7 @@ def test_diversity_of_samples_by_hand() -> None:
     assert diversity.mbleu[0] == pytest.approx(0.5, abs=1e-9)
 
 
-def test_div_of_each_image_by_hand() -> None:
+def test_div_of_each_image_equals_values_computed_by_hand() -> None:
     values = score(SAMPLES).per_image
     # Image 3: two-birds, a-bird and bird-flies are the pairs of its five words.
     np.testing.assert_allclose(values["div_1"], [6 / 11, 7 / 12, 5 / 5], atol=1e-6)

@@ -53,7 +53,7 @@ def test_rouge_uses_the_best_reference_for_each_kind() -> None:
     assert results.corpus["rougeL"] == results.corpus["rougeLsum"]
 
 
-def test_word_error_rates_by_hand() -> None:
+def test_word_error_rates_equal_values_computed_by_hand() -> None:
     references = {"1": ["a dog runs far", "a dog"], "2": ["cats sit"]}
     results = compute(references, {"1": "A dog", "2": "cats sit here"}, metrics=["word_errors"])
     assert results.per_image["wer"].tolist() == [0.0, 0.5]
