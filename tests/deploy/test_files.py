@@ -78,7 +78,7 @@ def test_the_javascript_client_prints_captions(locked: LiveServer, photos: list[
     assert found.splitlines() == expected
 
 
-def test_prometheus_gets_metrics_as_its_file_says(locked: LiveServer) -> None:
+def test_prometheus_scrapes_metrics_with_the_shipped_file(locked: LiveServer) -> None:
     (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
     kind = job["authorization"]["type"]
     with locked.client() as client:
@@ -94,9 +94,7 @@ def test_the_dockerfile_names_no_package_index() -> None:
     assert {"PIP_INDEX_URL", "TORCH_INDEX_URL"} <= set(re.findall(r"^ARG (\w+)", text, re.M))
 
 
-def test_the_containers_command_is_understood(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_containers_command_is_valid(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from captune.cli import main
 
     text = (DEPLOY / "Dockerfile").read_text()

@@ -145,7 +145,7 @@ def test_captions_arrive_over_tls(client: httpx.Client) -> None:
     assert "max-age" in answer.headers["strict-transport-security"]
 
 
-def test_the_page_may_ask_through_the_proxy(client: httpx.Client, port: int) -> None:
+def test_the_page_can_send_requests_through_the_proxy(client: httpx.Client, port: int) -> None:
     assert "<h1" in ask(client, "GET", "/").text
     own = {"origin": f"https://{NAME}:{port}", "content-type": "image/png"}
     assert ask(client, "POST", "/v1/caption", content=png(1), headers=own).status_code == 200
@@ -172,7 +172,7 @@ def test_a_larger_body_is_refused(client: httpx.Client) -> None:
     assert status == 413
 
 
-def test_streams_pass(client: httpx.Client) -> None:
+def test_streams_pass_through_the_proxy(client: httpx.Client) -> None:
     image = {"type": "image_url", "image_url": {"url": data_url(png(3))}}
     call = {"messages": [{"role": "user", "content": [image]}], "stream": True}
     answer = ask(client, "POST", "/v1/chat/completions", json=call)
@@ -187,16 +187,16 @@ def data_url(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
-def test_metrics_are_not_for_the_world(client: httpx.Client) -> None:
+def test_metrics_are_not_public(client: httpx.Client) -> None:
     assert ask(client, "GET", "/metrics").status_code == 404
 
 
-def test_without_a_key_nobody_gets_captions(client: httpx.Client) -> None:
+def test_a_request_without_a_key_gets_no_captions(client: httpx.Client) -> None:
     headers = {"authorization": "", "content-type": "image/png"}
     assert ask(client, "POST", "/v1/caption", content=png(1), headers=headers).status_code == 401
 
 
-def test_plain_http_leads_to_tls(folder: Path, port: int) -> None:
+def test_plain_http_is_redirected_to_tls(folder: Path, port: int) -> None:
     plain = (folder / "plain-port").read_text()
     answer = httpx.get(f"http://127.0.0.1:{plain}/x", headers={"host": NAME}, trust_env=False)
     assert (answer.status_code, answer.headers["location"]) == (301, f"https://{NAME}/x")

@@ -59,13 +59,13 @@ def test_a_request_without_the_right_key_gets_401(keyed):
         assert answer.json()["error"]["code"] == "key_missing"
 
 
-def test_a_key_in_the_query_is_not_looked_at(keyed):
+def test_a_key_in_the_query_is_ignored(keyed):
     for name in ("key", "api_key", "token", "access_token", "x-api-key"):
         assert _status(keyed, {}, f"/v1/models?{name}={KEY}") == 401
     assert KEY not in keyed.log.read_text()
 
 
-def test_a_key_of_other_bytes_is_wrong_and_no_fault(keyed):
+def test_a_key_of_arbitrary_bytes_is_wrong_and_not_an_internal_error(keyed):
     for odd in (b"\xff\xfe" * 10, "schlüssel-schlüssel".encode(), b"a" * 20_000):
         request = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + odd
         with socket.create_connection(("127.0.0.1", keyed.port), timeout=10) as connection:
@@ -79,7 +79,7 @@ def _all_paths(folder) -> set[str]:
     return {getattr(route, "path", "/") for route in app.routes}
 
 
-def test_every_route_needs_the_key_but_health_and_the_page(keyed):
+def test_every_route_except_health_and_the_page_needs_the_key(keyed):
     with keyed.client() as client:
         paths = _all_paths(keyed.log.parent)
         assert {"/v1/caption", "/v1/chat/completions", "/v1/models", "/metrics"} <= paths
@@ -155,7 +155,7 @@ def test_a_host_header_of_another_name_gets_421(server):
         assert _status(server, {"host": host}) == 200, host
 
 
-def test_health_too_needs_the_right_host(server):
+def test_health_routes_need_the_right_host_too(server):
     assert _status(server, {"host": "evil.example"}, "/readyz") == 421
 
 
@@ -185,7 +185,7 @@ def test_a_preflight_request_gets_no_permission(server):
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_the_server_s_own_page_can_post(server):
+def test_the_servers_own_page_can_post(server):
     headers = {**IMAGE, "origin": server.url, "sec-fetch-site": "same-origin"}
     with server.client() as client:
         assert client.post("/v1/caption", content=png(), headers=headers).status_code == 200
@@ -243,7 +243,7 @@ def _start(folder, *words: str) -> tuple[int, str]:
         (["no=such=model!", "--port", "0"], "no"),
     ],
 )
-def test_a_server_that_cannot_start_says_why(tmp_path, words, text):
+def test_a_server_that_cannot_start_reports_why(tmp_path, words, text):
     (tmp_path / "keys").write_text(KEY)
     code, errors = _start(tmp_path, *words)
     assert code == 2
@@ -259,7 +259,7 @@ def test_a_server_listens_at_ipv6_loopback_without_a_key(tmp_path):
             assert client.post("/v1/caption", content=png(), headers=IMAGE).status_code == 200
 
 
-def test_two_servers_cannot_have_one_port(server, tmp_path):
+def test_two_servers_cannot_share_a_port(server, tmp_path):
     code, errors = _start(tmp_path, "--port", str(server.port))
     assert (code, "choose another --port" in errors) == (2, True), errors
 

@@ -148,7 +148,7 @@ def test_an_image_of_any_mode_gets_a_caption(server, mode):
     assert _send(server, encoded(image.convert(mode), format)).status_code == 200
 
 
-def test_a_turned_photograph_gets_the_caption_of_its_upright_twin(server):
+def test_a_rotated_photograph_gets_the_caption_of_the_upright_one(server):
     image = picture(4, side=40).crop((0, 0, 40, 24))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -185,7 +185,7 @@ def test_a_repeating_caption_has_a_flag(server):
     assert (result["flags"], result["finish_reason"]) == (["repetition"], "length")
 
 
-def test_an_image_at_which_the_model_fails_fails_alone(server):
+def test_an_image_on_which_the_model_fails_fails_alone(server):
     images = [png(n) for n in range(3)] + [encoded(poison("error"))] + [png(n) for n in range(3, 7)]
     with server.client() as client:
         answer = client.post("/v1/caption", json={"images": [_data(c) for c in images]})

@@ -52,7 +52,7 @@ def test_a_streamed_chat_has_the_same_text(client):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_several_choices_and_sampling(client):
+def test_several_choices_are_sampled_with_a_seed_each(client):
     done = client.chat.completions.create(
         model="stub", messages=_messages(png(3)), n=3, temperature=0.7, seed=4, max_tokens=20
     )
@@ -60,7 +60,7 @@ def test_several_choices_and_sampling(client):
     assert [choice.message.content for choice in done.choices] == expected
 
 
-def test_own_settings_go_through_extra_body(client):
+def test_captunes_settings_are_passed_in_extra_body(client):
     done = client.chat.completions.create(
         model="stub", messages=_messages(png(1)), extra_body={"generate": {"prompt": "a photo of"}}
     )
@@ -108,7 +108,7 @@ def test_models_are_listed(client):
         ),
     ],
 )
-def test_errors_are_those_of_the_client(client, changes, kind, code):
+def test_errors_raise_the_exceptions_of_openais_client(client, changes, kind, code):
     asked = {"model": "stub", "messages": _messages(png(1)), **changes}
     if kind is None:
         assert client.chat.completions.create(**asked).choices

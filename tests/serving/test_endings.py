@@ -182,7 +182,9 @@ def test_a_worker_killed_under_load_costs_at_most_one_batch(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["crash", pytest.param("hang", marks=pytest.mark.slow)])
-def test_an_image_that_ends_or_stops_the_model_costs_its_batch_and_others_follow(tmp_path, fault):
+def test_an_image_that_crashes_or_hangs_the_model_costs_its_batch_and_later_ones_are_captioned(
+    tmp_path, fault
+):
     write_stub(tmp_path / "stub")
     flags = ["--deadline", 2] if fault == "hang" else []
     with live_server(tmp_path, ["stub"], *flags) as running, running.client() as client:

@@ -123,7 +123,7 @@ def test_jobs_that_had_not_started_go_to_the_next_process_in_their_order(bench):
     asyncio.run(run())
 
 
-def test_an_image_whose_processes_end_again_and_again_is_given_up(bench):
+def test_an_image_whose_process_ends_repeatedly_is_given_up(bench):
     async def run():
         rig = bench()
         await rig.load()
@@ -158,7 +158,7 @@ def test_answers_of_a_process_that_was_replaced_are_ignored(bench):
     asyncio.run(run())
 
 
-def test_a_cancelled_request_takes_its_images_back(bench):
+def test_a_cancelled_request_withdraws_its_images(bench):
     async def run():
         rig = bench(max_batch=1)
         await rig.load()
@@ -184,7 +184,7 @@ def test_a_cancelled_request_takes_its_images_back(bench):
     asyncio.run(run())
 
 
-def test_places_that_are_kept_count_and_are_given_back(bench):
+def test_reserved_places_count_and_are_released(bench):
     async def run():
         rig = bench(max_queue=4)
         await rig.load()
@@ -220,7 +220,7 @@ def test_a_process_that_hangs_is_replaced(bench, monkeypatch):
     asyncio.run(run())
 
 
-def test_a_load_that_fails_is_noted_and_a_process_that_ends_while_loading_thrice_too(
+def test_a_failed_load_is_recorded_and_so_is_a_process_that_ends_three_times_while_loading(
     bench, monkeypatch
 ):
     monkeypatch.setattr("captune.serving.engine.worker._LONGEST_PAUSE", 0.01)
@@ -244,7 +244,7 @@ def test_a_load_that_fails_is_noted_and_a_process_that_ends_while_loading_thrice
     asyncio.run(run())
 
 
-def test_a_system_that_starts_no_process_is_asked_again(bench, monkeypatch):
+def test_starting_a_process_is_retried_if_the_system_refuses(bench, monkeypatch):
     monkeypatch.setattr("captune.serving.engine.worker._LONGEST_PAUSE", 0.05)
 
     async def run():

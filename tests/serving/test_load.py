@@ -105,7 +105,7 @@ def test_images_that_arrive_together_share_batches(slow):
     assert batches <= 12
 
 
-def test_requests_with_other_settings_are_not_mixed(slow):
+def test_requests_with_different_settings_are_not_mixed(slow):
     settings = ["", '{"prompt": "one"}', '{"prompt": "two"}', '{"do_sample": true, "seed": 5}']
 
     async def run():
@@ -128,7 +128,7 @@ def test_requests_with_other_settings_are_not_mixed(slow):
         assert _caption(answer) == expected
 
 
-def test_an_image_whose_client_left_is_dropped_before_the_model(tmp_path):
+def test_an_image_whose_client_left_never_reaches_the_model(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=1.0, records=True))
     with live_server(tmp_path, ["stub"], "--max-batch", 1) as running:
         head = "POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -230,7 +230,7 @@ def test_dynamic_batches_have_three_times_the_throughput_of_single_images(tmp_pa
     assert rates[1] >= 3 * rates[0]
 
 
-def test_old_requests_with_rare_settings_are_not_overtaken_for_ever(slow):
+def test_old_requests_with_rare_settings_are_not_overtaken_forever(slow):
     """A steady stream of like images does not keep an image with other settings waiting."""
 
     async def run():

@@ -21,7 +21,7 @@ def _jobs(batch) -> list[int]:
     return [image.job for image in batch]
 
 
-def test_like_images_are_taken_together_and_the_oldest_decides():
+def test_images_with_equal_settings_are_batched_together_the_oldest_first():
     ready = ReadyImages()
     for job in range(6):
         ready.put(job, _image(job, _ONE if job % 2 else _OTHER))
@@ -57,7 +57,7 @@ def test_an_image_that_is_cancelled_while_others_are_decoded_does_not_end_the_mo
     assert taken == [[2]]
 
 
-def test_a_cancelled_image_is_not_decoded_and_not_taken():
+def test_a_cancelled_image_is_neither_decoded_nor_batched():
     ready = ReadyImages()
     for job in (1, 2, 3):
         ready.announce(job)
@@ -79,7 +79,7 @@ def test_images_that_are_being_decoded_are_waited_for_only_briefly():
     assert time.monotonic() - began < 5
 
 
-def test_a_closed_queue_gives_nothing():
+def test_a_closed_queue_returns_nothing():
     ready = ReadyImages()
     ready.put(1, _image(1))
     ready.close()

@@ -100,7 +100,7 @@ def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, b
             assert found["flags"] == list(expected.flags)
 
 
-def test_a_prompt_without_room_for_a_caption_is_an_error_of_the_client(folders, tmp_path):
+def test_a_prompt_too_long_for_any_caption_is_a_client_error(folders, tmp_path):
     with live_server(tmp_path, [folders / "blip"], "--device", "cpu") as running:
         with running.client() as client:
             query = {"generate": json.dumps({"prompt": "a," * 500})}

@@ -190,7 +190,7 @@ def test_a_url_that_sends_a_byte_at_a_time_is_cut(tmp_path, far):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "url_timeout")
 
 
-def test_the_server_s_own_fetcher_trusts_no_host_and_opens_only_allowed_ones(tmp_path):
+def test_the_servers_own_fetcher_trusts_no_host_and_opens_only_allowed_ones(tmp_path):
     write_stub(tmp_path / "stub")
     settings = ServerSettings((served_stub(tmp_path / "stub"),), allow_url_hosts=(HOST,))
     _, state = build_app(settings)
@@ -201,7 +201,7 @@ def test_the_server_s_own_fetcher_trusts_no_host_and_opens_only_allowed_ones(tmp
     assert closed.fetcher is None
 
 
-def test_downloaded_bytes_are_given_back_to_the_budget(tmp_path, far):
+def test_downloaded_bytes_are_returned_to_the_budget(tmp_path, far):
     far.say("/a.png", png(1))
     write_stub(tmp_path / "stub")
     settings = ServerSettings((served_stub(tmp_path / "stub"),))

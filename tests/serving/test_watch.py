@@ -27,7 +27,7 @@ def test_metrics_count_requests_by_route_and_status(server):
     assert server.metric('captune_model_seconds_count{model="stub"}') >= 3
 
 
-def test_a_path_of_a_stranger_is_not_a_label(server):
+def test_an_unknown_path_is_not_a_metric_label(server):
     with server.client() as client:
         for number in range(20):
             client.get(f"/stranger-{number}")
@@ -39,7 +39,7 @@ def test_a_path_of_a_stranger_is_not_a_label(server):
     assert len(text.splitlines()) < 400
 
 
-def test_a_request_is_an_event_with_its_id(server):
+def test_a_request_is_logged_as_an_event_with_its_id(server):
     with server.client() as client:
         answer = client.post(
             "/v1/caption", content=png(1), headers=PNG_BODY, params={"k": "secret"}

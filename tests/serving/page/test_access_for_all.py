@@ -135,7 +135,7 @@ def test_a_vote_keeps_the_focus_on_its_button(open_page: Any, page_server: LiveS
     assert page.get_attribute("[data-vote=second]", "aria-pressed") == "true"
 
 
-def test_screen_readers_hear_the_result(page: Any) -> None:
+def test_the_result_is_announced_to_screen_readers(page: Any) -> None:
     add(page, image_files([1, 2]))
     page.wait_for_selector("#live:has-text('2 images captioned')", state="attached")
     assert page.get_attribute("#live", "aria-live") == "polite"
@@ -153,7 +153,7 @@ def test_dark_mode_follows_the_system_and_a_choice_is_remembered(
     assert min(page.evaluate(_COLOURS)[:3]) > 220
 
 
-def test_without_javascript_the_page_says_what_it_needs(
+def test_without_javascript_the_page_explains_what_it_needs(
     open_page: Any, page_server: LiveServer, shots: Path
 ) -> None:
     page = open_page(page_server, java_script_enabled=False)

@@ -47,7 +47,7 @@ def test_a_hint_is_shown_while_images_are_dragged_over_the_page(page: Any) -> No
     assert page.locator("#veil").is_hidden()
 
 
-def test_fifty_images_are_taken_in_requests_of_at_most_sixteen(
+def test_fifty_images_are_sent_in_requests_of_at_most_sixteen(
     page: Any, page_server: LiveServer
 ) -> None:
     before = len(page_server.events("request"))
@@ -62,7 +62,7 @@ def test_fifty_images_are_taken_in_requests_of_at_most_sixteen(
     assert sorted(counts) == [2, 16, 16, 16]
 
 
-def test_a_broken_image_fails_on_its_card_only_and_says_what_to_do(page: Any) -> None:
+def test_a_broken_image_fails_only_on_its_own_card_with_advice(page: Any) -> None:
     broken = {"name": "bad.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff\xe0 no image"}
     add(page, [broken, *image_files([3])])
     assert captions(page) == [stub_caption(3)]
@@ -138,7 +138,7 @@ def test_an_image_is_regenerated_with_settings_of_its_own(page: Any) -> None:
     assert captions(page) == [stub_caption(1), f"a photo of {stub_caption(2)} of seed 5"]
 
 
-def test_regenerating_keeps_a_persons_words_among_the_alternatives(page: Any) -> None:
+def test_regenerating_keeps_an_edited_caption_among_the_alternatives(page: Any) -> None:
     add(page, image_files([1]))
     page.fill("textarea.caption", "my words")
     page.get_by_role("button", name="Regenerate the caption").click()
@@ -148,7 +148,7 @@ def test_regenerating_keeps_a_persons_words_among_the_alternatives(page: Any) ->
     assert page.locator(".alternatives bdi").all_inner_texts() == ["my words"]
 
 
-def test_settings_of_the_page_hold_for_images_added_later(page: Any) -> None:
+def test_page_settings_apply_to_images_added_later(page: Any) -> None:
     page.click("#open-settings")
     page.fill("#prompt", "a photo of")
     page.fill("#beams", "5")
@@ -161,7 +161,7 @@ def test_settings_of_the_page_hold_for_images_added_later(page: Any) -> None:
 @pytest.mark.parametrize(
     ("status", "text"), [(429, "The server is busy"), (503, "The model is starting")]
 )
-def test_a_busy_server_is_asked_again_after_the_time_it_names(
+def test_a_busy_server_is_asked_again_after_the_time_in_its_answer(
     page: Any, status: int, text: str
 ) -> None:
     answers = iter([True])
@@ -235,7 +235,7 @@ def test_flags_are_shown_in_words(page: Any) -> None:
     assert badges == ["Repeats itself", "Cut off: it reached the maximum length"]
 
 
-def test_a_removed_image_leaves_and_the_focus_goes_to_the_next(page: Any) -> None:
+def test_a_removed_image_disappears_and_the_focus_moves_to_the_next(page: Any) -> None:
     add(page, image_files([1, 2]))
     page.get_by_role("button", name="Remove photo-1.png").click()
     assert captions(page) == [stub_caption(2)]

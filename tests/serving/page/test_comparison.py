@@ -107,14 +107,14 @@ def test_votes_are_downloaded_with_the_captions(compared: Any, shots: Path) -> N
     assert lines[1]["vote"] is None
 
 
-def test_without_blind_the_models_are_named_and_nobody_votes(compared: Any) -> None:
+def test_without_blind_the_models_are_named_and_there_is_no_vote(compared: Any) -> None:
     compared.uncheck("#blind")
     assert compared.locator("#pairs h4").all_inner_texts() == ["A: one", "B: two"] * COUNT
     assert sides(compared, 0) == [stub_caption(0), second_caption(0)]
     assert compared.locator(".ballot").count() == 0
 
 
-def test_another_model_starts_the_comparison_again(compared: Any) -> None:
+def test_choosing_another_model_restarts_the_comparison(compared: Any) -> None:
     vote(compared, 0, "one")
     compared.select_option("#model-a", "two")
     assert compared.locator("#pairs > li").count() == 0

@@ -54,7 +54,7 @@ def test_a_wrong_key_is_asked_for_again(locked: Any) -> None:
     locked.wait_for_selector("#model option", state="attached")
 
 
-def test_without_a_key_the_card_says_what_to_do(locked: Any) -> None:
+def test_a_card_without_a_key_explains_what_to_do(locked: Any) -> None:
     locked.keyboard.press("Escape")
     locked.wait_for_selector("text=The server needs a key.")
     locked.set_input_files("#files", image_files([1]))
@@ -72,7 +72,7 @@ def test_a_key_can_be_forgotten(locked: Any) -> None:
     locked.wait_for_selector("#key-dialog[open]")
 
 
-def test_a_phone_has_room_for_all_of_the_header(locked: Any) -> None:
+def test_the_header_fits_on_a_phone(locked: Any) -> None:
     enter(locked, KEY)
     locked.set_viewport_size({"width": 360, "height": 740})
     locked.wait_for_selector("#forget-key:visible")
