@@ -26,7 +26,7 @@ def test_a_measured_limit_is_a_plausible_speed() -> None:
     assert "GFLOP/s of matrix products in fp32" in limit.describe()
 
 
-def test_a_product_of_weights_and_one_of_keys_are_counted_apart() -> None:
+def test_products_of_weights_and_of_keys_are_counted_separately() -> None:
     weights, keys = count_operations(
         lambda: (torch.ones(3, 5) @ torch.ones(5, 7), torch.ones(2, 3, 5) @ torch.ones(2, 5, 7))
     )

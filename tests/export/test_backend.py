@@ -52,13 +52,13 @@ def test_torch_and_few_images_leave_the_model_as_it_is(model: Path) -> None:
     assert known_model(request(model, "auto", 10**6)) is None
 
 
-def test_a_conversion_that_was_measured_to_win_is_used_for_one_image(model: Path) -> None:
+def test_a_conversion_that_was_measured_to_be_faster_is_used_for_one_image(model: Path) -> None:
     folder = pretend_conversion(model, Probe(torch=1.0, exported=0.9))
     assert known_model(request(model, "auto")) == str(folder)
     assert known_model(request(model, "openvino")) == str(folder)
 
 
-def test_a_conversion_that_was_measured_to_lose_is_never_chosen_by_auto(model: Path) -> None:
+def test_a_conversion_that_was_measured_to_be_slower_is_never_chosen_by_auto(model: Path) -> None:
     folder = pretend_conversion(model, Probe(torch=1.0, exported=0.97))
     assert known_model(request(model, "auto", 10**6)) == str(model)
     assert known_model(request(model, "openvino")) == str(folder)
@@ -74,7 +74,7 @@ def test_other_weights_have_another_conversion(model: Path) -> None:
     assert conversion_folder(str(model), None, to="onnx") != before
 
 
-def test_a_conversion_that_does_not_fit_the_disk_is_skipped_with_a_line(
+def test_a_conversion_that_does_not_fit_the_disk_is_skipped_with_a_message(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
@@ -84,7 +84,7 @@ def test_a_conversion_that_does_not_fit_the_disk_is_skipped_with_a_line(
     assert "GB are free; captioning with torch" in said[0]
 
 
-def test_auto_does_not_convert_where_that_would_take_a_twentieth_of_the_run(
+def test_auto_does_not_convert_if_that_would_take_over_a_twentieth_of_the_run(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A clock by which torch takes a millisecond per batch, however busy this machine is.
@@ -95,7 +95,7 @@ def test_auto_does_not_convert_where_that_would_take_a_twentieth_of_the_run(
     assert said == []
 
 
-def test_a_backend_that_is_not_installed_says_what_to_install(
+def test_the_error_for_a_missing_backend_names_what_to_install(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Python then finds no such module.
@@ -133,7 +133,7 @@ def test_captune_caption_converts_once(
 
 
 @pytest.mark.slow
-def test_auto_times_both_and_says_which_one_captions(
+def test_auto_times_both_and_reports_which_one_captions(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A tiny model's run is never long enough for a conversion to be a twentieth of it.

@@ -63,7 +63,7 @@ def calm_captioner(size: str) -> Captioner:
 
 
 @pytest.mark.parametrize(("size", "kind"), CASES)
-def test_the_numpy_decoder_writes_the_captions_of_torch(
+def test_the_numpy_decoder_generates_the_same_captions_as_torch(
     size: str, kind: str, tmp_path: Path
 ) -> None:
     captioner, pixels = calm_captioner(size), noise_images()
@@ -131,7 +131,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_an_export_says_how_many_captions_are_equal_and_how_scores_change(
+def test_an_export_reports_how_many_captions_are_equal_and_how_scores_change(
     folders: tuple[Path, Path],
 ) -> None:
     facts = json.loads((folders[1] / "export.json").read_text())
@@ -146,7 +146,7 @@ def test_an_export_says_how_many_captions_are_equal_and_how_scores_change(
 
 
 @pytest.mark.parametrize(("images", "share"), [("given", 0.99), ("built-in shapes", None)])
-def test_only_given_images_say_whether_bf16_is_exact_enough(
+def test_only_given_images_decide_whether_bf16_is_exact_enough(
     images: str, share: float | None, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"
@@ -159,7 +159,7 @@ def test_only_given_images_say_whether_bf16_is_exact_enough(
     assert (model.exact_in_bf16, model.exact_with_bf16_vision) == (share, share)
 
 
-def test_captune_load_takes_an_exported_folder_like_a_model(
+def test_captune_load_accepts_an_exported_folder_like_a_model(
     folders: tuple[Path, Path], photo: Path
 ) -> None:
     model, exported = (captune.load(folder, device="cpu") for folder in folders)
@@ -183,14 +183,14 @@ def test_batches_of_an_exported_model_are_decoded_in_several_ways(
     assert [one.caption for one in found] == expected
 
 
-def test_compiling_leaves_the_locale_of_the_process(folders: tuple[Path, Path]) -> None:
+def test_compiling_does_not_change_the_locale_of_the_process(folders: tuple[Path, Path]) -> None:
     before = locale.setlocale(locale.LC_ALL)
     for _ in range(5):
         captune.load(folders[1])
         assert locale.setlocale(locale.LC_ALL) == before
 
 
-def test_a_model_that_has_no_weights_names_the_one_that_has(folders: tuple[Path, Path]) -> None:
+def test_an_exported_model_refuses_uses_that_need_weights(folders: tuple[Path, Path]) -> None:
     exported = captune.load(folders[1])
     with pytest.raises(ModelError, match="no weights to save"):
         exported.save_pretrained("anywhere")
@@ -242,7 +242,7 @@ def test_a_model_whose_captions_change_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exported_model_without_its_runtime_says_what_to_install(
+def test_the_error_for_a_missing_runtime_names_what_to_install(
     folders: tuple[Path, Path],
     photo: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -271,7 +271,7 @@ def test_a_backend_that_cannot_run_an_exported_model_is_refused(
     assert "--backend auto" in shown
 
 
-def test_the_backend_that_an_exported_model_was_made_for_runs_it(
+def test_an_exported_model_runs_on_the_backend_it_was_exported_for(
     folders: tuple[Path, Path], photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
@@ -319,7 +319,7 @@ def test_an_export_json_that_cannot_be_used_is_explained(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openvino", "onnx"])
-def test_an_int8_export_is_smaller_and_says_how_many_captions_changed(
+def test_an_int8_export_is_smaller_and_reports_how_many_captions_changed(
     kind: str, tmp_path: Path, photo: Path
 ) -> None:
     wild_captioner("blip-tiny").save(tmp_path / "model")

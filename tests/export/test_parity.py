@@ -27,7 +27,7 @@ def test_equal_captions_are_counted_and_the_first_difference_is_shown() -> None:
 
 
 @pytest.mark.parametrize("is_int8", [False, True])
-def test_an_export_that_changes_too_many_captions_is_refused_and_says_by_how_much(
+def test_an_export_that_changes_too_many_captions_is_refused_with_the_share(
     is_int8: bool,
 ) -> None:
     parity = compare_captions(captions("a", "b", "c", "d"), captions("a", "b", "c", "e"))

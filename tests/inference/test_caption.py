@@ -46,7 +46,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, blip: tuple[Captioner, torch
     return path
 
 
-def test_the_device_gets_8_bit_pixels_and_makes_the_image_processors_values(
+def test_the_device_gets_8_bit_pixels_and_computes_the_image_processors_values(
     blip, folder, monkeypatch
 ):
     captioner, _ = blip

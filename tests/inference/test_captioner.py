@@ -130,7 +130,9 @@ def test_the_folder_of_a_run_loads_its_model(run_folder: Path, photo: Path) -> N
     assert from_run == captune.load(run_folder / "model", device="cpu").caption(photo, **FAST)
 
 
-def test_the_names_of_transformers_work_too(run_folder: Path, photo: Path, tmp_path: Path) -> None:
+def test_the_method_names_of_transformers_work_too(
+    run_folder: Path, photo: Path, tmp_path: Path
+) -> None:
     model = captune.Captioner.from_pretrained(run_folder, device="cpu", precision="fp32")
     assert model(photo, **FAST) == model.caption(photo, **FAST)
     model.save_pretrained(tmp_path / "copy")

@@ -39,7 +39,7 @@ def test_a_folder_is_searched_recursively_in_order_of_names(folder):
     assert names(found, folder) == ["a.png", "b.JPG", "sub/c.webp", "sub/deep/d.jpeg"]
 
 
-def test_a_file_given_by_name_may_have_any_ending(folder):
+def test_a_file_given_by_name_may_have_any_extension(folder):
     assert names(find(folder / "notes.txt"), folder) == ["notes.txt"]
 
 
@@ -131,7 +131,7 @@ def test_a_url_is_refused_unless_rules_allow_it():
         check_url("https://example.org/a.jpg", None)
 
 
-def test_a_folder_without_images_gives_none_and_the_error_for_it_lists_the_endings(tmp_path):
+def test_a_folder_without_images_gives_none_and_the_error_lists_the_extensions(tmp_path):
     assert find(tmp_path) == []
     error = no_images([str(tmp_path)])
     assert f"no images in {tmp_path}" in error.what

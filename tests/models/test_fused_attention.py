@@ -33,7 +33,7 @@ def test_transformers_generates_the_same_captions_with_fused_attention(name: str
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_eager_brings_the_layers_own_attention_back(name: str) -> None:
+def test_eager_restores_the_layers_own_attention(name: str) -> None:
     captioner = build(name)
     classes = [type(module) for module in captioner.model.modules()]
     captioner.set_attention("sdpa")

@@ -22,7 +22,7 @@ def test_a_caption_without_text_is_empty(caption):
         "on the grass on the grass on the grass",
     ],
 )
-def test_a_caption_that_goes_round_is_flagged(caption):
+def test_a_caption_that_repeats_itself_is_flagged(caption):
     assert flag_caption(caption) == ("repetition",)
 
 
@@ -36,5 +36,5 @@ def test_a_caption_that_goes_round_is_flagged(caption):
         "side by side",
     ],
 )
-def test_a_caption_that_repeats_words_as_people_do_is_not(caption):
+def test_a_caption_that_repeats_words_as_people_do_is_not_flagged(caption):
     assert flag_caption(caption) == ()

@@ -69,7 +69,7 @@ def _first_logits(captioner, state):
     return TokenTree(captioner, state).prefill([captioner.bos_token_id])[0]
 
 
-def test_draws_fall_where_the_summed_probabilities_pass_them():
+def test_a_draw_picks_the_token_at_which_the_summed_probability_exceeds_it():
     probabilities = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
     draws = {0.0: 1, 0.2499: 1, 0.25: 3, 0.5: 3, 1 - 2**-24: 3}
     for draw, token in draws.items():

@@ -59,7 +59,7 @@ def exported(
         (0.8, 0.77, 0.79, True, BF16_VISION),
     ],
 )
-def test_auto_takes_bf16_where_captions_stay(
+def test_auto_uses_bf16_if_captions_stay_the_same(
     equal: float | None,
     both: float | None,
     vision: float | None,

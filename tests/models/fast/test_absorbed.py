@@ -32,7 +32,7 @@ def _fused() -> list[nn.Module]:
     ids=["with biases", "without biases", "keys and values in one layer"],
 )
 @torch.inference_mode()
-def test_queries_that_read_the_states_find_what_they_find_over_keys_and_values(modules):
+def test_attention_over_states_equals_attention_over_keys_and_values(modules):
     states, query = torch.randn(2, 9, STATES), torch.randn(2, HEADS, 5, WIDTH)
     both = torch.cat([module(states) for module in modules], dim=-1).chunk(2, dim=-1)
     key, value = (one.view(2, 9, HEADS, WIDTH).transpose(1, 2) for one in both)
@@ -41,12 +41,12 @@ def test_queries_that_read_the_states_find_what_they_find_over_keys_and_values(m
     torch.testing.assert_close(weights.attend(query, states), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_keys_stay_where_results_must_be_those_of_transformers():
+def test_keys_are_kept_if_results_must_equal_those_of_transformers():
     exact = TextDtypes(torch.float32, torch.float32)
     assert absorb(_apart(bias=True), heads=HEADS, dtypes=exact) is None
 
 
-def test_keys_stay_where_heads_are_narrow():
+def test_keys_are_kept_if_heads_are_narrow():
     assert absorb(_apart(bias=True), heads=2 * HEADS, dtypes=HALF) is None
 
 
@@ -72,7 +72,7 @@ def _after(backend, context, words: list[list[int]], *, place: int, past: int) -
 
 
 @torch.inference_mode()
-def test_greedy_steps_make_no_keys_and_give_the_logits_of_transformers(captioner):
+def test_greedy_steps_compute_no_keys_and_give_the_logits_of_transformers(captioner):
     states = captioner.encode(noise_images(3, side=96))
     fast = fast_text(captioner, torch.float16)
     contexts = fast.start_decoding(states), captioner.start_decoding(states)
@@ -87,7 +87,7 @@ def test_greedy_steps_make_no_keys_and_give_the_logits_of_transformers(captioner
 
 
 @torch.inference_mode()
-def test_the_first_step_of_several_branches_makes_the_keys(captioner):
+def test_the_first_step_of_several_branches_computes_the_keys(captioner):
     states = captioner.encode(noise_images(3, side=96))
     fast = fast_text(captioner, torch.float16)
     contexts = fast.start_decoding(states), captioner.start_decoding(states)
@@ -102,7 +102,7 @@ def test_the_first_step_of_several_branches_makes_the_keys(captioner):
 
 
 @torch.inference_mode()
-def test_images_that_are_dropped_take_their_states_with_them(captioner):
+def test_the_states_of_dropped_images_are_dropped_too(captioner):
     states = captioner.encode(noise_images(3, side=96))
     fast = fast_text(captioner, torch.float16)
     all_three, last_two = fast.start_decoding(states), fast.start_decoding(states[1:])

@@ -71,7 +71,7 @@ def test_bf16_logits_are_no_further_from_the_models_than_those_of_autocast(size)
 
 
 @torch.inference_mode()
-def test_weights_that_change_are_seen_by_a_form_in_their_own_precision():
+def test_a_form_in_the_models_own_precision_uses_changed_weights():
     captioner = wild_captioner("blip-tiny")
     form = _form(captioner)
     captioner.model.text_decoder.bert.encoder.layer[0].attention.self.query.weight.mul_(0.5)
@@ -203,7 +203,7 @@ def test_weights_in_float16_round_eight_times_less_than_bf16(size):
 
 
 @pytest.mark.parametrize("size", SPREADS)
-def test_single_images_in_bf16_take_weights_in_float16_after_the_eighth(size):
+def test_single_images_in_bf16_use_float16_weights_after_the_eighth(size):
     captioner = wild_captioner(size)
     states = captioner.encode(noise_images(3)).detach()
     form = _form(captioner, torch.bfloat16).text

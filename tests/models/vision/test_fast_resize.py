@@ -76,18 +76,18 @@ def test_noise_differs_by_two_levels_at_most(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_slope_shows_that_nothing_is_moved_or_mirrored(name: str) -> None:
+def test_a_smooth_image_is_neither_shifted_nor_mirrored(name: str) -> None:
     processor = KNOWN[name]()
     for shape in SHAPES:
         assert difference(processor, smooth(shape)).max() <= 2
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_processor_that_does_anything_else_does_it_itself(name: str) -> None:
+def test_a_processor_with_any_other_step_has_no_fast_resize(name: str) -> None:
     assert find_fast_resize(OTHERS[name]()) is None
 
 
-def test_normalisation_of_any_kind_does_not_matter() -> None:
+def test_a_processor_with_any_normalisation_has_a_fast_resize() -> None:
     assert find_fast_resize(HalfBlind(size=SQUARE)) is not None
 
 
