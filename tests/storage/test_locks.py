@@ -91,7 +91,7 @@ def test_the_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None
         pass
 
 
-def test_a_thread_holds_a_folder_by_whatever_path_until_it_lets_go(
+def test_a_thread_holds_a_folder_under_any_path_until_it_releases_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -55,7 +55,7 @@ def test_a_launcher_that_splits_the_model_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("variable", REQUESTS)
-def test_a_script_under_such_a_launcher_is_refused(
+def test_a_script_under_a_launcher_that_splits_the_model_is_refused(
     tmp_path, shapes, build, monkeypatch, variable
 ) -> None:
     args = arguments(tmp_path)

@@ -39,7 +39,7 @@ def test_the_processes_of_a_machine_share_its_cores(
     assert choose_workers(None, num_batches=100) == workers
 
 
-def test_a_set_number_of_workers_is_kept_and_few_batches_need_none(
+def test_a_configured_number_of_workers_is_kept_and_few_batches_need_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")

@@ -97,7 +97,7 @@ def test_an_image_with_one_stored_view_is_decoded_for_the_other(tmp_path, make_f
     assert len(decoded) == 3 + 3
 
 
-def test_another_feed_of_the_same_images_finds_what_is_stored(tmp_path, make_feed, decoded) -> None:
+def test_another_feed_of_the_same_images_reuses_the_store(tmp_path, make_feed, decoded) -> None:
     expected = pixels(make_feed(tmp_path))
     decoded.clear()
     assert torch.equal(pixels(make_feed(tmp_path)), expected)
@@ -108,7 +108,7 @@ def test_another_feed_of_the_same_images_finds_what_is_stored(tmp_path, make_fee
     "changed",
     [{"data__exact_pixels": True}, {"data__views": ["original", "crop"]}, {"data__max_pixels": 99}],
 )
-def test_other_settings_do_not_find_it(tmp_path, make_feed, changed) -> None:
+def test_other_settings_do_not_reuse_the_store(tmp_path, make_feed, changed) -> None:
     pixels(make_feed(tmp_path))
     feed = make_feed(tmp_path, **changed)
     key = feed.store.key(feed.data.records[0])
@@ -151,7 +151,7 @@ def test_a_damaged_row_is_decoded_again(tmp_path, make_feed, photos, decoded, da
     assert decoded == [photos[0].image]
 
 
-def test_a_cut_file_is_made_anew(tmp_path, make_feed) -> None:
+def test_a_truncated_file_is_rebuilt(tmp_path, make_feed) -> None:
     expected = pixels(make_feed(tmp_path))
     (file,) = (tmp_path / "pixel_store").glob("train-*.npy")
     os.truncate(file, 300)
@@ -192,7 +192,7 @@ def test_stored_pixels_are_read_without_worker_processes(tmp_path, make_feed, ph
         assert torch.equal(ours.vision_inputs.pixel_values, plain.vision_inputs.pixel_values)
 
 
-def test_bytes_and_archive_members_have_keys_of_their_own(tmp_path) -> None:
+def test_bytes_and_archive_members_have_their_own_keys(tmp_path) -> None:
     store = PixelStore(tmp_path / "unused", 1)
     records = [
         CaptionRecord("a", b"1"),
@@ -203,7 +203,7 @@ def test_bytes_and_archive_members_have_keys_of_their_own(tmp_path) -> None:
     assert len({store.key(record) for record in records}) == 4
 
 
-def test_a_store_travels_as_a_path(tmp_path, make_feed) -> None:
+def test_a_store_is_pickled_as_a_path(tmp_path, make_feed) -> None:
     feed = make_feed(tmp_path)
     expected = pixels(feed)
     again = pickle.loads(pickle.dumps(feed.store))
@@ -212,7 +212,9 @@ def test_a_store_travels_as_a_path(tmp_path, make_feed) -> None:
     assert torch.equal(found.pixel_values[0], expected[0])
 
 
-def test_a_full_disk_is_one_line_and_no_store(tmp_path, make_feed, monkeypatch) -> None:
+def test_a_full_disk_prints_one_line_and_disables_the_store(
+    tmp_path, make_feed, monkeypatch
+) -> None:
     free = 2 * 12 * 3 * 64 * 64 - 1
     monkeypatch.setattr(
         pixel_store.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free})
@@ -224,7 +226,7 @@ def test_a_full_disk_is_one_line_and_no_store(tmp_path, make_feed, monkeypatch) 
     assert not (tmp_path / "pixel_store").exists()
 
 
-def test_a_family_with_inputs_of_its_own_has_no_store(tmp_path, make_feed) -> None:
+def test_a_family_with_its_own_inputs_has_no_store(tmp_path, make_feed) -> None:
     feed = make_feed(model__size="vit-gpt2-tiny")
     feed.captioner = as_family(TwoScaleCaptioner, feed.captioner)
     assert open_store(feed.stored_set("train"), tmp_path, say=lambda _: None) is None

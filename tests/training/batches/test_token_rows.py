@@ -14,7 +14,7 @@ from captune.training.batches.token_rows import ImageIds, TokenRows
 ROWS = [[(1, 2, 3), (4,)], [(5, 6)], [], [(7, 8, 9, 30_521), (), (2,)]]
 
 
-def test_rows_are_read_as_they_were_given():
+def test_rows_are_read_back_unchanged():
     rows = TokenRows.of(iter(ROWS))
     assert list(rows) == ROWS
     assert [rows[place] for place in (-4, 1, -1)] == [ROWS[-4], ROWS[1], ROWS[-1]]
@@ -26,7 +26,7 @@ def test_rows_are_read_as_they_were_given():
         rows[4]
 
 
-def test_no_rows_are_no_images():
+def test_an_empty_list_of_rows_has_no_images():
     rows = TokenRows.of([])
     assert (len(rows), rows.num_captions, rows.row_lengths) == (0, 0, [])
 

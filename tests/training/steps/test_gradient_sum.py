@@ -24,7 +24,7 @@ def test_sums_equal_the_gradients_of_one_process_and_start_during_the_backward_p
     assert all(number == 1 for number in sent[1:])
 
 
-def test_buckets_go_from_the_last_weight_to_the_first_and_hold_one_type() -> None:
+def test_buckets_go_from_the_last_weight_to_the_first_and_hold_one_dtype() -> None:
     sizes = (5, 3, 30, 1, 2)
     weights = [torch.nn.Parameter(torch.zeros(size)) for size in sizes]
     weights.insert(3, torch.nn.Parameter(torch.zeros(4, dtype=torch.float64)))

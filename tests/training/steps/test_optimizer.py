@@ -27,7 +27,7 @@ def test_warm_up_rises_to_the_peak_and_cosine_falls_to_its_floor() -> None:
     assert curve[-1] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.99)))
 
 
-def test_linear_and_constant_schedules() -> None:
+def test_linear_and_constant_schedules_follow_their_formulas() -> None:
     linear = TrainConfig(learning_rate=2.0, warmup_steps=0, schedule="linear")
     assert rates(linear, 4) == [2.0, 1.5, 1.0, 0.5]
     constant = TrainConfig(learning_rate=2.0, warmup_fraction=0.5, schedule="constant")
@@ -105,7 +105,7 @@ def test_the_moments_exist_before_the_first_step_and_change_nothing(
 
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
-def test_memory_that_runs_out_in_an_update_ends_the_run_and_updates_nothing_twice(
+def test_running_out_of_memory_in_an_update_ends_the_run_and_updates_nothing_twice(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch, engine
 ) -> None:
     recipe = make_recipe(train__engine=engine)
