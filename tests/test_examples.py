@@ -28,7 +28,9 @@ def load_example(name: str) -> ModuleType:
     return module
 
 
-def test_a_model_is_trained_on_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_trains_a_model_on_your_own_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     lines = ["image,caption"]
@@ -97,7 +99,7 @@ def test_a_broken_file_of_the_new_format_is_an_error(photo_folder: Path) -> None
         load_example("new_format").read_photos(photo_folder, LoadOptions())
 
 
-def test_a_family_of_ones_own_packs_captions_and_decodes() -> None:
+def test_a_custom_family_packs_captions_and_decodes() -> None:
     import torch
 
     from captune.inference import generate

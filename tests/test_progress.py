@@ -104,7 +104,7 @@ def test_a_file_never_replaces_a_closed_stdout(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "kept"
 
 
-def test_lost_output_is_known_and_a_closed_pipe_is_not_a_loss() -> None:
+def test_lost_output_is_detected_and_a_closed_pipe_is_not_a_loss() -> None:
     script = (
         "import sys\n"
         "from captune.progress import guarded_streams\n"

@@ -41,7 +41,7 @@ def urls(place: str) -> list[str]:
         ("s3://photos/a/notes.txt", ["a/notes.txt"]),
     ],
 )
-def test_a_prefix_a_glob_or_a_name_gives_its_images_in_order(storage, place, expected):
+def test_a_prefix_a_glob_or_a_name_lists_its_images_in_order(storage, place, expected):
     assert urls(place) == [f"s3://photos/{key}" for key in expected]
 
 
@@ -58,7 +58,7 @@ def test_a_place_without_images_is_an_error_at_once(storage, place):
     assert place.rstrip("/") in error.value.what
 
 
-def test_an_object_is_read_whole_by_a_fetcher_that_went_to_another_process(storage):
+def test_an_object_is_read_completely_by_a_fetcher_sent_to_another_process(storage):
     fetcher = pickle.loads(pickle.dumps(ObjectFetcher()))
     assert fetcher.fetch("s3://photos/a/2.jpg") == b"a/2.jpg"
 
@@ -71,19 +71,21 @@ def test_an_object_is_read_whole_by_a_fetcher_that_went_to_another_process(stora
         ("s3://no-bucket/a.jpg", 100, "missing"),
     ],
 )
-def test_an_object_that_cannot_be_read_says_why_and_where(storage, url, limit, reason):
+def test_the_error_for_an_unreadable_object_names_the_reason_and_the_object(
+    storage, url, limit, reason
+):
     with pytest.raises(ImageError) as error:
         ObjectFetcher(limit).fetch(url)
     assert (error.value.what, url in error.value.where) == (reason, True)
 
 
-def test_names_of_objects_are_told_from_paths_and_urls():
+def test_names_of_objects_are_distinguished_from_paths_and_urls():
     assert [is_object_url(text) for text in ("s3://b/k", "gs://b/k", "s3:/b/k")] == [True] * 3
     assert not any(map(is_object_url, ("https://h/s3://b", "s3/b/k", "photos/s3:", "C:/a.jpg")))
 
 
 @pytest.mark.skipif(find_spec("gcsfs") is not None, reason="gcsfs is installed")
-def test_storage_whose_package_is_missing_says_what_to_install():
+def test_the_error_for_storage_without_its_package_names_what_to_install():
     with pytest.raises(MissingExtraError) as error:
         check_storage("gs://bucket/a.jpg")
     assert error.value.fix == "pip install 'captune[gs]'"

@@ -74,7 +74,7 @@ def run_prepare(recipe, folder):
     return {name: (folder / name).read_bytes() for name in FILES}, lines
 
 
-def test_a_second_run_uses_the_result_of_the_first_and_says_the_same(data, tmp_path):
+def test_a_second_run_uses_the_result_of_the_first_and_prints_the_same(data, tmp_path):
     recipe = make_recipe(data)
     first, said = run_prepare(recipe, tmp_path / "one")
     again, lines = run_prepare(recipe, tmp_path / "two")
@@ -85,7 +85,7 @@ def test_a_second_run_uses_the_result_of_the_first_and_says_the_same(data, tmp_p
     ]
 
 
-def test_the_place_of_the_images_fits_the_new_run_folder(data, tmp_path):
+def test_the_paths_of_the_images_are_right_for_the_new_run_folder(data, tmp_path):
     run_prepare(make_recipe(data), tmp_path / "one")
     again, _ = run_prepare(make_recipe(data), tmp_path / "deep" / "two")
     summary = json.loads(again["splits.json"])
@@ -94,7 +94,7 @@ def test_the_place_of_the_images_fits_the_new_run_folder(data, tmp_path):
     )
 
 
-def test_other_settings_prepare_anew(data, tmp_path):
+def test_other_settings_prepare_again(data, tmp_path):
     run_prepare(make_recipe(data), tmp_path / "one")
     _, lines = run_prepare(make_recipe(data, seed=7), tmp_path / "two")
     assert AGAIN not in lines
@@ -103,7 +103,7 @@ def test_other_settings_prepare_anew(data, tmp_path):
 @pytest.mark.parametrize(
     "damage", ["splits/val.jsonl", "data_check.json", "splits.json", "meta.json"]
 )
-def test_a_damaged_result_is_prepared_anew(data, tmp_path, cache, damage):
+def test_a_damaged_result_is_prepared_again(data, tmp_path, cache, damage):
     first, _ = run_prepare(make_recipe(data), tmp_path / "one")
     (place,) = (cache / "prepared").iterdir()
     content = (place / damage).read_text()
@@ -113,7 +113,7 @@ def test_a_damaged_result_is_prepared_anew(data, tmp_path, cache, damage):
     assert again == first
 
 
-def test_failures_that_may_pass_are_not_kept(data, tmp_path, cache):
+def test_temporary_failures_are_not_kept(data, tmp_path, cache):
     (data / "images" / "5.png").rename(tmp_path / "away.png")
     try:
         time.sleep(0.1)
@@ -124,7 +124,9 @@ def test_failures_that_may_pass_are_not_kept(data, tmp_path, cache):
         time.sleep(2.2)
 
 
-def test_a_cache_that_does_not_fit_the_disk_is_one_line(data, tmp_path, cache, monkeypatch):
+def test_a_cache_that_does_not_fit_the_disk_is_reported_in_one_line(
+    data, tmp_path, cache, monkeypatch
+):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     files, lines = run_prepare(make_recipe(data), tmp_path / "one")
@@ -134,7 +136,7 @@ def test_a_cache_that_does_not_fit_the_disk_is_one_line(data, tmp_path, cache, m
     assert not list((cache / "prepared").iterdir())
 
 
-def test_a_cache_folder_that_cannot_be_written_is_one_line(data, tmp_path, monkeypatch):
+def test_a_cache_folder_that_cannot_be_written_is_reported_in_one_line(data, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CAPTUNE_CACHE", str(tmp_path / "file"))
     _, lines = run_prepare(make_recipe(data), tmp_path / "one")
@@ -168,5 +170,5 @@ def test_changed_added_and_removed_files_are_noticed(tmp_path):
     assert digest_files([folder]) not in (None, renamed)
 
 
-def test_data_that_is_not_on_this_disk_has_no_place(data):
+def test_data_without_files_on_this_disk_is_not_kept(data):
     assert KeptPreparation.of(make_recipe(data, data={"path": "shapes:20"})) is None

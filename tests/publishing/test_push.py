@@ -203,7 +203,7 @@ def test_private_weights_are_not_pushed_to_a_public_repository(hub: HubServer, r
     assert hub.repos["models/me/mine"].files == {"README.md": b"old"}
 
 
-def test_a_folder_without_a_model_makes_no_repository(hub: HubServer, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_creates_no_repository(hub: HubServer, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no config"):
         push_run(tmp_path, "me/mine")
     assert hub.requests == []

@@ -74,13 +74,13 @@ def test_a_misspelt_id_names_the_nearest_cached_one(reported) -> None:
     assert "there is no model tiny/bilp on the hub (did you mean 'tiny/blip'?)" in what
 
 
-def test_a_private_model_without_a_token_says_how_to_log_in(reported) -> None:
+def test_the_error_for_a_private_model_without_a_token_explains_how_to_log_in(reported) -> None:
     what, fix = reported["private"]
     assert what.endswith("or it is private and you are not logged in")
     assert "hf auth login" in fix
 
 
-def test_a_gated_model_says_where_to_ask(reported) -> None:
+def test_the_error_for_a_gated_model_names_the_page_to_request_access(reported) -> None:
     what, fix = reported["gated"]
     assert "it is gated" in what
     assert "you are not logged in" in what
