@@ -1,6 +1,6 @@
-"""Bulk captioning: whole photo libraries, resumable, undoable, with every output accounted for.
+"""Bulk captioning: whole photo libraries, resumable and undoable, with every image accounted for.
 
-Its names are imported on first use: checking flags and looking at files must not load torch.
+Names are imported on first use: checking flags and scanning files must not load torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Captioning that continues: an image that breaks the model costs that image, not its batch.
 
-`LoadedCaptioner.stream` lists images that cannot be decoded, and halves batches that do not fit in
-memory. What else an image does to a model ends the stream: then the images that were on their way
-are captioned again in halves, until the one is found.
+`LoadedCaptioner.stream` reports images that cannot be decoded, and halves batches that do not fit
+in memory. Any other error that an image causes in the model ends the stream: the unanswered images
+are then captioned again in ever smaller halves, until the image at fault is found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captune.inference import AnyImage, OnFailure
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 
-# What a model raises about an image; of captune's own errors, that one image does not fit.
+# Errors that an image may cause in a model; ModelError: a single image does not fit in memory.
 _ERRORS = (
     RuntimeError,
     ValueError,
@@ -31,22 +31,22 @@ _ERRORS = (
     ModelError,
 )
 _FIXES = {
-    "model_error": "the model failed at this image",
-    "worker_crash": "the process with the model crashed at this image, twice",
-    "worker_hang": "the model did not answer at this image, twice",
+    "model_error": "the model failed on this image",
+    "worker_crash": "the process with the model crashed on this image, twice",
+    "worker_hang": "the model gave no answer for this image, twice",
 }
-# If this many images fail one by one, and none ever succeeded, the model is broken.
+# If this many images fail on their own before any has succeeded, the model is broken.
 _MAX_FIRST_FAILURES = 8
 
 
 class StreamCaptioner(Protocol):
-    """What a run needs of a `LoadedCaptioner`; see there."""
+    """The part of `LoadedCaptioner` that a run uses; see there."""
 
     def describe(self) -> str:
         """Return what runs the model."""
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
-        """Fill settings that are not set."""
+        """Return the settings, with unset ones filled in from the model's own."""
 
     def stream(
         self,
@@ -57,27 +57,27 @@ class StreamCaptioner(Protocol):
         decode: DecodeMode = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
-        """Yield one caption per image, in order."""
+        """Yield one caption per image; on a cluster, in any order."""
 
 
 class TaskBoard(Protocol):
     """Where tasks wait for their answers; see `OrderedTasks`."""
 
     def admit(self, task: CaptionTask) -> bool:
-        """Take a task; return whether the model must caption its image."""
+        """Accept a task; return whether the model must caption its image."""
 
     def settle(self, prediction: Prediction) -> None:
-        """Take a generated caption."""
+        """Settle a task with a generated caption."""
 
     def fail(self, name: str, error: ImageError) -> None:
-        """Take a failure."""
+        """Settle a task with a failure."""
 
     def pending(self) -> list[CaptionTask]:
-        """Return the tasks that the model has not answered, in order."""
+        """Return the tasks that the model has not answered, in order of admission."""
 
 
 class Captioning:
-    """Captions tasks with a model, and settles each."""
+    """Captions tasks with a model and settles each one."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Captioning:
         ordered: TaskBoard,
         settings: BulkSettings,
     ) -> None:
-        """Keep the model, with the decoding settings that the user left to it."""
+        """Keep the model, and fill in the decoding settings that the user left unset."""
         self._captioner, self._ordered, self._settings = captioner, ordered, settings
         self._config = captioner.complete(settings.decoding)
         self._num_succeeded = 0
@@ -96,7 +96,8 @@ class Captioning:
         """Caption all tasks.
 
         Raises:
-            CaptuneError: The tasks end with one, or the model supports none of the images.
+            CaptuneError: The source of the tasks raises one.
+            Exception: The model's own error, where its first images all fail.
         """
         while True:
             try:
@@ -137,7 +138,7 @@ class Captioning:
                     self._ordered.settle(prediction)
 
     def _halve(self, tasks: Sequence[CaptionTask], error: Exception) -> None:
-        """Caption tasks one of which broke the model."""
+        """Caption tasks of which one broke the model, half at a time."""
         if len(tasks) <= 1:
             for task in tasks:
                 self._try_alone(task, error)
@@ -150,7 +151,7 @@ class Captioning:
                 self._halve([task for task in part if not task.is_settled], inner)
 
     def _try_alone(self, task: CaptionTask, error: Exception) -> None:
-        """Caption an image once more: the process may have ended for another reason."""
+        """Fail an image; after a crash or a hang, only if a second try fails too."""
         if isinstance(error, WorkerEndedError):
             try:
                 self._stream([(task.item.name, task.item.image)])

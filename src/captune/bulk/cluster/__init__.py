@@ -1,1 +1,1 @@
-"""Bulk captioning on a Ray cluster: the run stays in this process, its models are on all nodes."""
+"""Bulk captioning on a Ray cluster: the run stays here, and its models run on all nodes."""

@@ -1,7 +1,7 @@
-"""The side of a node: an actor that keeps a model busy with images, and hands out its answers.
+"""The node's side: an actor that keeps a model supplied with images and returns its answers.
 
-It uses what a run on one machine uses: the model in a child process that may crash or hang, and
-the search for the image that did it. So the captions and the failures are those of such a run.
+It works like a run on one machine: the model is in a child process that may crash or hang, and the
+image at fault is searched for. So captions and failures are the same as on one machine.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from captune.inference import AnyImage, RunRequest
 from captune.records import Prediction
 from captune.workers import MODEL_ERRORS, Warned, harmless_error
 
-# An answer at least as often, even if it is empty: the run knows that the actor is alive.
+# Seconds until `take` returns, even with nothing: so the run knows that the actor is alive.
 _MAX_WAIT = 2.0
-# The next images come as soon as the run sees that there are few; without any, the batch that
-# waits for more of them is captioned.
+# Seconds to wait for more images, which the run sends when few are left; after that, a batch is
+# captioned even if it is not full.
 _MAX_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ActorWork:
-    """Images and what to do with them: Ray does not keep the order of messages to an actor."""
+    """Images and how to caption them, in one message: Ray does not keep messages in order."""
 
     start: StartStream
     images: Images
@@ -56,8 +56,8 @@ class ActorJob:
 
     Attributes:
         request: The model.
-        folder: Current folder of the run: names of images and models may be relative to it.
-        version: Version of captune that runs.
+        folder: Current folder of the run; paths of images and models may be relative to it.
+        version: Version of captune on the run's machine.
         environment: Variables that limit a run, such as `CAPTUNE_WORKER_SECONDS`.
     """
 
@@ -68,7 +68,7 @@ class ActorJob:
 
 
 class CaptionActor:
-    """Loads a model in a thread; `put` gives it work, and `take` waits for its answers."""
+    """Loads a model in a thread; `put` adds work, and `take` waits for answers."""
 
     def __init__(self, job: ActorJob) -> None:
         """Start loading."""
@@ -81,11 +81,11 @@ class CaptionActor:
         threading.Thread(target=self._work, name="captune-actor", daemon=True).start()
 
     def put(self, request: ActorWork | Complete) -> None:
-        """Take images, or a question."""
+        """Queue images, or a request for decoding settings."""
         self._requests.put(request)
 
     def take(self) -> list[Message]:
-        """Wait for answers; none after two seconds."""
+        """Return the answers so far, waiting up to two seconds for the first; may be empty."""
         with self._arrived:
             self._arrived.wait_for(lambda: bool(self._answers), _MAX_WAIT)
             answers, self._answers = self._answers, []
@@ -124,7 +124,7 @@ class CaptionActor:
             )
 
     def _prepare(self) -> None:
-        """Make this process like the one of the run.
+        """Give this process the environment and the current folder of the run.
 
         Raises:
             ModelError: This node has another version of captune.
@@ -133,13 +133,14 @@ class CaptionActor:
         job, node = self._job, platform.node()
         if captune.__version__ != job.version:
             raise ModelError(
-                f"the node {node} has captune {captune.__version__}, this machine {job.version}",
+                f"the node {node} has captune {captune.__version__},"
+                f" but this machine has {job.version}",
                 fix="install the same version on all nodes",
             )
         os.environ.update(dict(job.environment))
         if not Path(job.folder).is_dir():
             raise DataError(
-                f"the node {node} has no folder {job.folder}, in which this command runs",
+                f"the node {node} lacks the folder {job.folder}, in which the command runs",
                 where="--engine ray",
                 fix="run it in a folder that all nodes share",
             )
@@ -152,7 +153,7 @@ class CaptionActor:
         return self._requests.get(timeout=timeout)
 
     def _tasks(self, work: ActorWork) -> Iterator[CaptionTask]:
-        """Yield the images of some work, and of what follows soon."""
+        """Yield the images of `work`, and of work with the same settings that follows soon."""
         following: ActorWork | Complete = work
         while isinstance(following, ActorWork) and following.start == work.start:
             for name, image in following.images.images:
@@ -164,7 +165,7 @@ class CaptionActor:
         self._put_back = following
 
     def answer(self, task: CaptionTask) -> None:
-        """Hand out the answer to an image."""
+        """Post the caption or the failure of an image."""
         if task.prediction is not None:
             self._post(task.prediction)
         else:
@@ -172,25 +173,25 @@ class CaptionActor:
 
 
 class _Board:
-    """The images that the model has, answered in any order."""
+    """The images that the model has not answered; answers may come in any order."""
 
     def __init__(self, actor: CaptionActor) -> None:
         self._actor = actor
         self._tasks: dict[str, CaptionTask] = {}
 
     def admit(self, task: CaptionTask) -> bool:
-        """Take an image; the run has already seen which must be captioned."""
+        """Accept an image; always true, as the run sends only images that must be captioned."""
         self._tasks[task.item.name] = task
         return True
 
     def settle(self, prediction: Prediction) -> None:
-        """Take a caption."""
+        """Answer an image with its caption."""
         task = self._tasks.pop(prediction.image_id)
         task.prediction, task.is_new = prediction, True
         self._actor.answer(task)
 
     def fail(self, name: str, error: ImageError) -> None:
-        """Take a failure."""
+        """Answer an image with its failure."""
         task = self._tasks.pop(name)
         task.error = error
         self._actor.answer(task)

@@ -1,8 +1,8 @@
 """The run's side: a captioner whose models are actors on the nodes of a Ray cluster.
 
-The run keeps the plan, the journal and the writing, as on one machine; actors get images, and
-answer image by image. What an actor that dies has not answered is given to others, and an answer
-that comes twice is dropped: so no image is lost, and none is written twice.
+The run keeps the plan, the journal and the writing, as on one machine; actors receive images and
+return one answer per image. Images that a dead actor has not answered go to other actors, and a
+second answer to an image is dropped, so no image is lost or written twice.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _SECONDS_NAME = "CAPTUNE_RAY_SECONDS"
 _MAX_SILENCE = 300.0
 _MAY_BE_GPU = ("auto", "cuda")
 _PASSED_ON = ("CAPTUNE_WORKER_SECONDS", "CAPTUNE_CACHE")
-# An image that three actors died with is tried alone; if that one dies too, the image did it.
+# An image held by three actors that died is tried alone; if that actor dies too, it is at fault.
 _MAX_DEATHS = 3
-# Per actor, one after the other.
+# Failed starts in a row, per actor, after which the run gives up.
 _MAX_BAD_STARTS = 3
 _SECONDS_BETWEEN_LOOKS = 5.0
 _Answer = Prediction | Failed
@@ -52,12 +52,14 @@ class RayCaptioner:
     """Captions on a cluster; see `LoadedCaptioner`."""
 
     def __init__(self, request: RunRequest, *, num_actors: int | None = None) -> None:
-        """Join the cluster, and wait until a first model is loaded.
+        """Join the cluster, and wait until the first model is loaded.
 
         Raises:
             CaptuneError: What loading a model raises.
+            MissingExtraError: Ray is not installed.
             RecipeError: The cluster does not answer, or has no room for the actors.
-            ClusterError: No actor starts.
+            ModelError: Every actor ends before its model is loaded.
+            ClusterError: No actor answers in time.
         """
         passed_on = [(name, os.environ[name]) for name in _PASSED_ON if name in os.environ]
         self._job = ActorJob(request, str(Path.cwd()), captune.__version__, tuple(passed_on))
@@ -91,7 +93,7 @@ class RayCaptioner:
         return f"{self._hardware}, {format_count(len(self._seats), 'actor')} of a Ray cluster"
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
-        """Fill settings that are not set from the model's own."""
+        """Return the settings, with unset ones filled in from the model's own."""
         asked: list[Seat] = []
         while self._config is None:
             for seat in self._seats:
@@ -134,7 +136,7 @@ class RayCaptioner:
                 self.close()
 
     def close(self) -> None:
-        """End the actors, and leave the cluster."""
+        """End the actors and leave the cluster."""
         for seat in self._seats:
             self._cluster.end(seat.actor)
         self._seats = []
@@ -151,7 +153,7 @@ class RayCaptioner:
             self._seats.append(Seat(self._cluster.start(self._job, self._shape)))
 
     def _give(self, source: Iterator[NamedImage]) -> bool:
-        """Give images to actors that have few; return whether more may come."""
+        """Give images to actors that have few; return whether any may be left to give."""
         may_have_more = True
         for seat in self._seats:
             number = seat.num_wanted()
@@ -166,10 +168,11 @@ class RayCaptioner:
         return may_have_more or bool(self._lost or self._suspects)
 
     def _hear(self) -> list[_Answer]:
-        """Wait for messages for a second at most; return the answers among them.
+        """Wait up to a second for messages; return the answers among them.
 
         Raises:
-            ClusterError: There has been none for too long.
+            CaptuneError: No actor can do the work.
+            ClusterError: No actor has answered for too long, or the cluster was left before.
         """
         if self._is_closed:
             raise ClusterError("the Ray cluster was left", fix="the same command resumes the run")
@@ -184,7 +187,7 @@ class RayCaptioner:
                 answers += self._lose(seat, error)
                 continue
             self._heard = time.monotonic()
-            # Behind the others, so that all are heard.
+            # At the end of the list, so that every actor gets its turn.
             self._seats.remove(seat)
             self._seats.append(seat)
             seat.ask_again()
@@ -196,19 +199,19 @@ class RayCaptioner:
             raise ClusterError(
                 f"no actor of the Ray cluster has answered for {silence:.0f} s",
                 where="--engine ray",
-                fix="see `ray status`; the same command resumes the run",
+                fix="check `ray status`; the same command resumes the run",
             )
         return answers
 
     def _look(self) -> None:
-        """Use nodes that have joined, and replace actors that did not start."""
+        """Start actors on nodes that have joined, and replace those that did not start."""
         now = time.monotonic()
         if now - self._looked > _SECONDS_BETWEEN_LOOKS * max(1, self._num_bad_starts):
             self._looked = now
             self._add_seats(self._num_wanted())
 
     def _sort(self, seat: Seat, message: Message) -> list[_Answer]:
-        """Act on a message; return it if it answers an image that is waited for."""
+        """Act on a message; return it if it answers an image that still needs an answer."""
         if isinstance(message, Prediction):
             return [message] if seat.answered(message.image_id) else []
         if isinstance(message, Failed):
@@ -228,7 +231,7 @@ class RayCaptioner:
         return []
 
     def _lose(self, seat: Seat, error: Exception) -> list[_Answer]:
-        """Take back what an actor has not answered; return its image if that one ended it.
+        """Take back the images of an actor that ended; fail the one that it was trying alone.
 
         Raises:
             CaptuneError: No actor can do the work.
@@ -238,14 +241,14 @@ class RayCaptioner:
         is_own_fault = not seat.is_ready or not isinstance(error, ActorEndedError)
         self._num_bad_starts += is_own_fault
         if is_own_fault and not any(one.is_ready for one in self._seats):
-            self._refuse_to_go_on(error)
+            self._raise_if_hopeless(error)
         if not is_own_fault:
             self._add_seats(self._num_wanted())
         answers: list[_Answer] = []
         for name, image in seat.images.items():
             self._num_deaths[name] += 1
             if seat.is_alone:
-                reason = f"the actor with the model ended at this image, again and again: {error}"
+                reason = f"the actor with the model ended on this image several times: {error}"
                 answers.append(Failed(name, ImageError("worker_crash", fix=reason)))
             elif self._num_deaths[name] < _MAX_DEATHS:
                 self._lost.append((name, image))
@@ -253,7 +256,7 @@ class RayCaptioner:
                 self._suspects.append((name, image))
         return answers
 
-    def _refuse_to_go_on(self, error: Exception) -> None:
+    def _raise_if_hopeless(self, error: Exception) -> None:
         if not isinstance(error, ActorEndedError):
             if self._start is None:
                 raise error
@@ -261,18 +264,18 @@ class RayCaptioner:
             raise ClusterError(getattr(error, "what", str(error)), where=where, fix=fix) from error
         if self._num_bad_starts >= _MAX_BAD_STARTS * self._num_wanted():
             raise ModelError(
-                f"no actor loads the model: {error}",
+                f"no actor can load the model: {error}",
                 where="--engine ray",
-                fix="check that captune is installed on all nodes, and their memory",
+                fix="check that all nodes have captune installed, and enough memory",
             )
 
 
 def _refuse_hidden(failed: Failed, image: AnyImage | None) -> None:
-    """Stop where a node does not see a file: it would list all images as failed."""
+    """Stop if a node cannot find a file that is here: every image would be listed as failed."""
     file = None if image is None else image_file(image)
     if failed.error.what == "missing" and file is not None and file.exists():
         raise ClusterError(
-            f"a node of the Ray cluster does not find {file}, which is on this machine",
+            f"a node of the Ray cluster cannot find {file}, which this machine has",
             where="--engine ray",
             fix="keep the images on a file system that all nodes share, or in object storage",
         )

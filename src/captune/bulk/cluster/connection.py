@@ -1,4 +1,4 @@
-"""Join or start a Ray cluster, and see what it has; the only module that imports Ray by name."""
+"""Join or start a Ray cluster, and list its resources; the only module that imports Ray."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def require_ray() -> None:
 
 
 class Cluster:
-    """A Ray cluster that this process has joined: that of RAY_ADDRESS, or one on this machine."""
+    """A Ray cluster that this process has joined: that at RAY_ADDRESS, or one on this machine."""
 
     def __init__(self) -> None:
-        """Join it, or start one.
+        """Join the cluster, or start one on this machine.
 
         Raises:
             MissingExtraError: Ray is not installed.
@@ -60,12 +60,12 @@ class Cluster:
             ) from error
 
     def nodes(self) -> list[NodeResources]:
-        """Return what each node that is alive has."""
+        """Return the resources of each live node."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def start(self, job: ActorJob, shape: ActorShape) -> Any:
-        """Start an actor where there is room, and return it; it may have to wait for room."""
-        # One that dies is replaced by the run: restarted by Ray, it would keep its images waiting.
+        """Start an actor and return its handle; the actor waits until a node has room for it."""
+        # The run replaces an actor that dies: its images need not wait until Ray restarts it.
         actor = self._ray.remote(CaptionActor).options(
             num_cpus=shape.cpus,
             num_gpus=shape.gpus,
@@ -76,7 +76,7 @@ class Cluster:
         return actor.remote(job)
 
     def wait(self, answers: list[Any], seconds: float) -> list[Any]:
-        """Return answers that have come; none after so many seconds."""
+        """Return the answers that have arrived, after up to `seconds`; may be empty."""
         if not answers:
             time.sleep(seconds)
             return []
@@ -84,7 +84,7 @@ class Cluster:
         return list(ready)
 
     def read(self, answer: Any) -> Any:
-        """Return the content of an answer that has come.
+        """Return the content of an answer that has arrived.
 
         Raises:
             ActorEndedError: The actor is gone.
@@ -95,20 +95,20 @@ class Cluster:
             raise ActorEndedError(str(error)) from error
 
     def end(self, actor: Any) -> None:
-        """End an actor, which may be gone."""
+        """Kill an actor, which may be gone already."""
         self._ray.kill(actor, no_restart=True)
 
     def leave(self) -> None:
-        """Leave the cluster; all actors of this process end."""
+        """Leave the cluster, which ends all actors of this process; not if the caller joined it."""
         if self._is_own:
             self._ray.shutdown()
 
 
 def _knock(address: str) -> None:
-    """Connect to the head of a cluster once; Ray tries for minutes where nobody listens.
+    """Connect to the head of a cluster once: where nothing listens, Ray retries for minutes.
 
     Raises:
-        OSError: Nobody listens there.
+        OSError: Nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():

@@ -1,4 +1,4 @@
-"""One actor as the run sees it: the images that it has, and how many more it should get."""
+"""One actor as the run sees it: the images it holds, and how many more it should get."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from captune.recipe import GenerateConfig
 
 NamedImage = tuple[str, AnyImage]
 
-# An actor has images for so long, and gets more when half of them are left. What a killed actor
-# has not answered is captioned again, so this bounds what a kill can cost.
+# An actor holds images for this many seconds, and gets more when half of them are left. Images that
+# a killed actor has not answered are captioned again, so this bounds what a kill can cost.
 _SECONDS_AHEAD = 10.0
 _MAX_IMAGES, _MAX_BYTES = 2048, 64_000_000
 
 
 class Seat:
-    """An actor, and what it has been given.
+    """An actor, and the images it has been given.
 
     Attributes:
         actor: Ray's handle.
-        answers: The answers that it is asked for.
-        images: What it has not answered, by name.
+        answers: Ray's reference to the answers that it has been asked for.
+        images: The images that it has not answered, by name.
         is_ready: Whether its model is loaded.
-        is_alone: Whether its image may have ended other actors, and is tried alone.
+        is_alone: Whether it holds one image only, which may have ended other actors.
     """
 
     def __init__(self, actor: Any) -> None:
@@ -45,7 +45,7 @@ class Seat:
         self.answers = self.actor.take.remote()
 
     def complete(self, decoding: GenerateConfig) -> None:
-        """Ask for settings that are not set; an actor that is gone shows in its answers."""
+        """Ask for unset decoding settings; reading the answers shows whether the actor is gone."""
         self.actor.put.remote(Complete(decoding))
 
     def begin(self, start: StartStream) -> None:
@@ -64,7 +64,7 @@ class Seat:
         return target - len(self.images) if len(self.images) <= target // 2 else 0
 
     def give(self, images: Sequence[NamedImage]) -> None:
-        """Give it images, in messages that are not too large."""
+        """Send images to the actor, in messages of limited size."""
         assert self._start is not None
         self._began = self._began or time.monotonic()
         part: list[NamedImage] = []
@@ -80,7 +80,7 @@ class Seat:
             self.actor.put.remote(ActorWork(self._start, Images(tuple(part))))
 
     def answered(self, name: str) -> bool:
-        """Note an answer; return whether it was waited for."""
+        """Record an answer; return whether it was expected."""
         if name not in self.images:
             return False
         del self.images[name]

@@ -1,4 +1,4 @@
-"""How many actors a cluster has room for; one too many would wait for ever without a word."""
+"""How many actors a cluster has room for; one too many would silently wait forever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ActorShape:
     """What one actor reserves.
 
     Attributes:
-        cpus: CPUs: for the model, or for decoding beside a GPU.
+        cpus: CPUs for the model, or for decoding beside a GPU.
         gpus: GPUs, 0 or 1.
     """
 
@@ -25,7 +25,7 @@ class ActorShape:
     gpus: int
 
     def slots(self, nodes: Sequence[NodeResources]) -> int:
-        """Return how many actors have a place on nodes."""
+        """Return how many actors fit on the nodes."""
         return sum(self._slots_of(node) for node in nodes)
 
     def _slots_of(self, node: NodeResources) -> int:
@@ -36,10 +36,10 @@ class ActorShape:
 def choose_shape(
     nodes: Sequence[NodeResources], *, wants_gpus: bool, num_actors: int | None = None
 ) -> ActorShape:
-    """Return what an actor reserves: a GPU and its share of CPUs, or a node of CPUs.
+    """Return what an actor reserves: a GPU and its share of CPUs, or the CPUs of a node.
 
     Args:
-        nodes: The nodes that are alive.
+        nodes: The live nodes.
         wants_gpus: Whether the model may run on a GPU.
         num_actors: Number of actors that the user wants; `None`: as many as there is room for.
 
@@ -55,7 +55,7 @@ def choose_shape(
         _check(ActorShape(largest, gpus).slots(nodes), None, gpus)
         return ActorShape(largest, gpus)
     _check(ActorShape(1, gpus).slots(nodes), num_actors, gpus)
-    # The most CPUs per actor with which all actors have a place.
+    # The largest number of CPUs per actor with which all actors fit.
     shapes = (ActorShape(cpus, gpus) for cpus in range(max(*shares, largest), 0, -1))
     return next(shape for shape in shapes if shape.slots(nodes) >= num_actors)
 

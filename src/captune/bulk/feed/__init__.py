@@ -1,1 +1,1 @@
-"""From inputs to images that need a caption: what is done, known or the same is not captioned."""
+"""From inputs to images to caption: done, known and duplicate ones are not captioned again."""

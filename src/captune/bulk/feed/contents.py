@@ -1,4 +1,4 @@
-"""The hash of an image's content, by which equal images under many names are captioned once."""
+"""Hash the content of images, so that copies under other names are captioned only once."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from captune.bulk.items import Item
 from captune.bulk.journal.changes import file_state, hash_bytes, hash_open
 from captune.records import TarMember
 
-# Larger ones are not photographs; reading them twice would cost more than captioning them twice.
+# Larger files are not photographs, and reading one twice costs more than captioning it twice.
 _MAX_BYTES = 256_000_000
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def hash_content(item: Item) -> bytes | None:
-    """Return the hash of an image's encoded bytes; `None`: it is not a file that can be read.
+    """Return the hash of an image's encoded bytes; `None`: it has no file that can be read.
 
-    A failure is not reported here: decoding the image reports it.
+    A failure is not reported here but when the image is decoded. Larger files are not hashed.
     """
     image = item.image
     if isinstance(image, bytes):
@@ -34,7 +34,7 @@ def hash_content(item: Item) -> bytes | None:
 
 
 def has_changed(item: Item) -> bool:
-    """Return whether a file was replaced since it was found: its caption may be of either image."""
+    """Return whether a file was replaced since it was found, so that its caption may be wrong."""
     if item.path is None or item.size is None:
         return False
     state = file_state(item.path)
@@ -42,7 +42,7 @@ def has_changed(item: Item) -> bool:
 
 
 def _hash_range(path: Path, start: int, size: int | None) -> bytes | None:
-    # Never waits at a pipe, and reads regular files only.
+    # Opening must not block on a pipe; only regular files are read.
     descriptor = os.open(path, _OPEN_FLAGS)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""Two images that would share one file: found in a folder before anything is written in it."""
+"""Find images that would share one output file, before anything is written in their folder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from captune.storage import fold_name
 _FIX = "name the files after the full image name: --sidecar-name full"
 # Bytes, in all file systems in common use.
 _MAX_NAME = 255
-# The longest ending that a format adds: `.caption`.
+# Length of the longest ending that a format adds: `.caption`.
 _MAX_ENDING = 8
 
 
 class NameGuard:
-    """Refuses folders whose images would share a file, and lists such images of lists and globs."""
+    """Refuses folders whose images would share a file; such images of lists and globs fail."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class NameGuard:
         database: Database,
         refuse_held: Callable[[Path], None],
     ) -> None:
-        """Keep the formats whose files are named after images without their ending.
+        """Keep the formats and folders, and start without claimed file names.
 
         Args:
             formats: The formats of one file per image.
             folders: The inputs that are folders.
-            follow_links: Whether links that lead out of a folder are images too.
-            database: Holds the names of this run in a temporary table: there may be millions.
+            follow_links: Whether links that lead out of a folder count as images.
+            database: Holds the file names of this run in a temporary table: there may be millions.
             refuse_held: Called with each folder; refuses one that another run holds.
         """
         self._all = tuple(formats.values())
@@ -61,7 +61,8 @@ class NameGuard:
         """Return why an image cannot have a file of its own; `None`: it can.
 
         Raises:
-            OutputError: Two images of its folder would share a file.
+            OutputError: Images of its folder would share a file, the folder cannot be written, or
+                another run holds it.
         """
         if item.path is None or not self._writes_beside:
             return None
@@ -139,12 +140,12 @@ class NameGuard:
             )
             if owner != os.fsencode(item.path or ""):
                 other = os.fsdecode(owner)
-                return ImageError("name_collision", where=f"{other} has the same file", fix=_FIX)
+                return ImageError("name_collision", where=f"{other} uses the same file", fix=_FIX)
         return None
 
 
 def refuse_read_only(folder: Path | str) -> None:
-    """Refuse to write files beside images in a folder that cannot be written.
+    """Refuse a folder in which no files can be written beside the images.
 
     Raises:
         OutputError: It exists and cannot be written.
@@ -157,7 +158,7 @@ def refuse_read_only(folder: Path | str) -> None:
 
 
 def _drops_endings(form: PerImageFormat) -> bool:
-    """Return whether images that differ in their ending only share a file."""
+    """Return whether images whose names differ only in the ending share a file."""
     one, other = (form.path_for(_item_at(Path("folder") / name)) for name in ("a.jpg", "a.png"))
     return one == other
 
@@ -167,7 +168,7 @@ def _item_at(path: Path) -> Item:
 
 
 def _share(folder: str, names: Sequence[str]) -> bool:
-    """Return whether images whose names fold alike share a file on this file system."""
+    """Return whether images whose folded names are equal share a file on this file system."""
     stems = [os.path.splitext(name)[0] for name in names]  # noqa: PTH122
     return len(set(stems)) < len(stems) or _ignores_case(Path(folder) / names[0])
 

@@ -1,8 +1,8 @@
-"""What an image still needs: which of the outputs lack its caption, under the policy chosen."""
+"""What an image still needs: the outputs that lack its caption, under the chosen policy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from captune.bulk.formats.interface import Existing, PerImageFormat
@@ -13,20 +13,17 @@ from captune.bulk.journal.runs import JournalRun
 from captune.bulk.writing.tasks import CaptionTask
 from captune.errors import ImageError, OutputError
 
-EarlierRows = Callable[[str, Sequence[str]], set[str]]
-"""Called with a format and names: those that the format's finished file holds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Decides for each image, from the journal and the files.
+    """Decides what each image needs, from the journal and the files.
 
     Attributes:
         per_image: Formats of one file per image, by name.
         collected: Names of the collected formats.
-        existing: What happens to an image that has a caption already.
+        existing: What happens to an image that already has a caption.
         run: This run; `None`: there is no journal.
-        has_stream: Whether every image is wanted for the screen.
+        has_stream: Whether captions also go to the screen, so that every image is needed.
     """
 
     per_image: Mapping[str, PerImageFormat]
@@ -39,6 +36,11 @@ class Needs:
         self, item: Item, known: KnownImage, *, earlier: Mapping[str, set[str]]
     ) -> CaptionTask | None:
         """Return the task of an image; `None`: nothing is needed.
+
+        Args:
+            item: The image.
+            known: What the journal knows about it.
+            earlier: By collected format, the names that its finished file holds.
 
         Raises:
             OutputError: The image has a caption, and the policy is `error`.
@@ -80,13 +82,13 @@ class Needs:
         state = file_state(target)
         is_settled = done is not None and state is not None and self._is_settled(done)
         if is_settled and (state == (done and done.state) or self.existing != "skip"):
-            # If it was edited since, this run does not overwrite it.
+            # A file edited since then is not overwritten by this run.
             return
         try:
             looks = state is not None and self.existing in ("skip", "error")
             has_caption = looks and form.has_caption(target)
         except OutputError as error:
-            # A file that cannot be read, or a pipe in its place, costs this image.
+            # A file that cannot be read, or a pipe in its place, fails only this image.
             task.error = ImageError("io", where=error.what, fix=error.fix)
             return
         if has_caption:
@@ -96,7 +98,7 @@ class Needs:
         task.targets[name] = state
 
     def _is_settled(self, done: DoneOutput) -> bool:
-        """Return whether an output was written by this run, or is one that this run would write."""
+        """Return whether an output was written by this run, or equals what this run would write."""
         if self.run is None:
             return False
         if self.existing == "overwrite":

@@ -1,4 +1,4 @@
-"""Settled tasks in the order of the inputs; an image that is on its way is not captioned twice."""
+"""Hands on settled tasks in input order; equal images in the queue are captioned once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from captune.bulk.writing.tasks import CaptionTask
 from captune.errors import ImageError
 from captune.records import Prediction
 
-# Captions that may not be committed yet, and so are not in the journal; 1 kB each.
+# Recent captions, which the journal may not hold yet; 1 kB each.
 _NUM_RECENT = 4096
-# Tasks behind one that is not settled; more are handed on out of order. They cost 1 kB each.
+# Tasks that may wait behind one that is not settled, 1 kB each; beyond, order is given up.
 _MAX_WAITING = 4096
 
 
 _CHANGED = ImageError(
     "changed",
-    where="the image, or an equal one, was replaced while the run worked",
+    where="the image, or an identical one, was replaced during the run",
     fix="run the same command again",
 )
 
@@ -28,7 +28,7 @@ class OrderedTasks:
     """Hands on each task once it and all before it are settled."""
 
     def __init__(self, hand_on: Callable[[CaptionTask], None]) -> None:
-        """Keep where settled tasks go."""
+        """Keep the function that receives settled tasks."""
         self._hand_on = hand_on
         self._waiting: deque[CaptionTask] = deque()
         self._by_name: dict[str, CaptionTask] = {}
@@ -36,7 +36,7 @@ class OrderedTasks:
         self._recent: OrderedDict[bytes, Prediction | ImageError] = OrderedDict()
 
     def admit(self, task: CaptionTask) -> bool:
-        """Take a task; return whether the model must caption its image."""
+        """Accept a task; return whether the model must caption its image."""
         self._waiting.append(task)
         if len(self._waiting) > _MAX_WAITING:
             self._flush(in_order=False)
@@ -45,7 +45,7 @@ class OrderedTasks:
         must_caption = not task.is_settled
         if must_caption and task.content is not None:
             same = self._by_content.setdefault(task.content, [])
-            # So many copies would fill the memory: one of them is captioned again.
+            # Too many waiting copies would fill the memory: one of them is captioned again.
             must_caption = not same or len(self._waiting) > 2 * _MAX_WAITING
             if not must_caption or not same:
                 same.append(task)
@@ -56,13 +56,13 @@ class OrderedTasks:
         return must_caption
 
     def settle(self, prediction: Prediction) -> None:
-        """Take a generated caption; images with the same content get it too."""
+        """Settle a task with a generated caption; images with the same content get it too."""
         task = self._by_name.pop(prediction.image_id)
         task.is_new = True
         self._answer_all(task, prediction)
 
     def fail(self, name: str, error: ImageError) -> None:
-        """Take a failure; images with the same content fail too."""
+        """Settle a task with a failure; images with the same content fail too."""
         self._answer_all(self._by_name.pop(name), error)
 
     def pending(self) -> list[CaptionTask]:
@@ -70,13 +70,13 @@ class OrderedTasks:
         return list(self._by_name.values())
 
     def _answer_all(self, task: CaptionTask, answer: Prediction | ImageError) -> None:
-        """Settle a task, and those with the same content."""
+        """Settle a task and those with the same content; a file replaced meanwhile fails."""
         same = [task]
         if has_changed(task.item):
             answer = _CHANGED
         if task.content is not None:
             same += [one for one in self._by_content.pop(task.content, []) if one is not task]
-            # Another image of this content may still be captioned.
+            # A replaced file is no reason to fail other images with this content.
             if answer is not _CHANGED:
                 self._recent[task.content] = answer
             if len(self._recent) > _NUM_RECENT:

@@ -1,6 +1,6 @@
-"""From what the inputs name to tasks, in chunks: one query per chunk, contents read in threads.
+"""Turn found images into tasks, in chunks: one query per chunk, contents read in threads.
 
-Everything streams: a million files need no list of a million names.
+Everything streams: a million files do not need a list of a million names.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from captune.records import Prediction
 
 _MAX_CHUNK = 256
 _HASH_THREADS = 4
-# The model failed, perhaps for want of memory; another time it may not. An image that cannot hold
-# its caption gets an XMP file, which a kill may have prevented.
+# The model may have failed for lack of memory, and may succeed the next time. An image that cannot
+# hold its caption gets an XMP file, which a kill may have prevented.
 _RETRIED = {
     *("model_error", EMBED_UNSUPPORTED),
-    # Others go away without a change of the file: a right, a package or a flag was missing.
+    # Causes that can go away while the file stays the same: permissions, packages, flags, names.
     *("io", "missing", "needs_plugin", "no_file", "name_collision", "name_too_long", "changed"),
 }
 
@@ -43,7 +43,7 @@ _Hashed = list[tuple[CaptionTask, Future[bytes | None] | None]]
 
 @dataclass(frozen=True, slots=True)
 class RunShare:
-    """One of several runs that share the images of one command.
+    """One of several runs that divide the images of one command.
 
     Attributes:
         index: From 1.
@@ -54,7 +54,7 @@ class RunShare:
     count: int
 
     def has(self, name: str) -> bool:
-        """Return whether an image belongs to this run; each belongs to one, whatever the order."""
+        """Return whether an image belongs to this run; the name alone decides, in any order."""
         return zlib.crc32(encode_name(name)) % self.count == self.index - 1
 
 
@@ -77,12 +77,12 @@ def read_share(text: str) -> RunShare:
 
 @dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """Which of the images are tasks.
+    """Which images become tasks.
 
     Attributes:
         limit: Maximum number of tasks; `None`: all.
-        retry_failed: Whether to try images again that failed before.
-        allow_truncated: Whether truncated images get captions, so earlier failures do not count.
+        retry_failed: Whether to retry images that failed before.
+        allow_truncated: Whether truncated images get captions; those that failed are retried.
         share: The share of this run; `None`: all images.
     """
 
@@ -104,11 +104,11 @@ class Planner:
         database: Database | None = None,
         guard: NameGuard | None = None,
     ) -> None:
-        """Keep what decides.
+        """Keep what decides which images become tasks.
 
         Args:
-            needs: Which outputs lack an image.
-            settings: Which images are wanted.
+            needs: Decides which outputs lack an image.
+            settings: Which images become tasks.
             outcome: Counts what is found and skipped.
             database: The journal's; `None`: there is none.
             guard: Finds images that would share a file; `None`: none can.
@@ -120,8 +120,8 @@ class Planner:
         """Yield the images that need an output, in order; some have a caption or failure already.
 
         Raises:
-            OutputError: Images would share a file, a folder cannot be written, or an image has a
-                caption and the policy is `error`.
+            OutputError: Images would share a file, a folder cannot be written or is held by another
+                run, or an image has a caption and the policy is `error`.
         """
         tasks = self._tasks(self._without_links(found))
         return (
@@ -224,7 +224,7 @@ class Planner:
 def _growing_chunks(
     found: Iterable[Item | UnreadableImage],
 ) -> Iterator[list[Item | UnreadableImage]]:
-    """Yield 1, 2, 4 ... items at a time: the first image must not wait for many others."""
+    """Yield 1, 2, 4 ... items at a time: the first image need not wait for many others."""
     source, size = iter(found), 1
     while chunk := list(itertools.islice(source, size)):
         yield chunk
