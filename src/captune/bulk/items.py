@@ -1,4 +1,4 @@
-"""What goes through a bulk run: an image on its way in, and a row on its way out."""
+"""The records of a bulk run: an image that goes in, and its caption that comes out."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Item:
     """One image of a bulk run, not read yet.
 
     Attributes:
-        name: Unique in the run; shown, and the `image_id` of outputs. Bytes of a file name that
-            are not UTF-8 are surrogates.
-        image: What `LoadedCaptioner.stream` takes; read late.
+        name: Unique in the run; displayed, and the `image_id` of outputs. Bytes of a file name
+            that are not UTF-8 are surrogates.
+        image: What `LoadedCaptioner.stream` accepts; not read until it is needed.
         path: The file on disk, beside which text files go; `None`: a member of an archive, a row
             of a table, or a URL.
         size: Bytes of the file; `None`: unknown.
         mtime_ns: Time of the file's last change; `None`: unknown. With the size, it spares a
-            resumed run a second reading.
+            resumed run from reading the file again.
     """
 
     name: str
@@ -37,7 +37,7 @@ FoundItem = Item | UnreadableImage | SkippedLink
 
 @dataclass(frozen=True, slots=True)
 class CaptionedItem:
-    """A captioned image, as every output gets it.
+    """A captioned image, as every output receives it.
 
     Attributes:
         item: The image; its name is the row's `image_id`.

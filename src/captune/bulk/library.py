@@ -28,7 +28,7 @@ from captune.inference import (
 
 
 class LibraryOptions(TypedDict, total=False):
-    """The options of `caption_library`; each is a flag of `captune caption`."""
+    """The options of `caption_library`, which correspond to flags of `captune caption`."""
 
     to: OutputName | Sequence[OutputName]
     out: str | Path
@@ -59,7 +59,7 @@ class _PythonModel:
 
     def made_by(self) -> Mapping[str, object]:
         if isinstance(self.model, LoadedCaptioner):
-            # Its weights may have changed since it was loaded: it has no digest.
+            # Its weights may have changed since it was loaded, so it has no digest.
             return {"model": self.model.describe(), "revision": None, "digest": None}
         return {"model": self.model, "revision": None, "digest": digest_model(self.model)}
 
@@ -75,16 +75,17 @@ def caption_library(
     inputs: str | Path | Sequence[str | Path],
     **options: Unpack[LibraryOptions],
 ) -> BulkResult:
-    """Caption files, folders and archives into files; the same call resumes a stopped one.
+    """Caption images and write the captions to files; the same call resumes a stopped run.
 
     Args:
         model: A model folder, a run's folder, a hub id, or a model that is loaded already.
-        inputs: Files, folders, globs, tars, Parquet files and, with `url_rules`, URLs.
+        inputs: Files, folders, globs, tars, Parquet files, hub data sets, object storage and, with
+            `url_rules`, URLs.
         **options: `to` and `out` choose where captions go; the others are those of
             `captune caption`, with `decoding` for its decoding flags.
 
     Returns:
-        Counts, failures, and the id that `captune undo` takes.
+        Counts, failures, and the run id that `captune undo` accepts.
 
     Raises:
         OutputError: No output is chosen, or it cannot be written, holds captions of another model,

@@ -1,4 +1,4 @@
-"""`captune merge`: joins the files that the shares of a run have written, each image once."""
+"""`captune merge`: join the files that the shares of a run have written, each image once."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SHARE = re.compile(
 
 @dataclass(slots=True)
 class MergeResult:
-    """What was joined.
+    """How many rows were joined.
 
     Attributes:
         num_rows: Rows in the joined file.
-        num_duplicates: Rows of images that an earlier part has too; skipped.
+        num_duplicates: Rows that were skipped, because their image had an earlier row.
     """
 
     num_rows: int = 0
@@ -43,13 +43,13 @@ class MergeResult:
 def merge_shares(
     out: Path, parts: Sequence[Path], *, force: bool = False, allow_missing: bool = False
 ) -> MergeResult:
-    """Join finished files of captions of one form, in their order.
+    """Join finished caption files, in the order given.
 
     Args:
-        out: The file to write, atomically; its ending names the form.
-        parts: The files; the first row of an image counts.
+        out: The file to write atomically; its ending names the format.
+        parts: The files, `.jsonl`, `.csv` or `.parquet`; the first row of an image counts.
         force: Overwrite `out`.
-        allow_missing: Join the parts even if their names say that there are more.
+        allow_missing: Join the parts even if their names show that some are missing.
 
     Raises:
         OutputError: A part is missing, unfinished, or holds something other than captions; `out`
@@ -109,10 +109,10 @@ def _check_part(part: Path, out: Path) -> None:
 
 
 def _refuse_missing(parts: Sequence[Path]) -> None:
-    """Refuse some of the files of `--shard i/n`, which are named with i and n, without the others.
+    """Refuse an incomplete set of files of `--shard i/n`, whose names hold i and n.
 
     Raises:
-        OutputError: There must be more; they are named.
+        OutputError: Files are missing; the first one is named.
     """
     given: dict[tuple[Path, str, int, str], set[int]] = {}
     for part in parts:
@@ -129,7 +129,7 @@ def _refuse_missing(parts: Sequence[Path]) -> None:
                 f"the file of share {missing}/{count} is not given: {path}"
                 + (f" (and {more} more)" if more else ""),
                 where="PART",
-                fix="name the files of all shares; to join what there is, give --allow-missing",
+                fix="name the files of all shares, or join these alone with --allow-missing",
             )
 
 
@@ -143,7 +143,7 @@ def _rows_of(source: RowFile) -> Iterator[Mapping[str, Any]]:
 
 
 def _leftover(form: RowFile) -> bytes | None:
-    """Return the state that drops what a killed merge left; `None`: there is nothing like that."""
+    """Return the state that discards what a killed merge left; `None`: it left nothing."""
     try:
         with form.part_path.open("rb") as file:
             return b"" if file.read(12) == b'{"image_id":' else None
@@ -152,7 +152,7 @@ def _leftover(form: RowFile) -> bytes | None:
 
 
 def _fresh(seen: Database, rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of images that are new."""
+    """Yield the rows of images that have not been seen."""
     with seen.transaction():
         for row in rows:
             name = encode_name(str(row["image_id"]))

@@ -150,7 +150,7 @@ BILLION = (
             "form",
         ),
         (packet("<dc:description><rdf:value>a</rdf:value></dc:description>"), "form"),
-        (packet("<a>" * 300 + "</a>" * 300), "inside each other"),
+        (packet("<a>" * 300 + "</a>" * 300), "nested too deeply"),
         (packet("<dc:description/>" * 2000), "too many|twice"),
         (b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", "no RDF"),
         (f"<x><rdf:RDF {RDF}/><rdf:RDF {RDF}/></x>".encode(), "two RDF"),

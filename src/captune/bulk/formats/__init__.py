@@ -1,4 +1,4 @@
-"""The forms of output of a bulk run: one file per image, or many rows in one place."""
+"""The output formats of a bulk run: one file per image, or many rows in one place."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The interfaces behind which every output of a bulk run is written.
+"""The interfaces that every output format of a bulk run implements.
 
 The run owns safety: it commits what it is about to write to the journal, writes a temporary file,
-syncs, renames, and commits that it is done. A format decides only about bytes and names.
+syncs, renames, and commits that it is done. A format decides only bytes and names.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Literal, Protocol
 from captune.bulk.items import CaptionedItem, Item
 
 Existing = Literal["skip", "overwrite", "append", "prepend", "error"]
-"""What happens to an image that has a caption already."""
+"""What happens to an image that already has a caption."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """The new content of a file, and what brings its earlier content back.
+    """The new content of a file, and what is needed to restore the earlier content.
 
     Attributes:
         new: All bytes of the file.
@@ -35,7 +35,7 @@ class PerImageFormat(Protocol):
 
     @property
     def name(self) -> str:
-        """The word of `--to`."""
+        """The format's name in `--to`."""
 
     def path_for(self, item: Item) -> Path:
         """Return the file to write.
@@ -57,31 +57,34 @@ class PerImageFormat(Protocol):
         Args:
             earlier: Its bytes now; `None`: it does not exist.
             caption: The caption, never empty.
-            existing: `append` or `prepend` to the caption in it; else it is replaced.
+            existing: `append` or `prepend`: add to the caption in the file; else replace it.
 
         Raises:
-            ImageError: The file cannot take a caption, such as `embed_unsupported`.
+            ImageError: The file cannot hold a caption, such as `embed_unsupported`.
         """
 
     def restore(self, now: bytes, undo: bytes) -> bytes | None:
-        """Return the earlier content of a file that `change` made; `None`: it did not exist.
+        """Return the content that a file had before `change`; `None`: it did not exist.
 
         Args:
             now: Its bytes, the same as `FileChange.new`.
             undo: The `FileChange.undo` of that change.
+
+        Raises:
+            OutputError: The bytes are not those of the change, where the format can detect it.
         """
 
 
 class CollectedFormat(Protocol):
     """Many rows in one place: a file, or a folder of shards.
 
-    The run calls `earlier_names`, then `resume`, then `add` any number of times, then `finish`;
-    all but `add` once. After a kill at any moment, a new object is made and called the same way.
+    The run calls `earlier_names` once, `resume` once, `add` any number of times, and `finish`
+    once. After a kill at any moment, a new object is created and called the same way.
     """
 
     @property
     def name(self) -> str:
-        """The word of `--to`."""
+        """The format's name in `--to`."""
 
     @property
     def path(self) -> Path:
@@ -95,15 +98,16 @@ class CollectedFormat(Protocol):
         """
 
     def resume(self, state: bytes | None, *, keep_earlier: bool) -> bytes:
-        """Open the output, and cut it back to what the journal says is committed.
-
-        Returns the state, which the journal commits before any `add`.
+        """Open the output, and truncate it to what the journal has committed.
 
         Args:
             state: What the last committed `resume` or `add` returned; `None`: there is none, so
-                anything at an unfinished output's place is somebody else's and kept.
+                an unfinished output that exists is not this run's, and is kept.
             keep_earlier: Whether `finish` keeps the rows of the finished file whose names are not
                 among the new ones; else it replaces them all.
+
+        Returns:
+            The state, which the journal commits before any `add`.
 
         Raises:
             OutputError: The output cannot be written, or lacks committed rows.
@@ -117,14 +121,14 @@ class CollectedFormat(Protocol):
         """
 
     def finish(self) -> None:
-        """Complete the output atomically; after a kill inside, it can be called again.
+        """Complete the output atomically; it can be called again after a kill in the middle.
 
         Raises:
             OutputError: The output cannot be written.
         """
 
     def discard(self) -> None:
-        """Delete what was written since the output was begun, in place of `finish`.
+        """Delete what was written since the output was begun, instead of `finish`.
 
         Raises:
             OutputError: It cannot be deleted.
@@ -134,4 +138,4 @@ class CollectedFormat(Protocol):
         """Return the files that `finish` has completed; `captune undo` deletes or restores them."""
 
     def close(self) -> None:
-        """Close files; called in any case, also after `finish` or an error."""
+        """Close files; always called, even after `finish` or an error."""

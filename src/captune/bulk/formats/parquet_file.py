@@ -1,7 +1,7 @@
 """All captions in one Parquet file, without the images.
 
-A Parquet file cannot grow: its index is at the end. So rows are kept in a part of JSON lines, as
-those of JSONL files are, and become row groups when the run ends.
+A Parquet file cannot grow, because its index is at the end. So rows are first written to a `.part`
+file of JSON lines, as for JSONL files, and become row groups when the run ends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captune.errors import OutputError
 
 _ROW_GROUP = 10_000
 _COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason", "flags")
-# A byte of a file name that is not UTF-8, as it is written: Parquet's texts are UTF-8.
+# A byte of a file name that is not UTF-8, in escaped form: Parquet strings are UTF-8.
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 
 
@@ -26,7 +26,7 @@ class ParquetFile(RowFile):
     """One Parquet file with the columns of JSONL files."""
 
     def __init__(self, path: Path) -> None:
-        """Keep the place; nothing is opened yet."""
+        """Keep the path; nothing is opened yet."""
         super().__init__("parquet", path)
 
     def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: set[str]) -> None:
@@ -69,7 +69,7 @@ class ParquetFile(RowFile):
 
 
 def _to_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a row, with texts that are UTF-8."""
+    """Return the columns of a row, with strings that are valid UTF-8."""
     found = {name: row.get(name) for name in _COLUMNS}
     for name, value in found.items():
         if isinstance(value, str):

@@ -1,7 +1,7 @@
 """All captions in one JSONL or CSV file, written atomically, however often the run is killed.
 
-During the run, rows are appended to `captions.jsonl.part` beside the file; the journal knows how
-many bytes of it are committed. At the end the file is written and the part deleted.
+During the run, rows are appended to `captions.jsonl.part` beside the file; the journal records how
+many bytes of it are committed. At the end, the file is written and the part is deleted.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _OTHER = "holds something other than captions"
 
 
 class RowFile:
-    """One file of captions, and the part that grows beside it.
+    """One file of captions, and the `.part` file that grows beside it.
 
     Attributes:
-        name: `jsonl` or `csv`; a subclass with another name has a part of JSON lines.
+        name: `jsonl` or `csv`; under any other name, the part holds JSON lines.
         path: The finished file.
         part_path: The unfinished one.
     """
 
     def __init__(self, name: RowFileName | Literal["parquet"], path: Path) -> None:
-        """Keep the place; nothing is opened yet."""
+        """Keep the path; nothing is opened yet."""
         self.name: str = name
         self.path, self.part_path = path, Path(f"{path}.part")
         self._temporary = path.with_name(f".{path.name}.new.part")
@@ -90,13 +90,13 @@ class RowFile:
             )
         raise OutputError(
             f"{self.part_path} lacks rows that were written to it",
-            fix="put the file back, or caption all again with --existing overwrite",
+            fix="put the file back, or caption everything again with --existing overwrite",
         )
 
     def add(self, rows: Sequence[CaptionedItem]) -> bytes:
         """See `CollectedFormat.add`; the state is the part's length."""
         if self._part is None:
-            raise ValueError("resume comes before add")
+            raise ValueError("call resume before add")
         texts = [prediction_row(row.prediction) for row in rows]
         if self.name == "csv":
             content = csv_text(texts, with_header=False)
@@ -113,7 +113,7 @@ class RowFile:
     def finish(self) -> None:
         """See `CollectedFormat.finish`; without new rows, an existing file stays as it is."""
         if self._part is None:
-            raise ValueError("resume comes before finish")
+            raise ValueError("call resume before finish")
         if self._part.tell() or not self.path.exists():
             new = self._new_names() if self._keep_earlier and self.path.exists() else set()
             with open_atomic(self.path, temporary=self._temporary) as file:
@@ -153,7 +153,7 @@ class RowFile:
         return {str(row["image_id"]) for row, _ in rows_of(self._part, self.name, path=self.path)}
 
     def _write_all(self, file: IO[bytes], part: IO[bytes], *, new: set[str]) -> None:
-        """Write the finished file: earlier rows that are not among the new ones, then those."""
+        """Write the finished file: earlier rows not among the new ones, then the new rows."""
         if self.name == "csv":
             file.write(csv_text([], with_header=True).encode())
         if self._keep_earlier:
@@ -181,7 +181,11 @@ class RowFile:
 def rows_of(
     file: IO[bytes], name: str, *, path: Path, has_header: bool = False
 ) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield each row and its text as it is written, one at a time: a file may hold millions."""
+    """Yield each row with its text as written, one at a time: a file may hold millions.
+
+    Raises:
+        OutputError: The file holds something other than captions.
+    """
     lines = (
         line.decode("utf-8-sig" if not at else "utf-8", "surrogateescape")
         for at, line in enumerate(file)

@@ -1,8 +1,8 @@
 """Images with their captions in WebDataset shards: `000000.tar`, 10,000 images each.
 
 An image is three members with one key: `000000042.jpg`, `.txt` (the caption) and `.json` (the
-row). Keys are numbers, so no name of a stranger's file becomes a member's name; the row has it.
-A shard grows as `000000.tar.part` and is renamed when it is full, so finished shards are never
+row). Keys are numbers, so no untrusted file name becomes a member's name; the row records it.
+A shard grows as `000000.tar.part` and is renamed when it is full, so finished shards are not
 touched again, and a run that was killed resumes in the unfinished one.
 
 Source: https://github.com/webdataset/webdataset (the format's conventions).
@@ -30,15 +30,15 @@ from captune.storage import RESUMES, cannot_write, refuse_special, sync_folder
 _SHARD_IMAGES, _SHARD_BYTES = 10_000, 2_000_000_000
 # Two empty blocks end an archive.
 _END = b"\0" * 1024
-# A row of captune has a few hundred bytes.
+# Maximum bytes of a row, of which captune's have a few hundred; maximum names in `missing`.
 _MAX_ROW, _MAX_LISTED = 1_000_000, 1_000
 
 
 @dataclass(slots=True)
 class _State:
-    """How far the shards are: the unfinished one, its length, its images, and those before it.
+    """Progress: number, length and images of the unfinished shard, and images in all shards.
 
-    `first` is the first shard since the output was begun; -1: not recorded by an older captune.
+    `first` is the first shard since the output was begun; -1: an older captune did not record it.
     """
 
     shard: int = 0
@@ -49,7 +49,7 @@ class _State:
 
 
 class TarShards:
-    """A folder of shards, of which the last one grows.
+    """A folder of shards, of which only the last one grows.
 
     Attributes:
         path: The folder.
@@ -57,7 +57,7 @@ class TarShards:
     """
 
     def __init__(self, path: Path, *, shard_images: int = _SHARD_IMAGES) -> None:
-        """Keep the place; nothing is opened yet.
+        """Keep the folder; nothing is opened yet.
 
         Args:
             path: The folder.
@@ -82,7 +82,7 @@ class TarShards:
         """See `CollectedFormat.resume`.
 
         Raises:
-            OutputError: Also where finished shards would have to be replaced.
+            OutputError: Also if finished shards would have to be replaced.
         """
         refuse_special(self.path)
         found = _State(**json.loads(state)) if state else None
@@ -106,9 +106,9 @@ class TarShards:
         return self._encoded()
 
     def add(self, rows: Sequence[CaptionedItem]) -> bytes:
-        """See `CollectedFormat.add`; the state is the place in the shard.
+        """See `CollectedFormat.add`; the state is the position in the shards.
 
-        An image that cannot be read any more has no members, and is listed in `missing`.
+        An image that can no longer be read gets no members, and is listed in `missing`.
         """
         try:
             for row in rows:
@@ -195,7 +195,7 @@ class TarShards:
         )
 
     def _complete(self) -> None:
-        """End the shard, sync it, and give it its name."""
+        """End the shard, sync it, and rename it to its final name."""
         part, number = self._opened(), self._state.shard
         part.write(_END)
         part.flush()
@@ -206,7 +206,7 @@ class TarShards:
         sync_folder(self.path)
 
     def _open(self) -> None:
-        """Open the unfinished shard at the committed place.
+        """Open the unfinished shard at the committed length.
 
         Raises:
             OutputError: It cannot be written, or lacks committed rows.
@@ -231,7 +231,7 @@ class TarShards:
         )
 
     def _reopen_later(self, part: Path) -> None:
-        """Take back what a kill left after the last commit: a name, and shards after it."""
+        """Undo what a kill left uncommitted: the shard's final name, and later shards."""
         finished = self._shard_path(self._state.shard)
         if finished.exists() and not part.exists():
             finished.replace(part)
@@ -243,7 +243,7 @@ class TarShards:
 
     def _opened(self) -> IO[bytes]:
         if self._part is None:
-            raise ValueError("resume comes before add")
+            raise ValueError("call resume before add")
         return self._part
 
     def _encoded(self) -> bytes:
@@ -261,7 +261,7 @@ class TarShards:
 
 
 def _member(name: str, content: bytes) -> bytes:
-    """Return a file of an archive with its header, padded to whole blocks."""
+    """Return an archive member: its header and its content, padded to whole blocks."""
     header = tarfile.TarInfo(name)
     header.size = len(content)
     return header.tobuf(tarfile.USTAR_FORMAT) + content + b"\0" * (-len(content) % 512)

@@ -14,7 +14,7 @@ from captune.storage import cannot_read, refuse_special
 SidecarName = Literal["stem", "full"]
 """`stem`: photo.txt. `full`: photo.jpg.txt."""
 
-# Bytes that show whether a file holds text.
+# Bytes read to see whether a file holds text.
 _SAMPLE_BYTES = 4096
 _UTF8_MARK, _OTHER_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _ABSENT, _PRESENT = b"\0", b"\1"
@@ -22,7 +22,7 @@ _ABSENT, _PRESENT = b"\0", b"\1"
 
 @dataclass(frozen=True, slots=True)
 class TextFiles:
-    """Text files of one ending.
+    """Text files with one ending.
 
     Attributes:
         name: `txt` or `caption`, also the ending.
@@ -43,7 +43,7 @@ class TextFiles:
         return item.path.with_suffix(f".{self.name}")
 
     def has_caption(self, path: Path) -> bool:
-        """See `PerImageFormat.has_caption`: white space and a byte-order mark are not text."""
+        """See `PerImageFormat.has_caption`: white space and byte-order marks are not text."""
         refuse_special(path)
         try:
             if not path.is_file():
@@ -57,8 +57,8 @@ class TextFiles:
     def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> FileChange:
         """See `PerImageFormat.change`: one line of UTF-8; added lines leave the others as they are.
 
-        The new line ends like the first one in the file, and is in the file's encoding if that has
-        a mark of UTF-16.
+        The new line ends with CRLF if any line of the file does, and is in UTF-16 if the file
+        starts with its byte-order mark.
         """
         line = " ".join(caption.split())
         undo = _ABSENT if earlier is None else _PRESENT + earlier

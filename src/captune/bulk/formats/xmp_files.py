@@ -1,7 +1,7 @@
 """Captions as XMP: in a sidecar beside each image, or inside JPEG, PNG and WebP files.
 
 Both hold the caption as `dc:description`, which photo managers show, and as
-`Iptc4xmpCore:AltTextAccessibility`, which screen readers read. All else in a file stays.
+`Iptc4xmpCore:AltTextAccessibility`, which screen readers read. All else in a file is kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAX_SIDECAR = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class XmpFiles:
-    """An XMP file beside each image; one of another program is edited, not replaced.
+    """An XMP file beside each image; one by another program is edited, not replaced.
 
     Attributes:
         naming: `stem`: photo.xmp, as Lightroom names it. `full`: photo.jpg.xmp, as darktable does.
@@ -53,7 +53,7 @@ class XmpFiles:
         return Path(f"{path}.xmp") if self.naming == "full" else path.with_suffix(".xmp")
 
     def has_caption(self, path: Path) -> bool:
-        """See `PerImageFormat.has_caption`; a damaged file has none, and is refused later."""
+        """See `PerImageFormat.has_caption`; a damaged file counts as none, and is refused later."""
         content = _read_start(path, _MAX_SIDECAR)
         return content is not None and _has_description(lambda: read_sidecar(content))
 
@@ -83,7 +83,7 @@ class EmbeddedMetadata:
     def fallback(self) -> XmpFiles:
         """The format for images that raise `embed_unsupported`.
 
-        Its files have the image's full name, so that no two images share one.
+        Its files are named after the image's full name, so that no two images share one.
         """
         return XmpFiles("full")
 
@@ -92,7 +92,7 @@ class EmbeddedMetadata:
         return _path_of(item, "metadata")
 
     def has_caption(self, path: Path) -> bool:
-        """See `PerImageFormat.has_caption`; reads headers only, and the fallback's file."""
+        """See `PerImageFormat.has_caption`; reads only headers, then the fallback's file."""
         refuse_special(path)
         try:
             with path.open("rb") as file:
@@ -108,18 +108,18 @@ class EmbeddedMetadata:
     def change(self, earlier: bytes | None, caption: str, *, existing: Existing) -> FileChange:
         """See `PerImageFormat.change`."""
         if earlier is None:
-            raise ImageError("io", where="the image has vanished")
+            raise ImageError("io", where="the image no longer exists")
         splices = edit_embedded(earlier, _merge(read_embedded(earlier), caption, existing=existing))
         undo = _PRESENT + undo_bytes(earlier, splices)
         return FileChange(apply_splices(earlier, splices), undo)
 
     def restore(self, now: bytes, undo: bytes) -> bytes | None:
-        """See `PerImageFormat.restore`; also of a change of the fallback's file."""
+        """See `PerImageFormat.restore`; it also restores the fallback's file."""
         return self.fallback.restore(now, undo)
 
 
 def _merge(now: Texts, caption: str, *, existing: Existing) -> Texts:
-    """Return what is written; an alternative text by hand stays unless it is to be overwritten."""
+    """Return the texts to write; an existing alternative text is kept unless overwritten."""
     if existing in ("append", "prepend"):
         joined = [
             separator.join((old, caption) if existing == "append" else (caption, old))

@@ -71,7 +71,7 @@ def hash_path(path: Path) -> bytes | None:
 
 
 def hash_open(file: IO[bytes], *, size: float = math.inf) -> bytes:
-    """Return the hash of an open file from its place on, of `size` bytes at most."""
+    """Return the hash of an open file from its current position, of at most `size` bytes."""
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
     while size > 0 and (block := file.read(int(min(size, _BLOCK)))):
         digest.update(block)
@@ -80,7 +80,7 @@ def hash_open(file: IO[bytes], *, size: float = math.inf) -> bytes:
 
 
 def file_state(path: Path | str) -> FileState | None:
-    """Return a value that changes whenever the file is written; `None`: it does not exist."""
+    """Return size and time of a file, by which edits are noticed; `None`: it is not found."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a million times
     except OSError:
@@ -123,7 +123,7 @@ def record_done(database: Database, recorded: RecordedChange, *, state: FileStat
 
 
 def record_kept(database: Database, number: int) -> None:
-    """Record that a file was edited by hand meanwhile and kept."""
+    """Record that a file was edited by hand in the meantime, and is kept."""
     database.write("UPDATE changes SET state = 'kept' WHERE id = ?", (number,))
 
 
@@ -133,10 +133,10 @@ def drop_intent(database: Database, number: int) -> None:
 
 
 def settle_intents(database: Database) -> list[Path]:
-    """Settle the changes that a kill left open; return the files that were edited by hand.
+    """Settle the intents that a kill left; return the files that were edited by hand.
 
-    A file with the new bytes is done. One with the earlier bytes is written again, from the
-    caption in the journal. One with neither was edited by hand and is kept.
+    A file with the new bytes is recorded as done. One with the earlier bytes is written again by
+    the run, with the caption in the journal. One with neither was edited by hand and is kept.
     """
     kept = []
     for recorded in list(_read(database, "state = 'intent'")):
@@ -156,7 +156,7 @@ def settle_intents(database: Database) -> list[Path]:
 
 
 def changes_of(database: Database, run: int) -> Iterator[RecordedChange]:
-    """Yield the done changes of a run, the last one first."""
+    """Yield the done changes of a run, newest first."""
     before = 1 << 62
     while found := list(
         _read(database, "state = 'done' AND run = ? AND id < ?", run, before, newest_first=True)

@@ -1,10 +1,10 @@
-"""The SQLite file behind the journal: one connection, safe in threads, sound after a power cut.
+"""The SQLite file behind the journal: one connection, thread-safe, sound after a power cut.
 
-The rollback journal (`DELETE`) with `synchronous = EXTRA`, not the write-ahead log: the log needs
-memory shared between processes, which network file systems lack, and its gain is many small
-commits, while a run commits groups. A commit costs three syncs; a group per second or 64 rows
-makes that nothing. `EXTRA` also syncs the folder after the rollback journal is deleted, so that a
-committed group cannot be rolled back by a power cut.
+It uses the rollback journal (`DELETE`) with `synchronous = EXTRA`, not the write-ahead log: the log
+needs memory shared between processes, which network file systems lack, and it speeds up many small
+commits, while a run commits in groups. A commit costs three syncs, which is negligible for groups
+of up to 64 images. `EXTRA` also syncs the folder after the rollback journal is deleted, so that a
+power cut cannot roll back a committed group.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ CREATE TABLE failures(
 
 
 class Database:
-    """The file; every access holds its one connection."""
+    """The journal's file; threads take turns on its one connection."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and create it if it does not exist.
+        """Open the file; create it if it does not exist.
 
         Raises:
-            OutputError: It cannot be written, is damaged, or is of a newer captune.
+            OutputError: It cannot be written, is damaged, or was written by a newer captune.
         """
         self.path = path
         self._mutex = threading.RLock()
@@ -83,18 +83,18 @@ class Database:
             return self._connection.execute(statement, values).fetchall()
 
     def write(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """Commit one statement; return the id of the row that it inserted."""
+        """Execute one statement; return the id of the row that it inserted, or 0."""
         with self._mutex, self._explaining():
             return self._connection.execute(statement, values).lastrowid or 0
 
     def write_many(self, statement: str, values: Iterable[Sequence[Any]]) -> None:
-        """Run one statement for each row of values."""
+        """Execute one statement for each row of values."""
         with self._mutex, self._explaining():
             self._connection.executemany(statement, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that the body writes at once, or nothing of it."""
+        """Commit everything that the body writes at once, or nothing."""
         with self._mutex, self._explaining():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -114,7 +114,7 @@ class Database:
         if version > SCHEMA_VERSION:
             raise OutputError(
                 f"{self.path} was written by a newer captune (schema {version})",
-                fix="upgrade captune, or move the file: images with captions stay skipped",
+                fix="upgrade captune, or move the file: images with captions are still skipped",
             )
         if version == 0:
             with self.transaction():
@@ -134,8 +134,8 @@ class Database:
         if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
             return OutputError(
                 f"the journal {self.path} is damaged: {error}",
-                fix="move it away: images that have captions stay skipped, but `captune undo`"
-                " of earlier runs is lost",
+                fix="move it away: images with captions are still skipped, but `captune undo`"
+                " cannot undo earlier runs",
             )
         if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
             fix = f"free some disk space, then {RESUMES}"

@@ -18,7 +18,7 @@ FileState = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class DoneOutput:
-    """An output that is written.
+    """An output that has been written.
 
     Attributes:
         recipe: Number of the model, decoding and wording.
@@ -79,13 +79,13 @@ def look_up(database: Database, items: Sequence[Item]) -> list[KnownImage]:
 def captions_by_content(
     database: Database, contents: Iterable[bytes], *, maker: int, run: int | None = None
 ) -> dict[bytes, Prediction]:
-    """Return the captions of contents that were captioned already; their image_id is empty.
+    """Return, by content, captions that are in the journal; their image_id is empty.
 
     Args:
         database: The journal's.
-        contents: Hashes.
+        contents: Hashes of the wanted contents.
         maker: Number of the model and decoding.
-        run: Take those of this run only; `None`: of all.
+        run: Number of the run whose captions count; `None`: those of all runs.
     """
     wanted = list(dict.fromkeys(contents))
     marks = ",".join("?" * len(wanted))
@@ -104,7 +104,7 @@ def captions_by_content(
 
 
 def count_failures(database: Database) -> int:
-    """Return how many images failed, in all runs."""
+    """Return how many images failed in any run and have no caption yet."""
     ((count,),) = database.rows("SELECT count(*) FROM failures")
     return int(count)
 

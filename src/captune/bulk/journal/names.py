@@ -1,10 +1,10 @@
-"""Names as the journal stores them: bytes, also of file names that are not valid text."""
+"""Names as the journal stores them: as bytes, because file names need not be valid text."""
 
 from __future__ import annotations
 
 
 def encode_name(name: str) -> bytes:
-    """Return a name as bytes; every string has other bytes, surrogates too."""
+    """Return a name as bytes; different strings, even with surrogates, give different bytes."""
     return name.encode("utf-8", "surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""What a run commits beside changes: captions, files, failures, and states of collected outputs."""
+"""What a run commits besides changes: captions, files, failures, collected outputs' states."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from captune.records import Prediction
 
 @dataclass(frozen=True, slots=True)
 class CollectedState:
-    """How far a collected output is.
+    """The progress of a collected output.
 
     Attributes:
         run: Number of the run that writes it.
-        state: What its last committed `add` returned.
+        state: What its last committed `resume` or `add` returned.
         is_finishing: Whether its `finish` had begun.
         replaces: Whether the run replaces earlier rows.
     """
@@ -48,7 +48,7 @@ def record_captions(
 
 
 def record_files(database: Database, found: Iterable[tuple[Item, bytes]]) -> None:
-    """Record the content of files, so that a later run need not read them, in a transaction."""
+    """Record the content of files, so that later runs need not read them, in a transaction."""
     database.write_many(
         "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
         ((encode_name(item.name), item.size, item.mtime_ns, content) for item, content in found),
@@ -77,7 +77,7 @@ def clear_failures(database: Database, names: Iterable[str]) -> None:
 
 
 def read_collected(database: Database, form: str) -> CollectedState | None:
-    """Return how far an unfinished collected output is; `None`: none is unfinished."""
+    """Return the progress of an unfinished collected output; `None`: it is not unfinished."""
     found = database.rows(
         "SELECT run, state, is_finishing, replaces FROM collected WHERE format = ?", (form,)
     )
@@ -102,14 +102,14 @@ def record_collected(
 
 
 def clear_collected(database: Database, form: str) -> None:
-    """Forget the rows of a finished output: from now on the file itself says what it holds."""
+    """Forget the rows of a finished output: from now on, the file itself is the record."""
     with database.transaction():
         database.write("DELETE FROM collected WHERE format = ?", (form,))
         database.write("DELETE FROM outputs WHERE format = ?", (form,))
 
 
 def load_earlier_names(database: Database, form: str, *, names: Iterable[str]) -> int:
-    """Keep the names of a finished file for `has_earlier`; return how many there are.
+    """Keep the names of a finished file for `earlier_among`; return how many there are.
 
     A temporary table, not a set: a file may hold millions.
     """
@@ -128,7 +128,7 @@ def load_earlier_names(database: Database, form: str, *, names: Iterable[str]) -
 
 
 def earlier_among(database: Database, form: str, *, names: Iterable[str]) -> set[str]:
-    """Return those of the names that the finished file holds."""
+    """Return the names that the finished file holds; needs `load_earlier_names` first."""
     by_code = {encode_name(name): name for name in names}
     marks = ",".join("?" * len(by_code))
     found = database.rows(
@@ -138,5 +138,5 @@ def earlier_among(database: Database, form: str, *, names: Iterable[str]) -> set
 
 
 def _text(text: str) -> str:
-    """Return text that SQLite stores: lone surrogates escaped."""
+    """Return text that SQLite can store: lone surrogates are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()

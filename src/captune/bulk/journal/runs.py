@@ -1,4 +1,4 @@
-"""The runs of a journal: which command, model and settings, and how far it got."""
+"""The runs of a journal: their command, model and settings, and how they ended."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class JournalRun:
 
     Attributes:
         number: Its number in the journal.
-        id: What the user names it by.
-        state: `running` also after a kill.
+        id: What the user calls it: date, time and four random hex digits.
+        state: A run that was killed is still `running`.
         maker: Number of its model and decoding.
         recipe: Number of its model, decoding and wording.
-        existing: Its policy.
+        existing: Its policy for images that already have a caption.
         formats: The names of its outputs.
         command: The command line.
     """
@@ -44,7 +44,7 @@ class JournalRun:
 def intern_settings(
     database: Database, content: Mapping[str, object], *, identity: Mapping[str, object]
 ) -> int:
-    """Return the number of these settings; those with equal identities have one number."""
+    """Return the number of these settings; settings with equal identities share one."""
     text = json.dumps(content, sort_keys=True)
     key = json.dumps(identity, sort_keys=True)
     digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
@@ -54,14 +54,14 @@ def intern_settings(
 
 
 def settings_of(database: Database, number: int) -> Mapping[str, Any]:
-    """Return the settings of a number."""
+    """Return the settings that have this number."""
     ((text,),) = database.rows("SELECT content FROM makers WHERE id = ?", (number,))
     content: dict[str, Any] = json.loads(text)
     return content
 
 
 def last_run(database: Database, form: str = "") -> JournalRun | None:
-    """Return the newest run that was not undone, of a format if one is given; `None`: none."""
+    """Return the newest run that is not undone, with this format if given; `None`: none."""
     for run in reversed(_read(database, "WHERE state != 'undone'")):
         if not form or form in run.formats:
             return run
@@ -69,7 +69,7 @@ def last_run(database: Database, form: str = "") -> JournalRun | None:
 
 
 def find_runs(database: Database, run_id: str) -> list[JournalRun]:
-    """Return the run of an id, if it is in this journal."""
+    """Return the runs with this id: one, or none."""
     return _read(database, "WHERE id = ?", run_id)
 
 
@@ -82,14 +82,14 @@ def begin_run(
     existing: Existing,
     command: str,
 ) -> JournalRun:
-    """Return the unfinished run with these settings, else a new one; it is `running`."""
+    """Return the last run if it is unfinished and has these settings, else a new one."""
     last = last_run(database)
     wanted = (maker, recipe, existing, tuple(formats))
     is_open = last is not None and last.state in ("running", "stopped")
     if last is not None and is_open and _settings(last) == wanted:
         database.write("UPDATE runs SET state = 'running' WHERE number = ?", (last.number,))
         return last
-    # Not the time alone: clocks jump back.
+    # Not the time alone: clocks may be set back.
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     number = database.write(
         "INSERT INTO runs(id, started, state, maker, recipe, existing, formats, command)"

@@ -1,7 +1,7 @@
 """Captions in the metadata of images: XMP in JPEG, PNG and WebP files, and in sidecars.
 
 Pure functions on bytes. A change is a list of replaced ranges, so pixels and all other metadata
-stay byte for byte, and undoing it needs those ranges only.
+stay the same, byte for byte, and undoing it needs only those ranges.
 """
 
 from captune.bulk.metadata.containers import (

@@ -1,4 +1,4 @@
-"""Captions in image files of any format: one table of those that captune can write."""
+"""Read and write captions in image files, by the format that their first bytes show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Edit = Callable[[bytes, Texts], list[Splice]]
 
 
 def read_embedded(content: Content) -> Texts:
-    """Return the captions that an image file holds; of an open file, only headers are read.
+    """Return the captions in an image file; of an open file, only the headers are read.
 
     Raises:
         ImageError: `embed_unsupported`: another format, a damaged file, ambiguous metadata.
@@ -32,18 +32,18 @@ def read_embedded(content: Content) -> Texts:
 def edit_embedded(content: bytes, texts: Texts) -> list[Splice]:
     """Return the changes that write captions into a JPEG, PNG or WebP file.
 
-    Pixels and all other metadata stay as they are, byte for byte. A text that is `None` stays.
+    Pixels and all other metadata stay the same, byte for byte. `None` leaves a text as it is.
 
     Raises:
         ImageError: `embed_unsupported`: another format, a damaged file, or one in which the
-            captions cannot be written without a risk for anything else.
+            captions cannot be written without risk to other data.
     """
     read, edit = _functions(content)
     splices = edit(content, texts)
     found = read(apply_splices(content, splices))
     for wanted, now in ((texts.description, found.description), (texts.alt_text, found.alt_text)):
         if wanted is not None and now is None:
-            raise embed_unsupported("its captions would not be found again")
+            raise embed_unsupported("its new captions could not be read back")
     return splices
 
 
@@ -63,7 +63,7 @@ def edit_sidecar(content: bytes | None, texts: Texts) -> list[Splice]:
     """Return the changes that write captions into an XMP file; `None`: a new one.
 
     Raises:
-        ImageError: `xmp_damaged`: it cannot be edited without guessing, and stays as it is.
+        ImageError: `xmp_damaged`: it cannot be edited without guessing, and is kept as it is.
     """
     if not content:
         return [Splice(0, 0, new_packet(texts))]
@@ -83,7 +83,7 @@ def _functions(content: Content) -> tuple[_Read, _Edit]:
         return read_png, edit_png
     if is_webp(head):
         return read_webp, edit_webp
-    raise embed_unsupported("captions are embedded in JPEG, PNG and WebP files only")
+    raise embed_unsupported("captions can be embedded only in JPEG, PNG and WebP files")
 
 
 def _damaged(error: PacketError) -> ImageError:

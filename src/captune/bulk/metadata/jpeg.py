@@ -1,8 +1,8 @@
 """Captions in the XMP segments of JPEG files; the coded image is never touched.
 
-A new segment goes behind Exif, as readers expect, and in front of whatever else is there. Offsets
-into the file that the change would move are corrected (multi-picture files) or the file is
-refused: content credentials, unknown data behind the image, previews outside Exif's segment.
+A new segment goes after Exif, as readers expect, and before everything else. Offsets to data that
+the change moves are corrected in multi-picture files. Where that cannot be done safely, the file is
+refused: content credentials, unknown data after the image, previews outside Exif's segment.
 
 Source: ITU T.81, annex B (markers); XMP specification, part 3, 1.1.3 (segments, extended XMP).
 """
@@ -26,7 +26,7 @@ _EXIF = b"Exif\0"
 _MULTI_PICTURE = b"MPF\0"
 _APP0, _APP1, _APP2, _APP11 = 0xE0, 0xE1, 0xE2, 0xEB
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-# A length counts itself: two bytes.
+# A segment's length includes its own two bytes.
 _MAX_PACKET = 65_533 - len(_XMP)
 _MAX_SEGMENTS, _MAX_FILL = 10_000, 256
 _END_MARKER = bytes((0xFF, _END_OF_IMAGE))
@@ -36,9 +36,9 @@ _END_MARKER = bytes((0xFF, _END_OF_IMAGE))
 class _Segment:
     marker: int
     start: int
-    """Of the marker, in the file."""
+    """Position of the marker in the file."""
     data: int
-    """Of what follows the length."""
+    """Position of the data after the length."""
     end: int
 
 
@@ -62,7 +62,7 @@ def edit_jpeg(content: bytes, texts: Texts) -> list[Splice]:
     """Return the changes that write captions into a JPEG file.
 
     Raises:
-        ImageError: The captions cannot be written without a risk for anything else.
+        ImageError: The captions cannot be written without risk to other data.
     """
     segments = list(_segments(content))
     _refuse_credentials(content, segments)
@@ -89,10 +89,10 @@ def edit_jpeg(content: bytes, texts: Texts) -> list[Splice]:
 
 
 def _corrections(content: bytes, segments: list[_Segment], *, splice: Splice) -> Iterator[Splice]:
-    """Yield changes of offsets that the splice moves.
+    """Yield the changes to offsets whose data the splice moves.
 
     Raises:
-        ImageError: An offset may lead to a place that moves, and cannot be corrected.
+        ImageError: An offset may point to data that moves, and cannot be corrected.
     """
     pictures = [
         s for s in segments if s.marker == _APP2 and _starts(content, s, name=_MULTI_PICTURE)
@@ -106,19 +106,19 @@ def _corrections(content: bytes, segments: list[_Segment], *, splice: Splice) ->
         start, end = pictures[0].data + len(_MULTI_PICTURE), pictures[0].end
         yield from corrected_offsets(content, splice, start=start, end=end)
     elif not _is_known_trailer(content[_image_end(content, segments) :]):
-        raise embed_unsupported("unknown data follows the image, which offsets may lead to")
+        raise embed_unsupported("unknown data follows the image, and offsets may point into it")
 
 
 def _is_known_trailer(trailer: bytes) -> bool:
-    """Return whether nothing, or only data that is found from the end of the file, follows."""
+    """Return whether the trailer is empty, or is located from the end of the file."""
     is_video = trailer[4:8] == b"ftyp"
     return is_video or trailer.endswith(b"SEFT") or not trailer.strip(b"\0")
 
 
 def _image_end(content: bytes, segments: list[_Segment]) -> int:
-    """Return the place after the image's end; the end of the file where it is cut.
+    """Return the position after the image's end; the end of the file if it is truncated.
 
-    Coded data never holds the marker. A table between two scans might: then the rest looks like
+    Coded data never holds the marker. A table between two scans might: the rest then looks like
     unknown data, and the file is refused.
     """
     found = content.find(_END_MARKER, segments[-1].end)
@@ -126,7 +126,7 @@ def _image_end(content: bytes, segments: list[_Segment]) -> int:
 
 
 def _segments(content: Content) -> Iterator[_Segment]:
-    """Yield the segments in front of the image's data, and the first one of that.
+    """Yield the segments before the coded image, and its start of scan.
 
     Raises:
         ImageError: The structure is damaged.
@@ -159,7 +159,7 @@ def _packets(content: Content, segments: list[_Segment]) -> list[_Segment]:
 
 
 def _place_of_new(content: bytes, segments: list[_Segment]) -> int:
-    """Return the place behind JFIF and Exif, which stay in front."""
+    """Return the position after JFIF and Exif, which must stay at the start."""
     place = 2
     for segment in segments:
         is_first = segment.marker == _APP0 or (
@@ -173,7 +173,7 @@ def _place_of_new(content: bytes, segments: list[_Segment]) -> int:
 
 def _refuse_credentials(content: bytes, segments: list[_Segment]) -> None:
     if any(s.marker == _APP11 and _starts(content, s, name=b"JP") for s in segments):
-        raise embed_unsupported("its content credentials (C2PA) would no longer hold")
+        raise embed_unsupported("its content credentials (C2PA) would become invalid")
 
 
 def _read_extension(content: Content, segments: list[_Segment]) -> Texts:

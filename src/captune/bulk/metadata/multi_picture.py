@@ -1,7 +1,7 @@
-"""Offsets in JPEG files that lead to other pictures: the multi-picture index, and Exif's preview.
+"""Offsets in JPEG files that point to other pictures: the multi-picture index, Exif's preview.
 
-Phones and cameras put further pictures (depth, gain maps, full-size previews) behind the first
-one. The index is a small TIFF structure in the first picture, whose offsets count from its own
+Phones and cameras store further pictures (depth, gain maps, full-size previews) after the first
+one. The index is a small TIFF structure in the first picture, with offsets relative to its own
 start.
 
 Source: CIPA DC-007 (Multi-Picture Format), 5.2; Exif 2.32 (CIPA DC-008), 4.5.
@@ -22,16 +22,16 @@ _MAX_FOLDERS, _MAX_TAGS, _MAX_PICTURES = 8, 1_000, 1_000
 
 
 def corrected_offsets(content: bytes, splice: Splice, *, start: int, end: int) -> Iterator[Splice]:
-    """Yield the changes of a multi-picture index that a splice in the first picture needs.
+    """Yield the changes to a multi-picture index that a splice in the first picture requires.
 
     Args:
         content: The file.
-        splice: The change; it is in front of the index or behind it, never inside.
-        start: Start of the index's TIFF header, which its offsets count from.
+        splice: The change; it is before or after the index, never inside.
+        start: Start of the index's TIFF header, to which its offsets are relative.
         end: End of the index.
 
     Raises:
-        ImageError: The index is damaged, or leads to somewhere else.
+        ImageError: The index is damaged, or points outside the file or into the metadata.
     """
     index = content[start:end]
     order = _byte_order(index)
@@ -47,12 +47,12 @@ def corrected_offsets(content: bytes, splice: Splice, *, start: int, end: int) -
         # The first picture, which the splice changes, has the offset 0.
         target = offset + start
         if offset and not start < target < target + size <= len(content):
-            raise embed_unsupported("its list of pictures (MPF) leads outside of the file")
+            raise embed_unsupported("its list of pictures (MPF) points outside the file")
         if not offset:
             size += growth
         elif start <= splice.offset:
             if target < splice.offset + splice.length:
-                raise embed_unsupported("its list of pictures (MPF) leads into its metadata")
+                raise embed_unsupported("its list of pictures (MPF) points into its metadata")
             offset += growth
         if size < 0 or max(size, offset) >= 2**32:
             raise embed_unsupported("its list of pictures (MPF) is damaged")
@@ -60,10 +60,10 @@ def corrected_offsets(content: bytes, splice: Splice, *, start: int, end: int) -
 
 
 def points_outside(exif: bytes) -> bool:
-    """Return whether an Exif block has a preview outside of itself, which moving data would lose.
+    """Return whether an Exif block has a preview outside itself, which moving data would lose.
 
     Args:
-        exif: From the TIFF header on.
+        exif: The block from its TIFF header on.
     """
     order = _byte_order(exif)
     if order is None:
@@ -86,7 +86,7 @@ def points_outside(exif: bytes) -> bool:
 
 
 def _read_tags(block: bytes, order: str, *, place: int | None = None) -> dict[int, tuple[int, int]]:
-    """Return tag -> count and value (or offset) of one folder; what is cut is missing."""
+    """Return tag -> count and value (or offset) of one folder; truncated entries are missing."""
     at = _first_folder(block, order) if place is None else place
     number = min(_number(block, f"{order}H", at=at), _MAX_TAGS)
     tags = {}
@@ -103,7 +103,7 @@ def _first_folder(block: bytes, order: str) -> int:
 
 
 def _number(block: bytes, form: str, *, at: int) -> int:
-    """Return a number, or 0 outside of the block."""
+    """Return the number at a position, or 0 outside the block."""
     if at + struct.calcsize(form) > len(block):
         return 0
     value: int = struct.unpack_from(form, block, at)[0]

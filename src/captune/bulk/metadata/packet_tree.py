@@ -1,8 +1,8 @@
-"""Where the captions of an XMP packet are, in bytes, found by expat without entities.
+"""Find the byte positions of the captions in an XMP packet, with expat and without entities.
 
-Only what is needed for an edit is kept; everything else goes into a digest, which shows after an
-edit that no other property has changed. A document type is refused: entities are how a small
-file describes gigabytes, and XMP has none.
+Only what an edit needs is kept; everything else goes into a digest, which shows after an edit
+that no other property has changed. A document type is refused: with entities, a small file can
+expand to gigabytes, and XMP has none.
 
 Source: XMP specification, part 1 (ISO 16684-1:2019), sections 6 and 7.
 """
@@ -21,13 +21,13 @@ MAX_PACKET = 2_000_000
 # expat takes seconds for a tag with a hundred thousand attributes.
 _MAX_PARTS, _MAX_SIGNS = 200_000, 20_000
 _MAX_NODES = 1_000
-# Elements around each other; real packets have about ten.
+# Nested elements; real packets have about ten levels.
 _MAX_DEPTH = 200
 
 
 @dataclass(slots=True)
 class Element:
-    """An element with the places of its tags, in bytes; `name` is `namespace local`."""
+    """An element with the byte positions of its tags; `name` is `namespace local`."""
 
     name: str
     attributes: dict[str, str]
@@ -40,13 +40,13 @@ class Element:
 
     @property
     def is_self_closing(self) -> bool:
-        """Return whether there is one tag only: `<a/>`."""
+        """Whether it is a single tag: `<a/>`."""
         return self.end_start == self.start_end == self.end
 
 
 @dataclass(slots=True)
 class PacketTree:
-    """What was found in a packet."""
+    """What a scan finds in a packet."""
 
     rdf: Element | None = None
     descriptions: list[Element] = field(default_factory=list)
@@ -99,7 +99,7 @@ class _Scanner:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise PacketError("the XMP packet has too many elements inside each other")
+            raise PacketError("the XMP packet has elements that are nested too deeply")
         inside = self._depth - self._rdf_depth if self._rdf_depth > 0 else 0
         if self._open or (inside == 2 and name in self._targets):
             self._start_target(name, attributes)
@@ -172,7 +172,7 @@ class _Scanner:
 
 
 def _tag_end(packet: bytes, start: int) -> int:
-    """Return the place after the `>` of a start tag; attribute values may contain that sign."""
+    """Return the position after the `>` of a start tag; attribute values may contain `>`."""
     at = start
     while True:
         close = packet.index(b">", at)

@@ -1,8 +1,8 @@
-"""Read and edit the captions of an XMP packet; every other property stays byte for byte.
+"""Read and edit the captions of an XMP packet; every other property stays the same.
 
 The packet is not rebuilt from a tree, which would lose what the tree does not hold: the bytes
-of `dc:description` and `Iptc4xmpCore:AltTextAccessibility` are replaced in place. Padding that the
-packet has is used up first, so that most edits change no offset of the file around it.
+of `dc:description` and `Iptc4xmpCore:AltTextAccessibility` are replaced in place. Growth is taken
+from the packet's padding, so that most edits move no offset in the file around it.
 
 Source: XMP specification, part 1 (ISO 16684-1:2019), 7.3 (wrapper, padding) and 8.2.2.4 (language
 alternatives); IPTC Photo Metadata Standard 2021.1 (AltTextAccessibility).
@@ -25,7 +25,7 @@ _ALT_TEXT = f"{_IPTC_CORE} AltTextAccessibility"
 _PREFIXES = {_DESCRIPTION: ("dc", _DC), _ALT_TEXT: ("Iptc4xmpCore", _IPTC_CORE)}
 _TARGETS = frozenset(_PREFIXES)
 
-# What XML 1.0 cannot contain, not even as a number: controls, surrogates, two non-characters.
+# Not allowed in XML 1.0, even as references: controls, surrogates, two non-characters.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 _ENCODING = re.compile(rb"""^(?:\xef\xbb\xbf)?\s*<\?xml[^>]*encoding\s*=\s*["']([^"']*)""")
@@ -63,12 +63,12 @@ def read_packet(packet: bytes) -> Texts:
 
 
 def new_packet(texts: Texts) -> bytes:
-    """Return a packet that holds the captions alone, without padding."""
+    """Return a packet that holds only the captions, without padding."""
     return edit_packet(_NEW, texts)
 
 
 def edit_packet(packet: bytes, texts: Texts) -> bytes:
-    """Return the packet with other captions; a text that is `None` stays as it is.
+    """Return the packet with new captions; `None` leaves a text as it is.
 
     Its length stays the same if the padding suffices.
 
@@ -104,7 +104,11 @@ def _check(edited: bytes, before: PacketTree, *, wanted: dict[str, str | None]) 
 
 
 def _bounds(packet: bytes) -> tuple[int, int]:
-    """Return where the XML begins and ends: some programs add null bytes."""
+    """Return where the XML begins and ends: some programs add null bytes.
+
+    Raises:
+        PacketError: The packet is not UTF-8.
+    """
     end = len(packet.rstrip(b"\0"))
     start = 3 if packet.startswith(b"\xef\xbb\xbf") else 0
     declared = _ENCODING.match(packet[:200])
@@ -120,7 +124,11 @@ def _texts(tree: PacketTree) -> Texts:
 
 
 def _read(tree: PacketTree, name: str) -> str | None:
-    """Return a caption: the item of `x-default`, else the first one; `None` if there is none."""
+    """Return a caption: the item of `x-default`, else the first one; `None` if there is none.
+
+    Raises:
+        PacketError: The caption is ambiguous.
+    """
     elements = tree.properties.get(name, [])
     attributes = [found.attributes[name] for found in tree.descriptions if name in found.attributes]
     if len(elements) + len(attributes) > 1:
@@ -138,7 +146,7 @@ def _read(tree: PacketTree, name: str) -> str | None:
 
 
 def _items(element: Element) -> list[Element] | None:
-    """Return the items of a list; `None` for plain text."""
+    """Return the items of a list; `None`: the element holds plain text."""
     if not element.children:
         return None
     holder = element.children[0]
@@ -188,7 +196,7 @@ def _item(content: bytes) -> bytes:
 
 
 def _insert(body: bytes, tree: PacketTree, *, whole: bytes) -> list[Splice]:
-    """Return how to add a property to the first description, or to a new one."""
+    """Return the changes that add a property to the first description, or to a new one."""
     if tree.descriptions:
         return _append_child(body, tree.descriptions[0], child=b"  " + whole + b"\n ")
     if tree.rdf is None:
@@ -207,7 +215,7 @@ def _append_child(body: bytes, parent: Element, *, child: bytes) -> list[Splice]
 
 
 def _without_attribute(body: bytes, tree: PacketTree, *, name: str) -> list[Splice]:
-    """Return how to remove a caption that is written as an attribute of a description."""
+    """Return the change that removes a caption written as an attribute of a description."""
     holder = next((found for found in tree.descriptions if name in found.attributes), None)
     if holder is None:
         return []
@@ -223,7 +231,7 @@ def _without_attribute(body: bytes, tree: PacketTree, *, name: str) -> list[Spli
 
 
 def _fit_padding(edited: bytes, length: int) -> bytes:
-    """Take the growth of a packet from its padding, or add a shrinkage to it, where possible."""
+    """Take from the padding what the packet grew by, or add what it shrank by, if possible."""
     end = edited.rfind(_END)
     if end < 0:
         return edited

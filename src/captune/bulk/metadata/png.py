@@ -1,4 +1,4 @@
-"""Captions in the XMP chunk of PNG files: one `iTXt` chunk in front of the pixels.
+"""Captions in the XMP chunk of PNG files: one `iTXt` chunk before the pixels.
 
 Source: PNG specification (W3C, third edition), 5.3 and 11.3.3; XMP specification, part 3, 1.1.5.
 """
@@ -18,7 +18,7 @@ from captune.bulk.metadata.view import Content
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = b"XML:com.adobe.xmp\0"
-# What ImageMagick writes; a second place for the same facts.
+# Written by ImageMagick: a second place for the same data.
 _RAW_PROFILE = b"Raw profile type xmp\0"
 _MAX_CHUNKS = 100_000
 
@@ -31,11 +31,11 @@ class _Chunk:
 
     @property
     def data(self) -> slice:
-        """Return where its data is in the file."""
+        """Range of its data in the file."""
         return slice(self.start + 8, self.end - 4)
 
     def data_start(self, keyword: bytes) -> slice:
-        """Return where a keyword of the same length would be."""
+        """Return the range in which a keyword of this length would be."""
         return slice(self.start + 8, min(self.start + 8 + len(keyword), self.end - 4))
 
 
@@ -45,7 +45,7 @@ def read_png(content: Content) -> Texts:
     Raises:
         ImageError: The file is damaged, or its XMP cannot be read.
     """
-    # Without the checksums, which take reading the pixels.
+    # Without checksums, which would require reading the pixels.
     found = _find(content, list(_chunks(content, verify=False)))
     try:
         return Texts() if found is None else read_packet(_packet(content[found.data]))
@@ -57,11 +57,11 @@ def edit_png(content: bytes, texts: Texts) -> list[Splice]:
     """Return the changes that write captions into a PNG file.
 
     Raises:
-        ImageError: The captions cannot be written without a risk for anything else.
+        ImageError: The captions cannot be written without risk to other data.
     """
     chunks = list(_chunks(content))
     if any(chunk.kind == b"caBX" for chunk in chunks):
-        raise embed_unsupported("its content credentials (C2PA) would no longer hold")
+        raise embed_unsupported("its content credentials (C2PA) would become invalid")
     found = _find(content, chunks)
     try:
         if found is None:
@@ -86,13 +86,13 @@ def _find(content: Content, chunks: list[_Chunk]) -> _Chunk | None:
 
 
 def _packet(data: bytes) -> bytes:
-    """Return the XMP of a chunk, unpacked within limits.
+    """Return the XMP of a chunk, decompressed within limits.
 
     Raises:
-        PacketError: The chunk is damaged.
+        PacketError: The chunk is damaged, or its XMP is too large.
     """
     flag, rest = data[len(_KEYWORD) : len(_KEYWORD) + 1], data[len(_KEYWORD) + 2 :]
-    # Language and translated keyword, each ended by a null byte.
+    # The language and the translated keyword each end with a null byte.
     _, language_end, rest = rest.partition(b"\0")
     _, keyword_end, text = rest.partition(b"\0")
     if flag not in {b"\0", b"\1"} or not (language_end and keyword_end):
@@ -119,7 +119,7 @@ def _chunks(content: Content, *, verify: bool = True) -> Iterator[_Chunk]:
 
     Args:
         content: The file.
-        verify: Whether to compute checksums.
+        verify: Whether to check checksums.
 
     Raises:
         ImageError: The structure is damaged.

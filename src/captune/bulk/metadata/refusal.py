@@ -1,15 +1,15 @@
-"""How the metadata writers refuse a file: a reason, and the code that the run acts on."""
+"""How metadata writers refuse a file: with a reason, and a code that the run acts on."""
 
 from __future__ import annotations
 
 from captune.errors import ImageError
 
 EMBED_UNSUPPORTED = "embed_unsupported"
-"""Code of a file into which captions cannot be written safely; it gets an XMP sidecar instead."""
+"""Error code of a file that cannot safely hold captions; it gets an XMP sidecar instead."""
 
 
 def embed_unsupported(reason: str) -> ImageError:
-    """Return the error of a file that stays as it is, with the reason."""
+    """Return the error of a file that is kept as it is, with the reason."""
     return ImageError(EMBED_UNSUPPORTED, where=reason, fix="write XMP sidecars: --to xmp")
 
 

@@ -1,7 +1,7 @@
-"""Changes of a file as replaced byte ranges, so that undoing them needs those ranges only.
+"""Changes of a file as replaced byte ranges, so that undoing them needs only those ranges.
 
 A photograph of 10 MB whose caption is embedded changes in a few hundred bytes. `undo_bytes` keeps
-what these were, and `restore` gives the earlier file back bit for bit.
+what these were, and `restore` returns the earlier file bit for bit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def apply_splices(content: bytes, splices: Sequence[Splice]) -> bytes:
     """Return the content with all ranges replaced; their offsets are those of `content`.
 
     Raises:
-        ValueError: Ranges overlap, or lead past the end.
+        ValueError: Ranges overlap, or extend past the end.
     """
     parts: list[bytes | memoryview] = []
     at = 0
@@ -60,10 +60,10 @@ def restore(now: bytes, undo: bytes) -> bytes:
     """Return the earlier content.
 
     Raises:
-        OutputError: The content is not what the change made of it.
+        OutputError: The content is not what the change produced.
     """
     if not undo.startswith(_MAGIC):
-        raise OutputError("the kept bytes are not those of a change of metadata")
+        raise OutputError("the stored undo bytes are not those of a metadata change")
     header, _, old = undo[len(_MAGIC) :].partition(b"\n")
     kept = json.loads(header)
     splices, at = [], 0
@@ -80,7 +80,7 @@ def restore(now: bytes, undo: bytes) -> bytes:
 
 
 def _trim(content: bytes, splice: Splice) -> Splice:
-    """Return the same change without the bytes at both ends that stay as they are."""
+    """Return the same change without the unchanged bytes at both ends."""
     old = content[splice.offset : splice.offset + splice.length]
     head = _common_length(old, splice.new)
     rest_old, rest_new = old[head:], splice.new[head:]
@@ -89,7 +89,7 @@ def _trim(content: bytes, splice: Splice) -> Splice:
 
 
 def _common_length(one: bytes, other: bytes) -> int:
-    """Return how many bytes both start with, by halving: slices compare quickly."""
+    """Return the length of the common start, by bisection: slices compare quickly."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""An open file that is read like bytes: only the parts that are looked at."""
+"""An open file that slices like bytes: only the requested parts are read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _BLOCK = 4_096
 
 
 class FileView:
-    """Slices of a file, read when asked for; small ones come from a block that is kept."""
+    """Slices of a file, read on request; small ones come from a cached block."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """Keep an open file, which stays the caller's."""
+        """Keep an open file, which the caller closes."""
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
         self._start, self._block = 0, b""
@@ -22,7 +22,7 @@ class FileView:
         return self._size
 
     def __getitem__(self, place: slice) -> bytes:
-        """Return the bytes of a slice without a step or negative places."""
+        """Return the bytes of a slice, whose step is ignored."""
         start, stop, _ = place.indices(self._size)
         if stop - start > _BLOCK:
             return self._read(start, stop - start)

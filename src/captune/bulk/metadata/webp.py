@@ -1,7 +1,7 @@
 """Captions in the XMP chunk of WebP files.
 
-The simple forms, lossy and lossless, have no place for metadata: they get the extended header,
-with the size of the image as its own header has it. The coded image is never touched.
+The simple formats, lossy and lossless, have no place for metadata: such files get the extended
+header, with the image size from their own header. The coded image is never touched.
 
 Source: RFC 9649 (WebP), 2.5 to 2.7 and 3.4 (the header of lossless images); RFC 6386, 9.1.
 """
@@ -31,12 +31,12 @@ class _Chunk:
 
     @property
     def end(self) -> int:
-        """Return its end with the byte that makes its length even."""
+        """Its end, with the padding byte that makes its length even."""
         return self.data_end + (self.data_end - self.start) % 2
 
     @property
     def data(self) -> slice:
-        """Return where its data is in the file."""
+        """Range of its data in the file."""
         return slice(self.start + 8, self.data_end)
 
 
@@ -62,11 +62,11 @@ def edit_webp(content: bytes, texts: Texts) -> list[Splice]:
     """Return the changes that write captions into a WebP file.
 
     Raises:
-        ImageError: The captions cannot be written without a risk for anything else.
+        ImageError: The captions cannot be written without risk to other data.
     """
     chunks = list(_chunks(content))
     if any(chunk.kind == b"C2PA" for chunk in chunks):
-        raise embed_unsupported("its content credentials (C2PA) would no longer hold")
+        raise embed_unsupported("its content credentials (C2PA) would become invalid")
     found = _find(chunks)
     try:
         new = edit_packet(content[found.data], texts) if found else new_packet(texts)
@@ -85,7 +85,7 @@ def edit_webp(content: bytes, texts: Texts) -> list[Splice]:
 
 
 def _header(content: bytes, first: _Chunk) -> list[Splice]:
-    """Return the change that says in the header that there is XMP."""
+    """Return the change that sets the XMP flag, in the extended header or a new one."""
     data = content[first.data]
     if first.kind == b"VP8X":
         return [Splice(first.start + 8, 1, bytes([data[0] | _XMP_FLAG]))]
@@ -108,10 +108,10 @@ def _header(content: bytes, first: _Chunk) -> list[Splice]:
 
 
 def _find(chunks: list[_Chunk]) -> _Chunk | None:
-    # Some programs end the name with a null byte.
+    # Some programs end the chunk's name with a null byte.
     found = [chunk for chunk in chunks if chunk.kind in {b"XMP ", b"XMP\0"}]
     if len(found) > 1 or any(chunk.kind == b"XMP\0" for chunk in found):
-        raise embed_unsupported("it has XMP in a second place, or in one of another name")
+        raise embed_unsupported("it has XMP in a second place, or under another name")
     return found[0] if found else None
 
 
