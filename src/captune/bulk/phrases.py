@@ -1,6 +1,6 @@
-"""Words that captioners add by habit or repeat, and cutting a text at a word's end.
+"""Trim words that captioners add by habit or repeat, and cut a text at the end of a word.
 
-English phrases; repeats and cuts work in every script, also in those without spaces.
+The habitual phrases are English; repeats and cuts work in every script, with spaces or without.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DANGLING = frozenset(
         *("und", "oder", "mit", "et", "ou", "avec", "y", "con", "och", "og", "и", "с"),
     )
 )
-# The longest unit that is looked for: longer ones are no habit, and the search is cubic.
+# The longest unit to search for: longer ones are not a habit, and the search is cubic.
 _MAX_UNIT = 60
 _JOINERS = "\u200d"
 _MODIFIERS = re.compile("[\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")
@@ -48,9 +48,9 @@ _UNSPACED = re.compile(
 
 
 def trim_boilerplate(caption: str) -> str:
-    """Return a caption without "arafed", "a picture of", "there is" and their like.
+    """Return a caption without "arafed", "a picture of", "there is" and the like.
 
-    A caption that is nothing else stays as it is.
+    A caption that consists of nothing else stays as it is.
     """
     text = _drop_arafed(caption)
     was_there = False
@@ -78,7 +78,7 @@ def _drop_arafed(text: str) -> str:
 
 
 def trim_repeats(caption: str) -> str:
-    """Return a caption in which a phrase that follows itself appears once.
+    """Return a caption in which a phrase repeated in a row appears once.
 
     Two words or more are trimmed when they appear twice in a row, one word when it appears three
     times ("very very" stays). A last copy that is incomplete goes too, with a dangling "and".
@@ -104,7 +104,7 @@ def _plain(word: str) -> str:
 
 
 def _min_copies(length: int, *, is_letters: bool) -> int:
-    """Return from how many copies in a row a unit of words or letters is a repeat."""
+    """Return how many copies in a row make a unit of words or letters a repeat."""
     if not is_letters:
         return 3 if length == 1 else 2
     # Chinese doubles letters and pairs of letters to soften them.
@@ -112,7 +112,7 @@ def _min_copies(length: int, *, is_letters: bool) -> int:
 
 
 def _collapse(units: Sequence[str], plain: Sequence[str], *, is_letters: bool) -> list[str]:
-    """Return words or letters with every repeat collapsed to its first copy, short ones first."""
+    """Return words or letters with every repeat collapsed to its first copy, shortest first."""
     kept, keys = list(units), list(plain)
     length = 1
     while length <= min(_MAX_UNIT, len(keys) // 2):
@@ -123,7 +123,7 @@ def _collapse(units: Sequence[str], plain: Sequence[str], *, is_letters: bool) -
             if copies < _min_copies(length, is_letters=is_letters):
                 start += 1
                 continue
-            # Its last copy has the punctuation that belongs before what follows.
+            # The last copy has the punctuation that belongs before what follows.
             kept[start + length - 1] = kept[end - 1]
             end = _end_of_cut_copy(keys, start, end)
             is_last = end == len(keys)
@@ -155,10 +155,10 @@ def _drop_dangling(kept: list[str], keys: list[str]) -> None:
 
 
 def cut_at_word(text: str, limit: int) -> str:
-    """Return at most `limit` characters, up to the end of a word, without punctuation after it.
+    """Return at most `limit` characters, up to the end of a word, without a comma or dash after it.
 
-    A first word that is longer is cut between two letters as people see them: accents, emoji and
-    flags stay in one piece.
+    A first word that is longer is cut between two visible characters: accents, emoji and flags stay
+    in one piece.
     """
     if len(text) <= limit:
         return text
@@ -188,14 +188,14 @@ def _is_word_end(text: str, at: int) -> bool:
 
 
 def _may_cut(text: str, at: int) -> bool:
-    """Return whether a cut before position `at` keeps each character as people see it whole."""
+    """Return whether a cut before position `at` leaves every visible character in one piece."""
     before, after = text[at - 1], text[at]
     if unicodedata.category(after).startswith("M") or _MODIFIERS.match(after):
         return False
     if before in _JOINERS or after in _JOINERS:
         return False
     if _FLAG.match(after):
-        # Two letters make a flag: an odd number of them before is half of one.
+        # Two letters make a flag: an odd number of them before the cut leaves half a flag.
         first = at
         while first > 0 and _FLAG.match(text[first - 1]):
             first -= 1

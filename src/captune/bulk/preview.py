@@ -1,6 +1,6 @@
-"""What a run would do, before it does it: counts for `--dry-run`, changes for `--preview N`.
+"""What a run would do: counts for `--dry-run`, changes for `--preview N`.
 
-Nothing is written: a journal that exists is read, and none is created.
+No output is written: an existing journal is read, and none is created.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class PlannedCaption:
     Attributes:
         name: The image.
         caption: Its final caption; empty: it failed.
-        files: Each file of its own that would be written, with its text before, if it exists.
-        undo_bytes: Bytes that `captune undo` would keep for it.
+        files: The files beside it that would be written, or the image file itself.
+        undo_bytes: Bytes that the run would keep for `captune undo`.
         error: Why it has no caption.
     """
 
@@ -61,7 +61,7 @@ class RunPreview:
     """What a run would do.
 
     Attributes:
-        outcome: What was found; nothing is done.
+        outcome: Images found, skipped and failed; none is done.
         num_waiting: Images that would be captioned.
         num_known: Of these, images whose caption is in the journal already.
         num_replaced: Files that exist and would change.

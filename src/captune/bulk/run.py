@@ -27,10 +27,10 @@ from captune.bulk.writing.writer import ResultWriter, WriteJob
 from captune.errors import ImageError
 from captune.progress import Say
 
-# Looked at before the model is loaded: early errors come early, and small jobs are counted.
+# Read before the model is loaded: errors show early, and small jobs are counted.
 _NUM_AHEAD, _SECONDS_AHEAD = 2048, 5.0
 MANY_IMAGES = 100_000
-"""Number of images that a model is loaded for where they are not counted yet."""
+"""Number of images that a model is loaded for if they are not counted yet."""
 
 
 class BulkModel(Protocol):
@@ -40,14 +40,14 @@ class BulkModel(Protocol):
         """Return what identifies it: `model`, `revision`, `digest` of its files."""
 
     def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
-        """Return it, for about so many images; the last run may have been killed by one."""
+        """Load it for about `num_images`; `was_killed`: one may have killed the last run."""
 
 
 @contextmanager
 def loaded(
     model: BulkModel, num_images: int, *, was_killed: bool = False
 ) -> Iterator[StreamCaptioner]:
-    """Load a model for the body; processes and actors that hold it end with the body."""
+    """Load a model for the body; its processes and actors end with the body."""
     captioner = model.load(num_images, was_killed=was_killed)
     try:
         yield captioner
@@ -58,17 +58,17 @@ def loaded(
 
 @dataclass(slots=True)
 class BulkResult:
-    """What a run did, filled in as it goes.
+    """What a run did, filled in during the run.
 
     Attributes:
-        run_id: What `captune undo` takes; empty: nothing was written, or to the screen only.
-        outcome: Counts, failures, and files kept because they were edited meanwhile.
+        run_id: The id for `captune undo`; empty: the run writes to the screen only.
+        outcome: Counts, failures, and files that were edited in the meantime and kept.
         hardware: What ran the model; empty: no image needed it.
         began: Clock at the first image, in seconds.
         ended: Clock when the last output was complete, in seconds; 0: not yet.
         num_total: Images that the inputs name; `None`: not known yet.
         failures_path: The list of all failed images; empty: there is no journal.
-        page_path: The page of the run; empty: it had few images, or has not finished.
+        page_path: The page of the run; empty: there are too few images, or it has not finished.
     """
 
     run_id: str = ""
@@ -86,10 +86,10 @@ class Surroundings:
     """Where a run reports to.
 
     Attributes:
-        screen: Where captions go that have no file.
-        command: The command line, for the journal and for others that find the output in use.
+        screen: The stream for captions that go to the screen; `None`: none.
+        command: The command line, for the journal and the page.
         on_progress: Called after each image.
-        say: Called with what `captune undo` will cost, before anything is written.
+        say: Called with the disk space that undoing will need, before anything is written.
         count: Returns how many images the inputs name, for the time left; called in a thread.
     """
 
@@ -109,7 +109,7 @@ def run_bulk(
     result: BulkResult,
     surroundings: Surroundings,
 ) -> None:
-    """Caption what the inputs name, and fill in the result as it goes.
+    """Caption the images that the inputs name, and fill in the result during the run.
 
     Raises:
         CaptuneError: An output cannot be written, holds captions of another model, or is held by
@@ -159,7 +159,7 @@ def run_bulk(
 
 
 def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:
-    """Return the first tasks, and whether they are all."""
+    """Return the first tasks, and whether there are no others."""
     first: list[CaptionTask] = []
     until = time.monotonic() + _SECONDS_AHEAD
     for task in tasks:
@@ -170,7 +170,7 @@ def _look_ahead(tasks: Iterator[CaptionTask]) -> tuple[list[CaptionTask], bool]:
 
 
 def _start_count(result: BulkResult, surroundings: Surroundings, *, is_all: bool) -> None:
-    """Find out how many images there are, in the background if the look ahead did not."""
+    """Set the number of images; count them in the background if the look-ahead did not."""
     count = surroundings.count
     if is_all:
         result.num_total = result.outcome.num_found
@@ -222,7 +222,7 @@ class _Work:
 
 @dataclass(slots=True)
 class _Sink:
-    """Takes settled tasks in order: words the captions, and hands them on."""
+    """Receives settled tasks: applies the wording to captions, and hands them on."""
 
     settings: BulkSettings
     outcome: Outcome

@@ -34,10 +34,10 @@ _ENDINGS: dict[str, CollectedName] = {
 
 
 def read_output_names(names: Iterable[str]) -> tuple[OutputName, ...]:
-    """Return the forms of output that `--to` names, each once.
+    """Return the output formats that `--to` names, each once.
 
     Raises:
-        OutputError: A form does not exist.
+        OutputError: A format does not exist.
     """
     known: dict[str, OutputName] = {"stdout": "stdout"}
     known.update({name: name for name in PER_IMAGE_NAMES})
@@ -45,7 +45,7 @@ def read_output_names(names: Iterable[str]) -> tuple[OutputName, ...]:
     for name in names:
         if name not in known:
             raise OutputError(
-                f"--to has no form {name!r}{did_you_mean(name, known)}",
+                f"--to has no format {name!r}{did_you_mean(name, known)}",
                 where="--to",
                 fix=f"use one or more of: {', '.join(known)}",
             )
@@ -57,16 +57,16 @@ class BulkSettings:
     """How images are found, captioned and written.
 
     Attributes:
-        to: The forms of output; empty: by the ending of `out`, else the screen.
-        out: A file; or a folder for several collected forms.
-        existing: What happens to an image that has a caption already; `None`: it is skipped, and
-            captions of another model or decoding are not added to.
-        wording: What becomes of a caption before it is written.
-        decoding: How to decode; settings that are not set come from the model.
+        to: The output formats; empty: by the ending of `out`, else the screen.
+        out: A file; a folder for tar shards or several collected formats.
+        existing: What happens to an image that already has a caption; `None`: it is skipped, and
+            a run with another model, decoding or wording is refused.
+        wording: How a caption is changed before it is written.
+        decoding: Decoding settings; unset ones come from the model.
         naming: How files beside images are named.
         batch_size: Images per batch.
-        decode: Where images are decoded.
-        feed: Which images are wanted.
+        decode: How images are decoded: in child processes or in this one.
+        feed: Which images become tasks.
         follow_links: Follow links that lead outside a folder.
         url_rules: Which URLs may be opened; `None`: none.
     """
@@ -89,9 +89,9 @@ class ChosenOutputs:
     """Where captions go.
 
     Attributes:
-        per_image: The forms of one file per image.
-        collected: The place of each collected form.
-        stream: The form on the screen; `None`: the screen gets none.
+        per_image: The formats of one file per image.
+        collected: The collected formats, each with its file or folder.
+        stream: The format on the screen; `None`: no captions go there.
     """
 
     per_image: tuple[PerImageName, ...] = ()
@@ -100,7 +100,7 @@ class ChosenOutputs:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the outputs that last."""
+        """The names of the outputs in files."""
         return (*self.per_image, *(name for name, _ in self.collected))
 
 
@@ -108,7 +108,7 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
     """Return the outputs that `to` and `out` name.
 
     Raises:
-        OutputError: They do not match.
+        OutputError: They do not fit together, or `out` cannot be used.
     """
     names = tuple(dict.fromkeys(settings.to)) or (_by_ending(settings.out),)
     per_image = tuple(name for name in PER_IMAGE_NAMES if name in names)
@@ -119,7 +119,7 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
         raise OutputError(
             f"captions cannot be written to object storage: {str(out).replace(':/', '://', 1)}",
             where="--out",
-            fix="write them to a file of this machine, and copy it at the end: aws s3 cp",
+            fix="write them to a file on this machine, and copy it at the end: aws s3 cp",
         )
     if out is not None and not collected:
         raise OutputError(
@@ -139,7 +139,8 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
         ]
         if len(collected) > 1 or stream or not streams:
             raise OutputError(
-                f"--to {' --to '.join(collected)} needs a place", fix="add --out FOLDER"
+                f"--to {' --to '.join(collected)} needs a file or a folder",
+                fix="add --out FILE, or --out FOLDER for webdataset or several formats",
             )
         return ChosenOutputs(per_image, (), streams[0])
     places = () if out is None else _places(collected, out, settings.feed)
@@ -147,14 +148,14 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
 
 
 def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:
-    """Return where images are decoded, if truncated ones are allowed too.
+    """Return how images are decoded: as `mode` says, or leniently if truncated ones are allowed.
 
     Raises:
-        OutputError: Truncated images are decoded in processes of their own only.
+        OutputError: Truncated images are decoded only in child processes.
     """
     if allow_truncated and mode == "inline":
         raise OutputError(
-            "truncated images are decoded in child processes only",
+            "truncated images are decoded only in child processes",
             where="--decode inline --allow-truncated",
             fix="give one of them",
         )
@@ -162,7 +163,7 @@ def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:
 
 
 def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
-    """Refuse files beside images that are URLs, before anything is asked for.
+    """Refuse files beside images that are URLs, before anything is downloaded.
 
     Raises:
         OutputError: An input is a URL, and an output is beside its image.
@@ -195,7 +196,7 @@ def _by_ending(out: Path | None) -> OutputName:
 
 
 def name_of_ending(out: Path) -> CollectedName:
-    """Return the form that the ending of a file names.
+    """Return the format that the ending of a file names.
 
     Raises:
         OutputError: It names none.

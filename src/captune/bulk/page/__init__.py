@@ -1,4 +1,4 @@
-"""The run page: speed, failures, captions to look over, and suspicious ones first."""
+"""The run page: speed, failures, a sample of captions, and suspicious captions."""
 
 from __future__ import annotations
 

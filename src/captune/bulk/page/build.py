@@ -34,7 +34,7 @@ _NUM_FREQUENT = 10
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """How many images came out how: `done + skipped + failed = found`."""
+    """Number of images by outcome; in a complete run, `done + skipped + failed = found`."""
 
     found: int
     done: int
@@ -44,7 +44,7 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True)
 class ItemCard:
-    """One image of the page."""
+    """One captioned image on the page."""
 
     name: str
     thumbnail: str
@@ -58,7 +58,7 @@ class ItemCard:
 
 @dataclass(frozen=True, slots=True)
 class FailureRow:
-    """One failed image."""
+    """One failed image on the page."""
 
     name: str
     thumbnail: str
@@ -100,11 +100,11 @@ def write_run_page(
 
     Args:
         path: The file.
-        watch: What the run has shown.
+        watch: What was recorded of the run.
         title: Name of the run.
-        counts: How many images came out how.
-        facts: Model, decoding, outputs, and what else to state at the end.
-        decode: Where thumbnails are decoded.
+        counts: Number of images by outcome.
+        facts: Model, outputs and other facts, shown at the end.
+        decode: How images are decoded for their thumbnails.
 
     Raises:
         OutputError: The file cannot be written.
@@ -136,7 +136,7 @@ def write_run_page(
 
 @dataclass(frozen=True, slots=True)
 class _Cards:
-    """Makes cards with thumbnails, decoded again within the limits of strangers' images."""
+    """Builds cards with thumbnails, decoded again within the limits for untrusted images."""
 
     decoder: ImageDecoder
 
@@ -190,7 +190,7 @@ def _warnings(watch: RunWatch) -> tuple[str, ...]:
     if top and watch.num_captions >= 20 and top[0][1] > 0.2 * watch.num_captions:
         share = format_share(top[0][1] / watch.num_captions)
         text = shorten_words(clean_text(top[0][0]), 20)
-        return (f"{share} of the captions are the same: “{text}”. Look at them before use.",)
+        return (f"{share} of the captions are the same: “{text}”. Check them before use.",)
     return ()
 
 
@@ -236,7 +236,7 @@ def _frequent(watch: RunWatch) -> tuple[FrequentCaption, ...]:
 def _describe_duplicates(watch: RunWatch) -> str:
     different, total = watch.frequent.num_different(), watch.num_captions
     about = "about " if watch.frequent.uncertainty else ""
-    return f"{about}{different:,} of {total:,} captions differ"
+    return f"{about}{different:,} of {total:,} captions are distinct"
 
 
 def _name(name: str) -> str:

@@ -1,6 +1,6 @@
-"""The most frequent texts of a stream, and how many differ, in fixed memory.
+"""The most frequent texts of a stream, and the number of distinct ones, in bounded memory.
 
-Up to `_MAX_COUNTED` different texts, both are exact.
+Up to `_MAX_COUNTED` distinct texts, both are exact.
 
 Source: Metwally et al. (2005), Space-Saving; Whang et al. (1990), linear counting.
 """
@@ -36,20 +36,20 @@ class FrequentTexts:
         self._counts[text] = self.uncertainty + 1
 
     def most_common(self, limit: int) -> list[tuple[str, int]]:
-        """Return texts that surely occur more than once, with at least how often."""
+        """Return the texts that certainly occur more than once, with minimum counts."""
         found = [(text, count - self.uncertainty) for text, count in self._counts.items()]
         repeated = [(text, count) for text, count in found if count > 1]
         return sorted(repeated, key=lambda pair: -pair[1])[:limit]
 
     def num_different(self) -> int:
-        """Return how many texts differ: exact for few, within about 1 % for millions."""
+        """Return the number of distinct texts: exact for few, within about 1 % for millions."""
         if not self.uncertainty:
             return len(self._counts)
         share = max(1, _BITS - self._num_bits) / _BITS
         return min(self.total, round(-_BITS * math.log(share)))
 
     def _make_room(self) -> None:
-        # A quarter at a time, so that looking for the rarest costs little per text.
+        # A quarter at a time, so that finding the rarest costs little per text.
         ordered = sorted(self._counts.values())
         self.uncertainty = max(self.uncertainty, ordered[len(ordered) // 4])
         self._counts = {t: n for t, n in self._counts.items() if n > self.uncertainty}

@@ -1,4 +1,4 @@
-"""The page of a run: every ten minutes while it works, and at its end."""
+"""Write the page of a run every ten minutes while it works, and at its end."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from captune.errors import OutputError
 if TYPE_CHECKING:
     from captune.evaluation import Fact
 
-# A page of fewer images shows nothing that the screen does not.
+# With fewer images, a page shows nothing that the screen does not.
 _MIN_IMAGES = 20
-# It takes about a second. A stop must take less than five, so it leaves the last page.
+# Writing takes about a second. A stop must take less than five, so it keeps the last page.
 _SECONDS_BETWEEN = 600.0
 
 
 @dataclass(slots=True)
 class RunPages:
-    """Writes the page of a run that works, now and then, so that a stop or a kill leaves one.
+    """Writes the page of a run from time to time, so that one exists after a stop or a kill.
 
     Attributes:
-        watch: What the run has shown.
+        watch: What was recorded of the run.
         opened: The run.
         hardware: Returns what runs the model.
     """
@@ -45,9 +45,9 @@ class RunPages:
             self._last = time.monotonic()
 
     def write(self, *, is_over: bool) -> str:
-        """Write the page, and return its path; empty: the run had few images so far.
+        """Write the page, and return its path; empty: there are too few images, or it failed.
 
-        A page that cannot be written costs no captions, so that is no error.
+        A page that cannot be written costs no captions, so that is not an error.
         """
         watch, opened = self.watch, self.opened
         if watch.num_captions + watch.num_failures < _MIN_IMAGES:
@@ -71,7 +71,7 @@ class RunPages:
 
 
 def watch_run(outcome: Outcome) -> RunWatch:
-    """Return a watch that also looks at the failures that an outcome counts."""
+    """Return a watch that also records the failures that an outcome counts."""
     watch = RunWatch()
     outcome.on_failure = lambda name, error: watch.fail(name, error, image=Path(name))
     return watch

@@ -1,7 +1,7 @@
 """Captions that share few words with the others of their run: often wrong, or of odd images.
 
 A caption's rarity is the mean over its words of -log(share of captions with that word). Counts
-grow during a run, so candidates are weighed again with those of the end.
+grow during a run, so candidates are ranked again with the final counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Thing = TypeVar("Thing")
 
 _MAX_WORDS = 50_000
 _WORDS_PER_CAPTION = 100
-# Before so many captions, everything is rare.
+# With fewer captions than this, every word is rare.
 _MIN_CAPTIONS = 20
 
 
@@ -25,7 +25,7 @@ class RareTexts(Generic[Thing]):
         """Start without captions.
 
         Args:
-            limit: How many are kept.
+            limit: Maximum number of things to keep.
         """
         self._limit = limit
         self._counts: dict[str, int] = {}
@@ -39,7 +39,7 @@ class RareTexts(Generic[Thing]):
         for word in found:
             self._counts[word] = self._counts.get(word, 0) + 1
         if len(self._counts) > _MAX_WORDS:
-            # Words that occur once are as rare as words that never did.
+            # The words dropped are the rarest; from now on, each counts as if it occurred once.
             kept = sorted(self._counts.items(), key=lambda pair: -pair[1])[: _MAX_WORDS // 2]
             self._counts = dict(kept)
         if found:

@@ -1,7 +1,7 @@
-"""What a run page shows of a run, gathered image by image, in memory that does not grow.
+"""What a run page shows of a run, gathered image by image, in bounded memory.
 
 A run may have a million images. Samples are drawn by reservoir, frequent captions are counted by
-Space-Saving, different ones by linear counting, and suspicious ones are kept in short lists.
+Space-Saving, distinct ones by linear counting, and suspicious ones are kept in short lists.
 
 Source: Vitter, "Random sampling with a reservoir" (1985), algorithm R; Metwally et al., "Efficient
 computation of frequent and top-k elements" (2005); Whang et al., "A linear-time probabilistic
@@ -32,13 +32,13 @@ NUM_SAMPLES, NUM_SUSPICIOUS, NUM_FAILURES = 24, 24, 40
 MAX_LENGTH = 40
 """Longer captions share the last bar of the histogram."""
 _MAX_MARKS, _MAX_REASONS = 512, 100
-# Seconds; images come in batches, so shorter times show nothing but that.
+# Seconds; images come in batches, and shorter intervals would show only that.
 _MIN_STEP = 0.5
-# Of images that are in memory only, in bytes: a few samples, and hundreds of candidates.
+# Maximum bytes of an image that is only in memory: few are samples, hundreds are candidates.
 _MAX_SAMPLE, _MAX_CANDIDATE = 2_000_000, 32_000
 Shown = TypeVar("Shown")
 _FLAGS = {"repetition": "repeats itself", "empty": "empty", "truncated": "image truncated"}
-# Worth knowing, and no reason to doubt the caption.
+# Worth knowing, but no reason to doubt the caption.
 _HARMLESS = {"animated"}
 
 
@@ -64,7 +64,7 @@ class ShownFailure:
 
 @dataclass(slots=True)
 class _Lowest:
-    """The captions of the lowest confidence, unsorted."""
+    """The captions with the lowest confidence, unsorted."""
 
     kept: list[ShownItem] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ class _Lowest:
 
 
 class RunWatch:
-    """Watches a run image by image.
+    """Records a run image by image.
 
     Attributes:
         num_captions: Number of captions seen.
@@ -91,7 +91,7 @@ class RunWatch:
 
         Args:
             seed: Seed of the samples.
-            clock: Seconds; of the same origin in all calls.
+            clock: Returns seconds since a fixed moment.
         """
         self.num_captions, self.num_failures = 0, 0
         self.lengths = [0] * (MAX_LENGTH + 1)
@@ -108,7 +108,7 @@ class RunWatch:
         self._step = _MIN_STEP
 
     def add(self, item: Item, prediction: Prediction) -> None:
-        """Look at one caption."""
+        """Record one caption."""
         if not self.num_captions:
             self._began = self._clock()
         self.num_captions += 1
@@ -132,7 +132,7 @@ class RunWatch:
         self._mark()
 
     def fail(self, name: str, error: ImageError, *, image: AnyImage | None = None) -> None:
-        """Look at one failure."""
+        """Record one failure."""
         self.num_failures += 1
         reason = error.what if len(self.failure_counts) < _MAX_REASONS else "other"
         self.failure_counts[reason] += 1
@@ -140,7 +140,7 @@ class RunWatch:
         _keep(self.failures, failure, draw=self._draw, seen=self.num_failures, limit=NUM_FAILURES)
 
     def throughput(self) -> list[tuple[float, float]]:
-        """Return seconds since the start -> images per second up to then since the point before."""
+        """Return points: seconds since the start, images per second since the point before."""
         last = (self.seconds(), self.num_captions)
         is_short = len(self._marks) > 1 and last[0] - self._marks[-1][0] < self._step
         marks = [*(self._marks[:-1] if is_short else self._marks), last]
@@ -159,7 +159,7 @@ class RunWatch:
         reasons: dict[str, list[str]] = {}
         shown: dict[str, ShownItem] = {}
         lowest = sorted(self._lowest.kept, key=lambda each: each.mean_logprob)[:NUM_SUSPICIOUS]
-        # Of few captions, half would be "low": then only those that differ much are named.
+        # Of few captions, most would be "low": at most one in twenty is named.
         named = lowest[: max(1, min(NUM_SUSPICIOUS, self.num_captions // 20))] if lowest else []
         for item, reason in (
             *((item, _describe_flags(item)) for item in self._flagged),
@@ -185,7 +185,7 @@ class RunWatch:
 
 
 def _keep(kept: list[Shown], new: Shown, *, draw: random.Random, seen: int, limit: int) -> None:
-    """Keep each of the seen ones with the same chance."""
+    """Keep each of the `seen` things with equal probability (algorithm R)."""
     if len(kept) < limit:
         kept.append(new)
     elif (place := draw.randrange(seen)) < limit:

@@ -1,4 +1,4 @@
-"""Counts the images of a run while it works: the time left depends on how many there are."""
+"""Count the images of a run while it works, to estimate the time left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captune.bulk.sources.lists import STDIN
 from captune.errors import CaptuneError
 from captune.inference import SkippedLink
 
-# The search is Python all the way: without pauses, the run would wait for its turns.
+# The search is pure Python: without pauses, it would keep the interpreter from the run.
 _PIECE, _PAUSE_SECONDS = 100, 0.002
 
 
@@ -24,12 +24,12 @@ def count_images(
     """Return how many images the inputs name.
 
     Args:
-        inputs: What the user named.
+        inputs: Inputs as the user named them.
         options: How to read them.
         share: Count those of this share only.
 
     Returns:
-        `None`: to know that, the images themselves would have to be read, or downloaded, or stdin.
+        `None`: to count, archives, tables, URLs or stdin would have to be read, or a search failed.
     """
     if not all(os.path.lexists(text) or has_magic(text) for text in inputs):
         return None

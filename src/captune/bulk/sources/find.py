@@ -1,7 +1,7 @@
 """Stream the images that the inputs of a bulk run name, each once, without holding them all.
 
-What can be checked at once, an input that does not exist or a tar that is none, is an error before
-anything is captioned. What shows up later is listed, and the others go through.
+What can be checked at once, such as an input that does not exist or a file that is not a tar, is
+an error before anything is captioned. Later faults are listed, and the other images are captioned.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SourceOptions:
         follow_links: Follow links that lead out of a folder.
         url_rules: Which URLs may be opened; `None`: none.
         list_from: A file that lists images, `-` for stdin; `None`: no list.
-        list_format: How it is written.
+        list_format: Format of that file.
         image_column: Column of the images in Parquet, hub data sets and lists; `None`: detected.
         revision: Revision of hub data sets; `None`: the newest.
     """
@@ -69,15 +69,15 @@ _DEFAULTS = SourceOptions()
 
 
 def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Iterator[FoundItem]:
-    """Return a stream of the images of all inputs, in order but URLs last; none is opened.
+    """Return a stream of the images of all inputs, in order, but with URLs last.
 
     An input is a file, a folder, a glob, a tar or a folder of tars, a Parquet file or a folder of
-    them, a folder of `save_to_disk`, a hub id `owner/name`, or a URL. In a folder of photos, files
-    come in order of their names, subfolders among them; a folder of more than 20,000 entries comes
-    in pieces of that size. The same image given twice comes once.
+    them, a folder of `save_to_disk`, a hub id `owner/name`, a URL, or an address in object storage.
+    In a folder of photos, files come in order of their names, subfolders among them; a folder of
+    more than 20,000 entries comes in pieces of that size. An image given twice comes once.
 
     Args:
-        inputs: What the user named; may be empty if there is a list.
+        inputs: Inputs as the user named them; may be empty if there is a list.
         options: How to read them.
 
     Raises:
@@ -108,12 +108,12 @@ def _refuse_nothing(found: Iterator[FoundItem], names: Sequence[str]) -> Iterato
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Turns each input into a stream.
+    """Turns each input into a stream of images.
 
     Attributes:
         options: How to read them.
         search: Finds files, each once.
-        others: URLs, archives and tables that were opened before.
+        others: URLs, archives and tables that are open already, so that each is read once.
     """
 
     options: SourceOptions
@@ -121,7 +121,7 @@ class _Plan:
     others: TextSet
 
     def open(self, text: str) -> Iterator[FoundItem]:
-        """Return the stream of one input, checked."""
+        """Return the stream of one input, which is checked at once."""
         path = Path(text)
         if path.exists():
             return self._open_place(path)
@@ -186,7 +186,7 @@ class _Plan:
         )
 
     def _take_object(self, url: str) -> Iterator[FoundItem]:
-        """Return a listed object, which is looked for when it is read."""
+        """Return a listed object, which is not looked up until it is read."""
         check_storage(url)
         return iter((Item(url, UrlImage(url, ObjectFetcher())),) if self.others.add(url) else ())
 
@@ -229,7 +229,7 @@ def _name_images(
                 size = getattr(image.source, "size", None)
                 yield Item(name, image.source, size=size, mtime_ns=mtime_ns if size else None)
     except DataError as error:
-        # In the middle: what was read stays, and the rest is one failure.
+        # A fault in the middle: the images before it stay, and the rest is one failure.
         yield UnreadableImage(f"{place}/(the rest)", ImageError("truncated", where=error.what))
 
 
@@ -240,7 +240,7 @@ def _to_item(found: ImageFile | UnreadableImage | SkippedLink) -> FoundItem:
 
 
 def _may_be_hub_id(path: Path, text: str) -> bool:
-    """Return whether an input that does not exist can only be a data set of the hub."""
+    """Return whether an input that does not exist can only be a data set on the hub."""
     is_file_name = path.suffix.lower() in IMAGE_SUFFIXES or path.parent.exists()
     return is_hub_id(text) and not is_file_name
 
@@ -248,13 +248,13 @@ def _may_be_hub_id(path: Path, text: str) -> bool:
 def _list_archives(folder: Path) -> list[Path]:
     """Return the tars or the Parquet files of a folder that holds nothing else to caption.
 
-    Beside photos or folders of photos, an archive is a backup of something, and not read.
+    Beside photos or other folders, an archive is taken for a backup, and not read.
     """
     parents = {os.fspath(path) for path in (*_split_folders(folder), folder / "data")}
     has_archives = False
     try:
         with os.scandir(folder) as entries:
-            # In any order, so that a folder of a million photos is left at the first.
+            # In any order: in a folder of a million photos, the first photo ends the scan.
             for entry in entries:
                 suffix = Path(entry.name).suffix.lower()
                 is_other = entry.is_dir() and entry.path not in parents

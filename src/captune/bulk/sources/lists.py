@@ -1,6 +1,6 @@
-"""Lists of images: names in lines, names ended by NUL as `find -print0` writes them, JSON or CSV.
+"""Lists of images: a name per line, names ended by NUL as `find -print0` writes them, JSON or CSV.
 
-Names are relative to the current folder, as for other tools, and may have any bytes.
+Names are relative to the current folder, as in other tools, and may contain any bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ListFormat = Literal["lines", "null", "jsonl", "csv"]
 STDIN = "-"
 
 _MAX_NAME_BYTES = 64 * 1024
-"""Maximum length of a name, far beyond every file system's."""
+"""Maximum length of a name, far beyond that of every file system."""
 _MAX_ROW_BYTES = 2**20
 _ID_COLUMNS = (*IMAGE_COLUMNS, "image_id", "url", "image_url")
 _PIECE_BYTES = 2**16
@@ -35,7 +35,7 @@ class Listed:
     """An entry of a list.
 
     Attributes:
-        text: Path or URL as it is in the list; bytes that are not UTF-8 are surrogates.
+        text: Path or URL as written in the list; bytes that are not UTF-8 are surrogates.
         where: The list and the line, for errors.
     """
 
@@ -44,12 +44,12 @@ class Listed:
 
 
 def read_list(place: str, form: ListFormat, *, column: str | None = None) -> Iterator[Listed]:
-    """Return the entries of a list in order, read as they are needed.
+    """Return the entries of a list in order, read as needed.
 
     Args:
         place: A file or a pipe, or `-` for stdin.
-        form: How it is written.
-        column: Column or key with the image in CSV and JSON lines; `None`: a usual name.
+        form: Its format.
+        column: Column or key of the image in CSV and JSON lines; `None`: found by its usual names.
 
     Raises:
         DataError: It cannot be opened, raised at once; or a line is broken or too long.
