@@ -1,4 +1,4 @@
-"""The examples do what their docstrings state."""
+"""The examples do what their docstrings promise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine's limit and the counted operations that are compared with it."""
+"""The machine's limit, and the counted operations that are compared with it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""SIGKILL at random events: after a resume, nothing is lost, double or half written.
+"""SIGKILL at random events: after a resume, nothing is lost, duplicated or half written.
 
-Every form of output and every policy ends with the bytes of a twin that was not killed.
+Every form of output and every policy gives the bytes of a run that was not killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Habits and repeats are trimmed, and texts are cut at a word's end, in every script."""
+"""Habitual phrases and repeats are trimmed, and texts are cut between words, in every script."""
 
 from __future__ import annotations
 

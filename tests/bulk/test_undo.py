@@ -1,4 +1,4 @@
-"""Undo: earlier bytes come back, and what was edited since stays."""
+"""Undo restores the earlier bytes and keeps what was edited since."""
 
 from __future__ import annotations
 

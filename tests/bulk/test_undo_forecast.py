@@ -1,4 +1,4 @@
-"""A run says what undoing it will cost on disk, before it writes anything."""
+"""A run reports what undoing it costs on disk before it writes anything."""
 
 from __future__ import annotations
 

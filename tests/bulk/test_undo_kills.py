@@ -1,4 +1,4 @@
-"""SIGKILL inside `captune undo`: the next one completes it, and every earlier byte is back."""
+"""SIGKILL inside `captune undo`: the next one completes it and restores every byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefix, suffix, template, limit and cleaning change a caption as the flags say."""
+"""Prefix, suffix, template, limit and cleaning change a caption as documented."""
 
 from __future__ import annotations
 

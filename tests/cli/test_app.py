@@ -1,4 +1,4 @@
-"""The frame of the command line: fast help, one border for errors, the documented exit codes."""
+"""The frame of the command line: fast help, one place for errors, the documented exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings kept between checks, and the worker processes that make them."""
+"""Findings kept between checks, and the worker processes that compute them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that are made on access equal the plain objects that they replace."""
+"""Records built on access equal the plain objects that they replace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The built-in set: drawn the same for ever, described truly, judged strictly."""
+"""The built-in set: its drawings never change, its captions are true, its judge is strict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large JPEGs are decoded at a fraction of their size, never below the size that is needed."""
+"""Large JPEGs are decoded at a fraction of their size, never below the required size."""
 
 from __future__ import annotations
 

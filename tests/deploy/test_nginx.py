@@ -1,4 +1,4 @@
-"""The configuration for nginx: a real nginx with TLS in front of a real server."""
+"""The nginx configuration: a real nginx with TLS in front of a real server."""
 
 from __future__ import annotations
 

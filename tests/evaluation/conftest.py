@@ -1,4 +1,4 @@
-"""A small made-up run: six pictures, captions before and after, and its scores."""
+"""A small invented run: six pictures, captions before and after, and its scores."""
 
 from __future__ import annotations
 

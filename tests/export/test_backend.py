@@ -1,4 +1,4 @@
-"""`--backend` converts a plain model once, keeps it, and never where that would cost time."""
+"""`--backend` converts a plain model once, and only if that saves time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported models write the captions of the model itself; exports that do not are refused."""
+"""Exported models give the captions of the original model; exports that do not are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equal captions are counted, and too few of them refuse an export."""
+"""Equal captions are counted; an export with too few of them is refused."""
 
 from __future__ import annotations
 

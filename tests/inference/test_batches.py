@@ -1,4 +1,4 @@
-"""Batches that the caller forms give the captions of `stream`, one per way to decode."""
+"""Batches formed by the caller give the captions of `stream`, one batch per decoding setting."""
 
 from __future__ import annotations
 

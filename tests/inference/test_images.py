@@ -1,4 +1,4 @@
-"""Files, folders and globs name images: in order, each once, none opened."""
+"""Images named by files, folders and globs: in order, each once, none opened."""
 
 from __future__ import annotations
 

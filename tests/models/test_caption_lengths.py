@@ -34,7 +34,7 @@ def test_tokens_are_counted_in_the_case_used_for_training() -> None:
 
 
 def test_tokens_do_not_depend_on_the_way_to_the_tokenizer(tmp_path: Path) -> None:
-    """As transformers gives them one by one, whatever padding and truncation were saved."""
+    """They equal transformers' tokens, whatever padding and truncation settings were saved."""
     tokenizer = build("vit-gpt2-tiny").tokenizer
     captions = [*CAPTIONS, SPELT, "", "an unknown \U0001f600 word  and\tblanks", CAPTIONS[0]]
     expected = [tokenizer(each, add_special_tokens=False).input_ids for each in captions]

@@ -174,7 +174,7 @@ def test_a_redirect_on_the_same_host_is_followed(server):
 
 
 def test_another_host_cannot_redirect_to_a_trusted_host(server):
-    """The user trusts the host in the cellar, not every host that redirects to it."""
+    """The user trusts that host, not every host that redirects to it."""
     server.redirect("/a.png", "http://cellar.example/secret")
     network = Network(server.port, images_example=[[PUBLIC]], cellar_example=[["10.0.0.9"]])
     rules = UrlRules(trusted_hosts=frozenset([HOST, "cellar.example"]))

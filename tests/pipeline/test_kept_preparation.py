@@ -1,4 +1,4 @@
-"""What prepare wrote is used again exactly where data and settings are unchanged."""
+"""The result of prepare is reused exactly if data and settings are unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparing data grows with the number of images, in work and in memory, and by little for each."""
+"""Work and memory of preparing data grow linearly, and by little per image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def count_calls(scale: Any, folder: Path, count: int) -> int:
 
 
 def test_twice_the_images_take_twice_the_work(scale: Any, tmp_path: Path) -> None:
-    """Calls are counted, not time; a step that compares all pairs would add four times as many."""
+    """Calls are counted, not time; a step that compares all pairs would make four times as many."""
     count_calls(scale, tmp_path, 10)
     few, more, many = (count_calls(scale, tmp_path, count) for count in (150, 300, 600))
     assert many - more < 2.2 * (more - few)
@@ -74,7 +74,7 @@ def test_a_record_takes_few_bytes_before_and_after_it_is_saved(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_hundred_thousand_images_take_a_hundred_megabytes(tmp_path: Path) -> None:
-    """About 45 seconds on two idle cores, of which a third is making the images."""
+    """Takes about 45 seconds on two idle cores; creating the images takes a third of that."""
     figures = tmp_path / "figures.json"
     program = [sys.executable, str(BENCHMARKS / "scale.py"), "measure", "10000", "100000"]
     options = ["--folder", str(tmp_path / "sets"), "--json", str(figures)]

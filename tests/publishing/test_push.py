@@ -1,4 +1,4 @@
-"""Pushing a run: what arrives, what stays at home, and what each refusal says."""
+"""Pushing a run: what is uploaded, what is not, and what each refusal explains."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_errors_raise_the_exceptions_of_openais_client(client, changes, kind, co
 
 
 def test_the_client_retries_a_full_server(client, server):
-    """Its error of status 429 is the one that the client retries."""
+    """The client retries errors of status 429."""
     answer = httpx.Response(429, json={"error": {"code": "queue_full", "message": "full"}})
     answer.request = httpx.Request("POST", server.url)
     assert isinstance(client._make_status_error_from_response(answer), openai.RateLimitError)

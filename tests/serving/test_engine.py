@@ -1,4 +1,4 @@
-"""The queue in front of a model's processes, with processes that a test answers for."""
+"""The queue in front of a model's processes, with processes that the test simulates."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_headers_that_never_end_are_answered_with_408(server):
 
 @pytest.mark.slow
 def test_idle_connections_are_closed_without_an_answer(server):
-    """An answer to no request would be taken for that to the next one."""
+    """A client would take an answer without a request for the answer to its next request."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""

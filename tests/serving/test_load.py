@@ -231,7 +231,7 @@ def test_dynamic_batches_have_three_times_the_throughput_of_single_images(tmp_pa
 
 
 def test_old_requests_with_rare_settings_are_not_overtaken_forever(slow):
-    """A steady stream of like images does not keep an image with other settings waiting."""
+    """A steady stream of images with equal settings does not keep another one waiting."""
 
     async def run():
         async with slow.asynchronous() as client:

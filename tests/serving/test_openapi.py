@@ -1,4 +1,4 @@
-"""The OpenAPI file, and what made-up requests and images do to the server: never a status 5xx."""
+"""The OpenAPI file, and the answers to random requests and images: never a status 5xx."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_an_image_with_rare_settings_is_next_when_it_is_the_oldest():
 
 
 def test_an_image_that_is_cancelled_while_others_are_decoded_does_not_end_the_model():
-    """An empty batch would be the end."""
+    """An empty batch would end the model's process."""
     ready = ReadyImages()
     ready.announce(1)
     ready.announce(2)

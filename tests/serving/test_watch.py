@@ -1,4 +1,4 @@
-"""What the server tells about itself: metrics with few labels, and a log of one object per line."""
+"""What the server reports about itself: metrics with few labels, and one log object per line."""
 
 from __future__ import annotations
 

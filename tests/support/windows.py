@@ -1,6 +1,6 @@
 """The rules of Windows on Linux, for whole commands: `python -m support.windows WORDS...`.
 
-Windows does not open folders, syncs only handles that may write, does not replace or delete a file
+Windows does not open folders, syncs only writable handles, does not replace or delete a file
 that is open or mapped or rename a folder that holds one, refuses some characters, names and long
 paths, spawns processes instead of forking, and lacks some modules. Linux lists the open files, so
 this runs on Linux only.

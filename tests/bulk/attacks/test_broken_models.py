@@ -1,4 +1,4 @@
-"""A model that ends the process, or never answers, at one image costs that image."""
+"""A model that crashes or hangs on one image costs that image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs, an editor and a killed process at one output: nothing is written twice or lost."""
+"""Two runs, an editor or a killed process on one output: nothing is written twice or lost."""
 
 from __future__ import annotations
 

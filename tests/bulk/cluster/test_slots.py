@@ -1,4 +1,4 @@
-"""Actors and the room for them: decided from the nodes, before anything is loaded."""
+"""The number and place of actors are decided from the nodes, before anything is loaded."""
 
 from __future__ import annotations
 

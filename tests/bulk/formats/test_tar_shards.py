@@ -1,4 +1,4 @@
-"""WebDataset shards: what is in them, and that a kill loses and doubles nothing."""
+"""WebDataset shards: their content, and that a kill loses and duplicates nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files beside images: one line, the texts of others kept byte by byte."""
+"""Text files beside images: one line, and the texts of others are kept byte for byte."""
 
 from __future__ import annotations
 

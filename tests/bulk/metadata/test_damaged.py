@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file: an error, or a file that is as good as it was."""
+"""A damaged file gives an error, or a file that is as good as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that a whole run leaves: its counts are those of the run."""
+"""The page of a complete run: its counts are those of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run page gathers: fair samples, exact counts while few, and memory that does not grow."""
+"""Data for the run page: fair samples, exact counts of few texts, and constant memory."""
 
 from __future__ import annotations
 

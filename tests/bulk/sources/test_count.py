@@ -1,4 +1,4 @@
-"""The images of a run are counted beside it, so that its progress can show the time left."""
+"""A run's images are counted while it works, so that its progress can show the time left."""
 
 from __future__ import annotations
 

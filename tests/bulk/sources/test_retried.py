@@ -1,4 +1,4 @@
-"""A failure that goes away without a change of the file is not remembered against it."""
+"""A failure that can pass without a change of the file is retried by the next run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model in a process of its own: crashes and hangs cost the image that causes them."""
+"""A model in its own process: a crash or a hang costs only the image that causes it."""
 
 from __future__ import annotations
 

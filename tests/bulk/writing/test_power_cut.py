@@ -1,4 +1,4 @@
-"""A power cut loses what is not synced: the journal never claims a file that is then absent."""
+"""A power cut loses what is not synced: the journal never claims a file that is lost."""
 
 from __future__ import annotations
 

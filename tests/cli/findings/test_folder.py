@@ -1,4 +1,4 @@
-"""The self-test of a folder finds what network shares lack, with what to do about it."""
+"""The self-test of a folder finds what network shares lack, and advises on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--clean` takes steps, or stands alone; the next input is never taken for its value."""
+"""`--clean` has steps or no value; the next input is never taken for its value."""
 
 from __future__ import annotations
 

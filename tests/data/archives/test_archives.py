@@ -1,4 +1,4 @@
-"""Images inside zips and tars: read in place, from worker processes, and never outside of them."""
+"""Images inside zips and tars: read in place, in worker processes too, never from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tar shards at URLs: streamed, gone on with after a break, and refused where they must be."""
+"""Tar shards at URLs: streamed, resumed after a broken connection, refused if unsafe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebDataset shards: one tar, many, compressed, patterns, and what a hostile tar holds."""
+"""WebDataset shards: one tar, many, compressed, patterns, and hostile members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`generate`: its results, and that a caption depends only on its own image."""
+"""`generate`: its results; a caption depends only on its own image."""
 
 from __future__ import annotations
 

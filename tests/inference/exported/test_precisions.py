@@ -1,4 +1,4 @@
-"""`auto` takes the fastest precisions that the export's own check found exact enough."""
+"""`auto` uses the fastest precisions that the export's own check found exact enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""METEOR's cache: built once from the wheel's data, whole or not at all, else a clear error."""
+"""METEOR's cache: built once from the wheel's data, completely or with a clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of inference computes what the model does, from the weights that the model has now."""
+"""The inference form computes what the model does, with the model's current weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast resize gives the image processor's pixels up to a rounding, or leaves it the work."""
+"""The fast resize gives the image processor's pixels up to rounding, or is not used."""
 
 from __future__ import annotations
 

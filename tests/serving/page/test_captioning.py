@@ -1,4 +1,4 @@
-"""Images on the page: they come in, get captions, and show what went wrong."""
+"""Images on the page: they are added and captioned, or show what went wrong."""
 
 from __future__ import annotations
 

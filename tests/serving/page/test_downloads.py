@@ -1,4 +1,4 @@
-"""What a person takes home from the page, read back by other programs."""
+"""Downloads of the page, read back by other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A captioner without a model: its caption follows from the pixels, its time and faults are set.
+"""A captioner without a model: its captions follow from the pixels; its time and faults can be set.
 
 Its folder holds `config.json`, so that another seed is another model, and `behaviour.cfg`, which
 does not change captions. `site/sitecustomize.py` lets every process of a command load it.

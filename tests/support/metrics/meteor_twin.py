@@ -1,4 +1,4 @@
-"""METEOR's statistics in the slow, obvious way: dictionaries, one pair and one path at a time."""
+"""METEOR's statistics, the slow and obvious way: dictionaries, one pair and one path at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of gradients over processes while the backward pass runs, compared with plain sums."""
+"""Sum gradients over processes while the backward pass runs, and compare with plain sums."""
 
 from __future__ import annotations
 

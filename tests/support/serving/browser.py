@@ -1,4 +1,4 @@
-"""A real Chromium, and what the tests of the page do in it."""
+"""A real Chromium, and the actions of the page's tests in it."""
 
 from __future__ import annotations
 

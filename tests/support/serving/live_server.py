@@ -1,4 +1,4 @@
-"""`captune serve` in a process of its own: its address, its log, its family of processes."""
+"""`captune serve` in its own process: its address, log and child processes."""
 
 from __future__ import annotations
 

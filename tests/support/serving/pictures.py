@@ -1,4 +1,4 @@
-"""Small images as bytes, each with a caption of its own."""
+"""Small images as bytes, each with its own caption."""
 
 from __future__ import annotations
 

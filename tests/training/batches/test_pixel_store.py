@@ -1,4 +1,4 @@
-"""Stored pixels are those that decoding gives, whatever happens to the file or the images."""
+"""Stored pixels equal decoded ones, whatever happens to the file or the images."""
 
 from __future__ import annotations
 

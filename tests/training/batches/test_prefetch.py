@@ -1,4 +1,4 @@
-"""A thread makes items ahead, in order, and errors keep their place."""
+"""A thread prepares items ahead, in order, and errors keep their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token ids in arrays read like the lists of tuples that they replace."""
+"""Token ids in arrays are read like the lists of tuples that they replace."""
 
 from __future__ import annotations
 

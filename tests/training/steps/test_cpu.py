@@ -1,4 +1,4 @@
-"""Freed memory: kept by a process that trains, returned by the workers that decode for it."""
+"""Freed memory is kept by a training process and returned by its decoding workers."""
 
 from __future__ import annotations
 

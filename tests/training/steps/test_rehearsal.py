@@ -1,4 +1,4 @@
-"""The largest micro batch is rehearsed before the first step, and nothing but memory notices."""
+"""The largest micro batch is rehearsed before the first step, and changes no result."""
 
 from __future__ import annotations
 
