@@ -36,7 +36,7 @@ from captune.errors import OutputError
 from captune.storage import cannot_write, sync_folder
 
 _GROUP = 64
-_AGAIN = "run captune undo again: it continues where it stopped"
+_AGAIN = "run captune undo again: it resumes where it stopped"
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class UndoResult:
     Attributes:
         run_id: The run.
         command: The command that it undoes.
-        num_restored: Files that have their earlier bytes again, or are gone as before.
+        num_restored: Files that have their earlier bytes again, or no longer exist, as before.
         kept: Files edited since, left as they are.
     """
 
@@ -60,11 +60,11 @@ def undo_run(run: str) -> UndoResult:
     """Restore what a run changed.
 
     Args:
-        run: Its id, or its output file or folder; of a folder, the newest run that is not undone.
+        run: Its id, its output file or its folder; for both, the newest run that is not undone.
 
     Raises:
-        OutputError: There is no such run, it was undone before, a file cannot be written, or
-            another run is writing there.
+        OutputError: There is no such run, it was undone before, a later run changed its files
+            again, a file cannot be written, or another run is writing there.
     """
     journal, run_id = find_journal(run)
     place = JournalPlace(journal.parent.parent, journal.stem)
@@ -132,7 +132,7 @@ def _restore(change: PlannedChange, result: UndoResult) -> bool:
     """Restore one file; return whether it is as it was before the run."""
     target = change.target
     try:
-        # Of an undo that was killed; the name is in the journal, so that nothing is left behind.
+        # An undo that was killed may have left it; its name is in the journal, so that it is found.
         change.temporary.unlink(missing_ok=True)
         now = target.read_bytes() if target.is_file() else None
     except OSError as error:
@@ -206,12 +206,12 @@ def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -
     for folder in folders:
         if any(name == "webdataset" for name in run.formats):
             with suppress(OSError):
-                # A folder of shards that were all of this run.
+                # The folder is empty if all of its shards were from this run.
                 folder.rmdir()
 
 
 def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool:
-    """Restore one finished file; return whether it is as before, also by an undo that was killed.
+    """Restore one finished file; return whether it is as before, even by an undo that was killed.
 
     Raises:
         OutputError: It cannot be written.
@@ -237,7 +237,7 @@ def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool
 
 
 def _replace_by_link(target: Path, kept: Path) -> None:
-    """Replace a file by a kept one, which is deleted last: a kill in between shows both."""
+    """Replace a file by a kept one, which is deleted last: after a kill in between, both exist."""
     temporary = _temporary_of(target)
     try:
         temporary.hardlink_to(kept)
@@ -248,15 +248,18 @@ def _replace_by_link(target: Path, kept: Path) -> None:
 
 
 def _temporary_of(target: Path) -> Path:
-    """Return a name that the next undo knows: after a kill, it deletes what is left."""
+    """Return a name that the next undo can derive, to delete what a kill left."""
     return target.with_name(f".captune-{hash_bytes(os.fsencode(target.name)).hex()}.part")
 
 
 def undo_cost(run: str) -> tuple[int, int]:
-    """Return the number of files that a run changed, and the bytes on disk that undoing it needs.
+    """Return the number of files that a run changed, and the bytes on disk kept to undo it.
+
+    Args:
+        run: Its id, its output file or its folder, as for `undo_run`.
 
     Raises:
-        OutputError: There is no such run.
+        OutputError: There is no such run, or it was undone before.
     """
     journal, run_id = find_journal(run)
     database = Database(journal)

@@ -1,4 +1,4 @@
-"""What `captune undo` costs on disk, estimated before anything is written.
+"""Estimate what `captune undo` costs on disk, before anything is written.
 
 A run streams, so the first images stand for the others.
 """
@@ -15,10 +15,10 @@ from captune.bulk.writing.tasks import CaptionTask
 from captune.errors import CaptuneError
 from captune.suggest import format_count
 
-# A caption of usual length, in place of those that are not made yet.
+# A caption of typical length, in place of captions that are not generated yet.
 _CAPTION = "a brown dog runs over a wide green field with a stick in its mouth"
 _MAX_SAMPLES = 16
-# The row of a change in the journal beside its three paths and its undo bytes, measured.
+# A change's row in the journal, without its three paths and its undo bytes; measured.
 _ROW_BYTES = 80
 
 
@@ -27,8 +27,8 @@ class UndoForecast:
     """Bytes that a run keeps so that it can be undone.
 
     Attributes:
-        bytes_per_file: Mean for a file that is written beside an image, or for the image itself.
-        num_files: Such files; `None`: not all images are found yet.
+        bytes_per_file: Mean per file written beside an image, or per image that is changed.
+        num_files: Number of these files; `None`: not all images are found yet.
         replaced_bytes: Size of the finished files of captions that the run replaces.
     """
 
@@ -64,7 +64,7 @@ def forecast_undo(
     Args:
         tasks: The first images.
         formats: Formats of one file per image.
-        existing: What happens to a caption that is there.
+        existing: What happens to an image that already has a caption.
         is_all: Whether these are all images.
         replaced: Files of captions that are replaced at the end, if they exist.
     """
@@ -83,13 +83,13 @@ def kept_bytes(undo: bytes, target: Path) -> int:
 
 
 def _sample(task: CaptionTask, form: PerImageFormat, existing: Existing) -> int | None:
-    """Return the bytes that undoing one change needs; `None`: the file cannot take a caption."""
+    """Return the bytes that undoing one change needs; `None`: the file cannot hold a caption."""
     target = form.path_for(task.item)
     try:
         earlier = target.read_bytes() if target.is_file() else None
         return kept_bytes(form.change(earlier, _CAPTION, existing=existing).undo, target)
     except (CaptuneError, OSError):
-        # The run itself lists it.
+        # The run itself reports it.
         return None
 
 

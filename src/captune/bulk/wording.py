@@ -1,6 +1,6 @@
-"""The words around and in a caption: cleaned, put into a template, between prefix and suffix.
+"""The wording of captions: clean a caption, put it into a template, add prefix and suffix.
 
-Pure functions of text. What is cleaned is what captioners add by habit: BLIP's "arafed", "a picture
+Pure functions of text. Cleaning removes what captioners add by habit: BLIP's "arafed", "a picture
 of", "there is", and phrases that a model repeats until it must stop.
 """
 
@@ -27,13 +27,13 @@ _FIELDS = ("caption", "name", "folder")
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What becomes of a model's caption before it is written.
+    """How a model's caption is changed before it is written.
 
     Attributes:
-        prefix: Text before it, as it is: a space at its end is yours to give.
+        prefix: Text before it, used as it is: no space is added.
         suffix: Text after it.
         template: Text with `{caption}`, `{name}` (of the file, without its ending) and `{folder}`
-            (that holds the file); `{{` is a brace. `None`: the caption alone.
+            (that holds the file); `{{` writes a brace. `None`: the caption alone.
         max_chars: Maximum characters of the whole text; the caption is cut at a word's end, prefix
             and suffix stay. `None`: any length.
         clean: What is removed from the caption first.
@@ -60,7 +60,7 @@ class Wording:
             )
         fixed = len(self._wrap("", name="", folder=""))
         if self.max_chars is not None and self.max_chars <= fixed:
-            around = f", which prefix, suffix and template fill with {fixed}" if fixed else ""
+            around = f": prefix, suffix and template take {fixed}" if fixed else ""
             room = format_count(self.max_chars, "character leaves", plural="characters leave")
             raise RecipeError(
                 f"{room} no room for a caption{around}",
@@ -72,7 +72,7 @@ class Wording:
         """Return the text to write for a caption.
 
         Args:
-            caption: The model's caption. One without text gives an empty text.
+            caption: The model's caption; if it has no text, neither has the result.
             item_name: Path, member of an archive or URL of its image, for `{name}` and `{folder}`.
         """
         if "boilerplate" in self.clean:
@@ -90,7 +90,7 @@ class Wording:
         room = (self.max_chars - num_around) // copies
         if room > 0:
             return self._wrap(cut_at_word(caption, room), name=name, folder=folder)
-        # A long file name fills the template: the whole is cut instead.
+        # A long file name fills the template: the whole text is cut instead.
         return cut_at_word(text, self.max_chars)
 
     def _wrap(self, caption: str, *, name: str, folder: str) -> str:
@@ -122,7 +122,7 @@ def read_clean_steps(text: str) -> tuple[CleanStep, ...]:
 
 
 def _check_fields(template: str) -> Sequence[str]:
-    """Return the fields of a template; only plain ones are accepted, so none runs code."""
+    """Return the fields of a template; only plain names are accepted, so none runs code."""
     found = []
     try:
         parts = list(string.Formatter().parse(template))
@@ -130,7 +130,7 @@ def _check_fields(template: str) -> Sequence[str]:
         raise RecipeError(
             f"the template {template!r} cannot be read: {error}",
             where="--template",
-            fix="write a brace that belongs to the text twice: {{ or }}",
+            fix="double a brace that belongs to the text: {{ or }}",
         ) from error
     for _, field, form, conversion in parts:
         if field is None:
@@ -156,7 +156,7 @@ def _count_captions(template: str | None) -> int:
 
 
 def _split_name(item_name: str) -> tuple[str, str]:
-    """Return the name of the folder and of the file, without its ending, as text of one line."""
+    """Return the names of folder and file, without the ending, each on one line."""
     path = unquote(urlsplit(item_name).path) if is_url(item_name) else item_name
     parts = [part for part in path.replace("\\", "/").split("/") if part]
     name = parts[-1] if parts else ""

@@ -1,7 +1,7 @@
 """`captune caption`: captions for files, folders, globs and URLs, on the screen or in files.
 
-Every error that can be found early (no image, two images for one text file, a read-only folder)
-stops the command before the model is loaded.
+Errors that can be found early (no image, two images for one text file, a read-only folder) stop the
+command before the model is loaded.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FromList = Annotated[
 FromFormat = Annotated[
     Literal["lines", "null", "jsonl", "csv"],
     typer.Option(
-        help="lines: one name per line. null: names ended by NUL, as of `find -print0`."
+        help="lines: one name per line. null: names ended by NUL, as `find -print0` writes them."
         " jsonl, csv: rows with a name, such as captune's own. Names are relative to the current"
         " folder."
     ),
@@ -66,7 +66,7 @@ AllowTruncated = Annotated[
     bool,
     typer.Option(
         "--allow-truncated",
-        help="Caption truncated images as far as they go, with the flag `truncated`.",
+        help="Caption truncated images from the part that is readable, with the flag `truncated`.",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Maximum number of images to caption.")]
@@ -198,7 +198,7 @@ def _show_plan(
     settings: BulkSettings,
     num_captions: int,
 ) -> None:
-    """Print what a run would do; with `num_captions`, so many captions."""
+    """Print what a run would do; with `num_captions`, caption that many images."""
     from captune.bulk import preview_run
 
     shown = preview_run(model, found, inputs=inputs, settings=settings, num_captions=num_captions)
@@ -207,7 +207,7 @@ def _show_plan(
 
 
 def _writes_files(settings: BulkSettings) -> bool:
-    """Return whether the screen is free for progress: no captions go there."""
+    """Return whether the screen is free for progress, because no captions go there."""
     from captune.bulk import choose_outputs
 
     stdout = sys.stdout

@@ -1,6 +1,6 @@
-"""Images in object storage, `s3://` and `gs://`, through fsspec: listed lazily, read late.
+"""Images in object storage, `s3://` and `gs://`, through fsspec: listed and read as needed.
 
-Keys, regions and endpoints come from where the storage's own tools find them: `AWS_*`,
+Keys, regions and endpoints come from where the storage's own tools look for them: `AWS_*`,
 `~/.aws`, `GOOGLE_APPLICATION_CREDENTIALS`, or the role of the machine.
 """
 
@@ -23,7 +23,7 @@ _SCHEME = re.compile(rf"({'|'.join(_PACKAGES)}):/")
 _MAX_BYTES = 256_000_000
 """Maximum size of an image file; larger ones are not photographs."""
 _MAGIC = re.compile(r"[*?\[]")
-# Not all of them are OSErrors.
+# Errors of the storage packages, not all of which are OSErrors.
 _ERRORS = (
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),
@@ -44,9 +44,9 @@ class FoundObject:
     """An object of a listing.
 
     Attributes:
-        url: Its full name.
-        size: Its bytes.
-        mtime_ns: When it was written; `None`: unknown.
+        url: Its full address.
+        size: Its size in bytes.
+        mtime_ns: Time when it was written; `None`: unknown.
     """
 
     url: str
@@ -100,9 +100,9 @@ def check_storage(url: str) -> None:
 
 
 def list_objects(url: str, *, suffixes: frozenset[str]) -> Iterator[FoundObject]:
-    """Return a stream of the images below a prefix or of a glob; the first is looked for at once.
+    """Return a stream of the images under a prefix or of a glob; the first is found at once.
 
-    Names come in order, a folder at a time; the listing of one folder is in memory.
+    Names come in order, one folder at a time; only one folder's listing is in memory.
 
     Args:
         url: `s3://bucket/folder`, `s3://bucket/photo.jpg` or `s3://bucket/2024-*/*.jpg`.
@@ -119,7 +119,7 @@ def list_objects(url: str, *, suffixes: frozenset[str]) -> Iterator[FoundObject]
     found = _walk(store, root, scheme=scheme)
     if magic:
         pattern = f"{scheme}://{path}"
-        # As in a shell, * does not go into folders.
+        # As in a shell, * does not match a slash.
         wanted = (
             one
             for one in found
@@ -132,7 +132,7 @@ def list_objects(url: str, *, suffixes: frozenset[str]) -> Iterator[FoundObject]
     if first is None:
         raise DataError(
             f"no images at {url}",
-            fix="check the bucket and the prefix, with the storage's own tool: aws s3 ls",
+            fix="check the bucket and the prefix with the storage's own tool: aws s3 ls",
         )
     return _chain(first, wanted)
 
@@ -162,7 +162,7 @@ def _walk(store: Any, root: str, *, scheme: str) -> Iterator[FoundObject]:
     except _storage_errors() as error:
         raise DataError(
             f"cannot list {scheme}://{root}: {_reason(error)}",
-            fix="check the name and the rights, with the storage's own tool: aws s3 ls",
+            fix="check the name and your permissions with the storage's own tool: aws s3 ls",
         ) from error
 
 
@@ -189,7 +189,7 @@ def _open_store(url: str) -> tuple[Any, str]:
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:
-    """Return what the packages raise; asked only when something was raised."""
+    """Return the errors that the packages raise; called only after an error."""
     found: list[type[Exception]] = [OSError, ValueError]
     for module, name in _ERRORS:
         with suppress(ImportError):

@@ -1,6 +1,6 @@
-"""Models in processes of their own: how they start, what goes through their pipes, how they end.
+"""Models in processes of their own: how they start, communicate and end.
 
-A model that crashes or hangs ends its process, not the run or the server, which starts another.
+A model that crashes or hangs costs its process, not the run or the server, which starts another.
 """
 
 from captune.workers.child_side import MODEL_ERRORS, Link, Warned, harmless_error, open_link

@@ -18,7 +18,7 @@ MODEL_ERRORS = (
     *(RuntimeError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError, OSError),
     CaptuneError,
 )
-"""What loading a model, and captioning with it, raise."""
+"""Errors that loading a model, or captioning with it, may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ def open_link() -> Link:
 
     Warnings go to the parent, each as `Warned`.
     """
-    # The parent decides when to stop, also at a Ctrl-C that reaches all.
+    # The parent decides when to stop, even on a Ctrl-C that reaches every process.
     ignore_signals()
-    # Libraries print to stdout: that is the pipe, so they get stderr instead.
+    # Libraries print to stdout, which is the pipe, so they get stderr instead.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     link = Link(sys.stdin.buffer, out)

@@ -1,7 +1,7 @@
 """Messages through a pipe: the length in 4 bytes, then a pickle.
 
-The process runs the user's own model, and images from strangers are decoded in children of it,
-which answer in plain bytes: nothing that a stranger wrote is unpickled.
+The process runs the user's own model, and untrusted images are decoded in its child processes,
+which answer in plain bytes: nothing from an untrusted source is unpickled.
 """
 
 from __future__ import annotations

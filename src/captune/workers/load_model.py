@@ -9,7 +9,7 @@ from captune.progress import print_line
 
 
 def load_here(request: RunRequest) -> LoadedCaptioner:
-    """Load a model into this process; torch is imported if it is needed.
+    """Load a model into this process; torch is imported only if it is needed.
 
     Raises:
         CaptuneError: It cannot be loaded.

@@ -1,4 +1,4 @@
-"""The parent's side of a process with a model: start it, write to it, read from it, end it."""
+"""The parent's side of a process with a model: start it, exchange messages, end it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Any
 from captune.data import child_command
 from captune.workers.frames import receive, send
 
-_LONGEST_LINE = 4096
+_MAX_LINE = 4096
 
 
 class ModelProcess:
@@ -29,11 +29,11 @@ class ModelProcess:
             entry: `module:function` that the process calls.
             on_message: Called in the reading thread with each answer; with `None` when the process
                 has closed its pipe.
-            on_line: Called in another thread with each line that a library prints; `None`: they
-                go to this process's stderr.
+            on_line: Called in another thread with each line that a library prints; `None`: the
+                lines go to this process's stderr.
 
         Raises:
-            OSError: The system starts no process.
+            OSError: The process cannot be started.
         """
         pipe = subprocess.PIPE
         errors = None if on_line is None else pipe
@@ -55,7 +55,7 @@ class ModelProcess:
 
     @property
     def process_id(self) -> int:
-        """The system's number of the process."""
+        """The id of the process."""
         return self._child.pid
 
     def send(self, message: object) -> None:
@@ -90,8 +90,8 @@ class ModelProcess:
 
 def _pass_lines(printed: IO[bytes], on_line: Callable[[str], None]) -> None:
     with printed:
-        # A progress bar has no line ends for a long time.
-        while line := printed.readline(_LONGEST_LINE):
+        # A limit, because a progress bar may print no line end for a long time.
+        while line := printed.readline(_MAX_LINE):
             text = line.decode("utf-8", "replace").strip()
             if text:
                 on_line(text)

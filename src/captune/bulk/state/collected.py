@@ -1,4 +1,4 @@
-"""Opens collected outputs where an earlier run stopped; completes them so that undo works."""
+"""Open collected outputs where an earlier run stopped; complete them so that undo works."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def open_output(
     """Open a collected output; return how many rows its finished file holds.
 
     Raises:
-        OutputError: It cannot be written, holds something other than captions, or an unfinished
-            run with `--force` has begun it.
+        OutputError: It cannot be written, holds something other than captions, or was begun by
+            another run, with `--force`, that is unfinished.
     """
     replaces = run.existing == "overwrite"
     found = settle_finish(form, database)
@@ -97,7 +97,7 @@ def finish_output(
 
 
 def discard_output(form: CollectedFormat, database: Database, *, run: JournalRun) -> bool:
-    """Delete an output that a run has begun and not finished; return whether there is one.
+    """Delete an output that a run has begun and not finished; return whether there was one.
 
     Raises:
         OutputError: It cannot be deleted, or lacks committed rows.
@@ -112,7 +112,13 @@ def discard_output(form: CollectedFormat, database: Database, *, run: JournalRun
 
 
 def settle_finish(form: CollectedFormat, database: Database) -> CollectedState | None:
-    """Return how far an output is; complete one that a kill stopped while it was completed."""
+    """Return the progress of an output; `None`: it is not unfinished.
+
+    If a kill interrupted its completion, complete it.
+
+    Raises:
+        OutputError: It cannot be completed.
+    """
     found = read_collected(database, form.name)
     if found is None or not found.is_finishing:
         return found
@@ -120,7 +126,7 @@ def settle_finish(form: CollectedFormat, database: Database) -> CollectedState |
         form.resume(found.state, keep_earlier=not found.replaces)
         form.finish()
     except OutputError:
-        # The kill came after the last step, so the rows are in the finished file.
+        # The kill came after the last step: the rows are in the finished file already.
         if not form.path.exists():
             raise
     finally:
@@ -130,9 +136,9 @@ def settle_finish(form: CollectedFormat, database: Database) -> CollectedState |
 
 
 def mark_of(path: Path) -> bytes | None:
-    """Return what a finished file is recognised by; `None`: there is none.
+    """Return a mark that shows whether a finished file was edited; `None`: there is no file.
 
-    Size and time for a shard of gigabytes, the hash of its content for any other file.
+    Size and time for a shard, which may be gigabytes; the hash of the content for other files.
     """
     if path.suffix == ".tar":
         state = file_state(path)
@@ -171,7 +177,7 @@ def _keep(path: Path, folder: Path) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
             try:
-                # Costs no space: the new file replaces the name, not the content.
+                # A link costs no space: the new file replaces the name, not the content.
                 kept.hardlink_to(path)
             except OSError:
                 shutil.copy2(path, kept)

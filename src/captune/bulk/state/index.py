@@ -1,6 +1,6 @@
-"""Which journal holds which run: so that `captune undo ID` needs no path.
+"""Find the journal that holds a run, so that `captune undo ID` needs no path.
 
-A small file per run in the cache folder names the journal. Without it, the output folder does.
+A small file per run in the cache folder names the journal. Without it, the user names the output.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 
 
 def note_run(run_id: str, journal: Path) -> None:
-    """Note where the journal of a run is; a cache that cannot be written only costs the comfort."""
+    """Record where the journal of a run is; without a writable cache, undo needs a path."""
     with suppress(CaptuneError):
         write_json(_note(run_id), {"journal": str(journal.absolute())})
 

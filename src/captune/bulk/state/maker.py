@@ -1,4 +1,4 @@
-"""What makes captions: model, decoding and wording; others are not added to silently."""
+"""What makes captions: model, decoding and wording; no run silently mixes two makers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _NESTED = ("decoding", "wording")
 
 
 def differences(before: Maker, now: Maker) -> list[str]:
-    """Return the differences, `setting: old -> new`; settings that only one has do not count."""
+    """Return the differences, `setting: old -> new`; settings that only one has are ignored."""
     old, new = dict(_settings(before)), dict(_settings(now))
-    # The files identify a model: it may have been moved or renamed.
+    # A model is identified by its files, because it may have been moved or renamed.
     if old.get("digest") and new.get("digest"):
         same_files = old["digest"] == new["digest"]
         names = [settings.pop("model", None) for settings in (old, new)]
@@ -39,7 +39,7 @@ def differences(before: Maker, now: Maker) -> list[str]:
 
 
 def identity(made_by: Maker) -> Maker:
-    """Return what identifies captions: a local model's files do, wherever they are."""
+    """Return what identifies the maker: a local model by its files, wherever they are."""
     if not made_by.get("digest"):
         return made_by
     return {name: value for name, value in made_by.items() if name not in ("model", "revision")}
@@ -54,10 +54,10 @@ def refuse_other_makers(
         database: The journal's.
         now: What makes captions now.
         outputs: The outputs.
-        folder: Where those of one file per image are.
+        folder: The folder of outputs with one file per image.
 
     Returns:
-        By output, whether it is known what made the captions that are there.
+        For each output, whether the maker of its existing captions is known.
 
     Raises:
         OutputError: Something else made them.
@@ -78,7 +78,7 @@ def _refuse_other_maker(database: Database, now: Maker, *, place: Path, form: st
             f"{place} holds captions of another model or decoding ({', '.join(others)})",
             where="--out" if place.suffix else "",
             fix="use the same ones to add to it, --existing skip to keep those captions,"
-            " --force to caption all again, or another --out",
+            " --force to caption everything again, or another --out",
         )
     return before is not None
 

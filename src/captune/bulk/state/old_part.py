@@ -1,4 +1,4 @@
-"""The `.part` journals of captune 0.1: continued if model and decoding are the same, else named."""
+"""The `.part` files of captune 0.1: resumed if model and decoding are the same, else refused."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def take_old_part(out: Path, *, now: Maker, force: bool) -> OldPart | None:
     Args:
         out: The finished file.
         now: Model, decoding and wording.
-        force: Drop them instead.
+        force: Delete them instead.
 
     Raises:
-        OutputError: Another model or decoding made them.
+        OutputError: Another model or decoding made them, or a run with `--force`.
     """
     part = out.with_name(f"{out.name}.part")
     moved = out.parent / STATE_FOLDER / f"{out.name}.part-0.1"
@@ -60,13 +60,13 @@ def take_old_part(out: Path, *, now: Maker, force: bool) -> OldPart | None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Return header and rows; `None` if the file is not of captune 0.1."""
+    """Return header and rows; `None`: the file is not from captune 0.1."""
     try:
         with path.open("rb") as file:
             if not file.read(16).startswith(b'{"made_by"'):
                 return None, []
             file.seek(0)
-            # A kill truncated whatever follows the last line feed.
+            # What follows the last line feed was truncated by a kill.
             header, *rows = (json.loads(line) for line in file.read().split(b"\n")[:-1])
         if isinstance(header["made_by"], dict):
             return header, rows

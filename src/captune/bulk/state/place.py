@@ -25,9 +25,9 @@ class JournalPlace:
 
     Attributes:
         folder: The folder whose `.captune` holds it.
-        name: `bulk` for a folder, or the name of the output file; with the shard.
-        images: The folder of the images, if files are written beside them, and the journal is
-            elsewhere; `None`: there is none.
+        name: `bulk` for a folder, or the name of the output file; with the shard, if any.
+        images: The folder of the images, if files are written beside them and the journal is in
+            another folder; else `None`.
     """
 
     folder: Path
@@ -47,12 +47,12 @@ class JournalPlace:
 
     @property
     def page(self) -> Path:
-        """The page of the last complete run."""
+        """The page of the last run."""
         name = "run.html" if self.name == _WHOLE else f"{self.name}.html"
         return self.folder / STATE_FOLDER / name
 
     def collected(self, form: str) -> Path:
-        """Return the place of a collected output whose journal this is."""
+        """Return the path of a collected output whose journal this is."""
         if not self.name.startswith(_WHOLE):
             return self.folder / self.name
         share = re.fullmatch(rf"{_WHOLE}-(\d+)of(\d+)", self.name)
@@ -60,13 +60,13 @@ class JournalPlace:
         return self.folder / f"captions{mark}.{form}"
 
     def beside(self, shard: RunShare | None) -> JournalPlace | None:
-        """Return where a run on the same images has its journal, whose lock this one holds too."""
+        """Return where a run on the same images keeps its journal; this run locks it too."""
         return (
             None if self.images is None else JournalPlace(self.images, _WHOLE + _shard_name(shard))
         )
 
     def has_lock(self, folder: Path, owner: str, *, shard: RunShare | None) -> bool:
-        """Return whether a lock is one of this run's own."""
+        """Return whether a lock belongs to this run."""
         places = [place for place in (self, self.beside(shard)) if place is not None]
         return any(
             owner == place.name and folder.resolve() == place.folder.resolve() for place in places
@@ -74,7 +74,7 @@ class JournalPlace:
 
     @property
     def replaced(self) -> Path:
-        """The folder of files that runs have replaced."""
+        """The folder of the files that runs have replaced."""
         return self.folder / STATE_FOLDER / "replaced"
 
 
@@ -96,7 +96,7 @@ def choose_place(
 
 
 def common_folder(inputs: Sequence[str]) -> Path:
-    """Return the folder that holds all inputs; of a list on stdin, the current one."""
+    """Return the folder that holds all inputs; without any, as for a list, the current one."""
     folders = []
     for text in inputs:
         if is_url(text):
@@ -117,7 +117,8 @@ def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
     """Lock a run's outputs for this process.
 
     Raises:
-        OutputError: Another run holds them, or a folder around them; it is named.
+        OutputError: Another run, which is named, holds them or a folder around them; or the state
+            folder is a file.
     """
     state = place.folder / STATE_FOLDER
     if state.exists() and not state.is_dir():
@@ -142,10 +143,10 @@ def _refuse_around(place: JournalPlace, shard: RunShare | None) -> None:
 
 
 def refuse_held(folder: Path, *, but: JournalPlace, shard: RunShare | None) -> None:
-    """Refuse to write into a folder that another run holds; shards of one command share it.
+    """Refuse to write into a folder that another run holds; shards of one command may share it.
 
     Raises:
-        OutputError: Another run holds it; it is named.
+        OutputError: Another run, which is named, holds it.
     """
     state = folder / STATE_FOLDER
     try:
@@ -159,7 +160,7 @@ def refuse_held(folder: Path, *, but: JournalPlace, shard: RunShare | None) -> N
         if shard is not None and owner.endswith(f"of{shard.count}"):
             continue
         with lock_file(folder / owner):
-            # Nobody holds it: a kill left the file.
+            # The lock is free: a kill left its file.
             continue
 
 

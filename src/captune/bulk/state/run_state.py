@@ -62,10 +62,10 @@ class OpenRun:
         collected: Collected formats, open.
         outcome: Counts.
         facts: What the run is recorded with.
-        unknown: A finished file whose maker nobody recorded; `None`: there is none.
+        unknown: An output with captions of an unrecorded maker; `None`: there is none.
         writer: The thread that writes; `None`: nothing to write yet.
-        was_killed: Whether the last run did not end by itself.
-        is_complete: Whether all is written.
+        was_killed: Whether the last run was killed.
+        is_complete: Whether all outputs are complete.
     """
 
     place: JournalPlace
@@ -81,7 +81,7 @@ class OpenRun:
     is_complete: bool = field(default=False)
 
     def begin(self) -> ResultWriter:
-        """Start the thread that writes, once there is something to write.
+        """Start the thread that writes; called once there is something to write.
 
         Raises:
             OutputError: Rows would be added to those of an unknown model.
@@ -113,10 +113,12 @@ class OpenRun:
         self.is_complete = True
 
     def _list_missing(self, form: CollectedFormat) -> None:
-        """List images that vanished after they were captioned, and so are in no shard."""
+        """Count as failed the images that vanished once captioned, and so are in no shard."""
         for name in form.missing if isinstance(form, TarShards) else ():
             self.outcome.num_done -= 1
-            self.outcome.add_failure(name, ImageError("io", where="it could not be packed"))
+            self.outcome.add_failure(
+                name, ImageError("io", where="it could not be read again for its shard")
+            )
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def open_run(
     facts: RunFacts,
     outcome: Outcome,
 ) -> Iterator[OpenRun]:
-    """Lock the outputs and open the journal; settle what a kill left open.
+    """Lock the outputs and open the journal; settle the intents that a kill left.
 
     Raises:
         OutputError: An output cannot be written, is held by another run, or holds captions of
@@ -200,7 +202,7 @@ def _opened(
 
 
 def _close(opened: OpenRun) -> None:
-    """End a run in any case: write what was handed over, and record how it ended."""
+    """End a run, complete or not: write what was handed over, and record how it ended."""
     try:
         if opened.writer is not None and not opened.is_complete:
             opened.writer.close()
@@ -222,7 +224,7 @@ def _close(opened: OpenRun) -> None:
 
 
 def write_failures(database: Database, place: JournalPlace) -> None:
-    """Write the list of failed images, or remove an earlier one if there are none.
+    """Write the list of failed images; if there are none, delete an earlier list.
 
     Raises:
         OutputError: It cannot be written.
@@ -259,7 +261,7 @@ def needs_of(opened: OpenRun | None, outputs: ChosenOutputs, *, settings: BulkSe
 
 
 def guard_of(opened: OpenRun, settings: BulkSettings, *, inputs: Sequence[str]) -> NameGuard:
-    """Return what finds images that would share a file, and folders that others hold."""
+    """Return what finds images that would share a file, and folders that other runs hold."""
     return NameGuard(
         opened.per_image,
         folders=[text for text in inputs if os.path.isdir(text)],  # noqa: PTH112

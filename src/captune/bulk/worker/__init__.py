@@ -1,1 +1,1 @@
-"""The model in a process of its own: if it crashes or hangs at an image, it is started again."""
+"""The model in a process of its own: if it crashes or hangs on an image, it is restarted."""

@@ -1,7 +1,7 @@
-"""The parent's side: a captioner whose model is in another process, started again when it ends.
+"""The parent's side: a captioner whose model is in another process, restarted when it ends.
 
-A crash or a hang raises `WorkerEndedError` from the stream; the run then looks for the image that
-did it, as for any other error of the model.
+A crash or a hang raises `WorkerEndedError` from the stream; the run then searches for the image at
+fault, as for any other error of the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from captune.recipe import GenerateConfig
 from captune.records import Prediction
 from captune.workers import ModelProcess, Warned
 
-# A batch on a slow CPU takes minutes; a model that loads from a network disk too.
+# A batch on a slow CPU may take minutes, and so may loading a model from a network disk.
 _MAX_SECONDS = 900.0
 _LIMIT_NAME = "CAPTUNE_WORKER_SECONDS"
 
@@ -54,7 +54,7 @@ class WorkerCaptioner:
         """Start the process and load the model.
 
         Raises:
-            CaptuneError: What loading it raises.
+            CaptuneError: What loading the model raises.
             ModelError: The process does not start.
         """
         self._request = request
@@ -66,7 +66,7 @@ class WorkerCaptioner:
         return self._hardware
 
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
-        """Fill settings that are not set from the model's own."""
+        """Return the settings, with unset ones filled in from the model's own."""
         process = self._running()
         process.send(Complete(decoding))
         answer = process.next_message()
@@ -108,7 +108,7 @@ class WorkerCaptioner:
                     return
         finally:
             if not is_complete:
-                # Answers to this stream may be on their way.
+                # Answers to this stream may still arrive.
                 self.close()
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class WorkerCaptioner:
 
 
 class _Process:
-    """The process, and its answers in order; waiting for one has an end."""
+    """The process, and its answers in order; waiting for one has a time limit."""
 
     def __init__(self) -> None:
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()

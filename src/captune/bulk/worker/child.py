@@ -1,4 +1,4 @@
-"""The process that holds the model: it captions what comes through its stdin."""
+"""The process that holds the model: it captions the images that come through its stdin."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _caption(link: Link, captioner: LoadedCaptioner, start: StartStream) -> None
 
 
 class _Feed:
-    """Asks for images ahead of the model, in a thread, so that it never waits for the pipe."""
+    """Requests images ahead of the model, in a thread, so that the model rarely waits for one."""
 
     def __init__(self, link: Link, *, size: int) -> None:
         self._link = link
@@ -89,6 +89,6 @@ class _Feed:
                 for one in answer.images:
                     self._ready.put(one)
         except (EOFError, OSError):
-            # The parent is gone; nobody needs the captions.
+            # The parent is gone, and the captions are no longer needed.
             os._exit(0)
         self._ready.put(None)

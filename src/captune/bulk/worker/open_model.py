@@ -1,4 +1,4 @@
-"""Where the model of a run is: in this process, in one of its own, or on a Ray cluster."""
+"""Where the model of a run runs: in this process, in one of its own, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.errors import RecipeError
 from captune.inference import RunRequest
 from captune.workers import load_here
 
-# A process costs seconds to start; with few images, a crash costs little.
+# A process takes seconds to start; with few images, a crash costs little.
 _MAX_IN_PROCESS = 100
 
 EngineName = Literal["local", "ray"]
@@ -36,7 +36,7 @@ class RunEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            RecipeError: A number of actors makes no sense here.
+            RecipeError: A number of actors is given without a cluster.
         """
         if self.name == "ray":
             require_ray()
@@ -52,7 +52,7 @@ LOCAL = RunEngine()
 def open_model(
     request: RunRequest, *, was_killed: bool, engine: RunEngine = LOCAL
 ) -> StreamCaptioner:
-    """Return the model of a run, in a process of its own for many images, or after a crash.
+    """Load the model of a run, in a process of its own for many images or after a kill.
 
     Raises:
         CaptuneError: It cannot be loaded.

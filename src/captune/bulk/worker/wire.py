@@ -14,14 +14,14 @@ from captune.workers import Warned
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded; what runs it."""
+    """The model is loaded; `hardware` runs it."""
 
     hardware: str
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Fill in decoding settings; answered by the config itself."""
+    """Fill in unset decoding settings; answered by the settings themselves."""
 
     decoding: GenerateConfig
 

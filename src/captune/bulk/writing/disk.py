@@ -1,4 +1,4 @@
-"""What a run does to files, in one place, so that a test can lose whatever is not synced."""
+"""What a run does to files, in one place, so that a test can drop whatever is not synced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captune.storage import sync_folder
 
 
 def temporary_beside(target: Path) -> Path:
-    """Return a new name in the folder of a file, which it is renamed from."""
+    """Return a new name beside a file, for the temporary file that is renamed to it."""
     return target.with_name(f".captune-{secrets.token_hex(6)}.part")
 
 

@@ -1,6 +1,6 @@
 """Writes one file per image: plan the change, write a temporary file, rename it if nothing changed.
 
-Whatever was edited by hand since the image was found stays as it is.
+A file that was edited by hand since its image was found is kept as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from captune.storage import RESUMES, cannot_write
 _NUM_THREADS = 8
 # Bytes, in all file systems in common use.
 _MAX_NAME = 255
-# Errors that are not those of one file.
+# Errors that concern more than one file.
 _OF_THE_DISK = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE")
@@ -35,7 +35,7 @@ _OF_THE_DISK = {
 
 
 Written = FileState | None | ImageError
-"""The state of a written file; `None`: it is kept as it was edited; or why it was not written."""
+"""The state of a written file; `None`: it was edited and is kept; an error: it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class FileWriter:
     def plan(
         self, form: str, captioned: CaptionedItem, *, found: FileState | None
     ) -> ReadyChange | None:
-        """Return the change of one file; `None`: it was edited meanwhile and is kept.
+        """Return the change of one file; `None`: it was edited since, and is kept.
 
         Args:
             form: The format's name.
@@ -68,7 +68,7 @@ class FileWriter:
             found: The file's state when the image was found.
 
         Raises:
-            ImageError: The file cannot take a caption.
+            ImageError: The file cannot hold a caption.
             OutputError: The file cannot be read.
         """
         format_ = self._formats[form]
@@ -80,13 +80,14 @@ class FileWriter:
         return self._ready(format_, captioned, form=form, target=target, before=before)
 
     def plan_fallback(self, form: str, captioned: CaptionedItem) -> ReadyChange | None:
-        """Return the change of the file that an image gets which cannot hold its caption.
+        """Return the change of the XMP file for an image that cannot hold its own caption.
 
         Returns:
-            `None`: the format has no such file, or the image's has a caption to keep.
+            `None`: the format has no such file, the file has a caption to keep, another format
+            writes it, or its name is too long.
 
         Raises:
-            ImageError: That file cannot take a caption either.
+            ImageError: That file cannot hold a caption either.
             OutputError: The file cannot be read.
         """
         format_ = self._formats[form]
@@ -134,7 +135,7 @@ class FileWriter:
         return ReadyChange(planned, change.new, before)
 
     def apply(self, changes: Sequence[ReadyChange]) -> list[Written]:
-        """Write the files and make them durable; return what became of each.
+        """Write the files and make them durable; return the result for each.
 
         Raises:
             OutputError: A file cannot be written, for example because the disk is full.
@@ -157,7 +158,7 @@ class FileWriter:
         self._pool.shutdown()
 
     def _may_replace(self, format_: PerImageFormat, target: Path) -> bool:
-        """Return whether a file that changed meanwhile holds nothing to keep."""
+        """Return whether a file that was edited since holds no caption to keep."""
         return self._existing == "skip" and not format_.has_caption(target)
 
     def _apply(self, change: ReadyChange) -> Written:
@@ -177,16 +178,16 @@ class FileWriter:
 
 
 def _real(target: Path) -> Path:
-    """Return the file that a link leads to: the link stays.
+    """Return the file that a link points to, so that the link itself stays.
 
     Raises:
-        ImageError: It leads to itself.
+        ImageError: The link points to itself.
     """
     try:
         return target.resolve() if target.is_symlink() else target
     except (OSError, RuntimeError) as error:
         # Python before 3.13 raises RuntimeError for a loop.
-        raise ImageError("io", where=f"{target} is a link that leads nowhere") from error
+        raise ImageError("io", where=f"{target} is a link that points nowhere") from error
 
 
 def _refuse_folder(target: Path) -> None:

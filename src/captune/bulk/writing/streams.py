@@ -26,7 +26,7 @@ class CaptionLines:
 
         Raises:
             OutputError: The stream cannot be written, for example because the disk is full.
-            BrokenPipeError: Its reader has read enough.
+            BrokenPipeError: The reader has closed the pipe.
         """
         row = prediction_row(prediction)
         if self._target == "jsonl":
@@ -42,10 +42,10 @@ class CaptionLines:
             self._stream.write(line.encode("utf-8", "surrogateescape"))
             self._stream.flush()
         except BrokenPipeError:
-            # `| head` has read enough; the command line handles this.
+            # `| head` has read enough; the command line handles it.
             raise
         except OSError as error:
             raise OutputError(
                 f"cannot write the captions to stdout: {error.strerror or error}",
-                fix="free space where it is redirected, or use --out FILE, which can be resumed",
+                fix="free space where stdout goes, or use --out FILE, which can be resumed",
             ) from error

@@ -1,4 +1,4 @@
-"""An image on its way through a run: what it needs, and what came of it."""
+"""An image in a run: what it needs, and its result."""
 
 from __future__ import annotations
 
@@ -45,20 +45,22 @@ class CaptionTask:
 
 @dataclass(slots=True)
 class Outcome:
-    """How many images came out how; `num_done + num_skipped + num_failed = num_found`.
+    """Number of images by outcome.
+
+    At the end of a run without a limit, `num_done + num_skipped + num_failed = num_found`.
 
     Attributes:
         num_found: Images that the inputs name.
         num_done: Images whose outputs were written.
-        num_skipped: Images that had everything already, or whose file was edited meanwhile.
+        num_skipped: Images that needed nothing, or whose files were edited during the run.
         num_failed: Images without a caption.
         num_generated: Captions that the model generated.
         num_reused: Captions taken from an image with the same content, or from the journal.
         num_repetitive: Captions in which the model repeats itself; they are written.
         num_truncated: Captions of images that are truncated (`--allow-truncated`).
-        num_left: Images that were found and left, because the run stopped or `limit` was reached.
-        num_links: Links that lead out of their folder and were not followed; no images.
-        kept: Files that were edited by hand meanwhile, and kept.
+        num_left: Always 0; images that a stop or `limit` left are not counted.
+        num_links: Links that lead out of their folder and were not followed; not images.
+        kept: Files that were edited by hand in the meantime, and kept; the first thousand.
         failures: Name and reason of each failure; the first thousand.
         on_failure: Called with each failure.
     """
@@ -86,7 +88,7 @@ class Outcome:
             self.on_failure(name, error)
 
     def add_kept(self, text: str) -> None:
-        """Note a file that was edited meanwhile."""
+        """Record a file that was edited in the meantime."""
         if len(self.kept) < _MAX_LISTED:
             self.kept.append(text)
 
@@ -95,7 +97,7 @@ def final_prediction(task: CaptionTask, wording: Wording) -> Prediction | None:
     """Return a task's prediction under its own name, with its final caption.
 
     Returns:
-        `None`: it has none, and the task's error says why.
+        `None`: it has none; the task's error is the reason.
     """
     if task.prediction is None:
         return None

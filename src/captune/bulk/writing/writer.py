@@ -1,8 +1,8 @@
 """The thread that writes: groups of captioned images become files, rows and commits.
 
-For each group, one transaction commits the captions, the rows of collected outputs, what is about
-to be written to files, and what the group before has written. So the model never waits for a sync,
-and a group costs one commit.
+For each group, one transaction commits the captions, the rows of collected outputs, the intents to
+change files, and the changes that the group before has made. So the model does not wait for a
+sync, and a group costs one commit.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _QUEUE_ROWS = 256
 
 
 class WritingError(Exception):
-    """A fault of captune's own in the thread that writes: not one of the model or an image."""
+    """A bug of captune's in the thread that writes, not a fault of the model or an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteJob:
-    """A task that is settled, with its final caption; `None`: it failed."""
+    """A settled task, with its final caption; `None`: it failed."""
 
     task: CaptionTask
     final: Prediction | None
@@ -70,7 +70,7 @@ class _Group:
 
 
 class ResultWriter:
-    """Takes settled tasks in order and makes them durable, in a thread of its own."""
+    """Accepts settled tasks and makes their results durable, in a thread of its own."""
 
     def __init__(
         self,
@@ -93,10 +93,11 @@ class ResultWriter:
         self._thread.start()
 
     def put(self, job: WriteJob) -> None:
-        """Hand over a settled task; waits while the disk is behind.
+        """Hand over a settled task; wait while the disk is behind.
 
         Raises:
             OutputError: An earlier one could not be written.
+            WritingError: The thread failed for another reason.
         """
         while True:
             self._raise_error()
@@ -111,6 +112,7 @@ class ResultWriter:
 
         Raises:
             OutputError: Something could not be written.
+            WritingError: The thread failed for another reason.
         """
         if self._thread.is_alive():
             self._queue.put(None)
@@ -128,14 +130,14 @@ class ResultWriter:
         try:
             while self._write_next():
                 pass
-        # The main thread raises them: of the disk, of the journal, and of whatever a format reads.
+        # Errors of the disk, the journal or a format's input; the main thread raises them.
         except (CaptuneError, OSError, ValueError, RuntimeError, LookupError, TypeError) as error:
             self._error = error
             self._drain()
 
     def _drain(self) -> None:
-        """Take what comes until the end, so that nobody waits for this thread."""
-        # The end may have been taken already, with the group that failed.
+        """Take jobs until the end, so that `put` and `close` do not wait forever."""
+        # The end may have arrived already, with the group that failed.
         while not self._has_all:
             self._take()
 
@@ -216,7 +218,7 @@ class ResultWriter:
     def _plan_fallback(
         self, group: _Group, job: WriteJob, *, form: str, captioned: CaptionedItem
     ) -> None:
-        """Plan the file of an image that cannot hold its caption; the image stays listed."""
+        """Plan the XMP file of an image that cannot hold its caption; it still counts as failed."""
         try:
             ready = self._files.plan_fallback(form, captioned)
         except ImageError as error:

@@ -1,1 +1,1 @@
-"""The commands on photo libraries: caption, undo and merge; their flags and summaries."""
+"""The commands for photo libraries: caption, undo and merge; their flags and summaries."""

@@ -1,4 +1,4 @@
-"""The flag `--clean`, whose value is optional: click would take the next input for it."""
+"""The flag `--clean`, whose value is optional: click would take the next input as its value."""
 
 from __future__ import annotations
 

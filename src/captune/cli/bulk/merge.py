@@ -1,4 +1,4 @@
-"""`captune merge`: joins the files of the shares of a run."""
+"""`captune merge`: join the files of the shares of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def merge(
         bool, typer.Option("--allow-missing", help="Join the parts even if shares are missing.")
     ] = False,
 ) -> None:
-    """Join the files of captions that runs with --shard have written, each image once."""
+    """Join the caption files that runs with --shard have written, each image once."""
     from captune.bulk import merge_shares
 
     result = merge_shares(out, parts, force=force, allow_missing=allow_missing)

@@ -19,10 +19,10 @@ class CommandModel:
     Attributes:
         model: Folder or hub id.
         backend: What runs it.
-        device: Device.
-        precision: Precision.
+        device: Device, or `auto`.
+        precision: Precision, or `auto`.
         revision: Hub revision; `None`: the newest.
-        engine: Where it runs.
+        engine: Where it runs: on this machine or on a Ray cluster.
     """
 
     model: str
@@ -40,7 +40,7 @@ class CommandModel:
         return {"model": self.model, "revision": self.revision, "digest": digest}
 
     def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
-        """Return the model; see `open_model`."""
+        """Load the model; see `open_model`."""
         from captune.bulk import open_model
         from captune.inference import RunRequest
 

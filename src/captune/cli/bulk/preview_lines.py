@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def preview_lines(preview: RunPreview) -> Iterator[str]:
-    """Yield the lines of a preview: each caption with its files, then what undo would keep."""
+    """Yield the lines of a preview: each caption with its files, then the cost of an undo."""
     from captune.bulk import describe_bytes
 
     for one in preview.captions:
@@ -26,7 +26,7 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
     if any(one.files for one in done):
         size = sum(one.undo_bytes for one in done) / len(done)
         yield (
-            f"nothing was written; to undo such a run, about {describe_bytes(size)} per image are"
+            f"nothing was written; to undo such a run, about {describe_bytes(size)} per image is"
             f" kept: {describe_bytes(size * 1_000_000)} per million images"
         )
     elif preview.captions:
@@ -37,7 +37,7 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
 
 
 def dry_run_lines(preview: RunPreview) -> Iterator[str]:
-    """Yield the lines of a dry run: counts, then failures that are known already."""
+    """Yield the lines of a dry run: counts, then the failures that are already known."""
     outcome = preview.outcome
     yield (
         f"{format_count(outcome.num_found, 'image')} found: {preview.num_waiting} to caption,"
@@ -45,7 +45,7 @@ def dry_run_lines(preview: RunPreview) -> Iterator[str]:
     )
     if preview.num_known:
         known = format_count(preview.num_known, "caption is", plural="captions are")
-        yield f"{known} known already: no model is needed for these"
+        yield f"{known} already known: no model is needed for these"
     if preview.num_new or preview.num_replaced:
         created = format_count(preview.num_new, "file")
         yield f"{created} would be created, {preview.num_replaced} changed"

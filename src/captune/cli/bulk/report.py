@@ -23,7 +23,7 @@ class BulkReport:
 
     Attributes:
         result: Filled in by the run.
-        shows_progress: Whether to show progress: no captions go to the screen.
+        shows_progress: Whether to show progress; not if captions go to the screen.
         limit: Maximum number of images to caption; `None`: all.
     """
 
@@ -52,7 +52,7 @@ class BulkReport:
         for text in outcome.kept:
             _say(f"  kept:  {text}")
         if self.result.page_path:
-            _say(f"to look over: {self.result.page_path}")
+            _say(f"to review: {self.result.page_path}")
         if self.result.run_id and outcome.num_done:
             _say(f"to undo: captune undo {self.result.run_id}")
 
@@ -73,7 +73,7 @@ class BulkReport:
 
     def _speed(self) -> str:
         outcome = self.result.outcome
-        # Without the page of the run, which is made after the last caption.
+        # Without the page of the run, which is written after the last caption.
         seconds = (self.result.ended or time.perf_counter()) - self.result.began
         num = outcome.num_done
         return (
@@ -95,25 +95,25 @@ class BulkReport:
 
 
 def _describe_captions(outcome: Outcome) -> Iterator[str]:
-    """Yield what is worth knowing about the captions of a run."""
+    """Yield notes on the captions of a run."""
     if outcome.num_reused:
         reused = format_count(outcome.num_reused, "caption")
-        yield f"{reused} of equal images or earlier runs reused"
+        yield f"{reused} reused from identical images or earlier runs"
     if outcome.num_repetitive:
         looping = format_count(outcome.num_repetitive, "caption repeats", plural="captions repeat")
-        yield f"{looping} words again and again (--clean=repeat trims them)"
+        yield f"{looping} the same words (--clean=repeat trims them)"
     if outcome.num_truncated:
         truncated = format_count(outcome.num_truncated, "truncated image")
         yield f"{truncated} captioned (flag `truncated`)"
 
 
 def _describe_others(outcome: Outcome) -> Iterator[str]:
-    """Yield what became of the other images."""
+    """Yield the outcomes of the other images."""
     if outcome.num_skipped:
         yield f"{outcome.num_skipped} already had a caption (--force captions them again)"
     if outcome.kept:
         edited = format_count(len(outcome.kept), "file was", plural="files were")
-        yield f"{edited} edited meanwhile and kept"
+        yield f"{edited} edited in the meantime and kept"
     if outcome.num_links:
         links = format_count(
             outcome.num_links,

@@ -1,4 +1,4 @@
-"""`captune undo`: puts back what a bulk run changed."""
+"""`captune undo`: restore what a bulk run changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def undo(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="The id that the run printed, or its output file or folder."
+            metavar="RUN", help="The id that the run printed, its output file or its folder."
         ),
     ],
 ) -> None:

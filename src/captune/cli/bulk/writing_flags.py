@@ -1,4 +1,4 @@
-"""Flags that say what is written where: outputs, what happens to existing captions, wording."""
+"""Flags that choose what is written where: outputs, handling of existing captions, wording."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PANEL, _WORDS = "Output", "Wording"
 To = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="FORM",
+        metavar="FORMAT",
         help="stdout: path and caption. txt, caption: a text file beside each image; xmp: an XMP"
         " file. metadata: inside JPEG, PNG and WebP files. jsonl, csv: one file (--out) or the"
         " screen. parquet: one file. webdataset: tar shards in a folder. Repeat it for several.",
@@ -30,12 +30,15 @@ To = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="File for jsonl or csv; a folder for several forms.", rich_help_panel=_PANEL),
+    typer.Option(
+        help="File for jsonl, csv or parquet; folder for webdataset or several formats.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 ExistingFlag = Annotated[
     Literal["skip", "overwrite", "append", "prepend", "error"] | None,
     typer.Option(
-        help="What happens to an image that has a caption already.",
+        help="What happens to an image that already has a caption.",
         show_default="skip, and refuse captions of another model or decoding",
         rich_help_panel=_PANEL,
     ),
@@ -84,11 +87,11 @@ class Writing:
     """What the flags chose.
 
     Attributes:
-        to: Forms of output.
+        to: Output formats.
         out: File or folder.
         existing: What happens to an image with a caption; `None`: not chosen.
         naming: How files beside images are named.
-        wording: What becomes of captions.
+        wording: How captions are changed before they are written.
     """
 
     to: tuple[OutputName, ...]
@@ -98,7 +101,7 @@ class Writing:
     wording: Wording
 
     def chosen(self) -> dict[str, Any]:
-        """Return the fields of `BulkSettings` that they set."""
+        """Return the fields of `BulkSettings` that the flags set."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 

@@ -1,7 +1,7 @@
-"""Whether a folder's file system keeps what captune relies on: network shares often do not.
+"""Whether a folder's file system provides what captune relies on; network shares often do not.
 
-A bulk run replaces files by renaming, is alone on its output by a lock, keeps its journal in
-SQLite, and notices edits by size and time.
+A bulk run replaces files by renaming, locks its output, keeps its journal in SQLite, and notices
+edits by size and time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "fus
 
 
 def examine_folder(folder: Path) -> Iterator[Finding]:
-    """Yield what is wrong with the file system of a folder, or one finding that nothing is."""
+    """Yield the problems of a folder's file system, or one finding that there are none."""
     name = "working folder" if folder == Path.cwd() else "folder"
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".captune-doctor-") as scratch:
@@ -68,12 +68,12 @@ def _problems(scratch: Path) -> Iterator[tuple[FindingState, str]]:
     if reason := _why_no_journal(scratch):
         yield "bad", f"SQLite does not work ({reason}); {_ELSEWHERE}"
     if not _times_are_fine(scratch):
-        detail = "times of files are coarse: an edit in the second of a write is not noticed"
+        detail = "times of files are coarse: an edit soon after a write may not be noticed"
         yield "note", detail
 
 
 def _renames_are_atomic(scratch: Path) -> bool:
-    """Return whether a file is whole at every moment while another replaces it."""
+    """Return whether a file always has complete content while another replaces it."""
     target, new = scratch / "target", scratch / "new"
     contents = (b"a" * 5000, b"b" * 5000)
     target.write_bytes(contents[0])
@@ -100,7 +100,7 @@ def _renames_are_atomic(scratch: Path) -> bool:
 
 
 def _locks_work(scratch: Path) -> bool:
-    """Return whether another process is refused a lock that this one holds."""
+    """Return whether another process fails to get a lock that this one holds."""
     try:
         with lock_file(scratch / "locked"):
             (held,) = scratch.rglob("locked.lock")
@@ -127,7 +127,7 @@ def _why_no_journal(scratch: Path) -> str:
 
 
 def _times_are_fine(scratch: Path) -> bool:
-    """Return whether two writes of the same size within a moment have different times."""
+    """Return whether two writes in quick succession give a file different times."""
     place = scratch / "timed"
     place.write_bytes(b"a")
     before = place.stat().st_mtime_ns
