@@ -1,1 +1,1 @@
-"""What a training will cost: time and memory before it starts, and steps that are only timed."""
+"""The cost of a training: time and memory estimated before it starts, and steps for timing only."""

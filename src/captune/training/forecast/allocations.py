@@ -1,8 +1,8 @@
-"""Memory that a pass takes over time, from small passes: what larger ones will need at their peak.
+"""The memory of a pass over time, from which the peak of larger passes is predicted.
 
-The same model makes the same allocations in the same order for one image and for two, only larger
-ones. So the curve of a larger batch follows from two small passes, allocation by allocation, and
-its peak may be elsewhere: gradients grow while activations shrink.
+For one image and for two, a model makes the same allocations in the same order, only larger ones.
+So the curve of a larger batch follows from two small passes, allocation by allocation. Its peak may
+be at another point of the pass: gradients grow while activations shrink.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from captune.hardware import Hardware
 
 Curve = np.ndarray[Any, np.dtype[np.float64]]
-"""Bytes in use after each allocation and each release of a pass, above those before it."""
+"""Bytes in use after each allocation and each release of a pass, minus those in use before it."""
 
 _POINTS = 4096
 
@@ -29,25 +29,25 @@ class PassMemory:
 
     Attributes:
         one: Curve of one image.
-        more: What every further image adds to it.
+        more: Bytes that each further image adds to it.
     """
 
     one: Curve
     more: Curve
 
     def peak(self, num_images: int) -> int:
-        """Return the peak of a pass in bytes, above what is in use before it."""
+        """Return the peak of a pass in bytes, not counting the memory in use before it."""
         return int(max(0.0, float((self.one + (num_images - 1) * self.more).max())))
 
 
 def measure_pass(run: Callable[[int], object], hardware: Hardware) -> PassMemory:
-    """Return the memory of a pass, from passes over one and two images.
+    """Return the memory of a pass, measured with one and two images.
 
     Args:
-        run: Does the pass over a number of images; its result is dropped.
-        hardware: The device whose memory counts.
+        run: Runs the pass over the given number of images; its result is dropped.
+        hardware: The device whose memory is counted.
     """
-    # What is kept from the first pass, such as reordered weights, is not part of a pass.
+    # Memory that the first pass keeps, such as reordered weights, does not belong to every pass.
     run(1)
     one, two = (_trace(lambda count=count: run(count), hardware) for count in (1, 2))  # type: ignore[misc]
     if len(one) != len(two):
@@ -56,7 +56,7 @@ def measure_pass(run: Callable[[int], object], hardware: Hardware) -> PassMemory
 
 
 def _trace(work: Callable[[], object], hardware: Hardware) -> Curve:
-    # The profiler's library announces itself on stderr, even to those who did not ask for it.
+    # Otherwise the profiler's library prints to stderr.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
@@ -71,6 +71,6 @@ def _trace(work: Callable[[], object], hardware: Hardware) -> Curve:
 
 
 def _resample(curve: Curve) -> Curve:
-    """Return the curve at a fixed number of places."""
+    """Return the curve, interpolated to a fixed number of points."""
     places = np.linspace(0, len(curve) - 1, _POINTS)
     return np.interp(places, np.arange(len(curve)), curve)

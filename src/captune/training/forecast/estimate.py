@@ -1,7 +1,7 @@
 """Estimates of a training's time and memory, from measured passes.
 
-Passes on the run's own images and device are more accurate than any formula. Nothing is written
-and no weight changes.
+Passes over the run's own images on its device are more accurate than any formula. Nothing is
+written and no weight changes.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class TrainingEstimate:
         step_seconds: Seconds per optimizer step.
         encode_seconds: Seconds to encode all images for the feature cache; 0 without one.
         memory: The predicted memory.
-        checkpointed: That of the same training with gradient checkpointing; `None`: not asked for.
-        parameters: The parameters that are trained, in one line.
+        checkpointed: The predicted memory with gradient checkpointing; `None`: not measured.
+        parameters: Description of the trained parameters in one line.
         doubts: Warnings about settings that look like mistakes.
     """
 
@@ -64,7 +64,7 @@ class TrainingEstimate:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the training, without its validations."""
+        """Seconds of the whole training, without validations."""
         return self.encode_seconds + self.steps * self.step_seconds
 
 
@@ -76,18 +76,19 @@ def estimate_training(
     folder: Path,
     memory: int | None = None,
 ) -> TrainingEstimate:
-    """Measure passes over images of the run.
+    """Estimate a training from measured passes over images of the run.
 
     Args:
-        captioner: With its parts frozen; moved to the device.
+        captioner: The model, with its parts frozen; moved to the device.
         records: Training images.
-        recipe: Every setting.
+        recipe: All settings.
         folder: An existing folder on the disk that would hold the feature cache.
-        memory: Bytes that the training may take; if it takes more, gradient checkpointing is
-            measured too. `None`: what the device has.
+        memory: Bytes that the training may use; if it needs more, gradient checkpointing is
+            measured too. `None`: the memory of the device.
 
     Raises:
-        DataError: No training image has a caption, or no image of a micro batch can be read.
+        DataError: No training image has a caption, or no image of the measured micro batch can be
+            read.
     """
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
     place_captioner(captioner, recipe, hardware=hardware)
@@ -131,14 +132,14 @@ def estimate_training(
 
 
 def _fitting_images(plan: MemoryPlan, limit: int, batch: CaptionBatch) -> int:
-    """Return how many images of a micro batch can be timed without running out of memory."""
+    """Return how many images of a micro batch can be timed within the memory."""
     size = len(batch.image_ids)
     return next((n for n in range(size, 1, -1) if plan.peak_of(n) <= limit), 1)
 
 
 @dataclass(slots=True)
 class _Subject:
-    """What is measured: a captioner and a micro batch with pixels, on the CPU."""
+    """The subject of the measurements: a captioner, and a micro batch with pixels on the CPU."""
 
     captioner: Captioner
     recipe: Recipe
@@ -161,7 +162,7 @@ class _Subject:
         )
 
     def plan_with_checkpointing(self, plan: MemoryPlan) -> MemoryPlan:
-        """Return the plan with gradient checkpointing, which is off again afterwards."""
+        """Return the plan with gradient checkpointing, which is turned off afterwards."""
         batch = self.batch if self.storage == "off" else self._with_features(self.batch)
         self.captioner.enable_gradient_checkpointing()
         try:
@@ -176,10 +177,10 @@ class _Subject:
         return replace(plan, training=training)
 
     def time_passes(self, num_images: int) -> tuple[float, float]:
-        """Return the seconds of encoding all images, and of a micro batch.
+        """Return the seconds to encode all images, and the seconds of a micro batch.
 
         Args:
-            num_images: Images that fit into memory; a larger micro batch is extrapolated.
+            num_images: Images that fit in memory; the time of a larger micro batch is extrapolated.
         """
         batch = self.batch.rows(slice(0, num_images))
         encode_seconds = 0.0
@@ -187,7 +188,7 @@ class _Subject:
             seconds = _time_twice(lambda: self._encode(batch), self.hardware)
             encode_seconds = seconds / num_images * self.num_rows
             batch = self._with_features(batch)
-        # Once more: the heap grows until its pieces fit the tensors.
+        # One more pass: the heap grows until its pieces fit the tensors.
         self._pass(batch)
         pass_seconds = _time_twice(lambda: self._pass(batch), self.hardware)
         return encode_seconds, pass_seconds * len(self.batch.image_ids) / num_images
@@ -212,7 +213,7 @@ class _Subject:
 
 
 def read_micro_batch(feed: Feed, micro: tuple[int, ...]) -> CaptionBatch:
-    """Return one micro batch, on the CPU, without images that cannot be read.
+    """Return one micro batch on the CPU, without images that cannot be read.
 
     Raises:
         DataError: None of its images can be read.

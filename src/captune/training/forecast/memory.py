@@ -1,7 +1,7 @@
-"""The memory plan of a training: its peak before it starts, and what fits into a given memory.
+"""The memory plan of a training: its predicted peak, and the micro batch that fits in memory.
 
 Weights, gradients, moments and averages are counted; passes are measured with one and two images
-of the run. On CPUs the peak is the process's resident memory.
+of the run. On CPUs the peak is that of the process's resident memory.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from captune.records import CaptionBatch, VisionInputs
 from captune.training.forecast.allocations import PassMemory, measure_pass
 
 _ENCODED_AT_ONCE = 32
-"""Images per pass that fills the feature cache."""
+"""Images per pass when the feature cache is filled."""
 
 _HEAP_SHARE = 1.7
-"""Resident memory of a training pass on CPUs relative to its tensors, unless it is measured. Freed
-memory stays in pieces that larger tensors do not fit into: 1.3 to 2.2, docs/log.md."""
+"""Resident memory of a training pass on CPUs relative to its tensors, unless measured. Freed memory
+stays in pieces that larger tensors do not fit into; 1.3 to 2.2 were measured (docs/log.md)."""
 
 _HEAP_BOUNDS = (1.0, 3.0)
 
 _IMPORTS = 400 << 20
-"""The process with torch and transformers imported."""
+"""Bytes of the process with torch and transformers imported."""
 
 _CPU_START = 40 << 20
-"""What threads, kernels and trackers add to the process after the model is built."""
+"""Bytes that threads, kernels and trackers add to the process after the model is built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,17 @@ class MemoryPlan:
     """The predicted memory of a training, in bytes.
 
     Attributes:
-        process: The process without a model; 0 on accelerators, whose memory it does not use.
+        process: The process without a model; 0 on accelerators, whose memory it does not occupy.
         weights: Parameters and buffers.
         optimizer: AdamW's two moments per trained weight.
-        average: Averaged weights, and the trained ones beside them during validation.
-        gradients: Gradients that wait for further micro batches; 0 without accumulation.
-        features: Features that are cached in memory.
-        heap_share: Memory of a training pass relative to that of its tensors.
+        average: Averaged weights; a copy of the trained ones takes as much during validation.
+        gradients: Gradients kept between micro batches; 0 without accumulation.
+        features: Features cached in memory.
+        heap_share: Memory of a training pass relative to that of its tensors, a ratio.
         training: Forward and backward pass of a micro batch.
-        encoding: Filling of the feature cache, before the optimizer is there; 0 without one.
-        validation: Captioning of validation images.
-        micro_batch_size: The recipe's.
+        encoding: Filling the feature cache, before the optimizer exists; 0 without a cache.
+        validation: Captioning validation images.
+        micro_batch_size: Micro batch size of the recipe, in images.
     """
 
     process: int
@@ -67,11 +67,11 @@ class MemoryPlan:
 
     @property
     def peak(self) -> int:
-        """Bytes at the peak with the recipe's micro batches."""
+        """Bytes at the peak with the recipe's micro batch size."""
         return self.peak_of(self.micro_batch_size)
 
     def peak_of(self, micro_batch_size: int) -> int:
-        """Return the bytes at the peak with other micro batches."""
+        """Return the bytes at the peak with another micro batch size."""
         state = self.optimizer + self.average
         passes = max(
             self.encoding,
@@ -81,18 +81,23 @@ class MemoryPlan:
         return int(self.process + self.weights + self.features + passes)
 
     def with_process(self, resident: int) -> MemoryPlan:
-        """Return the plan with the process, from its resident memory before the first pass."""
-        # Weights that are mapped from their file and not read yet are not resident.
+        """Return the plan with the process; `resident` is its memory before the first pass."""
+        # Weights that are mapped from their file but not read yet are not resident.
         return replace(self, process=max(_IMPORTS, resident - self.weights) + _CPU_START)
 
     def with_heap(self, grown: int, *, num_images: int) -> MemoryPlan:
-        """Return the plan with the heap of real passes: what the process grew by in them."""
+        """Return the plan with the heap share of real passes, in which the process grew by `grown`.
+
+        Args:
+            grown: Bytes by which the process grew.
+            num_images: Images per pass.
+        """
         share = grown / max(1, self.training.peak(num_images))
         low, high = _HEAP_BOUNDS
         return replace(self, heap_share=min(high, max(low, share)))
 
     def largest_fit(self, memory: int, *, global_batch_size: int) -> int:
-        """Return the largest divisor of the global batch size that fits; 0: none does."""
+        """Return the largest micro batch size that fits and divides the global one, else 0."""
         sizes = (n for n in range(global_batch_size, 0, -1) if global_batch_size % n == 0)
         return next((size for size in sizes if self.peak_of(size) <= memory), 0)
 
@@ -121,15 +126,17 @@ def plan_memory(
     hardware: Hardware,
     cached: tuple[CaptionBatch, int] | None,
 ) -> MemoryPlan:
-    """Measure small passes and count the rest, without the process itself.
+    """Return the memory plan: small passes are measured and the rest is counted.
+
+    The memory of the process itself is left 0; see `MemoryPlan.with_process`.
 
     Args:
-        captioner: On its device, set up for training; gradients of its weights are dropped.
+        captioner: The model on its device, set up for training; its gradients are dropped.
         batch: Images with the longest rows of the run, with pixels, on the CPU.
-        recipe: Every setting.
+        recipe: All settings.
         hardware: Device and precision.
-        cached: The same images with frozen features, and the bytes of all features that are kept
-            in memory; `None`: there is no feature cache.
+        cached: The same images with frozen features, and the bytes of all features kept in memory;
+            `None`: there is no feature cache.
     """
     trained = sum(p.numel() * p.element_size() for _, p in captioner.named_trainable())
     weights = _count_bytes(captioner)
@@ -155,7 +162,7 @@ def plan_memory(
 def measure_training_pass(
     captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware
 ) -> PassMemory:
-    """Return the memory of forward and backward passes over images with rows of this length."""
+    """Return the memory of forward and backward passes over images like the batch's longest row."""
     settings = recipe.train
     waits = settings.global_batch_size > settings.micro_batch_size
 
@@ -174,7 +181,7 @@ def measure_training_pass(
 
 
 def resident_bytes(hardware: Hardware) -> int:
-    """Return the resident memory of this process; its peak where the system tells no more."""
+    """Return the resident bytes of this process, or its peak if the system has no current value."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -185,7 +192,7 @@ def resident_bytes(hardware: Hardware) -> int:
 
 
 def show_bytes(size: int) -> str:
-    """Return a size for readers, in GiB or MiB."""
+    """Return a readable size in GiB or MiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
@@ -204,7 +211,7 @@ def _encoding(captioner: Captioner, batch: CaptionBatch, *, hardware: Hardware) 
 def _validation(
     captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware
 ) -> int:
-    """Return the memory of captioning; two tokens are enough for all caches to be there."""
+    """Return the memory of captioning; two tokens are enough to allocate all caches."""
     config = recipe.generate.model_copy(
         update={
             "num_beams": recipe.train.validate_beams,
@@ -225,7 +232,7 @@ def _validation(
 
 
 def _repeat(batch: CaptionBatch, count: int) -> CaptionBatch:
-    """Return the image with the longest row, some number of times."""
+    """Return a batch of `count` copies of the image with the longest row."""
     longest = int((batch.caption_ids >= 0).sum(dim=1).argmax())
     row = batch.rows(slice(longest, longest + 1))
     inputs, features = row.vision_inputs, row.vision_features

@@ -1,7 +1,7 @@
-"""Steps of a real training, timed and thrown away: what `captune bench` measures.
+"""Steps of a real training that are timed and then discarded, for `captune bench`.
 
 Feeds, caches, workers and optimizer steps are those of the loop; validations and checkpoints are
-skipped. Nothing is written outside the folder that the caller gives, and the weights change.
+skipped. Nothing is written outside the caller's folder, but the weights change.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class TimedStep:
     """One optimizer step.
 
     Attributes:
-        images: Images that were read.
-        captions: Captions that were learned from.
-        wait_seconds: Seconds until its batches were there.
+        images: Number of images read.
+        captions: Number of captions learned from.
+        wait_seconds: Seconds spent waiting for its batches.
         step_seconds: Seconds of the step itself.
     """
 
@@ -45,7 +45,7 @@ class TimedStep:
 
     @property
     def seconds(self) -> float:
-        """Seconds of both."""
+        """Seconds of waiting and of the step."""
         return self.wait_seconds + self.step_seconds
 
 
@@ -56,9 +56,9 @@ class Trial:
     Attributes:
         captioner: The model, on its device.
         hardware: Device and precision.
-        setup_seconds: Seconds until here: tokens, and features of a frozen vision part.
+        setup_seconds: Seconds of the setup, with tokens and features of a frozen vision part.
         steps_per_epoch: Optimizer steps per epoch.
-        trained_parameters: Number of weights that learn.
+        trained_parameters: Number of trained weights.
     """
 
     captioner: Captioner
@@ -71,7 +71,7 @@ class Trial:
     _run_state: RunState
 
     def steps(self, *, first_epoch: int = 0) -> Iterator[TimedStep]:
-        """Do optimizer steps without end, epoch after epoch."""
+        """Yield the times of optimizer steps without end, epoch after epoch."""
         run_state = self._run_state
         epoch = first_epoch
         while True:
@@ -93,7 +93,7 @@ class Trial:
             epoch += 1
 
     def read_epoch(self, epoch: int) -> tuple[int, float]:
-        """Read an epoch's batches without training on them; return images and seconds."""
+        """Read an epoch's batches without training; return the number of images and the seconds."""
         started = time.perf_counter()
         batches = (b for step in self._feed.batches(self._feed.plan(epoch)) for b in step)
         images = sum(len(batch.image_ids) for batch in batches)
@@ -113,7 +113,7 @@ class Trial:
         return read_micro_batch(self._feed, full[len(full) // 2])
 
     def pass_once(self, batch: CaptionBatch) -> None:
-        """Do a forward and backward pass and drop its gradients."""
+        """Run a forward and backward pass and drop its gradients."""
         self.captioner.train_mode()
         with self.hardware.autocast():
             loss = self.captioner.loss(batch.to(self.hardware.device))
@@ -122,7 +122,7 @@ class Trial:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Images that could not be read, with the reasons."""
+        """Reasons by id of the images that could not be read."""
         return self._feed.failures
 
 
@@ -135,18 +135,18 @@ def open_trial(
     folder: Path,
     say: Say,
 ) -> Iterator[Trial]:
-    """Set up a training as `train` does, without validation images.
+    """Set up a training as `train` does, but without validation images.
 
     Args:
-        captioner: With its parts frozen; its weights will change.
+        captioner: The model, with its parts frozen; its weights will change.
         records: Training images.
-        recipe: Every setting.
-        folder: Receives the feature cache and the run's lock.
+        recipe: All settings.
+        folder: Folder for the feature cache and the run's lock.
         say: Called with each progress message.
 
     Raises:
         DataError: No image has a caption, or a frozen vision part cannot read one.
-        ModelError: The optimizer's moments do not fit into memory.
+        ModelError: The optimizer's moments do not fit in memory.
     """
     with launched(recipe, folder) as launch:
         started = time.perf_counter()

@@ -1,1 +1,1 @@
-"""Training by Hugging Face's Trainer: for scripts of users and for recipes."""
+"""Training with Hugging Face's Trainer, for users' scripts and for recipes."""

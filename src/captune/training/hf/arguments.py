@@ -1,4 +1,4 @@
-"""`TrainingArguments` of a script, kept unless captions need a change, and those of a recipe."""
+"""`TrainingArguments`: those of a script, changed only where captions need it, and a recipe's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_DECODING = frozenset(
         *("use_cache", "transformers_version", "max_length", "_from_model_config"),
     )
 )
-"""Fields of a GenerationConfig that do not control how tokens are chosen."""
+"""Fields of a GenerationConfig that captune does not treat as decoding settings."""
 
 
 def suited_arguments(args: Any) -> Any:
@@ -61,7 +61,7 @@ def suited_arguments(args: Any) -> Any:
 
 
 def recipe_arguments(recipe: Recipe, run_folder: Path) -> Seq2SeqTrainingArguments:
-    """Return the settings that Trainer itself uses; the recipe provides the rest."""
+    """Return the arguments that Trainer itself uses; the recipe provides the other settings."""
     train = recipe.train
     hardware = choose_hardware(train.device, train.precision)
     args = Seq2SeqTrainingArguments(
@@ -104,12 +104,12 @@ def check_trainer_settings(train: TrainConfig) -> None:
 
 
 def evaluation_decoding(args: Any, asked: Mapping[str, Any]) -> GenerateConfig:
-    """Return how captions are decoded in evaluation: greedy, 30 tokens, unless set otherwise.
+    """Return the decoding settings of evaluation; greedy and at most 30 tokens by default.
 
     Args:
-        args: Its `generation_config` is used.
-        asked: The arguments of `evaluate(num_beams=5)`, or else `generation_num_beams` and
-            `generation_max_length`, as Seq2SeqTrainer passes them; they override it.
+        args: Training arguments, whose `generation_config` is used.
+        asked: Keyword arguments of `evaluate(num_beams=5)`, else `generation_num_beams` and
+            `generation_max_length`, as Seq2SeqTrainer passes them; they take precedence.
 
     Raises:
         RecipeError: A setting is not supported.
