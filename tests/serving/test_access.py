@@ -238,7 +238,7 @@ def _start(folder, *words: str) -> tuple[int, str]:
         (["--host", "0.0.0.0"], "no key protects the server"),
         (["--api-key-file", "absent"], "absent cannot be read"),
         (["--api-key-file", "."], "is not a regular file"),
-        (["--host", "203.0.113.7", "--api-key-file", "keys"], "cannot listen at 203.0.113.7"),
+        (["--host", "203.0.113.7", "--api-key-file", "keys"], "cannot listen on 203.0.113.7"),
         (["stub"], "two models are called 'stub'"),
         (["no=such=model!", "--port", "0"], "no"),
     ],

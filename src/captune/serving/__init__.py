@@ -1,6 +1,6 @@
-"""A server of captions: models in processes of their own, behind an HTTP interface.
+"""A caption server: an HTTP API in front of models that run in separate processes.
 
-Its names are imported on first use: FastAPI is an extra.
+Names are imported on first use, because FastAPI is an optional dependency.
 """
 
 from __future__ import annotations

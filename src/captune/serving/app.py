@@ -29,10 +29,10 @@ _DOWNLOADS = 16
 
 
 def build_app(settings: ServerSettings) -> tuple[Guard, ServerState]:
-    """Return the application and its state; its models load when it starts.
+    """Return the application and its state; the models load when it starts.
 
     Raises:
-        CaptuneError: The address needs keys, or the file of keys cannot be used.
+        CaptuneError: The address requires a key file, or the key file cannot be used.
     """
     settings.check()
     keys = None if settings.api_key_file is None else KeyFile(settings.api_key_file)
@@ -63,7 +63,7 @@ def _routes(state: ServerState) -> FastAPI:
             engine.close()
         state.downloads.shutdown(wait=False, cancel_futures=True)
 
-    # FastAPI's own pages of documentation load scripts from another server.
+    # FastAPI's documentation pages load scripts from another server.
     # A redirect would name the scheme and host that the server sees, not those of its proxy.
     app = FastAPI(
         title="captune",
@@ -89,7 +89,7 @@ async def _explain(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _explain_http(request: Request, error: Exception) -> JSONResponse:
-    """Give the errors of the framework the form of all others."""
+    """Give the framework's errors the same format as all others."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     answer = error_response(ApiError(error.status_code, code, str(error.detail)), request.scope)
@@ -98,12 +98,12 @@ async def _explain_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _explain_end(request: Request, _error: Exception) -> JSONResponse:
-    """Note that the client left while it sent its body; the answer reaches nobody."""
+    """Record that the client left while sending its body; nobody receives this answer."""
     error = ApiError(499, "client_left", "the client closed the connection")
     return error_response(error, request.scope)
 
 
 async def _explain_fault(request: Request, _error: Exception) -> JSONResponse:
-    """Answer although captune has a fault, which the log describes."""
-    error = ApiError(500, "internal_error", "the server has a fault; its log says more")
+    """Answer a request that ran into a bug in captune, which the log describes."""
+    error = ApiError(500, "internal_error", "the server failed; see its log")
     return error_response(error, request.scope)

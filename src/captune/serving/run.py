@@ -1,4 +1,4 @@
-"""Run a server until a signal ends it; what has been accepted is answered first."""
+"""Run a server until a signal ends it; accepted requests are answered first."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _BACKLOG = 2048
 
 
 def run_server(settings: ServerSettings, *, say: Say) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP; returns when all accepted requests are answered.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then answer all accepted requests and return.
 
     Args:
-        settings: What is served, and where.
+        settings: Models, address and limits.
         say: Called with the address once the server listens.
 
     Raises:
-        CaptuneError: A model cannot be loaded, the address is in use or not of this machine, or
-            needs keys.
+        CaptuneError: A model cannot be loaded, the address is in use, does not belong to this
+            machine or requires a key file, or the key file cannot be used.
     """
     log_libraries()
     app, state = build_app(settings)
@@ -57,7 +57,7 @@ def run_server(settings: ServerSettings, *, say: Say) -> None:
         try:
             server.run(sockets=[listener])
         finally:
-            # A second signal skips the end of the application.
+            # A second signal skips the application's shutdown.
             for engine in state.engines.values():
                 engine.close()
     if server.load_error is not None:
@@ -78,7 +78,7 @@ def _listen(settings: ServerSettings) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"cannot listen at {settings.host}:{settings.port}: {reason}",
+            f"cannot listen on {settings.host}:{settings.port}: {reason}",
             fix="choose another --port (0: a free one) or --host",
         ) from error
     return listener
@@ -91,7 +91,7 @@ def _url(settings: ServerSettings, listener: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Drains at a signal and then ends with exit code 0; uvicorn raises the signal again."""
+    """Drains at a signal and then ends with exit code 0, where uvicorn re-raises the signal."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
@@ -100,7 +100,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Handle signals in the body; the handlers from before come back afterwards."""
+        """Handle signals inside the block; restore the earlier handlers afterwards."""
         numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
         before = {number: signal.signal(number, self._stop) for number in numbers if number}
         try:
@@ -110,7 +110,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def main_loop(self) -> None:
-        """Run until a signal, or until a model turns out not to load."""
+        """Run until a signal arrives or a model fails to load."""
         looking = asyncio.ensure_future(self._look_at_models())
         await super().main_loop()
         looking.cancel()

@@ -1,4 +1,4 @@
-"""What a server serves, where, and its limits."""
+"""Settings of a server: its models, address and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captune.inference import RunRequest
 
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*", re.ASCII)
 _LOOPBACK_NAMES = ("localhost", "localhost.")
-# The folder of a run's model is always called so; the run's name says more.
+# Folders of models within a run always have these names; the run's own name is more informative.
 _PLAIN_FOLDERS = ("model", "best")
 
 
@@ -22,9 +22,9 @@ class ServedModel:
     """A model and its name in requests.
 
     Attributes:
-        name: `model` of a request.
-        request: What to load; its device is that of the first process.
-        devices: One process is started for each.
+        name: Value of `model` in requests.
+        request: The model to load; each process replaces its device by one of `devices`.
+        devices: Devices; one process per entry.
     """
 
     name: str
@@ -34,20 +34,20 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request, and all together, may take.
+    """Limits of each request, and of all requests together; all are maximums.
 
     Attributes:
         images: Images per request.
-        image_bytes: Bytes per encoded image, also of those at URLs.
+        image_bytes: Bytes per encoded image, including images at URLs.
         body_bytes: Bytes per request body.
-        all_bytes: Bytes of all request bodies held at once.
+        all_bytes: Bytes of all request bodies and downloaded images held at once.
         pixels: Width times height of an image.
         new_tokens: `max_new_tokens` of a request.
         beams: `num_beams` of a request.
         captions: `num_captions` of a request.
-        prompt_characters: `prompt` of a request.
+        prompt_characters: Characters of a prompt.
         header_seconds: Time for the headers of a request.
-        body_seconds: Time for its body.
+        body_seconds: Time for the body of a request.
         connections: Open connections.
     """
 
@@ -67,20 +67,21 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """A server.
+    """Settings of a server.
 
     Attributes:
-        models: The models; requests that name none get the first.
-        host: Name or address to listen at.
-        port: Port to listen at; 0: a free one.
-        api_key_file: Holds a key per line; `None`: no key is needed, at a loopback address only.
-        allow_hosts: Names in `Host` headers, besides the address itself and localhost.
-        allow_url_hosts: Hosts from which images are downloaded; empty: images at URLs are refused.
-        max_queue: Images that wait for a model; requests for more get status 429.
+        models: The models; the first is the default.
+        host: Name or address to listen on.
+        port: Port to listen on; 0: a free one.
+        api_key_file: File with one key per line; `None`: no key is needed, which only a loopback
+            address allows.
+        allow_hosts: Names accepted in `Host` headers, besides the address itself and localhost.
+        allow_url_hosts: Hosts from which images are downloaded; empty: images at URLs are rejected.
+        max_queue: Maximum number of images waiting per model; more get status 429.
         deadline: Seconds after which a request is answered with status 504.
         warmup: Whether each model captions an image before it is ready.
-        max_batch: Images captioned at once.
-        limits: What a request may take.
+        max_batch: Maximum number of images per batch.
+        limits: Limits of requests.
     """
 
     models: tuple[ServedModel, ...]
@@ -101,7 +102,7 @@ class ServerSettings:
         return is_loopback(self.host)
 
     def check(self) -> None:
-        """Check that an address which others can reach has keys.
+        """Check that a server that other machines can reach has a key file.
 
         Raises:
             RecipeError: It has none.
@@ -110,13 +111,13 @@ class ServerSettings:
             raise RecipeError(
                 f"other machines can reach {self.host}, and no key protects the server",
                 where="--host",
-                fix="--api-key-file FILE with a key per line; python -c 'import secrets;"
+                fix="--api-key-file FILE with one key per line; python -c 'import secrets;"
                 " print(secrets.token_urlsafe(32))' prints one",
             )
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine only; names but localhost are not."""
+    """Return whether only this machine can reach a host; of the names, only localhost counts."""
     if host in _LOOPBACK_NAMES:
         return True
     try:
@@ -126,13 +127,13 @@ def is_loopback(host: str) -> bool:
 
 
 def name_served_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the name and the place of each model, from `MODEL` or `NAME=MODEL`.
+    """Return the name and the folder or hub id of each model, from `MODEL` or `NAME=MODEL`.
 
-    Without a name, a model is called like its folder, or like its run for `RUN/model`.
+    Without a name, a model is named after its folder, or after its run for `RUN/model`.
 
     Raises:
-        RecipeError: Two models have one name, a name contains other characters than letters,
-            digits, `.`, `_`, `+`, `-` and `/`, or what is neither a folder nor a hub id.
+        RecipeError: Two models have the same name, a name contains characters other than letters,
+            digits, `.`, `_`, `+`, `-` and `/`, or `MODEL` is neither a folder nor a hub id.
     """
     named: dict[str, str] = {}
     for word in words:

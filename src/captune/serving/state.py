@@ -1,4 +1,4 @@
-"""What all routes of a server share."""
+"""State that all routes of a server share."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from captune.serving.watch.metrics import ServerMetrics
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What all routes share.
+    """State that all routes share.
 
     Attributes:
-        settings: The server's.
-        engines: By the name of the model; the first is the default.
-        metrics: Of this server.
-        budget: Bytes of all bodies and downloaded images.
-        fetcher: Downloads images; `None`: URLs are refused.
-        downloads: Threads for it.
+        settings: Settings of the server.
+        engines: Engines by model name; the first is the default.
+        metrics: Metrics of the server.
+        budget: Budget of bytes for all bodies and downloaded images.
+        fetcher: Downloads images; `None`: URLs are rejected.
+        downloads: Threads that download.
     """
 
     settings: ServerSettings
@@ -37,14 +37,14 @@ class ServerState:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model can caption."""
+        """Whether every model can caption, and the server is not shutting down."""
         return all(engine.is_ready and not engine.is_draining for engine in self.engines.values())
 
     def check_room(self) -> None:
-        """Refuse a request before its body is read, if no model has room for an image.
+        """Reject a request before its body is read, if no model has room for an image.
 
         Raises:
-            ApiError: 429 or 503: that of the first model.
+            ApiError: 429 or 503, the first model's error; see `Engine.check_room`.
         """
         refusals = []
         for engine in self.engines.values():

@@ -1,1 +1,1 @@
-"""Who may ask what: connections, hosts, keys, sizes and times, before any route runs."""
+"""Checks that run before any route: connections, hosts, keys, sizes and times."""

@@ -1,4 +1,4 @@
-"""Request bodies within limits of size, time and memory, while they arrive."""
+"""Limits on the size, time and memory of request bodies, checked while they arrive."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from captune.serving.settings import RequestLimits
 
 
 class ByteBudget:
-    """The bytes of all bodies that a server holds."""
+    """The bytes that a server may hold for all bodies together."""
 
     def __init__(self, most: int) -> None:
-        """Take the maximum."""
+        """Start with `most` bytes."""
         self._left = most
 
     def take(self, count: int) -> None:
-        """Take bytes.
+        """Take `count` bytes from the budget.
 
         Raises:
-            ApiError: 429: all bodies together are too large at the moment.
+            ApiError: 429: the bodies held at the moment leave too few bytes.
         """
         if count > self._left:
             raise ApiError(429, "too_many_bytes", "the server holds too many images", retry_after=2)
         self._left -= count
 
     def give_back(self, count: int) -> None:
-        """Return bytes."""
+        """Give `count` bytes back."""
         self._left += count
 
 
 class LimitedBody:
-    """The body of one request; `receive` replaces the server's own."""
+    """The body of one request; its `receive` replaces the server's."""
 
     def __init__(
         self, receive: Receive, length: int | None, *, limits: RequestLimits, budget: ByteBudget
     ) -> None:
-        """Check what is announced.
+        """Check the announced length.
 
         Args:
-            receive: The server's.
-            length: `Content-Length`; `None`: it is sent in chunks.
-            limits: Of size and time.
-            budget: Shared by all requests; bytes count as they arrive, so that announcing many
+            receive: The server's function that returns the next message.
+            length: `Content-Length` in bytes; `None`: the body is sent in chunks.
+            limits: Limits of size and time.
+            budget: Shared by all requests; bytes count as they arrive, so announcing a large body
                 takes nothing from others.
 
         Raises:
-            ApiError: 413: the body is too large.
+            ApiError: 413: the announced length is too large.
         """
         self._receive, self._limits, self._budget = receive, limits, budget
         self._until = time.monotonic() + limits.body_seconds
@@ -61,7 +61,8 @@ class LimitedBody:
         """Return the next message.
 
         Raises:
-            ApiError: 408: the body is too slow; 413: it is too large; 429: see `ByteBudget`.
+            ApiError: 408: the body arrives too slowly; 413: it is too large; 429: see
+                `ByteBudget.take`.
         """
         if self.is_complete:
             return await self._receive()
@@ -83,11 +84,11 @@ class LimitedBody:
         return message
 
     def close(self) -> None:
-        """Return all bytes to the budget."""
+        """Give all bytes back to the budget."""
         self._budget.give_back(self._held)
         self._held = 0
 
     def _check_size(self, count: int) -> None:
         most = self._limits.body_bytes
         if count > most:
-            raise ApiError(413, "body_too_large", f"a body has at most {most:,} bytes")
+            raise ApiError(413, "body_too_large", f"a body may have at most {most:,} bytes")

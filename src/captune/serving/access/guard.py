@@ -1,6 +1,6 @@
-"""The outermost layer of the server: every request passes it, every answer is counted and logged.
+"""The outermost layer of the server: it checks each request, and counts and logs each answer.
 
-In this order: host, origin, key, encoding, size. Nothing of a request's body is read before.
+It checks host, origin, key, encoding and size, in this order, before any of the body is read.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _SAFE_HEADERS = (
 
 
 class GuardedState(Protocol):
-    """What the guard takes from the state of a server."""
+    """The parts of a server's state that the guard uses."""
 
     @property
     def metrics(self) -> ServerMetrics:
-        """Counts requests."""
+        """Counters of requests and rejections."""
 
     @property
     def budget(self) -> ByteBudget:
-        """Bytes of all bodies."""
+        """Budget of bytes that all bodies share."""
 
 
 class Guard:
@@ -60,17 +60,17 @@ class Guard:
         limits: RequestLimits,
         state: GuardedState,
     ) -> None:
-        """Take what is checked; without keys nobody needs one."""
+        """Keep the rules; with `keys` `None`, requests need no key."""
         self._app, self._hosts, self._keys = app, hosts, keys
         self._limits, self._metrics, self._budget = limits, state.metrics, state.budget
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
-        """The routes of the application behind it."""
+        """Routes of the wrapped application."""
         return self._app.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the application do so."""
+        """Check a request; answer it with an error or pass it to the application."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         if scope["type"] != "http":
@@ -93,13 +93,15 @@ class Guard:
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host")
         if not self._hosts.allow_host(host):
-            raise ApiError(421, "host_forbidden", "this server has another name; see --allow-host")
+            raise ApiError(
+                421, "host_forbidden", "the Host header does not name this server; see --allow-host"
+            )
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        # Opening the page from a link is a request of another site too.
+        # GET is exempt: a link on another site that opens the page is a cross-site request too.
         if scope["method"] not in ("GET", "HEAD") and not self._hosts.allow_origin(
             origin, host=host or "", site=site
         ):
-            raise ApiError(403, "origin_forbidden", "pages of other origins may not ask")
+            raise ApiError(403, "origin_forbidden", "pages of other origins may not send requests")
         if self._keys is not None and not _is_open(scope["path"]):
             self._check_key(headers)
         if headers.get("content-encoding", "identity").lower() != "identity":
@@ -135,7 +137,7 @@ class Guard:
 
 
 class _Answer:
-    """What goes back to the client, with headers that every answer has."""
+    """The answer to a request; adds the headers that every answer has."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send

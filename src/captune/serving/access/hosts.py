@@ -1,7 +1,7 @@
-"""Which `Host` and `Origin` headers a server answers.
+"""Rules for the `Host` and `Origin` headers that a server accepts.
 
 A page of another origin can make a browser send requests to a server on this machine, and a name
-that resolves to this machine (DNS rebinding) makes them look like its own. The headers tell.
+that resolves to this machine (DNS rebinding) makes them look like its own. The headers reveal both.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class HostRules:
     """The hosts that requests may name."""
 
     def __init__(self, host: str, allowed: Collection[str]) -> None:
-        """Take the address that the server listens at, and further names.
+        """Keep the address that the server listens on, and further names.
 
         Args:
-            host: As in `ServerSettings`.
-            allowed: Names or `NAME:PORT`; a name allows all ports.
+            host: Host of `ServerSettings`.
+            allowed: `NAME` or `NAME:PORT`; a name without a port allows all ports.
         """
         self._allowed = {name.lower().rstrip(".") for name in allowed}
         self._own = {host.lower().strip("[]")}

@@ -20,24 +20,25 @@ class KeyFile:
     """Keys, one per line; empty lines and lines that start with `#` are skipped.
 
     To change a key without an interruption, add the new one, change the clients, and remove the old
-    one. A file that cannot be read any more leaves the keys as they are.
+    one. If the file can no longer be read, the keys stay as they are.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            DataError: It cannot be read, holds no key, or a key is too short or not plain ASCII.
+            DataError: It cannot be read or holds no key, or a key is too short or contains
+                characters other than printable ASCII.
         """
         self._path = path
         self._seen = self._look()
         self._digests = self._read()
 
     def accepts(self, key: str) -> bool:
-        """Return whether a key is in the file, in a time that tells nothing about it."""
+        """Return whether a key is in the file, in a time that reveals nothing about the keys."""
         self._read_again()
         digest = _digest(key)
-        # Every key is compared, also after one has matched.
+        # Compare every key, even after one has matched.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
     def _read_again(self) -> None:
@@ -61,7 +62,7 @@ class KeyFile:
 
     def _read(self) -> tuple[bytes, ...]:
         if self._path.exists() and not self._path.is_file():
-            # A pipe can be read once only, and reading it waits for its writer.
+            # A pipe can be read only once, and reading it waits for its writer.
             raise DataError(f"{self._path} is not a regular file", fix=_FIX)
         try:
             text = self._path.read_text(encoding="utf-8-sig")
@@ -86,5 +87,5 @@ class KeyFile:
 
 
 def _digest(key: str) -> bytes:
-    # Digests have one length, whatever the length of the key.
+    # Digests have the same length whatever the length of the key.
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

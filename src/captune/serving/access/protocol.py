@@ -1,4 +1,4 @@
-"""Connections that send nothing, or too slowly, are closed; uvicorn waits for them for ever."""
+"""Close connections that send nothing or send too slowly; uvicorn alone waits for them forever."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length
 
 
 def protocol_with(limits: RequestLimits) -> Callable[..., asyncio.Protocol]:
-    """Return uvicorn's protocol with a time for headers and a maximum of connections."""
-    # Connections that have no complete request, the oldest first.
+    """Return uvicorn's protocol with a time limit for headers and a maximum of connections."""
+    # Connections without a complete request, oldest first.
     idle: dict[_GuardedProtocol, None] = {}
 
     class Guarded(_GuardedProtocol):
@@ -37,7 +37,7 @@ class _GuardedProtocol(H11Protocol):
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Give the client its time; close the longest idle connection if there are too many."""
+        """Start the header timer; close the longest idle connection if there are too many."""
         super().connection_made(transport)
         self._wait_for_headers()
         if len(self.connections) > self.limits.connections:
@@ -49,13 +49,13 @@ class _GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Read what has arrived; with complete headers, the request has its own time."""
+        """Read what has arrived; stop the header timer once the headers are complete."""
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
             self._has_headers()
 
     def on_response_complete(self) -> None:
-        """Give the client time for the next request, or for the rest of a refused body."""
+        """Start the timer for the next request, or for the rest of a rejected body."""
         self._wait_for_headers()
         super().on_response_complete()
 
@@ -77,6 +77,6 @@ class _GuardedProtocol(H11Protocol):
             return
         has_begun = bool(self.conn.trailing_data[0])
         if has_begun and self.conn.their_state is h11.IDLE:
-            # Never on an idle connection: the client would take it for its next answer.
+            # Never write this to an idle connection: the client would take it as its next answer.
             self.transport.write(_TIMEOUT)
         self.transport.close()

@@ -1,1 +1,1 @@
-"""The routes: captions in captune's own form and in OpenAI's, models, health, metrics."""
+"""The routes: captions in captune's format and in OpenAI's, models, health and metrics."""

@@ -21,14 +21,15 @@ from captune.serving.state import ServerState, state_of
 _ALTERNATIVES_TOP_P = 0.9
 
 Outcome = tuple[Prediction, ...] | ApiError
-"""The captions of an image, best first, or why it has none."""
+"""The captions of an image, one per config, or the error if it has none."""
 
 
 async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list[Outcome]]:
     """Return the model of a call and the outcome of each image, in order.
 
     Raises:
-        ApiError: No image can be captioned, or the request fails as a whole.
+        ApiError: The request fails as a whole: the model is unknown or not ready, the queue is
+            full, a setting is invalid, the deadline has passed, or the client left.
     """
     state = state_of(request)
     engine = state.find_engine(call.model)
@@ -51,10 +52,10 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
 def _configs(
     engine: Engine, call: CaptionCall, limits: RequestLimits
 ) -> tuple[GenerateConfig, ...]:
-    """Return how to decode each caption of an image.
+    """Return the decoding settings of each caption of an image.
 
-    The first is what the request asks for. Further ones are sampled, with a seed each: the next
-    best beams hardly differ from the best.
+    The first are those of the request. Further captions are sampled, each with its own seed: the
+    next-best beams hardly differ from the best.
     """
     options = DecodingOptions(**call.generate)  # type: ignore[typeddict-item]
     try:
@@ -105,7 +106,7 @@ async def _load(
 
 
 async def _download(state: ServerState, image: UrlInput, held: list[int]) -> bytes | ApiError:
-    """Return a downloaded image, whose size is taken from the budget and noted in `held`."""
+    """Return a downloaded image; take its size from the budget and append it to `held`."""
     if state.fetcher is None:
         return image_error("url_forbidden")
     loop = asyncio.get_running_loop()
@@ -127,7 +128,7 @@ def _judge(outcome: Outcome) -> Outcome:
 
 
 async def _wait(request: Request, work: asyncio.Future[Any], *, seconds: float) -> Any:
-    """Return the result of `work`, which is cancelled at the deadline or when the client leaves."""
+    """Return the result of `work`; cancel it at the deadline or when the client leaves."""
     state = state_of(request)
     left = asyncio.ensure_future(_disconnect(request))
     try:

@@ -1,4 +1,4 @@
-"""A request for captions, in whatever form it came, checked."""
+"""A checked request for captions, whatever format it arrived in."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ImageInput = bytes | UrlInput
 
 @dataclass(frozen=True, slots=True)
 class CaptionCall:
-    """What a request asks for.
+    """A request for captions.
 
     Attributes:
         model: Name of a model; `None`: the default.
-        images: At least one.
+        images: Images in order, or the error of an image that cannot be used.
         num_captions: Captions per image.
-        generate: Fields of `GenerateConfig`.
+        generate: Fields of `GenerateConfig` that the request sets.
     """
 
     model: str | None
@@ -43,24 +43,34 @@ class CaptionCall:
     generate: Mapping[str, Any]
 
     def check(self, limits: RequestLimits) -> None:
-        """Check the numbers against the server's limits.
+        """Check the numbers of images and captions against the server's limits.
 
         Raises:
-            ApiError: 400, 413 or 422.
+            ApiError: 400: there is no image; 413: there are too many; 422: `num_captions` is out
+                of range.
         """
         count = len(self.images)
         if not count:
             raise ApiError(400, "no_image", "the request holds no image")
         if count > limits.images:
-            raise ApiError(413, "too_many_images", f"a request has at most {limits.images} images")
+            raise ApiError(
+                413, "too_many_images", f"a request may have at most {limits.images} images"
+            )
         if not 1 <= self.num_captions <= limits.captions:
             raise invalid("num_captions", f"1 to {limits.captions}")
 
     def check_settings(self, config: GenerateConfig, limits: RequestLimits) -> None:
-        """Check what the request asks for; a model's own settings may be beyond the limits.
+        """Check the decoding settings against the server's limits.
+
+        Beams and numbers of tokens that the request does not set are the model's own, and may
+        exceed the limits.
+
+        Args:
+            config: Complete settings.
+            limits: The server's limits.
 
         Raises:
-            ApiError: 422.
+            ApiError: 422: a setting exceeds its limit.
         """
         most = {
             "num_beams": limits.beams,
@@ -75,28 +85,36 @@ class CaptionCall:
 
 
 def invalid(where: str, allowed: str) -> ApiError:
-    """Return the error of a value that is not allowed."""
+    """Return the error for a value that is not allowed.
+
+    Args:
+        where: Key of the value.
+        allowed: Description of the allowed values.
+    """
     return ApiError(422, "invalid_request", f"{where}: {allowed[:_LONGEST]}")
 
 
 def read_image(content: bytes, limits: RequestLimits) -> bytes | ImageError:
-    """Return an image's bytes, or why they are too many."""
+    """Return an image's bytes, or an error if there are too many."""
     if len(content) > limits.image_bytes:
         return ImageError("too_many_bytes")
     return content
 
 
 def decode_base64(text: str, limits: RequestLimits) -> bytes | ImageError:
-    """Return the bytes of an image in base64, or of a `data:` URL.
+    """Return the bytes of an image from base64 or from a `data:` URL, or an error if too many.
 
     Raises:
-        ApiError: 400: the text is not base64, or a `data:` URL of something else than an image.
+        ApiError: 400: the text is not base64, or is a `data:` URL that does not hold an image in
+            base64.
     """
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         kind = head[5:].lower()
         if not comma or not kind.startswith("image/") or not kind.endswith(";base64"):
-            raise ApiError(400, "invalid_image_data", "a data: URL is data:image/...;base64,...")
+            raise ApiError(
+                400, "invalid_image_data", "a data: URL must be data:image/...;base64,..."
+            )
     if len(text) * 3 > (limits.image_bytes + 3) * 4:
         return ImageError("too_many_bytes")
     try:

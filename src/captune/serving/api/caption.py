@@ -22,7 +22,7 @@ async def caption(request: Request) -> JSONResponse:
     """Caption images.
 
     A bad image fails alone: its result is an error, and the status is 200 as long as one image has
-    a caption. If none has, the status is that of the first error.
+    a caption. If no image has one, the status is that of the first error.
     """
     state = state_of(request)
     state.check_room()

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: captions for clients of OpenAI's interface."""
+"""`POST /v1/chat/completions`: captions for clients of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _CHUNK = "chat.completion.chunk"
 async def chat(request: Request) -> Response:
     """Caption the image of the last user message.
 
-    Captioners do not follow instructions: the text of messages is ignored, also text that a
-    picture shows. `generate` takes captune's own settings, such as a prompt that captions start
-    with.
+    Captioners do not follow instructions: the text of messages is ignored, and so are
+    instructions that an image shows. `generate` accepts captune's own settings, such as a prompt
+    that captions start with.
     """
     state = state_of(request)
     state.check_room()
@@ -71,7 +71,7 @@ def _usage(captions: tuple[Prediction, ...]) -> dict[str, int]:
 async def _events(
     head: dict[str, Any], captions: tuple[Prediction, ...], *, has_usage: bool
 ) -> AsyncIterator[str]:
-    """Yield the captions as server-sent events, a word each."""
+    """Yield the captions as server-sent events, one word per event."""
     for index, one in enumerate(captions):
         yield _event(head, index, {"role": "assistant", "content": ""})
         for place, word in enumerate(one.caption.split(" ")):

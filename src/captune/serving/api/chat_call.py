@@ -1,4 +1,4 @@
-"""What a request in OpenAI's form asks for."""
+"""Read a request in the format of OpenAI's chat completions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MAX_MESSAGES = 256
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """How a chat is answered.
+    """Format of the answer to a chat.
 
     Attributes:
-        is_streamed: As server-sent events.
-        has_usage: With an event that counts tokens, at the end of the stream.
+        is_streamed: Whether the answer is a stream of server-sent events.
+        has_usage: Whether the stream ends with an event that counts tokens.
     """
 
     is_streamed: bool
@@ -26,18 +26,22 @@ class AnswerForm:
 
 
 def read_chat_call(content: Any, limits: RequestLimits) -> tuple[CaptionCall, AnswerForm]:
-    """Return what a request asks for, and how it is answered.
+    """Return the checked request and the format of its answer.
 
-    Fields of OpenAI's interface that have no meaning for a caption are ignored.
+    Fields of OpenAI's API that have no meaning for a caption are ignored.
+
+    Args:
+        content: The body's JSON value.
+        limits: The server's limits.
 
     Raises:
-        ApiError: 400, 413 or 422.
+        ApiError: 400: the image is not valid base64; 422: a field has a wrong type or value.
     """
     if not isinstance(content, dict):
         raise invalid("body", "an object")
     model = content.get("model")
     if model is not None and not isinstance(model, str):
-        raise invalid("model", "a text")
+        raise invalid("model", "a string")
     is_streamed = _flag(content, "stream")
     options = content.get("stream_options") or {}
     if not isinstance(options, dict):
@@ -64,7 +68,8 @@ def _image_of(messages: Any) -> str:
     if len(found) != 1:
         raise invalid(
             "messages",
-            'the last user message has one part {"type": "image_url", "image_url": {"url": ...}}',
+            'exactly one part {"type": "image_url", "image_url": {"url": ...}} in the last user'
+            " message",
         )
     return found[0]
 
@@ -78,7 +83,7 @@ def _url_of(part: Any) -> str | None:
 
 
 def _settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the decoding settings; a temperature above 0 asks for sampling."""
+    """Return the decoding settings; a temperature above 0 turns on sampling."""
     generate = content.get("generate", {})
     if not isinstance(generate, dict):
         raise invalid("generate", "an object")

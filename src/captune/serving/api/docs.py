@@ -1,4 +1,7 @@
-"""Request bodies and answers in OpenAPI, with examples: the routes read bodies themselves."""
+"""OpenAPI schemas of bodies and answers, with examples.
+
+FastAPI cannot derive them, because the routes read bodies themselves.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _IMAGE = {
             "type": "object",
             "required": ["url"],
             "additionalProperties": False,
-            "properties": {"url": {"type": "string", "description": "https, of an allowed host"}},
+            "properties": {"url": {"type": "string", "description": "https, allowed hosts only"}},
         },
     ]
 }
@@ -160,21 +163,21 @@ FAULTS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "A malformed request or image.",
         401: "The key is missing or wrong.",
-        403: "A page of another origin asked.",
+        403: "The request came from a page of another origin.",
         404: "No model has this name.",
         408: "The body was sent too slowly.",
         413: "Too many bytes, pixels or images.",
-        415: "Neither an image nor a supported body.",
+        415: "The body or image has an unsupported format.",
         421: "The Host header names another server.",
         422: "A value is not allowed.",
-        429: "Too many images wait; see Retry-After.",
-        500: "The model failed at the image.",
+        429: "Too many images are waiting; see Retry-After.",
+        500: "The model failed on the image.",
         503: "The model is not ready; see Retry-After.",
-        504: "No caption within the deadline.",
+        504: "There was no caption within the deadline.",
     }.items()
 }
 CAPTION_RESPONSES = {
-    200: _example("A result per image, in order.", _ANSWER, _ANSWER_SCHEMA),
+    200: _example("One result per image, in order.", _ANSWER, _ANSWER_SCHEMA),
     **FAULTS,
 }
 _CHAT_ANSWER = {
@@ -199,7 +202,7 @@ _CHAT_SCHEMA = {
 }
 CHAT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A choice per caption; with `stream`, server-sent events.",
+        "description": "One choice per caption; with `stream`, server-sent events.",
         "content": {
             "application/json": {"schema": _CHAT_SCHEMA, "example": _CHAT_ANSWER},
             "text/event-stream": {"schema": {"type": "string"}},

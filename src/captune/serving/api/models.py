@@ -23,7 +23,7 @@ _READY_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @router.get("/v1/models", responses=FAULTS)
 async def models(request: Request) -> dict[str, Any]:
-    """List the models, in the form of OpenAI's."""
+    """List the models in OpenAI's format."""
     state = state_of(request)
     return {
         "schema": 1,
@@ -61,5 +61,5 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=FAULTS)
 async def metrics(request: Request) -> Response:
-    """Return the metrics in the text format of Prometheus."""
+    """Return the metrics in Prometheus's text format."""
     return Response(state_of(request).metrics.render(), media_type="text/plain; version=0.0.4")

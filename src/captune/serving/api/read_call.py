@@ -1,4 +1,4 @@
-"""`POST /v1/caption`: the call in a multipart, JSON or raw body."""
+"""`POST /v1/caption`: read a request from a multipart, JSON or raw body."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ _MAX_FIELD_BYTES = 65_536
 
 
 async def read_caption_call(request: Request, limits: RequestLimits) -> CaptionCall:
-    """Return what a request asks for.
+    """Return the checked call of a request.
 
     Raises:
-        ApiError: 400, 413, 415 or 422.
+        ApiError: 400: the JSON, form or base64 is malformed, or there is no image; 408, 413 or
+            429: see `LimitedBody`; 413: there are too many images or a field is too large; 415:
+            the `Content-Type` is not supported; 422: a value is not allowed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
@@ -63,7 +65,7 @@ def _from_json(content: Any, limits: RequestLimits) -> CaptionCall:
     if not isinstance(images, list):
         raise invalid("images", 'a list of {"data": base64} or {"url": URL}')
     if len(images) > limits.images:
-        raise ApiError(413, "too_many_images", f"a request has at most {limits.images} images")
+        raise ApiError(413, "too_many_images", f"a request may have at most {limits.images} images")
     found = [_one_image(image, place, limits) for place, image in enumerate(images)]
     return _call(content, found)
 
@@ -82,8 +84,8 @@ def _one_image(image: Any, place: int, limits: RequestLimits) -> ImageInput | Im
 async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
     _, options = parse_options_header(request.headers["content-type"])
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
-        # Some character sets decode to half characters.
-        raise ApiError(400, "invalid_form", "a form is in UTF-8")
+        # Some character sets decode to lone surrogates.
+        raise ApiError(400, "invalid_form", "a form must be in UTF-8")
     try:
         form = await request.form(
             max_files=limits.images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
@@ -107,10 +109,10 @@ async def _from_form(request: Request, limits: RequestLimits) -> CaptionCall:
 
 
 def _call(values: Mapping[str, Any], images: list[Any]) -> CaptionCall:
-    """Return the call of a body whose other values are JSON values, or texts of them."""
+    """Return the call with these images; `values` holds the other values, or their JSON text."""
     model = values.get("model")
     if model is not None and not isinstance(model, str):
-        raise invalid("model", "a text")
+        raise invalid("model", "a string")
     generate = values.get("generate")
     if isinstance(generate, str):
         generate = parse_strict_json(generate.encode())

@@ -31,5 +31,5 @@ def _result(outcome: tuple[Prediction, ...] | ApiError) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """Return a number; `None` for what JSON has no number for."""
+    """Return the value; `None` for NaN and infinities, which JSON cannot represent."""
     return value if math.isfinite(value) else None

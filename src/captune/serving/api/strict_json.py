@@ -1,4 +1,4 @@
-"""JSON from strangers: no NaN, no key twice, no half characters, and an error, never a crash."""
+"""Strict JSON for untrusted input: NaN, duplicate keys and lone surrogates are errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ def parse_strict_json(content: bytes) -> Any:
 
     Raises:
         ApiError: 400: it is not JSON in UTF-8, is nested too deeply, has too many values, contains
-            NaN or half of a character, or an object has a key twice.
+            NaN or a lone surrogate, or an object has a duplicate key.
     """
-    # Base64 has none of these: a body of 64 MB may be one image, but not 20 million empty lists.
+    # Base64 contains none of these characters: a body of 64 MB may hold images, but not 20 million
+    # empty lists.
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) > _MAX_VALUES:
         raise ApiError(400, "invalid_json", "the JSON has too many values")
     try:
         value = json.loads(content.decode(), parse_constant=_refuse, object_pairs_hook=_unique)
         if b"\\u" in content:
-            # Half of a surrogate pair is not a text: it cannot be tokenized, or sent back.
+            # A lone surrogate is not text: it can be neither tokenized nor sent back.
             json.dumps(value, ensure_ascii=False).encode()
         return value
     except RecursionError:

@@ -1,1 +1,1 @@
-"""Models in processes of their own, a queue in front of each, batches of what has arrived."""
+"""Models in separate processes, each behind a queue; batches hold the images that have arrived."""

@@ -1,4 +1,4 @@
-"""How many images the model captions at once: fewer after a batch did not fit into memory."""
+"""Maximum number of images per batch; smaller after a batch did not fit in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _BATCHES_BEFORE_MORE = 50
 
 
 class BatchSize:
-    """The size of the next batch at most."""
+    """Maximum size of the next batch."""
 
     def __init__(self, most: int) -> None:
         """Start with the largest size."""
@@ -14,7 +14,7 @@ class BatchSize:
         self._num_full = 0
 
     def note_success(self, size: int) -> None:
-        """After many full batches, try one image more."""
+        """Allow one image more after many full batches."""
         if size < self.most:
             return
         self._num_full += 1
@@ -23,6 +23,6 @@ class BatchSize:
             self.most = min(self._largest, self.most + 1)
 
     def note_failure(self, size: int) -> None:
-        """Halve the size: a batch failed, and its halves did not."""
+        """Halve the size: a batch of `size` images failed and its halves did not."""
         self._num_full = 0
         self.most = min(self.most, max(1, size // 2))

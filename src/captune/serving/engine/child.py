@@ -1,4 +1,4 @@
-"""The process that holds a model: it decodes images as they come and captions what is ready."""
+"""The process that holds a model: it decodes images as they arrive and captions ready ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from captune.workers import MODEL_ERRORS, Link, harmless_error, load_here, open_
 
 
 def caption_jobs() -> None:
-    """Load the model that the first message names, and caption until stdin closes."""
+    """Load the model named in the first message, and caption until stdin closes."""
     link = open_link()
     with contextlib.suppress(EOFError, BrokenPipeError):
         load = receive(link.requests)
@@ -89,7 +89,7 @@ class _ModelLoop:
                 elif isinstance(message, Cancel):
                     self._ready.cancel(message.job)
         except (EOFError, OSError):
-            # The parent is gone; nobody needs the captions.
+            # The parent has ended; nobody needs the captions.
             os._exit(0)
 
     def _prepare(self, job: CaptionImage) -> None:
@@ -124,7 +124,7 @@ class _ModelLoop:
         half = len(batch) // 2
         found = [self._caption(part) for part in (batch[:half], batch[half:])]
         if all(found):
-            # No image is to blame: together they are too many for the memory.
+            # No single image is to blame: together they do not fit in memory.
             self._size.note_failure(len(batch))
         return all(found)
 

@@ -1,6 +1,6 @@
-"""Decoding for a server: strangers choose the images, so memory is shared more tightly.
+"""Image decoding for a server: the images are untrusted, so memory limits are tighter.
 
-Together, the children take 1.5 GB at most, however many images that need gigabytes arrive at once.
+Together, the decoding processes use at most 1.5 GB, however many large images arrive at once.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from captune.data import IsolatedDecoder, Limits, PixelSlots, count_threads
 
 _MAX_CHILDREN = 4
 _NUM_SLOTS = 13
-"""Of 4 megapixels: one image of 50 megapixels at a time, or several small ones."""
+"""Slots of 4 megapixels: enough for one image of 50 megapixels at a time, or several small ones."""
 
 _BASE_BYTES = 96 << 20
-"""Of each child, besides what the pixels need: for the file, its texts and its colour profile."""
+"""Memory per process besides the pixels: the file, its text chunks and its colour profile."""
 
 
 def count_decoders() -> int:
@@ -21,7 +21,11 @@ def count_decoders() -> int:
 
 
 def open_server_decoder(max_pixels: int) -> IsolatedDecoder:
-    """Return the decoder of a model's process, closed after use."""
+    """Return the decoder for a model's process, a context manager.
+
+    Args:
+        max_pixels: Images with more pixels are rejected.
+    """
     return IsolatedDecoder(
         count_decoders(),
         max_pixels=max_pixels,

@@ -1,4 +1,4 @@
-"""A model that is served: the queue in front of its processes, and what becomes of each job."""
+"""A served model: the queue in front of its processes, and the outcome of each job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from captune.serving.settings import ServedModel, ServerSettings
 from captune.serving.watch.logs import log_event
 from captune.serving.watch.metrics import ServerMetrics
 
-# Batches that a process holds: one in the model, and the next ones decoded.
+# Batches that a process holds: one in the model, and the next ones being decoded.
 _BATCHES_AHEAD = 3
 _MAX_TRIES = 3
 _SECONDS_AFTER_DEADLINE = 5.0
@@ -31,10 +31,10 @@ _FIRST_GUESS = 0.5
 
 @dataclass(slots=True)
 class Room:
-    """Places in a queue for images that are on their way: being downloaded, or about to wait.
+    """Places in a queue, reserved for images that are being downloaded or about to be queued.
 
     Attributes:
-        num_images: Places that are kept.
+        num_images: Number of reserved places.
     """
 
     num_images: int
@@ -42,7 +42,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An image and how to caption it."""
+    """An encoded image and its decoding settings, one caption per entry of `configs`."""
 
     image_id: str
     content: bytes
@@ -50,7 +50,7 @@ class Ask:
 
 
 class Engine:
-    """One served model; all methods are for the event loop's thread."""
+    """One served model; call all methods in the event loop's thread."""
 
     def __init__(
         self, model: ServedModel, settings: ServerSettings, metrics: ServerMetrics
@@ -71,7 +71,7 @@ class Engine:
         self.is_draining = False
 
     def start(self) -> None:
-        """Start the processes; they load the model meanwhile."""
+        """Start the processes, which load the model in the background."""
         for worker in self._workers:
             worker.start()
 
@@ -87,27 +87,27 @@ class Engine:
 
     @property
     def hardware(self) -> str:
-        """What runs the model; empty while it loads for the first time."""
+        """Device that runs the model; empty while it loads for the first time."""
         return "" if self._loaded is None else self._loaded.hardware
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """How the model decodes unless a request says otherwise; empty while it loads."""
+        """Default decoding settings of the model; empty while it loads for the first time."""
         return {} if self._loaded is None else self._loaded.defaults.model_dump()
 
     @property
     def process_ids(self) -> list[int]:
-        """The system's numbers of the processes."""
+        """Process ids of the running processes."""
         return [worker.process_id for worker in self._workers if worker.process_id is not None]
 
     @property
     def depth(self) -> int:
-        """Images that have not started."""
+        """Number of images that the model has not started, including reserved places."""
         sent = sum(worker.num_unstarted for worker in self._workers)
         return self._num_reserved + len(self._waiting) + sent
 
     def complete(self, options: DecodingOptions) -> GenerateConfig:
-        """Fill settings that a request does not set.
+        """Return a request's decoding settings, with the model's defaults for the others.
 
         Raises:
             ApiError: The model has not been loaded yet.
@@ -119,9 +119,9 @@ class Engine:
 
     @contextmanager
     def reserve(self, num_images: int) -> Iterator[Room]:
-        """Keep places for images until they are given to `caption`, or until the block ends.
+        """Reserve places for images until they are passed to `caption` or the block ends.
 
-        Without this, requests that arrive at once would all see the queue as it was before them.
+        Without this, requests that arrive together would each see the queue without the others.
 
         Raises:
             ApiError: See `check_room`.
@@ -139,17 +139,17 @@ class Engine:
         room.num_images = 0
 
     def check_room(self, num_images: int) -> None:
-        """Refuse images that would wait too long.
+        """Check that the queue has room for images.
 
         Raises:
-            ApiError: 503 while no process has the model, 429 when too many images wait, 413 when
-                the queue is shorter than that.
+            ApiError: 503: no process has loaded the model, or the server is shutting down; 429:
+                too many images are waiting; 413: not even the empty queue has room.
         """
         most = self._settings.max_queue
         if not self.is_ready or self.is_draining:
             raise self._not_ready()
         if num_images > most:
-            raise ApiError(413, "too_many_images", f"a request has at most {most} images")
+            raise ApiError(413, "too_many_images", f"a request may have at most {most} images")
         if self.depth + num_images > most:
             seconds = math.ceil(self.depth * self._seconds_per_image)
             raise ApiError(
@@ -162,13 +162,13 @@ class Engine:
     async def caption(
         self, asks: Sequence[Ask], room: Room
     ) -> list[tuple[Prediction, ...] | ApiError]:
-        """Return the captions of images, or why one has none, in order.
+        """Return the captions of each image, or its error, in order.
 
-        When the caller is cancelled, images that have not started are dropped.
+        When the caller is cancelled, images that the model has not started are dropped.
 
         Args:
             asks: The images.
-            room: Their places in the queue.
+            room: Their reserved places, which are released.
         """
         self._release(room)
         loop = asyncio.get_running_loop()
@@ -189,7 +189,7 @@ class Engine:
         self._feed()
 
     def _feed(self) -> None:
-        """Give waiting jobs to the processes that have the fewest."""
+        """Give waiting jobs to the processes that have the fewest jobs."""
         window = _BATCHES_AHEAD * self._settings.max_batch
         while self._waiting:
             ready = [w for w in self._workers if w.is_ready and w.num_jobs < window]
@@ -207,18 +207,18 @@ class Engine:
     # Called by the workers.
 
     def on_loaded(self, loaded: Loaded) -> None:
-        """Take new jobs; the model is ready."""
+        """Record that the model is ready, and send it waiting jobs."""
         self._loaded, self.load_error = loaded, None
         log_event("model_ready", model=self.model.name, hardware=loaded.hardware)
         self._feed()
 
     def on_load_failed(self, error: Exception) -> None:
-        """Note that the model cannot be loaded."""
+        """Record that the model cannot be loaded."""
         self.load_error = error
         log_event("model_failed", model=self.model.name, error=str(error))
 
     def on_started(self, jobs: list[ImageJob]) -> None:
-        """Note that a batch goes to the model."""
+        """Record that a batch goes to the model."""
         now = time.monotonic()
         self._metrics.observe_batch(self.model.name, [now - job.began for job in jobs])
         self._metrics.set_depth(self.model.name, self.depth)
@@ -236,13 +236,13 @@ class Engine:
         self._feed()
 
     def on_batch(self, done: BatchDone) -> None:
-        """Note how long a batch took."""
+        """Record how long a batch took."""
         self._metrics.observe_model_time(self.model.name, done.seconds)
         taken = done.seconds / done.size / len(self._workers)
         self._seconds_per_image += 0.2 * (taken - self._seconds_per_image)
 
     def on_ended(self, jobs: list[ImageJob]) -> None:
-        """Take back the jobs of a process that ended."""
+        """Queue the jobs of a process that ended again; those that had started fail."""
         self._metrics.count_restart(self.model.name)
         log_event("worker_ended", model=self.model.name, jobs=len(jobs))
         for job in reversed(jobs):
@@ -255,9 +255,9 @@ class Engine:
         self._feed()
 
     def on_warning(self, text: str) -> None:
-        """Note a warning of a process."""
+        """Log a warning of a process."""
         log_event("warning", model=self.model.name, text=text)
 
     def on_printed(self, line: str) -> None:
-        """Note a line that a library printed in a process."""
+        """Log a line that a library printed in a process."""
         log_event("printed", model=self.model.name, text=line)

@@ -16,7 +16,7 @@ _NUMBERS = itertools.count(1)
 
 
 class Stage(Enum):
-    """How far a job is."""
+    """Progress of a job: in the engine's queue, sent to a process, or in the model."""
 
     WAITING = auto()
     SENT = auto()
@@ -28,14 +28,14 @@ class ImageJob:
     """One image of a request.
 
     Attributes:
-        image_id: Seeds sampling.
+        image_id: Id that seeds sampling.
         content: The encoded image.
-        configs: How to decode it; a caption for each.
-        outcome: Its captions, or why it has none.
+        configs: Decoding settings; one caption per entry.
+        outcome: Its captions, or its error.
         number: Its number in messages.
-        stage: How far it is.
-        tries: Processes that ended while they had it.
-        began: When it was queued, by `time.monotonic`.
+        stage: Its progress.
+        tries: Number of processes that ended while holding it.
+        began: When it was queued, in seconds of `time.monotonic`.
     """
 
     image_id: str
@@ -48,6 +48,6 @@ class ImageJob:
     began: float = field(default_factory=time.monotonic)
 
     def settle(self, outcome: tuple[Prediction, ...] | ApiError) -> None:
-        """Give the result to the request, if it still waits."""
+        """Give the result to the request if it is still waiting."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)

@@ -1,4 +1,4 @@
-"""What goes through the pipes between a server and the process that holds a model."""
+"""Messages between a server and the process that holds a model, sent through pipes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class LoadModel:
 
     Attributes:
         request: The model.
-        max_batch: Images captioned at once.
-        max_pixels: Images with more are refused.
-        warmup: Whether an image is captioned before the answer.
+        max_batch: Maximum number of images per batch.
+        max_pixels: Images with more pixels are rejected.
+        warmup: Whether to caption an image before the answer.
     """
 
     request: RunRequest
@@ -31,8 +31,8 @@ class Loaded:
     """The model is ready.
 
     Attributes:
-        hardware: What runs it.
-        defaults: How it decodes unless a request says otherwise.
+        hardware: Device and precision that run it.
+        defaults: Its default decoding settings, complete.
     """
 
     hardware: str
@@ -52,9 +52,9 @@ class CaptionImage:
 
     Attributes:
         job: Number of the job.
-        image_id: Seeds sampling.
+        image_id: Id that seeds sampling.
         content: The encoded image.
-        configs: How to decode it, complete; a caption for each.
+        configs: Complete decoding settings; one caption per entry.
     """
 
     job: int
@@ -65,7 +65,7 @@ class CaptionImage:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Nobody waits for a job any more."""
+    """A job is no longer wanted."""
 
     job: int
 
@@ -79,7 +79,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """The captions of an image, one per config; the seconds that decoding the image took."""
+    """The captions of an image, one per config, and the seconds that decoding the image took."""
 
     job: int
     predictions: tuple[Prediction, ...]
@@ -93,7 +93,7 @@ class Refused:
     Attributes:
         job: Number of the job.
         reason: `what` of the image's error; `model_error` if the model failed.
-        detail: What is wrong, in words.
+        detail: Description of the problem, for the log.
     """
 
     job: int
@@ -106,8 +106,8 @@ class BatchDone:
     """A batch is complete.
 
     Attributes:
-        size: Its images.
-        seconds: Time in the model.
+        size: Number of images.
+        seconds: Time that the model took.
     """
 
     size: int

@@ -10,8 +10,8 @@ from typing import Any
 
 from captune.recipe import GenerateConfig
 
-# An image is decoded in some 10 ms, and a batch takes 100 ms or more: waiting this long for images
-# that are being decoded costs little and fills batches.
+# Decoding an image takes about 10 ms, and captioning a batch 100 ms or more: waiting this long for
+# images that are being decoded costs little and fills batches.
 _LINGER_SECONDS = 0.02
 
 
@@ -21,11 +21,11 @@ class ReadyImage:
 
     Attributes:
         job: Number of the job.
-        image_id: Seeds sampling.
+        image_id: Id that seeds sampling.
         inputs: The model inputs.
-        configs: How to decode it.
-        decode_seconds: Time that decoding took.
-        marks: What is unusual about the image; flags of its captions.
+        configs: Decoding settings; one caption per entry.
+        decode_seconds: Time that decoding the image took.
+        marks: Peculiarities of the image, which become flags of its captions.
     """
 
     job: int
@@ -48,17 +48,17 @@ class ReadyImages:
         self._is_closed = False
 
     def announce(self, job: int) -> None:
-        """Note that an image is being decoded."""
+        """Record that an image is being decoded."""
         with self._changed:
             self._decoding.add(job)
 
     def is_wanted(self, job: int) -> bool:
-        """Return whether somebody waits for a job."""
+        """Return whether a job is still wanted."""
         with self._changed:
             return job not in self._cancelled
 
     def put(self, job: int, image: ReadyImage | None) -> None:
-        """Add a decoded image; `None`: it cannot be used, or is no longer wanted."""
+        """Add a decoded image; `None`: it cannot be used or is no longer wanted."""
         with self._changed:
             self._decoding.discard(job)
             if image is not None and job not in self._cancelled:
@@ -67,28 +67,28 @@ class ReadyImages:
             self._changed.notify_all()
 
     def cancel(self, job: int) -> None:
-        """Drop a job that has not started."""
+        """Drop a job that the model has not started."""
         with self._changed:
             self._ready = [image for image in self._ready if image.job != job]
             if job in self._decoding:
                 self._cancelled.add(job)
 
     def close(self) -> None:
-        """Let `take` return nothing."""
+        """Make `take` return no images from now on."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def take(self, most: int) -> Sequence[ReadyImage]:
-        """Wait for images that are decoded alike, and return at most `most`; none when closed.
+        """Wait for images with equal decoding settings, and return at most `most`; none if closed.
 
-        The oldest image decides how; the others keep their order.
+        The oldest image decides which settings; images with others keep their order.
         """
         with self._changed:
             while not self._is_closed:
                 self._changed.wait_for(lambda: self._ready or self._is_closed)
                 self._linger(most)
-                # While it lingers, the last image may be cancelled.
+                # The last image may have been cancelled in the meantime.
                 if self._ready and not self._is_closed:
                     return self._take_alike(most)
             return []

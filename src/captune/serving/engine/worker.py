@@ -1,4 +1,4 @@
-"""One process with a model, as an engine sees it: its jobs, its end, its next start."""
+"""One model process as an engine sees it: its jobs, its end and its restart."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ _SECONDS_TO_END = 10.0
 
 
 class WorkerEvents(Protocol):
-    """What an engine does when something happens in one of its processes."""
+    """Callbacks of an engine for events in its processes."""
 
     def on_loaded(self, loaded: Loaded) -> None:
-        """Take new jobs; the model is ready."""
+        """Record that the model is ready."""
 
     def on_load_failed(self, error: Exception) -> None:
-        """Note that the model cannot be loaded."""
+        """Record that the model cannot be loaded."""
 
     def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""
 
     def on_started(self, jobs: list[ImageJob]) -> None:
-        """Note that a batch goes to the model."""
+        """Record that a batch goes to the model."""
 
     def on_batch(self, done: BatchDone) -> None:
-        """Note how long a batch took."""
+        """Record how long a batch took."""
 
     def on_ended(self, jobs: list[ImageJob]) -> None:
         """Take back the jobs of a process that ended."""
 
     def on_warning(self, text: str) -> None:
-        """Note a warning of the process."""
+        """Log a warning of the process."""
 
     def on_printed(self, line: str) -> None:
-        """Note a line that a library printed in the process."""
+        """Log a line that a library printed in the process."""
 
 
 class Worker:
-    """A process that is started again when it ends; all methods are for the event loop's thread."""
+    """A process that is restarted when it ends; call all methods in the event loop's thread."""
 
     def __init__(
         self, load: LoadModel, device: str, events: WorkerEvents, *, batch_seconds: float
@@ -69,9 +69,9 @@ class Worker:
 
         Args:
             load: The model.
-            device: Where it runs.
-            events: Called in the event loop's thread.
-            batch_seconds: A process whose batch takes longer hangs, and is replaced.
+            device: Device of the process.
+            events: Callbacks, called in the event loop's thread.
+            batch_seconds: A process whose batch takes longer counts as hanging and is replaced.
         """
         self._batch_seconds = batch_seconds
         request: RunRequest = replace(load.request, device=device)
@@ -87,17 +87,17 @@ class Worker:
 
     @property
     def num_jobs(self) -> int:
-        """Number of jobs that the process has."""
+        """Number of jobs that the process holds."""
         return len(self._jobs)
 
     @property
     def num_unstarted(self) -> int:
-        """Number of jobs that the model has not begun."""
+        """Number of its jobs that the model has not started."""
         return sum(job.stage is Stage.SENT for job in self._jobs.values())
 
     @property
     def process_id(self) -> int | None:
-        """The system's number of the process; `None`: it is not running."""
+        """Process id; `None`: the process is not running."""
         return None if self._process is None else self._process.process_id
 
     def start(self) -> None:
@@ -119,12 +119,12 @@ class Worker:
         try:
             process = ModelProcess(_ENTRY, hand_over, on_line=note_line)
         except OSError as error:
-            self._events.on_warning(f"no process can be started: {error.strerror or error}")
+            self._events.on_warning(f"the process cannot be started: {error.strerror or error}")
             self._start_later()
             return
         mine.append(process)
         self._process, self._outbox = process, queue.SimpleQueue()
-        # Sending an image waits for the pipe, and the event loop must not.
+        # Sending an image blocks on the pipe, which the event loop must never do.
         arguments = (process, self._outbox)
         threading.Thread(target=_send_all, args=arguments, daemon=True).start()
         self._outbox.put(self._load)
@@ -137,7 +137,7 @@ class Worker:
         self._outbox.put(CaptionImage(job.number, job.image_id, job.content, job.configs))
 
     def cancel(self, job: ImageJob) -> None:
-        """Tell the process that nobody waits for a job."""
+        """Cancel a job that the model has not started."""
         if job.stage is Stage.SENT and job.number in self._jobs and self._outbox is not None:
             del self._jobs[job.number]
             self._outbox.put(Cancel(job.number))
@@ -181,7 +181,7 @@ class Worker:
     def _note_start(self, message: Started) -> None:
         jobs = [self._jobs[number] for number in message.jobs if number in self._jobs]
         for job in jobs:
-            # The process has it, and a job that has started is not sent again.
+            # The process has the bytes, and a job that has started is not sent again.
             job.stage, job.content = Stage.STARTED, b""
         self._stop_watch()
         loop = asyncio.get_running_loop()
@@ -200,7 +200,7 @@ class Worker:
             self._start_later()
 
     def _start_later(self) -> None:
-        """Try again, after a pause that grows: the last start failed."""
+        """Retry a failed start after a pause, which doubles with each failure."""
         self._num_failed_starts += 1
         if not self._has_loaded and self._num_failed_starts >= _MAX_FAILED_LOADS:
             self._events.on_load_failed(
@@ -221,7 +221,7 @@ class Worker:
             self._outbox = None
         if self._process is not None:
             process, self._process = self._process, None
-            # The end of a process that waits for a device takes seconds.
+            # Ending a process that waits for a device takes seconds.
             self._ending = threading.Thread(target=process.close, daemon=True)
             self._ending.start()
 

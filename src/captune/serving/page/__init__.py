@@ -1,1 +1,1 @@
-"""The page at `/`: static files that talk to the server's own API, and nothing else."""
+"""The page at `/`: static files that call only the server's own API."""

@@ -1,6 +1,6 @@
-"""`/` and `/page/...`: the page's files, with a policy that lets them load nothing from elsewhere.
+"""`/` and `/page/...`: the page's files, with a policy that forbids loading from elsewhere.
 
-They need no key: the page asks for it and sends it with its requests.
+They need no key: the page asks for one and sends it with its requests.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _TYPES = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
 }
-# Captions come from a model and names from files: with trusted types, a script that turned a text
-# into HTML would fail instead.
+# Captions come from a model and names from files, so both are untrusted: with trusted types, a
+# script that tries to insert them as HTML fails.
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -37,7 +37,7 @@ _POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-# `no-cache`: a browser asks whether its copy is the server's, so that an upgrade shows at once.
+# `no-cache`: a browser checks that its copy is current, so that an upgrade takes effect at once.
 _HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
 
 
@@ -67,7 +67,7 @@ def _answer(request: Request, name: str) -> Response:
 
 @functools.cache
 def _load_files() -> dict[str, tuple[bytes, str]]:
-    """Return each file's content and its tag, by name: a request never names a path."""
+    """Return content and ETag by file name; a request is looked up here and never opens a path."""
     folder = files(__package__).joinpath("static")
     contents = {
         file.name: file.read_bytes()

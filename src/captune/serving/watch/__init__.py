@@ -1,1 +1,1 @@
-"""What a server tells about itself: metrics and a log."""
+"""Observability of a server: metrics and a log."""

@@ -1,7 +1,7 @@
 """The server's log: one JSON object per line on stderr, without image bytes.
 
-File names and prompts come from strangers: JSON escapes line ends and control characters, so no
-text can look like another line or move a terminal's cursor.
+File names and prompts are untrusted: JSON escapes line ends and control characters, so no text can
+look like another line or move a terminal's cursor.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _LONGEST = 500
 
 
 def log_event(event: str, **facts: str | float | None) -> None:
-    """Write a line; a stream that fails is ignored.
+    """Write a line; errors of the stream are ignored.
 
     Args:
-        event: What happened.
-        **facts: Further values; long text is cut.
+        event: Name of the event.
+        **facts: Further values; text is truncated to 500 characters.
     """
     shown = {
         name: value[:_LONGEST] if isinstance(value, str) else value
@@ -28,7 +28,7 @@ def log_event(event: str, **facts: str | float | None) -> None:
         if value is not None
     }
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    # ensure_ascii also escapes bidirectional overrides and C1 controls; DEL is left.
+    # ensure_ascii also escapes bidirectional overrides and C1 controls, but not DEL.
     line = json.dumps({"time": now, "event": event, **shown}).replace("\x7f", "\\u007f")
     try:
         sys.stderr.write(f"{line}\n")
@@ -38,7 +38,7 @@ def log_event(event: str, **facts: str | float | None) -> None:
 
 
 def log_libraries() -> None:
-    """Write what libraries log, warnings and above, as events."""
+    """Write the libraries' log records of level WARNING and above as events."""
     logging.basicConfig(level=logging.WARNING, handlers=[_EventHandler()], force=True)
 
 

@@ -1,4 +1,4 @@
-"""Counters and times for Prometheus."""
+"""Counters, gauges and histograms for Prometheus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ServerMetrics:
     """The metrics of one server."""
 
     def __init__(self) -> None:
-        """Register all; a second server in a process has its own."""
+        """Register all metrics in a registry of this server."""
         own = self._registry = CollectorRegistry()
         model = ["model"]
         self._requests = Counter(
@@ -28,7 +28,9 @@ class ServerMetrics:
             buckets=_LATENCY,
             registry=own,
         )
-        self._depth = Gauge("captune_queue_depth", "Images that wait.", model, registry=own)
+        self._depth = Gauge(
+            "captune_queue_depth", "Images waiting for the model.", model, registry=own
+        )
         self._waits = Histogram(
             "captune_queue_seconds",
             "Time from an image's arrival to the start of its batch.",
@@ -50,7 +52,7 @@ class ServerMetrics:
             "captune_decode_seconds", "Time to decode an image.", buckets=_DECODE, registry=own
         )
         self._rejections = Counter(
-            "captune_rejections_total", "Refused requests, by reason.", ["reason"], registry=own
+            "captune_rejections_total", "Rejected requests, by reason.", ["reason"], registry=own
         )
         self._images = Counter(
             "captune_images_total", "Images, by outcome.", ["model", "outcome"], registry=own
@@ -60,7 +62,7 @@ class ServerMetrics:
         )
         self._disconnects = Counter(
             "captune_disconnects_total",
-            "Clients that left before their answer.",
+            "Clients that left before the answer.",
             registry=own,
         )
 
@@ -90,7 +92,7 @@ class ServerMetrics:
         self._decoding.observe(seconds)
 
     def set_depth(self, model: str, images: int) -> None:
-        """Note how many images wait."""
+        """Set the number of waiting images."""
         self._depth.labels(model).set(images)
 
     def count_image(self, model: str, outcome: str) -> None:
@@ -98,7 +100,7 @@ class ServerMetrics:
         self._images.labels(model, outcome).inc()
 
     def count_rejection(self, reason: str) -> None:
-        """Count a refused request."""
+        """Count a rejected request."""
         self._rejections.labels(reason).inc()
 
     def count_restart(self, model: str) -> None:
@@ -110,5 +112,5 @@ class ServerMetrics:
         self._disconnects.inc()
 
     def render(self) -> bytes:
-        """Return all in the text format of Prometheus."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -48,7 +48,7 @@ export function showKeyState() {
   byId("forget-key").hidden = readKey() === null;
 }
 
-/** Ask for the key, once for all requests that wait for it; false if the person declines. */
+/** Ask for the key, once for all requests that wait for it; resolves to false if cancelled. */
 function askForKey(wrong) {
   asking ??= new Promise((resolve) => {
     const dialog = byId("key-dialog");
@@ -67,7 +67,7 @@ function askForKey(wrong) {
     const submitted = (event) => {
       event.preventDefault();
       const key = field.value.trim();
-      // Headers hold no other characters; fetch would refuse them with a strange message.
+      // Headers allow no other characters; fetch would fail with an obscure message.
       if (!/^[\x21-\x7e]+$/.test(key)) {
         byId("key-error").hidden = false;
         field.focus();
@@ -88,7 +88,7 @@ function askForKey(wrong) {
 
 const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
-/** Return the answer's content; waits for the key, and when the server is busy. */
+/** Return the answer's content; asks for the key if needed, and retries while the server is busy. */
 async function request(path, options, { onWait } = {}) {
   for (let tries = 1; ; tries++) {
     const key = readKey();
@@ -114,7 +114,7 @@ async function request(path, options, { onWait } = {}) {
     const asked = Number(answer.headers.get("retry-after"));
     const seconds = Math.min(60, Math.max(0.5, Number.isFinite(asked) ? asked : 2 ** tries));
     onWait?.(seconds, answer.status);
-    // Spread out, or all groups would come back at once.
+    // Spread the retries, or all groups would return at the same time.
     await sleep(seconds * (1 + Math.random() / 4));
   }
 }
@@ -127,7 +127,7 @@ export async function listModels() {
 
 // --- groups of images ----------------------------------------------------------------------------
 
-/** Split images into requests, in order, so that several are under way and none is too large. */
+/** Split images into requests, in order, so that several run in parallel and none is too large. */
 export function group(items) {
   const size = Math.min(MAX_IMAGES_PER_REQUEST, Math.max(1, Math.ceil(items.length / MAX_PARALLEL)));
   const groups = [];
@@ -147,7 +147,7 @@ export function group(items) {
 
 const waiting = [];
 let running = 0;
-// Falls to 1 once images have waited too long for each other.
+// Drops to 1 once a request has missed the server's deadline.
 let maxParallel = MAX_PARALLEL;
 
 function startNext() {
@@ -161,7 +161,7 @@ function startNext() {
 }
 
 /**
- * Caption images that share settings; calls back per image, in whatever order they come.
+ * Caption images that share settings; calls back per image, in the order of the answers.
  * settings: {model, num_captions, generate}; onResult(item, result) with the server's result.
  */
 export function captionImages(items, settings, { onStart, onWait, onResult }) {
@@ -187,13 +187,13 @@ async function send(items, settings, { onStart, onWait, onResult }) {
       onWait: (seconds, status) => items.forEach((item) => onWait?.(item, seconds, status)),
     });
     items.forEach((item, place) => {
-      const missing = { error: { code: "unknown", message: "the answer has no result for it" } };
+      const missing = { error: { code: "unknown", message: "the answer has no result for this image" } };
       onResult(item, { model: content.model, ...(content.results[place] ?? missing) });
     });
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;
     if (error.code === "deadline" && items.length > 1) {
-      // A slow model: fewer images per request are within its time.
+      // The model is slow: send fewer images per request, so that each meets the deadline.
       maxParallel = 1;
       const half = Math.ceil(items.length / 2);
       await send(items.slice(0, half), settings, { onStart, onWait, onResult });

@@ -5,7 +5,7 @@ import { adviseOn, describeConfidence, describeFlags, sentence } from "./words.j
 
 let number = 0;
 
-/** Return what the page knows about an image. */
+/** Return the page's record of a new image. */
 export function newItem(file) {
   return {
     file,
@@ -28,7 +28,7 @@ export function newItem(file) {
   };
 }
 
-/** Keep a result of the server in its item; the person's own words are kept as an alternative. */
+/** Store the server's result in its item; an edited caption is kept as an alternative. */
 export function takeResult(item, result) {
   item.note = "";
   if (result.error) {
@@ -55,19 +55,19 @@ export function takeResult(item, result) {
     meanLogprob: result.mean_logprob,
     flags: result.flags,
     finishReason: result.finish_reason,
-    alternatives: withoutDoubles(alternatives, result.caption),
+    alternatives: withoutDuplicates(alternatives, result.caption),
     model: result.model,
   });
 }
 
-function withoutDoubles(alternatives, caption) {
+function withoutDuplicates(alternatives, caption) {
   const seen = new Set([caption]);
   return alternatives.filter(({ caption: text }) => !seen.has(text) && seen.add(text));
 }
 
 /**
- * Return the card of an item: {element, show}; `show` draws it again after a change of the item.
- * actions: onRegenerate(item), onRetry(item), onRemove(item), onChange(item).
+ * Return the card of an item: {element, show, field}; `show` redraws it after the item has changed.
+ * actions: onRegenerate(item), onRetry(item), onRemove(item), onKeep(item), onChange(item).
  */
 export function makeCard(item, actions) {
   const name = item.file.name || "pasted image";
@@ -142,8 +142,8 @@ function failure(item, actions, name) {
     make("button", { type: "button", "aria-label": `Regenerate ${name} with other settings`, onclick: () => actions.onRegenerate(item) }, "Settings"),
   );
   if (item.caption.trim()) {
-    found.push(make("p", { class: "kept" }, "Kept: ", make("q", {}, item.caption)));
-    row.prepend(make("button", { type: "button", onclick: () => actions.onKeep(item) }, "Back to it"));
+    found.push(make("p", { class: "kept" }, "Earlier caption: ", make("q", {}, item.caption)));
+    row.prepend(make("button", { type: "button", onclick: () => actions.onKeep(item) }, "Keep it"));
   }
   return [...found, row];
 }
@@ -163,7 +163,7 @@ function captionField(item, name, changed) {
   return field;
 }
 
-/** Make a field as high as its text. */
+/** Fit a field's height to its text. */
 export function fit(field) {
   field.style.height = "auto";
   if (field.scrollHeight) field.style.height = `${field.scrollHeight + 2}px`;
@@ -180,7 +180,7 @@ function buttons(item, actions, parts) {
   });
   parts.approve = make(
     "button",
-    { type: "button", class: "approve", "aria-label": `The caption of ${name} is right`, title: "Add it to the corrections, as it is" },
+    { type: "button", class: "approve", "aria-label": `The caption of ${name} is right`, title: "Add it to the corrections unchanged" },
     "Looks right",
   );
   parts.approve.addEventListener("click", () => {
@@ -247,7 +247,7 @@ function alternatives(item, parts, actions) {
     item.alternatives.push({ caption: item.caption, meanLogprob: item.isEdited ? null : item.meanLogprob, isOwn: item.isEdited });
     item.caption = chosen.caption;
     item.meanLogprob = chosen.meanLogprob;
-    // An alternative that a person picked is a correction of the model's first choice.
+    // Picking an alternative corrects the model's first choice.
     item.isEdited = Boolean(chosen.isOwn);
     if (!chosen.isOwn) item.baseCaption = chosen.caption;
     item.isApproved = true;
@@ -258,7 +258,7 @@ function alternatives(item, parts, actions) {
     showDetails(item, parts, actions);
     parts.field.focus();
     actions.onChange(item);
-    announce("The caption is replaced; the earlier one is among the alternatives");
+    announce("The caption is replaced; the earlier one is now an alternative");
   };
   const rows = item.alternatives.map((other, place) =>
     make(

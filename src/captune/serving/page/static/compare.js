@@ -7,7 +7,7 @@ import { adviseOn, describeFlags, sentence } from "./words.js";
 
 const SIDES = { a: "A", b: "B" };
 
-/** Set up the comparison; `getItems`, `getModels` and `toRequest` come from the page. */
+/** The comparison. `getItems` returns the page's images, `requestFor` the settings of a model. */
 export class Comparison {
   constructor({ getItems, requestFor }) {
     this.getItems = getItems;
@@ -34,7 +34,7 @@ export class Comparison {
     this.show();
   }
 
-  /** Drop pairs whose image is gone. */
+  /** Drop pairs whose image has been removed. */
   prune() {
     const present = new Set(this.getItems());
     for (const [item, pair] of this.pairs) {
@@ -89,7 +89,7 @@ export class Comparison {
     this.showPair(item);
     this.show();
     const open = this.votable().filter((other) => !this.pairs.get(other).vote);
-    announce(pair.vote ? `Vote kept. ${plural(open.length, "image")} to go` : "Vote withdrawn");
+    announce(pair.vote ? `Vote recorded. ${plural(open.length, "image")} to go` : "Vote withdrawn");
   }
 
   /** Images with two different captions. */
@@ -103,7 +103,7 @@ export class Comparison {
 
   reveal() {
     this.isRevealed = true;
-    // Who has seen the names cannot vote blindly on these any more, also if images are added.
+    // After the names are shown, nobody can vote blindly on these pairs, even if images are added.
     for (const pair of this.pairs.values()) pair.isClosed = true;
     this.show();
     byId("result").focus();
@@ -136,11 +136,11 @@ export class Comparison {
     if (!b || !a) return "This server has one model. Start it with two to compare them: captune serve NAME=MODEL NAME2=MODEL2.";
     if (a === b) return "Choose two different models.";
     if (!items.length) return "Add images above; both models caption them.";
-    if (this.isRevealed) return "Votes are closed. They can be downloaded, with the captions.";
+    if (this.isRevealed) return "Voting is closed. You can download the votes together with the captions.";
     if (isVoting) {
       const total = this.votable().length;
       const same = [...this.pairs.values()].filter((pair) => isComplete(pair) && isSame(pair)).length;
-      const alike = same ? ` ${plural(same, "image")} got the same caption twice.` : "";
+      const alike = same ? ` ${plural(same, "image")} got the same caption from both models.` : "";
       return `${votes.length} of ${plural(total, "vote")} cast.${alike} The order of the two is random for each image; the names are shown with the result.`;
     }
     if (this.pairs.size) return `First ${a}, then ${b}.`;

@@ -1,6 +1,6 @@
-// Making elements. Every text goes through textContent: a caption or a file name is never HTML.
+// Create elements. All text is set as text, never as HTML: captions and file names are untrusted.
 
-/** Return an element; `properties` with a dash are attributes, functions named on... listeners. */
+/** Return an element; `properties` with a dash are attributes, and those named on... are listeners. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -18,7 +18,7 @@ export const byId = (id) => document.getElementById(id);
 
 let announcement = 0;
 
-/** Let a screen reader say a text; a repeated text is spoken again. */
+/** Have a screen reader speak a text; a repeated text is spoken again. */
 export function announce(text) {
   const region = byId("live");
   const number = ++announcement;
@@ -30,7 +30,7 @@ export function announce(text) {
 
 export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
-/** Copy a text; where the clipboard is closed (no TLS), select it in a field and copy that. */
+/** Copy a text; where the clipboard is not available (no TLS), copy it from a temporary field. */
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

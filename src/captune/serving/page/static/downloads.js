@@ -1,4 +1,4 @@
-// The files that a person takes home: texts, JSON lines, and a data set of corrections.
+// The downloads: text files, JSON lines, and a data set of corrections.
 
 import { announce, plural, saveFile } from "./dom.js";
 import { makeZip, safeName, uniqueNames } from "./zip.js";
@@ -14,7 +14,7 @@ const ENDINGS = {
 
 const withCaption = (items) => items.filter((item) => item.caption.trim() !== "");
 
-/** A zip with a text file per image, named like the image. */
+/** Return a zip with one text file per image, named like the image. */
 export async function textsZip(items) {
   const unique = uniqueNames();
   return makeZip(
@@ -25,7 +25,7 @@ export async function textsZip(items) {
   );
 }
 
-/** A JSON object per image and line; images without a caption have their error. */
+/** Return JSON lines, one object per image; images without a caption have their error. */
 export function jsonLines(items) {
   const lines = items
     .filter((item) => item.caption.trim() !== "" || item.error)
@@ -47,21 +47,21 @@ export function jsonLines(items) {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** Whether a person wrote or approved the caption: only these are worth training on. */
+/** Return whether a person wrote or approved the caption: only these are worth training on. */
 export const isCorrection = (item) => item.caption.trim() !== "" && (item.isEdited || item.isApproved);
 
 const README = `# Captions corrected by a person
 
-metadata.jsonl has a line per image in images/. Unpack this archive, then check it and train on it:
+metadata.jsonl has one line per image in images/. Unpack this archive, then check it and train on it:
 
     captune data check FOLDER
     captune run RECIPE --set data.path=FOLDER
 
-\`model_wrote\` is what the model had written; captune does not train on it. With few images, keep them all for
+\`model_wrote\` is the model's own caption; captune does not train on it. With few images, use them all for
 training and evaluate on another data set.
 `;
 
-/** A zip that unpacks to a data set: corrected captions, and their images unchanged. */
+/** Return a zip that unpacks to a data set: corrected captions, and their images unchanged. */
 export async function corrections(items) {
   const unique = uniqueNames();
   const chosen = items.filter(isCorrection).map((item) => {

@@ -1,4 +1,4 @@
-// Images come in: dropped, pasted or picked. Also their small pictures.
+// Receive images that are dropped, pasted or picked, and draw their thumbnails.
 
 import { MAX_IMAGE_BYTES } from "./api.js";
 import { byId, plural } from "./dom.js";
@@ -12,7 +12,7 @@ export function watchIntake(take) {
   const input = byId("files");
   input.addEventListener("change", () => {
     take([...input.files]);
-    // The same file can be chosen again.
+    // So that the same file can be chosen again.
     input.value = "";
   });
   watchDrops(take);
@@ -27,7 +27,7 @@ export function watchIntake(take) {
 function watchDrops(take) {
   const veil = byId("veil");
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  // Entering a child leaves its parent: the depth tells when the pointer leaves the window.
+  // Entering a child leaves its parent: the depth shows when the pointer leaves the window.
   let depth = 0;
   const show = () => (veil.hidden = depth <= 0);
   document.addEventListener("dragenter", (event) => {
@@ -69,20 +69,20 @@ export function choose(files, alreadyThere) {
   return { taken, notice: notices.join(" ") };
 }
 
-/** Return what makes an image hopeless before it is sent; null: nothing. */
+/** Return the error of a file that the server would reject, before it is sent; null: none. */
 export function refuse(file) {
   if (file.size > MAX_IMAGE_BYTES) {
     const size = (file.size / 1e6).toFixed(0);
-    return { code: "image_too_large", message: `the image has ${size} MB` };
+    return { code: "image_too_large", message: `the image is too large (${size} MB)` };
   }
   return file.size === 0 ? { code: "image_corrupt", message: "the image has no bytes" } : null;
 }
 
 let last = Promise.resolve();
 
-/** Return the URL of a small picture, or null where the browser cannot show the format. */
+/** Return the URL of a thumbnail, or null if the browser cannot show the format. */
 export function makeThumbnail(file) {
-  // One after the other: fifty large photographs decoded at once would fill the memory.
+  // One after another: fifty large photographs decoded at once would fill the memory.
   const made = last.then(() => draw(file)).catch(() => null);
   last = made;
   return made;

@@ -1,4 +1,4 @@
-// The page: images come in, requests go out, and cards show what comes back.
+// The page: takes images, sends requests, and shows the results in cards.
 
 import { captionImages, forgetKey, listModels, showKeyState } from "./api.js";
 import { makeCard, newItem, takeResult } from "./cards.js";
@@ -35,7 +35,7 @@ async function takeFiles(files) {
     added.forEach((item) => fail(item, { code: error.code, message: error.message }));
     return;
   }
-  // In the comparison, a button starts it: the models may have to be chosen first.
+  // In the comparison, a button starts captioning: the models may have to be chosen first.
   if (isComparing()) added.forEach((item) => (item.status = "new"));
   else caption(added, settings);
   update();
@@ -82,7 +82,7 @@ function remove(item) {
   comparison.prune();
   update();
   announce("Removed");
-  // Where the focus was is gone: the next card, or the way to add images.
+  // The focused card is gone: focus the next card, or the file field if there is none.
   const next = items[Math.min(place, items.length - 1)];
   (next ? cards.get(next).element.firstChild : byId("files")).focus();
 }
@@ -160,7 +160,7 @@ async function regenerate(item) {
   cards.get(item).element.firstChild.focus();
 }
 
-// --- what is around the cards ---------------------------------------------------------------------
+// --- toolbar, notice and views ---------------------------------------------------------------------
 
 function update() {
   const count = (status) => items.filter((item) => item.status === status).length;
@@ -207,7 +207,7 @@ function showView() {
   }
   update();
   if (comparing) return comparison.prune();
-  // Images that came in during a comparison have no caption of their own yet.
+  // Images added during a comparison have no caption in this view yet.
   const waiting = items.filter((item) => item.status === "new");
   if (waiting.length) caption(waiting, settings);
   else for (const card of cards.values()) card.show();
@@ -251,7 +251,7 @@ async function changeSettings() {
   if (!chosen) return;
   settings = chosen;
   byId("settings-summary").textContent = summarize(settings);
-  if (items.length) showNotice("The settings hold for images that you add from now on; Regenerate on a card uses others.");
+  if (items.length) showNotice("The settings apply to images that you add from now on; use Regenerate on a card to change an earlier one.");
 }
 
 // --- listeners --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ const FALLBACK = {
   prompt: "",
 };
 
-/** Return settings as the model decodes by itself. */
+/** Return the model's default settings. */
 export function defaultSettings(model) {
   return { model: model?.id ?? null, num_captions: 1, values: ownValues(model) };
 }
@@ -24,7 +24,7 @@ function ownValues(model) {
   return Object.fromEntries(Object.entries(FALLBACK).map(([key, value]) => [key, own[key] ?? value]));
 }
 
-/** Return a request's settings: only what differs from the model's own. */
+/** Return a request's settings: only those that differ from the model's defaults. */
 export function toRequest(settings, model) {
   const own = ownValues(model);
   const values = settings.values;
@@ -35,7 +35,7 @@ export function toRequest(settings, model) {
   return { model: settings.model, num_captions: settings.num_captions, generate };
 }
 
-/** Return settings in a few words. */
+/** Return a short description of settings. */
 export function summarize(settings) {
   const { values } = settings;
   const parts = [
@@ -90,7 +90,7 @@ function read(model) {
   };
 }
 
-/** Set up what does not change between openings. */
+/** Add the listeners that stay between openings of the dialog. */
 export function prepareSettings() {
   for (const id of ["method-beams", "method-sample"]) byId(id).addEventListener("change", showMethod);
 }
@@ -132,7 +132,7 @@ export function editSettings(settings, models, { title, submit, about = null }) 
   });
 }
 
-/** Offer the models in a select. */
+/** Fill a select with the models. */
 export function fillModels(select, models, chosen) {
   select.replaceChildren(
     ...models.map(({ id }) => {

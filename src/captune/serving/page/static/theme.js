@@ -3,6 +3,6 @@ let chosen = null;
 try {
   chosen = localStorage.getItem("captune-theme");
 } catch {
-  // Storage may be blocked; the system's scheme is used.
+  // Storage may be blocked; then the system's color scheme is used.
 }
 if (chosen) document.documentElement.dataset.theme = chosen;

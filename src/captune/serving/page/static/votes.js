@@ -1,8 +1,8 @@
-// Blind votes between two models: orders, counts and the interval.
+// Blind votes between two models: order, counts and the confidence interval.
 
 const Z = 1.959964;
 
-/** Return {share, low, high}: Wilson's 95 % interval of `wins` in `total`; null without votes. */
+/** Return {share, low, high}: Wilson's 95 % interval of `wins` out of `total`; null without votes. */
 export function wilson(wins, total) {
   if (!total) return null;
   const share = wins / total;
@@ -17,7 +17,7 @@ export function drawSwap() {
   return (crypto.getRandomValues(new Uint8Array(1))[0] & 1) === 1;
 }
 
-/** Count votes "a", "b", "tie"; the win rate is over votes that decided. */
+/** Count votes "a", "b" and "tie"; the win rate is over votes that are not ties. */
 export function countVotes(votes) {
   const counts = { a: 0, b: 0, tie: 0 };
   for (const vote of votes) counts[vote]++;
@@ -26,7 +26,7 @@ export function countVotes(votes) {
 
 const percent = (value) => `${Math.round(100 * value)} %`;
 
-/** Return what the votes mean, in sentences. */
+/** Return the result of the votes in sentences. */
 export function describeVotes(votes, nameA, nameB) {
   const { a, b, tie, rate } = countVotes(votes);
   const ties = tie ? ` ${tie} ${tie === 1 ? "vote was a tie" : "votes were ties"} and count for neither.` : "";

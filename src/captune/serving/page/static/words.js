@@ -1,7 +1,8 @@
-// What the server's numbers and codes mean, in words.
+// Descriptions of the server's numbers and codes.
 
-// By the geometric mean of the tokens' probabilities. Checked on Flickr8k: captions of 45 % and
-// more agreed with people twice as well as those between 35 and 45 %, and these better than the rest.
+// By the geometric mean of the tokens' probabilities. Checked on Flickr8k: captions with 45 % or
+// more agreed with human captions twice as well as those between 35 and 45 %, which agreed better
+// than the rest.
 const LEVELS = [
   { from: 0.6, name: "sure", level: 4 },
   { from: 0.45, name: "fairly sure", level: 3 },
@@ -19,7 +20,7 @@ export function describeConfidence(meanLogprob) {
     name,
     level,
     percent,
-    text: `The model gave the words it chose ${percent} % probability on average. This says how sure it is, not whether it is right: read captions it is unsure of first. Compare images of one model, not models.`,
+    text: `The model gave the words it chose ${percent} % probability on average. This shows how sure it is, not whether it is right: check the captions that it is unsure of first. Compare images captioned by one model, not different models.`,
   };
 }
 
@@ -31,7 +32,7 @@ const FLAGS = {
   length: "Cut off: it reached the maximum length",
 };
 
-/** Return what a person should know about a caption. */
+/** Return readable warnings about a caption. */
 export function describeFlags(flags, finishReason) {
   const found = [...flags];
   if (finishReason === "length") found.push("length");
@@ -47,20 +48,20 @@ const ADVICE = {
   model_error: "Try it with other settings; the server's log has the details.",
   worker_crash: "Save it again as JPEG; the server's log has the details.",
   worker_lost: "Try again.",
-  queue_full: "The server has too much to do. Try again in a minute.",
+  queue_full: "The server is overloaded. Try again in a minute.",
   not_ready: "The model is starting. Try again in a minute.",
   deadline: "Try again; fewer beams or a shorter length are faster.",
   key_missing: "Try again, and enter a key.",
   key_wrong: "Try again, and enter another key.",
   key_cancelled: "Try again, and enter a key; the server's operator has one.",
-  unreachable: "Check that captune serve runs and that you are connected, then try again.",
+  unreachable: "Check that captune serve is running and that you are connected, then try again.",
   invalid_request: "Change the settings and regenerate.",
   model_not_found: "Choose another model and regenerate.",
-  too_many_bytes: "The server has too much to do. Try again in a minute.",
+  too_many_bytes: "The server is overloaded. Try again in a minute.",
   prompt_too_long: "Shorten the beginning of the caption and regenerate.",
 };
 
-/** Return what to do about an error's code. */
+/** Return advice for an error's code. */
 export function adviseOn(code) {
   return ADVICE[code] ?? "Try again.";
 }
@@ -68,7 +69,7 @@ export function adviseOn(code) {
 /** Return a server's message as a sentence. */
 export function sentence(text) {
   const trimmed = String(text).trim();
-  if (!trimmed) return "Something failed.";
+  if (!trimmed) return "Something went wrong.";
   const first = trimmed[0].toUpperCase() + trimmed.slice(1);
   return /[.!?]$/.test(first) ? first : `${first}.`;
 }

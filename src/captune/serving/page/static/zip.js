@@ -6,7 +6,7 @@ const TABLE = new Uint32Array(256).map((_, byte) => {
   return value;
 });
 
-/** Return the CRC-32 of bytes, as in zip. */
+/** Return the CRC-32 of bytes, as zip archives use it. */
 export function crc32(bytes) {
   let value = 0xffffffff;
   for (const byte of bytes) value = TABLE[(value ^ byte) & 0xff] ^ (value >>> 8);
@@ -16,7 +16,7 @@ export function crc32(bytes) {
 const UTF8_NAMES = 0x0800;
 const VERSION = 20;
 
-/** Return a zip of entries {name, content}, content a text, bytes or a Blob; at most 4 GiB. */
+/** Return a zip of entries {name, content}; content is text, bytes or a Blob. At most 4 GiB. */
 export async function makeZip(entries, now = new Date()) {
   const encoder = new TextEncoder();
   const time = (now.getHours() << 11) | (now.getMinutes() << 5) | (now.getSeconds() >> 1);
@@ -35,7 +35,7 @@ export async function makeZip(entries, now = new Date()) {
       [4, crc32(bytes)], [4, bytes.length], [4, bytes.length], [2, path.length], [2, 0],
     ];
     const head = pack([[4, 0x04034b50], ...common]);
-    // The file's own blob goes in where there is one: it stays on disk.
+    // Use the file's own blob if there is one: its bytes can stay on disk.
     parts.push(head, path, content instanceof Blob ? content : bytes);
     const place = [[2, 0], [2, 0], [2, 0], [4, 0], [4, offset]];
     directory.push(pack([[4, 0x02014b50], [2, VERSION], ...common, ...place]), path);
@@ -61,12 +61,12 @@ function pack(fields) {
 
 const RESERVED = /^(con|prn|aux|nul|com\d|lpt\d)$/i;
 
-/** Return a file's stem and ending, safe on every system. */
+/** Return a file's stem and ending, valid on every system. */
 export function safeName(name) {
   const base = name.normalize("NFC").split(/[/\\]/).at(-1);
   const dot = base.lastIndexOf(".");
   const [stem, ending] = dot > 0 ? [base.slice(0, dot), base.slice(dot + 1)] : [base, ""];
-  // Also control characters, and those that turn the direction of the text around them.
+  // Also replaces control characters, and those that change the direction of surrounding text.
   const clean = stem
     .replace(/[<>:"/\\|?*\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]+/gu, "_")
     .replace(/^[.\s]+|[.\s]+$/g, "");
@@ -76,7 +76,7 @@ export function safeName(name) {
   return { stem: safe, ending: kind };
 }
 
-/** Return a function that makes names unique, whatever the case of their letters. */
+/** Return a function that makes names unique, ignoring case. */
 export function uniqueNames() {
   const taken = new Set();
   return (stem, ending) => {
