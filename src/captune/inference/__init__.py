@@ -1,6 +1,6 @@
-"""Images in, captions out; the only package that decodes.
+"""Caption images; the only package that generates text.
 
-Its names are imported on first use: finding images and checking settings must not wait seconds for
+Names are imported on first use: finding images and checking settings must not wait seconds for
 torch to load.
 """
 

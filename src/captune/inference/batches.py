@@ -1,7 +1,7 @@
 """One batch of prepared images through a model, for callers that form batches themselves.
 
-`stream` reads images until a batch is full. A server cannot wait for that: it takes what has
-arrived.
+`stream` reads images until a batch is full. A server cannot wait for that: it captions the images
+that have arrived.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class BatchCaptioner(Protocol):
         """Return the captions of each image, one per config; the images are encoded once.
 
         Args:
-            batch: B ids, which seed sampling, and model inputs.
-            configs: How to decode, complete; at least one.
+            batch: B pairs of an id, which seeds sampling, and the inputs from `prepare`.
+            configs: Complete decoding settings; at least one.
 
         Raises:
             ModelError: The prompt leaves no room for a caption.

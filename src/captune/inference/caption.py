@@ -1,4 +1,4 @@
-"""Images in, captions out, batch by batch; a batch that does not fit in memory is halved."""
+"""Caption images batch by batch in torch; a batch that does not fit in memory is halved."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def caption_images(
 ) -> Generator[Prediction]:
     """Yield one caption per image, for any number of images, in order.
 
-    Holds the pixels of a few batches at most. A batch that does not fit in the device's memory is
-    halved with a warning, and so are later batches.
+    At most the pixels of a few batches are held. A batch that does not fit in the device's memory
+    is halved with a warning, and later batches keep the smaller size.
 
     Args:
         captioner: The model, on its device.
         images: Ids and images; read slightly ahead of what is yielded.
-        config: How to decode.
+        config: Complete decoding settings.
         batch_size: Images per batch, at least 1.
         execution: Device, precision, and where images are decoded; `None`: defaults.
         on_failure: Called with each unusable image, which is then skipped; `None`: raise its
@@ -55,19 +55,20 @@ def caption_images(
 
     Raises:
         ImageError: An image cannot be used and `on_failure` is `None`.
-        ModelError: The prompt leaves no room for a caption.
+        ModelError: The prompt leaves no room for a caption, or one image does not fit in memory.
     """
     execution = execution or Execution()
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
     form = _form_for(captioner, hardware, execution)
     batch = _Batch(form, config, hardware, size=max(1, batch_size))
-    # 8 bits per value wait and go to the device, which normalises them to the same float32.
+    # Images wait and are copied to the device as 8-bit values, which the device normalises to the
+    # same float32 values.
     transform = level_transform(captioner.image_transform(), exact=True)
     marks = ImageMarks()
     prepared = prepare_ahead(
         transform, images, decode=execution.decode, batch_size=batch.size, marks=marks
     )
-    # Closed here: a traceback that someone keeps would keep the generator and its processes.
+    # Closed here: a traceback that is kept would keep the generator and its processes alive.
     with closing(prepared):
         for image_id, inputs in prepared:
             if isinstance(inputs, ImageError):
@@ -82,7 +83,7 @@ def caption_images(
 
 
 def open_torch_batches(captioner: Captioner, execution: Execution) -> TorchBatches:
-    """Return the model ready for batches that the caller forms."""
+    """Return the model, ready for batches that the caller forms."""
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
     form = _form_for(captioner, hardware, execution)
     return TorchBatches(form, hardware, level_transform(captioner.image_transform(), exact=True))
@@ -94,10 +95,10 @@ class _Batch:
 
     Attributes:
         form: The model, arranged for captioning.
-        config: How to decode.
+        config: Decoding settings.
         hardware: Device and precision.
-        size: Images per batch; halved when they do not fit.
-        waiting: Ids and the model inputs of one image each.
+        size: Images per batch; halved when a batch does not fit.
+        waiting: Ids and model inputs, one pair per image.
     """
 
     form: InferenceForm
@@ -139,7 +140,7 @@ class _Batch:
 
 
 def _form_for(captioner: Captioner, hardware: Hardware, execution: Execution) -> InferenceForm:
-    """Return the model arranged for captioning; the kept form if nothing has changed since."""
+    """Return the model arranged for captioning; reuse the kept form if nothing has changed."""
     vision = text = hardware.dtype
     if execution.is_exact_enough:
         vision, text = exact_enough(captioner, hardware.dtype)

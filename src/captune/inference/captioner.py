@@ -1,4 +1,4 @@
-"""A captioner that torch runs, and `captune.load`, which chooses what runs a model."""
+"""A captioner that runs in torch, and `captune.load`, which also loads exported models."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ImageCaptioner(LoadedCaptioner):
     Attributes:
         captioner: The model, on its device.
         hardware: Device and precision.
-        is_exact_enough: Whether the precision was chosen, and gives way where it would change
-            captions; see `Execution`.
+        is_exact_enough: Whether the precision is `auto`, so that a side of the model whose captions
+            it would change is computed in float32; see `Execution`.
     """
 
     captioner: Captioner
@@ -107,11 +107,11 @@ def load(
 
     Args:
         model: Folder saved by captune or transformers, a run's folder, or a hub id.
-        device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
+        device: `auto` (the first available of CUDA, XPU, MPS and CPU) or a torch device name.
         revision: Hub branch, tag or commit; `None`: the newest.
-        precision: `auto`: the fastest whose captions are those of `fp32` for 98 of 100
-            photographs or more; `fp32`: captions equal plain transformers'; `bf16` or `fp16`:
-            faster if the hardware supports them.
+        precision: `auto`: the fastest whose captions equal those of `fp32` for at least 98 of 100
+            photographs; `fp32`: captions equal plain transformers'; `bf16` or `fp16`: faster if
+            the hardware supports them.
 
     Raises:
         ModelError: The model does not exist, has no weights, or belongs to an unknown family.

@@ -1,7 +1,7 @@
-"""Find the images that files, folders and globs name, one after the other, before any is opened.
+"""Find the images that files, folders and globs name, one at a time and without opening them.
 
 A folder of a million files is never held as a list: the first image is found at once, and memory
-stays flat. Folders are compared by their real paths, so that links and inputs that overlap list no
+stays flat. Folders are compared by their real paths, so that links and overlapping inputs list no
 image twice.
 """
 
@@ -23,19 +23,19 @@ from captune.storage import TextSet
 from captune.suggest import did_you_mean
 
 SORTED_ENTRIES = 20_000
-"""A folder with at most so many images is listed in order of names; a larger one in pieces of
+"""A folder with at most this many entries is listed in order of names; a larger one in pieces of
 this size in the file system's order, each sorted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image file that was found, and not opened.
+    """An image file that was found but not opened.
 
     Attributes:
         path: The file.
         name: Its path as text, unique in a search.
-        size: Its bytes; `None`: it is not a regular file, or cannot be reached.
-        mtime_ns: Time of its last change; `None` as for `size`.
+        size: Its size in bytes; `None`: it is not a regular file or cannot be reached.
+        mtime_ns: Time of its last change in nanoseconds; `None` as for `size`.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableImage:
-    """Something that was named or found and holds no image that can be read.
+    """An input or file that cannot be read as an image.
 
     Attributes:
         name: Path, member of an archive, or URL.
@@ -59,7 +59,7 @@ class UnreadableImage:
 
 @dataclass(frozen=True, slots=True)
 class SkippedLink:
-    """A link that leads out of its folder and was not followed."""
+    """A link that leads out of the searched folder and was not followed."""
 
     path: Path
 
@@ -80,12 +80,12 @@ class _Folder:
 class ImageSearch:
     """Searches for image files; each is found once, at its first place.
 
-    Folders are searched recursively for names that end like an image's; hidden ones (`.name`) are
-    skipped. Files come in order of their names, subfolders among them, as far as `SORTED_ENTRIES`
-    allows.
+    Folders are searched recursively for names with an image's suffix; hidden names (`.name`) are
+    skipped. Files are found in order of their names, with subfolders in between, as far as
+    `SORTED_ENTRIES` allows.
 
     Attributes:
-        follow_links: Follow links that lead out of a folder; loops end in either case.
+        follow_links: Whether to follow links that lead out of a folder; loops end in either case.
     """
 
     follow_links: bool = False
@@ -93,10 +93,10 @@ class ImageSearch:
     _named: TextSet = field(default_factory=TextSet)
 
     def expand(self, text: str) -> Iterator[Found]:
-        """Return the images of a file, a folder or a glob; a file's ending does not matter.
+        """Return the images of a file, a folder or a glob; a single file may have any suffix.
 
         Raises:
-            DataError: It does not exist, or the glob matches nothing; raised at once.
+            DataError: It does not exist, or the glob matches nothing; raised before iteration.
         """
         path = Path(text)
         if os.path.lexists(path):
@@ -110,13 +110,13 @@ class ImageSearch:
         return self._match(first, matches)
 
     def take(self, paths: Iterable[Path]) -> Iterator[ImageFile]:
-        """Yield files given by name, whatever their ending, that were not found before."""
+        """Yield files given by name, whatever their suffix, that were not found before."""
         last, real = None, ""
         for path in paths:
             parent, name = os.path.split(path)
             if parent != last:
                 last, real = parent, os.path.realpath(parent)
-            # The walk of a folder has listed its images, and those alone.
+            # The walk of a folder has listed its images, but no files with other suffixes.
             is_listed = _has_image_name(name) and self._is_walked(real)
             if not is_listed and self._named.add(os.path.join(real, name)):  # noqa: PTH118
                 yield _describe(str(path))
@@ -167,7 +167,7 @@ class ImageSearch:
             yield UnreadableImage(place, ImageError("io", where=f"{place}: {error}"))
 
     def _enter(self, path: str, real: str, *, is_link: bool) -> _Folder | None:
-        """Return a folder to list; `None` if its images are listed elsewhere."""
+        """Return a folder to list; `None` if its images are listed at another place."""
         if not is_link:
             return None if real in self._roots else _Folder(path, real)
         target = os.path.realpath(real)
@@ -180,7 +180,7 @@ class ImageSearch:
         return len(self._named) > 0 and real in self._named
 
     def _is_walked(self, real: str) -> bool:
-        """Return whether a folder is one that is searched, or a visible one inside it."""
+        """Return whether a folder is a searched one, or a visible folder inside a searched one."""
         if real in self._roots:
             return True
         return any(
@@ -194,10 +194,14 @@ class ImageSearch:
 
 
 def check_url(url: str, rules: UrlRules | None) -> UnreadableImage | None:
-    """Return why a URL may not be opened; `None`: it may. Nothing is requested.
+    """Return the error of a URL that may not be opened, else `None`. No request is sent.
+
+    Args:
+        url: The URL.
+        rules: Rules for URLs; `None`: no URL may be opened.
 
     Raises:
-        DataError: No URL may be opened.
+        DataError: `rules` is `None`.
     """
     if rules is None:
         raise DataError(f"{url} is a URL", fix="allow it with --allow-urls, or download the image")
@@ -209,7 +213,7 @@ def check_url(url: str, rules: UrlRules | None) -> UnreadableImage | None:
 
 
 def no_images(inputs: Iterable[str]) -> DataError:
-    """Return the error of inputs that hold no images."""
+    """Return the error for inputs that hold no images."""
     return DataError(
         f"no images in {', '.join(inputs)}",
         fix=f"images end in one of: {' '.join(sorted(IMAGE_SUFFIXES))}",
@@ -238,19 +242,20 @@ def _iter_entries(folder: str) -> Iterator[tuple[str, _Kind]]:
         entries = _kinds(found)
         while True:
             others: dict[str, _Kind] = {}
-            # Names only: entries, or pairs, would take several times the memory.
+            # Names only: entries or pairs would take several times the memory.
             names = list(_names(islice(entries, SORTED_ENTRIES), others))
             if not names:
                 return
             names.sort(reverse=True)
-            # Each is freed as it is used: the next piece is read before this list would be.
+            # Each name is freed once it is used: the whole list would live until the next piece is
+            # read.
             while names:
                 name = names.pop()
                 yield name, others.get(name, "file")
 
 
 def _names(entries: Iterable[tuple[str, _Kind]], others: dict[str, _Kind]) -> Iterator[str]:
-    """Yield the names; note the kinds of those that are not files."""
+    """Yield the names; store the kinds of those that are not files in `others`."""
     for name, kind in entries:
         if kind != "file":
             others[name] = kind
@@ -288,7 +293,7 @@ def _is_real_folder(entry: os.DirEntry[str]) -> bool:
 def _describe(name: str) -> ImageFile:
     path = Path(name)
     try:
-        state = os.stat(name)  # noqa: PTH116 - a million times
+        state = os.stat(name)  # noqa: PTH116 - called a million times
     except (OSError, ValueError):
         return ImageFile(path, name)
     if not stat.S_ISREG(state.st_mode):

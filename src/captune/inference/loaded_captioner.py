@@ -1,7 +1,7 @@
-"""What `captune.load` returns: a model that captions images by path, bytes, array or PIL image.
+"""The interface of loaded models: they caption images by path, bytes, array or PIL image.
 
-Whatever runs the model: torch (`captioner.py`) or an exported graph (`exported/`), which must not
-import torch. So this module imports neither.
+The model runs in torch (`captioner.py`) or as an exported graph (`exported/`), which must not load
+torch. So this module imports neither.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SHOWN_FAILURES = 5
 
 
 class LoadedCaptioner(ABC):
-    """A model ready to caption, public as `captune.Captioner`."""
+    """A model ready to caption; public as `captune.Captioner`."""
 
     __slots__ = ()
 
@@ -53,13 +53,13 @@ class LoadedCaptioner(ABC):
         revision: str | None = None,
         precision: str = "auto",
     ) -> LoadedCaptioner:
-        """Return `captune.load` of the same arguments; the name is that of transformers."""
-        # By name: the modules that load models import this one.
+        """Return `captune.load` of the same arguments, under the name that transformers uses."""
+        # Imported by name: the modules that load models import this one.
         load = importlib.import_module("captune.inference").load
         loaded: LoadedCaptioner = load(model, device=device, revision=revision, precision=precision)
         return loaded
 
-    # Each way of running a model implements these.
+    # Implemented for each runtime.
 
     @property
     @abstractmethod
@@ -73,11 +73,11 @@ class LoadedCaptioner(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Return what runs the model, device and precision, in one line."""
+        """Return runtime, device and precision in one line."""
 
     @abstractmethod
     def complete(self, decoding: GenerateConfig) -> GenerateConfig:
-        """Fill settings that are not set from the model's own, then from captune's defaults."""
+        """Return settings; unset fields come from the model's own, then from captune's defaults."""
 
     @abstractmethod
     def stream(
@@ -93,7 +93,7 @@ class LoadedCaptioner(ABC):
 
         Args:
             images: Ids and images; read slightly ahead of what is yielded.
-            config: How to decode, complete.
+            config: Complete decoding settings.
             batch_size: Images per batch, at least 1.
             decode: Where images are decoded; see `caption`.
             on_failure: Called with each unusable image, which is then skipped; `None`: raise its
@@ -106,7 +106,7 @@ class LoadedCaptioner(ABC):
 
     @abstractmethod
     def open_batches(self) -> BatchCaptioner:
-        """Return the model ready for batches that the caller forms; see `BatchCaptioner`."""
+        """Return the model, ready for batches that the caller forms; see `BatchCaptioner`."""
 
     @abstractmethod
     def save_pretrained(self, folder: str | Path) -> None:
@@ -126,7 +126,7 @@ class LoadedCaptioner(ABC):
             OutputError: The push failed.
         """
 
-    # All share these.
+    # Shared by all runtimes.
 
     def __call__(
         self,
@@ -135,7 +135,7 @@ class LoadedCaptioner(ABC):
         batch_size: int = 16,
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
-        """Return `caption` of the same arguments; a transformers pipeline is called like this."""
+        """Return `caption` of the same arguments, as a transformers pipeline would be called."""
         return self.caption(images, batch_size=batch_size, **decoding)
 
     def caption(
@@ -148,21 +148,21 @@ class LoadedCaptioner(ABC):
         decode: DecodeMode | ImageDecoder = "isolated",
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
-        """Return one caption per image, in order; always a list, for one image too.
+        """Return one caption per image, in order; always a list, even for a single image.
 
         The id of an image is its path, or its index in the list if it has no path.
 
         Args:
-            images: One image or a list: path, bytes, PIL image, or uint8 array (H, W),
+            images: One image or a list: path, bytes, PIL image, or uint8 array (H, W), (H, W, 1),
                 (H, W, 3) in RGB or (H, W, 4) in RGBA; an array (B, H, W, 3) is a list of images.
             batch_size: Images per pass.
             on_failure: Called with each unusable image, which then gets no caption.
-            urls: Downloads images that are given as URLs: `UrlFetcher()`; `None`: URLs are refused.
+            urls: Downloads images given as URLs: `UrlFetcher()`; `None`: URLs are rejected.
             decode: `isolated`: decode images in child processes with limits of memory and time,
                 which take a tenth of a second per call to start; `inline`: in this process, for
                 images that you trust; or an open decoder.
-            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`; the others come from the
-                model's own generation_config.json, else they are captune's defaults.
+            **decoding: Fields of `GenerateConfig`, such as `num_beams=5`; others come from the
+                model's own generation_config.json, else from captune's defaults.
 
         Raises:
             ImageError: The only image is unusable, and `on_failure` is `None`.
@@ -212,7 +212,7 @@ def _as_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 else [images]
     if isinstance(images, _ONE_IMAGE) or not isinstance(images, Iterable):
-        # Anything else is refused with its type, like an item of a list.
+        # Any other object is rejected by its type later, like an item of a list.
         return [images]
     return images
 

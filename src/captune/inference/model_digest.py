@@ -1,4 +1,4 @@
-"""The digest of a local model: what identifies it, wherever its folder is."""
+"""The digest of a local model, which identifies it wherever its folder is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
-# Samples distinguish large models: training changes all weights.
+# Samples are enough to distinguish large models: training changes all weights.
 _MAX_FULL_READ = 4_000_000
 _NUM_BLOCKS, _BLOCK = 32, 65_536
 
@@ -15,7 +15,7 @@ _NUM_BLOCKS, _BLOCK = 32, 65_536
 def digest_model(source: str) -> str | None:
     """Return a hash of a local model's weights and settings; `None` for a hub id.
 
-    Large files are sampled: their size, and 32 blocks spread over the file.
+    Files over 4 MB are sampled: the hash covers their size and 32 blocks spread over the file.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():

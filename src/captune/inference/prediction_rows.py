@@ -19,7 +19,7 @@ COLUMNS = ("image_id", "caption", "mean_logprob", "num_tokens", "finish_reason",
 
 
 def prediction_row(prediction: Prediction) -> dict[str, object]:
-    """Return the fields of a prediction by name; a log-probability that is not finite is None."""
+    """Return the fields of a prediction by name; a non-finite log-probability becomes `None`."""
     logprob = prediction.mean_logprob
     return {
         "image_id": prediction.image_id,
@@ -32,7 +32,11 @@ def prediction_row(prediction: Prediction) -> dict[str, object]:
 
 
 def to_prediction(row: Row) -> Prediction:
-    """Return the prediction of a row; missing fields get their simplest value."""
+    """Return the prediction of a row; only `image_id` and `caption` are required.
+
+    Raises:
+        KeyError: One of them is missing.
+    """
     logprob, flags, num_tokens = row.get("mean_logprob"), row.get("flags"), row.get("num_tokens")
     return Prediction(
         image_id=str(row["image_id"]),

@@ -27,7 +27,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read the predictions that `write_predictions` wrote.
+    """Return the predictions that `write_predictions` wrote.
 
     Raises:
         DataError: The file is missing, a line is not a prediction, or an image appears twice.

@@ -1,7 +1,7 @@
 """Prepare model inputs from images in threads, ahead of the model; unusable images are reported.
 
-Pillow releases the interpreter's lock while it decodes and resizes, and isolated decoding waits
-for a child process, so threads keep the model busy.
+Pillow releases the interpreter lock while it decodes and resizes, and isolated decoding waits for a
+child process, so threads are enough to keep the model busy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from captune.hardware import Hardware
 
 AnyImage = ImageSource | UrlImage | Image.Image
-"""An encoded image, wherever it is, or a decoded one."""
+"""An encoded image, wherever it is stored, or a decoded one."""
 
 OnFailure = Callable[[str, ImageError], None]
 """Called with each unusable image: its id and the reason."""
@@ -45,7 +45,7 @@ _BATCHES_AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Where a captioning pass runs, and where its images are decoded.
+    """Device and precision of a captioning pass, and where its images are decoded.
 
     Attributes:
         hardware: Device and precision; `None`: the model's device, fp32.
@@ -65,16 +65,16 @@ class Execution:
 
 @dataclass(slots=True)
 class ImageMarks:
-    """What is unusual about images that were decoded; their captions get it as flags.
+    """Peculiarities of decoded images, which become flags of their captions.
 
     Attributes:
-        found: Marks by image id, until the caption takes them.
+        found: Marks by image id, until they are moved to the caption.
     """
 
     found: dict[str, tuple[ImageMark, ...]] = field(default_factory=dict)
 
     def add(self, image_id: str, mark: ImageMark) -> None:
-        """Note a mark of an image."""
+        """Add a mark to an image."""
         before = self.found.get(image_id, ())
         if mark not in before:
             self.found[image_id] = (*before, mark)
@@ -94,21 +94,22 @@ def prepare_ahead(
     batch_size: int,
     marks: ImageMarks | None = None,
 ) -> Generator[tuple[str, Inputs | ImageError]]:
-    """Yield ids and the model inputs of one image, or the error of an unusable one, in order.
+    """Yield each image's id and model inputs, or its error if it is unusable, in order.
 
     Args:
-        transform: RGB image to the model's inputs.
+        transform: Converts an RGB image to model inputs.
         images: Ids and images; read two batches ahead of what is yielded.
         decode: See `Execution`.
         batch_size: Images per batch.
-        marks: Gets what is unusual about images.
+        marks: Collects the peculiarities of images; `None`: they are dropped.
     """
     marks = ImageMarks() if marks is None else marks
     waiting: deque[tuple[str, Future[Inputs | ImageError]]] = deque()
     num_threads = count_threads()
     pool = ThreadPoolExecutor(num_threads, "captune-decode")
     with ExitStack() as opened:
-        # Shut down first: its threads may wait for a child process that decodes a bomb.
+        # Registered first, so shut down last: closing the decoder ends the child processes that
+        # the pool's threads may wait for.
         opened.callback(pool.shutdown, wait=False, cancel_futures=True)
         reader = _open_reader(transform, decode, num_threads=num_threads, opened=opened)
         for image_id, image in images:
@@ -127,9 +128,9 @@ class _Reader(Generic[Inputs]):
     """Decodes images into model inputs.
 
     Attributes:
-        transform: RGB image to the model's inputs.
-        decoder: For files and bytes.
-        url_decoder: For images at URLs, which are untrusted.
+        transform: Converts an RGB image to model inputs.
+        decoder: Decoder of files and bytes.
+        url_decoder: Decoder of images at URLs, which are untrusted.
     """
 
     transform: Callable[[Image.Image], Inputs]

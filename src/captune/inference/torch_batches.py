@@ -1,4 +1,4 @@
-"""A batch of prepared images through a model that torch runs."""
+"""Caption a batch of prepared images with a model that runs in torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TorchBatches:
     Attributes:
         form: The model, arranged for captioning.
         hardware: Device and precision.
-        transform: RGB image to the inputs of one image.
+        transform: Converts an RGB image to the inputs of one image.
     """
 
     form: InferenceForm

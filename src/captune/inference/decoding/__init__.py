@@ -1,1 +1,1 @@
-"""Vision states in, captions out: beam search, greedy search, sampling."""
+"""Generate captions from vision states: beam search, greedy search and sampling."""

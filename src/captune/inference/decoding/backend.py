@@ -1,4 +1,4 @@
-"""The interface that decoding needs: four methods, so that an exported model can be a backend.
+"""The interface that decoding needs from a model's text side: one property and three methods.
 
 `captune.models.fast_text` returns the torch backend, and `captune.models.Captioner` is its slow
 twin. Shapes: B images, L new tokens per row, T text tokens in the cache, S vision tokens, D width,
@@ -20,11 +20,11 @@ class DecodingCache(Protocol):
 
 
 class DecodingContext(Protocol):
-    """Vision states and cache of the images that are decoded.
+    """Vision states and cache of the images being captioned.
 
     Attributes:
-        vision_states: (B, S, D), each image once, whatever the number of beams; `None` if the
-            cache is all that a backend needs.
+        vision_states: (B, S, D), one row per image whatever the number of beams; `None` if the
+            backend needs only the cache.
         cache: A `DecodingCache`.
     """
 

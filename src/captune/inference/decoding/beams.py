@@ -1,9 +1,9 @@
 """Beam search with exactly the steps of Hugging Face's, independently per image.
 
-2 K candidates are ranked at each step, so that K stay open when others end; only those among the
-first K may end. Ended captions are ranked by log-probability / length ** length_penalty, where the
-length counts generated tokens, including the end token. An image stops when `generate` would stop
-for that image alone; the rest of the batch has no influence.
+Each step ranks 2 K candidates, so that K stay open when others end; only the first K may end. Ended
+captions are ranked by log-probability / length ** length_penalty, where the length counts generated
+tokens, including the end token. The search of an image stops when `generate` would stop for that
+image alone; the rest of the batch has no influence.
 Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N maximum new tokens.
 """
 
@@ -26,9 +26,9 @@ class _Branches:
 
     Attributes:
         token_ids: int64 (B, K, P + N), filled from the left.
-        scores: float32 (B, K), which rank the branches.
-        logprobs: float32 (B, K), under the model, without penalties.
-        lengths: int64 (B, K), generated tokens.
+        scores: float32 (B, K), by which branches are ranked.
+        logprobs: float32 (B, K), log-probabilities under the model, without penalties.
+        lengths: int64 (B, K), numbers of generated tokens.
     """
 
     token_ids: torch.Tensor
@@ -52,7 +52,7 @@ class _Beams:
     """State of the search.
 
     Attributes:
-        step: Tokens generated so far.
+        step: Number of tokens generated so far.
         open: K branches that continue.
         parents: int64 (B, K), the previous open branch that each continues.
         ended: The K best branches that ended; score -1e9 if there are fewer.
@@ -83,8 +83,8 @@ def search_beams(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> 
     """Return the best hypothesis of each image.
 
     Args:
-        tree: Holds the prompt.
-        logits: (B, V) of the first new token.
+        tree: Token tree that holds the prompt.
+        logits: Logits (B, V) of the first new token.
         task: Number of beams, penalties and limits.
     """
     beams = _start(len(logits), task, device=logits.device)

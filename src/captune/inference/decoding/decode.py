@@ -1,4 +1,4 @@
-"""Vision states in, captions out: the only module that decodes.
+"""Generate captions from vision states with torch.
 
 Greedy, beam search and sampling with Hugging Face's settings and semantics, over packed beams.
 Shapes: B images, S vision tokens, D width.
@@ -34,19 +34,20 @@ def generate(
 ) -> list[Prediction]:
     """Return one caption per image, in order.
 
-    Dropout is off during the call. Captions do not depend on the rest of the batch, except for the
-    rounding of matrix products of other shapes.
+    Dropout is off during the call. Captions do not depend on the rest of the batch, except that
+    matrix products of other shapes round differently.
 
     Args:
         captioner: The model, on the device of the vision states.
         vision_states: (B, S, D) from `Captioner.encode` or `Captioner.vision_states`.
         image_ids: B ids.
-        config: How to decode. `max_new_tokens` is limited by the model's number of positions.
-        backend: The text side; `None`: the fast form of the model's, in the precision of autocast.
-            For many batches build it once: `text_backend(captioner)`.
+        config: Complete decoding settings. `max_new_tokens` is limited by the model's positions.
+        backend: The text side; `None`: the fast form of the model's own, in the precision of
+            autocast. For many batches, build it once: `text_backend(captioner)`.
 
     Raises:
         ModelError: The prompt leaves no room for a caption.
+        ValueError: The numbers of ids and of images differ.
     """
     if len(image_ids) != len(vision_states):
         raise ValueError(f"{len(image_ids)} image ids for {len(vision_states)} images")
@@ -76,7 +77,7 @@ def search(
 
 
 def text_backend(captioner: Captioner) -> DecodingBackend:
-    """Return the fast text side of a captioner, in the precision of the autocast around this."""
+    """Return the fast text side of a captioner, in the precision of the surrounding autocast."""
     device = captioner.device.type
     if torch.is_autocast_enabled(device):
         return fast_text(captioner, torch.get_autocast_dtype(device))
@@ -104,7 +105,7 @@ def plan_search(
 
 @contextmanager
 def eval_mode(captioner: Captioner) -> Iterator[None]:
-    """Turn dropout off; modules in training mode return to it afterwards."""
+    """Turn dropout off inside the block; restore the modules' training mode afterwards."""
     training = [module for module in captioner.model.modules() if module.training]
     captioner.eval_mode()
     try:

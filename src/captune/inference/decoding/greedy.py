@@ -18,9 +18,9 @@ def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) ->
     """Return one hypothesis per image, greedy or sampled.
 
     Args:
-        tree: Holds the prompt.
-        logits: (B, V) of the first new token.
-        task: What ends a caption and how tokens are chosen.
+        tree: Token tree that holds the prompt.
+        logits: Logits (B, V) of the first new token.
+        task: Decoding settings, end token and limits.
     """
     device = logits.device
     found: dict[int, Hypothesis] = {}
@@ -51,7 +51,7 @@ def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) ->
 
 
 def _draw(task: SearchTask) -> torch.Tensor:
-    """Draw uniform numbers, float32 (B, max_new_tokens) in 0..1, with one generator per image.
+    """Draw uniform numbers, float32 (B, max_new_tokens) in [0, 1), with one generator per image.
 
     They depend only on the seed and the image's id, so that an image gets the same sample in any
     batch.

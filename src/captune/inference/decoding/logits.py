@@ -16,10 +16,10 @@ def apply_penalties(
 ) -> torch.Tensor:
     """Return scores (B, K, V) after repetition penalty, n-gram ban, minimum length, suppression.
 
-    The prompt and its start token count as used, as they do in Hugging Face's `generate`.
+    The prompt and its start token count as used tokens, as in Hugging Face's `generate`.
 
     Args:
-        scores: float32 (B, K, V): log-probabilities in beam search, else logits. Not changed.
+        scores: float32 (B, K, V): log-probabilities in beam search, else logits. Not modified.
         token_ids: int64 (B, K, L), the branches so far, including the task's prompt.
         task: The penalties, the end token, and the suppressed tokens.
     """
@@ -38,7 +38,7 @@ def apply_penalties(
 
 
 def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
-    """Return scores (N, V) after temperature, top-k and top-p, in this order; dropped: -inf."""
+    """Return scores (N, V) after temperature, top-k and top-p, in this order; -inf if dropped."""
     if config.temperature != 1.0:
         scores = scores / config.temperature
     if config.top_k > 0:
@@ -50,7 +50,7 @@ def warp(scores: torch.Tensor, config: GenerateConfig) -> torch.Tensor:
 
 
 def _penalize_used(scores: torch.Tensor, token_ids: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Make used tokens less likely, whatever the sign of their score.
+    """Make used tokens less likely, for positive and negative scores alike.
 
     Source: Keskar et al. 2019, "CTRL", section 4.1.
     """
@@ -65,7 +65,7 @@ def _ban_ngrams(scores: torch.Tensor, token_ids: torch.Tensor, size: int) -> tor
     windows = token_ids.unfold(2, size, 1)
     prefix = token_ids[:, :, None, length + 1 - size :]
     matches = (windows[..., :-1] == prefix).all(dim=-1)
-    # Windows without a match write to a spare column, so that they cannot lift another's ban.
+    # Windows without a match write to a spare column, so that they cannot undo another's ban.
     vocabulary = scores.shape[2]
     banned = torch.zeros(
         (*scores.shape[:2], vocabulary + 1), dtype=torch.bool, device=scores.device
@@ -75,7 +75,7 @@ def _ban_ngrams(scores: torch.Tensor, token_ids: torch.Tensor, size: int) -> tor
 
 
 def _keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Drop the tokens outside the nucleus.
+    """Set the scores of tokens outside the nucleus to -inf.
 
     Source: Holtzman et al. 2020, section 3.1 (arXiv:1904.09751).
     """

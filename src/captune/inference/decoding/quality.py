@@ -1,4 +1,4 @@
-"""Flags of captions that need a look."""
+"""Flags of suspicious captions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _LONGEST_LOOP = 12
 
 
 def flag_caption(caption: str) -> tuple[str, ...]:
-    """Return `empty` for a caption without text, `repetition` for one that loops."""
+    """Return the flags of a caption: `empty` without text, `repetition` if it loops, else none."""
     words = caption.split()
     if not words:
         return ("empty",)
@@ -14,9 +14,10 @@ def flag_caption(caption: str) -> tuple[str, ...]:
 
 
 def _loops(words: list[str]) -> bool:
-    """Return whether a run of words repeats at once.
+    """Return whether a run of words is immediately repeated.
 
-    Three times for one or two words ("very very big" is English), twice for longer runs.
+    A run of one or two words must occur three times ("very very big" is English), a longer one
+    twice.
     """
     for size in range(1, min(_LONGEST_LOOP, len(words) // 2) + 1):
         needed = size if size > 2 else 2 * size

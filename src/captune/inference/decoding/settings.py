@@ -1,4 +1,4 @@
-"""Decoding settings by keyword, checked, for `ImageCaptioner.caption` and the command line."""
+"""Checked decoding settings from keywords, for `LoadedCaptioner.caption` and the command line."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class DecodingOptions(TypedDict, total=False):
 
 
 def decoding_config(options: DecodingOptions) -> GenerateConfig:
-    """Fill in the defaults; sampling without `num_beams` uses one beam.
+    """Return checked settings; sampling without `num_beams` uses one beam.
 
     Raises:
-        RecipeError: Unknown settings or invalid values; all are named together.
+        RecipeError: A setting does not exist or has an invalid value; all are reported together.
     """
     values: dict[str, Any] = dict(options)
     if values.get("do_sample"):

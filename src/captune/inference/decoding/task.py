@@ -19,9 +19,10 @@ class SearchTask:
     """Settings of a search.
 
     Attributes:
-        config: How tokens are chosen.
+        config: Decoding settings.
         image_ids: B ids; each seeds the sampling of its image.
-        prompt_ids: Start token, the family's template and the prompt, which are not generated.
+        prompt_ids: Start token, the family's template and the prompt; they are given, not
+            generated.
         eos_token_id: Token that ends a caption.
         max_new_tokens: Maximum number of generated tokens, at least 1.
         suppressed_ids: Tokens that are never generated.
@@ -38,7 +39,7 @@ class SearchTask:
 def limit_new_tokens(
     config: GenerateConfig, prompt_ids: Sequence[int], *, max_positions: int
 ) -> int:
-    """Return how many tokens may follow a prompt.
+    """Return the maximum number of tokens that may follow a prompt.
 
     Raises:
         PromptError: The prompt leaves no room for a caption.
@@ -68,9 +69,9 @@ class Hypothesis:
 
 
 def is_worth_dropping(alive: torch.Tensor | npt.NDArray[Any]) -> bool:
-    """Return whether enough rows, of bool (B,), are finished to copy the cache of the rest.
+    """Return whether enough rows are finished that dropping them pays; `alive` is bool (B,).
 
-    Dropping copies the rows that stay, about as much as appending one step to the cache; a quarter
-    of the rows saves that within one or two steps.
+    Dropping copies the rows that stay, which costs about as much as appending one step to the
+    cache; a quarter fewer rows saves that within one or two steps.
     """
     return int(alive.sum()) <= 0.75 * len(alive)

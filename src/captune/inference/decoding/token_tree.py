@@ -2,9 +2,10 @@
 
 Beam search usually repeats an image's keys and values for each beam and reorders the whole cache
 at each step. Here nothing is repeated or reordered: the image's keys are stored once, each step
-appends K tokens to the row, and a beam's history is only a row of the attention mask over all past
-tokens of the image. The mask is that of token-tree attention (Miao et al. 2023, "SpecInfer",
-arXiv:2305.09781), used here for search instead of verification.
+appends K tokens to the row, and a beam's history is a row of the attention mask over all past
+tokens of the image.
+Source: token-tree attention of Miao et al. 2023, "SpecInfer" (arXiv:2305.09781), used here for
+search instead of verification.
 Shapes: B images, K beams, P prompt tokens, T text tokens so far, V vocabulary.
 """
 
@@ -19,7 +20,7 @@ from captune.models import additive_mask
 
 
 class TokenTree:
-    """The tokens of B images as K branches each, over the family's cache."""
+    """The tokens of B images, with K branches each, over the backend's cache."""
 
     def __init__(self, backend: DecodingBackend, vision_states: torch.Tensor) -> None:
         """Start a tree without tokens over vision states (B, S, D)."""
@@ -57,7 +58,7 @@ class TokenTree:
         return self._backend.lm_head(self._append(token_ids, self._visible, 1))
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all images except `rows`, int64 indices into the current ones."""
+        """Drop all images except `rows`, int64 indices of current images."""
         self._visible = self._visible[rows]
         if self._context.vision_states is not None:
             self._context.vision_states = self._context.vision_states[rows]

@@ -1,1 +1,1 @@
-"""Captioning with an exported model: numpy and a runtime, without torch and transformers."""
+"""Captioning with an exported model: numpy and a runtime, without torch or transformers."""

@@ -1,4 +1,4 @@
-"""Beam search in numpy, step by step as `captune.inference.decoding.beams`, its torch twin.
+"""Beam search in numpy with the same steps as `captune.inference.decoding.beams`, its torch twin.
 
 Shapes: B images, K beams, C = 2 K candidates, V vocabulary, P prompt tokens, N maximum new tokens.
 """
@@ -24,9 +24,9 @@ class _Branches:
 
     Attributes:
         token_ids: int64 (B, K, P + N), filled from the left.
-        scores: float32 (B, K), which rank the branches.
-        logprobs: float32 (B, K), under the model, without penalties.
-        lengths: int64 (B, K), generated tokens.
+        scores: float32 (B, K), by which branches are ranked.
+        logprobs: float32 (B, K), log-probabilities under the model, without penalties.
+        lengths: int64 (B, K), numbers of generated tokens.
     """
 
     token_ids: Ints
@@ -49,7 +49,7 @@ class _Beams:
     """State of the search.
 
     Attributes:
-        step: Tokens generated so far.
+        step: Number of tokens generated so far.
         open: K branches that continue.
         parents: int64 (B, K), the previous open branch that each continues.
         ended: The K best branches that ended; score -1e9 if there are fewer.
@@ -80,8 +80,8 @@ def search_beam_rows(rows: BranchRows, first: NextScores, *, task: SearchTask) -
     """Return the best hypothesis of each image.
 
     Args:
-        rows: Hold the prompt.
-        first: Scores of the first new token, (B, 1, V).
+        rows: Branch rows that hold the prompt.
+        first: Scores (B, 1, V) of the first new token.
         task: Number of beams, penalties and limits.
     """
     beams = _start(len(first.logits), task)
@@ -106,9 +106,10 @@ def search_beam_rows(rows: BranchRows, first: NextScores, *, task: SearchTask) -
 
 
 def top_candidates(scores: Floats, offsets: Floats, *, count: int) -> tuple[Floats, Ints]:
-    """Return the `count` best of scores (B, K, V) + offsets (B, K), and their places in (B, K * V).
+    """Return the `count` best of scores (B, K, V) + offsets (B, K), and their places in K * V.
 
-    The best candidates are in the chunks with the highest maxima, so most scores are read once.
+    The best candidates are in the chunks with the highest maxima, so that most scores are read
+    only once. Both results are (B, count), in descending order of scores.
     """
     batch, beams, vocabulary = scores.shape
     num_chunks = -(-vocabulary // _CHUNK)

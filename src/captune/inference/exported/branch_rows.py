@@ -27,7 +27,7 @@ class NextScores:
     """Scores of the next token.
 
     Attributes:
-        logits: float32 (B, K, V); may be changed, and is valid until the next step.
+        logits: float32 (B, K, V), which may be modified and are valid until the next step.
         normalizer: float32 (B, K), the log of the summed exponentials of the unchanged logits.
     """
 
@@ -36,7 +36,7 @@ class NextScores:
 
 
 class BranchRows:
-    """The tokens of B images as K branches each.
+    """The tokens of B images, with K branches each.
 
     Args:
         step: The step graph.
@@ -75,7 +75,7 @@ class BranchRows:
         return self._append(token_ids, self._visible, 1)
 
     def keep(self, rows: Ints) -> None:
-        """Drop all images except `rows`, indices into the current ones."""
+        """Drop all images except `rows`, indices of current images."""
         self._visible = self._visible[rows]
         self._image = [tensor[rows] for tensor in self._image]
         self._past = [self._take(past, rows) for past in self._past]

@@ -1,7 +1,8 @@
-"""Conversions that `--backend` made, in captune's cache folder, and what a probe measured of them.
+"""Conversions created by `--backend`, in captune's cache folder, and their measured speed.
 
-A conversion is named by the model's files, the format, and the versions that shaped it, so that
-none is used for another model. Imports no torch: with a conversion at hand, captioning needs none.
+The name of a conversion depends on the model's files, the format, and the versions of the packages
+that created it, so that none is used for another model. This module does not import torch: with a
+conversion at hand, captioning does not need it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from captune.software import installed_version
 from captune.storage import find_cache_folder, read_json_object, write_json
 
 WORTH = 0.95
-"""A backend is chosen if it takes at most this share of torch's time."""
+"""A conversion is used if it takes at most this share of torch's time."""
 
 _SHAPING = ("torch", "transformers", "openvino", "onnxruntime")
 
@@ -31,22 +32,22 @@ PROBED_IMAGES = 8
 """Images per timed batch."""
 
 MIN_IMAGES = 2000
-"""With fewer images, `auto` does not even time torch.
+"""With fewer images, `auto` uses torch without timing either.
 
 Timing loads the model once more and captions two batches, half a second for a model that captions
-2,000 images in twenty; and a model of several hundred megabytes needs more images than these before
-its conversion is a twentieth of the run.
+2,000 images in 20 seconds; and a model of several hundred megabytes needs more images than this
+before its conversion takes less than a twentieth of the run.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A model and how it should run.
+    """A model and how to run it.
 
     Attributes:
-        model: Folder, run's folder or hub id.
-        backend: What runs it.
-        num_images: Images to caption.
+        model: Model folder, run folder or hub id.
+        backend: Runtime, or `auto`.
+        num_images: Number of images to caption.
         device: `auto` or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         revision: Hub branch, tag or commit; `None`: the newest.
@@ -65,8 +66,8 @@ class Probe:
     """Seconds per image of one model on this machine.
 
     Attributes:
-        torch: Torch's.
-        exported: The conversion's.
+        torch: With torch.
+        exported: With the conversion.
     """
 
     torch: float
@@ -79,7 +80,7 @@ class Probe:
 
 
 def known_model(request: RunRequest) -> str | None:
-    """Return the model to load where that needs no work; `None`: not known yet.
+    """Return the model or conversion to load if no work is needed to find it out, else `None`.
 
     Raises:
         ModelError: A local folder does not exist or contains no model, or is an exported model
@@ -119,7 +120,7 @@ def _check_backend(folder: Path, backend: Backend) -> None:
 
 
 def conversion_folder(source: str, revision: str | None, *, to: ExportFormat) -> Path | None:
-    """Return where the conversion of a model is or would be; `None` if its files are not here."""
+    """Return the folder for a model's conversion; `None` if the model's files are not local."""
     identity = _identify(source, revision)
     if identity is None:
         return None
@@ -130,12 +131,12 @@ def conversion_folder(source: str, revision: str | None, *, to: ExportFormat) ->
 
 
 def has_conversion(folder: Path) -> bool:
-    """Return whether the conversion has been made, completely."""
+    """Return whether a folder holds a complete conversion."""
     return (folder / EXPORT_FILE).is_file()
 
 
 def read_probe(folder: Path, *, precision: str) -> Probe | None:
-    """Return what was measured on this machine; `None` if nothing was."""
+    """Return the times measured on this machine; `None` if there are none."""
     try:
         content = read_json_object(_probe_file(folder, precision), fix="")
         return Probe(float(content["torch"]), float(content["exported"]))
@@ -144,7 +145,7 @@ def read_probe(folder: Path, *, precision: str) -> Probe | None:
 
 
 def write_probe(folder: Path, probe: Probe, *, precision: str) -> None:
-    """Remember what was measured.
+    """Store the times measured on this machine.
 
     Raises:
         OutputError: The cache folder cannot be written.
@@ -169,7 +170,7 @@ def _chip() -> str:
 
 
 def _identify(source: str, revision: str | None) -> str | None:
-    """Return a digest of a folder's files, or the commit of a hub model that is cached."""
+    """Return a digest of a folder's files, or id and commit of a cached hub model, else `None`."""
     if is_local(source):
         return digest_model(source)
     from huggingface_hub import try_to_load_from_cache

@@ -109,10 +109,10 @@ def load_exported(
     """Load an exported model.
 
     Args:
-        folder: Holds export.json.
+        folder: Folder with export.json.
         device: `auto` or `cpu`.
-        precision: `fp32`; `bf16`, faster where the CPU computes in it; `auto`: bf16 on the sides
-            where the export found that it changes few captions; or those of both sides.
+        precision: `fp32`; `bf16`: faster on CPUs that compute in it; `auto`: bf16 for the sides
+            where the export found that it changes few captions; or the precisions of both sides.
 
     Raises:
         MissingExtraError: The runtime is not installed.

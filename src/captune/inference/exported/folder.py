@@ -1,7 +1,7 @@
-"""What is in an exported folder: export.json, two graphs and a tokenizer.
+"""The contents of an exported folder: export.json, two graphs and a tokenizer.
 
-`captune export` writes it. Everything that decoding needs beside the graphs is in export.json, so
-that no transformers file has to be understood without transformers.
+`captune export` writes it. Everything that decoding needs besides the graphs is in export.json, so
+that no file of transformers has to be read without transformers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXPORT_SCHEMA = 1
 
 ExportFormat = Literal["openvino", "onnx"]
 GRAPH_FILES: Mapping[ExportFormat, tuple[str, str]] = {
-    # The graph of the vision side, and that of one text step.
+    # The graph of the vision side, and the graph of one text step.
     "openvino": ("vision.xml", "text_step.xml"),
     "onnx": ("vision.onnx", "text_step.onnx"),
 }
@@ -34,21 +34,21 @@ class ExportedModel:
 
     Attributes:
         folder: The folder.
-        format: Which runtime runs the graphs.
-        prefix_ids: Tokens that every caption starts with.
+        format: Format of the graphs, which decides the runtime.
+        prefix_ids: Tokens at the start of every caption, which are not generated.
         eos_token_id: Token that ends a caption.
-        max_positions: Maximum tokens per caption, prefix and end token included.
+        max_positions: Maximum number of tokens per caption, prefix and end token included.
         suppressed_ids: Tokens that are never generated.
-        decoding: The model's own settings, fields of `GenerateConfig`.
+        decoding: The model's own decoding settings, fields of `GenerateConfig`.
         width: D, width of the text side.
-        image: How an image becomes pixels.
+        image: Steps from an image to pixels.
         cleans_up: Whether spaces before punctuation are removed from decoded text.
-        equal_share: Share of given images with the caption of the model itself, 0..1, in fp32;
-            `None`: unknown, as are the following ones.
+        equal_share: Share, 0..1, of the images given to the export whose caption in fp32 equals
+            that of the original model; `None`: not measured.
         exact_in_bf16: The same with both sides in bf16.
         exact_with_bf16_vision: The same with vision in bf16 and text in fp32.
-        keeps_captions_in_bf16_vision: Whether the vision side is of a kind whose captions stay
-            when it is computed in bf16.
+        keeps_captions_in_bf16_vision: Whether the vision side is of a kind whose captions do not
+            change when it is computed in bf16.
     """
 
     folder: Path
@@ -74,10 +74,10 @@ def find_exported(source: str | Path) -> Path | None:
 
 
 def read_exported(folder: Path) -> ExportedModel:
-    """Read export.json and check that the files it needs are there.
+    """Read export.json and check that the files it needs exist.
 
     Raises:
-        ModelError: export.json is damaged or of a newer captune, or a file is missing.
+        ModelError: export.json is damaged or has another schema, or a file is missing.
     """
     path = folder / EXPORT_FILE
     content = read_json_object(path, fix=_AGAIN)
@@ -104,7 +104,7 @@ def _from_json(folder: Path, content: Mapping[str, Any]) -> ExportedModel:
         raise ValueError(f"to: {content['to']!r}")
     text = content["text"]
     parity = content.get("parity") or {}
-    # Drawn shapes get few different captions, so they prove nothing about photographs.
+    # Drawings get few different captions, so they prove nothing about photographs.
     found = parity if parity.get("images") == "given" else {}
     return ExportedModel(
         folder=folder,

@@ -1,7 +1,7 @@
-"""The runtimes behind one small interface: arrays in, arrays out.
+"""One small interface for all runtimes: arrays in, arrays out.
 
-A graph's arrays are float32 or int64; keys and values may also be bfloat16, which numpy lacks:
-those are uint16 arrays of the same bits, which only the runtime interprets.
+A graph's arrays are float32 or int64; keys and values may also be bfloat16. numpy lacks that type,
+so they are uint16 arrays of the same bits, which only the runtime interprets.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from captune.storage import find_cache_folder
 Array = npt.NDArray[Any]
 Backend = Literal["auto", "torch", "openvino", "onnx"]
 _PACKAGES: dict[ExportFormat, str] = {"openvino": "openvino", "onnx": "onnxruntime"}
-# Inputs of the step graph before the image's and the past keys, and outputs before the new keys.
+# Number of inputs of the step graph before the keys of the image and the past, and of its outputs
+# before the new keys.
 STEP_INPUTS, STEP_OUTPUTS = 3, 2
 _MAX_COMPILED = 200
-"""Graphs that OpenVINO's cache keeps, about 0.5 MB each: it removes none itself."""
+"""Maximum number of graphs in OpenVINO's cache, about 0.5 MB each: it removes none itself."""
 
 
 class Graph(Protocol):
-    """A compiled graph with buffers of its own."""
+    """A compiled graph with its own buffers."""
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Return the outputs, which are valid until the next call."""
@@ -47,10 +48,10 @@ class Graphs:
     """Both graphs of a model, compiled.
 
     Attributes:
-        open_vision: Returns a vision graph: pixels to image keys.
-        open_step: Returns a step graph; see `captune.export`.
+        open_vision: Returns a new vision graph, from pixels to the image's keys and values.
+        open_step: Returns a new step graph; see `captune.export`.
         key_type: dtype of keys and values: float32, or uint16 for bfloat16.
-        about: Runtime and precision, in one line.
+        about: Description of runtime, device and precision in one line.
     """
 
     open_vision: Callable[[], Graph]
@@ -108,7 +109,7 @@ def _openvino(model: ExportedModel, precisions: SidePrecisions) -> Graphs:
 
 @contextlib.contextmanager
 def _keeping_locale() -> Iterator[None]:
-    """Restore the locale of the process, which two compilations at once leave as `C`."""
+    """Restore the process's locale, which two simultaneous compilations would leave as `C`."""
     before = locale.setlocale(locale.LC_ALL)
     try:
         yield
@@ -129,12 +130,12 @@ def _compile(core: Any, path: Path, precision: RuntimePrecision, *, half_keys: b
             is_step = path.name == GRAPH_FILES["openvino"][1]
             network = _with_half_keys(core.read_model(str(path)), is_step=is_step)
             return core.compile_model(network, "CPU", settings)
-        # The optimised graph is kept, by the file's name and time; weights are read from the file.
+        # OpenVINO caches the optimised graph by the file's name and time, without the weights.
         cached = {"CACHE_DIR": str(_compiled_folder()), "CACHE_MODE": "OPTIMIZE_SIZE"}
         with contextlib.suppress(RuntimeError, OSError):
             _drop_old(_compiled_folder())
             return core.compile_model(str(path), "CPU", settings | cached)
-        # A folder that cannot be written, or what another program left in it.
+        # The cache folder cannot be written, or holds files of another program.
         return core.compile_model(str(path), "CPU", settings)
     except RuntimeError as error:
         raise _damaged(path, error) from error
@@ -145,7 +146,7 @@ def _compiled_folder() -> Path:
 
 
 def _drop_old(folder: Path) -> None:
-    """Make the folder, or remove the older half of too many compiled graphs from it."""
+    """Create the folder; if it holds too many compiled graphs, remove the older half."""
     folder.mkdir(parents=True, exist_ok=True)
     compiled = list(folder.glob("*.blob"))
     if len(compiled) > _MAX_COMPILED:
@@ -155,9 +156,9 @@ def _drop_old(folder: Path) -> None:
 
 
 def _with_half_keys(network: Any, *, is_step: bool) -> Any:
-    """Return the graph with keys and values in bfloat16 at its borders.
+    """Return the graph with bfloat16 keys and values as inputs and outputs.
 
-    Otherwise the runtime would convert the image's keys, 42 MB per image, in every step.
+    Otherwise the runtime would convert the image's keys, 42 MB per image, at every step.
     """
     from openvino import Type
     from openvino.preprocess import PrePostProcessor
@@ -179,7 +180,7 @@ class _OpenVinoGraph:
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         ov = self._openvino
         for index, given in enumerate(inputs):
-            # Both share the array's memory, which must be contiguous and writable.
+            # Both kinds of tensor share the array's memory, which must be contiguous and writable.
             array = np.require(given, requirements=("C", "W"))
             tensor = (
                 ov.Tensor(array, array.shape, ov.Type.bf16)

@@ -1,7 +1,7 @@
-"""An RGB image to pixels, bit for bit as transformers' image processor does it, without it.
+"""Convert RGB images to pixels, bit for bit like transformers' image processor, but without it.
 
 All processors of the supported models resize with Pillow, crop the centre, and map each 8-bit value
-of a channel to a float: the last step is a table, which the export takes from the processor itself.
+of a channel to a float. The last step is a table, which the export reads from the processor itself.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Pixels = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """The steps.
+    """The steps from an image to pixels.
 
     Attributes:
-        size: Height and width to resize to; `None`: by `shortest_edge`.
-        shortest_edge: Length of the shorter side after resizing; `None`: no resizing by it.
-        resample: Pillow's number of the filter.
-        crop: Height and width of the centre that is kept, padded with zeros; `None`: no crop.
+        size: Height and width to resize to; `None`: resize by `shortest_edge`, if that is set.
+        shortest_edge: Length of the shorter side after resizing; used only without `size`.
+        resample: Pillow's number for the filter.
+        crop: Height and width of the central crop, padded with zeros; `None`: no crop.
         levels: float32 (C, 256), the model input of each 8-bit value.
     """
 
@@ -38,10 +38,10 @@ class ImageRecipe:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> ImageRecipe:
-        """Read what `to_json` wrote.
+        """Return the recipe that `to_json` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: The content has another form.
+            KeyError, TypeError, ValueError: The content has another format.
         """
         levels = np.asarray(content["levels"], dtype=np.float32)
         if levels.shape != (3, 256):

@@ -1,8 +1,8 @@
-"""In which precision each side of an exported model is computed.
+"""The precision in which each side of an exported model is computed.
 
-Rounding to bf16 changes few captions on the vision side and many in text: of 200 photographs of
-Flickr8k, a BLIP's captions stay equal for 99.5 % with vision in bf16 and for 89 to 93 % with both
-sides. So each side is chosen separately, by what the export's own check found.
+Rounding to bf16 changes few captions on the vision side and many on the text side: of 200
+photographs of Flickr8k, 99.5 % keep BLIP's caption with only vision in bf16, and 89 to 93 % with
+both sides. So the precision of each side is chosen separately, from the export's own measurements.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RuntimePrecision = Literal["fp32", "bf16"]
 
 EXACT_ENOUGH = 0.98
-"""Share of captions that must equal those in fp32, so that `auto` chooses another precision."""
+"""Share of captions that must equal those in fp32 before `auto` chooses another precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class SidePrecisions:
     """The precisions of both sides.
 
     Attributes:
-        vision: Of pixels to image keys.
-        text: Of a text step; with bf16, keys are bfloat16 too.
+        vision: Precision from pixels to the image's keys.
+        text: Precision of a text step; with bf16, keys and values are bfloat16 too.
     """
 
     vision: RuntimePrecision = "fp32"
     text: RuntimePrecision = "fp32"
 
     def describe(self) -> str:
-        """Return both in one phrase."""
+        """Return both precisions in one phrase."""
         if self.vision == self.text:
             return self.vision
         return f"{self.vision} vision, {self.text} text"
@@ -54,7 +54,7 @@ def choose_precisions(name: str, model: ExportedModel) -> SidePrecisions:
         model: The exported model.
 
     Raises:
-        RecipeError: Its runtime does not support the precision.
+        RecipeError: The model's runtime does not support the precision.
     """
     is_onnx = model.format == "onnx"
     if name == "auto":
@@ -71,7 +71,7 @@ def choose_precisions(name: str, model: ExportedModel) -> SidePrecisions:
 
 
 def _fastest_exact(model: ExportedModel) -> SidePrecisions:
-    # In 8 bits captions change anyway: the bar is what the graphs reach in float32.
+    # With 8-bit weights, captions change anyway: the bar is relative to the graphs in float32.
     least = EXACT_ENOUGH if model.equal_share is None else EXACT_ENOUGH + model.equal_share - 1.0
     if model.exact_in_bf16 is not None and model.exact_in_bf16 >= least:
         return BF16

@@ -1,4 +1,4 @@
-"""Images in, captions out with an exported model: batches, search, text."""
+"""Caption prepared images with an exported model: batches, search and text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ExportedRuntime:
     """A loaded exported model.
 
     Attributes:
-        model: What export.json holds.
+        model: Contents of export.json.
         graphs: The compiled graphs.
         words: The tokenizer.
     """
@@ -55,7 +55,7 @@ class ExportedRuntime:
         )
 
     def open(self) -> ExportedPass:
-        """Return a pass over images, with buffers of its own: one per thread."""
+        """Return a pass over images with its own buffers; use one per thread."""
         return ExportedPass(self, self.graphs.open_vision(), self.graphs.open_step())
 
     def predict(self, hypothesis: Hypothesis, *, image_id: str, task: SearchTask) -> Prediction:
@@ -81,8 +81,8 @@ class ExportedPass:
 
     Attributes:
         runtime: The model.
-        vision: Pixels to image keys.
-        step: Tokens to scores.
+        vision: Graph from pixels to image keys.
+        step: Graph from tokens to scores.
     """
 
     runtime: ExportedRuntime
@@ -96,7 +96,7 @@ class ExportedPass:
 
         Args:
             batch: B ids and model inputs (C, H, W).
-            config: How to decode.
+            config: Complete decoding settings.
 
         Raises:
             ModelError: The prompt leaves no room for a caption.
@@ -132,7 +132,7 @@ class ExportedBatches:
     """See `BatchCaptioner`.
 
     Attributes:
-        exported: The pass, with buffers of its own.
+        exported: The pass, with its own buffers.
     """
 
     exported: ExportedPass

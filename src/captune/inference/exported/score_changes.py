@@ -1,7 +1,7 @@
 """Changes to token scores before a token is chosen, in place; the numpy twin of `decoding.logits`.
 
-Only the few scores that change are touched: a pass over a vocabulary of 30,000 words per beam would
-cost as much as the model's step.
+Only the few scores that change are written: a pass over a vocabulary of 30,000 tokens per beam
+would cost as much as the model's step.
 Shapes: B images, K beams, L tokens so far (prompt included), V vocabulary, N rows.
 """
 
@@ -39,7 +39,7 @@ def change_scores(scores: Floats, token_ids: Ints, *, task: SearchTask, shift: F
 
 
 def warp_scores(scores: Floats, config: GenerateConfig) -> Floats:
-    """Return scores (N, V) after temperature, top-k and top-p, in this order; dropped: -inf."""
+    """Return scores (N, V) after temperature, top-k and top-p, in this order; -inf if dropped."""
     if config.temperature != 1.0:
         scores = scores / np.float32(config.temperature)
     if config.top_k > 0:
@@ -69,7 +69,7 @@ def _ban_ngrams(scores: Floats, token_ids: Ints, size: int) -> None:
 
 
 def _keep_nucleus(scores: Floats, top_p: float) -> Floats:
-    """Drop the tokens outside the nucleus.
+    """Set the scores of tokens outside the nucleus to -inf.
 
     Source: Holtzman et al. 2020, section 3.1 (arXiv:1904.09751).
     """

@@ -21,9 +21,9 @@ def search_single_rows(
     """Return one hypothesis per image, greedy or sampled.
 
     Args:
-        rows: Hold the prompt.
-        first: Scores of the first new token, (B, 1, V).
-        task: What ends a caption and how tokens are chosen.
+        rows: Branch rows that hold the prompt.
+        first: Scores (B, 1, V) of the first new token.
+        task: Decoding settings, end token and limits.
     """
     batch, scores = len(first.logits), first
     found: dict[int, Hypothesis] = {}

@@ -1,4 +1,4 @@
-"""Token ids to text and back through `tokenizers` alone, as transformers' tokenizers do it."""
+"""Convert between text and token ids like transformers' tokenizers, with `tokenizers` alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TextTokens:
     """The tokenizer of an exported folder.
 
     Args:
-        folder: Holds tokenizer.json.
+        folder: Folder with tokenizer.json.
         cleans_up: Whether spaces before punctuation are removed from decoded text.
 
     Raises:
@@ -34,7 +34,7 @@ class TextTokens:
         self._cleans_up = cleans_up
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Return the ids of a text without special tokens around it."""
+        """Return the token ids of a text, without special tokens around it."""
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids if text else ()
         return tuple(ids)
 
@@ -59,7 +59,7 @@ def _read(path: Path) -> Any:
             where=str(path),
             fix="export the model again: captune export MODEL OUT --to openvino",
         ) from error
-    # A saved tokenizer may cut or pad; transformers switches both off for a single text.
+    # A saved tokenizer may truncate or pad; transformers turns both off for a single text.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

@@ -1,7 +1,7 @@
 """A captioner's weights arranged for captioning: no gradients, no dropout, few large products.
 
-transformers' layers serve training and inference alike. Here are the same layers for inference
-only: weights once in the precision of the pass, fused where that copies nothing, keys of the image
-computed once in the layout that products read fastest. A model with a part that this package does
-not know keeps transformers' layers.
+transformers' layers serve both training and inference. This package has the same layers for
+inference only: weights are converted once to the precision of the pass and fused where that copies
+nothing, and the image's keys are computed once, in the layout that products read fastest. A text
+side or vision layer with a part that this package does not know keeps transformers' code.
 """

@@ -1,8 +1,8 @@
-"""Attention for inference: which way of computing it is fast where.
+"""Attention for inference, computed in the fastest way for each device and precision.
 
-On CPUs in half precision, plain products read keys at 18 GB/s and SDPA at 1 to 5; with 577 queries
-of 577 keys, plain products take 10 ms per image and SDPA 18 (docs/log.md). In float32 and on
-accelerators SDPA wins for whole images.
+On CPUs in half precision, plain products read keys at 18 GB/s and SDPA at 1 to 5 GB/s; with 577
+queries and 577 keys, plain products take 10 ms per image and SDPA 18 ms (docs/log.md). In float32
+and on accelerators, SDPA is faster for whole images.
 Shapes: B images, H heads, L queries, S image tokens, T text tokens (free places included), d width
 of a head.
 """
@@ -15,11 +15,11 @@ from torch.nn import functional
 from captune.models.fast.cache import Pair
 
 _SCORE_BYTES = 16 * 2**20
-"""Scores computed at once on a CPU, so that they stay in its cache."""
+"""Maximum bytes of scores computed at once on a CPU, so that they stay in its cache."""
 
 
 def attend_within(query: torch.Tensor, pair: Pair, *, scale: float) -> torch.Tensor:
-    """Return (B, S, H d): every token of an image attends to all of them; (B, H, S, d) each."""
+    """Return (B, S, H d): each token of an image attends to all; inputs are (B, H, S, d)."""
     key, value = pair
     batch, heads, length, width = query.shape
     if query.device.type != "cpu" or query.dtype == torch.float32:
@@ -37,7 +37,7 @@ def attend_within(query: torch.Tensor, pair: Pair, *, scale: float) -> torch.Ten
 
 
 def attend_to_image(query: torch.Tensor, pair: Pair) -> torch.Tensor:
-    """Return (B, H, L, d) for scaled queries (B, H, L, d) of few tokens; keys (B, H, S, d)."""
+    """Return (B, H, L, d) for scaled queries (B, H, L, d) of few tokens over keys (B, H, S, d)."""
     key, value = pair
     return (query.to(key.dtype) @ key.transpose(-1, -2)).softmax(dim=-1) @ value
 
@@ -52,10 +52,10 @@ def attend_to_text(
     """Return (B, H, L, d) for scaled queries (B, H, L, d).
 
     Args:
-        query: Of the new tokens.
+        query: Scaled queries of the new tokens.
         text: Keys and values (B, H, T, d); free places hold zeros.
-        mask: Additive float32 (B or 1, 1, L, T).
-        image: Keys and values (B, H, S, d) in the same softmax, all visible.
+        mask: Additive mask, float32 (B or 1, 1, L, T).
+        image: Keys and values (B, H, S, d) in the same softmax, all visible; `None`: none.
     """
     key, value = text
     scores = (query @ key.transpose(-1, -2)) + mask

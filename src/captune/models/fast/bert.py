@@ -1,4 +1,4 @@
-"""The text sides that are built like BERT: those of BERT itself, BLIP and GIT."""
+"""Text sides built like BERT: those of BERT itself, BLIP and GIT."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def bert_text(body: Any, head: TextHead, *, dtypes: TextDtypes) -> TextSide:
 
 
 def bert_head(predictions: Any, dtype: torch.dtype) -> TextHead:
-    """Return the head of BERT and BLIP: a transform, its norm, and the vocabulary."""
+    """Return the head of BERT and BLIP: a transform, its norm, and the vocabulary's layer."""
     transform = predictions.transform
-    # In the model's own precision: it is small, and a third of the error of half precision is here.
+    # In the model's own precision: it is small, and causes a third of half precision's error.
     first = linear(
         transform.dense, transform.dense.weight.dtype, activation=transform.transform_act_fn
     )

@@ -1,7 +1,7 @@
-"""Keys and values of the images and of the tokens so far, in memory that is taken in blocks.
+"""Keys and values of the images and of the tokens so far, in memory allocated in blocks.
 
-The places of a block that are still free are masked, not cut off: a product reads dense memory
-several times faster than a slice of it.
+Free places of a block are masked, not sliced off: a product reads dense memory several times faster
+than a slice of it.
 Shapes: B images, H heads, S image tokens, T text tokens (free places included), d width of a head.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 _STEPS = 16
-"""Steps that a block has room for."""
+"""Number of steps that a block has room for."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of the same tokens."""
@@ -25,8 +25,8 @@ class TextCache:
     Attributes:
         image: Per layer, keys and values of the image (B, H, S, d).
         text: Per layer, keys and values of the tokens (B, H, T, d); empty before the first.
-        length: Tokens in the cache.
-        capacity: T, places for tokens.
+        length: Number of tokens in the cache.
+        capacity: T, number of places for tokens.
     """
 
     image: list[Pair] = field(default_factory=list)
@@ -40,7 +40,7 @@ class TextCache:
             self.capacity += _STEPS * count
 
     def write(self, layer: int, pair: Pair) -> Pair:
-        """Store the keys and values (B, H, L, d) of reserved tokens; return all of that layer."""
+        """Store keys and values (B, H, L, d) of reserved tokens; return all of this layer."""
         key, value = pair
         if layer == len(self.text):
             self.text.append((_room(key, self.capacity), _room(value, self.capacity)))
@@ -62,6 +62,6 @@ class TextCache:
 
 
 def _room(like: torch.Tensor, places: int) -> torch.Tensor:
-    """Return zeros, because a masked place still takes part in a product; like (B, H, any, d)."""
+    """Return zeros (B, H, places, d); not empty memory, because products read masked places too."""
     batch, heads, _, width = like.shape
     return like.new_zeros((batch, heads, places, width))

@@ -1,4 +1,4 @@
-"""Both sides of a captioner in the form of inference: what captioning and validation run."""
+"""Both sides of a captioner arranged for inference, as captioning and validation use them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from captune.models.git import GitCaptioner
 from captune.records import CaptionBatch, VisionInputs
 
 _CHUNK = 4
-"""Images that pass the vision encoder at once on a CPU: their activations stay in its cache."""
+"""Images per pass of the vision encoder on a CPU, so that activations stay in its cache."""
 
 
 _PATIENCE_IN_BF16 = 8
-"""Single images in bf16 before weights in float16, which save each of them a tenth of a second."""
+"""Number of batches of one or two images decoded in bf16 before float16 weights are arranged, which
+save a tenth of a second per image."""
 
 
 class PlainText:
-    """The text side as transformers computes it; for models that the fast form does not know."""
+    """The text side as transformers computes it, for models that the fast form does not know."""
 
     def __init__(self, captioner: Captioner, dtype: torch.dtype) -> None:
         self._captioner = captioner
@@ -69,7 +70,7 @@ class PlainText:
 
 
 def _autocast(captioner: Captioner, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Return autocast in a precision that is not the model's, else a context without autocast."""
+    """Return autocast if `dtype` is half precision and not the model's, else no autocast."""
     if dtype in {captioner.model.dtype, torch.float32}:
         return without_autocast(captioner.device)
     return torch.autocast(captioner.device.type, dtype=dtype)
@@ -77,15 +78,16 @@ def _autocast(captioner: Captioner, dtype: torch.dtype) -> AbstractContextManage
 
 @dataclass(frozen=True, slots=True)
 class InferenceForm:
-    """A captioner arranged for a pass without gradients, with the weights that it has now.
+    """A captioner arranged for passes without gradients, with its current weights.
 
     Attributes:
         captioner: The model.
-        stages: Its vision stages for inference; `None`: its own `encode`, which a subclass wrote.
+        stages: Its vision stages for inference; `None`: use its own `encode`, which a subclass
+            overrides.
         text: A `DecodingBackend`, for `captune.inference.generate`.
         vision_dtype: Precision of the vision side.
         text_dtype: Precision of the text side.
-        weights: Of the model when it was arranged.
+        weights: Address and version of each parameter when the form was built.
     """
 
     captioner: Captioner
@@ -96,7 +98,7 @@ class InferenceForm:
     weights: tuple[tuple[int, int], ...]
 
     def fits(self, captioner: Captioner, *, vision: torch.dtype, text: torch.dtype) -> bool:
-        """Return whether this is still the form of a captioner: its weights have not changed."""
+        """Return whether this form is of a captioner with unchanged weights and precisions."""
         is_same = captioner is self.captioner
         precisions = (self.vision_dtype, self.text_dtype)
         return is_same and precisions == (vision, text) and self.weights == _weights(captioner)
@@ -142,9 +144,9 @@ class InferenceForm:
 def inference_form(
     captioner: Captioner, *, vision: torch.dtype, text: torch.dtype
 ) -> InferenceForm:
-    """Return the form of inference of a captioner in eval mode.
+    """Return a captioner in eval mode, arranged for inference.
 
-    Weights are views where the precision is the model's own, else copies: build it again after
+    Weights are views where the precision is the model's own, else copies: rebuild the form after
     the weights have changed.
 
     Args:
@@ -161,20 +163,20 @@ def inference_form(
 
 
 def _weights(captioner: Captioner) -> tuple[tuple[int, int], ...]:
-    """Return where every parameter is and how often it has been changed in place."""
+    """Return the address of each parameter and the number of its changes in place."""
     parameters = captioner.model.parameters()
     return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
 
 
 def exact_enough(captioner: Captioner, dtype: torch.dtype) -> tuple[torch.dtype, torch.dtype]:
-    """Return the fastest precisions, of vision and text, whose captions keep to those of float32.
+    """Return the fastest precisions of vision and text whose captions rarely differ from float32's.
 
-    The bar is 98 % equal captions of 500 photographs. Over the layers of this package bf16 passes
-    on the vision side (99.8 %) and in GPT-2's decoder (98.4 to 99.6 %), not in BERT's, whose norms
-    after each block pass rounding on (95.8 to 97.8 % with a BLIP trained on Flickr8k). BERT's
-    passes on CPUs with weights in float16 that multiply float32. Autocast over transformers' own
-    layers does not pass (81 %), so a side that the package does not know stays in float32.
-    Figures: docs/log.md.
+    The bar is 98 % equal captions of 500 photographs. With the layers of this package, bf16 passes
+    on the vision side (99.8 %) and in GPT-2's decoder (98.4 to 99.6 %), but not in BERT's, whose
+    norms after each block propagate rounding errors (95.8 to 97.8 % with a BLIP trained on
+    Flickr8k). BERT's decoder passes on CPUs with float16 weights that multiply float32. Autocast
+    over transformers' own layers does not pass (81 %), so a side that this package does not know
+    stays in float32. Figures: docs/log.md.
 
     Args:
         captioner: The model, on its device.
@@ -203,15 +205,16 @@ def fast_text(
     image: torch.dtype | None = None,
     may_wait: bool = False,
 ) -> FastText | PlainText:
-    """Return the text side for decoding, in the given precision; fast if all its parts are known.
+    """Return the text side for decoding in the given precision; fast if all its parts are known.
 
     Args:
         captioner: The model, on its device, in eval mode.
-        dtype: Of products and caches; float16 on a CPU means weights in float16.
-        image: Of the image's keys, if `dtype` is float16 on a CPU; `None`: the model's own.
-        may_wait: Whether weights in float16 are arranged only once that is worth a second, which
-            it takes for 100 million: first images are decoded with the model's own weights. One
-            or two images at a time in bf16 take them later too.
+        dtype: Precision of products and caches; float16 on a CPU means float16 weights.
+        image: Precision of the image's keys if `dtype` is float16 on a CPU; `None`: the model's
+            own.
+        may_wait: Whether to arrange float16 weights only once that pays, because arranging 100
+            million takes a second: the first images are decoded with the model's own weights.
+            Batches of one or two images in bf16 also switch to them later.
     """
     own: torch.dtype = captioner.model.dtype
     has_half_weights = is_half_of_weights(captioner.device, dtype)
@@ -241,7 +244,7 @@ _TEXT_METHODS = ("start_decoding", "hidden_states", "lm_head")
 
 
 def _inherits(captioner: Captioner, base: Any, *names: str) -> bool:
-    """Return whether a captioner's methods are those of `base`: a subclass may change them."""
+    """Return whether a captioner's methods are those of `base`: a subclass may override them."""
     return all(getattr(type(captioner), name) is getattr(base, name) for name in names)
 
 
@@ -269,7 +272,11 @@ def _with_bert(decoder: Any, dtypes: TextDtypes) -> TextSide:
 
 
 def _check_plain(*modules: nn.Module) -> None:
-    """Refuse modules whose calls do more than their class says: hooks, replaced methods."""
+    """Reject modules with hooks or a replaced `forward`, which do more than their class.
+
+    Raises:
+        UnknownModuleError: A module has one.
+    """
     for module in modules:
         for part in module.modules():
             if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):

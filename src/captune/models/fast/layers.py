@@ -1,4 +1,4 @@
-"""What a text side and its layers are, whatever the family; families fill these in.
+"""The parts of a text side and its layers for all families.
 
 Shapes: D width of the text side, V vocabulary.
 """
@@ -18,14 +18,14 @@ class AttentionBlock:
     """An attention block.
 
     Attributes:
-        project: Queries, keys and values of the tokens; of cross-attention only the queries.
-        image: Keys and values of the image's states; of cross-attention only.
-        output: The projection of the heads' results.
-        norm: Before the block or after its residual sum; see `TextSide.norm_first`.
+        project: Projects tokens to queries, keys and values; in cross-attention to queries only.
+        image: Projects the image's states to keys and values; in cross-attention only.
+        output: Projects the heads' results.
+        norm: Norm before the block or after its residual sum; see `TextSide.norm_first`.
         heads: Number of heads.
-        scale: Factor of the queries that `project` does not contain.
-        absorbed: Of cross-attention, how few queries read the vision states without keys; `None`:
-            they need keys too.
+        scale: Factor of the queries that `project` does not include.
+        absorbed: In cross-attention, weights with which few queries read the vision states without
+            keys; `None`: keys are always computed.
     """
 
     project: Projections
@@ -57,14 +57,14 @@ class FastTextLayer:
 
 @dataclass(frozen=True, slots=True)
 class TextHead:
-    """Hidden states to logits.
+    """The layers from hidden states to logits.
 
     Attributes:
-        transform: A layer before the vocabulary's, if any, in the model's own precision.
-        norm: After `transform`.
-        vocabulary: The vocabulary's layer in the precision of inference.
-        rows: Its weights (V, D) in the model's own precision.
-        bias: float32 (V,), if any.
+        transform: Layer before the vocabulary's, if any, in the model's own precision.
+        norm: Norm after `transform`, if any.
+        vocabulary: Layer of the vocabulary in the precision of inference.
+        rows: Weights (V, D) of that layer in the model's own precision.
+        bias: Bias (V,) of that layer in the model's own precision, if any.
     """
 
     transform: Linear | None
@@ -79,17 +79,17 @@ class TextSide:
     """The text side of a captioner.
 
     Attributes:
-        words: Embeddings (V, D).
-        positions: Embeddings of the positions.
-        constant: Added to every embedding, (D,): the embedding of the only token type.
-        norm: Of the embeddings, if any.
-        layers: In order.
+        words: Embeddings of the tokens, (V, D).
+        positions: Embeddings of the positions, one row of D per position.
+        constant: (D,), the embedding of the only token type, added to every word's; `None`: none.
+        norm: Norm of the embeddings, if any.
+        layers: Layers in order.
         image_layers: The same layers in the precision of the image, for an image that is a prefix
             of the text; empty where `cross` reads the image.
-        norm_first: Norms are before the blocks, not after their residual sums.
-        final_norm: After the last layer, if any.
-        head: To logits.
-        dtypes: Of products and caches.
+        norm_first: Whether norms are before the blocks instead of after their residual sums.
+        final_norm: Norm after the last layer, if any.
+        head: Head that returns logits.
+        dtypes: Precisions of products and caches.
     """
 
     words: torch.Tensor

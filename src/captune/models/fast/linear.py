@@ -20,8 +20,9 @@ class TextDtypes:
     """The precisions of a text side.
 
     Attributes:
-        tokens: Of the weights that tokens meet; float16 on a CPU: they multiply float32.
-        image: Of the image's keys and values, and of the products that make them.
+        tokens: Precision of the weights applied to tokens; float16 on a CPU: float16 weights that
+            multiply float32.
+        image: Precision of the image's keys and values, and of the products that compute them.
     """
 
     tokens: torch.dtype
@@ -32,7 +33,8 @@ class UnknownModuleError(Exception):
     """A module that this package does not know; transformers' own layers are used instead."""
 
 
-# Name of transformers' activation class: what oneDNN computes together with a product.
+# By transformers' activation class: name and variant of the activation that oneDNN fuses with a
+# product.
 _FUSED = {
     "GELUActivation": ("gelu", "none"),
     "NewGELUActivation": ("gelu", "tanh"),
@@ -47,12 +49,12 @@ class Linear:
     """A linear layer, with an activation after it if there is one.
 
     Attributes:
-        weight: (out, in).
+        weight: (out, in); empty if `packed` or `half` replaces it.
         bias: (out,), if any.
         activation: Applied to the result; `None`: none.
         packed: The weight in oneDNN's layout, on CPUs in bf16.
-        fused: The activation's name and variant, computed inside the packed product.
-        half: Weight and bias in FBGEMM's layout: float16 that multiplies float32, on CPUs.
+        fused: Name and variant of the activation that is computed inside the packed product.
+        half: Weight and bias in FBGEMM's layout on CPUs: float16 that multiplies float32.
     """
 
     weight: torch.Tensor
@@ -63,7 +65,7 @@ class Linear:
     half: Any = None
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return (..., out) of inputs (..., in), in the precision of the product."""
+        """Return (..., out) for inputs (..., in), in the precision of the product."""
         if self.half is not None:
             result = torch.ops.quantized.linear_dynamic_fp16(inputs.float(), self.half)
             return result if self.activation is None else self.activation(result)
@@ -81,13 +83,18 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Projections:
-    """Several linear layers of the same input: one product if that copies no weights."""
+    """Linear layers with the same input, computed as one product if they are fused.
+
+    Attributes:
+        layers: One fused layer, or one layer per output.
+        count: Number of outputs.
+    """
 
     layers: tuple[Linear, ...]
     count: int
 
     def __call__(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the `count` outputs, each (..., out), as views where they are fused."""
+        """Return the `count` outputs, each (..., out); views of one tensor if they are fused."""
         if len(self.layers) == 1:
             return self.layers[0](inputs).chunk(self.count, dim=-1)
         return tuple(layer(inputs) for layer in self.layers)
@@ -109,10 +116,10 @@ class Norm:
 
 
 def linear(module: Any, dtype: torch.dtype, *, activation: Any = None) -> Linear:
-    """Return the inference form of an `nn.Linear` or GPT-2's `Conv1D`; views if `dtype` is theirs.
+    """Return the inference form of an `nn.Linear` or GPT-2's `Conv1D`; views if `dtype` is its own.
 
     Raises:
-        UnknownModuleError: It is of another class: quantised, adapted, parametrised.
+        UnknownModuleError: It is of another class, for example quantised or adapted.
     """
     weight, bias = _weights(module)
     return _make(weight, bias, dtype, activation=activation)
@@ -121,12 +128,15 @@ def linear(module: Any, dtype: torch.dtype, *, activation: Any = None) -> Linear
 def projections(
     modules: Sequence[Any], dtype: torch.dtype, *, query_scale: float = 1.0
 ) -> Projections:
-    """Return layers with the same input as one, if their weights are converted anyway.
+    """Return layers with the same input, fused to one if their weights are converted anyway.
 
     Args:
-        modules: Linear layers, or one module that is already fused from `count` parts.
-        dtype: Of the products.
-        query_scale: Factor of the first layer's output; applied only when weights are converted.
+        modules: Linear layers, one per output.
+        dtype: Precision of the products.
+        query_scale: Factor of the first layer's output; applied only if weights are converted.
+
+    Raises:
+        UnknownModuleError: A layer is of an unknown class.
     """
     pairs = [_weights(module) for module in modules]
     if pairs[0][0].dtype == dtype:
@@ -138,7 +148,7 @@ def projections(
 def joined_weights(
     modules: Sequence[Any], *, first_scale: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the weights (out, in) and biases of layers with the same input, one after the other.
+    """Return the concatenated weights (out, in) and biases of layers with the same input.
 
     Args:
         modules: The layers.
@@ -156,7 +166,7 @@ def joined_weights(
 
 
 def norm(module: Any) -> Norm:
-    """Return the inference form of an `nn.LayerNorm`, with float32 weights.
+    """Return the inference form of an `nn.LayerNorm`, with weights in float32 or wider.
 
     Raises:
         UnknownModuleError: It is of another class, or has no weights.
@@ -200,23 +210,24 @@ def _make(
 
 
 def is_half_of_weights(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether a precision means weights in float16 that multiply float32.
+    """Return whether a precision means float16 weights that multiply float32.
 
-    CPUs have no fast products of two float16 numbers. Reading weights is what takes time in a step
-    of few rows, and float16 halves that; it keeps three bits more than bf16 does.
+    CPUs have no fast products of two float16 numbers. A step of few rows spends its time on reading
+    weights, and float16 halves that; it keeps three more bits than bf16.
     """
     return device.type == "cpu" and dtype == torch.float16
 
 
 _HALF_RANGE = (2.0**-12, 65504.0)
-"""Largest magnitudes of a weight that float16 holds with all its bits, by far most of them."""
+"""Range of a weight matrix's largest magnitude within which float16 stores all bits of almost all
+its elements."""
 
 
 def _pack_half(weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
-    """Return the weight in float16 in FBGEMM's layout, or `None` where there is no such form.
+    """Return the weight in float16 in FBGEMM's layout, or `None` where that is not possible.
 
-    The operators are older than torch.compile, but deprecated names in their surroundings may take
-    them along one day: without them, the weight keeps its own precision.
+    The operators are older than torch.compile, but may be removed one day together with deprecated
+    ones around them; without them, the weight keeps its own precision.
     """
     lowest, highest = _HALF_RANGE
     if not lowest <= float(weight.abs().amax()) <= highest:
@@ -232,9 +243,9 @@ def _pack_half(weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
 def _pack(weight: torch.Tensor) -> torch.Tensor | None:
     """Return the weight in oneDNN's own layout, or `None` where that does not help or exist.
 
-    With plain weights, oneDNN lays them out again for every product: with 16 rows a product of
-    768 x 3072 takes 1.0 ms, with packed weights 0.6 (docs/log.md). The two operators are those that
-    torch.compile writes; they are private, so a torch without them computes plain products.
+    oneDNN reorders plain weights for every product: with 16 rows, a product of 768 x 3072 takes
+    1.0 ms, and 0.6 ms with packed weights (docs/log.md). The two operators are those that
+    torch.compile generates; they are private, so a torch without them computes plain products.
     """
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         return None
@@ -249,7 +260,7 @@ def _pack(weight: torch.Tensor) -> torch.Tensor | None:
 
 
 _ROWS = 64
-"""Rows of the products that oneDNN chooses the layout for; others work too."""
+"""Number of rows for which oneDNN chooses the layout; other numbers work too."""
 
 
 def _try_packed(packed: torch.Tensor, weight: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The step code of all families: new tokens in, hidden states and logits out.
+"""One decoding step for all families, from new tokens to hidden states and logits.
 
 Shapes: B images, L new tokens per row, T text tokens in the cache, S image tokens, D width, H
 heads, d width of a head, V vocabulary.
@@ -24,20 +24,20 @@ from captune.models.fast.layers import (
 )
 
 FEW_ROWS = 2
-"""Rows of a step up to which weights in float16 are faster on a CPU than bf16; see docs/log.md."""
+"""Maximum rows per step for which float16 weights beat bf16 on a CPU; see docs/log.md."""
 
 _EXACT_CANDIDATES = 32
-"""Logits per row that are computed again in the model's own precision: more than any beam takes."""
+"""Logits per row that are recomputed in the model's own precision: more than beam search uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaterSide:
-    """Another form of a text side, arranged once it is worth the time that this takes.
+    """Another form of a text side, arranged only once the time that this takes pays.
 
     Attributes:
-        make: Returns it.
-        most_images: It serves at most so many images at once.
-        patience: Batches of few images that do without it first.
+        make: Returns the form.
+        most_images: Maximum number of images per batch that it is used for.
+        patience: Number of batches of few images that are decoded without it first.
     """
 
     make: Callable[[], TextSide]
@@ -47,12 +47,12 @@ class LaterSide:
 
 @dataclass(slots=True)
 class FastContext:
-    """The cache of the images that are decoded.
+    """The cache of the images being captioned.
 
     Attributes:
         side: The weights that decode them.
-        cache: Keys and values; of the image only once they pay.
-        vision_states: (B, S, D) in the precision of the image's keys, until these are made.
+        cache: Keys and values; those of the image only once they pay.
+        vision_states: (B, S, D) in the precision of the image's keys, until these are computed.
     """
 
     side: TextSide
@@ -60,12 +60,12 @@ class FastContext:
     vision_states: torch.Tensor | None = None
 
     def prepare(self, length: int) -> None:
-        """Make the image's keys if `length` new tokens per image do not read its states."""
+        """Compute the image's keys if that is faster for `length` new tokens per image."""
         states, layers = self.vision_states, self.side.layers
         if states is None:
             return
         has_weights = layers[0].cross is not None and layers[0].cross.absorbed is not None
-        # A prompt is read once.
+        # A prompt of any length is read only once.
         is_short = length <= FEW_QUERIES or self.cache.length == 0
         if not has_weights or not is_short or states.shape[1] < LEAST_STATES:
             self.cache.image = [_image_pair(layer, states) for layer in layers]
@@ -76,12 +76,12 @@ class FastText:
     """A `DecodingBackend` over the weights of a `TextSide`.
 
     Residual sums, norms and the softmax over text are float32; products, keys and values have the
-    side's dtypes. In half precision the best logits of each row are computed again from the model's
-    own weights: rounding alone would turn every close decision.
+    side's dtypes. In half precision, the best logits of each row are recomputed from the model's
+    own weights: otherwise rounding would decide between close candidates.
     """
 
     def __init__(self, side: TextSide, later: LaterSide | None = None) -> None:
-        """Take a side, and the form that replaces it later."""
+        """Keep a side, and the form that may replace it later."""
         self._side = side
         self._later = later
         self._arranged: TextSide | None = None
@@ -89,16 +89,16 @@ class FastText:
 
     @property
     def norm_first(self) -> bool:
-        """Whether norms are before the blocks, as in GPT-2, and not after them, as in BERT."""
+        """Whether norms are before the blocks, as in GPT-2, instead of after them, as in BERT."""
         return self._side.norm_first
 
     @property
     def mask_dtype(self) -> torch.dtype:
-        """Masks are added to float32 scores, or wider ones."""
+        """Floating type of masks, which are added to scores in float32 or wider."""
         return torch.promote_types(self._side.dtypes.tokens, torch.float32)
 
     def start_decoding(self, vision_states: torch.Tensor) -> FastContext:
-        """Return a cache of the images, with their keys where they are a prefix of the text."""
+        """Return the cache of the images, with their keys if images are a prefix of the text."""
         self._arrange(len(vision_states))
         context = FastContext(self._choose(len(vision_states)))
         side = context.side
@@ -109,7 +109,7 @@ class FastText:
         *first, last = side.image_layers
         for layer in first:
             hidden = self._read_image(layer, hidden, context.cache)
-        # Nothing reads the image's own states after the last layer.
+        # The last layer needs only the image's keys: nothing reads its states afterwards.
         self._image_heads(last, hidden, context.cache)
         return context
 
@@ -151,7 +151,7 @@ class FastText:
         return _refine(logits.float(), hidden_states.float(), head)
 
     def _arrange(self, images: int) -> None:
-        """Arrange the later form if this many images are worth it."""
+        """Arrange the later form if that pays for a batch of this many images."""
         later = self._later
         if later is None or self._arranged is not None or images > later.most_images:
             return
@@ -194,7 +194,7 @@ class FastText:
     def _read_image(
         self, layer: FastTextLayer, hidden: torch.Tensor, cache: TextCache
     ) -> torch.Tensor:
-        """Take an image that is a prefix of the text through a layer; keep its keys."""
+        """Pass an image that is a prefix of the text through a layer, and cache its keys."""
         query = self._image_heads(layer, hidden, cache)
         mixed = attend_within(query, cache.image[-1], scale=1.0)
         return self._feed(layer.feed_forward, self._add(layer.own, hidden, mixed))
@@ -210,7 +210,7 @@ class FastText:
         return block.norm(hidden) if self._side.norm_first else hidden
 
     def _heads(self, block: AttentionBlock, entering: torch.Tensor) -> list[torch.Tensor]:
-        """Return scaled queries, and keys and values unless they are the image's: (B, H, L, d)."""
+        """Return scaled queries, and in self-attention keys and values, each (B, H, L, d)."""
         batch, length, _ = entering.shape
         parts = block.project(entering)
         split = [p.view(batch, length, block.heads, -1).transpose(1, 2) for p in parts]
@@ -248,7 +248,7 @@ def _image_pair(layer: FastTextLayer, states: torch.Tensor) -> tuple[torch.Tenso
 
 
 def _refine(logits: torch.Tensor, hidden: torch.Tensor, head: TextHead) -> torch.Tensor:
-    """Compute the best logits (..., V) of each row again, from the model's own weights."""
+    """Recompute the best logits (..., V) of each row from the model's own weights, in place."""
     best = logits.topk(min(_EXACT_CANDIDATES, logits.shape[-1])).indices
     weights = functional.embedding(best, head.rows).float()
     exact = (weights @ hidden[..., None])[..., 0]

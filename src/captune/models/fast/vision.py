@@ -1,4 +1,4 @@
-"""Vision stages for inference: ViT layers in few large products; other stages as they are."""
+"""Vision stages for inference: ViT layers in few large products; other stages unchanged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _LAYERS = {
 
 
 class FastVisionLayer(nn.Module):
-    """A pre-norm ViT layer; residual sums and norms are float32, products have `dtype`."""
+    """A pre-norm ViT layer; residual sums and norms are in float32, products in `dtype`."""
 
     def __init__(self, layer: Any, names: _Names, dtype: torch.dtype) -> None:
         super().__init__()
@@ -107,12 +107,12 @@ class _InHalf(nn.Module):
 def fast_stages(stages: Sequence[Stage], dtype: torch.dtype) -> list[Stage]:
     """Return stages for inference, in the given precision.
 
-    In the precision of the weights nothing is copied, and results differ by rounding only. Build
-    them again after the weights have changed.
+    If that is the precision of the weights, nothing is copied and results differ only by rounding.
+    Rebuild the stages after the weights have changed.
 
     Args:
-        stages: From `Captioner.vision_stages`, in eval mode.
-        dtype: Of the products.
+        stages: Stages from `Captioner.vision_stages`, in eval mode.
+        dtype: Precision of the products.
     """
     return [_fast(stage, dtype) for stage in stages]
 
@@ -120,7 +120,7 @@ def fast_stages(stages: Sequence[Stage], dtype: torch.dtype) -> list[Stage]:
 def _fast(stage: nn.Module, dtype: torch.dtype) -> nn.Module:
     if type(stage) is nn.Sequential:
         return nn.Sequential(*(_fast(part, dtype) for part in stage))
-    # GIT's layers take a mask and are wrapped.
+    # GIT's layers are wrapped, because they need a mask argument.
     layer = getattr(stage, "layer", stage)
     names = _LAYERS.get(type(layer))
     if names is not None:
