@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import httpx
 import pytest
 
 from captune.serving import ServerSettings
@@ -76,7 +75,7 @@ def test_a_key_of_arbitrary_bytes_is_wrong_and_not_an_internal_error(keyed):
 def _all_paths(folder) -> set[str]:
     """Return the paths of the router itself, also of routes that OpenAPI does not list."""
     app, _ = build_app(ServerSettings((served_stub(folder / "stub"),)))
-    return {getattr(route, "path", "/") for route in app.routes}
+    return set(app.paths)
 
 
 def test_every_route_except_health_and_the_page_needs_the_key(keyed):
@@ -98,10 +97,12 @@ def test_every_route_except_health_and_the_page_needs_the_key(keyed):
                 assert client.request(method, path).status_code == 401, (method, path)
         for path in ("/livez", "/readyz"):
             assert client.get(path).status_code == 200
-        # A path that leaves the folder of the page is that of no route.
-        for path in ("/page/../v1/models", "/page/%2e%2e/v1/models", "/page//v1/models"):
-            raw = httpx.URL(keyed.url).copy_with(raw_path=path.encode())
-            assert client.get(raw).status_code == 404, path
+    # A path that leaves the folder of the page is that of no route; clients would tidy it up.
+    for path in (b"/page/../v1/models", b"/page/%2e%2e/v1/models", b"/page//v1/models"):
+        with socket.create_connection(("127.0.0.1", keyed.port), timeout=10) as connection:
+            head = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            connection.sendall(b"GET " + path + head)
+            assert connection.recv(4096).split()[1] == b"404", path
 
 
 def test_the_body_of_a_request_without_a_key_is_not_read(keyed):

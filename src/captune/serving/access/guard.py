@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -65,9 +65,9 @@ class Guard:
         self._limits, self._metrics, self._budget = limits, state.metrics, state.budget
 
     @property
-    def routes(self) -> Sequence[BaseRoute]:
-        """Routes of the wrapped application."""
-        return self._app.routes
+    def paths(self) -> frozenset[str]:
+        """The paths of all routes behind it, also of those that OpenAPI does not list."""
+        return frozenset(_find_paths(self._app.routes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request; answer it with an error or pass it to the application."""
@@ -170,6 +170,16 @@ def error_response(error: ApiError, scope: Scope) -> JSONResponse:
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     content = {"schema": 1, "error": {"code": error.code, "message": error.message, "type": kind}}
     return JSONResponse(content, error.status, headers)
+
+
+def _find_paths(routes: Sequence[BaseRoute]) -> Iterator[str]:
+    for route in routes:
+        # FastAPI keeps an included router as one route.
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield getattr(route, "path", "/")
+        else:
+            yield from _find_paths(inner.routes)
 
 
 def _is_open(path: str) -> bool:
