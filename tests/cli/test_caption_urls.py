@@ -102,7 +102,7 @@ def test_content_from_a_url_goes_through_the_isolated_decoder(model, host, capsy
 def test_text_files_beside_urls_are_refused(model, host, capsys):
     words = (f"http://{host}/a.png", "--allow-urls", "--trust-host", host, "--to", "txt")
     assert run(model, *words) == 2
-    assert "a URL has no folder for a .txt file" in capsys.readouterr().err
+    assert "--to txt needs image files on disk, not a URL" in capsys.readouterr().err
 
 
 def test_trust_host_without_allow_urls_is_an_error(model, host, capsys):

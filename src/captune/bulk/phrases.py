@@ -81,7 +81,7 @@ def trim_repeats(caption: str) -> str:
     """Return a caption in which a phrase repeated in a row appears once.
 
     Two words or more are trimmed when they appear twice in a row, one word when it appears three
-    times ("very very" stays). A last copy that is incomplete goes too, with a dangling "and".
+    times ("very very" stays). An incomplete last copy is trimmed too, with a dangling "and".
     """
     words = caption.split()
     has_spaces = len(words) > 1

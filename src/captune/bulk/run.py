@@ -30,7 +30,7 @@ from captune.progress import Say
 # Read before the model is loaded: errors show early, and small jobs are counted.
 _NUM_AHEAD, _SECONDS_AHEAD = 2048, 5.0
 MANY_IMAGES = 100_000
-"""Number of images that a model is loaded for if they are not counted yet."""
+"""Assumed number of images, where a model is loaded before they are counted."""
 
 
 class BulkModel(Protocol):
@@ -40,7 +40,7 @@ class BulkModel(Protocol):
         """Return what identifies it: `model`, `revision`, `digest` of its files."""
 
     def load(self, num_images: int, *, was_killed: bool = False) -> StreamCaptioner:
-        """Load it for about `num_images`; `was_killed`: one may have killed the last run."""
+        """Load it for about `num_images`; `was_killed`: one may have crashed the last run."""
 
 
 @contextmanager

@@ -171,7 +171,7 @@ def refuse_urls_beside(outputs: ChosenOutputs, inputs: Sequence[str]) -> None:
     url = next((text for text in inputs if is_url(text)), None)
     if url is not None and outputs.per_image:
         raise OutputError(
-            f"a URL has no folder for a .{outputs.per_image[0]} file: {url}",
+            f"--to {outputs.per_image[0]} needs image files on disk, not a URL: {url}",
             fix="--to jsonl or --to csv",
         )
 

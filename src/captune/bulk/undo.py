@@ -60,7 +60,7 @@ def undo_run(run: str) -> UndoResult:
     """Restore what a run changed.
 
     Args:
-        run: Its id, its output file or its folder; for both, the newest run that is not undone.
+        run: Its id; or its output file or folder, for the newest run that is not undone.
 
     Raises:
         OutputError: There is no such run, it was undone before, a later run changed its files

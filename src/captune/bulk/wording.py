@@ -72,7 +72,7 @@ class Wording:
         """Return the text to write for a caption.
 
         Args:
-            caption: The model's caption; if it has no text, neither has the result.
+            caption: The model's caption; without text, the result is empty.
             item_name: Path, member of an archive or URL of its image, for `{name}` and `{folder}`.
         """
         if "boilerplate" in self.clean:

@@ -47,7 +47,7 @@ class Link:
 
 
 def open_link() -> Link:
-    """Set up the process of a model, and return its pipes; called once, first.
+    """Set up the process of a model, and return its pipes; called once, before anything else.
 
     Warnings go to the parent, each as `Warned`.
     """

@@ -60,7 +60,7 @@ def test_files_beside_objects_and_captions_in_object_storage_are_refused(tmp_pat
     model = write_stub(tmp_path / "model")
     place = f"s3://{BUCKET}/refused/"
     storage.put("refused/a.png", b"x")
-    with pytest.raises(OutputError, match=r"has no folder for a \.txt file"):
+    with pytest.raises(OutputError, match=r"--to txt needs image files on disk, not a URL"):
         caption(model, place, to=("txt",))
     with pytest.raises(OutputError, match="cannot be written to object storage") as error:
         caption(model, place, out=Path(f"s3://{BUCKET}/captions.jsonl"))

@@ -16,9 +16,9 @@ _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY
 
 
 def hash_content(item: Item) -> bytes | None:
-    """Return the hash of an image's encoded bytes; `None`: it has no file that can be read.
+    """Return the hash of an image's encoded bytes; `None`: there is none.
 
-    A failure is not reported here but when the image is decoded. Larger files are not hashed.
+    Files larger than 256 MB are not hashed. A failure is reported when the image is decoded.
     """
     image = item.image
     if isinstance(image, bytes):

@@ -110,7 +110,7 @@ class Planner:
             needs: Decides which outputs lack an image.
             settings: Which images become tasks.
             outcome: Counts what is found and skipped.
-            database: The journal's; `None`: there is none.
+            database: The journal; `None`: there is none.
             guard: Finds images that would share a file; `None`: none can.
         """
         self._needs, self._settings, self._outcome = needs, settings, outcome

@@ -41,7 +41,7 @@ class PerImageFormat(Protocol):
         """Return the file to write.
 
         Raises:
-            OutputError: The item has no place on disk.
+            OutputError: The item has no file on disk.
         """
 
     def has_caption(self, path: Path) -> bool:

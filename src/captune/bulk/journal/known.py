@@ -82,7 +82,7 @@ def captions_by_content(
     """Return, by content, captions that are in the journal; their image_id is empty.
 
     Args:
-        database: The journal's.
+        database: The journal.
         contents: Hashes of the wanted contents.
         maker: Number of the model and decoding.
         run: Number of the run whose captions count; `None`: those of all runs.

@@ -77,7 +77,7 @@ def clear_failures(database: Database, names: Iterable[str]) -> None:
 
 
 def read_collected(database: Database, form: str) -> CollectedState | None:
-    """Return the progress of an unfinished collected output; `None`: it is not unfinished."""
+    """Return the progress of an unfinished collected output; `None`: there is none."""
     found = database.rows(
         "SELECT run, state, is_finishing, replaces FROM collected WHERE format = ?", (form,)
     )

@@ -86,7 +86,7 @@ def points_outside(exif: bytes) -> bool:
 
 
 def _read_tags(block: bytes, order: str, *, place: int | None = None) -> dict[int, tuple[int, int]]:
-    """Return tag -> count and value (or offset) of one folder; truncated entries are missing."""
+    """Return tag -> count and value (or offset) of one TIFF directory, up to where it is cut."""
     at = _first_folder(block, order) if place is None else place
     number = min(_number(block, f"{order}H", at=at), _MAX_TAGS)
     tags = {}

@@ -112,7 +112,7 @@ def discard_output(form: CollectedFormat, database: Database, *, run: JournalRun
 
 
 def settle_finish(form: CollectedFormat, database: Database) -> CollectedState | None:
-    """Return the progress of an output; `None`: it is not unfinished.
+    """Return the progress of an unfinished output; `None`: there is none.
 
     If a kill interrupted its completion, complete it.
 

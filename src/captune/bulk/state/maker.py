@@ -51,7 +51,7 @@ def refuse_other_makers(
     """Refuse to add to captions of another model, decoding or wording.
 
     Args:
-        database: The journal's.
+        database: The journal.
         now: What makes captions now.
         outputs: The outputs.
         folder: The folder of outputs with one file per image.

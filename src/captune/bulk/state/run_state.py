@@ -261,7 +261,7 @@ def needs_of(opened: OpenRun | None, outputs: ChosenOutputs, *, settings: BulkSe
 
 
 def guard_of(opened: OpenRun, settings: BulkSettings, *, inputs: Sequence[str]) -> NameGuard:
-    """Return what finds images that would share a file, and folders that other runs hold."""
+    """Return the guard against shared file names, and against folders that other runs hold."""
     return NameGuard(
         opened.per_image,
         folders=[text for text in inputs if os.path.isdir(text)],  # noqa: PTH112

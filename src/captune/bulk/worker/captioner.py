@@ -87,6 +87,7 @@ class WorkerCaptioner:
 
         Raises:
             WorkerEndedError: The process crashed or hung.
+            Exception: The model's own error.
         """
         assert isinstance(decode, str)
         assert on_failure is not None
