@@ -192,6 +192,7 @@ def test_a_models_own_decoding_is_used_and_flags_override_it(
     assert "decoding:num_beams=2,max_new_tokens=6|" in signatures[2]
 
 
+@pytest.mark.slow
 def test_models_with_different_decoding_settings_are_compared_with_one(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

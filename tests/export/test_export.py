@@ -226,6 +226,7 @@ def test_evaluate_scores_an_exported_model(
     assert "bleu_4" in json.loads(scores.read_text())["metrics"]
 
 
+@pytest.mark.slow
 def test_a_model_whose_captions_change_is_refused_and_leaves_nothing(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_signal_lets_accepted_requests_finish_and_leaves_nothing_running(tmp_p
         assert running.events("draining")
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_server_at_once(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=60.0))
     with live_server(tmp_path, ["stub"]) as running:
@@ -101,6 +102,7 @@ def test_an_idle_server_ends_within_seconds(tmp_path):
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_a_killed_server_leaves_no_process(tmp_path):
     write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_batch=60.0))
     with live_server(tmp_path, ["stub"]) as running:
@@ -141,6 +143,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_its_error(tmp_path):
         _wait_gone(processes)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_under_load_costs_at_most_one_batch(tmp_path):
     write_stub(tmp_path / "stub", behaviour=_SLOW)
 

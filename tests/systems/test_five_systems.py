@@ -16,7 +16,7 @@ from captune.cli import main
 from captune.data import load_splits
 from support.runs import layouts
 
-ENGINES = ("loop", "trainer")
+ENGINES = ("loop", pytest.param("trainer", marks=pytest.mark.slow))
 
 
 def run_recipe(name: str, out: Path, **settings: object) -> Path:
@@ -120,7 +120,7 @@ def test_flickr8k_blip_from_the_kaggle_folder(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("parts", [1, 4])
+@pytest.mark.parametrize("parts", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_hephaestus_from_zips_in_place(tmp_path: Path, parts: int) -> None:
     data = layouts.write_hephaestus(tmp_path / "set", 12, parts=parts)
     before = sorted(path.name for path in data.iterdir())

@@ -165,6 +165,7 @@ def test_the_trainer_engine_resumes_to_the_same_bits(
     assert_same_weights(model_file(whole), model_file(resumed))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signal masks")
 def test_a_signal_while_a_resumed_epoch_starts_its_workers_loses_and_repeats_nothing(
     tmp_path, shapes, make_recipe, make_captioner, monkeypatch
