@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 # BLIP's own word, from web captions that its tokenizer cut: huggingface.co/Salesforce/
-# blip-image-captioning-large writes it in front of half of all captions.
+# blip-image-captioning-large starts half of all its captions with it.
 _ARAFED = re.compile(r"\b(?:(an?)\s+)?araf+e?d?\b\s*", re.IGNORECASE)
 _MEDIUM = r"(?:picture|photo|photograph|image|photography|pic|shot|view|snapshot)s?"
 _QUALITY = r"(?:close[- ]?up|stock|blurry|nice|beautiful|cropped|zoomed[- ]in)"

@@ -70,7 +70,7 @@ class OrderedTasks:
         return list(self._by_name.values())
 
     def _answer_all(self, task: CaptionTask, answer: Prediction | ImageError) -> None:
-        """Settle a task and those with the same content; a file replaced meanwhile fails."""
+        """Settle a task and those with the same content; files replaced in the meantime fail."""
         same = [task]
         if has_changed(task.item):
             answer = _CHANGED

@@ -21,7 +21,7 @@ To = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FORMAT",
-        help="stdout: path and caption. txt, caption: a text file beside each image; xmp: an XMP"
+        help="stdout: path and caption. txt, caption: a text file beside each image. xmp: an XMP"
         " file. metadata: inside JPEG, PNG and WebP files. jsonl, csv: one file (--out) or the"
         " screen. parquet: one file. webdataset: tar shards in a folder. Repeat it for several.",
         show_default="by the ending of --out, else stdout",
