@@ -46,6 +46,6 @@ def test_counts_agree_with_their_noun() -> None:
     assert format_count(0, "image") == "0 images"
 
 
-def test_a_count_may_come_with_its_verb() -> None:
+def test_a_count_may_include_its_verb() -> None:
     assert format_count(1, "process is", plural="processes are") == "1 process is"
     assert format_count(2, "process is", plural="processes are") == "2 processes are"

@@ -8,7 +8,7 @@ from captune.bulk import Wording, read_clean_steps
 from captune.errors import RecipeError
 
 
-def test_without_settings_the_caption_stays_as_it_is():
+def test_without_settings_the_caption_is_unchanged():
     assert Wording().change(" a dog {name} ", "photos/rex.jpg") == " a dog {name} "
 
 

@@ -103,7 +103,7 @@ def test_show_of_an_absent_split_names_the_splits(folder, tmp_path):
         run("show", folder, "--out", tmp_path / "s.png", "--split", "test", code=None)
 
 
-def test_split_saves_what_check_then_reads(folder, tmp_path):
+def test_split_saves_splits_that_check_reads(folder, tmp_path):
     output = run("split", folder, "--out", tmp_path / "run", "--seed", 7)
     assert "train: 8 images, 8 captions" in output
     summary = json.loads((tmp_path / "run" / "splits.json").read_text())

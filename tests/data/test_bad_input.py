@@ -254,7 +254,7 @@ def test_a_folder_without_a_table_is_not_asked_for_its_columns(tmp_path, draw_im
         load_records(tmp_path, named)
 
 
-def test_an_image_whose_name_is_too_long_for_another_ending_is_read(tmp_path, draw_image):
+def test_an_image_whose_name_is_too_long_for_another_extension_is_read(tmp_path, draw_image):
     draw_image(tmp_path / f"{'x' * 251}.png")
     (tmp_path / f"{'x' * 251}.txt").write_text("One")
     assert load_records(tmp_path).records[0].captions == ("One",)

@@ -245,7 +245,7 @@ def test_near_groups_are_those_of_comparing_every_pair(monkeypatch):
     assert group_near(prints) == expected
 
 
-def test_equal_pixels_are_decoded_alike_by_worker_and_parent(tmp_path):
+def test_equal_pixels_are_decoded_the_same_way_by_worker_and_parent(tmp_path):
     picture(5).save(tmp_path / "a.png")
     with FingerprintWorkers(1, max_pixels=10**8) as workers:
         row = workers.read([tmp_path / "a.png"]).rows[0]

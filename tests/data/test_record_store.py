@@ -87,7 +87,7 @@ def test_a_copy_for_another_process_is_equal():
     assert pickle.loads(pickle.dumps(store)) == PLAIN[1:]
 
 
-def test_selections_and_splits_are_those_of_a_list():
+def test_selections_and_splits_equal_those_of_a_list():
     store = store_records(PLAIN)
     places = np.array([4, 0, 0, 5])
     assert pick_records(store, places) == pick_records(PLAIN, places)
@@ -131,7 +131,7 @@ def many(count: int, *, split=None, group: bool = False) -> list[CaptionRecord]:
         (lambda number: ("train", "val", "test", None)[number // 3 % 4], False),
     ],
 )
-def test_splits_drawn_for_a_store_are_those_drawn_for_a_list(by, split, draw_rest):
+def test_splits_drawn_for_a_store_equal_those_drawn_for_a_list(by, split, draw_rest):
     plain = many(90, split=split, group=True)
     options = {"by": by, "draw_rest": draw_rest, "seed": 3}
     drawn = assign_splits(store_records(plain), **options)

@@ -35,7 +35,7 @@ def count(records):
     return Counter(record.split for record in records)
 
 
-def test_shares_are_of_images_and_train_takes_what_rounding_leaves():
+def test_shares_count_images_and_train_gets_what_rounding_leaves():
     assert count(assign_splits(make_records(8091))) == {"train": 6473, "val": 809, "test": 809}
     assert count(assign_splits(make_records(10))) == {"train": 8, "val": 1, "test": 1}
 
@@ -120,7 +120,7 @@ def test_given_splits_are_kept_and_records_without_one_are_skipped():
     assert assign_splits(given) == [given[0], given[1], given[3]]
 
 
-def test_val_is_drawn_from_train_where_only_train_and_test_are_given():
+def test_val_is_drawn_from_train_if_only_train_and_test_are_given():
     train = [replace(r, split="train") for r in make_records(90)]
     test = [CaptionRecord(f"t{n}", b"", ("c",), "test") for n in range(50)]
     drawn = assign_splits([*train, *test])

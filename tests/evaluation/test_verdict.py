@@ -204,7 +204,7 @@ def test_the_best_of_several_models_is_named_with_its_lead(
     assert describe_ranking(compare_systems(many, turned, options=options)) == (headline, sentence)
 
 
-def test_models_with_the_same_captions_cannot_be_told_apart(
+def test_models_with_the_same_captions_cannot_be_distinguished(
     many: list[CaptionRecord], options: ScoringOptions
 ) -> None:
     systems = {"a": captioned(true_captions(many)), "b": captioned(true_captions(many))}

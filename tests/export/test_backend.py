@@ -46,7 +46,7 @@ def pretend_conversion(model: Path, probe: Probe) -> Path:
     return folder
 
 
-def test_torch_and_few_images_leave_the_model_as_it_is(model: Path) -> None:
+def test_with_torch_or_few_images_the_model_is_not_converted(model: Path) -> None:
     assert known_model(request(model, "torch", 10**6)) == str(model)
     assert known_model(request(model, "auto", 1999)) == str(model)
     assert known_model(request(model, "auto", 10**6)) is None

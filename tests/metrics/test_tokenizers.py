@@ -98,7 +98,7 @@ def test_the_signature_names_the_tokenizer(tokenizer: Any, text: str) -> None:
     assert text in compute(references, {"1": "a dog"}, metrics=["bleu_1"]).signatures["bleu_1"]
 
 
-def test_saved_references_keep_their_tokenizer_and_a_file_of_their_own(tmp_path: Path) -> None:
+def test_saved_references_keep_their_tokenizer_and_have_their_own_file(tmp_path: Path) -> None:
     first = References(CHINESE, tokenizer="char")
     path = first.save(tmp_path)
     loaded = References.load(path)

@@ -205,7 +205,7 @@ def test_the_main_scores_before_and_after_are_printed_as_a_table(copy) -> None:
     assert all(len(line) <= 80 for line in messages[at : at + 7])
 
 
-def test_from_runs_a_stage_and_all_after_it(copy) -> None:
+def test_the_from_option_runs_a_stage_and_all_after_it(copy) -> None:
     assert stages_that_ran(copy, recipe(), start_from="evaluate") == ["evaluate", "report"]
 
 
@@ -220,7 +220,7 @@ def test_a_rebuilt_report_shows_the_machine_that_trained_and_scored(copy, monkey
     assert reported["Command"] == "captune run tiny --from evaluate"
 
 
-def test_only_runs_one_stage_from_files_on_disk(tmp_path) -> None:
+def test_the_only_option_runs_one_stage_from_files_on_disk(tmp_path) -> None:
     settings = recipe()
     run(settings, only=["prepare"], out=tmp_path, say=lambda _: None)
     assert (tmp_path / "splits.json").exists()

@@ -203,7 +203,7 @@ def test_a_list_override_is_yaml_or_names_separated_by_commas(text: str) -> None
     assert recipe.evaluate.metrics == ("bleu_4", "cider")
 
 
-def test_an_override_of_text_may_hold_anything() -> None:
+def test_an_override_of_text_may_contain_anything() -> None:
     for text in ("a: b", "[x", "{", "a #b", "x = y", "- no"):
         assert load_recipe("demo", [f"generate.prompt={text}"]).generate.prompt == text
     assert load_recipe("demo", ["generate.prompt="]).generate.prompt == ""

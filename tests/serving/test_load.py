@@ -199,7 +199,7 @@ def test_poisoned_images_cost_only_themselves(slow):
             assert _caption(answer) == stub_caption(number)
 
 
-def test_several_models_have_queues_of_their_own(tmp_path):
+def test_several_models_have_their_own_queues(tmp_path):
     write_stub(tmp_path / "one", seed=1)
     write_stub(tmp_path / "two", seed=2, behaviour=Behaviour(seconds_per_batch=1.0))
     with live_server(tmp_path, ["one", "second=two"]) as running, running.client() as client:

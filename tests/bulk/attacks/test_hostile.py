@@ -111,7 +111,7 @@ def test_bombs_end_within_seconds_and_the_others_are_captioned(tmp_path, model, 
     check_reasons(images, read_rows(tmp_path / "o.jsonl"), read_failures(tmp_path))
 
 
-def test_unusual_modes_get_the_caption_of_their_rgb_twin(tmp_path, model, captune):
+def test_unusual_modes_get_the_caption_of_the_equal_rgb_image(tmp_path, model, captune):
     base = photo(3)
     white = Image.new("RGBA", base.size, "white")
     half = base.convert("RGBA")

@@ -57,7 +57,7 @@ def test_a_pipe_with_the_name_of_a_text_file_is_refused(tmp_path):
         ),
     ],
 )
-def test_a_line_is_added_in_the_style_of_the_file_and_undone_to_the_byte(
+def test_a_line_is_added_in_the_style_of_the_file_and_removed_to_the_byte(
     earlier, appended, prepended
 ):
     for existing, expected in (("append", appended), ("prepend", prepended)):
@@ -66,7 +66,7 @@ def test_a_line_is_added_in_the_style_of_the_file_and_undone_to_the_byte(
         assert TXT.restore(change.new, change.undo) == earlier
 
 
-def test_a_replaced_text_is_one_line_and_undone_to_the_byte():
+def test_a_replaced_text_becomes_one_line_and_is_restored_to_the_byte():
     change = TXT.change(b"caf\xe9\r\n\r\n", "two\nlines", existing="overwrite")
     assert change.new == b"two lines\n"
     assert TXT.restore(change.new, change.undo) == b"caf\xe9\r\n\r\n"

@@ -80,7 +80,7 @@ def test_a_damaged_file_is_refused_or_stays_as_good_as_it_was(data: st.DataObjec
     check(bytes(content))
 
 
-def test_a_file_that_is_cut_anywhere_is_refused_or_stays_as_good_as_it_was() -> None:
+def test_a_file_truncated_anywhere_is_refused_or_stays_as_good_as_it_was() -> None:
     for content in WHOLE:
         for end in {*range(0, min(len(content), 400)), *range(0, len(content), 37)}:
             check(content[:end])

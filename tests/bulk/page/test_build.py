@@ -68,7 +68,7 @@ def test_strangers_text_never_becomes_markup(photo: Path, tmp_path: Path) -> Non
     assert not re.search("[\x00\u202e\ud800]", content)
 
 
-def test_the_page_loads_nothing(photo: Path, tmp_path: Path) -> None:
+def test_the_page_loads_nothing_from_elsewhere(photo: Path, tmp_path: Path) -> None:
     _, tags = page_of(tmp_path, watched(photo), RunCounts(3, 3, 0, 0))
     assert tags.links
     assert all(link.startswith(("#", "data:")) for link in tags.links)

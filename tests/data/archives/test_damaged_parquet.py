@@ -79,7 +79,7 @@ def test_a_crash_while_rows_are_read_names_the_file(tmp_path, png_bytes):
     assert caught.value.fix == "fetch it again"
 
 
-def test_values_that_take_more_than_is_allowed_are_refused(tmp_path, png_bytes):
+def test_values_that_unpack_to_more_than_is_allowed_are_refused(tmp_path, png_bytes):
     path = tmp_path / "train.parquet"
     image = png_bytes() + bytes(2**20)
     table = pa.table({"image": pa.array([image]).dictionary_encode().take([0] * 100),

@@ -88,7 +88,7 @@ def test_the_pixels_are_those_of_inline_decoding(tmp_path):
             assert decoder.decode(source, pixels) == pixels(decode_image(source))
 
 
-def test_pixels_pass_through_the_pipe_where_there_is_no_shared_memory(monkeypatch):
+def test_pixels_pass_through_the_pipe_without_shared_memory(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     noise = np.random.default_rng(0).integers(0, 256, (1100, 1500, 3), dtype=np.uint8)
     content = bombs.encode(Image.fromarray(noise), "PNG")

@@ -84,7 +84,7 @@ def test_a_score_equals_a_value_computed_by_hand(meteor: Meteor) -> None:
     assert result.corpus == result.per_image[0]
 
 
-def test_a_caption_matched_whole_scores_one_and_adds_no_chunk(meteor: Meteor) -> None:
+def test_a_completely_matched_caption_scores_one_and_adds_no_chunk(meteor: Meteor) -> None:
     same = ["the", "big", "dog"]
     result = meteor.score([[same]], [same])
     assert result.per_image.tolist() == [1.0]

@@ -31,7 +31,7 @@ def use(monkeypatch: pytest.MonkeyPatch, kind: type[TwoScaleCaptioner]) -> None:
     monkeypatch.setitem(FAMILIES, name, replace(FAMILIES[name], captioner_class=kind))
 
 
-def test_a_saved_model_with_two_inputs_opens_as_it_was(saved: Path, monkeypatch) -> None:
+def test_a_saved_model_with_two_inputs_loads_unchanged(saved: Path, monkeypatch) -> None:
     plain = load_captioner(saved)
     use(monkeypatch, TwoScaleCaptioner)
     opened = load_captioner(saved)

@@ -68,7 +68,7 @@ def test_axe_finds_nothing_serious_in_the_comparison(
     assert serious_findings(page, axe) == []
 
 
-def test_axe_finds_nothing_serious_in_the_question_for_the_key(
+def test_axe_finds_nothing_serious_in_the_key_dialog(
     open_page: Any, locked_server: LiveServer, axe: str
 ) -> None:
     page = open_page(locked_server)

@@ -126,7 +126,7 @@ def test_an_alternative_replaces_the_caption_which_stays_in_the_list(page: Any) 
     assert page.locator(".alternatives bdi").all_inner_texts() == [others[0], stub_caption(1)]
 
 
-def test_an_image_is_regenerated_with_settings_of_its_own(page: Any) -> None:
+def test_an_image_is_regenerated_with_its_own_settings(page: Any) -> None:
     add(page, image_files([1, 2]))
     page.get_by_role("button", name="Regenerate the caption of photo-2.png").click()
     page.check("#method-sample")

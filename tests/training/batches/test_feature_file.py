@@ -56,9 +56,7 @@ def test_only_the_damaged_row_is_encoded_again(tmp_path: Path, build, byte: int)
     assert build()[1] == []
 
 
-def test_rows_of_zeros_where_a_power_cut_left_a_hole_are_encoded_again(
-    tmp_path: Path, build
-) -> None:
+def test_rows_of_zeros_left_by_a_power_cut_are_encoded_again(tmp_path: Path, build) -> None:
     build()
     path = tmp_path / "x.npy"
     content = path.read_bytes()

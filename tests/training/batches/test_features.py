@@ -69,7 +69,7 @@ def test_the_key_depends_on_weights_images_and_views(shapes, make_recipe, make_c
     assert key != cache_key(captioner, shapes[0], views=("original",))
 
 
-def test_auto_caches_only_where_it_is_worthwhile(tmp_path, make_recipe, make_captioner) -> None:
+def test_auto_caches_only_if_it_is_worthwhile(tmp_path, make_recipe, make_captioner) -> None:
     frozen = make_captioner(make_recipe(model__freeze=["vision"]))
     free = make_captioner(make_recipe())
 

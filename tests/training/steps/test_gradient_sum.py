@@ -31,7 +31,7 @@ def test_buckets_go_from_the_last_weight_to_the_first_and_hold_one_dtype() -> No
     assert _cut(weights, 8) == [[5, 4], [3], [2], [1, 0]]
 
 
-def test_one_process_keeps_its_gradients_as_they_are() -> None:
+def test_one_process_keeps_its_gradients_unchanged() -> None:
     weights = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))]
     sums = GradientSum(weights)
     with sums.during_backward():

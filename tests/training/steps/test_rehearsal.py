@@ -85,7 +85,7 @@ def test_too_little_memory_is_reported_before_the_first_step(
     assert places[0] < events.index("step")
 
 
-def test_a_rehearsal_takes_the_longest_captions_that_an_epoch_may_draw(
+def test_a_rehearsal_uses_the_longest_captions_that_an_epoch_may_draw(
     shapes, make_recipe, make_captioner
 ) -> None:
     recipe = make_recipe(data__max_captions=2)
