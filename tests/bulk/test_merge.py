@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from captune.bulk import FeedSettings, merge_shares, read_share
+from captune.bulk.formats.row_file import RowFile
 from captune.errors import OutputError, RecipeError
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import caption
@@ -88,3 +89,30 @@ def test_a_part_with_other_content_is_named_without_advice_to_overwrite_it(tmp_p
 def test_a_share_is_i_of_n(text):
     with pytest.raises(RecipeError, match="is not a share of a run"):
         read_share(text)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
+def test_what_a_killed_merge_left_is_discarded_by_the_next(tmp_path, monkeypatch, ending):
+    part, out = tmp_path / "a.jsonl", tmp_path / f"o.{ending}"
+    part.write_text(json.dumps({"image_id": "a", "caption": "b"}) + "\n")
+
+    def die(_form):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(RowFile, "finish", die)
+        with pytest.raises(KeyboardInterrupt):
+            merge_shares(out, [part])
+    assert any(path.stat().st_size for path in tmp_path.glob("*o.*.part"))
+    assert merge_shares(out, [part]).num_rows == 1
+    assert merge_shares(tmp_path / "copy.jsonl", [out]).num_rows == 1
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_unfinished_captions_of_a_run_are_not_discarded(tmp_path):
+    part, unfinished = tmp_path / "a.jsonl", tmp_path / "o.jsonl.part"
+    part.write_text(json.dumps({"image_id": "a", "caption": "b"}) + "\n")
+    unfinished.write_text(json.dumps({"image_id": "c", "caption": "d"}) + "\n")
+    with pytest.raises(OutputError, match=r"o\.jsonl\.part may hold captions of a run"):
+        merge_shares(tmp_path / "o.jsonl", [part], force=True)
+    assert "c" in unfinished.read_text()

@@ -56,6 +56,9 @@ def merge_shares(
             exists; or it cannot be written.
     """
     form = _row_file(out)
+    _refuse_unfinished(form)
+    # No other command writes to this name, so whatever is there was left by a merge.
+    form.part_path = out.with_name(f".{out.name}.merge.part")
     sources = [_row_file(part) for part in parts]
     for part in parts:
         _check_part(part, out)
@@ -64,7 +67,8 @@ def merge_shares(
     refuse_existing(out, force=force)
     result = MergeResult()
     with lock_file(out), tempfile.TemporaryDirectory(prefix="captune-merge-") as scratch:
-        form.resume(_leftover(form), keep_earlier=False)
+        # An empty state discards what a killed merge left.
+        form.resume(b"", keep_earlier=False)
         seen = Database(Path(scratch) / "names.sqlite")
         try:
             seen.write("CREATE TEMP TABLE seen(name BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -93,6 +97,14 @@ def _row_file(path: Path) -> RowFile:
             f"{path} is not one file of captions", fix="merge .jsonl, .csv or .parquet files"
         )
     return form
+
+
+def _refuse_unfinished(out: RowFile) -> None:
+    if out.part_path.exists():
+        raise OutputError(
+            f"{out.part_path} may hold captions of a run that is not finished",
+            fix=f"finish that run with its command, delete {out.part_path}, or choose another OUT",
+        )
 
 
 def _check_part(part: Path, out: Path) -> None:
@@ -140,15 +152,6 @@ def _rows_of(source: RowFile) -> Iterator[Mapping[str, Any]]:
         raise OutputError(
             error.what, where="PART", fix="name files that captune caption has written"
         ) from error
-
-
-def _leftover(form: RowFile) -> bytes | None:
-    """Return the state that discards what a killed merge left; `None`: it left nothing."""
-    try:
-        with form.part_path.open("rb") as file:
-            return b"" if file.read(12) == b'{"image_id":' else None
-    except OSError:
-        return None
 
 
 def _fresh(seen: Database, rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
