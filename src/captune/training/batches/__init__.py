@@ -1,1 +1,1 @@
-"""Which images and captions make a batch, and how they reach the model."""
+"""The images and captions of each batch, and how they reach the model."""

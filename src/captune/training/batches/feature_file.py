@@ -1,7 +1,8 @@
 """One file of cached features or pixels: a `.npy` array, followed by a checksum per row.
 
-The array is memory-mapped, so that any number of processes read it without a copy each. The
-checksums find rows that a disk or a power cut has damaged and that would otherwise be trained on.
+The array is memory-mapped, so that any number of processes read it without their own copies. The
+checksums find rows that a faulty disk or a power cut has damaged, which would otherwise be trained
+on.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ Features = np.ndarray[Any, np.dtype[np.float16]]
 
 
 def create_file(path: Path, shape: tuple[int, ...], *, dtype: Any = np.float16) -> None:
-    """Create a file for rows of one type, with all of its disk space allocated.
+    """Create a file of zeros with all of its disk space allocated.
 
-    Mapped writes to a full disk would end the process by a signal, without a message.
+    Otherwise, mapped writes to a full disk would end the process by a signal, without a message.
+
+    Args:
+        path: The file; missing parent folders are created.
+        shape: Shape of the array; the first dimension is the number of rows.
+        dtype: Type of the values, stored as little-endian.
 
     Raises:
         OutputError: The disk is full, or the file cannot be written.
@@ -51,12 +57,12 @@ def _fill_with_zeros(file: IO[bytes], size: int) -> None:
 
 
 def open_features(path: Path) -> Features:
-    """Map the rows for reading."""
+    """Return the rows, memory-mapped for reading."""
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def map_rows(path: Path, *, mode: Any) -> tuple[np.memmap[Any, Any], np.memmap[Any, Any]]:
-    """Map the rows and their checksums, uint32, to read (`r`) or also to write (`r+`)."""
+    """Return rows and uint32 checksums, memory-mapped to read (`r`) or also to write (`r+`)."""
     array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode=mode)
     return array, _map_sums(path, len(array), mode=mode)
 
@@ -67,7 +73,7 @@ def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]
     Args:
         path: The file.
         rows: Index of each row in the file.
-        batches: The rows, float16 (B, ...), batch by batch.
+        batches: The contents of the rows, float16 (B, ...), batch by batch.
 
     Raises:
         OutputError: The file cannot be written.
@@ -87,7 +93,7 @@ def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]
 
 
 def damaged_rows(path: Path, num_rows: int, *, rows: Iterable[int]) -> list[int] | None:
-    """Return those of `rows` that differ from what was written; `None`: the file is unusable."""
+    """Return those of `rows` whose checksum does not match; `None`: the file is unusable."""
     try:
         array = open_features(path)
         sums = _map_sums(path, num_rows, mode="r")
@@ -107,6 +113,6 @@ def _map_sums(path: Path, num_rows: int, *, mode: Any) -> np.memmap[Any, Any]:
 
 
 def row_checksum(row: np.ndarray, start: int = 1) -> int:
-    """Return the checksum of a row, which also depends on a start value."""
-    # A row of zeros, which is what a hole in a file reads as, must not have the checksum 0.
+    """Return the checksum of a row, which also depends on a start value; never 0."""
+    # 0 marks a row that has not been written.
     return zlib.crc32(np.ascontiguousarray(row).data, start) or 1

@@ -1,4 +1,4 @@
-"""The frozen vision part's output, computed once per image and view and kept across epochs.
+"""The output of the frozen vision part, computed once per image and view and kept across epochs.
 
 An image is decoded and encoded once, however many epochs and captions use it. The features are one
 float16 array, in memory or in a file that later runs with the same weights and images reuse.
@@ -59,10 +59,10 @@ class FeatureCache:
         """Return features (B, ...) of some images, each in its own view.
 
         Args:
-            indices: The images.
-            views: Their views.
-            pin_memory: Whether an accelerator will copy them: they stay in float16 then, half the
-                bytes, and the captioner widens them there.
+            indices: Indices of the images.
+            views: Index of each image's view.
+            pin_memory: Whether to return pinned memory for an accelerator, in float16, half the
+                bytes, which the captioner widens there; otherwise float32.
         """
         places = [i * self.num_views + v for i, v in zip(indices, views, strict=True)]
         if pin_memory:
@@ -75,15 +75,15 @@ def choose_storage(
 ) -> str:
     """Return where features are cached: `memory`, `disk` or `off`.
 
-    `auto` caches when a vision part is frozen, there is more than one epoch, and the array fits
-    into half of the free disk space, or of the free memory where the disk is too full.
+    `auto` caches if a vision part is frozen, there is more than one epoch, and the array fits in
+    half of the free disk space, or else in half of the free memory.
 
     Args:
-        setting: The recipe's `train.feature_cache`.
-        captioner: With its parts frozen.
-        num_rows: Images times views.
-        epochs: Passes over the images.
-        folder: The folder that the file would be in.
+        setting: `train.feature_cache` of the recipe.
+        captioner: The model, with its parts frozen.
+        num_rows: Number of images times number of views.
+        epochs: Number of passes over the images.
+        folder: Folder on the disk that would hold the file.
     """
     if captioner.frozen_stages == 0 or setting == "off":
         return "off"
@@ -106,8 +106,8 @@ def cache_key(
 ) -> str:
     """Return a key that changes with the frozen weights, the preprocessing, images and views.
 
-    Images are compared by their bytes: one that was replaced under its old name is encoded again,
-    and one that was only moved is not.
+    Images are compared by their bytes: an image that is replaced under its old name is encoded
+    again, and one that is only moved is not.
     """
     digest = hashlib.blake2b(digest_size=16)
     for stage in captioner.parts().vision_layers[: captioner.frozen_stages]:
@@ -116,7 +116,7 @@ def cache_key(
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     digest.update(str(captioner.image_processor).encode())
-    # Threads help: the interpreter's lock is released while bytes are read and hashed.
+    # Threads help: the interpreter lock is released while bytes are read and hashed.
     with ThreadPoolExecutor(_READERS) as pool:
         contents = pool.map(_content_digest, records)
         for record, content in zip(records, contents, strict=True):
@@ -145,15 +145,15 @@ def build_feature_cache(
 ) -> FeatureCache:
     """Build the cache, or read it from `file` if that exists.
 
-    The processes of one machine encode a share each, into one file; each process has its own
-    array in memory.
+    With a file, each process of a machine encodes its share into the machine's file; in memory,
+    each process encodes all rows.
 
     Args:
         encode: Computes features in the order of the pairs.
-        num_images: Images, at least one.
-        num_views: Views per image.
-        file: Its name identifies its content (`cache_key`); damaged rows are encoded again.
-            `None`: in memory.
+        num_images: Number of images, at least one.
+        num_views: Number of views per image.
+        file: File whose name identifies its content (`cache_key`); damaged rows are encoded again.
+            `None`: cache in memory.
         team: The processes; all of them must call this.
 
     Raises:
@@ -229,7 +229,7 @@ def _encode_together(
             create_file(temporary, (len(pairs), *first[0].shape[1:]))
         except OutputError as error:
             failure = error
-    # All stop when one disk is full, or the others would wait for it.
+    # All stop if one disk is full, or the others would wait forever.
     for reason in mates.team.gather(failure):
         if reason is not None:
             raise reason

@@ -1,7 +1,7 @@
-"""From the plan of a step to its batches: pixels from worker processes, or cached features.
+"""Batches of planned steps, with pixels from worker processes or with cached features.
 
 The content of a batch is a pure function of seed, epoch, step and image, never of worker timing or
-of earlier reads, so a resumed run gets the batches it would have had without the interruption.
+earlier reads, so a resumed run gets the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from captune.training.batches.prefetch import prefetch
 from captune.training.batches.token_rows import ImageIds, TokenRows
 
 REHEARSED = "(rehearsal)"
-"""Id of images that only rehearse the largest batch."""
+"""Id of the images of a rehearsed batch."""
 
 _ENCODE_BATCH = 32
 _TOKENIZE_BATCH = 500
@@ -58,7 +58,7 @@ class TokenizedSet:
     Attributes:
         records: Images with at least one caption.
         token_ids: Per image, the ids of its captions, start and end token included.
-        num_cut: Captions that were truncated to `max_caption_tokens`.
+        num_cut: Number of captions that were truncated to `max_caption_tokens`.
     """
 
     records: Sequence[CaptionRecord]
@@ -67,14 +67,14 @@ class TokenizedSet:
 
     @property
     def row_lengths(self) -> list[int]:
-        """Tokens per image's packed row."""
+        """Number of tokens of each image's packed row."""
         return self.token_ids.row_lengths
 
 
 def tokenize_records(
     captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe
 ) -> TokenizedSet:
-    """Tokenize the captions once for all epochs; images without a caption are skipped."""
+    """Return the records with tokenized captions; images without a caption are skipped."""
     kept: list[int] = []
     num_cut = 0
     encoder = captioner.caption_encoder()
@@ -102,12 +102,12 @@ class Feed:
     """Provides the batches of any step of any epoch.
 
     Attributes:
-        captioner: For ids and encoding; workers do not use the model itself.
+        captioner: Provides ids and encodes features; workers do not get the model.
         data: The tokenized records.
         recipe: Data and training settings.
-        views: Views that images are shown in; `("original",)` for validation.
+        views: Views of the images used in training; `("original",)` for validation.
         cache: Frozen features; `None`: images are decoded.
-        store: Keeps decoded images for later epochs; `None`: they are decoded in each.
+        store: Keeps decoded images for later epochs; `None`: each epoch decodes them.
         pin_memory: Whether batches go to an accelerator that copies from pinned memory.
         failures: Images that could not be read so far, with the reasons.
     """
@@ -133,7 +133,7 @@ class Feed:
         )
 
     def shares(self, plans: Sequence[StepPlan], *, rank: int, num_processes: int) -> list[StepPlan]:
-        """Return the parts of steps that one of several processes trains on."""
+        """Return the shares of steps on which the process `rank` trains."""
         lengths, size = self.data.row_lengths, self.recipe.train.micro_batch_size
         return [
             take_share(plan, lengths, rank=rank, num_processes=num_processes, micro_batch_size=size)
@@ -146,7 +146,7 @@ class Feed:
         if self.cache is not None:
             pack = partial(packer.cached, cache=self.cache, pin_memory=self.pin_memory)
             steps = ([pack(m, plan.epoch) for m in plan.micro_batches] for plan in plans)
-            # Reading and packing take time in which an accelerator would wait.
+            # Otherwise an accelerator would wait while rows are read and packed.
             yield from prefetch(steps) if self.pin_memory else steps
             return
         pixels = iter(self._decoded(plans, packer))
@@ -155,12 +155,16 @@ class Feed:
             yield [batch for batch in step if batch is not None]
 
     def single_batches(self, micros: Sequence[tuple[int, ...]]) -> Iterator[CaptionBatch | None]:
-        """Yield groups of images as batches, in order; `None`: none of its images can be read."""
+        """Yield each group of images as a batch, in order; `None`: none of them can be read."""
         for step in self.batches([StepPlan(0, (micro,)) for micro in micros]):
             yield step[0] if step else None
 
     def largest_batch(self, num_processes: int) -> CaptionBatch:
-        """Return a micro batch as large as any of the run, of black images: none is decoded."""
+        """Return a micro batch as large as any of the run, of black images that are not decoded.
+
+        Args:
+            num_processes: Number of processes that share each step.
+        """
         train, lengths = self.recipe.train, np.asarray(self.data.row_lengths)
         share = count_shares(min(train.global_batch_size, len(lengths)), num_processes)[0]
         longest = np.argsort(lengths, kind="stable")[-min(train.micro_batch_size, share) :]
@@ -177,7 +181,7 @@ class Feed:
         """Yield the frozen features of (image, view) pairs in order, for the cache.
 
         Raises:
-            ImageError: An image that `prepare` could read is not readable any more.
+            ImageError: An image that `prepare` could read is no longer readable.
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
         folded = fold_batch_norms(self.captioner.frozen_vision_stages())
@@ -195,7 +199,7 @@ class Feed:
                 yield self.captioner.encode_frozen(inputs, stages=stages)
 
     def reader(self) -> PixelReader:
-        """Build the reader that turns images into pixels, without the model."""
+        """Return the reader that converts images to pixels, which does not hold the model."""
         # Workers share the slots: eight that decode 81 megapixels each would need gigabytes.
         slots = None if self.recipe.data.num_workers == 0 else PixelSlots.for_processes()
         transform = self.transform()
@@ -213,12 +217,12 @@ class Feed:
         )
 
     def transform(self) -> Transform:
-        """Return the function of an RGB image to the model's inputs, which `reader` applies."""
+        """Return the function from an RGB image to model inputs, which `reader` applies."""
         transform = self.captioner.image_transform()
         return level_transform(transform, exact=self.recipe.data.exact_pixels)
 
     def stored_set(self, name: str) -> StoredSet:
-        """Describe what a pixel store of this feed would hold."""
+        """Return the description of a pixel store for this feed."""
         transform = self.transform()
         pixels_from = transform.describe() if isinstance(transform, LevelTransform) else ""
         return StoredSet(
@@ -230,7 +234,7 @@ class Feed:
         )
 
     def packer(self) -> RowPacker:
-        """Build the packer that turns images into packed rows, without the model."""
+        """Return the packer that converts images to packed rows, which does not hold the model."""
         return RowPacker(
             token_ids=self.data.token_ids,
             image_ids=ImageIds(self.data.records),
@@ -267,13 +271,13 @@ class RowPacker:
     """Chooses the captions and the view of each image in an epoch, and packs its row.
 
     Attributes:
-        token_ids: Per image, the ids of its captions.
-        image_ids: Per image, its id.
-        views: Views that images are shown in.
-        max_captions: Maximum captions per image; `None`: all.
-        seed: The recipe's.
-        pad_token_id: Fills rows up.
-        prefix_length: Tokens at the start of each caption that are excluded from the loss.
+        token_ids: Token ids of each image's captions.
+        image_ids: Id of each image.
+        views: Views of the images used in training.
+        max_captions: Maximum number of captions per image; `None`: all.
+        seed: Seed of the recipe.
+        pad_token_id: Id that fills up shorter rows.
+        prefix_length: Number of tokens at the start of each caption that the loss excludes.
     """
 
     token_ids: Sequence[Sequence[Sequence[int]]]
@@ -285,7 +289,7 @@ class RowPacker:
     prefix_length: int
 
     def with_views(self, micro: Sequence[int], epoch: int) -> list[tuple[int, int]]:
-        """Pair each image with the index of the view that it is shown in."""
+        """Return each image with the index of its view in the epoch."""
         return [(i, choose_view(self.views, i, seed=self.seed, epoch=epoch)) for i in micro]
 
     def pack(self, micro: Sequence[int], epoch: int) -> CaptionBatch:
@@ -325,17 +329,19 @@ class RowPacker:
 def drop_words(
     batch: CaptionBatch, share: float, *, unknown_id: int, seed: tuple[int, ...]
 ) -> CaptionBatch:
-    """Replace a share of the input words with the unknown token; labels stay.
+    """Return a batch with a share of the input tokens replaced by the unknown token; labels stay.
 
-    A regulariser for small data sets: the decoder must look at the image (Bowman et al. 2016).
-    The words dropped per image depend on the seed and the image only, not on the number of
-    processes or the micro batches of a step.
+    This regularises small data sets: the decoder must look at the image. The tokens dropped per
+    image depend only on the seed and the image, not on the number of processes or the micro batches
+    of a step.
 
     Args:
-        batch: On the CPU.
-        share: 0..1.
-        unknown_id: The token that replaces words.
-        seed: The same seed drops the same words.
+        batch: The batch, on the CPU.
+        share: Share of tokens to replace, 0..1.
+        unknown_id: Id of the token that replaces words.
+        seed: Seed of the draw, together with the image's id.
+
+    Source: Bowman et al. 2016, "Generating sentences from a continuous space", section 3.1.
     """
     if share == 0.0:
         return batch

@@ -1,4 +1,4 @@
-"""Read images as model inputs: from the pixel store, or decoded, in worker processes or here."""
+"""Read images as model inputs from the pixel store or by decoding, in worker processes or here."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Decoded:
     """The images that could be decoded, and the reasons for those that could not.
 
     Attributes:
-        indices: Their places in the data set, in row order.
-        inputs: Their model inputs; `None`: none could be decoded.
-        failures: Reason by image id.
+        indices: Index in the data set of each decoded image, in row order.
+        inputs: Model inputs of the decoded images; `None`: there are none.
+        failures: Reasons by image id.
     """
 
     indices: list[int]
@@ -42,7 +42,7 @@ class Decoded:
     failures: dict[str, str]
 
     def pin_memory(self) -> Self:
-        """Return it in memory that is copied to an accelerator while the CPU does other work."""
+        """Return a copy in pinned memory, from which accelerators copy asynchronously."""
         return replace(self, inputs=None if self.inputs is None else self.inputs.pin_memory())
 
 
@@ -58,12 +58,12 @@ class PixelReader:
         decoder: ImageDecoder,
         store: PixelStore | None = None,
     ) -> None:
-        """Store what is needed.
+        """Keep the images and how to read them.
 
         Args:
             records: The images.
-            views: Views that they are shown in.
-            transform: Turns an RGB image into model inputs.
+            views: Views of the images used in training.
+            transform: Converts an RGB image to model inputs.
             decoder: Decodes images that are not in the store.
             store: Keeps inputs for later epochs; `None`: every image is decoded each time.
         """
@@ -90,13 +90,14 @@ class PixelReader:
         return Decoded(indices, VisionInputs.join(inputs) if inputs else None, failures)
 
     def decodes_none(self, micros: Sequence[Sequence[tuple[int, int]]]) -> bool:
-        """Return whether the store should have all pairs, so that reading them is a copy."""
+        """Return whether the store has rows of all pairs, so that reading is probably a copy."""
         return self._store is not None and self._store.has_written(chain.from_iterable(micros))
 
     def _shown(self, index: int, views: Sequence[int]) -> list[VisionInputs]:
         if self._store is None:
             return self._decode(index, views)
-        # Before decoding: an image that is replaced meanwhile must not get the new file's key.
+        # Compute the key before decoding: if the file is replaced in the meantime, old pixels must
+        # not be stored under the new file's key.
         key = self._store.key(self._records[index])
         found: dict[int, VisionInputs] = {}
         for view in views:
@@ -137,13 +138,13 @@ def read_ahead(
     num_workers: int | None,
     pin_memory: bool,
 ) -> Iterable[Decoded]:
-    """Read micro batches of (image, view) pairs in order; worker processes read ahead.
+    """Return an iterable of read micro batches, in order; worker processes read ahead.
 
     Args:
-        reader: Sent to the workers.
-        micros: The pairs of each micro batch.
-        num_workers: The recipe's `data.num_workers`.
-        pin_memory: Whether they will be copied to an accelerator.
+        reader: The reader, which is sent to the workers.
+        micros: The (image, view) pairs of each micro batch.
+        num_workers: `data.num_workers` of the recipe.
+        pin_memory: Whether batches are copied to an accelerator from pinned memory.
     """
     # Copying stored pixels here takes less time than receiving them from a worker; for an
     # accelerator, a worker still does it while the step runs.
@@ -156,8 +157,8 @@ def read_ahead(
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
         pin_memory=pin_memory,
-        # Without its own generator the loader would draw from the global one, which dropout uses:
-        # a run resumed inside an epoch would then drop other units.
+        # Without its own generator, the loader would draw from the global one, which dropout uses:
+        # a run that resumes inside an epoch would drop other units.
         generator=torch.Generator(),
     )
 
@@ -194,10 +195,12 @@ class _MicroBatches(Dataset[Decoded]):
 
 
 def choose_workers(setting: int | None, *, num_batches: int) -> int:
-    """Return how many worker processes decode for this process.
+    """Return the number of worker processes that decode for this process.
 
-    By default the machine's cores divided by its training processes, at most 8, and none for few
-    batches.
+    Args:
+        setting: `data.num_workers` of the recipe; `None`: the machine's cores divided by its
+            training processes, 1 to 8, or 0 for up to 8 batches.
+        num_batches: Number of batches to read.
     """
     if setting is not None:
         return setting
@@ -211,7 +214,7 @@ def _num_cores() -> int:
 
 
 def _num_local_processes() -> int:
-    """Return the training processes on this machine; all of them where that is not known."""
+    """Return the number of training processes on this machine, or of all if that is unknown."""
     # Set by torchrun (and so by accelerate), Open MPI, and MPICH or Intel MPI.
     names = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "WORLD_SIZE")
     given = (os.environ.get(name, "") for name in names)

@@ -1,9 +1,9 @@
-"""Resized images, kept in a file from one epoch to the next: reading one is 10 times as fast.
+"""Resized images, kept in a file between epochs: reading is 10 times as fast as decoding.
 
-It is used where every epoch needs pixels, because the vision encoder is trained. The first epoch
-fills it, row by row, in whichever process reads the image. A row's checksum starts from a key of
-its image file, so a row that is damaged, unfinished or of a replaced file is decoded again: the
-pixels are always those that decoding would give.
+It is used if every epoch needs pixels because the vision encoder is trained. The first epoch fills
+it row by row, in whichever process reads the image. A row's checksum starts from a key of its image
+file, so a row that is damaged, unfinished or of a replaced file is decoded again: the pixels always
+equal those of decoding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FOLDER = "pixel_store"
 
 
 class PixelStore:
-    """The file of a data set, mapped in each process that uses it; can be sent to workers.
+    """The file of a data set, mapped in each process that uses it; it can be sent to workers.
 
     Args:
         file: A complete file, from `open_store`.
@@ -48,12 +48,12 @@ class PixelStore:
         return zlib.crc32(text.encode("utf-8", "surrogateescape"))
 
     def has_written(self, pairs: Iterable[tuple[int, int]]) -> bool:
-        """Return whether all (image, view) pairs were stored once; a row may still be outdated."""
+        """Return whether all (image, view) pairs have been stored; rows may still be outdated."""
         _, sums = self._map()
         return all(sums[index * self._num_views + view] for index, view in pairs)
 
     def read(self, index: int, view: int, *, key: int) -> VisionInputs | None:
-        """Return one view of an image; `None`: it is not stored, or not of this key."""
+        """Return one view of an image; `None`: it is not stored under this key."""
         rows, sums = self._map()
         place = index * self._num_views + view
         # A copy, because the file may change.
@@ -84,14 +84,14 @@ class PixelStore:
 
 @dataclass(frozen=True, slots=True)
 class StoredSet:
-    """What a store holds.
+    """The content of a store.
 
     Attributes:
-        name: `train` or `val`.
-        num_images: Images.
-        num_views: Views per image.
-        sample: The inputs of any image, one row.
-        pixels_from: A text that changes with the pixels that an image gets.
+        name: Name of the split: `train` or `val`.
+        num_images: Number of images.
+        num_views: Number of views per image.
+        sample: The inputs of any one image.
+        pixels_from: Description of the settings on which the pixels depend.
     """
 
     name: str
@@ -114,11 +114,11 @@ class StoredSet:
 
 
 def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore | None:
-    """Return the store in a run's folder, new or from before; `None`: there is none.
+    """Return the store in a run's folder, new or existing; `None`: pixels are not stored.
 
     Args:
-        stored: Its content. Inputs that are not 8-bit pixels alone are not stored.
-        run_folder: It is in a folder of its own in there.
+        stored: Its content; only inputs that are 8-bit pixels and nothing else are stored.
+        run_folder: Folder of the run, in which the store has its own folder.
         say: Called with one line about the store.
     """
     if not stored.can_be_stored:
@@ -152,7 +152,7 @@ def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore |
 
 
 def _delete_others(file: Path) -> None:
-    """Delete what this run has stored with other settings, and what a killed run left behind."""
+    """Delete stores of this run with other settings, and files that a killed run left behind."""
     name, _, _ = file.name.rpartition("-")
     for other in (*file.parent.glob(f"{name}-*.npy"), *file.parent.glob(f".{name}-*.npy.new")):
         other.unlink(missing_ok=True)
@@ -175,6 +175,6 @@ def _describe_file(record: CaptionRecord) -> str:
     try:
         status = path.stat()
     except OSError as error:
-        # It is reported when the image is decoded.
+        # The error is reported when the image is decoded.
         return str(error)
     return f"{image}\0{status.st_size}\0{status.st_mtime_ns}"

@@ -1,7 +1,7 @@
-"""The plan of an epoch, images to micro batches: a pure function of seed and epoch.
+"""The plan of an epoch, from images to micro batches: a pure function of seed and epoch.
 
-Rows of similar length are batched together, so little is padded, and a resumed run continues
-without decoding the images it has already seen.
+Rows of similar length are batched together, so there is little padding. A resumed run continues
+without decoding the images that it has already used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StepPlan:
     """The images of one optimizer step.
 
     Attributes:
-        epoch: From 0.
+        epoch: Epoch, from 0.
         micro_batches: Indices of images, one tuple per forward pass.
     """
 
@@ -34,7 +34,7 @@ class StepPlan:
 
     @property
     def num_images(self) -> int:
-        """Images in the step."""
+        """Number of images in the step."""
         return sum(len(micro) for micro in self.micro_batches)
 
 
@@ -46,15 +46,15 @@ def plan_epoch(
     micro_batch_size: int,
     global_batch_size: int,
 ) -> list[StepPlan]:
-    """Plan the steps of one epoch: every image once, in an order that is new each epoch.
+    """Return the steps of one epoch: every image once, in a new order each epoch.
 
     Pools of shuffled images are sorted by row length and cut into micro batches, which are then
     shuffled, so that an optimizer step mixes lengths although a forward pass does not.
 
     Args:
-        row_lengths: Tokens per image's packed row.
-        epoch: From 0; each has its own order.
-        seed: The recipe's.
+        row_lengths: Number of tokens of each image's packed row.
+        epoch: Epoch, from 0; each has its own order.
+        seed: Seed of the recipe.
         micro_batch_size: Images per forward pass.
         global_batch_size: Images per optimizer step, a multiple of `micro_batch_size`.
     """
@@ -87,23 +87,23 @@ def plan_epoch(
 
 
 def find_largest_step(plans: Sequence[StepPlan], row_lengths: Sequence[int]) -> StepPlan:
-    """Return the step with the micro batch that needs most memory."""
+    """Return the step with the micro batch that needs the most memory."""
     return max(plans, key=lambda plan: max(_sizes(plan, row_lengths)))
 
 
 def find_largest_micro_batch(plan: StepPlan, row_lengths: Sequence[int]) -> StepPlan:
-    """Return a step of one micro batch: the one with most images, of these the longest rows."""
+    """Return a step of one micro batch: that with the most images, then with the longest row."""
     sizes = _sizes(plan, row_lengths)
     return StepPlan(plan.epoch, (plan.micro_batches[sizes.index(max(sizes))],))
 
 
 def _sizes(plan: StepPlan, row_lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Return images and longest row of each micro batch."""
+    """Return the number of images and the longest row of each micro batch."""
     return [(len(m), max(row_lengths[index] for index in m)) for m in plan.micro_batches]
 
 
 def count_shares(num_images: int, num_processes: int) -> list[int]:
-    """Return the images per process when they share a step; counts differ by at most one."""
+    """Return the number of images of each process in a shared step; they differ by at most one."""
     each, rest = divmod(num_images, num_processes)
     return [each + (rank < rest) for rank in range(num_processes)]
 
@@ -116,17 +116,17 @@ def take_share(
     num_processes: int,
     micro_batch_size: int,
 ) -> StepPlan:
-    """Return the part of a step that one of several processes trains on.
+    """Return the share of a step on which one of several processes trains.
 
-    The step's images are dealt out in order of length, so that the processes have equal numbers
-    of images, give or take one, of about the same lengths.
+    The step's images are dealt out in order of length, so that the processes' numbers of images
+    differ by at most one and their lengths are similar.
 
     Args:
         plan: The whole step; returned unchanged for one process.
-        row_lengths: Tokens per image's packed row, for the whole data set.
+        row_lengths: Number of tokens of each image's packed row, for the whole data set.
         rank: Number of the process, from 0.
-        num_processes: Processes that share the step.
-        micro_batch_size: Maximum images per forward pass.
+        num_processes: Number of processes that share the step.
+        micro_batch_size: Maximum number of images per forward pass.
     """
     if num_processes == 1:
         return plan
@@ -138,7 +138,7 @@ def take_share(
 
 
 def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> int:
-    """Return the index in `views` of the view that an image is shown in, in an epoch."""
+    """Return the index in `views` of an image's view in an epoch."""
     if len(views) == 1:
         return 0
     return int(np.random.default_rng([seed, epoch, index, 1]).integers(len(views)))
@@ -147,7 +147,7 @@ def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> 
 def choose_captions(
     num_captions: int, index: int, *, max_captions: int | None, key: tuple[int, int]
 ) -> list[int]:
-    """Return the indices of the captions used: all, or some drawn by `key` (seed, epoch)."""
+    """Return the indices of the captions used: all, or some drawn with `key` (seed, epoch)."""
     if max_captions is None or num_captions <= max_captions:
         return list(range(num_captions))
     rng = np.random.default_rng([*key, index, 2])
@@ -155,7 +155,7 @@ def choose_captions(
 
 
 def before_views(smallest: tuple[int, int], views: Sequence[View]) -> tuple[int, int]:
-    """Return the width and height that an image needs so that each view has at least `smallest`."""
+    """Return the width and height of an image whose views all have at least the size `smallest`."""
     if not any("crop" in view for view in views):
         return smallest
     width, height = (math.ceil(side / _CROP_SHARE) + 1 for side in smallest)

@@ -1,4 +1,4 @@
-"""Items that a thread makes ahead while the caller works on earlier ones."""
+"""Items that a thread prepares in advance while the caller uses earlier ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _AHEAD = 2
 
 
 def prefetch(items: Iterable[Item], *, ahead: int = _AHEAD) -> Iterator[Item]:
-    """Yield the items in order; a thread makes up to `ahead` of them before they are asked for.
+    """Yield the items in order; a thread prepares up to `ahead` of them in advance.
 
-    An error is raised where its item would have been. Closing the generator ends the thread after
-    the item that it is making.
+    An error is raised in place of its item. Closing the generator ends the thread after the item
+    that it is preparing.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1, "captune-prefetch") as thread:

@@ -1,7 +1,7 @@
-"""Token ids of all captions in one array, and ids of images that are read when they are asked for.
+"""Token ids of all captions in one array, and image ids that are read on access.
 
-Tuples of Python integers take 50 bytes per token and are copied into every worker as it counts
-references; these arrays take 4 and are shared.
+Tuples of Python integers take 50 bytes per token, and reference counting copies them into every
+worker process; these arrays take 4 bytes per token and are shared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Row = list[tuple[int, ...]]
 
 
 class TokenRows(Sequence[Row]):
-    """The token ids of the captions of each image; made into tuples on access."""
+    """The token ids of each image's captions, converted to tuples on access."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class TokenRows(Sequence[Row]):
         """Store the arrays.
 
         Args:
-            token_ids: Of all captions, one after the other.
+            token_ids: Token ids of all captions, concatenated.
             caption_ends: End of each caption in `token_ids`.
             image_ends: End of each image in `caption_ends`.
         """
@@ -41,7 +41,7 @@ class TokenRows(Sequence[Row]):
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[Sequence[int]]]) -> TokenRows:
-        """Return rows of token ids in arrays."""
+        """Return rows of token ids, stored in arrays."""
         token_ids, caption_ends, image_ends = array("i"), array("q"), array("q")
         for row in rows:
             for caption in row:
@@ -75,18 +75,18 @@ class TokenRows(Sequence[Row]):
 
     @property
     def num_captions(self) -> int:
-        """Number of captions of all images."""
+        """Total number of captions."""
         return len(self._captions) - 1
 
     @property
     def row_lengths(self) -> list[int]:
-        """Tokens of each image's captions together."""
+        """Number of tokens of each image's captions together."""
         lengths: list[int] = np.diff(self._captions[self._images]).tolist()
         return lengths
 
 
 class ImageIds(Sequence[str]):
-    """The ids of records, each read from its record when it is asked for."""
+    """The ids of records, each read from its record on access."""
 
     def __init__(self, records: Sequence[CaptionRecord]) -> None:
         self._records = records

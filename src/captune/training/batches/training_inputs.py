@@ -33,10 +33,10 @@ def make_feeds(
     hardware: Hardware,
     say: Callable[[str], None],
 ) -> tuple[Feed, Feed]:
-    """Build the training feed, with all views, and the validation feed, with original images.
+    """Return the training feed, with all views, and the validation feed, with original images.
 
-    Both get cached features, in the accelerator's project folder, where a frozen vision part makes
-    that worthwhile; the processes encode a share each.
+    Both get cached features if a frozen vision part makes that worthwhile; in a file, which is in
+    the accelerator's project folder, each process encodes its share.
     """
     original: tuple[View, ...] = ("original",)
     feeds = []
@@ -55,7 +55,7 @@ def make_feeds(
                 f"{name}: {format_count(data.num_cut, 'caption')} truncated to"
                 f" {recipe.data.max_caption_tokens} tokens (data.max_caption_tokens)"
             )
-        # MPS shares its memory with the CPU.
+        # MPS shares its memory with the CPU, so pinning would not help.
         feed.pin_memory = hardware.device.type in ("cuda", "xpu")
         feed.cache = _cache(feed, name, launch=launch, hardware=hardware, say=say)
         if feed.cache is None:
@@ -81,7 +81,7 @@ def _cache(
         epochs=settings.epochs,
         folder=run_folder,
     )
-    # Free space differs by machine and moment; all processes must do the same.
+    # Free space differs by machine and moment, but all processes must do the same.
     storage = launch.team.hear_leader(storage)
     if storage == "off" or not records:
         return None
@@ -131,7 +131,7 @@ def _store(
 
 
 def _report_old_caches(file: Path, name: str, *, say: Callable[[str], None]) -> None:
-    """Report features of other weights or images: they are unused, and may be gigabytes."""
+    """Report caches of other weights or images, which are unused and may take gigabytes."""
     old = [path for path in file.parent.glob(f"{name}-*.npy") if path != file]
     if old:
         size = sum(path.stat().st_size for path in old) / 1e6

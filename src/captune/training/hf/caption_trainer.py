@@ -45,12 +45,12 @@ class TrainerOptions(TypedDict, total=False):
     """Arguments passed to Seq2SeqTrainer.
 
     Attributes:
-        data_collator: Turns rows into inputs; by default `CaptionCollator(captioner)`.
+        data_collator: Converts rows to inputs; by default `CaptionCollator(captioner)`.
         processing_class: The processor, if `model` is a transformers model.
         compute_metrics: `caption_metrics(...)`, or a function of an `EvalPrediction` whose
             `predictions` are captions and `label_ids` the human captions per image. By default
             the metric of `metric_for_best_model`, if it is a caption metric.
-        callbacks: Added to Trainer's own.
+        callbacks: Callbacks added to Trainer's own.
         optimizers: Optimizer and scheduler, which replace those of the arguments.
     """
 
@@ -62,7 +62,7 @@ class TrainerOptions(TypedDict, total=False):
 
 
 class CaptionTrainer(Seq2SeqTrainer):
-    """Trains a captioner as Trainer does, with its arguments, callbacks, checkpoints and hub.
+    """Trains a captioner with Trainer's arguments, callbacks, checkpoints and hub support.
 
     Args:
         model: A captioner, a hub id or folder of one, or a transformers model with its processor
@@ -156,7 +156,7 @@ class CaptionTrainer(Seq2SeqTrainer):
 
         if not isinstance(model, DistributedDataParallel):
             return summed(batch)
-        # It only sums the gradients of operations in the wrapped module's forward.
+        # It sums only the gradients of operations in the wrapped module's forward.
         own = self.model.__dict__.get("forward")
         self.model.forward = summed
         try:
@@ -181,13 +181,13 @@ class CaptionTrainer(Seq2SeqTrainer):
 
     @override
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Return Trainer's loader, without repeated rows that make the shares equal."""
+        """Return Trainer's loader, without the repeated rows that make all shares equal."""
         with self._uneven_batches():
             return super().get_eval_dataloader(eval_dataset)
 
     @override
     def get_test_dataloader(self, test_dataset: Any) -> Any:
-        """Return Trainer's loader, without repeated rows that make the shares equal."""
+        """Return Trainer's loader, without the repeated rows that make all shares equal."""
         with self._uneven_batches():
             return super().get_test_dataloader(test_dataset)
 
@@ -261,7 +261,7 @@ class CaptionTrainer(Seq2SeqTrainer):
         self.control = handler.on_prediction_step(self.args, self.state, self.control)
 
     def _place_for_evaluation(self) -> None:
-        """Move the model to the device: Trainer does not, for evaluation in half precision."""
+        """Move the model to the device, which Trainer does not do for half-precision evaluation."""
         if self.is_in_train:
             return
         dtype = torch.float16 if self.args.fp16_full_eval else None
@@ -287,7 +287,7 @@ class CaptionTrainer(Seq2SeqTrainer):
         self._load(self.state.best_model_checkpoint)
 
     def _load(self, folder: str) -> None:
-        """Load the weights of a checkpoint, whichever names they have in it.
+        """Load the weights of a checkpoint, whatever their names in it.
 
         transformers 5 saves a ViT's weights under their old names; Trainer looks for the new ones,
         warns, and keeps the weights that it has.
@@ -320,7 +320,7 @@ class _Processing:
         self._captioner.save_processor(Path(save_directory))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # copy looks attributes up before __init__ has run
+        if name.startswith("_"):  # `copy` looks up attributes before __init__ has run
             raise AttributeError(name)
         return getattr(self._processor, name)
 
@@ -342,7 +342,7 @@ def _default_metrics(args: Any) -> Any:
 
 @contextmanager
 def _own_config(model: Any) -> Iterator[None]:
-    """Undo Trainer's changes of the model's configs, which are saved with it.
+    """Undo Trainer's changes to the model's configs, which are saved with the model.
 
     It sets `use_cache: false`, and replaces the model's `generation_config`, which holds the
     special ids, with that of the arguments.

@@ -25,10 +25,10 @@ class CaptionedImage:
     """One image of the evaluation set.
 
     Attributes:
-        image_id: The data set's; empty if it has none.
-        caption: Generated; empty if the image cannot be read, or nothing is generated.
+        image_id: Id in the data set; empty if it has none.
+        caption: Generated caption; empty if the image cannot be read or no captions are generated.
         references: Human captions; empty if there are none.
-        is_readable: Whether the image could be decoded; others do not count.
+        is_readable: Whether the image could be decoded; only such images are scored.
     """
 
     image_id: str
@@ -43,7 +43,7 @@ class PassResult:
 
     Attributes:
         loss_sum: Natural-log cross-entropy, summed over `num_tokens`.
-        num_tokens: Tokens that the loss counts.
+        num_tokens: Number of tokens that the loss counts.
         batches: The images of each batch, in order.
     """
 
@@ -63,7 +63,7 @@ class CaptioningPass:
 
     Attributes:
         captioner: The model with its current weights, on its device.
-        config: How captions are decoded; `None`: only the loss is computed.
+        config: Decoding settings; `None`: only the loss is computed.
         autocast: Returns the context for the model's passes.
         prepare: Moves inputs to the device.
         after_batch: Called after each batch, for progress bars.
@@ -118,7 +118,7 @@ class CaptioningPass:
 
 
 def join_results(outcomes: Sequence[PassResult]) -> PassResult:
-    """Join the results of all processes, which processed the batches in turns."""
+    """Return the joined results of all processes, which processed the batches in turns."""
     in_turns = zip_longest(*(outcome.batches for outcome in outcomes), fillvalue=None)
     return PassResult(
         loss_sum=sum(outcome.loss_sum for outcome in outcomes),

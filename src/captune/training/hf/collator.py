@@ -1,4 +1,4 @@
-"""Collation: rows of a script's own data set to the inputs of a `CaptionTrainer`.
+"""Collate rows of a script's own data set to the inputs of a `CaptionTrainer`.
 
 All captions of an image are packed into one row behind one vision pass, and tokenized the way the
 model generates them; the loss ignores padding. See `Captioner` and `pack_captions`.
@@ -35,7 +35,7 @@ _EXTRA_KEYS = {"readable", "references"}
 
 
 class CaptionCollator:
-    """Turns examples into inputs; holds no model, so that worker processes stay small.
+    """Converts examples to inputs; holds no model, so that worker processes stay small.
 
     An example is a `CaptionRecord`, or a row: a mapping with an image (PIL, path, bytes, array,
     or the hub's `{"bytes", "path"}`; or ready `pixel_values`) and its caption or list of captions.
@@ -66,12 +66,12 @@ class CaptionCollator:
         self._warned: set[str] = set()
 
     def __call__(self, examples: Sequence[Example]) -> Inputs:
-        """Build the inputs of one forward pass.
+        """Return the inputs of one forward pass over B examples.
 
         Returns:
             The fields of `CaptionBatch` that are set, with the vision inputs by their names
-            (`pixel_values`); `readable` (bool, (B,)); and `references`: per image, its human
-            captions, unchanged.
+            (`pixel_values`); `readable`, bool (B,); and `references`, the unchanged human captions
+            per image.
 
         Raises:
             DataError: A row has no image or no caption column.
@@ -105,7 +105,7 @@ class CaptionCollator:
         return _Row(str(example.get("image_id", "")), example[image], captions)
 
     def _vision_inputs(self, row: _Row) -> VisionInputs | None:
-        """Return one image's inputs; `None`: it cannot be read, and one warning is logged."""
+        """Return one image's inputs; `None`: it cannot be read, which is logged once."""
         if isinstance(row.image, torch.Tensor):
             return VisionInputs.of_pixels(row.image.float()[None])
         try:

@@ -32,11 +32,11 @@ class CaptionMetrics:
         self._references: tuple[tuple[Any, ...], References] | None = None
 
     def __call__(self, prediction: Any) -> dict[str, float]:
-        """Return values by metric name.
+        """Return values by metric name, scored against all references.
 
         Args:
-            prediction: An `EvalPrediction` of `CaptionTrainer`: per image, one generated caption
-                and the human captions.
+            prediction: An `EvalPrediction` of `CaptionTrainer`, with one generated caption and the
+                human captions per image.
         """
         captions, human = prediction.predictions, tuple(map(tuple, prediction.label_ids))
         # Preparing the references takes longer than scoring, and they are the same every time.
@@ -52,7 +52,7 @@ class CaptionMetrics:
 
 
 def caption_metrics(*names: str, tokenizer: TokenizerName = DEFAULT_TOKENIZER) -> CaptionMetrics:
-    """Build `compute_metrics` for a `CaptionTrainer`: scores against all references.
+    """Return `compute_metrics` for a `CaptionTrainer`, which scores against all references.
 
     `caption_metrics("cider", "wer")` computes `eval_cider` and `eval_wer`, which
     `metric_for_best_model` can name.
@@ -60,7 +60,8 @@ def caption_metrics(*names: str, tokenizer: TokenizerName = DEFAULT_TOKENIZER) -
     Args:
         *names: Metrics or groups of `captune.metrics`; none: BLEU-4, CIDEr and the share of
             different captions.
-        tokenizer: Splits captions into words: `pycocoevalcap`, `char`, `zh` or `ja-mecab`.
+        tokenizer: Tokenizer that splits captions into words: `pycocoevalcap`, `char`, `zh` or
+            `ja-mecab`.
 
     Raises:
         MetricError: A metric is unknown, or needs more than captions.

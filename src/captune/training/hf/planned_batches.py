@@ -1,9 +1,9 @@
-"""A recipe's planned steps as a torch DataLoader, which is what Hugging Face's Trainer reads.
+"""A recipe's planned steps as a torch DataLoader for Hugging Face's Trainer.
 
 The plan assigns images to steps, for any number of processes; Trainer only requests one micro
-batch after the other. It iterates over keys, and skips the first ones when it resumes inside an
-epoch: no skipped image is decoded. It skips by a plain DataLoader, whose workers a signal would end
-while they start, so the batches of the remaining keys have a loader of their own.
+batch after another. It iterates over keys, and skips the first ones when it resumes inside an
+epoch, so no skipped image is decoded. Trainer skips with a plain DataLoader, whose workers a signal
+could end while they start, so the batches of the remaining keys have their own loader.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from captune.training.hf.collator import Inputs, batch_inputs
 Value = TypeVar("Value")
 
 Key = tuple[int, tuple[int, ...]]
-"""Epoch and images of a micro batch."""
+"""Epoch of a micro batch, and the indices of its images."""
 
 
 class PlannedSteps(Sampler[list[Key]]):
@@ -44,7 +44,7 @@ class PlannedSteps(Sampler[list[Key]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Plan an epoch, for the next pass over the keys."""
+        """Plan an epoch for the next pass over the keys."""
         if epoch != self._epoch:
             self._epoch, self._plans = epoch, self._feed.plan(epoch)
 
@@ -54,7 +54,7 @@ class PlannedSteps(Sampler[list[Key]]):
         return max(self._num_micro_batches(plan) for plan in self._plans)
 
     def images_of_step(self, step_in_epoch: int) -> int:
-        """Return the images in a step of the planned epoch, over all processes."""
+        """Return the number of images in a step of the planned epoch, over all processes."""
         return self._plans[step_in_epoch].num_images
 
     def __len__(self) -> int:
@@ -103,25 +103,25 @@ class PlannedBatches(Dataset[Inputs]):
 
 
 class _Keys(Dataset[Key]):
-    """Keys of micro batches, each of which is its own item."""
+    """Returns each key of a micro batch unchanged."""
 
     def __getitem__(self, key: Key) -> Key:
         return key
 
 
 def key_loader(steps: PlannedSteps) -> DataLoader[Key]:
-    """Load the keys of the sampler's epoch."""
+    """Return a loader of the keys of the sampler's epoch."""
     return DataLoader(
         _Keys(),
         batch_sampler=steps,
         collate_fn=_only_one,
-        # Without its own generator the loader would draw from the global one, which dropout uses.
+        # Without its own generator, the loader would draw from the global one, which dropout uses.
         generator=torch.Generator(),
     )
 
 
 def planned_loader(feed: Feed, keys: Iterable[Key]) -> DataLoader[Inputs]:
-    """Load the micro batches of the keys; worker processes decode ahead."""
+    """Return a loader of the keys' micro batches; worker processes decode ahead."""
     batches = [[key] for key in keys]
     workers = 0
     if feed.cache is None:

@@ -67,12 +67,12 @@ def train_by_trainer(
     resume: bool = False,
     say: Say = print_line,
 ) -> TrainResult:
-    """Train by Trainer; arguments and results are those of `captune.training.train`.
+    """Train with Trainer; arguments and results are those of `captune.training.train`.
 
     Raises:
         DataError: No training image is left.
-        ModelError: A micro batch does not fit into the device's memory.
-        RecipeError: A setting that only the loop supports.
+        ModelError: A micro batch does not fit in the device's memory.
+        RecipeError: A setting is supported only by the loop.
         OutputError: The checkpoint to resume from was written by the loop.
     """
     check_trainer_settings(recipe.train)
@@ -121,7 +121,7 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def choose_attention(self) -> None:
-        """Do nothing: `start_run` has chosen it, with the matching dropout."""
+        """Do nothing: `start_run` has chosen attention, with the matching dropout."""
 
     @override
     def autocast(self) -> AbstractContextManager[Any]:
@@ -130,7 +130,7 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def get_train_dataloader(self) -> Any:
-        """Load the keys of the planned micro batches; on resuming, Trainer skips the first ones."""
+        """Return a loader of the planned keys; when resuming, Trainer skips the first ones."""
         return key_loader(self.steps)
 
     @override
@@ -150,7 +150,7 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def create_optimizer(self, model: Any = None) -> Any:
-        """Create the recipe's AdamW, with its groups."""
+        """Create the recipe's AdamW with its parameter groups."""
         if self.optimizer is None:
             self.optimizer = make_optimizer(self.captioner, self._recipe.train)
         return self.optimizer
@@ -175,10 +175,10 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def training_step(self, model: Any, inputs: Inputs, num_items_in_batch: Any = None) -> Any:
-        """Drop words from the inputs, which are still on the CPU, and do Trainer's step.
+        """Drop words from the inputs, which are still on the CPU, and run Trainer's step.
 
         Raises:
-            ModelError: The micro batch does not fit into memory.
+            ModelError: The micro batch does not fit in memory.
         """
         inputs = batch_inputs(self._drop_words(inputs))
         try:
@@ -198,10 +198,10 @@ class RecipeTrainer(CaptionTrainer):
         return loss
 
     def rehearse(self) -> None:
-        """Do the passes of a step's largest micro batch, as `Stepper.rehearse` does in the loop.
+        """Run the passes of a step's largest micro batch, like `Stepper.rehearse` in the loop.
 
         Raises:
-            ModelError: The micro batch does not fit into memory.
+            ModelError: The micro batch does not fit in memory.
         """
         batch = self._start.feed.largest_batch(self.run_state.team.size)
         batches = [batch.rows(slice(0, 1)), batch] if self.steps.accumulation > 1 else [batch]
@@ -241,7 +241,7 @@ class RecipeTrainer(CaptionTrainer):
         metric_key_prefix: str = "eval",
         **gen_kwargs: Any,
     ) -> dict[str, float]:
-        """Do the recipe's validation, and save the best weights in `model/`."""
+        """Run the recipe's validation, and save the best weights in `model/`."""
         values = self.run_state.validate()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
@@ -251,7 +251,7 @@ class RecipeTrainer(CaptionTrainer):
 
     @override
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save, atomically, Trainer's checkpoint with the recipe's state."""
+        """Save Trainer's checkpoint atomically, with the recipe's state."""
         self.store_flos()
         random_states = self._gather_random_states()
         if self.run_state.is_main:
@@ -288,7 +288,7 @@ class RecipeTrainer(CaptionTrainer):
         return f"device_random_{self.accelerator.process_index}.pt"
 
     def _gather_random_states(self) -> dict[str, bytes]:
-        """Return Trainer's files of every process: each draws its own dropout, and one writes."""
+        """Return all processes' random states as files: each draws its own dropout, one writes."""
         with TemporaryDirectory() as folder:
             self._save_rng_state(folder)
             states = device_random_states(self.captioner.device)

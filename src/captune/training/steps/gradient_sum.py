@@ -1,8 +1,8 @@
 """Sums of gradients over processes, in buckets that are sent while the backward pass still runs.
 
-Gradients are ready from the last layers to the first, so the buckets have that order. Every
-process sends the same buckets in the same order, whatever happens to it: one without images, or
-out of memory, sends zeros.
+Gradients become ready from the last layer to the first, so the buckets have that order. Every
+process always sends the same buckets in the same order: one without images or out of memory sends
+zeros.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 from captune.training.steps.reduce import is_alone
 
 _BUCKET_NUMBERS = 16 * 2**20
-"""Gradients that are summed at once: 64 MiB. All at once would need twice their memory."""
+"""Gradient values per bucket: 64 MiB in float32. One bucket for all would double their memory."""
 
 
 class GradientSum:
@@ -26,7 +26,7 @@ class GradientSum:
 
     Args:
         parameters: The trained weights, in the same order in every process.
-        bucket_numbers: Values that are sent at once.
+        bucket_numbers: Maximum number of values per bucket.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class GradientSum:
 
     @contextmanager
     def during_backward(self) -> Iterator[None]:
-        """Send buckets while the block does the backward pass of the step's last micro batch.
+        """Send buckets while the block runs the backward pass of the step's last micro batch.
 
-        A bucket with a weight that gets no gradient in this pass waits for `finish`, and so do
-        those after it.
+        A bucket with a weight that gets no gradient in this pass waits for `finish`, and so do the
+        buckets after it.
         """
         hooks = [
             self._parameters[place].register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
@@ -61,10 +61,10 @@ class GradientSum:
                 hook.remove()
 
     def finish(self) -> list[bool]:
-        """Send the other buckets and wait for all sums; missing gradients count as zero.
+        """Send the remaining buckets and wait for all sums; missing gradients count as zero.
 
         Returns:
-            Whether this process had a gradient of each parameter.
+            For each parameter, whether this process had a gradient of it.
         """
         if not self._buckets:
             return [parameter.grad is not None for parameter in self._parameters]
@@ -83,9 +83,9 @@ class GradientSum:
         return count
 
     def _send(self) -> None:
-        """Copy the next bucket's gradients into one tensor, which they are views of from then on.
+        """Copy the next bucket's gradients into one tensor, and replace them by views of it.
 
-        So nothing is copied back, and the memory of the gradients is free again.
+        So nothing is copied back, and the memory of the original gradients is freed.
         """
         bucket = self._buckets[len(self._sent)]
         weights = [self._parameters[place] for place in bucket]
@@ -107,7 +107,7 @@ class GradientSum:
 
 
 def _cut(parameters: Sequence[nn.Parameter], bucket_numbers: int) -> list[list[int]]:
-    """Return the places of consecutive parameters of one type, from the last; cut by size."""
+    """Return buckets of parameter indices: consecutive ones of one dtype, last first, by size."""
     buckets: list[list[int]] = []
     size = 0
     for place in reversed(range(len(parameters))):

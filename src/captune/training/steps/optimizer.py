@@ -18,14 +18,14 @@ from captune.recipe import TrainConfig
 
 
 class GuardedAdamW(torch.optim.AdamW):
-    """AdamW whose step is never repeated after it ran out of memory.
+    """AdamW that turns running out of memory into an error that is not retried.
 
-    Some groups are updated by then, and a second try would update them again.
+    Some groups may be updated by then, and a second try would update them again.
     """
 
     @override
     def step(self, closure: Any = None) -> Any:
-        """Do AdamW's step.
+        """Run AdamW's step.
 
         Raises:
             ModelError: Memory ran out.
@@ -49,7 +49,7 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
     Each group has an `lr_scale`: its rate is the schedule's times this.
 
     Raises:
-        ModelError: Its two moments per weight do not fit into memory.
+        ModelError: Its two moments per weight do not fit in memory.
     """
     vision_decay = train.vision_weight_decay
     if vision_decay is None:
@@ -76,9 +76,9 @@ def make_optimizer(captioner: Captioner, train: TrainConfig) -> torch.optim.Adam
 
 
 def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
-    """Allocate the moments now, by an empty step, so that no later step runs out of memory there.
+    """Allocate the moments now with an empty step, so that no later step runs out of memory there.
 
-    A step that fails half way cannot be repeated: its first groups would be updated twice.
+    A step that fails halfway cannot be repeated: its first groups would be updated twice.
     """
     groups = optimizer.param_groups
     parameters = [parameter for group in groups for parameter in group["params"]]
@@ -106,14 +106,14 @@ def _allocate_moments(optimizer: torch.optim.AdamW) -> None:
 
 
 def count_warmup_steps(train: TrainConfig, total_steps: int) -> int:
-    """Return the number of warm-up steps: as set, or a share of the run."""
+    """Return the number of warm-up steps: `warmup_steps` if set, else a share of the run."""
     if train.warmup_steps is not None:
         return train.warmup_steps
     return round(train.warmup_fraction * total_steps)
 
 
 def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
-    """Return the rate of step `step` (from 0): linear warm-up, then the schedule to its floor."""
+    """Return the rate of step `step` (from 0): linear warm-up, then the schedule to its minimum."""
     warmup = count_warmup_steps(train, total_steps)
     if step < warmup:
         return train.learning_rate * (step + 1) / warmup
@@ -128,7 +128,7 @@ def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
 
 
 def set_learning_rate(optimizer: Any, rate: float) -> None:
-    """Set the rate, times each group's scale, in the optimizer."""
+    """Set each group's rate to `rate` times the group's scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
 
@@ -161,7 +161,7 @@ class AveragedWeights:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Use the averaged weights in the model within the block, and its own again after it."""
+        """Use the averaged weights in the model inside the block; restore its own afterwards."""
         own = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._write(self.weights)
         try:

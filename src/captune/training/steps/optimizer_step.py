@@ -31,14 +31,14 @@ from captune.training.steps.reduce import find_maxima, sum_numbers
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """Does optimizer steps.
+    """Runs optimizer steps.
 
     Attributes:
-        captioner: Trained in place.
-        recipe: Every setting.
+        captioner: The model, trained in place.
+        recipe: All settings.
         hardware: Device and precision.
         accelerator: Processes, loss scaling and clipping.
-        optimizer: Prepared by the accelerator.
+        optimizer: The optimizer, prepared by the accelerator.
         average: Averaged weights, updated at each step; `None`: there are none.
         total_steps: Steps in the whole run, for the schedule.
         say: Called with each progress message.
@@ -58,10 +58,10 @@ class Stepper:
 
         Args:
             batches: This process's share of the step, on the CPU.
-            state: Its sums and `splits` are updated.
+            state: State of the training, whose sums and `splits` are updated.
 
         Raises:
-            ModelError: A single image, or the update, does not fit into memory.
+            ModelError: A single image or the update does not fit in memory.
         """
         own = sum(batch.num_label_tokens for batch in batches)
         (num_tokens,) = sum_numbers([own], device=self.accelerator.device)
@@ -73,22 +73,22 @@ class Stepper:
         return norm
 
     def rehearse(self, batch: CaptionBatch, state: TrainState) -> None:
-        """Do the passes of a step's largest micro batch and drop the gradients.
+        """Run the passes of a step's largest micro batch and drop the gradients.
 
-        Where memory is too small, this shows before the first step instead of hours later. All
-        processes call this. Weights, buffers and random states stay as they are.
+        So a lack of memory shows before the first step instead of hours later. All processes must
+        call this. Weights, buffers and random states stay unchanged.
 
         Args:
-            batch: The largest that this process will get, on the CPU.
-            state: Its `splits` is updated.
+            batch: The largest micro batch that this process will get, on the CPU.
+            state: State of the training, whose `splits` is updated.
 
         Raises:
-            ModelError: A single image does not fit into memory.
+            ModelError: A single image does not fit in memory.
         """
         train = self.recipe.train
         batches = [batch]
         if train.global_batch_size > train.micro_batch_size:
-            # The gradients of a first image wait while the largest micro batch is computed.
+            # The gradients of a first image take memory while the largest micro batch is computed.
             batches.insert(0, batch.rows(slice(0, 1)))
         with keeping_state(self.captioner):
             self.captioner.train_mode()
@@ -98,7 +98,7 @@ class Stepper:
     def _pass_all(
         self, batches: Sequence[CaptionBatch], state: TrainState, *, num_tokens: float
     ) -> list[torch.Tensor]:
-        """Leave the summed gradients of all processes; return the losses of this one."""
+        """Compute the gradients, summed over all processes; return the losses of this one."""
         while True:
             parts = [p for batch in batches for p in _split_batch(batch, state.splits)]
             sums = GradientSum(self._parameters())
@@ -110,7 +110,7 @@ class Stepper:
     def _backward(
         self, parts: Sequence[CaptionBatch], sums: GradientSum, *, num_tokens: float, step: int
     ) -> list[torch.Tensor] | None:
-        """Add gradients of this process's share; return its losses. `None`: memory ran out."""
+        """Add the gradients of this process's share; return its losses, `None`: out of memory."""
         losses = []
         try:
             for number, part in enumerate(parts, start=1):
@@ -177,7 +177,7 @@ class Stepper:
         )
 
     def _update(self, step: int) -> torch.Tensor:
-        """Change the weights by the summed gradients; return the gradients' norm."""
+        """Update the weights from the summed gradients; return the gradients' norm."""
         settings, parameters = self.recipe.train, self._parameters()
         if all(parameter.grad is None for parameter in parameters):
             # No image of the step could be read.
@@ -198,7 +198,7 @@ class Stepper:
         return torch.as_tensor(norm)
 
     def _drop_gradients(self) -> None:
-        """Drop the gradients; the prepared optimizer does not after a Trainer that was stopped."""
+        """Drop the gradients; the prepared optimizer would keep them after a stopped Trainer."""
         for parameter in self._parameters():
             parameter.grad = None
 
@@ -216,7 +216,7 @@ class Stepper:
 
 
 def _read(numbers: Sequence[torch.Tensor]) -> list[float]:
-    """Return the values of scalars of one device, waiting for it once."""
+    """Return the values of scalars on one device, synchronizing with it only once."""
     widest = functools.reduce(torch.promote_types, (number.dtype for number in numbers))
     found: list[float] = torch.stack([number.detach().to(widest) for number in numbers]).tolist()
     return found

@@ -1,4 +1,4 @@
-"""Sums and maxima over the processes in a step; with one process these do nothing.
+"""Sums and maxima over the processes of a step; with one process, the values are unchanged.
 
 float64 is avoided: not every accelerator supports it.
 """
@@ -17,11 +17,11 @@ def sum_numbers(values: Sequence[float], *, device: torch.device) -> list[float]
 
     Args:
         values: Any number of values, the same number in every process.
-        device: A device that the process group can sum on.
+        device: A device on which the process group can sum.
     """
     if is_alone():
         return list(values)
-    # Each number as two in float32: the rounded value and the rest.
+    # Each number is sent as two float32 values: the rounded value and the rest.
     high = torch.tensor(values, dtype=torch.float32)
     rest = [value - float(part) for value, part in zip(values, high, strict=True)]
     low = torch.tensor([part if math.isfinite(part) else 0.0 for part in rest])
@@ -40,5 +40,5 @@ def find_maxima(values: Sequence[int], *, device: torch.device) -> list[int]:
 
 
 def is_alone() -> bool:
-    """Return whether there is only this process."""
+    """Return whether this is the only process."""
     return not dist.is_initialized() or dist.get_world_size() == 1
