@@ -261,7 +261,7 @@ class CaptionTrainer(Seq2SeqTrainer):
         self.control = handler.on_prediction_step(self.args, self.state, self.control)
 
     def _place_for_evaluation(self) -> None:
-        """Move the model to the device, which Trainer does not do for half-precision evaluation."""
+        """Move the model to the device, which Trainer omits for half-precision evaluation."""
         if self.is_in_train:
             return
         dtype = torch.float16 if self.args.fp16_full_eval else None
