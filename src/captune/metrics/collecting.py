@@ -1,7 +1,7 @@
 """Build hundreds of thousands of lists without runs of Python's garbage collector.
 
-It visits all of them each time their number has grown, finds no garbage, and takes a fifth of the
-time.
+The collector visits all of them each time their number has grown, finds no garbage, and takes a
+fifth of the time.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from captune.metrics.scores.spice import find_spice
 from captune.metrics.table import DEFAULT_METRICS, FAMILIES, METRIC_GROUPS, METRICS
 from captune.suggest import did_you_mean
 
-# Shares of words with letters other than a to z: above the first ROUGE fails, above the second
-# English word lists do.
+# Shares of words with letters other than a to z: above the first, ROUGE's figures mean little;
+# above the second, English word lists do not apply.
 _SOME, _MANY = 0.1, 0.5
 
 
@@ -41,7 +41,7 @@ def compute(
         predictions: Image id -> caption, for exactly the images of the references.
         metrics: Names of metrics or groups; see `METRICS` and `METRIC_GROUPS`.
         frequencies: CIDEr's document frequencies; `None`: those of `inputs`.
-        inputs: What metrics use besides captions. Pass the same object for several systems, so
+        inputs: Inputs of metrics besides captions. Pass the same object for several systems, so
             that images are embedded once.
 
     Returns:
@@ -81,7 +81,7 @@ def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
 
     Args:
         names: Metrics and groups.
-        inputs: What is available besides captions; `default` and `all` skip what needs more.
+        inputs: Inputs available besides captions; `default` and `all` skip metrics that need more.
 
     Raises:
         MetricError: A name is neither a metric nor a group, or there are no names.
@@ -104,7 +104,7 @@ def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
 
 
 def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) -> tuple[str, ...]:
-    """Return the same as `resolve_metrics`, after a check that each metric can be computed.
+    """Return the metrics of `resolve_metrics`, after a check that each can be computed.
 
     Raises:
         MetricError: As for `resolve_metrics`, or a metric needs images or a checkpoint.
@@ -117,7 +117,7 @@ def require_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
 
 
 def list_skipped(names: Sequence[str], inputs: MetricInputs | None = None) -> dict[str, str]:
-    """Return the metrics that `default` or `all` skip -> how to get what they lack."""
+    """Return how to enable each metric that `default` or `all` skips, by its name."""
     asked = [metric for name in names if name in _OPTIONAL_GROUPS for metric in METRIC_GROUPS[name]]
     kept = resolve_metrics(names, inputs)
     return {name: _find_missing(name, inputs) for name in dict.fromkeys(asked) if name not in kept}
@@ -127,7 +127,7 @@ _OPTIONAL_GROUPS = frozenset(["default", "all"])
 
 
 def _find_missing(name: str, inputs: MetricInputs | None) -> str:
-    """Return how to get what a metric lacks for `default` and `all`; empty if it lacks nothing."""
+    """Return how to enable a metric in `default` and `all`; empty: nothing is missing."""
     inputs = inputs or MetricInputs()
     try:
         _require(name, inputs)
@@ -172,7 +172,7 @@ def _sign(name: str, column: MetricColumn, *, references: References) -> str:
 
 
 def _warn_of_scripts(candidates: Candidates, names: Sequence[str]) -> None:
-    """Warn of captions in a script that some metrics cannot read, with advice."""
+    """Warn about captions in a script that some metrics cannot read, with advice."""
     references = candidates.references
     is_chosen = references.tokenizer != DEFAULT_TOKENIZER
     for captions in ([c for own in references.captions for c in own], candidates.captions):
@@ -190,7 +190,7 @@ def _warn_of_scripts(candidates: Candidates, names: Sequence[str]) -> None:
 def _describe_blindness(
     scripts: Scripts, names: Sequence[str], *, is_chosen: bool
 ) -> Iterator[str]:
-    """Yield what metrics miss in these scripts; a chosen tokenizer reads all letters."""
+    """Yield warnings about metrics that misread these scripts; a chosen tokenizer reads all."""
     families = {name: FAMILIES[METRICS[name].group] for name in names}
     counting = [name for name, family in families.items() if family.tokens != "model"]
     latin = [name for name, family in families.items() if family.tokens == "a-z"]

@@ -1,6 +1,6 @@
 """Match images that have different ids in predictions and references, by their file names.
 
-captune's own predictions have paths (`photos/000000000139.jpg`), COCO's references have numbers
+captune's own predictions have paths (`photos/000000000139.jpg`); COCO's references have numbers
 (139) and file names. A match counts only if it is one to one.
 """
 
@@ -24,7 +24,7 @@ class IdMatch:
 
     Attributes:
         ids: Id of a prediction -> id of the reference; equal ids are not included.
-        by: What they have in common, such as `file name`; empty if nothing was matched.
+        by: The property that they share, such as `file name`; empty if nothing was matched.
     """
 
     ids: Mapping[str, str]
@@ -92,7 +92,7 @@ def _name_of(image_id: str) -> str:
 def _stem_of(image_id: str) -> str:
     name = _name_of(image_id)
     stem, dot, ending = name.rpartition(".")
-    # An extension, not the rest of an id such as 2.1 or of a name such as st. peter.
+    # Only an extension is removed, not the rest of an id such as 2.1 or a name such as st. peter.
     return stem if dot and re.fullmatch("[a-z][a-z0-9]{1,4}", ending) else name
 
 

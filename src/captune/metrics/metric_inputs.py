@@ -1,4 +1,4 @@
-"""What some metrics need besides captions: images, models, known objects, frequencies."""
+"""Inputs of metrics besides captions: images, models, known objects, frequencies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class MetricInputs:
-    """What metrics use besides captions; everything is optional.
+    """Inputs of metrics besides captions; all are optional.
 
     Attributes:
         frequencies: CIDEr's document frequencies; `None`: counted in the references.

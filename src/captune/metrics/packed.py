@@ -1,6 +1,6 @@
-"""Captions as one flat array of word ids, and the words behind the ids.
+"""Captions as one flat array of word ids, and the vocabulary of these ids.
 
-The tokenizer writes this form, and the code that counts reads it. Letters: C captions, W words in
+The tokenizer writes this form, and the counting code reads it. Letters: C captions, W words in
 total.
 """
 
@@ -25,7 +25,7 @@ class Vocabulary(defaultdict[str, int]):
     """Word -> id, by first occurrence; looking up a new word adds it.
 
     Args:
-        words: Words that already have ids, which count from 0.
+        words: Words that already have ids, numbered from 0.
     """
 
     def __init__(self, words: Mapping[str, int] | None = None) -> None:
@@ -56,7 +56,7 @@ class PackedCaptions:
 
 
 def pack_tokens(tokens: Sequence[Sequence[str]], vocabulary: Vocabulary) -> PackedCaptions:
-    """Turn tokenized captions into word ids, adding new words to `vocabulary`."""
+    """Return tokenized captions as word ids, adding new words to `vocabulary`."""
     lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
     flat = map(vocabulary.__getitem__, chain.from_iterable(tokens))
     return PackedCaptions(np.fromiter(flat, np.int32, int(lengths.sum())), lengths)

@@ -22,7 +22,7 @@ class Statistic:
 
     Attributes:
         parts: float64 (images, k), one row per image; metrics of one family share one array.
-        corpus_value: Turns summed parts (..., k) into corpus values (...,).
+        corpus_value: Returns the corpus values (...,) of summed parts (..., k).
     """
 
     parts: Floats
@@ -36,7 +36,7 @@ class MetricColumn:
     Attributes:
         corpus: The value of the whole set, in the metric's own scale.
         per_image: float64 (images,), `None` if the metric has no value per image.
-        statistic: What a bootstrap resamples; `None` if the metric does not decompose.
+        statistic: Parts that a bootstrap resamples; `None` if the metric does not decompose.
         variant: Description of the method in signatures, `key:value` joined by `|`.
     """
 
@@ -54,7 +54,7 @@ class MetricResults:
         image_ids: The images, in the order of the references.
         corpus: Metric name -> value of the whole set, in the metric's own scale.
         per_image: Metric name -> float64 (images,), if the metric has a value per image.
-        statistics: Metric name -> what a bootstrap resamples, if the metric decomposes.
+        statistics: Metric name -> parts that a bootstrap resamples, if the metric decomposes.
         signatures: Metric name -> variant, tokenizer, references and versions in one line.
     """
 
@@ -71,7 +71,7 @@ class MetricResults:
 
 
 def mean_column(values: Floats, *, variant: str) -> MetricColumn:
-    """Build a metric whose corpus value is the mean of its per-image values without NaN.
+    """Return a metric whose corpus value is the mean of its per-image values, without NaN.
 
     Args:
         values: float64 (images,).
@@ -84,11 +84,11 @@ def mean_column(values: Floats, *, variant: str) -> MetricColumn:
 
 
 def parts_column(parts: Floats, value: Callable[[Floats], Floats], *, variant: str) -> MetricColumn:
-    """Build a metric of sums: one function gives the corpus value and the per-image values.
+    """Return a metric of sums, whose corpus value and per-image values have the same formula.
 
     Args:
         parts: float64 (images, parts).
-        value: Turns sums of parts (..., parts) into values (...,).
+        value: Returns the values (...,) of sums of parts (..., parts).
         variant: Description of the method in signatures.
     """
     corpus = float(value(parts.sum(axis=0)))
@@ -96,22 +96,22 @@ def parts_column(parts: Floats, value: Callable[[Floats], Floats], *, variant: s
 
 
 def sum_by(places: npt.NDArray[np.integer], values: npt.NDArray[Any], *, size: int) -> Floats:
-    """Sum values that share a place.
+    """Return the sum of the values at each place.
 
     Args:
-        places: (n,), below `size`.
-        values: (n,).
+        places: Integers (n,), each below `size`.
+        values: Numbers (n,).
         size: Number of places.
 
     Returns:
         float64 (size,), 0 at places without a value.
     """
-    # numpy ignores empty weights, and then counts in integers.
+    # With empty weights, numpy ignores them and returns integer counts.
     return np.bincount(places, values, minlength=size).astype(np.float64, copy=False)
 
 
 def divide_sums(sums: Floats) -> Floats:
-    """Divide the first part by the second; 0 where the second is 0.
+    """Return the first part divided by the second; 0 where the second is 0.
 
     Args:
         sums: float64 (..., 2).

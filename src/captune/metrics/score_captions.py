@@ -24,7 +24,7 @@ def score(
     bootstrap_samples: int = 1000,
     seed: int = 0,
 ) -> Scores:
-    """Score one caption per image against human captions, as `captune score` does.
+    """Score one caption per image against human captions, like `captune score`.
 
     Args:
         references: Human captions by image id, a file of them, or `References`, which counts them
@@ -32,7 +32,7 @@ def score(
         predictions: Captions by image id, the result of `Captioner.caption`, or a file, with one
             caption for each image of the references.
         metrics: Names of metrics or groups, such as `cider` or `bleu`; `default` and `all` skip
-            what needs an extra that is not installed.
+            metrics that need an extra that is not installed.
         bootstrap_samples: Number of resamples for the 95 % intervals; 0: no intervals.
         seed: Seed of the resampling.
 

@@ -1,4 +1,4 @@
-"""Read what files contain about images besides captions: image paths and known objects."""
+"""Read image paths and known objects from files of captions or annotations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OTHER = frozenset([".txt", ".json", ".jsonl", ".csv", ".tsv", ".npy", ".npz", "
 
 
 def read_image_names(path: Path | str) -> dict[str, str]:
-    """Read image paths from a file of captions.
+    """Return the image paths in a file of captions.
 
     Args:
         path: COCO annotations (`images` with `file_name`), or JSONL whose records have one of
@@ -46,7 +46,7 @@ def read_image_names(path: Path | str) -> dict[str, str]:
 def find_image_files(
     image_ids: Sequence[str], *, folder: Path | None, names: Mapping[str, str]
 ) -> dict[str, Path]:
-    """Find the file of each image.
+    """Return the file of each image.
 
     The file is the one in `names`, relative to the folder or to the working directory; else the
     file in the folder, at any depth, whose name is the id, with or without an extension; else the
@@ -58,7 +58,7 @@ def find_image_files(
         names: Image id -> path as written in a file.
 
     Raises:
-        MetricError: The folder does not exist, or images have no file; some of them are named.
+        MetricError: The folder does not exist, or images have no file, some of which are named.
     """
     if folder is not None and not folder.is_dir():
         raise MetricError(f"{folder} is not a folder", fix="give the folder of the images")
@@ -81,7 +81,7 @@ def find_image_files(
 
 
 def read_objects(path: Path | str) -> dict[str, list[str]]:
-    """Read objects that are known to be in images, such as the classes of their boxes.
+    """Return the objects that are known to be in images, such as the classes of their boxes.
 
     Args:
         path: `{"image_id": ["dog", ...]}`, COCO instances JSON, or JSONL of `image_id` and

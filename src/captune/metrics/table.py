@@ -1,4 +1,4 @@
-"""All metrics of captune, each declared once: labels, decimals, scorers and what they need.
+"""All metrics of captune, each declared once: labels, decimals, scorers and requirements.
 
 A new metric is a file in `scores/` with its scorer, and its rows here.
 """
@@ -36,10 +36,10 @@ class MetricFamily:
 
     Attributes:
         scorer: Computes all of them.
-        tokens: Words they count. `chosen`: those of the chosen tokenizer, which the signature then
-            names; `own`: the same, but those of the metric's own tokenizer by default; `a-z`: as
-            `own`, with a default tokenizer that reads only the letters a to z; `model`: the
-            tokens of a model.
+        tokens: Words that they count. `chosen`: those of the chosen tokenizer, which the signature
+            then names; `own`: the same, but by default those of the metric's own tokenizer; `a-z`:
+            like `own`, with a default tokenizer that reads only the letters a to z and digits;
+            `model`: the tokens of a model.
         is_english: Whether they look words up in English lists.
         is_named: Whether the family's name can be given in place of its metrics.
     """
@@ -105,7 +105,7 @@ def _score_meteor(candidates: Candidates, _: MetricInputs) -> dict[str, MetricCo
 
 @cache
 def _open_meteor() -> Meteor:
-    """Load METEOR once; its tables stay mapped for the next set of predictions."""
+    """Return METEOR, loaded once; its tables stay mapped for the next set of predictions."""
     return Meteor.load()
 
 
@@ -327,7 +327,7 @@ METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
     },
     "chair": ("chair_i", "chair_s"),
     "mbleu": ("mbleu_1", "mbleu_2", "mbleu_3", "mbleu_4"),
-    # One model pass gives both figures, so the name of one stands for both.
+    # One pass of the model gives both figures, so the name of one stands for both.
     "bert_score": ("bert_score", "bert_score_raw"),
     "default": DEFAULT_METRICS,
     "all": tuple(METRICS),
@@ -336,5 +336,5 @@ METRIC_GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 def is_lower_better(name: str) -> bool:
-    """Return whether a smaller value of the metric is the better one; false for unknown names."""
+    """Return whether a smaller value of a metric is better; false for unknown names."""
     return name in METRICS and METRICS[name].better == "lower"

@@ -1,7 +1,7 @@
 """Every setting of captune, in one place: its type, unit, range, default and meaning.
 
-A recipe is these frozen models filled from YAML. Unknown keys are errors; `parse.py` adds a
-suggestion and the line of the file. There are no other defaults anywhere.
+A recipe is a set of these frozen models, filled from YAML. Unknown keys are errors; `parse.py` adds
+a suggestion and the line of the file. Defaults of recipes are defined only here.
 """
 
 from __future__ import annotations

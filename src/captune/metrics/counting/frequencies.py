@@ -1,4 +1,4 @@
-"""Number of images whose captions contain each n-gram: CIDEr weights n-grams by it.
+"""Document frequencies: the number of images whose captions contain each n-gram, for CIDEr.
 
 By default they are counted in the references being scored. Single images and rewards need fixed
 ones, counted in a training set or read from a file. Letters: G n-grams of one order.
@@ -67,7 +67,7 @@ class DocumentFrequencies:
     def of_ngrams(
         cls, counts: Mapping[tuple[str, ...], float], *, num_documents: float, name: str
     ) -> DocumentFrequencies:
-        """Build them from counts of another program.
+        """Return document frequencies from another program's counts.
 
         Args:
             counts: N-gram of 1 to 4 words -> number of documents that contain it; others are
@@ -90,7 +90,7 @@ class DocumentFrequencies:
         """Read a file that `save` wrote, or a pickle such as `coco-val-df.p`.
 
         Raises:
-            MetricError: The file is missing or is neither.
+            MetricError: The file cannot be read, or is neither.
         """
         path = Path(path)
         try:
@@ -105,7 +105,7 @@ class DocumentFrequencies:
         return _read_pickle(content, path)
 
     def save(self, path: Path | str) -> None:
-        """Write them to one `.npz` file, without pickle.
+        """Write the frequencies to one `.npz` file, without pickle.
 
         Raises:
             OutputError: The file cannot be written.
@@ -121,10 +121,10 @@ class DocumentFrequencies:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def require_tokenizer(self, tokenizer: str) -> None:
-        """Check that they were not counted with another tokenizer than the given one.
+        """Check that the frequencies were not counted with a tokenizer other than the given one.
 
         Raises:
-            MetricError: They were; most n-grams would be missing, and CIDEr would be wrong.
+            MetricError: They were: most n-grams would be missing, and CIDEr would be wrong.
         """
         if self.tokenizer and self.tokenizer != tokenizer:
             raise MetricError(
@@ -154,7 +154,11 @@ class DocumentFrequencies:
             yield self.weigh_ranks(rank, order)
 
     def weigh_ranks(self, ranks: Ints, order: int) -> Floats:
-        """Return the same for ranks in `ngrams[order]`; `UNKNOWN` ones are in no document.
+        """Return inverse document frequencies of n-grams by rank, as `weigh` does.
+
+        Args:
+            ranks: Ranks in `ngrams[order]`; n-grams of rank `UNKNOWN` are in no document.
+            order: Index of the order, from 0.
 
         Returns:
             float64, one per rank.
@@ -219,7 +223,7 @@ def _read_archive(content: bytes, path: Path) -> DocumentFrequencies:
                 vocabulary=vocabulary,
                 ngrams=tuple(NgramKeys(arrays[f"keys_{n}"], len(words)) for n in orders),
                 counts=tuple(arrays[f"counts_{n}"] for n in orders),
-                # Files of captune 0.1 do not name it.
+                # Files of captune 0.1 do not name the tokenizer.
                 tokenizer=str(arrays["tokenizer"][0]) if "tokenizer" in arrays.files else "",
             )
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:

@@ -64,7 +64,7 @@ def pack_both(
 def cut_at_blanks(by_token: PackedCaptions, vocabulary: Vocabulary) -> PackedCaptions:
     """Return the same captions, with tokens that contain a space split into words."""
     # A token such as "1 1/2" contains a U+00A0, at which str.split() splits but split(" ") does
-    # not. All white space except U+0020, which is in no token, count as not printable.
+    # not. All white space except U+0020, which no token contains, counts as not printable.
     odd = [word for word in vocabulary if not word.isprintable()]
     parts = {vocabulary[word]: word.split() for word in odd if word.split() != [word]}
     if not parts:

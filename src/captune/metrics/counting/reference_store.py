@@ -1,7 +1,7 @@
-"""Counted references on disk: one file per content, so that the next run counts predictions only.
+"""Counted references on disk: one file per content, so that the next run counts only predictions.
 
-Plain arrays, no pickle. The name contains the hash of ids, captions and tokenizer, and captune's
-version, as another version may split words differently.
+Files hold plain arrays, no pickle. Their names contain a hash of ids, captions and tokenizer, and
+captune's version, because another version may split words differently.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from captune.metrics.packed import PackedCaptions, Vocabulary
 from captune.storage import open_atomic
 
 FORMAT = 2
-"""Increased when the arrays change; older files are then not read."""
+"""Format version, increased when the arrays change; files of other versions are not read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Scripts:
 
 
 def measure_scripts(captions: Sequence[str]) -> Scripts:
-    """Measure the scripts of captions; ASCII captions cost next to nothing."""
+    """Return the scripts of captions; ASCII captions cost almost no time."""
     odd = [caption for caption in captions if not caption.isascii()]
     if not odd:
         return Scripts("", (), 0.0)
@@ -65,7 +65,7 @@ def measure_scripts(captions: Sequence[str]) -> Scripts:
 
 
 def _count_words(captions: Iterable[str]) -> tuple[int, int]:
-    """Count the words of all captions, and those that have letters other than a to z."""
+    """Return the number of words, and of words with letters other than a to z."""
     num_words = outside = 0
     for caption in captions:
         for word in _WORD.findall(caption):

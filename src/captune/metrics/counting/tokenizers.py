@@ -1,8 +1,8 @@
 """Tokenizers, which split captions into the words that metrics count, in one table.
 
-pycocoevalcap's is the one behind every published COCO figure, and treats a Chinese caption as one
-word. The others are sacreBLEU's (Post 2018, "A call for clarity in reporting BLEU scores"), on
-lower-cased captions and without the punctuation that pycocoevalcap removes.
+pycocoevalcap's tokenizer is behind every published COCO figure, but treats a Chinese caption as one
+word. The others are sacreBLEU's (Post 2018, "A call for clarity in reporting BLEU scores"), applied
+to lower-cased captions; the punctuation that pycocoevalcap removes is removed here too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Cut = Callable[[str], str]
 
 
 def require_tokenizer(name: str) -> TokenizerName:
-    """Check before any work that a tokenizer exists and that the packages it needs are installed.
+    """Return a tokenizer's name after a check that it exists and that its packages are installed.
 
     Raises:
         MetricError: The tokenizer is unknown.

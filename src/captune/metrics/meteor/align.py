@@ -1,10 +1,11 @@
 """METEOR's alignment by beam search, for many pairs at once.
 
-A path walks over the reference's words and at each takes one of the matches that start there, or
-none. Better is: more matched words, then fewer chunks, then less distance; equal paths keep the
-order in which they arose. Three oddities of the jar decide ties and are kept: matches other than
-exact ones count half, rounded down match by match; a chosen match's distance is charged to the
-path it branched off, so that later branches pay for it; chunks count when they end.
+A path walks over the reference's words and at each word takes one of the matches that start there,
+or none. Paths with more matched words are better, then those with fewer chunks, then those with
+less distance; equal paths keep the order in which they were created. Three oddities of the jar
+decide ties and are reproduced: matches other than exact ones count half, rounded down for each
+match; a chosen match's distance is charged to the path it branched off, so that later branches pay
+for it; chunks are counted when they end.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ MAX_KEY = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What a path may do at a reference word: take a match, or skip the word (the last option).
+    """The options of a path at a reference word: take a match, or skip the word (the last option).
 
     Attributes:
         pair: int64 (M,): the pair of each match.
         order: int64 (M,): the matches by reference word.
         bounds: int64 (words + 1,): those at word w are `order[bounds[w]:bounds[w + 1]]`.
         forced: bool (M,): a match that shares no word with any other; every path uses it.
-        key: (M + 1,): what is added to a path's key.
+        key: (M + 1,): the number added to a path's key.
         cost: int64 (M + 1,): distance cost of the branches after it.
         first: int64 (M + 1,): the prediction's first word.
         end: int64 (M + 1,): the prediction's word that would continue the chunk, -1: none.
         reach: int64 (M + 1,): the reference's word after the match.
         masks: uint64 (M + 1,) for each 64 words: the prediction's words, one bit each.
-        chunk: What an ended chunk adds to a path's key.
+        chunk: The number that an ended chunk adds to a path's key.
     """
 
     pair: Ints
@@ -79,7 +80,7 @@ class _Paths:
     used: tuple[Bits, ...]
 
     def take(self, places: Ints) -> _Paths:
-        """Select paths by place."""
+        """Return the paths at some indices."""
         return _Paths(
             pair=self.pair[places],
             key=self.key[places],
@@ -90,7 +91,7 @@ class _Paths:
 
 
 def align(matches: Matches, *, prediction_lengths: Ints, reference_lengths: Ints) -> Ints:
-    """Choose the matches of every pair's best alignment.
+    """Return the matches of every pair's best alignment.
 
     Args:
         matches: All matches, sorted by pair and reference word.
@@ -116,7 +117,7 @@ def align(matches: Matches, *, prediction_lengths: Ints, reference_lengths: Ints
 
 
 def _prepare(matches: Matches, pairs: int, *, shape: tuple[int, int]) -> tuple[_Paths, _Options]:
-    """Start one path per pair, before the first word, with its options."""
+    """Return one path per pair, before its first word, and the options of all paths."""
     sides = (matches.prediction_length, matches.reference_length)
     exact = matches.matcher == EXACT
     gain = np.where(exact, sides[0] + sides[1], sides[0] // 2 + sides[1] // 2)
@@ -157,7 +158,7 @@ def _prepare(matches: Matches, pairs: int, *, shape: tuple[int, int]) -> tuple[_
 
 
 def _find_lonely(matches: Matches, shape: tuple[int, int]) -> Bools:
-    """Find the matches that share no word with another match."""
+    """Return whether each match shares no word with another match."""
     lonely = np.ones(len(matches.pair), dtype=np.bool_)
     for first, length, size in (
         (matches.prediction, matches.prediction_length, shape[0]),
@@ -180,10 +181,11 @@ def _make_masks(matches: Matches, words: int) -> tuple[Bits, ...]:
 
 
 def _advance(paths: _Paths, options: _Options, word: int) -> tuple[_Paths, Ints, Ints]:
-    """Branch every path at a reference word; rank the branches and cut them to the beam.
+    """Branch every path at a reference word; rank the branches and keep the best of each beam.
 
     Returns:
-        The new paths, the number of the path each branched off, and the match it took (-1: none).
+        The new paths, the index of the path that each branched off, and the match that it took
+        (-1: none).
     """
     branch, taken = _branch_off(paths, options, word)
     passed = paths.free > word
@@ -235,7 +237,7 @@ def _branch_off(paths: _Paths, options: _Options, word: int) -> tuple[Ints, Ints
 
 
 def _charge(branch: Ints, cost: Ints) -> Ints:
-    """Sum each branch's cost: that of the branches before it on the same path."""
+    """Return each branch's cost: the sum over the branches before it on the same path."""
     before = np.cumsum(cost) - cost
     opening = np.ones(len(branch), dtype=np.bool_)
     np.not_equal(branch[1:], branch[:-1], out=opening[1:])
@@ -244,12 +246,12 @@ def _charge(branch: Ints, cost: Ints) -> Ints:
 
 
 def _rank(key: Keys, pair: Ints) -> Ints:
-    """Order the paths within their pairs, best first, and cut them to the beam."""
+    """Return the order of the paths within their pairs, best first, without those off the beam."""
     order = np.argsort(key, kind="stable")
     counts = np.bincount(pair)
     if counts.max(initial=0) <= BEAM:
         return order
-    # Both orders have the pairs one after the other.
+    # In both orders, the pairs are consecutive.
     rank = np.arange(len(pair)) - (np.cumsum(counts) - counts)[pair]
     return order[rank < BEAM]
 

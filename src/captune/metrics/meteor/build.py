@@ -1,7 +1,7 @@
 """METEOR's data converted to arrays once: paraphrases as a trie, synsets and word lists.
 
-The wheel's 62 MB of text takes a minute to read into dictionaries and a gigabyte to hold; the
-arrays are mapped from disk in no time. Data only: no Java runs, nothing of the program is read.
+The wheel's 62 MB of text take a minute to read into dictionaries and a gigabyte of memory; the
+arrays are mapped from disk at once. Only data is read: no Java runs, and no program code is read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_PHRASE = 7
 
 @dataclass(frozen=True, slots=True)
 class MeteorSource:
-    """Where the wheel keeps METEOR's data.
+    """The files of the wheel that hold METEOR's data.
 
     Attributes:
         jar: `meteor-1.5.jar`, read as a zip file.
@@ -94,7 +94,7 @@ def _read_blocks(path: Path, progress: Progress) -> _Rules:
         while block := list(islice(lines, 3 * 50_000)):
             new = []
             for source in block[1::3]:
-                # The table is sorted by source, so a phrase comes once.
+                # The table is sorted by source, so equal phrases are consecutive.
                 if source != last:
                     new.append(source)
                     last = source
@@ -111,7 +111,7 @@ def _read_blocks(path: Path, progress: Progress) -> _Rules:
 
 
 class _Phrases:
-    """Growing word numbers of phrases; plain arrays, since lists would need a gigabyte."""
+    """Word numbers of phrases, in arrays that grow: lists would need a gigabyte."""
 
     def __init__(self, number: defaultdict[str, int]) -> None:
         self.flat = array("i")
@@ -143,7 +143,7 @@ def _write_trie(folder: Path, rules: _Rules) -> None:
 
 
 def _grow(flat: Ints, lengths: npt.NDArray[np.int8], *, num_words: int) -> tuple[Ints, Ints]:
-    """Build keys `parent * num_words + word` in node order, and each phrase's node.
+    """Return keys `parent * num_words + word` in node order, and each phrase's node.
 
     Nodes are numbered level by level, the root being 0, so that the keys of all levels together
     are sorted and node `n` has key number `n - 1`.

@@ -1,4 +1,4 @@
-"""Captions as concatenated word numbers, and the one trick that walks over ragged arrays."""
+"""Captions as concatenated word numbers, and the expansion of ranges for ragged arrays."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ class Captions:
 
     @classmethod
     def of_packed(cls, captions: PackedCaptions) -> Captions:
-        """Convert the captions that the other metrics count."""
+        """Return the captions in this form, from the form that the other metrics count."""
         starts = np.append(0, np.cumsum(captions.lengths))
         return cls(captions.words.astype(np.int64), starts)
 
     @property
     def lengths(self) -> Ints:
-        """Words of each caption, int64 (N,)."""
+        """Number of words in each caption, int64 (N,)."""
         return np.diff(self.starts)
 
     def slice(self, first: int, last: int) -> Captions:
-        """Select captions `first` to `last - 1`."""
+        """Return captions `first` to `last - 1`."""
         starts = self.starts[first : last + 1]
         return Captions(self.words[starts[0] : starts[-1]], starts - starts[0])
 
     def take(self, places: Ints) -> Captions:
-        """Select captions; a repeated number repeats its caption."""
+        """Return the captions at some indices; a repeated index repeats its caption."""
         lengths = self.lengths[places]
         words = self.words[expand_ranges(self.starts[places], lengths)]
         return Captions(words, np.append(0, np.cumsum(lengths)))
 
     def join(self, other: Captions) -> Captions:
-        """Concatenate these captions and others."""
+        """Return these captions followed by others."""
         words = np.concatenate([self.words, other.words])
         return Captions(words, np.append(self.starts, self.starts[-1] + other.starts[1:]))
 
 
 def expand_ranges(starts: Ints, counts: Ints) -> Ints:
-    """Enumerate `start, start + 1, ...` of every range, one range after the other."""
+    """Return the concatenated numbers `start, start + 1, ...` of every range, int64."""
     total = int(counts.sum())
     firsts = np.cumsum(counts) - counts
     places: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - firsts, counts)

@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 _MAX_WAIT = 300.0
 _REINSTALL = 'pip install --force-reinstall "pycocoevalcap==1.2"'
 FORMAT = 1
-"""Increased when the arrays change: older caches are then not read."""
+"""Format version, increased when the arrays change; caches of other versions are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class MeteorData:
 
 
 def load_data() -> MeteorData:
-    """Open the tables, building the cache on first use (about 20 seconds).
+    """Return the tables, building the cache on first use (about 20 seconds).
 
     Raises:
         MissingExtraError: pycocoevalcap is not installed.
@@ -81,7 +81,7 @@ def load_data() -> MeteorData:
 
 
 def find_source() -> MeteorSource:
-    """Find the data files of the installed pycocoevalcap.
+    """Return the data files of the installed pycocoevalcap.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -106,7 +106,7 @@ def find_source() -> MeteorSource:
 
 
 def _fingerprint(source: MeteorSource) -> str:
-    """Identify version and content by the checksums inside gzip and zip, without reading all."""
+    """Return version and checksums of the data, read from gzip and zip without unpacking."""
     import zipfile
     from importlib import metadata
 
@@ -129,7 +129,7 @@ def _fingerprint(source: MeteorSource) -> str:
 
 
 def _build(source: MeteorSource, folder: Path) -> None:
-    """Build the tables once, however many processes ask for them at the same time."""
+    """Build the tables once, even if several processes need them at the same time."""
     from captune.storage import lock_folder, write_folder
 
     try:

@@ -1,8 +1,8 @@
 """All matches between predictions and references, found for many pairs at once.
 
-Four matchers: same word, same stem, shared synset, paraphrase (up to seven words a side). The order
-of the matches that start at one reference word decides ties in the alignment, so it is METEOR's:
-matcher by matcher; paraphrases first by the reference's phrases, then by the prediction's.
+There are four matchers: same word, same stem, shared synset, and paraphrase (up to seven words per
+side). The order of the matches that start at one reference word decides ties in the alignment, so
+it is METEOR's: by matcher; paraphrases first by the reference's phrases, then by the prediction's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
 _SAME, _SAME_STEM, _SHARED_SYNSET = 1, 2, 4
 MAX_CELLS = 1 << 19
-"""Word pairs compared at once; bounds the memory."""
+"""Maximum number of word pairs compared at once, which bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Matches:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some images with their references, and what METEOR knows about their words and phrases.
+    """Some images with their references, and METEOR's data for their words and phrases.
 
     Attributes:
         predictions: One caption per image.
@@ -57,7 +57,7 @@ class Block:
         owner: int64 (pairs,), ascending: the prediction of each pair.
         words: METEOR's view of the word numbers.
         phrases: The phrases of the predictions, and those of the references.
-        rules: Which phrases may replace which.
+        rules: Rules for the phrases that may replace each other.
     """
 
     predictions: Captions
@@ -69,7 +69,7 @@ class Block:
 
 
 def find_matches(block: Block) -> Matches:
-    """Find every match of every pair; identical captions have exact ones only."""
+    """Return every match of every pair; identical captions have only exact matches."""
     predictions, references, owner = block.predictions, block.references, block.owner
     single = _match_words(predictions, references, owner=owner, words=block.words)
     phrases = match_phrases(*block.phrases, owner=owner, rules=block.rules)
@@ -97,7 +97,7 @@ def _find_identical(
 
 
 def _match_words(predictions: Captions, references: Captions, *, owner: Ints, words: Words) -> Ints:
-    """Find single-word matches, (6, M), by matcher, pair, reference and prediction word."""
+    """Return single-word matches, int64 (6, M), by matcher, pair, reference and prediction word."""
     related = _relate(words)
     pair = np.repeat(np.arange(len(owner)), references.lengths)
     # Each reference word is compared with all words of its prediction.
@@ -125,7 +125,7 @@ def _match_words(predictions: Captions, references: Captions, *, owner: Ints, wo
 
 
 def _cut(sizes: Ints, *, cells: int) -> Iterator[slice]:
-    """Group sizes into runs of about `cells` in sum; a larger size is a run of its own."""
+    """Yield slices of sizes whose sums are about `cells`; a larger size has its own slice."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(sizes):
@@ -136,7 +136,7 @@ def _cut(sizes: Ints, *, cells: int) -> Iterator[slice]:
 
 
 def _relate(words: Words) -> npt.NDArray[np.uint8]:
-    """Relate all words, (V, V): one bit per matcher; equal words have no other relation."""
+    """Return the relations of all words, (V, V), a bit per matcher; equal words have no others."""
     size = len(words.identity)
     numbers = np.arange(size)
     related = np.zeros((size, size), dtype=np.uint8)

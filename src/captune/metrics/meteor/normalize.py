@@ -1,4 +1,4 @@
-"""METEOR 1.5's own clean-up of a tokenized caption (`-norm`), which runs before it counts words.
+"""METEOR 1.5's own normalization of a tokenized caption (`-norm`), before it counts words.
 
 Close to the Moses tokenizer. Written from black-box observation of the jar: every character of the
 Basic Multilingual Plane in ten contexts, and every short string over ten small alphabets.
@@ -23,7 +23,8 @@ _ALPHA = (
     "\ua640-\ua66e\ua67e-\ua697"
 )
 _SPACES = " \t\u00a0\u2000-\u200a\u202f\u205f\u3000"
-# Consuming on both sides on purpose: in `a-b-c` the second hyphen has no character left before it.
+# Patterns consume both sides, as in the jar: in `a-b-c`, no character is left before the second
+# hyphen.
 _STEPS = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -77,7 +78,7 @@ def _as_hypothesis(text: str) -> str:
 
 
 def _exchange(captions: Captions, places: Ints, words: list[list[int]]) -> Captions:
-    """Replace the words at some places."""
+    """Return the captions with the words of some of them replaced."""
     lengths = captions.lengths
     kept = np.ones(len(lengths), np.bool_)
     kept[places] = False

@@ -1,7 +1,7 @@
 """Paraphrase matches: phrases of a prediction that the table maps to phrases of a reference.
 
 Both directions count, and a rule that the table has in both directions gives two matches. All
-phrases of all captions descend the table's trie together; rules are then joined image by image.
+phrases of all captions are looked up in the table's trie together; rules are then joined per image.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Phrases:
     kind: Ints
 
     def slice(self, first: int, last: int) -> Phrases:
-        """Select the phrases of captions `first` to `last - 1`, renumbered from 0."""
+        """Return the phrases of captions `first` to `last - 1`, renumbered from 0."""
         start, stop = np.searchsorted(self.caption, [first, last])
         return Phrases(
             self.caption[start:stop] - first,
@@ -66,7 +66,7 @@ class Rules:
 def find_phrases(
     captions: Captions, *, table_numbers: Ints, data: MeteorData
 ) -> tuple[Phrases, Rules]:
-    """Find the table's phrases in captions, and the rules among them.
+    """Return the table's phrases in captions, and the rules among them.
 
     Args:
         captions: All captions, predictions and references.
@@ -124,7 +124,7 @@ def _list_rules(nodes: Ints, data: MeteorData) -> Rules:
 
 
 def match_phrases(predictions: Phrases, references: Phrases, *, owner: Ints, rules: Rules) -> Ints:
-    """Find paraphrase matches in METEOR's order.
+    """Return paraphrase matches in METEOR's order.
 
     Args:
         predictions: Phrases of one caption per image.
@@ -160,7 +160,7 @@ def _join(sources: Phrases, targets: Phrases, rules: Rules) -> tuple[Ints, Ints]
     source = source[here]
     queries = sources.caption[source] * width + column[wanted[here]]
     keys = targets.caption * width + column[targets.kind]
-    # Most targets of a rule occur in another image only; a table look-up is faster than a search.
+    # Most targets of a rule occur only in other images; a table look-up is faster than a search.
     occurs = np.zeros(int(max(keys.max(initial=-1), queries.max(initial=-1))) + 1, dtype=np.bool_)
     occurs[keys] = True
     here = np.flatnonzero(occurs[queries])

@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NUM_STATISTICS = 23
-"""Additive numbers per image: 4 lengths, 16 match counts, chunks, matched words on both sides."""
+"""Statistics per image: 4 lengths, 16 match counts, chunks, matched words on both sides."""
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 MATCHER_WEIGHTS = (1.0, 0.6, 0.8, 0.6)
 # Images aligned together: enough to amortise numpy's calls, few enough to stay in the cache.
@@ -56,13 +56,13 @@ class MeteorResult:
 
     @property
     def parts(self) -> Floats:
-        """What adds up over images, float64 (images, 23); `score_parts` turns sums into values."""
+        """Additive parts, float64 (images, 23); `score_parts` computes values from their sums."""
         return _additive(self.statistics)
 
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """All captions as numbers, with what METEOR knows about them.
+    """All captions as numbers, with METEOR's data for them.
 
     Attributes:
         left: Predictions.
@@ -70,7 +70,7 @@ class _Packed:
         bounds: int64 (images + 1,), where each image's references start.
         words: METEOR's view of the word numbers.
         phrases: Phrases of the predictions, then of the references.
-        rules: Which phrases may replace which.
+        rules: Rules for the phrases that may replace each other.
     """
 
     left: Captions
@@ -81,7 +81,7 @@ class _Packed:
     rules: Rules
 
     def take(self, images: slice) -> Block:
-        """Select images; a vocabulary of their own keeps the table of related words small."""
+        """Return some images with their own vocabulary, which keeps the table of words small."""
         bounds = self.bounds[images.start : images.stop + 1]
         first, last = int(bounds[0]), int(bounds[-1])
         left, right = self.left.slice(images.start, images.stop), self.right.slice(first, last)
@@ -104,12 +104,12 @@ class Meteor:
     """The metric with its tables open; create one and use it for many sets."""
 
     def __init__(self, data: MeteorData) -> None:
-        """Use tables that are open already; `Meteor.load()` opens them."""
+        """Use tables that are already open; `Meteor.load()` opens them."""
         self._data = data
 
     @classmethod
     def load(cls) -> Meteor:
-        """Open the tables; the first call builds a cache from the pycocoevalcap wheel.
+        """Return the metric with open tables; the first call builds a cache from pycocoevalcap.
 
         Raises:
             MissingExtraError: pycocoevalcap is not installed.
@@ -125,11 +125,11 @@ class Meteor:
         *,
         image_ids: Sequence[str] | None = None,
     ) -> MeteorResult:
-        """Score predictions against their references.
+        """Return the scores of predictions against their references.
 
         Args:
-            references: For each image its references, each a list of tokens of `tokenize`. Their
-                order matters: where two score the same, the first one's statistics count.
+            references: References of each image, each a list of tokens of `tokenize`. Their order
+                matters: if two score the same, the statistics of the first count.
             predictions: One list of tokens per image.
             image_ids: Names of the images in error messages; `None`: their numbers.
 
@@ -160,12 +160,12 @@ class Meteor:
         vocabulary: Vocabulary,
         image_ids: Sequence[str] | None = None,
     ) -> MeteorResult:
-        """Score captions that are word ids already; see `score`.
+        """Return the scores of captions given as word ids; see `score`.
 
         Args:
             predictions: Tokens of `tokenize`, one caption per image.
             references: The same, image by image.
-            references_each: int64 (images,), references of each image, at least one.
+            references_each: int64 (images,), number of references of each image, at least one.
             vocabulary: The words of both.
             image_ids: Names of the images in error messages; `None`: their numbers.
 
@@ -217,18 +217,18 @@ class Meteor:
 
 
 def score_statistics(statistics: Floats) -> Floats:
-    """Compute the values of single captions from the jar's 23 numbers, (..., 23) -> (...)."""
+    """Return the values of single captions from the jar's 23 numbers, (..., 23) -> (...)."""
     return score_parts(_additive(statistics))
 
 
 def score_parts(parts: Floats) -> Floats:
-    """Compute METEOR from (sums of) additive parts, (..., 23) -> (...).
+    """Return METEOR of additive parts or of their sums, (..., 23) -> (...).
 
     A bootstrap resamples rows of `MeteorResult.parts`, adds them up and calls this.
     """
     counts = parts[..., 4:20].reshape(*parts.shape[:-1], 4, 4)
     # Columns: prediction and reference content words, then prediction and reference function words.
-    # Added up in the jar's order, which makes the values equal to the last bit.
+    # Summed in the jar's order, so that the values are equal to the last bit.
     matched = np.zeros((*parts.shape[:-1], 2))
     for share, columns in ((DELTA, slice(0, 2)), (1 - DELTA, slice(2, 4))):
         for matcher, weight in enumerate(MATCHER_WEIGHTS):
@@ -285,7 +285,7 @@ def _name(place: int, image_ids: Sequence[str] | None) -> str:
 
 
 def _cut_blocks(lengths: Ints) -> Iterator[slice]:
-    """Group images to align together; a very long prediction is aligned alone."""
+    """Yield slices of images to align together; a very long prediction is aligned alone."""
     start = 0
     for place in range(1, len(lengths) + 1):
         full = place - start == _BLOCK or place == len(lengths)
@@ -295,7 +295,7 @@ def _cut_blocks(lengths: Ints) -> Iterator[slice]:
 
 
 def _count(matches: Matches, chosen: Ints, block: Block) -> Floats:
-    """Compute the jar's 23 numbers for every pair."""
+    """Return the jar's 23 numbers for every pair."""
     owner = block.owner
     pair = matches.pair[chosen]
     column = 4 + 4 * matches.matcher[chosen]

@@ -1,8 +1,8 @@
 """The English Porter2 stemmer as METEOR 1.5 ships it, frozen.
 
-Later Snowball releases changed words that captions use (evening, university, organized), so a
-library would drift away from the published numbers. Follows Martin Porter's description of the
-algorithm ("The English (Porter2) stemming algorithm"), in the form it had before 2012.
+Later Snowball releases changed the stems of words that captions use (evening, university,
+organized), so a library would deviate from the published numbers. This follows Martin Porter's
+description ("The English (Porter2) stemming algorithm") in its form before 2012.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _STEP_4 = (
     *("ement", "able", "ance", "ence", "ible", "ment", "ant", "ate", "ent", "ion", "ism"),
     *("iti", "ive", "ize", "ous", "al", "er", "ic"),
 )
-# One check of all endings shows for most words that a step changes nothing.
+# For most words, one check of all endings shows that a step changes nothing.
 _STEP_2_ENDINGS = tuple(suffix for suffix, _ in _STEP_2)
 _STEP_3_ENDINGS = tuple(suffix for suffix, _ in _STEP_3)
 _REGION = re.compile("[aeiouy][^aeiouy]")

@@ -1,7 +1,7 @@
-"""What METEOR knows about single words: identity, stem, synsets, function word, paraphrase number.
+"""METEOR's data for single words: identity, stem, synsets, function word, paraphrase number.
 
-Words and stems are compared by Java's 32-bit string hash, because the jar does: `1n` and `30`
-are the same word to it.
+Words and stems are compared by Java's 32-bit string hash, as in the jar, which takes `1n` and `30`
+for the same word.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Words:
     """METEOR's view of word numbers.
 
     Attributes:
-        identity: int64 (V,): equal where METEOR treats two words as the same.
-        stems: int64 (V,): equal where two words share a stem.
-        function: bool (V,): function words weigh less.
+        identity: int64 (V,): equal if METEOR treats two words as the same.
+        stems: int64 (V,): equal if two words share a stem.
+        function: bool (V,): whether the word is a function word, which weighs less.
         table_numbers: int64 (V,): number in the paraphrase table, -1 where it is absent.
         synset_starts: int64 (V + 1,): the synsets of word v are `synset_starts[v:v + 2]`.
         synset_ids: int64: synset numbers.
@@ -50,7 +50,7 @@ class Words:
 
     @classmethod
     def look_up(cls, data: MeteorData, words: Sequence[str]) -> Words:
-        """Look up distinct lower-case words; a word's number is its place."""
+        """Return the data of distinct lower-case words; a word's number is its index."""
         starts, ids = _find_synsets(data, words)
         return cls(
             identity=np.array([java_hash(word) for word in words], dtype=np.int64),
@@ -62,7 +62,7 @@ class Words:
         )
 
     def take(self, numbers: Ints) -> Words:
-        """Select words, renumbered in the given order."""
+        """Return some words, renumbered in the given order."""
         counts = np.diff(self.synset_starts)[numbers]
         return Words(
             identity=self.identity[numbers],
@@ -75,7 +75,7 @@ class Words:
 
 
 def java_hash(word: str) -> int:
-    """Compute Java's `String.hashCode` as an unsigned 32-bit number."""
+    """Return Java's `String.hashCode` as an unsigned 32-bit number."""
     value = 0
     for unit in word.encode() if word.isascii() else _read_units(word):
         value = (31 * value + unit) & 0xFFFFFFFF
@@ -83,13 +83,13 @@ def java_hash(word: str) -> int:
 
 
 def _read_units(word: str) -> list[int]:
-    """Encode as UTF-16, as Java stores text."""
+    """Return the UTF-16 code units of a word, which Java's hash uses."""
     units = word.encode("utf-16-le", "surrogatepass")
     return [low + (high << 8) for low, high in zip(units[::2], units[1::2], strict=True)]
 
 
 def _find(table: npt.NDArray[np.bytes_], words: Sequence[str]) -> Ints:
-    """Find places in a sorted table, -1 where a word is absent."""
+    """Return each word's index in a sorted table, -1 if it is absent."""
     width = table.dtype.itemsize
     encoded = [word.encode("utf-8", "surrogatepass") for word in words]
     # Longer words would be truncated to the table's width, and a trailing NUL would vanish.
@@ -101,7 +101,7 @@ def _find(table: npt.NDArray[np.bytes_], words: Sequence[str]) -> Ints:
 
 
 def _find_synsets(data: MeteorData, words: Sequence[str]) -> tuple[Ints, Ints]:
-    """Merge the synsets of each word with those of its base forms."""
+    """Return the synsets of each word and its base forms, merged: starts and ids."""
     owners: list[int] = []
     candidates: list[str] = []
     ruled: list[tuple[int, list[str]]] = []

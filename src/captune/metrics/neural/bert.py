@@ -1,10 +1,10 @@
-"""BERTScore: similarity of the words of two captions to a language model, each in its context.
+"""BERTScore: similarity of the words of two captions in a language model, each in its context.
 
 The package bert_score defines the metric and contains the layer and the baselines of each model;
-captune uses those. It does not use the package's scoring: with transformers 5 that raises on an
+captune uses those, but not the package's scoring. With transformers 5, that raises an error on an
 empty caption, omits the space that RoBERTa's tokenizer needs before the first word, batches in an
 order that differs between processes, and keeps every embedding of the whole set. Tests compare the
-values of both. torch is imported when a model is loaded, never with this package.
+values of both. torch is imported only when a model is loaded.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ BLOCK_PAIRS = 4096
 
 @dataclass(frozen=True)
 class BertScorer:
-    """A language model, loaded once.
+    """A loaded language model.
 
     Attributes:
-        name: Its name in signatures.
+        name: Name of the model in signatures.
         model: Its lowest `num_layers` layers, in eval mode, float32.
         tokenizer: Its tokenizer.
         num_layers: Number of layers used.
         baseline: F of unrelated captions, 0..1; `None` if bert_score publishes none for this model.
-        device: Torch device that computes.
+        device: Torch device of the model.
         batch_size: Captions per batch.
     """
 
@@ -94,7 +94,7 @@ class BertScorer:
 
     @property
     def variant(self) -> str:
-        """Its description in signatures."""
+        """Description of the model in signatures."""
         from importlib.metadata import version
 
         return (
@@ -104,7 +104,7 @@ class BertScorer:
 
 
 def score_bert(candidates: Candidates, scorer: BertScorer) -> dict[str, MetricColumn]:
-    """Score BERTScore's F of the best reference.
+    """Return BERTScore's F with the best reference of each caption.
 
     `bert_score_raw` is F itself; `bert_score` is rescaled, so that unrelated captions score about
     0. A caption without words scores 0 in both.
@@ -147,7 +147,7 @@ def score_bert(candidates: Candidates, scorer: BertScorer) -> dict[str, MetricCo
 def match_captions(
     captions: Sequence[str], references: Sequence[str], *, scorer: BertScorer
 ) -> Floats:
-    """Compute F of each caption against the reference at the same index.
+    """Return F of each caption against the reference at the same index.
 
     Args:
         captions: P captions.
@@ -229,7 +229,7 @@ def _read_baseline(published: str, *, num_layers: int) -> float | None:
 def _embed(
     captions: Sequence[str], *, scorer: BertScorer
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return each caption's states (L, D), of length 1, and weights (L,), 0 for special tokens."""
+    """Return each caption's unit states (L, D) and weights (L,), 0 for special tokens, else 1."""
     import torch
 
     tokenizer = scorer.tokenizer
@@ -240,7 +240,7 @@ def _embed(
     )["input_ids"]
     marks = (tokenizer.cls_token_id, tokenizer.sep_token_id)
     special = torch.tensor([mark for mark in marks if mark is not None])
-    # Sorted by length, so that little is padding; the batches are the same in every process.
+    # Sorted by length, so that there is little padding; batches are the same in every process.
     order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
     embedded: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for batch in _cut(order, scorer.batch_size):

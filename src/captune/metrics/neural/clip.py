@@ -1,8 +1,8 @@
-"""CLIPScore, RefCLIPScore and PAC-S: how well captions match their images, by a CLIP model.
+"""CLIPScore, RefCLIPScore and PAC-S: how well captions match their images in a CLIP model.
 
-The model is any CLIP model in Hugging Face's format, from the hub or a folder; two models are two
-metrics. PAC-S is the same with its own checkpoint and another factor. torch is imported when a
-model is loaded, never with this package.
+The model is any CLIP model in Hugging Face's format, from the hub or a folder; values of different
+models are not comparable. PAC-S is the same with its own checkpoint and another factor. torch is
+imported only when a model is loaded.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ClipScorer:
-    """A CLIP model, loaded once.
+    """A loaded CLIP model.
 
     Attributes:
-        name: Its name in signatures.
+        name: Name of the model in signatures.
         model: transformers' CLIPModel, in eval mode, float32.
         tokenizer: Tokenizer of its text part.
         image_processor: Image processor of its vision part.
-        device: Torch device that computes.
+        device: Torch device of the model.
         batch_size: Images or captions per batch.
     """
 
@@ -110,10 +110,10 @@ class ClipScorer:
         return f"{self.name}-{hashlib.sha256(content).hexdigest()}"
 
     def embed_images(self, images: Iterable[Image]) -> Features:
-        """Compute features of images, each of length 1.
+        """Return the features of images, normalized to length 1.
 
         Args:
-            images: N images, read when they are needed.
+            images: N images, read as they are needed.
 
         Returns:
             float32 (N, D).
@@ -130,7 +130,7 @@ class ClipScorer:
         return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
 
     def embed_captions(self, captions: Sequence[str]) -> Features:
-        """Compute features of captions, each of length 1; long ones are truncated to the model's.
+        """Return the features of captions, normalized to length 1; long captions are truncated.
 
         Args:
             captions: M captions.
@@ -171,7 +171,7 @@ def compute_clip_score(
     scorer: ClipScorer,
     weight: float = CLIP_WEIGHT,
 ) -> MetricResults:
-    """Score CLIPScore and RefCLIPScore with image features computed before.
+    """Return CLIPScore and RefCLIPScore for image features that are already computed.
 
     Args:
         references: Human captions by image id.
@@ -211,7 +211,7 @@ def score_clip(
     reference_features: Features,
     weight: float,
 ) -> tuple[MetricColumn, MetricColumn]:
-    """Score CLIPScore, 0 to `weight`, and RefCLIPScore, up to about 1, or PAC-S and RefPAC-S.
+    """Return CLIPScore, 0 to `weight`, and RefCLIPScore, or PAC-S and RefPAC-S.
 
     Args:
         candidates: M captions.
@@ -248,16 +248,16 @@ def score_clip(
 
 
 def embed_references(references: References, scorer: ClipScorer) -> Features:
-    """Compute features of the reference captions, in their order, float32 (C, D)."""
+    """Return the features of the reference captions, in their order, float32 (C, D)."""
     return scorer.embed_captions([text for texts in references.captions for text in texts])
 
 
 def embed_images_cached(
     scorer: ClipScorer, images: Iterable[Image], *, keys: Sequence[str], folder: Path | str
 ) -> Features:
-    """Compute features of images, and save them in a folder for the next system scored on them.
+    """Return the features of images, saved in a folder for the next system scored on them.
 
-    A folder that cannot be written causes a warning, not an error.
+    If the folder cannot be written, a warning is issued instead of an error.
 
     Args:
         scorer: The model.
@@ -309,7 +309,7 @@ def _cut_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _to_features(output: Any) -> Features:
-    """Return the projected output as rows of length 1."""
+    """Return the projected output as rows normalized to length 1."""
     rows = getattr(output, "pooler_output", output).float().cpu().numpy()
     features: Features = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return features

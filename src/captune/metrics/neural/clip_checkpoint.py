@@ -47,7 +47,7 @@ _PARTS = {
 
 
 def load_clip_checkpoint(path: Path) -> Any:
-    """Load a CLIP model from a file in OpenAI's format.
+    """Return a CLIP model from a file in OpenAI's format.
 
     Args:
         path: File of weights, at the top level or under `state_dict`. Only tensors are read, no
@@ -75,7 +75,7 @@ def load_clip_checkpoint(path: Path) -> Any:
 
 
 def rename_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename weights to transformers' names.
+    """Return weights under transformers' names.
 
     Args:
         weights: Weights by OpenAI's names.

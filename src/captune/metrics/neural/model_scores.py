@@ -1,4 +1,4 @@
-"""Metrics by models: each model is loaded once per process, each image embedded once per model."""
+"""Metrics of models: each model is loaded once per process, each image embedded once per model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from captune.storage import find_cache_folder
 
 
 def score_clip_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
-    """Score CLIPScore and RefCLIPScore by `inputs.clip_model`.
+    """Return CLIPScore and RefCLIPScore with `inputs.clip_model`.
 
     Raises:
         MetricError: There are no images.
@@ -37,7 +37,7 @@ def score_clip_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, 
 
 
 def score_pac_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
-    """Score PAC-S and RefPAC-S by `inputs.pac_checkpoint`.
+    """Return PAC-S and RefPAC-S with `inputs.pac_checkpoint`.
 
     Raises:
         MetricError: There are no images, or there is no checkpoint.
@@ -57,7 +57,7 @@ def score_pac_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, M
 
 
 def score_bert_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
-    """Score BERTScore by `inputs.bert_model`; warn if the model has no baseline.
+    """Return BERTScore with `inputs.bert_model`; warn if the model has no baseline.
 
     Raises:
         MissingExtraError: bert_score is not installed.

@@ -1,8 +1,8 @@
-"""Which characters the PTB tokenizer treats as letters, digits, marks, symbols and white space.
+"""The characters that the PTB tokenizer treats as letters, digits, marks, symbols and white space.
 
-Found by giving every character of the Basic Multilingual Plane to the jar in 43 contexts; frozen
+Found by passing every character of the Basic Multilingual Plane to the jar in 43 contexts; frozen
 here because the jar's tables are those of an old Unicode version, not of the running Python.
-Characters in none of the classes are dropped in silence, as the original does (emoji too).
+Characters in none of the classes, such as emoji, are silently dropped, as in the original.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _CAPITAL_RANGES = (
 
 
 def _to_class(ranges: str) -> str:
-    """Build the body of a regular expression class from hexadecimal ranges."""
+    """Return the body of a regular expression class for hexadecimal ranges."""
     return "".join(map(_to_span, ranges.split()))
 
 

@@ -1,8 +1,8 @@
 """Numbers of the chunks of a text, most of them looked up without creating a string.
 
-Two machine words hold a chunk of up to 16 bytes, and nine chunks of ten stood in an earlier text.
-numpy hashes all chunks of a text at once and finds those in a table of slots; the others are made
-strings and asked for by name.
+Two machine words hold a chunk of up to 16 bytes, and nine out of ten chunks occurred in an earlier
+text. numpy hashes all chunks of a text at once and finds those in a table of slots; only the others
+are converted to strings and looked up by name.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SLOT_BITS = 15
 """The number of slots is 2 to this power: about 0.7 MB."""
 
 _BLANK = ord(" ")
-_FREE = -1  # No chunk's length.
+_FREE = -1  # Not the length of any chunk.
 # The first n bytes of a machine word.
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
-# Odd numbers without a pattern; which ones does not matter.
+# Arbitrary odd numbers without a pattern.
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93], np.uint64)
 
 
@@ -68,7 +68,7 @@ class ChunkSlots:
             for start, stop in bounds
         ]
         kept = new[(lengths[new] <= MAX_BYTES) & (self._length[slots[new]] == _FREE)]
-        # If two chunks share a slot the last assignment stays, which is the first chunk here.
+        # If two chunks share a slot, the last assignment stays, which is that of the first chunk.
         kept = kept[::-1]
         slots = slots[kept]
         self._low[slots], self._high[slots] = low[kept], high[kept]
@@ -77,8 +77,8 @@ class ChunkSlots:
 
 
 def _read_words(raw: bytes, starts: Ints, lengths: Ints) -> tuple[Words, Words]:
-    """Return the first eight bytes of each chunk and the next eight, zeros after its end."""
-    # Overlapping words, one from each byte on.
+    """Return the first eight bytes of each chunk and the next eight, padded with zeros."""
+    # Overlapping words, one starting at each byte.
     words = np.ndarray((len(raw) - 7,), np.dtype("<u8"), raw, strides=(1,))
     return (
         words[starts] & _MASKS[np.minimum(lengths, 8)],

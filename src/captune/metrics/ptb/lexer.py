@@ -1,7 +1,7 @@
 """Read tokens from a text by the PTB rules: at each place the longest match, then the earliest.
 
-Only the part asked for is read; the text around it serves as context, since the last abbreviation
-of a caption looks at what follows.
+Only the requested part is read; the text around it is context, because the last abbreviation of a
+caption depends on the text after it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ def lex(text: str, start: int, *, stop: int) -> list[str]:
     """Return the lower-case tokens that start in `text[start:stop]`, including punctuation.
 
     Args:
-        text: The text with its context: what follows `stop` is looked at, never returned.
-        start: First character to read.
-        stop: Where the last token must have started.
+        text: The text with its context; tokens that start at `stop` or later are not returned.
+        start: Index of the first character to read.
+        stop: Index before which a token must start.
     """
     tokens: list[str] = []
     place = start
@@ -28,7 +28,7 @@ def lex(text: str, start: int, *, stop: int) -> list[str]:
             if match is not None and match.end() > longest:
                 longest, token, rewrite = match.end(), match[1], rule_rewrite
         if rewrite is None:
-            place += 1  # Characters of no class vanish, as in the original.
+            place += 1  # Characters of no class are dropped, as in the original.
             continue
         place += len(token)
         written = rewrite(token)

@@ -1,7 +1,7 @@
-"""Tokenize captions straight into word ids, without one Python object per word.
+"""Tokenize captions directly into word ids, without one Python object per word.
 
-Captions are cut at spaces in large pieces; each different chunk is read once, as `tokenize` reads
-it, and numpy finds the chunks' numbers and puts their ids in the places of the chunks. Letters: C
+Large blocks of captions are cut at spaces. Each different chunk is read once, in the same way as
+`tokenize`; numpy finds the chunks' numbers and replaces the chunks by their ids. Letters: C
 captions, K chunks of all captions, D different chunks.
 """
 
@@ -21,20 +21,21 @@ from captune.metrics.ptb.tokenize import (
 )
 
 BLOCK_CAPTIONS = 1 << 10
-"""Captions cut at once: as many chunks as stay in the processor's cache."""
+"""Captions cut at once: few enough that their chunks stay in the processor's cache."""
 
 BLOCK_CHUNKS = 1 << 14
-"""Chunks whose words are put in their places at once."""
+"""Chunks replaced by their words at once."""
 
-_END = "\n"  # Stands between captions; cleaned ones hold none.
+_END = "\n"  # Separates captions; cleaned captions contain none.
 
 
 class _Chunks(dict[str, int]):
     """Chunk -> number, by first occurrence; its tokens are read when it is first looked up.
 
     Attributes:
-        tokens: Tokens of each number; None where they depend on neighbouring chunks.
-        before_letters: Numbers whose tokens hold before a letter and at the end of a caption only.
+        tokens: Tokens of each number; `None` if they depend on neighbouring chunks.
+        before_letters: Numbers whose tokens are valid only before a letter or at the end of a
+            caption.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ def tokenize_packed(captions: Sequence[str], vocabulary: Vocabulary) -> PackedCa
     starts, sizes, flat = _look_up(chunks, numbers, vocabulary)
     del chunks
     words, stops, total = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)], 0
-    # In blocks, since the places of all words need more memory than the words.
+    # In blocks, because the indices of all words need more memory than the words.
     for first in range(0, len(numbers), BLOCK_CHUNKS):
         block = numbers[first : first + BLOCK_CHUNKS]
         sizes_at = sizes[block]
@@ -95,9 +96,9 @@ def _number_chunks(captions: Sequence[str], chunks: _Chunks) -> Ranks:
 def _read_open_captions(
     captions: Sequence[str], chunks: _Chunks, *, numbers: Ranks, ends: Ints
 ) -> None:
-    """Turn each caption whose chunks depend on their neighbours into one chunk of its own.
+    """Replace each caption whose chunks depend on their neighbours by one chunk of its own.
 
-    So does the last one: the end of the batch has rules of its own.
+    The last caption is replaced too, because the end of the batch has its own rules.
     """
     is_open = np.fromiter((tokens is None for tokens in chunks.tokens), np.bool_)
     opened = is_open[numbers]
@@ -121,7 +122,7 @@ def _read_open_captions(
 def _look_up(chunks: _Chunks, numbers: Ranks, vocabulary: Vocabulary) -> tuple[Ints, Ints, Ranks]:
     """Look up each chunk's word ids: int64 (D,) starts and sizes in the int32 ids of all chunks."""
     first = np.full(len(chunks.tokens), len(numbers), np.int32)
-    # Of equal chunks the last assignment stays, which is here the first occurrence.
+    # Of equal chunks, the last assignment stays, which is here the first occurrence.
     first[numbers[::-1]] = np.arange(len(numbers), dtype=np.int32)[::-1]
     order = np.argsort(first, kind="stable")
     flat: list[int] = []

@@ -1,7 +1,7 @@
-"""What the PTB rules are made of: words, joined words, tags, addresses, telephone numbers.
+"""Parts of the PTB rules: words, joined words, tags, addresses, telephone numbers.
 
-Bodies of regular expressions. Repeats that could run over the same text again and again are
-bounded, so that a hostile caption costs linear time; no real caption comes near the bounds.
+They are bodies of regular expressions. Repeats that could scan the same text again and again are
+bounded, so that a hostile caption takes linear time; no real caption comes near the bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _capitalised(words: str) -> str:
 
 
 SPACE = f"[{WHITE_SPACE}\n\u0085]"
-# The soft hyphen counts as a letter and vanishes later.
+# The soft hyphen counts as a letter and is removed later.
 LETTER = f"{LETTERS}{MARKS}\u00ad"
 APOSTROPHE = "(?:['\u0092\u2019]|&apos;)"
 ANY_APOSTROPHE = "(?:['`\u0091\u0092\u2018\u2019\u201b]|&apos;)"

@@ -1,8 +1,8 @@
 """The PTB tokenizer's rules as a literal table: the longest match wins, then the earliest rule.
 
-A rule is a regular expression: group 1 is the token, what follows group 1 is context that counts
-for the length but is read again. Written from black-box observation of Stanford's PTBTokenizer
-3.4.1, never from its grammar.
+A rule is a regular expression: group 1 is the token; the text matched after it is context, which
+counts for the length but is read again. Written from black-box observation of Stanford's
+PTBTokenizer 3.4.1, never from its grammar.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class LexerRule(NamedTuple):
     """One way to read a token.
 
     Attributes:
-        starts: Body of a regular expression class: the characters it can start with.
+        starts: Body of a regular expression class: the characters that a token can start with.
         pattern: Group 1 is the token; the rest is context.
-        rewrite: Turns the token's text into what is written; empty text writes nothing.
-        needs: A character that every such token has; looking for it is cheaper than the pattern,
-            which would run to its bound and back at each word of a hostile caption.
-        within: How far into the token that character can stand.
+        rewrite: Returns the written form of the token's text; empty: nothing is written.
+        needs: A character that every such token contains; searching for it is cheaper than the
+            pattern, which would run to its bound and back at each word of a hostile caption.
+        within: Number of characters within which that character must occur.
     """
 
     starts: str

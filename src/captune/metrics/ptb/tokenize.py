@@ -1,8 +1,9 @@
 """The tokenizer of the COCO caption metrics: Stanford's PTBTokenizer 3.4.1, without Java.
 
-Equal to `PTBTokenizer -preserveLines -lowerCase` followed by pycocoevalcap's punctuation list, on
-one batch of captions. One deliberate deviation: a line-break character inside a caption counts as
-a space; the original takes it for the end of a caption and shifts every later caption by one.
+The result equals that of `PTBTokenizer -preserveLines -lowerCase` followed by pycocoevalcap's
+punctuation list, on one batch of captions. There is one deliberate deviation: a line-break
+character inside a caption counts as a space; the original takes it for the end of a caption and
+shifts every later caption by one.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ _OPEN_ENDED = re.compile("[0-9]\\)?$|[\t\u00a0\u2000-\u200a\u3000]")
 _NUMBER_END = re.compile("[0-9]\\)?$")
 _REACHES_FAR = re.compile("^\\.|[<\t\u00a0\u2000-\u200a\u3000]")
 _BEFORE_LETTERS = (" a b", " Q b", " The b", "\nb", "\n5", "\n.")
-# What may follow a chunk: small letter, capital, sentence starter, two spaces, digit, nothing.
+# Possible followers of a chunk: small letter, capital, sentence starter, two spaces, digit, end.
 _FOLLOWERS = (" a b", " Q b", " The b", "  b", " 5 b", "\nb")
-# Nine chunks of ten are a word, perhaps with a mark after it, and need no rules but these lists.
+# Nine out of ten chunks are a word, perhaps with a mark after it, and need only these lists.
 _SPLIT_WORDS = frozenset(["cannot", "gonna", "wanna", "gotta", "gimme", "lemme"])
 _ABBREVIATIONS = frozenset(
     [
@@ -56,11 +57,11 @@ _ABBREVIATIONS = frozenset(
     ]
 )
 _MEMO_SIZE = 1 << 17
-_MEMO_CHUNK = 64  # Longer ones come once, and hostile captions could fill the memory.
+_MEMO_CHUNK = 64  # Longer chunks rarely repeat, and hostile captions could fill the memory.
 
 
 class _Memo(dict[str, list[str] | None]):
-    """Return the tokens of a chunk between spaces; None if they may depend on its neighbours."""
+    """Tokens of chunks between spaces; `None` if they may depend on a chunk's neighbours."""
 
     def __init__(self, dropped: frozenset[str]) -> None:
         super().__init__({"": []})
@@ -92,7 +93,7 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
 
     def read(index: int, caption: str) -> list[str]:
         try:
-            # A chunk without tokens of its own is None, which does not iterate.
+            # An open chunk gives None, which cannot be iterated.
             tokens = list(chain.from_iterable(map(memo.__getitem__, caption.split(" "))))  # type: ignore[arg-type]
         except TypeError:
             tokens = None
@@ -105,7 +106,7 @@ def tokenize(captions: Sequence[str], *, keep_punctuation: bool = False) -> list
 
 
 def clean_captions(captions: Sequence[str]) -> list[str]:
-    """Remove the characters that Java treats as line ends."""
+    """Return captions with a space in place of each character that Java treats as a line end."""
     printable = map(str.isprintable, captions)
     return [
         caption if is_plain else caption.translate(_LINE_BREAKS)
@@ -114,7 +115,7 @@ def clean_captions(captions: Sequence[str]) -> list[str]:
 
 
 def open_memo(*, keep_punctuation: bool = False) -> Mapping[str, list[str] | None]:
-    """Chunk between spaces -> its tokens; None where they may depend on the chunks beside it."""
+    """Return a mapping of chunks to their tokens; `None` if they may depend on neighbours."""
     memo = _MEMOS[keep_punctuation]
     if len(memo) > _MEMO_SIZE:
         memo.clear()
@@ -125,7 +126,8 @@ def open_memo(*, keep_punctuation: bool = False) -> Mapping[str, list[str] | Non
 def read_before_letter(chunk: str) -> list[str] | None:
     """Return an open chunk's tokens if the next one starts with a letter or the caption ends.
 
-    Numbers and single dots are open only to digits, signs and dots. None for all other chunks.
+    Numbers and single dots depend only on digits, signs and dots after them. For all other chunks,
+    return `None`.
     """
     is_number = _NUMBER_END.search(chunk) is not None and _REACHES_FAR.search(chunk) is None
     if chunk != "." and (not is_number or len(chunk) > _MEMO_CHUNK):
@@ -139,12 +141,12 @@ def read_before_letter(chunk: str) -> list[str] | None:
 def read_in_context(
     captions: Sequence[str], index: int, *, keep_punctuation: bool = False
 ) -> list[str]:
-    """Return the tokens of one caption of a cleaned batch, with all its context."""
+    """Return the tokens of one caption of a cleaned batch, read with all its context."""
     read = lex(_with_context(captions, index), 0, stop=len(captions[index]))
     return read if keep_punctuation else [token for token in read if token not in PUNCTUATION]
 
 
-# One per process: most chunks of a batch are known from the previous one.
+# Kept for the whole process: most chunks of a batch are known from the previous one.
 _MEMOS = {True: _Memo(frozenset()), False: _Memo(PUNCTUATION)}
 
 
@@ -178,9 +180,9 @@ def _tokenize_chunk(chunk: str) -> list[str] | None:
 
 
 def _with_context(captions: Sequence[str], index: int) -> str:
-    """Return a caption and the following lines, as far as a rule may look."""
+    """Return a caption with the following lines on which its tokens may depend."""
     lines = [captions[index]]
-    # By place, not by a slice: repeatedly copying the rest of a large batch is what costs.
+    # By index, because slices would copy the rest of a large batch for each caption.
     for place in range(index + 1, len(captions)):
         following = captions[place]
         lines.append(following)

@@ -1,8 +1,8 @@
 """BLEU-1 to BLEU-4 as COCO counts them, equal to pycocoevalcap's.
 
 Clipped n-gram matches and the closest reference length are summed over images, then turned into
-one value; the per-image values are the same formula on one image's counts. Written from a
-description of the behaviour, not from the reference's source, whose licence does not allow that.
+one value; per-image values use the same formula on one image's counts. Written from a description
+of the behaviour, not from the reference's source, whose licence does not allow that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SMALL = 1e-9
 
 
 def score_bleu(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score BLEU-1 to BLEU-4, 0..1.
+    """Return BLEU-1 to BLEU-4, 0..1.
 
     Source: Papineni et al. 2002, BLEU, sections 2.1 to 2.3; constants as in coco-caption.
     """
@@ -35,7 +35,7 @@ def score_bleu(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 def count_bleu_parts(candidates: Candidates) -> Floats:
-    """Count the parts that BLEU sums.
+    """Return the counts that BLEU sums.
 
     Returns:
         float64 (M, 10): words, closest reference length, n-grams of 1 to 4 words, clipped matches
@@ -70,7 +70,7 @@ def _largest_counts(counts: Counts, matches: NgramMatches) -> Counts:
 
 
 def closest_reference_lengths(candidates: Candidates) -> Ints:
-    """Return the closest reference length, int64 (M,); of two equally close, the shorter."""
+    """Return the closest reference length, int64 (M,); if two are equally close, the shorter."""
     own = candidates.words.lengths[candidates.pair_candidates]
     other = candidates.references.words.lengths[candidates.pair_references]
     base = int(candidates.references.words.lengths.max(initial=0)) + 1
@@ -79,7 +79,7 @@ def closest_reference_lengths(candidates: Candidates) -> Ints:
 
 
 def bleu_from_parts(parts: Floats, *, order: int) -> Floats:
-    """Compute BLEU from the counts of one image or from their sums.
+    """Return BLEU of the counts of one image or of their sums.
 
     Args:
         parts: float64 (..., 10), rows of `count_bleu_parts` or their sums.

@@ -49,7 +49,7 @@ class _Weights:
 def score_cider(
     candidates: Candidates, frequencies: DocumentFrequencies | None = None
 ) -> dict[str, MetricColumn]:
-    """Score CIDEr-D, 0..10, which pycocoevalcap calls CIDEr.
+    """Return CIDEr-D, 0..10, which pycocoevalcap calls CIDEr.
 
     Args:
         candidates: M captions.
@@ -66,7 +66,7 @@ def score_cider(
 def score_plain_cider(
     candidates: Candidates, frequencies: DocumentFrequencies | None = None
 ) -> dict[str, MetricColumn]:
-    """Score plain CIDEr, 0..10: no clipping and no length penalty.
+    """Return plain CIDEr, 0..10, without clipping and length penalty.
 
     Args:
         candidates: M captions.
@@ -81,7 +81,7 @@ def score_plain_cider(
 
 
 def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | None = None) -> Floats:
-    """Compute CIDEr-D of each candidate.
+    """Return CIDEr-D of each candidate.
 
     Args:
         candidates: M captions.
@@ -102,7 +102,7 @@ def compute_cider(candidates: Candidates, frequencies: DocumentFrequencies | Non
 def compute_plain_cider(
     candidates: Candidates, frequencies: DocumentFrequencies | None = None
 ) -> Floats:
-    """Compute plain CIDEr of each candidate.
+    """Return plain CIDEr of each candidate.
 
     Args:
         candidates: M captions.
@@ -122,7 +122,7 @@ def cider_rewards(
     image_ids: Sequence[str],
     frequencies: DocumentFrequencies | None = None,
 ) -> Floats:
-    """Compute CIDEr-D of any number of captions per image, for self-critical training.
+    """Return CIDEr-D of any number of captions per image, for self-critical training.
 
     Args:
         references: The human captions.
@@ -156,7 +156,7 @@ def self_cider(
     *,
     tokenizer: TokenizerName = DEFAULT_TOKENIZER,
 ) -> dict[str, float]:
-    """Return how different several captions of one image are, 0 (all equal) to 1.
+    """Return the diversity of several captions of one image, 0 (all equal) to 1.
 
     Args:
         samples: Image id -> at least two captions.
@@ -282,7 +282,7 @@ def _mean_of_pairs(candidates: Candidates, similarity: Floats) -> Floats:
 
 
 def _spread(kernel: Floats) -> float:
-    """Return how evenly the captions spread over directions, from the kernel's eigenvalues."""
+    """Return the evenness of the captions' directions, 0..1, from the kernel's eigenvalues."""
     roots = np.sqrt(np.clip(np.linalg.eigvalsh(kernel), 0.0, None))
     total = float(roots.sum())
     if total == 0.0:

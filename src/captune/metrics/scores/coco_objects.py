@@ -1,6 +1,6 @@
 """The 80 object classes of COCO with everyday words for each, which CHAIR looks for in captions.
 
-The list is captune's own, not the one of the CHAIR paper; give that list as `words` to use it.
+The list is captune's own, not that of the CHAIR paper; pass that list as `words` to use it.
 Words are singular and lower case; plurals are derived from them. The first word is the class.
 """
 

@@ -1,7 +1,7 @@
 """Variety of captions, and the score of a constant caption: signs of a collapsed model.
 
-A model that gives every image one safe sentence has a decent BLEU; these figures reveal it. Words
-are those of the chosen tokenizer, lower-cased and without punctuation.
+A model that gives every image the same safe sentence gets a decent BLEU; these figures reveal it.
+Words are those of the chosen tokenizer, lower-cased and without punctuation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captune.records import TokenizerName
 
 
 def score_diversity(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score how varied the predictions are among themselves."""
+    """Return the diversity of the predictions: distinct words, captions, and lengths."""
     captions = Counter(tuple(tokens) for tokens in candidates.tokens)
     total = len(candidates.tokens)
     single, pair = candidates.tables[0], candidates.tables[1]
@@ -44,8 +44,8 @@ def constant_caption_baseline(
     """Return the caption that scores best when every image gets it.
 
     It is the reference with the highest mean similarity (plain CIDEr) to the references of all
-    other images: all candidates are rated at once, against the sum of all vectors. Of equals, the
-    earliest wins. If all weights are 0, as with one image, it is the most frequent caption.
+    other images: all candidates are rated at once, against the sum of all vectors. If several are
+    equal, the first wins. If all weights are 0, as with one image, it is the most frequent caption.
 
     Args:
         references: Human captions, usually those of the training split.
@@ -60,7 +60,7 @@ def constant_caption_baseline(
     ratings = rate_constant_captions(references)
     if not ratings.any():
         return Counter(captions).most_common(1)[0][0]
-    # Ratings of equal captions differ in the last digits, as their sums run in another order.
+    # Ratings of equal captions differ in the last digits, because their sums run in another order.
     return captions[int(np.flatnonzero(ratings >= ratings.max() - 1e-12)[0])]
 
 

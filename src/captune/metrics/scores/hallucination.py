@@ -1,7 +1,7 @@
 """CHAIR: the share of the objects named in captions that are not in the image.
 
-A list of words finds the objects; those in an image are the ones that its references name, together
-with given objects (boxes). The figure is only as good as the list: see `coco_objects.py`.
+Objects are found with a list of words; those in an image are the objects that its references name,
+and given objects (boxes). The figure is only as good as the list: see `coco_objects.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def score_hallucination(
     objects: Mapping[str, Sequence[str]] | None = None,
     words: Sequence[Sequence[str]] | None = None,
 ) -> dict[str, MetricColumn]:
-    """Score CHAIRi (share of named objects) and CHAIRs (share of captions), 0 (best) to 1.
+    """Return CHAIRi (share of named objects) and CHAIRs (share of captions), 0 (best) to 1.
 
     Args:
         candidates: M captions.
@@ -90,7 +90,7 @@ def find_objects(tokens: Sequence[str], phrases: Phrases) -> list[str]:
 
 @cache
 def build_phrases(words: tuple[tuple[str, ...], ...]) -> Phrases:
-    """Build a table of words in singular and plural, and of phrases that name no object.
+    """Return a table of words in singular and plural, and of phrases that name no object.
 
     Args:
         words: One row per class: its name, then other words for it.
@@ -129,7 +129,7 @@ def read_object_words(path: Path | str) -> list[list[str]]:
 
 
 def parse_object_words(text: str) -> list[list[str]]:
-    """Split each line that is not empty at commas, and lower-case its words."""
+    """Return the lower-case words of each line, split at commas; empty lines are skipped."""
     rows = [
         [word.strip().lower() for word in line.split(",") if word.strip()]
         for line in text.splitlines()

@@ -1,8 +1,8 @@
 """ROUGE-L as COCO counts it, equal to pycocoevalcap's.
 
-The longest common subsequences of all pairs are found at once, with one bit per candidate word
+The longest common subsequences of all pairs are found together, with one bit per candidate word
 (Hyyrö 2004, "Bit-parallel LCS-length computation revisited"); numpy processes all pairs of one
-width together.
+width at once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ BETA = 1.2
 """Weight of recall relative to precision in F."""
 
 WIDTHS = (8, 16, 32, 64)
-"""Number of candidate words that fit into one machine integer, one bit per word."""
+"""Numbers of candidate words that fit into one machine integer, one bit per word."""
 
 BLOCK_CELLS = 1 << 20
 """(Candidate word, reference word) cells compared at once; about the size of a core's cache."""
 
 
 def score_rouge_l(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score ROUGE-L, 0..1: F of the best precision and the best recall over references.
+    """Return ROUGE-L, 0..1: F of the best precision and the best recall over references.
 
     Source: Lin 2004, ROUGE, section 3; beta and the separate maxima as in coco-caption.
     """
@@ -78,7 +78,7 @@ def longest_common_subsequences(
 
 
 def _with_empty_word(captions: PackedCaptions) -> PackedCaptions:
-    """Give captions without words one empty word, as "".split(" ") has; '' then matches ''."""
+    """Return captions with one empty word in place of none, like "".split(" "); '' matches ''."""
     empty = np.flatnonzero(captions.lengths == 0)
     if not len(empty):
         return captions
@@ -88,7 +88,7 @@ def _with_empty_word(captions: PackedCaptions) -> PackedCaptions:
 
 
 def _cut_blocks(chosen: Ints, reference_lengths: Ints, *, width: int) -> Iterator[Ints]:
-    """Yield blocks of pairs whose references have similar lengths, so that little is padding."""
+    """Yield blocks of pairs whose references have similar lengths, so that padding is small."""
     chosen = chosen[np.argsort(reference_lengths[chosen], kind="stable")]
     lengths = reference_lengths[chosen]
     start = 0
@@ -111,7 +111,7 @@ def _pad(captions: PackedCaptions, chosen: Ints, *, width: int | None, fill: int
 
 
 def _common_of_block(own: Ranks, references: Ranks) -> Ints:
-    """Run the bit-parallel recurrence on all pairs of a block: a zero bit is a common word.
+    """Return the common words of all pairs of a block, as zero bits of the recurrence.
 
     Args:
         own: int32 (width, pairs).
@@ -135,7 +135,7 @@ def _words_of(captions: PackedCaptions, caption: int) -> list[int]:
 
 
 def _common_of_long(own: list[int], reference: list[int]) -> int:
-    """Run the same recurrence on a Python integer, for candidates of more than 64 words."""
+    """Return the same with a Python integer, for candidates of more than 64 words."""
     places: defaultdict[int, int] = defaultdict(int)
     for place, word in enumerate(own):
         places[word] |= 1 << place

@@ -1,7 +1,7 @@
-"""Variety among several captions of one image: Div-1, Div-2, mBLEU and self-CIDEr.
+"""Diversity of several captions of one image: Div-1, Div-2, mBLEU and self-CIDEr.
 
 The captions are samples of one model, or its beams. Words are those of the chosen tokenizer.
-Letters: N images, m captions of each.
+Letters: N images, m captions per image.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from captune.records import TokenizerName
 
 @dataclass(frozen=True, slots=True)
 class SampleDiversity:
-    """Variety among several captions per image, over all images.
+    """Diversity of several captions per image, over all images.
 
     Attributes:
-        div_1: Mean over images of different words divided by words, 0..1.
-        div_2: Mean over images of different word pairs divided by words, 0..1.
+        div_1: Mean over images of distinct words divided by words, 0..1.
+        div_2: Mean over images of distinct word pairs divided by words, 0..1.
         mbleu: BLEU-1 to BLEU-4 of each caption against the others of its image, 0..1; lower is
             more varied.
-        vocabulary_size: Different words in all captions.
+        vocabulary_size: Number of distinct words in all captions.
     """
 
     div_1: float
@@ -49,10 +49,10 @@ def score_samples(
     *,
     frequencies: DocumentFrequencies | None = None,
 ) -> dict[str, MetricColumn]:
-    """Score how varied several captions of each image are; the predictions are not used.
+    """Return the diversity of several captions per image; the predictions are not used.
 
     Args:
-        candidates: Give the images and the references.
+        candidates: Captions whose references and images are used.
         samples: Image id -> its m captions, for exactly the images of the references.
         frequencies: Self-CIDEr's document frequencies; `None`: counted in the references.
 
@@ -95,7 +95,7 @@ def score_samples(
 def measure_samples(
     samples: Mapping[str, Sequence[str]], *, tokenizer: TokenizerName = DEFAULT_TOKENIZER
 ) -> SampleDiversity:
-    """Measure how different several captions of each image are, without any references.
+    """Return the diversity of several captions per image, without any references.
 
     Args:
         samples: Image id -> its captions, the same number of at least two for every image.
@@ -133,7 +133,7 @@ def _count_each(samples: References) -> int:
 
 
 def _divide_ngrams(samples: References) -> tuple[Floats, Floats]:
-    """Return different words, and pairs, of each image's captions by words; float64 (N,) each."""
+    """Return distinct words, and pairs, of each image divided by its words, float64 (N,) each."""
     images = samples.num_images
     words = sum_by(samples.image_of_caption, samples.words.lengths, size=images)
     first, second = (

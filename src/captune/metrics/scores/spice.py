@@ -1,7 +1,7 @@
-"""SPICE with the user's own jars, in a separate process: captune ships none of it (AGPL and GPL).
+"""SPICE with the user's own jars, in a separate process: captune ships none of them (AGPL and GPL).
 
-The jars are in the pycocoevalcap wheel (extra `java`), except for Stanford CoreNLP, which its
-authors publish; or all of them are in the folder that CAPTUNE_SPICE_HOME names.
+The jars are in the pycocoevalcap wheel (extra `java`), except Stanford CoreNLP's, which its authors
+publish; or all are in the folder given by CAPTUNE_SPICE_HOME.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OPENED = ("lang", "math", "util", "util.concurrent", "net", "text")
 
 
 def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score SPICE, 0..1: F of the objects, attributes and relations that captions state.
+    """Return SPICE, 0..1: F of the objects, attributes and relations that captions state.
 
     Images without a SPICE score are omitted from the mean, and a warning names them.
 
@@ -65,10 +65,10 @@ def score_spice(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 def find_spice() -> tuple[str, Path]:
-    """Find the Java program and SPICE's jar.
+    """Return the Java program and SPICE's jar.
 
     Raises:
-        MissingExtraError: Java or a jar is missing; the error names it and how to get it.
+        MissingExtraError: Java or a jar is missing; the error says which and how to get it.
     """
     java = shutil.which("java")
     if java is None:
@@ -94,7 +94,7 @@ def find_spice() -> tuple[str, Path]:
 
 
 def _where_from() -> str:
-    """Return where to get CoreNLP's jars; the wheel's program puts them only into the wheel."""
+    """Return where to get CoreNLP's jars; the wheel's program installs them only in the wheel."""
     archive = f"both are in {CORENLP_ARCHIVE}"
     if os.environ.get("CAPTUNE_SPICE_HOME"):
         return archive

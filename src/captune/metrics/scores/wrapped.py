@@ -1,4 +1,4 @@
-"""sacrebleu, ROUGE-1/2/L/Lsum and WER by the libraries that define them.
+"""sacrebleu, ROUGE-1/2/L/Lsum and WER, computed by the libraries that define them.
 
 They tokenize captions in their own ways, so their numbers differ from those of the COCO metrics
 with the same names: a COCO BLEU-4 of 0.191 is a sacrebleu of 18.4 on the same captions. The
@@ -28,7 +28,7 @@ each."""
 
 
 def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score BLEU, 0..100, by sacrebleu: lower-cased, exponential smoothing.
+    """Return sacrebleu's BLEU, 0..100: lower-cased, with exponential smoothing.
 
     Tokens are 13a, or those of the chosen tokenizer, which is one of sacrebleu's. The value per
     image is sacrebleu's sentence BLEU (effective order).
@@ -57,7 +57,7 @@ def score_sacrebleu(candidates: Candidates) -> dict[str, MetricColumn]:
 
 
 def sacrebleu_from_parts(parts: Floats, *, effective_order: bool) -> Floats:
-    """Compute BLEU by sacrebleu's formula, on many sums at once.
+    """Return BLEU by sacrebleu's formula, for many sums at once.
 
     Args:
         parts: float64 (..., 10): words, reference words, n-grams of 1 to 4 words, their matches.
@@ -91,10 +91,10 @@ _ROUGE_WORD = re.compile("[A-Za-z0-9]+")
 
 
 def score_rouge(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score ROUGE-1, -2, -L and -Lsum, 0..1, by rouge_score: F of the best reference.
+    """Return rouge_score's ROUGE-1, -2, -L and -Lsum, 0..1: F of the best reference.
 
-    Words are rouge_score's: stemmed, of the letters a to z. With a chosen tokenizer they are that
-    tokenizer's words, not stemmed.
+    Words are rouge_score's: stemmed, of the letters a to z and digits. With a chosen tokenizer,
+    they are that tokenizer's words, not stemmed.
 
     Raises:
         MetricError: Two captions are so long that rouge_score would take minutes and gigabytes.
@@ -128,7 +128,7 @@ class _CutAtBlanks:
 
 
 def _check_lengths(caption: str, references: Sequence[str], *, where: str) -> None:
-    # The scorer counts words between spaces, or words of letters and digits: no more than either.
+    # The scorer counts words between spaces, or words of letters and digits: at most the larger.
     own, *others = (
         max(len(text.split()), len(_ROUGE_WORD.findall(text))) for text in (caption, *references)
     )
@@ -148,11 +148,11 @@ def _name_image(candidates: Candidates, place: int) -> str:
 
 
 def score_wer(candidates: Candidates) -> dict[str, MetricColumn]:
-    """Score word error rates, 0 (best) and up, by jiwer on lower-cased captions.
+    """Return jiwer's word error rates of lower-cased captions, 0 (best) and up.
 
-    Words are the text between spaces, or those of the chosen tokenizer.
-    `wer` is the mean of each image's lowest rate over its references; `wer_first` is all edits
-    divided by all words of the first references.
+    Words are the text between spaces, or those of the chosen tokenizer. `wer` is the mean over
+    images of the lowest rate over references; `wer_first` is the number of all edits divided by
+    that of all words of the first references.
     """
     from importlib.metadata import version
 
@@ -211,11 +211,11 @@ def _count_sacrebleu_parts(score: object) -> list[float]:
 
 
 def _count_edits(prediction: str, reference: str) -> tuple[int, int]:
-    """Count the edits that turn the prediction into the reference, and the reference's words."""
+    """Return the edits from the prediction to the reference, and the reference's words."""
     import jiwer
 
     if not reference:
-        # jiwer refuses an empty reference; every word of the prediction is an insertion.
+        # jiwer rejects an empty reference; every word of the prediction is an insertion.
         return len(prediction.split()), 0
     measured = jiwer.process_words(reference, prediction)
     edits = measured.substitutions + measured.deletions + measured.insertions
