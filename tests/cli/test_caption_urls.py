@@ -19,6 +19,12 @@ from captune.models import build_size, train_tokenizer
 from captune.recipe import TokenizerConfig
 
 
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder: the journal of text files for URLs is written to the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = train_tokenizer(
