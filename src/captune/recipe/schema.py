@@ -103,14 +103,14 @@ class DataConfig(Section):
     )
     exact_pixels: Rerun[bool] = Field(
         False,
-        description="Whether training resizes images bit for bit as the model's image processor."
+        description="Whether training resizes images bit for bit like the model's image processor."
         " false: faster; grey levels differ by rounding, and large JPEGs are decoded at a half, a"
         " quarter or an eighth of their size. Captions are generated from exact pixels.",
     )
     pixel_store: Nothing[Literal["auto", "off"]] = Field(
         "auto",
-        description="auto: where several epochs decode images, keep their resized pixels in the"
-        " run's folder if they fit into half of the free disk space.",
+        description="auto: if several epochs decode images, keep their resized pixels in the run's"
+        " folder if they fit in half of the free disk space.",
     )
     num_workers: Nothing[Annotated[int, Field(ge=0, le=1024)] | None] = Field(
         None, description="Processes that decode images; 0: none; null: one per core, at most 8."
@@ -205,7 +205,7 @@ class ModelConfig(RetrainSection):
 
 
 class GenerateConfig(Section):
-    """How captions are decoded; names are those of Hugging Face."""
+    """How captions are decoded; the names are Hugging Face's."""
 
     num_beams: Annotated[int, Field(ge=1, le=64)] = Field(3, description="Beams; 1: greedy.")
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = Field(
@@ -245,7 +245,7 @@ class GenerateConfig(Section):
 
 
 class TrainConfig(Section):
-    """How the model learns. `step` is an optimizer step; batch sizes count images."""
+    """How the model is trained. `step` is an optimizer step; batch sizes count images."""
 
     engine: Rerun[Literal["loop", "trainer"]] = Field(
         "loop",
@@ -286,7 +286,7 @@ class TrainConfig(Section):
     )
     ema_decay: Warn[BelowOne | None] = Field(
         None,
-        description="Decay per step of averaged weights, then scored and saved; null: off.",
+        description="Decay per step of averaged weights, which are scored and saved; null: off.",
     )
     precision: Rerun[Literal["auto", "fp32", "bf16", "fp16"]] = Field(
         "auto",
@@ -382,7 +382,7 @@ class EvaluateConfig(Section):
 
 
 class Recipe(Section):
-    """Every setting of one run: data in, better captioner out, with evidence."""
+    """All settings of one run, from the data to a trained and scored captioner."""
 
     name: RunName = Field("captune-run", description="Name of the run's folder: runs/NAME.")
     description: str = Field("", description="One sentence for `captune recipes` and the report.")

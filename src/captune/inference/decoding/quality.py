@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LONGEST_LOOP = 12
+_MAX_LOOP = 12
 
 
 def flag_caption(caption: str) -> tuple[str, ...]:
@@ -19,7 +19,7 @@ def _loops(words: list[str]) -> bool:
     A run of one or two words must occur three times ("very very big" is English), a longer one
     twice.
     """
-    for size in range(1, min(_LONGEST_LOOP, len(words) // 2) + 1):
+    for size in range(1, min(_MAX_LOOP, len(words) // 2) + 1):
         needed = size if size > 2 else 2 * size
         run = 0
         for earlier, later in zip(words, words[size:], strict=False):

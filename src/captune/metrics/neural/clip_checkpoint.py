@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEAD = 64
 _FIX = "give the checkpoint that the authors of PAC-S publish, or a folder of a CLIP model"
-_LEFT_OUT = frozenset(["input_resolution", "context_length", "vocab_size"])
+_SKIPPED = frozenset(["input_resolution", "context_length", "vocab_size"])
 _NAMES = {
     "logit_scale": "logit_scale",
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
@@ -35,7 +35,10 @@ _NAMES = {
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
 }
 # OpenAI multiplies by these from the right, transformers by their transposes.
-_TURNED = {"text_projection": "text_projection.weight", "visual.proj": "visual_projection.weight"}
+_TRANSPOSED = {
+    "text_projection": "text_projection.weight",
+    "visual.proj": "visual_projection.weight",
+}
 _BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+)")
 _PARTS = {
     "attn.out_proj": "self_attn.out_proj",
@@ -89,9 +92,9 @@ def rename_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
         if block is not None:
             tower = "vision_model" if block[1] else "text_model"
             renamed |= _rename_part(f"{tower}.encoder.layers.{block[2]}", block[3], value)
-        elif name in _TURNED:
-            renamed[_TURNED[name]] = value.T.contiguous()
-        elif name not in _LEFT_OUT:
+        elif name in _TRANSPOSED:
+            renamed[_TRANSPOSED[name]] = value.T.contiguous()
+        elif name not in _SKIPPED:
             renamed[_NAMES[name]] = value
     return renamed
 

@@ -21,11 +21,11 @@ from captune.models.fast.linear import TextDtypes, joined_weights
 FEW_QUERIES = 1
 """Maximum number of new tokens per image and step for which reading the states pays."""
 
-_LEAST_HEAD_WIDTH = 64
+_MIN_HEAD_WIDTH = 64
 """Computing keys costs as much as at most d steps: with narrower heads, captions are long enough
 that keys are cheaper."""
 
-LEAST_STATES = 128
+MIN_STATES = 128
 """With fewer states, multiplying the queries costs more than reading keys."""
 
 
@@ -76,7 +76,7 @@ def absorb(modules: Sequence[Any], *, heads: int, dtypes: TextDtypes) -> Absorbe
         return None
     weight, bias = joined_weights(modules)
     width = len(weight) // 2 // heads
-    if weight.device.type != "cpu" or width < _LEAST_HEAD_WIDTH:
+    if weight.device.type != "cpu" or width < _MIN_HEAD_WIDTH:
         return None
     key, value = weight.to(dtypes.image).view(2, heads, width, -1)
     value_bias = None if bias is None else bias.to(dtypes.image).view(2, heads, 1, width)[1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional
 
-from captune.models.fast.absorbed import FEW_QUERIES, LEAST_STATES
+from captune.models.fast.absorbed import FEW_QUERIES, MIN_STATES
 from captune.models.fast.attention import attend_to_image, attend_to_text, attend_within
 from captune.models.fast.cache import TextCache
 from captune.models.fast.layers import (
@@ -67,7 +67,7 @@ class FastContext:
         has_weights = layers[0].cross is not None and layers[0].cross.absorbed is not None
         # A prompt of any length is read only once.
         is_short = length <= FEW_QUERIES or self.cache.length == 0
-        if not has_weights or not is_short or states.shape[1] < LEAST_STATES:
+        if not has_weights or not is_short or states.shape[1] < MIN_STATES:
             self.cache.image = [_image_pair(layer, states) for layer in layers]
             self.vision_states = None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from captune.errors import DataError
 from captune.serving.watch.logs import log_event
 
-_SHORTEST = 16
+_MIN_CHARACTERS = 16
 _PRINTABLE = re.compile(r"[!-~]+")
 _FIX = "python -c 'import secrets; print(secrets.token_urlsafe(32))' prints a key"
 
@@ -74,9 +74,9 @@ class KeyFile:
             key = line.strip()
             if not key or key.startswith("#"):
                 continue
-            if len(key) < _SHORTEST or not _PRINTABLE.fullmatch(key):
+            if len(key) < _MIN_CHARACTERS or not _PRINTABLE.fullmatch(key):
                 raise DataError(
-                    f"a key is at least {_SHORTEST} ASCII characters without spaces",
+                    f"a key is at least {_MIN_CHARACTERS} ASCII characters without spaces",
                     where=f"{self._path}, line {number}",
                     fix=_FIX,
                 )

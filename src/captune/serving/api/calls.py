@@ -13,7 +13,7 @@ from captune.recipe import GenerateConfig
 from captune.serving.errors import ApiError
 from captune.serving.settings import RequestLimits
 
-_LONGEST = 300
+_MAX_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def invalid(where: str, allowed: str) -> ApiError:
         where: Key of the value.
         allowed: Description of the allowed values.
     """
-    return ApiError(422, "invalid_request", f"{where}: {allowed[:_LONGEST]}")
+    return ApiError(422, "invalid_request", f"{where}: {allowed[:_MAX_CHARACTERS]}")
 
 
 def read_image(content: bytes, limits: RequestLimits) -> bytes | ImageError:

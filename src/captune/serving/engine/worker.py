@@ -26,7 +26,7 @@ from captune.serving.engine.messages import (
 from captune.workers import ModelProcess, Warned
 
 _ENTRY = "captune.serving.engine.child:caption_jobs"
-_LONGEST_PAUSE = 30.0
+_MAX_PAUSE = 30.0
 _MAX_FAILED_LOADS = 3
 _SECONDS_TO_END = 10.0
 
@@ -210,7 +210,7 @@ class Worker:
                     fix="see the log above; there may be too little memory",
                 )
             )
-        pause = min(_LONGEST_PAUSE, 2.0**self._num_failed_starts)
+        pause = min(_MAX_PAUSE, 2.0**self._num_failed_starts)
         asyncio.get_running_loop().call_later(pause, self.start)
 
     def _end(self) -> None:

@@ -12,7 +12,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 
-_LONGEST = 500
+_MAX_CHARACTERS = 500
 
 
 def log_event(event: str, **facts: str | float | None) -> None:
@@ -23,7 +23,7 @@ def log_event(event: str, **facts: str | float | None) -> None:
         **facts: Further values; text is truncated to 500 characters.
     """
     shown = {
-        name: value[:_LONGEST] if isinstance(value, str) else value
+        name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
         for name, value in facts.items()
         if value is not None
     }
@@ -48,7 +48,9 @@ class _EventHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write an event, with the end of the traceback if there is one."""
         error = record.exc_info[1] if record.exc_info else None
-        trace = None if error is None else "".join(traceback.format_exception(error))[-_LONGEST:]
+        trace = (
+            None if error is None else "".join(traceback.format_exception(error))[-_MAX_CHARACTERS:]
+        )
         log_event(
             record.levelname.lower(), logger=record.name, text=record.getMessage(), trace=trace
         )
