@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captune.bulk import undo_run
+from captune.bulk import BulkSettings, find_items, preview_run, undo_run
 from captune.bulk.metadata import read_embedded, read_sidecar
 from support.bulk.hostile_images import write_photos
 from support.bulk.kills import read_tree
-from support.bulk.library import caption
+from support.bulk.library import StubModel, caption
 from support.bulk.stub_captioner import write_stub
 from support.metadata_images import encoded
 
@@ -91,3 +91,25 @@ def test_several_outputs_of_one_image_are_written_and_undone(model: Path, librar
     assert result.outcome.kept == []
     undo_run(result.run_id)
     assert read_tree(library) == before
+
+
+def test_a_preview_shows_the_files_that_the_run_writes(model: Path, library: Path) -> None:
+    shown = preview_run(
+        StubModel(model),
+        find_items((str(library),)),
+        inputs=(str(library),),
+        settings=BulkSettings(to=("metadata",), decode="inline"),
+        num_captions=100,
+    ).captions
+    before = read_tree(library)
+    result = caption(model, library, to=("metadata",))
+    after = read_tree(library)
+    names = [one.name for one in shown]
+    assert len(names) == len(set(names)) == 8
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {str(path.relative_to(library)) for one in shown for path in one.files} == {
+        name for name in changed if not name.startswith(".captune")
+    }
+    failed = {Path(one.name).name: one.error.what for one in shown if one.error is not None}
+    assert failed == {"d.gif": "embed_unsupported", "e.jpg": "embed_unsupported"}
+    assert len(failed) == result.outcome.num_failed

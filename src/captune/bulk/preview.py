@@ -18,7 +18,8 @@ from captune.bulk.feed.ordered import OrderedTasks
 from captune.bulk.feed.planner import Planner
 from captune.bulk.formats import open_collected, open_per_image
 from captune.bulk.formats.interface import PerImageFormat
-from captune.bulk.items import FoundItem
+from captune.bulk.items import CaptionedItem, FoundItem
+from captune.bulk.journal.changes import PlannedChange
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.results import load_earlier_names
 from captune.bulk.journal.runs import last_run
@@ -33,6 +34,7 @@ from captune.bulk.state.maker import refuse_other_makers
 from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import recipe_of
 from captune.bulk.undo_forecast import kept_bytes
+from captune.bulk.writing.per_image import FileWriter
 from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.errors import ImageError
 
@@ -43,10 +45,10 @@ class PlannedCaption:
 
     Attributes:
         name: The image.
-        caption: Its final caption; empty: it failed.
+        caption: Its final caption; empty: it has none.
         files: The files beside it that would be written, or the image file itself.
         undo_bytes: Bytes that the run would keep for `captune undo`.
-        error: Why it has no caption.
+        error: Why it would be listed as failed; `None`: it would not.
     """
 
     name: str
@@ -164,27 +166,11 @@ def _caption(
     per_image: Mapping[str, PerImageFormat],
     preview: RunPreview,
 ) -> None:
+    # It plans what the run would write, and writes nothing.
+    files = FileWriter(per_image, existing=settings.existing or "skip")
+
     def take(task: CaptionTask) -> None:
-        final = final_prediction(task, settings.wording)
-        if final is None:
-            preview.captions.append(PlannedCaption(task.item.name, error=task.error))
-            return
-        caption = final.caption
-        files, undo_bytes = [], 0
-        for name in task.targets:
-            form = per_image[name]
-            target = form.path_for(task.item)
-            earlier = target.read_bytes() if target.is_file() else None
-            existing = settings.existing or "skip"
-            try:
-                undo = form.change(earlier, caption, existing=existing).undo
-                undo_bytes += kept_bytes(undo, target)
-                files.append(target)
-            except ImageError as error:
-                preview.captions.append(PlannedCaption(task.item.name, error=error))
-        preview.captions.append(
-            PlannedCaption(task.item.name, caption, tuple(files), undo_bytes, None)
-        )
+        preview.captions.append(_plan(task, files, settings))
 
     ordered = OrderedTasks(take)
     if all(task.is_settled for task in tasks):
@@ -193,3 +179,24 @@ def _caption(
         return
     with loaded(model, len(tasks)) as captioner:
         Captioning(captioner, ordered, settings).caption(iter(tasks))
+
+
+def _plan(task: CaptionTask, files: FileWriter, settings: BulkSettings) -> PlannedCaption:
+    final = final_prediction(task, settings.wording)
+    if final is None:
+        return PlannedCaption(task.item.name, error=task.error)
+    captioned = CaptionedItem(task.item, final)
+    changes: list[PlannedChange] = []
+    failure: ImageError | None = None
+    for form, found in task.targets.items():
+        changed, error = files.plan_or_fall_back(form, captioned, found=found)
+        failure = error or failure
+        if changed is not None:
+            changes.append(changed.planned)
+    return PlannedCaption(
+        task.item.name,
+        final.caption,
+        tuple(change.target for change in changes),
+        sum(kept_bytes(change.undo, change.target) for change in changes),
+        failure,
+    )

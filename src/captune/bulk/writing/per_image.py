@@ -18,6 +18,7 @@ from captune.bulk.formats.xmp_files import EmbeddedMetadata
 from captune.bulk.items import CaptionedItem
 from captune.bulk.journal.changes import PlannedChange, file_state, hash_bytes
 from captune.bulk.journal.known import FileState
+from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.disk import Disk, temporary_beside
 from captune.errors import ImageError
 from captune.storage import RESUMES, cannot_write
@@ -78,6 +79,32 @@ class FileWriter:
         if before != found and not self._may_replace(format_, target):
             return None
         return self._ready(format_, captioned, form=form, target=target, before=before)
+
+    def plan_or_fall_back(
+        self, form: str, captioned: CaptionedItem, *, found: FileState | None
+    ) -> tuple[ReadyChange | None, ImageError | None]:
+        """Return the change of one file, or of its XMP file instead, and why the image failed.
+
+        An image whose caption is in the XMP file instead counts as failed too.
+
+        Args:
+            form: The format's name.
+            captioned: The image and its caption.
+            found: The file's state when the image was found.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        try:
+            return self.plan(form, captioned, found=found), None
+        except ImageError as error:
+            if error.what != EMBED_UNSUPPORTED:
+                return None, error
+            failure = error
+        try:
+            return self.plan_fallback(form, captioned), failure
+        except ImageError as error:
+            return None, error
 
     def plan_fallback(self, form: str, captioned: CaptionedItem) -> ReadyChange | None:
         """Return the change of the XMP file for an image that cannot hold its own caption.

@@ -58,7 +58,6 @@ class Outcome:
         num_reused: Captions taken from an image with the same content, or from the journal.
         num_repetitive: Captions in which the model repeats itself; they are written.
         num_truncated: Captions of images that are truncated (`--allow-truncated`).
-        num_left: Always 0; images that a stop or `limit` left are not counted.
         num_links: Links that lead out of their folder and were not followed; not images.
         kept: Files that were edited by hand in the meantime, and kept; the first thousand.
         failures: Name and reason of each failure; the first thousand.
@@ -73,7 +72,6 @@ class Outcome:
     num_reused: int = 0
     num_repetitive: int = 0
     num_truncated: int = 0
-    num_left: int = 0
     num_links: int = 0
     kept: list[str] = field(default_factory=list)
     failures: list[tuple[str, ImageError]] = field(default_factory=list)

@@ -32,7 +32,6 @@ from captune.bulk.journal.results import (
     record_files,
 )
 from captune.bulk.journal.runs import JournalRun
-from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.per_image import FileWriter, ReadyChange, Written
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import CaptuneError, ImageError
@@ -203,29 +202,13 @@ class ResultWriter:
                 continue
             captioned = CaptionedItem(job.task.item, job.final)
             for form, found in job.task.targets.items():
-                try:
-                    ready = self._files.plan(form, captioned, found=found)
-                except ImageError as error:
+                ready, error = self._files.plan_or_fall_back(form, captioned, found=found)
+                if error is not None:
                     group.failed.append((job.task.item, error))
-                    if error.what == EMBED_UNSUPPORTED:
-                        self._plan_fallback(group, job, form=form, captioned=captioned)
-                    continue
-                if ready is None:
-                    group.kept.append((job, f"{job.task.item.name} ({form})"))
-                else:
+                if ready is not None:
                     group.changes.append((job, ready))
-
-    def _plan_fallback(
-        self, group: _Group, job: WriteJob, *, form: str, captioned: CaptionedItem
-    ) -> None:
-        """Plan the XMP file of an image that cannot hold its caption; it still counts as failed."""
-        try:
-            ready = self._files.plan_fallback(form, captioned)
-        except ImageError as error:
-            group.failed.append((job.task.item, error))
-            return
-        if ready is not None:
-            group.changes.append((job, ready))
+                elif error is None:
+                    group.kept.append((job, f"{job.task.item.name} ({form})"))
 
     def _add_rows(self, name: str, group: _Group) -> tuple[bytes, list[str]] | None:
         rows = [

@@ -17,12 +17,14 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
 
     for one in preview.captions:
         if one.error is not None:
-            yield f"failed:{one.error.what}  {one.name}"
-            continue
-        yield f"{one.name}  {one.caption}"
+            # A caption that the image cannot hold goes into a file beside it.
+            caption = f"  {one.caption}" if one.files else ""
+            yield f"failed:{one.error.what}  {one.name}{caption}"
+        else:
+            yield f"{one.name}  {one.caption}"
         for path in one.files:
             yield f"  would write  {path}"
-    done = [one for one in preview.captions if one.error is None]
+    done = [one for one in preview.captions if one.error is None or one.files]
     if any(one.files for one in done):
         size = sum(one.undo_bytes for one in done) / len(done)
         yield (
