@@ -9,6 +9,7 @@ import pytest
 from captune.bulk import Outcome, Surroundings, undo_cost, undo_run
 from captune.bulk.formats.tar_shards import TarShards
 from captune.errors import OutputError
+from captune.storage import lock_file
 from support.bulk.hostile_images import photo, write_photos
 from support.bulk.kills import read_tree
 from support.bulk.library import caption
@@ -182,3 +183,38 @@ def test_a_run_on_a_relative_path_is_undone_from_another_folder(
     monkeypatch.chdir(elsewhere)
     undone = undo_run(result.run_id)
     assert (undone.num_restored, undone.kept, read_tree(photos)) == (6, [], before)
+
+
+@pytest.mark.parametrize("held", ["", "inner", "inner/deep"])
+def test_an_undo_waits_for_a_run_on_its_images_wherever_the_journal_is(
+    model, photos, tmp_path, held
+):
+    write_photos(photos / "inner" / "deep", 2)
+    write_photos(photos / "other", 2)
+    out = tmp_path / "elsewhere" / "o.jsonl"
+    result = caption(model, photos, to=("txt", "jsonl"), out=out)
+    with (
+        lock_file(photos / held / "bulk"),
+        pytest.raises(OutputError, match="is in use by"),
+    ):
+        undo_run(result.run_id)
+    assert len(undo_run(result.run_id).kept) == 0
+
+
+def test_no_run_begins_on_images_that_an_undo_restores(model, photos, tmp_path, monkeypatch):
+    write_photos(photos / "inner", 2)
+    out = tmp_path / "elsewhere" / "o.jsonl"
+    result = caption(model, photos, to=("txt", "jsonl"), out=out)
+    refused = []
+
+    def run_meanwhile(*_arguments):
+        for folder in (photos, photos / "inner", tmp_path):
+            with pytest.raises(OutputError, match="is in use by"):
+                caption(model, folder, to=("txt",))
+            refused.append(folder)
+        raise OutputError("enough")
+
+    monkeypatch.setattr("captune.bulk.undo._restore_changes", run_meanwhile)
+    with pytest.raises(OutputError, match="enough"):
+        undo_run(result.run_id)
+    assert len(refused) == 3

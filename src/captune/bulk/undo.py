@@ -17,6 +17,7 @@ from captune.bulk.formats import (
 from captune.bulk.journal.changes import (
     PlannedChange,
     RecordedChange,
+    changed_folders,
     changes_of,
     file_state,
     hash_bytes,
@@ -30,7 +31,7 @@ from captune.bulk.journal.results import read_collected
 from captune.bulk.journal.runs import JournalRun, find_runs, last_run, set_state
 from captune.bulk.state.collected import discard_output, mark_of
 from captune.bulk.state.index import find_journal
-from captune.bulk.state.place import JournalPlace, hold
+from captune.bulk.state.place import JournalPlace, hold, hold_folders
 from captune.bulk.writing.disk import Disk
 from captune.errors import OutputError
 from captune.storage import cannot_write, sync_folder
@@ -75,6 +76,7 @@ def undo_run(run: str) -> UndoResult:
         settle_intents(database)
         found = _choose(database, run_id, journal)
         result = UndoResult(found.id, found.command)
+        held.enter_context(hold_folders(place, changed_folders(database, found.number)))
         _refuse_later(database, found)
         _restore_changes(database, found, result)
         _drop_unfinished(database, found, place=place, result=result)

@@ -165,6 +165,20 @@ def changes_of(database: Database, run: int) -> Iterator[RecordedChange]:
         before = found[-1].number
 
 
+def changed_folders(database: Database, run: int) -> set[Path]:
+    """Return the folders of the files that a run changed."""
+    folders: set[Path] = set()
+    before = 1 << 62
+    while found := database.rows(
+        "SELECT id, target FROM changes WHERE state = 'done' AND run = ? AND id < ?"
+        f" ORDER BY id DESC LIMIT {_CHUNK}",
+        (run, before),
+    ):
+        folders |= {Path(os.fsdecode(target)).parent for _, target in found}
+        before = found[-1][0]
+    return folders
+
+
 def undo_size(database: Database, run: int) -> tuple[int, int]:
     """Return the number of files that a run changed, and the bytes kept to restore them."""
     ((count, size),) = database.rows(

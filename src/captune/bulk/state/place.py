@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import has_magic
 from pathlib import Path
 
@@ -134,6 +134,32 @@ def hold(place: JournalPlace, *, shard: RunShare | None) -> Iterator[None]:
         if beside is not None:
             held.enter_context(lock_file(beside.folder / beside.name))
             _refuse_around(beside, shard)
+        yield
+
+
+@contextmanager
+def hold_folders(place: JournalPlace, changed: Iterable[Path]) -> Iterator[None]:
+    """Lock the folders whose files an undo restores, wherever the journal is.
+
+    Args:
+        place: The journal, whose lock is held already.
+        changed: The folders; those that no longer exist are ignored.
+
+    Raises:
+        OutputError: A run, which is named, holds one of them or a folder around it.
+    """
+    folders = {folder.resolve() for folder in changed if folder.is_dir()}
+    if not folders:
+        yield
+        return
+    around = Path(os.path.commonpath(folders))
+    is_inside = place.name.startswith(_WHOLE) and around.is_relative_to(place.folder.resolve())
+    with ExitStack() as held:
+        if not is_inside and os.access(around, os.W_OK):
+            place = replace(place, images=around)
+            held.enter_context(lock_file(around / _WHOLE))
+        for folder in {one for start in folders for one in (start, *start.parents)}:
+            refuse_held(folder, but=place, shard=None)
         yield
 
 
