@@ -118,6 +118,11 @@ def paired_bootstrap(
 def draw_counts(num_images: int, *, num_resamples: int, seed: int) -> Iterator[Floats]:
     """Yield how often each image is in each resample, a block of resamples at a time.
 
+    Args:
+        num_images: Number of images, also the size of each resample.
+        num_resamples: Number of resamples.
+        seed: Seed of the resampling.
+
     Yields:
         float64 (resamples in the block, images); every row adds up to `num_images`.
     """

@@ -66,7 +66,13 @@ def generate(
 def search(
     backend: DecodingBackend, vision_states: torch.Tensor, *, task: SearchTask
 ) -> list[Hypothesis]:
-    """Return the generated tokens of B images, one hypothesis per image, in order."""
+    """Return the generated tokens of B images, one hypothesis per image, in order.
+
+    Args:
+        backend: The text side, which chooses its own precision.
+        vision_states: (B, S, D).
+        task: Result of `plan_search`.
+    """
     # Backends choose their own precision.
     with without_autocast(vision_states.device):
         tree = TokenTree(backend, vision_states)
@@ -88,6 +94,11 @@ def plan_search(
     captioner: Captioner, image_ids: Sequence[str], *, config: GenerateConfig
 ) -> SearchTask:
     """Return the task of `search`, in the tokens of this model.
+
+    Args:
+        captioner: Provides the tokenizer, the template and the number of positions.
+        image_ids: B ids.
+        config: Complete decoding settings.
 
     Raises:
         ModelError: The prompt leaves no room for a caption.

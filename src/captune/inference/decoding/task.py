@@ -41,6 +41,11 @@ def limit_new_tokens(
 ) -> int:
     """Return the maximum number of tokens that may follow a prompt.
 
+    Args:
+        config: Its `max_new_tokens` is the upper limit.
+        prompt_ids: Tokens of the prompt, start token included.
+        max_positions: Number of positions of the model.
+
     Raises:
         PromptError: The prompt leaves no room for a caption.
     """

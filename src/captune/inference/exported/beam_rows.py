@@ -109,7 +109,15 @@ def top_candidates(scores: Floats, offsets: Floats, *, count: int) -> tuple[Floa
     """Return the `count` best of scores (B, K, V) + offsets (B, K), and their places in K * V.
 
     The best candidates are in the chunks with the highest maxima, so that most scores are read
-    only once. Both results are (B, count), in descending order of scores.
+    only once.
+
+    Args:
+        scores: float32 (B, K, V).
+        offsets: float32 (B, K), added to all scores of a beam.
+        count: Number of candidates per image.
+
+    Returns:
+        Sums and places, (B, count) each, in descending order of the sums.
     """
     batch, beams, vocabulary = scores.shape
     num_chunks = -(-vocabulary // _CHUNK)

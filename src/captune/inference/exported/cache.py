@@ -120,7 +120,13 @@ def _check_backend(folder: Path, backend: Backend) -> None:
 
 
 def conversion_folder(source: str, revision: str | None, *, to: ExportFormat) -> Path | None:
-    """Return the folder for a model's conversion; `None` if the model's files are not local."""
+    """Return the folder for a model's conversion; `None` if the model's files are not local.
+
+    Args:
+        source: Folder or hub id of the model.
+        revision: Hub branch, tag or commit; `None`: the newest.
+        to: Format of the conversion.
+    """
     identity = _identify(source, revision)
     if identity is None:
         return None
@@ -146,6 +152,11 @@ def read_probe(folder: Path, *, precision: str) -> Probe | None:
 
 def write_probe(folder: Path, probe: Probe, *, precision: str) -> None:
     """Store the times measured on this machine.
+
+    Args:
+        folder: Folder of the conversion.
+        probe: The times.
+        precision: Requested precision, for which the times hold.
 
     Raises:
         OutputError: The cache folder cannot be written.

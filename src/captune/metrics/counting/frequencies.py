@@ -178,6 +178,11 @@ def measure_vectors(
 ) -> list[Floats]:
     """Return the length of each caption's vector of weighted counts.
 
+    Args:
+        tables: N-grams of the captions, one table per order.
+        weights: float64 (G,) per order, weights of these n-grams.
+        num_captions: Number of captions.
+
     Returns:
         One float64 (captions,) per order.
     """

@@ -183,7 +183,12 @@ class References(PackedTexts):
         *,
         tokenizer: TokenizerName = DEFAULT_TOKENIZER,
     ) -> References:
-        """Load the counted references with this content from a folder; count and save them if new.
+        """Return references from a folder of counted ones; count and save them if they are new.
+
+        Args:
+            captions: Image id -> its captions, at least one per image.
+            folder: Folder of counted references, one file per content.
+            tokenizer: Tokenizer that splits the captions into words.
 
         Raises:
             MetricError: As for `References`.

@@ -101,6 +101,11 @@ def measure_copied_share(
     """Return the share of predictions that are, word for word, captions of the training set, 0..1.
 
     The comparison ignores case and punctuation.
+
+    Args:
+        predictions: Image id -> caption.
+        training_captions: All captions of the training set.
+        tokenizer: Tokenizer that splits the captions into words.
     """
     if not predictions:
         return 0.0

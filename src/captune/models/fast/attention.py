@@ -19,7 +19,13 @@ _SCORE_BYTES = 16 * 2**20
 
 
 def attend_within(query: torch.Tensor, pair: Pair, *, scale: float) -> torch.Tensor:
-    """Return (B, S, H d): each token of an image attends to all; inputs are (B, H, S, d)."""
+    """Return (B, S, H d): each token of an image attends to all tokens of that image.
+
+    Args:
+        query: (B, H, S, d).
+        pair: Keys and values, (B, H, S, d) each.
+        scale: Factor of the scores.
+    """
     key, value = pair
     batch, heads, length, width = query.shape
     if query.device.type != "cpu" or query.dtype == torch.float32:

@@ -93,7 +93,13 @@ def write_rows(path: Path, rows: Iterable[int], *, batches: Iterable[np.ndarray]
 
 
 def damaged_rows(path: Path, num_rows: int, *, rows: Iterable[int]) -> list[int] | None:
-    """Return those of `rows` whose checksum does not match; `None`: the file is unusable."""
+    """Return those of `rows` whose checksum does not match; `None`: the file is unusable.
+
+    Args:
+        path: The file.
+        num_rows: Number of rows that the file must have.
+        rows: Indices of the rows to check.
+    """
     try:
         array = open_features(path)
         sums = _map_sums(path, num_rows, mode="r")

@@ -108,6 +108,12 @@ def cache_key(
 
     Images are compared by their bytes: an image that is replaced under its old name is encoded
     again, and one that is only moved is not.
+
+    Args:
+        captioner: The model, with its parts frozen.
+        records: The images.
+        views: Views of the images.
+        exact_pixels: `data.exact_pixels` of the recipe.
     """
     digest = hashlib.blake2b(digest_size=16)
     for stage in captioner.parts().vision_layers[: captioner.frozen_stages]:

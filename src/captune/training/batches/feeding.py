@@ -74,7 +74,13 @@ class TokenizedSet:
 def tokenize_records(
     captioner: Captioner, records: Sequence[CaptionRecord], *, recipe: Recipe
 ) -> TokenizedSet:
-    """Return the records with tokenized captions; images without a caption are skipped."""
+    """Return the records with tokenized captions; images without a caption are skipped.
+
+    Args:
+        captioner: Provides the tokenizer.
+        records: Images and captions.
+        recipe: Its `data.lower_case` and `data.max_caption_tokens` are applied.
+    """
     kept: list[int] = []
     num_cut = 0
     encoder = captioner.caption_encoder()

@@ -53,7 +53,13 @@ class PixelStore:
         return all(sums[index * self._num_views + view] for index, view in pairs)
 
     def read(self, index: int, view: int, *, key: int) -> VisionInputs | None:
-        """Return one view of an image; `None`: it is not stored under this key."""
+        """Return one view of an image; `None`: it is not stored under this key.
+
+        Args:
+            index: Index of the image in the data set.
+            view: Index of the view.
+            key: Result of `key` for the image's record.
+        """
         rows, sums = self._map()
         place = index * self._num_views + view
         # A copy, because the file may change.
@@ -63,7 +69,7 @@ class PixelStore:
         return VisionInputs.of_pixels(torch.from_numpy(row)[None])
 
     def write(self, index: int, view: int, *, inputs: VisionInputs, key: int) -> None:
-        """Store one view of an image."""
+        """Store one view of an image; see `read`."""
         rows, sums = self._map()
         place = index * self._num_views + view
         row = inputs.pixel_values[0].numpy()

@@ -138,7 +138,14 @@ def take_share(
 
 
 def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> int:
-    """Return the index in `views` of an image's view in an epoch."""
+    """Return the index in `views` of an image's view in an epoch.
+
+    Args:
+        views: Views to draw from.
+        index: Index of the image in the data set.
+        seed: Seed of the recipe.
+        epoch: Epoch, from 0.
+    """
     if len(views) == 1:
         return 0
     return int(np.random.default_rng([seed, epoch, index, 1]).integers(len(views)))
@@ -147,7 +154,14 @@ def choose_view(views: Sequence[View], index: int, *, seed: int, epoch: int) -> 
 def choose_captions(
     num_captions: int, index: int, *, max_captions: int | None, key: tuple[int, int]
 ) -> list[int]:
-    """Return the indices of the captions used: all, or some drawn with `key` (seed, epoch)."""
+    """Return the ascending indices of the captions of an image used in an epoch.
+
+    Args:
+        num_captions: Number of captions of the image.
+        index: Index of the image in the data set.
+        max_captions: Maximum number of captions to draw; `None`: all.
+        key: Seed of the recipe, and epoch.
+    """
     if max_captions is None or num_captions <= max_captions:
         return list(range(num_captions))
     rng = np.random.default_rng([*key, index, 2])

@@ -37,6 +37,18 @@ def make_feeds(
 
     Both get cached features if a frozen vision part makes that worthwhile; in a file, which is in
     the accelerator's project folder, each process encodes its share.
+
+    Args:
+        captioner: The model on its device, with its parts frozen.
+        records: Training and validation images.
+        recipe: All settings.
+        launch: The processes of the run.
+        hardware: Device and precision.
+        say: Called with each progress message.
+
+    Raises:
+        ImageError: An image that `prepare` could read is no longer readable.
+        OutputError: The features cannot be written.
     """
     original: tuple[View, ...] = ("original",)
     feeds = []

@@ -162,7 +162,14 @@ def plan_memory(
 def measure_training_pass(
     captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware
 ) -> PassMemory:
-    """Return the memory of forward and backward passes over images like the batch's longest row."""
+    """Return the memory of forward and backward passes over images like the batch's longest row.
+
+    Args:
+        captioner: The model on its device, set up for training; its gradients are dropped.
+        batch: Images with pixels or features, on the CPU.
+        recipe: Its batch sizes decide whether gradients are kept between micro batches.
+        hardware: Device and precision.
+    """
     settings = recipe.train
     waits = settings.global_batch_size > settings.micro_batch_size
 

@@ -113,7 +113,13 @@ def count_warmup_steps(train: TrainConfig, total_steps: int) -> int:
 
 
 def learning_rate(step: int, total_steps: int, *, train: TrainConfig) -> float:
-    """Return the rate of step `step` (from 0): linear warm-up, then the schedule to its minimum."""
+    """Return the rate of a step: linear warm-up, then the schedule to its minimum.
+
+    Args:
+        step: Optimizer step, from 0.
+        total_steps: Number of steps in the run.
+        train: Peak, warm-up, schedule and minimum.
+    """
     warmup = count_warmup_steps(train, total_steps)
     if step < warmup:
         return train.learning_rate * (step + 1) / warmup
