@@ -21,6 +21,20 @@ from captune.storage import RESUMES, cannot_write, refuse_special
 
 SCHEMA_VERSION = 1
 _CACHE_KIB = 2_048
+# SQLITE_ERROR: it lacks a table.
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")
+# What to do about other errors.
+_WRITABLE = "make its folder writable"
+_UNLOCK = "end the program that has it open, such as another captune or a backup"
+_ROOM = "free some disk space"
+_FIXES = {
+    **dict.fromkeys(
+        ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"), _WRITABLE
+    ),
+    **dict.fromkeys(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"), _UNLOCK),
+    **dict.fromkeys(("SQLITE_FULL", "SQLITE_IOERR"), _ROOM),
+    "SQLITE_NOMEM": "free some memory",
+}
 
 # Names are bytes: file names may hold some that are not UTF-8.
 _TABLES = """
@@ -130,15 +144,13 @@ class Database:
             raise self._explain(error) from error
 
     def _explain(self, error: sqlite3.Error) -> OutputError:
-        name = getattr(error, "sqlite_errorname", "")
-        if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+        # Extended names, such as SQLITE_IOERR_WRITE, begin with the plain one.
+        name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+        if name in _DAMAGED:
             return OutputError(
                 f"the journal {self.path} is damaged: {error}",
                 fix="move it away: images with captions are still skipped, but `captune undo`"
                 " cannot undo earlier runs",
             )
-        if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR"):
-            fix = f"free some disk space, then {RESUMES}"
-        else:
-            fix = f"make its folder writable, then {RESUMES}"
+        fix = f"{_FIXES[name]}, then {RESUMES}" if name in _FIXES else RESUMES
         return OutputError(f"cannot write the journal {self.path}: {error}", fix=fix)

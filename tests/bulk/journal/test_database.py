@@ -1,0 +1,61 @@
+"""Errors of the journal's file say what helps."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from captune.bulk.journal.database import Database
+from captune.errors import OutputError
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(Database(tmp_path / "j.sqlite")) as opened:
+        yield opened
+
+
+def test_a_journal_that_another_program_holds_is_not_called_unwritable(database):
+    database.write("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OutputError, match="database is locked") as caught:
+            database.write("CREATE TABLE more(a)")
+    assert caught.value.fix.startswith("end the program that has it open")
+
+
+@pytest.mark.parametrize(
+    ("pragma", "message", "fix"),
+    [
+        ("query_only = ON", "attempt to write a readonly database", "make its folder writable"),
+        ("max_page_count = 1", "database or disk is full", "free some disk space"),
+    ],
+)
+def test_a_full_disk_and_a_folder_without_permission_are_told_apart(database, pragma, message, fix):
+    database.write(f"PRAGMA {pragma}")
+    with pytest.raises(OutputError, match=message) as caught, database.transaction():
+        for number in range(100):
+            database.write(f"CREATE TABLE more{number}(a)")
+    assert caught.value.fix.startswith(fix)
+
+
+@pytest.mark.parametrize("content", ["no tables", "no database"])
+def test_a_file_that_is_no_journal_is_to_be_moved_away(tmp_path, content):
+    path = tmp_path / "j.sqlite"
+    if content == "no tables":
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA user_version = 1")
+    else:
+        path.write_bytes(b"something else, of the length of a header" * 9)
+
+    def read() -> None:
+        with closing(Database(path)) as opened:
+            opened.rows("SELECT 1 FROM runs")
+
+    with pytest.raises(OutputError, match=r"j\.sqlite is damaged") as caught:
+        read()
+    assert caught.value.fix.startswith("move it away")
