@@ -41,8 +41,8 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Files, folders, globs, tars, Parquet files, hub data sets owner/name, s3:// and gs://"
-        " prefixes, and URLs (--allow-urls).",
+        help="Files, folders, globs, tars, Parquet files, hub data sets owner/name or"
+        " owner/name@REVISION, s3:// and gs:// prefixes, and URLs (--allow-urls).",
     ),
 ]
 FromList = Annotated[

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from captune.bulk import find_items
+from captune.errors import DataError
 from support.bulk.hostile_images import photo
 from support.bulk.kills import CaptuneCommand, Ended
 from support.bulk.stub_captioner import caption_of, write_stub
@@ -28,10 +31,10 @@ def write_set(folder: Path, splits: dict[str, list[Image.Image]]) -> Path:
     return folder
 
 
-def run(tmp_path: Path, hub: HubServer, *words: object) -> Ended:
+def run(tmp_path: Path, hub: HubServer, *words: object, data_set: str = SET) -> Ended:
     model = write_stub(tmp_path / "model")
     command = CaptuneCommand(
-        ["caption", model, SET, "--out", "o.jsonl", "--backend", "torch", *words],
+        ["caption", model, data_set, "--out", "o.jsonl", "--backend", "torch", *words],
         folder=tmp_path,
         environment={
             **hub.environment(tmp_path / "home"),
@@ -67,3 +70,23 @@ def test_a_hub_data_set_that_does_not_exist_is_named_before_anything_is_written(
         ended = run(tmp_path, hub)
     assert (ended.code, SET in ended.err) == (2, True)
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_a_revision_of_a_hub_data_set_is_captioned(tmp_path):
+    write_set(tmp_path / "old", {"train": [photo(0)]})
+    write_set(tmp_path / "new", {"train": [photo(1)]})
+    with hub_server() as hub:
+        old = f"{SET}@{hub.add(f'datasets/{SET}', tmp_path / 'old').head}"
+        hub.add(f"datasets/{SET}", tmp_path / "new")
+        ended = run(tmp_path, hub, data_set=old)
+    assert ended.code == 0, ended.err
+    row = json.loads((tmp_path / "o.jsonl").read_text())
+    assert row["image_id"] == f"{old}/train/000000000"
+    assert row["caption"] == caption_of(photo(0))
+
+
+@pytest.mark.parametrize("text", ["tiny/photos@", "tiny/photos.jpg@v1", "photos@v1"])
+def test_other_names_with_an_at_sign_are_files(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=re.escape(text)):
+        list(find_items((text,)))

@@ -54,7 +54,7 @@ class SourceOptions:
         list_from: A file that lists images, `-` for stdin; `None`: no list.
         list_format: Format of that file.
         image_column: Column of the images in Parquet, hub data sets and lists; `None`: detected.
-        revision: Revision of hub data sets; `None`: the newest.
+        revision: Revision of hub data sets whose id names none; `None`: the newest.
     """
 
     follow_links: bool = False
@@ -72,7 +72,8 @@ def find_items(inputs: Sequence[str], options: SourceOptions = _DEFAULTS) -> Ite
     """Return a stream of the images of all inputs, in order, but with URLs last.
 
     An input is a file, a folder, a glob, a tar or a folder of tars, a Parquet file or a folder of
-    them, a folder of `save_to_disk`, a hub id `owner/name`, a URL, or an address in object storage.
+    them, a folder of `save_to_disk`, a hub id `owner/name` or `owner/name@REVISION`, a URL, or an
+    address in object storage.
     In a folder of photos, files come in order of their names, subfolders among them; a folder of
     more than 20,000 entries comes in pieces of that size. An image given twice comes once.
 
@@ -129,11 +130,14 @@ class _Plan:
             return self._open_objects(text)
         if is_url(text):
             return self._open_url(text)
-        if _may_be_hub_id(path, text):
+        if (data_set := _hub_id_in(text)) is not None:
+            name, revision = data_set
             return self._stream(
                 text,
                 lambda: stream_rows(
-                    text, column=self.options.image_column, revision=self.options.revision
+                    name,
+                    column=self.options.image_column,
+                    revision=revision or self.options.revision,
                 ),
             )
         return map(_to_item, self.search.expand(text))
@@ -239,10 +243,14 @@ def _to_item(found: ImageFile | UnreadableImage | SkippedLink) -> FoundItem:
     return Item(found.name, found.path, found.path, found.size, found.mtime_ns)
 
 
-def _may_be_hub_id(path: Path, text: str) -> bool:
-    """Return whether an input that does not exist can only be a data set on the hub."""
+def _hub_id_in(text: str) -> tuple[str, str] | None:
+    """Return a hub data set and its revision or "", if an absent input can be nothing else."""
+    name, at, revision = text.partition("@")
+    path = Path(name)
     is_file_name = path.suffix.lower() in IMAGE_SUFFIXES or path.parent.exists()
-    return is_hub_id(text) and not is_file_name
+    if is_file_name or not is_hub_id(name) or bool(at) != bool(revision):
+        return None
+    return name, revision
 
 
 def _list_archives(folder: Path) -> list[Path]:

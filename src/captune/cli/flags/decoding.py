@@ -44,7 +44,7 @@ Backend = Annotated[
     ),
 ]
 Revision = Annotated[
-    str | None, typer.Option(help="Hub branch, tag or commit.", show_default="newest")
+    str | None, typer.Option(help="Hub branch, tag or commit of the model.", show_default="newest")
 ]
 
 _PANEL = "Decoding; defaults: the saved model's settings, else those shown"
