@@ -182,3 +182,11 @@ def test_a_cluster_that_does_not_answer_ends_the_run(tmp_path, nodes):
     finally:
         nodes.let_go(stopped)
     refused(ended, "no actor of the Ray cluster has answered for", "the same command resumes")
+
+
+def test_a_model_that_no_node_can_load_is_an_error_of_the_model(tmp_path, nodes):
+    folder = prepare(tmp_path, 3)
+    (folder / "model" / "config.json").write_text('{"model_type": "stub"}')
+    ended = command(folder, nodes=nodes).run()
+    assert ended.code == 2, ended.err
+    assert "the model cannot be loaded: KeyError: 'seed'" in ended.err

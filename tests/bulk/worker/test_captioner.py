@@ -67,3 +67,13 @@ def test_a_small_run_that_crashed_is_repeated_in_a_child_process(tmp_path):
     assert ended.code == 3, ended.err
     assert "failed:worker_crash  photos/photo000002b.png" in ended.err
     assert len(list((tmp_path / "photos").glob("*.txt"))) == 5
+
+
+def test_a_model_that_fails_to_load_is_an_error_of_the_model(tmp_path):
+    write_stub(tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "stub"}')
+    write_photos(tmp_path / "photos", 110)
+    ended = run(tmp_path)
+    assert ended.code == 2, ended.err
+    assert "the model cannot be loaded: KeyError: 'seed'" in ended.err
+    assert "--debug" in ended.err

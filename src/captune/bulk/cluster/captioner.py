@@ -259,7 +259,7 @@ class RayCaptioner:
     def _raise_if_hopeless(self, error: Exception) -> None:
         if not isinstance(error, ActorEndedError):
             if self._start is None:
-                raise error
+                raise Broken(error).as_load_error("--engine ray") from error
             where, fix = getattr(error, "where", ""), getattr(error, "fix", "")
             raise ClusterError(getattr(error, "what", str(error)), where=where, fix=fix) from error
         if self._num_bad_starts >= _MAX_BAD_STARTS * self._num_wanted():

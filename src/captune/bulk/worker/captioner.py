@@ -132,7 +132,7 @@ class WorkerCaptioner:
             if isinstance(answer, Ready):
                 return answer
             if isinstance(answer, Broken):
-                raise answer.error
+                raise answer.as_load_error() from answer.error
             raise ModelError(f"the process with the model answered {answer}")
         except WorkerEndedError as error:
             raise ModelError(f"the process that loads the model ended: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from captune.data import DecodeMode
-from captune.errors import ImageError
+from captune.errors import CaptuneError, ImageError, ModelError
 from captune.inference import AnyImage, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
@@ -60,6 +60,16 @@ class Broken:
     """The stream, or loading, ended with an error."""
 
     error: Exception
+
+    def as_load_error(self, where: str = "") -> CaptuneError:
+        """Return the error of loading a model; one without a fix gets one."""
+        if isinstance(self.error, CaptuneError):
+            return self.error
+        return ModelError(
+            f"the model cannot be loaded: {self.error}",
+            where=where,
+            fix="caption one image with --debug --engine local to see the whole error",
+        )
 
 
 @dataclass(frozen=True, slots=True)
