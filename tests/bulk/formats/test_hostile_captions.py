@@ -22,8 +22,8 @@ from captune.bulk.formats import (
 from captune.bulk.items import CaptionedItem, Item
 from captune.bulk.metadata import read_embedded, read_sidecar
 from captune.records import Prediction
-from support.bulk.hostile_images import write_photos
-from support.bulk.library import StubModel
+from support.bulk.hostile_images import photo, write_photos
+from support.bulk.library import StubModel, caption
 from support.bulk.stub_captioner import write_stub
 from support.metadata_images import encoded
 
@@ -89,3 +89,12 @@ def test_an_image_that_vanishes_before_it_is_packed_is_listed(tmp_path: Path) ->
     outcome = result.outcome
     assert (outcome.num_found, outcome.num_done, outcome.num_failed) == (4, 3, 1)
     assert [(name, error.what) for name, error in outcome.failures] == [(str(first), "io")]
+    # The journal remembers it: a run that is killed now still lists it when it resumes.
+    caption(model, tmp_path / "photos", to=("webdataset",), out=tmp_path / "out")
+    (listed,) = map(json.loads, Path(result.failures_path).read_text().splitlines())
+    assert listed["image_id"] == str(first)
+    assert listed["reason"] == "it could not be read again for its shard"
+    photo(0).save(first)
+    again = caption(model, tmp_path / "photos", to=("webdataset",), out=tmp_path / "out")
+    assert (again.outcome.num_done, again.outcome.num_skipped) == (1, 3)
+    assert not Path(result.failures_path).exists()

@@ -30,8 +30,8 @@ from captune.storage import RESUMES, cannot_write, refuse_special, sync_folder
 _SHARD_IMAGES, _SHARD_BYTES = 10_000, 2_000_000_000
 # Two empty blocks end an archive.
 _END = b"\0" * 1024
-# Maximum bytes of a row, of which captune's have a few hundred; maximum names in `missing`.
-_MAX_ROW, _MAX_LISTED = 1_000_000, 1_000
+# Maximum bytes of a row, of which captune's have a few hundred.
+_MAX_ROW = 1_000_000
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class TarShards:
 
     Attributes:
         path: The folder.
-        missing: Images that could not be read again, and so are in no shard; the first thousand.
+        missing: Images of the last `add` that could not be read again, and so are in no shard.
     """
 
     def __init__(self, path: Path, *, shard_images: int = _SHARD_IMAGES) -> None:
@@ -110,6 +110,7 @@ class TarShards:
 
         An image that can no longer be read gets no members, and is listed in `missing`.
         """
+        self.missing = []
         try:
             for row in rows:
                 self._add(row)
@@ -168,7 +169,7 @@ class TarShards:
             else:
                 content = read_source(image)
         except ImageError:
-            self.missing += [row.item.name][: _MAX_LISTED - len(self.missing)]
+            self.missing.append(row.item.name)
             return
         if self._is_full(len(content)):
             self._complete()

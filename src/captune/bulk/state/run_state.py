@@ -12,7 +12,6 @@ from captune.bulk.feed.name_clashes import NameGuard, refuse_read_only
 from captune.bulk.feed.needs import Needs
 from captune.bulk.formats import open_collected, open_per_image
 from captune.bulk.formats.interface import CollectedFormat, PerImageFormat
-from captune.bulk.formats.tar_shards import TarShards
 from captune.bulk.journal.changes import settle_intents
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import count_failures, list_failures
@@ -33,7 +32,7 @@ from captune.bulk.state.place import JournalPlace, hold, refuse_held
 from captune.bulk.writing.per_image import FileWriter
 from captune.bulk.writing.tasks import Outcome
 from captune.bulk.writing.writer import ResultWriter
-from captune.errors import CaptuneError, ImageError, OutputError
+from captune.errors import CaptuneError, OutputError
 from captune.storage import write_jsonl
 
 
@@ -108,17 +107,8 @@ class OpenRun:
         if self.writer is not None:
             self.writer.close()
         for form in self.collected.values():
-            self._list_missing(form)
             finish_output(form, self.database, run=self.run, place=self.place)
         self.is_complete = True
-
-    def _list_missing(self, form: CollectedFormat) -> None:
-        """Count as failed the images that vanished once captioned, and so are in no shard."""
-        for name in form.missing if isinstance(form, TarShards) else ():
-            self.outcome.num_done -= 1
-            self.outcome.add_failure(
-                name, ImageError("io", where="it could not be read again for its shard")
-            )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from captune.bulk.formats.interface import CollectedFormat
+from captune.bulk.formats.tar_shards import TarShards
 from captune.bulk.items import CaptionedItem, Item
 from captune.bulk.journal.changes import (
     RecordedChange,
@@ -218,7 +219,14 @@ class ResultWriter:
         ]
         if not rows:
             return None
-        return self._collected[name].add(rows), [row.item.name for row in rows]
+        form = self._collected[name]
+        state = form.add(rows)
+        missing = frozenset(form.missing if isinstance(form, TarShards) else ())
+        for row in rows:
+            if row.item.name in missing:
+                error = ImageError("io", where="it could not be read again for its shard")
+                group.failed.append((row.item, error))
+        return state, [row.item.name for row in rows if row.item.name not in missing]
 
     def _record_results(
         self, group: _Group, states: Mapping[str, tuple[bytes, list[str]] | None]
