@@ -85,7 +85,7 @@ def test_truncated_images_are_not_decoded_inline(tmp_path, model, captune):
     write_photos(tmp_path / "photos", 1)
     ended = captune("caption", model, "photos", "--allow-truncated", "--decode", "inline").run()
     assert ended.code == 2
-    assert "truncated images are decoded in child processes only" in ended.err
+    assert "truncated images are decoded only in child processes" in ended.err
 
 
 def test_each_broken_file_is_listed_with_its_reason(tmp_path, model, captune):
