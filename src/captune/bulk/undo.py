@@ -80,8 +80,12 @@ def undo_run(run: str) -> UndoResult:
         _refuse_later(database, found)
         _restore_changes(database, found, result)
         _drop_unfinished(database, found, place=place, result=result)
-        _restore_replaced(database, found, result)
+        kept = _restore_replaced(database, found, result)
         set_state(database, found, state="undone")
+        # Only now: without it, the undo after a killed one could not tell that a file is restored.
+        for path in kept:
+            with suppress(OSError):
+                path.unlink()
         return result
 
 
@@ -193,8 +197,9 @@ def _drop_unfinished(
             form.close()
 
 
-def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -> None:
-    folders = set()
+def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -> list[Path]:
+    """Restore the finished files; return their earlier forms, which are no longer needed."""
+    folders, done = set(), []
     for target_bytes, kept_bytes, new in database.rows(
         "SELECT target, kept, new FROM replaced WHERE run = ?", (run.number,)
     ):
@@ -205,11 +210,14 @@ def _restore_replaced(database: Database, run: JournalRun, result: UndoResult) -
             continue
         folders.add(target.parent)
         result.num_restored += 1
+        if kept is not None:
+            done.append(kept)
     for folder in folders:
         if any(name == "webdataset" for name in run.formats):
             with suppress(OSError):
                 # The folder is empty if all of its shards were from this run.
                 folder.rmdir()
+    return done
 
 
 def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool:
@@ -224,7 +232,6 @@ def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool
         if kept is None and now is None and not target.exists():
             return True
         if kept is not None and kept.is_file() and now == hash_path(kept):
-            kept.unlink()
             return True
         if new is None or now != new or (kept is not None and not kept.is_file()):
             return False
@@ -239,14 +246,13 @@ def _restore_file(target: Path, kept: Path | None, *, new: bytes | None) -> bool
 
 
 def _replace_by_link(target: Path, kept: Path) -> None:
-    """Replace a file by a kept one, which is deleted last: after a kill in between, both exist."""
+    """Replace a file by a kept one, which stays: after a kill, the next undo compares with it."""
     temporary = _temporary_of(target)
     try:
         temporary.hardlink_to(kept)
     except OSError:
         shutil.copy2(kept, temporary)
     temporary.replace(target)
-    kept.unlink()
 
 
 def _temporary_of(target: Path) -> Path:
