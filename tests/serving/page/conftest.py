@@ -13,14 +13,14 @@ from support.serving.browser import KEY, chromium
 from support.serving.live_server import LiveServer, live_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Run Chromium."""
     with chromium() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Run a server with the stubs `one` and `two`, whose captions differ."""
     folder = tmp_path_factory.mktemp("page")
@@ -30,7 +30,7 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def locked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Run a server that needs `KEY`."""
     folder = tmp_path_factory.mktemp("locked")
