@@ -223,7 +223,7 @@ def test_a_process_that_hangs_is_replaced(bench, monkeypatch):
 def test_a_failed_load_is_recorded_and_so_is_a_process_that_ends_three_times_while_loading(
     bench, monkeypatch
 ):
-    monkeypatch.setattr("captune.serving.engine.worker._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("captune.serving.engine.worker._MAX_PAUSE", 0.01)
 
     async def run():
         failing = bench()
@@ -245,7 +245,7 @@ def test_a_failed_load_is_recorded_and_so_is_a_process_that_ends_three_times_whi
 
 
 def test_starting_a_process_is_retried_if_the_system_refuses(bench, monkeypatch):
-    monkeypatch.setattr("captune.serving.engine.worker._LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("captune.serving.engine.worker._MAX_PAUSE", 0.05)
 
     async def run():
         rig = bench()

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import (
     AutoProcessor,
     BlipForConditionalGeneration,
+    TrainerCallback,
 )
 
 import captune
@@ -222,6 +223,17 @@ def test_gradient_checkpointing_changes_no_loss(tmp_path, shapes, build, size) -
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
+class _PushesBeforeTheNextStep(TrainerCallback):
+    """Waits for the push of a step: the next one replaces the files that a thread uploads."""
+
+    def __init__(self, trainer: CaptionTrainer) -> None:
+        self._trainer = trainer
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        if self._trainer.push_in_progress is not None:
+            self._trainer.push_in_progress.wait_until_done()
+
+
 @pytest.mark.parametrize("size", ["blip-tiny", "mobilenet-gpt2-tiny"])
 def test_a_model_pushed_by_a_script_can_be_loaded_by_its_id(
     hub: HubServer, tmp_path, shapes, build, size
@@ -240,6 +252,7 @@ def test_a_model_pushed_by_a_script_can_be_loaded_by_its_id(
         ),
         train_dataset=shapes[0],
     )
+    trainer.add_callback(_PushesBeforeTheNextStep(trainer))
     trainer.train()
     trainer.push_to_hub()
     repo = hub.repos["models/me/captions"]
