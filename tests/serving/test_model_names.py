@@ -32,5 +32,7 @@ def test_a_name_with_other_characters_is_refused() -> None:
 
 
 def test_a_missing_folder_is_not_reported_as_a_bad_name(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=f"there is no folder {tmp_path}/none"):
+    with pytest.raises(
+        RecipeError, match=f"{tmp_path}/none is neither an existing folder nor a hub id"
+    ):
         name_served_models([f"{tmp_path}/none"])

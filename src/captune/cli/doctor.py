@@ -56,7 +56,7 @@ def doctor(
     """
     place = Path.cwd() if folder is None else folder
     if not place.is_dir():
-        raise OutputError(f"there is no folder {place}", fix="check the path")
+        raise OutputError(f"the folder {place} does not exist", fix="check the path")
     findings = list(examine(place))
     colors: dict[str, Color] = {"ok": "green", "note": "yellow", "bad": "red"}
     for finding in findings:

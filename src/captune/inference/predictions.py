@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError
+from captune.inference.prediction_rows import prediction_row
 from captune.records import Prediction
 from captune.storage import read_json_objects, write_jsonl
 
@@ -23,7 +24,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    write_jsonl(path, (_to_row(prediction) for prediction in predictions))
+    write_jsonl(path, (prediction_row(prediction) for prediction in predictions))
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -50,19 +51,6 @@ def read_predictions(path: Path) -> list[Prediction]:
         seen.add(prediction.image_id)
         predictions.append(prediction)
     return predictions
-
-
-def _to_row(prediction: Prediction) -> dict[str, object]:
-    # JSON has no NaN; an empty caption has no log-probability.
-    logprob = prediction.mean_logprob if math.isfinite(prediction.mean_logprob) else None
-    return {
-        "image_id": prediction.image_id,
-        "caption": prediction.caption,
-        "mean_logprob": logprob,
-        "num_tokens": prediction.num_tokens,
-        "finish_reason": prediction.finish_reason,
-        "flags": list(prediction.flags),
-    }
 
 
 def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:

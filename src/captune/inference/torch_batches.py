@@ -1,4 +1,4 @@
-"""Caption a batch of prepared images with a model that runs in torch."""
+"""Batches of prepared images, captioned by a torch model."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class ServerSettings:
         allow_url_hosts: Hosts from which images are downloaded; empty: images at URLs are rejected.
         max_queue: Maximum number of images waiting per model; more get status 429.
         deadline: Seconds after which a request is answered with status 504.
-        warmup: Whether each model captions an image before it is ready.
+        warmup: Whether to run each model once before it reports ready.
         max_batch: Maximum number of images per batch.
         limits: Limits of requests.
     """
@@ -143,7 +143,7 @@ def name_served_models(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
             name, place = _name_of(word), word
         if name == place and not _NAME.fullmatch(name):
             raise RecipeError(
-                f"there is no folder {place}, and it is not a hub id",
+                f"{place} is neither an existing folder nor a hub id",
                 where=word,
                 fix="the folder of a model or a run, or OWNER/NAME on the hub",
             )

@@ -136,7 +136,7 @@ def settle_finish(form: CollectedFormat, database: Database) -> CollectedState |
 
 
 def mark_of(path: Path) -> bytes | None:
-    """Return a mark that shows whether a finished file was edited; `None`: there is no file.
+    """Return a mark that shows whether a finished file was edited; `None` if the file is missing.
 
     Size and time for a shard, which may be gigabytes; the hash of the content for other files.
     """
@@ -169,7 +169,7 @@ def _record_finished(form: CollectedFormat, database: Database, run: int) -> Non
 
 
 def _keep(path: Path, folder: Path) -> Path | None:
-    """Keep a file that is about to be replaced, and return the copy; `None`: there is no file."""
+    """Keep a copy of a file before it is replaced; return its path, `None` if there is none."""
     if not path.is_file():
         return None
     kept = folder / path.name

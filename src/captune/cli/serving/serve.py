@@ -50,7 +50,7 @@ Deadline = Annotated[
     float, typer.Option(min=1.0, max=3600.0, help="Seconds until a request gets status 504.")
 ]
 Warmup = Annotated[
-    bool, typer.Option("--warmup", help="Caption an image before a model counts as ready.")
+    bool, typer.Option("--warmup", help="Run each model once before it reports ready.")
 ]
 MaxBatch = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
 Devices = Annotated[

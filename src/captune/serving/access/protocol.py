@@ -45,14 +45,14 @@ class _GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._has_headers()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
         """Read what has arrived; stop the header timer once the headers are complete."""
         super().handle_events()
         if self.cycle is not None and not self.cycle.response_complete:
-            self._has_headers()
+            self._stop_timer()
 
     def on_response_complete(self) -> None:
         """Start the timer for the next request, or for the rest of a rejected body."""
@@ -60,13 +60,13 @@ class _GuardedProtocol(H11Protocol):
         super().on_response_complete()
 
     def _wait_for_headers(self) -> None:
-        self._has_headers()
+        self._stop_timer()
         if not self.transport.is_closing():
             self.idle[self] = None
             seconds = self.limits.header_seconds
             self._header_timer = self.loop.call_later(seconds, self._end)
 
-    def _has_headers(self) -> None:
+    def _stop_timer(self) -> None:
         self.idle.pop(self, None)
         if self._header_timer is not None:
             self._header_timer.cancel()

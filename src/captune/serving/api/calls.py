@@ -46,8 +46,7 @@ class CaptionCall:
         """Check the numbers of images and captions against the server's limits.
 
         Raises:
-            ApiError: 400: there is no image; 413: there are too many; 422: `num_captions` is out
-                of range.
+            ApiError: 400: no images; 413: too many images; 422: `num_captions` out of range.
         """
         count = len(self.images)
         if not count:

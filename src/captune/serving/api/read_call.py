@@ -34,9 +34,9 @@ async def read_caption_call(request: Request, limits: RequestLimits) -> CaptionC
     """Return the checked call of a request.
 
     Raises:
-        ApiError: 400: the JSON, form or base64 is malformed, or there is no image; 408, 413 or
-            429: see `LimitedBody`; 413: there are too many images or a field is too large; 415:
-            the `Content-Type` is not supported; 422: a value is not allowed.
+        ApiError: 400: malformed JSON, form or base64, or a request without images; 408, 413 or
+            429: see `LimitedBody`; 413: too many images, or a field that is too large; 415: an
+            unsupported `Content-Type`; 422: a value that is not allowed.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":

@@ -17,7 +17,7 @@ class LoadModel:
         request: The model.
         max_batch: Maximum number of images per batch.
         max_pixels: Images with more pixels are rejected.
-        warmup: Whether to caption an image before the answer.
+        warmup: Whether to run the model once before replying.
     """
 
     request: RunRequest
@@ -48,7 +48,7 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class CaptionImage:
-    """Caption an image.
+    """A request for the captions of one image.
 
     Attributes:
         job: Number of the job.
