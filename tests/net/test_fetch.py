@@ -23,6 +23,7 @@ from captune.errors import ImageError
 from captune.inference import UrlFetcher, UrlRules
 from captune.net.fetch import resolve_host
 from support.hub.lying_server import LyingServer, lying_server
+from support.hub.network import Network
 
 PUBLIC = "93.184.216.34"
 HOST = "images.example:80"
@@ -36,25 +37,6 @@ def _png() -> bytes:
 
 
 PNG = _png()
-
-
-class Network:
-    """Names, and the connections that were requested."""
-
-    def __init__(self, port: int, **names: list[list[str]]) -> None:
-        self.port, self.asked = port, []
-        self.connected: list[tuple[str, int]] = []
-        # Each lookup uses the next answer; the last one is repeated.
-        self.names = {name.replace("_", "."): answers for name, answers in names.items()}
-
-    def resolve(self, host: str, port: int, *, seconds: float) -> list[str]:
-        self.asked.append(host)
-        answers = self.names.get(host, [[host]])
-        return answers.pop(0) if len(answers) > 1 else answers[0]
-
-    def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
-        self.connected.append((address, port))
-        return socket.create_connection(("127.0.0.1", self.port), timeout=seconds)
 
 
 @pytest.fixture

@@ -19,28 +19,13 @@ from captune.serving.app import build_app
 from captune.serving.settings import RequestLimits
 from support.bulk.stub_captioner import write_stub
 from support.hub.lying_server import LyingServer, lying_server
+from support.hub.network import Network
 from support.serving.in_process import run_app
 from support.serving.pictures import png, stub_caption
 from support.serving.stub_model import served_stub
 
 PUBLIC = "93.184.216.34"
 HOST = "images.example"
-
-
-class Network:
-    """Names, and the connections that were requested; all end at one server on loopback."""
-
-    def __init__(self, port: int, names: dict[str, list[list[str]]]) -> None:
-        self.port, self.names = port, names
-        self.connected: list[tuple[str, int]] = []
-
-    def resolve(self, host: str, port: int, *, seconds: float) -> list[str]:
-        answers = self.names.get(host, [[host]])
-        return answers.pop(0) if len(answers) > 1 else answers[0]
-
-    def connect(self, address: str, port: int, *, seconds: float) -> socket.socket:
-        self.connected.append((address, port))
-        return socket.create_connection(("127.0.0.1", self.port), timeout=seconds)
 
 
 @pytest.fixture
@@ -52,7 +37,7 @@ def far():
 def _ask(tmp_path, far: LyingServer, urls: list[str], *, allowed=(HOST,), **names):
     """Ask a server for the captions of URLs; return the answer and the connections."""
     write_stub(tmp_path / "stub")
-    network = Network(far.port, {n.replace("_", "."): a for n, a in names.items()})
+    network = Network(far.port, **names)
     limits = RequestLimits()
     settings = ServerSettings((served_stub(tmp_path / "stub"),), allow_url_hosts=allowed)
     app, state = build_app(settings)
@@ -206,7 +191,7 @@ def test_downloaded_bytes_are_returned_to_the_budget(tmp_path, far):
     write_stub(tmp_path / "stub")
     settings = ServerSettings((served_stub(tmp_path / "stub"),))
     app, state = build_app(settings)
-    network = Network(far.port, {HOST: [[PUBLIC]]})
+    network = Network(far.port, **{HOST: [[PUBLIC]]})
     rules = UrlRules(trusted_hosts=frozenset([f"{HOST}:80"]))
     fetcher = UrlFetcher(rules, resolve=network.resolve, connect=network.connect)
     object.__setattr__(state, "fetcher", fetcher)

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from captune.data.decoders.decoder import (
         DecodeMode,
         DecodeOptions,
-        ImageDecoder,
         InlineDecoder,
         count_threads,
         open_decoder,
     )
+    from captune.data.decoders.interface import ImageDecoder
     from captune.data.decoders.isolated import IsolatedDecoder
     from captune.data.decoders.limits import Limits
     from captune.data.decoders.program import child_command
@@ -166,7 +166,7 @@ _HOMES = {
     "IMAGE_COLUMNS": "captune.data.rows.columns",
     "IMAGE_SUFFIXES": "captune.data.images",
     "ImageMark": "captune.data.images",
-    "ImageDecoder": "captune.data.decoders.decoder",
+    "ImageDecoder": "captune.data.decoders.interface",
     "InlineDecoder": "captune.data.decoders.decoder",
     "IsolatedDecoder": "captune.data.decoders.isolated",
     "Limits": "captune.data.decoders.limits",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from captune.data.decoders.decoder import DecodeMode, ImageDecoder, open_decoder
+from captune.data.decoders.decoder import DecodeMode, open_decoder
+from captune.data.decoders.interface import ImageDecoder
 from captune.data.images import DEFAULT_MAX_PIXELS
 from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord

@@ -24,12 +24,8 @@ from captune.data.check.kept_findings import (
     select_fingerprints,
 )
 from captune.data.dataset import SkippedImage
-from captune.data.decoders.decoder import (
-    DecodeOptions,
-    ImageDecoder,
-    count_threads,
-    open_decoder,
-)
+from captune.data.decoders.decoder import DecodeOptions, count_threads, open_decoder
+from captune.data.decoders.interface import ImageDecoder
 from captune.data.images import describe_source
 from captune.data.record_store import PlainSource, iter_plain, pick_records
 from captune.errors import ImageError

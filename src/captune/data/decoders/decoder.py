@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, TypeVar
 
 from PIL import Image
 
+from captune.data.decoders.interface import ImageDecoder
 from captune.data.decoders.isolated import IsolatedDecoder
 from captune.data.decoders.slots import PixelSlots
 from captune.data.images import (
@@ -34,34 +34,7 @@ DecodeMode = Literal["isolated", "inline", "lenient"]
 _MAX_THREADS = 8
 
 
-class ImageDecoder(Protocol):
-    """Decodes images from any thread until `close`, or the end of a `with` block."""
-
-    def decode(
-        self,
-        source: ImageSource,
-        use: Callable[[Image.Image], T],
-        *,
-        mark: Callable[[ImageMark], None] | None = None,
-    ) -> T:
-        """Decode an image to upright RGB and return the result of `use`."""
-
-    def close(self) -> None:
-        """End all processes; nothing can be decoded afterwards."""
-
-    def __enter__(self) -> Self:
-        """Return the decoder."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-
-
-class InlineDecoder:
+class InlineDecoder(ImageDecoder):
     """Decodes in the calling thread, within slots by pixels."""
 
     def __init__(
@@ -82,18 +55,6 @@ class InlineDecoder:
         self._smallest = smallest
         self._max_pixels = max_pixels
         self._slots = slots or PixelSlots.for_threads()
-
-    def __enter__(self) -> Self:
-        """Return the decoder."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Do nothing."""
 
     def decode(
         self,
@@ -128,25 +89,12 @@ class InlineDecoder:
         """Do nothing."""
 
 
-class LenientDecoder:
+class LenientDecoder(ImageDecoder):
     """Decodes isolated; of a truncated image what there is, the rest grey or black."""
 
     def __init__(self, strict: IsolatedDecoder, lenient: IsolatedDecoder) -> None:
         """Keep two decoders: only an image that the first one calls truncated gets the second."""
         self._strict, self._lenient = strict, lenient
-
-    def __enter__(self) -> Self:
-        """Return the decoder."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def decode(
         self,

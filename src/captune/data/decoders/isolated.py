@@ -15,11 +15,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from PIL import Image
 
+from captune.data.decoders.interface import ImageDecoder
 from captune.data.decoders.limits import Limits
 from captune.data.decoders.process import DecodingProcess, ProcessSettings
 from captune.data.decoders.slots import PixelSlots
@@ -35,7 +35,7 @@ _WINDOW_BYTES = 4 << 20
 _WATCH_SECONDS = 0.1
 
 
-class IsolatedDecoder:
+class IsolatedDecoder(ImageDecoder):
     """A few long-lived child processes that decode; safe to use from many threads.
 
     A child is started when it is first needed. Use the decoder in a `with` block, or call `close`:
@@ -72,19 +72,6 @@ class IsolatedDecoder:
         self._slots = slots or PixelSlots.for_threads()
         self._crew = _Crew(num_processes)
         self._finalizer = weakref.finalize(self, self._crew.close)
-
-    def __enter__(self) -> Self:
-        """Return the decoder; children start later."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End every child."""
-        self.close()
 
     def decode(
         self,
