@@ -92,7 +92,8 @@ def test_the_numpy_decoder_generates_the_same_captions_as_torch(
         config = decoding_config({"max_new_tokens": 10, **settings})
         expected = generate(captioner, states, image_ids=ids, config=config)
         batch = list(zip(ids, pixels.numpy(), strict=True))
-        assert_same(runtime.caption(batch, config=config), expected, name)
+        found = [one for (one,) in runtime.caption(batch, [config])]
+        assert_same(found, expected, name)
 
 
 def assert_same(found: list[Prediction], expected: list[Prediction], name: str) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-
-import torch
 
 from captune.errors import ImageError, ModelError
 from captune.hardware import (
@@ -16,7 +14,7 @@ from captune.hardware import (
     free_cached_memory,
     is_out_of_memory,
 )
-from captune.inference.decoding.decode import eval_mode, generate
+from captune.inference.decoding.decode import eval_mode
 from captune.inference.prepare import AnyImage, Execution, ImageMarks, OnFailure, prepare_ahead
 from captune.inference.torch_batches import TorchBatches
 from captune.models import (
@@ -58,15 +56,11 @@ def caption_images(
         ModelError: The prompt leaves no room for a caption, or one image does not fit in memory.
     """
     execution = execution or Execution()
-    hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
-    form = _form_for(captioner, hardware, execution)
-    batch = _Batch(form, config, hardware, size=max(1, batch_size))
-    # Images wait and are copied to the device as 8-bit values, which the device normalises to the
-    # same float32 values.
-    transform = level_transform(captioner.image_transform(), exact=True)
+    batches = open_torch_batches(captioner, execution)
+    batch = _Batch(batches, config, size=max(1, batch_size))
     marks = ImageMarks()
     prepared = prepare_ahead(
-        transform, images, decode=execution.decode, batch_size=batch.size, marks=marks
+        batches.prepare, images, decode=execution.decode, batch_size=batch.size, marks=marks
     )
     # Closed here: a traceback that is kept would keep the generator and its processes alive.
     with closing(prepared):
@@ -86,6 +80,8 @@ def open_torch_batches(captioner: Captioner, execution: Execution) -> TorchBatch
     """Return the model, ready for batches that the caller forms."""
     hardware = execution.hardware or choose_hardware(str(captioner.device), "fp32")
     form = _form_for(captioner, hardware, execution)
+    # Images wait and are copied to the device as 8-bit values, which the device normalises to the
+    # same float32 values.
     return TorchBatches(form, hardware, level_transform(captioner.image_transform(), exact=True))
 
 
@@ -94,16 +90,14 @@ class _Batch:
     """Images waiting for the model.
 
     Attributes:
-        form: The model, arranged for captioning.
+        batches: The model.
         config: Decoding settings.
-        hardware: Device and precision.
         size: Images per batch; halved when a batch does not fit.
         waiting: Ids and model inputs, one pair per image.
     """
 
-    form: InferenceForm
+    batches: TorchBatches
     config: GenerateConfig
-    hardware: Hardware
     size: int
     waiting: list[tuple[str, VisionInputs]] = field(default_factory=list)
 
@@ -117,7 +111,7 @@ class _Batch:
         while self.waiting:
             now = self.waiting[: self.size]
             try:
-                predictions += _caption(self.form, now, self.config, hardware=self.hardware)
+                predictions += [one for (one,) in self.batches.caption(now, [self.config])]
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -127,15 +121,16 @@ class _Batch:
         return predictions
 
     def _halve(self, error: Exception) -> None:
-        free_cached_memory(self.hardware.device)
+        device = self.batches.hardware.device
+        free_cached_memory(device)
         tried = min(self.size, len(self.waiting))
         if tried == 1:
             raise ModelError(
-                f"one image does not fit in the memory of {self.hardware.device}",
+                f"one image does not fit in the memory of {device}",
                 fix="lower num_beams or max_new_tokens, or use another device",
             ) from error
         self.size = tried // 2
-        message = f"{tried} images do not fit in the memory of {self.hardware.device} at once"
+        message = f"{tried} images do not fit in the memory of {device} at once"
         warnings.warn(f"{message}: continuing with {self.size}", stacklevel=2)
 
 
@@ -152,20 +147,3 @@ def _form_for(captioner: Captioner, hardware: Hardware, execution: Execution) ->
         form = inference_form(captioner, vision=vision, text=text)
     kept[:] = [form]
     return form
-
-
-@torch.inference_mode()
-def _caption(
-    form: InferenceForm,
-    batch: Sequence[tuple[str, VisionInputs]],
-    config: GenerateConfig,
-    *,
-    hardware: Hardware,
-) -> list[Prediction]:
-    image_ids = [image_id for image_id, _ in batch]
-    inputs = VisionInputs.join([inputs for _, inputs in batch]).to(hardware.device)
-    with eval_mode(form.captioner):
-        states = form.encode(inputs)
-        return generate(
-            form.captioner, states, image_ids=image_ids, config=config, backend=form.text
-        )

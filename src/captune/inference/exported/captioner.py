@@ -14,7 +14,7 @@ from captune.inference.exported.folder import read_exported
 from captune.inference.exported.graphs import compile_graphs, require_runtime
 from captune.inference.exported.image_levels import Pixels
 from captune.inference.exported.precisions import SidePrecisions, choose_precisions
-from captune.inference.exported.runtime import ExportedBatches, ExportedRuntime
+from captune.inference.exported.runtime import ExportedPass, ExportedRuntime
 from captune.inference.exported.text_tokens import TextTokens
 from captune.inference.loaded_captioner import LoadedCaptioner
 from captune.inference.prepare import AnyImage, ImageMarks, OnFailure, prepare_ahead
@@ -66,9 +66,7 @@ class ExportedCaptioner(LoadedCaptioner):
         size, waiting = max(1, batch_size), list[tuple[str, Pixels]]()
         run = self.runtime.open()
         marks = ImageMarks()
-        prepared = prepare_ahead(
-            self.runtime.model.image, images, decode=decode, batch_size=size, marks=marks
-        )
+        prepared = prepare_ahead(run.prepare, images, decode=decode, batch_size=size, marks=marks)
         with closing(prepared):
             for image_id, pixels in prepared:
                 if isinstance(pixels, ImageError):
@@ -78,14 +76,14 @@ class ExportedCaptioner(LoadedCaptioner):
                     continue
                 waiting.append((image_id, pixels))
                 if len(waiting) == size:
-                    yield from marks.flag(run.caption(waiting, config=config))
+                    yield from marks.flag(one for (one,) in run.caption(waiting, [config]))
                     waiting.clear()
             if waiting:
-                yield from marks.flag(run.caption(waiting, config=config))
+                yield from marks.flag(one for (one,) in run.caption(waiting, [config]))
 
-    def open_batches(self) -> ExportedBatches:
+    def open_batches(self) -> ExportedPass:
         """See `LoadedCaptioner.open_batches`."""
-        return ExportedBatches(self.runtime.open())
+        return self.runtime.open()
 
     def save_pretrained(self, folder: str | Path) -> NoReturn:  # noqa: ARG002
         """Raise: there are no weights to save."""

@@ -77,7 +77,7 @@ class ExportedRuntime:
 
 @dataclass(frozen=True, slots=True)
 class ExportedPass:
-    """One pass over images.
+    """One pass over images; see `BatchCaptioner`.
 
     Attributes:
         runtime: The model.
@@ -89,22 +89,11 @@ class ExportedPass:
     vision: Graph
     step: Graph
 
+    def prepare(self, image: Image.Image) -> Pixels:
+        """Return the model input (C, H, W) of an upright RGB image."""
+        return self.runtime.model.image(image)
+
     def caption(
-        self, batch: Sequence[tuple[str, Pixels]], *, config: GenerateConfig
-    ) -> list[Prediction]:
-        """Return one caption per image, in order.
-
-        Args:
-            batch: B ids and model inputs (C, H, W).
-            config: Complete decoding settings.
-
-        Raises:
-            ModelError: The prompt leaves no room for a caption.
-        """
-        (found,) = zip(*self.caption_each(batch, [config]), strict=True)
-        return list(found)
-
-    def caption_each(
         self, batch: Sequence[tuple[str, Pixels]], configs: Sequence[GenerateConfig]
     ) -> list[tuple[Prediction, ...]]:
         """Return the captions of each image, one per config; see `BatchCaptioner.caption`."""
@@ -125,24 +114,3 @@ class ExportedPass:
             self.runtime.predict(hypothesis, image_id=image_id, task=task)
             for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedBatches:
-    """See `BatchCaptioner`.
-
-    Attributes:
-        exported: The pass, with its own buffers.
-    """
-
-    exported: ExportedPass
-
-    def prepare(self, image: Image.Image) -> Pixels:
-        """Return the model input (C, H, W) of an upright RGB image."""
-        return self.exported.runtime.model.image(image)
-
-    def caption(
-        self, batch: Sequence[tuple[str, Pixels]], configs: Sequence[GenerateConfig]
-    ) -> list[tuple[Prediction, ...]]:
-        """Return the captions of each image, one per config."""
-        return self.exported.caption_each(batch, configs)

@@ -50,7 +50,9 @@ def caption_jobs() -> None:
         link.send(Loaded(captioner.describe(), captioner.complete(GenerateConfig())))
         with open_server_decoder(load.max_pixels) as decoder:
             pool = ThreadPoolExecutor(count_decoders(), "captune-decode")
-            _ModelLoop(link, batches, decoder, pool=pool).run(load.max_batch)
+            _ModelLoop(
+                link, batches, decoder=decoder, pool=pool, size=BatchSize(load.max_batch)
+            ).run()
 
 
 def _warm_up(captioner: LoadedCaptioner, batches: BatchCaptioner) -> None:
@@ -62,17 +64,21 @@ class _ModelLoop:
     """Reads jobs in one thread, decodes in several, and captions in the main one."""
 
     def __init__(
-        self, link: Link, batches: BatchCaptioner, decoder: ImageDecoder, *, pool: Executor
+        self,
+        link: Link,
+        batches: BatchCaptioner,
+        *,
+        decoder: ImageDecoder,
+        pool: Executor,
+        size: BatchSize,
     ) -> None:
         self._link, self._batches, self._decoder = link, batches, decoder
-        self._pool = pool
+        self._pool, self._size = pool, size
         self._ready = ReadyImages()
-        self._size = BatchSize(1)
 
-    def run(self, max_batch: int) -> None:
+    def run(self) -> None:
         """Caption until the parent closes its pipe."""
         threading.Thread(target=self._read, name="captune-jobs", daemon=True).start()
-        self._size = BatchSize(max_batch)
         while batch := self._ready.take(self._size.most):
             self._link.send(Started(tuple(image.job for image in batch)))
             began = time.perf_counter()

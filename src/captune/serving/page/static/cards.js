@@ -207,6 +207,15 @@ function showDetails(item, parts, actions) {
   if (focused) details.querySelector(`.${focused.split(" ")[0]}`)?.focus();
 }
 
+/** Show a caption that a click replaced. */
+function showReplaced(item, parts, actions) {
+  parts.field.value = item.caption;
+  fit(parts.field);
+  showDetails(item, parts, actions);
+  parts.field.focus();
+  actions.onChange(item);
+}
+
 function badges(item, wasOpen, parts, actions) {
   const row = make("div", { class: "badges" });
   if (item.isEdited) {
@@ -215,11 +224,7 @@ function badges(item, wasOpen, parts, actions) {
     reset.addEventListener("click", () => {
       item.caption = item.baseCaption;
       item.isEdited = false;
-      parts.field.value = item.caption;
-      fit(parts.field);
-      showDetails(item, parts, actions);
-      parts.field.focus();
-      actions.onChange(item);
+      showReplaced(item, parts, actions);
     });
     row.append(reset);
     return row;
@@ -253,11 +258,7 @@ function alternatives(item, parts, actions) {
     item.isApproved = true;
     item.flags = [];
     item.finishReason = null;
-    parts.field.value = item.caption;
-    fit(parts.field);
-    showDetails(item, parts, actions);
-    parts.field.focus();
-    actions.onChange(item);
+    showReplaced(item, parts, actions);
     announce("The caption is replaced; the earlier one is now an alternative");
   };
   const rows = item.alternatives.map((other, place) =>
