@@ -21,7 +21,14 @@ from captune.data.images import IMAGE_SUFFIXES, describe_source, read_pieces, re
 from captune.data.write_packed import PACKED_WRITERS, Columns, write_cell
 from captune.errors import DataError, ImageError, OutputError
 from captune.records import SPLITS, CaptionRecord
-from captune.storage import cannot_write, fold_name, portable_name, write_jsonl, write_text
+from captune.storage import (
+    MAX_NAME_BYTES,
+    cannot_write,
+    fold_name,
+    portable_name,
+    write_jsonl,
+    write_text,
+)
 
 DatasetFormat = Literal["jsonl", "csv", "coco", "imagefolder", "sidecar", "webdataset", "parquet"]
 ImageHandling = Literal["copy", "link", "keep"]
@@ -36,8 +43,6 @@ _CAPTION_FILES: dict[str, Callable[[str], str]] = {
     "csv": lambda split: f"{split}.csv",
     "sidecar": lambda split: f"{split}/captions",
 }
-# Bytes of a file name, in all file systems in common use.
-_MAX_NAME = 255
 _SIGNATURES = (
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
@@ -178,10 +183,10 @@ def _refuse_long_names(records: Iterable[CaptionRecord], *, format: DatasetForma
         if Path(name).suffix.lower() not in IMAGE_SUFFIXES:
             name += ".jpg"
         length = len(os.fsencode(f"{name}.txt" if format == "sidecar" else name))
-        if length > _MAX_NAME:
+        if length > MAX_NAME_BYTES:
             raise DataError(
                 f"the file name {name[:40]}...{Path(name).suffix} would have {length} bytes,"
-                f" and file systems allow {_MAX_NAME}",
+                f" and file systems allow {MAX_NAME_BYTES}",
                 where=f"image {record.image_id[:80]!r}",
                 fix="use a shorter file name or image_id, or a format that packs its images:"
                 " --to webdataset or --to parquet",

@@ -14,6 +14,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
 from captune.errors import DataError, ImageError, MissingExtraError
@@ -114,19 +115,18 @@ def list_objects(url: str, *, suffixes: frozenset[str]) -> Iterator[FoundObject]
     """
     store, path = _open_store(url)
     scheme = url.partition(":")[0]
+    name = f"{scheme}://{path}"
     magic = _MAGIC.search(path)
     root = path[: path.rfind("/", 0, magic.start())] if magic else path
     found = _walk(store, root, scheme=scheme)
     if magic:
-        pattern = f"{scheme}://{path}"
         # As in a shell, * does not match a slash.
         wanted = (
             one
             for one in found
-            if one.url.count("/") == pattern.count("/") and fnmatchcase(one.url, pattern)
+            if one.url.count("/") == name.count("/") and fnmatchcase(one.url, name)
         )
     else:
-        name = f"{scheme}://{path}"
         wanted = (one for one in found if one.url == name or _ending(one.url) in suffixes)
     first = next(wanted, None)
     if first is None:
@@ -134,12 +134,7 @@ def list_objects(url: str, *, suffixes: frozenset[str]) -> Iterator[FoundObject]
             f"no images at {url}",
             fix="check the bucket and the prefix with the storage's own tool: aws s3 ls",
         )
-    return _chain(first, wanted)
-
-
-def _chain(first: FoundObject, rest: Iterator[FoundObject]) -> Iterator[FoundObject]:
-    yield first
-    yield from rest
+    return chain((first,), wanted)
 
 
 def _walk(store: Any, root: str, *, scheme: str) -> Iterator[FoundObject]:

@@ -1,6 +1,7 @@
 """Storage: atomic files and folders, JSON lines, locks, and the cache folder."""
 
 from captune.storage.atomic_files import (
+    MAX_NAME_BYTES,
     RESUMES,
     RUN_AGAIN,
     STATE_FOLDER,
@@ -40,6 +41,7 @@ from captune.storage.locks import holds_folder, lock_file, lock_folder
 from captune.storage.text_set import TextSet
 
 __all__ = [
+    "MAX_NAME_BYTES",
     "RESUMES",
     "RUN_AGAIN",
     "STATE_FOLDER",

@@ -23,6 +23,9 @@ from captune.errors import OutputError
 STATE_FOLDER = ".captune"
 """Folder beside or inside what captune writes: locks, and what made a file of captions."""
 
+MAX_NAME_BYTES = 255
+"""Bytes of a file name, in all file systems in common use."""
+
 _WINDOWS_LETTERS = re.compile(r'[<>:"|?*\x00-\x1f]')
 _WINDOWS_DEVICES = {
     *("CON", "PRN", "AUX", "NUL"),

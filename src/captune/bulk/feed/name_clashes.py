@@ -14,11 +14,9 @@ from captune.bulk.items import Item
 from captune.bulk.journal.database import Database
 from captune.data import IMAGE_SUFFIXES
 from captune.errors import ImageError, OutputError
-from captune.storage import fold_name
+from captune.storage import MAX_NAME_BYTES, fold_name
 
 _FIX = "name the files after the full image name: --sidecar-name full"
-# Bytes, in all file systems in common use.
-_MAX_NAME = 255
 # Length of the longest ending that a format adds: `.caption`.
 _MAX_ENDING = 8
 
@@ -73,7 +71,7 @@ class NameGuard:
             self._refuse_held(Path(folder))
             if self._formats and self._is_in_a_folder(item.name):
                 self._check_folder(folder)
-        if len(os.fsencode(name)) > _MAX_NAME - _MAX_ENDING:
+        if len(os.fsencode(name)) > MAX_NAME_BYTES - _MAX_ENDING:
             error = self._check_length(item)
             if error is not None:
                 return error
@@ -120,10 +118,10 @@ class NameGuard:
     def _check_length(self, item: Item) -> ImageError | None:
         for form in self._all:
             target = form.path_for(item)
-            if len(os.fsencode(target.name)) > _MAX_NAME:
+            if len(os.fsencode(target.name)) > MAX_NAME_BYTES:
                 return ImageError(
                     "name_too_long",
-                    where=f"the file name {target.name} is longer than {_MAX_NAME} bytes",
+                    where=f"the file name {target.name} is longer than {MAX_NAME_BYTES} bytes",
                     fix="use --sidecar-name stem, or write one file: --to jsonl --out FILE",
                 )
         return None

@@ -21,12 +21,10 @@ from captune.bulk.journal.known import FileState
 from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.disk import Disk, temporary_beside
 from captune.errors import ImageError
-from captune.storage import RESUMES, cannot_write
+from captune.storage import MAX_NAME_BYTES, RESUMES, cannot_write
 
 # Syncs wait for the disk, not for the interpreter; a file system commits many at once.
 _NUM_THREADS = 8
-# Bytes, in all file systems in common use.
-_MAX_NAME = 255
 # Errors that concern more than one file.
 _OF_THE_DISK = {
     getattr(errno, name)
@@ -122,7 +120,7 @@ class FileWriter:
             return None
         fallback = format_.fallback
         place = fallback.path_for(captioned.item)
-        if len(os.fsencode(place.name)) > _MAX_NAME:
+        if len(os.fsencode(place.name)) > MAX_NAME_BYTES:
             return None
         target = _real(place)
         _refuse_folder(target)
