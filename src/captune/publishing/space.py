@@ -15,6 +15,7 @@ import yaml
 from captune.hub import (
     PushedRepo,
     RepoFile,
+    find_model,
     needs_own_code,
     open_repo,
     push_files,
@@ -85,9 +86,7 @@ def push_space(
         ModelError: The folder holds no model.
         OutputError: The push failed; nothing local has changed.
     """
-    folder = folder.expanduser()
-    place = folder / "model" if (folder / "model" / "config.json").is_file() else folder
-    app = _write_app(model, place)
+    app = _write_app(model, Path(find_model(str(folder))))
     opened = open_repo(repo, private=private, kind="space")
     files = [
         RepoFile("app.py", app.encode()),
