@@ -139,7 +139,9 @@ def test_a_single_model_is_compared_with_the_constant_caption(
     assert good.headline == "The model beats a constant caption."
     assert "for the same caption on every image (p = 0.005)" in good.sentence
     dull = judge(many, options, before=None, after=dull_captions(many))
-    assert dull.headline == "Scored without a comparison."
+    assert dull.headline == "The model is worse than a constant caption."
+    assert any(w.startswith("The model is worse than a constant caption") for w in dull.warnings)
+    assert "constant" in dull.findings
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ Occasion = Literal["run", "evaluation"]
 """A training run (before and after), or a model and its baseline (`captune evaluate`)."""
 
 
+Finding = Literal["collapse", "constant", "cut"]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of a run.
@@ -45,12 +48,14 @@ class Verdict:
         headline: A few words.
         sentence: The change, with interval, p value and number of images.
         warnings: Reasons to doubt the result, one or two sentences each.
+        findings: What the warnings are about, for suggestions.
     """
 
     outcome: Outcome
     headline: str
     sentence: str
     warnings: tuple[str, ...]
+    findings: frozenset[Finding] = frozenset()
 
 
 def judge_run(
@@ -75,21 +80,30 @@ def judge_run(
     scored = evaluation.scores[AFTER].image_ids
     collapse = _warn_of_collapse("The model", after, records=records, scored=scored)
     constant = _warn_of_constant(evaluation)
+    cut = _warn_of_cut_captions(evaluation, after)
+    named: Mapping[Finding, Sequence[str]] = {
+        "collapse": collapse,
+        "constant": constant,
+        "cut": cut,
+    }
+    findings = frozenset(finding for finding, own in named.items() if own)
     warnings = (
         *collapse,
         *constant,
-        *_warn_of_cut_captions(evaluation, after),
+        *cut,
         *_warn_of_seen_images(evaluation.split, picked_on),
         *_warn_of_few_images(evaluation),
     )
     if test is None:
-        return Verdict("unknown", *_describe_alone(evaluation), warnings)
+        return Verdict("unknown", *_describe_alone(evaluation), warnings, findings)
     sentence = _describe_change(evaluation, test)
     outcome = judge_test(name, test)
     if outcome == "better" and (collapse or constant):
         headline = _COLLAPSED if collapse else _NO_BETTER_THAN_CONSTANT
-        return Verdict("doubtful", headline, sentence, warnings)
-    return Verdict(outcome, _HEADLINES[occasion][outcome], sentence, warnings)
+        if not collapse and _constant_wins(evaluation):
+            headline = _WORSE_THAN_CONSTANT
+        return Verdict("doubtful", headline, sentence, warnings, findings)
+    return Verdict(outcome, _HEADLINES[occasion][outcome], sentence, warnings, findings)
 
 
 def describe_ranking(evaluation: Evaluation) -> tuple[str, str]:
@@ -169,6 +183,7 @@ _HEADLINES: Mapping[Occasion, Mapping[Outcome, str]] = {
 }
 _COLLAPSED = "The score is better, but the captions have collapsed."
 _NO_BETTER_THAN_CONSTANT = "The score is better, but no better than that of a constant caption."
+_WORSE_THAN_CONSTANT = "The score is better, but worse than that of a constant caption."
 
 
 def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
@@ -197,11 +212,14 @@ def _describe_alone(evaluation: Evaluation, system: str = AFTER) -> tuple[str, s
     value = format_value(name, scores.metrics[name])
     reached = f"The model achieves {metric_label(name)} {value}{ends} on {images}"
     constant = evaluation.test(CONSTANT_CAPTION, system).get(name)
-    if constant is None or judge_test(name, constant) != "better":
+    outcome = "same" if constant is None else judge_test(name, constant)
+    if constant is None or outcome == "same":
         return "Scored without a comparison.", f"{reached}; no other model was scored."
     of_constant = format_value(name, evaluation.scores[CONSTANT_CAPTION].metrics[name])
     return (
-        "The model beats a constant caption.",
+        "The model beats a constant caption."
+        if outcome == "better"
+        else "The model is worse than a constant caption.",
         f"{reached}, against {of_constant} for the same caption on every image"
         f" ({format_p(constant.p_value)}); no other model was scored.",
     )
@@ -245,12 +263,19 @@ def _warn_of_constant(evaluation: Evaluation) -> list[str]:
         return []
     constant = evaluation.scores[CONSTANT_CAPTION].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
+    start = "is worse than" if _constant_wins(evaluation) else "does not beat"
     return [
-        "The model does not beat a constant caption"
+        f"The model {start} a constant caption"
         f" (“{shorten_words(clean_text(evaluation.constant_caption), 30)}” for every image):"
         f" {metric_label(name)} {format_value(name, after)} against"
         f" {format_value(name, constant)} ({format_p(test.p_value)})."
     ]
+
+
+def _constant_wins(evaluation: Evaluation) -> bool:
+    name = evaluation.main_metric
+    test = evaluation.test(CONSTANT_CAPTION, AFTER).get(name)
+    return test is not None and judge_test(name, test) == "worse"
 
 
 def _warn_of_cut_captions(evaluation: Evaluation, after: Sequence[Prediction]) -> list[str]:
