@@ -44,14 +44,15 @@ if TYPE_CHECKING:
         ComparisonInputs,
         Fact,
         ReportInputs,
+        RunSettings,
         write_comparison,
         write_report,
     )
-    from captune.evaluation.report.caption_shapes import FrequentCaption
-    from captune.evaluation.report.charts import Series, draw_histogram, draw_lines
-    from captune.evaluation.report.gallery import make_thumbnail
+    from captune.evaluation.report.drawing.charts import Scale, Series, draw_histogram, draw_lines
+    from captune.evaluation.report.gallery.cards import make_thumbnail
     from captune.evaluation.report.page import write_page
     from captune.evaluation.report.training_log import TrainingLog, read_training_log
+    from captune.evaluation.report.words.caption_shapes import FrequentCaption
     from captune.evaluation.scoring.evaluation import (
         ScoringOptions,
         describe_decoding,
@@ -89,7 +90,9 @@ __all__ = [
     "Picture",
     "Progress",
     "ReportInputs",
+    "RunSettings",
     "RunToScore",
+    "Scale",
     "ScoredData",
     "ScoringOptions",
     "Series",
@@ -158,6 +161,7 @@ _HOMES = {
     "Picture": "captune.evaluation.plots",
     "Progress": "captune.evaluation.caption_models",
     "ReportInputs": "captune.evaluation.report",
+    "RunSettings": "captune.evaluation.report",
     "RunToScore": "captune.evaluation.scoring.saved_scores",
     "ScoredData": "captune.evaluation.scoring.scored_data",
     "ScoringOptions": "captune.evaluation.scoring.evaluation",
@@ -207,11 +211,12 @@ _HOMES = {
     "write_report": "captune.evaluation.report",
     "write_results_csv": "captune.evaluation.scoring.score_files",
     "write_scores_json": "captune.evaluation.scoring.score_files",
-    "FrequentCaption": "captune.evaluation.report.caption_shapes",
-    "Series": "captune.evaluation.report.charts",
-    "draw_histogram": "captune.evaluation.report.charts",
-    "draw_lines": "captune.evaluation.report.charts",
-    "make_thumbnail": "captune.evaluation.report.gallery",
+    "FrequentCaption": "captune.evaluation.report.words.caption_shapes",
+    "Scale": "captune.evaluation.report.drawing.charts",
+    "Series": "captune.evaluation.report.drawing.charts",
+    "draw_histogram": "captune.evaluation.report.drawing.charts",
+    "draw_lines": "captune.evaluation.report.drawing.charts",
+    "make_thumbnail": "captune.evaluation.report.gallery.cards",
     "write_page": "captune.evaluation.report.page",
 }
 

@@ -35,7 +35,11 @@ from captune.metrics.score_captions import score
 from captune.metrics.score_images import find_image_files, read_image_names, read_objects
 from captune.metrics.scores.cider import cider_rewards, self_cider
 from captune.metrics.scores.diversity import constant_caption_baseline, measure_copied_share
-from captune.metrics.scores.hallucination import read_object_words, score_hallucination
+from captune.metrics.scores.hallucination import (
+    name_coco_objects,
+    read_object_words,
+    score_hallucination,
+)
 from captune.metrics.scores.samples import SampleDiversity, measure_samples
 from captune.metrics.table import (
     DEFAULT_METRICS,
@@ -79,6 +83,7 @@ __all__ = [
     "measure_copied_share",
     "measure_samples",
     "measure_scripts",
+    "name_coco_objects",
     "naming_file",
     "paired_bootstrap",
     "read_image_names",

@@ -102,7 +102,7 @@ _TABLE = {
         ("name", "description"),
         (),
         ("evaluate",),
-        ("plots", "report.html"),
+        ("plots", "report.html", "report_files"),
         ("plots", "report.html"),
     ),
 }

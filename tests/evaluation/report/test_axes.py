@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captune.evaluation.report.axes import format_tick, linear_axis, log_axis, tight_axis
+from captune.evaluation.report.drawing.axes import format_tick, linear_axis, log_axis, tight_axis
 
 numbers = st.floats(-1e9, 1e9, allow_nan=False)
 positive = st.floats(1e-9, 1e9)

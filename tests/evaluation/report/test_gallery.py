@@ -11,20 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captune.evaluation.report.gallery import choose_images, make_card, make_thumbnail
+from captune.evaluation.report.gallery.cards import choose_images, make_card, make_thumbnail
+from captune.evaluation.report.gallery.items import make_item
 from captune.records import CaptionRecord
 
 values = st.lists(st.one_of(st.floats(-5, 5), st.just(math.nan)), max_size=40)
 
 
-def test_gains_losses_worst_and_random_images_are_chosen() -> None:
+def test_gains_losses_worst_and_typical_images_are_chosen() -> None:
     gains = [0.0, 3.0, -2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     quality = [5.0, 5.0, 5.0, 5.0, 0.1, 5.0, 5.0, 5.0, 5.0, 5.0]
     chosen = {c.place: c.reasons for c in choose_images(gains, quality, size=4, seed=1)}
     assert chosen.pop(1) == ("gain",)
     assert chosen.pop(2) == ("loss",)
     assert chosen.pop(4) == ("worst",)
-    assert list(chosen.values()) == [("random",)]
+    assert list(chosen.values()) == [("typical",)]
 
 
 def test_an_image_chosen_for_two_reasons_is_shown_once() -> None:
@@ -59,9 +60,9 @@ def test_without_scores_the_images_are_drawn_at_random() -> None:
 
 def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape() -> None:
     uri, size = make_thumbnail(Image.new("RGB", (1600, 800), (200, 10, 10)))
-    assert size == (400, 200)
+    assert size == (384, 192)
     image = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))))
-    assert (image.format, image.size) == ("JPEG", (400, 200))
+    assert (image.format, image.size) == ("JPEG", (384, 192))
 
 
 def test_a_small_picture_is_not_enlarged() -> None:
@@ -69,37 +70,31 @@ def test_a_small_picture_is_not_enlarged() -> None:
 
 
 def test_the_card_of_a_broken_image_gives_the_reason() -> None:
-    card = make_card(
-        CaptionRecord("x", b"<html>", ("a dog",)),
-        {"before": "a cat", "after": "a dog"},
-        scores={"after": 1.5},
-        gain=0.25,
-        reasons=("gain",),
-    )
+    record = CaptionRecord("x", b"<html>", ("a dog",))
+    captions = {"before": "a cat", "after": "a dog"}
+    item = make_item(record, captions, scores={"after": 1.5}, judged=(0.25, 1.5))
+    card = make_card(record, item, reasons=("gain",))
     assert (card.thumbnail, card.problem) == ("", "not_an_image")
-    assert card.gain_text == "+0.25"
-    assert math.isnan(card.captions[0].score)
+    assert card.item.gain_text == "+0.25"
+    assert math.isnan(card.item.captions[0].score)
 
 
 @pytest.mark.parametrize(("gain", "text"), [(-0.84, "−0.84"), (0.001, "±0.00"), (-0.001, "±0.00")])
 def test_a_gain_has_a_sign_unless_its_digits_are_all_zero(gain: float, text: str) -> None:
-    card = make_card(CaptionRecord("x", b""), {"a": "b"}, scores={}, gain=gain, reasons=())
-    assert card.gain_text == text
+    item = make_item(CaptionRecord("x", b""), {"a": "b"}, judged=(gain, 0.0))
+    assert item.gain_text == text
 
 
 def test_references_beyond_the_limit_are_counted_instead_of_shown() -> None:
     record = CaptionRecord("x", b"", tuple(f"caption {n}" for n in range(30)))
-    card = make_card(record, {"a": "b"}, scores={}, gain=math.nan, reasons=())
-    assert len(card.references) + card.hidden_references == 30
-    assert card.hidden_references > 0
+    item = make_item(record, {"a": "b"})
+    assert len(item.references) + item.hidden_references == 30
+    assert item.hidden_references > 0
 
 
 def test_words_that_differ_from_the_first_model_are_marked() -> None:
-    card = make_card(
+    item = make_item(
         CaptionRecord("x", b"", ("a red dog",)),
         {"one": "a dog", "two": "a red dog", "three": "a dog"},
-        scores={},
-        gain=math.nan,
-        reasons=(),
     )
-    assert [[w.text for w in c.words if w.changed] for c in card.captions] == [[], ["red"], []]
+    assert [[w.text for w in c.words if w.changed] for c in item.captions] == [[], ["red"], []]

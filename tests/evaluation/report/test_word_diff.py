@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captune.evaluation.report.word_diff import mark_words
+from captune.evaluation.report.gallery.word_diff import mark_words
 
 
 def changed(before: str, after: str) -> tuple[list[str], list[str]]:

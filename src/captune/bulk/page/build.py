@@ -16,6 +16,7 @@ from captune.errors import ImageError
 from captune.evaluation import (
     Fact,
     FrequentCaption,
+    Scale,
     Series,
     describe_seconds,
     draw_histogram,
@@ -202,8 +203,7 @@ def _draw_speed(watch: RunWatch) -> Markup:
         [Series("images per second", "validation", scaled)],
         title="Images per second during the run",
         x_label=f"{unit}s since the first image",
-        readout=unit,
-        from_zero=True,
+        scale=Scale(readout=unit, from_zero=True),
     )
 
 

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from captune.evaluation.report.build import write_report
 from captune.evaluation.report.comparison import ComparisonInputs, write_comparison
-from captune.evaluation.report.inputs import Fact, ReportInputs
+from captune.evaluation.report.inputs import Fact, ReportInputs, RunSettings
 
-__all__ = ["ComparisonInputs", "Fact", "ReportInputs", "write_comparison", "write_report"]
+__all__ = [
+    "ComparisonInputs",
+    "Fact",
+    "ReportInputs",
+    "RunSettings",
+    "write_comparison",
+    "write_report",
+]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.labels import format_value, metric_label
-from captune.evaluation.report.caption_shapes import (
-    FrequentCaption,
-    frequent_captions,
-    length_shares,
-)
-from captune.evaluation.report.charts import Series, draw_histogram, draw_lines
-from captune.evaluation.report.gallery import Card, choose_images, make_card
-from captune.evaluation.report.inputs import Fact, ReportInputs
+from captune.evaluation.report.drawing.charts import draw_histogram
+from captune.evaluation.report.drawing.gain_chart import draw_gains
+from captune.evaluation.report.drawing.training_charts import TrainingCharts, draw_training
+from captune.evaluation.report.evidence.copies import ScoreCopy, copy_scores
+from captune.evaluation.report.evidence.hero import Hero, make_heroes
+from captune.evaluation.report.evidence.next_steps import NextStep, suggest_steps
+from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
+from captune.evaluation.report.gallery.cards import Card, choose_cards
+from captune.evaluation.report.gallery.items import GalleryItem, list_items
+from captune.evaluation.report.gallery.rest import beside, remove_rest, write_rest
+from captune.evaluation.report.inputs import Fact, HowMade, ReportInputs, describe_origin
 from captune.evaluation.report.page import write_page
 from captune.evaluation.report.score_rows import (
     Change,
@@ -27,9 +30,18 @@ from captune.evaluation.report.score_rows import (
     quality_rows,
     variety_rows,
 )
-from captune.evaluation.report.training_log import TrainingLog
+from captune.evaluation.report.words.caption_shapes import (
+    FrequentCaption,
+    frequent_captions,
+    length_shares,
+)
+from captune.evaluation.report.words.mistake_groups import (
+    MistakeGroup,
+    describe_result,
+    group_mistakes,
+)
+from captune.evaluation.report.words.mistakes import learn_things
 from captune.evaluation.verdict import Occasion, Verdict, judge_run
-from captune.metrics import is_lower_better
 from captune.records import Prediction
 
 LABELS: Mapping[Occasion, Mapping[str, str]] = {
@@ -42,12 +54,22 @@ _IMAGES = {"train": "training images", "val": "validation images", "test": "test
 
 
 @dataclass(frozen=True, slots=True)
-class MetricChart:
-    """A curve of one validation metric."""
+class Statistics:
+    """Charts and lists of all captions."""
 
-    label: str
-    best: str
-    chart: Markup
+    lengths: Markup
+    gains: Markup
+    frequent: Mapping[str, Sequence[FrequentCaption]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The top of a report: the result in a sentence, pictures, the ruler, mistakes."""
+
+    sentence: str
+    heroes: Sequence[Hero]
+    ruler: Ruler | None
+    groups: Sequence[MistakeGroup]
 
 
 @dataclass(frozen=True)
@@ -72,54 +94,71 @@ class ReportPage:
     constant_caption: str
     constant_from: str
     extra: Sequence[Fact]
-    loss_linear: Markup
-    loss_log: Markup
-    metric_charts: Sequence[MetricChart]
+    training: TrainingCharts
     cards: Sequence[Card]
+    files: str
+    has_similarity: bool
     image_metric: str
-    lengths: Markup
-    frequent: Mapping[str, Sequence[FrequentCaption]]
-    decoding: Sequence[Fact]
-    facts: Sequence[Fact]
+    statistics: Statistics
     skipped: Sequence[Fact]
-    signature: str
-    signatures: Sequence[str]
+    how: HowMade
+    copies: Sequence[ScoreCopy]
+    evidence: Evidence
+    next_steps: Sequence[NextStep]
 
 
 def write_report(inputs: ReportInputs, path: Path) -> None:
     """Write a run's report as one HTML file that opens offline.
 
+    If there are more images than the file holds, a folder beside it gets all of them, and the page
+    loads them when asked to.
+
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: The file or the folder cannot be written.
     """
-    write_page(path, "report.html", content=build_report(inputs))
+    page, items = _build(inputs)
+    # The folder first: a page never offers images that are not there.
+    if len(page.cards) < len(items):
+        ids = inputs.evaluation.scores[AFTER].image_ids
+        write_rest(path, items, records={r.image_id: r for r in inputs.records}, ids=ids)
+        page = replace(page, files=beside(path).name)
+    write_page(path, "report.html", content=page, has_files=bool(page.files))
+    if not page.files:
+        remove_rest(path)
 
 
 def build_report(inputs: ReportInputs) -> ReportPage:
     """Compute everything that the report shows."""
+    return _build(inputs)[0]
+
+
+def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
     evaluation = inputs.evaluation
     labels = LABELS[inputs.occasion]
     systems = tuple(name for name in labels if name in evaluation.scores)
     main = evaluation.main_metric
     test = evaluation.test(BEFORE, AFTER).get(main)
-    loss_linear, loss_log = _loss_charts(inputs.log)
+    change = None if test is None else describe_change(main, test)
     image_metric = evaluation.main_image_metric
-    return ReportPage(
+    verdict = judge_run(
+        evaluation,
+        inputs.after,
+        records=inputs.records,
+        occasion=inputs.occasion,
+        picked_on=inputs.picked_on,
+    )
+    evidence, items, cards = _gather(inputs, change)
+    training = draw_training(inputs.log, inputs.best_step)
+    page = ReportPage(
         occasion=inputs.occasion,
         title=inputs.title,
         description=inputs.description,
-        verdict=judge_run(
-            evaluation,
-            inputs.after,
-            records=inputs.records,
-            occasion=inputs.occasion,
-            picked_on=inputs.picked_on,
-        ),
+        verdict=verdict,
         num_images=evaluation.num_images,
         images=_IMAGES.get(evaluation.split, "images"),
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
-        main_change=None if test is None else describe_change(main, test),
+        main_change=change,
         before_value=_value(evaluation, BEFORE, main),
         after_value=_value(evaluation, AFTER, main),
         systems=systems,
@@ -129,21 +168,26 @@ def build_report(inputs: ReportInputs) -> ReportPage:
         constant_caption=evaluation.constant_caption,
         constant_from=evaluation.constant_from,
         extra=[Fact(metric_label(k), format_value(k, v)) for k, v in inputs.extra.items()],
-        loss_linear=loss_linear,
-        loss_log=loss_log,
-        metric_charts=_metric_charts(inputs.log),
-        cards=_make_cards(inputs, image_metric),
+        training=training,
+        cards=cards,
+        files="",
+        has_similarity=any(math.isfinite(item.similarity) for item in items),
         image_metric=metric_label(image_metric) if image_metric else "",
-        lengths=_length_chart(inputs),
-        frequent=_frequent(inputs),
-        decoding=[Fact(name, _setting(value)) for name, value in inputs.generate],
-        facts=inputs.facts,
-        skipped=[
-            Fact(s.file or s.image_id, f"{s.reason} {s.detail}".strip()) for s in inputs.skipped
-        ],
-        signature=evaluation.run_signature,
-        signatures=list(evaluation.scores[AFTER].signatures.values()),
+        statistics=_draw_statistics(inputs, items),
+        skipped=_list_skipped(inputs),
+        how=describe_origin(evaluation, inputs.facts, generate=inputs.generate),
+        copies=copy_scores(evaluation),
+        evidence=evidence,
+        next_steps=suggest_steps(inputs, verdict),
     )
+    return page, items
+
+
+def _list_skipped(inputs: ReportInputs) -> list[Fact]:
+    return [
+        Fact(each.file or each.image_id, f"{each.reason} {each.detail}".strip())
+        for each in inputs.skipped
+    ]
 
 
 def _value(evaluation: Evaluation, system: str, name: str) -> str:
@@ -152,74 +196,57 @@ def _value(evaluation: Evaluation, system: str, name: str) -> str:
     return format_value(name, evaluation.scores[system].metrics[name])
 
 
-def _loss_charts(log: TrainingLog) -> tuple[Markup, Markup]:
-    """Draw the loss on a linear and on a logarithmic axis."""
-    train, validation = log.curve("loss"), log.curve("val_loss")
-    series = [
-        Series("training", "train", tuple(zip(train.steps, train.values, strict=True))),
-        Series(
-            "validation",
-            "validation",
-            tuple(zip(validation.steps, validation.values, strict=True)),
-            has_dots=True,
-        ),
-    ]
-    title = "Training and validation loss by step"
-    if validation.values:
-        best = min(validation.values)
-        title += f"; lowest validation loss {best:.4g}"
-    return (
-        draw_lines(series, title=title, x_label="optimizer step"),
-        draw_lines(series, title=f"{title}, logarithmic", x_label="optimizer step", is_log=True),
-    )
-
-
-def _metric_charts(log: TrainingLog) -> list[MetricChart]:
-    charts = []
-    for key in log.metric_names():
-        name, curve = key.removeprefix("val_"), log.curve(key)
-        if not curve.values:
-            continue
-        best = (min if is_lower_better(name) else max)(curve.values)
-        step = curve.steps[curve.values.index(best)]
-        points = tuple(zip(curve.steps, curve.values, strict=True))
-        label = metric_label(name)
-        chart = draw_lines(
-            [Series(label, "validation", points, has_dots=True)],
-            title=f"{label} of validation captions by step; best {best:.4g} at step {step}",
-            x_label="optimizer step",
-        )
-        charts.append(MetricChart(label, f"{format_value(name, best)} at step {step:,}", chart))
-    return charts
-
-
-def _make_cards(inputs: ReportInputs, metric: str | None) -> list[Card]:
+def _gather(
+    inputs: ReportInputs, change: Change | None
+) -> tuple[Evidence, list[GalleryItem], list[Card]]:
+    """Return the evidence at the top, all images, and the cards inside the file."""
     evaluation = inputs.evaluation
-    ids = evaluation.scores[AFTER].image_ids
+    scored = set(evaluation.scores[AFTER].image_ids)
+    records = {r.image_id: r for r in inputs.records if r.image_id in scored}
     systems: dict[str, Sequence[Prediction]] = {AFTER: inputs.after}
     if inputs.before is not None:
         systems = {BEFORE: inputs.before, AFTER: inputs.after}
-    values = {
-        name: evaluation.scores[name].per_image[metric] if metric else [math.nan] * len(ids)
-        for name in systems
-    }
-    sign = -1.0 if metric is not None and is_lower_better(metric) else 1.0
-    quality = [sign * value for value in values[AFTER]]
-    gains = [math.nan] * len(ids)
-    if BEFORE in systems:
-        gains = [q - sign * b for q, b in zip(quality, values[BEFORE], strict=True)]
-    captions = {name: {p.image_id: p.caption for p in system} for name, system in systems.items()}
-    records = {record.image_id: record for record in inputs.records}
-    return [
-        make_card(
-            records[ids[choice.place]],
-            {name: captions[name][ids[choice.place]] for name in systems},
-            scores={name: float(values[name][choice.place]) for name in systems},
-            gain=float(gains[choice.place]),
-            reasons=choice.reasons,
-        )
-        for choice in choose_images(gains, quality, size=inputs.gallery_size, seed=inputs.seed)
-    ]
+    things = learn_things(caption for record in records.values() for caption in record.captions)
+    items = list_items(
+        evaluation,
+        systems,
+        records=inputs.records,
+        things=things,
+        quality_of=(AFTER,),
+    )
+    groups = group_mistakes(items, list(records.values()), things=things)
+    of_place = [records[image_id] for image_id in evaluation.scores[AFTER].image_ids]
+    labels = LABELS[inputs.occasion]
+    kinds = {CONSTANT_CAPTION: "constant", BEFORE: "before", AFTER: "after"}
+    evidence = Evidence(
+        sentence=describe_result(groups, _describe_wins(change)),
+        heroes=make_heroes(items, of_place, has_baseline=BEFORE in systems),
+        ruler=draw_ruler(
+            evaluation,
+            {name: (labels[name], kind) for name, kind in kinds.items()},
+            records=inputs.records,
+            seed=inputs.seed,
+        ),
+        groups=groups,
+    )
+    cards = choose_cards(items, of_place, size=inputs.gallery_size, seed=inputs.seed)
+    return evidence, items, cards
+
+
+def _describe_wins(change: Change | None) -> str:
+    if change is None or not change.has_images:
+        return ""
+    total = change.wins + change.ties + change.losses
+    equal = f", equal on {change.ties:,}" if change.ties else ""
+    return f"Better on {change.wins:,} of {total:,} images, worse on {change.losses:,}{equal}."
+
+
+def _draw_statistics(inputs: ReportInputs, items: Sequence[GalleryItem]) -> Statistics:
+    metric = inputs.evaluation.main_image_metric
+    gains = draw_gains(
+        [item.gain for item in items], label=metric_label(metric) if metric else "score"
+    )
+    return Statistics(_length_chart(inputs), gains, _frequent(inputs))
 
 
 def _length_chart(inputs: ReportInputs) -> Markup:
@@ -233,6 +260,7 @@ def _length_chart(inputs: ReportInputs) -> Markup:
         kinds={"after": "after", "before": "before", "human": "human"},
         title="Words per caption: share of captions of each length, after, before and human",
         x_label="words per caption",
+        drill="length={}",
     )
 
 
@@ -241,9 +269,3 @@ def _frequent(inputs: ReportInputs) -> dict[str, list[FrequentCaption]]:
     lists = {AFTER: inputs.after, BEFORE: inputs.before or ()}
     captions = {n: [p.caption for p in own if p.image_id in scored] for n, own in lists.items()}
     return {name: frequent_captions(own) for name, own in captions.items() if own}
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return repr(value) if isinstance(value, str) else str(value)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from captune.evaluation.compare import Evaluation
 from captune.evaluation.labels import metric_label
-from captune.evaluation.report.caption_shapes import FrequentCaption, frequent_captions
-from captune.evaluation.report.gallery import Card, choose_images, make_card
-from captune.evaluation.report.inputs import GALLERY_SIZE, Fact
+from captune.evaluation.report.evidence.copies import ScoreCopy, copy_scores
+from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
+from captune.evaluation.report.gallery.cards import Card, choose_cards, make_card
+from captune.evaluation.report.gallery.items import GalleryItem, list_items, make_item
+from captune.evaluation.report.gallery.rest import beside, remove_rest, write_rest
+from captune.evaluation.report.inputs import GALLERY_SIZE, Fact, HowMade, describe_origin
 from captune.evaluation.report.page import write_page
 from captune.evaluation.report.score_rows import (
     Change,
@@ -20,10 +23,13 @@ from captune.evaluation.report.score_rows import (
     quality_rows,
     variety_rows,
 )
+from captune.evaluation.report.words.caption_shapes import FrequentCaption, frequent_captions
+from captune.evaluation.report.words.mistake_groups import MistakeGroup, group_mistakes
+from captune.evaluation.report.words.mistakes import learn_things
 from captune.evaluation.verdict import describe_ranking, warn_of_collapses
-from captune.metrics import is_lower_better
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
+from captune.text_safety import clean_text
 
 
 @dataclass(frozen=True)
@@ -76,36 +82,61 @@ class ComparisonPage:
     quality: Sequence[ScoreRow]
     variety: Sequence[ScoreRow]
     duels: Sequence[Duel]
+    ruler: Ruler | None
+    groups: Sequence[MistakeGroup]
     cards: Sequence[Card]
+    files: str
+    has_similarity: bool
+    copies: Sequence[ScoreCopy]
     is_chosen: bool
     image_metric: str
     frequent: Mapping[str, Sequence[FrequentCaption]]
-    decoding: Sequence[Fact]
-    facts: Sequence[Fact]
-    signature: str
-    signatures: Sequence[str]
+    how: HowMade
 
 
 def write_comparison(inputs: ComparisonInputs, path: Path) -> None:
     """Write a comparison as one HTML file that opens offline.
 
+    As for a report, all images are in a folder beside it if the file does not hold them.
+
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: The file or the folder cannot be written.
     """
-    write_page(path, "comparison.html", content=build_comparison(inputs))
+    page, items = _build(inputs)
+    if not inputs.chosen and len(page.cards) < len(items):
+        ids = next(iter(inputs.evaluation.scores.values())).image_ids
+        write_rest(path, items, records={r.image_id: r for r in inputs.records}, ids=ids)
+        page = replace(page, files=beside(path).name)
+    write_page(path, "comparison.html", content=page, has_files=bool(page.files))
+    if not page.files:
+        remove_rest(path)
 
 
 def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
     """Compute everything that the page shows."""
+    return _build(inputs)[0]
+
+
+def _build(inputs: ComparisonInputs) -> tuple[ComparisonPage, list[GalleryItem]]:
     evaluation = inputs.evaluation
     main, image_metric = evaluation.main_metric, evaluation.main_image_metric
     names = list(evaluation.scores)
     headline, sentence = describe_ranking(evaluation)
-    scored = set(evaluation.scores[names[0]].image_ids)
+    ids = evaluation.scores[names[0]].image_ids
+    scored, of_id = set(ids), {record.image_id: record for record in inputs.records}
+    records = [of_id[image_id] for image_id in ids]
     captions = {
         name: [p.caption for p in inputs.systems[name] if p.image_id in scored] for name in names
     }
-    return ComparisonPage(
+    things = learn_things(caption for record in records for caption in record.captions)
+    items = list_items(
+        evaluation,
+        {name: inputs.systems[name] for name in names},
+        records=inputs.records,
+        things=things,
+        quality_of=names,
+    )
+    page = ComparisonPage(
         title=", ".join(names),
         headline=headline,
         sentence=sentence,
@@ -113,69 +144,55 @@ def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:
         num_images=evaluation.num_images,
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
-        systems=names,
+        systems=[clean_text(name) for name in names],
         quality=quality_rows(evaluation, names),
         variety=variety_rows(evaluation, names, records=inputs.records),
-        duels=[
-            Duel(p.against, p.system, describe_change(main, tests[main]))
-            for p, tests in evaluation.tests.items()
-            if main in tests
-        ],
-        cards=_chosen_cards(inputs) if inputs.chosen else _scored_cards(inputs, image_metric),
+        duels=_list_duels(evaluation),
+        ruler=draw_ruler(
+            evaluation,
+            {name: (name, f"system-{place % 6}") for place, name in enumerate(names)},
+            records=inputs.records,
+            seed=inputs.seed,
+        ),
+        groups=group_mistakes(items, records, things=things),
+        cards=_chosen_cards(inputs)
+        if inputs.chosen
+        else choose_cards(items, records, size=inputs.gallery_size, seed=inputs.seed),
+        files="",
+        has_similarity=any(math.isfinite(item.similarity) for item in items),
+        copies=copy_scores(evaluation),
         is_chosen=bool(inputs.chosen),
         image_metric=metric_label(image_metric) if image_metric and not inputs.chosen else "",
         frequent={n: frequent_captions(own, limit=5) for n, own in captions.items()},
-        decoding=[Fact(key, str(value)) for key, value in inputs.generate],
-        facts=inputs.facts,
-        signature=evaluation.run_signature,
-        signatures=list(evaluation.scores[names[0]].signatures.values()),
+        how=describe_origin(evaluation, inputs.facts, generate=inputs.generate),
     )
+    return page, items
 
 
-def _scored_cards(inputs: ComparisonInputs, metric: str | None) -> list[Card]:
-    """Return cards of images where the models differ most, where all do badly, and random ones."""
-    evaluation = inputs.evaluation
-    names = list(evaluation.scores)
-    ids = evaluation.scores[names[0]].image_ids
-    sign = -1.0 if metric is not None and is_lower_better(metric) else 1.0
-    values = {
-        name: evaluation.scores[name].per_image[metric] if metric else [math.nan] * len(ids)
-        for name in names
-    }
-    columns = list(zip(*values.values(), strict=True))
-    # The other models are compared with the first.
-    gains = [max((sign * v for v in row[1:]), default=math.nan) - sign * row[0] for row in columns]
-    quality = [max(sign * value for value in row) for row in columns]
-    captions = _captions_by_image(inputs)
-    records = {record.image_id: record for record in inputs.records}
+def _list_duels(evaluation: Evaluation) -> list[Duel]:
+    main = evaluation.main_metric
     return [
-        make_card(
-            records[ids[choice.place]],
-            {name: captions[name][ids[choice.place]] for name in names},
-            scores={name: float(values[name][choice.place]) for name in names},
-            gain=float(gains[choice.place]),
-            reasons=choice.reasons,
-        )
-        for choice in choose_images(gains, quality, size=inputs.gallery_size, seed=inputs.seed)
+        Duel(pair.against, pair.system, describe_change(main, tests[main]))
+        for pair, tests in evaluation.tests.items()
+        if main in tests
     ]
 
 
 def _chosen_cards(inputs: ComparisonInputs) -> list[Card]:
-    captions = _captions_by_image(inputs)
-    return [
-        make_card(
-            record,
-            {name: own.get(record.image_id, "") for name, own in captions.items()},
-            scores={},
-            gain=math.nan,
-            reasons=("chosen",),
-        )
-        for record in inputs.chosen
-    ]
-
-
-def _captions_by_image(inputs: ComparisonInputs) -> dict[str, dict[str, str]]:
-    return {
+    """Return cards of the requested images; nothing is sought or scored in them."""
+    captions = {
         name: {p.image_id: p.caption for p in predictions}
         for name, predictions in inputs.systems.items()
     }
+    return [
+        make_card(
+            record,
+            make_item(
+                record,
+                {name: own.get(record.image_id, "") for name, own in captions.items()},
+                place=place,
+            ),
+            reasons=("chosen",),
+        )
+        for place, record in enumerate(inputs.chosen)
+    ]

@@ -9,7 +9,7 @@ from captune.data import SkippedImage
 from captune.evaluation.compare import Evaluation
 from captune.evaluation.report.training_log import TrainingLog
 from captune.evaluation.verdict import Occasion
-from captune.recipe import GenerateConfig
+from captune.recipe import GenerateConfig, Recipe
 from captune.records import CaptionRecord, Prediction
 
 GALLERY_SIZE = 60
@@ -29,6 +29,56 @@ class Fact:
     label: str
     value: str
     is_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HowMade:
+    """The end of a page: how its captions and scores were made."""
+
+    facts: Sequence[Fact]
+    decoding: Sequence[Fact]
+    signature: str
+    signatures: Sequence[str]
+
+
+def describe_origin(
+    evaluation: Evaluation, facts: Sequence[Fact], *, generate: GenerateConfig
+) -> HowMade:
+    """Return how captions and scores were made.
+
+    Args:
+        evaluation: The scores.
+        facts: Models, hardware, versions, command, times.
+        generate: How captions were decoded.
+    """
+    scores = list(evaluation.scores.values())
+    return HowMade(
+        facts,
+        [Fact(name, _setting(value)) for name, value in generate],
+        evaluation.run_signature,
+        list(scores[0].signatures.values()),
+    )
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run can be repeated with other settings, for suggestions.
+
+    Attributes:
+        folder: The run's folder as written on the command line.
+        recipe: Its recipe.
+        data_problem: What the check found to clean in the data, in a sentence; empty if nothing.
+    """
+
+    folder: str
+    recipe: Recipe
+    data_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +102,8 @@ class ReportInputs:
         gallery_size: Maximum number of images in the gallery.
         occasion: A training run, or a model and its baseline; determines the wording.
         picked_on: The split that selected the checkpoint; `None` if no split did.
+        best_step: Optimizer step of the weights that were scored; `None` if unknown.
+        source: How to repeat the run; `None` outside of a run.
     """
 
     title: str
@@ -70,3 +122,5 @@ class ReportInputs:
     gallery_size: int = GALLERY_SIZE
     occasion: Occasion = "run"
     picked_on: str | None = None
+    best_step: int | None = None
+    source: RunSettings | None = None

@@ -1,7 +1,8 @@
 """Self-contained HTML pages: style, script and pictures are inside, and nothing is fetched.
 
 All text is escaped and cleaned here. A content security policy adds a second barrier: only this
-package's script runs, identified by its hash, and the page sends no requests.
+package's script runs, identified by its hash, and the page sends no requests. A page with a folder
+beside it also shows that folder's pictures, and its script may load that folder's list of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ from markupsafe import Markup
 from captune.storage import write_text
 from captune.text_safety import clean_text
 
-_TEMPLATES = ("page.html", "report.html", "comparison.html", "parts.html")
+_TEMPLATES = (
+    "page.html",
+    "report.html",
+    "comparison.html",
+    "parts.html",
+    "scores.html",
+    "evidence.html",
+    "gallery.html",
+)
+_STYLES = ("base", "verdict", "evidence", "scores", "charts", "gallery", "print")
+_SCRIPTS = ("theme", "charts", "captions", "filter", "gallery", "lightbox", "copy", "vote")
 
 
 def write_page(
@@ -28,6 +39,7 @@ def write_page(
     *,
     content: object,
     more_templates: Mapping[str, str] | None = None,
+    has_files: bool = False,
 ) -> None:
     """Render a template into one HTML file, written atomically.
 
@@ -36,22 +48,33 @@ def write_page(
         template: Name of a template in this package, or of one of the further ones.
         content: The data that the template reads as `page`.
         more_templates: Name -> text of templates of other packages.
+        has_files: Whether the page loads pictures and their list from a folder beside it.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    write_text(path, render_page(template, content=content, more_templates=more_templates))
+    text = render_page(
+        template, content=content, more_templates=more_templates, has_files=has_files
+    )
+    write_text(path, text)
 
 
 def render_page(
-    template: str, *, content: object, more_templates: Mapping[str, str] | None = None
+    template: str,
+    *,
+    content: object,
+    more_templates: Mapping[str, str] | None = None,
+    has_files: bool = False,
 ) -> str:
     """Return a rendered template as HTML text; everything that is not `Markup` is escaped."""
-    script, style = _read("report.js"), _read("report.css")
+    script = "".join(_read(f"script/{name}.js") for name in _SCRIPTS)
+    style = "".join(_read(f"style/{name}.css") for name in _STYLES)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # Browsers load a script file for a script that they trust; by hash, they refuse it for files.
+    pictures, scripts = (" 'self' file:", " 'strict-dynamic'") if has_files else ("", "")
     policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline';"
-        f" script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data: blob:{pictures}; style-src 'unsafe-inline';"
+        f" script-src 'sha256-{digest}'{scripts}; base-uri 'none'; form-action 'none'"
     )
     environment = _environment()
     if more_templates:
@@ -74,7 +97,7 @@ def _environment() -> Environment:
 
 
 def _templates() -> dict[str, str]:
-    return {name: _read(name) for name in _TEMPLATES}
+    return {name: _read(f"templates/{name}") for name in _TEMPLATES}
 
 
 def _clean(value: object) -> object:

@@ -16,7 +16,7 @@ from captune.evaluation.labels import (
     is_description,
     metric_label,
 )
-from captune.evaluation.report.charts import draw_intervals
+from captune.evaluation.report.drawing.intervals import draw_intervals
 from captune.evaluation.verdict import Outcome, judge_test
 from captune.metrics import METRICS, PairedTest, References, compute, is_lower_better
 from captune.records import CaptionRecord, Scores
@@ -80,13 +80,15 @@ class ScoreRow:
 
 
 def quality_rows(evaluation: Evaluation, systems: Sequence[str]) -> list[ScoreRow]:
-    """Return the rows of the metrics that use references.
+    """Return the rows of the metrics that use references, the main metric first.
 
     Args:
         evaluation: The scores.
         systems: Columns, in order.
     """
     names = [name for name in evaluation.metrics if not is_description(name)]
+    first = (evaluation.main_metric, *_SHOWN_FIRST)
+    names.sort(key=lambda name: first.index(name) if name in first else len(first))
     return [_score_row(evaluation, name, systems) for name in names]
 
 
@@ -165,14 +167,8 @@ def _interval_chart(evaluation: Evaluation, name: str, systems: Sequence[str]) -
         if name in scores.metrics and math.isfinite(scores.metrics[name]):
             kind = _KINDS.get(system, f"system-{place % 6}")
             rows.append((kind, scores.metrics[name], scores.intervals.get(name)))
-    values = [value for _, value, _ in rows]
-    ends = [end for _, _, i in rows if i is not None for end in (i.low, i.high)]
-    low, high = min(values + ends, default=0.0), max(values + ends, default=0.0)
-    # BLEU of captions without a match is about 1e-18: there is no visible difference to draw.
-    if not ends or high - low < 1e-9:
-        return Markup("")
-    title = f"95 % intervals of {metric_label(name)}"
-    return draw_intervals(rows, title=title, low=low, high=high)
+    return draw_intervals(rows, title=f"95 % intervals of {metric_label(name)}")
 
 
+_SHOWN_FIRST = ("cider", "spice", "meteor", "bleu_4", "rouge_l", "clip_score", "sacrebleu", "wer")
 _KINDS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant"}

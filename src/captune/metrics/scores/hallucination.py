@@ -75,17 +75,37 @@ def find_objects(tokens: Sequence[str], phrases: Phrases) -> list[str]:
         phrases: Result of `build_phrases`.
     """
     longest = max(map(len, phrases), default=0)
+    return [name for _, name in _locate_objects(tokens, phrases, longest=longest) if name]
+
+
+def name_coco_objects(tokens: Sequence[str]) -> list[tuple[int, str]]:
+    """Return each word that belongs to an object of COCO: its place and the object's class."""
+    phrases, longest = _coco_phrases()
+    named = _locate_objects(tokens, phrases, longest=longest)
+    return [(place, name) for span, name in named if name for place in span]
+
+
+@cache
+def _coco_phrases() -> tuple[Phrases, int]:
+    phrases = build_phrases(tuple(map(tuple, parse_object_words(COCO_OBJECTS))))
+    return phrases, max(map(len, phrases))
+
+
+def _locate_objects(
+    tokens: Sequence[str], phrases: Phrases, *, longest: int
+) -> list[tuple[range, str]]:
+    """Return the places of each phrase with its class, which is empty if it names no object."""
     named, place = [], 0
     while place < len(tokens):
         for size in range(longest, 0, -1):
             name = phrases.get(tuple(tokens[place : place + size]))
             if name is not None:
-                named.append(name)
+                named.append((range(place, place + size), name))
                 place += size
                 break
         else:
             place += 1
-    return [name for name in named if name]
+    return named
 
 
 @cache

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from captune.data import (
+    is_shapes_id,
     load_splits,
     read_skipped,
 )
@@ -13,6 +14,7 @@ from captune.evaluation import (
     Fact,
     Origin,
     ReportInputs,
+    RunSettings,
     load_scores,
     read_training_log,
     write_model_card,
@@ -35,6 +37,7 @@ from captune.recipe import (
     hub_data_sets,
 )
 from captune.storage import read_json_object
+from captune.suggest import format_count
 
 
 def report(job: Job) -> None:
@@ -66,6 +69,15 @@ def report(job: Job) -> None:
         skipped=read_skipped(job.folder / "skipped_images.jsonl"),
         extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
+        best_step=_read_best_step(job.folder),
+        source=RunSettings(
+            str(job.folder),
+            job.recipe,
+            # Drawings of few shapes are alike; nothing is wrong with them.
+            ""
+            if any(is_shapes_id(r.image_id) for r in after[:1])
+            else _describe_duplicates(job.folder),
+        ),
     )
     plots = write_plots(job.folder / "plots", inputs)
     write_report(inputs, job.folder / "report.html")
@@ -75,6 +87,35 @@ def report(job: Job) -> None:
         origin=_origin(job.recipe, plots=plots),
     )
     push_finished(job.recipe, job.folder, say=job.say)
+
+
+def _read_best_step(folder: Path) -> int | None:
+    """Return the step of the weights that were saved; `None` if the run does not record it."""
+    path = folder / "train_metrics.json"
+    fix = "delete it: the report then names no checkpoint"
+    step = read_json_object(path, fix=fix).get("best_step") if path.is_file() else None
+    return step if isinstance(step, int) else None
+
+
+def _describe_duplicates(folder: Path) -> str:
+    """Return what the check of the data found to be equal, in a sentence; empty if nothing."""
+    path = folder / "data_check.json"
+    fix = "delete it: captune run checks the data again"
+    found = read_json_object(path, fix=fix) if path.is_file() else {}
+    sizes = {
+        key: _count(found.get(key)) for key in ("leaks", "exact_duplicates", "near_duplicates")
+    }
+    if sizes["leaks"]:
+        number = format_count(sizes["leaks"], "image")
+        return f"{number} of one split also occur in another, which makes the scores too good."
+    groups = sizes["exact_duplicates"] + sizes["near_duplicates"]
+    if not groups:
+        return ""
+    return f"Images occur several times under different names: {format_count(groups, 'group')}."
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, list) else 0
 
 
 def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:

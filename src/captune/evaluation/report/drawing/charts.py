@@ -12,18 +12,29 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from captune.evaluation.report.axes import (
+from captune.evaluation.report.drawing.axes import (
     Axis,
     format_tick,
     linear_axis,
     log_axis,
     tight_axis,
 )
-from captune.records import Interval
 
 WIDTH, HEIGHT = 560.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 14.0, 46.0
 _MAX_POINTS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """The part of a drawing between its axes, in drawing units."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+PLOT = Plot(52.0, WIDTH - 14.0, 14.0, HEIGHT - 46.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +54,27 @@ class Series:
     has_dots: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The axes of a line chart.
+
+    Attributes:
+        is_log: Whether the vertical axis is logarithmic.
+        from_zero: Whether the vertical axis includes 0.
+        x_range: Ends of the horizontal axis, for charts side by side; `None`: those of the points.
+        mark: A place on the horizontal axis with its name, drawn as a line; `None`: no line.
+        readout: The word in front of a place on the horizontal axis.
+    """
+
+    is_log: bool = False
+    from_zero: bool = False
+    x_range: tuple[float, float] | None = None
+    mark: tuple[float, str] | None = None
+    readout: str = "step"
+
+
 def draw_lines(
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    is_log: bool = False,
-    readout: str = "step",
-    from_zero: bool = False,
+    series: Sequence[Series], *, title: str, x_label: str, scale: Scale | None = None
 ) -> Markup:
     """Draw a line chart; empty if no series has a point.
 
@@ -58,22 +82,23 @@ def draw_lines(
         series: Lines; on a logarithmic axis, values that are not positive are skipped.
         title: Describes the chart in words, for screen readers.
         x_label: Label of the horizontal axis.
-        is_log: Whether the vertical axis is logarithmic.
-        readout: The word in front of a place on the horizontal axis.
-        from_zero: Whether the vertical axis includes 0.
+        scale: The axes; `None`: those of the points.
     """
-    lines = [_thin(each, positive=is_log) for each in series]
+    scale = scale or Scale()
+    lines = [_thin(each, positive=scale.is_log) for each in series]
     lines = [line for line in lines if line.points]
     if not lines:
         return Markup("")
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points] + [0.0] * from_zero
-    x_axis = tight_axis(xs, start=_LEFT, end=WIDTH - _RIGHT)
-    make_axis = log_axis if is_log else linear_axis
-    y_axis = make_axis(ys, start=HEIGHT - _BOTTOM, end=_TOP)
-    body = [_draw_grid(x_axis, y_axis, x_label=x_label)]
+    xs = [x for line in lines for x, _ in line.points] + list(scale.x_range or ())
+    ys = [y for line in lines for _, y in line.points] + [0.0] * scale.from_zero
+    x_axis = tight_axis(xs, start=PLOT.left, end=PLOT.right)
+    make_axis = log_axis if scale.is_log else linear_axis
+    y_axis = make_axis(ys, start=PLOT.bottom, end=PLOT.top)
+    body = [draw_grid(x_axis, y_axis, x_label=x_label)]
+    if scale.mark is not None:
+        body.append(_draw_mark(*scale.mark, x_axis=x_axis))
     body += [_draw_series(line, x_axis, y_axis) for line in lines]
-    return _frame(body, title=title, readout=_line_readout(lines, x_axis, word=readout))
+    return frame_chart(body, title=title, readout=_line_readout(lines, x_axis, word=scale.readout))
 
 
 def draw_histogram(
@@ -82,6 +107,7 @@ def draw_histogram(
     kinds: Mapping[str, str],
     title: str,
     x_label: str,
+    drill: str = "",
 ) -> Markup:
     """Draw the shares of 0, 1, 2, ...: the first series as bars, the others as outlines.
 
@@ -91,15 +117,16 @@ def draw_histogram(
         kinds: Label -> CSS class.
         title: Describes the chart in words, for screen readers.
         x_label: Label of the horizontal axis.
+        drill: Filter of the gallery for a number, such as `length={}`; empty: bars filter nothing.
     """
     size = len(next(iter(shares.values()), ()))
     if not size:
         return Markup("")
-    x_axis = Axis(0, size, _LEFT, WIDTH - _RIGHT, tuple(range(0, size, 5 if size > 12 else 1)))
+    x_axis = Axis(0, size, PLOT.left, PLOT.right, tuple(range(0, size, 5 if size > 12 else 1)))
     percents = {label: [100 * value for value in row] for label, row in shares.items()}
     highest = max(1.0, *(max(row) for row in percents.values()))
-    y_axis = linear_axis([0.0, highest], start=HEIGHT - _BOTTOM, end=_TOP)
-    body = [_draw_grid(x_axis, y_axis, x_label=x_label, x_shift=0.5, unit=" %")]
+    y_axis = linear_axis([0.0, highest], start=PLOT.bottom, end=PLOT.top)
+    body = [draw_grid(x_axis, y_axis, x_label=x_label, x_shift=0.5, unit=" %")]
     for place, (label, row) in enumerate(percents.items()):
         draw = _draw_bars if place == 0 else _draw_outline
         body.append(draw(row, x_axis, y_axis, kind=kinds[label]))
@@ -109,44 +136,11 @@ def draw_histogram(
             "x": round(x_axis.place(number + 0.5), 1),
             "label": f"{number}{' or more' if number == last else ''} words",
             "rows": [[label, f"{row[number]:.1f} %"] for label, row in percents.items()],
+            "filter": drill.format(f"{number}:" if number == last else f"{number}:{number}"),
         }
         for number in range(size)
     ]
-    return _frame(body, title=title, readout=readout)
-
-
-def draw_intervals(
-    rows: Sequence[tuple[str, float, Interval | None]], *, title: str, low: float, high: float
-) -> Markup:
-    """Draw one thin line per system with its 95 % interval, on one scale, for a table cell.
-
-    Args:
-        rows: (CSS class, value, interval), from top to bottom.
-        title: Describes the chart in words, for screen readers.
-        low: Value at the left end.
-        high: Value at the right end.
-    """
-    width, step, edge = 200.0, 13.0, 7.0
-    height = step * len(rows) + 3
-    span = high - low or 1.0
-
-    def place(value: float) -> float:
-        return edge + (min(max(value, low), high) - low) / span * (width - 2 * edge)
-
-    parts = []
-    for number, (kind, value, interval) in enumerate(rows):
-        y = step * number + step / 2 + 1.5
-        if interval is not None:
-            ends = place(interval.low), place(interval.high)
-            parts.append(
-                f'<line class="whisker {kind}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}"'
-                f' y1="{y:.1f}" y2="{y:.1f}"/>'
-            )
-        parts.append(f'<circle class="dot {kind}" cx="{place(value):.1f}" cy="{y:.1f}" r="4"/>')
-    return Markup(
-        f'<svg class="intervals" viewBox="0 0 {width:g} {height:g}" role="img">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
-    )
+    return frame_chart(body, title=title, readout=readout)
 
 
 def _thin(series: Series, *, positive: bool) -> Series:
@@ -159,18 +153,19 @@ def _thin(series: Series, *, positive: bool) -> Series:
     return Series(series.label, series.kind, tuple(points), series.has_dots)
 
 
-def _draw_grid(
+def draw_grid(
     x_axis: Axis, y_axis: Axis, *, x_label: str, x_shift: float = 0.0, unit: str = ""
 ) -> str:
+    """Return the axes with their ticks, `x_shift` to the right of their values."""
     parts = []
     for tick in y_axis.ticks:
         y = y_axis.place(tick)
         parts.append(
-            f'<line class="grid" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 8:g}" y="{y + 4:.1f}" text-anchor="end">'
+            f'<line class="grid" x1="{PLOT.left:g}" x2="{PLOT.right:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="tick" x="{PLOT.left - 8:g}" y="{y + 4:.1f}" text-anchor="end">'
             f"{format_tick(tick)}{unit}</text>"
         )
-    bottom = HEIGHT - _BOTTOM
+    bottom = PLOT.bottom
     for tick in x_axis.ticks:
         x = x_axis.place(tick + x_shift)
         parts.append(
@@ -178,12 +173,23 @@ def _draw_grid(
             f"{format_tick(tick)}</text>"
         )
     parts.append(
-        f'<line class="axis" x1="{_LEFT:g}" x2="{WIDTH - _RIGHT:g}"'
+        f'<line class="axis" x1="{PLOT.left:g}" x2="{PLOT.right:g}"'
         f' y1="{bottom:g}" y2="{bottom:g}"/>'
-        f'<text class="axis-label" x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 5:g}"'
+        f'<text class="axis-label" x="{(PLOT.left + PLOT.right) / 2:g}" y="{HEIGHT - 5:g}"'
         f' text-anchor="middle">{escape(x_label)}</text>'
     )
     return "".join(parts)
+
+
+def _draw_mark(x: float, name: str, *, x_axis: Axis) -> str:
+    place = x_axis.place(x)
+    is_right = place > WIDTH / 2
+    return (
+        f'<line class="mark" x1="{place:.1f}" x2="{place:.1f}" y1="{PLOT.top:g}"'
+        f' y2="{PLOT.bottom:g}"/>'
+        f'<text class="mark-label" x="{place + (-6 if is_right else 6):.1f}" y="{PLOT.top + 8:g}"'
+        f' text-anchor="{"end" if is_right else "start"}">{escape(name)}</text>'
+    )
 
 
 def _draw_series(series: Series, x_axis: Axis, y_axis: Axis) -> str:
@@ -198,15 +204,22 @@ def _draw_series(series: Series, x_axis: Axis, y_axis: Axis) -> str:
     return line
 
 
-def _draw_bars(row: Sequence[float], x_axis: Axis, y_axis: Axis, *, kind: str) -> str:
-    bottom = y_axis.place(0.0)
-    width = x_axis.place(1.0) - x_axis.place(0.0)
-    return "".join(
-        f'<rect class="bar {kind}" x="{x_axis.place(number) + 0.08 * width:.1f}"'
-        f' y="{y_axis.place(value):.1f}" width="{0.84 * width:.1f}"'
-        f' height="{bottom - y_axis.place(value):.1f}"/>'
-        for number, value in enumerate(row)
+def draw_bar(ends: tuple[float, float], y_axis: Axis, *, value: float, kind: str) -> str:
+    """Return a bar from 0 to a value, a little narrower than its ends; nothing for 0."""
+    left, width = ends[0], ends[1] - ends[0]
+    top = y_axis.place(value)
+    return (
+        f'<rect class="bar {kind}" x="{left + 0.08 * width:.1f}" y="{top:.1f}"'
+        f' width="{0.84 * width:.1f}" height="{y_axis.place(0.0) - top:.1f}"/>'
         if value > 0
+        else ""
+    )
+
+
+def _draw_bars(row: Sequence[float], x_axis: Axis, y_axis: Axis, *, kind: str) -> str:
+    return "".join(
+        draw_bar((x_axis.place(n), x_axis.place(n + 1)), y_axis, value=value, kind=kind)
+        for n, value in enumerate(row)
     )
 
 
@@ -235,10 +248,13 @@ def _line_readout(lines: Sequence[Series], x_axis: Axis, *, word: str) -> list[d
     ]
 
 
-def _frame(body: Sequence[str], *, title: str, readout: Sequence[Mapping[str, object]]) -> Markup:
+def frame_chart(
+    body: Sequence[str], *, title: str, readout: Sequence[Mapping[str, object]]
+) -> Markup:
+    """Return a chart with its read-out: x, label and rows per place, and perhaps a filter."""
     data = escape(json.dumps(readout, separators=(",", ":")))
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" tabindex="0"'
-        f' data-readout="{data}" data-top="{_TOP:g}" data-bottom="{HEIGHT - _BOTTOM:g}">'
+        f' data-readout="{data}" data-top="{PLOT.top:g}" data-bottom="{PLOT.bottom:g}">'
         f"<title>{escape(title)}</title>{''.join(body)}</svg>"
     )

@@ -1,0 +1,1 @@
+"""The images of a report: which are shown, and how."""

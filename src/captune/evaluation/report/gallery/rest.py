@@ -1,0 +1,136 @@
+"""The folder beside a report: all scored images, which the page loads when it is asked to.
+
+Browsers refuse to fetch files for a page that was opened from a disk, but they load scripts and
+pictures. So the list of images is a script that calls one function of the page, and every picture
+is a file of its own, loaded when it comes into view.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from captune.data import decode_image
+from captune.errors import ImageError, OutputError
+from captune.evaluation.report.gallery.cards import shrink
+from captune.evaluation.report.gallery.items import GalleryItem, ShownCaption
+from captune.records import CaptionRecord
+from captune.storage import remove_folder, write_folder
+
+LIST_NAME = "images.js"
+_MAX_THREADS = 8
+_PER_FOLDER = 1000
+
+
+def beside(page: Path) -> Path:
+    """Return the folder that belongs to a page: `report_files` for `report.html`."""
+    return page.with_name(f"{page.stem}_files")
+
+
+def write_rest(
+    page: Path,
+    items: Sequence[GalleryItem],
+    *,
+    records: Mapping[str, CaptionRecord],
+    ids: Sequence[str],
+) -> None:
+    """Write the folder beside a page; an earlier one is replaced.
+
+    Args:
+        page: The page's file.
+        items: All scored images.
+        records: Image id -> record.
+        ids: Image id per item.
+
+    Raises:
+        OutputError: The folder cannot be written, or it holds other files.
+    """
+    if not _is_ours(beside(page)):
+        raise OutputError(
+            f"{beside(page)} exists, and this page did not write it",
+            fix="move it away: all scored images are written there",
+        )
+
+    def fill(folder: Path) -> None:
+        rows = _write_pictures(folder, [records[image_id] for image_id in ids])
+        content = [
+            describe_item(item, size=size, problem=problem)
+            for item, (size, problem) in zip(items, rows, strict=True)
+        ]
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        # The list stays valid as an inline script, too.
+        safe = text.replace("<", "\\u003c")
+        (folder / LIST_NAME).write_text(f"captuneImages({safe});\n", encoding="ascii")
+
+    write_folder(beside(page), fill)
+
+
+def remove_rest(page: Path) -> None:
+    """Remove the folder of an earlier page, whose images are of no use to a new one."""
+    folder = beside(page)
+    if folder.is_dir() and _is_ours(folder):
+        remove_folder(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder may be replaced: it does not exist, is empty, or holds a list."""
+    return (folder / LIST_NAME).is_file() or not folder.exists() or not any(folder.iterdir())
+
+
+def describe_item(item: GalleryItem, *, size: tuple[int, int], problem: str) -> list[object]:
+    """Return what the page's script reads: name, size, problem, references, captions, scores."""
+    return [
+        item.name,
+        size,
+        problem,
+        item.references,
+        item.hidden_references,
+        [_describe_caption(caption) for caption in item.captions],
+        _finite(item.gain),
+        _finite(item.quality),
+        _finite(item.similarity),
+    ]
+
+
+def picture_side(count: int) -> int:
+    """Return the longer side of the pictures in pixels: sharp for few, small for many."""
+    if count <= 500:
+        return 800
+    return 560 if count <= 2000 else 360
+
+
+def _describe_caption(caption: ShownCaption) -> list[object]:
+    marks = "".join(str(int(w.changed) + (w.changed and w.in_references)) for w in caption.words)
+    mistakes = [[mistake.kind, mistake.text] for mistake in caption.mistakes]
+    text = [word.text for word in caption.words]
+    return [text, marks, _finite(caption.score), mistakes, caption.length]
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _write_pictures(
+    folder: Path, records: Sequence[CaptionRecord]
+) -> list[tuple[tuple[int, int], str]]:
+    """Write one JPEG per image; return size and problem of each."""
+    side = picture_side(len(records))
+    for place in range(0, len(records), _PER_FOLDER):
+        (folder / str(place // _PER_FOLDER)).mkdir()
+
+    def write(numbered: tuple[int, CaptionRecord]) -> tuple[tuple[int, int], str]:
+        place, record = numbered
+        try:
+            data, size = shrink(decode_image(record.image), side=side)
+        except ImageError as error:
+            return (4, 3), error.what
+        (folder / str(place // _PER_FOLDER) / f"{place}.jpg").write_bytes(data)
+        return size, ""
+
+    # Decoding and encoding release the interpreter's lock.
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(write, enumerate(records)))

@@ -1,0 +1,1 @@
+"""What the words of captions show: lengths, frequent captions, typical mistakes."""
