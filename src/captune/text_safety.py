@@ -20,6 +20,16 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$]|^\s*[#+=-]")
 # "1." at the start of a line begins a list.
 _MARKDOWN_NUMBER = re.compile(r"^\s*(\d+)([.)])")
+_LATEX = {
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{letter: "\\" + letter for letter in "{}$&#_%"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    # Languages give these two a meaning of their own.
+    **{'"': r"\char34{}", "`": r"\textasciigrave{}"},
+    **{"-": "-{}", "−": "$-$", "±": r"$\pm$", "–": "--"},
+}
+# Two hyphens would become a dash.
+_LATEX_LETTER = re.compile("|".join(["-(?=-)", *map(re.escape, set(_LATEX) - {"-"})]))
 
 # OWASP, "CSV injection": characters that start a formula in a spreadsheet.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -69,6 +79,13 @@ def escape_markdown(text: str) -> str:
     # Four leading spaces start a code block.
     shown = _MARKDOWN.sub(r"\\\g<0>", clean_text(text).strip())
     return html.escape(_MARKDOWN_NUMBER.sub(r"\1\\\2", shown), quote=False)
+
+
+def escape_latex(text: str) -> str:
+    """Return clean text that LaTeX sets literally, also as the first cell of a row of a table."""
+    shown = _LATEX_LETTER.sub(lambda match: _LATEX[match[0]], clean_text(text).strip())
+    # At the start of a row, these two would be arguments of the row before.
+    return f"{{{shown[0]}}}{shown[1:]}" if shown.startswith(("[", "*")) else shown
 
 
 def escape_cell(text: str) -> str:

@@ -12,8 +12,7 @@ from captune.cli.flags.groups import takes
 from captune.cli.flags.urls import AllowUrls, TrustHost, choose_url_rules
 from captune.cli.scoring.chosen_images import read_chosen
 from captune.cli.scoring.request import Request, caption_all, finish, make_request, prepare_images
-from captune.cli.scoring.table import print_scores
-from captune.progress import print_line
+from captune.cli.scoring.table import choose_say, print_table
 from captune.storage import lock_folder
 
 if TYPE_CHECKING:
@@ -82,12 +81,13 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
         training_records=scored.training_records,
         options=request.scoring,
     )
-    print_scores(evaluation, names=_CALLED)
+    say = choose_say(request.table)
+    print_table(evaluation, request.table, names=_CALLED)
     verdict = judge_run(
         evaluation, captioned.predictions["model"], records=scored.records, occasion="evaluation"
     )
     for sentence in (f"{verdict.headline} {verdict.sentence}", *verdict.warnings):
-        print_line(sentence)
+        say(sentence)
     if request.places.json_file:
         _write_json(request.places.json_file, evaluation, model=model, captioned=captioned)
     if request.places.out:
@@ -105,7 +105,7 @@ def _evaluate(model: str, baseline: str | None, request: Request) -> None:
             occasion="evaluation",
         )
         write_evaluation(request.places.out, inputs)
-        print_line(f"report:  {request.places.out / 'report.html'}")
+        say(f"report:  {request.places.out / 'report.html'}")
     finish(captioned.skipped, scored)
 
 
@@ -126,15 +126,16 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
     scored, request = prepare_images(request, models.values())
     captioned = caption_all(models, [*scored.records, *chosen], request)
     evaluation = compare_systems(scored.records, captioned.predictions, options=request.scoring)
-    print_scores(evaluation)
+    say = choose_say(request.table)
+    print_table(evaluation, request.table)
     warnings = warn_of_collapses(evaluation, captioned.predictions, records=scored.records)
     for sentence in (" ".join(describe_ranking(evaluation)), *warnings):
-        print_line(sentence)
+        say(sentence)
     for record in chosen:
-        print_line(f"{record.file_name}")
+        say(f"{record.file_name}")
         for name, predictions in captioned.predictions.items():
             captions = {p.image_id: p.caption for p in predictions}
-            print_line(f"  {name}: {captions.get(record.image_id, '(none)')}")
+            say(f"  {name}: {captions.get(record.image_id, '(none)')}")
     if request.places.json_file:
         write_json(request.places.json_file, describe_scores(evaluation))
     if request.places.out:
@@ -148,7 +149,7 @@ def _compare(sources: Sequence[str], chosen: Sequence[CaptionRecord], request: R
             facts=evaluation_facts(models, captioned, data=scored.describe(request.data)),
         )
         write_comparison_files(request.places.out, inputs)
-        print_line(f"page:    {request.places.out / 'comparison.html'}")
+        say(f"page:    {request.places.out / 'comparison.html'}")
     finish(captioned.skipped, scored)
 
 

@@ -16,7 +16,7 @@ from captune.cli.scoring.output import (
     write_per_image,
     write_scores,
 )
-from captune.cli.scoring.table import print_scores
+from captune.cli.scoring.table import TableFlag, choose_say, print_table
 from captune.metrics import METRIC_GROUPS, METRICS
 from captune.storage import check_outputs
 
@@ -41,6 +41,7 @@ def score(
     *,
     metrics: Annotated[str, typer.Option(help=METRICS_HELP)] = "default",
     tokenize: Tokenize = "pycocoevalcap",
+    table: TableFlag = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write scores and intervals to this file.")
     ] = None,
@@ -139,9 +140,10 @@ def score(
             resampling=(resamples, seed),
         )
     )
-    print_scores(scored.evaluation)
-    print_notes(scored)
-    print_skipped(list_skipped(asked, scored.inputs))
+    say = choose_say(table)
+    print_table(scored.evaluation, table)
+    print_notes(scored, say)
+    print_skipped(list_skipped(asked, scored.inputs), say)
     if json_file:
         write_scores(json_file, scored)
     if per_image:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         format_test,
         format_value,
         metric_label,
+        round_value,
     )
     from captune.evaluation.model_card import Origin, describe_model, write_model_card
     from captune.evaluation.outputs import check_output, write_comparison_files, write_evaluation
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from captune.evaluation.report.page import write_page
     from captune.evaluation.report.training_log import TrainingLog, read_training_log
     from captune.evaluation.report.words.caption_shapes import FrequentCaption
+    from captune.evaluation.score_tables import render_scores, short_signature, shorten_signature
     from captune.evaluation.scoring.evaluation import (
         ScoringOptions,
         describe_decoding,
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         write_scores_json,
     )
     from captune.evaluation.scoring.scored_data import ScoredData, load_scored, select_scored
+    from captune.evaluation.tables import TableStyle, TextTable, render_table
     from captune.evaluation.verdict import Verdict, describe_ranking, judge_run, warn_of_collapses
 
 __all__ = [
@@ -98,6 +101,8 @@ __all__ = [
     "Series",
     "System",
     "SystemPair",
+    "TableStyle",
+    "TextTable",
     "TrainingLog",
     "Verdict",
     "caption_with",
@@ -128,12 +133,17 @@ __all__ = [
     "plot_grid",
     "predict",
     "read_training_log",
+    "render_scores",
+    "render_table",
+    "round_value",
     "save_scores",
     "score_against",
     "score_run",
     "score_systems",
     "scores_section",
     "select_scored",
+    "short_signature",
+    "shorten_signature",
     "software_facts",
     "system_sections",
     "warn_of_collapses",
@@ -167,6 +177,8 @@ _HOMES = {
     "ScoringOptions": "captune.evaluation.scoring.evaluation",
     "System": "captune.evaluation.compare",
     "SystemPair": "captune.evaluation.compare",
+    "TableStyle": "captune.evaluation.tables",
+    "TextTable": "captune.evaluation.tables",
     "TrainingLog": "captune.evaluation.report.training_log",
     "Verdict": "captune.evaluation.verdict",
     "caption_with": "captune.evaluation.caption_models",
@@ -194,12 +206,17 @@ _HOMES = {
     "plot_grid": "captune.evaluation.plots",
     "predict": "captune.evaluation.predict_records",
     "read_training_log": "captune.evaluation.report.training_log",
+    "render_scores": "captune.evaluation.score_tables",
+    "render_table": "captune.evaluation.tables",
+    "round_value": "captune.evaluation.labels",
     "save_scores": "captune.evaluation.scoring.saved_scores",
     "score_against": "captune.evaluation.scoring.evaluation",
     "score_run": "captune.evaluation.compare",
     "score_systems": "captune.evaluation.compare",
     "select_scored": "captune.evaluation.scoring.scored_data",
     "scores_section": "captune.evaluation.scoring.score_files",
+    "short_signature": "captune.evaluation.score_tables",
+    "shorten_signature": "captune.evaluation.score_tables",
     "software_facts": "captune.evaluation.scoring.run_facts",
     "system_sections": "captune.evaluation.scoring.score_files",
     "warn_of_collapses": "captune.evaluation.verdict",

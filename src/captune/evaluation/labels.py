@@ -36,6 +36,11 @@ def format_value(name: str, value: float) -> str:
     return f"{value:,.{_decimals(name)}f}".replace("-", "−")
 
 
+def round_value(name: str, value: float) -> str:
+    """Return a value with its meaningful digits for programs; empty if it is not finite."""
+    return f"{value:.{_decimals(name)}f}" if math.isfinite(value) else ""
+
+
 def format_delta(name: str, value: float) -> str:
     """Return a difference as text, always with its sign."""
     if not math.isfinite(value):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captune.cli.scoring.table import CONSTANT_CAPTION
-from captune.progress import print_line
+from captune.progress import Say
 
 if TYPE_CHECKING:
     from captune.evaluation import Evaluation
@@ -32,31 +32,32 @@ class ScoredFiles:
     copied: Mapping[str, float] = field(default_factory=dict)
 
 
-def print_notes(scored: ScoredFiles) -> None:
+def print_notes(scored: ScoredFiles, say: Say) -> None:
     """Print the shares of copied captions, the constant caption and each metric's signature."""
     from captune.evaluation import format_share
 
     for name, share in scored.copied.items():
-        print_line(
+        say(
             f"{name}: {format_share(share)} of the captions are word-for-word copies of training"
             " captions."
         )
     if scored.constant:
-        print_line(f"constant caption: {scored.constant}")
+        say(f"constant caption: {scored.constant}")
     for signature in next(iter(scored.evaluation.scores.values())).signatures.values():
-        print_line(signature)
+        say(signature)
 
 
-def print_skipped(fixes: Mapping[str, str]) -> None:
+def print_skipped(fixes: Mapping[str, str], say: Say) -> None:
     """Print the skipped metrics, one line per reason.
 
     Args:
         fixes: Metric -> how to enable it.
+        say: Called with each line.
     """
     for fix in dict.fromkeys(fixes.values()):
         names = [name for name in fixes if fixes[name] == fix]
         them = "it" if len(names) == 1 else "them"
-        print_line(f"skipped: {', '.join(names)} (to enable {them}: {fix})")
+        say(f"skipped: {', '.join(names)} (to enable {them}: {fix})")
 
 
 def write_scores(path: Path, scored: ScoredFiles) -> None:

@@ -21,6 +21,7 @@ from captune.cli.flags.images import Decode
 from captune.cli.flags.name_lists import split_names
 from captune.cli.flags.reading import read_options
 from captune.cli.scoring.inputs import Tokenize
+from captune.cli.scoring.table import TableFlag
 from captune.progress import print_line, show_progress
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.suggest import format_count
@@ -60,6 +61,7 @@ class Request:
     compute: ComputeOptions
     backend: Literal["auto", "torch", "openvino", "onnx"] | None
     places: OutputPlaces
+    table: Literal["plain", "markdown", "latex", "csv"] | None
 
 
 @takes_decoding
@@ -100,6 +102,7 @@ def make_request(
     out: Annotated[
         Path | None, typer.Option(help="Folder for predictions, CSV, plots and the HTML page.")
     ] = None,
+    table: TableFlag = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the scores to this file.")
     ] = None,
@@ -108,7 +111,7 @@ def make_request(
     backend: Annotated[
         Literal["auto", "torch", "openvino", "onnx"] | None,
         typer.Option(
-            help="What runs a model, as for captune caption.",
+            help="What runs a model: auto, torch, openvino or onnx, as for captune caption.",
             show_default="torch; for an exported model its own runtime",
         ),
     ] = None,
@@ -162,6 +165,7 @@ def make_request(
         compute=ComputeOptions(device, precision, batch_size, decode),
         backend=backend,
         places=OutputPlaces(out, json_file, force),
+        table=table,
     )
 
 

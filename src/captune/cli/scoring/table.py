@@ -1,13 +1,19 @@
-"""Scores of systems in the terminal: the same table for `score`, `evaluate` and `compare`."""
+"""Scores of systems in the terminal: the same table for `score`, `evaluate` and `compare`.
+
+With `--table`, the table is all that goes to stdout, so that it can be piped.
+"""
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from captune.progress import open_console
+import typer
+
+from captune.progress import Say, open_console, print_line, print_lines
 from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
@@ -19,6 +25,36 @@ if TYPE_CHECKING:
 
 CONSTANT_CAPTION = "constant_caption"
 _OWN_NAMES = MappingProxyType({CONSTANT_CAPTION: "constant caption"})
+
+TableFlag = Annotated[
+    Literal["plain", "markdown", "latex", "csv"] | None,
+    typer.Option(
+        metavar="STYLE",
+        help="Print only a table of rounded scores and a short signature to stdout: plain,"
+        " markdown, latex or csv. Messages go to stderr.",
+    ),
+]
+"""`--table` of every command that prints scores; `--format` is the format of the data."""
+
+
+def choose_say(table: str | None) -> Say:
+    """Return where messages go: to stderr where stdout holds a table."""
+    return functools.partial(print_line, to_stderr=table is not None)
+
+
+def print_table(
+    evaluation: Evaluation,
+    table: Literal["plain", "markdown", "latex", "csv"] | None,
+    *,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Print scores in the style of `--table`, or as `print_scores` does if it is not given."""
+    from captune.evaluation import render_scores
+
+    if table is None:
+        print_scores(evaluation, names=names)
+    else:
+        print_lines(render_scores(evaluation, table, names=names))
 
 
 def print_scores(
