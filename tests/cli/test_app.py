@@ -18,7 +18,8 @@ from PIL import TiffImagePlugin
 import captune.cli.app as app_module
 from captune import __version__
 from captune.cli import FINISHED_WITH_FAILURES, main
-from captune.cli.app import COMMANDS, Command, load_command
+from captune.cli.app import COMMANDS, load_command
+from captune.cli.commands import Command
 from captune.errors import DataError
 
 # Their import takes seconds.

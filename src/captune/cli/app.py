@@ -27,7 +27,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from captune import __version__
 from captune.cli.bulk.clean_flag import fill_clean
-from captune.cli.commands import COMMANDS, Command
+from captune.cli.commands import COMMANDS
+from captune.cli.flags.help_words import shorten_help
 from captune.errors import CaptuneError
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
@@ -94,7 +95,9 @@ def _prints(words: Sequence[str]) -> bool:
     """Return whether the command's output is its result."""
     command = COMMANDS.get(words[0]) if words else None
     return command is not None and (
-        command.prints or any(word in command.printing for word in words[1:2])
+        command.prints
+        or any(word in command.printing for word in words[1:2])
+        or any(word.startswith("--table") for word in words)
     )
 
 
@@ -166,14 +169,13 @@ def load_command(name: str) -> Any:
     else:
         command = typer.main.get_command(_single(name, target))
     command.name = name
-    command.epilog = _examples(COMMANDS[name])
-    for part in (command, *getattr(command, "commands", {}).values()):
-        # Created here; the command keeps it for its help.
-        own_help = part.get_help_option(typer.Context(part))
-        for parameter in (*part.params, own_help):
-            if getattr(parameter, "is_flag", False):
-                # A flag has no value; typer would show its type as one.
-                parameter.metavar = " "
+    examples = COMMANDS[name].examples
+    command.epilog = _show_examples(examples)
+    parts = getattr(command, "commands", {})
+    for word, part in parts.items():
+        part.epilog = _show_examples([e for e in examples if e.split()[:2] == [name, word]])
+    for part in (command, *parts.values()):
+        shorten_help(part)
     return command
 
 
@@ -266,9 +268,9 @@ def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
     return len(options) < end, options + words[end:]
 
 
-def _examples(row: Command) -> str:
-    lines = (f"captune {words}" for words in row.examples)
-    return "\n\n".join(["Examples:", *lines]) if row.examples else ""
+def _show_examples(examples: Sequence[str]) -> str:
+    lines = (f"captune {words}" for words in examples)
+    return "\n\n".join(["Examples:", *lines]) if examples else ""
 
 
 def _single(name: str, function: Callable[..., None]) -> typer.Typer:

@@ -165,7 +165,9 @@ def convert(
     *,
     to: Annotated[
         Literal["jsonl", "csv", "coco", "imagefolder", "sidecar", "webdataset", "parquet"],
-        typer.Option(help="Format to write."),
+        typer.Option(
+            help="Format to write: jsonl, csv, coco, imagefolder, sidecar, webdataset or parquet."
+        ),
     ] = "jsonl",
     images: Annotated[
         Literal["copy", "link", "keep"],

@@ -38,7 +38,8 @@ Out = Annotated[
 ExistingFlag = Annotated[
     Literal["skip", "overwrite", "append", "prepend", "error"] | None,
     typer.Option(
-        help="What happens to an image that already has a caption.",
+        help="What happens to an image that already has a caption: skip, overwrite, append,"
+        " prepend or error.",
         show_default="skip, and refuse captions of another model or decoding",
         rich_help_panel=_PANEL,
     ),

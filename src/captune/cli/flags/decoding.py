@@ -89,6 +89,8 @@ def _flag(name: str, kind: type) -> Any:
 def _default(value: object) -> str | bool:
     if value == "":
         return False
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return str(value)
 
 
