@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from captune.errors import OutputError
 from captune.recipe import (
     Recipe,
+    dump_changed,
     dump_recipe,
+    flat_settings,
     load_recipe,
     parse_recipe,
     save_recipe,
@@ -86,3 +88,21 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         save_recipe(Recipe(), tmp_path / "file" / "recipe.yaml")
+
+
+def test_only_changed_settings_are_a_recipe_that_gives_the_same_settings() -> None:
+    settings = {"name": "mine", "train": {"epochs": 2}, "data": {"views": ["original", "flip"]}}
+    recipe = Recipe.model_validate({**settings, "license": "mit", "language": "zh-Hant"})
+    text = dump_changed(recipe)
+    assert text.split("\n")[:4] == ["name: mine", "license: mit", "language: zh-Hant", "data:"]
+    assert "seed" not in text
+    assert parse_recipe(text) == recipe
+    assert dump_changed(Recipe()) == ""
+
+
+def test_a_setting_has_one_dotted_key() -> None:
+    flat = flat_settings(Recipe.model_validate({"data": {"filters": {"kind": ["a"]}}}))
+    assert flat["train.epochs"] == Recipe().train.epochs
+    assert flat["data.split_fractions.val"] == 0.1
+    assert flat["data.filters.kind"] == ["a"]
+    assert "data" not in flat

@@ -46,6 +46,12 @@ def push(
     print_line(f"pushed:  {format_count(len(pushed.paths), 'file')} as {pushed.commit[:12]}")
     print_line(f"page:    {pushed.repo.url} ({who})")
     print_line(f"use it:  captune caption {pushed.repo.repo} PHOTO.jpg")
+    if not pushed.has_license:
+        print_line(
+            "note: the card states no licence, so nobody may assume that they can use the model;"
+            " set license: in the recipe, run it with --from report, and push again",
+            to_stderr=True,
+        )
     if opened:
         print_line(f"space:   {opened.url}")
         if pushed.repo.is_private:

@@ -35,6 +35,12 @@ BEFORE, AFTER, CONSTANT_CAPTION = "before", "after", "constant_caption"
 _VERDICT_ORDER = ("cider", "meteor", "bleu_4", "sacrebleu", "rouge_l", "rougeL", "wer")
 
 
+_MAIN_METRICS = (
+    *("cider", "meteor", "bleu_4", "rouge_l", "spice", "clip_score", "distinct_captions"),
+    *("bert_score", "sacrebleu", "rougeL", "wer", "bleu_1"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SystemPair:
     """The two sides of a paired test: is `system` better than `against`?"""
@@ -114,6 +120,16 @@ class Evaluation:
     def test(self, against: str, system: str) -> Mapping[str, PairedTest]:
         """Return the paired tests of one pair by metric; empty if the pair was not tested."""
         return self.tests.get(SystemPair(against, system), {})
+
+
+def main_metrics(evaluation: Evaluation, *, limit: int = 6) -> list[str]:
+    """Return the metrics that a summary shows: the main one first, then the most compared ones.
+
+    The share of distinct captions is among them, since the others can rise while captions collapse.
+    """
+    names = [evaluation.main_metric, *(n for n in _MAIN_METRICS if n in evaluation.metrics)]
+    rated = [n for n in evaluation.metrics if n not in METRICS or METRICS[n].better is not None]
+    return list(dict.fromkeys([*names, *rated]))[:limit]
 
 
 def score_run(

@@ -1,4 +1,8 @@
-"""The model card: README.md in the model's folder, with scores in the metadata of the hub."""
+"""The model card: README.md in the model's folder, with scores in the metadata of the hub.
+
+It links to no file: pushing puts examples and plots in the place of two comments, together with
+the files themselves.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,52 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captune.evaluation.compare import AFTER, Evaluation
+from captune.evaluation.compare import (
+    AFTER,
+    BEFORE,
+    CONSTANT_CAPTION,
+    Evaluation,
+    main_metrics,
+)
 from captune.evaluation.labels import format_value, metric_label
 from captune.evaluation.report.inputs import ReportInputs
-from captune.evaluation.verdict import judge_run
-from captune.hub import Task, choose_task, describe_use
-from captune.metrics import METRICS
+from captune.evaluation.score_tables import short_signature
+from captune.evaluation.tables import TextTable, render_table
+from captune.evaluation.verdict import Verdict, judge_run
+from captune.hub import EXAMPLES_PLACE, PLOTS_PLACE, Task, choose_task, describe_use
+from captune.metrics import METRICS, is_lower_better
 from captune.records import Prediction
 from captune.storage import write_text
 from captune.suggest import format_count
 from captune.text_safety import clean_text, escape_markdown
 
 _SAMPLES = 5
+_SYSTEMS = {BEFORE: "before training", AFTER: "this model", CONSTANT_CAPTION: "constant caption"}
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The sources of a model.
+    """The sources of a model, and what its author states about it.
 
     Attributes:
         data: Name of the data set.
         recipe: The recipe as YAML.
+        changed: The settings of the recipe that differ from their defaults, as YAML.
         base_models: Hub ids of the models it was trained from.
         data_sets: Hub ids of the data sets.
         data_revision: Revision of the data set; `None`: the newest at the time.
-        plots: Names of the files in the run's plots/.
+        license: Licence of the model; `None`: not stated.
+        language: Code of the captions' language; `None`: not stated.
     """
 
     data: str
     recipe: str
+    changed: str = ""
     base_models: tuple[str, ...] = ()
     data_sets: tuple[str, ...] = ()
     data_revision: str | None = None
-    plots: tuple[str, ...] = ()
+    license: str | None = None
+    language: str | None = None
 
 
 def write_model_card(folder: Path, inputs: ReportInputs, *, origin: Origin) -> None:
@@ -60,36 +77,42 @@ def describe_model(folder: Path, inputs: ReportInputs, *, origin: Origin) -> str
     """Return the text of the card: metadata for the hub, then the description."""
     from huggingface_hub import ModelCardData
 
-    scores, task = inputs.evaluation.scores[AFTER], choose_task(folder)
+    evaluation, task = inputs.evaluation, choose_task(folder)
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag=task,
+        license=origin.license,
+        language=origin.language,
         tags=["image-captioning", "captune"],
         base_model=list(origin.base_models) or None,
         datasets=list(origin.data_sets) or None,
         model_name=inputs.title,
-        eval_results=_results(inputs.evaluation, origin, task=task),
+        eval_results=_results(evaluation, origin, task=task),
     )
     verdict = judge_run(
-        inputs.evaluation, inputs.after, records=inputs.records, picked_on=inputs.picked_on
+        evaluation, inputs.after, records=inputs.records, picked_on=inputs.picked_on
     )
     parts = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {escape_markdown(inputs.title)}",
         escape_markdown(inputs.description),
-        escape_markdown(f"{verdict.headline} {verdict.sentence}"),
+        f"**{escape_markdown(verdict.headline)}** {escape_markdown(verdict.sentence)}",
         "## Scores",
-        _score_table(inputs.evaluation),
-        _as_code(scores.signature),
-        "## Data",
-        _describe_data(inputs, origin),
+        *_describe_scores(evaluation),
         "## Captions",
+        EXAMPLES_PLACE,
         _samples(inputs.after),
-        *(["## Plots", _link_plots(origin.plots)] if origin.plots else []),
         "## Use",
         describe_use(folder),
-        "## Recipe",
-        f"```yaml\n{origin.recipe.strip()}\n```",
+        "## Intended use and limits",
+        _describe_limits(origin, verdict),
+        "## Training data",
+        _describe_data(inputs, origin),
+        "## Licence",
+        _describe_license(origin),
+        "## Settings",
+        *_describe_settings(origin),
+        PLOTS_PLACE,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -100,10 +123,10 @@ def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]
 
     scores, data = evaluation.scores[AFTER], clean_text(origin.data)
     results = []
-    for name, value in scores.metrics.items():
+    for name in main_metrics(evaluation):
         if METRICS[name].better is None:
             continue
-        label, args = metric_label(name), {}
+        value, label, args = scores.metrics[name], metric_label(name), {}
         if name in scores.intervals:
             interval = scores.intervals[name]
             ends = [round(interval.low, 6), round(interval.high, 6)]
@@ -119,11 +142,60 @@ def _results(evaluation: Evaluation, origin: Origin, *, task: Task) -> list[Any]
                 dataset_revision=clean_text(origin.data_revision or "") or None,
                 metric_type=name,
                 metric_name=label,
-                metric_value=round(value, 6),
+                # A count such as the size of the vocabulary is a whole number.
+                metric_value=int(value) if METRICS[name].decimals == 0 else round(value, 6),
                 metric_args=args or None,
             )
         )
     return results
+
+
+def _describe_scores(evaluation: Evaluation) -> list[str]:
+    """Return the main figures, and all of them folded with the complete signature."""
+    shown = main_metrics(evaluation)
+    of_split = f" of the `{evaluation.split}` split" if evaluation.split else ""
+    images = format_count(evaluation.num_images, "image")
+    parts = [
+        _score_table(evaluation, shown),
+        f"Captions of {images}{of_split}, compared with human captions. In parentheses: 95 %"
+        " intervals. The constant caption is the same sentence for every image.",
+        _as_code(short_signature(evaluation)),
+    ]
+    full = [_score_table(evaluation, evaluation.metrics)] * (len(shown) < len(evaluation.metrics))
+    signature = _as_code(evaluation.scores[AFTER].signature)
+    parts.append(_fold("All figures, and the complete signature", *full, signature))
+    return parts
+
+
+def _score_table(evaluation: Evaluation, metrics: Sequence[str]) -> str:
+    names = [name for name in _SYSTEMS if name in evaluation.scores]
+    rows = []
+    for metric in metrics:
+        cells = []
+        for name in names:
+            scores = evaluation.scores[name]
+            cell = format_value(metric, scores.metrics[metric]) if metric in scores.metrics else "–"
+            if metric in scores.metrics and metric in scores.intervals:
+                ends = scores.intervals[metric]
+                cell += f" ({format_value(metric, ends.low)} to {format_value(metric, ends.high)})"
+            cells.append(cell)
+        note = " (lower is better)" if is_lower_better(metric) else ""
+        rows.append([metric_label(metric) + note, *cells])
+    header = ["metric", *(_SYSTEMS[name] for name in names)]
+    return render_table(TextTable(header, rows), "markdown")
+
+
+def _describe_limits(origin: Origin, verdict: Verdict) -> str:
+    language = f" Its captions are in the language `{origin.language}`." if origin.language else ""
+    points = [
+        f"Meant for captions of images like those of {_as_code(origin.data)}.{language} On other"
+        " images it can be much worse than the scores.",
+        "Captions can be wrong, and repeat the errors and prejudices of the captions that it"
+        " learned from. A person should check them before they describe people, or before anyone"
+        " relies on them.",
+        *map(escape_markdown, verdict.warnings),
+    ]
+    return "\n".join(f"- {point}" for point in points)
 
 
 def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
@@ -132,40 +204,46 @@ def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
     of_split = f" of the `{inputs.evaluation.split}` split" if inputs.evaluation.split else ""
     revision = f" at revision {_as_code(origin.data_revision)}" if origin.data_revision else ""
     unseen = "" if inputs.evaluation.split == "train" else " that were not used for training"
+    bases = ", ".join(map(_as_code, origin.base_models))
     return (
         f"{_as_code(origin.data)}{revision}: trained on {format_count(trained, 'image')} with"
         f" {format_count(captions, 'caption')},"
         f" scored on {format_count(scored, 'image')}{of_split}{unseen}."
+        + (f" The training started from {bases}." if bases else "")
     )
 
 
-def _link_plots(names: Sequence[str]) -> str:
-    # They are in the run's folder, next to the model; pushing includes them.
-    return "\n".join(f"![{Path(name).stem.replace('_', ' ')}](../plots/{name})" for name in names)
+def _describe_license(origin: Origin) -> str:
+    others = [f"the base model {_as_code(name)}" for name in origin.base_models]
+    sources = " and ".join([*others, "the training data"])
+    also = f"The terms of {sources} apply as well."
+    if origin.license is not None:
+        return f"{_as_code(origin.license)}. {also}"
+    return (
+        "**Not stated**, so nobody may assume that they can use this model. To state it, its"
+        " author sets `license:` in the recipe, for example `license: apache-2.0`, and runs"
+        f" `captune run RECIPE --from report`. {also}"
+    )
 
 
-def _score_table(evaluation: Evaluation) -> str:
-    names = list(evaluation.scores)
-    lines = [
-        "| metric | " + " | ".join(name.replace("_", " ") for name in names) + " |",
-        "|---|" + "---:|" * len(names),
+def _describe_settings(origin: Origin) -> list[str]:
+    changed = origin.changed.strip()
+    return [
+        f"Settings that differ from captune's defaults:\n\n```yaml\n{changed}\n```"
+        if changed
+        else "All settings are captune's defaults.",
+        _fold("All settings", f"```yaml\n{origin.recipe.strip()}\n```"),
     ]
-    for metric in evaluation.metrics:
-        cells = []
-        for name in names:
-            scores = evaluation.scores[name]
-            cell = format_value(metric, scores.metrics[metric]) if metric in scores.metrics else ""
-            if cell and metric in scores.intervals:
-                ends = scores.intervals[metric]
-                cell += f" ({format_value(metric, ends.low)} to {format_value(metric, ends.high)})"
-            cells.append(cell)
-        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def _samples(predictions: Sequence[Prediction]) -> str:
     """Return the first captions, as code so that they are not read as markup."""
     return "\n".join(f"- {_as_code(each.caption)}" for each in predictions[:_SAMPLES])
+
+
+def _fold(title: str, *parts: str) -> str:
+    """Return a part that opens on a click; Markdown inside needs the empty lines."""
+    return "\n\n".join([f"<details><summary>{title}</summary>", *parts, "</details>"])
 
 
 def _as_code(text: str) -> str:

@@ -1,7 +1,15 @@
 """The Hugging Face hub and local folders: loading models, pushing them, explaining failures."""
 
 from captune.hub.adapters import ADAPTER_FILE, adapter_error
-from captune.hub.card import PLACEHOLDER, Task, choose_task, describe_use, needs_own_code
+from captune.hub.card import (
+    EXAMPLES_PLACE,
+    PLACEHOLDER,
+    PLOTS_PLACE,
+    Task,
+    choose_task,
+    describe_use,
+    needs_own_code,
+)
 from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached, no_hub
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
@@ -20,8 +28,10 @@ from captune.hub.upload import PushedRepo, RepoFile, open_repo, push_files
 
 __all__ = [
     "ADAPTER_FILE",
+    "EXAMPLES_PLACE",
     "EXPORT_FILE",
     "PLACEHOLDER",
+    "PLOTS_PLACE",
     "HubFault",
     "NamedErrors",
     "PushedRepo",

@@ -17,6 +17,10 @@ Task = Literal["image-text-to-text", "image-to-text"]
 PLACEHOLDER = "THIS_FOLDER"
 """Placeholder for the model's id in `describe_use`, until the model is pushed."""
 
+EXAMPLES_PLACE = "<!-- captune: examples -->"
+PLOTS_PLACE = "<!-- captune: plots -->"
+"""Places of the card that pushing fills, since only it knows which files are pushed."""
+
 _WITH_CAPTUNE = """```python
 import captune
 

@@ -99,7 +99,7 @@ _TABLE = {
         ("predictions/after.jsonl", "scores.json", "results_after_training.csv"),
     ),
     "report": _Stage(
-        ("name", "description"),
+        ("name", "description", "license", "language"),
         (),
         ("evaluate",),
         ("plots", "report.html", "report_files"),

@@ -23,12 +23,16 @@ class Example:
         title: Label of the widget's button.
         caption: The model's caption of it.
         jpeg: The encoded image without metadata; its longer side has at most 512 pixels.
+        before: The caption of the model before training; `None` if it was not run.
+        human: The first human caption.
     """
 
     path: str
     title: str
     caption: str
     jpeg: bytes
+    before: str | None = None
+    human: str = ""
 
 
 def find_examples(run: Path) -> tuple[Example, ...]:
@@ -44,6 +48,10 @@ def find_examples(run: Path) -> tuple[Example, ...]:
     from captune.data import decode_image, load_splits
     from captune.inference import read_predictions
 
+    untrained = run / "predictions" / "before.jsonl"
+    before = {}
+    if untrained.is_file():
+        before = {p.image_id: p.caption for p in read_predictions(untrained)}
     records = {record.image_id: record for record in load_splits(run)}
     examples: list[Example] = []
     for prediction in read_predictions(predictions):
@@ -58,9 +66,16 @@ def find_examples(run: Path) -> tuple[Example, ...]:
         image.thumbnail((_SIDE, _SIDE))
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=90)
-        path = EXAMPLE_PATHS[len(examples)]
-        title = f"Example {len(examples) + 1}"
-        examples.append(Example(path, title, prediction.caption, buffer.getvalue()))
+        examples.append(
+            Example(
+                EXAMPLE_PATHS[len(examples)],
+                f"Example {len(examples) + 1}",
+                prediction.caption,
+                buffer.getvalue(),
+                before=before.get(prediction.image_id),
+                human=next(iter(record.captions), ""),
+            )
+        )
         if len(examples) == len(EXAMPLE_PATHS):
             break
     return tuple(examples)

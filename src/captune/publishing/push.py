@@ -15,7 +15,9 @@ import yaml
 
 from captune.errors import ModelError
 from captune.hub import (
+    EXAMPLES_PLACE,
     PLACEHOLDER,
+    PLOTS_PLACE,
     PushedRepo,
     RepoFile,
     choose_task,
@@ -26,6 +28,7 @@ from captune.hub import (
 )
 from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
+from captune.text_safety import escape_markdown
 
 _FACTS = ("scores.json", "train_metrics.json")
 _WITH_PICTURES = ("samples.png", "captions.png")
@@ -57,12 +60,14 @@ class PushedRun:
         commit: Hash of the commit; an older one if nothing had changed.
         paths: Names of all files in the repository.
         examples: Images that were pushed with their captions.
+        has_license: Whether the card states a licence.
     """
 
     repo: PushedRepo
     commit: str
     paths: tuple[str, ...]
     examples: tuple[Example, ...] = ()
+    has_license: bool = True
 
 
 def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool = True) -> PushedRun:
@@ -98,7 +103,9 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
         opened, files, message=f"Push {name} with captune", remove=() if with_images else _PICTURES
     )
     paths = tuple(sorted(file.path for file in files))
-    return PushedRun(opened, commit, paths, tuple(examples))
+    metadata = _METADATA.match(card)
+    has_license = metadata is not None and "\nlicense:" in f"\n{metadata['yaml']}"
+    return PushedRun(opened, commit, paths, tuple(examples), has_license)
 
 
 def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:
@@ -150,6 +157,8 @@ def _write_card(
             title=repo.rpartition("/")[2], task=choose_task(model), use=describe_use(model)
         )
     card = card.replace(f'"{PLACEHOLDER}"', f'"{repo}"')
+    card = card.replace(EXAMPLES_PLACE, _show_examples(examples))
+    card = card.replace(PLOTS_PLACE, _show_plots(paths))
     lines = []
     for line in card.split("\n"):
         link = _PLOT_LINK.fullmatch(line)
@@ -158,6 +167,30 @@ def _write_card(
         elif f"plots/{link['name']}" in paths:
             lines.append(line.replace("(../plots/", "(plots/"))
     return _add_examples("\n".join(lines), examples, model=model)
+
+
+def _show_examples(examples: Sequence[Example]) -> str:
+    """Return a table of images with their captions; empty without any."""
+    if not examples:
+        return ""
+    has_before = any(example.before is not None for example in examples)
+    columns = ["image", *(["before training"] * has_before), "this model", "a human"]
+    rows = []
+    for example in examples:
+        captions = [example.caption, example.human]
+        if has_before:
+            captions.insert(0, example.before or "")
+        cells = [f"![{example.title}]({example.path})", *map(escape_markdown, captions)]
+        rows.append("| " + " | ".join(cells) + " |")
+    head = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([*head, *rows])
+
+
+def _show_plots(paths: Collection[str]) -> str:
+    """Return a section with the plots that are pushed; empty without any."""
+    names = [path for path in sorted(paths) if path.startswith("plots/")]
+    links = [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in names]
+    return "\n".join(["## Plots", "", *links]) if links else ""
 
 
 def _add_examples(card: str, examples: Sequence[Example], *, model: Path) -> str:

@@ -21,7 +21,7 @@ from captune.recipe.schema import (
 from captune.recipe.schema_words import plain_words
 from captune.recipe.shipped import shipped_path, shipped_recipes
 from captune.recipe.value_types import SplitFractions, View
-from captune.recipe.write import dump_recipe, save_recipe
+from captune.recipe.write import dump_changed, dump_recipe, flat_settings, save_recipe
 
 __all__ = [
     "BEAM_SETTINGS",
@@ -37,8 +37,10 @@ __all__ = [
     "TrainConfig",
     "View",
     "base_models",
+    "dump_changed",
     "dump_recipe",
     "fill_decoding",
+    "flat_settings",
     "hide_local_paths",
     "hub_data_sets",
     "load_recipe",

@@ -17,7 +17,9 @@ from captune.recipe.value_types import (
     ColumnValues,
     Fraction,
     HubName,
+    LanguageCode,
     Layers,
+    LicenseName,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -386,6 +388,8 @@ class Recipe(Section):
 
     name: RunName = Field("captune-run", description="Name of the run's folder: runs/NAME.")
     description: str = Field("", description="One sentence for `captune recipes` and the report.")
+    license: LicenseName | None = Field(None, description="Licence of the model, for its card.")
+    language: LanguageCode | None = Field(None, description="Language of the captions, such as en.")
     seed: Retrain[Seed] = Field(42, description="Seed of splits, new weights, order and dropout.")
     data: DataConfig = Field(default_factory=DataConfig, description="Images and captions.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The captioner.")

@@ -85,6 +85,22 @@ HubName = Annotated[
         json_schema_extra={"words": "a hub repository: OWNER/NAME, or NAME of your own"},
     ),
 ]
+LicenseName = Annotated[
+    str,
+    Field(
+        max_length=100,
+        pattern=r"^[a-z0-9][a-z0-9.+-]*$",
+        json_schema_extra={"words": "a licence as the hub names it, such as apache-2.0 or mit"},
+    ),
+]
+LanguageCode = Annotated[
+    str,
+    Field(
+        max_length=20,
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        json_schema_extra={"words": "a language code, such as en or zh"},
+    ),
+]
 View = Literal["original", "flip", "crop", "flip_crop"]
 
 

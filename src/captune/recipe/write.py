@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,45 @@ def dump_recipe(recipe: Recipe) -> str:
     """
     lines = ["# Every setting of this recipe: meaning (what is allowed).", *_section(recipe, ())]
     return "\n".join(lines) + "\n"
+
+
+def dump_changed(recipe: Recipe) -> str:
+    """Return YAML with only the settings that differ from their defaults: a recipe by itself."""
+    changed = _changed(recipe.model_dump(mode="json"), Recipe().model_dump(mode="json"))
+    if not changed:
+        return ""
+    text = _dump(changed, allow_unicode=True, is_flow=False)
+    is_safe = all(escape_steering(line) == line for line in text.split("\n"))
+    return text if is_safe else _dump(changed, allow_unicode=False, is_flow=False)
+
+
+def flat_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return every setting by its dotted key, such as `train.epochs`, as a JSON value."""
+    return dict(_flat(recipe.model_dump(mode="json"), ""))
+
+
+def _changed(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {}
+    for key, value in settings.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value = _changed(value, default)  # noqa: PLW2901
+            if not value:
+                continue
+        elif value == default:
+            continue
+        # A person writes 9 epochs, not 9.0.
+        is_whole = isinstance(value, float) and value.is_integer()
+        changed[key] = int(value) if is_whole else value
+    return changed
+
+
+def _flat(settings: Mapping[str, Any], start: str) -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{start}{key}.")
+        else:
+            yield start + key, value
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
@@ -78,11 +117,12 @@ def _as_yaml(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...").strip(" \n")
 
 
-def _dump(value: Any, *, allow_unicode: bool) -> str:
+def _dump(value: Any, *, allow_unicode: bool, is_flow: bool = True) -> str:
     text: str = yaml.dump(
         value,
         Dumper=_Dumper,
-        default_flow_style=True,
+        default_flow_style=is_flow,
+        sort_keys=False,
         width=float("inf"),
         allow_unicode=allow_unicode,
     )

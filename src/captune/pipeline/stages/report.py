@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from captune.data import (
@@ -32,6 +31,7 @@ from captune.pipeline.stages.scored import (
 from captune.recipe import (
     Recipe,
     base_models,
+    dump_changed,
     dump_recipe,
     hide_local_paths,
     hub_data_sets,
@@ -79,12 +79,12 @@ def report(job: Job) -> None:
             else _describe_duplicates(job.folder),
         ),
     )
-    plots = write_plots(job.folder / "plots", inputs)
+    write_plots(job.folder / "plots", inputs)
     write_report(inputs, job.folder / "report.html")
     write_model_card(
         job.folder / "model",
         inputs,
-        origin=_origin(job.recipe, plots=plots),
+        origin=_origin(job.recipe),
     )
     push_finished(job.recipe, job.folder, say=job.say)
 
@@ -118,14 +118,16 @@ def _count(value: object) -> int:
     return len(value) if isinstance(value, list) else 0
 
 
-def _origin(recipe: Recipe, *, plots: Sequence[Path]) -> Origin:
+def _origin(recipe: Recipe) -> Origin:
     """Describe the run for the public model card, without local paths."""
     shown = hide_local_paths(recipe)
     return Origin(
         data=shown.data.path,
         recipe=dump_recipe(shown),
+        changed=dump_changed(shown),
         base_models=base_models(recipe),
         data_sets=hub_data_sets(recipe),
         data_revision=recipe.data.revision,
-        plots=tuple(path.name for path in plots),
+        license=recipe.license,
+        language=recipe.language,
     )
