@@ -119,9 +119,9 @@ def test_the_trainer_engine_writes_the_same_folder_as_the_loop(
     assert "use_cache" not in json.loads((folder / "model" / "config.json").read_text())
     (file,) = (folder / "tensorboard").rglob("events.*")
     events = EventAccumulator(str(file.parent)).Reload()
-    assert [e.value for e in events.Scalars("loss")] == pytest.approx(column(folder, "loss"))
-    assert len(events.Scalars("val_loss")) == 2
-    assert [e.step for e in events.Images("val_captions")] == [3, 6]
+    assert [e.value for e in events.Scalars("train/loss")] == pytest.approx(column(folder, "loss"))
+    assert len(events.Scalars("val/loss")) == 2
+    assert [e.step for e in events.Images("val/captions")] == [0, 3, 6]
 
 
 class _Interrupt(Exception):

@@ -8,7 +8,7 @@ import pytest
 
 from captune.errors import MissingExtraError
 from captune.evaluation import read_training_log
-from captune.training import check_trackers, train
+from captune.training import check_trackers, log_test_scores, train
 from captune.training.tracking import RunLog, read_log, tracker_settings
 
 
@@ -49,10 +49,10 @@ def test_tensorboard_gets_the_curves(tmp_path, shapes, make_recipe, make_caption
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     (file,) = (tmp_path / "tensorboard").rglob("events.*")
     events = EventAccumulator(str(file.parent)).Reload()
-    assert [e.step for e in events.Scalars("loss")] == [1, 2, 3]
-    assert len(events.Scalars("val_loss")) == 1
+    assert [e.step for e in events.Scalars("train/loss")] == [1, 2, 3]
+    assert len(events.Scalars("val/loss")) == 1
     logged = [row["loss"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row]
-    assert [e.value for e in events.Scalars("loss")] == pytest.approx(logged)
+    assert [e.value for e in events.Scalars("train/loss")] == pytest.approx(logged)
 
 
 def test_tensorboard_gets_validation_pictures_with_generated_captions(
@@ -63,11 +63,53 @@ def test_tensorboard_gets_validation_pictures_with_generated_captions(
     recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=2)
     train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
     (file,) = (tmp_path / "tensorboard").rglob("events.*")
-    shown = EventAccumulator(str(file.parent)).Reload().Images("val_captions")
-    assert [event.step for event in shown] == [3, 6]
+    shown = EventAccumulator(str(file.parent)).Reload().Images("val/captions")
+    assert [event.step for event in shown] == [0, 3, 6]
     # Pictures with text under them, side by side.
     assert shown[0].width > 2 * 260
     assert shown[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_tensorboard_lists_the_settings_beside_the_curves(
+    tmp_path, shapes, make_recipe, make_captioner
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    recipe = make_recipe(train__trackers=["tensorboard"], train__epochs=1)
+    train(make_captioner(recipe), shapes, recipe=recipe, run_folder=tmp_path, say=lambda _: None)
+    (file,) = (tmp_path / "tensorboard").rglob("events.*")
+    events = EventAccumulator(str(file.parent)).Reload()
+    content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    shown = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert shown["train.epochs"].number_value == 1
+    assert shown["train.trackers"].string_value == '["tensorboard"]'
+    assert "recipe/text_summary" in events.Tags()["tensors"]
+
+
+def test_scores_of_the_run_are_curves_of_their_own_and_replace_older_ones(
+    tmp_path, make_recipe
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = make_recipe(train__trackers=["tensorboard"])
+    for cider in (0.25, 0.5):
+        scores = {0: {"cider": 0.125}, 6: {"cider": cider}}
+        log_test_scores(recipe, tmp_path, scores, split="test")
+    events = EventAccumulator(str(tmp_path / "tensorboard" / recipe.name)).Reload()
+    curve = events.Scalars("test/cider")
+    assert [(event.step, event.value) for event in curve] == [(0, 0.125), (6, 0.5)]
+
+
+def test_scores_of_the_validation_split_do_not_mix_with_its_curve(tmp_path, make_recipe) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = make_recipe(train__trackers=["tensorboard"])
+    log_test_scores(recipe, tmp_path, {6: {"cider": 0.5}}, split="val")
+    events = EventAccumulator(str(tmp_path / "tensorboard" / recipe.name)).Reload()
+    assert events.Tags()["scalars"] == ["scored_val/cider"]
+    log_test_scores(make_recipe(), tmp_path / "none", {6: {"cider": 0.5}}, split="val")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])

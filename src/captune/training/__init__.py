@@ -14,7 +14,7 @@ from captune.training.forecast.memory import MemoryPlan, show_bytes
 from captune.training.forecast.trial import TimedStep, Trial, open_trial
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
 from captune.training.team import ProcessError, Team
-from captune.training.tracking import check_trackers
+from captune.training.tracking import check_trackers, log_test_scores
 from captune.training.validation import check_best_metric
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "check_engine",
     "check_trackers",
     "estimate_training",
+    "log_test_scores",
     "open_trial",
     "show_bytes",
     "train",

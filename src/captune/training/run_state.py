@@ -96,6 +96,7 @@ class RunState:
         """Show progress; signals are held until the end of a step, where `settle` handles them."""
         with hold_signals() as self._signal:
             if self.is_main:
+                self._show_start()
                 with show_progress(
                     "training",
                     self.total_steps,
@@ -181,12 +182,18 @@ class RunState:
         self.team.wait_for_all()
         return values
 
+    def _show_start(self) -> None:
+        """Show captions of the model before training, so that a picture shows where it began."""
+        if self.state.step == 0 and self.validator is not None and self.log.takes_pictures:
+            self.validator.caption_sheet()
+            self._show_captions()
+
     def _show_captions(self) -> None:
         if self.validator is None or not self.log.takes_pictures:
             return
         sheet = self.validator.sheet()
         if sheet is not None:
-            self.log.show("val_captions", sheet, step=self.state.step)
+            self.log.show("val/captions", sheet, step=self.state.step)
 
     def settle(self) -> bool:
         """Decide, after a step and its validation, whether the run ends here.

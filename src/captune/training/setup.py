@@ -41,7 +41,7 @@ from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
 from captune.training.steps.optimizer import AveragedWeights
 from captune.training.team import Launch, ProcessError, Team, join_team
-from captune.training.tracking import tracker_settings
+from captune.training.tracking import show_settings, tracker_settings
 from captune.training.validation import make_validator
 
 GROUP_TIMEOUT = timedelta(minutes=10)
@@ -225,6 +225,7 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
     ):
         run_folder.mkdir(parents=True, exist_ok=True)
         accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
+        show_settings(accelerator, recipe)
         yield Launch(accelerator, team)
         _finish_trackers(accelerator)
         team.part()

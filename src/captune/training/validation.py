@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -102,14 +102,32 @@ class Validator:
         found = self.team.gather_in_order(own)
         return sum(loss for loss, _ in found) / max(1, sum(tokens for _, tokens in found))
 
+    def caption_sheet(self) -> None:
+        """Caption only the images of `sheet`, in this process alone, for a picture at step 0."""
+        shown = self.chosen[:_SHOWN]
+        self.captioner.eval_mode()
+        with torch.inference_mode(), _advising_on_memory():
+            for _, captions in self._captioned(self._batches([(0, tuple(shown))])):
+                self.captions.update(captions)
+
     def _generated(self) -> dict[str, str]:
+        own = list(self._captioned(self._own_batches(self.chosen)))
+        return {
+            image_id: caption
+            for captions in self.team.gather_in_order(own)
+            for image_id, caption in captions.items()
+        }
+
+    def _captioned(
+        self, batches: Iterable[tuple[int, CaptionBatch]]
+    ) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yield the place of each batch, and its captions by image id."""
         config = self.recipe.generate.model_copy(
             update={"num_beams": self.recipe.train.validate_beams, "do_sample": False}
         )
-        own: list[tuple[int, dict[str, str]]] = []
         dtype = self.hardware.dtype
         form = inference_form(self.captioner, vision=dtype, text=dtype)
-        for place, batch in self._own_batches(self.chosen):
+        for place, batch in batches:
             predictions = generate(
                 self.captioner,
                 form.vision_states(batch),
@@ -117,12 +135,7 @@ class Validator:
                 config=config,
                 backend=form.text,
             )
-            own.append((place, {p.image_id: p.caption for p in predictions}))
-        return {
-            image_id: caption
-            for captions in self.team.gather_in_order(own)
-            for image_id, caption in captions.items()
-        }
+            yield place, {p.image_id: p.caption for p in predictions}
 
     def _scores(self, captions: Mapping[str, str]) -> dict[str, float]:
         metrics = validation_metrics(self.recipe.train.best_metric)
@@ -135,9 +148,13 @@ class Validator:
         lengths = self.feed.data.row_lengths
         ordered = sorted(indices, key=lambda i: lengths[i])
         micros = [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
-        own = self.team.own(micros)
-        batches = self.feed.single_batches([micro for _, micro in own])
-        for (place, _), batch in zip(own, batches, strict=True):
+        yield from self._batches(self.team.own(micros))
+
+    def _batches(
+        self, micros: Sequence[tuple[int, Sequence[int]]]
+    ) -> Iterator[tuple[int, CaptionBatch]]:
+        batches = self.feed.single_batches([micro for _, micro in micros])
+        for (place, _), batch in zip(micros, batches, strict=True):
             if batch is not None:
                 yield place, batch.to(self.hardware.device)
 

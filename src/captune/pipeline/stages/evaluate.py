@@ -24,7 +24,8 @@ from captune.pipeline.stages.scored import (
     truth_rates,
 )
 from captune.records import Prediction
-from captune.storage import write_text
+from captune.storage import read_json_object, write_text
+from captune.training import log_test_scores
 
 
 def evaluate(job: Job) -> None:
@@ -37,6 +38,7 @@ def evaluate(job: Job) -> None:
     evaluation = run.score()
     extra = truth_rates(job, evaluation, after=after)
     save_scores(job.folder, evaluation, run=run, extra=extra)
+    _track(job, evaluation)
     for name, predictions in (("before", run.before), ("after", after)):
         if predictions is not None:
             write_results_csv(
@@ -50,6 +52,22 @@ def evaluate(job: Job) -> None:
     sentences = (f"{verdict.headline} {verdict.sentence}", *verdict.warnings, *figures)
     for line in (*_describe_scores(evaluation), *sentences):
         job.say(line)
+
+
+def _track(job: Job, evaluation: Evaluation) -> None:
+    """Give the scores before and after training to the run's TensorBoard."""
+    path = job.folder / "train_metrics.json"
+    steps = {
+        "after": read_json_object(path, fix="run the stage train again")["best_step"]
+        if path.is_file()
+        else 0
+    }
+    scores = {
+        steps.get(name, 0): dict(evaluation.scores[name].metrics)
+        for name in ("before", "after")
+        if name in evaluation.scores
+    }
+    log_test_scores(job.recipe, job.folder, scores, split=evaluation.split)
 
 
 def predict_after(job: Job) -> list[Prediction]:
