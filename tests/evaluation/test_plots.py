@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,16 @@ from captune.evaluation import (
     read_training_log,
     write_plots,
 )
+from captune.evaluation.compare import main_metrics
 from captune.evaluation.plots import plot_loss, plot_scores
 from captune.evaluation.report.png import save_figure
 from captune.records import CaptionRecord
+
+
+def encode(size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "red").save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def shades(path: Path) -> int:
@@ -43,8 +51,25 @@ def test_without_training_there_is_no_loss_plot(inputs: ReportInputs, tmp_path: 
 def test_a_grid_holds_any_number_of_images(inputs: ReportInputs, count: int, rows: int) -> None:
     record = inputs.records[0]
     figure = plot_grid([Picture(record, ("a caption",))] * count)
-    assert len(figure.axes) == rows * min(count, 3)
-    assert sum(bool(axis.images) for axis in figure.axes) == count
+    assert [len(axis.images) for axis in figure.axes] == [1] * count
+    assert len({axis.get_position().y0 for axis in figure.axes}) == rows
+
+
+def test_images_of_any_shape_have_frames_of_equal_size_and_keep_their_shape() -> None:
+    sizes = ((40, 30), (30, 90), (200, 20))
+    records = [CaptionRecord(str(size), encode(size)) for size in sizes]
+    long = ("word " * 40,)
+    pictures = [Picture(record, long) for record in records] + [Picture(records[0], ("one",))]
+    figure = plot_grid(pictures)
+    width, height = figure.get_size_inches()
+    for axis, (wide, high) in zip(figure.axes, (*sizes, sizes[0]), strict=True):
+        box = axis.get_position()
+        assert (box.width * width, box.height * height) == pytest.approx((4.0, 3.0))
+        left, right, bottom, top = axis.images[0].get_extent()
+        shown = (right - left) * 4.0 / ((top - bottom) * 3.0)
+        assert shown == pytest.approx(wide / high)
+        assert left + right == pytest.approx(1)
+        assert bottom + top == pytest.approx(1)
 
 
 def test_dollars_controls_and_long_words_are_drawn_as_text(
@@ -74,7 +99,7 @@ def test_the_loss_is_drawn_on_a_linear_and_a_logarithmic_axis(inputs: ReportInpu
 
 @pytest.mark.parametrize(
     ("losses", "some"),
-    [((2.9, 3.6), {"3", "3.5"}), ((0.3, 2.9), {"0.5", "1"}), ((0.004, 7), {"5"})],
+    [((2.9, 3.6), {"3", "3.2"}), ((0.3, 2.9), {"0.5", "1"}), ((0.004, 7), {"5"})],
 )
 def test_the_logarithmic_axis_has_plain_numbers_as_labels(
     tmp_path: Path, losses: tuple[float, float], some: set[str]
@@ -114,6 +139,23 @@ def test_the_bars_are_the_scores_before_after_and_constant(inputs: ReportInputs)
     scores = inputs.evaluation.scores
     expected = [scores[name].metrics["cider"] for name in ("before", "after", "constant_caption")]
     assert [bar.get_height() for bar in axis.patches] == pytest.approx(expected)
+
+
+def test_the_bars_have_their_values_and_the_number_of_images(inputs: ReportInputs) -> None:
+    figure = plot_scores(inputs.evaluation)
+    axis = next(axis for axis in figure.axes if axis.get_title() == "BLEU-1")
+    scores = inputs.evaluation.scores
+    values = [scores[name].metrics["bleu_1"] for name in ("before", "after", "constant_caption")]
+    assert [text.get_text() for text in axis.texts] == [f"{value:.3f}" for value in values]
+    assert figure.get_suptitle() == "Scores on 6 test images; lines: 95 % intervals"
+
+
+def test_only_the_main_metrics_are_drawn(inputs: ReportInputs) -> None:
+    metrics = dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", *main_metrics(inputs.evaluation)), 0.5)
+    metrics |= {"meteor": 0.2, "rouge_l": 0.3, "spice": 0.1, "rouge1": 0.5}
+    scores = {name: replace(own, metrics=metrics) for name, own in inputs.evaluation.scores.items()}
+    shown = main_metrics(replace(inputs.evaluation, scores=scores))
+    assert shown == ["cider", "meteor", "bleu_4", "rouge_l", "spice", "distinct_captions"]
 
 
 def test_the_same_figures_give_the_same_bytes(inputs: ReportInputs, tmp_path: Path) -> None:

@@ -13,23 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from captune.data import decode_image
 from captune.errors import ImageError
-from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
-from captune.evaluation.labels import is_description, metric_label
+from captune.evaluation.compare import (
+    AFTER,
+    BEFORE,
+    CONSTANT_CAPTION,
+    Evaluation,
+    main_metrics,
+)
+from captune.evaluation.labels import format_value, metric_label
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.report.png import save_figure
 from captune.evaluation.report.training_log import TrainingLog
+from captune.metrics import is_lower_better
 from captune.records import CaptionRecord
+from captune.suggest import format_count
 from captune.text_safety import clean_text, shorten_words
 
 SAMPLE_IMAGES = 6
 CAPTION_IMAGES = 12
 _WRAP = 52
 _THUMBNAIL = 480
+_FRAME, _GAP = (4.0, 3.0), 0.2
+"""Frame of an image and space between frames, in inches."""
 _COLORS = {BEFORE: "#8a94a3", AFTER: "#0d8a82", CONSTANT_CAPTION: "#c98a1b"}
 _LABELS = {BEFORE: "before", AFTER: "after", CONSTANT_CAPTION: "constant caption"}
 
@@ -76,36 +86,35 @@ def write_plots(folder: Path, inputs: ReportInputs) -> list[Path]:
 
 
 def plot_grid(pictures: Sequence[Picture], *, columns: int = 3) -> Figure:
-    """Draw any number of images in a grid, with wrapped text below each.
+    """Draw any number of images in frames of equal size, with wrapped text below each.
 
-    An image that cannot be decoded shows the reason in its place.
+    A row is as high as its longest text. An image that cannot be decoded shows the reason in its
+    place.
 
     Args:
         pictures: At least one.
         columns: Maximum number of images per row.
     """
     columns = max(1, min(columns, len(pictures)))
-    rows = max(1, math.ceil(len(pictures) / columns))
-    texts = [_wrap(picture.lines) for picture in pictures]
-    # Height of the longest text of the grid, in inches.
-    text_height = 0.17 * max((text.count("\n") + 1 for text in texts), default=1) + 0.25
-    figure = Figure(figsize=(4.2 * columns, (3.2 + text_height) * rows), facecolor="white")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for place, axis in enumerate(axes.flat):
-        axis.set_axis_off()
-        # Narrow images are aligned to the left, above the start of their text.
-        axis.set_anchor("SW")
-        if place < len(pictures):
-            _draw_picture(axis, pictures[place], text=texts[place])
-    figure.subplots_adjust(
-        left=0.02,
-        right=0.98,
-        top=0.99,
-        bottom=text_height / ((3.2 + text_height) * rows),
-        wspace=0.06,
-        hspace=text_height / 3.2,
-    )
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    texts = [[_wrap(picture.lines) for picture in row] for row in rows]
+    heights = [_FRAME[1] + _text_height(row) for row in texts]
+    width, height = columns * (_FRAME[0] + _GAP) + _GAP, sum(heights) + _GAP
+    figure = Figure(figsize=(width, height), facecolor="white")
+    top = height - _GAP
+    for row, row_texts, row_height in zip(rows, texts, heights, strict=True):
+        for place, (picture, text) in enumerate(zip(row, row_texts, strict=True)):
+            left = _GAP + place * (_FRAME[0] + _GAP)
+            bottom = top - _FRAME[1]
+            box = (left / width, bottom / height, _FRAME[0] / width, _FRAME[1] / height)
+            _draw_picture(figure.add_axes(box), picture, text=text)
+        top -= row_height
     return figure
+
+
+def _text_height(texts: Sequence[str]) -> float:
+    """Return the height of the longest text of a row with its margin, in inches."""
+    return 0.17 * max(text.count("\n") + 1 for text in texts) + 0.3
 
 
 def plot_loss(log: TrainingLog) -> Figure | None:
@@ -134,56 +143,73 @@ def plot_loss(log: TrainingLog) -> Figure | None:
         )
         axis.set(xlabel="optimizer step", ylabel=f"loss ({scale} axis)", yscale=scale)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # Losses of 2 to 4 are hard to read as "2 x 10^0".
-        axis.yaxis.set_major_formatter(_format_loss)
-        axis.yaxis.set_minor_formatter(_format_loss if _is_narrow(axis) else _format_few)
+        if scale == "log":
+            _label_log_axis(axis)
         _tidy(axis)
         axis.legend(frameon=False)
     return figure
+
+
+def _label_log_axis(axis: Any) -> None:
+    """Label plain numbers: losses of 2 to 4 are hard to read as "2 x 10^0"."""
+    low, high = axis.get_ylim()
+    # Over less than a factor of 10, powers of ten alone would label one point or none.
+    is_narrow = high < 10 * low
+    evenly = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10])
+    axis.yaxis.set_major_locator(evenly if is_narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(_format_loss)
 
 
 def _format_loss(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-def _format_few(value: float, _: int) -> str:
-    """Label only 2 and 5 between powers of ten: all nine labels would overlap."""
-    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
-
-
-def _is_narrow(axis: Any) -> bool:
-    low, high = axis.get_ylim()
-    return bool(high < 10 * low)
-
-
 def plot_scores(evaluation: Evaluation) -> Figure:
-    """Draw every metric before, after and for the constant caption, with 95 % intervals."""
-    names = [n for n in evaluation.metrics if not is_description(n)] or list(evaluation.metrics)
+    """Draw the main metrics before, after and for the constant caption, with 95 % intervals."""
+    names = main_metrics(evaluation)
     systems = [name for name in _COLORS if name in evaluation.scores]
-    columns = min(4, len(names))
+    columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(3.1 * columns, 2.9 * rows), facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(3.6 * columns, 3.0 * rows + 0.6), facecolor="white", layout="constrained"
+    )
     axes = figure.subplots(rows, columns, squeeze=False)
     for place, axis in enumerate(axes.flat):
         if place >= len(names):
             axis.set_axis_off()
             continue
         _draw_metric(axis, evaluation, names[place], systems=systems)
+    images = format_count(evaluation.num_images, f"{evaluation.split} image".strip())
+    figure.suptitle(f"Scores on {images}; lines: 95 % intervals", fontsize=11, x=0.01, ha="left")
     return figure
 
 
 def _draw_metric(axis: Any, evaluation: Evaluation, name: str, *, systems: Sequence[str]) -> None:
+    tops = []
     for place, system in enumerate(systems):
         scores = evaluation.scores[system]
         value = scores.metrics[name]
         interval = scores.intervals.get(name)
         axis.bar(place, value, color=_COLORS[system], width=0.7)
+        top = value
         if interval is not None:
             # A percentile interval may not contain the value; matplotlib refuses negative lengths.
             below, above = max(0.0, value - interval.low), max(0.0, interval.high - value)
             axis.errorbar(place, value, [[below], [above]], color="#16202b", capsize=3, lw=1.2)
+            top = value + above
+        if math.isfinite(top):
+            text = format_value(name, value)
+            axis.annotate(
+                text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=10
+            )
+            tops.append(top)
+    # Room for the numbers above the bars.
+    if tops and min(tops) >= 0:
+        axis.set_ylim(0, 1.15 * max(tops) or 1.0)
     axis.set_xticks(range(len(systems)), [_LABELS[s].replace(" ", "\n") for s in systems])
-    axis.set_title(metric_label(name), fontsize=10, fontweight="bold")
+    note = " (lower is better)" if is_lower_better(name) else ""
+    axis.set_title(metric_label(name) + note, fontsize=10, fontweight="bold")
     _tidy(axis)
 
 
@@ -194,10 +220,13 @@ def _tidy(axis: Any) -> None:
 
 
 def _draw_picture(axis: Any, picture: Picture, *, text: str) -> None:
+    axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), facecolor="#eef0f4")
+    axis.spines[:].set_visible(False)
     try:
         image = decode_image(picture.record.image)
         image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-        axis.imshow(image)
+        axis.imshow(image, extent=_center(image.size), aspect="auto")
+        axis.set(xlim=(0, 1), ylim=(0, 1))
     except ImageError as error:
         axis.text(0.5, 0.5, f"cannot be shown:\n{error.what}", ha="center", va="center")
     axis.text(
@@ -211,6 +240,13 @@ def _draw_picture(axis: Any, picture: Picture, *, text: str) -> None:
         # "$" in a caption is a dollar sign, not the start of a formula.
         parse_math=False,
     )
+
+
+def _center(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top of an image of this size in a frame of side 1."""
+    wide = min(1.0, size[0] / size[1] * _FRAME[1] / _FRAME[0])
+    high = min(1.0, size[1] / size[0] * _FRAME[0] / _FRAME[1])
+    return (1 - wide) / 2, (1 + wide) / 2, (1 - high) / 2, (1 + high) / 2
 
 
 def _wrap(lines: Sequence[str]) -> str:
