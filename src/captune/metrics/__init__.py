@@ -4,6 +4,7 @@ from captune.metrics.bootstrap import (
     SIGNIFICANCE,
     PairedTest,
     bootstrap_intervals,
+    draw_counts,
     paired_bootstrap,
 )
 from captune.metrics.caption_files import (
@@ -75,6 +76,7 @@ __all__ = [
     "compute",
     "compute_clip_score",
     "constant_caption_baseline",
+    "draw_counts",
     "embed_images_cached",
     "find_image_files",
     "is_lower_better",

@@ -37,7 +37,7 @@ from captune.storage.json_files import (
     write_json,
     write_jsonl,
 )
-from captune.storage.locks import holds_folder, lock_file, lock_folder
+from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
 from captune.storage.text_set import TextSet
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "fold_name",
     "holds_folder",
     "intact_json_objects",
+    "is_locked",
     "iter_json_lines",
     "json_line",
     "lock_file",

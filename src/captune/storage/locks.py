@@ -63,6 +63,22 @@ def holds_folder(folder: Path, *, purpose: str = "folder") -> bool:
     return _holders.get(_identify(folder / STATE_FOLDER / purpose)) == threading.get_ident()
 
 
+def is_locked(folder: Path, *, purpose: str = "folder") -> bool:
+    """Return whether any process holds the lock of a folder; nothing is created for it."""
+    place = folder / STATE_FOLDER / f"{purpose}.lock"
+    if not place.is_file():
+        return False
+    lock = FileLock(place, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
+    lock.release()
+    return False
+
+
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
     """Lock a file that this process writes; the lock is kept in `.captune` beside it.

@@ -65,7 +65,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "caption runs/demo/model photo.jpg",
                 "caption runs/demo/model photos/ --to txt --preview 5",
                 "caption runs/demo/model photos/ --to txt",
-                "caption Salesforce/blip-image-captioning-base photos/ --out captions.jsonl",
+                "caption Salesforce/blip-image-captioning-base photos/ --to jsonl",
             ),
         ),
         "undo": Command(
@@ -100,13 +100,27 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "captune.cli.evaluate:compare",
             "Score several models side by side.",
             _USE,
-            ("compare runs/first runs/second --data photos/ --out comparison",),
+            (
+                "compare runs/first runs/second --data photos/ --out comparison",
+                "compare runs/first runs/second --data photos/ --table latex",
+            ),
         ),
         "score": Command(
             "captune.cli.score:score",
             "Score captions from a file.",
             _USE,
-            ("score --predictions captions.jsonl --references annotations.json",),
+            (
+                "score --predictions captions.jsonl --references annotations.json",
+                "score --predictions a.json --predictions b.json --references c.json",
+                "score --predictions a.json --references c.json --table markdown",
+            ),
+            prints=True,
+        ),
+        "runs": Command(
+            "captune.cli.runs:runs",
+            "List runs, and compare any two on one page.",
+            _USE,
+            ("runs", "runs experiments/ --out all-runs.html", "runs --table csv > runs.csv"),
             prints=True,
         ),
         "bench": Command(
@@ -134,6 +148,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "data check photos/ --html check.html",
                 "data show photos/ --out sheet.png",
                 "data convert photos/ out/ --to coco",
+                "data split photos/ --out splits --by group",
             ),
             printing=("check",),
         ),

@@ -47,7 +47,8 @@ def write_page(
         path: The file.
         template: Name of a template in this package, or of one of the further ones.
         content: The data that the template reads as `page`.
-        more_templates: Name -> text of templates of other packages.
+        more_templates: Name -> text of templates, styles (`.css`) and scripts (`.js`) of other
+            packages; styles and scripts follow those of this one.
         has_files: Whether the page loads pictures and their list from a folder beside it.
 
     Raises:
@@ -69,6 +70,9 @@ def render_page(
     """Return a rendered template as HTML text; everything that is not `Markup` is escaped."""
     script = "".join(_read(f"script/{name}.js") for name in _SCRIPTS)
     style = "".join(_read(f"style/{name}.css") for name in _STYLES)
+    for name, text in (more_templates or {}).items():
+        script += text if name.endswith(".js") else ""
+        style += text if name.endswith(".css") else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Browsers load a script file for a script that they trust; by hash, they refuse it for files.
     pictures, scripts = (" 'self' file:", " 'strict-dynamic'") if has_files else ("", "")

@@ -1,0 +1,69 @@
+"""`captune runs`: a table of all runs, and one page that compares any two of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from captune.cli.scoring.table import TableFlag
+from captune.progress import print_line, print_lines
+from captune.suggest import format_count
+
+_PAGE = "runs.html"
+
+
+def runs(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FOLDER]...",
+            help="Folders of runs, or runs. Default: runs.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Page to write.", show_default=f"{_PAGE} in the first folder"),
+    ] = None,
+    table: TableFlag = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite a file that is not such a page.")
+    ] = False,
+) -> None:
+    """List all runs, and write one page that compares any two of them.
+
+    Unfinished and damaged runs are listed with their state. With --table, no page is written
+    unless --out asks for one.
+    """
+    from captune.evaluation import render_table
+    from captune.runs import find_runs, list_runs, write_runs_page
+
+    places = folders or [Path("runs")]
+    page = out or (None if table else places[0] / _PAGE)
+    if page is not None:
+        _check_place(page, force=force)
+    found = find_runs(places)
+    where = ", ".join(map(str, places))
+    if not found:
+        print_line(f"no runs in {where}; captune demo makes one", to_stderr=True)
+        return
+    listed = list_runs(found, for_programs=table == "csv")
+    print_lines(render_table(listed, table or "plain"))
+    if page is not None:
+        write_runs_page(page, found, title=where)
+        print_line(f"page: {page} ({format_count(len(found), 'run')})", to_stderr=table is not None)
+
+
+def _check_place(page: Path, *, force: bool) -> None:
+    """Refuse to overwrite a file that this command did not write.
+
+    Raises:
+        OutputError: There is another file.
+    """
+    from captune.runs import is_runs_page
+    from captune.storage import check_outputs
+
+    check_outputs(page, inputs=[], force=force or is_runs_page(page))
