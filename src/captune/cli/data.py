@@ -80,8 +80,8 @@ def check(
         check_data,
         choose_kept,
         load_records,
-        render_check,
     )
+    from captune.evaluation import render_data_check
     from captune.storage import write_text
 
     check_outputs(json_file, html_file, inputs=[Path(data)], force=force)
@@ -101,7 +101,10 @@ def check(
     if coder is not None:
         findings = _add_round_trip(findings, loaded, read_back=coder.read_back)
     _print_findings(findings)
-    for path, text in ((json_file, findings.to_json), (html_file, partial(render_check, findings))):
+    for path, text in (
+        (json_file, findings.to_json),
+        (html_file, partial(render_data_check, findings)),
+    ):
         if path is not None:
             write_text(path, text())
             print_line(f"written: {path}")

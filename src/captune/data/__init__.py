@@ -13,10 +13,15 @@ from captune.lazy_names import import_on_use
 if TYPE_CHECKING:
     from captune.data.archives.shards import list_shards
     from captune.data.check.check_data import check_data
-    from captune.data.check.findings import BatchCounter, DataCheck, DataProblem
+    from captune.data.check.findings import (
+        BatchCounter,
+        CommonCaption,
+        DataCheck,
+        DataProblem,
+        LengthStats,
+    )
     from captune.data.check.fingerprints import perceptual_hash
     from captune.data.check.kept_findings import choose_kept
-    from captune.data.check.page import render_check
     from captune.data.check.round_trip import (
         ReadBack,
         add_round_trip,
@@ -86,6 +91,7 @@ __all__ = [
     "SOURCES",
     "BatchCounter",
     "CaptionTexts",
+    "CommonCaption",
     "DataCheck",
     "DataProblem",
     "DecodeMode",
@@ -94,6 +100,7 @@ __all__ = [
     "ImageMark",
     "InlineDecoder",
     "IsolatedDecoder",
+    "LengthStats",
     "Limits",
     "LoadOptions",
     "LoadedData",
@@ -136,7 +143,6 @@ __all__ = [
     "read_skipped",
     "read_source",
     "refuse_lost_captions",
-    "render_check",
     "save_skipped",
     "save_splits",
     "select_split",
@@ -160,7 +166,9 @@ _HOMES = {
     "CaptionTexts": "captune.data.record_store",
     "DEFAULT_MAX_PIXELS": "captune.data.images",
     "DataCheck": "captune.data.check.findings",
+    "CommonCaption": "captune.data.check.findings",
     "DataProblem": "captune.data.check.findings",
+    "LengthStats": "captune.data.check.findings",
     "DecodeMode": "captune.data.decoders.decoder",
     "DecodeOptions": "captune.data.decoders.decoder",
     "IMAGE_COLUMNS": "captune.data.rows.columns",
@@ -207,7 +215,6 @@ _HOMES = {
     "raise_when_too_many_bad": "captune.data.dataset",
     "read_pieces": "captune.data.images",
     "read_source": "captune.data.images",
-    "render_check": "captune.data.check.page",
     "read_skipped": "captune.data.skipped",
     "save_skipped": "captune.data.skipped",
     "save_splits": "captune.data.saved_splits",

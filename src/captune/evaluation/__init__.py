@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         score_run,
         score_systems,
     )
+    from captune.evaluation.data_page import render_data_check
     from captune.evaluation.labels import (
         format_delta,
         format_share,
@@ -133,6 +134,7 @@ __all__ = [
     "plot_grid",
     "predict",
     "read_training_log",
+    "render_data_check",
     "render_scores",
     "render_table",
     "round_value",
@@ -206,6 +208,7 @@ _HOMES = {
     "plot_grid": "captune.evaluation.plots",
     "predict": "captune.evaluation.predict_records",
     "read_training_log": "captune.evaluation.report.training_log",
+    "render_data_check": "captune.evaluation.data_page",
     "render_scores": "captune.evaluation.score_tables",
     "render_table": "captune.evaluation.tables",
     "round_value": "captune.evaluation.labels",

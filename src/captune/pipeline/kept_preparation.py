@@ -36,7 +36,7 @@ from captune.storage import (
     write_json,
 )
 
-_VERSION = 1
+_VERSION = 2
 _MIN_IMAGES = 1000
 """Fewer images are prepared again faster than the result is worth a copy."""
 _MOST_KEPT = 4
@@ -46,6 +46,7 @@ _FILES = (
     "splits/val.jsonl",
     "splits/test.jsonl",
     "data_check.json",
+    "data_check.html",
     "skipped_images.jsonl",
 )
 _SUMMARY = "splits.json"

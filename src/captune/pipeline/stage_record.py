@@ -60,7 +60,7 @@ _TABLE = {
         ),
         ("data.path", "data.image_root", "data.split_files"),
         (),
-        ("splits.json", "splits", "data_check.json", "skipped_images.jsonl"),
+        ("splits.json", "splits", "data_check.json", "data_check.html", "skipped_images.jsonl"),
         ("splits.json", "splits"),
     ),
     "baseline": _Stage(

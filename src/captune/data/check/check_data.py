@@ -10,6 +10,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ from captune.records import SPLITS, CaptionRecord
 
 _PREVIEW_SIDE = 112
 _MOST_PREVIEWS = 96
+_PER_CAPTION = 4
+_MAX_SEARCHED = 100_000
+"""Images searched for examples of captions; a million would take seconds."""
 
 
 def check_data(
@@ -92,11 +96,28 @@ def check_data(
         repeated_captions=facts.repeated,
         notes=(*data.notes, *_note_unsearched(alike)),
     )
-    return replace(
-        findings,
-        problems=list_problems(findings),
-        previews=_make_previews(findings, records),
+    findings = replace(
+        findings, problems=list_problems(findings), examples=_find_examples(findings, records)
     )
+    return replace(findings, previews=_make_previews(findings, records))
+
+
+def _find_examples(
+    findings: DataCheck, records: Sequence[CaptionRecord]
+) -> dict[str, tuple[str, ...]]:
+    """Return the first images with each placeholder or common caption, as it was first written."""
+    captions = (*findings.placeholder_captions, *findings.common_captions)
+    open_places = {item.caption: min(_PER_CAPTION, item.num_images) for item in captions}
+    examples: dict[str, list[str]] = {caption: [] for caption in open_places}
+    for record in islice(iter_plain(records), _MAX_SEARCHED):
+        if not open_places:
+            break
+        for caption in dict.fromkeys(record.captions):
+            if caption in open_places:
+                examples[caption].append(record.image_id)
+                if len(examples[caption]) == open_places[caption]:
+                    del open_places[caption]
+    return {caption: tuple(ids) for caption, ids in examples.items()}
 
 
 def _note_unsearched(found: NearImages) -> list[str]:
@@ -154,9 +175,11 @@ def _make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dic
             *(leak.image_ids for leak in findings.leaks),
             *findings.exact_duplicates,
             *findings.near_duplicates,
+            *findings.examples.values(),
         )
-        for image_id in group[:4]
+        for image_id in group[:_PER_CAPTION]
     ]
+    shown += (*findings.empty_captions[:_PER_CAPTION], *findings.repeated_captions[:_PER_CAPTION])
     unreadable = {image.image_id for image in findings.unreadable}
     wanted = [image_id for image_id in dict.fromkeys(shown) if image_id not in unreadable]
     wanted = wanted[:_MOST_PREVIEWS]

@@ -121,6 +121,7 @@ class DataCheck:
         characters: Length of such captions in characters; `None` for other scripts.
         notes: Decisions made while reading.
         problems: Problems in sentences, errors first.
+        examples: Some images with each placeholder or common caption; not in the JSON.
         previews: Small JPEGs of the images on the page, as data URIs by id; not in the JSON.
     """
 
@@ -149,6 +150,7 @@ class DataCheck:
     characters: LengthStats | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[DataProblem, ...] = ()
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     previews: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -162,8 +164,8 @@ class DataCheck:
         return sum(problem.severity == "error" for problem in self.problems)
 
     def to_json(self) -> str:
-        """Return the findings as indented JSON; keys are the attributes, without `previews`."""
+        """Return the findings as indented JSON; keys are the attributes, without images."""
         values = asdict(self)
-        del values["previews"]
+        del values["previews"], values["examples"]
         # ASCII, because ids may contain bytes of file names that are not UTF-8.
         return json.dumps(values, indent=2) + "\n"

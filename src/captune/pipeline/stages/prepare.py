@@ -28,6 +28,7 @@ from captune.data import (
     save_splits,
     take_fraction,
 )
+from captune.evaluation import render_data_check
 from captune.models import caption_reader, choose_tokenizer, token_counter
 from captune.pipeline.kept_preparation import KeptPreparation
 from captune.pipeline.stages.job import Job
@@ -40,7 +41,8 @@ from captune.storage import write_text
 def prepare(job: Job) -> None:
     """Read, check and split the data; broken images are listed and skipped.
 
-    Writes splits/, splits.json, data_check.json and skipped_images.jsonl into the run's folder.
+    Writes splits/, splits.json, data_check.json, data_check.html and skipped_images.jsonl into the
+    run's folder.
 
     Raises:
         DataError: There is no usable data, too many images are broken, or the tokenizer cannot
@@ -64,6 +66,7 @@ def _prepare_again(job: Job) -> tuple[LoadedData, DataCheck, list[str]]:
     records = split_data(recipe, loaded)
     check = _check_records(recipe, loaded, records, say=say)
     write_text(folder / "data_check.json", check.to_json())
+    write_text(folder / "data_check.html", render_data_check(check, report="report.html"))
     skipped = (*loaded.skipped, *check.unreadable)
     save_skipped(skipped, folder / "skipped_images.jsonl")
     broken = [image for image in skipped if image.reason != "no_caption"]

@@ -1,0 +1,80 @@
+"""A histogram of counts as inline SVG, in the classes of the report's charts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 560.0, 300.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 46.0
+_MAX_LABELS = 16
+"""Bars up to this number have their counts above them; all have them in the read-out."""
+
+
+def draw_bars(bins: Sequence[tuple[int, int, int]], *, unit: str, limit: int | None) -> Markup:
+    """Draw one bar per bin with its count; empty without bins.
+
+    Args:
+        bins: (lowest, highest, count), without gaps.
+        unit: What is counted on the horizontal axis, such as `words`.
+        limit: Bins above it are marked; `None`: there is no limit.
+    """
+    if not bins:
+        return Markup("")
+    ticks = _round_ticks(max(number for _, _, number in bins))
+    step = (_WIDTH - _LEFT - _RIGHT) / len(bins)
+    bottom = _HEIGHT - _BOTTOM
+    scale = (bottom - _TOP) / ticks[-1]
+    parts = [_draw_tick(tick, bottom - tick * scale) for tick in ticks]
+    every = -(-len(bins) // _MAX_LABELS)
+    readout = []
+    for place, (low, high, number) in enumerate(bins):
+        left, top = _LEFT + place * step, bottom - number * scale
+        label = str(low) if low == high else f"{low}-{high}"
+        middle = left + step / 2
+        kind = "cut" if limit is not None and low > limit else "after"
+        parts.append(
+            f'<rect class="bar {kind}" x="{left + 0.07 * step:.1f}" y="{top:.1f}"'
+            f' width="{0.86 * step:.1f}" height="{bottom - top:.1f}"/>'
+        )
+        if number and len(bins) <= _MAX_LABELS:
+            parts.append(_text(f"{number:,}", x=middle, y=top - 5))
+        if place % every == 0:
+            parts.append(_text(label, x=middle, y=bottom + 18))
+        readout.append(
+            {
+                "x": round(middle, 1),
+                "label": f"{label} {unit}",
+                "rows": [["captions", f"{number:,}"]],
+            }
+        )
+    parts.append(_text(f"{unit} per caption", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 5))
+    data = escape(json.dumps(readout, separators=(",", ":")))
+    title = escape(f"Number of captions by length in {unit}; the table below has all counts")
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" tabindex="0"'
+        f' data-readout="{data}" data-top="{_TOP:g}" data-bottom="{bottom:g}">'
+        f"<title>{title}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _draw_tick(tick: int, y: float) -> str:
+    return (
+        f'<line class="grid" x1="{_LEFT:g}" x2="{_WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text class="tick" x="{_LEFT - 8:g}" y="{y + 4:.1f}" text-anchor="end">{tick:,}</text>'
+    )
+
+
+def _text(text: str, *, x: float, y: float) -> str:
+    return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(text)}</text>'
+
+
+def _round_ticks(highest: int) -> list[int]:
+    """Return whole numbers from 0 to at least the highest count, in round steps."""
+    rough = max(1.0, highest / 4)
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough)
+    return [number * step for number in range(-(-highest // step) + 1)]
