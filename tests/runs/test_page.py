@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from captune.runs import find_runs, write_runs_page
+from captune.runs import search_runs, write_runs_page
 from runs.conftest import NOUNS, MakeRun
 
 
@@ -36,7 +36,7 @@ def write(tmp_path: Path) -> Any:
 
     def write_page() -> dict[str, Any]:
         page = tmp_path / "runs" / "runs.html"
-        write_runs_page(page, find_runs([tmp_path / "runs"]), title="runs")
+        write_runs_page(page, search_runs([tmp_path / "runs"]), title="runs")
         return data_of(page)
 
     return write_page

@@ -12,7 +12,7 @@ from captune.data import load_splits
 from captune.evaluation import ScoringOptions, compare_systems
 from captune.inference import read_predictions
 from captune.recipe import GenerateConfig
-from captune.runs import find_runs, write_runs_page
+from captune.runs import search_runs, write_runs_page
 from runs.conftest import NOUNS, MakeRun
 from support.places import ROOT
 from support.serving.browser import chromium
@@ -40,7 +40,7 @@ def page_file(make_run: MakeRun, good: dict[str, str], tmp_path: Path) -> Path:
     (make_run("d damaged", good) / "scores.json").write_text("{")
     (tmp_path / "runs" / "holiday").mkdir()
     page = tmp_path / "runs" / "runs.html"
-    write_runs_page(page, find_runs([tmp_path / "runs"]), title="runs")
+    write_runs_page(page, search_runs([tmp_path / "runs"]), title="runs")
     return page
 
 

@@ -12,7 +12,7 @@ import pytest
 from captune import __version__
 from captune.cli import main
 from captune.evaluation import render_table
-from captune.runs import find_runs, list_runs
+from captune.runs import list_runs, search_runs
 from runs.conftest import MakeRun
 
 
@@ -36,7 +36,7 @@ def runs(make_run: MakeRun, good: dict[str, str], tmp_path: Path) -> Path:
 
 
 def test_the_newest_run_is_first_and_folders_of_other_things_are_last(runs: Path) -> None:
-    lines = render_table(list_runs(find_runs([runs])), "markdown").split("\n")
+    lines = render_table(list_runs(search_runs([runs])), "markdown").split("\n")
     assert (
         lines[0] == "| run | state | CIDEr | BLEU-4 | Word error rate | images | time | finished |"
     )
@@ -66,7 +66,7 @@ def test_csv_has_plain_numbers_and_the_signature(
 def test_runs_scored_in_different_ways_are_announced(runs: Path) -> None:
     path = runs / "poor" / "scores.json"
     path.write_text(path.read_text().replace("split:test", "split:val"))
-    text = render_table(list_runs(find_runs([runs])), "plain")
+    text = render_table(list_runs(search_runs([runs])), "plain")
     assert text.endswith("2 signatures: runs scored in different ways cannot be compared")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from captune.errors import DataError
-from captune.runs import find_runs, read_run
+from captune.runs import read_saved_run, search_runs
 from captune.storage import lock_folder
 from runs.conftest import MakeRun
 
@@ -17,7 +17,7 @@ from runs.conftest import MakeRun
 def test_a_finished_run_has_settings_scores_curve_and_time(
     make_run: MakeRun, good: dict[str, str]
 ) -> None:
-    run = read_run(make_run("one", good, train={"epochs": 2}), name="one")
+    run = read_saved_run(make_run("one", good, train={"epochs": 2}), name="one")
     assert (run.state, run.detail) == ("finished", "")
     assert run.settings["train.epochs"] == 2
     assert run.scores["after"].num_images == 8
@@ -45,7 +45,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_read(
 ) -> None:
     folder = make_run("one", good)
     (folder / file).write_text(content)
-    run = read_run(folder, name="one")
+    run = read_saved_run(folder, name="one")
     assert run.state == "damaged"
     assert run.detail.startswith(f"{file}: ")
     assert "\n" not in run.detail
@@ -59,12 +59,12 @@ def test_unfinished_runs_tell_where_they_stopped(make_run: MakeRun, good: dict[s
         del stages[name]
     (folder / "stages.json").write_text(json.dumps(stages))
     (folder / "scores.json").unlink()
-    assert read_run(folder, name="").detail == "stopped before train"
+    assert read_saved_run(folder, name="").detail == "stopped before train"
     (folder / "checkpoints" / "step-000010").mkdir(parents=True)
-    run = read_run(folder, name="")
+    run = read_saved_run(folder, name="")
     assert (run.state, run.detail) == ("unfinished", "stopped in train")
     (folder / "stages.json").unlink()
-    assert read_run(folder, name="").detail == "stopped before prepare"
+    assert read_saved_run(folder, name="").detail == "stopped before prepare"
 
 
 def test_a_run_that_another_command_writes_is_running(
@@ -72,8 +72,8 @@ def test_a_run_that_another_command_writes_is_running(
 ) -> None:
     folder = make_run("one", good)
     with lock_folder(folder):
-        assert (read_run(folder, name="").state) == "running"
-    assert read_run(folder, name="").state == "finished"
+        assert (read_saved_run(folder, name="").state) == "running"
+    assert read_saved_run(folder, name="").state == "finished"
 
 
 def test_a_finished_run_without_its_scores_is_damaged(
@@ -81,14 +81,14 @@ def test_a_finished_run_without_its_scores_is_damaged(
 ) -> None:
     folder = make_run("one", good)
     (folder / "scores.json").unlink()
-    run = read_run(folder, name="")
+    run = read_saved_run(folder, name="")
     assert (run.state, run.detail) == ("damaged", "without scores.json")
 
 
 def test_reading_changes_nothing(make_run: MakeRun, good: dict[str, str]) -> None:
     folder = make_run("one", good)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    read_run(folder, name="")
+    read_saved_run(folder, name="")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -102,7 +102,7 @@ def test_runs_are_found_below_folders_and_others_are_listed(
     shutil.copytree(runs / "a" / "predictions", runs / "notes")
     (runs / ".captune").mkdir()
     (runs / "loop").symlink_to(runs)
-    found = {run.name: (run.state, run.detail) for run in find_runs([runs, runs / "a"])}
+    found = {run.name: (run.state, run.detail) for run in search_runs([runs, runs / "a"])}
     assert found["a"] == ("finished", "")
     assert found["series/b"] == ("finished", "")
     assert found["empty"] == ("not a run", "empty")
@@ -113,11 +113,11 @@ def test_runs_are_found_below_folders_and_others_are_listed(
 
 def test_a_run_can_be_given_itself(make_run: MakeRun, good: dict[str, str]) -> None:
     folder = make_run("a", good)
-    assert [run.name for run in find_runs([folder])] == ["a"]
+    assert [run.name for run in search_runs([folder])] == ["a"]
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name, reason in (("none", "does not exist"), ("file", "is a file")):
         with pytest.raises(DataError, match=reason):
-            find_runs([tmp_path / name])
+            search_runs([tmp_path / name])

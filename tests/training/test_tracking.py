@@ -95,7 +95,7 @@ def test_scores_of_the_run_are_curves_of_their_own_and_replace_older_ones(
     recipe = make_recipe(train__trackers=["tensorboard"])
     for cider in (0.25, 0.5):
         scores = {0: {"cider": 0.125}, 6: {"cider": cider}}
-        log_test_scores(recipe, tmp_path, scores, split="test")
+        log_test_scores(recipe, tmp_path, scores=scores, split="test")
     events = EventAccumulator(str(tmp_path / "tensorboard" / recipe.name)).Reload()
     curve = events.Scalars("test/cider")
     assert [(event.step, event.value) for event in curve] == [(0, 0.125), (6, 0.5)]
@@ -105,10 +105,10 @@ def test_scores_of_the_validation_split_do_not_mix_with_its_curve(tmp_path, make
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     recipe = make_recipe(train__trackers=["tensorboard"])
-    log_test_scores(recipe, tmp_path, {6: {"cider": 0.5}}, split="val")
+    log_test_scores(recipe, tmp_path, scores={6: {"cider": 0.5}}, split="val")
     events = EventAccumulator(str(tmp_path / "tensorboard" / recipe.name)).Reload()
     assert events.Tags()["scalars"] == ["scored_val/cider"]
-    log_test_scores(make_recipe(), tmp_path / "none", {6: {"cider": 0.5}}, split="val")
+    log_test_scores(make_recipe(), tmp_path / "none", scores={6: {"cider": 0.5}}, split="val")
     assert not (tmp_path / "none").exists()
 
 

@@ -11,18 +11,25 @@ from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.runs.page import is_runs_page, write_runs_page
-    from captune.runs.run_search import find_runs
+    from captune.runs.run_search import search_runs
     from captune.runs.run_table import list_runs
-    from captune.runs.saved_run import SavedRun, read_run
+    from captune.runs.saved_run import SavedRun, read_saved_run
 
-__all__ = ["SavedRun", "find_runs", "is_runs_page", "list_runs", "read_run", "write_runs_page"]
+__all__ = [
+    "SavedRun",
+    "is_runs_page",
+    "list_runs",
+    "read_saved_run",
+    "search_runs",
+    "write_runs_page",
+]
 
 _HOMES = {
     "SavedRun": "captune.runs.saved_run",
-    "find_runs": "captune.runs.run_search",
+    "search_runs": "captune.runs.run_search",
     "is_runs_page": "captune.runs.page",
     "list_runs": "captune.runs.run_table",
-    "read_run": "captune.runs.saved_run",
+    "read_saved_run": "captune.runs.saved_run",
     "write_runs_page": "captune.runs.page",
 }
 __getattr__ = import_on_use(__name__, _HOMES)

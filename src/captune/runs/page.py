@@ -32,7 +32,7 @@ _CURVES = ("val_cider", "val_loss", "loss")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ScoreCell:
     """One score in the table."""
 
     text: str
@@ -41,7 +41,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RunRow:
     """One run in the table."""
 
     place: int
@@ -50,7 +50,7 @@ class Row:
     href: str
     state: str
     detail: str
-    cells: tuple[Cell, ...]
+    cells: tuple[ScoreCell, ...]
     curve: Markup
     images: str
     model: str
@@ -68,7 +68,7 @@ class RunsPage:
     headline: str
     sentence: str
     metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RunRow, ...]
     data: Markup
     mark: Markup
 
@@ -132,12 +132,12 @@ def _score(run: SavedRun, metric: str) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
-def _make_row(place: int, run: SavedRun, metrics: Sequence[str], *, page: Path) -> Row:
+def _make_row(place: int, run: SavedRun, metrics: Sequence[str], *, page: Path) -> RunRow:
     scores = run.scores.get("after")
     settings = run.settings
     data = Path(str(settings.get("data.path", ""))).name
     images = f"{scores.num_images:,}" if scores else ""
-    return Row(
+    return RunRow(
         place=place,
         name=run.name,
         description=str(settings.get("description", "")),
@@ -155,15 +155,15 @@ def _make_row(place: int, run: SavedRun, metrics: Sequence[str], *, page: Path) 
     )
 
 
-def _make_cell(run: SavedRun, metric: str) -> Cell:
+def _make_cell(run: SavedRun, metric: str) -> ScoreCell:
     value = _score(run, metric)
     if value is None:
-        return Cell("–", "", math.nan)
+        return ScoreCell("–", "", math.nan)
     ends = run.scores["after"].intervals.get(metric)
     shown = ""
     if ends is not None:
         shown = f"{format_value(metric, ends.low)} to {format_value(metric, ends.high)}"
-    return Cell(format_value(metric, value), shown, value)
+    return ScoreCell(format_value(metric, value), shown, value)
 
 
 def _name_model(settings: Mapping[str, Any]) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from captune.errors import DataError
-from captune.runs.saved_run import MARKS, SavedRun, read_run
+from captune.runs.saved_run import MARKS, SavedRun, read_saved_run
 
 _DEPTH = 3
 """Levels below a given folder in which runs are searched."""
 
 
-def find_runs(folders: Sequence[Path]) -> list[SavedRun]:
+def search_runs(folders: Sequence[Path]) -> list[SavedRun]:
     """Return every run in the folders or below them, each once; a folder may be a run itself.
 
     A folder without a run anywhere below it is returned too, with the state `not a run`.
@@ -29,7 +29,7 @@ def find_runs(folders: Sequence[Path]) -> list[SavedRun]:
             key = place.resolve()
             if key not in found and (place != folder or _is_run(place)):
                 name = place.relative_to(folder).as_posix() if place != folder else place.name
-                found[key] = read_run(place, name=name or place.resolve().name)
+                found[key] = read_saved_run(place, name=name or place.resolve().name)
     return list(found.values())
 
 

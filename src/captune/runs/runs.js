@@ -207,7 +207,7 @@
     const values = places.map((each) => unpack(group.runs[each].values));
     const gain = (image) => values[1][image.place] - values[0][image.place];
     const shown = [...group.shown].sort((x, y) => Math.abs(gain(y)) - Math.abs(gain(x)));
-    parts.push(note(`${shown.length} of ${group.images.toLocaleString("en")} images: those on which runs differ most, and others drawn at random; the biggest difference of these two comes first.`));
+    parts.push(note(`${shown.length} of ${group.images.toLocaleString("en")} images: those on which runs differ most, and others drawn at random; those with the biggest difference between these two are first.`));
     const cards = shown.map((image) => {
       const card = element("article", { className: "card" });
       if (image.thumbnail) card.append(element("img", { src: image.thumbnail, alt: image.human[0] || image.name, loading: "lazy" }));

@@ -83,13 +83,13 @@ class SavedRun:
         return path if path.is_file() else None
 
 
-def read_run(folder: Path, *, name: str) -> SavedRun:
+def read_saved_run(folder: Path, *, name: str) -> SavedRun:
     """Return what the folder holds of a run; broken files make it `damaged`, never an error."""
     if not any((folder / mark).exists() for mark in MARKS):
         return SavedRun(folder, name, "not a run", _describe_other(folder))
     problems: list[str] = []
 
-    def attempt(file: str, read: Callable[[Path], T], otherwise: T) -> T:
+    def _attempt(file: str, read: Callable[[Path], T], otherwise: T) -> T:
         if not (folder / file).exists():
             return otherwise
         try:
@@ -100,11 +100,11 @@ def read_run(folder: Path, *, name: str) -> SavedRun:
             )
             return otherwise
 
-    settings = attempt("recipe.yaml", _read_settings, {})
-    stages = attempt("stages.json", _read_stages, {})
-    scores, signatures = attempt("scores.json", _read_scores, ({}, {}))
-    log = attempt("log.jsonl", _read_curves, {})
-    facts = attempt("environment.json", _read_facts, {})
+    settings = _attempt("recipe.yaml", _read_settings, {})
+    stages = _attempt("stages.json", _read_stages, {})
+    scores, signatures = _attempt("scores.json", _read_scores, ({}, {}))
+    log = _attempt("log.jsonl", _read_curves, {})
+    facts = _attempt("environment.json", _read_facts, {})
     state, detail = _judge(folder, stages, problems)
     return SavedRun(
         folder=folder,

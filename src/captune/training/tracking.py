@@ -68,7 +68,7 @@ def show_settings(accelerator: Any, recipe: Recipe) -> None:
 
 
 def log_test_scores(
-    recipe: Recipe, run_folder: Path, scores: Mapping[int, Mapping[str, float]], *, split: str
+    recipe: Recipe, run_folder: Path, *, scores: Mapping[int, Mapping[str, float]], split: str
 ) -> None:
     """Add the scores of a finished run to its TensorBoard, as `test/cider`, if it has one.
 

@@ -39,13 +39,13 @@ def runs(
     unless --out asks for one.
     """
     from captune.evaluation import render_table
-    from captune.runs import find_runs, list_runs, write_runs_page
+    from captune.runs import list_runs, search_runs, write_runs_page
 
     places = folders or [Path("runs")]
     page = out or (None if table else places[0] / _PAGE)
     if page is not None:
         _check_place(page, force=force)
-    found = find_runs(places)
+    found = search_runs(places)
     where = ", ".join(map(str, places))
     if not found:
         print_line(f"no runs in {where}; captune demo makes one", to_stderr=True)

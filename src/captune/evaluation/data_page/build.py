@@ -52,7 +52,7 @@ class ImageGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Findings:
     """A kind of finding with its images.
 
     Attributes:
@@ -89,7 +89,7 @@ class CheckPage:
     report: str
     figures: tuple[tuple[str, str], ...]
     problems: tuple[DataProblem, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[Findings, ...]
     lengths: tuple[Lengths, ...]
     per_image: str
     unusable: tuple[tuple[str, tuple[SkippedImage, ...], int], ...]
@@ -158,7 +158,7 @@ def _list_figures(findings: DataCheck) -> Iterator[tuple[str, str]]:
         yield "without a split" if name == "none" else name, f"{number:,}"
 
 
-def _list_sections(findings: DataCheck) -> Iterator[Section]:
+def _list_sections(findings: DataCheck) -> Iterator[Findings]:
     leaks = [
         _group(findings, leak.image_ids, text=_describe_leak(leak.kind, leak.splits))
         for leak in findings.leaks[:_MAX_GROUPS]
@@ -183,9 +183,9 @@ def _list_sections(findings: DataCheck) -> Iterator[Section]:
         yield _section(key, title, [_group(findings, ids)] if ids else [], total=bool(ids))
 
 
-def _section(key: str, title: str, groups: Sequence[ImageGroup], *, total: int) -> Section:
+def _section(key: str, title: str, groups: Sequence[ImageGroup], *, total: int) -> Findings:
     counted = f"{title} ({total:,})" if total > 1 else title
-    return Section(key, counted, tuple(groups), max(0, total - len(groups)))
+    return Findings(key, counted, tuple(groups), max(0, total - len(groups)))
 
 
 def _group(findings: DataCheck, image_ids: Sequence[str], *, text: str = "") -> ImageGroup:

@@ -67,7 +67,7 @@ def _track(job: Job, evaluation: Evaluation) -> None:
         for name in ("before", "after")
         if name in evaluation.scores
     }
-    log_test_scores(job.recipe, job.folder, scores, split=evaluation.split)
+    log_test_scores(job.recipe, job.folder, scores=scores, split=evaluation.split)
 
 
 def predict_after(job: Job) -> list[Prediction]:
