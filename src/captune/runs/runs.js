@@ -59,6 +59,7 @@
   // Picking two runs: the two lists hold the choice, the boxes in the table change it.
   const pair = document.querySelector("[data-pair]");
   const place = document.querySelector("[data-comparison]");
+  const status = document.querySelector("[data-pair-status]");
   const comparable = rows.filter((row) => row.querySelector("input"));
   const lists = [pair.elements.first, pair.elements.second];
   for (const list of lists) {
@@ -76,7 +77,11 @@
     }
     const [a, b] = picked();
     const both = a !== "" && b !== "" && a !== b;
-    try { history.replaceState(null, "", both ? `#compare=${a},${b}` : location.pathname); } catch { /* a page in a frame */ }
+    const address = both ? `#compare=${a},${b}` : location.pathname + location.search;
+    if (both || location.hash.startsWith("#compare=")) {
+      try { history.replaceState(null, "", address); } catch { /* a page in a frame */ }
+    }
+    status.textContent = both ? `Comparing ${data.runs[a].name} with ${data.runs[b].name}` : "";
     place.replaceChildren(...(both ? compareRuns(Number(a), Number(b)) : [note("Tick two runs in the table, or choose them here.")]));
   };
   for (const row of comparable) {
