@@ -148,8 +148,8 @@ def test_the_pushed_card_holds_the_metadata_that_the_hub_reads(trip: Trip) -> No
     assert card.data.pipeline_tag == "image-text-to-text"
     scores = json.loads((trip.run / "scores.json").read_text())["after"]
     results = {result.metric_type: result for result in card.data.eval_results}
-    assert {"bleu_4", "cider", "wer"} <= set(results)
-    for name in ("bleu_4", "cider", "wer"):
+    assert len(results) <= 6
+    for name in ("bleu_4", "cider"):
         assert results[name].metric_value == pytest.approx(scores["metrics"][name], abs=1e-6)
         interval = results[name].metric_args["interval_95"]
         assert interval == pytest.approx(scores["intervals"][name], abs=1e-6)
@@ -162,7 +162,8 @@ def test_the_pushed_card_holds_the_metadata_that_the_hub_reads(trip: Trip) -> No
     linked = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card.text)
     assert set(linked) >= {"plots/loss.png", "plots/before_after.png", "plots/captions.png"}
     assert all(name in files for name in linked)
-    assert "## Recipe" in card.text
+    assert "| image | before training | this model | a human |" in card.text
+    assert "**Not stated**" in card.text
     assert yaml.safe_load(files["recipe.yaml"])["model"]["checkpoint"] == "tiny/git"
 
 

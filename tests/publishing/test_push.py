@@ -216,6 +216,46 @@ def test_a_model_folder_is_pushed_without_run_files(hub: HubServer, run: Path) -
     }
 
 
+def test_the_places_of_a_card_get_images_with_their_captions_and_plots(
+    hub: HubServer, run: Path
+) -> None:
+    place = run / "model" / "README.md"
+    place.write_text(
+        "---\nlicense: mit\n---\n\n<!-- captune: examples -->\n\n<!-- captune: plots -->\n"
+    )
+    pushed = push_run(run, "me/mine")
+    card = hub.repos["models/me/mine"].files["README.md"].decode()
+    assert pushed.has_license
+    assert card.split("\n\n", 1)[1].strip().split("\n") == [
+        "| image | this model | a human |",
+        "|---|---|---|",
+        "| ![Example 1](examples/1.jpg) | caption 2 | a |",
+        "| ![Example 2](examples/2.jpg) | caption 3 | a |",
+        "| ![Example 3](examples/3.jpg) | caption 4 | a |",
+        "",
+        "## Plots",
+        "",
+        "![before after](plots/before_after.png)",
+        "![captions](plots/captions.png)",
+        "![loss](plots/loss.png)",
+        "![samples](plots/samples.png)",
+    ]
+
+
+def test_without_images_the_places_of_a_card_show_no_photographs(hub: HubServer, run: Path) -> None:
+    place = run / "model" / "README.md"
+    place.write_text("<!-- captune: examples -->\n\n<!-- captune: plots -->\n")
+    pushed = push_run(run, "me/mine", with_images=False)
+    card = hub.repos["models/me/mine"].files["README.md"].decode()
+    assert not pushed.has_license
+    assert card.strip().split("\n") == [
+        "## Plots",
+        "",
+        "![before after](plots/before_after.png)",
+        "![loss](plots/loss.png)",
+    ]
+
+
 def test_a_model_without_a_card_gets_a_bare_one(hub: HubServer, run: Path) -> None:
     (run / "model" / "README.md").unlink()
     push_run(run / "model", "me/mine")

@@ -38,6 +38,7 @@ SAMPLE_IMAGES = 6
 CAPTION_IMAGES = 12
 _WRAP = 52
 _THUMBNAIL = 480
+_SPLITS = {"train": "training", "val": "validation", "all": ""}
 _FRAME, _GAP = (4.0, 3.0), 0.2
 """Frame of an image and space between frames, in inches."""
 _COLORS = {BEFORE: "#8a94a3", AFTER: "#0d8a82", CONSTANT_CAPTION: "#c98a1b"}
@@ -158,6 +159,10 @@ def _label_log_axis(axis: Any) -> None:
     evenly = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10])
     axis.yaxis.set_major_locator(evenly if is_narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_minor_locator(NullLocator())
+    if is_narrow:
+        ticks = evenly.tick_values(low, high)
+        # From one label to another, so that the ends of the curve have labels around them.
+        axis.set_ylim(ticks[0] if ticks[0] > 0 else low, max(high, ticks[-1]))
     axis.yaxis.set_major_formatter(_format_loss)
 
 
@@ -180,7 +185,8 @@ def plot_scores(evaluation: Evaluation) -> Figure:
             axis.set_axis_off()
             continue
         _draw_metric(axis, evaluation, names[place], systems=systems)
-    images = format_count(evaluation.num_images, f"{evaluation.split} image".strip())
+    split = _SPLITS.get(evaluation.split, evaluation.split)
+    images = format_count(evaluation.num_images, f"{split} image".strip())
     figure.suptitle(f"Scores on {images}; lines: 95 % intervals", fontsize=11, x=0.01, ha="left")
     return figure
 
@@ -201,7 +207,14 @@ def _draw_metric(axis: Any, evaluation: Evaluation, name: str, *, systems: Seque
         if math.isfinite(top):
             text = format_value(name, value)
             axis.annotate(
-                text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=10
+                text,
+                (place, top),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=10,
+                # Grid lines would cross the numbers.
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             )
             tops.append(top)
     # Room for the numbers above the bars.

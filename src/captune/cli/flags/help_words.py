@@ -7,6 +7,7 @@ descriptions, and wraps a default given as text in brackets of its own.
 from __future__ import annotations
 
 import inspect
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -49,6 +50,8 @@ def shorten_help(command: Any) -> None:
 
 def _name_value(option: Any, kind: Any) -> None:
     names = [str(name) for name in get_args(kind)] if get_origin(kind) is Literal else []
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        names = [str(member.value) for member in kind]
     is_short = len("|".join(names)) <= _MAX_CHOICES
     choices = "|".join(names) if is_short else "NAME"
     option.metavar = choices if names else _NAMES.get(kind)
