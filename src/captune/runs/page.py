@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from captune.evaluation import describe_seconds, format_value, metric_label, write_page
 from captune.metrics import METRICS, is_lower_better
 from captune.recipe import Recipe, flat_settings
-from captune.runs.run_table import choose_metrics, run_signature, sort_runs
+from captune.runs.run_table import SHOWN_METRICS, choose_metrics, run_signature, sort_runs
 from captune.runs.saved_run import SavedRun
 from captune.runs.shared_images import describe_group, read_images, share_thumbnails
 from captune.suggest import format_count
@@ -55,7 +55,6 @@ class RunRow:
     images: str
     model: str
     time: str
-    seconds: float
     finished: str
     can_compare: bool
 
@@ -149,7 +148,6 @@ def _make_row(place: int, run: SavedRun, metrics: Sequence[str], *, page: Path) 
         images=" · ".join(filter(None, (images, data))),
         model=_name_model(settings),
         time=describe_seconds(run.seconds) if run.seconds else "",
-        seconds=run.seconds,
         finished=run.finished[:16].replace("T", " "),
         can_compare=bool(settings or run.scores),
     )
@@ -225,9 +223,8 @@ def _describe(runs: Sequence[SavedRun]) -> dict[str, Any]:
         for key, most in zip(keys, thumbnails, strict=True)
     ]
     group_of = {place: keys.index(own.key) for place, own in images.items() if own.key in keys}
-    metrics = dict.fromkeys(
-        name for run in runs if "after" in run.scores for name in run.scores["after"].metrics
-    )
+    known = [name for run in runs if "after" in run.scores for name in run.scores["after"].metrics]
+    metrics = dict.fromkeys([*(n for n in SHOWN_METRICS if n in known), *known])
     return {
         "defaults": defaults,
         "metrics": {

@@ -17,6 +17,9 @@ from captune.runs.saved_run import SavedRun
 
 SHOWN_METRICS = ("cider", "meteor", "bleu_4", "rouge_l", "spice", "sacrebleu", "wer")
 
+_MAX_DETAIL = 48
+"""Longest reason in the table, in characters; the page and the CSV have all of it."""
+
 
 def list_runs(runs: Sequence[SavedRun], *, for_programs: bool = False) -> TextTable:
     """Return a row per run, with its state and main scores.
@@ -71,7 +74,8 @@ def _row(run: SavedRun, metrics: Sequence[str], *, for_programs: bool) -> list[s
         texts = [run.name, run.state, run.detail, run.finished, run_signature(run)]
         return [*texts, *cells, images, f"{run.seconds:.0f}" if run.seconds else ""]
     cells = [_value(run, name) for name in metrics]
-    state = f"{run.state}: {run.detail}" if run.detail else run.state
+    detail = run.detail if len(run.detail) <= _MAX_DETAIL else f"{run.detail[:_MAX_DETAIL]} …"
+    state = f"{run.state}: {detail}" if detail else run.state
     time = describe_seconds(run.seconds) if run.seconds else ""
     # The minute is enough, without the time zone.
     return [run.name, state, *cells, images, time, run.finished[:16].replace("T", " ")]

@@ -5,6 +5,7 @@
   const table = document.querySelector("[data-runs]");
   if (!table) return;
   const data = JSON.parse(document.getElementById("runs-data").textContent);
+  const [SHOWN_METRICS, SHOWN_CARDS] = [6, 12];
   const body = table.tBodies[0];
   const rows = [...body.rows];
 
@@ -135,7 +136,9 @@
       parts.push(element("p", { className: "warning", role: "note", text: `Scored in different ways, so the difference proves nothing: ${a.signature} and ${b.signature}.` }));
     }
     const test = group ? pairedTest(group, places) : null;
-    const lines = names.map((name) => {
+    const first = group && names.includes(group.metric) ? [group.metric] : [];
+    const ordered = [...new Set([...first, ...names])];
+    const line = (name) => {
       const metric = data.metrics[name];
       const [x, y] = [a.scores[name], b.scores[name]];
       const own = test && group.metric === name;
@@ -158,8 +161,14 @@
       };
       const label = metric.label + (metric.lower ? " (lower is better)" : "");
       return element("tr", own ? { className: "main" } : {}, element("th", { scope: "row", text: label }), value(x), value(y), change, tested);
-    });
-    parts.push(makeTable(["Metric", a.name, b.name, "Change", "Paired test"], lines, { className: "scores", label: "Scores of both runs" }));
+    };
+    const head = ["Metric", a.name, b.name, "Change", "Paired test"];
+    parts.push(makeTable(head, ordered.slice(0, SHOWN_METRICS).map(line), { className: "scores", label: "Scores of both runs" }));
+    const others = ordered.slice(SHOWN_METRICS);
+    if (others.length) {
+      parts.push(element("details", {}, element("summary", { text: others.length === 1 ? "1 more metric" : `${others.length} more metrics` }),
+        makeTable(head, others.map(line), { className: "scores", label: "More scores of both runs" })));
+    }
     parts.push(note(test
       ? `The paired test of ${group.label} uses ${group.images.toLocaleString("en")} images. For the other metrics: captune compare RUN RUN --data DATA.`
       : "No paired test: the runs were not scored on the same images, or lack scores_per_image.jsonl. captune compare RUN RUN --data DATA scores both on the same images."));
@@ -212,27 +221,40 @@
     const values = places.map((each) => unpack(group.runs[each].values));
     const gain = (image) => values[1][image.place] - values[0][image.place];
     const shown = [...group.shown].sort((x, y) => Math.abs(gain(y)) - Math.abs(gain(x)));
-    parts.push(note(`${shown.length} of ${group.images.toLocaleString("en")} images: those on which runs differ most, and others drawn at random; those with the biggest difference between these two are first.`));
+    const which = shown.length < group.images
+      ? `${shown.length} of ${group.images.toLocaleString("en")} images: those on which runs differ most, and others drawn at random`
+      : `All ${group.images.toLocaleString("en")} images`;
+    parts.push(note(`${which}; those with the biggest difference between these two are first.`));
     const cards = shown.map((image) => {
       const card = element("article", { className: "card" });
-      if (image.thumbnail) card.append(element("img", { src: image.thumbnail, alt: image.human[0] || image.name, loading: "lazy" }));
+      if (image.thumbnail) card.append(element("img", { src: image.thumbnail, alt: image.human[0] || image.name }));
       const inner = element("div", { className: "body named" });
       places.forEach((each, number_) => {
         const run = number_ ? b : a;
         const score = values[number_][image.place].toFixed(2);
         inner.append(element("div", { className: `said system-edge-${number_}` },
-          element("p", { className: "eyebrow", text: `${run.name} · ${score}` }),
+          element("h4", { text: `${run.name} · ${score}` }),
           element("p", { dir: "auto", text: image.captions[each] || "(empty caption)" })));
       });
       if (image.human.length) {
-        inner.append(element("div", { className: "references" }, element("p", { className: "eyebrow", text: image.human.length === 1 ? "Human caption" : "Human captions" }),
+        inner.append(element("div", { className: "references" }, element("h4", { text: image.human.length === 1 ? "Human caption" : "Human captions" }),
           element("ul", {}, ...image.human.map((text) => element("li", { text, dir: "auto" })))));
       }
       inner.append(element("p", { className: "file", text: image.name }));
       card.append(inner);
       return card;
     });
-    return [...parts, element("div", { className: "gallery" }, ...cards)];
+    const gallery = element("div", { className: "gallery" }, ...cards.slice(0, SHOWN_CARDS));
+    if (cards.length <= SHOWN_CARDS) return [...parts, gallery];
+    const more = element("button", { text: `Show all ${cards.length} images`, className: "plain-button more", type: "button" });
+    more.addEventListener("click", () => {
+      const next = cards[SHOWN_CARDS];
+      gallery.append(...cards.slice(SHOWN_CARDS));
+      more.remove();
+      next.tabIndex = -1;
+      next.focus();
+    });
+    return [...parts, gallery, more];
   }
 
   function unpack(text) {
