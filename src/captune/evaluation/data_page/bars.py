@@ -10,8 +10,9 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 560.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 46.0
-_MAX_LABELS = 16
-"""Bars up to this number have their counts above them; all have them in the read-out."""
+_MAX_TICKS = 16
+_LETTER = 6.8
+"""Width of a digit; counts are written above the bars if the longest fits."""
 
 
 def draw_bars(bins: Sequence[tuple[int, int, int]], *, unit: str, limit: int | None) -> Markup:
@@ -29,7 +30,8 @@ def draw_bars(bins: Sequence[tuple[int, int, int]], *, unit: str, limit: int | N
     bottom = _HEIGHT - _BOTTOM
     scale = (bottom - _TOP) / ticks[-1]
     parts = [_draw_tick(tick, bottom - tick * scale) for tick in ticks]
-    every = -(-len(bins) // _MAX_LABELS)
+    every = -(-len(bins) // _MAX_TICKS)
+    is_labelled = max(len(f"{number:,}") for _, _, number in bins) * _LETTER <= step
     readout = []
     for place, (low, high, number) in enumerate(bins):
         left, top = _LEFT + place * step, bottom - number * scale
@@ -40,7 +42,7 @@ def draw_bars(bins: Sequence[tuple[int, int, int]], *, unit: str, limit: int | N
             f'<rect class="bar {kind}" x="{left + 0.07 * step:.1f}" y="{top:.1f}"'
             f' width="{0.86 * step:.1f}" height="{bottom - top:.1f}"/>'
         )
-        if number and len(bins) <= _MAX_LABELS:
+        if number and is_labelled:
             parts.append(_text(f"{number:,}", x=middle, y=top - 5))
         if place % every == 0:
             parts.append(_text(label, x=middle, y=bottom + 18))
