@@ -89,22 +89,21 @@ def read_saved_run(folder: Path, *, name: str) -> SavedRun:
         return SavedRun(folder, name, "not a run", _describe_other(folder))
     problems: list[str] = []
 
-    def _attempt(file: str, read: Callable[[Path], T], otherwise: T) -> T:
+    def _attempt(file: str, read: Callable[[Path], T]) -> T | None:
         if not (folder / file).exists():
-            return otherwise
+            return None
         try:
             return read(folder / file)
         except _BROKEN as error:
-            problems.append(
-                f"{file}: {str(error).splitlines()[0][:160] if str(error) else 'broken'}"
-            )
-            return otherwise
+            reason = str(error).splitlines()[0][:160] if str(error) else "broken"
+            problems.append(f"{file}: {reason}")
+            return None
 
-    settings = _attempt("recipe.yaml", _read_settings, {})
-    stages = _attempt("stages.json", _read_stages, {})
-    scores, signatures = _attempt("scores.json", _read_scores, ({}, {}))
-    log = _attempt("log.jsonl", _read_curves, {})
-    facts = _attempt("environment.json", _read_facts, {})
+    settings = _attempt("recipe.yaml", _read_settings) or {}
+    stages = _attempt("stages.json", _read_stages) or {}
+    scores, signatures = _attempt("scores.json", _read_scores) or ({}, {})
+    log = _attempt("log.jsonl", _read_curves) or {}
+    facts = _attempt("environment.json", _read_facts) or {}
     state, detail = _judge(folder, stages, problems)
     return SavedRun(
         folder=folder,
