@@ -151,7 +151,7 @@ class Validator:
         yield from self._batches(self.team.own(micros))
 
     def _batches(
-        self, micros: Sequence[tuple[int, Sequence[int]]]
+        self, micros: Sequence[tuple[int, tuple[int, ...]]]
     ) -> Iterator[tuple[int, CaptionBatch]]:
         batches = self.feed.single_batches([micro for _, micro in micros])
         for (place, _), batch in zip(micros, batches, strict=True):
