@@ -280,3 +280,12 @@ def test_the_comparison_shows_requested_images_with_all_captions(
     assert "mine.png" in page.text
     assert "a holiday picture" in page.text
     assert "(empty caption)" in page.text
+
+
+def test_the_report_of_a_run_links_to_the_check_of_its_data(
+    inputs: ReportInputs, tmp_path: Path
+) -> None:
+    for name, address in (("with", "data_check.html"), ("without", "")):
+        path = tmp_path / f"{name}.html"
+        write_report(replace(inputs, data_check=address), path)
+        assert ('href="data_check.html"' in path.read_text()) == bool(address)

@@ -80,6 +80,7 @@ class ReportPage:
     title: str
     description: str
     verdict: Verdict
+    data_check: str
     num_images: int
     images: str
     left_out: int
@@ -154,6 +155,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         title=inputs.title,
         description=inputs.description,
         verdict=verdict,
+        data_check=inputs.data_check,
         num_images=evaluation.num_images,
         images=_IMAGES.get(evaluation.split, "images"),
         left_out=len(evaluation.left_out),

@@ -104,6 +104,7 @@ class ReportInputs:
         picked_on: The split that selected the checkpoint; `None` if no split did.
         best_step: Optimizer step of the weights that were scored; `None` if unknown.
         source: How to repeat the run; `None` outside of a run.
+        data_check: Address of the page about the data, as seen from the report; empty: none.
     """
 
     title: str
@@ -124,3 +125,4 @@ class ReportInputs:
     picked_on: str | None = None
     best_step: int | None = None
     source: RunSettings | None = None
+    data_check: str = ""

@@ -39,6 +39,8 @@ from captune.recipe import (
 from captune.storage import read_json_object
 from captune.suggest import format_count
 
+_DATA_CHECK = "data_check.html"
+
 
 def report(job: Job) -> None:
     """Write the plots, report.html and the model card from files of the other stages."""
@@ -70,6 +72,7 @@ def report(job: Job) -> None:
         extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
         best_step=_read_best_step(job.folder),
+        data_check=_DATA_CHECK if (job.folder / _DATA_CHECK).is_file() else "",
         source=RunSettings(
             str(job.folder),
             job.recipe,
