@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from captune import __version__
 from captune.net import UrlFetcher, UrlRules
+from captune.serving.access.arrivals import Arrivals
 from captune.serving.access.bodies import ByteBudget
 from captune.serving.access.guard import Guard, error_response
 from captune.serving.access.hosts import HostRules
@@ -47,6 +48,8 @@ def build_app(settings: ServerSettings) -> tuple[Guard, ServerState]:
         fetcher=UrlFetcher(rules) if settings.allow_url_hosts else None,
         budget=ByteBudget(settings.limits.all_bytes),
         downloads=ThreadPoolExecutor(_DOWNLOADS, "captune-download"),
+        parsing=ThreadPoolExecutor(1, "captune-parse"),
+        arrivals=Arrivals(),
     )
     hosts = HostRules(settings.host, settings.allow_hosts)
     app = Guard(_routes(state), hosts=hosts, keys=keys, limits=settings.limits, state=state)
@@ -61,7 +64,8 @@ def _routes(state: ServerState) -> FastAPI:
         yield
         for engine in state.engines.values():
             engine.close()
-        state.downloads.shutdown(wait=False, cancel_futures=True)
+        for pool in (state.downloads, state.parsing):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     # FastAPI's documentation pages load scripts from another server.
     # A redirect would name the scheme and host that the server sees, not those of its proxy.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from captune.net import UrlFetcher
+from captune.serving.access.arrivals import Arrivals
 from captune.serving.access.bodies import ByteBudget
 from captune.serving.engine.engine import Engine
 from captune.serving.errors import ApiError
@@ -26,6 +27,9 @@ class ServerState:
         budget: Budget of bytes for all bodies and downloaded images.
         fetcher: Downloads images; `None`: URLs are rejected.
         downloads: Threads that download.
+        parsing: The thread that reads large JSON bodies, one at a time: each needs several times
+            its size.
+        arrivals: Requests whose images are not known yet.
     """
 
     settings: ServerSettings
@@ -34,6 +38,8 @@ class ServerState:
     budget: ByteBudget
     fetcher: UrlFetcher | None
     downloads: ThreadPoolExecutor
+    parsing: ThreadPoolExecutor
+    arrivals: Arrivals
 
     @property
     def is_ready(self) -> bool:
@@ -43,17 +49,14 @@ class ServerState:
     def check_room(self) -> None:
         """Reject a request before its body is read, if no model has room for an image.
 
+        The body may name the model, so a place in any queue is enough.
+
         Raises:
             ApiError: 429 or 503, the first model's error; see `Engine.check_room`.
         """
-        refusals = []
-        for engine in self.engines.values():
-            try:
-                engine.check_room(1)
-            except ApiError as error:
-                refusals.append(error)
-        if len(refusals) == len(self.engines):
-            raise refusals[0]
+        engines = self.engines.values()
+        if sum(engine.num_free for engine in engines) <= self.arrivals.count:
+            raise next(iter(engines)).refusal()
 
     def find_engine(self, name: str | None) -> Engine:
         """Return the engine of a model; `None`: the first.

@@ -1,6 +1,7 @@
 """The outermost layer of the server: it checks each request, and counts and logs each answer.
 
-It checks host, origin, key, encoding and size, in this order, before any of the body is read.
+It checks host, origin, key, encoding, room in the queue and size, in this order, before any of the
+body is read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from captune.serving.access.arrivals import Arrival, Arrivals
 from captune.serving.access.bodies import ByteBudget, LimitedBody
 from captune.serving.access.hosts import HostRules
 from captune.serving.access.keys import KeyFile
@@ -27,6 +29,9 @@ from captune.serving.watch.metrics import ServerMetrics
 OPEN_PATHS = ("/", "/livez", "/readyz")
 OPEN_FOLDER = "/page/"
 """The page's own files; like `OPEN_PATHS` they need no key."""
+
+CAPTION_PATHS = ("/v1/caption", "/v1/chat/completions")
+"""The paths whose requests wait for a model."""
 
 _SAFE_HEADERS = (
     ("x-content-type-options", "nosniff"),
@@ -47,6 +52,13 @@ class GuardedState(Protocol):
     def budget(self) -> ByteBudget:
         """Budget of bytes that all bodies share."""
 
+    @property
+    def arrivals(self) -> Arrivals:
+        """Requests whose images are not known yet."""
+
+    def check_room(self) -> None:
+        """Raise an `ApiError` if no model can take another image."""
+
 
 class Guard:
     """An ASGI application around another one."""
@@ -62,7 +74,7 @@ class Guard:
     ) -> None:
         """Keep the rules; with `keys` `None`, requests need no key."""
         self._app, self._hosts, self._keys = app, hosts, keys
-        self._limits, self._metrics, self._budget = limits, state.metrics, state.budget
+        self._limits, self._state = limits, state
 
     @property
     def paths(self) -> frozenset[str]:
@@ -76,16 +88,22 @@ class Guard:
         if scope["type"] != "http":
             return
         answer = _Answer(scope, send)
-        body = None
+        body = arrival = None
         try:
             headers = Headers(scope=scope)
             self._check(scope, headers)
-            body = LimitedBody(receive, _length(headers), limits=self._limits, budget=self._budget)
+            arrival = self._admit(scope)
+            budget = self._state.budget
+            body = LimitedBody(receive, _length(headers), limits=self._limits, budget=budget)
+            if arrival is not None:
+                await self._state.arrivals.wait_turn()
             await self._app(scope, body.receive, answer.send)
         except ApiError as error:
             if answer.status is None:
                 await error_response(error, scope)(scope, receive, answer.send)
         finally:
+            if arrival is not None:
+                arrival.release()
             if body is not None:
                 body.close()
             self._report(answer, scope)
@@ -107,6 +125,18 @@ class Guard:
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "body_encoded", "send the body without Content-Encoding")
 
+    def _admit(self, scope: Scope) -> Arrival | None:
+        """Hold a place for a request for captions; the route exchanges it for its images' places.
+
+        Raises:
+            ApiError: 429 or 503: no model has room.
+        """
+        if scope["method"] != "POST" or scope["path"] not in CAPTION_PATHS:
+            return None
+        self._state.check_room()
+        arrival = scope["captune.arrival"] = self._state.arrivals.admit()
+        return arrival
+
     def _check_key(self, headers: Headers) -> None:
         assert self._keys is not None
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -119,12 +149,14 @@ class Guard:
     def _report(self, answer: _Answer, scope: Scope) -> None:
         seconds = time.perf_counter() - answer.began
         found = scope.get("route")
-        route = getattr(found, "path", "other")
+        own = scope["path"] if scope["path"] in CAPTION_PATHS else "other"
+        route = getattr(found, "path", own)
         status = 499 if answer.status is None else answer.status
-        self._metrics.observe_request(route, status, seconds=seconds)
+        metrics = self._state.metrics
+        metrics.observe_request(route, status, seconds=seconds)
         facts: Mapping[str, Any] = scope["captune"]
         if status >= 400:
-            self._metrics.count_rejection(facts.get("code", "other"))
+            metrics.count_rejection(facts.get("code", "other"))
         log_event(
             "request",
             id=answer.request_id,

@@ -36,6 +36,7 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
     facts = request.scope["captune"]
     facts |= {"model": engine.model.name, "images": len(call.images)}
     configs = _configs(engine, call, state.settings.limits)
+    request.scope["captune.arrival"].release()
     with engine.reserve(len(call.images)) as room:
         captions = _caption(state, engine, room, images=call.images, configs=configs)
         work = asyncio.ensure_future(captions)

@@ -25,7 +25,6 @@ async def caption(request: Request) -> JSONResponse:
     a caption. If no image has one, the status is that of the first error.
     """
     state = state_of(request)
-    state.check_room()
     call = await read_caption_call(request, state.settings.limits)
     engine, outcomes = await caption_all(request, call)
     content: dict[str, Any] = caption_answer(engine.model.name, outcomes)

@@ -15,7 +15,7 @@ from captune.records import Prediction
 from captune.serving.api.answering import caption_all
 from captune.serving.api.chat_call import read_chat_call
 from captune.serving.api.docs import CHAT_BODY, CHAT_RESPONSES
-from captune.serving.api.strict_json import parse_strict_json
+from captune.serving.api.json_body import read_json_body
 from captune.serving.errors import ApiError
 from captune.serving.state import state_of
 
@@ -32,10 +32,8 @@ async def chat(request: Request) -> Response:
     instructions that an image shows. `generate` accepts captune's own settings, such as a prompt
     that captions start with.
     """
-    state = state_of(request)
-    state.check_room()
-    content = parse_strict_json(await request.body())
-    call, form = read_chat_call(content, state.settings.limits)
+    limits = state_of(request).settings.limits
+    call, form = await read_json_body(request, lambda content: read_chat_call(content, limits))
     engine, (outcome,) = await caption_all(request, call)
     if isinstance(outcome, ApiError):
         raise outcome

@@ -77,7 +77,11 @@ _ANSWER = {
 }
 _FAULT = {
     "schema": 1,
-    "error": {"code": "queue_full", "message": "64 images are waiting", "type": "server_error"},
+    "error": {
+        "code": "queue_full",
+        "message": "the queue of my-model is full: it holds 64 images",
+        "type": "server_error",
+    },
 }
 _ONE_ERROR = {
     "type": "object",

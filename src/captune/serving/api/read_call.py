@@ -20,6 +20,7 @@ from captune.serving.api.calls import (
     invalid,
     read_image,
 )
+from captune.serving.api.json_body import read_json_body
 from captune.serving.api.strict_json import parse_strict_json
 from captune.serving.errors import ApiError
 from captune.serving.settings import RequestLimits
@@ -40,7 +41,7 @@ async def read_caption_call(request: Request, limits: RequestLimits) -> CaptionC
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        call = _from_json(parse_strict_json(await request.body()), limits)
+        call = await read_json_body(request, lambda content: _from_json(content, limits))
     elif kind == "multipart/form-data":
         call = await _from_form(request, limits)
     elif kind.startswith("image/") or kind == _RAW:
