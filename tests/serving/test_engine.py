@@ -281,3 +281,73 @@ def test_a_refused_image_gets_the_error_of_its_reason(bench):
         rig.engine.close()
 
     asyncio.run(run())
+
+
+def test_an_image_that_ended_two_processes_is_answered_without_a_third(bench):
+    async def run():
+        rig = bench()
+        await rig.load()
+        first = rig.ask(b"poison", b"good")
+        await rig.settle()
+        await rig.say(Started(tuple(rig.processes[0].jobs)), None)
+        assert [error.code for error in await first] == ["worker_lost", "worker_lost"]
+        await rig.say(Loaded("a test", _CONFIG))
+        # Either may be to blame, so each is alone in its batch now.
+        second, other = rig.ask(b"poison"), rig.ask(b"good", b"new")
+        await rig.settle()
+        sent = [m for m in rig.processes[1].sent if isinstance(m, CaptionImage)]
+        assert [(m.content, m.is_alone) for m in sent] == [
+            (b"poison", True),
+            (b"good", True),
+            (b"new", False),
+        ]
+        await rig.say(_captioned(sent[1].job), _captioned(sent[2].job))
+        assert len(await other) == 2
+        await rig.say(Started((sent[0].job,)), None)
+        assert [error.code for error in await second] == ["worker_crash"]
+        await rig.say(Loaded("a test", _CONFIG))
+        (error,) = await asyncio.wait_for(rig.ask(b"poison"), 1)
+        assert (error.status, error.code, error.retry_after) == (500, "worker_crash", None)
+        assert rig.engine.depth == 0
+        third = rig.ask(b"good")
+        await rig.settle()
+        (again,) = [m for m in rig.processes[2].sent if isinstance(m, CaptionImage)]
+        # It was captioned alone, so it may share batches again.
+        assert (again.content, again.is_alone) == (b"good", False)
+        await rig.say(_captioned(again.job))
+        await third
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_copies_of_an_image_in_one_batch_are_one_suspicion(bench):
+    async def run():
+        rig = bench()
+        await rig.load()
+        asked = rig.ask(b"same", b"same", b"same")
+        await rig.settle()
+        await rig.say(Started(tuple(rig.processes[0].jobs)), None)
+        assert [error.code for error in await asked] == ["worker_lost"] * 3
+        rig.engine.close()
+
+    asyncio.run(run())
+
+
+def test_copies_of_a_poisoned_image_that_wait_are_answered_once_it_is_known(bench):
+    async def run():
+        rig = bench(max_batch=1)
+        await rig.load()
+        asked = [rig.ask(b"poison") for _ in range(8)]
+        for process in range(2):
+            await rig.settle()
+            jobs = rig.processes[process].jobs
+            await rig.say(Started((jobs[0],)), None)
+            await rig.say(Loaded("a test", _CONFIG))
+        answers = [error.code for (error,) in await asyncio.wait_for(asyncio.gather(*asked), 5)]
+        assert answers == ["worker_lost", *["worker_crash"] * 7]
+        assert len(rig.processes) == 3
+        assert rig.processes[2].jobs == []
+        rig.engine.close()
+
+    asyncio.run(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -103,3 +104,11 @@ def test_batches_shrink_when_the_memory_is_too_small_and_grow_again_slowly():
     for _ in range(5000):
         size.note_success(size.most)
     assert size.most == 16
+
+
+def test_a_suspect_is_alone_in_its_batch():
+    ready = ReadyImages()
+    for job in range(4):
+        image = _image(job)
+        ready.put(job, dataclasses.replace(image, is_alone=job in (1, 2)))
+    assert [_jobs(ready.take(16)) for _ in range(3)] == [[0, 3], [1], [2]]

@@ -53,6 +53,11 @@ _IMAGES: MappingProxyType[str, tuple[str, int, str]] = MappingProxyType(
         "empty_caption": ("empty_caption", 500, "the model returned an empty caption"),
         "prompt": ("prompt_too_long", 422, "the prompt leaves no room for a caption"),
         "model_error": ("model_error", 500, "the model failed on this image"),
+        "worker_crash": (
+            "worker_crash",
+            500,
+            "the model's process ended twice on this image; it is not tried again for an hour",
+        ),
         "worker_lost": ("worker_lost", 503, "the model's process ended; send the image again"),
     }
 )

@@ -108,7 +108,13 @@ class _ModelLoop:
                 inputs = decode(job.content, self._batches.prepare, mark=marks.append)
                 seconds = time.perf_counter() - began
                 image = ReadyImage(
-                    job.job, job.image_id, inputs, job.configs, seconds, tuple(marks)
+                    job.job,
+                    job.image_id,
+                    inputs,
+                    job.configs,
+                    seconds,
+                    tuple(marks),
+                    job.is_alone,
                 )
         except ImageError as error:
             self._link.send(Refused(job.job, error.what, error.where))

@@ -16,6 +16,7 @@ from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
 from captune.serving.engine.jobs import ImageJob, Stage
 from captune.serving.engine.messages import BatchDone, Captioned, Loaded, LoadModel, Refused
+from captune.serving.engine.suspects import MAX_ENDS, Suspects
 from captune.serving.engine.worker import Worker
 from captune.serving.errors import ApiError, image_error
 from captune.serving.settings import ServedModel, ServerSettings
@@ -64,6 +65,7 @@ class Engine:
             Worker(load, device, self, batch_seconds=seconds) for device in model.devices
         ]
         self._waiting: deque[ImageJob] = deque()
+        self._suspects = Suspects()
         self._num_reserved = 0
         self._loaded: Loaded | None = None
         self._seconds_per_image = _FIRST_GUESS
@@ -146,18 +148,32 @@ class Engine:
                 too many images are waiting; 413: not even the empty queue has room.
         """
         most = self._settings.max_queue
-        if not self.is_ready or self.is_draining:
-            raise self._not_ready()
-        if num_images > most:
+        if self.is_accepting and num_images > most:
             raise ApiError(413, "too_many_images", f"a request may have at most {most} images")
-        if self.depth + num_images > most:
-            seconds = math.ceil(self.depth * self._seconds_per_image)
-            raise ApiError(
-                429,
-                "queue_full",
-                f"{self.depth} images are waiting for {self.model.name}",
-                retry_after=min(60, max(1, seconds)),
-            )
+        if num_images > self.num_free:
+            raise self.refusal()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether the model can caption, and the server is not shutting down."""
+        return self.is_ready and not self.is_draining
+
+    @property
+    def num_free(self) -> int:
+        """Number of images that the queue has room for; none while the model cannot caption."""
+        return max(0, self._settings.max_queue - self.depth) if self.is_accepting else 0
+
+    def refusal(self) -> ApiError:
+        """Return the error for a request that finds no room: 429, or 503 without a model."""
+        if not self.is_accepting:
+            return self._not_ready()
+        seconds = math.ceil(self.depth * self._seconds_per_image)
+        return ApiError(
+            429,
+            "queue_full",
+            f"the queue of {self.model.name} is full: it holds {self._settings.max_queue} images",
+            retry_after=min(60, max(1, seconds)),
+        )
 
     async def caption(
         self, asks: Sequence[Ask], room: Room
@@ -173,12 +189,21 @@ class Engine:
         self._release(room)
         loop = asyncio.get_running_loop()
         jobs = [ImageJob(a.image_id, a.content, a.configs, loop.create_future()) for a in asks]
-        self._waiting.extend(jobs)
+        self._waiting.extend(job for job in jobs if self._is_harmless(job))
         self._feed()
         try:
             return await asyncio.gather(*(job.outcome for job in jobs))
         finally:
             self._drop([job for job in jobs if not job.outcome.done() or job.outcome.cancelled()])
+
+    def _is_harmless(self, job: ImageJob) -> bool:
+        """Return whether an image may go to the model; answer it if it has ended processes."""
+        num_ends = self._suspects.count_ends(job.content)
+        job.is_alone = num_ends > 0
+        if num_ends < MAX_ENDS:
+            return True
+        job.settle(image_error("worker_crash"))
+        return False
 
     def _drop(self, jobs: Sequence[ImageJob]) -> None:
         for job in jobs:
@@ -195,7 +220,10 @@ class Engine:
             ready = [w for w in self._workers if w.is_ready and w.num_jobs < window]
             if not ready:
                 break
-            min(ready, key=lambda worker: worker.num_jobs).caption(self._waiting.popleft())
+            job = self._waiting.popleft()
+            # Other requests may have sent the same image before it ended a process.
+            if self._is_harmless(job):
+                min(ready, key=lambda worker: worker.num_jobs).caption(job)
         self._metrics.set_depth(self.model.name, self.depth)
 
     def _not_ready(self) -> ApiError:
@@ -227,6 +255,8 @@ class Engine:
         """Give a job its result."""
         if isinstance(answer, Captioned):
             self._metrics.observe_decoding(answer.decode_seconds)
+            if job.is_alone:
+                self._suspects.clear(job.content)
             job.settle(answer.predictions)
         else:
             log_event(
@@ -245,9 +275,14 @@ class Engine:
         """Queue the jobs of a process that ended again; those that had started fail."""
         self._metrics.count_restart(self.model.name)
         log_event("worker_ended", model=self.model.name, jobs=len(jobs))
+        started = {job.content for job in jobs if job.stage is Stage.STARTED}
+        num_ends = {content: self._suspects.note_end(content) for content in started}
         for job in reversed(jobs):
             job.tries += 1
-            if job.stage is Stage.STARTED or job.tries >= _MAX_TRIES:
+            if job.stage is Stage.STARTED:
+                is_to_blame = num_ends[job.content] >= MAX_ENDS
+                job.settle(image_error("worker_crash" if is_to_blame else "worker_lost"))
+            elif job.tries >= _MAX_TRIES:
                 job.settle(image_error("worker_lost"))
             else:
                 job.stage = Stage.WAITING

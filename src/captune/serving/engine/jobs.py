@@ -35,6 +35,7 @@ class ImageJob:
         number: Its number in messages.
         stage: Its progress.
         tries: Number of processes that ended while holding it.
+        is_alone: Whether it must not share a batch.
         began: When it was queued, in seconds of `time.monotonic`.
     """
 
@@ -45,6 +46,7 @@ class ImageJob:
     number: int = field(default_factory=lambda: next(_NUMBERS))
     stage: Stage = Stage.WAITING
     tries: int = 0
+    is_alone: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def settle(self, outcome: tuple[Prediction, ...] | ApiError) -> None:

@@ -55,12 +55,14 @@ class CaptionImage:
         image_id: Id that seeds sampling.
         content: The encoded image.
         configs: Complete decoding settings; one caption per entry.
+        is_alone: Whether it must not share a batch.
     """
 
     job: int
     image_id: str
     content: bytes
     configs: tuple[GenerateConfig, ...]
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

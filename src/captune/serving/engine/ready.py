@@ -26,6 +26,7 @@ class ReadyImage:
         configs: Decoding settings; one caption per entry.
         decode_seconds: Time that decoding the image took.
         marks: Peculiarities of the image, which become flags of its captions.
+        is_alone: Whether it must not share a batch.
     """
 
     job: int
@@ -34,6 +35,7 @@ class ReadyImage:
     configs: tuple[GenerateConfig, ...]
     decode_seconds: float
     marks: tuple[str, ...] = ()
+    is_alone: bool = False
 
 
 class ReadyImages:
@@ -94,6 +96,8 @@ class ReadyImages:
             return []
 
     def _linger(self, most: int) -> None:
+        if self._ready and self._ready[0].is_alone:
+            return
         until = time.monotonic() + _LINGER_SECONDS
         while self._decoding and self._count_alike() < most and not self._is_closed:
             left = until - time.monotonic()
@@ -101,12 +105,17 @@ class ReadyImages:
                 break
 
     def _take_alike(self, most: int) -> Sequence[ReadyImage]:
-        configs = self._ready[0].configs
-        batch = [image for image in self._ready if image.configs == configs][:most]
+        batch = self._find_alike()[:most]
         taken = {image.job for image in batch}
         self._ready = [image for image in self._ready if image.job not in taken]
         return batch
 
     def _count_alike(self) -> int:
-        configs = self._ready[0].configs if self._ready else ()
-        return sum(image.configs == configs for image in self._ready)
+        return len(self._find_alike())
+
+    def _find_alike(self) -> list[ReadyImage]:
+        """Return the oldest image, and those that can share its batch."""
+        if not self._ready or self._ready[0].is_alone:
+            return self._ready[:1]
+        configs = self._ready[0].configs
+        return [one for one in self._ready if one.configs == configs and not one.is_alone]

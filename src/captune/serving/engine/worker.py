@@ -134,7 +134,9 @@ class Worker:
         assert self._outbox is not None
         job.stage = Stage.SENT
         self._jobs[job.number] = job
-        self._outbox.put(CaptionImage(job.number, job.image_id, job.content, job.configs))
+        self._outbox.put(
+            CaptionImage(job.number, job.image_id, job.content, job.configs, job.is_alone)
+        )
 
     def cancel(self, job: ImageJob) -> None:
         """Cancel a job that the model has not started."""
@@ -181,8 +183,7 @@ class Worker:
     def _note_start(self, message: Started) -> None:
         jobs = [self._jobs[number] for number in message.jobs if number in self._jobs]
         for job in jobs:
-            # The process has the bytes, and a job that has started is not sent again.
-            job.stage, job.content = Stage.STARTED, b""
+            job.stage = Stage.STARTED
         self._stop_watch()
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(self._batch_seconds, self._restart)
