@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from captune.serving import errors
 from captune.serving.app import build_app
 from captune.serving.settings import ServerSettings
 from captune.serving.watch.metrics import ServerMetrics
 from support.bulk.stub_captioner import write_stub
 from support.places import ROOT
+from support.serving.error_codes import server_codes
 from support.serving.stub_model import served_stub
 
 TEXT = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-_PACKAGE = Path(errors.__file__).parent
-# Clients never see it: the connection is closed.
-_UNSEEN = {"client_left"}
-
-
-def _codes() -> set[str]:
-    found = {code for code, _, _ in errors._IMAGES.values()}
-    for path in _PACKAGE.rglob("*.py"):
-        source = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r"ApiError\(\s*\w+,\s*\"(\w+)\"", source))
-    return found - _UNSEEN
 
 
 def test_every_error_code_is_documented():
-    codes = _codes()
+    codes = server_codes()
     assert len(codes) > 25
     assert not [code for code in sorted(codes) if f"`{code}`" not in TEXT]
 

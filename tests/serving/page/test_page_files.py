@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from captune.serving.errors import ApiError
 from captune.serving.page.routes import router
+from support.serving.error_codes import server_codes
 
 STATIC = files("captune.serving.page").joinpath("static")
 TEXTS = {file.name: file.read_text(encoding="utf-8") for file in STATIC.iterdir()}
@@ -96,3 +97,14 @@ def test_every_id_that_a_script_uses_is_in_the_page() -> None:
     scripts = "".join(text for name, text in TEXTS.items() if name.endswith(".js"))
     used = set(re.findall(r"byId\(\"([\w-]+)\"\)", scripts))
     assert used <= set(re.findall(r"\bid=\"([\w-]+)\"", TEXTS["page.html"]))
+
+
+_OF_THE_PAGE = {"key_cancelled", "unknown", "unreachable"}
+
+
+def test_the_page_advises_on_every_error_of_the_server_and_on_no_other() -> None:
+    table = TEXTS["words.js"].partition("const ADVICE = {")[2].partition("};")[0]
+    advised = re.findall(r"^  (\w+):", table, re.MULTILINE)
+    codes = server_codes()
+    assert {"queue_full", "url_forbidden", "not_found", "no_image", "host_forbidden"} <= codes
+    assert advised == sorted(codes | _OF_THE_PAGE)

@@ -71,7 +71,11 @@ export class Comparison {
       });
     };
     await Promise.all([ask("a"), ask("b")]);
-    announce(`${plural(this.pairs.size, "image")} captioned by both models`);
+    // Images may have been removed in the meantime.
+    const asked = fresh.map((item) => this.pairs.get(item)).filter(Boolean);
+    const failed = asked.filter(hasFailed).length;
+    const done = asked.filter(isComplete).length;
+    announce(`${plural(done, "image")} captioned by both models${failed ? `, ${failed} failed` : ""}`);
   }
 
   take(item, side, result) {
