@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -50,3 +52,20 @@ def test_one_batch_is_decoded_in_several_ways(model: LoadedCaptioner) -> None:
         for seed in (1, 2)
     ]
     check_equal(model, beams, *sampled)
+
+
+@pytest.mark.parametrize("name", ["blip-tiny", "vit-gpt2-tiny"])
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_the_caption_of_an_image_does_not_depend_on_how_many_came_before(
+    tmp_path: Path, name: str, precision: str
+) -> None:
+    build(name, spread=2.5).save(tmp_path / "model")
+    model = captune.load(tmp_path / "model", device="cpu", precision=precision)
+    config = model.complete(decoding_config({"num_beams": 1, "max_new_tokens": 6}))
+    batches = model.open_batches()
+    first, *others = [batches.prepare(image) for image in photographs(4)]
+    alone = batches.caption([("0", first)], [config])
+    for _ in range(10):
+        batches.caption([("1", others[0])], [config])
+    batches.caption([(str(place), one) for place, one in enumerate(others)], [config])
+    assert batches.caption([("0", first)], [config]) == alone

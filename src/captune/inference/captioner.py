@@ -83,7 +83,10 @@ class ImageCaptioner(LoadedCaptioner):
         from captune.inference.caption import open_torch_batches
 
         kept = Execution(self.hardware, "isolated", self.is_exact_enough, self._kept)
-        return open_torch_batches(self.captioner, kept)
+        batches = open_torch_batches(self.captioner, kept)
+        # A caption must not depend on how many images came before it.
+        batches.form.settle()
+        return batches
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save a plain Hugging Face folder that transformers loads without captune."""

@@ -122,6 +122,11 @@ class InferenceForm:
             ]
         return torch.cat(parts)
 
+    def settle(self) -> None:
+        """Decode with the same weights from now on: see `FastText.settle`."""
+        if isinstance(self.text, FastText):
+            self.text.settle()
+
     @torch.inference_mode()
     def vision_states(self, batch: CaptionBatch) -> torch.Tensor:
         """Return the vision states of a batch; see `Captioner.vision_states`."""

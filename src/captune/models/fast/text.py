@@ -6,6 +6,7 @@ heads, d width of a head, V vocabulary.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -149,6 +150,13 @@ class FastText:
         if head.rows.dtype == side.dtypes.tokens:
             return logits
         return _refine(logits.float(), hidden_states.float(), head)
+
+    def settle(self) -> None:
+        """Decode every batch with the same weights from now on, whatever its size and its turn."""
+        later, self._later = self._later, None
+        if later is not None and later.most_images == sys.maxsize:
+            self._side = self._arranged or later.make()
+        self._arranged = None
 
     def _arrange(self, images: int) -> None:
         """Arrange the later form if that pays for a batch of this many images."""
