@@ -116,11 +116,7 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
     stream: Literal["stdout", "jsonl", "csv"] | None = "stdout" if "stdout" in names else None
     out = settings.out
     if out is not None and is_object_url(str(out)):
-        raise OutputError(
-            f"captions cannot be written to object storage: {str(out).replace(':/', '://', 1)}",
-            where="--out",
-            fix="write them to a file on this machine, and copy it at the end: aws s3 cp",
-        )
+        raise _no_object_output(str(out).replace(":/", "://", 1))
     if out is not None and not collected:
         raise OutputError(
             f"--to {' --to '.join(names)} writes no single file, so --out {out} cannot be used"
@@ -145,6 +141,22 @@ def choose_outputs(settings: BulkSettings) -> ChosenOutputs:
         return ChosenOutputs(per_image, (), streams[0])
     places = () if out is None else _places(collected, out, settings.feed)
     return ChosenOutputs(per_image, places, stream)
+
+
+def _no_object_output(url: str) -> OutputError:
+    """Return the error for an output in object storage, with the command that copies it there."""
+    tool = "aws s3" if url.startswith("s3:") else "gcloud storage"
+    name = url.rstrip("/").rpartition("/")[2]
+    if "." in name:
+        here, copy = name, f"{tool} cp"
+    else:
+        here = "captions"
+        copy = f"{tool} sync" if tool == "aws s3" else f"{tool} rsync --recursive"
+    return OutputError(
+        f"captions cannot be written to object storage: {url}",
+        where="--out",
+        fix=f"--out {here}, and when the run is complete: {copy} {here} {url}",
+    )
 
 
 def choose_decode(mode: DecodeMode, *, allow_truncated: bool) -> DecodeMode:
