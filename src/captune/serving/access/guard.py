@@ -149,7 +149,7 @@ class Guard:
     def _report(self, answer: _Answer, scope: Scope) -> None:
         seconds = time.perf_counter() - answer.began
         found = scope.get("route")
-        own = scope["path"] if scope["path"] in CAPTION_PATHS else "other"
+        own: str = scope["path"] if scope["path"] in CAPTION_PATHS else "other"
         route = getattr(found, "path", own)
         status = 499 if answer.status is None else answer.status
         metrics = self._state.metrics
