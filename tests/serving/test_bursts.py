@@ -178,3 +178,18 @@ def test_a_place_is_given_back_once():
         assert arrivals.count == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("size", [16_000, 16_384, 20_000, 300_000])
+def test_a_request_of_any_size_and_the_next_one_in_one_piece_are_both_answered(small_queue, size):
+    body = png(1) + bytes(size)
+    both = b"%bContent-Length: %d\r\n\r\n%b" % (_HEAD, len(body), body)
+    both += b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    address = ("127.0.0.1", small_queue.port)
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(both)
+        received = b""
+        while piece := connection.recv(65_536):
+            received += piece
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert stub_caption(1).encode() in received

@@ -11,6 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captune.serving.settings import RequestLimits
 
+_FIRST_BYTES = 16_384
+"""Enough for ordinary headers; the bytes after them wait until requests of others are answered."""
+
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -35,6 +38,7 @@ class _GuardedProtocol(H11Protocol):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._later = b""
 
     def connection_made(self, transport: Any) -> None:
         """Start the header timer; close the longest idle connection if there are too many."""
@@ -47,6 +51,29 @@ class _GuardedProtocol(H11Protocol):
         """Forget the connection."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read the beginning of a request now, and a large rest after a turn of the event loop.
+
+        The headers decide whether a request is refused. Reading a body takes longer, and all
+        requests of a burst would wait until the bodies of all others have been read.
+        """
+        if self._later:
+            self._later += data
+            return
+        is_new = self.cycle is None or self.cycle.response_complete
+        if not is_new or len(data) <= _FIRST_BYTES:
+            super().data_received(data)
+            return
+        self._later = data[_FIRST_BYTES:]
+        super().data_received(data[:_FIRST_BYTES])
+        # The next turn answers refused requests; the one after it reads the rest.
+        self.loop.call_soon(self.loop.call_soon, self._receive_rest)
+
+    def _receive_rest(self) -> None:
+        rest, self._later = self._later, b""
+        if not self.transport.is_closing():
+            super().data_received(rest)
 
     def handle_events(self) -> None:
         """Read what has arrived; stop the header timer once the headers are complete."""
