@@ -17,7 +17,7 @@ ARGS ?=
 PINS := $(shell { cat pyproject.toml constraints.txt; echo '$(EXTRAS)'; } | cksum | cut -d ' ' -f 1)
 STAMP := $(VENV)/setup-$(PINS)
 
-.PHONY: help setup demo test test-slow soak check format clean distclean
+.PHONY: help setup demo test test-slow soak check docs format clean distclean
 
 help:
 	@echo "make setup      create $(VENV); runs again only when pyproject.toml or constraints.txt change"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-slow  set up, then the tests marked slow"
 	@echo "make soak       set up, then the harnesses with their full counts: kills, loads, fuzzing; hours"
 	@echo "make check      set up, then ruff, mypy, codespell and the import layers"
+	@echo "make docs       set up, then build the documentation site into build/site"
 	@echo "make format     set up, then let ruff format and fix"
 	@echo "make clean      remove caches and build leftovers; make distclean: $(VENV) too"
 
@@ -73,6 +74,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+docs: setup
+	$(BIN)/python website/build.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,7 @@
 """Time and memory of captune's metrics and pycocoevalcap's on the same captions, in one command.
 
     python benchmarks/score.py [--images N] [--meteor] [--cpu] [--repeats 3]
-    python benchmarks/score.py --all            every table of docs/metrics.md, one after the other
+    python benchmarks/score.py --all            every table of docs/metrics/speed.md in turn
 
 Each side runs in separate processes, in turns, so that their memory is separate and nothing is
 warm. The start of processes, with one caption of two words scored, is not counted on either side.
@@ -41,7 +41,7 @@ STEP_NAMES = {
 STEPS = tuple(STEP_NAMES)
 
 ALL_TABLES = (["--meteor"], [], ["--images", "40504"])
-"""Options of the tables in docs/metrics.md."""
+"""Options of the tables in docs/metrics/speed.md."""
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--meteor", action="store_true", help="include METEOR")
     parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a busy machine")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--all", action="store_true", help="every table of docs/metrics.md")
+    parser.add_argument("--all", action="store_true", help="every table of docs/metrics/speed.md")
     parser.add_argument("--side", choices=["pycocoevalcap", "captune"], help=argparse.SUPPRESS)
     return parser.parse_args()
 

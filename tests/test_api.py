@@ -14,9 +14,10 @@ import pytest
 import captune
 from captune.errors import MetricError
 from captune.records import Prediction
+from support.places import ROOT
 from support.runs.documented import write_example_folder
 
-PAGE = Path(__file__).parent.parent / "docs" / "api.md"
+PAGE = ROOT / "docs" / "reference" / "python.md"
 PUBLIC = [
     "CaptionCollator",
     "CaptionTrainer",
@@ -83,7 +84,7 @@ def test_type_checkers_see_the_names(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        cwd=PAGE.parent.parent,
+        cwd=ROOT,
     )
     assert done.stdout.count("Revealed type") == len(PUBLIC), done.stdout
     assert "Any" not in re.findall(r'Revealed type is "([^"]+)"', done.stdout)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 import html
 import io
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import captune
+from captune.errors import DataError
 from captune.models import build_size, train_tokenizer
-from captune.notebook import Demo, demo
+from captune.notebook import Demo, demo, show_report
 from captune.recipe import TokenizerConfig
 from captune.text_safety import clean_text
 
@@ -94,3 +96,18 @@ def test_the_widgets_are_shown_as_one_panel(model: Path) -> None:
     shown = demo(model)
     inside = [child for box in shown.panel.children for child in box.children]
     assert set(inside) >= {shown.upload, shown.num_beams, shown.button, shown.picture}
+
+
+def test_the_report_is_shown_from_inside_the_notebook(tmp_path: Path) -> None:
+    page = '<!doctype html><title>Report</title><p class="a">5 < 6 & "quoted"</p>'
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    frame = show_report(tmp_path, height=300).data
+    (stored,) = re.findall(r'srcdoc="([^"]*)"', frame)
+    assert html.unescape(stored) == page
+    assert 'height="300"' in frame
+
+
+def test_a_run_without_a_report_names_the_command_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no report in ") as error:
+        show_report(tmp_path)
+    assert "--only report" in str(error.value.fix)

@@ -1,7 +1,7 @@
 """captune: fine-tune, evaluate and run image captioning models.
 
 `captune.load(model).caption(image)` captions; `captune.run(recipe)` trains and reports. The names
-of `__all__` are the public interface (docs/api.md); every other module is private.
+of `__all__` are the public interface (docs/reference/python.md); every other module is private.
 """
 
 from __future__ import annotations

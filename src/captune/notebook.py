@@ -1,21 +1,23 @@
-"""A widget for notebooks: choose an image, move the sliders, read the caption.
+"""What notebooks show: a widget that captions an image, and the report of a run.
 
 Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """
 
 from __future__ import annotations
 
+import html
 import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captune.data import decode_image
-from captune.errors import CaptuneError, MissingExtraError
+from captune.errors import CaptuneError, DataError, MissingExtraError
 from captune.inference import LoadedCaptioner, load
 from captune.text_safety import escape_markup
 
 if TYPE_CHECKING:
+    from IPython.display import HTML
     from PIL import Image
 
 _SHOWN_SIDE = 420
@@ -70,6 +72,39 @@ def demo(model: str | Path | LoadedCaptioner) -> Demo:
     shown.button.on_click(caption_it)
     shown.upload.observe(caption_it, names="value")
     return shown
+
+
+def show_report(run: str | Path, *, height: int = 640) -> HTML:
+    """Return the report of a run, displayed if it is the last line of a cell.
+
+    The report is stored in the notebook, so that it is shown without the run's folder.
+
+    Args:
+        run: The run's folder.
+        height: Height of the frame in pixels.
+
+    Raises:
+        DataError: The folder has no report.
+        MissingExtraError: IPython is not installed.
+    """
+    report = Path(run) / "report.html"
+    try:
+        page = report.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"there is no report in {run}: {error.strerror}",
+            fix="captune run RECIPE --only report writes it",
+        ) from None
+    try:
+        from IPython.display import HTML
+    except ImportError:
+        raise MissingExtraError(
+            "show_report needs IPython", fix='pip install "captune[notebook]"'
+        ) from None
+    return HTML(
+        f'<iframe srcdoc="{html.escape(page)}" title="Report" width="100%" height="{height}"'
+        ' style="border: 0"></iframe>'
+    )
 
 
 def _import_widgets() -> Any:

@@ -177,7 +177,7 @@ def test_the_help_names_every_format():
 
 
 def test_the_page_on_data_has_a_row_for_every_format():
-    page = (ROOT / "docs" / "data.md").read_text()
+    page = (ROOT / "docs" / "guides" / "data.md").read_text()
     lines = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert set(FORMATS) - {"auto"} <= lines
 

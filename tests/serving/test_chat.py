@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from support.pages import code_blocks
+from support.places import ROOT
 from support.serving.pictures import png, stub_caption
 
 
@@ -124,3 +126,15 @@ def test_the_client_retries_a_full_server(client, server):
     answer = httpx.Response(429, json={"error": {"code": "queue_full", "message": "full"}})
     answer.request = httpx.Request("POST", server.url)
     assert isinstance(client._make_status_error_from_response(answer), openai.RateLimitError)
+
+
+def test_the_documented_client_gets_a_caption(server, tmp_path, monkeypatch, capsys):
+    page = ROOT / "docs" / "guides" / "serving.md"
+    (block,) = [b.text for b in code_blocks(page, "python") if "OpenAI(" in b.text]
+    (tmp_path / "photo.jpg").write_bytes(png(1))
+    monkeypatch.chdir(tmp_path)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    script = block.replace("http://localhost:8000", server.url).replace("my-run", "stub")
+    exec(compile(script, page.name, "exec"), {})
+    assert capsys.readouterr().out.strip() == stub_caption(1)

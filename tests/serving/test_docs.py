@@ -1,4 +1,4 @@
-"""docs/serving.md names every flag, route, metric and error code."""
+"""docs/guides/serving.md names every flag, route, metric and error code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.places import ROOT
 from support.serving.error_codes import server_codes
 from support.serving.stub_model import served_stub
 
-TEXT = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
 
 
 def test_every_error_code_is_documented():

@@ -33,7 +33,7 @@ def explain_unknown(place: Path) -> DataError:
     nearest, fix = _find_nearest(place)
     return DataError(
         f"no known data set format in {place}; found {_describe(place)}{nearest}",
-        where=f"tried the formats {', '.join(SOURCES)}; docs/data.md describes each",
+        where=f"tried the formats {', '.join(SOURCES)}; docs/guides/data.md describes each",
         fix=fix,
     )
 

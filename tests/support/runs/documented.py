@@ -1,4 +1,4 @@
-"""The folder in which the Python examples of README and docs/api.md run."""
+"""The folder in which the Python examples of README and docs/reference/python.md run."""
 
 from __future__ import annotations
 
