@@ -1,10 +1,10 @@
-"""Wording of messages: suggestions for misspelled names, and counts."""
+"""Wording of messages: suggestions for misspelled names, counts and sizes."""
 
 from __future__ import annotations
 
 import pytest
 
-from captune.suggest import did_you_mean, find_nearest, format_count
+from captune.suggest import did_you_mean, find_nearest, format_bytes, format_count, format_memory
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,16 @@ def test_counts_agree_with_their_noun() -> None:
 def test_a_count_may_include_its_verb() -> None:
     assert format_count(1, "process is", plural="processes are") == "1 process is"
     assert format_count(2, "process is", plural="processes are") == "2 processes are"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(1, "1 byte"), (0.4, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB")],
+)
+def test_sizes_on_disk_have_readable_units(size: float, text: str) -> None:
+    assert format_bytes(size) == text
+
+
+def test_memory_is_in_binary_units() -> None:
+    assert format_memory(2**30) == "1.0 GiB"
+    assert format_memory(95 * 2**20) == "95 MiB"

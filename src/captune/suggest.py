@@ -1,4 +1,4 @@
-"""Wording of messages: the known name nearest to a wrong one ("did you mean"), and counts."""
+"""Wording of messages: "did you mean", the known name nearest to a wrong one; counts; sizes."""
 
 from __future__ import annotations
 
@@ -35,3 +35,16 @@ def format_count(count: int, noun: str, *, plural: str | None = None) -> str:
         plural: The words for any other number; `None`: the noun with an s.
     """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def format_bytes(size: float) -> str:
+    """Return a size on disk: `300 bytes`, `1.2 MB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:,.1f} {unit}"
+    return format_count(round(size), "byte")
+
+
+def format_memory(size: float) -> str:
+    """Return an amount of memory in the units that devices are sold in: `24.0 GiB`, `95 MiB`."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

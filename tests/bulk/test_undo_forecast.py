@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captune.bulk import Surroundings, describe_bytes, undo_cost
+from captune.bulk import Surroundings, undo_cost
 from captune.bulk.undo_forecast import UndoForecast
 from support.bulk.hostile_images import write_photos
 from support.bulk.library import caption
@@ -61,10 +61,3 @@ def test_the_cost_is_per_million_files_if_their_number_is_unknown():
     text = UndoForecast(bytes_per_file=250.4, num_files=None).describe()
     assert text == "about 250 bytes per file, 250.4 MB per million files"
     assert UndoForecast().describe() == ""
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(1, "1 byte"), (0.4, "0 bytes"), (999, "999 bytes"), (2.5e9, "2.5 GB")]
-)
-def test_sizes_have_readable_units(size, text):
-    assert describe_bytes(size) == text

@@ -23,6 +23,7 @@ def test_prefix_and_suffix_are_added_unchanged():
         ("rex", "|rex"),
         ("C:\\photos\\rex.tar.jpg", "photos|rex.tar"),
         ("https://example.org/a%20b/rex.jpg?size=9", "a b|rex"),
+        ("https://[bad/a/rex.jpg", "a|rex"),
         ("shard-0.tar/0001.png", "shard-0.tar|0001"),
         ("photos/.jpg", "photos|.jpg"),
         ("a\nb/not\udcff.jpg", "a b|not\ufffd"),

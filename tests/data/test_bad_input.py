@@ -61,7 +61,7 @@ def test_a_caption_of_another_type_is_an_error_with_its_line(tmp_path, draw_imag
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match="a caption must be text or a list of texts") as caught:
         load_records(tmp_path)
-    assert caught.value.where.endswith("d.jsonl, line 2")
+    assert caught.value.where.endswith("d.jsonl, line 2, column 'caption'")
 
 
 # --- JSON -------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -220,8 +222,17 @@ def test_errors_about_ids_and_captions_name_the_file(tmp_path: Path, text: str, 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MetricError, match=r"none\.json cannot be read: No such file"):
         read_references(tmp_path / "none.json")
-    with pytest.raises(MetricError, match="cannot be read"):
+    with pytest.raises(MetricError, match="is a folder, not a regular file"):
         read_predicted_captions(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+def test_a_pipe_and_a_device_are_refused_instead_of_read_for_ever(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "r.json")
+    with pytest.raises(MetricError, match=r"r\.json is a pipe, not a regular file"):
+        read_references(tmp_path / "r.json")
+    with pytest.raises(MetricError, match="/dev/zero is a device, not a regular file"):
+        read_predicted_captions("/dev/zero")
 
 
 def test_texts_with_python_lists_in_references_are_read_as_lists_with_a_note(
@@ -238,3 +249,24 @@ def test_a_text_with_a_python_list_of_one_is_a_prediction(tmp_path: Path) -> Non
     path = write(tmp_path, json.dumps([{"image_id": 1, "caption": "['a dog']"}]))
     assert read_predicted_captions(path) == {"1": "a dog"}
     assert read_predicted_captions(write(tmp_path, '{"1": "[\'a dog\']"}')) == {"1": "a dog"}
+
+
+def test_references_that_are_objects_written_as_text_are_read_by_their_usual_key(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, json.dumps({"1": "[{'raw': 'a dog'}, {'raw': 'a cat'}]"}))
+    assert read_references(path) == {"1": ["a dog", "a cat"]}
+
+
+@pytest.mark.parametrize("text", ["{'en': 'a dog'}", "[1, 2]"])
+def test_a_reference_with_a_value_that_is_no_caption_is_named(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, json.dumps({"7": [text]}))
+    with pytest.raises(MetricError, match="a caption must be text") as caught:
+        read_references(path)
+    assert caught.value.where == f"{path}, image_id 7"
+
+
+@pytest.mark.parametrize("text", ["{'en': 'a dog'}", "[1, 2]"])
+def test_a_prediction_is_scored_whatever_the_model_wrote(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, json.dumps({"7": text}))
+    assert read_predicted_captions(path) == {"7": text}

@@ -18,6 +18,8 @@ from captune.metrics import match_image_ids
         (["v/a.jpg", "w/a.jpg"], ["v\\a.jpg", "w\\a.jpg"], {}, "file name"),
         (["000000000139.jpg"], ["139"], {}, "number"),
         (["a.jpg"], ["a"], {}, "folders and extension"),
+        (["139"], ["https://host/v/000000000139.jpg?x=1.5#y"], {}, "number"),
+        (["a b.jpg"], ["http://[host/a%20b.jpg"], {}, "file name without folders"),
     ],
 )
 def test_ids_are_matched_by_their_common_part(

@@ -12,6 +12,7 @@ from captune.net.rules import (
     is_url,
     judge_addresses,
     parse_url,
+    url_path,
 )
 
 TRUSTING = UrlRules(trusted_hosts=frozenset(["images.local:8080", "nas.local"]))
@@ -140,3 +141,17 @@ def test_http_is_refused_on_another_port_of_a_trusted_host() -> None:
 )
 def test_urls_are_distinguished_from_paths(text: str, expected: bool) -> None:
     assert is_url(text) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("https://host/a%20b/c.jpg?x=1#y", "/a b/c.jpg"),
+        ("https://host", ""),
+        ("http://[bad/x.tar", "/x.tar"),
+        ("http://host:abc/x", "/x"),
+        ("no url", ""),
+    ],
+)
+def test_the_path_of_any_url_is_returned(url: str, path: str) -> None:
+    assert url_path(url) == path

@@ -132,7 +132,7 @@ def test_a_cache_that_does_not_fit_the_disk_is_reported_in_one_line(
     files, lines = run_prepare(make_recipe(data), tmp_path / "one")
     assert len(files) == len(FILES)
     (line,) = [each for each in lines if "not kept" in each]
-    assert line.endswith(f"0.00 GB are free in {cache / 'prepared'}")
+    assert line.endswith(f" kB are free in {cache / 'prepared'}")
     assert not list((cache / "prepared").iterdir())
 
 

@@ -80,13 +80,6 @@ def test_images_that_are_being_decoded_are_waited_for_only_briefly():
     assert time.monotonic() - began < 5
 
 
-def test_a_closed_queue_returns_nothing():
-    ready = ReadyImages()
-    ready.put(1, _image(1))
-    ready.close()
-    assert list(ready.take(16)) == []
-
-
 def test_batches_shrink_when_the_memory_is_too_small_and_grow_again_slowly():
     size = BatchSize(16)
     size.note_failure(16)

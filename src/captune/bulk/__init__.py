@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from captune.bulk.sources.find import SourceOptions, find_items
     from captune.bulk.sources.lists import ListFormat
     from captune.bulk.undo import undo_cost, undo_run
-    from captune.bulk.undo_forecast import describe_bytes
     from captune.bulk.wording import Wording, read_clean_steps
     from captune.bulk.worker.open_model import RunEngine, open_model
     from captune.bulk.writing.tasks import Outcome
@@ -64,7 +63,6 @@ __all__ = [
     "choose_decode",
     "choose_outputs",
     "count_images",
-    "describe_bytes",
     "find_items",
     "merge_shares",
     "open_model",
@@ -84,7 +82,6 @@ _HOMES = {
     "CaptionedItem": "captune.bulk.items",
     "ListFormat": "captune.bulk.sources.lists",
     "count_images": "captune.bulk.sources.count",
-    "describe_bytes": "captune.bulk.undo_forecast",
     "find_items": "captune.bulk.sources.find",
     "SourceOptions": "captune.bulk.sources.find",
     "FoundItem": "captune.bulk.items",

@@ -13,7 +13,7 @@ from pathlib import Path
 from captune.bulk.formats.interface import Existing, PerImageFormat
 from captune.bulk.writing.tasks import CaptionTask
 from captune.errors import CaptuneError
-from captune.suggest import format_count
+from captune.suggest import format_bytes, format_count
 
 # A caption of typical length, in place of captions that are not generated yet.
 _CAPTION = "a brown dog runs over a wide green field with a stick in its mouth"
@@ -41,13 +41,13 @@ class UndoForecast:
         parts = []
         if self.bytes_per_file and self.num_files is None:
             each = format_count(round(self.bytes_per_file), "byte")
-            million = describe_bytes(1e6 * self.bytes_per_file)
+            million = format_bytes(1e6 * self.bytes_per_file)
             parts.append(f"about {each} per file, {million} per million files")
         elif self.bytes_per_file and self.num_files:
-            size = describe_bytes(self.num_files * self.bytes_per_file)
+            size = format_bytes(self.num_files * self.bytes_per_file)
             parts.append(f"about {size} for {format_count(self.num_files, 'file')}")
         if self.replaced_bytes:
-            parts.append(f"{describe_bytes(self.replaced_bytes)} of earlier captions")
+            parts.append(f"{format_bytes(self.replaced_bytes)} of earlier captions")
         return " and ".join(parts)
 
 
@@ -91,11 +91,3 @@ def _sample(task: CaptionTask, form: PerImageFormat, existing: Existing) -> int 
     except (CaptuneError, OSError):
         # The run itself reports it.
         return None
-
-
-def describe_bytes(size: float) -> str:
-    """Return a number of bytes as readable text: `300 bytes`, `1.2 MB`."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return format_count(round(size), "byte")

@@ -10,11 +10,10 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
-from urllib.parse import unquote, urlsplit
 
 from captune.bulk.phrases import cut_at_word, trim_boilerplate, trim_repeats
 from captune.errors import RecipeError
-from captune.net import is_url
+from captune.net import is_url, url_path
 from captune.suggest import did_you_mean, format_count
 from captune.text_safety import clean_text
 
@@ -157,7 +156,7 @@ def _count_captions(template: str | None) -> int:
 
 def _split_name(item_name: str) -> tuple[str, str]:
     """Return the names of folder and file, without the ending, each on one line."""
-    path = unquote(urlsplit(item_name).path) if is_url(item_name) else item_name
+    path = url_path(item_name) if is_url(item_name) else item_name
     parts = [part for part in path.replace("\\", "/").split("/") if part]
     name = parts[-1] if parts else ""
     stem = name.rpartition(".")[0] or name

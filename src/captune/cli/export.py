@@ -12,6 +12,7 @@ from captune.cli.flags.groups import takes
 from captune.cli.flags.reading import read_options
 from captune.progress import print_line
 from captune.storage import lock_folder
+from captune.suggest import format_bytes
 
 if TYPE_CHECKING:
     from captune.data import LoadOptions
@@ -71,5 +72,5 @@ def export(
             f"{name}: {scores['model']:.4f} -> {scores['exported']:.4f} (difference"
             f" {scores['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
         )
-    megabytes = facts["sizes"]["total_bytes"] / 1e6
-    print_line(f"{out}: {megabytes:.0f} MB; caption with it: captune caption {out} INPUT...")
+    size = format_bytes(facts["sizes"]["total_bytes"])
+    print_line(f"{out}: {size}; caption with it: captune caption {out} INPUT...")

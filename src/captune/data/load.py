@@ -23,17 +23,19 @@ from captune.data.readers import (
     read_shard_urls,
 )
 from captune.data.record_store import count_by_split, drop_splits
-from captune.data.rows.text import open_regular, read_json, read_jsonl
+from captune.data.rows.text import read_json, read_jsonl
 from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
 from captune.records import SPLITS, Split
+from captune.storage import open_regular
 from captune.suggest import format_count
 
 DEFAULT_SHAPES = 2000
 _MAX_FILES = 12
 _MAX_SHAPES = 1_000_000
 _DEFAULTS = LoadOptions()
+_WITHOUT_COLUMNS = ("run", "hephaestus", "karpathy", "coco", "sidecar", "shapes")
 
 
 def load_options(config: DataConfig) -> LoadOptions:
@@ -71,7 +73,7 @@ def load_records(path: str | Path, options: LoadOptions = _DEFAULTS) -> LoadedDa
         DataError: It does not exist, has no known format or no usable image, or a file is broken.
         MissingExtraError: A Kaggle data set is not cached and kagglehub is not installed.
     """
-    data = _read(str(path), options)
+    data = _note_columns(_read(str(path), options), options)
     if not data.records:
         raise _explain_empty(str(path), data)
     if options.redraw:
@@ -124,6 +126,16 @@ def _read(path: str, options: LoadOptions) -> LoadedData:
     if options.format == "hub" or (not place.exists() and is_hub_id(path)):
         return read_hub(path, options)
     return _read_place(place, options)
+
+
+def _note_columns(data: LoadedData, options: LoadOptions) -> LoadedData:
+    """Report columns that are named for a format that has none."""
+    named = [name for name in ("image_column", "caption_column") if getattr(options, name)]
+    if not named or data.format not in _WITHOUT_COLUMNS:
+        return data
+    settings = " and ".join(f"data.{name}" for name in named)
+    note = f"{settings} not used: the format {data.format!r} has no columns to choose"
+    return replace(data, notes=(*data.notes, note))
 
 
 def _read_place(place: Path, options: LoadOptions) -> LoadedData:

@@ -9,15 +9,20 @@ from pathlib import Path
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.readers import SOURCES, read_header
 from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_captions, find_column
-from captune.data.rows.text import name_kind, read_head, read_jsonl
+from captune.data.rows.text import read_head, read_jsonl
 from captune.errors import DataError
+from captune.storage import name_kind
 from captune.suggest import format_count
 
 _MAX_FILES = 12
 _MAX_LETTERS = 200
 _ENDINGS = "|".join(suffix.removeprefix(".") for suffix in sorted(IMAGE_SUFFIXES))
 # The image name extends to its ending: names may contain spaces.
-_LINE = re.compile(rf"(?P<image>\S.*?\.(?:{_ENDINGS}))(?P<between>\s*[:|,;]?\s+)\S", re.IGNORECASE)
+_LINE = re.compile(
+    rf"""(?P<quote>["']?)(?P<image>[^\s"'].*?\.(?:{_ENDINGS}))(?P=quote)"""
+    r"(?P<between>\s*(?:[:|,;]|[-=~]*>|[-=–—]+)?\s+)\S",
+    re.IGNORECASE,
+)
 _TEXTS = (".txt", ".csv", ".tsv", ".tab", ".text", ".lst", "")
 _MAPPING = re.compile(rf'^\s*\{{\s*"[^"]*\.(?:{_ENDINGS})"\s*:\s*["\[]', re.IGNORECASE)
 

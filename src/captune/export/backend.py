@@ -32,6 +32,7 @@ from captune.inference import (
 )
 from captune.progress import Say
 from captune.recipe import GenerateConfig
+from captune.suggest import format_bytes
 
 _MAX_SHARE = 0.05
 """Finding out takes at most this share of the run's time."""
@@ -81,8 +82,8 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
     needed, free = _needed_bytes(source), _free_bytes(folder)
     if needed > free:
         say(
-            f"not converted: {needed / 1e9:.1f} GB are needed in {folder.parent} and"
-            f" {free / 1e9:.1f} GB are free; captioning with torch"
+            f"not converted: {format_bytes(needed)} are needed in {folder.parent} and"
+            f" {format_bytes(free)} are free; captioning with torch"
         )
         return None
     say(f"converting {request.model} to {to}, once; kept in {folder.parent}")

@@ -9,6 +9,7 @@ from typing import Any
 from captune.errors import ModelError
 from captune.hub.loading import load_pretrained
 from captune.hub.names import is_local
+from captune.storage import name_kind
 
 
 def read_json_file(source: str, name: str, *, where: str, revision: str | None = None) -> Any:
@@ -28,6 +29,9 @@ def read_json_file(source: str, name: str, *, where: str, revision: str | None =
     if path is None:
         return None
     try:
+        kind = name_kind(Path(path))
+        if kind is not None:
+            raise ModelError(f"{name_file(source, name)} is {kind}, not a file", where=where)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelError(

@@ -20,7 +20,11 @@ def why_unreachable() -> str:
     """
     from huggingface_hub import constants
 
-    address = urlsplit(constants.ENDPOINT)
+    try:
+        address = urlsplit(constants.ENDPOINT)
+        _ = address.port
+    except ValueError as error:
+        return f"HF_ENDPOINT is not a URL: {constants.ENDPOINT!r} ({error})"
     if constants.HF_HUB_OFFLINE or getproxies().keys() & {address.scheme, "all"}:
         return ""
     host = address.hostname or ""

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError
-from captune.inference.prediction_rows import prediction_row
+from captune.inference.prediction_rows import prediction_row, to_prediction
 from captune.records import Prediction
 from captune.storage import read_json_objects, write_jsonl
 
 _WRITE_AGAIN = "write them again: captune run RECIPE --from evaluate"
+_NEEDED = ("image_id", "caption")
+_TYPES: dict[str, Any] = {
+    "image_id": str | int,
+    "caption": str,
+    "mean_logprob": int | float | None,
+    "num_tokens": int | None,
+    "flags": list | None,
+}
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -55,20 +62,11 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 def _from_row(row: Mapping[str, Any], *, where: str) -> Prediction:
     try:
-        logprob, flags = row.get("mean_logprob"), row.get("flags", ())
-        if not isinstance(row["image_id"], str | int) or not isinstance(row["caption"], str):
-            raise TypeError("image_id and caption must be text")
-        if not isinstance(flags, list | tuple):
-            raise TypeError("flags must be a list")
-        return Prediction(
-            image_id=str(row["image_id"]),
-            caption=row["caption"],
-            mean_logprob=math.nan if logprob is None else float(logprob),
-            num_tokens=int(row.get("num_tokens", 0)),
-            finish_reason="length" if row.get("finish_reason") == "length" else "eos",
-            flags=tuple(str(flag) for flag in flags),
-        )
-    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        for name, kinds in _TYPES.items():
+            if not isinstance(row[name] if name in _NEEDED else row.get(name), kinds):
+                raise TypeError(f"{name} is {row[name]!r}")
+        return to_prediction(row)
+    except (TypeError, LookupError, OverflowError) as error:
         raise DataError(
             f"not a prediction: {str(row)[:80]!r} ({error})",
             where=where,

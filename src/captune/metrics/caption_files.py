@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from captune.caption_cells import NotTextError, read_list_cell
 from captune.errors import MetricError
-from captune.list_cells import read_list_cell
 from captune.metrics.counting.candidates import name_ids
 from captune.metrics.counting.references import check_caption, check_id
+from captune.storage import name_kind
 from captune.suggest import format_count
 
 REFERENCE_FORMATS = (
@@ -149,14 +150,7 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
     Raises:
         MetricError: The file cannot be read, is not JSON, or has a duplicate key.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise MetricError(f"{path} cannot be read: {error.strerror}", fix=formats) from error
-    except UnicodeDecodeError as error:
-        raise MetricError(
-            f"{path} is not UTF-8 at byte {error.start}", fix="convert it to UTF-8"
-        ) from error
+    text = _read_text(path, formats=formats)
     try:
         if path.suffix.lower() in {".jsonl", ".ndjson"}:
             return _read_lines(text, path, formats=formats)
@@ -178,6 +172,20 @@ def read_caption_json(path: Path, *, formats: str) -> Any:
         raise MetricError(f"{path} cannot be read as JSON: {error}", fix=formats) from error
     except RecursionError as error:
         raise MetricError(f"{path} is nested too deeply", fix=formats) from error
+
+
+def _read_text(path: Path, *, formats: str) -> str:
+    try:
+        kind = name_kind(path)
+        if kind is not None:
+            raise MetricError(f"{path} is {kind}, not a regular file", fix=formats)
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise MetricError(f"{path} cannot be read: {error.strerror}", fix=formats) from error
+    except UnicodeDecodeError as error:
+        raise MetricError(
+            f"{path} is not UTF-8 at byte {error.start}", fix="convert it to UTF-8"
+        ) from error
 
 
 def _read_lines(text: str, path: Path, *, formats: str) -> list[Any]:
@@ -294,7 +302,11 @@ def _field(record: Any, name: str, *, path: Path, number: int) -> Any:
 
 def _single(value: Any) -> Any:
     """Return the caption in `["caption"]`, as coco-caption's tools write it, or in its text."""
-    opened = (read_list_cell(value) or value) if isinstance(value, str) else value
+    opened = value
+    if isinstance(value, str):
+        # A model may write anything, numbers in brackets too.
+        with suppress(NotTextError):
+            opened = read_list_cell(value) or value
     return opened[0] if isinstance(opened, list | tuple) and len(opened) == 1 else value
 
 
@@ -304,13 +316,22 @@ def _open_lists(
     """Replace texts that contain a Python list by the captions in it, with a note."""
     opened, number = {}, 0
     for image_id, captions in references.items():
-        read = [read_list_cell(text) if isinstance(text, str) else None for text in captions]
+        where = f"{path}, image_id {image_id}"
+        read = [_open_text(text, where) if isinstance(text, str) else None for text in captions]
         number += sum(own is not None for own in read)
         pairs = zip(captions, read, strict=True)
         opened[image_id] = [c for text, own in pairs for c in ([text] if own is None else own)]
     if number and notes is not None:
         notes.append(f"{format_count(number, 'text')} in {path} read as Python lists")
     return opened
+
+
+def _open_text(text: str, where: str) -> tuple[str, ...] | None:
+    try:
+        return read_list_cell(text)
+    except NotTextError as error:
+        what = f"{error.what} (written as text)"
+        raise MetricError(what, where=where, fix="write each caption as text") from error
 
 
 def _refuse_duplicates(ids: Sequence[str], path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 from captune.suggest import format_count
 
@@ -82,11 +83,14 @@ def _match_by(
 
 
 def _path_of(image_id: str) -> str:
+    if image_id.startswith(("http://", "https://")):
+        # Not urlsplit, which refuses some texts.
+        image_id = unquote(re.sub(r"[?#].*", "", image_id, flags=re.DOTALL))
     return str(PurePosixPath(image_id.replace("\\", "/")))
 
 
 def _name_of(image_id: str) -> str:
-    return PurePosixPath(image_id.replace("\\", "/")).name.lower()
+    return PurePosixPath(_path_of(image_id)).name.lower()
 
 
 def _stem_of(image_id: str) -> str:

@@ -8,7 +8,7 @@ from captune.net.objects import (
     is_object_url,
     list_objects,
 )
-from captune.net.rules import UrlRules, is_url, parse_url
+from captune.net.rules import UrlRules, is_url, parse_url, url_path
 from captune.net.stream import UrlStream
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "is_url",
     "list_objects",
     "parse_url",
+    "url_path",
 ]

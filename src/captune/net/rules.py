@@ -11,12 +11,13 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from captune.errors import ImageError
 
 _PORTS = {"https": 443, "http": 80}
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_PATH = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*([^?#]*)", re.IGNORECASE)
 # Browsers and inet_aton read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # Protocol assignments and 6to4 relays, which some versions of `ipaddress` do not call private.
@@ -80,6 +81,13 @@ class UrlRules:
 def is_url(text: str) -> bool:
     """Return whether an input is meant as a URL, of any scheme, rather than as a path."""
     return "://" in text or text.lower().startswith("data:")
+
+
+def url_path(url: str) -> str:
+    """Return the path of a URL, without escapes, also of one that is not valid."""
+    # urlsplit raises errors for texts such as `http://[x/a.jpg`.
+    found = _PATH.match(url)
+    return unquote(found[1]) if found else ""
 
 
 def parse_url(url: str, rules: UrlRules) -> Target:

@@ -13,8 +13,8 @@ from captune.pipeline.stages.prepare import read_data, split_data
 from captune.progress import Say, print_line
 from captune.recipe import Recipe
 from captune.records import SPLITS, CaptionRecord
-from captune.suggest import format_count
-from captune.training import TrainingEstimate, estimate_training, show_bytes
+from captune.suggest import format_count, format_memory
+from captune.training import TrainingEstimate, estimate_training
 
 
 def dry_run(
@@ -120,21 +120,20 @@ def _propose(recipe: Recipe, found: TrainingEstimate, memory: int | None, *, say
     if plan.peak <= limit:
         more = ""
         if size > recipe.train.micro_batch_size:
-            more = (
-                f"; train.micro_batch_size up to {size} does too ({show_bytes(plan.peak_of(size))})"
-            )
-        say(f"fits into {show_bytes(limit)}{more}")
+            peak = format_memory(plan.peak_of(size))
+            more = f"; train.micro_batch_size up to {size} does too ({peak})"
+        say(f"fits into {format_memory(limit)}{more}")
         return
-    say(f"warning: does not fit into {show_bytes(limit)}")
+    say(f"warning: does not fit into {format_memory(limit)}")
     if size:
-        say(f"  with --set train.micro_batch_size={size}: {show_bytes(plan.peak_of(size))}")
+        say(f"  with --set train.micro_batch_size={size}: {format_memory(plan.peak_of(size))}")
     saving, fit = found.checkpointed, 0
     if saving is not None:
         fit = saving.largest_fit(limit, global_batch_size=recipe.train.global_batch_size)
     if saving is not None and fit:
         say(
             f"  with --set train.gradient_checkpointing=true --set train.micro_batch_size={fit}:"
-            f" {show_bytes(saving.peak_of(fit))}, about 30 % more time"
+            f" {format_memory(saving.peak_of(fit))}, about 30 % more time"
         )
     if not size and not fit:
         say("  not even one image fits: freeze more with model.freeze, or use a smaller model")

@@ -35,6 +35,7 @@ from captune.storage import (
     write_folder,
     write_json,
 )
+from captune.suggest import format_bytes
 
 _VERSION = 2
 _MIN_IMAGES = 1000
@@ -174,7 +175,7 @@ class KeptPreparation:
         if tokenizer is None:
             return
         if room < _MIN_FREE_SHARE * size:
-            needed = f"{_MIN_FREE_SHARE * size / 1e9:,.2f} GB"
+            needed = format_bytes(_MIN_FREE_SHARE * size)
             raise OSError(f"less than {needed} are free in {self.place.parent}")
         summary = read_json_object(folder / _SUMMARY, fix="")
 

@@ -38,6 +38,7 @@ from captune.storage.json_files import (
     write_jsonl,
 )
 from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
+from captune.storage.regular_files import name_kind, open_regular
 from captune.storage.text_set import TextSet
 
 __all__ = [
@@ -59,8 +60,10 @@ __all__ = [
     "json_line",
     "lock_file",
     "lock_folder",
+    "name_kind",
     "open_atomic",
     "open_folder",
+    "open_regular",
     "portable_name",
     "read_json_object",
     "read_json_objects",

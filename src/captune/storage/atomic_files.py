@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from captune.errors import OutputError
+from captune.suggest import format_bytes
 
 STATE_FOLDER = ".captune"
 """Folder beside or inside what captune writes: locks, and what made a file of captions."""
@@ -282,5 +283,5 @@ def _free_space(path: Path) -> str:
     place = next((p for p in path.absolute().parents if p.is_dir()), None)
     with suppress(OSError):
         if place is not None:
-            return f" ({shutil.disk_usage(place).free / 1e6:,.0f} MB free)"
+            return f" ({format_bytes(shutil.disk_usage(place).free)} free)"
     return ""

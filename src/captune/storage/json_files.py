@@ -11,6 +11,7 @@ from typing import Any
 
 from captune.errors import DataError
 from captune.storage.atomic_files import RUN_AGAIN, cannot_write, open_atomic, write_text
+from captune.storage.regular_files import name_kind
 
 _LINES = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
@@ -128,6 +129,9 @@ def intact_json_objects(text: str) -> list[dict[str, Any]]:
 
 def _read_text(path: Path, *, fix: str) -> str:
     try:
+        kind = name_kind(path)
+        if kind is not None:
+            raise DataError(f"{path} is {kind}, not a regular file", fix=fix)
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error, fix=fix) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 from captune.training.engines import check_engine, train
 from captune.training.forecast.estimate import TrainingEstimate, estimate_training
-from captune.training.forecast.memory import MemoryPlan, show_bytes
+from captune.training.forecast.memory import MemoryPlan
 from captune.training.forecast.trial import TimedStep, Trial, open_trial
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
 from captune.training.team import ProcessError, Team
@@ -40,7 +40,6 @@ __all__ = [
     "estimate_training",
     "log_test_scores",
     "open_trial",
-    "show_bytes",
     "train",
 ]
 

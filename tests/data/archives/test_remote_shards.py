@@ -247,6 +247,7 @@ def test_a_response_that_is_not_a_tar_is_reported(server) -> None:
         ("pipe:curl -s https://example.org/0.tar", "captune does not run commands"),
         ("s3://bucket/{0..3}.tar", "s3:// addresses are not supported"),
         ("https://example.org/data.parquet", "only tar shards can be read from URLs"),
+        ("https://[bad/data.parquet", "only tar shards can be read from URLs"),
         ("https://me:secret@example.org/0.tar", "it contains a user name"),
     ],
 )

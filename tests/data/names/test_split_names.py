@@ -55,7 +55,7 @@ def splits_of(data) -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 @pytest.mark.parametrize(
-    "form", ["captions_{}", "{}", "my-{}-2017", "fooCaptions{}", "{}set", "my_{}data"]
+    "form", ["captions_{}", "{}", "my-{}-2017", "fooCaptions{}", "{}set", "my_{}data", "{}captions"]
 )
 def test_a_split_inside_every_name_counts(images, write, form):
     for (name, _), word in zip(WANTED, ("train", "validation", "test"), strict=True):

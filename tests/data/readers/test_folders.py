@@ -41,6 +41,16 @@ def test_imagefolder_names_images_without_a_line_and_lines_without_an_image(tmp_
     assert data.notes == (f"1 of 2 images missing: looked in {tmp_path}",)
 
 
+@pytest.mark.parametrize("name", ["./a.png", "x/../a.png", "A.PNG", "/another/machine/a.png"])
+def test_an_image_whose_name_nearly_matches_is_not_reported_as_unlisted(tmp_path, draw_image, name):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "x").mkdir()
+    write_lines(tmp_path / "metadata.jsonl", [{"file_name": name, "text": "One"}])
+    data = load_records(tmp_path)
+    assert len(data.records) == 1
+    assert data.skipped == ()
+
+
 def test_imagefolder_subfolders_are_splits(tmp_path, draw_image):
     for name in ("train", "validation", "test"):
         draw_image(tmp_path / name / "same.png")
@@ -78,7 +88,7 @@ def test_a_broken_metadata_line_is_named(tmp_path, draw_image, line, message):
     (tmp_path / "metadata.jsonl").write_text(f"{good}\n\n{line}\n")
     with pytest.raises(DataError, match=message) as caught:
         load_records(tmp_path)
-    assert caught.value.where.endswith("metadata.jsonl, line 3")
+    assert "metadata.jsonl, line 3" in caught.value.where
 
 
 # --- sidecar ----------------------------------------------------------------------------------
@@ -195,6 +205,12 @@ def test_coco_captions_of_an_image_that_is_not_listed_are_counted(tmp_path, draw
     (left_out,) = data.skipped
     assert (left_out.image_id, left_out.reason) == ("8", "missing")
     assert "does not list the image" in left_out.detail
+
+
+def test_a_column_named_for_a_format_without_columns_is_reported(tmp_path, draw_image):
+    write_coco(tmp_path, draw_image, "train2017", {7: ["A"]})
+    data = load_records(tmp_path, LoadOptions(caption_column="text"))
+    assert "data.caption_column not used: the format 'coco' has no columns to choose" in data.notes
 
 
 def test_coco_boxes_are_not_taken_for_captions(tmp_path, draw_image):

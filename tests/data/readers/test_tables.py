@@ -83,6 +83,7 @@ def test_a_file_of_records_that_cannot_be_read_is_named(tmp_path, content, messa
         ("c.tsv", "image\tcaption\na.png\tCafé\n".encode()),
         ("c.csv", "File Name;Text\na.png;Café\n".encode()),
         ("c.csv", "image,caption\na.png,Café\n".encode("utf-16")),
+        ("f.csv", "image,caption\na.png,Café\n".encode("utf-32")),
         ("c.csv", "image,caption\na.png,Café\n".encode("cp1252")),
     ],
 )

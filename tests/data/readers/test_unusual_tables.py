@@ -110,7 +110,13 @@ def test_a_misspelled_column_of_a_folder_lists_the_columns(folder):
 
 @pytest.mark.parametrize(
     ("text", "between"),
-    [("a.png a dog\nb.png a cat\n", "a space"), ("a b.png  : a dog\n", "':'")],
+    [
+        ("a.png a dog\nb.png a cat\n", "a space"),
+        ("a b.png  : a dog\n", "':'"),
+        ("a.png - a dog\nb.png - a cat\n", "'-'"),
+        ("a.png => a dog\n", "'=>'"),
+        ('"a.png" "a dog"\n', "a space"),
+    ],
 )
 def test_lines_with_a_name_and_a_caption_give_the_advice_to_use_a_tab(folder, text, between):
     (folder / "lines.txt").write_text(text)

@@ -147,6 +147,18 @@ def test_captions_come_from_text_else_from_json_and_columns_from_json(tmp_path, 
     assert list(captions_of(clean)) == ["a"]
 
 
+def test_a_named_key_of_the_json_takes_precedence_over_the_text(tmp_path, png_bytes):
+    about = json.dumps({"caption": "From JSON", "Alt": ["Named", "Twice"]})
+    members = [("a.png", png_bytes()), ("a.txt", "From text"), ("a.json", about)]
+    for number, order in enumerate((members, members[::-1])):
+        path = write_shard(tmp_path / f"{number}.tar", order)
+        data = load_records(path, LoadOptions(caption_column="alt"))
+        assert [record.captions for record in data.records] == [("Named", "Twice")]
+    with pytest.raises(DataError, match="no JSON file in the shards has the key 'alt2'") as caught:
+        load_records(path, LoadOptions(caption_column="alt2"))
+    assert "caption, Alt" in caught.value.what
+
+
 def test_a_key_ends_at_the_first_dot_after_the_last_slash(tmp_path, png_bytes):
     path = write_shard(
         tmp_path / "d.tar",

@@ -97,6 +97,29 @@ def test_names_without_an_extension_are_found(tmp_path, draw_image):
     assert any("found by their name without an extension" in note for note in data.notes)
 
 
+@pytest.mark.parametrize(("on_disk", "in_file"), [("a.jpeg", "a.jpg"), ("a.JPG", "a.jpeg")])
+def test_another_spelling_of_the_extension_is_found_and_reported(
+    tmp_path, draw_image, on_disk, in_file
+):
+    path = draw_image(tmp_path / on_disk)
+    draw_image(tmp_path / "a.png", (0, 0, 9))
+    write_csv(tmp_path / "d.csv", [in_file])
+    data = load_records(tmp_path)
+    assert files_of(data) == [path]
+    assert any("found by another spelling of their extension" in note for note in data.notes)
+
+
+def test_files_similar_to_missing_ones_are_named_if_other_images_are_found(tmp_path, draw_image):
+    for name in ("a.png", "000003.png", "b.bmp"):
+        draw_image(tmp_path / name)
+    write_csv(tmp_path / "d.csv", ["a.png", "3", "b.png", "unlike.png"])
+    notes = load_records(tmp_path).notes
+    assert (
+        "files similar to the missing ones exist: 000003.png instead of 3, b.bmp instead of b.png"
+        in notes
+    )
+
+
 def test_a_name_that_two_extensions_fit_is_ambiguous(tmp_path, draw_image):
     draw_image(tmp_path / "a.png")
     draw_image(tmp_path / "a.bmp", (0, 0, 9))

@@ -222,7 +222,7 @@ def test_a_full_disk_prints_one_line_and_disables_the_store(
     lines: list[str] = []
     assert open_store(make_feed().stored_set("train"), tmp_path, say=lines.append) is None
     (line,) = lines
-    assert line.startswith("train: resized pixels of 12 images (0.0 GB) do not fit into half of")
+    assert line.startswith("train: resized pixels of 12 images (147.5 kB) do not fit into half of")
     assert not (tmp_path / "pixel_store").exists()
 
 

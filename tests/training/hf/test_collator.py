@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -59,8 +60,6 @@ def test_collated_rows_equal_those_of_the_captioner(shapes, build) -> None:
 
 
 def test_an_image_is_accepted_in_any_form(tmp_path, shapes, build) -> None:
-    import numpy as np
-
     captioner = build()
     image = decode_image(shapes[0][0].image)
     image.save(tmp_path / "a.png")
@@ -92,3 +91,20 @@ def test_a_row_without_usual_keys_names_the_keys_it_has(build) -> None:
     assert inputs["references"] == (("rot",),)
     with pytest.raises(DataError, match="no caption; its keys are: pixel_values, input_ids"):
         collator([{"pixel_values": torch.zeros(3, 8, 8), "input_ids": [1, 2]}])
+
+
+@pytest.mark.parametrize("caption", [3, True, {"en": "red"}, ["red", 4]])
+def test_a_caption_that_is_not_text_is_an_error_instead_of_a_row_without_captions(
+    build, caption
+) -> None:
+    collator = CaptionCollator(build())
+    with pytest.raises(DataError, match="a caption must be text") as error:
+        collator([{"image": Image.new("RGB", (8, 8)), "text": caption}])
+    assert "caption_column" in error.value.fix
+
+
+def test_objects_with_a_usual_key_and_missing_captions_are_read(build) -> None:
+    rows = [{"raw": "red"}, ["red", None], np.array(["red", "blue"]), float("nan"), None]
+    image = Image.new("RGB", (8, 8))
+    inputs = CaptionCollator(build())([{"image": image, "sentences": row} for row in rows])
+    assert inputs["references"] == (("red",), ("red",), ("red", "blue"), (), ())

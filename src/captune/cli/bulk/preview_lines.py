@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from captune.suggest import format_count
+from captune.suggest import format_bytes, format_count
 
 if TYPE_CHECKING:
     from captune.bulk import RunPreview
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 def preview_lines(preview: RunPreview) -> Iterator[str]:
     """Yield the lines of a preview: each caption with its files, then the cost of an undo."""
-    from captune.bulk import describe_bytes
-
     for one in preview.captions:
         if one.error is not None:
             # A caption that the image cannot hold goes into a file beside it.
@@ -28,8 +26,8 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
     if any(one.files for one in done):
         size = sum(one.undo_bytes for one in done) / len(done)
         yield (
-            f"nothing was written; to undo such a run, about {describe_bytes(size)} per image is"
-            f" kept: {describe_bytes(size * 1_000_000)} per million images"
+            f"nothing was written; to undo such a run, about {format_bytes(size)} per image is"
+            f" kept: {format_bytes(size * 1_000_000)} per million images"
         )
     elif preview.captions:
         yield "nothing was written"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from captune.errors import DataError
 from captune.records import CaptionRecord
@@ -50,10 +49,11 @@ def read_chosen(images: Sequence[str], rules: UrlRules | None) -> list[CaptionRe
 def _fetch(url: str, image_id: str, *, rules: UrlRules) -> CaptionRecord:
     from captune.data import open_decoder
     from captune.inference import UrlFetcher
+    from captune.net import url_path
 
     content = UrlFetcher(rules).fetch(url)
     # Content that is not an image stops the command before any model is loaded.
     with open_decoder("isolated") as decoder:
         decoder.decode(content, lambda image: image.size)
-    last = PurePosixPath(unquote(urlsplit(url).path)).name
+    last = PurePosixPath(url_path(url)).name
     return CaptionRecord(image_id, content, file_name=last or url)

@@ -16,9 +16,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from captune.data.names.safe_names import is_unsafe_name
-from captune.data.rows.text import LFS_MARK, open_regular
+from captune.data.rows.text import LFS_MARK
 from captune.errors import DataError, ImageError
 from captune.records import TarMember, ZipMember
+from captune.storage import open_regular
 
 # A member is read whole, and a kilobyte of zip can hold a gigabyte.
 _MAX_MEMBER_BYTES = 512 * 2**20

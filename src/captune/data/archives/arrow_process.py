@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import mmap
 import os
 import signal
 import subprocess
@@ -37,7 +36,7 @@ from captune.data.archives.arrow_wire import (
     read_message,
     write_message,
 )
-from captune.data.decoders.program import child_command
+from captune.data.decoders.program import child_command, open_window
 from captune.errors import DataError
 
 _MAX_BYTES = 4 << 30
@@ -78,7 +77,7 @@ class ArrowProcess:
         self._place = ""
         # A download shows its progress on stderr.
         self._errors = None if isinstance(source, HubSource) else tempfile.TemporaryFile()  # noqa: SIM115
-        descriptor, self._window = _open_window()
+        descriptor, self._window = open_window("captune-rows", WINDOW_BYTES)
         try:
             self._process = self._start(descriptor)
         finally:
@@ -233,15 +232,6 @@ def _unpack(buffer: Any) -> list[dict[str, Any]]:
             batch.validate(full=True)
             rows += batch.to_pylist()
     return rows
-
-
-def _open_window() -> tuple[int, mmap.mmap | None]:
-    """Return shared memory for rows; -1 and `None` where they must go through the pipe."""
-    if not hasattr(os, "memfd_create"):
-        return -1, None
-    descriptor = os.memfd_create("captune-rows")
-    os.ftruncate(descriptor, WINDOW_BYTES)
-    return descriptor, mmap.mmap(descriptor, WINDOW_BYTES)
 
 
 def _choose_memory(source: ArrowSource) -> int:

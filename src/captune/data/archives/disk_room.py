@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from captune.errors import DataError
+from captune.suggest import format_bytes
 
 RESERVE = 2**30
 """Bytes that stay free on the disk."""
@@ -47,8 +48,8 @@ def require_room(folder: Path, num_bytes: int, *, what: str) -> None:
     free = _free_bytes(folder)
     if num_bytes > free:
         raise DataError(
-            f"{what} needs {num_bytes / 1e9:,.1f} GB of disk space in {folder}, where"
-            f" {free / 1e9:,.1f} GB are free",
+            f"{what} needs {format_bytes(num_bytes)} of disk space in {folder}, where"
+            f" {format_bytes(free)} are free",
             fix=_FIX,
         )
 
@@ -84,8 +85,8 @@ def keep_reserve(folder: Path, *, what: str) -> Iterator[None]:
             if is_full.is_set() or _ran_out(sys.exception()):
                 left = _free_bytes(folder)
                 raise DataError(
-                    f"{what} fills the disk of {folder}: {left / 1e9:,.1f} GB are free, of"
-                    f" {before / 1e9:,.1f} GB before",
+                    f"{what} fills the disk of {folder}: {format_bytes(left)} are free, of"
+                    f" {format_bytes(before)} before",
                     fix=_FIX,
                 )
 

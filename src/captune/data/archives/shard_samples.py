@@ -13,11 +13,12 @@ from captune.data.archives.tar_index import TarEntry
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.split_names import name_splits
-from captune.data.readers.jsonl import read_captions
+from captune.data.rows.captions import read_columns
 from captune.data.rows.columns import find_captions
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore
 from captune.data.rows.text import decode_text, parse_json
+from captune.errors import DataError
 from captune.records import ImageSource, TarMember
 from captune.suggest import format_count
 
@@ -59,6 +60,7 @@ class Sample:
     captions: tuple[str, ...] = ()
     columns: dict[str, Any] = field(default_factory=dict)
     suffixes: set[str] = field(default_factory=set)
+    has_column: bool = False
 
     @property
     def has_image(self) -> bool:
@@ -77,10 +79,12 @@ def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) 
     skipped: list[SkippedImage] = []
     notes: list[str] = []
     store = ImageStore(options.memory_limit)
-    rows = _iter_rows(shards, store=store, skipped=skipped, notes=notes)
+    reader = _Reader(store, skipped, options.caption_column)
+    rows = _iter_rows(shards, reader, notes=notes)
     data = gather_rows(rows, options, format="webdataset", root=root, notes=notes)
     # Close connections now, not when the generator is garbage-collected.
     rows.close()
+    reader.require_column()
     if store.num_files:
         kind = "streamed" if any(shard.is_streamed for shard in shards) else "compressed"
         images = format_count(store.num_files, "image")
@@ -89,19 +93,47 @@ def gather_shards(shards: Sequence[Shard], options: LoadOptions, *, root: Path) 
     return replace(data, skipped=(*data.skipped, *skipped))
 
 
-def _iter_rows(
-    shards: Sequence[Shard],
-    *,
-    store: ImageStore,
-    skipped: list[SkippedImage],
-    notes: list[str],
-) -> Generator[Row]:
+@dataclass(slots=True)
+class _Reader:
+    """Where the members of shards go.
+
+    Attributes:
+        store: Images that cannot stay in their tar.
+        skipped: Members that cannot be used.
+        caption_column: Key of the JSON members with the captions; `None`: detected, and used only
+            where there is no text file.
+        keys: Keys of the first JSON member without that key.
+        found_column: Whether a JSON member has it.
+    """
+
+    store: ImageStore
+    skipped: list[SkippedImage]
+    caption_column: str | None
+    keys: tuple[str, ...] = ()
+    found_column: bool = False
+
+    def require_column(self) -> None:
+        """Refuse a caption column that no sample has.
+
+        Raises:
+            DataError: A column is named, and no JSON member has it.
+        """
+        if self.caption_column is not None and not self.found_column:
+            raise DataError(
+                f"no JSON file in the shards has the key {self.caption_column!r}; the keys are:"
+                f" {', '.join(self.keys) or '(no JSON file)'}",
+                where="data.caption_column, or --caption-column",
+                fix="name one of them, or remove the setting to read the text files",
+            )
+
+
+def _iter_rows(shards: Sequence[Shard], reader: _Reader, *, notes: list[str]) -> Generator[Row]:
     seen: set[str] = set()
     repeated = 0
     splits = name_splits([Path(shard.name) for shard in shards], root=Path(), notes=notes)
     for shard, split in zip(shards, splits, strict=True):
         name = shard.name
-        for key, sample in _read_shard(shard, store=store, skipped=skipped):
+        for key, sample in _read_shard(shard, reader):
             image_id = read_name(sample.columns.get("image_id")) or key
             if key in seen:
                 # Keys are unique within a shard only: many writers start each shard at 0.
@@ -118,6 +150,7 @@ def _iter_rows(
                 group=read_name(sample.columns.get("group")) or None,
                 columns=sample.columns,
                 fault=None if sample.has_image else ("missing", "a caption without an image"),
+                where=f"{shard.where}:{sample.name or key}",
             )
     if repeated:
         notes.append(
@@ -126,14 +159,13 @@ def _iter_rows(
         )
 
 
-def _read_shard(
-    shard: Shard, *, store: ImageStore, skipped: list[SkippedImage]
-) -> Iterator[tuple[str, Sample]]:
+def _read_shard(shard: Shard, reader: _Reader) -> Iterator[tuple[str, Sample]]:
     samples: dict[str, Sample] = {}
     for entry in shard.entries():
         place = f"{shard.name}/{entry.name}"
         if entry.fault:
-            skipped.append(SkippedImage(place, place, entry.fault, f"in {shard.where}"))
+            fault = SkippedImage(place, place, entry.fault, f"in {shard.where}")
+            reader.skipped.append(fault)
             continue
         key, suffix = split_key(entry.name)
         if shard.is_streamed and key not in samples:
@@ -142,13 +174,19 @@ def _read_shard(
         sample = samples.setdefault(key, Sample())
         if suffix in sample.suffixes:
             detail = f"occurs twice in {shard.where}; the first is used"
-            skipped.append(SkippedImage(place, place, "duplicate_key", detail))
+            reader.skipped.append(SkippedImage(place, place, "duplicate_key", detail))
             continue
         sample.suffixes.add(suffix)
         if is_image(suffix):
-            _take_image(sample, entry, suffix=suffix, path=shard.path, store=store)
+            _take_image(sample, entry, suffix=suffix, path=shard.path, store=reader.store)
         elif entry.content is not None and f".{suffix}" in TEXT_SUFFIXES:
-            _take_text(sample, entry.content, suffix=suffix, where=f"{shard.where}:{entry.name}")
+            where = f"{shard.where}:{entry.name}"
+            if suffix == "json":
+                _take_json(sample, entry.content, reader, where=where)
+            elif not sample.has_column:
+                lines = decode_text(entry.content).split("\n")
+                # The text file is the caption; the JSON beside it describes the download.
+                sample.captions = tuple(line for line in lines if line.strip()) or ("",)
     yield from _usable(samples)
 
 
@@ -171,21 +209,18 @@ def _take_image(
         sample.keep = partial(store.keep, entry.content)
 
 
-def _take_text(sample: Sample, content: bytes, *, suffix: str, where: str) -> None:
-    if suffix != "json":
-        lines = decode_text(content).split("\n")
-        texts = tuple(line for line in lines if line.strip()) or ("",)
-        # The text file is the caption; the JSON beside it describes the download.
-        sample.captions = texts
-        return
-    text = decode_text(content)
-    value = parse_json(text, where=where)
+def _take_json(sample: Sample, content: bytes, reader: _Reader, *, where: str) -> None:
+    value = parse_json(decode_text(content), where=where)
     if not isinstance(value, dict):
         return
     sample.columns = value
-    columns = find_captions(list(value), None)
-    if columns and not sample.captions:
-        sample.captions = read_captions([value[name] for name in columns], where=where)
+    columns = find_captions(list(value), reader.caption_column)
+    if reader.caption_column is not None:
+        sample.has_column = bool(columns)
+        reader.found_column |= sample.has_column
+        reader.keys = reader.keys or tuple(value)
+    if columns and (sample.has_column or not sample.captions):
+        sample.captions = read_columns(value, columns, where=where)
 
 
 def split_key(name: str) -> tuple[str, str]:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from captune.data.names.split_names import parse_split
 from captune.errors import DataError
+from captune.net import url_path
 from captune.suggest import format_count
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -90,7 +90,7 @@ def expand_shard_urls(pattern: str) -> list[str]:
         )
     urls = list(dict.fromkeys(_expand_braces(pattern)))
     for url in urls:
-        if not urlsplit(url).path.lower().endswith(_SUFFIXES):
+        if not url_path(url).lower().endswith(_SUFFIXES):
             raise DataError(
                 f"only tar shards can be read from URLs, not {url}",
                 where="data.path",

@@ -17,8 +17,8 @@ from typing import IO, Protocol, cast
 
 from captune.data.archives.archive import ALWAYS_UNPACKED, MAX_RATIO, refuse_lfs_pointer
 from captune.data.names.safe_names import is_unsafe_name
-from captune.data.rows.text import open_regular
 from captune.errors import DataError
+from captune.storage import open_regular
 
 _BLOCK = 512
 _MAX_HEADER_BYTES = 2**20

@@ -23,10 +23,11 @@ _PLACEHOLDERS = frozenset(
     (
         *("", "n a", "na", "none", "null", "nan", "no caption", "caption", "untitled", "unknown"),
         *("todo", "tbd", "test", "image", "photo", "picture", "no description", "description"),
+        *("true", "false"),
     )
 )
-_FILE_OR_URL = re.compile(
-    r"^(https?://\S+|www\.\S+|\S+\.(jpe?g|png|gif|webp|bmp|tiff?|heic)|(img|dsc|dscn|pxl)[_-]?\d+)$",
+_FILE_URL_OR_NUMBER = re.compile(
+    r"^([-+]?[\d.,]+(e[-+]?\d+)?|https?://\S+|www\.\S+|\S+\.(jpe?g|png|gif|webp|bmp|tiff?|heic)|(img|dsc|dscn|pxl)[_-]?\d+)$",
     re.IGNORECASE,
 )
 
@@ -187,7 +188,7 @@ def is_placeholder(caption: str) -> bool:
     """Return whether a caption describes nothing."""
     return (
         normalise_caption(caption) in _PLACEHOLDERS
-        or _FILE_OR_URL.match(caption.strip()) is not None
+        or _FILE_URL_OR_NUMBER.match(caption.strip()) is not None
     )
 
 

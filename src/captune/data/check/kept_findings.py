@@ -30,6 +30,7 @@ from captune.data.record_store import PlainSource
 from captune.errors import OutputError
 from captune.progress import Say
 from captune.storage import find_cache_folder, open_folder
+from captune.suggest import format_bytes
 
 KEY = np.dtype([("high", np.uint64), ("low", np.uint64)])
 """Hash of an image's name, size and times; 0: it may not be kept."""
@@ -210,7 +211,7 @@ class KeptFindings:
         try:
             open_folder(self.path.parent)
             if shutil.disk_usage(self.path.parent).free < needed:
-                raise OSError(f"less than {needed / 1e9:.1f} GB are free in {self.path.parent}")
+                raise OSError(f"less than {format_bytes(needed)} are free in {self.path.parent}")
             _delete_leftovers(self.path)
             # Unbuffered: a full disk is noticed at once.
             name = f".{self.path.name}.{os.getpid()}"

@@ -5,7 +5,6 @@ It shares only two pipes and a window of memory with its parent.
 
 from __future__ import annotations
 
-import mmap
 import os
 import pickle
 import signal
@@ -21,7 +20,7 @@ from typing import IO
 from PIL import Image
 
 from captune.data.decoders.limits import Limits
-from captune.data.decoders.program import child_command
+from captune.data.decoders.program import child_command, open_window
 from captune.data.decoders.slots import SLOT_PIXELS
 from captune.data.decoders.wire import (
     BANDS,
@@ -96,7 +95,7 @@ class DecodingProcess:
         self._is_late = False
         self._is_in_step = True
         self._owner = os.getpid()
-        descriptor, self._window = _open_window(settings.window_bytes)
+        descriptor, self._window = open_window("captune-pixels", settings.window_bytes)
         try:
             self._process = _start(settings, descriptor)
         finally:
@@ -270,15 +269,6 @@ class DecodingProcess:
         if had_ended and code == _ENDED_BY.get("SIGKILL"):
             return ImageError("memory", where=f"{name}: its decoder was killed", fix=_FIX)
         return ImageError("crash", where=f"{name}: its decoder ended with code {code}", fix=_FIX)
-
-
-def _open_window(num_bytes: int) -> tuple[int, mmap.mmap | None]:
-    """Return shared memory for pixels; -1 and `None` where they must go through the pipe."""
-    if not hasattr(os, "memfd_create"):
-        return -1, None
-    descriptor = os.memfd_create("captune-pixels")
-    os.ftruncate(descriptor, num_bytes)
-    return descriptor, mmap.mmap(descriptor, num_bytes)
 
 
 def _start(settings: ProcessSettings, descriptor: int) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""The command line of a child process that runs a module of captune.
+"""A child process that runs a module of captune: its command line, and memory shared with it.
 
 A plain subprocess, not `multiprocessing`: it does not import the user's script or need
 `if __name__ == "__main__"`.
@@ -6,6 +6,8 @@ A plain subprocess, not `multiprocessing`: it does not import the user's script 
 
 from __future__ import annotations
 
+import mmap
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -30,3 +32,17 @@ def child_command(entry: str, settings: object) -> list[str]:
 def read_settings() -> object:
     """Return the settings that the parent gave to `child_command`."""
     return pickle.loads(bytes.fromhex(sys.argv[1]))
+
+
+def open_window(name: str, num_bytes: int) -> tuple[int, mmap.mmap | None]:
+    """Return memory that a child can share; -1 and `None` where data must go through the pipe.
+
+    Args:
+        name: Name that tools of the system show.
+        num_bytes: Its size.
+    """
+    if not hasattr(os, "memfd_create"):
+        return -1, None
+    descriptor = os.memfd_create(name)
+    os.ftruncate(descriptor, num_bytes)
+    return descriptor, mmap.mmap(descriptor, num_bytes)

@@ -1,4 +1,4 @@
-"""Names that nearly match a file: paths of another machine, no extension, another letter case.
+"""Names that nearly match a file: another machine's paths, no extension, other letters or case.
 
 Such a name is accepted where only one file can be meant, and a note reports how it was found.
 """
@@ -15,6 +15,9 @@ from urllib.parse import unquote
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.safe_names import is_absolute_name, name_parts
 from captune.suggest import find_nearest
+
+_ENDINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
+"""Spellings of one ending."""
 
 # Comparing a name with more than these takes seconds.
 _MAX_COMPARED = 3000
@@ -92,10 +95,11 @@ class FolderIndex:
                 padded = [key for key in listing.stems if key.lstrip("0") == digits]
                 if padded:
                     return listing.stems[padded[0]][0]
-            if len(listing.files) <= _MAX_COMPARED and last:
-                nearest = find_nearest(_fold(last), listing.files)
+            if len(listing.stems) <= _MAX_COMPARED and stem:
+                # Without the endings, which make short names similar.
+                nearest = find_nearest(stem, listing.stems)
                 if nearest is not None:
-                    return listing.files[nearest][0]
+                    return listing.stems[nearest][0]
         return None
 
     def resolve_folder(self, folder: Path) -> Path:
@@ -114,8 +118,8 @@ class FolderIndex:
         for place in places:
             listing = self._list(place)
             names = _pick(listing.files, parts[-1])
-            if not names and not _has_image_suffix(parts[-1]):
-                names = listing.stems.get(_fold(parts[-1]), [])
+            if not names:
+                names = _pick_by_stem(listing.stems, parts[-1])
             found += [place / name for name in names]
         return found
 
@@ -148,6 +152,21 @@ def _pick(names: dict[str, list[str]], wanted: str) -> list[str]:
     return [wanted] if wanted in found else found
 
 
+def _pick_by_stem(stems: dict[str, list[str]], wanted: str) -> list[str]:
+    """Return the names that differ from `wanted` only in the presence or spelling of an ending."""
+    if not _has_image_suffix(wanted):
+        return stems.get(_fold(wanted), [])
+    path = PurePosixPath(_fold(wanted))
+    ending = _ENDINGS.get(path.suffix, path.suffix)
+    names = stems.get(path.name.removesuffix(path.suffix), [])
+    suffixes = [PurePosixPath(_fold(name)).suffix for name in names]
+    return [
+        name
+        for name, suffix in zip(names, suffixes, strict=True)
+        if _ENDINGS.get(suffix, suffix) == ending
+    ]
+
+
 def _fold(name: str) -> str:
     return _compose(_compose(name).casefold())
 
@@ -170,7 +189,11 @@ def _describe(parts: Sequence[str], found: Path, *, is_tail: bool) -> str:
     names = found.parts[-len(parts) :]
     how = ["the end of their path"] if is_tail else []
     if _fold(names[-1]) != _fold(parts[-1]):
-        how.append("their name without an extension")
+        how.append(
+            "another spelling of their extension"
+            if _has_image_suffix(parts[-1])
+            else "their name without an extension"
+        )
         names, parts = names[:-1], parts[:-1]
     if any(_compose(a) != _compose(b) for a, b in zip(names, parts, strict=True)):
         how.append("another letter case")

@@ -21,7 +21,9 @@ _SPLIT_NAMES: dict[str, Split] = {
     "testing": "test",
 }
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_GLUED = re.compile(r"(set|data|split)$")
+_GLUED = re.compile(
+    r"^(captions?|images?|annotations?)|(set|data|split|list|captions?|images?|annotations?)$"
+)
 _ENDINGS = re.compile(r"\.(tar(\.\w+)?|\w+)$", re.IGNORECASE)
 
 

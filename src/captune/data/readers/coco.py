@@ -15,7 +15,7 @@ from typing import Any
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.split_names import parse_split
-from captune.data.readers.jsonl import read_captions
+from captune.data.rows.captions import read_captions
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
@@ -88,7 +88,7 @@ def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]
     for number, annotation in enumerate(annotations):
         where = f"{path}, annotation {number}"
         own = captions.setdefault(str(annotation["image_id"]), [])
-        own += read_captions(annotation["caption"], where=where)
+        own += read_captions(annotation["caption"], where=where, column="caption")
     # One finder per file: train/1.jpg and val/1.jpg are two images.
     finder = ImageFinder(
         (*_image_folders(path, base=base), *usual_folders(base)),
@@ -109,6 +109,7 @@ def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]
             split=split,
             group=read_name(by_id[image_id].get("group")) or None,
             columns=by_id[image_id],
+            where=f"{path}, image_id {image_id}",
             finder=finder,
         )
 

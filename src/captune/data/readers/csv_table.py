@@ -204,6 +204,7 @@ def iter_table_rows(
             others=others,
             split=split,
         )
+        row = replace(row, where=f"{path}, line {line}")
         yield row if root is None else _name_from_root(row, path, root=root, options=options)
 
 

@@ -106,7 +106,7 @@ def _iter_token_rows(path: Path, *, notes: list[str]) -> Iterator[Row]:
             raise DataError(
                 f"not `image#number<TAB>caption`: {line[:60]!r}", where=f"{path}, line {number}"
             )
-        yield Row(name=match["image"], captions=(match["caption"],))
+        yield Row(name=match["image"], captions=(match["caption"],), where=f"{path}, line {number}")
 
 
 def _find_lists(folder: Path) -> dict[Split, Path]:

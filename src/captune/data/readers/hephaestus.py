@@ -20,8 +20,8 @@ from typing import Any
 from captune.data.archives.archive import list_zip, read_zip_text, require_no_inner_zip
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.images import IMAGE_SUFFIXES, image_hash
-from captune.data.readers.jsonl import read_captions
 from captune.data.readers.sidecar import walk_images
+from captune.data.rows.captions import read_captions
 from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.text import parse_json, read_head, read_json
 from captune.errors import DataError, ImageError
@@ -141,11 +141,12 @@ def _make_row(
     return Row(
         # Show frame and dates, not the archive or folder.
         name=str(PurePosixPath(*found.parts[-4:])) if _RAW in found.parts else found.name,
-        captions=read_captions(value.get("caption"), where=where),
+        captions=read_captions(value.get("caption"), where=where, column="caption"),
         image=places[0][1] if places and fault is None else None,
         image_id=image_id,
         group=str(frame) if frame is not None else None,
         columns=value,
+        where=where,
         fault=fault,
     )
 

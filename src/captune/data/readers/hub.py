@@ -25,14 +25,14 @@ from captune.data.dataset import LoadedData, LoadOptions, StreamedImage
 from captune.data.names.image_finder import usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import name_splits, parse_split
-from captune.data.readers.jsonl import read_captions
+from captune.data.rows.captions import read_columns
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column, require_distinct
 from captune.data.rows.filters import require_column
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.image_store import ImageStore, content_digest
-from captune.data.rows.text import open_regular
 from captune.errors import DataError, ImageError
 from captune.hub import why_unreachable
+from captune.storage import open_regular
 from captune.suggest import format_count
 
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(?::[\w.-]+)?$")
@@ -227,12 +227,13 @@ def _iter_rows(
             name = f"{split or 'data'}-{number:06d}"
         yield Row(
             name=name,
-            captions=read_captions([line[name] for name in captions], where=where),
+            captions=read_columns(line, captions, where=where),
             keep=partial(store.keep, content, digest) if content is not None else None,
             image_id=read_name(line[id_column]) if id_column else "",
             split=given,
             group=(read_name(line[group_column]) or None) if group_column else None,
             columns=line,
+            where=where,
         )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import name_from_root
 from captune.data.names.split_names import parse_split
 from captune.data.readers.csv_table import iter_table_rows
-from captune.data.readers.jsonl import read_captions
 from captune.data.readers.sidecar import walk_images
+from captune.data.rows.captions import read_columns
 from captune.data.rows.columns import IMAGE_COLUMNS, find_captions, find_column
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_jsonl
@@ -60,6 +60,12 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
     )
     if options.limit:
         return data
+    # A line may name an image by another path or letter case.
+    listed |= {
+        path.relative_to(root).as_posix()
+        for path in (record.image for record in data.records)
+        if isinstance(path, Path) and path.is_relative_to(root)
+    }
     unlisted = [
         SkippedImage(name, name, "no_caption", "no line in the metadata")
         for name in (path.relative_to(root).as_posix() for path in walk_images(root))
@@ -70,7 +76,7 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
 
 def _note_names(rows: Iterator[Row], names: set[str]) -> Iterator[Row]:
     for row in rows:
-        names.add(row.name)
+        names.add(PurePosixPath(row.name).as_posix())
         yield row
 
 
@@ -97,6 +103,7 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
                 split=row.split or _folder_split(name),
                 group=row.group,
                 columns=row.columns,
+                where=row.where,
             )
         return
     for number, line in read_jsonl(path, notes=notes):
@@ -113,6 +120,7 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
             split=_line_split(line.get("split")) or _folder_split(name),
             group=read_name(line.get("group")) or None,
             columns=line,
+            where=where,
         )
 
 
@@ -124,7 +132,7 @@ def _find_captions(line: dict[str, object], *, options: LoadOptions, where: str)
             where=where,
             fix="name the key: data.caption_column, or --caption-column",
         )
-    return read_captions([line[name] for name in columns], where=where)
+    return read_columns(line, columns, where=where)
 
 
 def _folder_split(name: str) -> Split | None:

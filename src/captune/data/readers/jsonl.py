@@ -18,8 +18,8 @@ from typing import Any
 from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.names.image_finder import name_from_root, usual_folders
 from captune.data.names.split_names import name_splits, parse_split
+from captune.data.rows.captions import read_columns
 from captune.data.rows.columns import (
-    CAPTION_COLUMNS,
     IMAGE_COLUMNS,
     find_captions,
     find_column,
@@ -31,8 +31,6 @@ from captune.errors import DataError
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 _ANY = LoadOptions()
-# Captions, lists of them, lists of objects with lists: real data is never deeper.
-_MAX_DEPTH = 6
 
 
 def find_jsonl(place: Path, options: LoadOptions = _ANY) -> str | None:
@@ -67,36 +65,6 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     )
     folders = (options.image_root,) if options.image_root else usual_folders(root)
     return gather_rows(rows, options, format="jsonl", root=root, folders=folders, notes=notes)
-
-
-def read_captions(value: object, *, where: str, depth: int = 0) -> tuple[str, ...]:
-    """Return captions from a text, a list of texts, or a list of objects with `raw`, `text`, ...
-
-    Raises:
-        DataError: It is something else.
-    """
-    if value is None:
-        return ("",)
-    if depth > _MAX_DEPTH:
-        raise DataError(f"captions are nested more than {_MAX_DEPTH} lists deep", where=where)
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, dict):
-        if isinstance(value.get("raw"), str):
-            # COCO has 616,767 of these: searching each for a key takes longer than parsing.
-            return (value["raw"],)
-        column = find_column(list(value), None, usual=("raw", *CAPTION_COLUMNS))
-        if column is not None:
-            return read_captions(value[column], where=where, depth=depth + 1)
-    if isinstance(value, list | tuple):
-        return tuple(
-            text for item in value for text in read_captions(item, where=where, depth=depth + 1)
-        )
-    raise DataError(
-        f"a caption must be text or a list of texts, not {type(value).__name__}:"
-        f" {reprlib.repr(value)}",
-        where=where,
-    )
 
 
 def _list_files(place: Path, options: LoadOptions) -> list[Path]:
@@ -156,12 +124,13 @@ def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterato
             source = _read_base64(line["image_base64"], where=where)
         yield Row(
             name=str(line.get("file_name") or name),
-            captions=read_captions([line[name] for name in captions], where=where),
+            captions=read_columns(line, captions, where=where),
             image=source,
             image_id=read_name(line.get("image_id")),
             split=parse_split(split) if isinstance(split, str) else None,
             group=read_name(line.get("group")) or None,
             columns=line,
+            where=where,
         )
 
 

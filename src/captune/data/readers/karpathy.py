@@ -18,7 +18,7 @@ from captune.data.dataset import LoadedData, LoadOptions
 from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import parse_split
-from captune.data.readers.jsonl import read_captions
+from captune.data.rows.captions import read_captions
 from captune.data.rows.gather import Row, gather_rows
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
@@ -146,13 +146,15 @@ def _iter_rows(
                 allow_outside=options.allow_outside,
             )
         whole = f"{folder}/{name}" if folder else name
+        where = f"{path}, image {number}"
         yield Row(
             name=whole,
-            captions=read_captions(image["sentences"], where=f"{path}, image {number}"),
+            captions=read_captions(image["sentences"], where=where),
             image=finder.find(whole if is_unsafe_name(folder) else name),
             image_id=str(image.get("cocoid", "")),
             split=parse_split(str(image["split"])),
             columns=image,
+            where=where,
             finder=finder,
         )
 

@@ -65,6 +65,7 @@ def _iter_rows(root: Path, *, notes: list[str]) -> Iterator[Row]:
             captions=captions,
             image=path,
             split=parse_split(name.parts[0]) if len(name.parts) > 1 else None,
+            where=str(sidecar or ""),
         )
 
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 from captune.data.archives.archive import is_lfs_pointer
 from captune.data.archives.shard_samples import (
@@ -28,7 +27,7 @@ from captune.data.archives.shards import expand_shard_urls, expand_shards, list_
 from captune.data.archives.tar_index import TarEntry, is_plain_tar, iter_tar, iter_tar_stream
 from captune.data.dataset import LoadedData, LoadOptions, StreamedImage
 from captune.errors import DataError, ImageError
-from captune.net import UrlStream
+from captune.net import UrlStream, url_path
 from captune.records import TarMember
 from captune.storage import TextSet
 
@@ -116,7 +115,7 @@ def read_shard_urls(place: str, options: LoadOptions) -> LoadedData:
             fix="read over the network with data.streaming: true (--streaming), which stores only"
             " the images; or fetch the shards and give their folder",
         )
-    paths = [PurePosixPath(unquote(urlsplit(url).path)) for url in urls]
+    paths = [PurePosixPath(url_path(url)) for url in urls]
     root = os.path.commonpath([path.parent for path in paths])
     shards = [
         Shard(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from captune.caption_cells import CAPTION_KEYS
 from captune.data.dataset import LoadOptions
 from captune.errors import DataError
 
@@ -28,20 +29,7 @@ IMAGE_COLUMNS = (
     "png",
     "webp",
 )
-CAPTION_COLUMNS = (
-    "caption",
-    "captions",
-    "text",
-    "texts",
-    "comment",
-    "sentence",
-    "sentences",
-    "description",
-    "alt_text",
-    "txt",
-    "raw",
-    "label_text",
-)
+CAPTION_COLUMNS = CAPTION_KEYS
 _NUMBERED = re.compile(r"(?P<stem>.*?[a-z])[ _-]?(?P<number>\d{1,9})$")
 
 

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from captune.caption_cells import is_unfinished
 from captune.data.dataset import LoadedData, LoadOptions, SkippedImage
 from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.placing import OUTSIDE, Fault, Places, place_images
 from captune.data.record_store import RecordStore, store_records
+from captune.data.rows.captions import open_cell
 from captune.data.rows.columns import find_extras
 from captune.data.rows.filters import RowFilter
 from captune.data.rows.gathered import GatheredImage, GatheredImages
-from captune.list_cells import is_empty_list, read_list_cell
 from captune.records import SPLITS, CaptionRecord, ImageSource, Split
 from captune.suggest import format_count
 
@@ -41,6 +42,7 @@ class Row:
         fault: Why the image cannot be used, one word and details, where the reader knows; `None`:
             it is searched for.
         finder: Finds the image; `None`: it is searched for in the folders of the data set.
+        where: File and line, for errors about the captions.
     """
 
     name: str
@@ -53,6 +55,22 @@ class Row:
     columns: Mapping[str, object] = field(default_factory=dict)
     fault: Fault | None = None
     finder: ImageFinder | None = None
+    where: str = ""
+
+
+@dataclass(slots=True)
+class _Cells:
+    """Unusual caption cells: how many, with how many captions, and the first."""
+
+    number: int = 0
+    num_captions: int = 0
+    first: str = ""
+
+    def add(self, cell: str, num_captions: int, *, where: str) -> None:
+        """Count a cell."""
+        self.first = self.first or f"{cell[:60]}{f'; {where}' if where else ''}"
+        self.number += 1
+        self.num_captions += num_captions
 
 
 @dataclass(slots=True)
@@ -62,7 +80,8 @@ class _Merged:
     in_two_splits: dict[str, None] = field(default_factory=dict)
     reused_ids: dict[str, None] = field(default_factory=dict)
     unknown_splits: Counter[str] = field(default_factory=Counter)
-    list_cells: list[tuple[str, int]] = field(default_factory=list)
+    list_cells: _Cells = field(default_factory=_Cells)
+    unfinished: _Cells = field(default_factory=_Cells)
     num_folded: int = 0
 
 
@@ -121,6 +140,7 @@ def gather_rows(
             *_note_names(merged),
             *places.notes,
             *note_missing(skipped, merged.images),
+            *_note_similar(places.near_misses),
             *_note_outside(skipped),
         ),
         near_misses=places.near_misses,
@@ -168,6 +188,11 @@ def note_missing(skipped: Sequence[SkippedImage], images: Sized) -> list[str]:
     ]
 
 
+def _note_similar(near_misses: Mapping[str, str]) -> list[str]:
+    near = [f"{near} instead of {name}" for name, near in near_misses.items()]
+    return [f"files similar to the missing ones exist: {', '.join(near)}"] if near else []
+
+
 def _note_outside(skipped: Sequence[SkippedImage]) -> list[str]:
     outside = [image.file for image in skipped if image.reason == OUTSIDE]
     if not outside:
@@ -194,7 +219,7 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
                 break
             merged.images.add(key, GatheredImage(row.name, row.image, row.fault, row.finder))
         image = merged.images.change(key)
-        image.captions += _read_texts(row.captions, merged)
+        image.captions += _read_texts(row, merged)
         image.group = image.group or row.group
         if options.keep_columns and (extras := find_extras(row.columns, options=options)):
             merged.columns[key] = {**extras, **merged.columns.get(key, {})}
@@ -208,14 +233,16 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
     return merged
 
 
-def _read_texts(cells: Iterable[str], merged: _Merged) -> list[str]:
+def _read_texts(row: Row, merged: _Merged) -> list[str]:
     """Return the captions of a row, one line each; cells that hold a list are split up."""
     captions: list[str] = []
-    for cell in cells:
-        texts = read_list_cell(cell)
-        if texts is not None:
-            merged.list_cells.append((cell, len(texts)))
-        for text in ("",) if is_empty_list(cell) else texts or (cell,):
+    for cell in row.captions:
+        texts = open_cell(cell, where=row.where, columns=row.columns)
+        if texts is not None and any(texts):
+            merged.list_cells.add(cell, len(texts), where=row.where)
+        elif texts is None and is_unfinished(cell):
+            merged.unfinished.add(cell, 1, where=row.where)
+        for text in texts or (cell,):
             line = _clean_caption(text)
             merged.num_folded += line != text.strip() and _has_folds(text)
             captions.append(line)
@@ -261,12 +288,17 @@ def _choose_key(row: Row, merged: _Merged) -> str:
 
 def _note_captions(merged: _Merged) -> list[str]:
     notes = []
-    if merged.list_cells:
-        number, (first, _) = len(merged.list_cells), merged.list_cells[0]
-        total = sum(count for _, count in merged.list_cells)
+    if cells := merged.list_cells.number:
         notes.append(
-            f"{format_count(number, 'caption cell')} with a list written as text, read as a list:"
-            f" {format_count(total, 'caption')} (the first: {first[:60]})"
+            f"{format_count(cells, 'caption cell')} with a list written as text, read as a list:"
+            f" {format_count(merged.list_cells.num_captions, 'caption')} (the first:"
+            f" {merged.list_cells.first})"
+        )
+    if cells := merged.unfinished.number:
+        notes.append(
+            f"{format_count(cells, 'caption begins', plural='captions begin')} like a list or an"
+            " object written as text, but cannot be read as one: used unchanged (the first:"
+            f" {merged.unfinished.first})"
         )
     if merged.num_folded:
         notes.append(

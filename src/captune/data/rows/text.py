@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import codecs
 import json
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from captune.errors import DataError
+from captune.storage import open_regular
 
 LFS_MARK = b"version https://git-lfs"
 """Start of a Git LFS pointer, which may be in place of a file."""
@@ -27,47 +27,13 @@ MAX_FILE_BYTES = 2 * 2**30
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
+    # That of UTF-32 begins with that of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CHUNK = 2**20
-_KINDS = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISDIR, "a folder"),
-)
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a file to read; pipes and devices, which may never end, are refused.
-
-    Raises:
-        DataError: It cannot be read, or is not a regular file.
-    """
-    try:
-        kind = name_kind(path)
-        if kind is None:
-            return path.open("rb")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read {path}: {reason}") from error
-    raise DataError(
-        f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
-    )
-
-
-def name_kind(path: Path) -> str | None:
-    """Return what a path is, such as `a pipe`; `None`: a regular file.
-
-    Raises:
-        OSError: There is nothing, or it cannot be looked at.
-    """
-    mode = path.stat().st_mode
-    if stat.S_ISREG(mode):
-        return None
-    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
 
 
 def read_text(path: Path, *, notes: list[str] | None = None) -> str:
@@ -96,7 +62,10 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
     """
     encoding = _find_encoding(path)
     if encoding == "cp1252" and notes is not None:
-        notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252")
+        notes.append(
+            f"{path.name} is not UTF-8; it was read as Windows-1252: if its captions look wrong,"
+            " convert it to UTF-8"
+        )
     errors = "replace" if encoding == "cp1252" else "strict"
     try:
         with path.open(encoding=encoding, errors=errors) as file:
@@ -200,7 +169,7 @@ def _iter_records(path: Path, *, notes: list[str] | None) -> Iterator[str]:
     with open_regular(path) as file:
         head = file.read(40)
         file.seek(0)
-        is_plain = _find_mark(head) != "utf-16" and not head.startswith(LFS_MARK)
+        is_plain = _find_mark(head) in ("utf-8", "utf-8-sig") and not head.startswith(LFS_MARK)
         number = 0
         while is_plain and (raw := _read_line(file, path)):
             number += 1

@@ -16,6 +16,7 @@ from captune.errors import MetricError
 from captune.metrics.counting.candidates import Candidates
 from captune.metrics.results import Floats, MetricColumn, Statistic, divide_sums, mean_column
 from captune.metrics.scores.coco_objects import ANIMALS, COCO_OBJECTS, NOT_OBJECTS, VEHICLES
+from captune.storage import name_kind
 
 Phrases = Mapping[tuple[str, ...], str]
 """Consecutive words -> the class they name; empty if they name none."""
@@ -137,6 +138,9 @@ def read_object_words(path: Path | str) -> list[list[str]]:
         MetricError: The file cannot be read or is empty.
     """
     try:
+        kind = name_kind(Path(path))
+        if kind is not None:
+            raise MetricError(f"{path} is {kind}, not a regular file", fix="give UTF-8 text")
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise MetricError(f"{path} cannot be read: {error}", fix="give UTF-8 text") from error

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from typing import NoReturn
 
 from PIL import Image
 
@@ -76,10 +77,11 @@ class _ModelLoop:
         self._pool, self._size = pool, size
         self._ready = ReadyImages()
 
-    def run(self) -> None:
-        """Caption until the parent closes its pipe."""
+    def run(self) -> NoReturn:
+        """Caption until the parent closes its pipe, which ends the process."""
         threading.Thread(target=self._read, name="captune-jobs", daemon=True).start()
-        while batch := self._ready.take(self._size.most):
+        while True:
+            batch = self._ready.take(self._size.most)
             self._link.send(Started(tuple(image.job for image in batch)))
             began = time.perf_counter()
             self._caption(batch)

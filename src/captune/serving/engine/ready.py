@@ -47,7 +47,6 @@ class ReadyImages:
         self._ready: list[ReadyImage] = []
         self._decoding: set[int] = set()
         self._cancelled: set[int] = set()
-        self._is_closed = False
 
     def announce(self, job: int) -> None:
         """Record that an image is being decoded."""
@@ -75,31 +74,24 @@ class ReadyImages:
             if job in self._decoding:
                 self._cancelled.add(job)
 
-    def close(self) -> None:
-        """Make `take` return no images from now on."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
-
     def take(self, most: int) -> Sequence[ReadyImage]:
-        """Wait for images with equal decoding settings, and return at most `most`; none if closed.
+        """Wait for images with equal decoding settings, and return at most `most` of them.
 
         The oldest image decides which settings; images with others keep their order.
         """
         with self._changed:
-            while not self._is_closed:
-                self._changed.wait_for(lambda: self._ready or self._is_closed)
+            while True:
+                self._changed.wait_for(lambda: self._ready)
                 self._linger(most)
                 # The last image may have been cancelled in the meantime.
-                if self._ready and not self._is_closed:
+                if self._ready:
                     return self._take_alike(most)
-            return []
 
     def _linger(self, most: int) -> None:
         if self._ready and self._ready[0].is_alone:
             return
         until = time.monotonic() + _LINGER_SECONDS
-        while self._decoding and self._count_alike() < most and not self._is_closed:
+        while self._decoding and self._count_alike() < most:
             left = until - time.monotonic()
             if left <= 0 or not self._changed.wait(left):
                 break

@@ -23,7 +23,7 @@ import torch
 from captune.errors import OutputError
 from captune.progress import Say
 from captune.records import CaptionRecord, VisionInputs
-from captune.suggest import format_count
+from captune.suggest import format_bytes, format_count
 from captune.training.batches.feature_file import create_file, map_rows, row_checksum
 
 _FOLDER = "pixel_store"
@@ -136,14 +136,14 @@ def open_store(stored: StoredSet, run_folder: Path, *, say: Say) -> PixelStore |
     file = run_folder / _FOLDER / f"{stored.name}-{digest.hexdigest()}.npy"
     size = int(np.prod(stored.shape))
     images = format_count(stored.shape[0], "image")
-    what = f"{stored.name}: resized pixels of {images} ({size / 1e9:,.1f} GB)"
+    what = f"{stored.name}: resized pixels of {images} ({format_bytes(size)})"
     if not _is_usable(file, stored.shape):
         temporary = file.with_name(f".{file.name}.new")
         _delete_others(file)
         free = shutil.disk_usage(run_folder).free
         if size > free // 2:
             say(
-                f"{what} do not fit into half of the free disk ({free / 1e9:,.1f} GB): every epoch"
+                f"{what} do not fit into half of the free disk ({format_bytes(free)}): every epoch"
                 " decodes them"
             )
             return None

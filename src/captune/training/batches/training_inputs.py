@@ -12,7 +12,7 @@ from captune.models import Captioner
 from captune.progress import show_progress
 from captune.recipe import Recipe, View
 from captune.records import CaptionRecord
-from captune.suggest import format_count
+from captune.suggest import format_bytes, format_count
 from captune.training.batches.features import (
     FeatureCache,
     build_feature_cache,
@@ -146,8 +146,8 @@ def _report_old_caches(file: Path, name: str, *, say: Callable[[str], None]) -> 
     """Report caches of other weights or images, which are unused and may take gigabytes."""
     old = [path for path in file.parent.glob(f"{name}-*.npy") if path != file]
     if old:
-        size = sum(path.stat().st_size for path in old) / 1e6
+        size = format_bytes(sum(path.stat().st_size for path in old))
         say(
-            f"{name}: {len(old)} older feature caches (other weights, images or views; {size:,.0f}"
-            f" MB) are in {file.parent}; delete them if you need the space"
+            f"{name}: {len(old)} older feature caches (other weights, images or views; {size})"
+            f" are in {file.parent}; delete them if you need the space"
         )

@@ -17,6 +17,7 @@ from captune.inference import generate
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch, VisionInputs
+from captune.suggest import format_memory
 from captune.training.forecast.allocations import PassMemory, measure_pass
 
 _ENCODED_AT_ONCE = 32
@@ -114,8 +115,8 @@ class MemoryPlan:
             "encoding": self.encoding,
             "validation": self.validation,
         }
-        listed = ", ".join(f"{name} {show_bytes(size)}" for name, size in parts.items() if size)
-        return f"about {show_bytes(self.peak)} at the peak ({listed})"
+        listed = ", ".join(f"{name} {format_memory(size)}" for name, size in parts.items() if size)
+        return f"about {format_memory(self.peak)} at the peak ({listed})"
 
 
 def plan_memory(
@@ -196,11 +197,6 @@ def resident_bytes(hardware: Hardware) -> int:
     import resource
 
     return pages * resource.getpagesize()
-
-
-def show_bytes(size: int) -> str:
-    """Return a readable size in GiB or MiB."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _encoding(captioner: Captioner, batch: CaptionBatch, *, hardware: Hardware) -> int:

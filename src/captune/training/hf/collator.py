@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from captune.caption_cells import NotTextError, list_texts
 from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_column, upright_rgb
 from captune.errors import DataError, ImageError
 from captune.models import Captioner
@@ -163,9 +164,20 @@ class _Row:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    """Return the captions of one field, a text or a list of texts, without empty ones."""
-    given = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
-    return tuple(text for text in given if isinstance(text, str) and text.strip())
+    """Return the captions of one field, a text or a list of texts, without empty ones.
+
+    Raises:
+        DataError: It holds something else.
+    """
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    try:
+        return tuple(text for text in list_texts(given) if text.strip())
+    except NotTextError as error:
+        raise DataError(
+            error.what,
+            where="CaptionCollator",
+            fix="give text or a list of texts, or name another key with caption_column=...",
+        ) from error
 
 
 def _decode(image: Any) -> Image.Image:

@@ -1,0 +1,47 @@
+"""Files that a user names, opened only if reading them ends: not pipes, devices or folders."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import IO
+
+from captune.errors import DataError
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file to read; pipes and devices, which may never end, are refused.
+
+    Raises:
+        DataError: It cannot be read, or is not a regular file.
+    """
+    try:
+        kind = name_kind(path)
+        if kind is None:
+            return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read {path}: {reason}") from error
+    raise DataError(
+        f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
+    )
+
+
+def name_kind(path: Path) -> str | None:
+    """Return what a path is, such as `a pipe`; `None`: a regular file.
+
+    Raises:
+        OSError: There is nothing, or it cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode):
+        return None
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
