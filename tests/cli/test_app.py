@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import signal
 import subprocess
@@ -120,6 +121,38 @@ def test_a_value_that_an_option_refuses_is_explained_in_plain_words(
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "demo", "--out", ""),
+        ("score", "--references", "", "--predictions", "p.json"),
+        ("data", "check", "shapes:3", "--image-root="),
+        ("data", "check", ""),
+        ("run", "demo", "--only", ""),
+        ("run", ""),
+        ("doctor", ""),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_or_name_is_refused_and_nothing_is_written_to_this_folder(
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert leave(*words) == 2
+    assert "empty" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_locale_without_utf_8_is_warned_about() -> None:
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "captune", "recipes"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.count("PYTHONUTF8=1") == (sys.platform == "linux")
+
+
 def test_an_unknown_option_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("recipes", "--fool") == 2
     assert "--fool" in capsys.readouterr().err
@@ -177,15 +210,18 @@ def test_an_unexpected_error_exits_1_with_one_line_and_a_hint(
     )
 
 
-def test_a_full_disk_exits_1_with_the_message_of_the_system(
+def test_a_full_disk_exits_2_with_the_message_of_the_system(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
         raise OSError(28, "No space left on device", "out.jsonl")
 
     add_command(fail)
-    assert leave("x") == 1
-    assert capsys.readouterr().err == "error: No space left on device: out.jsonl\n"
+    assert leave("x") == 2
+    assert capsys.readouterr().err == (
+        "error: No space left on device: out.jsonl\n"
+        "  fix:   free some disk space, then run the same command again\n"
+    )
 
 
 @pytest.mark.parametrize(

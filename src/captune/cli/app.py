@@ -7,6 +7,7 @@ listed failures, 128 + the signal's number if stopped: 130 Ctrl-C, 143 SIGTERM, 
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
 import inspect
@@ -43,6 +44,13 @@ FINISHED_WITH_FAILURES = 3
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
+_ROOM = "free some disk space, then run the same command again"
+_ADVICE = {
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ENOSPC: _ROOM,
+    getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,
+}
+"""How to fix errors of the system that are the user's, wherever they occur."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -59,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     is_debug, words = _take_debug(words)
     _show_warnings()
     with guarded_streams() as stdout:
+        if codecs.lookup(sys.getfilesystemencoding()).name != "utf-8":
+            message = (
+                "files with letters beyond ASCII are not found in this locale; set PYTHONUTF8=1"
+            )
+            print_line(message, label="warning:", color="yellow", to_stderr=True)
         code = _run(words, is_debug=is_debug)
         stdout.flush()
         if stdout.lost_output is not None and code == 0 and _prints(words):
@@ -80,9 +93,9 @@ def _run(words: list[str], *, is_debug: bool) -> int:
         return _fail(str(error), code=error.exit_code, is_debug=is_debug)
     except OSError as error:
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        is_too_long = error.errno == errno.ENAMETOOLONG
-        code = USAGE_ERROR if is_too_long else INTERNAL_ERROR
-        fix = "\n  fix:   use a shorter name" if is_too_long else ""
+        advice = _ADVICE.get(error.errno or 0)
+        code = INTERNAL_ERROR if advice is None else USAGE_ERROR
+        fix = "" if advice is None else f"\n  fix:   {advice}"
         return _fail(escape_terminal(reason) + fix, code=code, is_debug=is_debug)
     # The border: an unexpected error becomes one line, with the traceback on demand.
     except Exception as error:  # noqa: BLE001
@@ -176,7 +189,31 @@ def load_command(name: str) -> Any:
         part.epilog = _show_examples([e for e in examples if e.split()[:2] == [name, word]])
     for part in (command, *parts.values()):
         shorten_help(part)
+        for parameter in part.params:
+            if _takes_path(parameter):
+                parameter.process_value = _refuse_empty(parameter)
     return command
+
+
+def _takes_path(parameter: Any) -> bool:
+    # New versions of typer keep the annotation, older ones click's type.
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    return (
+        "Path" in str(annotation) or getattr(parameter.__dict__.get("type"), "name", "") == "path"
+    )
+
+
+def _refuse_empty(parameter: Any) -> Callable[..., Any]:
+    """Return how a path's value is processed: an empty one, which would be `.`, is refused."""
+    process = parameter.process_value
+
+    def process_value(context: Any, value: Any) -> Any:
+        if "" in (value if isinstance(value, list | tuple) else (value,)):
+            message = "it is empty; give a path, or '.' for this folder"
+            raise typer.BadParameter(message, ctx=context, param=parameter)
+        return process(context, value)
+
+    return process_value
 
 
 class LazyGroup(TyperGroup):

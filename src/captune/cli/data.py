@@ -12,8 +12,9 @@ from captune.cli.app import FINISHED_WITH_FAILURES, stopping
 from captune.cli.flags.groups import takes
 from captune.cli.flags.images import Decode
 from captune.cli.flags.reading import read_options
+from captune.errors import OutputError
 from captune.progress import open_console, print_line, show_progress
-from captune.storage import check_outputs, lock_folder
+from captune.storage import RUN_AGAIN, check_outputs, lock_folder
 from captune.suggest import format_count
 from captune.text_safety import escape_terminal
 
@@ -188,10 +189,16 @@ def convert(
     check_outputs(out, inputs=[place, place.parent if place.is_file() else None], force=force)
     with lock_folder(out):
         loaded = load_records(data, replace(reading, limit=limit, keep_columns=True))
-        with stopping(lambda: f"{out} is incomplete: run the same command again with --force"):
-            written = write_dataset(
-                loaded.records, out, format=to, images=images, columns=loaded.columns
-            )
+        again = f"{RUN_AGAIN} with --force"
+        with stopping(lambda: f"{out} is incomplete: {again}"):
+            try:
+                written = write_dataset(
+                    loaded.records, out, format=to, images=images, columns=loaded.columns
+                )
+            except OutputError as error:
+                # Part of the new folder is there, which the same command refuses.
+                fix = error.fix.replace(RUN_AGAIN, again)
+                raise OutputError(error.what, where=error.where, fix=fix) from error
         skipped = (*loaded.skipped, *written)
         if skipped:
             save_skipped(skipped, out / "skipped_images.jsonl")

@@ -102,6 +102,10 @@ def detect_format(place: Path, options: LoadOptions = _DEFAULTS) -> str:
 
 
 def _read(path: str, options: LoadOptions) -> LoadedData:
+    if not path.strip():
+        raise DataError(
+            "the path of the data set is empty", fix="give a path, or '.' for this folder"
+        )
     name, _, count = path.partition(":")
     if name == "shapes" and options.format in ("auto", "shapes"):
         return _read_shapes(count, path=path, options=options)

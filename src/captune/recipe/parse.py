@@ -77,6 +77,10 @@ def recipe_path(source: str | Path) -> Path:
     Raises:
         RecipeError: There is no such file and no such shipped recipe.
     """
+    if not str(source).strip():
+        raise RecipeError(
+            "the name of the recipe is empty", fix="give a YAML file or a name: captune recipes"
+        )
     path = Path(source).expanduser()
     if isinstance(source, str) and source in shipped_recipes():
         return shipped_path(source)

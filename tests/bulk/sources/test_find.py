@@ -259,6 +259,8 @@ def test_an_input_that_cannot_be_read_is_an_error_at_once(photos, text, message)
 def test_nothing_found_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no images in"):
         list(find_items([str(tmp_path)]))
+    with pytest.raises(DataError, match="an input is empty"):
+        find_items([""])
     with pytest.raises(DataError, match="no input"):
         find_items([])
 

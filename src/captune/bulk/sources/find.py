@@ -123,6 +123,8 @@ class _Plan:
 
     def open(self, text: str) -> Iterator[FoundItem]:
         """Return the stream of one input, which is checked at once."""
+        if not text:
+            raise DataError("an input is empty", fix="give a path, or '.' for this folder")
         path = Path(text)
         if path.exists():
             return self._open_place(path)
