@@ -95,8 +95,11 @@ def test_all_images_are_shown_on_demand_and_as_the_reader_scrolls(
         page.mouse.wheel(0, 4000)
         page.wait_for_timeout(100)
     assert page.locator(".gallery .card").count() == NUM_IMAGES
-    loaded = """() => [...document.querySelectorAll('.gallery img')].filter((image) =>
-      image.getBoundingClientRect().top < innerHeight).every((image) => image.naturalWidth > 0)"""
+    # Those that were passed too quickly to be seen are not loaded.
+    loaded = """() => [...document.querySelectorAll('.gallery img')].filter((image) => {
+      const { top, bottom } = image.getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    }).every((image) => image.naturalWidth > 0)"""
     page.wait_for_function(loaded)
 
 

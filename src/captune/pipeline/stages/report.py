@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from captune.data import (
@@ -74,7 +75,7 @@ def report(job: Job) -> None:
         best_step=_read_best_step(job.folder),
         data_check=_DATA_CHECK if (job.folder / _DATA_CHECK).is_file() else "",
         source=RunSettings(
-            str(job.folder),
+            _folder_in_commands(job.recipe, str(environment.get("Command", ""))),
             job.recipe,
             # Drawings of few shapes are alike; nothing is wrong with them.
             ""
@@ -90,6 +91,18 @@ def report(job: Job) -> None:
         origin=_origin(job.recipe),
     )
     push_finished(job.recipe, job.folder, say=job.say)
+
+
+def _folder_in_commands(recipe: Recipe, command: str) -> str:
+    """Return the run's folder as its command named it, so that a moved run's report stays equal."""
+    try:
+        words = shlex.split(command) if command.startswith("captune ") else []
+    except ValueError:
+        # Somebody edited the file.
+        words = []
+    if "--out" in words[:-1]:
+        return words[words.index("--out") + 1]
+    return f"runs/{recipe.name}"
 
 
 def _read_best_step(folder: Path) -> int | None:
