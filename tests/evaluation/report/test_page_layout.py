@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,16 @@ def test_commands_can_be_copied(open_page: Any, pages: Pages) -> None:
     page.wait_for_selector(".copy-button:has-text('Copied')")
     text = page.evaluate("() => navigator.clipboard.readText()")
     assert text.startswith("captune run runs/shapes/recipe.yaml --set train.epochs=")
+
+
+def test_scores_can_be_copied_and_saved_as_a_picture(open_page: Any, pages: Pages) -> None:
+    page = open_page(pages.report)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("text=Copy the scores as Markdown")
+    page.locator(".copies .copy-button").first.click()
+    page.wait_for_selector(".copy-button:has-text('Copied')")
+    assert page.evaluate("() => navigator.clipboard.readText()").startswith("| metric")
+    with page.expect_download() as download:
+        page.click("text=Save as PNG")
+    assert download.value.suggested_filename == "scores.png"
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")

@@ -178,7 +178,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         statistics=_draw_statistics(inputs, items),
         skipped=_list_skipped(inputs),
         how=describe_origin(evaluation, inputs.facts, generate=inputs.generate),
-        copies=copy_scores(evaluation),
+        copies=copy_scores(evaluation, labels),
         evidence=evidence,
         next_steps=suggest_steps(inputs, verdict),
     )

@@ -160,7 +160,7 @@ def _build(inputs: ComparisonInputs) -> tuple[ComparisonPage, list[GalleryItem]]
         else choose_cards(items, records, size=inputs.gallery_size, seed=inputs.seed),
         files="",
         has_similarity=any(math.isfinite(item.similarity) for item in items),
-        copies=copy_scores(evaluation),
+        copies=copy_scores(evaluation, {}),
         is_chosen=bool(inputs.chosen),
         image_metric=metric_label(image_metric) if image_metric and not inputs.chosen else "",
         frequent={n: frequent_captions(own, limit=5) for n, own in captions.items()},
