@@ -4,7 +4,8 @@
     python benchmarks/scale.py make 100000 /tmp/scale/100000
 
 `make` writes COUNT photographs of 64 x 48 pixels, all different, in folders of 1,000, and
-`captions.jsonl` with two captions each. `measure` makes a data set per count and prints a table.
+`captions.jsonl` with two captions each. `measure` makes a data set per count, the smaller ones as
+hard links of the largest, and prints a table.
 Each row's figures come from new processes: `prepare` is the stage on new data, `again` the stage on
 the same data in another run, `touched` the stage with another seed, for which only the findings
 about images are kept, `load` reads the saved splits as the later stages do, `plan` also builds the
@@ -16,6 +17,7 @@ are given as `bare`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -23,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import Pool
 from pathlib import Path
@@ -71,20 +73,24 @@ def main() -> None:
     if options.command == "make":
         make_images(options.count, options.folder)
     elif options.command == "measure":
-        found = measure_all(options.counts, options.folder, keep=options.keep, steps=options.steps)
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=2))
+        measure_all(options)
     else:
         run_step(options.name, options.folder)
 
 
-def make_images(count: int, folder: Path) -> None:
-    """Write photographs and captions; a folder that is complete is left as it is."""
+def make_images(count: int, folder: Path, *, others: Path | None = None) -> None:
+    """Write photographs and captions; a folder that is complete is left as it is.
+
+    Args:
+        count: Number of photographs.
+        folder: The data set's folder.
+        others: A larger data set, whose photographs are linked where they exist.
+    """
     captions = folder / "captions.jsonl"
     if captions.exists():
         return
     starts = range(0, count, PER_FOLDER)
-    jobs = [(folder, start, min(start + PER_FOLDER, count)) for start in starts]
+    jobs = [(folder, start, min(start + PER_FOLDER, count), others) for start in starts]
     if len(jobs) == 1:
         _make_folder(jobs[0])
     else:
@@ -112,35 +118,44 @@ def write_captions(number: int) -> list[str]:
     ]
 
 
-def _make_folder(job: tuple[Path, int, int]) -> None:
-    folder, start, end = job
+def _make_folder(job: tuple[Path, int, int, Path | None]) -> None:
+    folder, start, end, others = job
     (folder / image_name(start)).parent.mkdir(parents=True, exist_ok=True)
     for number in range(start, end):
+        if (folder / image_name(number)).exists():
+            continue
+        if others is not None:
+            os.link(others / image_name(number), folder / image_name(number))
+            continue
         rng = np.random.default_rng(number)
         cells = Image.fromarray(rng.integers(256, size=(6, 8, 3), dtype=np.uint8))
         image = cells.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
         image.save(folder / image_name(number), quality=75)
 
 
-def measure_all(
-    counts: list[int], folder: Path, *, keep: bool, steps: Sequence[str]
-) -> dict[int, dict[str, dict[str, float]]]:
-    """Print one row per count, and return the figures of its steps."""
+def measure_all(options: argparse.Namespace) -> None:
+    """Print one row per count, and write the figures of each step as they are measured."""
     print("| images | " + " | ".join(_TITLES) + " |")
-    print("|---" * (len(_TITLES) + 1) + "|")
-    all_found = {}
-    for count in counts:
-        place = folder / str(count)
-        make_images(count, place)
-        # Files that have just changed are not kept.
-        time.sleep(3.0)
-        found = {name: _in_new_process(name, place) for name in _ORDER if name in steps}
+    print("|---" * (len(_TITLES) + 1) + "|", flush=True)
+    folder: Path = options.folder
+    largest = max(options.counts)
+    make_images(largest, folder / str(largest))
+    # Linking an image changes its status time, so all are linked before the first is read.
+    for count in options.counts:
+        make_images(count, folder / str(count), others=folder / str(largest))
+    # Files that have just changed are not kept.
+    time.sleep(3.0)
+    all_found: dict[int, dict[str, dict[str, float]]] = {}
+    for count in options.counts:
+        found = all_found[count] = {}
+        for name in (name for name in _ORDER if name in options.steps):
+            found[name] = _in_new_process(name, folder / str(count))
+            if options.json:
+                options.json.write_text(json.dumps(all_found, indent=2))
         print(f"| {count:,} | " + " | ".join(_cells(count, found)) + " |", flush=True)
-        all_found[count] = found
-        if not keep:
-            for made in (place, *(place.with_name(f"{place.name}-{n}") for n in ("run", "cache"))):
-                shutil.rmtree(made, ignore_errors=True)
-    return all_found
+    if not options.keep:
+        for count, kind in itertools.product(options.counts, ("", "-run", "-cache")):
+            shutil.rmtree(folder / f"{count}{kind}", ignore_errors=True)
 
 
 def _cells(count: int, found: dict[str, dict[str, float]]) -> Iterator[str]:
@@ -162,8 +177,10 @@ def _in_new_process(name: str, folder: Path) -> dict[str, float]:
         "HF_HUB_OFFLINE": "1",
     }
     command = [sys.executable, __file__, "step", name, str(folder)]
-    lines = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(lines.stdout.splitlines()[-1])
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -232,9 +249,9 @@ def _plan(folder: Path) -> None:
 
 
 def _list(folder: Path) -> None:
-    from captune.bulk import found_files
+    from captune.bulk import find_items
 
-    assert sum(1 for _ in found_files([str(folder / "images")]))
+    assert sum(1 for _ in find_items([str(folder / "images")]))
 
 
 def _recipe(folder: Path, seed: int = 42) -> Recipe:
