@@ -131,9 +131,11 @@ class ImageFinder:
         """
         if is_unsafe_name(name):
             return None
+        own = os.fspath(found)
         for folder in self._given:
             # As text first: for each of a million images, all folders but one lack it.
-            if not os.path.isfile(os.path.join(folder, name)):  # noqa: PTH113, PTH118
+            other = os.path.join(folder, name)  # noqa: PTH118
+            if other == own or not os.path.isfile(other):  # noqa: PTH113
                 continue
             path = folder / name
             # A link is fine, and so is one folder under two names where case is ignored.

@@ -270,7 +270,10 @@ def _choose_key(row: Row, merged: _Merged) -> str:
     Ids that restart at 0 in each split are common; merging those images would give each the
     other's captions.
     """
-    name = str(PurePosixPath(row.name)) if row.name else row.name
+    name = row.name
+    if "//" in name or "/." in name or name.startswith(".") or name.endswith("/"):
+        # Only for names that it may change: making a path takes longer than the rest of a row.
+        name = str(PurePosixPath(name))
     if not row.image_id:
         return name
     in_split = [f"{row.split}/{row.image_id}"] if row.split else []
