@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import socket
 from functools import partial
 
@@ -110,6 +113,47 @@ def test_files_left_by_a_killed_encoding_are_deleted(tmp_path, make_recipe) -> N
     assert cache.array.shape == (6, 2)
     assert not own.exists()
     assert other.exists(), "another machine may still be working"
+
+
+@pytest.mark.parametrize("storage", ["auto", "disk"])
+def test_a_cache_that_does_not_fit_the_disk_is_skipped_with_a_line(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch, storage
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recipe = make_recipe(model__freeze=["vision"], train__feature_cache=storage)
+    lines: list[str] = []
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    captioner = make_captioner(recipe)
+    train(captioner, shapes, recipe=recipe, run_folder=tmp_path / "full", say=lines.append)
+    (line,) = (line for line in lines if line.startswith("train: features are not cached"))
+    assert "No space left on device" in line
+    monkeypatch.undo()
+    off = make_recipe(model__freeze=["vision"], train__feature_cache="off")
+    train(make_captioner(off), shapes, recipe=off, run_folder=tmp_path / "off", say=lines.append)
+    assert losses(tmp_path / "full") == losses(tmp_path / "off")
+
+
+def test_features_without_room_on_disk_and_in_memory_are_reported(
+    tmp_path, shapes, make_recipe, make_captioner, monkeypatch
+) -> None:
+    recipe = make_recipe(model__freeze=["vision"])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(os, "sysconf", lambda _: 10)
+    lines: list[str] = []
+    launch = Launch(make_accelerator(recipe, tmp_path), Team())
+    make_feeds(
+        make_captioner(recipe), shapes, recipe=recipe, launch=launch,
+        hardware=choose_hardware("cpu", "fp32"), say=lines.append,
+    )  # fmt: skip
+    assert [line for line in lines if "frozen vision features" in line] == [
+        "train: frozen vision features of 24 images (0.0 GB) fit neither into half of the free"
+        " disk nor into half of the free memory: every epoch encodes its images",
+        "val: frozen vision features of 6 images (0.0 GB) fit neither into half of the free disk"
+        " nor into half of the free memory: every epoch encodes its images",
+    ]
 
 
 def test_an_image_damaged_since_the_preparation_is_named(

@@ -37,6 +37,11 @@ from captune.training.team import Team
 
 _READERS = 8
 
+
+class CacheFileError(OutputError):
+    """The file for the features cannot be created; the training can do without it."""
+
+
 FeatureBatches = Callable[[Sequence[tuple[int, int]]], Iterable[torch.Tensor]]
 """Yields the frozen features of (image, view) pairs in order, batch by batch."""
 
@@ -91,10 +96,19 @@ def choose_storage(
         return setting
     if epochs <= 1:
         return "off"
-    needed = num_rows * _row_bytes(captioner)
+    needed = count_feature_bytes(captioner, num_rows)
     if needed < shutil.disk_usage(folder).free // 2:
         return "disk"
     return "memory" if needed < _free_memory() // 2 else "off"
+
+
+def count_feature_bytes(captioner: Captioner, num_rows: int) -> int:
+    """Return the bytes of a number of cached rows, measured by encoding a blank image."""
+    from PIL import Image
+
+    with torch.inference_mode():
+        blank = captioner.vision_inputs([Image.new("RGB", (64, 64))]).to(captioner.device)
+        return 2 * captioner.encode_frozen(blank).numel() * num_rows
 
 
 def cache_key(
@@ -163,7 +177,8 @@ def build_feature_cache(
         team: The processes; all of them must call this.
 
     Raises:
-        OutputError: The disk is full, or the file cannot be written.
+        CacheFileError: The disk has no room for the file, in every process.
+        OutputError: The file cannot be written.
     """
     pairs = [(i, v) for i in range(num_images) for v in range(num_views)]
     if file is None:
@@ -234,8 +249,8 @@ def _encode_together(
             _delete_leftovers(temporary)
             create_file(temporary, (len(pairs), *first[0].shape[1:]))
         except OutputError as error:
-            failure = error
-    # All stop if one disk is full, or the others would wait forever.
+            failure = CacheFileError(error.what, where=error.where, fix=error.fix)
+    # If one disk is full, all do without the file, or the others would wait forever.
     for reason in mates.team.gather(failure):
         if reason is not None:
             raise reason
@@ -266,15 +281,6 @@ def _as_float16(features: torch.Tensor) -> np.ndarray:
     limit = float(np.finfo(np.float16).max)
     clamped = features.detach().float().clamp(-limit, limit)
     return clamped.to(torch.float16).cpu().numpy()
-
-
-def _row_bytes(captioner: Captioner) -> int:
-    """Return the bytes per cached row, measured by encoding a blank image."""
-    from PIL import Image
-
-    with torch.inference_mode():
-        blank = captioner.vision_inputs([Image.new("RGB", (64, 64))]).to(captioner.device)
-        return 2 * captioner.encode_frozen(blank).numel()
 
 
 def _free_memory() -> int:

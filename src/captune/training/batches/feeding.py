@@ -202,7 +202,9 @@ class Feed:
                 )
             with torch.inference_mode(), hardware.autocast():
                 inputs = decoded.inputs.to(hardware.device, non_blocking=True)
-                yield self.captioner.encode_frozen(inputs, stages=stages)
+                features = self.captioner.encode_frozen(inputs, stages=stages)
+            # Outside the block: a caller that stops early would stay in inference mode.
+            yield features
 
     def reader(self) -> PixelReader:
         """Return the reader that converts images to pixels, which does not hold the model."""

@@ -14,10 +14,12 @@ from captune.recipe import Recipe, View
 from captune.records import CaptionRecord
 from captune.suggest import format_bytes, format_count
 from captune.training.batches.features import (
+    CacheFileError,
     FeatureCache,
     build_feature_cache,
     cache_key,
     choose_storage,
+    count_feature_bytes,
 )
 from captune.training.batches.feeding import Feed, tokenize_records
 from captune.training.batches.pixel_store import PixelStore, open_store
@@ -96,6 +98,7 @@ def _cache(
     # Free space differs by machine and moment, but all processes must do the same.
     storage = launch.team.hear_leader(storage)
     if storage == "off" or not records:
+        _report_no_room(feed, name, say=say)
         return None
     feed.captioner.eval_mode()
     say(
@@ -121,13 +124,30 @@ def _cache(
         key = launch.team.hear_leader(key)
         file = run_folder / "feature_cache" / f"{name}-{key}.npy"
         _report_old_caches(file, name, say=say)
-    return build_feature_cache(
-        encode,
-        num_images=len(records),
-        num_views=len(views),
-        file=file,
-        team=launch.team,
-    )
+    try:
+        return build_feature_cache(
+            encode,
+            num_images=len(records),
+            num_views=len(views),
+            file=file,
+            team=launch.team,
+        )
+    except CacheFileError as error:
+        say(f"{name}: features are not cached ({error.what}): every epoch encodes its images")
+        return None
+
+
+def _report_no_room(feed: Feed, name: str, *, say: Callable[[str], None]) -> None:
+    """Report features that `auto` would cache if there were room for them."""
+    settings, num_images = feed.recipe.train, len(feed.data.records)
+    is_wanted = settings.feature_cache == "auto" and settings.epochs > 1
+    if is_wanted and feed.captioner.frozen_stages and num_images:
+        size = count_feature_bytes(feed.captioner, num_images * len(feed.views))
+        say(
+            f"{name}: frozen vision features of {format_count(num_images, 'image')}"
+            f" ({size / 1e9:,.1f} GB) fit neither into half of the free disk nor into half of the"
+            " free memory: every epoch encodes its images"
+        )
 
 
 def _store(
