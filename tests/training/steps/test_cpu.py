@@ -38,3 +38,27 @@ def test_a_worker_returns_memory_that_its_parent_would_keep():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "0"]
+
+
+SCRIPT_OF_GIGABYTES = """
+import ctypes
+import numpy as np
+from captune.training.steps.cpu import keep_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_long]
+keep_freed_memory()
+start = libc.sbrk(0)
+# Never touched, so it takes address space only.
+array = np.empty(3 << 30, np.uint8)
+del array
+print(libc.sbrk(0) - start > 2.9 * 2**30)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_freed_memory_beyond_two_gibibytes_is_kept_too():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT_OF_GIGABYTES], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True"]

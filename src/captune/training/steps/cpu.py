@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
-_NEVER = 2**31 - 1
+_NEVER = -1
+"""As a size, the largest. 2**31 - 1 would return free memory beyond 2 GiB in every step."""
 
 
 _MMAP_MAX = 65_536
