@@ -1,7 +1,8 @@
 """The predicted peak memory of trainings beside the measured one, as a table.
 
     python benchmarks/memory.py --data DATA --json memory.json
-    python benchmarks/memory.py --data DATA --json memory.json --models git-base --settings fp32
+    python benchmarks/memory.py --data DATA --json memory.json --models git-base --settings full
+    python benchmarks/memory.py --data DATA --models blip-tiny git-tiny --image-size 224
     python benchmarks/memory.py --table memory.json
 
 Each training is predicted by `captune run --dry-run` and then done for a few steps by `captune
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--batches", nargs="+", type=int, help="images per micro batch")
+    parser.add_argument("--image-size", type=int, help="pixels per side, for small models")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps of each training")
     parser.add_argument("--table", type=Path, help="print the table of a JSON file, and no more")
     options = parser.parse_args()
@@ -99,6 +101,7 @@ def measure(
         "train.validate_images": 4,
         "evaluate.batch_size": 8,
         **model_settings(case["model"], folder),
+        **({"model.image_size": options.image_size} if options.image_size else {}),
         **SETTINGS[case["setting"]],
     }
     recipe = folder / "recipe.yaml"

@@ -17,34 +17,57 @@ from captune.training.forecast.allocations import PassMemory, measure_pass
 from captune.training.forecast.memory import MemoryPlan
 
 PLAN = MemoryPlan(
-    process=100, weights=50, optimizer=100, average=0, gradients=0, features=0, heap_share=2.0,
-    # Activations of 10 per image, then a gradient of 30 that stays.
-    training=PassMemory(np.array([0.0, 10, 40, 30]), np.array([0.0, 10, 0, 0])),
-    encoding=0, validation=20, micro_batch_size=2,
+    process=100, weights=50, trained=(30, 20), has_average=False, accumulates=False, features=0,
+    # Activations of 10 per image, then a gradient of 30 while they are released.
+    training=PassMemory(np.array([0, 1, ~0, ~1]), np.array([0.0, 30]), np.array([10.0, 0])),
+    encoding=None,
+    validation=PassMemory(np.array([0, ~0]), np.array([20.0]), np.array([0.0])),
+    micro_batch_size=2, validation_batch_size=8,
 )  # fmt: skip
 
 
-def test_the_peak_moves_from_gradients_to_activations_as_batches_grow() -> None:
+def test_the_peak_of_a_pass_grows_with_its_images() -> None:
     assert PLAN.training.peak(1) == 40
-    assert PLAN.training.peak(4) == 40
-    assert PLAN.training.peak(5) == 50
+    assert PLAN.training.peak(5) == 80
+
+
+def test_the_peak_may_move_from_gradients_to_activations_as_batches_grow() -> None:
+    # Activations of 10 per image are released before gradients of 30 are allocated.
+    moves = PassMemory(np.array([0, ~0, 1, ~1]), np.array([0.0, 30]), np.array([10.0, 0]))
+    assert moves.peak(2) == 30
+    assert moves.peak(5) == 50
 
 
 def test_the_peak_adds_state_to_the_larger_of_passes_and_validation() -> None:
-    assert PLAN.peak == 100 + 50 + 100 + 2 * 40
-    assert replace(PLAN, validation=90).peak == 100 + 50 + 100 + 90
+    assert PLAN.peak == 100 + 50 + 100 + 50
+    large = PassMemory(np.array([0, ~0]), np.array([90.0]), np.array([0.0]))
+    assert replace(PLAN, validation=large).peak == 100 + 50 + 100 + 90
+    larger = PassMemory(np.array([0, ~0]), np.array([500.0]), np.array([0.0]))
     # Filling the cache comes before the optimizer.
-    assert replace(PLAN, encoding=500).peak == 100 + 50 + 500
+    assert replace(PLAN, encoding=larger).peak == 100 + 50 + 500
+    assert replace(PLAN, accumulates=True).peak == 100 + 50 + 100 + 50 + 50
+    assert replace(PLAN, has_average=True).peak == 100 + 50 + 100 + 50 + 70
+
+
+def test_a_process_that_keeps_freed_memory_takes_the_length_of_its_heap() -> None:
+    mib = 1 << 20
+    # A large block behind which a small one stays, then a larger one that does not fit there.
+    fragmented = PassMemory(
+        np.array([0, 1, ~0, 2, ~2, ~1]), np.array([4.0 * mib, mib, 5 * mib]), np.zeros(3)
+    )
+    plan = replace(PLAN, training=fragmented, keeps_freed=True)
+    assert plan.training.peak(1) == 6 * mib
+    assert plan.peak == pytest.approx(10 * mib, rel=0.01)
 
 
 def test_the_largest_divisor_that_fits_is_proposed() -> None:
-    # 250 without a pass; 2 * 10 per image from the fifth image on.
-    assert PLAN.largest_fit(450, global_batch_size=24) == 8
-    assert PLAN.largest_fit(330, global_batch_size=24) == 4
-    assert PLAN.largest_fit(329, global_batch_size=24) == 0
+    # 280 without activations, and 10 per image.
+    assert PLAN.largest_fit(400, global_batch_size=24) == 12
+    assert PLAN.largest_fit(320, global_batch_size=24) == 4
+    assert PLAN.largest_fit(289, global_batch_size=24) == 0
 
 
-def test_a_pass_is_extrapolated_from_one_and_two_images() -> None:
+def test_a_pass_is_extrapolated_from_two_and_three_images() -> None:
     hardware = choose_hardware("cpu", "fp32")
 
     def run(count: int) -> None:
@@ -56,8 +79,22 @@ def test_a_pass_is_extrapolated_from_one_and_two_images() -> None:
 
     found = measure_pass(run, hardware)
     assert found.peak(1) == 4 * 5000
-    # And the 1 of the addition, as 8 bytes and as 4.
-    assert found.peak(10) == 4 * 2 * 10_000 + 12
+    assert found.peak(10) == 4 * 2 * 10_000
+
+
+def test_passes_whose_allocations_differ_in_number_grow_by_the_sizes_that_differ() -> None:
+    hardware = choose_hardware("cpu", "fp32")
+
+    def run(count: int) -> None:
+        # One array of 5,000 values, and one of 1,000 for each image.
+        fixed = torch.zeros(5000)
+        every = [torch.zeros(1000 * count) for _ in range(count)]
+        del fixed, every
+
+    found = measure_pass(run, hardware)
+    # Three arrays that grow with the images: those of the larger pass.
+    assert found.peak(3) == 4 * (5000 + 3 * 3000)
+    assert found.peak(30) == 4 * (5000 + 3 * 30_000)
 
 
 @pytest.mark.slow

@@ -6,10 +6,14 @@ written and no weight changes.
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -27,13 +31,17 @@ from captune.training.batches.planning import (
     find_largest_step,
 )
 from captune.training.forecast.memory import (
+    ROUNDS,
     MemoryPlan,
     measure_training_pass,
     plan_memory,
+    read_weights,
     resident_bytes,
 )
 from captune.training.notices import find_doubts
 from captune.training.setup import count_steps, place_captioner, require_images
+
+_WARM_UP_IMAGES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +110,12 @@ def estimate_training(
     largest = find_largest_micro_batch(find_largest_step(plans, lengths), lengths)
     batch = read_micro_batch(feed, largest.micro_batches[0])
     rows = len(records) * len(recipe.data.views)
-    resident = resident_bytes(hardware)
     storage = _choose_storage(captioner, recipe, rows=rows, folder=folder)
     subject = _Subject(captioner, recipe, hardware, batch, rows, storage)
-    plan = subject.plan_memory()
-    is_cpu = hardware.device.type == "cpu"
-    if is_cpu:
-        plan = plan.with_process(resident)
+    plan = _plan_on_cpu(subject) if hardware.device.type == "cpu" else subject.plan_memory()
     limit = memory or hardware.memory_bytes or plan.peak
     timed = _fitting_images(plan, limit, batch)
     encode_seconds, micro_seconds = subject.time_passes(timed)
-    if is_cpu and storage == "off":
-        plan = plan.with_heap(resident_bytes(hardware) - resident, num_images=timed)
     checkpointed = None
     if plan.peak > limit and not recipe.train.gradient_checkpointing:
         checkpointed = subject.plan_with_checkpointing(plan)
@@ -131,10 +133,34 @@ def estimate_training(
     )
 
 
+def _plan_on_cpu(subject: _Subject) -> MemoryPlan:
+    """Return the plan with the memory of the process and its libraries, which share the CPU's."""
+    _import_trackers(subject.recipe)
+    read_weights(subject.captioner)
+    resident = resident_bytes(subject.hardware)
+    # Before passes are traced: the profiler's own objects would break up the heap.
+    num_images = subject.warm_up()
+    grown = resident_bytes(subject.hardware) - resident
+    plan = subject.plan_memory()
+    return replace(
+        plan,
+        process=max(0, resident - plan.weights),
+        libraries=max(0, grown - plan.heap_of_passes(num_images)),
+        keeps_freed=sys.platform == "linux",
+    )
+
+
+def _import_trackers(recipe: Recipe) -> None:
+    """Import what the trackers of the run import, which takes memory too."""
+    if "tensorboard" in recipe.train.trackers:
+        with suppress(ImportError):
+            import_module("torch.utils.tensorboard")
+
+
 def _fitting_images(plan: MemoryPlan, limit: int, batch: CaptionBatch) -> int:
     """Return how many images of a micro batch can be timed within the memory."""
-    size = len(batch.image_ids)
-    return next((n for n in range(size, 1, -1) if plan.peak_of(n) <= limit), 1)
+    sizes = range(1, len(batch.image_ids) + 1)
+    return max(1, bisect_right(sizes, limit, key=plan.peak_of))
 
 
 @dataclass(slots=True)
@@ -175,6 +201,17 @@ class _Subject:
                 warnings.simplefilter("ignore", FutureWarning)
                 self.captioner.model.gradient_checkpointing_disable()
         return replace(plan, training=training)
+
+    def warm_up(self) -> int:
+        """Run the passes that `MemoryPlan.heap_of_passes` places; return their number of images."""
+        batch = self.batch.rows(slice(0, _WARM_UP_IMAGES))
+        for _ in range(ROUNDS if self.storage != "off" else 0):
+            self._encode(batch)
+        if self.storage != "off":
+            batch = self._with_features(batch)
+        for _ in range(ROUNDS):
+            self._pass(batch)
+        return len(batch.image_ids)
 
     def time_passes(self, num_images: int) -> tuple[float, float]:
         """Return the seconds to encode all images, and the seconds of a micro batch.

@@ -6,34 +6,26 @@ of the run. On CPUs the peak is that of the process's resident memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from captune.hardware import Hardware
 from captune.inference import generate
-from captune.models import Captioner
+from captune.models import Captioner, fast_stages, fold_batch_norms, inference_form
 from captune.recipe import Recipe
 from captune.records import CaptionBatch, VisionInputs
 from captune.suggest import format_memory
 from captune.training.forecast.allocations import PassMemory, measure_pass
+from captune.training.forecast.heap import Heap
 
 _ENCODED_AT_ONCE = 32
 """Images per pass when the feature cache is filled."""
 
-_HEAP_SHARE = 1.7
-"""Resident memory of a training pass on CPUs relative to its tensors, unless measured. Freed memory
-stays in pieces that larger tensors do not fit into; 1.3 to 2.2 were measured (docs/log.md)."""
-
-_HEAP_BOUNDS = (1.0, 3.0)
-
-_IMPORTS = 400 << 20
-"""Bytes of the process with torch and transformers imported."""
-
-_CPU_START = 40 << 20
-"""Bytes that threads, kernels and trackers add to the process after the model is built."""
+ROUNDS = 2
+"""Repetitions of each pass, after which freed memory is in as small pieces as it gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +35,49 @@ class MemoryPlan:
     Attributes:
         process: The process without a model; 0 on accelerators, whose memory it does not occupy.
         weights: Parameters and buffers.
-        optimizer: AdamW's two moments per trained weight.
-        average: Averaged weights; a copy of the trained ones takes as much during validation.
-        gradients: Gradients kept between micro batches; 0 without accumulation.
+        trained: Bytes of each trained weight.
+        has_average: Whether there are averaged weights; a copy of the trained ones takes as much
+            during validation.
+        accumulates: Whether gradients are kept between micro batches.
         features: Features cached in memory.
-        heap_share: Memory of a training pass relative to that of its tensors, a ratio.
         training: Forward and backward pass of a micro batch.
-        encoding: Filling the feature cache, before the optimizer exists; 0 without a cache.
-        validation: Captioning validation images.
+        encoding: A pass that fills the feature cache, before the optimizer exists; `None`: there is
+            no cache.
+        validation: Captioning a batch of validation images, with the weights copied for it.
         micro_batch_size: Micro batch size of the recipe, in images.
+        validation_batch_size: Validation images per pass.
+        libraries: Memory of threads, kernels and buffers that is not the tensors'.
+        keeps_freed: Whether the process keeps freed memory, as on Linux CPUs.
     """
 
     process: int
     weights: int
-    optimizer: int
-    average: int
-    gradients: int
+    trained: tuple[int, ...]
+    has_average: bool
+    accumulates: bool
     features: int
-    heap_share: float
     training: PassMemory
-    encoding: int
-    validation: int
+    encoding: PassMemory | None
+    validation: PassMemory
     micro_batch_size: int
+    validation_batch_size: int
+    libraries: int = 0
+    keeps_freed: bool = False
+
+    @property
+    def optimizer(self) -> int:
+        """Bytes of AdamW's two moments per trained weight."""
+        return 2 * sum(self.trained)
+
+    @property
+    def average(self) -> int:
+        """Bytes of the averaged weights."""
+        return sum(self.trained) if self.has_average else 0
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of the gradients kept between micro batches."""
+        return sum(self.trained) if self.accumulates else 0
 
     @property
     def peak(self) -> int:
@@ -73,47 +86,70 @@ class MemoryPlan:
 
     def peak_of(self, micro_batch_size: int) -> int:
         """Return the bytes at the peak with another micro batch size."""
+        fixed = self.process + self.libraries + self.weights
+        if self.keeps_freed:
+            return fixed + self._heap_length(micro_batch_size)
         state = self.optimizer + self.average
+        encoding = self.encoding.peak(_ENCODED_AT_ONCE) if self.encoding else 0
         passes = max(
-            self.encoding,
-            state + self.gradients + self.training.peak(micro_batch_size) * self.heap_share,
-            state + self.average + self.validation,
+            encoding,
+            state + self.gradients + self.training.peak(micro_batch_size),
+            state + self.average + self.validation.peak(self.validation_batch_size),
         )
-        return int(self.process + self.weights + self.features + passes)
+        return fixed + self.features + passes
 
-    def with_process(self, resident: int) -> MemoryPlan:
-        """Return the plan with the process; `resident` is its memory before the first pass."""
-        # Weights that are mapped from their file but not read yet are not resident.
-        return replace(self, process=max(_IMPORTS, resident - self.weights) + _CPU_START)
+    def _heap_length(self, micro_batch_size: int) -> int:
+        """Return the length of the heap after everything that a training does, in its order."""
+        heap = Heap()
+        if self.encoding:
+            for _ in range(ROUNDS):
+                self.encoding.place(heap, _ENCODED_AT_ONCE)
+        heap.allocate(self.features)
+        if self.has_average:
+            heap.allocate_all(self.trained)
+        # The optimizer's moments are allocated by an empty step with gradients.
+        gradients = heap.allocate_all(self.trained)
+        for size in self.trained:
+            heap.allocate_all((size, size))
+        heap.release_all(gradients)
+        for _ in range(ROUNDS):
+            for _ in range(ROUNDS):
+                gradients = heap.allocate_all(self.trained if self.accumulates else ())
+                for _ in range(ROUNDS if self.accumulates else 1):
+                    self.training.place(heap, micro_batch_size)
+                heap.release_all(gradients)
+            own = heap.allocate_all(self.trained if self.has_average else ())
+            self.validation.place(heap, self.validation_batch_size)
+            heap.release_all(own)
+        return heap.length
 
-    def with_heap(self, grown: int, *, num_images: int) -> MemoryPlan:
-        """Return the plan with the heap share of real passes, in which the process grew by `grown`.
-
-        Args:
-            grown: Bytes by which the process grew.
-            num_images: Images per pass.
-        """
-        share = grown / max(1, self.training.peak(num_images))
-        low, high = _HEAP_BOUNDS
-        return replace(self, heap_share=min(high, max(low, share)))
+    def heap_of_passes(self, num_images: int) -> int:
+        """Return the length of a heap after passes over `num_images` images."""
+        heap = Heap()
+        for measured in (self.encoding, self.training):
+            for _ in range(ROUNDS if measured else 0):
+                measured.place(heap, num_images)
+        return heap.length
 
     def largest_fit(self, memory: int, *, global_batch_size: int) -> int:
         """Return the largest micro batch size that fits and divides the global one, else 0."""
-        sizes = (n for n in range(global_batch_size, 0, -1) if global_batch_size % n == 0)
-        return next((size for size in sizes if self.peak_of(size) <= memory), 0)
+        sizes = [n for n in range(1, global_batch_size + 1) if global_batch_size % n == 0]
+        num_fitting = bisect_right(sizes, memory, key=self.peak_of)
+        return sizes[num_fitting - 1] if num_fitting else 0
 
     def describe(self) -> str:
         """Return the peak and its largest parts in one line."""
         parts = {
             "process": self.process,
+            "libraries": self.libraries,
             "weights": self.weights,
             "optimizer": self.optimizer,
             "averages": self.average,
             "waiting gradients": self.gradients,
             "cached features": self.features,
             f"a micro batch of {self.micro_batch_size}": self.training.peak(self.micro_batch_size),
-            "encoding": self.encoding,
-            "validation": self.validation,
+            "encoding": self.encoding.peak(_ENCODED_AT_ONCE) if self.encoding else 0,
+            "validation": self.validation.peak(self.validation_batch_size),
         }
         listed = ", ".join(f"{name} {format_memory(size)}" for name, size in parts.items() if size)
         return f"about {format_memory(self.peak)} at the peak ({listed})"
@@ -139,24 +175,20 @@ def plan_memory(
         cached: The same images with frozen features, and the bytes of all features kept in memory;
             `None`: there is no feature cache.
     """
-    trained = sum(p.numel() * p.element_size() for _, p in captioner.named_trainable())
-    weights = _count_bytes(captioner)
     learned = batch if cached is None else cached[0]
-    is_cpu = hardware.device.type == "cpu"
     settings = recipe.train
-    waits = settings.global_batch_size > settings.micro_batch_size
     return MemoryPlan(
         process=0,
-        weights=weights,
-        optimizer=2 * trained,
-        average=trained if settings.ema_decay else 0,
-        gradients=trained if waits else 0,
+        weights=_count_bytes(captioner),
+        trained=tuple(p.numel() * p.element_size() for _, p in captioner.named_trainable()),
+        has_average=bool(settings.ema_decay),
+        accumulates=settings.global_batch_size > settings.micro_batch_size,
         features=0 if cached is None else cached[1],
-        heap_share=_HEAP_SHARE if is_cpu else 1.0,
         training=measure_training_pass(captioner, learned, recipe=recipe, hardware=hardware),
-        encoding=0 if cached is None else _encoding(captioner, batch, hardware=hardware),
-        validation=_validation(captioner, batch, recipe=recipe, hardware=hardware),
+        encoding=None if cached is None else _encoding(captioner, batch, hardware=hardware),
+        validation=_validation(captioner, learned, recipe=recipe, hardware=hardware),
         micro_batch_size=settings.micro_batch_size,
+        validation_batch_size=recipe.evaluate.batch_size,
     )
 
 
@@ -188,6 +220,12 @@ def measure_training_pass(
         captioner.model.zero_grad(set_to_none=True)
 
 
+def read_weights(captioner: Captioner) -> None:
+    """Read every weight: those that are mapped from a file are not resident before."""
+    for tensor in _tensors(captioner):
+        tensor.detach().sum()
+
+
 def resident_bytes(hardware: Hardware) -> int:
     """Return the resident bytes of this process, or its peak if the system has no current value."""
     try:
@@ -199,21 +237,22 @@ def resident_bytes(hardware: Hardware) -> int:
     return pages * resource.getpagesize()
 
 
-def _encoding(captioner: Captioner, batch: CaptionBatch, *, hardware: Hardware) -> int:
+def _encoding(captioner: Captioner, batch: CaptionBatch, *, hardware: Hardware) -> PassMemory:
     def run(count: int) -> None:
         inputs = _repeat(batch, count).vision_inputs
         if inputs is None:
             raise ValueError("a decoded batch has vision inputs")
         captioner.eval_mode()
+        stages = fast_stages(fold_batch_norms(captioner.frozen_vision_stages()), hardware.dtype)
         with torch.inference_mode(), hardware.autocast():
-            captioner.encode_frozen(inputs.to(hardware.device))
+            captioner.encode_frozen(inputs.to(hardware.device), stages=stages)
 
-    return measure_pass(run, hardware).peak(_ENCODED_AT_ONCE)
+    return measure_pass(run, hardware)
 
 
 def _validation(
     captioner: Captioner, batch: CaptionBatch, *, recipe: Recipe, hardware: Hardware
-) -> int:
+) -> PassMemory:
     """Return the memory of captioning; two tokens are enough to allocate all caches."""
     config = recipe.generate.model_copy(
         update={
@@ -227,11 +266,19 @@ def _validation(
     def run(count: int) -> None:
         own = _repeat(batch, count).to(hardware.device)
         captioner.eval_mode()
-        with torch.inference_mode(), hardware.autocast():
-            states = captioner.vision_states(own)
-            generate(captioner, states, image_ids=own.image_ids, config=config)
+        with torch.inference_mode():
+            with hardware.autocast():
+                captioner.loss(own)
+            form = inference_form(captioner, vision=hardware.dtype, text=hardware.dtype)
+            generate(
+                captioner,
+                form.vision_states(own),
+                image_ids=own.image_ids,
+                config=config,
+                backend=form.text,
+            )
 
-    return measure_pass(run, hardware).peak(recipe.evaluate.batch_size)
+    return measure_pass(run, hardware)
 
 
 def _repeat(batch: CaptionBatch, count: int) -> CaptionBatch:
@@ -251,6 +298,8 @@ def _repeat(batch: CaptionBatch, count: int) -> CaptionBatch:
 
 
 def _count_bytes(captioner: Captioner) -> int:
-    model = captioner.model
-    tensors: Sequence[torch.Tensor] = [*model.parameters(), *model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(captioner))
+
+
+def _tensors(captioner: Captioner) -> list[torch.Tensor]:
+    return [*captioner.model.parameters(), *captioner.model.buffers()]
