@@ -103,7 +103,7 @@ def test_the_memory_is_predicted_with_its_parts(tmp_path) -> None:
 
 
 def test_settings_that_fit_into_a_given_memory_are_proposed(tmp_path) -> None:
-    assert "fits into 9.31 GiB; train.micro_batch_size up to 8 does too" in printed(
+    assert "fits into 9.3 GiB; train.micro_batch_size up to 8 does too" in printed(
         recipe(), tmp_path / "run", memory=10 * 10**9
     )
     text = printed(recipe(), tmp_path / "other", memory=10**8)
