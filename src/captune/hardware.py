@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import sys
@@ -205,9 +206,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Free the device memory that torch has reserved but does not use."""
+    """Free the memory that torch or, on Linux CPUs, the C library has reserved but does not use."""
     if device.type != "cpu":
         _backend(device).empty_cache()
+    elif sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        # Training keeps freed memory, which counts against a limit of the process.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def device_random_states(device: torch.device) -> dict[str, list[torch.Tensor]]:
