@@ -126,8 +126,9 @@ class MemoryPlan:
     def heap_of_passes(self, num_images: int) -> int:
         """Return the length of a heap after passes over `num_images` images."""
         heap = Heap()
-        for measured in (self.encoding, self.training):
-            for _ in range(ROUNDS if measured else 0):
+        passes = [self.training] if self.encoding is None else [self.encoding, self.training]
+        for measured in passes:
+            for _ in range(ROUNDS):
                 measured.place(heap, num_images)
         return heap.length
 
