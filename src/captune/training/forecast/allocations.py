@@ -21,7 +21,7 @@ from captune.hardware import Hardware
 from captune.training.forecast.heap import Heap
 
 _SMALLEST = 4096
-"""Smaller allocations, in bytes, are left out: they are many, and fit anywhere."""
+"""Smaller allocations, in bytes, are omitted: they are many, and fit anywhere."""
 
 MEASURED = (2, 3)
 """Images of the measured passes; with one image, some operations take another way."""
@@ -103,7 +103,7 @@ def _trace(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return events and sizes of a pass, as in `PassMemory`.
 
-    Releases of memory that was allocated before the pass are left out.
+    Releases of memory that was allocated before the pass are omitted.
     """
     # Otherwise the profiler's library prints to stderr.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
