@@ -14,7 +14,7 @@ from typing import Protocol
 from captune.bulk.settings import BulkSettings
 from captune.bulk.worker.captioner import WorkerEndedError
 from captune.bulk.writing.tasks import CaptionTask
-from captune.data import DecodeMode
+from captune.data import DecodeMode, ImageDecoder
 from captune.errors import CaptuneError, ImageError, ModelError
 from captune.inference import AnyImage, OnFailure
 from captune.recipe import GenerateConfig
@@ -53,8 +53,8 @@ class StreamCaptioner(Protocol):
         images: Iterable[tuple[str, AnyImage]],
         *,
         config: GenerateConfig,
-        batch_size: int = 16,
-        decode: DecodeMode = "isolated",
+        batch_size: int | None = None,
+        decode: DecodeMode | ImageDecoder = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
         """Yield one caption per image; on a cluster, in any order."""
@@ -84,9 +84,19 @@ class Captioning:
         captioner: StreamCaptioner,
         ordered: TaskBoard,
         settings: BulkSettings,
+        *,
+        decoder: ImageDecoder | None = None,
     ) -> None:
-        """Keep the model, and fill in the decoding settings that the user left unset."""
+        """Keep the model, and fill in the decoding settings that the user left unset.
+
+        Args:
+            captioner: The model.
+            ordered: Where tasks wait for their answers.
+            settings: Settings of the run.
+            decoder: An open decoder, for a model in this process; `None`: by the settings.
+        """
         self._captioner, self._ordered, self._settings = captioner, ordered, settings
+        self._decode = settings.decode if decoder is None else decoder
         self._config = captioner.complete(settings.decoding)
         self._num_succeeded = 0
         self._num_broken = 0
@@ -126,7 +136,7 @@ class Captioning:
             images,
             config=self._config,
             batch_size=self._settings.batch_size,
-            decode=self._settings.decode,
+            decode=self._decode,
             on_failure=self._ordered.fail,
         )
         with closing(predictions):

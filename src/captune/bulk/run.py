@@ -21,10 +21,13 @@ from captune.bulk.state.place import choose_place
 from captune.bulk.state.run_state import OpenRun, RunFacts, guard_of, needs_of, open_run
 from captune.bulk.undo_forecast import forecast_undo
 from captune.bulk.worker.captioner import WorkerCaptioner
+from captune.bulk.worker.open_model import MAX_IN_PROCESS
 from captune.bulk.writing.streams import CaptionLines
 from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.bulk.writing.writer import ResultWriter, WriteJob
+from captune.data import ImageDecoder, PixelSlots, count_threads, open_decoder
 from captune.errors import ImageError
+from captune.inference import LoadedCaptioner
 from captune.progress import Say
 
 # Read before the model is loaded: errors show early, and small jobs are counted.
@@ -214,10 +217,27 @@ class _Work:
             if task.is_settled:
                 self.ordered.admit(task)
                 continue
-            with loaded(self.model, num_images, was_killed=self.was_killed) as captioner:
+            with (
+                self._open_early(num_images) as early,
+                loaded(self.model, num_images, was_killed=self.was_killed) as captioner,
+            ):
                 self.result.hardware, self.result.began = captioner.describe(), time.perf_counter()
-                captioning = Captioning(captioner, self.ordered, self.settings)
+                is_here = isinstance(captioner, LoadedCaptioner)
+                captioning = Captioning(
+                    captioner, self.ordered, self.settings, decoder=early if is_here else None
+                )
                 captioning.caption(itertools.chain([task], tasks))
+
+    @contextmanager
+    def _open_early(self, num_images: int) -> Iterator[ImageDecoder | None]:
+        """Yield a decoder that starts while the model is loaded; `None`: that saves nothing."""
+        if num_images > MAX_IN_PROCESS or self.settings.decode == "inline":
+            yield None
+            return
+        slots, threads = PixelSlots.for_threads(), count_threads()
+        with open_decoder(self.settings.decode, num_threads=threads, slots=slots) as decoder:
+            decoder.start_early()
+            yield decoder
 
 
 @dataclass(slots=True)

@@ -223,6 +223,27 @@ def test_closing_ends_a_child_that_decodes_a_bomb():
 
 
 @linux
+def test_a_child_can_start_before_the_first_image():
+    before = children()
+    with IsolatedDecoder(2) as decoder:
+        decoder.start_early()
+        assert wait_for(lambda: len(children() - before) == 1)
+        assert decoder.decode(GOOD, size)
+        assert len(children() - before) <= 2
+    assert wait_for(lambda: children() == before)
+
+
+@linux
+def test_a_decoder_that_is_closed_while_it_starts_leaves_no_child():
+    before = children()
+    decoder = IsolatedDecoder(1)
+    decoder.start_early()
+    decoder.close()
+    time.sleep(1.0)
+    assert wait_for(lambda: children() == before)
+
+
+@linux
 def test_a_garbage_collected_decoder_leaves_no_child():
     decoder = IsolatedDecoder(1)
     decoder.decode(GOOD, size)

@@ -13,8 +13,9 @@ from captune.errors import RecipeError
 from captune.inference import RunRequest
 from captune.workers import load_here
 
-# A process takes seconds to start; with few images, a crash costs little.
-_MAX_IN_PROCESS = 100
+MAX_IN_PROCESS = 100
+"""Maximum number of images captioned in this process: one of its own takes seconds to start, and
+with few images a crash costs little."""
 
 EngineName = Literal["local", "ray"]
 
@@ -59,6 +60,6 @@ def open_model(
     """
     if engine.name == "ray":
         return RayCaptioner(request, num_actors=engine.num_actors)
-    if request.num_images > _MAX_IN_PROCESS or was_killed:
+    if request.num_images > MAX_IN_PROCESS or was_killed:
         return WorkerCaptioner(request)
     return load_here(request)

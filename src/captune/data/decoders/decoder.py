@@ -114,6 +114,10 @@ class LenientDecoder(ImageDecoder):
             mark("truncated")
         return result
 
+    def start_early(self) -> None:
+        """Start a child, in the background."""
+        self._strict.start_early()
+
     def close(self) -> None:
         """End every child of both."""
         self._strict.close()

@@ -38,6 +38,9 @@ class ImageDecoder(ABC):
             DataError: No child process can be started, or the decoder is closed.
         """
 
+    def start_early(self) -> None:  # noqa: B027 - not every decoder starts something
+        """Start in the background what the first image needs, so that it does not wait for it."""
+
     @abstractmethod
     def close(self) -> None:
         """End all processes; nothing can be decoded afterwards."""

@@ -7,6 +7,7 @@ nothing else: the child is replaced, the image is listed, and the run continues.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
@@ -101,6 +102,12 @@ class IsolatedDecoder(ImageDecoder):
                 image = process.decode(source, name=name, take_slots=lease.take, mark=mark)
             return use(image)
 
+    def start_early(self) -> None:
+        """Start a child, in the background."""
+        # Daemonic: the process may end before the child is ready. An error shows with an image.
+        crew, settings = self._crew, self._settings
+        threading.Thread(target=crew.start, args=(settings,), daemon=True).start()
+
     def close(self) -> None:
         """End every child, even while it decodes; may be called twice."""
         self._finalizer()
@@ -128,6 +135,11 @@ class _Crew:
             yield process
         finally:
             self._idle.put(process)
+
+    def start(self, settings: ProcessSettings) -> None:
+        """Start a child for later."""
+        with contextlib.suppress(DataError), self.borrow(settings):
+            pass
 
     def _renew(self, process: DecodingProcess | None, settings: ProcessSettings) -> DecodingProcess:
         """Return the child if it can decode another image, else a new one in its place."""
