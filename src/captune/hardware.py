@@ -100,6 +100,22 @@ class Hardware:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
+    def free_memory(self) -> int | None:
+        """Return the bytes that can still be allocated on the device; `None`: not known."""
+        kind = self.device.type
+        if kind in ("cuda", "xpu"):
+            backend = _backend(self.device)
+            free = _ask(lambda: int(backend.mem_get_info(self.device)[0]), None)
+            if free is None:
+                return None
+            # torch keeps what its tensors have freed.
+            kept = backend.memory_reserved(self.device) - backend.memory_allocated(self.device)
+            return free + int(kept)
+        if kind == "mps":
+            most = _ask(torch.mps.recommended_max_memory, None)
+            return None if most is None else most - torch.mps.driver_allocated_memory()
+        return _free_on_machine()
+
     def synchronize(self) -> None:
         """Wait until the device has finished all queued work."""
         if self.device.type == "mps":
@@ -344,6 +360,30 @@ def _name(device: torch.device) -> str:
         return _ask(lambda: str(_backend(device).get_device_name(device)), "name unknown")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return format_count(cores or 1, "core")
+
+
+def _free_on_machine() -> int | None:
+    """Return the bytes of memory available to this process, where the system reports them."""
+    left = []
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable"))
+        left.append(int(line.split()[1]) * 1024)
+    for most, used in _CGROUP_FILES:
+        # The limit may be the word `max`.
+        with contextlib.suppress(OSError, ValueError):
+            left.append(int(Path(most).read_text("ascii")) - int(Path(used).read_text("ascii")))
+    return max(0, min(left)) if left else None
+
+
+_CGROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+"""Limit and use of memory inside a container, of both versions of cgroups."""
 
 
 def _memory(device: torch.device) -> int:

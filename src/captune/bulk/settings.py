@@ -64,7 +64,7 @@ class BulkSettings:
         wording: How a caption is changed before it is written.
         decoding: Decoding settings; unset ones come from the model.
         naming: How files beside images are named.
-        batch_size: Images per batch.
+        batch_size: Images per batch; `None`: by the free memory.
         decode: How images are decoded: in child processes or in this one.
         feed: Which images become tasks.
         follow_links: Follow links that lead outside a folder.
@@ -77,7 +77,7 @@ class BulkSettings:
     wording: Wording = field(default_factory=Wording)
     decoding: GenerateConfig = field(default_factory=GenerateConfig)
     naming: SidecarName = "stem"
-    batch_size: int = 16
+    batch_size: int | None = None
     decode: DecodeMode = "isolated"
     feed: FeedSettings = field(default_factory=FeedSettings)
     follow_links: bool = False

@@ -125,7 +125,7 @@ def caption(
     actors: Actors = None,
     dry_run: DryRun = False,
     preview: Preview = None,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = None,
     decode: Decode = "isolated",
     backend: Backend = "auto",
     device: Device = "auto",

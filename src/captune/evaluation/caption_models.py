@@ -27,13 +27,13 @@ class ComputeOptions:
     Attributes:
         device: `auto` or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
-        batch_size: Images per batch.
+        batch_size: Images per batch; `None`: by the free memory.
         decode: Where images are decoded: `isolated` or `inline`.
     """
 
     device: str
     precision: str
-    batch_size: int
+    batch_size: int | None
     decode: DecodeMode = "inline"
 
 

@@ -17,7 +17,7 @@ def predict(
     records: Sequence[CaptionRecord],
     *,
     config: GenerateConfig,
-    batch_size: int,
+    batch_size: int | None,
     decode: DecodeMode = "isolated",
     progress: Callable[[Prediction | SkippedImage], None] | None = None,
 ) -> list[Prediction]:
@@ -27,7 +27,8 @@ def predict(
         captioner: The model.
         records: Images; their captions are not used.
         config: How to decode.
-        batch_size: Images per batch; halved with a warning if they do not fit into memory.
+        batch_size: Images per batch; halved with a warning if they do not fit into memory; `None`:
+            by the free memory.
         decode: Where images are decoded: `isolated` or `inline`.
         progress: Called once per image, with its prediction or the reason why it has none.
 

@@ -85,7 +85,7 @@ class LoadedCaptioner(ABC):
         images: Iterable[tuple[str, AnyImage]],
         *,
         config: GenerateConfig,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         decode: DecodeMode | ImageDecoder = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
@@ -94,7 +94,7 @@ class LoadedCaptioner(ABC):
         Args:
             images: Ids and images; read slightly ahead of what is yielded.
             config: Complete decoding settings.
-            batch_size: Images per batch, at least 1.
+            batch_size: Images per batch, at least 1; `None`: by the free memory.
             decode: Where images are decoded; see `caption`.
             on_failure: Called with each unusable image, which is then skipped; `None`: raise its
                 error.
@@ -132,7 +132,7 @@ class LoadedCaptioner(ABC):
         self,
         images: ImageInput | Sequence[ImageInput],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         **decoding: Unpack[DecodingOptions],
     ) -> list[Prediction]:
         """Return `caption` of the same arguments, as a transformers pipeline would be called."""
@@ -142,7 +142,7 @@ class LoadedCaptioner(ABC):
         self,
         images: ImageInput | Sequence[ImageInput],
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         on_failure: OnFailure | None = None,
         urls: UrlFetcher | None = None,
         decode: DecodeMode | ImageDecoder = "isolated",
@@ -155,7 +155,7 @@ class LoadedCaptioner(ABC):
         Args:
             images: One image or a list: path, bytes, PIL image, or uint8 array (H, W), (H, W, 1),
                 (H, W, 3) in RGB or (H, W, 4) in RGBA; an array (B, H, W, 3) is a list of images.
-            batch_size: Images per pass.
+            batch_size: Images per pass; `None`: by the free memory, at most 16 on CPUs.
             on_failure: Called with each unusable image, which then gets no caption.
             urls: Downloads images given as URLs: `UrlFetcher()`; `None`: URLs are rejected.
             decode: `isolated`: decode images in child processes with limits of memory and time,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from PIL import Image
 
-from captune.hardware import Hardware
-from captune.inference.decoding.decode import eval_mode, generate
+from captune.hardware import Hardware, without_autocast
+from captune.inference.decoding.decode import eval_mode, generate, plan_search, to_caption
+from captune.inference.decoding.running import RunningSearch
+from captune.inference.decoding.task import Hypothesis, SearchTask
 from captune.models import InferenceForm
 from captune.recipe import GenerateConfig
 from captune.records import Prediction, VisionInputs
@@ -39,9 +41,8 @@ class TorchBatches:
     ) -> list[tuple[Prediction, ...]]:
         """Return the captions of each image, one per config; see `BatchCaptioner`."""
         image_ids = [image_id for image_id, _ in batch]
-        inputs = VisionInputs.join([inputs for _, inputs in batch]).to(self.hardware.device)
         with eval_mode(self.form.captioner):
-            states = self.form.encode(inputs)
+            states = self.encode(batch)
             found = [
                 generate(
                     self.form.captioner,
@@ -53,3 +54,99 @@ class TorchBatches:
                 for config in configs
             ]
         return list(zip(*found, strict=True))
+
+    def encode(self, batch: Sequence[tuple[str, VisionInputs]]) -> torch.Tensor:
+        """Return the vision states (B, S, D) of a batch."""
+        inputs = VisionInputs.join([inputs for _, inputs in batch])
+        return self.form.encode(inputs.to(self.hardware.device))
+
+    def run(self, config: GenerateConfig) -> RunningCaptions:
+        """Return captions with these settings that take images while others continue.
+
+        Raises:
+            ModelError: The prompt leaves no room for a caption.
+        """
+        task = plan_search(self.form.captioner, (), config=config)
+        return RunningCaptions(self, task, RunningSearch(self.form.text, task))
+
+
+@dataclass(slots=True)
+class RunningCaptions:
+    """Images being captioned in rows, which take new images as others end.
+
+    Captions equal those of `TorchBatches.caption`, except that matrix products of other shapes
+    round differently.
+
+    Attributes:
+        batches: The model.
+        task: Decoding settings.
+        search: The images' searches.
+        next_number: Number of the image that is added next; images are counted from 0.
+    """
+
+    batches: TorchBatches
+    task: SearchTask
+    search: RunningSearch
+    next_number: int = 0
+    _image_ids: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def num_running(self) -> int:
+        """Number of images whose captions have not ended."""
+        return self.search.num_running
+
+    @property
+    def num_free(self) -> int:
+        """Number of rows that `add` can fill while others run."""
+        return self.search.num_free
+
+    @property
+    def may_add(self) -> bool:
+        """Whether `add` accepts images now; always true while none are running."""
+        return self.search.may_replace
+
+    @torch.inference_mode()
+    def add(self, batch: Sequence[tuple[str, VisionInputs]]) -> list[tuple[int, Prediction]]:
+        """Start images; return the captions that end with their first token, by number.
+
+        While no image is running, any number may start, and decides how many rows there are.
+
+        Args:
+            batch: Pairs of an id, which seeds sampling, and the inputs from `prepare`.
+        """
+        image_ids = [image_id for image_id, _ in batch]
+        with eval_mode(self.batches.form.captioner):
+            states = self.batches.encode(batch)
+            self._image_ids |= dict(enumerate(image_ids, self.next_number))
+            self.next_number += len(batch)
+            with without_autocast(states.device):
+                return self._write(self.search.add(image_ids, states))
+
+    @torch.inference_mode()
+    def advance(self, *, free: int = 1, is_last: bool = False) -> list[tuple[int, Prediction]]:
+        """Caption until rows are free or none are left; return the captions that end, by number.
+
+        Args:
+            free: Number of rows.
+            is_last: Whether no more images come while these run, so that free rows are dropped.
+        """
+        ended: list[tuple[int, Hypothesis]] = []
+        captioner = self.batches.form.captioner
+        with eval_mode(captioner), without_autocast(captioner.device):
+            while self.num_running and (is_last or self.num_free < free or not self.may_add):
+                if is_last or not self.may_add:
+                    self.search.drop_free_rows()
+                ended += self.search.step()
+        return self._write(ended)
+
+    def _write(self, ended: list[tuple[int, Hypothesis]]) -> list[tuple[int, Prediction]]:
+        captioner = self.batches.form.captioner
+        return [
+            (
+                number,
+                to_caption(
+                    captioner, hypothesis, image_id=self._image_ids.pop(number), task=self.task
+                ),
+            )
+            for number, hypothesis in ended
+        ]

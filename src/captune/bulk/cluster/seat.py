@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from captune.bulk.cluster.actor import ActorWork
-from captune.bulk.worker.wire import Complete, Images, StartStream
+from captune.bulk.worker.wire import USUAL_BATCH, Complete, Images, StartStream
 from captune.inference import AnyImage
 from captune.recipe import GenerateConfig
 
@@ -60,7 +60,7 @@ class Seat:
             return 0
         seconds = max(time.monotonic() - self._began, 1.0)
         ahead = int(self._num_answered / seconds * _SECONDS_AHEAD) if self._began else 0
-        target = min(max(ahead, 2 * self._start.batch_size), _MAX_IMAGES)
+        target = min(max(ahead, 2 * (self._start.batch_size or USUAL_BATCH)), _MAX_IMAGES)
         return target - len(self.images) if len(self.images) <= target // 2 else 0
 
     def give(self, images: Sequence[NamedImage]) -> None:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator
 
 from captune.bulk.worker.wire import (
+    USUAL_BATCH,
     Broken,
     Complete,
     Done,
@@ -79,7 +80,7 @@ class WorkerCaptioner:
         images: Iterable[tuple[str, AnyImage]],
         *,
         config: GenerateConfig,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         decode: DecodeMode | ImageDecoder = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
@@ -97,7 +98,7 @@ class WorkerCaptioner:
             while True:
                 message = process.next_message()
                 if isinstance(message, Want):
-                    process.send(Images(tuple(itertools.islice(source, batch_size))))
+                    process.send(Images(tuple(itertools.islice(source, batch_size or USUAL_BATCH))))
                 elif isinstance(message, Prediction):
                     yield message
                 elif isinstance(message, Failed):

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 from captune.bulk.worker.wire import (
+    USUAL_BATCH,
     Broken,
     Complete,
     Done,
@@ -52,7 +53,7 @@ def _answer(link: Link, captioner: LoadedCaptioner, request: Message) -> None:
 
 
 def _caption(link: Link, captioner: LoadedCaptioner, start: StartStream) -> None:
-    feed = _Feed(link, size=2 * start.batch_size)
+    feed = _Feed(link, size=2 * (start.batch_size or USUAL_BATCH))
     predictions = captioner.stream(
         feed.images(),
         config=start.config,

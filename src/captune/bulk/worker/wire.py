@@ -19,6 +19,10 @@ class Ready:
     hardware: str
 
 
+USUAL_BATCH = 16
+"""Images per message where the model's process chooses the batch size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Complete:
     """Fill in unset decoding settings; answered by the settings themselves."""
@@ -31,7 +35,7 @@ class StartStream:
     """Caption a stream of images."""
 
     config: GenerateConfig
-    batch_size: int
+    batch_size: int | None
     decode: DecodeMode
 
 

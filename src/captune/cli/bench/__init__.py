@@ -10,7 +10,6 @@ import typer
 from captune.cli.app import stopping
 from captune.cli.flags.decoding import (
     Backend,
-    BatchSize,
     Device,
     Precision,
     takes_decoding,
@@ -47,6 +46,7 @@ Images = Annotated[int, typer.Option(min=1, help="Maximum number of images used.
 Seconds = Annotated[
     float, typer.Option(min=0.0, max=86_400.0, help="Minimum time of each measurement.")
 ]
+CaptionBatch = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
 MicroBatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Images per forward pass.")]
 Accumulate = Annotated[int, typer.Option(min=1, max=256, help="Micro batches per optimizer step.")]
 Workers = Annotated[
@@ -142,7 +142,7 @@ def caption(
     *,
     data: DataOption,
     backend: Backend = "auto",
-    batch_size: BatchSize = 16,
+    batch_size: CaptionBatch = 16,
     images: Images = 64,
     seconds: Seconds = 10.0,
     decode: Decode = "isolated",

@@ -26,7 +26,10 @@ ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="Folder saved by captune or transformers, or a hub id."),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images captioned at once.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images captioned at once.", show_default="by the free memory"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],

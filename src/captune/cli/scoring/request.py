@@ -91,7 +91,7 @@ def make_request(
     bert_model: Annotated[
         str | None, typer.Option(help="Model of bert_score.", show_default="roberta-large")
     ] = None,
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = None,
     max_images: Annotated[
         int | None,
         typer.Option(min=1, help="Score only this many images, drawn with the scoring seed."),

@@ -7,7 +7,7 @@ V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -61,3 +61,22 @@ class DecodingBackend(Protocol):
 
     def lm_head(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return the logits (..., V) of hidden states (..., D)."""
+
+
+@runtime_checkable
+class JoiningContext(DecodingContext, Protocol):
+    """A context whose images can be replaced."""
+
+    def close_ring(self, places: int) -> None:
+        """Reuse the places of tokens from now on, after so many more tokens per image."""
+
+    def replace(self, rows: torch.Tensor, other: Any) -> None:
+        """Replace images `rows`, int64, by those of a context that has only read the prompt."""
+
+
+@runtime_checkable
+class JoiningBackend(DecodingBackend, Protocol):
+    """A backend whose running contexts take new images in place of others."""
+
+    def join(self, context: Any, vision_states: torch.Tensor) -> Any:
+        """Return a context of new images, which can replace images of a running context."""

@@ -14,8 +14,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 
 from captune.inference.decoding.logits import apply_penalties
-from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
-from captune.inference.decoding.token_tree import TokenTree
+from captune.inference.decoding.task import Hypothesis, SearchTask
 
 _NEVER = -1.0e9
 
@@ -79,33 +78,39 @@ class _Beams:
         )
 
 
-def search_beams(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:
-    """Return the best hypothesis of each image.
+class BeamSearch:
+    """The search of some images that start together; each is dropped when it ends."""
 
-    Args:
-        tree: Token tree that holds the prompt.
-        logits: Logits (B, V) of the first new token.
-        task: Number of beams, penalties and limits.
-    """
-    beams = _start(len(logits), task, device=logits.device)
-    rows = torch.arange(len(logits))
-    found: dict[int, Hypothesis] = {}
-    logits = logits[:, None].expand(-1, task.config.num_beams, -1)
-    while True:
-        beams = _step(beams, logits, task)
-        for at in (~beams.alive).nonzero()[:, 0].tolist():
-            # The search of a finished image continues until it is dropped; its first end counts.
-            found.setdefault(int(rows[at]), _best(beams.ended, at, task))
-        alive = torch.tensor([row not in found for row in rows.tolist()])
-        if not alive.any():
-            return [found[row] for row in range(len(found))]
-        if is_worth_dropping(alive):
-            kept = alive.nonzero()[:, 0]
-            rows, on_device = rows[kept], kept.to(logits.device)
-            tree.keep(on_device)
-            beams = beams.rows(on_device)
-        at = len(task.prompt_ids) + beams.step - 1
-        logits = tree.grow(beams.parents, beams.open.token_ids[:, :, at])
+    def __init__(self, task: SearchTask, *, device: torch.device) -> None:
+        """Start before the first token of the images of a task."""
+        self._task = task
+        self._beams = _start(len(task.image_ids), task, device=device)
+
+    @property
+    def token_ids(self) -> torch.Tensor:
+        """The last token of each open branch, int64 (B, K)."""
+        at = len(self._task.prompt_ids) + self._beams.step - 1
+        return self._beams.open.token_ids[:, :, at]
+
+    @property
+    def parents(self) -> torch.Tensor:
+        """The branch that each open branch continues, int64 (B, K)."""
+        return self._beams.parents
+
+    def advance(self, logits: torch.Tensor) -> dict[int, Hypothesis]:
+        """Continue the best branches; return the images that end now, by row, and drop them.
+
+        Args:
+            logits: (B, K, V), or (B, 1, V) of the root of all branches.
+        """
+        logits = logits.expand(-1, self._task.config.num_beams, -1)
+        beams = _step(self._beams, logits, self._task)
+        found = {
+            row: _best(beams.ended, row, self._task)
+            for row in (~beams.alive).nonzero()[:, 0].tolist()
+        }
+        self._beams = beams.rows(beams.alive.nonzero()[:, 0]) if found else beams
+        return found
 
 
 def _start(batch: int, task: SearchTask, *, device: torch.device) -> _Beams:

@@ -13,11 +13,9 @@ import torch
 
 from captune.hardware import without_autocast
 from captune.inference.decoding.backend import DecodingBackend
-from captune.inference.decoding.beams import search_beams
-from captune.inference.decoding.greedy import search_single
 from captune.inference.decoding.quality import flag_caption
+from captune.inference.decoding.running import RunningSearch
 from captune.inference.decoding.task import Hypothesis, SearchTask, limit_new_tokens
-from captune.inference.decoding.token_tree import TokenTree
 from captune.models import Captioner, fast_text, suppressed_tokens
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
@@ -58,7 +56,7 @@ def generate(
         text = text_backend(captioner) if backend is None else backend
         hypotheses = search(text, vision_states, task=task)
     return [
-        _predict(captioner, hypothesis, image_id=image_id, task=task)
+        to_caption(captioner, hypothesis, image_id=image_id, task=task)
         for image_id, hypothesis in zip(image_ids, hypotheses, strict=True)
     ]
 
@@ -75,11 +73,12 @@ def search(
     """
     # Backends choose their own precision.
     with without_autocast(vision_states.device):
-        tree = TokenTree(backend, vision_states)
-        logits = tree.prefill(task.prompt_ids)
-        if task.config.num_beams > 1:
-            return search_beams(tree, logits, task=task)
-        return search_single(tree, logits, task=task)
+        running = RunningSearch(backend, task)
+        found = dict(running.add(task.image_ids, vision_states))
+        while running.num_running:
+            running.drop_free_rows()
+            found.update(running.step())
+    return [found[number] for number in range(len(task.image_ids))]
 
 
 def text_backend(captioner: Captioner) -> DecodingBackend:
@@ -126,9 +125,10 @@ def eval_mode(captioner: Captioner) -> Iterator[None]:
             module.training = True
 
 
-def _predict(
+def to_caption(
     captioner: Captioner, hypothesis: Hypothesis, *, image_id: str, task: SearchTask
 ) -> Prediction:
+    """Return the caption of generated tokens."""
     token_ids = hypothesis.token_ids
     has_ended = token_ids[-1] == task.eos_token_id
     words = token_ids[:-1] if has_ended else token_ids

@@ -10,44 +10,52 @@ import hashlib
 import torch
 
 from captune.inference.decoding.logits import apply_penalties, warp
-from captune.inference.decoding.task import Hypothesis, SearchTask, is_worth_dropping
-from captune.inference.decoding.token_tree import TokenTree
+from captune.inference.decoding.task import Hypothesis, SearchTask
 
 
-def search_single(tree: TokenTree, logits: torch.Tensor, *, task: SearchTask) -> list[Hypothesis]:
-    """Return one hypothesis per image, greedy or sampled.
+class SingleSearch:
+    """The search of some images that start together; each is dropped when it ends."""
 
-    Args:
-        tree: Token tree that holds the prompt.
-        logits: Logits (B, V) of the first new token.
-        task: Decoding settings, end token and limits.
-    """
-    device = logits.device
-    found: dict[int, Hypothesis] = {}
-    token_ids = torch.tensor(task.prompt_ids, device=device).expand(len(logits), -1)
-    logprobs = torch.zeros(len(logits), device=device)
-    rows = torch.arange(len(logits))
-    draws = _draw(task)
-    while True:
-        step = token_ids.shape[1] - len(task.prompt_ids)
-        now = draws[rows, step].to(device)
-        chosen, chosen_logprobs = _choose(logits.float(), token_ids, task, draws=now)
-        token_ids = torch.cat([token_ids, chosen[:, None]], dim=1)
-        logprobs = logprobs + chosen_logprobs
+    def __init__(self, task: SearchTask, *, device: torch.device) -> None:
+        """Start before the first token of the images of a task."""
+        batch = len(task.image_ids)
+        self._task = task
+        self._token_ids = torch.tensor(task.prompt_ids, device=device).expand(batch, -1)
+        self._logprobs = torch.zeros(batch, device=device)
+        self._draws = _draw(task)
+
+    @property
+    def token_ids(self) -> torch.Tensor:
+        """The last token of each image, int64 (B, 1)."""
+        return self._token_ids[:, -1:]
+
+    @property
+    def parents(self) -> torch.Tensor:
+        """See `BeamSearch.parents`: zeros, int64 (B, 1)."""
+        return torch.zeros_like(self.token_ids)
+
+    def advance(self, logits: torch.Tensor) -> dict[int, Hypothesis]:
+        """Choose a token per image; return the images that end now, by row, and drop them.
+
+        Args:
+            logits: (B, 1, V).
+        """
+        task = self._task
+        step = self._token_ids.shape[1] - len(task.prompt_ids)
+        draws = self._draws[:, step].to(logits.device)
+        chosen, logprobs = _choose(logits[:, 0].float(), self._token_ids, task, draws=draws)
+        self._token_ids = torch.cat([self._token_ids, chosen[:, None]], dim=1)
+        self._logprobs = self._logprobs + logprobs
         ends = (chosen == task.eos_token_id) | (step + 1 == task.max_new_tokens)
-        for at in ends.nonzero()[:, 0].tolist():
-            # A finished row keeps ending until it is dropped; its first end counts.
-            new = tuple(token_ids[at, len(task.prompt_ids) :].tolist())
-            found.setdefault(int(rows[at]), Hypothesis(new, float(logprobs[at])))
-        alive = torch.tensor([row not in found for row in rows.tolist()])
-        if not alive.any():
-            return [found[row] for row in range(len(found))]
-        if is_worth_dropping(alive):
-            kept = alive.nonzero()[:, 0]
-            rows, on_device = rows[kept], kept.to(device)
-            tree.keep(on_device)
-            chosen, token_ids, logprobs = (x[on_device] for x in (chosen, token_ids, logprobs))
-        logits = tree.grow(torch.zeros_like(chosen)[:, None], chosen[:, None])[:, 0]
+        found = {}
+        for row in ends.nonzero()[:, 0].tolist():
+            new = tuple(self._token_ids[row, len(task.prompt_ids) :].tolist())
+            found[row] = Hypothesis(new, float(self._logprobs[row]))
+        if found:
+            kept = (~ends).nonzero()[:, 0]
+            self._token_ids, self._logprobs = self._token_ids[kept], self._logprobs[kept]
+            self._draws = self._draws[kept.cpu()]
+        return found
 
 
 def _draw(task: SearchTask) -> torch.Tensor:

@@ -24,6 +24,8 @@ from captune.records import Prediction
 if TYPE_CHECKING:
     from captune.hub import PushedRepo
 
+_BATCH = 16
+
 
 @dataclass(frozen=True, slots=True)
 class ExportedCaptioner(LoadedCaptioner):
@@ -58,12 +60,12 @@ class ExportedCaptioner(LoadedCaptioner):
         images: Iterable[tuple[str, AnyImage]],
         *,
         config: GenerateConfig,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         decode: DecodeMode | ImageDecoder = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
         """See `LoadedCaptioner.stream`."""
-        size, waiting = max(1, batch_size), list[tuple[str, Pixels]]()
+        size, waiting = max(1, batch_size or _BATCH), list[tuple[str, Pixels]]()
         run = self.runtime.open()
         marks = ImageMarks()
         prepared = prepare_ahead(run.prepare, images, decode=decode, batch_size=size, marks=marks)

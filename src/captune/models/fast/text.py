@@ -69,8 +69,25 @@ class FastContext:
         # A prompt of any length is read only once.
         is_short = length <= FEW_QUERIES or self.cache.length == 0
         if not has_weights or not is_short or states.shape[1] < MIN_STATES:
-            self.cache.image = [_image_pair(layer, states) for layer in layers]
-            self.vision_states = None
+            self._compute_keys(states)
+
+    def close_ring(self, places: int) -> None:
+        """Reuse the places of tokens from now on, after so many more tokens per image."""
+        self.cache.close_ring(places)
+
+    def replace(self, rows: torch.Tensor, other: FastContext) -> None:
+        """Replace images `rows`, int64, by those of a context that has only read the prompt."""
+        if self.vision_states is None:
+            if other.vision_states is not None:
+                other._compute_keys(other.vision_states)
+        elif other.vision_states is not None:
+            # Not in place: the states may be the caller's.
+            self.vision_states = self.vision_states.index_copy(0, rows, other.vision_states)
+        self.cache.replace(rows, other.cache)
+
+    def _compute_keys(self, states: torch.Tensor) -> None:
+        self.cache.image = [_image_pair(layer, states) for layer in self.side.layers]
+        self.vision_states = None
 
 
 class FastText:
@@ -101,8 +118,14 @@ class FastText:
     def start_decoding(self, vision_states: torch.Tensor) -> FastContext:
         """Return the cache of the images, with their keys if images are a prefix of the text."""
         self._arrange(len(vision_states))
-        context = FastContext(self._choose(len(vision_states)))
-        side = context.side
+        return self._start(self._choose(len(vision_states)), vision_states)
+
+    def join(self, context: FastContext, vision_states: torch.Tensor) -> FastContext:
+        """See `JoiningBackend.join`."""
+        return self._start(context.side, vision_states)
+
+    def _start(self, side: TextSide, vision_states: torch.Tensor) -> FastContext:
+        context = FastContext(side)
         if side.layers[0].cross is not None:
             context.vision_states = vision_states.to(side.dtypes.image)
             return context
