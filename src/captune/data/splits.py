@@ -260,7 +260,8 @@ def _fill(
         raise DataError(
             f"{format_count(len(order), by)} cannot fill {len(wanted)} splits: {wanted[-1]} would"
             " be empty",
-            fix="add images, or set data.split_fractions of a split to 0",
+            fix="add images, or set the share of a split to 0: data.split_fractions, or --train,"
+            " --val and --test",
         )
     total = sum(sizes.values())
     # The small splits first: train gets the rest, however the rounding falls.

@@ -29,7 +29,9 @@ def open_regular(path: Path) -> IO[bytes]:
             return path.open("rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"cannot read {path}: {reason}") from error
+        raise DataError(
+            f"cannot read {path}: {reason}", fix="check the path, and that you may read it"
+        ) from error
     raise DataError(
         f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
     )

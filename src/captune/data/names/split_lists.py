@@ -73,7 +73,9 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
 def _read_names(path: Path) -> list[str]:
     names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     if not names:
-        raise DataError("a split list is empty", where=str(path))
+        raise DataError(
+            "a split list is empty", where=str(path), fix="write one image name or id per line"
+        )
     return names
 
 
