@@ -145,7 +145,8 @@ def test_an_image_whose_client_left_never_reaches_the_model(tmp_path):
             assert connection.recv(4096).split()[1] == b"200"
             connection.close()
         captioned = (tmp_path / "stub" / "captioned.log").read_text().split("\n")[:-1]
-        assert captioned == [stub_caption(0), stub_caption(3)]
+        # Decoding in parallel, the later image may be ready first.
+        assert sorted(captioned) == sorted([stub_caption(0), stub_caption(3)])
         assert running.metric("captune_disconnects_total") == 2
         assert running.metric('captune_queue_depth{model="stub"}') == 0
         assert _caption(_post_all(running, [png(9)])[0][0]) == stub_caption(9)

@@ -14,6 +14,8 @@ from captune.serving.settings import RequestLimits
 _FIRST_BYTES = 16_384
 """Enough for ordinary headers; the bytes after them wait until requests of others are answered."""
 
+_PIECE = 65_536
+
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -72,8 +74,10 @@ class _GuardedProtocol(H11Protocol):
 
     def _receive_rest(self) -> None:
         rest, self._later = self._later, b""
-        if not self.transport.is_closing():
-            super().data_received(rest)
+        # h11 checks the size of headers only while they are incomplete.
+        for at in range(0, len(rest), _PIECE):
+            if not self.transport.is_closing():
+                super().data_received(rest[at : at + _PIECE])
 
     def handle_events(self) -> None:
         """Read what has arrived; stop the header timer once the headers are complete."""
