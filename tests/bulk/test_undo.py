@@ -218,3 +218,14 @@ def test_no_run_begins_on_images_that_an_undo_restores(model, photos, tmp_path, 
     with pytest.raises(OutputError, match="enough"):
         undo_run(result.run_id)
     assert len(refused) == 3
+
+
+def test_a_run_that_wrote_nothing_does_not_hide_the_one_before(model, photos, tmp_path):
+    before = read_tree(photos)
+    (photos / "broken.png").write_bytes(b"")
+    caption(model, photos, to=("txt", "jsonl"), out=tmp_path / "out")
+    # It only lists the broken image again.
+    caption(model, photos, to=("txt", "jsonl"), out=tmp_path / "out")
+    undo_run(str(tmp_path / "out"))
+    (photos / "broken.png").unlink()
+    assert read_tree(photos) == before

@@ -69,6 +69,7 @@ class RunPreview:
         num_replaced: Files that exist and would change.
         num_new: Files that would be created.
         captions: The captions of the first images.
+        collected: The files and folders that would get all captions.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
@@ -77,6 +78,7 @@ class RunPreview:
     num_replaced: int = 0
     num_new: int = 0
     captions: list[PlannedCaption] = field(default_factory=list)
+    collected: tuple[Path, ...] = ()
 
 
 def preview_run(
@@ -94,7 +96,7 @@ def preview_run(
     """
     outputs = choose_outputs(settings)
     refuse_urls_beside(outputs, inputs)
-    preview = RunPreview()
+    preview = RunPreview(collected=tuple(place for _, place in outputs.collected))
     with _planner(model, outputs, settings, inputs=inputs, outcome=preview.outcome) as opened:
         planner, per_image = opened
         tasks = planner.tasks(found)

@@ -28,7 +28,7 @@ from captune.bulk.journal.changes import (
 )
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.results import read_collected
-from captune.bulk.journal.runs import JournalRun, find_runs, last_run, set_state
+from captune.bulk.journal.runs import JournalRun, find_runs, last_writing_run, set_state
 from captune.bulk.state.collected import discard_output, mark_of
 from captune.bulk.state.index import find_journal
 from captune.bulk.state.place import JournalPlace, hold, hold_folders
@@ -92,7 +92,7 @@ def undo_run(run: str) -> UndoResult:
 def _choose(database: Database, run_id: str, journal: Path) -> JournalRun:
     found = find_runs(database, run_id) if run_id else []
     if not run_id:
-        newest = last_run(database)
+        newest = last_writing_run(database)
         found = [] if newest is None else [newest]
     if not found or found[0].state == "undone":
         what = f"the run {run_id} was undone before" if found else f"{journal} holds no run to undo"

@@ -68,6 +68,14 @@ def last_run(database: Database, form: str = "") -> JournalRun | None:
     return None
 
 
+def last_writing_run(database: Database) -> JournalRun | None:
+    """Return the newest run that wrote something and is not undone, else as `last_run`."""
+    tables = ("changes", "outputs", "replaced")
+    wrote = " UNION ".join(f"SELECT run FROM {table}" for table in tables)
+    found = _read(database, f"WHERE state != 'undone' AND number IN ({wrote})")
+    return found[-1] if found else last_run(database)
+
+
 def find_runs(database: Database, run_id: str) -> list[JournalRun]:
     """Return the runs with this id: one, or none."""
     return _read(database, "WHERE id = ?", run_id)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from captune.bulk.journal.database import Database
-from captune.bulk.journal.runs import last_run
+from captune.bulk.journal.runs import last_writing_run
 from captune.errors import CaptuneError, OutputError
 from captune.storage import STATE_FOLDER, find_cache_folder, read_json_object, write_json
 
@@ -49,7 +49,8 @@ def find_journal(run: str) -> tuple[Path, str]:
     if not found:
         raise OutputError(
             f"there is no journal of a bulk run in {path}",
-            fix="give the id that the run printed, its output file, or the folder of its images",
+            fix="give the id that the run printed, its --out, or, if it had none, the folder of"
+            " its images",
         )
     if len(found) > 1:
         raise OutputError(
@@ -65,7 +66,7 @@ def _newest(journal: Path) -> str:
     with suppress(CaptuneError):
         database = Database(journal)
         try:
-            run = last_run(database)
+            run = last_writing_run(database)
         finally:
             database.close()
         if run is not None:

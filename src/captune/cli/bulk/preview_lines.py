@@ -23,11 +23,18 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
         for path in one.files:
             yield f"  would write  {path}"
     done = [one for one in preview.captions if one.error is None or one.files]
+    if done:
+        yield from _collected_lines(preview)
     if any(one.files for one in done):
         size = sum(one.undo_bytes for one in done) / len(done)
         yield (
+<<<<<<< HEAD
             f"nothing was written; to undo such a run, about {format_bytes(size)} per image is"
             f" kept: {format_bytes(size * 1_000_000)} per million images"
+=======
+            f"nothing was written; to undo such a run, about {describe_bytes(size)} per image are"
+            f" kept: {describe_bytes(size * 1_000_000)} per million images"
+>>>>>>> 1ccf411 (Undo the last run that wrote something, and name all files of a preview)
         )
     elif preview.captions:
         yield "nothing was written"
@@ -49,5 +56,12 @@ def dry_run_lines(preview: RunPreview) -> Iterator[str]:
     if preview.num_new or preview.num_replaced:
         created = format_count(preview.num_new, "file")
         yield f"{created} would be created, {preview.num_replaced} changed"
+    if preview.num_waiting:
+        yield from _collected_lines(preview)
     for name, error in outcome.failures:
         yield f"  failed:{error.what}  {name}"
+
+
+def _collected_lines(preview: RunPreview) -> Iterator[str]:
+    for path in preview.collected:
+        yield f"all captions would go to {path}"
