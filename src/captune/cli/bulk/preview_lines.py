@@ -28,13 +28,8 @@ def preview_lines(preview: RunPreview) -> Iterator[str]:
     if any(one.files for one in done):
         size = sum(one.undo_bytes for one in done) / len(done)
         yield (
-<<<<<<< HEAD
-            f"nothing was written; to undo such a run, about {format_bytes(size)} per image is"
+            f"nothing was written; to undo such a run, about {format_bytes(size)} per image are"
             f" kept: {format_bytes(size * 1_000_000)} per million images"
-=======
-            f"nothing was written; to undo such a run, about {describe_bytes(size)} per image are"
-            f" kept: {describe_bytes(size * 1_000_000)} per million images"
->>>>>>> 1ccf411 (Undo the last run that wrote something, and name all files of a preview)
         )
     elif preview.captions:
         yield "nothing was written"
