@@ -140,7 +140,7 @@ class StubCaptioner(LoadedCaptioner):
         images: Iterable[tuple[str, AnyImage]],
         *,
         config: GenerateConfig,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         decode: DecodeMode | ImageDecoder = "isolated",
         on_failure: OnFailure | None = None,
     ) -> Generator[Prediction]:
@@ -148,7 +148,7 @@ class StubCaptioner(LoadedCaptioner):
             return self.look(image, config.prompt)
 
         batch: list[tuple[str, _Seen]] = []
-        size = batch_size
+        size = batch_size or 16
         marks = ImageMarks()
         opened = prepare_ahead(look, images, decode=decode, batch_size=size, marks=marks)
         with closing(opened) as prepared:
