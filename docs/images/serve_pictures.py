@@ -1,11 +1,12 @@
 """Draw the pictures of the page of `captune serve`: cards, and a blind comparison of two models.
 
-Needs Chromium and playwright. Both models learned the built-in set, one of them longer; the votes
-follow the truth, which is known for drawn scenes: a true caption beats a false one.
+Needs Chromium and playwright. The second model is the first after two thirds of its training; the
+votes follow the truth, which is known for drawn scenes: a true caption beats a false one.
 
-    captune demo                                                          # runs/demo
-    captune run demo --set train.epochs=4 --set name=shorter              # runs/shorter
-    python docs/images/serve_pictures.py demo=runs/demo shorter=runs/shorter
+    captune demo
+    cp -r runs/demo/model early
+    cp runs/demo/checkpoints/step-000900/weights.safetensors early/model.safetensors
+    python docs/images/serve_pictures.py complete=runs/demo/model after-900-steps=early
 """
 
 from __future__ import annotations
