@@ -25,6 +25,9 @@ _FLOAT = 4
 _PATCH = 16
 """Pixels per side of a vision state, if the model does not say."""
 
+_LAYERS, _WIDTH, _VOCABULARY = 12, 768, 50_000
+"""Sizes of a text side, of those that a family of its own does not name so."""
+
 _LOGITS = 6
 """Arrays of the size of the logits that a step of beam search holds at once."""
 
@@ -87,17 +90,26 @@ def measure_row(batches: TorchBatches) -> RowSize:
     """Return the sizes of one image, from the model's configuration."""
     pixels = batches.prepare(Image.new("RGB", (64, 64))).pixel_values
     config: Any = batches.form.captioner.model.config
-    vision, text = _vision_config(config), config.get_text_config(decoder=True)
-    patch = getattr(vision, "patch_size", None) or _PATCH
+    vision, text = _vision_config(config), _text_config(config)
+    patch = getattr(vision, "patch_size", None)
+    patch = patch if isinstance(patch, int) else _PATCH
     height, width = pixels.shape[-2:]
     return RowSize(
         pixels=pixels.numel(),
         states=(height // patch) * (width // patch) + 1,
-        vision_width=getattr(vision, "hidden_size", text.hidden_size),
-        layers=text.num_hidden_layers,
-        width=text.hidden_size,
-        vocabulary=text.vocab_size,
+        vision_width=getattr(vision, "hidden_size", _WIDTH),
+        layers=getattr(text, "num_hidden_layers", _LAYERS),
+        width=getattr(text, "hidden_size", _WIDTH),
+        vocabulary=getattr(text, "vocab_size", _VOCABULARY),
     )
+
+
+def _text_config(config: Any) -> Any:
+    try:
+        return config.get_text_config(decoder=True)
+    except ValueError:
+        # A family of its own, with several text sides.
+        return config
 
 
 def _vision_config(config: Any) -> Any:
