@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from captune.evaluation import Origin, ReportInputs, write_model_card
+from captune.hub import describe_use
 from captune.metrics import METRICS
 from captune.recipe import Recipe, dump_changed, dump_recipe
 
@@ -119,3 +120,10 @@ def test_a_count_is_a_whole_number_in_the_metadata(model: Path, inputs: ReportIn
     card = write(model, counted)
     assert "value: 23\n" in card
     assert "| Vocabulary, words | 23 | 23 | 23 |" in shown(card)
+
+
+def test_the_code_of_the_card_is_the_one_that_is_run_in_the_tests_of_the_hub(
+    model: Path, inputs: ReportInputs
+) -> None:
+    # `tests/test_card.py` runs it on a tiny model of every family.
+    assert describe_use(model) in shown(write(model, inputs))
