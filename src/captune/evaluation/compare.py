@@ -37,7 +37,7 @@ _VERDICT_ORDER = ("cider", "meteor", "bleu_4", "sacrebleu", "rouge_l", "rougeL",
 
 _MAIN_METRICS = (
     *("cider", "meteor", "bleu_4", "rouge_l", "spice", "clip_score", "distinct_captions"),
-    *("bert_score", "sacrebleu", "rougeL", "wer", "bleu_1"),
+    *("bert_score", "sacrebleu", "wer", "rougeL", "bleu_1"),
 )
 
 
