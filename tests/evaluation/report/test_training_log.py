@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+
+import pytest
 
 from captune.evaluation import read_training_log
 from captune.evaluation.report.training_log import parse_training_log
@@ -39,4 +43,10 @@ def test_names_of_validation_metrics_do_not_include_the_loss() -> None:
 
 
 def test_a_run_without_a_log_has_empty_curves(tmp_path: Path) -> None:
+    assert read_training_log(tmp_path / "log.jsonl").curve("loss").values == ()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes in folders")
+def test_a_pipe_in_place_of_the_log_is_an_empty_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.jsonl")
     assert read_training_log(tmp_path / "log.jsonl").curve("loss").values == ()

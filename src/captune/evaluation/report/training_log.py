@@ -61,8 +61,11 @@ class TrainingLog:
 def read_training_log(path: Path) -> TrainingLog:
     """Read a run's log.jsonl; a missing file gives an empty log, as for `captune evaluate`.
 
-    Lines without a step, and a last line cut off by a kill, are skipped.
+    Lines without a step, and a last line cut off by a kill, are skipped. A pipe in its place is
+    not read, as it may never end.
     """
+    if not path.is_file():
+        return TrainingLog({})
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
