@@ -81,6 +81,9 @@ class CaptionFlow:
 
         Images whose captions wait for that of an earlier one are held, so their number is limited.
         """
+        if self._running is None or not self._running.num_running:
+            # Also after a batch was halved, whatever is held: there is no row to wait for.
+            return False
         free = self._free()
         held = len(self._images) - len(self._waiting)
         return free < self._refill() or held + free > 2 * self.size
