@@ -351,3 +351,20 @@ def test_copies_of_a_poisoned_image_that_wait_are_answered_once_it_is_known(benc
         rig.engine.close()
 
     asyncio.run(run())
+
+
+def test_a_request_that_was_let_in_before_the_end_is_still_captioned(bench):
+    async def run():
+        rig = bench()
+        await rig.load()
+        rig.engine.is_draining = True
+        # No new request is let in, but one whose body was arriving is accepted.
+        assert rig.engine.num_free == 0
+        assert rig.engine.refusal().status == 503
+        asked = rig.ask(b"a")
+        await rig.settle()
+        await rig.say(_captioned(rig.processes[0].jobs[0]))
+        assert (await asked)[0][0].caption == "a dog"
+        rig.engine.close()
+
+    asyncio.run(run())

@@ -141,16 +141,20 @@ class Engine:
         room.num_images = 0
 
     def check_room(self, num_images: int) -> None:
-        """Check that the queue has room for images.
+        """Check that the queue has room for images of a request that was let in.
+
+        The server may be shutting down since then: it answers what it has let in.
 
         Raises:
-            ApiError: 503: no process has loaded the model, or the server is shutting down; 429:
-                too many images are waiting; 413: not even the empty queue has room.
+            ApiError: 503: no process has loaded the model; 429: too many images are waiting; 413:
+                not even the empty queue has room.
         """
         most = self._settings.max_queue
-        if self.is_accepting and num_images > most:
+        if not self.is_ready:
+            raise self._not_ready()
+        if num_images > most:
             raise ApiError(413, "too_many_images", f"a request may have at most {most} images")
-        if num_images > self.num_free:
+        if self.depth + num_images > most:
             raise self.refusal()
 
     @property
