@@ -155,7 +155,7 @@ def test_without_javascript_the_table_is_complete(open_page: Any) -> None:
     page = open_page(java_script_enabled=False)
     assert len(first_names(page)) == 5
     assert page.locator("table.runs svg.spark").count() == 4
-    assert page.get_by_text("Comparing needs JavaScript").is_visible()
+    assert page.locator("noscript p").is_visible()
     assert page.locator("input[type=checkbox]:visible").count() == 0
     assert page.get_by_role("link", name="a good run").get_attribute("href").endswith("report.html")
 
