@@ -64,13 +64,23 @@ def write(name: str) -> None:
         NotebookClient(
             notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}
         ).execute()
+    tidy(notebook)
+    nbformat.write(notebook, FOLDER / f"{name}.ipynb")
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Keep what cells print and return; drop progress bars, stderr, and times of the kernel."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-    # A widget's view is an id without its state.
+        if cell.cell_type != "code":
+            continue
+        # Bars are `display_data`, whose widgets are ids without their state.
+        kept = [o for o in cell.outputs if o.output_type != "display_data" or "demo" in cell.source]
+        text = "".join(o.text for o in kept if o.get("name") == "stdout")
+        values = [o for o in kept if o.output_type != "stream"]
+        printed = [nbformat.v4.new_output("stream", name="stdout", text=text)] if text else []
+        cell.outputs = printed + values
     notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, FOLDER / f"{name}.ipynb")
 
 
 if __name__ == "__main__":

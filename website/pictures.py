@@ -32,7 +32,7 @@ from captune.records import CaptionRecord
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 WIDE = {"width": 1180, "height": 800}
-TALL = {"width": 1180, "height": 1180}
+TALL = {"width": 1180, "height": 950}
 NUM_PICTURES = 8
 
 
@@ -121,7 +121,7 @@ def serve_page(page: Any, address: str, *, pictures: dict[Path, CaptionRecord]) 
     """Take the page with captions of a few pictures and their alternatives."""
     page.goto(address)
     page.set_input_files("#files", list(pictures)[:6])
-    page.wait_for_function("document.querySelectorAll('#cards > [data-status=done]').length === 6")
+    wait_for_count(page.locator("#cards > [data-status=done]"), 6)
     page.wait_for_timeout(500)
     page.screenshot(path=IMAGES / "serve-page.png")
 
@@ -132,9 +132,7 @@ def serve_compare(page: Any, address: str, *, pictures: dict[Path, CaptionRecord
     page.wait_for_selector("#model-b option[value=short]", state="attached")
     page.set_input_files("#files", list(pictures))
     page.click("#compare-start")
-    page.wait_for_function(
-        "count => document.querySelectorAll('.ballot').length === count", arg=len(pictures)
-    )
+    wait_for_count(page.locator(".ballot"), len(pictures))
     for place, record in enumerate(pictures.values()):
         row = page.locator("#pairs > li").nth(place)
         texts = row.locator(".caption-text").all_inner_texts()
@@ -144,6 +142,13 @@ def serve_compare(page: Any, address: str, *, pictures: dict[Path, CaptionRecord
     page.click("#reveal")
     page.wait_for_timeout(500)
     page.screenshot(path=IMAGES / "serve-compare.png")
+
+
+def wait_for_count(found: Any, count: int) -> None:
+    """Wait until a selection has this many elements; the page forbids scripts of others."""
+    from playwright.sync_api import expect
+
+    expect(found).to_have_count(count, timeout=60_000)
 
 
 def shrink(picture: Path) -> None:

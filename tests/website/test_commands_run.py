@@ -14,7 +14,7 @@ from captune.cli import main
 from support.pages import PAGES, Block, code_blocks
 from support.runs import layouts
 from support.runs.documented import write_example_folder
-from support.runs.recipe_data import lay_out
+from support.runs.recipe_data import BLIP, lay_out
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -41,9 +41,11 @@ BLOCKS = [
     for block in code_blocks(page, "sh", "console")
     if re.search(r"^captune ", block.text, re.MULTILINE)
 ]
-FOLDERS = ("my-photos", "photos", "more-photos", "my-pictures", "corrections", "DATA")
+WITH_CAPTIONS = ("my-photos", "my-pictures", "corrections", "DATA")
+WITHOUT_CAPTIONS = ("photos", "more-photos")
 MODELS = (
     "MODEL",
+    "Salesforce/blip-image-captioning-large",
     "models/blip-image-captioning-base",
     "nlpconnect/vit-gpt2-image-captioning",
     "blip-large",
@@ -81,8 +83,14 @@ def sandbox(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     write_example_folder(tmp_path)
-    for name in FOLDERS:
+    for name in WITH_CAPTIONS:
         layouts.write_sidecars(tmp_path / name, 20)
+    for name in WITHOUT_CAPTIONS:
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            layouts.draw(number)[0].save(tmp_path / name / f"{number}.jpg")
+    for name in ("experiments/first", "other/run"):
+        (tmp_path / name).mkdir(parents=True)
     for name in ("photo.jpg", "new-photo.jpg", "shape.png"):
         layouts.draw(1)[0].save(tmp_path / name)
     for name in MODELS:
@@ -119,6 +127,11 @@ def test_a_block_of_commands_runs(
     for recipe, notebook in RECIPES.items():
         if recipe in block.text:
             lay_out(notebook, sandbox)
+    if not (sandbox / BLIP).exists():
+        (sandbox / BLIP).parent.mkdir(exist_ok=True)
+        (sandbox / BLIP).symlink_to(model)
+    if "~/flickr8k" in block.text:
+        layouts.write_kaggle_flickr8k(sandbox / "flickr8k", 20)
     if "hephaestus" in block.text:
         layouts.save_bert(sandbox / "models" / "bert-base-uncased")
     for line in commands(block):

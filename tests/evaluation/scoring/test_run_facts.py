@@ -13,6 +13,12 @@ def test_the_command_can_be_run_again_and_omits_the_path_of_the_program() -> Non
     assert fact.is_code
 
 
+def test_a_run_from_a_notebook_does_not_name_the_files_of_its_kernel() -> None:
+    fact = command_fact(["/opt/ipykernel_launcher.py", "-f", "/tmp/tmpabc.json"])
+    assert fact.value == "captune.run in a notebook"
+    assert not fact.is_code
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "0 s"), (59.6, "1 min 00 s"), (1061, "17 min 41 s"), (7500, "2 h 05 min")],

@@ -46,8 +46,13 @@ def software_facts() -> list[Fact]:
 
 
 def command_fact(words: Sequence[str]) -> Fact:
-    """Return the command line, ready to run again; the program is named without its path."""
+    """Return the command line, ready to run again; the program is named without its path.
+
+    In a notebook the command line is that of the kernel, with a file that is gone after it.
+    """
     shown = [Path(words[0]).name, *words[1:]] if words else []
+    if shown and "kernel_launcher" in shown[0]:
+        return Fact("Command", "captune.run in a notebook")
     return Fact("Command", shlex.join(shown), is_code=True)
 
 
