@@ -6,7 +6,7 @@ votes follow the truth, which is known for drawn scenes: a true caption beats a 
     captune demo
     cp -r runs/demo/model early
     cp runs/demo/checkpoints/step-000900/weights.safetensors early/model.safetensors
-    python docs/images/serve_pictures.py complete=runs/demo/model after-900-steps=early
+    python website/serve_pictures.py complete=runs/demo/model after-900-steps=early
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from captune.data import caption_is_true, make_shapes  # noqa: E402
