@@ -183,7 +183,6 @@ OUT_OF_MEMORY = (
             "MPS backend out of memory (MPS allocated: 17.8 GB, other allocations: 300 MB, max"
             " allowed: 18.1 GB). Tried to allocate 1.2 GB on private pool.",
             "Invalid buffer size: 24.00 GiB",
-            "could not create a primitive",
             "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
             "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
             "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",

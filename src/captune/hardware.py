@@ -28,7 +28,6 @@ _NO_MEMORY = re.compile(
     r"|out_of_resources"  # SYCL's name for a full device
     r"|_status_\w*alloc\w*_failed|statusallocfailed"  # cuBLAS, cuDNN, cuSOLVER, MIOpen
     r"|_status_memory_error"  # rocBLAS
-    r"|could not create a (primitive|memory object)"  # oneDNN, under a limit of memory
     r"|invalid buffer size"  # MPS: larger than the maximum size of a buffer
     r"|hiperroroutofmemory|cudaerrormemoryallocation"  # names of the runtimes' error codes
     r"|can(no|')t allocate memory|not enough memory"  # CPUs, Windows too
