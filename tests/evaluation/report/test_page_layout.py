@@ -55,7 +55,7 @@ def test_the_summary_fits_the_first_page(open_page: Any, pages: Pages) -> None:
     page = open_page(pages.report, viewport={"width": 718, "height": 1000})
     page.emulate_media(media="print")
     # A4 without its margins is 275 mm high.
-    assert page.locator("#scores h3").bounding_box()["y"] < 275 / 25.4 * 96
+    assert page.locator("#scores > h3").bounding_box()["y"] < 275 / 25.4 * 96
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
