@@ -55,7 +55,12 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
     # 404.html is shown at any address, so its links start at the root of the server.
-    files = [file for file in site.rglob("*.html") if file.name != "404.html"]
+    # A report inside a tutorial is a page of its own, with tests of its own.
+    files = [
+        file
+        for file in site.rglob("*.html")
+        if file.name != "404.html" and not file.parent.name.endswith("_files")
+    ]
     return {file: Page(file) for file in files}
 
 
