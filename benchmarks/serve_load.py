@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of server and library")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of server and library")
     parser.add_argument("--backend", default="torch", help="torch or openvino, for both")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="captune-load-") as name:
@@ -64,6 +64,7 @@ def measure_model(folder: Path, chosen: argparse.Namespace) -> None:
 
     contents = photographs(chosen.images, side=480)
     flags = ["--backend", chosen.backend, "--warmup", "--max-batch", chosen.batch]
+    flags += ["--deadline", 600]
     # The environment of stubs limits torch to one thread.
     threads = {"OMP_NUM_THREADS": str(count_threads())}
     model = captune.load(chosen.model)
