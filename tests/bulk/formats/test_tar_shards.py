@@ -163,3 +163,21 @@ def test_a_tar_with_other_content_is_refused(tmp_path: Path) -> None:
         archive.addfile(member, io.BytesIO(b"{}"))
     with pytest.raises(OutputError, match="other than captions"):
         list(TarShards(tmp_path).earlier_names())
+
+
+def test_a_run_killed_before_its_first_commit_resumes(tmp_path: Path) -> None:
+    # What a kill leaves after `resume` and before the commit of its state.
+    (tmp_path / "000000.tar.part").touch()
+    resumed = TarShards(tmp_path)
+    resumed.resume(None, keep_earlier=True)
+    resumed.add(rows(0, 2))
+    resumed.finish()
+    assert captions(tmp_path) == ["caption 0", "caption 1"]
+
+
+def test_another_file_with_the_name_of_the_part_is_kept(tmp_path: Path) -> None:
+    part = tmp_path / "000000.tar.part"
+    part.write_bytes(b"half a film")
+    with pytest.raises(OutputError, match="is not part of a run in the journal"):
+        TarShards(tmp_path).resume(None, keep_earlier=True)
+    assert part.read_bytes() == b"half a film"

@@ -96,14 +96,23 @@ class TarShards:
         if found is None:
             number = max((int(shard.stem) for shard in finished), default=-1) + 1
             found = _State(number, num_images=number * self._shard_images, first=number)
-            if state is None and self._part_path(number).exists():
-                raise OutputError(
-                    f"{self._part_path(number)} is not part of a run in the journal",
-                    fix="move it, or choose another --out",
-                )
+            if state is None:
+                self._refuse_foreign(self._part_path(number))
         self._state = found
         self._open()
         return self._encoded()
+
+    def _refuse_foreign(self, part: Path) -> None:
+        # An empty one may be ours: a kill came between its start and the first commit.
+        try:
+            size = part.stat().st_size if part.exists() else 0
+        except OSError as error:
+            raise cannot_write(part, error) from error
+        if size:
+            raise OutputError(
+                f"{part} is not part of a run in the journal",
+                fix="move it, or choose another --out",
+            )
 
     def add(self, rows: Sequence[CaptionedItem]) -> bytes:
         """See `CollectedFormat.add`; the state is the position in the shards.
