@@ -63,7 +63,7 @@ def test_things_are_learned_from_where_words_stand() -> None:
 
 
 def test_captions_in_other_languages_have_no_things_and_no_mistakes() -> None:
-    captions = ["ein roter Stern ist links", "der Stern", "一只猫在草地上"]
+    captions = ["ein roter Stern steht links", "der Stern", "一只猫在草地上"]
     things = learn_things(captions)
     assert things == frozenset()
     assert find_mistakes("ein blauer Stern", captions, things=things) == ()
