@@ -55,7 +55,12 @@ if TYPE_CHECKING:
     from captune.evaluation.report.page import write_page
     from captune.evaluation.report.training_log import TrainingLog, read_training_log
     from captune.evaluation.report.words.caption_shapes import FrequentCaption
-    from captune.evaluation.score_tables import render_scores, short_signature, shorten_signature
+    from captune.evaluation.score_tables import (
+        render_scores,
+        score_lines,
+        short_signature,
+        shorten_signature,
+    )
     from captune.evaluation.scoring.evaluation import (
         ScoringOptions,
         describe_decoding,
@@ -140,6 +145,7 @@ __all__ = [
     "round_value",
     "save_scores",
     "score_against",
+    "score_lines",
     "score_run",
     "score_systems",
     "scores_section",
@@ -210,6 +216,7 @@ _HOMES = {
     "read_training_log": "captune.evaluation.report.training_log",
     "render_data_check": "captune.evaluation.data_page",
     "render_scores": "captune.evaluation.score_tables",
+    "score_lines": "captune.evaluation.score_tables",
     "render_table": "captune.evaluation.tables",
     "round_value": "captune.evaluation.labels",
     "save_scores": "captune.evaluation.scoring.saved_scores",

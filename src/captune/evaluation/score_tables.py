@@ -81,7 +81,7 @@ def _list_scores(
 ) -> TextTable:
     rows = []
     for metric in evaluation.metrics:
-        cells = [_show_value(evaluation, system, metric=metric) for system in called]
+        cells = [" ".join(score_lines(evaluation, name, metric=metric)) for name in called]
         if pair is not None:
             cells += _show_test(evaluation, pair, metric=metric)
         rows.append([_label(metric), *cells])
@@ -124,17 +124,6 @@ def _label(metric: str) -> str:
     return metric_label(metric) + (" (lower is better)" if is_lower else "")
 
 
-def _show_value(evaluation: Evaluation, system: str, *, metric: str) -> str:
-    scores = evaluation.scores[system]
-    if metric not in scores.metrics:
-        return "–"
-    text = format_value(metric, scores.metrics[metric])
-    ends = scores.intervals.get(metric)
-    if ends is None:
-        return text
-    return f"{text} [{format_value(metric, ends.low)}, {format_value(metric, ends.high)}]"
-
-
 def _show_test(evaluation: Evaluation, pair: SystemPair, *, metric: str) -> list[str]:
     test = evaluation.tests[pair].get(metric)
     if test is None:
@@ -142,3 +131,15 @@ def _show_test(evaluation: Evaluation, pair: SystemPair, *, metric: str) -> list
     ends = f"[{format_delta(metric, test.low)}, {format_delta(metric, test.high)}]"
     p_value = format_test(metric, test).removeprefix("p = ").removeprefix("p ")
     return [f"{format_delta(metric, test.delta)} {ends}", p_value]
+
+
+def score_lines(evaluation: Evaluation, system: str, *, metric: str) -> list[str]:
+    """Return a rounded value and, if there is one, its interval; a dash without a value."""
+    scores = evaluation.scores[system]
+    if metric not in scores.metrics:
+        return ["–"]
+    text = format_value(metric, scores.metrics[metric])
+    ends = scores.intervals.get(metric)
+    if ends is None:
+        return [text]
+    return [text, f"[{format_value(metric, ends.low)}, {format_value(metric, ends.high)}]"]

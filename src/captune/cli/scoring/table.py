@@ -95,6 +95,8 @@ def _make_table(
     from rich.table import Table
     from rich.text import Text
 
+    from captune.evaluation import score_lines
+
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("metric", no_wrap=True)
     for name in called.values():
@@ -102,7 +104,7 @@ def _make_table(
     if pair is not None:
         table.add_column("change", justify="right")
     for metric in evaluation.metrics:
-        cells = [_show_value(evaluation, system, metric=metric) for system in called]
+        cells = ["\n".join(score_lines(evaluation, name, metric=metric)) for name in called]
         if pair is not None:
             cells.append("\n".join(_show_test(metric, evaluation.tests[pair].get(metric))))
         table.add_row(Text(metric), *map(Text, cells))
@@ -128,19 +130,6 @@ def _make_pair_table(
         row = (called[pair.system], called[pair.against], *cells)
         table.add_row(*map(Text, row))
     return table
-
-
-def _show_value(evaluation: Evaluation, system: str, *, metric: str) -> str:
-    from captune.evaluation import format_value
-
-    scores = evaluation.scores[system]
-    if metric not in scores.metrics:
-        return "–"
-    text = format_value(metric, scores.metrics[metric])
-    interval = scores.intervals.get(metric)
-    if interval is None:
-        return text
-    return f"{text}\n[{format_value(metric, interval.low)}, {format_value(metric, interval.high)}]"
 
 
 def _show_test(metric: str, test: PairedTest | None) -> list[str]:
