@@ -96,6 +96,7 @@ def test_a_server_can_add_images_to_captions_in_progress(blip, prepared, expecte
         now = prepared[started : started + room]
         started += len(now)
         joined += len(now) if running.num_running else 0
-        found |= dict(running.add(now) if now else running.advance())
+        is_last = started == NUM_IMAGES
+        found |= dict(running.add(now) if now else running.advance(is_last=is_last))
     assert joined > 1
     assert [(found[n].image_id, found[n].caption) for n in range(NUM_IMAGES)] == alone
