@@ -101,9 +101,10 @@ def show_report(run: str | Path, *, height: int = 640) -> HTML:
         raise MissingExtraError(
             "show_report needs IPython", fix='pip install "captune[notebook]"'
         ) from None
+    # A frame at the start makes IPython advise its own class, which cannot store a page.
     return HTML(
-        f'<iframe srcdoc="{html.escape(page)}" title="Report" width="100%" height="{height}"'
-        ' style="border: 0"></iframe>'
+        f'<div><iframe srcdoc="{html.escape(page)}" title="Report" width="100%" height="{height}"'
+        ' style="border: 0"></iframe></div>'
     )
 
 

@@ -81,7 +81,7 @@ def test_a_conversion_that_does_not_fit_the_disk_is_skipped_with_a_message(
     said: list[str] = []
     assert choose_model(request(model, "openvino"), say=said.append) == str(model)
     assert len(said) == 1
-    assert "GB are free; captioning with torch" in said[0]
+    assert "1.0 kB are free; captioning with torch" in said[0]
 
 
 def test_auto_does_not_convert_if_that_would_take_over_a_twentieth_of_the_run(

@@ -23,7 +23,10 @@ NEEDED = (
     *("splits.json", "splits/train.jsonl", "splits/test.jsonl", "stages.json"),
     *("environment.json", "skipped_images.jsonl", "predictions/after.jsonl"),
 )
-SPARE = ("scores.json", "scores_per_image.jsonl", "log.jsonl", "train_metrics.json")
+SPARE = (
+    *("scores.json", "scores_per_image.jsonl", "log.jsonl"),
+    *("train_metrics.json", "data_check.json"),
+)
 
 
 def settings():

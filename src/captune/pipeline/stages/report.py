@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from typing import Any
 
 from captune.data import (
     is_shapes_id,
     load_splits,
     read_skipped,
 )
+from captune.errors import DataError
 from captune.evaluation import (
     Fact,
     Origin,
@@ -72,15 +73,13 @@ def report(job: Job) -> None:
         skipped=read_skipped(job.folder / "skipped_images.jsonl"),
         extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
-        best_step=_read_best_step(job.folder),
+        best_step=_read_best_step(job),
         data_check=_DATA_CHECK if (job.folder / _DATA_CHECK).is_file() else "",
         source=RunSettings(
             _folder_in_commands(job.recipe, str(environment.get("Command", ""))),
             job.recipe,
             # Drawings of few shapes are alike; nothing is wrong with them.
-            ""
-            if any(is_shapes_id(r.image_id) for r in after[:1])
-            else _describe_duplicates(job.folder),
+            "" if any(is_shapes_id(r.image_id) for r in after[:1]) else _describe_duplicates(job),
         ),
     )
     write_plots(job.folder / "plots", inputs)
@@ -105,19 +104,27 @@ def _folder_in_commands(recipe: Recipe, command: str) -> str:
     return f"runs/{recipe.name}"
 
 
-def _read_best_step(folder: Path) -> int | None:
+def _read_spare(job: Job, name: str) -> dict[str, Any]:
+    """Return a file that the report can do without; empty if it is missing or damaged."""
+    path = job.folder / name
+    if not path.is_file():
+        return {}
+    try:
+        return read_json_object(path, fix="")
+    except DataError as error:
+        job.say(f"report: without {name}: {error.what}")
+        return {}
+
+
+def _read_best_step(job: Job) -> int | None:
     """Return the step of the weights that were saved; `None` if the run does not record it."""
-    path = folder / "train_metrics.json"
-    fix = "delete it: the report then names no checkpoint"
-    step = read_json_object(path, fix=fix).get("best_step") if path.is_file() else None
+    step = _read_spare(job, "train_metrics.json").get("best_step")
     return step if isinstance(step, int) else None
 
 
-def _describe_duplicates(folder: Path) -> str:
+def _describe_duplicates(job: Job) -> str:
     """Return what the check of the data found to be equal, in a sentence; empty if nothing."""
-    path = folder / "data_check.json"
-    fix = "delete it: captune run checks the data again"
-    found = read_json_object(path, fix=fix) if path.is_file() else {}
+    found = _read_spare(job, "data_check.json")
     sizes = {
         key: _count(found.get(key)) for key in ("leaks", "exact_duplicates", "near_duplicates")
     }
