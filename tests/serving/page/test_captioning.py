@@ -153,7 +153,7 @@ def test_page_settings_apply_to_images_added_later(page: Any) -> None:
     page.fill("#prompt", "a photo of")
     page.fill("#beams", "5")
     page.click("#settings-submit")
-    assert "5 beams" in page.inner_text("#settings-summary")
+    page.locator("#settings-summary", has_text="5 beams").wait_for()
     add(page, image_files([1]))
     assert captions(page) == [f"a photo of {stub_caption(1)}"]
 
