@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from captune.metrics import METRICS, SIGNIFICANCE, PairedTest
+from captune.metrics import METRICS, SIGNIFICANCE, PairedTest, is_lower_better
 
 _GENERATED_SETS: Mapping[str, str] = {
     "truth_rate": "True captions",
@@ -20,6 +20,11 @@ def metric_label(name: str) -> str:
     if name in METRICS:
         return METRICS[name].label
     return _GENERATED_SETS.get(name, name.replace("_", " "))
+
+
+def directed_label(name: str) -> str:
+    """Return the readable name of a metric, and whether lower is better."""
+    return metric_label(name) + (" (lower is better)" if is_lower_better(name) else "")
 
 
 def is_description(name: str) -> bool:

@@ -18,13 +18,13 @@ from captune.evaluation.compare import (
     Evaluation,
     main_metrics,
 )
-from captune.evaluation.labels import format_value, metric_label
+from captune.evaluation.labels import directed_label, format_value, metric_label
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.score_tables import short_signature
 from captune.evaluation.tables import TextTable, render_table
 from captune.evaluation.verdict import Verdict, judge_run
 from captune.hub import EXAMPLES_PLACE, PLOTS_PLACE, Task, choose_task, describe_use
-from captune.metrics import METRICS, is_lower_better
+from captune.metrics import METRICS
 from captune.records import Prediction
 from captune.storage import write_text
 from captune.suggest import format_count
@@ -179,8 +179,7 @@ def _score_table(evaluation: Evaluation, metrics: Sequence[str]) -> str:
                 ends = scores.intervals[metric]
                 cell += f" ({format_value(metric, ends.low)} to {format_value(metric, ends.high)})"
             cells.append(cell)
-        note = " (lower is better)" if is_lower_better(metric) else ""
-        rows.append([metric_label(metric) + note, *cells])
+        rows.append([directed_label(metric), *cells])
     header = ["metric", *(_SYSTEMS[name] for name in names)]
     return render_table(TextTable(header, rows), "markdown")
 

@@ -25,11 +25,10 @@ from captune.evaluation.compare import (
     Evaluation,
     main_metrics,
 )
-from captune.evaluation.labels import format_value, metric_label
+from captune.evaluation.labels import directed_label, format_value
 from captune.evaluation.report.inputs import ReportInputs
 from captune.evaluation.report.png import save_figure
 from captune.evaluation.report.training_log import TrainingLog
-from captune.metrics import is_lower_better
 from captune.records import CaptionRecord
 from captune.suggest import format_count
 from captune.text_safety import clean_text, shorten_words
@@ -221,8 +220,7 @@ def _draw_metric(axis: Any, evaluation: Evaluation, name: str, *, systems: Seque
     if tops and min(tops) >= 0:
         axis.set_ylim(0, 1.15 * max(tops) or 1.0)
     axis.set_xticks(range(len(systems)), [_LABELS[s].replace(" ", "\n") for s in systems])
-    note = " (lower is better)" if is_lower_better(name) else ""
-    axis.set_title(metric_label(name) + note, fontsize=10, fontweight="bold")
+    axis.set_title(directed_label(name), fontsize=10, fontweight="bold")
     _tidy(axis)
 
 

@@ -9,22 +9,35 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from captune.evaluation.compare import CONSTANT_CAPTION, Evaluation, SystemPair
 from captune.evaluation.labels import (
+    directed_label,
     format_delta,
     format_test,
     format_value,
-    metric_label,
     round_value,
 )
 from captune.evaluation.tables import TableStyle, TextTable, render_table
-from captune.metrics import METRICS
+from captune.records import Interval
 
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _SHORT = ("split", "refs", "images", "tok", "decoding", "captune")
 # A prompt in the decoding settings may contain the separator.
 _FIELD = re.compile(r"(?:^|\|)(\w+):(.*?)(?=\|\w+:|$)", flags=re.DOTALL)
+
+
+class ValuesWithIntervals(Protocol):
+    """Scores of one system, of this process or of a file."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Corpus value by metric."""
+
+    @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """95 % interval by metric."""
 
 
 def render_scores(
@@ -81,10 +94,10 @@ def _list_scores(
 ) -> TextTable:
     rows = []
     for metric in evaluation.metrics:
-        cells = [" ".join(score_lines(evaluation, name, metric=metric)) for name in called]
+        cells = [" ".join(score_lines(evaluation.scores[name], metric)) for name in called]
         if pair is not None:
             cells += _show_test(evaluation, pair, metric=metric)
-        rows.append([_label(metric), *cells])
+        rows.append([directed_label(metric), *cells])
     tested = ["change", "p"] if pair is not None else []
     return TextTable(["metric", *called.values(), *tested], rows, note=short_signature(evaluation))
 
@@ -97,7 +110,7 @@ def _list_tests(
         [called[p.system], called[p.against], *_show_test(evaluation, p, metric=metric)]
         for p in pairs
     ]
-    header = [f"{_label(metric)}: system", "against", "change", "p"]
+    header = [f"{directed_label(metric)}: system", "against", "change", "p"]
     return TextTable(header, rows, text_columns=2)
 
 
@@ -119,11 +132,6 @@ def _list_everything(evaluation: Evaluation, called: Mapping[str, str]) -> TextT
     return TextTable(header, rows, text_columns=4)
 
 
-def _label(metric: str) -> str:
-    is_lower = metric in METRICS and METRICS[metric].better == "lower"
-    return metric_label(metric) + (" (lower is better)" if is_lower else "")
-
-
 def _show_test(evaluation: Evaluation, pair: SystemPair, *, metric: str) -> list[str]:
     test = evaluation.tests[pair].get(metric)
     if test is None:
@@ -133,10 +141,9 @@ def _show_test(evaluation: Evaluation, pair: SystemPair, *, metric: str) -> list
     return [f"{format_delta(metric, test.delta)} {ends}", p_value]
 
 
-def score_lines(evaluation: Evaluation, system: str, *, metric: str) -> list[str]:
+def score_lines(scores: ValuesWithIntervals | None, metric: str) -> list[str]:
     """Return a rounded value and, if there is one, its interval; a dash without a value."""
-    scores = evaluation.scores[system]
-    if metric not in scores.metrics:
+    if scores is None or metric not in scores.metrics:
         return ["–"]
     text = format_value(metric, scores.metrics[metric])
     ends = scores.intervals.get(metric)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from captune.evaluation.compare import AFTER, BEFORE, CONSTANT_CAPTION, Evaluation
 from captune.evaluation.labels import (
+    directed_label,
     format_delta,
     format_p,
     format_share,
@@ -190,9 +191,8 @@ def _describe_change(evaluation: Evaluation, test: PairedTest) -> str:
     name = evaluation.main_metric
     before = evaluation.scores[BEFORE].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
-    note = " (lower is better)" if is_lower_better(name) else ""
     return (
-        f"{metric_label(name)}{note} went from {format_value(name, before)} to"
+        f"{directed_label(name)} went from {format_value(name, before)} to"
         f" {format_value(name, after)} on {format_count(evaluation.num_images, 'image')}:"
         f" a change of {format_delta(name, test.delta)} (95 % interval"
         f" {format_delta(name, test.low)} to {format_delta(name, test.high)},"

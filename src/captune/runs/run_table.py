@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from captune.evaluation import (
     TextTable,
     describe_seconds,
-    format_value,
     metric_label,
     round_value,
+    score_lines,
     shorten_signature,
 )
 from captune.runs.saved_run import SavedRun
@@ -73,23 +73,12 @@ def _row(run: SavedRun, metrics: Sequence[str], *, for_programs: bool) -> list[s
         cells = [cell for name in metrics for cell in _numbers(run, name)]
         texts = [run.name, run.state, run.detail, run.finished, run_signature(run)]
         return [*texts, *cells, images, f"{run.seconds:.0f}" if run.seconds else ""]
-    cells = [_value(run, name) for name in metrics]
+    cells = [" ".join(score_lines(scores, name)) for name in metrics]
     detail = run.detail if len(run.detail) <= _MAX_DETAIL else f"{run.detail[:_MAX_DETAIL]} …"
     state = f"{run.state}: {detail}" if detail else run.state
     time = describe_seconds(run.seconds) if run.seconds else ""
     # The minute is enough, without the time zone.
     return [run.name, state, *cells, images, time, run.finished[:16].replace("T", " ")]
-
-
-def _value(run: SavedRun, name: str) -> str:
-    scores = run.scores.get("after")
-    if scores is None or name not in scores.metrics:
-        return "–"
-    text = format_value(name, scores.metrics[name])
-    ends = scores.intervals.get(name)
-    if ends is None:
-        return text
-    return f"{text} [{format_value(name, ends.low)}, {format_value(name, ends.high)}]"
 
 
 def _numbers(run: SavedRun, name: str) -> list[str]:

@@ -104,7 +104,7 @@ def _make_table(
     if pair is not None:
         table.add_column("change", justify="right")
     for metric in evaluation.metrics:
-        cells = ["\n".join(score_lines(evaluation, name, metric=metric)) for name in called]
+        cells = ["\n".join(score_lines(evaluation.scores[name], metric)) for name in called]
         if pair is not None:
             cells.append("\n".join(_show_test(metric, evaluation.tests[pair].get(metric))))
         table.add_row(Text(metric), *map(Text, cells))
