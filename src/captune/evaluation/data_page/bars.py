@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT = 560.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 46.0
+from captune.evaluation.report.drawing.charts import HEIGHT, WIDTH, Plot, frame_chart
+
+# More room than in other charts: for long counts on the left, and for counts above the bars.
+_PLOT = Plot(58.0, WIDTH - 14.0, 26.0, HEIGHT - 46.0)
 _MAX_TICKS = 16
 _LETTER = 6.8
 """Width of a digit; counts are written above the bars if the longest fits."""
@@ -26,15 +27,15 @@ def draw_bars(bins: Sequence[tuple[int, int, int]], *, unit: str, limit: int | N
     if not bins:
         return Markup("")
     ticks = _round_ticks(max(number for _, _, number in bins))
-    step = (_WIDTH - _LEFT - _RIGHT) / len(bins)
-    bottom = _HEIGHT - _BOTTOM
-    scale = (bottom - _TOP) / ticks[-1]
+    step = (_PLOT.right - _PLOT.left) / len(bins)
+    bottom = _PLOT.bottom
+    scale = (bottom - _PLOT.top) / ticks[-1]
     parts = [_draw_tick(tick, bottom - tick * scale) for tick in ticks]
     every = -(-len(bins) // _MAX_TICKS)
     is_labelled = max(len(f"{number:,}") for _, _, number in bins) * _LETTER <= step
     readout = []
     for place, (low, high, number) in enumerate(bins):
-        left, top = _LEFT + place * step, bottom - number * scale
+        left, top = _PLOT.left + place * step, bottom - number * scale
         label = str(low) if low == high else f"{low}-{high}"
         middle = left + step / 2
         kind = "cut" if limit is not None and low > limit else "after"
@@ -53,20 +54,16 @@ def draw_bars(bins: Sequence[tuple[int, int, int]], *, unit: str, limit: int | N
                 "rows": [["captions", f"{number:,}"]],
             }
         )
-    parts.append(_text(f"{unit} per caption", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=_HEIGHT - 5))
-    data = escape(json.dumps(readout, separators=(",", ":")))
-    title = escape(f"Number of captions by length in {unit}; the table below has all counts")
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" tabindex="0"'
-        f' data-readout="{data}" data-top="{_TOP:g}" data-bottom="{bottom:g}">'
-        f"<title>{title}</title>{''.join(parts)}</svg>"
-    )
+    parts.append(_text(f"{unit} per caption", x=(_PLOT.left + _PLOT.right) / 2, y=HEIGHT - 5))
+    title = f"Number of captions by length in {unit}; the table below has all counts"
+    return frame_chart(parts, title=title, readout=readout, plot=_PLOT)
 
 
 def _draw_tick(tick: int, y: float) -> str:
     return (
-        f'<line class="grid" x1="{_LEFT:g}" x2="{_WIDTH - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="tick" x="{_LEFT - 8:g}" y="{y + 4:.1f}" text-anchor="end">{tick:,}</text>'
+        f'<line class="grid" x1="{_PLOT.left:g}" x2="{_PLOT.right:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text class="tick" x="{_PLOT.left - 8:g}" y="{y + 4:.1f}" text-anchor="end">'
+        f"{tick:,}</text>"
     )
 
 

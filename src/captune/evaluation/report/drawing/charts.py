@@ -249,12 +249,12 @@ def _line_readout(lines: Sequence[Series], x_axis: Axis, *, word: str) -> list[d
 
 
 def frame_chart(
-    body: Sequence[str], *, title: str, readout: Sequence[Mapping[str, object]]
+    body: Sequence[str], *, title: str, readout: Sequence[Mapping[str, object]], plot: Plot = PLOT
 ) -> Markup:
     """Return a chart with its read-out: x, label and rows per place, and perhaps a filter."""
     data = escape(json.dumps(readout, separators=(",", ":")))
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" tabindex="0"'
-        f' data-readout="{data}" data-top="{PLOT.top:g}" data-bottom="{PLOT.bottom:g}">'
+        f' data-readout="{data}" data-top="{plot.top:g}" data-bottom="{plot.bottom:g}">'
         f"<title>{escape(title)}</title>{''.join(body)}</svg>"
     )
