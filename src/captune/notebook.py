@@ -1,4 +1,4 @@
-"""What notebooks show: a widget that captions an image, and the report of a run.
+"""Displays for notebooks: a widget that captions an image, and the report of a run.
 
 Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """

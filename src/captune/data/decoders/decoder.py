@@ -63,16 +63,7 @@ class InlineDecoder(ImageDecoder):
         *,
         mark: Callable[[ImageMark], None] | None = None,
     ) -> T:
-        """Decode an image to upright RGB and return the result of `use`.
-
-        Args:
-            source: A file, encoded bytes, or a member of a zip or a tar.
-            use: Makes the image small; its slots are held until it returns.
-            mark: Called with what is unusual about the image.
-
-        Raises:
-            ImageError: See `decode_image`.
-        """
+        """See `ImageDecoder.decode`."""
         with self._slots.lease() as lease:
             image = decode_upright(
                 source,

@@ -81,17 +81,7 @@ class IsolatedDecoder(ImageDecoder):
         *,
         mark: Callable[[ImageMark], None] | None = None,
     ) -> T:
-        """Decode an image to upright RGB and return the result of `use`.
-
-        Args:
-            source: A file, encoded bytes, or a member of a zip or a tar.
-            use: Makes the image small; its slots are held until it returns.
-            mark: Called with what is unusual about the image.
-
-        Raises:
-            ImageError: See `decode_image`; also `too_slow`, `memory`, `crash`.
-            DataError: No child process can be started, or the decoder is closed.
-        """
+        """See `ImageDecoder.decode`."""
         name = describe_source(source)
         if isinstance(source, Path):
             # The current folder of a child is the one it was started in.

@@ -126,7 +126,7 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, split in halves if it fails; return whether all its images succeeded."""
+        """Caption a batch, in halves if it fails; return True if no image failed."""
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
