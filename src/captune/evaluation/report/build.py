@@ -20,7 +20,7 @@ from captune.evaluation.report.evidence.next_steps import NextStep, suggest_step
 from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
 from captune.evaluation.report.gallery.cards import Card, choose_cards
 from captune.evaluation.report.gallery.items import GalleryItem, list_items
-from captune.evaluation.report.gallery.rest import beside, remove_rest, write_rest
+from captune.evaluation.report.gallery.rest import write_with_rest
 from captune.evaluation.report.inputs import Fact, HowMade, ReportInputs, describe_origin
 from captune.evaluation.report.page import write_page
 from captune.evaluation.report.score_rows import (
@@ -118,14 +118,16 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         OutputError: The file or the folder cannot be written.
     """
     page, items = _build(inputs)
-    # The folder first: a page never offers images that are not there.
-    if len(page.cards) < len(items):
-        ids = inputs.evaluation.scores[AFTER].image_ids
-        write_rest(path, items, records={r.image_id: r for r in inputs.records}, ids=ids)
-        page = replace(page, files=beside(path).name)
-    write_page(path, "report.html", content=page, has_files=bool(page.files))
-    if not page.files:
-        remove_rest(path)
+    by_id = {record.image_id: record for record in inputs.records}
+    write_with_rest(
+        path,
+        lambda files: write_page(
+            path, "report.html", content=replace(page, files=files), has_files=bool(files)
+        ),
+        items=items,
+        records=[by_id[image_id] for image_id in inputs.evaluation.scores[AFTER].image_ids],
+        is_needed=len(page.cards) < len(items),
+    )
 
 
 def build_report(inputs: ReportInputs) -> ReportPage:

@@ -13,7 +13,7 @@ from captune.evaluation.report.evidence.copies import ScoreCopy, copy_scores
 from captune.evaluation.report.evidence.ruler import Ruler, draw_ruler
 from captune.evaluation.report.gallery.cards import Card, choose_cards, make_card
 from captune.evaluation.report.gallery.items import GalleryItem, list_items, make_item
-from captune.evaluation.report.gallery.rest import beside, remove_rest, write_rest
+from captune.evaluation.report.gallery.rest import write_with_rest
 from captune.evaluation.report.inputs import GALLERY_SIZE, Fact, HowMade, describe_origin
 from captune.evaluation.report.page import write_page
 from captune.evaluation.report.score_rows import (
@@ -103,13 +103,17 @@ def write_comparison(inputs: ComparisonInputs, path: Path) -> None:
         OutputError: The file or the folder cannot be written.
     """
     page, items = _build(inputs)
-    if not inputs.chosen and len(page.cards) < len(items):
-        ids = next(iter(inputs.evaluation.scores.values())).image_ids
-        write_rest(path, items, records={r.image_id: r for r in inputs.records}, ids=ids)
-        page = replace(page, files=beside(path).name)
-    write_page(path, "comparison.html", content=page, has_files=bool(page.files))
-    if not page.files:
-        remove_rest(path)
+    by_id = {record.image_id: record for record in inputs.records}
+    ids = next(iter(inputs.evaluation.scores.values())).image_ids
+    write_with_rest(
+        path,
+        lambda files: write_page(
+            path, "comparison.html", content=replace(page, files=files), has_files=bool(files)
+        ),
+        items=items,
+        records=[by_id[image_id] for image_id in ids],
+        is_needed=not inputs.chosen and len(page.cards) < len(items),
+    )
 
 
 def build_comparison(inputs: ComparisonInputs) -> ComparisonPage:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,24 +31,35 @@ def beside(page: Path) -> Path:
     return page.with_name(f"{page.stem}_files")
 
 
-def write_rest(
+def write_with_rest(
     page: Path,
-    items: Sequence[GalleryItem],
+    write: Callable[[str], None],
     *,
-    records: Mapping[str, CaptionRecord],
-    ids: Sequence[str],
+    items: Sequence[GalleryItem],
+    records: Sequence[CaptionRecord],
+    is_needed: bool,
 ) -> None:
-    """Write the folder beside a page; an earlier one is replaced.
+    """Write a page, and the folder beside it if it is needed; an earlier folder is replaced.
 
     Args:
         page: The page's file.
+        write: Writes the page; called with the name of the folder, empty if there is none.
         items: All scored images.
-        records: Image id -> record.
-        ids: Image id per item.
+        records: The record of each item.
+        is_needed: Whether the page lacks some of the images.
 
     Raises:
         OutputError: The folder cannot be written, or it holds other files.
     """
+    # The folder first: a page never offers images that are not there.
+    if is_needed:
+        _write_rest(page, items, records)
+    write(beside(page).name if is_needed else "")
+    if not is_needed:
+        _remove_rest(page)
+
+
+def _write_rest(page: Path, items: Sequence[GalleryItem], records: Sequence[CaptionRecord]) -> None:
     if not _is_ours(beside(page)):
         raise OutputError(
             f"{beside(page)} exists, and this page did not write it",
@@ -56,7 +67,7 @@ def write_rest(
         )
 
     def fill(folder: Path) -> None:
-        rows = _write_pictures(folder, [records[image_id] for image_id in ids])
+        rows = _write_pictures(folder, records)
         content = [
             describe_item(item, size=size, problem=problem)
             for item, (size, problem) in zip(items, rows, strict=True)
@@ -69,7 +80,7 @@ def write_rest(
     write_folder(beside(page), fill)
 
 
-def remove_rest(page: Path) -> None:
+def _remove_rest(page: Path) -> None:
     """Remove the folder of an earlier page, whose images are of no use to a new one."""
     folder = beside(page)
     if folder.is_dir() and _is_ours(folder):
