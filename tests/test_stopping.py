@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -52,6 +54,50 @@ def test_a_signal_raises_stopped_with_its_exit_code(number: signal.Signals, code
     assert exit_code(caught.value) == code
     assert str(caught.value) == f"stopped by {number.name}"
     assert [signal.getsignal(each) for each, _ in SIGNALS] == before
+
+
+class _SignalsWhenDeleted:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _signal_when_collected(phase: str, _info: dict[str, int]) -> None:
+    if phase == "start":
+        gc.callbacks.remove(_signal_when_collected)
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("place", ["finalizer", "garbage collection", "both"])
+def test_a_signal_stops_the_body_although_it_arrives_where_python_drops_exceptions(
+    place: str,
+) -> None:
+    before = sys.unraisablehook
+    rounds = 0
+    with pytest.raises(Stopped) as caught, signals_stop():
+        if place != "garbage collection":
+            _SignalsWhenDeleted()
+        if place != "finalizer":
+            gc.callbacks.append(_signal_when_collected)
+            gc.collect()
+        for rounds in range(1000):  # noqa: B007
+            time.sleep(0.01)
+    assert exit_code(caught.value) == 130
+    assert rounds < 999
+    assert sys.unraisablehook is before
+
+
+def test_other_exceptions_that_python_drops_are_reported_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Fails:
+        def __del__(self) -> None:
+            raise OSError("closed twice")
+
+    reported: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: reported.append(str(lost.exc_value)))
+    with signals_stop():
+        Fails()
+    assert reported == ["closed twice"]
 
 
 @pytest.mark.parametrize("number", [number for number, _ in SIGNALS])

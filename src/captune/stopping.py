@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Any
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 # Ctrl-C and scancel reach torchrun and its workers, and torchrun forwards them: twice the same.
 _SECONDS_OF_ONE_REQUEST = 5.0
+_SECONDS_UNTIL_SENT_AGAIN = 0.02
 _SECONDS_OF_GRACE = 30.0
 """Seconds that a worker process survives SIGTERM: schedulers send SIGKILL after about as many."""
 _Handler = Callable[[int, FrameType | None], Any]
@@ -57,7 +59,7 @@ def signals_stop() -> Iterator[None]:
         _end_at_the_next()
         raise Stopped(number)
 
-    with _handling(stop):
+    with _handling(stop), _raised_again(stop):
         yield
 
 
@@ -131,6 +133,39 @@ def starting_workers() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _raised_again(stop: _Handler) -> Iterator[None]:
+    """Send a signal again when its `Stopped` was lost.
+
+    A handler runs wherever the main thread is. In a finalizer or a callback of the garbage
+    collector, Python reports an exception and continues: a run would not see that Ctrl-C.
+    """
+    report = sys.unraisablehook
+    timer: threading.Timer | None = None
+
+    def send_again(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, Stopped):
+            report(lost)
+            return
+        nonlocal timer
+        if timer:
+            timer.cancel()
+        for each in _stop_signals():
+            signal.signal(each, stop)
+        # Later, by another thread: raised here, it would be lost again.
+        again = [lost.exc_value.number]
+        timer = threading.Timer(_SECONDS_UNTIL_SENT_AGAIN, signal.raise_signal, again)
+        timer.start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        if timer:
+            timer.cancel()
 
 
 def _end_at_the_next() -> None:
