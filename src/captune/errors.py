@@ -115,5 +115,9 @@ class ClusterError(CaptuneError):
     """A cluster of machines that does not do its work; finished work is kept."""
 
 
+class EnvironmentValueError(CaptuneError):
+    """An environment variable whose value cannot be used."""
+
+
 class MissingExtraError(CaptuneError):
     """An optional dependency that is not installed; `fix` holds the pip line."""

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from captune.errors import RecipeError
+from captune.storage import read_count
 from captune.suggest import format_count
 
 _ORDER = ("cuda", "xpu", "mps", "cpu")
@@ -162,7 +163,7 @@ def refuse_numbered_device(name: str) -> None:
         RecipeError: A launcher started several processes and the name contains a number.
     """
     kind, colon, number = name.partition(":")
-    processes = int(os.environ.get("WORLD_SIZE") or 1)
+    processes = read_count("WORLD_SIZE", 1)
     if not colon or kind == "cpu" or processes == 1:
         return
     visible = (

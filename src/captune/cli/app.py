@@ -29,6 +29,7 @@ from typer.core import TyperCommand, TyperGroup
 from captune import __version__
 from captune.cli.bulk.clean_flag import fill_clean
 from captune.cli.commands import COMMANDS
+from captune.cli.findings.import_faults import explain_import
 from captune.cli.flags.help_words import shorten_help
 from captune.errors import CaptuneError
 from captune.progress import guarded_streams, print_line, print_lines
@@ -91,17 +92,25 @@ def _run(words: list[str], *, is_debug: bool) -> int:
         return _explain_usage(error)
     except CaptuneError as error:
         return _fail(str(error), code=error.exit_code, is_debug=is_debug)
-    except OSError as error:
+    # The border: an unexpected error becomes one line, with the traceback on demand.
+    except Exception as error:  # noqa: BLE001
+        return _explain(error, is_debug=is_debug)
+
+
+def _explain(error: Exception, *, is_debug: bool) -> int:
+    """Print an error that no command handles, and return its exit code."""
+    fault = explain_import(error)
+    if fault is not None:
+        return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
+    if isinstance(error, OSError):
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         advice = _ADVICE.get(error.errno or 0)
         code = INTERNAL_ERROR if advice is None else USAGE_ERROR
         fix = "" if advice is None else f"\n  fix:   {advice}"
         return _fail(escape_terminal(reason) + fix, code=code, is_debug=is_debug)
-    # The border: an unexpected error becomes one line, with the traceback on demand.
-    except Exception as error:  # noqa: BLE001
-        message = escape_terminal(f"internal error: {type(error).__name__}: {error}")
-        hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
-        return _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
+    message = escape_terminal(f"internal error: {type(error).__name__}: {error}")
+    hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
+    return _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
 
 
 def _prints(words: Sequence[str]) -> bool:

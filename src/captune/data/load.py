@@ -28,7 +28,7 @@ from captune.data.shapes.make_shapes import make_shapes
 from captune.errors import DataError
 from captune.recipe import DataConfig
 from captune.records import SPLITS, Split
-from captune.storage import open_regular
+from captune.storage import expand_home, open_regular
 from captune.suggest import format_count
 
 DEFAULT_SHAPES = 2000
@@ -44,7 +44,7 @@ def load_options(config: DataConfig) -> LoadOptions:
         format=config.format,
         image_column=config.image_column,
         caption_column=config.caption_column,
-        image_root=Path(config.image_root).expanduser() if config.image_root else None,
+        image_root=expand_home(config.image_root) if config.image_root else None,
         allow_outside=config.allow_outside,
         split_files=config.split_files,
         redraw=config.redraw,
@@ -126,7 +126,7 @@ def _read(path: str, options: LoadOptions) -> LoadedData:
         return replace(data, notes=(note, *data.notes))
     if is_remote(path):
         return read_shard_urls(path, options)
-    place = Path(path).expanduser()
+    place = expand_home(path)
     if options.format == "hub" or (not place.exists() and is_hub_id(path)):
         return read_hub(path, options)
     return _read_place(place, options)
@@ -256,7 +256,7 @@ def _refuse_broken_json(place: Path) -> None:
 def _resolve_lists(options: LoadOptions, *, root: Path | None) -> dict[Split, Path]:
     lists: dict[Split, Path] = {}
     for split, name in options.split_files.items():
-        path = Path(name).expanduser()
+        path = expand_home(name)
         beside = root / path if root is not None else path
         lists[split] = beside if not path.exists() and beside.exists() else path
     return lists

@@ -9,7 +9,7 @@ from typing import Any
 from captune.errors import ModelError
 from captune.hub.loading import load_pretrained
 from captune.hub.names import is_local
-from captune.storage import name_kind
+from captune.storage import expand_home, name_kind
 
 
 def read_json_file(source: str, name: str, *, where: str, revision: str | None = None) -> Any:
@@ -43,7 +43,7 @@ def read_json_file(source: str, name: str, *, where: str, revision: str | None =
 
 def name_file(source: str, name: str) -> str:
     """Return the name of a model's file for errors: its path, or `owner/name/config.json`."""
-    return str(Path(source).expanduser() / name) if is_local(source) else f"{source}/{name}"
+    return str(expand_home(source) / name) if is_local(source) else f"{source}/{name}"
 
 
 class _CachedFile:

@@ -17,6 +17,7 @@ from captune.hub.adapters import ADAPTER_FILE, adapter_error, read_adapter
 from captune.hub.failures import find_fault, hub_failures, nearest_cached, no_hub
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
+from captune.storage import expand_home
 
 EXPORT_FILE = "export.json"
 """The file that makes a folder an exported model; see `captune export`."""
@@ -38,7 +39,7 @@ def load_pretrained(loader: Any, source: str, *, where: str, **settings: Any) ->
         ModelError: The folder or id does not exist, cannot be read, or does not suit the class.
     """
     if is_local(source):
-        source = str(Path(source).expanduser())
+        source = str(expand_home(source))
         check_model_folder(Path(source), where=where)
     name, revision = split_revision(source, settings.pop("revision", None), where=where)
     pinned: dict[str, Any] = {"revision": revision} if revision is not None else {}
@@ -82,7 +83,7 @@ def find_model(source: str) -> str:
     """
     if not is_local(source):
         return source
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
         folder = folder / "model"
     check_model_folder(folder, where=f"MODEL {source}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from captune.errors import ModelError
+from captune.storage import expand_home
 
 
 def is_local(source: str) -> bool:
     """Return whether `source` is a local path rather than a hub id (`name`, `owner/name`)."""
-    if Path(source).expanduser().exists():
+    if expand_home(source).exists():
         return True
     # A revision may contain slashes: owner/name@refs/pr/1.
     name = source.partition("@refs/")[0]

@@ -22,9 +22,11 @@ def why_unreachable() -> str:
 
     try:
         address = urlsplit(constants.ENDPOINT)
-        _ = address.port
-    except ValueError as error:
-        return f"HF_ENDPOINT is not a URL: {constants.ENDPOINT!r} ({error})"
+        is_url = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        return f"HF_ENDPOINT is not a URL such as https://huggingface.co: {constants.ENDPOINT!r}"
     if constants.HF_HUB_OFFLINE or getproxies().keys() & {address.scheme, "all"}:
         return ""
     host = address.hostname or ""

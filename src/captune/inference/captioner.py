@@ -15,6 +15,7 @@ from captune.inference.loaded_captioner import LoadedCaptioner
 from captune.inference.prepare import AnyImage, Execution, OnFailure
 from captune.recipe import GenerateConfig, fill_decoding
 from captune.records import Prediction
+from captune.storage import expand_home
 
 if TYPE_CHECKING:
     from captune.hardware import Hardware
@@ -90,7 +91,7 @@ class ImageCaptioner(LoadedCaptioner):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save a plain Hugging Face folder that transformers loads without captune."""
-        self.captioner.save(Path(folder).expanduser())
+        self.captioner.save(expand_home(folder))
 
     def push_to_hub(self, repo: str, *, private: bool = False) -> PushedRepo:
         """See `LoadedCaptioner.push_to_hub`."""

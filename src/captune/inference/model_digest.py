@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from captune.storage import expand_home
+
 _MODEL_FILES = (".json", ".safetensors", ".bin", ".txt", ".model", ".pt", ".onnx", ".data")
 # Samples are enough to distinguish large models: training changes all weights.
 _MAX_FULL_READ = 4_000_000
@@ -17,7 +19,7 @@ def digest_model(source: str) -> str | None:
 
     Files over 4 MB are sampled: the hash covers their size and 32 blocks spread over the file.
     """
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     if not folder.is_dir():
         return None
     if not (folder / "config.json").is_file() and (folder / "model").is_dir():

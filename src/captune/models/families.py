@@ -32,6 +32,7 @@ from captune.models.conv_captioner import ConvEncoderDecoderConfig, ConvEncoderD
 from captune.models.encoder_decoder import EncoderDecoderCaptioner
 from captune.models.git import GitCaptioner
 from captune.recipe import ModelConfig
+from captune.storage import expand_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,8 @@ def load_captioner(
         ModelError: The model does not exist, has no weights, or is of an unknown family.
     """
     source = str(source)
-    if is_local(source) and Path(source).expanduser().is_dir():
-        require_weights(Path(source).expanduser(), where=where)
+    if is_local(source) and expand_home(source).is_dir():
+        require_weights(expand_home(source), where=where)
     pinned = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
     config = read_config(source, where=where, **pinned)
     family = _family_of(config.model_type, source, where=where)
@@ -139,7 +140,7 @@ def load_captioner(
     processor = load_image_processor(source, where=where, **pinned)
     file = name_file(source, CONFIG_NAME)
     skeleton = build_skeleton(family.model_class, config, file=file, where=where)
-    check_weights_fit(skeleton, Path(source).expanduser(), where=where)
+    check_weights_fit(skeleton, expand_home(source), where=where)
     trial = family.captioner_class(skeleton, words, processor)
     inputs = try_transform(trial.image_transform, source, where=where)
     try_skeleton(trial, inputs, source=source, where=where)

@@ -7,7 +7,6 @@ plain `model.generate()` (except BLIP's, whose decoder does not read the file).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME
@@ -16,6 +15,7 @@ from captune.errors import ModelError
 from captune.hub import is_local, load_pretrained, split_revision
 from captune.models.captioner import Captioner
 from captune.recipe import BEAM_SETTINGS, SAMPLING_SETTINGS, GenerateConfig
+from captune.storage import expand_home
 
 # A model stores no seed and no prompt: they belong to a single use of it.
 _KNOWN = tuple(name for name in GenerateConfig.model_fields if name not in ("seed", "prompt"))
@@ -75,7 +75,7 @@ def read_decoding(source: str, *, revision: str | None = None) -> dict[str, Any]
     """
     from transformers import GenerationConfig
 
-    if is_local(source) and not (Path(source).expanduser() / GENERATION_CONFIG_NAME).is_file():
+    if is_local(source) and not (expand_home(source) / GENERATION_CONFIG_NAME).is_file():
         return {}
     settings = {} if revision is None else {"revision": revision}
     try:

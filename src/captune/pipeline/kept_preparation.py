@@ -28,6 +28,7 @@ from captune.pipeline.stage_record import stage_settings
 from captune.progress import Say
 from captune.recipe import Recipe
 from captune.storage import (
+    expand_home,
     find_cache_folder,
     open_atomic,
     read_json_object,
@@ -80,12 +81,12 @@ class KeptPreparation:
     def of(cls, recipe: Recipe) -> KeptPreparation | None:
         """Return the place for a recipe; `None`: its data is not local, or is changing."""
         data = recipe.data
-        source = Path(data.path).expanduser()
+        source = expand_home(data.path)
         if not source.exists():
             return None
         roots = [source if source.is_dir() else source.parent]
-        roots += [Path(data.image_root).expanduser()] if data.image_root else []
-        lists = [Path(name).expanduser() for name in data.split_files.values()]
+        roots += [expand_home(data.image_root)] if data.image_root else []
+        lists = [expand_home(name) for name in data.split_files.values()]
         places = [*roots, *lists, *(root / name for root in roots for name in lists)]
         # In a file of captions, an image takes 20 bytes or more: a home folder is not searched.
         most = None if source.is_dir() else 10_000 + source.stat().st_size // 20

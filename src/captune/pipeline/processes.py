@@ -8,7 +8,6 @@ the others sleep until it calls them.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from captune.hardware import choose_hardware
 from captune.recipe import Recipe
+from captune.storage import read_count
 from captune.training import GROUP_TIMEOUT, ProcessError, Team
 
 _DONE = "done"
@@ -126,8 +126,15 @@ def gather_crew() -> Crew:
 
 def _place() -> tuple[int, int]:
     # torchrun and accelerate set these variables.
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    return (int(os.environ.get("RANK", "0")), size) if size > 1 else (0, 1)
+    size = read_count("WORLD_SIZE", 1)
+    rank = read_count("RANK", 0)
+    if size > 1 and rank >= size:
+        raise ProcessError(
+            f"process number {rank} of {size}: they are counted from 0",
+            where="RANK and WORLD_SIZE",
+            fix="start the processes with torchrun or accelerate launch, or unset WORLD_SIZE",
+        )
+    return (rank, size) if size > 1 else (0, 1)
 
 
 @functools.cache
@@ -141,9 +148,11 @@ def _meeting_place() -> Store:
     """
     try:
         store: Store = next(rendezvous("env://"))[0]
-    except ValueError as error:
+    # RuntimeError: the base of torch's errors for a port in use and a host that does not answer.
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
         raise ProcessError(
-            f"the processes cannot connect: {error}",
+            f"the processes cannot connect: {reason}",
             where="WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT",
             fix="start them with torchrun or accelerate launch, or unset WORLD_SIZE",
         ) from error

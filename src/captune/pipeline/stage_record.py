@@ -18,7 +18,7 @@ from pathlib import Path
 from captune.errors import CaptuneError, DataError
 from captune.hub import is_local
 from captune.recipe import Recipe, setting_changes
-from captune.storage import read_json_object, write_json
+from captune.storage import expand_home, read_json_object, write_json
 from captune.suggest import did_you_mean
 
 STAGES = ("prepare", "baseline", "train", "evaluate", "report")
@@ -284,7 +284,7 @@ def _fingerprint(places: object) -> str:
         return "\n".join(filter(None, map(_fingerprint, places.values())))
     if not isinstance(places, str) or not is_local(places):
         return ""
-    path = Path(places).expanduser()
+    path = expand_home(places)
     if not path.exists():
         return ""
     entries = [path] if path.is_file() else sorted(path.iterdir())

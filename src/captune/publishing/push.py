@@ -28,6 +28,7 @@ from captune.hub import (
 )
 from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
+from captune.storage import expand_home
 from captune.text_safety import escape_markdown
 
 _FACTS = ("scores.json", "train_metrics.json")
@@ -84,7 +85,7 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
         ModelError: The folder holds no model.
         OutputError: The push failed; nothing local has changed.
     """
-    run = run.expanduser()
+    run = expand_home(run)
     if (run / "model" / "config.json").is_file():
         model = run / "model"
     else:

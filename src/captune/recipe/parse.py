@@ -32,6 +32,7 @@ from captune.recipe.yaml_nodes import (
     read_document,
     read_value,
 )
+from captune.storage import expand_home
 
 OVERRIDE = "--set "
 """Start of the place of an override."""
@@ -81,7 +82,7 @@ def recipe_path(source: str | Path) -> Path:
         raise RecipeError(
             "the name of the recipe is empty", fix="give a YAML file or a name: captune recipes"
         )
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if isinstance(source, str) and source in shipped_recipes():
         return shipped_path(source)
     if path.is_dir():

@@ -7,6 +7,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from captune.recipe.schema import Recipe
+from captune.storage import expand_home
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -38,7 +39,7 @@ def hub_data_sets(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _hub_id(source: object) -> str | None:
-    if not isinstance(source, str) or Path(source).expanduser().exists():
+    if not isinstance(source, str) or expand_home(source).exists():
         return None
     name = source.partition("@")[0]
     return name if _HUB_ID.fullmatch(name) and not name.startswith(".") else None

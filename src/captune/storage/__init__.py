@@ -18,6 +18,7 @@ from captune.storage.atomic_files import (
     write_bytes,
     write_text,
 )
+from captune.storage.environment import expand_home, find_home, read_count, read_seconds
 from captune.storage.folders import (
     recover_folder,
     remove_folder,
@@ -51,7 +52,9 @@ __all__ = [
     "cannot_read",
     "cannot_write",
     "check_outputs",
+    "expand_home",
     "find_cache_folder",
+    "find_home",
     "fold_name",
     "holds_folder",
     "intact_json_objects",
@@ -65,8 +68,10 @@ __all__ = [
     "open_folder",
     "open_regular",
     "portable_name",
+    "read_count",
     "read_json_object",
     "read_json_objects",
+    "read_seconds",
     "recover_folder",
     "refuse_existing",
     "refuse_special",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from captune.errors import OutputError
+from captune.storage.environment import expand_home, find_home
 from captune.suggest import format_bytes
 
 STATE_FOLDER = ".captune"
@@ -61,11 +62,11 @@ def find_cache_folder() -> Path:
     """
     own = os.environ.get("CAPTUNE_CACHE")
     if own:
-        return Path(own).expanduser()
+        return expand_home(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     if shared:
         return Path(shared) / "captune"
-    common = Path.home() / ".cache" / "captune"
+    common = find_home(variable="CAPTUNE_CACHE") / ".cache" / "captune"
     local = os.environ.get("LOCALAPPDATA") if os.name == "nt" else None
     return common if local is None or common.is_dir() else Path(local) / "captune"
 

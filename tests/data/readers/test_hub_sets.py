@@ -239,3 +239,49 @@ def test_a_broken_parquet_file_is_a_data_error(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(DataError, match="cannot read the Parquet files"):
         load_records(tmp_path)
+
+
+def write_rows(path, images, captions, ids):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"image": images, "caption": captions, "image_id": ids}
+    pq.write_table(pa.table(columns), path, row_group_size=2)
+
+
+def test_a_bad_row_of_the_second_parquet_file_is_named_with_its_id(tmp_path, four):
+    write_rows(tmp_path / "part-0.parquet", four[:3], ["a", "b", "c"], [1, 2, 3])
+    write_rows(tmp_path / "part-1.parquet", four[:3], ["d", "e", "{'en': 'f'}"], [4, 5, 6])
+    with pytest.raises(DataError, match="a caption must be text") as caught:
+        load_records(tmp_path)
+    assert caught.value.where == (
+        f"{tmp_path / 'part-1.parquet'}, row 2, image_id 6, column 'caption'"
+    )
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_bad_row_of_a_hub_data_set_is_named_with_its_split(tmp_path, four, streaming):
+    texts = ["a", "b", "c", "{'en': 'd'}"]
+    make_set(four, texts, image_id=list("1234")).to_parquet(str(tmp_path / "train.parquet"))
+    make_set(four, list("abcd"), image_id=list("5678")).to_parquet(str(tmp_path / "test.parquet"))
+    with pytest.raises(DataError, match="a caption must be text") as caught:
+        load_records(tmp_path, LoadOptions(format="hub", streaming=streaming))
+    assert caught.value.where == f"{tmp_path}, split train, row 3, image_id 4, column 'text'"
+
+
+def test_a_bad_row_of_a_saved_split_is_named(tmp_path, four):
+    parts = {"train": make_set(four, list("abcd")), "test": make_set(four, ["a", "[1]", "c", "d"])}
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(DataError, match="a caption must be text") as caught:
+        load_records(tmp_path / "set")
+    assert caught.value.where == f"{tmp_path / 'set'}, split test, row 1, column 'text'"
+
+
+def test_a_parquet_file_without_a_caption_column_is_named(tmp_path, four):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image": four[:1], "size": [3]}), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="which column is the caption") as caught:
+        load_records(tmp_path)
+    assert caught.value.where == str(tmp_path / "d.parquet")

@@ -139,7 +139,7 @@ PLACES = {
     "write_imagefolder": "metadata.jsonl, line 1, column 'text'",
     "write_coco": "captions_train.json, image_id 1",
     "write_sidecar": "a.txt",
-    "write_parquet": "data, row 0, column 'caption'",
+    "write_parquet": "d.parquet, row 0, column 'caption'",
     "write_tar": "d.tar:a.png, column 'caption'",
 }
 
@@ -186,7 +186,7 @@ def test_other_typed_parquet_cells_are_an_error_with_row_and_column(tmp_path, dr
     write_parquet(tmp_path, cell)
     with pytest.raises(DataError, match="a caption must be text") as caught:
         load_records(tmp_path, LoadOptions(caption_column="caption"))
-    assert caught.value.where == "data, row 0, column 'caption'"
+    assert caught.value.where == f"{tmp_path / 'd.parquet'}, row 0, column 'caption'"
 
 
 def test_a_saved_data_set_with_objects_reports_row_and_column(tmp_path, draw_image):
@@ -198,7 +198,7 @@ def test_a_saved_data_set_with_objects_reports_row_and_column(tmp_path, draw_ima
     table.save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError, match="a caption must be text") as caught:
         load_records(tmp_path / "saved", LoadOptions(allow_outside=True))
-    assert caught.value.where == "data, row 0, column 'caption'"
+    assert caught.value.where == f"{tmp_path / 'saved'}, row 0, column 'caption'"
 
 
 def test_a_list_that_was_cut_is_used_unchanged_and_reported(tmp_path, draw_image):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from captune.cli import main
-from captune.errors import MetricError, MissingExtraError
+from captune.errors import EnvironmentValueError, MetricError, MissingExtraError
 from captune.metrics import compute
 from captune.metrics.scores.spice import CORENLP_JARS, find_spice
 
@@ -130,7 +130,7 @@ def test_spice_is_stopped_after_the_timeout(home: Path, monkeypatch: pytest.Monk
 def test_bad_settings_are_named(home: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"CAPTUNE_SPICE_{name}", "lots")
     install_java(home, ANSWER.format(f="1"))
-    with pytest.raises(MetricError, match=f"CAPTUNE_SPICE_{name} is 'lots'"):
+    with pytest.raises(EnvironmentValueError, match=f"CAPTUNE_SPICE_{name} is 'lots'"):
         compute(REFERENCES, PREDICTIONS, metrics=["spice"])
 
 

@@ -33,6 +33,7 @@ from captune.errors import ClusterError, ImageError, ModelError
 from captune.inference import AnyImage, OnFailure, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
+from captune.storage import read_seconds
 from captune.suggest import format_count
 from captune.workers import Warned
 
@@ -63,7 +64,7 @@ class RayCaptioner:
         """
         passed_on = [(name, os.environ[name]) for name in _PASSED_ON if name in os.environ]
         self._job = ActorJob(request, str(Path.cwd()), captune.__version__, tuple(passed_on))
-        self._max_silence = float(os.environ.get(_SECONDS_NAME, _MAX_SILENCE))
+        self._max_silence = read_seconds(_SECONDS_NAME, _MAX_SILENCE)
         self._seats: list[Seat] = []
         self._start: StartStream | None = None
         self._config: GenerateConfig | None = None

@@ -7,7 +7,6 @@ fault, as for any other error of the model.
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 import warnings
 from collections.abc import Generator, Iterable, Iterator
@@ -29,6 +28,7 @@ from captune.errors import ModelError
 from captune.inference import AnyImage, OnFailure, RunRequest
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
+from captune.storage import read_seconds
 from captune.workers import ModelProcess, Warned
 
 # A batch on a slow CPU may take minutes, and so may loading a model from a network disk.
@@ -148,7 +148,7 @@ class _Process:
     def __init__(self) -> None:
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._child = ModelProcess("captune.bulk.worker.child:run_model", self._messages.put)
-        self._seconds = float(os.environ.get(_LIMIT_NAME, _MAX_SECONDS))
+        self._seconds = read_seconds(_LIMIT_NAME, _MAX_SECONDS)
         self.is_ready = False
 
     def send(self, message: Message) -> None:

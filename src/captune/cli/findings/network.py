@@ -8,9 +8,9 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 from captune.cli.findings.finding import Finding
+from captune.storage import expand_home
 
 _TIMEOUT_SECONDS = 5.0
 """Time that a server has to answer: enough for a slow connection, short enough to wait for."""
@@ -82,7 +82,7 @@ def _kaggle_credentials() -> str:
     except (ValueError, OSError, json.JSONDecodeError) as error:
         return f"the credentials cannot be read: {error}"
     if found is None:
-        place = Path.home() / ".kaggle" / "kaggle.json"
+        place = expand_home("~") / ".kaggle" / "kaggle.json"
         return (
             f"no credentials: most public sets need none; for others, put a token file at {place}"
         )

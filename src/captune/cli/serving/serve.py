@@ -11,6 +11,7 @@ import typer
 from captune.cli.flags.decoding import Backend, Precision, Revision
 from captune.errors import MissingExtraError
 from captune.progress import print_line
+from captune.storage import expand_home
 
 Models = Annotated[
     list[str],
@@ -105,7 +106,7 @@ def serve_models(
         models=tuple(ServedModel(name, request(model), devices) for name, model in named),
         host=host,
         port=port,
-        api_key_file=None if api_key_file is None else api_key_file.expanduser(),
+        api_key_file=None if api_key_file is None else expand_home(api_key_file),
         allow_hosts=tuple(allow_host or ()),
         allow_url_hosts=tuple(name.lower() for name in allow_url_host or ()),
         max_queue=max_queue,

@@ -8,7 +8,7 @@ import mmap
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from captune.data.archives.arrow_sources import ArrowSource, Part, load_errors
@@ -75,6 +75,8 @@ def answer_requests(settings: ChildSettings, rows: _Rows) -> None:
     source, answers, place = settings.source, rows.answers, [""]
 
     def announce(name: str) -> None:
+        # Rows that wait are of the file before.
+        rows.flush()
         place[0] = name
         write_message(answers, PLACE, content=os.fsencode(name))
 
@@ -119,26 +121,26 @@ class _Rows:
     answers: IO[bytes]
     window: mmap.mmap | None
     is_in_use: bool = False
+    waiting: list[pa.RecordBatch] = field(default_factory=list)
 
     def send(self, part: Part, columns: list[str]) -> None:
-        waiting: list[pa.RecordBatch] = []
         for batch in part.iter_batches(columns):
             _refuse_swollen(batch)
-            if sum(each.nbytes for each in waiting) + batch.nbytes > _SENT_BYTES:
-                self._send(waiting)
-                waiting = []
-            waiting.append(batch)
+            if sum(each.nbytes for each in self.waiting) + batch.nbytes > _SENT_BYTES:
+                self.flush()
+            self.waiting.append(batch)
             if part.is_stream:
                 # The next row may be far away, or never wanted.
-                self._send(waiting)
-                waiting = []
-        self._send(waiting)
+                self.flush()
+        self.flush()
         self._wait()
         write_message(self.answers, END)
 
-    def _send(self, batches: list[pa.RecordBatch]) -> None:
+    def flush(self) -> None:
+        """Send the rows that wait for more."""
         import pyarrow as pa
 
+        batches, self.waiting = self.waiting, []
         if not batches:
             return
         if self.window is None or sum(batch.nbytes for batch in batches) > WINDOW_BYTES // 2:

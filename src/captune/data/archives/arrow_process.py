@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from captune.data.archives.arrow_child import ChildSettings
 from captune.data.archives.arrow_sources import ArrowSource, HubSource, ParquetSource
@@ -44,6 +44,20 @@ _SECONDS = 600.0
 """Maximum time between two messages; a download has no limit."""
 
 
+class ArrowRow(NamedTuple):
+    """A row and where it is.
+
+    Attributes:
+        values: Column -> value.
+        place: Its Parquet file; or the `save_to_disk` folder or the hub id, and the split.
+        number: Its number there, from 0.
+    """
+
+    values: dict[str, Any]
+    place: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class ArrowPart:
     """The rows of one split.
@@ -64,8 +78,13 @@ class ArrowPart:
         """Return the same rows with these columns only."""
         return replace(self, columns=names)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[ArrowRow]:
         return self.process.iter_rows(self.split, self.columns)
+
+    @property
+    def place(self) -> str:
+        """Where the rows are, for errors about all of them."""
+        return self.process.name_place(self.split)
 
 
 class ArrowProcess:
@@ -127,12 +146,25 @@ class ArrowProcess:
             parts[split] = ArrowPart(split, features, list(features), self)
         return parts
 
-    def iter_rows(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def name_place(self, split: str) -> str:
+        """Return where the rows of a split are."""
+        return self._source.name_place(split)
+
+    def iter_rows(self, split: str, columns: Sequence[str]) -> Iterator[ArrowRow]:
         """Yield the rows of a split.
 
         Raises:
             DataError: They cannot be read.
         """
+        place, number = "", 0
+        for rows in self._iter_batches(split, columns):
+            last, place = place, self._source.name_place(split, self._place)
+            number = number if place == last else 0
+            for values in rows:
+                yield ArrowRow(values, place, number)
+                number += 1
+
+    def _iter_batches(self, split: str, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         import pyarrow as pa
 
         write_message(self._requests, ASK, content=json.dumps([split, list(columns)]).encode())
@@ -142,11 +174,11 @@ class ArrowProcess:
                 return
             try:
                 if kind == BATCH:
-                    yield from _unpack(pa.py_buffer(content))
+                    yield _unpack(pa.py_buffer(content))
                 elif kind == WINDOW and self._window is not None:
                     found = _unpack(pa.py_buffer(self._window).slice(0, int(content)))
                     write_message(self._requests, RELEASE)
-                    yield from found
+                    yield found
                 else:
                     raise self._explain_end()
             except (pa.ArrowException, ValueError, OverflowError) as error:
@@ -167,7 +199,8 @@ class ArrowProcess:
             self._deadline = math.inf
             if kind == ERROR:
                 what, where, fix = (str(text) for text in json.loads(content))
-                raise DataError(what, where=where, fix=fix)
+                place = "" if self._place in what else self._place
+                raise DataError(what, where=where or place, fix=fix)
             if kind != PLACE:
                 return kind, content
             self._place = os.fsdecode(content)

@@ -51,6 +51,10 @@ class ParquetSource:
     files: Mapping[str, Sequence[Path]]
     limits: ParquetLimits
 
+    def name_place(self, split: str, file: str = "") -> str:
+        """Return the file; by default the first of a split, whose columns the others have too."""
+        return file or str(self.files[split][0])
+
     def open(self, announce: Announce) -> dict[str, Part]:
         """Open the files; raises what pyarrow raises for damaged ones."""
         return {
@@ -72,6 +76,10 @@ class SavedSource:
     """A folder that `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote."""
 
     place: Path
+
+    def name_place(self, split: str, _file: str = "") -> str:
+        """Return the folder and the split."""
+        return f"{self.place}{split and f', split {split}'}"
 
     def open(self, announce: Announce) -> dict[str, Part]:
         """Open the folder; raises what `datasets` raises for damaged ones."""
@@ -105,6 +113,10 @@ class HubSource:
     streaming: bool
     limits: ParquetLimits
     no_answer: str = ""
+
+    def name_place(self, split: str, _file: str = "") -> str:
+        """Return the hub id and the split."""
+        return f"{self.path}{split and f', split {split}'}"
 
     def open(self, announce: Announce) -> dict[str, Part]:
         """Open the data set; raises what `datasets` and the hub's client raise."""

@@ -126,11 +126,11 @@ def stream_rows(
         for split, part in process.open_parts().items():
             image = _find_image_column(part.features, column)
             if image is None:
-                raise _no_column("image", part.features, split=split)
+                raise _no_column("image", part.features, where=part.place)
             root = place.parent if isinstance(place, Path) else None
-            for number, line in enumerate(part.select_columns([image])):
+            for number, row in enumerate(part.select_columns([image])):
                 name = f"{split}/{number:09d}" if split else f"{number:09d}"
-                yield _stream_cell(line[image], name=name, root=root)
+                yield _stream_cell(row.values[image], name=name, root=root)
 
 
 def _choose_source(place: str | Path, revision: str | None) -> ArrowSource:
@@ -205,7 +205,7 @@ def _iter_rows(
     part: ArrowPart, *, split: str, options: LoadOptions, notes: list[str], store: ImageStore
 ) -> Iterator[Row]:
     features = part.features
-    image, captions = _find_columns(features, options=options, split=split)
+    image, captions = _find_columns(features, options=options, where=part.place)
     id_column = find_column(list(features), None, usual=_ID_COLUMNS)
     group_column = find_column(list(features), None, usual=_GROUP_COLUMNS)
     for column in options.filters:
@@ -216,8 +216,9 @@ def _iter_rows(
     given = parse_split(split) if split else None
     if split and given is None:
         notes.append(f"the split {split!r} is not train, val or test: its images have no split")
-    for number, line in enumerate(part):
-        where = f"{split or 'data'}, row {number}"
+    for number, row in enumerate(part):
+        line, image_id = row.values, read_name(row.values[id_column]) if id_column else ""
+        where = f"{row.place}, row {row.number}{image_id and f', image_id {image_id}'}"
         content, name = _read_image(line[image], where=where)
         digest = content_digest(content) if content is not None else ""
         # Named by content: a data set with one caption per row repeats the image in each row, and
@@ -229,7 +230,7 @@ def _iter_rows(
             name=name,
             captions=read_columns(line, captions, where=where),
             keep=partial(store.keep, content, digest) if content is not None else None,
-            image_id=read_name(line[id_column]) if id_column else "",
+            image_id=image_id,
             split=given,
             group=(read_name(line[group_column]) or None) if group_column else None,
             columns=line,
@@ -238,7 +239,7 @@ def _iter_rows(
 
 
 def _find_columns(
-    features: Any, *, options: LoadOptions, split: str
+    features: Any, *, options: LoadOptions, where: str
 ) -> tuple[str, tuple[str, ...]]:
     names = list(features)
     image = _find_image_column(features, options.image_column)
@@ -248,17 +249,17 @@ def _find_columns(
     if not captions and options.caption_column is None and len(texts) == 1:
         captions = (texts[0],)
     if image is None:
-        raise _no_column("image", features, split=split)
+        raise _no_column("image", features, where=where)
     if not captions:
-        raise _no_column("caption", features, split=split)
-    require_distinct(image, captions, where=f"split {split}" if split else "")
+        raise _no_column("caption", features, where=where)
+    require_distinct(image, captions, where=where)
     return image, captions
 
 
-def _no_column(kind: str, names: Iterable[str], *, split: str) -> DataError:
+def _no_column(kind: str, names: Iterable[str], *, where: str) -> DataError:
     return DataError(
         f"which column is the {kind}? The columns are: {', '.join(names)}",
-        where=f"split {split}" if split else "",
+        where=where,
         fix=f"name it: data.{kind}_column, or --{kind}-column",
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError, MissingExtraError
+from captune.storage import find_home
 
 _PREFIX = "kaggle://"
 _VERSION = re.compile(r"\d{1,9}")
@@ -78,7 +79,7 @@ def _parse(path: str, *, version: str | None) -> _Handle:
 def kaggle_cache_folder() -> Path:
     """Return the folder of kagglehub's cache."""
     given = os.environ.get("KAGGLEHUB_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "kagglehub"
+    return Path(given) if given else find_home(variable="KAGGLEHUB_CACHE") / ".cache" / "kagglehub"
 
 
 def _find_cached(handle: _Handle) -> Path | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from captune.errors import ModelError
 from captune.hub import EXPORT_FILE
 from captune.inference.exported.image_levels import ImageRecipe
-from captune.storage import read_json_object
+from captune.storage import expand_home, read_json_object
 
 TOKENIZER_FILE = "tokenizer.json"
 EXPORT_SCHEMA = 1
@@ -69,7 +69,7 @@ class ExportedModel:
 
 def find_exported(source: str | Path) -> Path | None:
     """Return the folder if `source` is an exported model, else `None`."""
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     return folder if (folder / EXPORT_FILE).is_file() else None
 
 

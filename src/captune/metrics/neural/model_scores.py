@@ -21,7 +21,7 @@ from captune.metrics.neural.clip import (
     score_clip,
 )
 from captune.metrics.results import MetricColumn
-from captune.storage import find_cache_folder
+from captune.storage import expand_home, find_cache_folder
 
 
 def score_clip_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, MetricColumn]:
@@ -47,7 +47,7 @@ def score_pac_model(candidates: Candidates, inputs: MetricInputs) -> dict[str, M
     """
     if inputs.pac_checkpoint is None:
         raise MetricError("PAC-S needs its checkpoint", fix="give its file or folder")
-    path = Path(inputs.pac_checkpoint).expanduser()
+    path = expand_home(inputs.pac_checkpoint)
     if path.is_dir():
         scorer = _open_clip(str(path), None, inputs.device)
     else:

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from captune.errors import MetricError, MissingExtraError
+from captune.errors import EnvironmentValueError, MetricError, MissingExtraError
 from captune.metrics.counting.candidates import Candidates, name_ids
 from captune.metrics.results import Floats, MetricColumn, mean_column
+from captune.storage import read_seconds
 from captune.suggest import format_count
 
 DEFAULT_MEMORY = "8g"
@@ -149,24 +150,16 @@ def _open_modules(java: str) -> list[str]:
 def _read_memory() -> str:
     memory = os.environ.get("CAPTUNE_SPICE_MEMORY", DEFAULT_MEMORY)
     if re.fullmatch(r"\d+[kKmMgG]?", memory) is None:
-        raise MetricError(
-            f"CAPTUNE_SPICE_MEMORY is {memory!r}", fix="give Java's heap, such as 4g or 6000m"
+        raise EnvironmentValueError(
+            f"the environment variable CAPTUNE_SPICE_MEMORY is {memory!r}",
+            where="CAPTUNE_SPICE_MEMORY",
+            fix="set it to the size of Java's heap, such as 4g or 6000m; or unset it",
         )
     return memory
 
 
-def _read_timeout() -> float:
-    given = os.environ.get("CAPTUNE_SPICE_TIMEOUT")
-    try:
-        return DEFAULT_TIMEOUT if given is None else float(given)
-    except ValueError as error:
-        raise MetricError(
-            f"CAPTUNE_SPICE_TIMEOUT is {given!r}", fix="give seconds, such as 7200"
-        ) from error
-
-
 def _wait_for(command: list[str], folder: Path) -> None:
-    timeout = _read_timeout()
+    timeout = read_seconds("CAPTUNE_SPICE_TIMEOUT", DEFAULT_TIMEOUT)
     try:
         done = subprocess.run(
             command,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +38,7 @@ from captune.models.encoder_decoder import (
 from captune.models.vision.image_transform import ImageTransform
 from captune.models.vision.stages import output_shape
 from captune.recipe import ModelConfig, NewDecoderConfig
+from captune.storage import expand_home
 
 _NEW_POSITIONS = 128
 
@@ -155,7 +155,7 @@ def _load_decoder(source: str) -> Any:
 def _check_weights_fit(model_class: Any, config: Any, *, source: str, where: str) -> None:
     file = name_file(source, CONFIG_NAME)
     skeleton = build_skeleton(model_class, config, file=file, where=where)
-    check_weights_fit(skeleton, Path(source).expanduser(), where=where)
+    check_weights_fit(skeleton, expand_home(source), where=where)
 
 
 def _set_image_size(processor: Any, encoder: Any, size: int) -> None:

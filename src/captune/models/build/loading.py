@@ -32,6 +32,7 @@ from captune.hub import (
 )
 from captune.models.build.config_rules import check_config, check_decoding, check_token_ids
 from captune.models.build.processor_rules import FAILURES, check_processor
+from captune.storage import expand_home
 from captune.suggest import format_count
 
 _log = logging.getLogger("captune.models")
@@ -167,7 +168,7 @@ def load_tokenizer(source: str, *, where: str, **settings: Any) -> Any:
         where=where,
         fix="copy the tokenizer's files into it, or set model.tokenizer",
     )
-    folder = Path(source).expanduser()
+    folder = expand_home(source)
     if folder.is_dir() and not any(next(folder.glob(name), None) for name in _VOCABULARIES):
         raise none
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from captune.models.captioner import Captioner
 from captune.models.generation_defaults import suppress_unknown
 from captune.models.git import GitCaptioner
 from captune.recipe import ModelConfig, NewDecoderConfig
+from captune.storage import expand_home
 from captune.suggest import did_you_mean
 
 
@@ -93,7 +93,7 @@ def check_parts(config: ModelConfig) -> None:
         source = getattr(config, key)
         if source is None or not is_local(source):
             continue
-        folder = Path(source).expanduser()
+        folder = expand_home(source)
         check_model_folder(folder, where=f"model.{key}")
         if key != "tokenizer":
             require_weights(folder, where=f"model.{key}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from captune.data import CAPTION_COLUMNS, IMAGE_COLUMNS, decode_image, find_colu
 from captune.errors import DataError, ImageError
 from captune.models import Captioner
 from captune.records import CaptionBatch, CaptionRecord, ImageSource, VisionInputs
+from captune.storage import expand_home
 
 _log = logging.getLogger("captune.training")
 
@@ -189,7 +189,7 @@ def _decode(image: Any) -> Image.Image:
         image = image["bytes"] if image.get("bytes") is not None else image.get("path")
     if image is None:
         raise ImageError("missing", where="the row has no image")
-    source: ImageSource = Path(image).expanduser() if isinstance(image, str) else image
+    source: ImageSource = expand_home(image) if isinstance(image, str) else image
     return decode_image(source)
 
 

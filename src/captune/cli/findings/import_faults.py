@@ -1,0 +1,90 @@
+"""Explain packages that cannot be imported: a value in the environment, or a broken installation.
+
+Libraries read environment variables when they are imported, and a value that they cannot read
+raises whatever the reading raises: `HF_HUB_DOWNLOAD_TIMEOUT=abc` is a ValueError of `int`.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+from collections.abc import Iterator, Mapping
+from traceback import walk_tb
+from types import FrameType
+
+from captune.errors import CaptuneError, EnvironmentValueError, MissingExtraError
+
+_OWN = "captune"
+_SECRETS = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+
+
+def explain_import(
+    error: BaseException, environment: Mapping[str, str] = os.environ
+) -> CaptuneError | None:
+    """Return an error raised while another package was imported as one with a fix.
+
+    Args:
+        error: What reached the command line.
+        environment: The environment variables.
+
+    Returns:
+        The error; `None`: no import of another package failed.
+    """
+    failed = next(_iter_failed_imports(error), None)
+    if failed is None:
+        return None
+    cause, frame, line = failed
+    package = str(frame.f_globals.get("__name__", "?")).partition(".")[0]
+    reason = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(cause, ModuleNotFoundError) and cause.name and package == _OWN:
+        return MissingExtraError(
+            f"the package {cause.name} is not installed",
+            fix="install captune again: pip install --upgrade captune",
+        )
+    if package == _OWN:
+        return None
+    place = f"{frame.f_code.co_filename}, line {line}"
+    what = f"cannot import {package}: {type(cause).__name__}: {reason}"
+    variables = _find_variables(frame.f_code.co_filename, reason, environment)
+    if variables:
+        return EnvironmentValueError(
+            what,
+            where=f"{', '.join(_show(name, environment[name]) for name in variables)}; {place}",
+            fix=f"correct or unset {' or '.join(variables)}",
+        )
+    return MissingExtraError(
+        what, where=place, fix=f"install it again: pip install --force-reinstall {package}"
+    )
+
+
+def _iter_failed_imports(error: BaseException) -> Iterator[tuple[BaseException, FrameType, int]]:
+    """Yield the errors behind an error that ended an import, with the module and line of each."""
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in seen:
+        seen.append(current)
+        current = current.__cause__ or current.__context__
+    # The first cause is the one that the others only report.
+    for each in reversed(seen):
+        frames = [
+            (frame, line)
+            for frame, line in walk_tb(each.__traceback__)
+            if frame.f_code.co_name == "<module>"
+        ]
+        if frames:
+            yield each, *frames[-1]
+
+
+def _find_variables(file: str, reason: str, environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that may be at fault: with the value in the reason, or read there."""
+    quoted = [name for name, value in environment.items() if value and f"{value!r}" in reason]
+    if quoted:
+        return sorted(quoted)
+    source = "".join(linecache.getlines(file))
+    names = set(re.findall(r"['\"]([A-Z][A-Z0-9_]{2,})['\"]", source))
+    return sorted(name for name in names if environment.get(name))
+
+
+def _show(name: str, value: str) -> str:
+    return f"{name}=..." if _SECRETS.search(name) else f"{name}={value[:80]!r}"
