@@ -57,6 +57,40 @@ def test_problems_are_shown_with_thumbnails_of_their_images() -> None:
     assert "“the same words”" in text
 
 
+def test_all_shown_images_have_a_picture_however_many_findings_there_are() -> None:
+    pairs = [record(f"{side}{n}", n, f"pair {n}") for n in range(60) for side in "ab"]
+    shared = [record(f"s{n}", 100 + n, f"shared by three {n % 20}") for n in range(60)]
+    page = make_page(*pairs, *shared)
+    thumbs = re.findall(r"<figure>(<img)?.*?</figure>", page[page.index('id="duplicates"') :])
+    assert thumbs.count("<img") == 96 == page.count('<img src="data:image/jpeg;base64,')
+    common = page[page.index('id="common"') : page.index('id="lengths"')]
+    groups = common.split('<div class="panel">')[1:]
+    assert len(groups) == 20
+    assert all(group.count("<img") >= 2 for group in groups)
+    assert "no picture" not in page
+
+
+def test_pairs_get_both_pictures_before_captions_get_a_third() -> None:
+    pairs = [record(f"{side}{n}", n, f"pair {n}") for n in range(20) for side in "ab"]
+    shared = [record(f"s{n}", 100 + n, f"shared {n % 20}") for n in range(80)]
+    findings = check_data(LoadedData((*shared, *pairs)))
+    assert {f"{side}{n}" for n in range(20) for side in "ab"} <= findings.previews.keys()
+    shown = [sum(f"s{n + 20 * i}" in findings.previews for i in range(4)) for n in range(20)]
+    assert min(shown) >= 2
+    assert len(findings.previews) == 96
+
+
+def test_examples_of_a_caption_are_images_that_can_be_read() -> None:
+    broken = [CaptionRecord(f"bad{n}", b"\x89PNG junk", ("the same words",)) for n in range(4)]
+    good = [record(f"e{n}", 10 + n, "the same words") for n in range(4)]
+    findings = check_data(LoadedData((*broken, *good)))
+    assert findings.examples["the same words"] == ("e0", "e1", "e2", "e3")
+    page = render_data_check(findings)
+    assert "and 4 more" in text_of(page)
+    hopeless = render_data_check(check_data(LoadedData((*broken, record("a", 1, "a dog")))))
+    assert "“the same words” 4 images" in text_of(hopeless)
+
+
 def test_a_clean_set_has_no_problem() -> None:
     page = make_page(*(record(str(n), n, f"caption number {n}") for n in range(8)))
     assert "No problems found." in page

@@ -6,35 +6,24 @@ train and test, a caption that half of the images share, captions cut at the tok
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from captune.data.check.caption_stats import measure_captions
 from captune.data.check.duplicates import NearImages, find_near, group_exact
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.kept_findings import KeptFindings
+from captune.data.check.previews import find_examples, make_previews
 from captune.data.check.problems import list_problems
 from captune.data.check.read_images import ReadImages, fingerprint_records
 from captune.data.dataset import LoadedData
 from captune.data.decoders.decoder import DecodeOptions
-from captune.data.images import decode_image
 from captune.data.record_store import CaptionTexts, code_of, iter_plain, read_split_codes
-from captune.errors import ImageError
 from captune.metrics import measure_scripts
 from captune.records import SPLITS, CaptionRecord
-
-_PREVIEW_SIDE = 112
-_MOST_PREVIEWS = 96
-_PER_CAPTION = 4
-_MAX_SEARCHED = 100_000
-"""Images searched for examples of captions; a million would take seconds."""
 
 
 def check_data(
@@ -97,27 +86,9 @@ def check_data(
         notes=(*data.notes, *_note_unsearched(alike)),
     )
     findings = replace(
-        findings, problems=list_problems(findings), examples=_find_examples(findings, records)
+        findings, problems=list_problems(findings), examples=find_examples(findings, records)
     )
-    return replace(findings, previews=_make_previews(findings, records))
-
-
-def _find_examples(
-    findings: DataCheck, records: Sequence[CaptionRecord]
-) -> dict[str, tuple[str, ...]]:
-    """Return the first images with each placeholder or common caption, as it was first written."""
-    captions = (*findings.placeholder_captions, *findings.common_captions)
-    open_places = {item.caption: min(_PER_CAPTION, item.num_images) for item in captions}
-    examples: dict[str, list[str]] = {caption: [] for caption in open_places}
-    for record in islice(iter_plain(records), _MAX_SEARCHED):
-        if not open_places:
-            break
-        for caption in dict.fromkeys(record.captions):
-            if caption in open_places:
-                examples[caption].append(record.image_id)
-                if len(examples[caption]) == open_places[caption]:
-                    del open_places[caption]
-    return {caption: tuple(ids) for caption, ids in examples.items()}
+    return replace(findings, previews=make_previews(findings, records))
 
 
 def _note_unsearched(found: NearImages) -> list[str]:
@@ -166,37 +137,3 @@ def _find_leaks(
             if len(touched) > 1:
                 leaks.append(SplitLeak(kind, ids, touched))
     return tuple(leaks)
-
-
-def _make_previews(findings: DataCheck, records: Sequence[CaptionRecord]) -> dict[str, str]:
-    shown = [
-        image_id
-        for group in (
-            *(leak.image_ids for leak in findings.leaks),
-            *findings.exact_duplicates,
-            *findings.near_duplicates,
-            *findings.examples.values(),
-        )
-        for image_id in group[:_PER_CAPTION]
-    ]
-    shown += (*findings.empty_captions[:_PER_CAPTION], *findings.repeated_captions[:_PER_CAPTION])
-    unreadable = {image.image_id for image in findings.unreadable}
-    wanted = [image_id for image_id in dict.fromkeys(shown) if image_id not in unreadable]
-    wanted = wanted[:_MOST_PREVIEWS]
-    if not wanted:
-        return {}
-    chosen = set(wanted)
-    by_id = {record.image_id: record for record in records if record.image_id in chosen}
-    return {image_id: _preview(by_id[image_id]) for image_id in wanted if image_id in by_id}
-
-
-def _preview(record: CaptionRecord) -> str:
-    try:
-        image = decode_image(record.image)
-    except ImageError:
-        # Readable a moment ago; the page omits it.
-        return ""
-    image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

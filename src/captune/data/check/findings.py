@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from captune.data.dataset import SkippedImage
 
@@ -122,8 +122,13 @@ class DataCheck:
         notes: Decisions made while reading.
         problems: Problems in sentences, errors first.
         examples: Some images with each placeholder or common caption; not in the JSON.
-        previews: Small JPEGs of the images on the page, as data URIs by id; not in the JSON.
+        previews: Small JPEGs of images on the page, as data URIs by id; not in the JSON.
+        SHOWN_GROUPS: Groups per kind of finding on the page.
+        SHOWN: Images per group on the page.
     """
+
+    SHOWN_GROUPS: ClassVar[int] = 24
+    SHOWN: ClassVar[int] = 4
 
     source: str
     num_images: int

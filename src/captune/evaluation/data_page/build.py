@@ -18,8 +18,6 @@ from captune.evaluation.report.page import render_page
 from captune.suggest import format_count
 
 _MAX_ROWS = 200
-_MAX_GROUPS = 24
-_PER_GROUP = 4
 _LEAKS = {
     "exact": "Equal images",
     "near": "Nearly equal images",
@@ -30,7 +28,7 @@ _LEAKS = {
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """One image of a group: its picture may be missing."""
+    """One image of a group; without a source, only its name is shown."""
 
     name: str
     source: str
@@ -42,7 +40,7 @@ class ImageGroup:
 
     Attributes:
         text: What they have in common; may be empty.
-        images: The first ones.
+        images: Some of them; may be empty.
         more: Number of others.
     """
 
@@ -161,20 +159,20 @@ def _list_figures(findings: DataCheck) -> Iterator[tuple[str, str]]:
 def _list_sections(findings: DataCheck) -> Iterator[Findings]:
     leaks = [
         _group(findings, leak.image_ids, text=_describe_leak(leak.kind, leak.splits))
-        for leak in findings.leaks[:_MAX_GROUPS]
+        for leak in findings.leaks[: findings.SHOWN_GROUPS]
     ]
     yield _section("leaks", "In two splits", leaks, total=len(findings.leaks))
     for key, title, groups in (
         ("duplicates", "Exact duplicates", findings.exact_duplicates),
         ("near", "Near duplicates", findings.near_duplicates),
     ):
-        shown = [_group(findings, ids) for ids in groups[:_MAX_GROUPS]]
+        shown = [_group(findings, ids) for ids in groups[: findings.SHOWN_GROUPS]]
         yield _section(key, title, shown, total=len(groups))
     for key, title, captions in (
         ("placeholders", "Captions that describe nothing", findings.placeholder_captions),
         ("common", "Captions that several images share", findings.common_captions),
     ):
-        shown = [_caption_group(findings, caption) for caption in captions[:_MAX_GROUPS]]
+        shown = [_caption_group(findings, caption) for caption in captions[: findings.SHOWN_GROUPS]]
         yield _section(key, title, shown, total=len(captions))
     for key, title, ids in (
         ("empty", "Images with an empty caption", findings.empty_captions),
@@ -189,10 +187,12 @@ def _section(key: str, title: str, groups: Sequence[ImageGroup], *, total: int) 
 
 
 def _group(findings: DataCheck, image_ids: Sequence[str], *, text: str = "") -> ImageGroup:
-    images = tuple(
-        Thumbnail(name, findings.previews.get(name, "")) for name in image_ids[:_PER_GROUP]
-    )
-    return ImageGroup(text, images, max(0, len(image_ids) - _PER_GROUP))
+    """Return the first images of a group that have a preview, or their names if none has one."""
+    first = [
+        Thumbnail(name, findings.previews.get(name, "")) for name in image_ids[: findings.SHOWN]
+    ]
+    images = tuple(image for image in first if image.source) or tuple(first)
+    return ImageGroup(text, images, len(image_ids) - len(images))
 
 
 def _caption_group(findings: DataCheck, caption: CommonCaption) -> ImageGroup:
