@@ -140,7 +140,9 @@ def test_an_unreachable_hub_id_names_the_nearest_cached_one(tmp_path: Path) -> N
     )
     assert where == "  where: model.checkpoint"
     assert fix == (
-        "  fix:   check the id and the connection, or give a local folder (here: microsoft/swin)"
+        "  fix:   check the id and the connection, or give a local folder (here: microsoft/swin);"
+        " without a network, train a small model from scratch on your own images:"
+        " captune run demo --set data.path=MY_FOLDER"
     )
     assert done.stderr == ""
 

@@ -10,7 +10,14 @@ from captune.hub.card import (
     describe_use,
     needs_own_code,
 )
-from captune.hub.failures import HubFault, find_fault, hub_failures, nearest_cached, no_hub
+from captune.hub.failures import (
+    WITHOUT_HUB,
+    HubFault,
+    find_fault,
+    hub_failures,
+    nearest_cached,
+    no_hub,
+)
 from captune.hub.json_files import name_file, read_json_file
 from captune.hub.loading import (
     EXPORT_FILE,
@@ -32,6 +39,7 @@ __all__ = [
     "EXPORT_FILE",
     "PLACEHOLDER",
     "PLOTS_PLACE",
+    "WITHOUT_HUB",
     "HubFault",
     "NamedErrors",
     "PushedRepo",

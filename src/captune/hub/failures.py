@@ -15,6 +15,12 @@ from captune.suggest import did_you_mean
 
 Kind = Literal["model", "dataset"]
 
+WITHOUT_HUB = (
+    "without a network, train a small model from scratch on your own images:"
+    " captune run demo --set data.path=MY_FOLDER"
+)
+"""What a user can do at once if neither a model nor a data set can be downloaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class HubFault:
@@ -23,10 +29,16 @@ class HubFault:
     Attributes:
         what: The failure, worded to follow `cannot load X: `.
         fix: How to fix it.
+        instead: What works without the hub; empty unless it does not answer.
     """
 
     what: str
     fix: str
+    instead: str = ""
+
+    def complete(self, fix: str) -> str:
+        """Return a fix, followed by what works without the hub."""
+        return f"{fix}; {self.instead}" if self.instead else fix
 
 
 def hub_failures() -> tuple[type[Exception], ...]:
@@ -182,6 +194,7 @@ def no_hub(reason: str) -> HubFault:
     return HubFault(
         f"the hub at {constants.ENDPOINT} does not answer: {reason}",
         "check the connection and run the command again; complete files are kept",
+        WITHOUT_HUB,
     )
 
 

@@ -14,7 +14,14 @@ from typing import Any
 
 from captune.errors import ModelError
 from captune.hub.adapters import ADAPTER_FILE, adapter_error, read_adapter
-from captune.hub.failures import find_fault, hub_failures, nearest_cached, no_hub
+from captune.hub.failures import (
+    WITHOUT_HUB,
+    HubFault,
+    find_fault,
+    hub_failures,
+    nearest_cached,
+    no_hub,
+)
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
 from captune.storage import expand_home
@@ -214,16 +221,15 @@ def _explained(error: Exception, source: str, *, where: str, no_answer: str = ""
             fix="give a folder that save_pretrained wrote, complete and unchanged",
         )
     fault = no_hub(no_answer) if no_answer else find_fault(error, source)
-    if fault is not None:
-        return ModelError(
-            f"cannot load hub id {source!r}: {fault.what}",
-            where=where,
-            fix=f"{fault.fix}, or give a local folder{_folders_beside(source)}",
-        )
+    named = f"cannot load hub id {source!r}"
+    if fault is None:
+        # The text of transformers, mostly because connections are disabled (HF_HUB_OFFLINE).
+        named += nearest_cached(source)
+        fault = HubFault(reason, "check the id and the connection", WITHOUT_HUB)
     return ModelError(
-        f"cannot load hub id {source!r}{nearest_cached(source)}: {reason}",
+        f"{named}: {fault.what}",
         where=where,
-        fix=f"check the id and the connection, or give a local folder{_folders_beside(source)}",
+        fix=fault.complete(f"{fault.fix}, or give a local folder{_folders_beside(source)}"),
     )
 
 

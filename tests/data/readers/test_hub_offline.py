@@ -39,5 +39,6 @@ def test_a_hub_that_does_not_answer_is_asked_once(tmp_path):
     assert "not in the cache (did you mean 'tiny/birds'?)" in what
     assert f"the hub at {endpoint} does not answer: Connection refused" in what
     assert fix.startswith("check the spelling; check the connection")
+    assert fix.endswith("on your own images: captune run demo --set data.path=MY_FOLDER")
     # The client alone waits 25 to 60 s between its attempts.
     assert float(seconds) < 20

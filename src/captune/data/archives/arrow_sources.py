@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from captune.data.archives.disk_room import keep_reserve, require_room
 from captune.data.archives.parquet import ParquetLimits, open_parquet
 from captune.errors import DataError
-from captune.hub import find_fault, hub_failures, nearest_cached, no_hub
+from captune.hub import WITHOUT_HUB, find_fault, hub_failures, nearest_cached, no_hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -222,7 +222,7 @@ def _explain_hub(error: Exception, *, path: str, no_answer: str) -> DataError:
         return DataError(
             f"{named}, which is not in the cache{nearest_cached(repo, 'dataset')}:"
             f" {unreachable.what}",
-            fix=f"check the spelling; {unreachable.fix}",
+            fix=unreachable.complete(f"check the spelling; {unreachable.fix}"),
         )
     message = first_line(error)
     if "script" in message.lower():
@@ -236,13 +236,13 @@ def _explain_hub(error: Exception, *, path: str, no_answer: str) -> DataError:
         )
     fault = find_fault(error, repo, kind="dataset")
     if fault is not None:
-        return DataError(f"{named}: {fault.what}", fix=fault.fix)
+        return DataError(f"{named}: {fault.what}", fix=fault.complete(fault.fix))
     # `datasets` drops the causes of some errors, so only the text is left to search.
     near = "" if "gated" in message else nearest_cached(repo, "dataset")
     return DataError(
         f"{named}{near}: {message}",
         fix="check the spelling and the network; log in with `hf auth login` when it is gated;"
-        " a local folder needs its full path",
+        f" a local folder needs its full path; {WITHOUT_HUB}",
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from captune.errors import DataError, MissingExtraError
+from captune.hub import WITHOUT_HUB
 from captune.storage import find_home
 
 _PREFIX = "kaggle://"
@@ -133,7 +134,7 @@ def _explain(error: Exception, handle: _Handle, *, kagglehub: Any) -> DataError:
         return DataError(
             f"cannot reach Kaggle to fetch {handle}",
             where=f"it is not in kagglehub's cache, {kaggle_cache_folder()}",
-            fix=f"check the network and try again{from_hand}",
+            fix=f"check the network and try again{from_hand}; {WITHOUT_HUB}",
         )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return DataError(
