@@ -25,6 +25,24 @@ def test_no_screen_scrolls_sideways(open_page: Any, pages: Pages, kind: str, wid
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_cell_of_a_score_table_overflows_with_large_numbers(
+    open_page: Any, pages: Pages, kind: str, width: int
+) -> None:
+    page = open_page(getattr(pages, kind), viewport={"width": width, "height": 800})
+    for details in page.locator("details").all():
+        details.evaluate("(element) => { element.open = true; }")
+    found = page.evaluate("""() => {
+      for (const text of document.querySelectorAll('td .record-text > *'))
+        (text.querySelector('b') ?? text).textContent = '123,456 better';
+      const cells = [...document.querySelectorAll('table.scores td')];
+      return [cells.length, cells.filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length];
+    }""")
+    assert found[0] > 10
+    assert found[1] == 0
+
+
 def test_the_navigation_of_a_phone_shows_that_it_scrolls(open_page: Any, pages: Pages) -> None:
     page = open_page(pages.report, viewport={"width": 390, "height": 800})
     style = "() => getComputedStyle(document.querySelector('nav')).maskImage"
