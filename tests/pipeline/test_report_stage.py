@@ -63,8 +63,17 @@ def test_the_same_report_is_rebuilt_without_the_models_of_the_metrics(
     (tmp_path / "moved").rename(clip)
     assert process.returncode == 0, process.stderr
     assert "are scored" not in process.stdout
-    after = {name: (folder / name).read_bytes() for name in WRITTEN}
+    # Commands to paste name the folder where the run is now.
+    here, there = os.fsencode(folder), os.fsencode(done)
+    assert here in (folder / "report.html").read_bytes()
+    after = {name: (folder / name).read_bytes().replace(here, there) for name in WRITTEN}
     assert [name for name in WRITTEN if before[name] != after[name]] == []
+
+
+def test_a_run_of_python_is_named_by_its_own_folder_in_commands(done: Path) -> None:
+    page = (done / "report.html").read_text(encoding="utf-8")
+    assert f"captune run {done}/recipe.yaml --set" in page
+    assert "runs/" not in page
 
 
 def test_changed_captions_are_scored_again_for_the_report(

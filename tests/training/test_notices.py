@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from captune.recipe import TrainConfig
-from captune.training.notices import describe_shares, find_doubts
+from captune.recipe import TrainConfig, load_recipe
+from captune.training.notices import describe_shares, find_doubts, warn_of_few_steps
 
 
 def test_one_process_reports_no_shares() -> None:
@@ -50,3 +50,14 @@ def test_settings_that_look_like_mistakes_raise_a_warning(
 @pytest.mark.parametrize("settings", [{}, {"warmup_steps": 54}, {"learning_rate": 0.1}])
 def test_usual_settings_raise_no_warning(settings: dict[str, float]) -> None:
     assert find_doubts(TrainConfig(**settings), 55) == []
+
+
+def test_few_steps_of_a_new_model_raise_a_warning_with_the_epochs_to_set() -> None:
+    (warning,) = warn_of_few_steps(load_recipe("demo"), 36)
+    assert warning.startswith("warning: 36 steps are few for a model that starts from random")
+    assert warning.endswith("--set train.epochs=250 gives about 1,000 steps")
+    assert warn_of_few_steps(load_recipe("demo"), 500) == []
+
+
+def test_few_steps_from_a_checkpoint_raise_no_warning() -> None:
+    assert warn_of_few_steps(load_recipe("flickr8k-blip"), 36) == []

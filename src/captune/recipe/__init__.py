@@ -6,6 +6,7 @@ from captune.recipe.decoding_defaults import (
     SAMPLING_SETTINGS,
     fill_decoding,
 )
+from captune.recipe.few_steps import epochs_for_new_weights
 from captune.recipe.parse import load_recipe, parse_recipe, recipe_path
 from captune.recipe.publish import base_models, hide_local_paths, hub_data_sets
 from captune.recipe.schema import (
@@ -39,6 +40,7 @@ __all__ = [
     "base_models",
     "dump_changed",
     "dump_recipe",
+    "epochs_for_new_weights",
     "fill_decoding",
     "flat_settings",
     "hide_local_paths",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captune.recipe import TrainConfig
+from captune.recipe import Recipe, TrainConfig, epochs_for_new_weights
 from captune.suggest import format_count
 from captune.training.batches.planning import count_shares
 from captune.training.steps.optimizer import count_warmup_steps
@@ -62,6 +62,23 @@ def describe_other_team(saved_by: int, size: int) -> tuple[str, ...]:
         " processes there are now; sums are rounded in another order, and dropout, if the model"
         " has any, draws other numbers",
     )
+
+
+def warn_of_few_steps(recipe: Recipe, total_steps: int) -> list[str]:
+    """Return a warning if a run is too short for weights that start at random.
+
+    Args:
+        recipe: All settings.
+        total_steps: Optimizer steps in the whole run.
+    """
+    epochs = epochs_for_new_weights(recipe, total_steps)
+    if epochs is None:
+        return []
+    return [
+        f"warning: {format_count(total_steps, 'step')} are few for a model that starts from random"
+        " weights, so its captions will be nearly the same for all images; --set"
+        f" train.epochs={epochs} gives about 1,000 steps"
+    ]
 
 
 def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:

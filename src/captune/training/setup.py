@@ -35,7 +35,7 @@ from captune.storage import holds_folder, lock_folder
 from captune.training.batches.feeding import Feed
 from captune.training.batches.training_inputs import make_feeds
 from captune.training.launchers import refuse_distributed_type, refuse_split_model
-from captune.training.notices import describe_shares, find_doubts
+from captune.training.notices import describe_shares, find_doubts, warn_of_few_steps
 from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
@@ -127,6 +127,7 @@ def start_run(
     for line in (
         *describe_shares(largest, launch.team.size, global_batch_size=settings.global_batch_size),
         *find_doubts(settings, total_steps),
+        *warn_of_few_steps(recipe, total_steps),
     ):
         say(line)
     run_state = RunState(

@@ -107,6 +107,39 @@ def test_collapsed_captions_suggest_a_lower_rate_with_a_command(inputs: ReportIn
     )
 
 
+def test_few_steps_of_a_new_model_suggest_more_epochs_instead_of_a_lower_rate(
+    inputs: ReportInputs,
+) -> None:
+    own = with_source(inputs)
+    assert own.source is not None
+    short = replace(own, source=replace(own.source, steps=36))
+    verdict = Verdict("doubtful", "", "", (), frozenset({"collapse"}))
+    step = suggest_steps(short, verdict)[0]
+    assert (step.title, step.reason[:17]) == ("Train longer", "36 steps are few ")
+    # 9 epochs are 36 steps, 250 are 1,000.
+    assert "--set train.epochs=250 --out 'runs/my run-longer'" in step.command
+    titles = [each.title for each in suggest_steps(short, verdict)]
+    assert titles.count("Train longer") == 1
+    assert "Lower the learning rate" not in titles
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        (["model.size=null", "model.checkpoint=a/b"], 36),
+        ([], 500),
+        (["train.max_steps=36"], 36),
+    ],
+)
+def test_pretrained_long_or_limited_runs_are_not_called_short(
+    inputs: ReportInputs, settings: list[str], steps: int
+) -> None:
+    own = with_source(inputs, load_recipe("demo", settings))
+    assert own.source is not None
+    short = replace(own, source=replace(own.source, steps=steps))
+    assert steps_of(short, "collapse", outcome="doubtful")[0] == "Lower the learning rate"
+
+
 def test_cut_captions_suggest_twice_the_tokens(inputs: ReportInputs) -> None:
     verdict = Verdict("better", "", "", (), frozenset({"cut"}))
     step = suggest_steps(with_source(inputs), verdict)[0]

@@ -71,14 +71,16 @@ class RunSettings:
     """How a run can be repeated with other settings, for suggestions.
 
     Attributes:
-        folder: The run's folder as written on the command line.
+        folder: The run's folder as the caller wrote it.
         recipe: Its recipe.
         data_problem: What the check found to clean in the data, in a sentence; empty if nothing.
+        steps: Optimizer steps of the training; 0: unknown.
     """
 
     folder: str
     recipe: Recipe
     data_problem: str = ""
+    steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from captune.data import (
@@ -73,13 +72,14 @@ def report(job: Job) -> None:
         skipped=read_skipped(job.folder / "skipped_images.jsonl"),
         extra=truth_rates(job, evaluation, after=after),
         picked_on=picked_on(job, records),
-        best_step=_read_best_step(job),
+        best_step=_read_step(job, "best_step"),
         data_check=_DATA_CHECK if (job.folder / _DATA_CHECK).is_file() else "",
         source=RunSettings(
-            _folder_in_commands(job.recipe, str(environment.get("Command", ""))),
+            str(job.folder),
             job.recipe,
             # Drawings of few shapes are alike; nothing is wrong with them.
             "" if any(is_shapes_id(r.image_id) for r in after[:1]) else _describe_duplicates(job),
+            _read_step(job, "steps") or 0,
         ),
     )
     write_plots(job.folder / "plots", inputs)
@@ -90,18 +90,6 @@ def report(job: Job) -> None:
         origin=_origin(job.recipe),
     )
     push_finished(job.recipe, job.folder, say=job.say)
-
-
-def _folder_in_commands(recipe: Recipe, command: str) -> str:
-    """Return the run's folder as its command named it, so that a moved run's report stays equal."""
-    try:
-        words = shlex.split(command) if command.startswith("captune ") else []
-    except ValueError:
-        # Somebody edited the file.
-        words = []
-    if "--out" in words[:-1]:
-        return words[words.index("--out") + 1]
-    return f"runs/{recipe.name}"
 
 
 def _read_spare(job: Job, name: str) -> dict[str, Any]:
@@ -116,9 +104,9 @@ def _read_spare(job: Job, name: str) -> dict[str, Any]:
         return {}
 
 
-def _read_best_step(job: Job) -> int | None:
-    """Return the step of the weights that were saved; `None` if the run does not record it."""
-    step = _read_spare(job, "train_metrics.json").get("best_step")
+def _read_step(job: Job, name: str) -> int | None:
+    """Return the number of the last or the best step; `None` if the run does not record it."""
+    step = _read_spare(job, "train_metrics.json").get(name)
     return step if isinstance(step, int) else None
 
 

@@ -38,7 +38,7 @@ from captune.training.forecast.memory import (
     read_weights,
     resident_bytes,
 )
-from captune.training.notices import find_doubts
+from captune.training.notices import find_doubts, warn_of_few_steps
 from captune.training.setup import count_steps, place_captioner, require_images
 
 _WARM_UP_IMAGES = 2
@@ -129,7 +129,7 @@ def estimate_training(
         memory=plan,
         checkpointed=checkpointed,
         parameters=captioner.describe_parameters(),
-        doubts=tuple(find_doubts(recipe.train, steps)),
+        doubts=(*find_doubts(recipe.train, steps), *warn_of_few_steps(recipe, steps)),
     )
 
 

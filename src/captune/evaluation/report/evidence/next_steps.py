@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from captune.evaluation.compare import Evaluation
 from captune.evaluation.report.inputs import ReportInputs, RunSettings
 from captune.evaluation.verdict import FEW_IMAGES, Verdict
+from captune.recipe import epochs_for_new_weights
 from captune.suggest import format_count
 
 _MAX_STEPS = 4
@@ -32,16 +33,32 @@ class NextStep:
 
 def suggest_steps(inputs: ReportInputs, verdict: Verdict) -> list[NextStep]:
     """Return up to four suggestions, the most important first."""
+    is_weak = "collapse" in verdict.findings or verdict.outcome != "better"
+    longer = _for_few_steps(inputs.source) if is_weak else []
     found = [
-        *_for_collapse(inputs, verdict),
+        *(longer or _for_collapse(inputs, verdict)),
         *_for_cut_captions(inputs, verdict),
-        *_for_training(inputs),
+        *([] if longer else _for_training(inputs)),
         *_for_data(inputs.source),
         *_for_few_images(inputs.evaluation),
     ]
     if not found or verdict.outcome == "better":
         found += _for_use(inputs, verdict)
     return found[:_MAX_STEPS]
+
+
+def _for_few_steps(source: RunSettings | None) -> list[NextStep]:
+    epochs = None if source is None else epochs_for_new_weights(source.recipe, source.steps)
+    if source is None or epochs is None:
+        return []
+    return [
+        NextStep(
+            "Train longer",
+            f"{format_count(source.steps, 'step')} are few for weights that started at random:"
+            " about 1,000 are needed before captions follow the images.",
+            _run_again(source, f"train.epochs={epochs}", folder=f"{source.folder}-longer"),
+        )
+    ]
 
 
 def _for_collapse(inputs: ReportInputs, verdict: Verdict) -> list[NextStep]:
