@@ -16,7 +16,7 @@ from captune.data.check.caption_stats import measure_captions
 from captune.data.check.duplicates import NearImages, find_near, group_exact
 from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.kept_findings import KeptFindings
-from captune.data.check.previews import find_examples, make_previews
+from captune.data.check.previews import find_caption_examples, make_previews
 from captune.data.check.problems import list_problems
 from captune.data.check.read_images import ReadImages, fingerprint_records
 from captune.data.dataset import LoadedData
@@ -86,7 +86,9 @@ def check_data(
         notes=(*data.notes, *_note_unsearched(alike)),
     )
     findings = replace(
-        findings, problems=list_problems(findings), examples=find_examples(findings, records)
+        findings,
+        problems=list_problems(findings),
+        examples=find_caption_examples(findings, records),
     )
     return replace(findings, previews=make_previews(findings, records))
 

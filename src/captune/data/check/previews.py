@@ -23,7 +23,7 @@ _MAX_SEARCHED = 100_000
 """Images searched for examples of captions; a million would take seconds."""
 
 
-def find_examples(
+def find_caption_examples(
     findings: DataCheck, records: Sequence[CaptionRecord]
 ) -> dict[str, tuple[str, ...]]:
     """Return the first readable images with each placeholder or common caption, by caption."""
