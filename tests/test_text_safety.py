@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from captune.text_safety import (
     escape_cell,
     escape_markdown,
     escape_markup,
+    escape_script_json,
     escape_steering,
     escape_terminal,
     escape_terminal_lines,
@@ -119,3 +122,16 @@ def test_markup_is_escaped_and_controls_are_dropped() -> None:
 def test_markdown_shows_untrusted_text_literally(raw: str, shown: str) -> None:
     assert shown in escape_markdown(raw)
     assert "<" not in escape_markdown(raw)
+
+
+def test_no_text_in_json_ends_the_script_that_holds_it_and_all_of_it_is_kept() -> None:
+    data = {"caption": "</script><!-- & \u2028 é 猫", "mean": 0.5, "none": None}
+    text = escape_script_json(data)
+    assert text.isascii()
+    assert not {"<", "&"} & set(text)
+    assert json.loads(text) == data
+
+
+def test_json_for_a_script_has_no_numbers_that_json_does_not_know() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        escape_script_json([float("nan")])

@@ -8,7 +8,9 @@ obeys markup, a spreadsheet runs cells that look like formulas.
 from __future__ import annotations
 
 import html
+import json
 import re
+from typing import Any
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Except those that Python uses for bytes of file names that are not UTF-8; it can write them.
@@ -72,6 +74,18 @@ def escape_terminal_lines(text: str) -> str:
 def escape_markup(text: str) -> str:
     """Return clean text for HTML, SVG and XML, in elements and in quoted attributes."""
     return html.escape(clean_text(text))
+
+
+def escape_script_json(data: Any) -> str:
+    """Return compact JSON, in ASCII, for a script or a data block of a page.
+
+    No text in it can end the block or begin a comment.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("&", "\\u0026")
 
 
 def escape_markdown(text: str) -> str:

@@ -5,7 +5,6 @@ It is one file that opens offline. Without JavaScript the table is complete; com
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
@@ -25,6 +24,7 @@ from captune.runs.run_table import SHOWN_METRICS, choose_metrics, run_signature,
 from captune.runs.saved_run import SavedRun
 from captune.runs.shared_images import describe_group, read_images, share_thumbnails
 from captune.suggest import format_count
+from captune.text_safety import escape_script_json
 
 _MARK = "<!-- captune runs -->"
 _WIDTH, _HEIGHT, _POINTS = 120.0, 28.0, 60
@@ -91,7 +91,7 @@ def write_runs_page(path: Path, runs: Sequence[SavedRun], *, title: str) -> None
         sentence=_summarize(ordered, metrics),
         metrics=tuple(map(metric_label, metrics)),
         rows=tuple(_make_row(place, run, metrics, page=path) for place, run in enumerate(ordered)),
-        data=_embed(_describe(ordered)),
+        data=Markup(escape_script_json(_describe(ordered))),
         mark=Markup(_MARK),
     )
     write_page(
@@ -265,12 +265,6 @@ def _list_values(run: SavedRun) -> dict[str, list[float | None]]:
         ends = scores.intervals.get(name)
         values[name] = [_score(run, name), *((ends.low, ends.high) if ends else (None, None))]
     return values
-
-
-def _embed(data: Mapping[str, Any]) -> Markup:
-    """Return JSON for a data block of a page: no text in it can end the block."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
 def _read(name: str) -> str:

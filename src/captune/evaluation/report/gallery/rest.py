@@ -7,7 +7,6 @@ is a file of its own, loaded when it comes into view.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from captune.evaluation.report.gallery.cards import shrink
 from captune.evaluation.report.gallery.items import GalleryItem, ShownCaption
 from captune.records import CaptionRecord
 from captune.storage import remove_folder, write_folder
+from captune.text_safety import escape_script_json
 
 LIST_NAME = "images.js"
 _MAX_THREADS = 8
@@ -72,10 +72,8 @@ def _write_rest(page: Path, items: Sequence[GalleryItem], records: Sequence[Capt
             describe_item(item, size=size, problem=problem)
             for item, (size, problem) in zip(items, rows, strict=True)
         ]
-        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-        # The list stays valid as an inline script, too.
-        safe = text.replace("<", "\\u003c")
-        (folder / LIST_NAME).write_text(f"captuneImages({safe});\n", encoding="ascii")
+        script = f"captuneImages({escape_script_json(content)});\n"
+        (folder / LIST_NAME).write_text(script, encoding="ascii")
 
     write_folder(beside(page), fill)
 
