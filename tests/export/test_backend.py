@@ -95,6 +95,12 @@ def test_auto_does_not_convert_if_that_would_take_over_a_twentieth_of_the_run(
     assert said == []
 
 
+def test_finding_out_costs_two_probes_and_a_conversion() -> None:
+    # BLIP base: 2 GB as a conversion, 11 s to load it and to caption 16 images in torch.
+    assert backend.seconds_to_find_out(11.0, num_bytes=2e9) == 122.0
+    assert backend.seconds_to_find_out(0.0, num_bytes=0.0) == 20.0
+
+
 def test_the_error_for_a_missing_backend_names_what_to_install(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,10 +112,12 @@ def _choose(request: RunRequest, *, say: Say) -> str:
 
 
 def _probe(request: RunRequest, source: str, folder: Path, *, say: Say) -> str:
+    started = time.perf_counter()
     model = load(source, device="cpu", revision=request.revision, precision=request.precision)
     by_torch = _seconds_per_image(model)
     del model
-    cost = _CONVERSION_SECONDS + _CONVERSION_SECONDS_PER_GB * _needed_bytes(source) / 1e9
+    spent = time.perf_counter() - started
+    cost = seconds_to_find_out(spent, num_bytes=_needed_bytes(source))
     if cost > _MAX_SHARE * by_torch * request.num_images:
         return request.model
     converted = _convert(request, "openvino", say=say)
@@ -129,6 +131,18 @@ def _probe(request: RunRequest, source: str, folder: Path, *, say: Say) -> str:
         f" with {'openvino' if probe.wins else 'torch'}"
     )
     return converted if probe.wins else request.model
+
+
+def seconds_to_find_out(timing_torch: float, *, num_bytes: float) -> float:
+    """Estimate the seconds to time torch and a conversion, and to convert.
+
+    Args:
+        timing_torch: Seconds that loading and timing the model in torch took.
+        num_bytes: Size of the conversion.
+    """
+    converting = _CONVERSION_SECONDS + _CONVERSION_SECONDS_PER_GB * num_bytes / 1e9
+    # The conversion is loaded and timed as torch was.
+    return 2 * timing_torch + converting
 
 
 def _seconds_per_image(captioner: LoadedCaptioner) -> float:
