@@ -164,6 +164,17 @@ def test_a_check_works_and_reports_it_if_findings_cannot_be_written(images, tmp_
     assert "not kept" in lines[0]
 
 
+@pytest.mark.parametrize("free", [1, 5_000, 100_000])
+def test_a_disk_that_fills_up_during_a_check_changes_no_finding(images, tmp_path, full_disk, free):
+    whole = check(images)[0]
+    lines = []
+    kept = KeptFindings.of("x", folder=tmp_path / "checks", say=lines.append)
+    full_disk(free)
+    assert check(images, kept)[0] == whole
+    assert [line for line in lines if "not kept" in line]
+    assert not list((tmp_path / "checks").iterdir())
+
+
 def test_images_of_a_killed_worker_are_left_to_the_parent(images):
     sources = [each.image for each in records_of(images)[:4]]
     with FingerprintWorkers(1, max_pixels=10**8) as workers:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,18 +54,6 @@ def test_the_millionth_step_is_newer_than_the_one_before_it(tmp_path: Path) -> N
     assert newest.name == "step-1000000"
     assert (tmp_path / "step-999999").is_dir()
     assert not (tmp_path / "step-999998").exists()
-
-
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Limit the size of this process's files, as a full disk does."""
-    resource = pytest.importorskip("resource", reason="Windows has no limit of file sizes")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The signal would end the process before the writer sees an error.
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def save_by_safetensors(folder: Path) -> None:

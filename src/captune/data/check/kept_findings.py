@@ -26,6 +26,7 @@ from PIL import __version__ as pillow_version
 
 from captune.data.check.fingerprints import FINGERPRINT, Fingerprints
 from captune.data.dataset import LoadedData
+from captune.data.decoders.wire import write_all
 from captune.data.record_store import PlainSource
 from captune.errors import OutputError
 from captune.progress import Say
@@ -123,7 +124,7 @@ class FingerprintStore:
         thumbnails = np.ascontiguousarray(rows["thumbnail"])
         if self._file is not None:
             try:
-                self._file.write(thumbnails.data)
+                write_all(self._file, thumbnails.reshape(-1).data)
                 self._digest.update(thumbnails.data)
                 self._count += len(rows)
                 return
@@ -137,7 +138,6 @@ class FingerprintStore:
         columns = np.concatenate([np.zeros(0, _COLUMNS), *self._columns])
         self._columns = [columns]
         if self._file is not None and self._count:
-            self._file.flush()
             shape = (self._count, *_THUMBNAIL_SHAPE)
             return columns, np.memmap(self._file, np.uint8, mode="r", shape=shape)
         none = np.zeros((0, *_THUMBNAIL_SHAPE), np.uint8)
@@ -160,8 +160,7 @@ class FingerprintStore:
             "columns": hashlib.blake2b(content, digest_size=16).hexdigest(),
         }
         text = json.dumps(footer).encode()
-        self._file.write(content + text + _LENGTH.pack(len(text)))
-        self._file.flush()
+        write_all(self._file, content + text + _LENGTH.pack(len(text)))
         os.fsync(self._file.fileno())
         Path(self._file.name).replace(path)
 
@@ -173,6 +172,7 @@ class FingerprintStore:
         with open(self._file.name, "rb") as file:  # noqa: PTH123
             content = file.read(size)
         Path(self._file.name).unlink(missing_ok=True)
+        self._file.close()
         self._file = None
         shape = (self._count, *_THUMBNAIL_SHAPE)
         self._thumbnails = [np.frombuffer(content, np.uint8).reshape(shape)]

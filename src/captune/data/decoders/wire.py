@@ -117,7 +117,7 @@ def read_exactly(pipe: IO[bytes], length: int) -> bytes:
 
 
 def write_all(pipe: IO[bytes], content: bytes | memoryview) -> None:
-    """Write all bytes to an unbuffered pipe, which may accept fewer at once."""
+    """Write all bytes to an unbuffered pipe or file, which may accept fewer at once."""
     rest = memoryview(content)
     while rest:
         rest = rest[pipe.write(rest) :]
