@@ -105,7 +105,12 @@ def test_captions_of_a_store_are_read_in_order():
     assert list(texts) == plain
     assert len(texts) == len(plain)
     assert texts[::2] == plain[::2]
-    assert texts[1] == plain[1]
+    assert texts[-3:-1] == plain[-3:-1]
+    assert texts[::-1] == plain[::-1]
+    assert (texts[1], texts[-1]) == (plain[1], plain[-1])
+    for place in (len(plain), -len(plain) - 1):
+        with pytest.raises(IndexError, match="no caption"):
+            texts[place]
 
 
 def many(count: int, *, split=None, group: bool = False) -> list[CaptionRecord]:

@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 from captune.errors import OutputError
-from captune.storage import share_files, write_folder, write_into_folder
+from captune.storage import (
+    recover_folder,
+    remove_folder,
+    share_files,
+    write_folder,
+    write_into_folder,
+)
 
 
 def mode_of(path: Path) -> int:
@@ -38,6 +44,30 @@ def test_weights_get_the_mode_of_any_other_file(tmp_path: Path, umask: int, mode
             "model.safetensors": mode,
             "config.json": mode,
         }
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_folder_behind_a_link_is_replaced_and_the_link_stays(
+    tmp_path: Path, is_there: bool
+) -> None:
+    large = tmp_path / "large disk" / "model"
+    large.parent.mkdir()
+    if is_there:
+        large.mkdir()
+        (large / "old").touch()
+    link = tmp_path / "model"
+    link.symlink_to(large)
+
+    write_folder(link, lambda folder: (folder / "new").touch())
+    assert link.is_symlink()
+    assert [path.name for path in large.parent.rglob("*")] == ["model", "new"]
+    # As a kill between the two renames leaves it.
+    large.rename(large.with_name(".model.old"))
+    recover_folder(link)
+    assert (link / "new").is_file()
+    remove_folder(link)
+    assert not list(large.parent.iterdir())
+    assert link.is_symlink()
 
 
 def test_the_target_of_a_link_keeps_its_mode(tmp_path: Path) -> None:

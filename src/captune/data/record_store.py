@@ -355,8 +355,14 @@ class CaptionTexts(Sequence[str]):
     def __getitem__(self, place: slice) -> list[str]: ...
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, slice):
-            return list(islice(self, place.start, place.stop, place.step))
-        return next(islice(self, place, None))
+            steps = (place.start, place.stop, place.step)
+            if any(number is not None and number < 0 for number in steps):
+                return list(self)[place]
+            return list(islice(self, *steps))
+        wanted = place if place >= 0 else place + len(self)
+        for text in islice(self, wanted, None) if wanted >= 0 else ():
+            return text
+        raise IndexError(f"no caption {place} of {len(self)}")
 
 
 def _map_file(path: Path) -> mmap.mmap | bytes:

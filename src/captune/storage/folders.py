@@ -22,9 +22,13 @@ from captune.storage.atomic_files import RUN_AGAIN, cannot_write
 def write_folder(path: Path, write: Callable[[Path], None], *, then: str = RUN_AGAIN) -> None:
     """Fill a temporary folder with `write`, sync it, and replace `path` with it.
 
+    Where `path` is a link to a folder, perhaps on a larger disk, the link stays and that folder is
+    replaced.
+
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
+    path = _follow(path)
     temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     with _atomic(path, temporary, then=then):
         remove_folder(temporary)
@@ -95,13 +99,18 @@ def _disk_error(error: Exception) -> OSError | None:
 
 def recover_folder(path: Path) -> None:
     """Restore the old folder if a kill fell between the two renames of `write_folder`."""
+    path = _follow(path)
     old = path.with_name(f".{path.name}.old")
     if not path.exists() and old.exists():
         old.rename(path)
 
 
 def remove_folder(path: Path) -> None:
-    """Rename a folder, then delete it: a kill never leaves half of one under its own name."""
+    """Rename a folder, then delete it: a kill never leaves half of one under its own name.
+
+    Where it is a link to a folder, that folder is deleted, and the link stays.
+    """
+    path = _follow(path)
     if not path.exists():
         return
     doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
@@ -109,6 +118,11 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(doomed)
     path.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def _follow(path: Path) -> Path:
+    """Return the folder that a link leads to, which may not exist yet, or the path itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def share_files(folder: Path) -> None:
