@@ -43,6 +43,13 @@ def test_no_cell_of_a_score_table_overflows_with_large_numbers(
     assert found[1] == 0
 
 
+def test_tables_of_two_models_fit_a_small_screen(open_page: Any, pages: Pages) -> None:
+    page = open_page(pages.comparison, viewport={"width": 768, "height": 800})
+    cut = """() => [...document.querySelectorAll('.scroll')].filter((box) =>
+      box.offsetParent && box.scrollWidth > box.clientWidth + 1).map((box) => box.ariaLabel)"""
+    assert page.evaluate(cut) == []
+
+
 def test_the_navigation_of_a_phone_shows_that_it_scrolls(open_page: Any, pages: Pages) -> None:
     page = open_page(pages.report, viewport={"width": 390, "height": 800})
     style = "() => getComputedStyle(document.querySelector('nav')).maskImage"

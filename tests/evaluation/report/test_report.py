@@ -239,6 +239,9 @@ def test_many_large_images_stay_under_eight_megabytes(
     text = render(big, tmp_path)
     assert text.count("<article") == 60
     assert len(text) < 8_000_000
+    # Without a baseline, nothing is gained or lost.
+    assert ": the worst captions and others drawn at random." in text
+    assert "the biggest gains" not in text
 
 
 def test_the_comparison_shows_every_model_and_every_pair(

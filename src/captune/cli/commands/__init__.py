@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             _RUNS,
             (
                 "run flickr8k-blip --dry-run",
+                "run demo --set data.path=my-photos --set name=my-photos",
                 "run my-recipe.yaml --set train.epochs=5",
                 "run my-recipe.yaml --resume",
             ),
