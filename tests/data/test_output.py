@@ -248,6 +248,23 @@ def test_a_real_set_converts_and_draws(tmp_path, real_data):
     assert contact_sheet(again, columns=5).width > 1300
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_replacing_a_linked_image_leaves_the_original_unchanged(tmp_path, is_packed):
+    red, blue = tmp_path / "red" / "a.png", tmp_path / "blue" / "a.png"
+    for path in (red, blue):
+        path.parent.mkdir()
+        Image.new("RGB", (20, 20), path.parent.name).save(path)
+    before, image = red.read_bytes(), blue.read_bytes() if is_packed else blue
+    out = tmp_path / "out"
+    first = [CaptionRecord("1", red, ("a red square",), file_name="a.png")]
+    write_dataset(first, out, format="jsonl", images="link")
+    assert (out / "images" / "a.png").samefile(red)
+
+    write_dataset([replace(first[0], image=image)], out, format="jsonl", images="copy")
+    assert (out / "images" / "a.png").read_bytes() == blue.read_bytes()
+    assert red.read_bytes() == before
+
+
 def test_converted_images_have_names_that_are_valid_on_every_system(tmp_path):
     names = ("CON.png", "a:b.png", "Café.png", "cafe\u0301.png")
     content = Image.new("RGB", (20, 20), "red")

@@ -212,6 +212,8 @@ def _place_image(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
+            # It may be a link of an earlier `--images link`, to a file of the user's.
+            target.unlink(missing_ok=True)
             target.write_bytes(content)
         elif isinstance(record.image, Path):
             _place_file(record.image, target, is_link=images == "link")
