@@ -69,6 +69,35 @@ def test_coco_captions_of_an_image_that_is_not_listed_are_counted(tmp_path, draw
     assert "does not list the image" in left_out.detail
 
 
+def test_no_captions_are_taken_from_an_id_that_two_coco_images_share(tmp_path, draw_image):
+    for name in ("7.jpg", "8.jpg", "9.jpg"):
+        draw_image(tmp_path / "train2017" / name)
+    # As after two annotation files were merged. An image that is listed twice is one image.
+    listed = [(7, "7.jpg"), (8, "8.jpg"), (8, "8.jpg"), (7, "9.jpg")]
+    content = {
+        "images": [{"id": number, "file_name": name} for number, name in listed],
+        "annotations": [{"image_id": i, "caption": t} for i, t in ((7, "A"), (8, "B"))],
+    }
+    (tmp_path / "captions_train2017.json").write_text(json.dumps(content))
+    data = load_records(tmp_path)
+    assert captions_of(data) == {"8": ("B",)}
+    assert {(image.file, image.reason) for image in data.skipped} == {
+        ("7.jpg", "ambiguous"),
+        ("9.jpg", "ambiguous"),
+    }
+    assert "7.jpg and 9.jpg one id, 7" in data.skipped[0].detail
+
+
+def test_coco_ids_that_a_table_turned_into_floats_are_whole_numbers(tmp_path, draw_image):
+    draw_image(tmp_path / "train2017" / "7.jpg")
+    content = {
+        "images": [{"id": 7, "file_name": "7.jpg"}],
+        "annotations": [{"image_id": 7.0, "caption": "A"}],
+    }
+    (tmp_path / "captions_train2017.json").write_text(json.dumps(content))
+    assert captions_of(load_records(tmp_path)) == {"7": ("A",)}
+
+
 def test_a_column_named_for_a_format_without_columns_is_reported(tmp_path, draw_image):
     write_coco(tmp_path, draw_image, "train2017", {7: ["A"]})
     data = load_records(tmp_path, LoadOptions(caption_column="text"))
