@@ -46,6 +46,15 @@ def write_karpathy(path, images, dataset="coco"):
     return path
 
 
+def test_images_whose_cocoid_is_null_have_their_names_as_ids(tmp_path, draw_image):
+    images = [entry(number, split="train", cocoid=None) for number in (1, 2)]
+    for image in images:
+        draw_image(tmp_path / image["filename"])
+    data = load_records(write_karpathy(tmp_path / "dataset_coco.json", images))
+    assert [record.image_id for record in data.records] == ["1_0123abcd.jpg", "2_0123abcd.jpg"]
+    assert not [note for note in data.notes if "renamed" in note]
+
+
 def splits_of(data):
     return {record.image_id: record.split for record in data.records}
 

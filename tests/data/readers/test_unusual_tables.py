@@ -148,3 +148,13 @@ def test_a_data_set_in_a_subfolder_is_named(folder):
     with pytest.raises(DataError) as caught:
         load_records(folder)
     assert f"{folder / 'inner'} has the format table" in caught.value.fix
+
+
+def test_ids_that_a_table_turned_into_floats_are_whole_numbers(tmp_path, draw_image):
+    lines = []
+    for name, image_id in (("a.png", 7.0), ("b.png", None), ("c.png", 7.5)):
+        draw_image(tmp_path / name)
+        lines.append(json.dumps({"image": name, "caption": "A", "image_id": image_id}))
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
+    records = load_records(tmp_path).records
+    assert [record.image_id for record in records] == ["7", "b.png", "7.5"]

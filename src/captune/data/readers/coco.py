@@ -86,14 +86,14 @@ def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]
     by_id: dict[str, dict[str, Any]] = {}
     shared: dict[str, dict[str, None]] = {}
     for image in images:
-        first = by_id.setdefault(_read_id(image["id"]), image)
+        first = by_id.setdefault(read_name(image["id"]), image)
         if first["file_name"] != image["file_name"]:
             names = {str(first["file_name"]): None, str(image["file_name"]): None}
-            shared.setdefault(_read_id(image["id"]), {}).update(names)
+            shared.setdefault(read_name(image["id"]), {}).update(names)
     captions: dict[str, list[str]] = {image_id: [] for image_id in by_id}
     for number, annotation in enumerate(annotations):
         where = f"{path}, annotation {number}"
-        own = captions.setdefault(_read_id(annotation["image_id"]), [])
+        own = captions.setdefault(read_name(annotation["image_id"]), [])
         own += read_captions(annotation["caption"], where=where, column="caption")
     # One finder per file: train/1.jpg and val/1.jpg are two images.
     finder = ImageFinder(
@@ -104,7 +104,8 @@ def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]
     for image_id, texts in captions.items():
         if image_id not in by_id:
             fault = ("missing", f"{path.name} has its captions, but does not list the image")
-            yield Row(image_id, tuple(texts), image_id=image_id, split=split, fault=fault)
+            name = image_id or "null"
+            yield Row(name, tuple(texts), image_id=image_id, split=split, fault=fault)
             continue
         if image_id in shared:
             what = f"{path.name} gives {' and '.join(shared[image_id])} one id, {image_id}"
@@ -124,11 +125,6 @@ def _iter_rows(path: Path, *, base: Path, options: LoadOptions) -> Iterator[Row]
             where=f"{path}, image_id {image_id}",
             finder=finder,
         )
-
-
-def _read_id(value: object) -> str:
-    """Return an id as text; tables that were merged turn whole numbers into 1.0."""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _read_parts(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

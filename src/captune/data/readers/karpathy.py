@@ -19,7 +19,7 @@ from captune.data.names.image_finder import ImageFinder, usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import parse_split
 from captune.data.rows.captions import read_captions
-from captune.data.rows.gather import Row, gather_rows
+from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
 from captune.suggest import format_count
@@ -151,7 +151,7 @@ def _iter_rows(
             name=whole,
             captions=read_captions(image["sentences"], where=where),
             image=finder.find(whole if is_unsafe_name(folder) else name),
-            image_id=str(image.get("cocoid", "")),
+            image_id=read_name(image.get("cocoid")),
             split=parse_split(str(image["split"])),
             columns=image,
             where=where,

@@ -86,8 +86,13 @@ class _Merged:
 
 
 def read_name(value: object) -> str:
-    """Return an id or a group as text; empty for null, NaN and an empty text."""
-    return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
+    """Return an id or a group as text; empty for null, NaN and an empty text.
+
+    7.0 is 7: tables turn whole numbers into floats when a value is missing.
+    """
+    if value is None or value != value:  # noqa: PLR0124
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def gather_rows(
