@@ -275,6 +275,39 @@ def test_splits_without_a_list_are_drawn_from_the_rest(tmp_path, draw_image, lis
         assert split == "train" or listed == {r.image_id for r in records if r.split == split}
 
 
+def test_a_split_list_names_an_image_by_its_id_before_the_file_name_of_another(
+    tmp_path, draw_image
+):
+    rows = ["image,caption,image_id"]
+    for name, image_id in (("2.png", "1"), ("1.png", "2"), ("3.png", "3")):
+        draw_image(tmp_path / name)
+        rows.append(f"{name},A dog,{image_id}")
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    (tmp_path / "test.lst").write_text("2")
+    data = load_records(tmp_path, LoadOptions(split_files={"test": tmp_path / "test.lst"}))
+    assert {r.image_id: r.split for r in data.records} == {"1": None, "2": "test", "3": None}
+
+
+def test_a_name_in_a_split_list_that_fits_several_images_is_reported_and_not_used(
+    tmp_path, draw_image
+):
+    rows = ["image,caption"]
+    for name in ("a/1.png", "b/1.png", "b/2.png"):
+        draw_image(tmp_path / name)
+        rows.append(f"{name},A dog")
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    names = tmp_path / "test.lst"
+    options = LoadOptions(split_files={"test": names})
+    names.write_text("1.png\n2.png")
+    data = load_records(tmp_path, options)
+    assert {r.image_id for r in data.records if r.split == "test"} == {"b/2.png"}
+    assert any("1 name of test.lst not used" in note and "1.png" in note for note in data.notes)
+
+    names.write_text("1")
+    with pytest.raises(DataError, match="each of its names fits several images, such as '1'"):
+        load_records(tmp_path, options)
+
+
 def test_a_data_set_that_gives_only_test_gets_train_and_val_from_the_rest(tmp_path, draw_image):
     write_table(tmp_path, draw_image, ["test", "test", *[""] * 8])
     data = load_records(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from captune.data.dataset import LoadedData
-from captune.data.record_store import code_of, count_by_split, set_splits
+from captune.data.record_store import code_of, count_by_split, iter_plain, set_splits
 from captune.data.rows.text import read_text
 from captune.errors import DataError
 from captune.records import SPLITS, CaptionRecord, Split
@@ -21,7 +21,8 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
 
     Without a list for train, `assign_splits` draws the other splits from the rest.
 
-    A list may name an image by id, path, file name, or file name without its suffix.
+    A list may name an image by id, path, file name, or file name without its suffix; the first of
+    these that fits an image counts. A name that fits several images is reported and not used.
 
     Raises:
         DataError: A list cannot be read, is empty, or has no name that is in the data set.
@@ -35,7 +36,17 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
         if split not in lists:
             continue
         names = _read_names(lists[split])
-        found = {index[name] for name in names if name in index}
+        meant = {name: index[name] for name in names if name in index}
+        found = {image_id for image_id in meant.values() if image_id is not None}
+        shared = [name for name in meant if meant[name] is None]
+        notes += _note_shared(shared, lists[split])
+        if shared and not found:
+            raise DataError(
+                f"no image is in the {split} list: each of its names fits several images, such as"
+                f" {shared[0]!r}",
+                where=str(lists[split]),
+                fix="write the ids or paths of the images",
+            )
         if not found and not any(name in known for name in names):
             raise DataError(
                 f"no image of the {split} list ({format_count(len(names), 'image')}) is in the data"
@@ -79,11 +90,28 @@ def _read_names(path: Path) -> list[str]:
     return names
 
 
-def _index_names(records: Sequence[CaptionRecord]) -> dict[str, str]:
-    index: dict[str, str] = {}
-    for record in records:
-        for name in _spell(record.image_id, record.file_name):
-            index.setdefault(name, record.image_id)
+def _note_shared(names: Sequence[str], path: Path) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{format_count(len(names), 'name')} of {path.name} not used, as each fits several images"
+        f" (the first: {names[0]}): write their ids or paths"
+    ]
+
+
+def _index_names(records: Sequence[CaptionRecord]) -> dict[str, str | None]:
+    """Return the image that each name means; `None`: it fits several equally well."""
+    index: dict[str, str | None] = {}
+    for place in range(len(_spell("", ""))):
+        own: dict[str, str | None] = {}
+        for plain in iter_plain(records):
+            file_name = plain.image_id if plain.file_name is None else plain.file_name
+            name = _spell(plain.image_id, file_name)[place]
+            if name not in index:
+                own[name] = (
+                    plain.image_id if own.get(name, plain.image_id) == plain.image_id else None
+                )
+        index |= own
     return index
 
 
