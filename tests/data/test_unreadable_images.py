@@ -77,6 +77,14 @@ def test_an_archive_replaced_by_a_pointer_fails_its_image(tmp_path):
     assert caught.value.what == "io"
 
 
+def test_a_header_without_an_image_is_described_without_pillows_file_object(tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(GOOD[:8] + bytes(400))
+    with pytest.raises(ImageError) as caught:
+        decode_image(path)
+    assert caught.value.where == f"{path}: cannot identify image file"
+
+
 def test_running_out_of_memory_has_its_own_reason(monkeypatch):
 
     def fail(*_: object) -> None:

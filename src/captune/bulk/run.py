@@ -153,6 +153,7 @@ def run_bulk(
                 sink.pages = RunPages(watch, opened, hardware=lambda: result.hardware)
             was_killed = opened is not None and opened.was_killed
             work = _Work(model, settings, OrderedTasks(sink.take), result, was_killed)
+            work.start_clock = None if sink.pages is None else sink.pages.watch.start
             work.caption(first, tasks, is_all=is_all)
         if opened is not None:
             opened.finish()
@@ -206,6 +207,7 @@ class _Work:
     ordered: OrderedTasks
     result: BulkResult
     was_killed: bool = False
+    start_clock: Callable[[], None] | None = None
 
     def caption(
         self, first: list[CaptionTask], rest: Iterator[CaptionTask], *, is_all: bool
@@ -222,6 +224,8 @@ class _Work:
                 loaded(self.model, num_images, was_killed=self.was_killed) as captioner,
             ):
                 self.result.hardware, self.result.began = captioner.describe(), time.perf_counter()
+                if self.start_clock is not None:
+                    self.start_clock()
                 is_here = isinstance(captioner, LoadedCaptioner)
                 captioning = Captioning(
                     captioner, self.ordered, self.settings, decoder=early if is_here else None

@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,7 @@ _PLUGINS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 ImageMark = Literal["animated", "truncated"]
 """What is unusual about a decoded image: only its first frame, or its intact part, was decoded."""
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_OPEN_FILE = re.compile(r" <_io\.\w+ [^>]*>")
 
 
 def decode_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
@@ -375,7 +377,8 @@ def _explain(error: BaseException, *, head: bytes, file: IO[bytes], name: str) -
 def _describe_error(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
-    return str(error) or type(error).__name__
+    # Pillow names the open file, not the path.
+    return _OPEN_FILE.sub("", str(error)) or type(error).__name__
 
 
 def _find_reason(error: BaseException) -> str:

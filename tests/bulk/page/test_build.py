@@ -99,6 +99,17 @@ def test_counts_reasons_and_shares_are_shown(photo: Path, tmp_path: Path) -> Non
     assert "cut at byte 12" in text
 
 
+def test_a_failure_names_its_image_once_and_how_to_fix_it(photo: Path, tmp_path: Path) -> None:
+    watch = watched(photo)
+    watch.fail("a/lfs.jpg", ImageError("git_lfs_pointer", where="a/lfs.jpg", fix="`git lfs pull`"))
+    watch.fail("a/b.jpg", ImageError("empty", where="a/b.jpg: 0 bytes"))
+    content, tags = page_of(tmp_path, watch, RunCounts(5, 3, 0, 2))
+    assert content.count("a/lfs.jpg") == content.count("a/b.jpg") == 1
+    text = " ".join(tags.text.split())
+    assert "git_lfs_pointerFix: `git lfs pull`" in text
+    assert "empty0 bytes" in text
+
+
 def test_a_run_whose_captions_are_all_the_same_raises_a_warning(
     photo: Path, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def test_a_finished_run_has_a_page_with_its_counts(model: Path, tmp_path: Path) 
     assert "33 found; 1 had captions already." in page
     assert f"captune undo {result.run_id}" in page
     assert '<span class="code">empty</span>' in page
+    assert f"{library / '.captune' / 'failures.jsonl'}" in page
 
 
 def test_the_page_of_one_file_is_named_after_it(model: Path, tmp_path: Path) -> None:

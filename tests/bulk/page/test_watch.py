@@ -58,6 +58,18 @@ def test_speed_is_measured_between_marks_and_idle_time_counts() -> None:
     assert watch.throughput() == [(1, 2.0), (9, 0.125)]
 
 
+def test_the_time_before_the_first_caption_counts_from_the_loaded_model() -> None:
+    clock = Clock()
+    watch = RunWatch(clock=clock)
+    clock.now = 5
+    watch.start()
+    clock.now = 9
+    add(watch, "a", "a dog")
+    assert watch.seconds() == 4
+    watch.start()
+    assert watch.seconds() == 4
+
+
 def test_a_batch_that_arrives_at_once_is_not_shown_as_a_burst_of_speed() -> None:
     clock = Clock()
     watch = RunWatch(clock=clock)

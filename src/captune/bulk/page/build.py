@@ -66,6 +66,7 @@ class FailureRow:
     size: tuple[int, int]
     reason: str
     detail: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,10 @@ class _Cards:
         """Return the row of a failed image."""
         thumbnail, size, _ = self._picture(failure.image, side=_SMALL_SIDE)
         error = failure.error
-        detail = clean_text(error.where)[:_MAX_NAME]
-        return FailureRow(_name(failure.name), thumbnail, size, clean_text(error.what), detail)
+        # The name is shown already.
+        detail = error.where.removeprefix(failure.name).removeprefix(": ")
+        texts = (clean_text(text)[:_MAX_NAME] for text in (error.what, detail, error.fix))
+        return FailureRow(_name(failure.name), thumbnail, size, *texts)
 
     def _picture(self, image: AnyImage | None, *, side: int) -> tuple[str, tuple[int, int], str]:
         if image is None or isinstance(image, UrlImage | Image.Image):
@@ -202,7 +205,7 @@ def _draw_speed(watch: RunWatch) -> Markup:
     return draw_lines(
         [Series("images per second", "validation", scaled)],
         title="Images per second during the run",
-        x_label=f"{unit}s since the first image",
+        x_label=f"{unit}s since the start",
         scale=Scale(readout=unit, from_zero=True),
     )
 

@@ -88,6 +88,9 @@ def _facts(opened: OpenRun, *, hardware: str, is_over: bool) -> list[Fact]:
         Fact("Outputs", ", ".join((*opened.per_image, *opened.collected))),
         Fact("Generated captions", f"{outcome.num_generated:,}"),
         Fact("Reused captions", f"{outcome.num_reused:,}"),
+        Fact(
+            "All failures", str(opened.place.failures) if outcome.num_failed else "", is_code=True
+        ),
         Fact("Command", opened.facts.command, is_code=True),
         Fact("Undo", f"captune undo {opened.run.id}", is_code=True),
     ]

@@ -87,7 +87,7 @@ class RunWatch:
     """
 
     def __init__(self, *, seed: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start without images; the clock starts with the first one.
+        """Start without images; the clock starts with `start`, or with the first one.
 
         Args:
             seed: Seed of the samples.
@@ -100,6 +100,7 @@ class RunWatch:
         self.samples: list[ShownItem] = []
         self.frequent = FrequentTexts()
         self._draw, self._clock, self._began = random.Random(seed), clock, clock()
+        self._is_started = False
         self._lowest, self._rare = _Lowest(), RareTexts[ShownItem](NUM_SUSPICIOUS)
         self._flagged: list[ShownItem] = []
         self._num_flagged = 0
@@ -107,10 +108,14 @@ class RunWatch:
         self._marks: list[tuple[float, int]] = [(0.0, 0)]
         self._step = _MIN_STEP
 
+    def start(self) -> None:
+        """Start the clock, unless it runs: the model is loaded, or the first caption is there."""
+        if not self._is_started:
+            self._began, self._is_started = self._clock(), True
+
     def add(self, item: Item, prediction: Prediction) -> None:
         """Record one caption."""
-        if not self.num_captions:
-            self._began = self._clock()
+        self.start()
         self.num_captions += 1
         text = prediction.caption
         flags = tuple(prediction.flags)
@@ -151,7 +156,7 @@ class RunWatch:
         return found
 
     def seconds(self) -> float:
-        """Return the time since the first image."""
+        """Return the seconds since the start."""
         return self._clock() - self._began
 
     def suspicious(self) -> list[tuple[ShownItem, tuple[str, ...]]]:
