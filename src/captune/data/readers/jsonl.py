@@ -11,7 +11,6 @@ import base64
 import binascii
 import reprlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from captune.data.rows.columns import (
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
+from captune.records import Split
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 _ANY = LoadOptions()
@@ -55,13 +55,9 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
     notes: list[str] = []
     splits = name_splits(files, root=root, notes=notes)
     rows = (
-        replace(
-            row,
-            name=name_from_root(row.name, path.parent, root=root, base=options.image_root or root),
-            split=row.split or split,
-        )
+        row
         for path, split in zip(files, splits, strict=True)
-        for row in _iter_rows(path, options=options, notes=notes)
+        for row in _iter_rows(path, root=root, split=split, options=options, notes=notes)
     )
     folders = (options.image_root,) if options.image_root else usual_folders(root)
     return gather_rows(rows, options, format="jsonl", root=root, folders=folders, notes=notes)
@@ -115,19 +111,22 @@ def _iter_objects(path: Path, *, notes: list[str]) -> Iterator[tuple[str, dict[s
         yield f"{path}, record {number}", value
 
 
-def _iter_rows(path: Path, *, options: LoadOptions, notes: list[str]) -> Iterator[Row]:
+def _iter_rows(
+    path: Path, *, root: Path, split: Split | None, options: LoadOptions, notes: list[str]
+) -> Iterator[Row]:
+    folder, base = path.parent, options.image_root or root
     for where, line in _iter_objects(path, notes=notes):
         image, captions = find_columns(list(line), options=options, where=where)
-        split = line.get("split")
+        own_split = line.get("split")
         name, source = _read_image(line[image], where=where)
         if source is None and isinstance(line.get("image_base64"), str):
             source = _read_base64(line["image_base64"], where=where)
         yield Row(
-            name=str(line.get("file_name") or name),
+            name=name_from_root(str(line.get("file_name") or name), folder, root=root, base=base),
             captions=read_columns(line, captions, where=where),
             image=source,
             image_id=read_name(line.get("image_id")),
-            split=parse_split(split) if isinstance(split, str) else None,
+            split=(parse_split(own_split) if isinstance(own_split, str) else None) or split,
             group=read_name(line.get("group")) or None,
             columns=line,
             where=where,

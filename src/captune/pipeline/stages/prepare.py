@@ -11,10 +11,11 @@ from captune.data import (
     CaptionTexts,
     DataCheck,
     DecodeOptions,
+    ImageReading,
     LoadedData,
     add_round_trip,
     assign_splits,
-    check_data,
+    check_while_reading,
     choose_kept,
     count_by_split,
     load_options,
@@ -94,18 +95,24 @@ def _check_records(
         DataError: The tokenizer cannot write the captions.
     """
     data = recipe.data
-    tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
-    reader = caption_reader(tokenizer, lower_case=data.lower_case)
-    trip = measure_round_trip(CaptionTexts(records), reader)
-    refuse_lost_captions(trip, where="model.tokenizer")
-    with show_progress("reading images", len(records), say=say) as progress:
-        check = check_data(
-            replace(loaded, records=records),
-            count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
-            max_caption_tokens=data.max_caption_tokens,
+    with (
+        show_progress("reading images", len(records), say=say) as progress,
+        ImageReading(
+            records,
             decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
             kept=choose_kept(loaded, say=say),
-            report_progress=progress.move_to,
+            report=progress.move_to,
+        ) as reading,
+    ):
+        tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
+        reader = caption_reader(tokenizer, lower_case=data.lower_case)
+        trip = measure_round_trip(CaptionTexts(records), reader)
+        refuse_lost_captions(trip, where="model.tokenizer")
+        check = check_while_reading(
+            replace(loaded, records=records),
+            reading,
+            count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
+            max_caption_tokens=data.max_caption_tokens,
         )
     return add_round_trip(check, trip)
 
