@@ -40,13 +40,7 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
         found = {image_id for image_id in meant.values() if image_id is not None}
         shared = [name for name in meant if meant[name] is None]
         notes += _note_shared(shared, lists[split])
-        if shared and not found:
-            raise DataError(
-                f"no image is in the {split} list: each of its names fits several images, such as"
-                f" {shared[0]!r}",
-                where=str(lists[split]),
-                fix="write the ids or paths of the images",
-            )
+        _refuse_shared(shared, split, lists[split], is_used=bool(found))
         if not found and not any(name in known for name in names):
             raise DataError(
                 f"no image of the {split} list ({format_count(len(names), 'image')}) is in the data"
@@ -88,6 +82,16 @@ def _read_names(path: Path) -> list[str]:
             "a split list is empty", where=str(path), fix="write one image name or id per line"
         )
     return names
+
+
+def _refuse_shared(names: Sequence[str], split: Split, path: Path, *, is_used: bool) -> None:
+    if names and not is_used:
+        raise DataError(
+            f"no image is in the {split} list: each of its names fits several images, such as"
+            f" {names[0]!r}",
+            where=str(path),
+            fix="write the ids or paths of the images",
+        )
 
 
 def _note_shared(names: Sequence[str], path: Path) -> list[str]:
