@@ -153,6 +153,18 @@ def make_data(tmp_path: Path) -> LoadedData:
     )
 
 
+def test_an_image_whose_only_caption_is_empty_gives_one_warning(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode(scenery(0)))
+    (tmp_path / "b.png").write_bytes(encode(scenery(1)))
+    table = tmp_path / "captions.csv"
+    table.write_text("image,caption\na.png,\nb.png,a dog\n", encoding="utf-8")
+    texts = [problem.text for problem in check_data(load_records(tmp_path)).problems]
+    assert texts == ["1 image without a caption, skipped"]
+    table.write_text("image,caption\na.png,\na.png,a cat\nb.png,a dog\n", encoding="utf-8")
+    texts = [problem.text for problem in check_data(load_records(tmp_path)).problems]
+    assert texts == ["1 empty caption, not used in training"]
+
+
 def test_a_check_finds_all_problems(tmp_path):
     found = check_data(
         make_data(tmp_path), count_tokens=lambda text: len(text.split()) + 2, max_caption_tokens=6

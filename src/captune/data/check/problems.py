@@ -113,13 +113,12 @@ def _list_duplicates(findings: DataCheck) -> list[DataProblem]:
 
 def _list_caption_problems(findings: DataCheck) -> list[DataProblem]:
     problems = []
-    if findings.empty_captions:
+    # An image whose only caption is empty is listed as one without a caption.
+    skipped = {image.image_id for image in findings.skipped if image.reason == "no_caption"}
+    empty = sum(image_id not in skipped for image_id in findings.empty_captions)
+    if empty:
         problems.append(
-            DataProblem(
-                "warning",
-                f"{format_count(len(findings.empty_captions), 'empty caption')}, not used in"
-                " training",
-            )
+            DataProblem("warning", f"{format_count(empty, 'empty caption')}, not used in training")
         )
     if findings.placeholder_captions:
         number = sum(caption.num_images for caption in findings.placeholder_captions)
