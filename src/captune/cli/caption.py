@@ -7,6 +7,7 @@ command before the model is loaded.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -139,6 +140,10 @@ def caption(
     Images that already have a caption are skipped, so the same command resumes a stopped one.
     Broken images are listed at the end; the exit code is then 3.
     """
+    named = tuple(inputs or ())
+    chosen = CommandModel(model, backend, device, precision, revision)
+    if engine == "local" and not dry_run:
+        chosen = chosen.load_early(named)
     from captune.bulk import (
         BulkResult,
         BulkSettings,
@@ -155,6 +160,7 @@ def caption(
 
     where = RunEngine(engine, actors)
     where.check()
+    chosen = replace(chosen, engine=where)
     rules = choose_url_rules(allow_urls, trust_host)
     share = None if shard is None else read_share(shard)
     feed = FeedSettings(limit, retry_failed, share, allow_truncated)
@@ -167,10 +173,8 @@ def caption(
         follow_links=follow,
         url_rules=rules,
     )
-    named = tuple(inputs or ())
     options = SourceOptions(follow, rules, from_list, from_format, image_column)
     found = find_items(named, options)
-    chosen = CommandModel(model, backend, device, precision, revision, where)
     if dry_run or preview is not None:
         _show_plan(chosen, found, inputs=named, settings=settings, num_captions=preview or 0)
         return
