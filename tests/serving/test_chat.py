@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import openai
 import pytest
 
+from support.bulk.stub_captioner import Behaviour, write_stub
 from support.pages import code_blocks
 from support.places import ROOT
+from support.serving.live_server import live_server
 from support.serving.pictures import png, stub_caption
 
 
@@ -52,6 +59,106 @@ def test_a_streamed_chat_has_the_same_text(client):
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
     assert chunks[-1].usage.completion_tokens == 9
     assert len({chunk.id for chunk in chunks}) == 1
+
+
+@pytest.fixture(scope="module")
+def wordy(tmp_path_factory):
+    """A server whose model takes 60 ms per word."""
+    folder = tmp_path_factory.mktemp("wordy")
+    write_stub(folder / "stub", behaviour=Behaviour(seconds_per_word=0.06))
+    with live_server(folder, ["stub"], "--deadline", 10) as running:
+        yield running
+
+
+_GREEDY = {"generate": {"num_beams": 1}}
+
+
+def _stream(server, content, extra_body=_GREEDY, **settings) -> tuple[list[str], list[float], list]:
+    """Return the pieces of a streamed caption, the times of their arrival, and all chunks."""
+    pieces, times, chunks = [], [], []
+    with openai.OpenAI(
+        base_url=f"{server.url}/v1",
+        api_key="-",
+        http_client=httpx.Client(trust_env=False),
+        max_retries=0,
+    ) as client:
+        for chunk in client.chat.completions.create(
+            model="stub",
+            messages=_messages(content),
+            stream=True,
+            extra_body=extra_body,
+            **settings,
+        ):
+            chunks.append(chunk)
+            if chunk.choices and chunk.choices[0].delta.content:
+                pieces.append(chunk.choices[0].delta.content)
+                times.append(time.monotonic())
+    return pieces, times, chunks
+
+
+def test_words_arrive_as_they_are_decoded(wordy):
+    pieces, times, chunks = _stream(wordy, png(1))
+    words = stub_caption(1).split(" ")
+    assert "".join(pieces) == stub_caption(1)
+    assert pieces == [words[0], *(f" {word}" for word in words[1:])]
+    # The last two words come together, when the caption has ended.
+    assert times[-1] - times[0] > 0.06 * (len(words) - 3)
+    assert [c.choices[0].finish_reason for c in chunks][-1] == "stop"
+    assert chunks[0].choices[0].delta.role == "assistant"
+
+
+def test_beams_and_several_choices_are_sent_when_they_have_ended(wordy):
+    for settings in ({"extra_body": {"generate": {"num_beams": 3}}}, {"n": 2}):
+        pieces, times, _ = _stream(wordy, png(1), **settings)
+        assert "".join(pieces).startswith(stub_caption(1))
+        assert times[-1] - times[0] < 0.2
+
+
+def test_several_streams_share_the_model(wordy):
+    with ThreadPoolExecutor(8) as pool:
+        began = time.monotonic()
+        found = list(pool.map(lambda n: _stream(wordy, png(n)), range(8)))
+        seconds = time.monotonic() - began
+    assert ["".join(pieces) for pieces, _, _ in found] == [stub_caption(n) for n in range(8)]
+    # One after the other they would take 8 * 8 * 0.06 = 3.8 s.
+    assert seconds < 3
+    assert wordy.metric('captune_queue_depth{model="stub"}') == 0
+
+
+def test_an_error_before_the_first_word_has_its_own_status(wordy):
+    with pytest.raises(openai.APIStatusError) as caught:
+        _stream(wordy, b"<html>")
+    assert (caught.value.status_code, caught.value.code) == (415, "image_unsupported")
+
+
+def test_an_error_after_the_first_word_ends_the_stream(wordy):
+    """The model's process is killed in the middle of a caption."""
+    url = f"{wordy.url}/v1/chat/completions"
+    body = {"model": "stub", "messages": _messages(png(3)), "stream": True, **_GREEDY}
+    with httpx.Client(trust_env=False) as client, client.stream("POST", url, json=body) as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        for line in lines:
+            if '"content": "a"' in line:
+                os.kill(wordy.workers()[0], signal.SIGKILL)
+                break
+        (last,) = [line for line in lines if "error" in line]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "worker_lost"
+    wordy.wait_ready()
+    assert "".join(_stream(wordy, png(4))[0]) == stub_caption(4)
+
+
+def test_a_client_that_leaves_a_stream_costs_nobody_else_anything(wordy):
+    url = f"{wordy.url}/v1/chat/completions"
+    body = {"model": "stub", "messages": _messages(png(6)), "stream": True, **_GREEDY}
+    with httpx.Client(trust_env=False) as client, client.stream("POST", url, json=body) as answer:
+        next(answer.iter_lines())
+    until = time.monotonic() + 10
+    while not wordy.metric("captune_disconnects_total") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert wordy.metric("captune_disconnects_total") == 1
+    assert "".join(_stream(wordy, png(5))[0]) == stub_caption(5)
+    statuses = [one["status"] for one in wordy.events("request") if "chat" in one["path"]]
+    assert max(statuses) < 500
 
 
 def test_several_choices_are_sampled_with_a_seed_each(client):

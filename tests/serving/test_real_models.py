@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 
@@ -98,6 +99,42 @@ def test_a_served_caption_equals_that_of_the_library(folders, tmp_path, model, b
             assert found["mean_logprob"] == pytest.approx(expected.mean_logprob, abs=1e-4)
             assert found["finish_reason"] == expected.finish_reason
             assert found["flags"] == list(expected.flags)
+
+
+@pytest.mark.parametrize("model", ["blip", "exported"])
+def test_a_streamed_caption_equals_that_of_the_library(folders, tmp_path, model):
+    library = captune.load(folders / model, device="cpu", precision="fp32")
+    flags = ("--backend", "auto", "--device", "cpu", "--precision", "fp32")
+    num_pieces = 0
+    with live_server(tmp_path, [folders / model], *flags) as running:
+        for way, settings in enumerate(_WAYS):
+            for image in range(4):
+                (expected,) = library.caption(
+                    [picture(image, side=40)], decode="inline", **settings
+                )
+                pieces = _streamed(running, png(image, side=40), settings)
+                if pieces is None:
+                    assert not expected.caption.strip()
+                    continue
+                assert "".join(pieces) == expected.caption, (way, image)
+                num_pieces += len(pieces)
+    assert num_pieces > 20
+
+
+def _streamed(server, content: bytes, settings: dict) -> list[str] | None:
+    """Return the pieces of a caption; `None`: it is empty."""
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    image = {"type": "image_url", "image_url": {"url": url}}
+    body = {"messages": [{"role": "user", "content": [image]}], "stream": True}
+    with server.client() as client:
+        answer = client.post("/v1/chat/completions", json={**body, "generate": settings})
+    if answer.status_code == 500:
+        assert answer.json()["error"]["code"] == "empty_caption"
+        return None
+    *events, done = [line.removeprefix("data: ") for line in answer.text.split("\n") if line]
+    assert done == "[DONE]"
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in events]
+    return [delta["content"] for delta in deltas if delta.get("content")]
 
 
 def test_a_prompt_too_long_for_any_caption_is_a_client_error(folders, tmp_path):

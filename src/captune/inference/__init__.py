@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
-    from captune.inference.batches import BatchCaptioner
+    from captune.inference.batches import BatchCaptioner, RunningBatch
     from captune.inference.caption import caption_images
     from captune.inference.captioner import ImageCaptioner, load
     from captune.inference.decoding.decode import eval_mode, generate, text_backend
@@ -90,6 +90,7 @@ __all__ = [
     "OnFailure",
     "Probe",
     "RunRequest",
+    "RunningBatch",
     "SidePrecisions",
     "SkippedLink",
     "UnreadableImage",
@@ -152,6 +153,7 @@ _HOMES = {
     "runtime_computes_bf16": "captune.inference.exported.precisions",
     "Execution": "captune.inference.prepare",
     "BatchCaptioner": "captune.inference.batches",
+    "RunningBatch": "captune.inference.batches",
     "ImageCaptioner": "captune.inference.captioner",
     "no_images": "captune.inference.images",
     "is_folder": "captune.inference.images",

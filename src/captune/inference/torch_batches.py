@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from captune.hardware import Hardware, without_autocast
-from captune.inference.decoding.decode import eval_mode, generate, plan_search, to_caption
+from captune.inference.decoding.decode import eval_mode, generate, plan_search, to_caption, to_text
 from captune.inference.decoding.running import RunningSearch
 from captune.inference.decoding.task import Hypothesis, SearchTask
 from captune.models import InferenceForm
@@ -97,7 +97,7 @@ class RunningCaptions:
 
     @property
     def num_free(self) -> int:
-        """Number of rows that `add` can fill while others run."""
+        """Number of rows whose images have ended, which `add` fills first."""
         return self.search.num_free
 
     @property
@@ -109,7 +109,7 @@ class RunningCaptions:
     def add(self, batch: Sequence[tuple[str, VisionInputs]]) -> list[tuple[int, Prediction]]:
         """Start images; return the captions that end with their first token, by number.
 
-        While no image is running, any number may start, and decides how many rows there are.
+        If fewer rows are free, rows are added.
 
         Args:
             batch: Pairs of an id, which seeds sampling, and the inputs from `prepare`.
@@ -138,6 +138,19 @@ class RunningCaptions:
                     self.search.drop_free_rows()
                 ended += self.search.step()
         return self._write(ended)
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[int, Prediction]]:
+        """Append a token to all captions; return those that end with it, by number."""
+        captioner = self.batches.form.captioner
+        with eval_mode(captioner), without_autocast(captioner.device):
+            self.search.drop_free_rows()
+            return self._write(self.search.step())
+
+    def text_so_far(self, number: int) -> str:
+        """Return the text of a running image's tokens so far; empty in beam search."""
+        token_ids = self.search.tokens_so_far(number)
+        return to_text(self.batches.form.captioner, token_ids, task=self.task) if token_ids else ""
 
     def _write(self, ended: list[tuple[int, Hypothesis]]) -> list[tuple[int, Prediction]]:
         captioner = self.batches.form.captioner

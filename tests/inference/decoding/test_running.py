@@ -68,6 +68,70 @@ def test_images_that_join_later_get_their_own_captions(family, config):
     assert [one.logprob_sum for one in found] == pytest.approx(logprobs, abs=1e-3)
 
 
+def _arriving(backend, states, task, *, at_once):
+    """Start with one image; others join after each step, whether or not rows are free."""
+    running = RunningSearch(backend, task)
+    found, sizes = dict(running.add(task.image_ids[:1], states[:1])), []
+    for start in range(1, len(states), at_once):
+        running.drop_free_rows()
+        if running.num_running:
+            found |= dict(running.step())
+        now = slice(start, start + at_once)
+        found |= dict(running.add(task.image_ids[now], states[now]))
+        sizes.append(running.num_running)
+    while running.num_running:
+        running.drop_free_rows()
+        found |= dict(running.step())
+    return [found[number] for number in range(len(states))], sizes
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("config", SETTINGS.values(), ids=SETTINGS)
+@torch.inference_mode()
+def test_images_that_join_without_free_rows_get_their_own_captions(family, config, at_once):
+    captioner, _, states = family
+    task = plan_search(captioner, [str(n) for n in range(len(states))], config=config)
+    backend = fast_text(captioner, torch.float32)
+    found, sizes = _arriving(backend, states, task, at_once=at_once)
+    assert max(sizes) > at_once
+    expected = _alone(backend, states, task)
+    assert [one.token_ids for one in found] == [one.token_ids for one in expected]
+    logprobs = [one.logprob_sum for one in expected]
+    assert [one.logprob_sum for one in found] == pytest.approx(logprobs, abs=1e-3)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+@torch.inference_mode()
+def test_images_join_without_free_rows_where_the_vision_states_are_read_without_keys(num_beams):
+    captioner = wild_captioner("vit-bert-tiny", image_size=96)
+    states = captioner.encode(noise_images(8, side=96))
+    config = GenerateConfig(num_beams=num_beams, max_new_tokens=16)
+    task = plan_search(captioner, [str(n) for n in range(8)], config=config)
+    backend = fast_text(captioner, torch.float16)
+    found, sizes = _arriving(backend, states, task, at_once=2)
+    assert max(sizes) > 2
+    expected = _alone(backend, states, task)
+    assert [one.token_ids for one in found] == [one.token_ids for one in expected]
+
+
+@torch.inference_mode()
+def test_the_tokens_of_a_running_image_are_the_beginning_of_its_caption(blip):
+    captioner, states = blip
+    for name, is_known in (("greedy", True), ("samples", True), ("beams", False)):
+        task = plan_search(captioner, list("abcdefghijkl"), config=SETTINGS[name])
+        running = RunningSearch(fast_text(captioner, torch.float32), task)
+        found, seen = dict(running.add(task.image_ids, states)), {}
+        while running.num_running:
+            for number in set(range(12)) - set(found):
+                seen.setdefault(number, []).append(running.tokens_so_far(number))
+            found |= dict(running.step())
+        for number, parts in seen.items():
+            whole = found[number].token_ids
+            expected = [whole[: n + 1] if is_known else () for n in range(len(parts))]
+            assert parts == expected
+        assert running.tokens_so_far(0) == ()
+
+
 @pytest.mark.parametrize("num_beams", [1, 3])
 @torch.inference_mode()
 def test_many_images_pass_through_rows_whose_memory_is_reused(blip, num_beams):

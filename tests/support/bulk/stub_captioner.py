@@ -56,6 +56,8 @@ class Behaviour:
         fits: Images that fit in memory at once; more raise an error of memory. 0: any number.
         fault_times: How often a faulty image shows its fault, over all processes. 0: each time.
         records: Whether each captioned image adds a line to `captioned.log`.
+        seconds_per_word: Service time per word; other images join while words are decoded. `None`:
+            all words of a batch are decoded at once.
     """
 
     seconds_per_image: float = 0.0
@@ -63,6 +65,7 @@ class Behaviour:
     fits: int = 0
     fault_times: int = 0
     records: bool = False
+    seconds_per_word: float | None = None
 
 
 def write_stub(folder: Path, *, seed: int = 0, behaviour: Behaviour | None = None) -> Path:
@@ -241,6 +244,44 @@ class _StubBatches:
     ) -> list[tuple[Prediction, ...]]:
         found = self.captioner.caption_batch(list(batch))
         return [tuple(_worded(one, config) for config in configs) for one in found]
+
+    def run(self, config: GenerateConfig) -> _StubRunning | None:
+        seconds = self.captioner.behaviour.seconds_per_word
+        return None if seconds is None else _StubRunning(self, config, seconds)
+
+
+@dataclass(slots=True)
+class _StubRunning:
+    """Images whose captions the stub decodes word by word."""
+
+    batches: _StubBatches
+    config: GenerateConfig
+    seconds: float
+    next_number: int = 0
+    may_add: bool = True
+    _running: dict[int, tuple[Prediction, int]] = field(default_factory=dict)
+
+    def add(self, batch: Sequence[tuple[str, _Seen]]) -> list[tuple[int, Prediction]]:
+        found = self.batches.caption(batch, [self.config])
+        started = {self.next_number + place: (one, 1) for place, (one,) in enumerate(found)}
+        self._running |= started
+        self.next_number += len(batch)
+        return self._end()
+
+    def step(self) -> list[tuple[int, Prediction]]:
+        time.sleep(self.seconds)
+        self._running = {n: (one, words + 1) for n, (one, words) in self._running.items()}
+        return self._end()
+
+    def text_so_far(self, number: int) -> str:
+        if self.config.num_beams > 1:
+            return ""
+        one, words = self._running[number]
+        return " ".join(one.caption.split(" ")[:words])
+
+    def _end(self) -> list[tuple[int, Prediction]]:
+        ended = [n for n, (one, words) in self._running.items() if words > one.caption.count(" ")]
+        return [(number, self._running.pop(number)[0]) for number in ended]
 
 
 def _worded(prediction: Prediction, config: GenerateConfig) -> Prediction:

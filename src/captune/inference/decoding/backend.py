@@ -65,7 +65,7 @@ class DecodingBackend(Protocol):
 
 @runtime_checkable
 class JoiningContext(DecodingContext, Protocol):
-    """A context whose images can be replaced."""
+    """A context whose images can be replaced, and which other images can join."""
 
     def close_ring(self, places: int) -> None:
         """Reuse the places of tokens from now on, after so many more tokens per image."""
@@ -73,10 +73,13 @@ class JoiningContext(DecodingContext, Protocol):
     def replace(self, rows: torch.Tensor, other: Any) -> None:
         """Replace images `rows`, int64, by those of a context that has only read the prompt."""
 
+    def extend(self, other: Any) -> None:
+        """Append the images of a context that has only read the prompt."""
+
 
 @runtime_checkable
 class JoiningBackend(DecodingBackend, Protocol):
     """A backend whose running contexts take new images in place of others."""
 
     def join(self, context: Any, vision_states: torch.Tensor) -> Any:
-        """Return a context of new images, which can replace images of a running context."""
+        """Return a context of new images, for `replace` or `extend` of a running context."""

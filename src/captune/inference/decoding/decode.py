@@ -132,9 +132,7 @@ def to_caption(
     token_ids = hypothesis.token_ids
     has_ended = token_ids[-1] == task.eos_token_id
     words = token_ids[:-1] if has_ended else token_ids
-    # The prefix is skipped by its length: GPT-2's start token may also be the end token, and the
-    # words of a template are not part of a caption.
-    caption = captioner.decode([*task.prompt_ids[len(captioner.prefix_ids()) :], *words])
+    caption = to_text(captioner, words, task=task)
     return Prediction(
         image_id=image_id,
         caption=caption,
@@ -143,3 +141,10 @@ def to_caption(
         finish_reason="eos" if has_ended else "length",
         flags=flag_caption(caption),
     )
+
+
+def to_text(captioner: Captioner, token_ids: Sequence[int], *, task: SearchTask) -> str:
+    """Return the text of the prompt and of generated tokens, without the end token."""
+    # The prefix is skipped by its length: GPT-2's start token may also be the end token, and the
+    # words of a template are not part of a caption.
+    return captioner.decode([*task.prompt_ids[len(captioner.prefix_ids()) :], *token_ids])

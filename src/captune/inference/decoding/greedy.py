@@ -34,6 +34,10 @@ class SingleSearch:
         """See `BeamSearch.parents`: zeros, int64 (B, 1)."""
         return torch.zeros_like(self.token_ids)
 
+    def tokens_so_far(self, row: int) -> tuple[int, ...]:
+        """Return the generated tokens of an image that has not ended."""
+        return tuple(self._token_ids[row, len(self._task.prompt_ids) :].tolist())
+
     def advance(self, logits: torch.Tensor) -> dict[int, Hypothesis]:
         """Choose a token per image; return the images that end now, by row, and drop them.
 

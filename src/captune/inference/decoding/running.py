@@ -1,8 +1,9 @@
 """Searches of images that start and end at different steps, in one batch of rows.
 
 A row whose image has ended takes a new image, so that the batch stays full: each step reads all
-weights, however few rows are left. Images that start together are one search; its tokens, and those
-of the other searches, are appended in one pass.
+weights, however few rows are left. If fewer rows are free than images are added, rows are added.
+Images that start together are one search; its tokens, and those of the other searches, are appended
+in one pass.
 Shapes: B rows, K beams, S vision states, D width, V vocabulary.
 """
 
@@ -84,19 +85,16 @@ class RunningSearch:
     ) -> list[tuple[int, Hypothesis]]:
         """Add images; return those that end with their first token, by number.
 
-        Images are numbered from 0 in the order in which they are added. The first call after all
-        have ended decides how many rows there are.
+        Images are numbered from 0 in the order in which they are added.
 
         Args:
             image_ids: Ids, which seed sampling.
-            vision_states: One (S, D) per image, at most as many as rows are free.
+            vision_states: One (S, D) per image. If fewer rows are free, rows are added.
         """
         task = replace(self._task, image_ids=tuple(image_ids))
         count = len(image_ids)
         if self.num_running:
-            assert self._tree is not None
-            rows = self._free_rows()[:count]
-            logits = self._tree.replace(rows.to(self._device), vision_states)
+            rows, logits = self._join(vision_states)
         else:
             rows = torch.arange(count)
             logits = self._start(vision_states)
@@ -126,17 +124,43 @@ class RunningSearch:
 
     def drop_free_rows(self) -> None:
         """Drop the rows of ended images if that pays: no others will take them."""
-        free = self._free_rows()
-        is_alive = torch.ones(self._num_rows, dtype=torch.bool)
-        is_alive[free] = False
-        if self._tree is None or not is_alive.any() or not is_worth_dropping(is_alive):
-            return
+        is_alive = self._alive_rows()
+        if is_alive.any() and is_worth_dropping(is_alive):
+            self._keep(is_alive)
+
+    def tokens_so_far(self, number: int) -> tuple[int, ...]:
+        """Return the tokens of a running image so far; none in beam search, which may change them.
+
+        Args:
+            number: Number of the image.
+        """
+        for one in self._together:
+            if number in one.numbers and isinstance(one.search, SingleSearch):
+                return one.search.tokens_so_far(one.numbers.index(number))
+        return ()
+
+    def _keep(self, is_alive: torch.Tensor) -> None:
+        """Drop all rows but some, bool (B,), among them those of all running images."""
+        assert self._tree is not None
         kept = is_alive.nonzero()[:, 0]
         self._tree.keep(kept.to(self._device))
         places = is_alive.cumsum(0) - 1
         for one in self._together:
             one.rows = places[one.rows]
         self._num_rows = len(kept)
+
+    def _join(self, vision_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give rows to new images while others run; return the rows and the logits (n, V)."""
+        assert self._tree is not None
+        count = len(vision_states)
+        if count <= self.num_free:
+            rows = (~self._alive_rows()).nonzero()[:count, 0]
+            return rows, self._tree.replace(rows.to(self._device), vision_states)
+        if self.num_free:
+            self._keep(self._alive_rows())
+        rows = torch.arange(self._num_rows, self._num_rows + count)
+        self._num_rows += count
+        return rows, self._tree.extend(vision_states)
 
     def _start(self, vision_states: torch.Tensor) -> torch.Tensor:
         self._device, self._num_rows = vision_states.device, len(vision_states)
@@ -147,9 +171,12 @@ class RunningSearch:
         )
         return logits
 
-    def _free_rows(self) -> torch.Tensor:
-        taken = {row for one in self._together for row in one.rows.tolist()}
-        return torch.tensor([row for row in range(self._num_rows) if row not in taken]).long()
+    def _alive_rows(self) -> torch.Tensor:
+        """Return which rows have running images, bool (B,)."""
+        is_alive = torch.zeros(self._num_rows, dtype=torch.bool)
+        for one in self._together:
+            is_alive[one.rows] = True
+        return is_alive
 
     def _tidy(self, found: list[tuple[int, Hypothesis]]) -> list[tuple[int, Hypothesis]]:
         """Forget searches without images, and the memory of the last one."""

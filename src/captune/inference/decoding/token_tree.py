@@ -4,8 +4,8 @@ Beam search usually repeats an image's keys and values for each beam and reorder
 at each step. Here nothing is repeated or reordered: the image's keys are stored once, each step
 appends K tokens to the row, and a beam's history is a row of the attention mask over all past
 tokens of the image.
-With a backend that can replace images, a new image takes the row of one that has ended, while the
-other rows continue.
+With a backend that can replace images, a new image takes the row of one that has ended, or another
+row, while the others continue.
 Source: token-tree attention of Miao et al. 2023, "SpecInfer" (arXiv:2305.09781), used here for
 search instead of verification.
 Shapes: B images, K beams, P prompt tokens, T text tokens so far, V vocabulary.
@@ -14,6 +14,7 @@ Shapes: B images, K beams, P prompt tokens, T text tokens so far, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -69,7 +70,7 @@ class TokenTree:
         return self._backend.lm_head(hidden[:, -1])
 
     def allow_replacing(self, *, branches: int, max_new_tokens: int) -> bool:
-        """Prepare for `replace`, after `prefill`; return whether the backend can do it.
+        """Prepare for `replace` and `extend`, after `prefill`; return whether the backend can.
 
         Args:
             branches: K.
@@ -91,15 +92,25 @@ class TokenTree:
             rows: int64 (n,), the rows of those images.
             vision_states: (n, S, D) of the new images.
         """
-        assert isinstance(self._backend, JoiningBackend)
         assert isinstance(self._context, JoiningContext)
-        context = self._backend.join(self._context, vision_states)
-        fresh = TokenTree(self._backend, vision_states, context=context)
-        logits = fresh.prefill(self._prompt_ids)
+        context, logits = self._read_prompt(vision_states)
         self._context.replace(rows, context)
-        self._visible[rows] = False
-        self._visible[rows, :, : len(self._prompt_ids)] = True
+        self._visible[rows] = self._see_prompt(len(rows))
         self._depths[rows] = len(self._prompt_ids)
+        return logits
+
+    def extend(self, vision_states: torch.Tensor) -> torch.Tensor:
+        """Append rows of new images; return the logits (n, V) after their prompt.
+
+        Args:
+            vision_states: (n, S, D).
+        """
+        assert isinstance(self._context, JoiningContext)
+        context, logits = self._read_prompt(vision_states)
+        self._context.extend(context)
+        self._visible = torch.cat([self._visible, self._see_prompt(len(logits))])
+        depths = self._depths.new_full((len(logits), 1), len(self._prompt_ids))
+        self._depths = torch.cat([self._depths, depths])
         return logits
 
     def grow(self, parents: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
@@ -135,6 +146,19 @@ class TokenTree:
         if self._context.vision_states is not None:
             self._context.vision_states = self._context.vision_states[rows]
         self._context.cache.batch_select_indices(rows)
+
+    def _read_prompt(self, vision_states: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """Return a context of new images after their prompt, and the logits (n, V) that follow."""
+        assert isinstance(self._backend, JoiningBackend)
+        context = self._backend.join(self._context, vision_states)
+        fresh = TokenTree(self._backend, vision_states, context=context)
+        return context, fresh.prefill(self._prompt_ids)
+
+    def _see_prompt(self, count: int) -> torch.Tensor:
+        """Return what new images see of the places, (n, K or 1, T): the prompt."""
+        visible = self._visible.new_zeros((count, *self._visible.shape[1:]))
+        visible[:, :, : len(self._prompt_ids)] = True
+        return visible
 
     def _append(
         self, input_ids: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor

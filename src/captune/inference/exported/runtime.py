@@ -102,6 +102,10 @@ class ExportedPass:
         found = [self._search(image_keys, image_ids, config) for config in configs]
         return list(zip(*found, strict=True))
 
+    def run(self, config: GenerateConfig) -> None:  # noqa: ARG002
+        """Return `None`: the images of a batch start together; see `BatchCaptioner.run`."""
+        return
+
     def _search(
         self, image_keys: list[Any], image_ids: list[str], config: GenerateConfig
     ) -> list[Prediction]:

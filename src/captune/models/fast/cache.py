@@ -93,6 +93,25 @@ class TextCache:
             key[rows, :, : self.kept] = new_key[:, :, : self.kept]
             value[rows, :, : self.kept] = new_value[:, :, : self.kept]
 
+    def extend(self, other: TextCache) -> None:
+        """Append the images of a cache that holds only the same prompt."""
+        self.image = [
+            (torch.cat([key, new_key]), torch.cat([value, new_value]))
+            for (key, value), (new_key, new_value) in zip(self.image, other.image, strict=True)
+        ]
+        self.text = [
+            (_append_rows(key, new_key, self.kept), _append_rows(value, new_value, self.kept))
+            for (key, value), (new_key, new_value) in zip(self.text, other.text, strict=True)
+        ]
+
+
+def _append_rows(old: torch.Tensor, new: torch.Tensor, kept: int) -> torch.Tensor:
+    """Append the first `kept` places of new rows to (B, H, T, d); their other places are zeros."""
+    batch, heads, _, width = new.shape
+    rows = old.new_zeros((batch, heads, old.shape[2], width))
+    rows[:, :, :kept] = new[:, :, :kept]
+    return torch.cat([old, rows])
+
 
 def _room(like: torch.Tensor, places: int) -> torch.Tensor:
     """Return zeros (B, H, places, d); not empty memory, because products read masked places too."""

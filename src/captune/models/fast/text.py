@@ -77,13 +77,23 @@ class FastContext:
 
     def replace(self, rows: torch.Tensor, other: FastContext) -> None:
         """Replace images `rows`, int64, by those of a context that has only read the prompt."""
-        if self.vision_states is None:
-            if other.vision_states is not None:
-                other._compute_keys(other.vision_states)
-        elif other.vision_states is not None:
+        self._align(other)
+        if self.vision_states is not None and other.vision_states is not None:
             # Not in place: the states may be the caller's.
             self.vision_states = self.vision_states.index_copy(0, rows, other.vision_states)
         self.cache.replace(rows, other.cache)
+
+    def extend(self, other: FastContext) -> None:
+        """Append the images of a context that has only read the prompt."""
+        self._align(other)
+        if self.vision_states is not None and other.vision_states is not None:
+            self.vision_states = torch.cat([self.vision_states, other.vision_states])
+        self.cache.extend(other.cache)
+
+    def _align(self, other: FastContext) -> None:
+        """Compute another context's keys of the image if this one has them."""
+        if self.vision_states is None and other.vision_states is not None:
+            other._compute_keys(other.vision_states)
 
     def _compute_keys(self, states: torch.Tensor) -> None:
         self.cache.image = [_image_pair(layer, states) for layer in self.side.layers]

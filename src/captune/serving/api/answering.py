@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -24,8 +24,15 @@ Outcome = tuple[Prediction, ...] | ApiError
 """The captions of an image, one per config, or the error if it has none."""
 
 
-async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list[Outcome]]:
+async def caption_all(
+    request: Request, call: CaptionCall, *, on_words: Callable[[str], None] | None = None
+) -> tuple[Engine, list[Outcome]]:
     """Return the model of a call and the outcome of each image, in order.
+
+    Args:
+        request: The request.
+        call: What it asks for.
+        on_words: See `ImageJob.on_words`; for calls with one image.
 
     Raises:
         ApiError: The request fails as a whole: the model is unknown or not ready, the queue is
@@ -38,7 +45,9 @@ async def caption_all(request: Request, call: CaptionCall) -> tuple[Engine, list
     configs = _configs(engine, call, state.settings.limits)
     request.scope["captune.arrival"].release()
     with engine.reserve(len(call.images)) as room:
-        captions = _caption(state, engine, room, images=call.images, configs=configs)
+        captions = _caption(
+            state, engine, room, images=call.images, configs=configs, on_words=on_words
+        )
         work = asyncio.ensure_future(captions)
         outcomes = await _wait(request, work, seconds=state.settings.deadline)
     for outcome in outcomes:
@@ -81,12 +90,13 @@ async def _caption(
     *,
     images: Sequence[ImageInput | ImageError],
     configs: tuple[GenerateConfig, ...],
+    on_words: Callable[[str], None] | None,
 ) -> list[Outcome]:
     held: list[int] = []
     try:
         loaded = await asyncio.gather(*(_load(state, image, held) for image in images))
         asks = [
-            Ask(str(place), content, configs)
+            Ask(str(place), content, configs, on_words)
             for place, content in enumerate(loaded)
             if isinstance(content, bytes)
         ]

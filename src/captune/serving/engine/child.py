@@ -8,21 +8,20 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
 from typing import NoReturn
 
 from PIL import Image
 
 from captune.data import ImageDecoder
 from captune.errors import ImageError, PromptError
-from captune.inference import BatchCaptioner, LoadedCaptioner
+from captune.inference import BatchCaptioner, LoadedCaptioner, RunningBatch
 from captune.recipe import GenerateConfig
 from captune.serving.engine.batch_size import BatchSize
+from captune.serving.engine.continuous import ContinuousBatch
 from captune.serving.engine.decoding import count_decoders, open_server_decoder
 from captune.serving.engine.messages import (
     BatchDone,
     Cancel,
-    Captioned,
     CaptionImage,
     Loaded,
     LoadFailed,
@@ -32,6 +31,10 @@ from captune.serving.engine.messages import (
 )
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 from captune.workers import MODEL_ERRORS, Link, harmless_error, load_here, open_link, receive
+
+_MAX_PLACES = 512
+"""Maximum number of tokens, of all beams of an image, for batches that other images can join. The
+places of such a batch are in use all the time, but short captions use few places of others."""
 
 
 def caption_jobs() -> None:
@@ -83,9 +86,32 @@ class _ModelLoop:
         while True:
             batch = self._ready.take(self._size.most)
             self._link.send(Started(tuple(image.job for image in batch)))
-            began = time.perf_counter()
-            self._caption(batch)
-            self._link.send(BatchDone(len(batch), time.perf_counter() - began))
+            running = self._open(batch[0])
+            if running is not None:
+                flow = ContinuousBatch(
+                    running, batch[0].configs, ready=self._ready, size=self._size, link=self._link
+                )
+                batch = flow.run(batch)
+                # Its memory is free for the images that it has not captioned.
+                del flow, running
+            if batch:
+                self._caption_together(batch)
+
+    def _open(self, image: ReadyImage) -> RunningBatch | None:
+        """Return a batch that others can join; `None`: this image starts with all of its batch."""
+        (config, *others) = image.configs
+        if others or image.is_alone or config.num_beams * config.max_new_tokens > _MAX_PLACES:
+            return None
+        try:
+            return self._batches.run(config)
+        except MODEL_ERRORS:
+            # Each image gets this error when it is captioned.
+            return None
+
+    def _caption_together(self, batch: Sequence[ReadyImage]) -> None:
+        began = time.perf_counter()
+        self._caption(batch)
+        self._link.send(BatchDone(len(batch), time.perf_counter() - began))
 
     def _read(self) -> None:
         try:
@@ -117,6 +143,7 @@ class _ModelLoop:
                     seconds,
                     tuple(marks),
                     job.is_alone,
+                    job.is_streamed,
                 )
         except ImageError as error:
             self._link.send(Refused(job.job, error.what, error.where))
@@ -150,9 +177,5 @@ class _ModelLoop:
             # Its frames hold the tensors of the batch, and the halves need the memory.
             return error.with_traceback(None)
         for image, predictions in zip(batch, found, strict=True):
-            flagged = tuple(
-                replace(one, flags=(*one.flags, *image.marks)) if image.marks else one
-                for one in predictions
-            )
-            self._link.send(Captioned(image.job, flagged, image.decode_seconds))
+            self._link.send(image.captioned(predictions))
         return None

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,11 +43,19 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An encoded image and its decoding settings, one caption per entry of `configs`."""
+    """An encoded image and its decoding settings.
+
+    Attributes:
+        image_id: Id that seeds sampling.
+        content: The encoded image.
+        configs: Decoding settings; one caption per entry.
+        on_words: See `ImageJob.on_words`.
+    """
 
     image_id: str
     content: bytes
     configs: tuple[GenerateConfig, ...]
+    on_words: Callable[[str], None] | None = None
 
 
 class Engine:
@@ -192,7 +200,10 @@ class Engine:
         """
         self._release(room)
         loop = asyncio.get_running_loop()
-        jobs = [ImageJob(a.image_id, a.content, a.configs, loop.create_future()) for a in asks]
+        jobs = [
+            ImageJob(a.image_id, a.content, a.configs, loop.create_future(), on_words=a.on_words)
+            for a in asks
+        ]
         self._waiting.extend(job for job in jobs if self._is_harmless(job))
         self._feed()
         try:
@@ -254,6 +265,11 @@ class Engine:
         now = time.monotonic()
         self._metrics.observe_batch(self.model.name, [now - job.began for job in jobs])
         self._metrics.set_depth(self.model.name, self.depth)
+
+    def on_words(self, job: ImageJob, text: str) -> None:
+        """Pass on the beginning of a caption if the request is still waiting."""
+        if job.on_words is not None and not job.outcome.done():
+            job.on_words(text)
 
     def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -32,6 +33,8 @@ class ImageJob:
         content: The encoded image.
         configs: Decoding settings; one caption per entry.
         outcome: Its captions, or its error.
+        on_words: Called with the beginning of its caption, and again when more of it is known;
+            `None`: the request needs only the complete caption.
         number: Its number in messages.
         stage: Its progress.
         tries: Number of processes that ended while holding it.
@@ -43,6 +46,7 @@ class ImageJob:
     content: bytes
     configs: tuple[GenerateConfig, ...]
     outcome: asyncio.Future[tuple[Prediction, ...] | ApiError]
+    on_words: Callable[[str], None] | None = None
     number: int = field(default_factory=lambda: next(_NUMBERS))
     stage: Stage = Stage.WAITING
     tries: int = 0

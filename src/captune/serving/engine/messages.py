@@ -56,6 +56,7 @@ class CaptionImage:
         content: The encoded image.
         configs: Complete decoding settings; one caption per entry.
         is_alone: Whether it must not share a batch.
+        is_streamed: Whether to send its words while it is captioned.
     """
 
     job: int
@@ -63,6 +64,7 @@ class CaptionImage:
     content: bytes
     configs: tuple[GenerateConfig, ...]
     is_alone: bool = False
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,17 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A batch goes to the model."""
+    """Images go to the model together, as a batch or to join one."""
 
     jobs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The beginning of a caption, which will not change; more of it than in the message before."""
+
+    job: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """A batch is complete.
+    """A batch is complete, or as many images of a continuous one.
 
     Attributes:
         size: Number of images.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from captune.recipe import GenerateConfig
+from captune.records import Prediction
+from captune.serving.engine.messages import Captioned
 
 # Decoding an image takes about 10 ms, and captioning a batch 100 ms or more: waiting this long for
 # images that are being decoded costs little and fills batches.
@@ -27,6 +29,7 @@ class ReadyImage:
         decode_seconds: Time that decoding the image took.
         marks: Peculiarities of the image, which become flags of its captions.
         is_alone: Whether it must not share a batch.
+        is_streamed: Whether its words are sent while it is captioned.
     """
 
     job: int
@@ -36,6 +39,15 @@ class ReadyImage:
     decode_seconds: float
     marks: tuple[str, ...] = ()
     is_alone: bool = False
+    is_streamed: bool = False
+
+    def captioned(self, predictions: Sequence[Prediction]) -> Captioned:
+        """Return the message with its captions, one per config."""
+        flagged = tuple(
+            replace(one, flags=(*one.flags, *self.marks)) if self.marks else one
+            for one in predictions
+        )
+        return Captioned(self.job, flagged, self.decode_seconds)
 
 
 class ReadyImages:
@@ -86,6 +98,26 @@ class ReadyImages:
                 # The last image may have been cancelled in the meantime.
                 if self._ready:
                     return self._take_alike(most)
+
+    def join(
+        self, configs: tuple[GenerateConfig, ...], *, room: int, most: int
+    ) -> Sequence[ReadyImage]:
+        """Return images that can join a batch now, without waiting; none if others are older.
+
+        So images with other settings, or that must be alone, are not overtaken forever.
+
+        Args:
+            configs: Decoding settings of the batch.
+            room: Number of images that the batch has room for.
+            most: Maximum number of images. If there are more than the batch has room for, it takes
+                none until it has room for this many: each group costs a pass over the weights.
+        """
+        with self._changed:
+            if not self._ready or self._ready[0].configs != configs or room < 1:
+                return []
+            if room < min(most, self._count_alike()) or self._ready[0].is_alone:
+                return []
+            return self._take_alike(min(room, most))
 
     def _linger(self, most: int) -> None:
         if self._ready and self._ready[0].is_alone:

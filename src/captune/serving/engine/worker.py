@@ -22,6 +22,7 @@ from captune.serving.engine.messages import (
     Printed,
     Refused,
     Started,
+    Words,
 )
 from captune.workers import ModelProcess, Warned
 
@@ -39,6 +40,9 @@ class WorkerEvents(Protocol):
 
     def on_load_failed(self, error: Exception) -> None:
         """Record that the model cannot be loaded."""
+
+    def on_words(self, job: ImageJob, text: str) -> None:
+        """Pass on the beginning of a caption."""
 
     def on_settled(self, job: ImageJob, answer: Captioned | Refused) -> None:
         """Give a job its result."""
@@ -71,7 +75,8 @@ class Worker:
             load: The model.
             device: Device of the process.
             events: Callbacks, called in the event loop's thread.
-            batch_seconds: A process whose batch takes longer counts as hanging and is replaced.
+            batch_seconds: A process that has images in the model and finishes neither a token of
+                them nor a batch for longer counts as hanging and is replaced.
         """
         self._batch_seconds = batch_seconds
         request: RunRequest = replace(load.request, device=device)
@@ -135,7 +140,14 @@ class Worker:
         job.stage = Stage.SENT
         self._jobs[job.number] = job
         self._outbox.put(
-            CaptionImage(job.number, job.image_id, job.content, job.configs, job.is_alone)
+            CaptionImage(
+                job.number,
+                job.image_id,
+                job.content,
+                job.configs,
+                is_alone=job.is_alone,
+                is_streamed=job.on_words is not None,
+            )
         )
 
     def cancel(self, job: ImageJob) -> None:
@@ -161,9 +173,15 @@ class Worker:
         elif isinstance(message, Captioned | Refused):
             job = self._jobs.pop(message.job, None)
             if job is not None:
+                if job.stage is Stage.STARTED:
+                    self._watch_model()
                 self._events.on_settled(job, message)
+        elif isinstance(message, Words):
+            self._watch_model()
+            if message.job in self._jobs:
+                self._events.on_words(self._jobs[message.job], message.text)
         elif isinstance(message, BatchDone):
-            self._stop_watch()
+            self._watch_model()
             self._events.on_batch(message)
         else:
             self._pass_on(message)
@@ -184,10 +202,15 @@ class Worker:
         jobs = [self._jobs[number] for number in message.jobs if number in self._jobs]
         for job in jobs:
             job.stage = Stage.STARTED
-        self._stop_watch()
-        loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self._batch_seconds, self._restart)
+        self._watch_model()
         self._events.on_started(jobs)
+
+    def _watch_model(self) -> None:
+        """Replace the process if it still has images in the model and nothing happens for long."""
+        self._stop_watch()
+        if any(job.stage is Stage.STARTED for job in self._jobs.values()):
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(self._batch_seconds, self._restart)
 
     def _restart(self) -> None:
         """Start another process in place of one that ended or hangs."""

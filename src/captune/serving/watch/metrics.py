@@ -39,11 +39,15 @@ class ServerMetrics:
             registry=own,
         )
         self._batches = Histogram(
-            "captune_batch_images", "Images per batch.", model, buckets=_BATCH, registry=own
+            "captune_batch_images",
+            "Images that go to the model together.",
+            model,
+            buckets=_BATCH,
+            registry=own,
         )
         self._model_time = Histogram(
             "captune_model_seconds",
-            "Time of a batch in the model.",
+            "Time of a batch in the model, or of as many images of a continuous one.",
             model,
             buckets=_LATENCY,
             registry=own,
