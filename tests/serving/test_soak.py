@@ -82,7 +82,8 @@ async def _mixed_load(server, seconds: float) -> list[int]:
 
 @soak
 def test_load_beyond_the_capacity_leaves_nothing_behind(tmp_path):
-    write_stub(tmp_path / "stub", behaviour=Behaviour(seconds_per_image=1 / _CAPACITY))
+    behaviour = Behaviour(seconds_per_image=1 / _CAPACITY, seconds_per_word=0.0)
+    write_stub(tmp_path / "stub", behaviour=behaviour)
     with live_server(tmp_path, ["stub"], "--deadline", 10) as running:
         asyncio.run(_mixed_load(running, 10))
         time.sleep(2)

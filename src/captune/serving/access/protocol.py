@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -23,24 +24,32 @@ def protocol_with(limits: RequestLimits) -> Callable[..., asyncio.Protocol]:
     """Return uvicorn's protocol with a time limit for headers and a maximum of connections."""
     # Connections without a complete request, oldest first.
     idle: dict[_GuardedProtocol, None] = {}
+    waiting: deque[_GuardedProtocol] = deque()
 
     class Guarded(_GuardedProtocol):
         """The protocol of one server."""
 
-    Guarded.limits, Guarded.idle = limits, idle
+    Guarded.limits, Guarded.idle, Guarded.waiting = limits, idle, waiting
     return Guarded
 
 
 class _GuardedProtocol(H11Protocol):
-    """One connection."""
+    """One connection.
+
+    Attributes:
+        limits: Limits of requests.
+        idle: All connections without a complete request, oldest first.
+        waiting: All connections with bytes that have not been read yet, oldest first.
+    """
 
     limits: RequestLimits
     idle: dict[_GuardedProtocol, None]
+    waiting: deque[_GuardedProtocol]
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._header_timer: asyncio.TimerHandle | None = None
-        self._later = b""
+        self._later = bytearray()
 
     def connection_made(self, transport: Any) -> None:
         """Start the header timer; close the longest idle connection if there are too many."""
@@ -55,25 +64,41 @@ class _GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read the beginning of a request now, and a large rest after a turn of the event loop.
+        """Read the beginning of a request now, and a large rest in a turn of the event loop.
 
         The headers decide whether a request is refused. Reading a body takes longer, and all
-        requests of a burst would wait until the bodies of all others have been read.
+        requests of a burst would wait until the bodies of all others have been read. So each turn
+        reads the rest of one request, and no more of it arrives in the meantime.
         """
         if self._later:
             self._later += data
+            self.flow.pause_reading()
             return
         is_new = self.cycle is None or self.cycle.response_complete
         if not is_new or len(data) <= _FIRST_BYTES:
             super().data_received(data)
             return
-        self._later = data[_FIRST_BYTES:]
+        self._later += data[_FIRST_BYTES:]
+        self.flow.pause_reading()
         super().data_received(data[:_FIRST_BYTES])
-        # The next turn answers refused requests; the one after it reads the rest.
-        self.loop.call_soon(self.loop.call_soon, self._receive_rest)
+        self.waiting.append(self)
+        if len(self.waiting) == 1:
+            # The next turn answers refused requests; the one after it reads the first rest.
+            self.loop.call_soon(self.loop.call_soon, self._read_next)
+
+    def _read_next(self) -> None:
+        try:
+            self.waiting.popleft()._receive_rest()
+        finally:
+            if self.waiting:
+                self.loop.call_soon(self._read_next)
 
     def _receive_rest(self) -> None:
-        rest, self._later = self._later, b""
+        rest, self._later = bytes(self._later), bytearray()
+        if self.transport.is_closing():
+            return
+        # Before the bytes are read: they may fill the body's buffer, which pauses again.
+        self.flow.resume_reading()
         # h11 checks the size of headers only while they are incomplete.
         for at in range(0, len(rest), _PIECE):
             if not self.transport.is_closing():
