@@ -13,7 +13,7 @@ from captune.recipe import GenerateConfig, TokenizerConfig
 from captune.records import Prediction
 from captune.serving.engine.batch_size import BatchSize
 from captune.serving.engine.continuous import ContinuousBatch, settled_words
-from captune.serving.engine.messages import BatchDone, Captioned, Started, Words
+from captune.serving.engine.messages import BatchDone, Captioned, Started, WordsSoFar
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 
 _GREEDY = (GenerateConfig(num_beams=1),)
@@ -173,7 +173,7 @@ def test_the_time_of_each_full_batch_is_reported_while_images_keep_joining():
 def test_words_are_sent_as_they_are_decoded_to_those_who_ask_for_them():
     rig = Rig({})
     rig.run(_image(1, words=4, is_streamed=True), _image(2, words=4))
-    assert rig.link.of(Words) == [Words(1, "w0"), Words(1, "w0 w1")]
+    assert rig.link.of(WordsSoFar) == [WordsSoFar(1, "w0"), WordsSoFar(1, "w0 w1")]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ command before the model is loaded.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -142,8 +141,7 @@ def caption(
     """
     named = tuple(inputs or ())
     chosen = CommandModel(model, backend, device, precision, revision)
-    if engine == "local" and not dry_run:
-        chosen = chosen.load_early(named)
+    chosen = chosen.load_early(named if engine == "local" and not dry_run else ())
     from captune.bulk import (
         BulkResult,
         BulkSettings,
@@ -158,9 +156,7 @@ def caption(
         run_bulk,
     )
 
-    where = RunEngine(engine, actors)
-    where.check()
-    chosen = replace(chosen, engine=where)
+    chosen = chosen.on_engine(RunEngine(engine, actors))
     rules = choose_url_rules(allow_urls, trust_host)
     share = None if shard is None else read_share(shard)
     feed = FeedSettings(limit, retry_failed, share, allow_truncated)

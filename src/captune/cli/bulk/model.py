@@ -64,6 +64,15 @@ class CommandModel:
         pool.shutdown(wait=False)
         return replace(self, early=early)
 
+    def on_engine(self, engine: RunEngine) -> CommandModel:
+        """Return this model, to be run by an engine.
+
+        Raises:
+            CaptuneError: See `RunEngine.check`.
+        """
+        engine.check()
+        return replace(self, engine=engine)
+
     def made_by(self) -> Mapping[str, object]:
         """Return what identifies the model."""
         from captune.inference import digest_model

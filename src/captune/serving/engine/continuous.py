@@ -10,7 +10,7 @@ from captune.inference import RunningBatch
 from captune.recipe import GenerateConfig
 from captune.records import Prediction
 from captune.serving.engine.batch_size import BatchSize
-from captune.serving.engine.messages import BatchDone, Started, Words
+from captune.serving.engine.messages import BatchDone, Started, WordsSoFar
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 from captune.workers import MODEL_ERRORS, Link
 
@@ -105,7 +105,7 @@ class ContinuousBatch:
                 text = settled_words(self._running.text_so_far(number))
                 if text != self._sent.get(number, ""):
                     self._sent[number] = text
-                    self._link.send(Words(image.job, text))
+                    self._link.send(WordsSoFar(image.job, text))
 
 
 def settled_words(text: str) -> str:

@@ -82,7 +82,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class WordsSoFar:
     """The beginning of a caption, which will not change; more of it than in the message before."""
 
     job: int

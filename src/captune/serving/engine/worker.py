@@ -22,7 +22,7 @@ from captune.serving.engine.messages import (
     Printed,
     Refused,
     Started,
-    Words,
+    WordsSoFar,
 )
 from captune.workers import ModelProcess, Warned
 
@@ -176,7 +176,7 @@ class Worker:
                 if job.stage is Stage.STARTED:
                     self._watch_model()
                 self._events.on_settled(job, message)
-        elif isinstance(message, Words):
+        elif isinstance(message, WordsSoFar):
             self._watch_model()
             if message.job in self._jobs:
                 self._events.on_words(self._jobs[message.job], message.text)

@@ -39,11 +39,7 @@ class ServerMetrics:
             registry=own,
         )
         self._batches = Histogram(
-            "captune_batch_images",
-            "Images that go to the model together.",
-            model,
-            buckets=_BATCH,
-            registry=own,
+            "captune_batch_images", "Images per start.", model, buckets=_BATCH, registry=own
         )
         self._model_time = Histogram(
             "captune_model_seconds",
