@@ -24,7 +24,6 @@ _LINE = re.compile(
     re.IGNORECASE,
 )
 _TEXTS = (".txt", ".csv", ".tsv", ".tab", ".text", ".lst", "")
-_MAPPING = re.compile(rf'^\s*\{{\s*"[^"]*\.(?:{_ENDINGS})"\s*:\s*["\[]', re.IGNORECASE)
 
 
 def explain_unknown(place: Path) -> DataError:
@@ -82,11 +81,6 @@ def _find_nearest(place: Path) -> tuple[str, str]:
 def _look_into(path: Path) -> tuple[str, str] | None:
     head = read_head(path)
     suffix = path.suffix.lower()
-    if suffix == ".json" and _MAPPING.match(head):
-        return (
-            f"; {path.name} resembles JSON records, but maps file names to captions",
-            'write one object per line into a .jsonl: {"image": "a.jpg", "captions": ["..."]}',
-        )
     if suffix not in _TEXTS:
         return None
     lines = [line for line in head.split("\n") if line.strip()][:_MAX_FILES]

@@ -132,7 +132,6 @@ def test_lines_with_a_name_and_a_caption_give_the_advice_to_use_a_tab(folder, te
     [
         ("d.csv", "bild,caption\nx,One\n", "--image-column"),
         ("d.csv", "image,satz\na.png,One\n", "--caption-column"),
-        ("d.json", '{"a.png": ["One"], "b.png": ["Two"]}', '{"image": "a.jpg", "captions"'),
     ],
 )
 def test_the_error_names_the_nearest_layout_and_the_one_thing_to_change(folder, name, text, advice):

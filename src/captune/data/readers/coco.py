@@ -62,10 +62,10 @@ def _is_captions(path: Path) -> bool:
     if not head.lstrip().startswith("{"):
         return False
     # Instances and keypoints files have the same structure, but boxes instead of captions.
+    if not re.search(r'"(images|annotations|info|licenses)"\s*:', head):
+        return False
     if path.name.startswith("captions"):
         return True
-    if not re.search(r'"(images|annotations|info)"', head):
-        return False
     try:
         value = read_json(path)
     except DataError:

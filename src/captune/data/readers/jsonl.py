@@ -2,13 +2,14 @@
 
 Keys: `image` (or `file_name`, `image_path`, ...; a path or `{"path": ...}`), `captions` or
 `caption` (one or a list), and optionally `image_id`, `split`, `group`. `.json` files with a list
-of such objects are read too.
+of such objects, or with one object whose keys name the images, are read too, and so are chats.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from captune.data.rows.columns import (
     find_column,
     find_columns,
 )
+from captune.data.rows.foreign import flatten_chat, is_chat, iter_named, names_images
 from captune.data.rows.gather import Row, gather_rows, read_name
 from captune.data.rows.text import read_head, read_json, read_jsonl
 from captune.errors import DataError
@@ -80,8 +82,11 @@ def _is_record_file(path: Path, options: LoadOptions) -> bool:
 def _is_json(path: Path) -> bool:
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return False
-    # A list of objects; a single object is another format.
-    return path.suffix.lower() != ".json" or read_head(path, size=256).lstrip().startswith("[")
+    if path.suffix.lower() != ".json":
+        return True
+    # A list of objects, or one that names images; any other object is another format.
+    head = read_head(path, size=4096)
+    return head.lstrip().startswith("[") or names_images(head, path)
 
 
 def _has_keys(path: Path, options: LoadOptions) -> bool:
@@ -89,7 +94,7 @@ def _has_keys(path: Path, options: LoadOptions) -> bool:
         _, first = next(_iter_objects(path, notes=[]))
     except (DataError, StopIteration):
         return False
-    return (
+    return _is_chat(first, options) or (
         find_column(list(first), options.image_column, usual=IMAGE_COLUMNS) is not None
         and find_captions(list(first), options.caption_column) != ()
     )
@@ -101,6 +106,10 @@ def _iter_objects(path: Path, *, notes: list[str]) -> Iterator[tuple[str, dict[s
             yield f"{path}, line {number}", line
         return
     values = read_json(path)
+    if isinstance(values, dict):
+        for record in iter_named(values):
+            yield f"{path}, {record['image']!r}", record
+        return
     if not isinstance(values, list):
         raise DataError("not a list of records", where=str(path))
     for number, value in enumerate(values):
@@ -115,7 +124,8 @@ def _iter_rows(
     path: Path, *, root: Path, split: Split | None, options: LoadOptions, notes: list[str]
 ) -> Iterator[Row]:
     folder, base = path.parent, options.image_root or root
-    for where, line in _iter_objects(path, notes=notes):
+    for where, record in _iter_objects(path, notes=notes):
+        line, problem = flatten_chat(record) if _is_chat(record, options) else (record, "")
         image, captions = find_columns(list(line), options=options, where=where)
         own_split = line.get("split")
         name, source = _read_image(line[image], where=where)
@@ -129,12 +139,21 @@ def _iter_rows(
             split=(parse_split(own_split) if isinstance(own_split, str) else None) or split,
             group=read_name(line.get("group")) or None,
             columns=line,
+            fault=("ambiguous", problem) if problem else None,
             where=where,
         )
 
 
+def _is_chat(record: dict[str, Any], options: LoadOptions) -> bool:
+    return not (options.image_column or options.caption_column) and is_chat(record)
+
+
 def _read_image(value: object, *, where: str) -> tuple[str, bytes | None]:
     if isinstance(value, str):
+        kind, mark, encoded = value.partition(";base64,")
+        if mark and kind.startswith("data:image/"):
+            digest = hashlib.blake2b(encoded.encode(), digest_size=8)
+            return digest.hexdigest(), _read_base64(encoded, where=where)
         return value, None
     if isinstance(value, dict):
         name, content = value.get("path"), value.get("bytes")
