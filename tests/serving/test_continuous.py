@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +76,8 @@ def _prediction(words: int) -> Prediction:
 
 
 def _image(job: int, words: int, configs=_GREEDY, **settings) -> ReadyImage:
-    return ReadyImage(job, "0", words, configs, 0.01, **settings)
+    # It has been ready for long.
+    return ReadyImage(job, "0", words, configs, 0.01, **{"since": 0.0, **settings})
 
 
 class Rig:
@@ -112,6 +114,16 @@ def test_an_image_that_arrives_later_joins_and_does_not_wait_for_a_longer_captio
     assert rig.order == [2, 1]
     captions = [message.predictions[0].num_tokens for message in rig.link.of(Captioned)]
     assert captions == [3, 20]
+
+
+def test_a_few_images_wait_a_moment_for_others():
+    ready = ReadyImages()
+    ready.put(1, _image(1, 5, since=time.monotonic() + 60))
+    assert ready.join(_GREEDY, room=8, most=2) == []
+    ready.put(2, _image(2, 5, since=time.monotonic() + 60))
+    assert [image.job for image in ready.join(_GREEDY, room=8, most=2)] == [1, 2]
+    ready.put(3, _image(3, 5))
+    assert [image.job for image in ready.join(_GREEDY, room=8, most=2)] == [3]
 
 
 def test_a_fourth_of_the_batch_joins_at_once_and_never_more_than_have_room():

@@ -139,9 +139,6 @@ def caption(
     Images that already have a caption are skipped, so the same command resumes a stopped one.
     Broken images are listed at the end; the exit code is then 3.
     """
-    named = tuple(inputs or ())
-    chosen = CommandModel(model, backend, device, precision, revision)
-    chosen = chosen.load_early(named if engine == "local" and not dry_run else ())
     from captune.bulk import (
         BulkResult,
         BulkSettings,
@@ -156,7 +153,8 @@ def caption(
         run_bulk,
     )
 
-    chosen = chosen.on_engine(RunEngine(engine, actors))
+    where = RunEngine(engine, actors)
+    where.check()
     rules = choose_url_rules(allow_urls, trust_host)
     share = None if shard is None else read_share(shard)
     feed = FeedSettings(limit, retry_failed, share, allow_truncated)
@@ -169,8 +167,10 @@ def caption(
         follow_links=follow,
         url_rules=rules,
     )
+    named = tuple(inputs or ())
     options = SourceOptions(follow, rules, from_list, from_format, image_column)
     found = find_items(named, options)
+    chosen = CommandModel(model, backend, device, precision, revision, where)
     if dry_run or preview is not None:
         _show_plan(chosen, found, inputs=named, settings=settings, num_captions=preview or 0)
         return

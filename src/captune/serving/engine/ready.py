@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from captune.recipe import GenerateConfig
@@ -30,6 +30,7 @@ class ReadyImage:
         marks: Peculiarities of the image, which become flags of its captions.
         is_alone: Whether it must not share a batch.
         is_streamed: Whether its words are sent while it is captioned.
+        since: When it was ready, in seconds of `time.monotonic`.
     """
 
     job: int
@@ -40,6 +41,7 @@ class ReadyImage:
     marks: tuple[str, ...] = ()
     is_alone: bool = False
     is_streamed: bool = False
+    since: float = field(default_factory=time.monotonic)
 
     def captioned(self, predictions: Sequence[Prediction]) -> Captioned:
         """Return the message with its captions, one per config."""
@@ -109,13 +111,16 @@ class ReadyImages:
         Args:
             configs: Decoding settings of the batch.
             room: Number of images that the batch has room for.
-            most: Maximum number of images. If there are more than the batch has room for, it takes
-                none until it has room for this many: each group costs a pass over the weights.
+            most: Maximum number of images. Each group costs a pass over the weights, and its own
+                share of each step: fewer images join only after a short wait for others, and if
+                there are more than the batch has room for, it takes none until these fit.
         """
         with self._changed:
             if not self._ready or self._ready[0].configs != configs or room < 1:
                 return []
-            if room < min(most, self._count_alike()) or self._ready[0].is_alone:
+            count = min(most, self._count_alike())
+            is_early = time.monotonic() - self._ready[0].since < _LINGER_SECONDS
+            if room < count or (count < most and is_early) or self._ready[0].is_alone:
                 return []
             return self._take_alike(min(room, most))
 
