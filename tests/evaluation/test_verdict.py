@@ -99,7 +99,7 @@ def test_one_caption_for_every_image_is_doubtful_even_if_its_score_is_better(
     assert verdict.outcome == "doubtful"
     assert verdict.headline == "The score is better, but the captions have collapsed."
     assert "every image the caption “a dog sits on the grass”" in verdict.warnings[0]
-    assert "does not beat a constant caption" in verdict.warnings[1]
+    assert "does not measurably beat a constant caption" in verdict.warnings[1]
 
 
 def test_a_few_captions_for_many_images_are_counted(

@@ -183,7 +183,9 @@ _HEADLINES: Mapping[Occasion, Mapping[Outcome, str]] = {
     },
 }
 _COLLAPSED = "The score is better, but the captions have collapsed."
-_NO_BETTER_THAN_CONSTANT = "The score is better, but no better than that of a constant caption."
+_NO_BETTER_THAN_CONSTANT = (
+    "The score is better, but not measurably better than that of a constant caption."
+)
 _WORSE_THAN_CONSTANT = "The score is better, but worse than that of a constant caption."
 
 
@@ -263,7 +265,7 @@ def _warn_of_constant(evaluation: Evaluation) -> list[str]:
         return []
     constant = evaluation.scores[CONSTANT_CAPTION].metrics[name]
     after = evaluation.scores[AFTER].metrics[name]
-    start = "is worse than" if _constant_wins(evaluation) else "does not beat"
+    start = "is worse than" if _constant_wins(evaluation) else "does not measurably beat"
     return [
         f"The model {start} a constant caption"
         f" (“{shorten_words(clean_text(evaluation.constant_caption), 30)}” for every image):"
