@@ -51,7 +51,7 @@ def take(page: Any, picture: Path) -> None:
     page.wait_for_timeout(1000)
     page.screenshot(path=picture)
     with Image.open(picture) as image:
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        small = image.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE)
     small.save(picture, optimize=True)
 
 
