@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +33,27 @@ def test_every_error_is_a_users_error_and_survives_pickling(kind: type[CaptuneEr
 
 def test_an_image_error_is_a_data_error() -> None:
     assert issubclass(ImageError, errors.DataError)
+
+
+def find_calls_without_fix(source: str) -> list[int]:
+    """Return the lines that create an error without stating the fix."""
+    names = {kind.__name__ for kind in KINDS} - {"ImageError"} | {"ProcessError"}
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in names
+        and not any(keyword.arg in ("fix", None) for keyword in node.keywords)
+    ]
+
+
+def test_every_error_in_the_code_states_a_fix() -> None:
+    assert find_calls_without_fix("raise DataError('a')\nraise DataError('a', fix='b')") == [1]
+    package = Path(errors.__file__).parent
+    without = {
+        f"{path.relative_to(package)}, line {line}"
+        for path in package.rglob("*.py")
+        for line in find_calls_without_fix(path.read_text(encoding="utf-8"))
+    }
+    assert without == set()

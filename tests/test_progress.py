@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from captune.progress import ProgressLines, no_progress, print_line, print_lines, show_progress
+from captune.progress import (
+    ProgressLines,
+    guarded_streams,
+    no_progress,
+    open_console,
+    print_line,
+    print_lines,
+    show_progress,
+)
 
 
 class BrokenStream(io.StringIO):
@@ -90,6 +98,26 @@ def test_a_guarded_process_ends_normally_whatever_happens_to_its_output(
     assert code == 0, error[-500:]
     assert "Traceback" not in error
     assert (tmp_path / "done").read_text() == "done"
+
+
+@pytest.mark.parametrize("variable", ["COLUMNS", "LINES"])
+@pytest.mark.parametrize("value", ["0", "1", "²", "99999999999999999999"])
+def test_an_odd_size_of_the_screen_loses_no_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with guarded_streams():
+        open_console().print("eight images")
+    assert capsys.readouterr().out == "eight images\n"
+
+
+def test_a_usual_width_of_the_screen_is_used(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    with guarded_streams():
+        open_console().print("twenty columns hold these")
+    assert capsys.readouterr().out == "twenty columns hold \nthese\n"
 
 
 def test_a_file_never_replaces_a_closed_stdout(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ _PLAIN = {
     **{"≤": "<=", "“": '"', "”": '"', "‘": "'", "’": "'", "µ": "u", "│": "|", "─": "-"},
 }
 _SECONDS_BETWEEN_LINES = 60.0
+_SMALLEST_SIZES = {"COLUMNS": 20, "LINES": 2}
+"""Environment variable that overrides a size of the screen -> the smallest size that is used."""
 
 
 def print_line(
@@ -120,6 +122,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
         The guarded stdout, whose `lost_output` is the error that lost output.
     """
     _open_closed_streams()
+    _forget_odd_sizes()
     own = sys.stdout, sys.stderr
     out, err = (GuardedStream(stream or _open_nowhere()) for stream in own)
     sys.stdout, sys.stderr = out, err
@@ -131,6 +134,15 @@ def guarded_streams() -> Iterator[GuardedStream]:
             if guard.failure is not None:
                 _discard(guard.stream)
         sys.stdout, sys.stderr = own
+
+
+def _forget_odd_sizes() -> None:
+    """Drop sizes of the screen that rich cannot use: with `COLUMNS=0` it prints nothing."""
+    for name, smallest in _SMALLEST_SIZES.items():
+        value = os.environ.get(name, "")
+        is_size = value.isascii() and value.isdecimal() and len(value) < 5
+        if value and not (is_size and int(value) >= smallest):
+            del os.environ[name]
 
 
 @dataclass(slots=True)

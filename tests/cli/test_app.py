@@ -224,6 +224,19 @@ def test_a_full_disk_exits_2_with_the_message_of_the_system(
     )
 
 
+@pytest.mark.parametrize("number", [1, 5, 13, 24, 30, 40])
+def test_an_error_of_the_users_files_exits_2_with_the_path_and_a_fix(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "photos/a.csv")
+
+    add_command(fail)
+    assert leave("x") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {os.strerror(number)}: photos/a.csv\n  fix:   ")
+
+
 @pytest.mark.parametrize(
     "words",
     [

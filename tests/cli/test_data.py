@@ -78,6 +78,8 @@ def test_nothing_is_overwritten_without_force(folder, tmp_path):
         ("show", "{}/data.csv", "--out", "{}/./data.csv"),
         ("convert", "{}", "{}"),
         ("convert", "{}/data.csv", "{}"),
+        ("check", "{}", "--json", "{}/data.csv"),
+        ("check", "{}/data.csv", "--html", "{}/data.csv"),
     ],
 )
 def test_data_that_is_read_is_not_overwritten_even_with_force(tmp_path, command):

@@ -317,3 +317,13 @@ def test_half_an_emoji_becomes_a_replacement_character_and_a_complete_one_stays(
         r'{"image": "a.png", "captions": ["cut \ud83d here", "whole \ud83d\ude00"]}'
     )
     assert load_records(tmp_path).records[0].captions == ("cut \ufffd here", "whole \U0001f600")
+
+
+def test_a_file_without_permission_is_named(tmp_path, draw_image, monkeypatch):
+    draw_image(tmp_path / "a.png")
+    (tmp_path / "captions.csv").write_text("no reader knows this")
+    # Root may read everything.
+    monkeypatch.setattr("os.access", lambda path, _mode: not str(path).endswith(".csv"))
+    with pytest.raises(DataError, match=r"captions.csv cannot be read: no permission") as caught:
+        load_records(tmp_path)
+    assert f"chmod u+r {tmp_path / 'captions.csv'}" in caught.value.fix

@@ -133,6 +133,14 @@ def test_a_name_that_no_csv_can_hold_is_refused_before_anything_is_written(tmp_p
     assert load_records(tmp_path / "out").records[1].captions == odd.captions
 
 
+@pytest.mark.parametrize("format", ["jsonl", "coco", "imagefolder", "webdataset", "parquet"])
+def test_names_that_are_not_utf_8_are_written(tmp_path, records, format):
+    odd = replace(records[0], image_id="caf\udce9", file_name="caf\udce9.png", group="\udcff")
+    assert write_dataset([odd], tmp_path / "new", format=format) == []
+    (record,) = load_records(tmp_path / "new").records
+    assert record.captions == odd.captions
+
+
 @pytest.mark.parametrize("second", ["jsonl", "csv"])
 def test_two_converted_sets_are_not_mixed_in_one_folder(tmp_path, records, second):
     write_dataset(records, tmp_path / "out", format="jsonl")

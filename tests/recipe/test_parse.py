@@ -177,7 +177,7 @@ def test_all_errors_of_file_and_overrides_are_reported_at_once_with_their_places
         load_recipe(path, ["generate.top_p=2", "epochs"])
     lines = str(caught.value).splitlines()
     assert lines[0] == "6 settings cannot be used"
-    assert sorted(lines[1:-1]) == sorted(
+    assert sorted(lines[1:-2]) == sorted(
         [
             f"  {path}:2: unknown setting sed (did you mean seed?)",
             f"  {path}:4: train.epochs must be a number > 0; it is -1",

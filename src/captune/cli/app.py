@@ -46,7 +46,14 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
 _ROOM = "free some disk space, then run the same command again"
+_PERMISSION = "check the permissions of the file and its folder, or choose another place"
 _ADVICE = {
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: "it is on a read-only disk: choose another place",
+    errno.EIO: "check the disk or the network drive, then run the same command again",
+    errno.ELOOP: "the links lead in a circle: correct or remove them",
+    errno.EMFILE: "allow more open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "use a shorter name",
     errno.ENOSPC: _ROOM,
     getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,

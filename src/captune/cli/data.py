@@ -235,7 +235,10 @@ def split(
     from captune.errors import DataError
 
     if abs(train + val + test - 1.0) > 1e-6:
-        raise DataError(f"--train, --val and --test must add up to 1, not {train + val + test:g}")
+        raise DataError(
+            f"--train, --val and --test must add up to 1, not {train + val + test:g}",
+            fix="change one of them: --train 0.8 --val 0.1 --test 0.1 is the default",
+        )
     with lock_folder(out):
         check_outputs(out / "splits.json", out / "splits", force=force)
         loaded = load_records(data, reading)

@@ -134,7 +134,10 @@ def _check_request(
 ) -> None:
     """Stop before anything is written that the format cannot hold."""
     if not records:
-        raise DataError("the data set is empty: it has no images to convert")
+        raise DataError(
+            "the data set is empty: it has no images to convert",
+            fix="check data.filters (--filter) and --limit",
+        )
     if images == "keep" and format not in ("jsonl", "csv"):
         raise DataError(
             f"{format} contains its images: --images keep is not supported",

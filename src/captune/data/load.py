@@ -195,7 +195,11 @@ def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
             fix=f"use shapes, or shapes:COUNT with a COUNT of 1 to {_MAX_SHAPES}",
         )
     if options.filters:
-        raise DataError("the built-in shapes have no columns to filter by", where="data.filters")
+        raise DataError(
+            "the built-in shapes have no columns to filter by",
+            where="data.filters",
+            fix="remove the filter",
+        )
     number = int(count) if count else DEFAULT_SHAPES
     records = make_shapes(min(number, options.limit or number))
     return LoadedData(tuple(records), format="shapes")
@@ -203,7 +207,10 @@ def _read_shapes(count: str, *, path: str, options: LoadOptions) -> LoadedData:
 
 def _explain_empty(path: str, data: LoadedData) -> DataError:
     if not data.skipped:
-        return DataError(f"the data set {path} is empty: no image with a caption")
+        return DataError(
+            f"the data set {path} is empty: no image with a caption",
+            fix="add rows with an image and a caption, or check that this is the right path",
+        )
     number, first = len(data.skipped), data.skipped[0]
     reasons = Counter(image.reason for image in data.skipped)
     if set(reasons) == {"no_caption"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,12 @@ def explain_unknown(place: Path) -> DataError:
             f"no known data set format in {place}; {special}, not a regular file",
             fix="copy its content into a file first",
         )
+    unreadable = _find_unreadable(place)
+    if unreadable is not None:
+        return DataError(
+            f"no known data set format in {place}; {unreadable.name} cannot be read: no permission",
+            fix=f"make it readable: chmod u+r {unreadable}, or ask its owner",
+        )
     nearest, fix = _find_nearest(place)
     return DataError(
         f"no known data set format in {place}; found {_describe(place)}{nearest}",
@@ -53,6 +60,12 @@ def _find_special(place: Path) -> str | None:
             if kind is not None:
                 return f"{path.name} is {kind}"
     return None
+
+
+def _find_unreadable(place: Path) -> Path | None:
+    """Return the first file that is no image and that this user may not read."""
+    files = (path for path in _list_files(place) if path.suffix.lower() not in IMAGE_SUFFIXES)
+    return next((path for path in files if not os.access(path, os.R_OK)), None)
 
 
 def _find_nearest(place: Path) -> tuple[str, str]:

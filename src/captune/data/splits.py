@@ -60,7 +60,10 @@ def assign_splits(
             splits cut a group although `by` is `group`.
     """
     if not records:
-        raise DataError("the data set is empty: it has no images to split")
+        raise DataError(
+            "the data set is empty: it has no images to split",
+            fix="check data.filters (--filter) and --limit",
+        )
     if by == "group":
         _refuse_cut_groups(records)
     codes = read_split_codes(records)
@@ -122,7 +125,10 @@ def take_fraction(
         DataError: The share is not above 0, or above 1.
     """
     if not 0.0 < fraction <= 1.0:
-        raise DataError(f"a share of the data must be above 0 and at most 1, not {fraction:g}")
+        raise DataError(
+            f"a share of the data must be above 0 and at most 1, not {fraction:g}",
+            fix="give a number such as 0.1",
+        )
     if fraction == 1.0:
         return records
     units: dict[str, list[str]] = {}

@@ -83,11 +83,11 @@ def write_parquet(
             name = PurePosixPath(record.file_name.replace("\\", "/")).name or record.image_id
             rows.append(
                 {
-                    "image": {"bytes": content, "path": name},
+                    "image": {"bytes": content, "path": _as_utf8(name)},
                     "captions": list(record.captions),
-                    "image_id": record.image_id,
-                    "group": record.group,
-                    **{name: write_cell(own.get(name)) for name in names},
+                    "image_id": _as_utf8(record.image_id),
+                    "group": _as_utf8(record.group),
+                    **{name: _as_utf8(write_cell(own.get(name))) for name in names},
                 }
             )
             if len(rows) == _ROW_GROUP:
@@ -96,6 +96,11 @@ def write_parquet(
         if rows:
             writer.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema))
     return skipped
+
+
+def _as_utf8(text: str | None) -> str | None:
+    r"""Return a text that Parquet can hold: bytes of names that are not UTF-8 become `\udcff`."""
+    return text if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_cell(value: object) -> str | None:

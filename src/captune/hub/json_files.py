@@ -31,7 +31,11 @@ def read_json_file(source: str, name: str, *, where: str, revision: str | None =
     try:
         kind = name_kind(Path(path))
         if kind is not None:
-            raise ModelError(f"{name_file(source, name)} is {kind}, not a file", where=where)
+            raise ModelError(
+                f"{name_file(source, name)} is {kind}, not a file",
+                where=where,
+                fix="give a folder that save_pretrained wrote, complete and unchanged",
+            )
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelError(

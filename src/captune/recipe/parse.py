@@ -107,7 +107,10 @@ def _read_text(path: Path, *, name: str) -> str:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise RecipeError(f"cannot read recipe {name!r}: {error.strerror}") from error
+        raise RecipeError(
+            f"cannot read recipe {name!r}: {error.strerror}",
+            fix="check the path, and that you may read it",
+        ) from error
     if len(content) > _MAX_BYTES:
         raise RecipeError(f"recipe {name!r} is larger than 1 MB", fix="give a recipe's YAML file")
     try:
@@ -239,4 +242,8 @@ def _as_error(problems: Sequence[Problem], *, name: str) -> RecipeError:
     for problem in problems:
         fix = f" ({problem.fix})" if problem.fix else ""
         lines.append(f"  {problem.place}: {problem.what}{fix}")
-    return RecipeError("\n".join(lines), where=name)
+    return RecipeError(
+        "\n".join(lines),
+        where=name,
+        fix="correct these settings; captune recipes demo --full shows all settings",
+    )

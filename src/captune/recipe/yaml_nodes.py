@@ -98,7 +98,8 @@ def read_value(text: str, key: Key) -> Any:
     reader = _Reader(Document(), "--set")
     value = reader.value(node, key, schema=schema)
     if reader.document.problems:
-        raise RecipeError(reader.document.problems[0].what)
+        first = reader.document.problems[0]
+        raise RecipeError(first.what, fix=first.fix or "correct this value")
     return value
 
 
@@ -140,7 +141,10 @@ def _composed(text: str, *, name: str) -> yaml.Node | None:
     # ValueError: an escape such as "\\UFFFFFFFF", which is not a character.
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
-        raise RecipeError(f"{name} is not readable as YAML: {reason}") from error
+        raise RecipeError(
+            f"{name} is not readable as YAML: {reason}",
+            fix="write the recipe again: captune recipes demo prints a complete one",
+        ) from error
     return node
 
 

@@ -124,7 +124,10 @@ class _Server(uvicorn.Server):
                 elif engine.load_error is not None:
                     error = engine.load_error
                     if not isinstance(error, CaptuneError):
-                        error = CaptuneError(f"{name} cannot be loaded: {error}")
+                        error = CaptuneError(
+                            f"{name} cannot be loaded: {error}",
+                            fix="correct the files above, then start the server again",
+                        )
                     self.load_error = error
                     self.should_exit = True
                     return

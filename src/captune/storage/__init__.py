@@ -39,7 +39,7 @@ from captune.storage.json_files import (
     write_jsonl,
 )
 from captune.storage.locks import holds_folder, is_locked, lock_file, lock_folder
-from captune.storage.regular_files import name_kind, open_regular
+from captune.storage.regular_files import is_folder_entry, name_kind, open_regular
 from captune.storage.text_set import TextSet
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "fold_name",
     "holds_folder",
     "intact_json_objects",
+    "is_folder_entry",
     "is_locked",
     "iter_json_lines",
     "json_line",

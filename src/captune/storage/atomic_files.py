@@ -45,6 +45,8 @@ _TOO_LONG = {3, 206}
 _MAX_WINDOWS_PATH = 260
 # Length of `.captune-0123456789ab.part`.
 _TEMPORARY_NAME = 26
+# Files that a data set may consist of, and that captune writes beside none of its reports.
+_DATA_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet", ".arrow", ".tar", ".zip")
 _SPECIAL = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -191,19 +193,22 @@ def check_outputs(
 
     Args:
         *places: Files to write; `None`: not requested.
-        inputs: Files that the command reads: these are never overwritten.
+        inputs: Files that the command reads, and folders with such files: these are never
+            overwritten.
         force: Whether existing files may be overwritten.
 
     Raises:
         OutputError: One exists already, is an input, or is named twice.
     """
     read = {os.path.realpath(path) for path in inputs if path is not None}
+    folders = [Path(path) for path in read if os.path.isdir(path)]  # noqa: PTH112
     written: set[str] = set()
     for place in places:
         if place is None:
             continue
         real = os.path.realpath(place)
-        if real in read:
+        inside = any(folder in Path(real).parents for folder in folders)
+        if real in read or (inside and place.suffix.lower() in _DATA_SUFFIXES and place.exists()):
             raise OutputError(
                 f"{place} is read by this command, and would be overwritten",
                 fix="choose another path",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import IO
@@ -35,6 +36,14 @@ def open_regular(path: Path) -> IO[bytes]:
     raise DataError(
         f"{path} is {kind}, not a regular file", fix="copy its content into a file first"
     )
+
+
+def is_folder_entry(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one; links in a circle lead to nothing."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def name_kind(path: Path) -> str | None:

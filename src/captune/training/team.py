@@ -107,9 +107,16 @@ class Team:
         while not _has_keys(self.store, keys):
             if _has_keys(self.store, ["failed"]):
                 rank = self.store.get("failed").decode()
-                raise ProcessError(f"process {rank} of the run stopped; its output shows its error")
+                raise ProcessError(
+                    f"process {rank} of the run stopped; its output shows its error",
+                    fix="correct that error, then run the same command with --resume",
+                )
             if time.monotonic() > ends:
-                raise ProcessError(f"a process of the run did not answer for {patience:.0f} s")
+                raise ProcessError(
+                    f"a process of the run did not answer for {patience:.0f} s",
+                    fix="see the output of the other processes, then run the same command with"
+                    " --resume",
+                )
             time.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE)
 
@@ -168,4 +175,8 @@ def _has_keys(store: Store, keys: Sequence[str]) -> bool:
     try:
         return bool(store.check(list(keys)))
     except RuntimeError as error:
-        raise ProcessError("the run's first process is gone", where=str(error)) from error
+        raise ProcessError(
+            "the run's first process is gone",
+            where=str(error),
+            fix="see the output of the first process, then run the same command with --resume",
+        ) from error

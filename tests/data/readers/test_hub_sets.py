@@ -285,3 +285,44 @@ def test_a_parquet_file_without_a_caption_column_is_named(tmp_path, four):
     with pytest.raises(DataError, match="which column is the caption") as caught:
         load_records(tmp_path)
     assert caught.value.where == str(tmp_path / "d.parquet")
+
+
+def test_rows_whose_image_is_two_nulls_are_listed(tmp_path, four):
+    images = [{"bytes": four[0], "path": None}, {"bytes": None, "path": None}]
+    write_rows(tmp_path / "d.parquet", images, ["a", "b"], [1, 2])
+    loaded = load_records(tmp_path)
+    assert [record.captions for record in loaded.records] == [("a",)]
+    assert [image.reason for image in loaded.skipped] == ["missing"]
+
+
+def test_columns_of_unknown_types_are_skipped_with_a_note(tmp_path, four):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tags = pa.array([[("size", "small")]], pa.map_(pa.string(), pa.string()))
+    columns = {"image": four[:1], "caption": ["a"], "tags": tags}
+    pq.write_table(pa.table(columns), tmp_path / "d.parquet")
+    loaded = load_records(tmp_path)
+    assert [record.captions for record in loaded.records] == [("a",)]
+    assert any("not supported skipped: tags (map<string, string>)" in n for n in loaded.notes)
+
+
+def test_dates_and_decimals_are_kept_as_text_and_bytes_are_reported(tmp_path, four):
+    import datetime
+    import decimal
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "image": four[:1],
+        "caption": ["a"],
+        "taken": [datetime.date(2024, 2, 29)],
+        "price": [decimal.Decimal("1.50")],
+        "thumbnail": [{"pixels": b"\x00\x01"}],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "d.parquet")
+    loaded = load_records(tmp_path, LoadOptions(image_column="image", keep_columns=True))
+    (kept,) = loaded.columns.values()
+    assert kept == {"taken": "2024-02-29", "price": "1.50"}
+    assert "columns with values that cannot be written as text skipped: thumbnail" in loaded.notes

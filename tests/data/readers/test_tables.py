@@ -309,3 +309,21 @@ def test_the_real_flickr8k_has_six_thousand_and_one_thousand_images(real_data):
     commas = sum("," in caption for record in data.records for caption in record.captions)
     # Split at the first comma, there would be none.
     assert commas > 2000
+
+
+def test_a_cell_larger_than_pythons_own_limit_is_read(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    outline = "1 " * 150_000
+    (tmp_path / "c.csv").write_text(f"image,caption,outline\na.png,a dog,{outline}\n")
+    (record,) = load_records(tmp_path).records
+    assert record.captions == ("a dog",)
+
+
+def test_a_quote_that_swallows_a_large_file_is_an_error_that_says_so(tmp_path, draw_image):
+    draw_image(tmp_path / "a.png")
+    rows = "a.png,a dog that runs\n" * 800_000
+    (tmp_path / "c.csv").write_text(f'image,caption\na.png,"a dog\n{rows}')
+    with pytest.raises(DataError, match="a cell of more than 16,000,000 characters") as caught:
+        load_records(tmp_path)
+    assert f"{tmp_path / 'c.csv'}, lines 2 to " in caught.value.where
+    assert caught.value.fix.startswith("close the quote")

@@ -294,6 +294,14 @@ def test_a_linked_folder_of_images_is_followed_and_reported(dataset, secret):
     assert any("1 image read through links that lead out" in note for note in data.notes)
 
 
+def test_links_in_a_circle_are_missing_images(dataset):
+    (dataset / "circle.png").symlink_to(dataset / "circle.png")
+    write_csv(dataset / "d.csv", ["a.png", "circle.png", "sub/circle.png"])
+    data = load_records(dataset)
+    assert files_of(data) == [dataset / "a.png"]
+    assert [image.file for image in data.skipped] == ["circle.png", "sub/circle.png"]
+
+
 def test_a_name_with_dots_after_a_link_is_not_followed(dataset, secret, draw_image):
     draw_image(secret.parent / "inner" / "b.png")
     (dataset / "images").symlink_to(secret.parent / "inner")

@@ -63,7 +63,10 @@ def restore(now: bytes, undo: bytes) -> bytes:
         OutputError: The content is not what the change produced.
     """
     if not undo.startswith(_MAGIC):
-        raise OutputError("the stored undo bytes are not those of a metadata change")
+        raise OutputError(
+            "the stored undo bytes are not those of a metadata change",
+            fix="restore the file from a copy; nothing was changed",
+        )
     header, _, old = undo[len(_MAGIC) :].partition(b"\n")
     kept = json.loads(header)
     splices, at = [], 0
@@ -75,7 +78,10 @@ def restore(now: bytes, undo: bytes) -> bytes:
     except ValueError:
         earlier = b""
     if _digest(earlier) != kept["digest"]:
-        raise OutputError("the file has been changed since captune wrote it, and is kept")
+        raise OutputError(
+            "the file has been changed since captune wrote it, and is kept",
+            fix="restore the file from a copy if the earlier version is needed",
+        )
     return earlier
 
 

@@ -38,7 +38,7 @@ from captune.inference import (
     no_images,
 )
 from captune.net import ObjectFetcher, check_storage, is_object_url, list_objects
-from captune.storage import TextSet
+from captune.storage import TextSet, is_folder_entry
 
 _ARCHIVE_ENDINGS = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".parquet")
 _SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -267,10 +267,10 @@ def _list_archives(folder: Path) -> list[Path]:
             # In any order: in a folder of a million photos, the first photo ends the scan.
             for entry in entries:
                 suffix = Path(entry.name).suffix.lower()
-                is_other = entry.is_dir() and entry.path not in parents
+                is_other = is_folder_entry(entry) and entry.path not in parents
                 if not entry.name.startswith(".") and (is_other or suffix in IMAGE_SUFFIXES):
                     return []
-                has_archives = has_archives or suffix in _ARCHIVE_ENDINGS or entry.is_dir()
+                has_archives = has_archives or suffix in _ARCHIVE_ENDINGS or is_folder_entry(entry)
     except OSError:
         return []
     if not has_archives:

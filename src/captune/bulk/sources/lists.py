@@ -111,11 +111,19 @@ def _read_jsonl(file: IO[bytes], place: str, column: str | None) -> Iterator[Lis
         if isinstance(row, str):
             row = {"image": row}
         if not isinstance(row, dict):
-            raise DataError(f"a line is not a JSON object: {line[:60]!r}", where=where)
+            raise DataError(
+                f"a line is not a JSON object: {line[:60]!r}",
+                where=where,
+                fix='write one name or object per line: "a.jpg" or {"image": "a.jpg"}',
+            )
         key = _choose_column(list(row), column, where=where)
         value = row[key].get("path") if isinstance(row[key], dict) else row[key]
         if not isinstance(value, str) or not value:
-            raise DataError(f"{key!r} does not name an image: {value!r}", where=where)
+            raise DataError(
+                f"{key!r} does not name an image: {value!r}",
+                where=where,
+                fix="write the image's path as text, or name another column: --image-column",
+            )
         yield Listed(value, where)
 
 
@@ -162,7 +170,10 @@ def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, 
         try:
             line = file.readline(limit + 1)
         except OSError as error:
-            raise DataError(f"cannot read the list {place}: {error.strerror or error}") from error
+            raise DataError(
+                f"cannot read the list {place}: {error.strerror or error}",
+                fix="check the disk or the network drive, then run the same command again",
+            ) from error
         if not line:
             return
         number += 1

@@ -134,9 +134,17 @@ class WorkerCaptioner:
                 return answer
             if isinstance(answer, Broken):
                 raise answer.as_load_error() from answer.error
-            raise ModelError(f"the process with the model answered {answer}")
+            raise ModelError(
+                f"the process with the model answered {answer}",
+                fix="install the same version of captune everywhere, then run the same"
+                " command again",
+            )
         except WorkerEndedError as error:
-            raise ModelError(f"the process that loads the model ended: {error}") from error
+            raise ModelError(
+                f"the process that loads the model ended: {error}",
+                fix="free some memory, or choose a smaller model; the lines above may show"
+                " the reason",
+            ) from error
         finally:
             if self._process is not None and not self._process.is_ready:
                 self.close()

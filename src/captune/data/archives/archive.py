@@ -62,7 +62,10 @@ def list_zip(path: Path) -> tuple[str, ...]:
     try:
         members = open_zip(path).infolist()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}",
+            fix="check the disk or the network drive, then run the same command again",
+        ) from error
     except _ZIP_ERRORS as error:
         raise _explain_broken(path, error) from error
     _refuse_bomb(path, members)
@@ -99,7 +102,11 @@ def read_zip_text(path: Path, name: str) -> bytes:
     try:
         archive = open_zip(path)
         if archive.getinfo(name).file_size > _MAX_TEXT_BYTES:
-            raise DataError("a text file of more than 64 MiB is not an annotation", where=where)
+            raise DataError(
+                "a text file of more than 64 MiB is not an annotation",
+                where=where,
+                fix="check the archive: an annotation describes one image",
+            )
         return archive.read(name)
     except (*_MEMBER_ERRORS, EOFError) as error:
         raise DataError(

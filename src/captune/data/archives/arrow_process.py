@@ -65,12 +65,14 @@ class ArrowPart:
     Attributes:
         split: Its name; may be empty.
         features: The columns and their types, as `datasets` describes them.
+        unreadable: Columns of a type that `datasets` does not know -> the type, as Arrow names it.
         columns: The columns to read.
         process: The process that reads it.
     """
 
     split: str
     features: Mapping[str, Any]
+    unreadable: Mapping[str, str]
     columns: Sequence[str]
     process: ArrowProcess
 
@@ -133,7 +135,6 @@ class ArrowProcess:
         Raises:
             DataError: The source cannot be opened.
         """
-        import datasets
         import pyarrow as pa
 
         kind, content = self._read()
@@ -142,8 +143,8 @@ class ArrowProcess:
         parts = {}
         for split, packed in json.loads(content).items():
             schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(packed)))
-            features = datasets.Features.from_arrow_schema(schema)
-            parts[split] = ArrowPart(split, features, list(features), self)
+            features, unreadable = _read_features(schema)
+            parts[split] = ArrowPart(split, features, unreadable, list(features), self)
         return parts
 
     def name_place(self, split: str) -> str:
@@ -245,6 +246,8 @@ class ArrowProcess:
         return DataError(
             f"the process that reads {place} ended with code {code}{last and f': {last}'}",
             where=sys.executable,
+            fix="free some memory, then run the same command again; if it ends again, fetch the"
+            " data again",
         )
 
     def _read_last_line(self) -> str:
@@ -253,6 +256,25 @@ class ArrowProcess:
         self._errors.seek(0)
         lines = self._errors.read(100_000).decode("utf-8", "replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "")[:200]
+
+
+def _read_features(schema: Any) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """Return the types of the columns, and those columns whose type `datasets` does not know."""
+    import datasets
+    import pyarrow as pa
+
+    unknown = (ValueError, TypeError, NotImplementedError)
+    try:
+        return datasets.Features.from_arrow_schema(schema), {}
+    except unknown:
+        pass
+    features, unreadable = {}, {}
+    for column in schema:
+        try:
+            features |= datasets.Features.from_arrow_schema(pa.schema([column]))
+        except unknown:
+            unreadable[column.name] = str(column.type)
+    return features, unreadable
 
 
 def _unpack(buffer: Any) -> list[dict[str, Any]]:

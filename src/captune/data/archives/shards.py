@@ -64,7 +64,10 @@ def expand_shards(pattern: Path) -> list[Path]:
             fix="fetch them, or narrow the range in the braces",
         )
     if not found:
-        raise DataError(f"no file matches {pattern}")
+        raise DataError(
+            f"no file matches {pattern}",
+            fix="check the path and the pattern: train-{000..003}.tar names four files",
+        )
     return list(dict.fromkeys(found))
 
 
@@ -108,7 +111,10 @@ def _expand_braces(text: str) -> Iterator[str]:
     for options in choices:
         total *= len(options)
     if total > _MOST_SHARDS:
-        raise DataError(f"{text} names {total} shards, more than {_MOST_SHARDS}")
+        raise DataError(
+            f"{text} names {total} shards, more than {_MOST_SHARDS}",
+            fix="narrow the range in the braces, or give the folder",
+        )
     return ("".join(chosen) for chosen in product(*choices))
 
 
@@ -117,7 +123,10 @@ def _choices(inside: str, *, text: str) -> list[str]:
     if match is None:
         return inside.split(",")
     if max(len(match[1]), len(match[2])) > _MAX_DIGITS:
-        raise DataError(f"{{{inside[:40]}...}} in a shard pattern has too many digits")
+        raise DataError(
+            f"{{{inside[:40]}...}} in a shard pattern has too many digits",
+            fix="write the first and the last number: {000..127}",
+        )
     first, last = int(match[1]), int(match[2])
     if not 0 <= last - first < _MOST_SHARDS:
         raise DataError(

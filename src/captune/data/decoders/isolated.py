@@ -157,7 +157,7 @@ class _Crew:
 
     def _require_open(self) -> None:
         if self._closed.is_set():
-            raise DataError("the decoder is closed")
+            raise DataError("the decoder is closed", fix="decode inside the block that opened it")
 
     def close(self) -> None:
         """Kill every child."""

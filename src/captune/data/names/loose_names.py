@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from captune.data.images import IMAGE_SUFFIXES
 from captune.data.names.safe_names import is_absolute_name, name_parts
+from captune.storage import is_folder_entry
 from captune.suggest import find_nearest
 
 _ENDINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}
@@ -137,7 +138,7 @@ def _list_folder(folder: Path) -> _Listing:
         return listing
     for entry in entries:
         key = _fold(entry.name)
-        if entry.is_dir():
+        if is_folder_entry(entry):
             listing.folders.setdefault(key, []).append(entry.name)
             continue
         listing.files.setdefault(key, []).append(entry.name)

@@ -47,6 +47,8 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
                 f" set: the first is {names[0]!r}, the data set's first is"
                 f" {data.records[0].image_id if data.records else None!r}",
                 where=str(lists[split]),
+                fix="list the images by their file names or ids as the data set spells them,"
+                " one per line",
             )
         absent = sum(name not in index and name not in known for name in names)
         if absent:

@@ -21,6 +21,10 @@ from captune.data.rows.text import read_head, read_json
 from captune.errors import DataError
 from captune.records import Split
 
+_LAYOUT = (
+    'write {"images": [{"id": 1, "file_name": "a.jpg"}],'
+    ' "annotations": [{"image_id": 1, "caption": "a dog"}]}'
+)
 _SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|valid|validation|dev|test)(?![a-z])")
 
 
@@ -38,7 +42,10 @@ def read_coco(place: Path, options: LoadOptions) -> LoadedData:
     """
     files = [place] if place.is_file() else _list_files(place)
     if not files:
-        raise DataError(f"no COCO captions JSON in {place} or {place / 'annotations'}")
+        raise DataError(
+            f"no COCO captions JSON in {place} or {place / 'annotations'}",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     root = place if place.is_dir() else place.parent
     if root.name == "annotations":
         root = root.parent
@@ -133,12 +140,18 @@ def _read_parts(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     for key, needed in (("images", ("id", "file_name")), ("annotations", ("image_id", "caption"))):
         part = value.get(key) if isinstance(value, dict) else None
         if not isinstance(part, list):
-            raise DataError(f"no list of {key}: not a COCO captions file", where=str(path))
+            raise DataError(
+                f"no list of {key}: not a COCO captions file",
+                where=str(path),
+                fix=_LAYOUT,
+            )
         for number, item in enumerate(part):
             absent = [name for name in needed if not isinstance(item, dict) or name not in item]
             if absent:
                 raise DataError(
-                    f"{key}[{number}] has no {absent[0]}: not a COCO captions file", where=str(path)
+                    f"{key}[{number}] has no {absent[0]}: not a COCO captions file",
+                    where=str(path),
+                    fix=_LAYOUT,
                 )
         parts.append(part)
     return parts[0], parts[1]

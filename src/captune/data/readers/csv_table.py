@@ -34,6 +34,7 @@ _SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 _OTHER_COLUMNS = ("image_id", "split", "group")
 _ANY = LoadOptions()
 _PROBED = 20
+_MAX_CELL = 16_000_000
 
 
 def find_table(place: Path, options: LoadOptions = _ANY) -> str | None:
@@ -215,6 +216,8 @@ def _name_from_root(row: Row, path: Path, *, root: Path, options: LoadOptions) -
 
 def _read_cells(reader: Any, *, path: Path) -> Iterator[tuple[int, list[str]]]:
     last = 0
+    # Python's own limit, 128 KiB, is less than the outlines of objects that some tables hold.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     try:
         for cells in reader:
             last = reader.line_num
@@ -222,10 +225,13 @@ def _read_cells(reader: Any, *, path: Path) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         # A quote that is never closed swallows the rest of the file, so name where it opens.
         begin, end = last + 1, reader.line_num
+        is_long = "field limit" in str(error)
         raise DataError(
-            f"broken CSV: {error}",
+            f"a cell of more than {_MAX_CELL:,} characters" if is_long else f"broken CSV: {error}",
             where=f"{path}, line {begin}" if begin == end else f"{path}, lines {begin} to {end}",
-            fix="quote captions that hold the separator or a quote, doubling quotes inside",
+            fix="close the quote that begins there, or remove the column"
+            if is_long
+            else "quote captions that hold the separator or a quote, doubling quotes inside",
         ) from error
 
 

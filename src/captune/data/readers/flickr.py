@@ -47,7 +47,8 @@ def read_flickr(place: Path, options: LoadOptions) -> LoadedData:
     if captions is None:
         raise DataError(
             f"no Flickr caption file in {place}: looked for {', '.join(_CSV_NAMES)}"
-            " and a .token file"
+            " and a .token file",
+            fix="check the path; docs/guides/data.md describes each format",
         )
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
@@ -104,7 +105,9 @@ def _iter_token_rows(path: Path, *, notes: list[str]) -> Iterator[Row]:
         match = _TOKEN_LINE.match(line)
         if match is None:
             raise DataError(
-                f"not `image#number<TAB>caption`: {line[:60]!r}", where=f"{path}, line {number}"
+                f"not `image#number<TAB>caption`: {line[:60]!r}",
+                where=f"{path}, line {number}",
+                fix="write lines such as: a.jpg#0, a tab, the caption",
             )
         yield Row(name=match["image"], captions=(match["caption"],), where=f"{path}, line {number}")
 

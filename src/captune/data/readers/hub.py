@@ -83,7 +83,10 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     """
     files = _list_parquet(place)
     if not files:
-        raise DataError(f"no .parquet file in {place}")
+        raise DataError(
+            f"no .parquet file in {place}",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     for path in files:
         open_regular(path).close()
     root = place if place.is_dir() else place.parent
@@ -213,6 +216,9 @@ def _iter_rows(
     wanted = (image, *captions, id_column, group_column, *options.filters)
     keep = list(features) if options.keep_columns else [column for column in wanted if column]
     part = part.select_columns(list(dict.fromkeys(keep)))
+    if part.unreadable:
+        named = ", ".join(f"{name} ({kind})" for name, kind in part.unreadable.items())
+        notes.append(f"columns of a type that is not supported skipped: {named}")
     given = parse_split(split) if split else None
     if split and given is None:
         notes.append(f"the split {split!r} is not train, val or test: its images have no split")
@@ -306,8 +312,13 @@ def _read_image(value: Any, *, where: str) -> tuple[bytes | None, str]:
     path = None
     if isinstance(value, dict):
         value, path = value.get("bytes"), value.get("path")
-        if value is None and isinstance(path, str):
-            return None, path
+        if value is None and (path is None or isinstance(path, str)):
+            # Without either, the row has no image: it is listed, like null.
+            return None, path or ""
     if not isinstance(value, bytes):
-        raise DataError(f"not an image: {type(value).__name__}", where=where)
+        raise DataError(
+            f"an image must be its encoded bytes or a path, not {type(value).__name__}",
+            where=where,
+            fix="name the column of the images: data.image_column, or --image-column",
+        )
     return value, Path(path).name if path else ""

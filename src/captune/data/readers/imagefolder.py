@@ -41,7 +41,10 @@ def read_imagefolder(place: Path, options: LoadOptions) -> LoadedData:
     """
     metadata = _find_metadata(place)
     if not metadata:
-        raise DataError(f"no metadata.jsonl or metadata.csv in {place} or its folders")
+        raise DataError(
+            f"no metadata.jsonl or metadata.csv in {place} or its folders",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
     listed: set[str] = set()
@@ -111,7 +114,11 @@ def _iter_rows(path: Path, *, root: Path, options: LoadOptions, notes: list[str]
         column = find_column(list(line), options.image_column, usual=_IMAGE_COLUMNS)
         value = line[column] if column else None
         if not isinstance(value, str) or not value:
-            raise DataError("a line has no file_name", where=where)
+            raise DataError(
+                "a line has no file_name",
+                where=where,
+                fix='name the image as text: {"file_name": "a.jpg", "text": "a dog"}',
+            )
         name = name_from_root(value, path.parent, root=root, base=base)
         yield Row(
             name=name,

@@ -52,7 +52,10 @@ def read_records(place: Path, options: LoadOptions) -> LoadedData:
         # The error then lists the keys of this file.
         files = [path for path in sorted(place.iterdir()) if _is_json(path)]
     if not files:
-        raise DataError(f"no .jsonl or .json file with an image and a caption per line in {place}")
+        raise DataError(
+            f"no .jsonl or .json file with an image and a caption per line in {place}",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     root = place if place.is_dir() else place.parent
     notes: list[str] = []
     splits = name_splits(files, root=root, notes=notes)
@@ -111,11 +114,17 @@ def _iter_objects(path: Path, *, notes: list[str]) -> Iterator[tuple[str, dict[s
             yield f"{path}, {record['image']!r}", record
         return
     if not isinstance(values, list):
-        raise DataError("not a list of records", where=str(path))
+        raise DataError(
+            "not a list of records",
+            where=str(path),
+            fix='write a list of objects: [{"image": "a.jpg", "caption": "a dog"}, ...]',
+        )
     for number, value in enumerate(values):
         if not isinstance(value, dict):
             raise DataError(
-                f"not an object: {reprlib.repr(value)}", where=f"{path}, record {number}"
+                f"not an object: {reprlib.repr(value)}",
+                where=f"{path}, record {number}",
+                fix='write an object: {"image": "a.jpg", "caption": "a dog"}',
             )
         yield f"{path}, record {number}", value
 
@@ -161,11 +170,20 @@ def _read_image(value: object, *, where: str) -> tuple[str, bytes | None]:
             return str(name or ""), _read_base64(content, where=where)
         if isinstance(name, str):
             return name, None
-    raise DataError(f"an image must be a path, not {reprlib.repr(value)}", where=where)
+    raise DataError(
+        f"an image must be a path, not {reprlib.repr(value)}",
+        where=where,
+        fix='write one path per image: {"image": "a.jpg", "caption": "a dog"}',
+    )
 
 
 def _read_base64(text: str, *, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise DataError(f"image_base64 is not base64: {error}", where=where) from error
+        raise DataError(
+            f"image_base64 is not base64: {error}",
+            where=where,
+            fix="encode the image's file with base64, without line breaks, or give its path as"
+            " image",
+        ) from error

@@ -46,7 +46,10 @@ def read_karpathy(place: Path, options: LoadOptions) -> LoadedData:
     """
     files = _list_files(place) if place.is_dir() else [place]
     if not files:
-        raise DataError(f"no dataset_coco.json, or another of Karpathy's files, in {place}")
+        raise DataError(
+            f"no dataset_coco.json, or another of Karpathy's files, in {place}",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     notes: list[str] = []
     images = _read_images(files[0]) if len(files) == 1 else []
     path = files[0] if len(files) == 1 else _choose_file(files, options, notes=notes)
@@ -112,11 +115,19 @@ def _read_images(path: Path) -> list[dict[str, Any]]:
     value = read_json(path)
     images = value.get("images") if isinstance(value, dict) else None
     if not isinstance(images, list):
-        raise DataError("no list of images: not one of Karpathy's files", where=str(path))
+        raise DataError(
+            "no list of images: not one of Karpathy's files",
+            where=str(path),
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     for number, image in enumerate(images):
         absent = [key for key in _NEEDED if not isinstance(image, dict) or key not in image]
         if absent:
-            raise DataError(f"images[{number}] has no {absent[0]}", where=str(path))
+            raise DataError(
+                f"images[{number}] has no {absent[0]}",
+                where=str(path),
+                fix="fetch the file again; every image has filename, split and sentences",
+            )
         if parse_split(str(image["split"])) is None:
             raise DataError(
                 f"images[{number}] has the split {image['split']!r}",

@@ -24,7 +24,10 @@ def read_run(place: Path, options: LoadOptions) -> LoadedData:
         DataError: There are none, they are broken, or filters are given: columns are not saved.
     """
     if find_run(place) is None:
-        raise DataError(f"no splits.json with a folder splits/ in {place}")
+        raise DataError(
+            f"no splits.json with a folder splits/ in {place}",
+            fix="give the folder of a run, or of captune data split",
+        )
     if options.filters:
         raise DataError(
             f"the saved splits in {place} have no columns to filter by",

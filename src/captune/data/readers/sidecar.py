@@ -38,7 +38,10 @@ def read_sidecars(place: Path, options: LoadOptions) -> LoadedData:
         DataError: It is not a folder, or two images share one caption file.
     """
     if not place.is_dir():
-        raise DataError(f"{place} is not a folder of images with .txt or .caption beside them")
+        raise DataError(
+            f"{place} is not a folder of images with .txt or .caption beside them",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     notes: list[str] = []
     rows = _iter_rows(place, notes=notes)
     return gather_rows(rows, options, format="sidecar", root=place, notes=notes)

@@ -56,7 +56,10 @@ def read_webdataset(place: Path, options: LoadOptions) -> LoadedData:
     """
     shards = list_shards(place) if place.exists() else expand_shards(place)
     if not shards:
-        raise DataError(f"no .tar file in {place}")
+        raise DataError(
+            f"no .tar file in {place}",
+            fix="check the path; docs/guides/data.md describes each format",
+        )
     root = place
     if not place.is_dir():
         root = Path(os.path.commonpath([shard.parent for shard in shards]))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
+from uuid import UUID
 
 from captune.caption_cells import CAPTION_KEYS
 from captune.data.dataset import LoadOptions
@@ -114,19 +117,32 @@ _TAKEN = frozenset(
 """Columns whose values are part of a record."""
 
 _MAX_DEPTH = 6
+_WRITTEN_AS_TEXT = (date, time, timedelta, Decimal, UUID)
 
 
-def find_extras(columns: Mapping[str, object], *, options: LoadOptions) -> dict[str, object]:
-    """Return the columns other than image, captions, id, split and group."""
+def find_extras(
+    columns: Mapping[str, object], *, options: LoadOptions
+) -> tuple[dict[str, object], list[str]]:
+    """Return the columns other than image, captions, id, split and group.
+
+    Dates, times and decimal numbers become texts.
+
+    Returns:
+        The columns that can be written as JSON, and the names of those that cannot.
+    """
     named = (options.image_column, options.caption_column)
-    return {
-        name: value
-        for name, value in columns.items()
-        if name not in named
-        and name.strip().lower().replace(" ", "_") not in _TAKEN
-        and not find_captions([name], None)
-        and _is_plain(value)
-    }
+    extras, dropped = {}, []
+    for name, value in columns.items():
+        is_taken = name.strip().lower().replace(" ", "_") in _TAKEN
+        if name in named or is_taken or find_captions([name], None):
+            continue
+        if isinstance(value, _WRITTEN_AS_TEXT):
+            extras[name] = str(value)
+        elif _is_plain(value):
+            extras[name] = value
+        else:
+            dropped.append(name)
+    return extras, dropped
 
 
 def _is_plain(value: object, depth: int = 0) -> bool:

@@ -128,6 +128,7 @@ def require_column(column: str, there: Iterable[str]) -> None:
             f"no column {column!r} to filter by{did_you_mean(column, names)};"
             f" the columns are: {', '.join(names)}",
             where=f"data.filters.{column}",
+            fix="correct the name of the column in data.filters, or --filter",
         )
 
 

@@ -83,6 +83,7 @@ class _Merged:
     list_cells: _Cells = field(default_factory=_Cells)
     unfinished: _Cells = field(default_factory=_Cells)
     num_folded: int = 0
+    dropped_columns: dict[str, None] = field(default_factory=dict)
 
 
 def read_name(value: object) -> str:
@@ -226,8 +227,8 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
         image = merged.images.change(key)
         image.captions += _read_texts(row, merged)
         image.group = image.group or row.group
-        if options.keep_columns and (extras := find_extras(row.columns, options=options)):
-            merged.columns[key] = {**extras, **merged.columns.get(key, {})}
+        if options.keep_columns:
+            _keep_columns(row, key, merged, options=options)
         named = row.columns.get("split")
         if row.split is None and isinstance(named, str) and named.strip():
             merged.unknown_splits[named.strip()] += 1
@@ -236,6 +237,13 @@ def _merge(rows: Iterable[Row], kept: RowFilter, *, options: LoadOptions) -> _Me
             if len(image.splits) > 1:
                 merged.in_two_splits[key] = None
     return merged
+
+
+def _keep_columns(row: Row, key: str, merged: _Merged, *, options: LoadOptions) -> None:
+    extras, dropped = find_extras(row.columns, options=options)
+    if extras:
+        merged.columns[key] = {**extras, **merged.columns.get(key, {})}
+    merged.dropped_columns.update(dict.fromkeys(dropped))
 
 
 def _read_texts(row: Row, merged: _Merged) -> list[str]:
@@ -324,6 +332,11 @@ def _note_names(merged: _Merged) -> list[str]:
         notes.append(
             f"{format_count(number, 'id names', plural='ids name')} several images (the first:"
             f" {first}); all but one were renamed"
+        )
+    if merged.dropped_columns:
+        notes.append(
+            "columns with values that cannot be written as text skipped:"
+            f" {', '.join(merged.dropped_columns)}"
         )
     if merged.unknown_splits:
         names = [f"{name!r} ({number})" for name, number in merged.unknown_splits.most_common(3)]

@@ -71,7 +71,10 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
         with path.open(encoding=encoding, errors=errors) as file:
             yield from file
     except (OSError, UnicodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+        raise DataError(
+            f"cannot read {path}: {error}",
+            fix="check the disk or the network drive, then run the same command again",
+        ) from error
 
 
 def decode_text(content: bytes) -> str:
@@ -118,7 +121,10 @@ def parse_json(text: str, *, where: str) -> Any:
     except json.JSONDecodeError as error:
         raise _explain_json(error, text, where=where) from error
     except RecursionError as error:
-        raise DataError(f"{where} is nested too deeply to be a data set") from error
+        raise DataError(
+            f"{where} is nested too deeply to be a data set",
+            fix="check the tool that wrote it: captions need no deep nesting",
+        ) from error
     except ValueError as error:
         # Python refuses whole numbers of more than 4,300 digits.
         raise DataError(
@@ -160,7 +166,11 @@ def read_jsonl(path: Path, *, notes: list[str] | None = None) -> Iterator[tuple[
         except DataError as error:
             raise DataError(error.what, where=where, fix=error.fix) from error
         if not isinstance(value, dict):
-            raise DataError(f"a line is not a JSON object: {line[:60]!r}", where=where)
+            raise DataError(
+                f"a line is not a JSON object: {line[:60]!r}",
+                where=where,
+                fix='write one object per line: {"image": "a.jpg", "caption": "a dog"}',
+            )
         yield number, value
 
 
@@ -177,7 +187,11 @@ def _iter_records(path: Path, *, notes: list[str] | None) -> Iterator[str]:
                 yield raw.decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 where = f"{path}, line {number}"
-                raise DataError(f"{path} is not UTF-8: {error.reason}", where=where) from error
+                raise DataError(
+                    f"{path} is not UTF-8: {error.reason}",
+                    where=where,
+                    fix="convert the file to UTF-8",
+                ) from error
     if not is_plain:
         yield from iter_lines(path, notes=notes)
 
@@ -186,7 +200,10 @@ def _read_line(file: IO[bytes], path: Path) -> bytes:
     try:
         raw = file.readline(MAX_LINE_BYTES + 1)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}",
+            fix="check the disk or the network drive, then run the same command again",
+        ) from error
     if len(raw) > MAX_LINE_BYTES:
         raise _long_line(path)
     return raw
@@ -215,7 +232,10 @@ def _find_encoding(path: Path) -> str:
                 chunk = file.read(_CHUNK)
             return encoding if is_valid and _can_decode(decoder, b"", final=True) else "cp1252"
         except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+            raise DataError(
+                f"cannot read {path}: {error.strerror or error}",
+                fix="check the disk or the network drive, then run the same command again",
+            ) from error
 
 
 def _measure_line(chunk: bytes, length: int, *, path: Path) -> int:

@@ -71,7 +71,10 @@ def caption_is_true(image_id: str, caption: str) -> bool:
     """
     match = _IMAGE_ID.match(image_id)
     if match is None:
-        raise DataError(f"{image_id!r} is not an image of the built-in set `shapes`")
+        raise DataError(
+            f"{image_id!r} is not an image of the built-in set `shapes`",
+            fix="use an id that load_records('shapes') gives",
+        )
     return is_true_of(make_scene(int(match["seed"]), int(match["index"])), caption)
 
 

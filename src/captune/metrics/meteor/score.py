@@ -263,7 +263,11 @@ def _check_counts(
         )
     for place, group in enumerate(references):
         if not group:
-            raise MetricError("an image has no references", where=_name(place, image_ids))
+            raise MetricError(
+                "an image has no references",
+                where=_name(place, image_ids),
+                fix="add a human caption for it, or remove its prediction",
+            )
 
 
 def _check_lengths(packed: _Packed, image_ids: Sequence[str] | None) -> None:

@@ -145,7 +145,11 @@ def cider_rewards(
     for image_id, caption in zip(image_ids, captions, strict=True):
         check_caption(caption, image_id=image_id, kind="caption")
         if image_id not in references.index:
-            raise MetricError(f"image {image_id} has no references", where=f"image_id {image_id}")
+            raise MetricError(
+                f"image {image_id} has no references",
+                where=f"image_id {image_id}",
+                fix="add a human caption for it, or remove its prediction",
+            )
     images = np.fromiter((references.index[i] for i in image_ids), np.int64, len(image_ids))
     return compute_cider(Candidates(references, captions, images=images), frequencies)
 

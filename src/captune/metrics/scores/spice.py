@@ -201,11 +201,15 @@ def _read_scores(path: Path, count: int) -> Floats:
         items: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         found = {int(item["image_id"]): float(item["scores"]["All"]["f"]) for item in items}
     except (ValueError, KeyError, TypeError) as error:
-        raise MetricError(f"SPICE's output cannot be read: {error}") from error
+        raise MetricError(
+            f"SPICE's output cannot be read: {error}",
+            fix="remove spice from the metrics, or check the Java program",
+        ) from error
     absent = [place for place in range(count) if place not in found]
     if absent:
         raise MetricError(
-            f"SPICE gave {format_count(len(found), 'score')} for {format_count(count, 'image')}"
+            f"SPICE gave {format_count(len(found), 'score')} for {format_count(count, 'image')}",
+            fix="remove spice from the metrics, or check the Java program",
         )
     for place, value in found.items():
         values[place] = value

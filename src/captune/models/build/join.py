@@ -54,7 +54,11 @@ def join_checkpoints(config: ModelConfig, tokenizer: Any) -> Captioner:
         ModelError: A part cannot be loaded, or is of the wrong type.
     """
     if config.encoder is None:
-        raise ModelError("joining needs an encoder", where="model.encoder")
+        raise ModelError(
+            "joining needs an encoder",
+            where="model.encoder",
+            fix="set model.encoder to a folder or a hub id",
+        )
     encoder = _load_encoder(config.encoder)
     processor = load_image_processor(config.encoder, where="model.encoder", trust_remote_code=False)
     if config.image_size is not None:
