@@ -268,7 +268,8 @@ def _read_features(schema: Any) -> tuple[Mapping[str, Any], dict[str, str]]:
         return datasets.Features.from_arrow_schema(schema), {}
     except unknown:
         pass
-    features, unreadable = {}, {}
+    features: dict[str, Any] = {}
+    unreadable: dict[str, str] = {}
     for column in schema:
         try:
             features |= datasets.Features.from_arrow_schema(pa.schema([column]))

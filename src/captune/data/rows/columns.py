@@ -131,7 +131,8 @@ def find_extras(
         The columns that can be written as JSON, and the names of those that cannot.
     """
     named = (options.image_column, options.caption_column)
-    extras, dropped = {}, []
+    extras: dict[str, object] = {}
+    dropped: list[str] = []
     for name, value in columns.items():
         is_taken = name.strip().lower().replace(" ", "_") in _TAKEN
         if name in named or is_taken or find_captions([name], None):
