@@ -63,7 +63,7 @@ def _find_special(place: Path) -> str | None:
 
 
 def _find_unreadable(place: Path) -> Path | None:
-    """Return the first file that is no image and that this user may not read."""
+    """Return the first file other than an image that this user may not read."""
     files = (path for path in _list_files(place) if path.suffix.lower() not in IMAGE_SUFFIXES)
     return next((path for path in files if not os.access(path, os.R_OK)), None)
 
