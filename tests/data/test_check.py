@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,26 +232,6 @@ def test_progress_is_reported_once_per_image():
     data = LoadedData(tuple(make_shapes(5)))
     check_data(data, report_progress=seen.append, decoding=DecodeOptions(num_threads=2))
     assert seen == [1, 2, 3, 4, 5]
-
-
-def test_images_are_read_while_captions_are_measured_and_no_longer_after_a_failure():
-    seen: list[int] = []
-    is_read = threading.Event()
-
-    def report(done: int) -> None:
-        seen.append(done)
-        is_read.set()
-        time.sleep(0.01)
-
-    def fail(_text: str) -> int:
-        # Deadlocks if the images are read before or after the captions.
-        assert is_read.wait(timeout=60)
-        raise ValueError("no tokenizer")
-
-    with pytest.raises(ValueError, match="no tokenizer"):
-        check_data(LoadedData(tuple(make_shapes(200))), count_tokens=fail, report_progress=report)
-    assert 0 < len(seen) < 200
-    assert not [one for one in threading.enumerate() if one.name.startswith("captune-images")]
 
 
 def test_the_findings_do_not_depend_on_the_number_of_threads(tmp_path):

@@ -12,7 +12,7 @@ from captune.lazy_names import import_on_use
 
 if TYPE_CHECKING:
     from captune.data.archives.shards import list_shards
-    from captune.data.check.check_data import check_data, check_while_reading
+    from captune.data.check.check_data import check_data
     from captune.data.check.findings import (
         BatchCounter,
         CommonCaption,
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     )
     from captune.data.check.fingerprints import perceptual_hash
     from captune.data.check.kept_findings import choose_kept
-    from captune.data.check.read_images import ImageReading
     from captune.data.check.round_trip import (
         ReadBack,
         add_round_trip,
@@ -99,7 +98,6 @@ __all__ = [
     "DecodeOptions",
     "ImageDecoder",
     "ImageMark",
-    "ImageReading",
     "InlineDecoder",
     "IsolatedDecoder",
     "LengthStats",
@@ -115,7 +113,6 @@ __all__ = [
     "assign_splits",
     "caption_is_true",
     "check_data",
-    "check_while_reading",
     "child_command",
     "choose_kept",
     "contact_sheet",
@@ -178,7 +175,6 @@ _HOMES = {
     "IMAGE_SUFFIXES": "captune.data.images",
     "ImageMark": "captune.data.images",
     "ImageDecoder": "captune.data.decoders.interface",
-    "ImageReading": "captune.data.check.read_images",
     "InlineDecoder": "captune.data.decoders.decoder",
     "IsolatedDecoder": "captune.data.decoders.isolated",
     "Limits": "captune.data.decoders.limits",
@@ -195,7 +191,6 @@ _HOMES = {
     "assign_splits": "captune.data.splits",
     "caption_is_true": "captune.data.shapes.make_shapes",
     "check_data": "captune.data.check.check_data",
-    "check_while_reading": "captune.data.check.check_data",
     "choose_kept": "captune.data.check.kept_findings",
     "contact_sheet": "captune.data.sheet",
     "count_by_split": "captune.data.record_store",

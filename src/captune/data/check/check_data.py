@@ -18,7 +18,7 @@ from captune.data.check.findings import DataCheck, LeakKind, SplitLeak
 from captune.data.check.kept_findings import KeptFindings
 from captune.data.check.previews import find_caption_examples, make_previews
 from captune.data.check.problems import list_problems
-from captune.data.check.read_images import ImageReading, ReadImages
+from captune.data.check.read_images import ReadImages, fingerprint_records
 from captune.data.dataset import LoadedData
 from captune.data.decoders.decoder import DecodeOptions
 from captune.data.record_store import CaptionTexts, code_of, iter_plain, read_split_codes
@@ -50,29 +50,15 @@ def check_data(
     Returns:
         Figures and problems.
     """
-    with ImageReading(
-        data.records, decoding=decoding or DecodeOptions(), kept=kept, report=report_progress
-    ) as reading:
-        return check_while_reading(
-            data, reading, count_tokens=count_tokens, max_caption_tokens=max_caption_tokens
-        )
-
-
-def check_while_reading(
-    data: LoadedData,
-    reading: ImageReading,
-    *,
-    count_tokens: Callable[[str], int] | None = None,
-    max_caption_tokens: int = 64,
-) -> DataCheck:
-    """Check a data set whose images are being read; see `check_data`."""
     records = data.records
-    facts = measure_captions(records, count_tokens=count_tokens, max_tokens=max_caption_tokens)
-    script = measure_scripts(CaptionTexts(records)).unspaced
-    images = reading.result()
+    images = fingerprint_records(
+        records, decoding=decoding or DecodeOptions(), kept=kept, report=report_progress
+    )
     exact = _name_groups(group_exact(images.prints), images, records)
     alike = find_near(images.prints)
     near = _name_groups(alike.groups, images, records)
+    facts = measure_captions(records, count_tokens=count_tokens, max_tokens=max_caption_tokens)
+    script = measure_scripts(CaptionTexts(records)).unspaced
     findings = DataCheck(
         source=" ".join(part for part in (data.format, str(data.root or "")) if part),
         num_images=len(records),

@@ -1,19 +1,13 @@
-"""Read every image of a data set for the check: in threads, workers, or from kept findings.
-
-The images are read in the background while the captions are measured, so that both use all cores.
-"""
+"""Read every image of a data set for the check: in threads, workers, or from kept findings."""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -58,57 +52,6 @@ class ReadImages:
     places: npt.NDArray[np.int64]
     prints: Fingerprints
     unreadable: list[SkippedImage] = field(default_factory=list)
-
-
-class _StoppedError(Exception):
-    """The caller does not wait for the images any more."""
-
-
-class ImageReading:
-    """Reads the images of a data set in a thread, while the caller does something else.
-
-    Use it in a `with` block; at its end, images that have not been read yet are no longer read.
-    """
-
-    def __init__(
-        self,
-        records: Sequence[CaptionRecord],
-        *,
-        decoding: DecodeOptions,
-        kept: KeptFindings | None = None,
-        report: Callable[[int], object] | None = None,
-    ) -> None:
-        """Start to read; see `fingerprint_records`. `report` is called in the thread."""
-        self._report = report
-        self._is_stopped = threading.Event()
-        self._pool = ThreadPoolExecutor(1, "captune-images")
-        self._images = self._pool.submit(
-            fingerprint_records, records, decoding=decoding, kept=kept, report=self._count
-        )
-
-    def __enter__(self) -> Self:
-        """Return the reading."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the thread."""
-        self._is_stopped.set()
-        self._pool.shutdown()
-
-    def result(self) -> ReadImages:
-        """Wait until all images have been read."""
-        return self._images.result()
-
-    def _count(self, done: int) -> None:
-        if self._is_stopped.is_set():
-            raise _StoppedError
-        if self._report is not None:
-            self._report(done)
 
 
 def fingerprint_records(
@@ -217,7 +160,6 @@ def _read_chunks(
             return _read_here(sources, left, answer, decoder=decoder)
 
         waiting: deque[tuple[Sequence[int], Future[PrintsRead]]] = deque()
-        opened.callback(lambda: [future.cancel() for _, future in waiting])
         for chunk in chunks:
             waiting.append((chunk, pool.submit(read, chunk)))
             if len(waiting) > _REQUESTS_AHEAD * num_threads:

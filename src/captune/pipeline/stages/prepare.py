@@ -11,11 +11,10 @@ from captune.data import (
     CaptionTexts,
     DataCheck,
     DecodeOptions,
-    ImageReading,
     LoadedData,
     add_round_trip,
     assign_splits,
-    check_while_reading,
+    check_data,
     choose_kept,
     count_by_split,
     load_options,
@@ -95,24 +94,18 @@ def _check_records(
         DataError: The tokenizer cannot write the captions.
     """
     data = recipe.data
-    with (
-        show_progress("reading images", len(records), say=say) as progress,
-        ImageReading(
-            records,
-            decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
-            kept=choose_kept(loaded, say=say),
-            report=progress.move_to,
-        ) as reading,
-    ):
-        tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
-        reader = caption_reader(tokenizer, lower_case=data.lower_case)
-        trip = measure_round_trip(CaptionTexts(records), reader)
-        refuse_lost_captions(trip, where="model.tokenizer")
-        check = check_while_reading(
+    tokenizer = choose_tokenizer(recipe.model, CaptionTexts(pick_split(records, "train")))
+    reader = caption_reader(tokenizer, lower_case=data.lower_case)
+    trip = measure_round_trip(CaptionTexts(records), reader)
+    refuse_lost_captions(trip, where="model.tokenizer")
+    with show_progress("reading images", len(records), say=say) as progress:
+        check = check_data(
             replace(loaded, records=records),
-            reading,
             count_tokens=token_counter(tokenizer, lower_case=data.lower_case),
             max_caption_tokens=data.max_caption_tokens,
+            decoding=DecodeOptions(data.decode, data.max_pixels, data.num_workers or None),
+            kept=choose_kept(loaded, say=say),
+            report_progress=progress.move_to,
         )
     return add_round_trip(check, trip)
 
