@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 
 from captune.errors import ModelError
-from captune.hardware import Hardware, free_cached_memory, is_out_of_memory
+from captune.hardware import Hardware, free_cached_memory, has_limit, is_out_of_memory
 from captune.models import Captioner
 from captune.recipe import Recipe
 from captune.records import CaptionBatch
@@ -163,11 +163,16 @@ class Stepper:
         self._drop_gradients()
         free_cached_memory(self.hardware.device)
         if is_single:
+            start = (
+                "start with a smaller train.micro_batch_size, as memory freed by larger ones still"
+                " counts against this process's limit (ulimit); or "
+            )
             raise ModelError(
                 "one image with its captions does not fit into memory",
                 where="train.micro_batch_size",
-                fix="set data.max_captions or data.max_caption_tokens lower, use"
-                " train.gradient_checkpointing: true, or freeze more with model.freeze",
+                fix=f"{start if has_limit() else ''}set data.max_captions or"
+                " data.max_caption_tokens lower, use train.gradient_checkpointing: true, or freeze"
+                " more with model.freeze",
             )
         state.splits += 1
         self.say(

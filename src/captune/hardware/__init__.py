@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import sys
@@ -17,6 +16,12 @@ import torch
 import torch.distributed as dist
 
 from captune.errors import RecipeError
+from captune.hardware.process_memory import (
+    free_on_machine,
+    is_at_limit,
+    return_free_memory,
+)
+from captune.hardware.process_memory import has_limit as has_limit
 from captune.storage import read_count
 from captune.suggest import format_count
 
@@ -35,6 +40,8 @@ _NO_MEMORY = re.compile(
     r"|bad[_ ]alloc(ation)?\b|failed to allocate memory",  # C++: GCC, MSVC, ONNX Runtime
     re.IGNORECASE,
 )
+
+_NO_PRIMITIVE = re.compile(r"could not (create|execute) a (primitive|memory)")
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -114,7 +121,7 @@ class Hardware:
         if kind == "mps":
             most = _ask(torch.mps.recommended_max_memory, None)
             return None if most is None else most - torch.mps.driver_allocated_memory()
-        return _free_on_machine()
+        return free_on_machine()
 
     def synchronize(self) -> None:
         """Wait until the device has finished all queued work."""
@@ -218,16 +225,17 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if not isinstance(error, RuntimeError) or isinstance(error, _collective_errors()):
         return False
-    return _NO_MEMORY.search(str(error)) is not None
+    # oneDNN reports both a lack of memory and a missing kernel like this.
+    is_of_onednn = _NO_PRIMITIVE.match(str(error)) is not None
+    return _NO_MEMORY.search(str(error)) is not None or (is_of_onednn and is_at_limit())
 
 
 def free_cached_memory(device: torch.device) -> None:
     """Free the memory that torch or, on Linux CPUs, the C library has reserved but does not use."""
     if device.type != "cpu":
         _backend(device).empty_cache()
-    elif sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        # Training keeps freed memory, which counts against a limit of the process.
-        ctypes.CDLL(None).malloc_trim(0)
+    else:
+        return_free_memory()
 
 
 def device_random_states(device: torch.device) -> dict[str, list[torch.Tensor]]:
@@ -360,30 +368,6 @@ def _name(device: torch.device) -> str:
         return _ask(lambda: str(_backend(device).get_device_name(device)), "name unknown")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return format_count(cores or 1, "core")
-
-
-def _free_on_machine() -> int | None:
-    """Return the bytes of memory available to this process, where the system reports them."""
-    left = []
-    with contextlib.suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        line = next(line for line in lines if line.startswith("MemAvailable"))
-        left.append(int(line.split()[1]) * 1024)
-    for most, used in _CGROUP_FILES:
-        # The limit may be the word `max`.
-        with contextlib.suppress(OSError, ValueError):
-            left.append(int(Path(most).read_text("ascii")) - int(Path(used).read_text("ascii")))
-    return max(0, min(left)) if left else None
-
-
-_CGROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
-"""Limit and use of memory inside a container, of both versions of cgroups."""
 
 
 def _memory(device: torch.device) -> int:
