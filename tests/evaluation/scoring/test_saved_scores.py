@@ -114,9 +114,16 @@ def drop_the_fingerprint(path: Path) -> None:
     path.write_text(json.dumps(content))
 
 
+def drop_a_value(path: Path) -> None:
+    content = json.loads(path.read_text())
+    content["after"]["metrics"].popitem()
+    path.write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
+        (SCORES, drop_a_value),
         (SCORES, Path.unlink),
         (SCORES, cut),
         (SCORES, drop_the_fingerprint),

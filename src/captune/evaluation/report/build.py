@@ -195,7 +195,7 @@ def _list_skipped(inputs: ReportInputs) -> list[Fact]:
 
 
 def _value(evaluation: Evaluation, system: str, name: str) -> str:
-    if system not in evaluation.scores:
+    if system not in evaluation.scores or name not in evaluation.scores[system].metrics:
         return ""
     return format_value(name, evaluation.scores[system].metrics[name])
 

@@ -149,6 +149,9 @@ def _restore(
     # All systems are scored the same way, or they could not be tested against each other.
     signatures = content["signatures"]
     scores = {name: _restore_scores(content[name], rows[name], signatures) for name in names}
+    for system in {BEFORE, AFTER} & scores.keys():
+        if absent := signatures.keys() - scores[system].metrics.keys():
+            raise LookupError(f"{system} has no {', '.join(sorted(absent))}")
     scored = set(scores[AFTER].image_ids)
     paired = dict(content["paired"])
     tests = {
