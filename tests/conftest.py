@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,23 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Limit the size of this process's files, as a full disk does."""
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context that limits the size of this process's files, as a full disk does.
+
+    It must not last longer than the writer: pytest's own output may be a file.
+    """
     resource = pytest.importorskip("resource", reason="Windows has no limit of file sizes")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The signal would end the process before the writer sees an error.
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # The signal would end the process before the writer sees an error.
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,13 @@ def save_by_torch(folder: Path) -> None:
 
 @pytest.mark.parametrize("save", [save_by_safetensors, save_by_torch])
 def test_a_full_disk_is_reported_and_no_partial_folder_remains(
-    tmp_path: Path, full_disk: Callable[[int], None], save: Callable[[Path], None]
+    tmp_path: Path,
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    save: Callable[[Path], None],
 ) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("the best so far")
-    full_disk(100_000)
-    with pytest.raises(OutputError, match="cannot write") as error:
+    with pytest.raises(OutputError, match="cannot write") as error, full_disk(100_000):
         write_folder(tmp_path / "model", save, then=TRY_RESUME)
     assert "--resume" in error.value.fix
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
