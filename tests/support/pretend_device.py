@@ -21,7 +21,7 @@ from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from captune import hardware
+from captune.hardware import devices
 
 KIND = "pretend"
 
@@ -239,7 +239,7 @@ def _register() -> None:
         setattr(module, name, answer)
     # accelerate would search for the devices that it knows.
     os.environ["ACCELERATE_TORCH_DEVICE"] = f"{KIND}:0"
-    hardware._ORDER = (KIND, "cpu")
+    devices._ORDER = (KIND, "cpu")
 
 
 def _teach_torch() -> None:

@@ -27,11 +27,14 @@ from captune.bulk.writing.tasks import CaptionTask, Outcome, final_prediction
 from captune.bulk.writing.writer import ResultWriter, WriteJob
 from captune.data import ImageDecoder, PixelSlots, count_threads, open_decoder
 from captune.errors import ImageError
+from captune.hardware import return_free_memory
 from captune.inference import LoadedCaptioner
 from captune.progress import Say
 
 # Read before the model is loaded: errors show early, and small jobs are counted.
 _NUM_AHEAD, _SECONDS_AHEAD = 2048, 5.0
+_TRIM_EVERY = 4096
+"""Images between returns of free memory: heaps of many threads would grow over millions."""
 MANY_IMAGES = 100_000
 """Assumed number of images, where a model is loaded before they are counted."""
 
@@ -254,9 +257,13 @@ class _Sink:
     writer: ResultWriter | None
     on_progress: Callable[[Outcome], None] | None
     pages: RunPages | None = None
+    _num_taken: int = 0
 
     def take(self, task: CaptionTask) -> None:
         """Hand on one task."""
+        self._num_taken += 1
+        if self._num_taken % _TRIM_EVERY == 0:
+            return_free_memory()
         if task.prediction is not None:
             self.outcome.num_generated += task.is_new
             self.outcome.num_reused += not task.is_new

@@ -14,7 +14,7 @@ from captune.records import Prediction
 # Recent captions, which the journal may not hold yet; 1 kB each.
 _NUM_RECENT = 4096
 # Tasks that may wait behind one that is not settled, 1 kB each; beyond, order is given up.
-_MAX_WAITING = 4096
+_MAX_WAITING = 1024
 
 
 _CHANGED = ImageError(
