@@ -112,6 +112,15 @@ def test_files_with_the_same_name_are_named_by_their_paths(files: Path) -> None:
     assert list(json.loads(path.read_text())["systems"]) == [str(files / name) for name in given]
 
 
+def test_a_file_with_the_name_of_the_constant_caption_is_a_file(files: Path) -> None:
+    (files / "constant_caption.json").write_text(json.dumps(GOOD))
+    path = files / "scores.json"
+    run(files, "--metrics", "bleu_1", "--json", str(path), predictions=("constant_caption.json",))
+    content = json.loads(path.read_text())
+    assert list(content["systems"]) == ["constant_caption (file)"]
+    assert content["metrics"]["bleu_1"] > 0
+
+
 def test_an_error_names_the_file_among_several(files: Path) -> None:
     (files / "few.json").write_text('{"1": "a dog"}')
     with pytest.raises(MetricError, match=r"2 without a prediction \(2, 3\)") as caught:

@@ -222,11 +222,15 @@ def _add_constant(
 def _name_systems(paths: Sequence[Path]) -> list[str]:
     """Return file names without endings if they differ, else whole paths.
 
+    The name of the constant caption is never a file's.
+
     Raises:
         MetricError: A file is given twice.
     """
     if len(set(paths)) < len(paths):
         double = next(path for path in paths if paths.count(path) > 1)
         raise MetricError(f"{double} is given twice", fix="give each predictions file once")
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [f"{name} (file)" if name == CONSTANT_CAPTION else name for name in names]
