@@ -148,6 +148,9 @@ def test_convert_writes_a_set_and_lists_the_skipped_images(folder, tmp_path):
     (line,) = (tmp_path / "out" / "skipped_images.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "no_caption"
     assert "10 images" in run("check", tmp_path / "out")
+    (folder / "bare.png").unlink()
+    run("convert", folder, tmp_path / "out", "--to", "imagefolder", "--force")
+    assert not (tmp_path / "out" / "skipped_images.jsonl").exists()
 
 
 def test_rows_are_filtered_by_column_and_repeated_values_are_alternatives(folder, tmp_path):

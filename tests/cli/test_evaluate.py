@@ -211,9 +211,13 @@ def test_compare_scores_models_side_by_side_and_shows_chosen_images(
 ) -> None:
     chosen = tmp_path / "chosen.png"
     Image.new("RGB", (50, 40), "white").save(chosen)
+    # As an earlier comparison of three models left it.
+    (tmp_path / "out" / "predictions").mkdir(parents=True)
+    for name in ("predictions/model_3.jsonl", "results_model_3.csv"):
+        (tmp_path / "out" / name).touch()
     code = run(
         "compare", models / "run", models / "other", "--data", data, *FAST, "--images", chosen,
-        "--out", tmp_path / "out", "--json", tmp_path / "c.json",
+        "--out", tmp_path / "out", "--json", tmp_path / "c.json", "--force",
     )  # fmt: skip
     assert code == 0
     output = capsys.readouterr().out

@@ -200,15 +200,17 @@ def convert(
                 fix = error.fix.replace(RUN_AGAIN, again)
                 raise OutputError(error.what, where=error.where, fix=fix) from error
         skipped = (*loaded.skipped, *written)
+        listing = out / "skipped_images.jsonl"
+        listing.unlink(missing_ok=True)  # That of an earlier conversion.
         if skipped:
-            save_skipped(skipped, out / "skipped_images.jsonl")
+            save_skipped(skipped, listing)
     _print_notes(loaded)
     for note in _note_losses(loaded, to=to, images=images):
         print_line(f"note: {note}")
     left = len(loaded.records) + len(loaded.skipped) - len(skipped)
     print_line(f"{format_count(left, 'image')} written to {out}")
     if skipped:
-        print_line(f"{len(skipped)} skipped: {out / 'skipped_images.jsonl'}")
+        print_line(f"{len(skipped)} skipped: {listing}")
         raise typer.Exit(FINISHED_WITH_FAILURES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from captune.data import save_skipped
@@ -59,8 +60,10 @@ def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
             # With --force, the baseline of an earlier evaluation must not remain.
             rows.unlink(missing_ok=True)
             table.unlink(missing_ok=True)
+    skipped = folder / "skipped_images.jsonl"
+    skipped.unlink(missing_ok=True)
     if inputs.skipped:
-        save_skipped(inputs.skipped, folder / "skipped_images.jsonl")
+        save_skipped(inputs.skipped, skipped)
     write_plots(folder / "plots", inputs)
     write_scores_json(folder / "scores.json", inputs.evaluation, extra=inputs.extra)
     write_report(inputs, folder / "report.html")
@@ -73,17 +76,32 @@ def write_comparison_files(folder: Path, inputs: ComparisonInputs) -> None:
         OutputError: A file cannot be written.
     """
     scored = {record.image_id for record in inputs.records}
+    _remove_models(folder, after=len(inputs.systems))
     for place, (name, predictions) in enumerate(inputs.systems.items(), start=1):
         # Model names can contain slashes; the number is the model's place in scores.json.
         own = [p for p in predictions if p.image_id in scored]
-        write_predictions(folder / "predictions" / f"model_{place}.jsonl", own)
+        rows, table = _model_files(folder, place)
+        write_predictions(rows, own)
         scores = inputs.evaluation.scores[name]
-        write_results_csv(
-            folder / f"results_model_{place}.csv", inputs.records, predictions=own, scores=scores
-        )
+        write_results_csv(table, inputs.records, predictions=own, scores=scores)
     save_figure(folder / "comparison.png", plot_grid(_side_by_side(inputs)))
     write_json(folder / "scores.json", describe_scores(inputs.evaluation))
     write_comparison(inputs, folder / "comparison.html")
+
+
+def _model_files(folder: Path, place: int) -> tuple[Path, Path]:
+    """Return the predictions and the table of the model with this number, from 1."""
+    return folder / "predictions" / f"model_{place}.jsonl", folder / f"results_model_{place}.csv"
+
+
+def _remove_models(folder: Path, *, after: int) -> None:
+    """Remove the files of further models, which `--force` left from an earlier comparison."""
+    for place in itertools.count(after + 1):
+        files = [path for path in _model_files(folder, place) if path.is_file()]
+        if not files:
+            return
+        for path in files:
+            path.unlink()
 
 
 def _side_by_side(inputs: ComparisonInputs) -> list[Picture]:
