@@ -42,10 +42,11 @@ def test_hub_ids_are_returned_without_revision_and_configuration() -> None:
     assert hub_data_sets(recipe) == ("owner/set",)
 
 
-def test_a_url_is_published_without_its_signature() -> None:
-    path = "https://data.example/train-{000..003}.tar"
-    recipe = load_recipe("demo", [f"data.path={path}?X-Amz-Signature=secret"])
-    assert hide_local_paths(recipe).data.path == path
+@pytest.mark.parametrize("path", ["data.example/train-{000..003}.tar", "data.example/a@b/x.tar"])
+def test_a_url_is_published_without_password_and_signature(path: str) -> None:
+    for given in (f"{path}?X-Amz-Signature=secret", f"alice:secret@{path}", f"al@ice:se@{path}"):
+        recipe = load_recipe("demo", [f"data.path=https://{given}"])
+        assert hide_local_paths(recipe).data.path == f"https://{path}"
 
 
 def test_folders_and_built_in_sets_are_not_hub_ids(

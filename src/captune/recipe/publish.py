@@ -10,12 +10,14 @@ from captune.recipe.schema import Recipe
 from captune.storage import expand_home
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_USER = re.compile(r"(?<=://)[^/]*@")
 
 
 def hide_local_paths(recipe: Recipe) -> Recipe:
     """Return the recipe with only the last part of each absolute path.
 
-    Folder names reveal people and projects. URLs lose their query, which may hold a signature.
+    Folder names reveal people and projects. URLs lose their query, which may hold a signature, and
+    the name and password before their host.
     Free texts (`generate`, `description`) stay unchanged.
     """
     settings = recipe.model_dump()
@@ -53,7 +55,7 @@ def _hidden(value: Any) -> Any:
     if isinstance(value, str):
         if "://" in value:
             # Signatures and tokens follow the question mark.
-            return value.partition("?")[0]
+            return _USER.sub("", value.partition("?")[0])
         if value.startswith(("/", "~")):
             return Path(value).name or "."
         if PureWindowsPath(value).drive:
