@@ -37,3 +37,13 @@ def test_an_export_that_changes_too_many_captions_is_refused_with_the_share(
     assert "75% of 4 captions equal the model's, 98% are needed" in caught.value.what
     assert "'d' became 'e'" in caught.value.what
     assert "--min-equal 0.75" in caught.value.fix
+
+
+def test_the_share_that_the_error_offers_is_accepted() -> None:
+    model = captions(*map(str, range(9)))
+    parity = compare_captions(model, captions(*map(str, range(7)), "x", "y"))
+    with pytest.raises(ModelError, match=r"77\.8% of 9 captions") as caught:
+        require_parity(parity, least=0.98, is_int8=False)
+    offered = float(caught.value.fix.rpartition("--min-equal ")[2])
+    assert offered == 0.77
+    require_parity(parity, least=offered, is_int8=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,13 +90,16 @@ def require_parity(parity: Parity, *, least: float, is_int8: bool) -> None:
         return
     changed = " became ".join(map(repr, parity.example))
     kind = "int8 export" if is_int8 else "export"
-    raise ModelError(
-        f"the {kind} is refused: {parity.equal_share:.0%} of {parity.num_images} captions equal"
-        f" the model's, {least:.0%} are needed" + (f"; {changed}" if changed else ""),
-        where="--min-equal",
-        fix="calibrate with photographs like yours: --data DATA; or accept it: --min-equal"
-        f" {parity.equal_share:.2f}"
+    first = (
+        "calibrate with photographs like yours: --data DATA"
         if is_int8
-        else f"report it with the model's family; or accept it: --min-equal"
-        f" {parity.equal_share:.2f}",
+        else "report it with the model's family"
+    )
+    # Rounded down, so that it is accepted.
+    accepted = math.floor(100 * parity.equal_share) / 100
+    raise ModelError(
+        f"the {kind} is refused: {100 * parity.equal_share:.3g}% of {parity.num_images} captions"
+        f" equal the model's, {100 * least:.3g}% are needed" + (f"; {changed}" if changed else ""),
+        where="--min-equal",
+        fix=f"{first}; or accept it: --min-equal {accepted:.2f}",
     )
