@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_a_new_model_opens_in_plain_transformers_and_the_training_command_is_pri
     assert model.config.vision_config.image_size == 32
     assert AutoTokenizer.from_pretrained(out).convert_tokens_to_ids("[DEC]") > 0
     assert f"--set model.checkpoint={out}" in capsys.readouterr().out
+
+
+def test_a_printed_command_quotes_a_path_with_spaces(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "my model's folder"
+    assert init("git-tiny", str(out), *SHAPES) == 0
+    command = capsys.readouterr().out.partition("train it: ")[2]
+    assert shlex.split(command)[-1] == f"model.checkpoint={out}"
 
 
 def test_the_seed_decides_the_weights(tmp_path: Path) -> None:

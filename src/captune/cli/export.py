@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -73,4 +74,4 @@ def export(
             f" {scores['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
         )
     size = format_bytes(facts["sizes"]["total_bytes"])
-    print_line(f"{out}: {size}; caption with it: captune caption {out} INPUT...")
+    print_line(f"{out}: {size}; caption with it: captune caption {shlex.quote(str(out))} INPUT...")

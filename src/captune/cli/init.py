@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +103,8 @@ def _write(config: ModelConfig, captions: list[str], *, out: Path, seed: int) ->
     count = sum(parameter.numel() for parameter in captioner.model.parameters())
     tokens = len(captioner.tokenizer)
     print_line(f"{out}: {config.size}, {count:,} parameters, {tokens:,} tokens")
-    print_line(f"train it: captune run RECIPE --set model.size=null --set model.checkpoint={out}")
+    checkpoint = shlex.quote(f"model.checkpoint={out}")
+    print_line(f"train it: captune run RECIPE --set model.size=null --set {checkpoint}")
 
 
 def _training_captions(data: str, reading: LoadOptions) -> list[str]:

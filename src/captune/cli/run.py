@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +105,7 @@ def demo(
     folder = _execute(settings, (), out=out, options=options)
     _print_results(folder)
     _say("try next:")
-    _say(f"  captune caption {folder / 'model'} PICTURE.png")
+    _say(f"  captune caption {shlex.quote(str(folder / 'model'))} PICTURE.png")
     _say("  captune recipes")
     _say("  captune data check YOUR-DATA")
 

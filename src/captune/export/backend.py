@@ -6,6 +6,7 @@ and machine, and what that costs stays below a twentieth of the run.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -75,7 +76,7 @@ def _convert(request: RunRequest, to: ExportFormat, *, say: Say) -> str | None:
         raise ModelError(
             f"{request.model!r} cannot be identified, so its conversion cannot be kept",
             where="--backend",
-            fix=f"captune export {request.model} OUT --to {to}",
+            fix=f"captune export {shlex.quote(request.model)} OUT --to {to}",
         )
     if has_conversion(folder):
         return str(folder)

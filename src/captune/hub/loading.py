@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def require_weights(folder: Path, *, where: str) -> None:
                 raise ModelError(
                     f"{str(file)!r} is a Git LFS pointer, not the weights",
                     where=where,
-                    fix=f"fetch the file itself: cd {folder} && git lfs pull",
+                    fix=f"fetch the file itself: cd {shlex.quote(str(folder))} && git lfs pull",
                 )
 
 

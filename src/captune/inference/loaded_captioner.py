@@ -7,6 +7,7 @@ torch. So this module imports neither.
 from __future__ import annotations
 
 import importlib
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -231,7 +232,8 @@ def _name(image: ImageInput, place: int, *, urls: UrlFetcher | None) -> tuple[st
     if isinstance(image, Path):
         if image.is_dir():
             raise DataError(
-                f"{image} is a folder", fix=f"captune caption MODEL {image}, or list its images"
+                f"{image} is a folder",
+                fix=f"captune caption MODEL {shlex.quote(str(image))}, or list its images",
             )
         return str(image), image
     if isinstance(image, np.ndarray):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -31,6 +32,6 @@ def push_finished(recipe: Recipe, folder: Path, *, say: Say) -> None:
     except (CaptuneError, OSError) as error:
         flags = " --private" * train.push_private + " --no-images" * (not train.push_images)
         say(f"the run is complete, but was not pushed: {error}")
-        say(f"  push it later: captune push {folder} {train.push_to_hub}{flags}")
+        say(f"  push it later: captune push {shlex.quote(str(folder))} {train.push_to_hub}{flags}")
         return
     say(f"pushed: {pushed.repo.url}")

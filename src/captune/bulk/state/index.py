@@ -6,6 +6,7 @@ A small file per run in the cache folder names the journal. Without it, the user
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def find_journal(run: str) -> tuple[Path, str]:
         raise OutputError(
             f"{path} holds the journals of several outputs:"
             f" {', '.join(name.stem for name in found)}",
-            fix="name a run: " + ", ".join(f"captune undo {_newest(name)}" for name in found),
+            fix="name a run: "
+            + ", ".join(f"captune undo {shlex.quote(_newest(name))}" for name in found),
         )
     return found[0], ""
 
