@@ -48,6 +48,13 @@ def test_without_a_value_the_variables_that_the_file_reads_are_named(tmp_path, m
     assert "secret" not in str(fault)
 
 
+def test_a_variable_that_is_read_after_the_failure_is_not_named(tmp_path, monkeypatch):
+    text = "URL = 'PACKAGE_URL'\nraise KeyError(1)\n" + 5 * "\n" + "LATER = 'PACKAGE_LATER'\n"
+    error = fail_import(tmp_path, monkeypatch, text)
+    fault = explain(error, {"PACKAGE_URL": "no url", "PACKAGE_LATER": "1"})
+    assert fault.fix == "correct or unset PACKAGE_URL"
+
+
 def test_an_import_that_no_variable_explains_is_a_broken_package(tmp_path, monkeypatch):
     error = fail_import(tmp_path, monkeypatch, "import strange_part_that_is_missing\n")
     fault = explain(error, {})

@@ -16,6 +16,7 @@ from types import FrameType
 from captune.errors import CaptuneError, EnvironmentValueError, MissingExtraError
 
 _OWN = "captune"
+_LINES_OF_STATEMENT = 3
 _SECRETS = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
@@ -46,7 +47,7 @@ def explain_import(
         return None
     place = f"{frame.f_code.co_filename}, line {line}"
     what = f"cannot import {package}: {type(cause).__name__}: {reason}"
-    variables = _find_variables(frame.f_code.co_filename, reason, environment)
+    variables = _find_variables((frame.f_code.co_filename, line), reason, environment)
     if variables:
         return EnvironmentValueError(
             what,
@@ -76,12 +77,16 @@ def _iter_failed_imports(error: BaseException) -> Iterator[tuple[BaseException, 
             yield each, *frames[-1]
 
 
-def _find_variables(file: str, reason: str, environment: Mapping[str, str]) -> list[str]:
+def _find_variables(
+    place: tuple[str, int], reason: str, environment: Mapping[str, str]
+) -> list[str]:
     """Return the variables that may be at fault: with the value in the reason, or read there."""
+    file, line = place
     quoted = [name for name, value in environment.items() if value and f"{value!r}" in reason]
     if quoted:
         return sorted(quoted)
-    source = "".join(linecache.getlines(file))
+    # What a module reads later did not make it fail.
+    source = "".join(linecache.getlines(file)[: line + _LINES_OF_STATEMENT])
     names = set(re.findall(r"['\"]([A-Z][A-Z0-9_]{2,})['\"]", source))
     return sorted(name for name in names if environment.get(name))
 
