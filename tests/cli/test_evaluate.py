@@ -287,6 +287,7 @@ def test_the_name_of_a_model_cannot_steer_the_terminal(
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_real_photographs_are_evaluated(models: Path, tmp_path: Path, real_data: Path) -> None:
     code = run(
         "evaluate", models / "run", "--data", real_data / "coco_mini", *FAST, "--max-images", "12",

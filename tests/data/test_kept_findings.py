@@ -111,6 +111,7 @@ def test_replaced_and_removed_images_are_read_again(images, kept, tmp_path):
     assert reasons.count("missing") == 1
 
 
+@pytest.mark.slow
 def test_a_replaced_image_with_the_old_times_is_read_again(images, kept, tmp_path):
     folder = copy_images(images, tmp_path / "copy")
     time.sleep(2.2)
@@ -149,6 +150,7 @@ def test_damaged_findings_are_ignored(images, kept, place):
     assert len(calls) == COUNT
 
 
+@pytest.mark.slow
 def test_a_kept_image_above_a_lowered_pixel_limit_becomes_unreadable(images, kept):
     check(images, kept)
     findings, _ = check(images, kept, max_pixels=300)

@@ -143,6 +143,7 @@ def test_a_cache_folder_that_cannot_be_written_is_reported_in_one_line(data, tmp
     assert [each for each in lines if each.startswith("the check and the splits are not kept")]
 
 
+@pytest.mark.slow
 def test_changed_added_and_removed_files_are_noticed(tmp_path):
     folder = tmp_path / "set"
     (folder / "a").mkdir(parents=True)

@@ -43,6 +43,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
         return run(recipe(clip), out=tmp_path_factory.mktemp("run"), say=lambda _: None)
 
 
+@pytest.mark.slow
 def test_the_same_report_is_rebuilt_without_the_models_of_the_metrics(
     done: Path, clip: Path, tmp_path: Path
 ) -> None:

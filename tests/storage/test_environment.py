@@ -50,7 +50,7 @@ def test_without_a_home_the_cache_folder_must_be_named(monkeypatch, tmp_path):
         ("caption", "~no-such-user/model", "~no-such-user/a.jpg"),
         ("run", "~no-such-user/recipe.yaml"),
         ("run", "flickr8k-cpu", "--set", "data.path=~no-such-user/set", "--dry-run"),
-        ("export", "~no-such-user/model", "out"),
+        ("export", "~no-such-user/model", "out", "--to", "onnx"),
     ],
 )
 def test_a_path_below_the_home_of_an_unknown_user_is_a_path_that_does_not_exist(

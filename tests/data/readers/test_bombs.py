@@ -116,6 +116,7 @@ def test_a_parquet_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp
         load_records(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_parquet_file_of_one_value_many_times_is_read_in_small_batches(tmp_path, png_bytes):
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -101,6 +101,7 @@ def test_passes_whose_allocations_differ_in_number_grow_by_the_sizes_that_differ
 @pytest.mark.xfail(
     strict=False, reason="not reached yet: real heaps differ by 30 % from run to run (docs/log.md)"
 )
+@pytest.mark.slow
 def test_the_memory_of_real_passes_is_predicted_within_15_percent() -> None:
     command = [sys.executable, "-c", HEAP_OF_PASSES]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

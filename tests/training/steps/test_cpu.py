@@ -57,6 +57,7 @@ print(libc.sbrk(0) - start > 2.9 * 2**30)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+@pytest.mark.slow
 def test_freed_memory_beyond_two_gibibytes_is_kept_too():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT_OF_GIGABYTES], capture_output=True, text=True, check=True
