@@ -116,6 +116,9 @@ def survive_signals() -> None:
         signal.setitimer(signal.ITIMER_REAL, _SECONDS_OF_GRACE)
 
     ignore_signals()
+    if hasattr(signal, "SIGALRM"):
+        # A handler of the parent's would run instead of ending the worker.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # Windows has no timer, and SIGTERM ends a process there without asking it.
     signal.signal(signal.SIGTERM, end_later if hasattr(signal, "setitimer") else signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):

@@ -47,10 +47,11 @@ def install() -> None:
 
     assert all((accelerate, datasets, torch, AutoImageProcessor, AutoModel, AutoTokenizer))
     assert Seq2SeqTrainer
-    # The only module of captune that checks the platform.
-    from captune import hardware
+    # The modules of captune that check the platform.
+    from captune.hardware import devices, process_memory
 
-    hardware.sys = SimpleNamespace(platform="win32")  # type: ignore[attr-defined]
+    for module in (devices, process_memory):
+        module.sys = SimpleNamespace(platform="win32")  # type: ignore[attr-defined]
 
     multiprocessing.set_start_method("spawn", force=True)
     _remove_modules()

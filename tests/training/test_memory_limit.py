@@ -53,7 +53,8 @@ def train_limited(folder: Path, micro_batch_size: int) -> str:
 def test_a_training_that_fails_below_a_limit_names_the_setting_that_helps(tmp_path: Path) -> None:
     printed = train_limited(tmp_path / "large", 16)
     assert "out of memory: micro batches halved" in printed
-    if "does not fit into memory" in printed:
+    # The heap decides: later steps, and the validation, may find memory again.
+    if "one image with its captions does not fit into memory" in printed:
         assert "start with a smaller train.micro_batch_size" in printed
     smaller = train_limited(tmp_path / "small", 2)
     assert "does not fit into memory" not in smaller
