@@ -83,6 +83,7 @@ def test_the_installed_wheel_lists_its_recipes_in_an_empty_folder(
     assert "demo" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_plans_the_demo_in_an_empty_folder(
     installed: Path, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_missing_split_is_an_error_that_names_the_others(
     assert content["constant_caption"]["caption"].find("red") >= 0
 
 
+@pytest.mark.slow
 def test_a_models_own_decoding_is_used_and_flags_override_it(
     models: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_only_rows_that_pass_the_filters_are_scored(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such file names on Windows")
 @pytest.mark.parametrize("command", ["evaluate", "compare"])
+@pytest.mark.slow
 def test_the_name_of_a_model_cannot_steer_the_terminal(
     models: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

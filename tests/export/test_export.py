@@ -132,6 +132,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_export_reports_how_many_captions_are_equal_and_how_scores_change(
     folders: tuple[Path, Path],
 ) -> None:

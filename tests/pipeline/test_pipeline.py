@@ -141,6 +141,7 @@ def test_a_retrained_model_is_scored_again_and_gets_its_card(copy) -> None:
     assert "model-index" in (copy / "model" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_changed_model_in_the_folder_that_a_recipe_names_trains_again(copy, tmp_path) -> None:
     model = shutil.copytree(copy / "model", tmp_path / "base")
     settings = recipe(model={"checkpoint": str(model)})
@@ -152,6 +153,7 @@ def test_a_changed_model_in_the_folder_that_a_recipe_names_trains_again(copy, tm
 
 # Its test split has one image.
 @pytest.mark.filterwarnings("ignore:CIDEr of one image is 0")
+@pytest.mark.slow
 def test_data_edited_during_training_makes_the_next_run_start_again(tmp_path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
@@ -209,6 +211,7 @@ def test_the_from_option_runs_a_stage_and_all_after_it(copy) -> None:
     assert stages_that_ran(copy, recipe(), start_from="evaluate") == ["evaluate", "report"]
 
 
+@pytest.mark.slow
 def test_a_rebuilt_report_shows_the_machine_that_trained_and_scored(copy, monkeypatch) -> None:
     reported = (copy / "environment.json").read_bytes()
     monkeypatch.setattr("sys.argv", ["captune", "run", "tiny", "--from", "report"])

@@ -96,6 +96,7 @@ def test_processes_set_up_to_split_a_model_are_refused() -> None:
     ("variable", "value"),
     [("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"), ("ACCELERATE_MIXED_PRECISION", "bf16")],
 )
+@pytest.mark.slow
 def test_variables_of_accelerate_change_no_gradient(
     tmp_path, shapes, *, make_recipe, build, monkeypatch, fresh_accelerate, engine, variable, value
 ) -> None:

@@ -48,6 +48,7 @@ def cramp(captioner: Captioner) -> None:
 
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 @pytest.mark.parametrize("frozen", [[], ["vision.first-1"]])
+@pytest.mark.slow
 def test_steps_of_accumulated_batches_equal_those_on_the_summed_pixels(
     tmp_path, shapes, make_recipe, twins, engine, frozen
 ) -> None:

@@ -249,6 +249,7 @@ def stop_after(calls: int, captioner: Captioner) -> Captioner:
     return captioner
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_same_bits_with_and_without_a_store_and_resumed(
     tmp_path, photos, make_recipe, make_captioner
 ) -> None:

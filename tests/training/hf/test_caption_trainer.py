@@ -76,6 +76,7 @@ def test_a_script_trains_evaluates_saves_and_captions(tmp_path, shapes, build) -
 
 
 @pytest.mark.parametrize("size", ONE_PER_FAMILY)
+@pytest.mark.slow
 def test_one_batch_of_four_and_four_of_one_are_the_same_steps(
     tmp_path, shapes, build, size
 ) -> None:

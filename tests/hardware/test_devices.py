@@ -8,7 +8,6 @@ import torch
 from captune.errors import RecipeError
 from captune.hardware import (
     Hardware,
-    _cpu_flags,
     choose_hardware,
     device_random_states,
     is_out_of_memory,
@@ -16,6 +15,7 @@ from captune.hardware import (
     rounding_products,
     set_device_random_states,
 )
+from captune.hardware.devices import _cpu_flags
 
 CUDA = torch.device("cuda", 0)
 
