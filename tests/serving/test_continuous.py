@@ -126,14 +126,14 @@ def test_a_few_images_wait_a_moment_for_others():
     assert [image.job for image in ready.join(_GREEDY, room=8, most=2)] == [3]
 
 
-def test_a_fourth_of_the_batch_joins_at_once_and_never_more_than_have_room():
+def test_half_of_the_batch_joins_at_once_and_never_more_than_have_room():
     rig = Rig({1: [_image(n, words=9) for n in range(10, 30)]})
     assert rig.run(*(_image(n, words=9) for n in range(3))) == []
     assert sorted(rig.order) == [0, 1, 2, *range(10, 30)]
     assert max(rig.model.sizes) == 8
-    # Five places are free: two groups of two join, and the last place waits for another.
-    assert rig.joined[:3] == [(10, 11), (12, 13), (14, 15)]
-    assert all(len(jobs) == 2 for jobs in rig.joined)
+    # Five places are free: a group of four joins, and the last place waits for others.
+    assert rig.joined[:2] == [(10, 11, 12, 13), (14, 15, 16, 17)]
+    assert all(len(jobs) == 4 for jobs in rig.joined)
 
 
 def test_an_older_image_with_other_settings_ends_the_batch():

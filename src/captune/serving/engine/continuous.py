@@ -14,8 +14,9 @@ from captune.serving.engine.messages import BatchDone, Started, WordsSoFar
 from captune.serving.engine.ready import ReadyImage, ReadyImages
 from captune.workers import MODEL_ERRORS, Link
 
-_SHARE = 4
-"""At most a fourth of a batch joins at once: encoding its images keeps the others waiting."""
+_SHARE = 2
+"""At most half of a batch joins at once: encoding its images keeps the others waiting, and each
+group that joins reads all weights in each step."""
 
 
 class ContinuousBatch:
