@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -35,26 +35,8 @@ def assign_lists(data: LoadedData, *, lists: Mapping[Split, Path]) -> LoadedData
     for split in SPLITS:
         if split not in lists:
             continue
-        names = _read_names(lists[split])
-        meant = {name: index[name] for name in names if name in index}
-        found = {image_id for image_id in meant.values() if image_id is not None}
-        shared = [name for name in meant if meant[name] is None]
-        notes += _note_shared(shared, lists[split])
-        _refuse_shared(shared, split, lists[split], is_used=bool(found))
-        if not found and not any(name in known for name in names):
-            raise DataError(
-                f"no image of the {split} list ({format_count(len(names), 'image')}) is in the data"
-                f" set: the first is {names[0]!r}, the data set's first is"
-                f" {data.records[0].image_id if data.records else None!r}",
-                where=str(lists[split]),
-                fix="list the images by their file names or ids as the data set spells them,"
-                " one per line",
-            )
-        absent = sum(name not in index and name not in known for name in names)
-        if absent:
-            notes.append(
-                f"{format_count(absent, 'image')} of {lists[split].name} not in the data set"
-            )
+        found, own_notes = _match_list(lists[split], split, data, index=index, known=known)
+        notes += own_notes
         twice.update(dict.fromkeys(sorted(found & splits.keys())))
         splits = {**dict.fromkeys(found, split), **splits}
     codes = (code_of(splits.get(record.image_id)) for record in data.records)
@@ -86,23 +68,49 @@ def _read_names(path: Path) -> list[str]:
     return names
 
 
-def _refuse_shared(names: Sequence[str], split: Split, path: Path, *, is_used: bool) -> None:
-    if names and not is_used:
+def _match_list(
+    path: Path,
+    split: Split,
+    data: LoadedData,
+    *,
+    index: Mapping[str, str | None],
+    known: Collection[str],
+) -> tuple[set[str], list[str]]:
+    """Return the images that a list names, and notes on its names that are not used.
+
+    Raises:
+        DataError: It names no image of the data set.
+    """
+    names = _read_names(path)
+    meant = {name: index[name] for name in names if name in index}
+    found = {image_id for image_id in meant.values() if image_id is not None}
+    shared = [name for name in meant if meant[name] is None]
+    if shared and not found:
         raise DataError(
             f"no image is in the {split} list: each of its names fits several images, such as"
-            f" {names[0]!r}",
+            f" {shared[0]!r}",
             where=str(path),
             fix="write the ids or paths of the images",
         )
-
-
-def _note_shared(names: Sequence[str], path: Path) -> list[str]:
-    if not names:
-        return []
-    return [
-        f"{format_count(len(names), 'name')} of {path.name} not used, as each fits several images"
-        f" (the first: {names[0]}): write their ids or paths"
-    ]
+    if not found and not any(name in known for name in names):
+        raise DataError(
+            f"no image of the {split} list ({format_count(len(names), 'image')}) is in the data"
+            f" set: the first is {names[0]!r}, the data set's first is"
+            f" {data.records[0].image_id if data.records else None!r}",
+            where=str(path),
+            fix="list the images by their file names or ids as the data set spells them,"
+            " one per line",
+        )
+    notes = []
+    if shared:
+        notes.append(
+            f"{format_count(len(shared), 'name')} of {path.name} not used, as each fits several"
+            f" images (the first: {shared[0]}): write their ids or paths"
+        )
+    absent = sum(name not in index and name not in known for name in names)
+    if absent:
+        notes.append(f"{format_count(absent, 'image')} of {path.name} not in the data set")
+    return found, notes
 
 
 def _index_names(records: Sequence[CaptionRecord]) -> dict[str, str | None]:
