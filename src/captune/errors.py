@@ -10,6 +10,9 @@ from typing import Any
 
 from captune.text_safety import escape_terminal, escape_terminal_lines
 
+CHECK_DISK = "check the disk or the network drive, then run the same command again"
+"""The fix of errors of the system while a file is read."""
+
 
 class CaptuneError(Exception):
     """Base of every error that a user can cause.

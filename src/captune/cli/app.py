@@ -31,7 +31,7 @@ from captune.cli.bulk.clean_flag import fill_clean
 from captune.cli.commands import COMMANDS
 from captune.cli.findings.import_faults import explain_import
 from captune.cli.flags.help_words import shorten_help
-from captune.errors import CaptuneError
+from captune.errors import CHECK_DISK, CaptuneError
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
 from captune.text_safety import escape_terminal
@@ -51,7 +51,7 @@ _ADVICE = {
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
     errno.EROFS: "it is on a read-only disk: choose another place",
-    errno.EIO: "check the disk or the network drive, then run the same command again",
+    errno.EIO: CHECK_DISK,
     errno.ELOOP: "the links lead in a circle: correct or remove them",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "use a shorter name",

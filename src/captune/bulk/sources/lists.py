@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from captune.data import IMAGE_COLUMNS, find_column
-from captune.errors import DataError
+from captune.errors import CHECK_DISK, DataError
 from captune.text_safety import unescape_cell
 
 ListFormat = Literal["lines", "null", "jsonl", "csv"]
@@ -172,7 +172,7 @@ def _iter_lines(file: IO[bytes], place: str, limit: int) -> Iterator[tuple[int, 
         except OSError as error:
             raise DataError(
                 f"cannot read the list {place}: {error.strerror or error}",
-                fix="check the disk or the network drive, then run the same command again",
+                fix=CHECK_DISK,
             ) from error
         if not line:
             return

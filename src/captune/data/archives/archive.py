@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.rows.text import LFS_MARK
-from captune.errors import DataError, ImageError
+from captune.errors import CHECK_DISK, DataError, ImageError
 from captune.records import TarMember, ZipMember
 from captune.storage import open_regular
 
@@ -64,7 +64,7 @@ def list_zip(path: Path) -> tuple[str, ...]:
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror or error}",
-            fix="check the disk or the network drive, then run the same command again",
+            fix=CHECK_DISK,
         ) from error
     except _ZIP_ERRORS as error:
         raise _explain_broken(path, error) from error

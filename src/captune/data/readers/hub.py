@@ -21,7 +21,7 @@ from captune.data.archives.arrow_sources import (
     SavedSource,
 )
 from captune.data.archives.parquet import ParquetLimits
-from captune.data.dataset import LoadedData, LoadOptions, StreamedImage
+from captune.data.dataset import CHECK_PATH, LoadedData, LoadOptions, StreamedImage
 from captune.data.names.image_finder import usual_folders
 from captune.data.names.safe_names import is_unsafe_name
 from captune.data.names.split_names import name_splits, parse_split
@@ -85,7 +85,7 @@ def read_parquet(place: Path, options: LoadOptions) -> LoadedData:
     if not files:
         raise DataError(
             f"no .parquet file in {place}",
-            fix="check the path; docs/guides/data.md describes each format",
+            fix=CHECK_PATH,
         )
     for path in files:
         open_regular(path).close()

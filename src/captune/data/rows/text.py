@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from captune.errors import DataError
+from captune.errors import CHECK_DISK, DataError
 from captune.storage import open_regular
 
 LFS_MARK = b"version https://git-lfs"
@@ -71,10 +71,7 @@ def iter_lines(path: Path, *, notes: list[str] | None = None) -> Iterator[str]:
         with path.open(encoding=encoding, errors=errors) as file:
             yield from file
     except (OSError, UnicodeError) as error:
-        raise DataError(
-            f"cannot read {path}: {error}",
-            fix="check the disk or the network drive, then run the same command again",
-        ) from error
+        raise _cannot_read(path, error) from error
 
 
 def decode_text(content: bytes) -> str:
@@ -200,10 +197,7 @@ def _read_line(file: IO[bytes], path: Path) -> bytes:
     try:
         raw = file.readline(MAX_LINE_BYTES + 1)
     except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror or error}",
-            fix="check the disk or the network drive, then run the same command again",
-        ) from error
+        raise _cannot_read(path, error.strerror or error) from error
     if len(raw) > MAX_LINE_BYTES:
         raise _long_line(path)
     return raw
@@ -232,10 +226,11 @@ def _find_encoding(path: Path) -> str:
                 chunk = file.read(_CHUNK)
             return encoding if is_valid and _can_decode(decoder, b"", final=True) else "cp1252"
         except OSError as error:
-            raise DataError(
-                f"cannot read {path}: {error.strerror or error}",
-                fix="check the disk or the network drive, then run the same command again",
-            ) from error
+            raise _cannot_read(path, error.strerror or error) from error
+
+
+def _cannot_read(path: Path, reason: object) -> DataError:
+    return DataError(f"cannot read {path}: {reason}", fix=CHECK_DISK)
 
 
 def _measure_line(chunk: bytes, length: int, *, path: Path) -> int:
