@@ -1,4 +1,4 @@
-"""Displays for notebooks: a widget that captions an image, and the report of a run.
+"""A widget that captions an image, and a run's report, shown in a notebook.
 
 Written for ipywidgets 8, whose upload widget holds a tuple of files; version 7 held a dict.
 """

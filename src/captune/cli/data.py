@@ -182,7 +182,7 @@ def convert(
     reading: LoadOptions,
 ) -> None:
     """Write a data set in another format. Exits with 3 when images are skipped."""
-    from captune.data import load_records, save_skipped, write_dataset
+    from captune.data import load_records, replace_skipped, write_dataset
 
     # The folder of a file too: its images may have the names of the converted ones.
     place = Path(data)
@@ -201,9 +201,7 @@ def convert(
                 raise OutputError(error.what, where=error.where, fix=fix) from error
         skipped = (*loaded.skipped, *written)
         listing = out / "skipped_images.jsonl"
-        listing.unlink(missing_ok=True)  # That of an earlier conversion.
-        if skipped:
-            save_skipped(skipped, listing)
+        replace_skipped(skipped, listing)
     _print_notes(loaded)
     for note in _note_losses(loaded, to=to, images=images):
         print_line(f"note: {note}")

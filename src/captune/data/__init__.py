@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from captune.data.saved_splits import load_splits, save_splits
     from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
     from captune.data.sheet import contact_sheet
-    from captune.data.skipped import read_skipped, save_skipped
+    from captune.data.skipped import read_skipped, replace_skipped, save_skipped
     from captune.data.splits import assign_splits, pick_split, select_split, take_fraction
 
 __all__ = [
@@ -143,6 +143,7 @@ __all__ = [
     "read_skipped",
     "read_source",
     "refuse_lost_captions",
+    "replace_skipped",
     "save_skipped",
     "save_splits",
     "select_split",
@@ -216,6 +217,7 @@ _HOMES = {
     "read_pieces": "captune.data.images",
     "read_source": "captune.data.images",
     "read_skipped": "captune.data.skipped",
+    "replace_skipped": "captune.data.skipped",
     "save_skipped": "captune.data.skipped",
     "save_splits": "captune.data.saved_splits",
     "select_split": "captune.data.splits",

@@ -22,6 +22,18 @@ def save_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:
     write_jsonl(path, (asdict(image) for image in skipped))
 
 
+def replace_skipped(skipped: Sequence[SkippedImage], path: Path) -> None:
+    """Write the list of `save_skipped`; if nothing was skipped, remove that of an earlier call.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    if skipped:
+        save_skipped(skipped, path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def read_skipped(path: Path) -> list[SkippedImage]:
     """Return the images that `save_skipped` wrote.
 

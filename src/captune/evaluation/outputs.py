@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from captune.data import save_skipped
+from captune.data import replace_skipped
 from captune.evaluation.compare import AFTER, BEFORE
 from captune.evaluation.plots import Picture, plot_grid, write_plots
 from captune.evaluation.report import (
@@ -60,10 +60,7 @@ def write_evaluation(folder: Path, inputs: ReportInputs) -> None:
             # With --force, the baseline of an earlier evaluation must not remain.
             rows.unlink(missing_ok=True)
             table.unlink(missing_ok=True)
-    skipped = folder / "skipped_images.jsonl"
-    skipped.unlink(missing_ok=True)
-    if inputs.skipped:
-        save_skipped(inputs.skipped, skipped)
+    replace_skipped(inputs.skipped, folder / "skipped_images.jsonl")
     write_plots(folder / "plots", inputs)
     write_scores_json(folder / "scores.json", inputs.evaluation, extra=inputs.extra)
     write_report(inputs, folder / "report.html")

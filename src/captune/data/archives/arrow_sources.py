@@ -79,7 +79,7 @@ class SavedSource:
 
     def name_place(self, split: str, _file: str = "") -> str:
         """Return the folder and the split."""
-        return f"{self.place}{split and f', split {split}'}"
+        return _name_split(str(self.place), split)
 
     def open(self, announce: Announce) -> dict[str, Part]:
         """Open the folder; raises what `datasets` raises for damaged ones."""
@@ -116,7 +116,7 @@ class HubSource:
 
     def name_place(self, split: str, _file: str = "") -> str:
         """Return the hub id and the split."""
-        return f"{self.path}{split and f', split {split}'}"
+        return _name_split(self.path, split)
 
     def open(self, announce: Announce) -> dict[str, Part]:
         """Open the data set; raises what `datasets` and the hub's client raise."""
@@ -158,6 +158,10 @@ class HubSource:
 
 
 ArrowSource = ParquetSource | SavedSource | HubSource
+
+
+def _name_split(source: str, split: str) -> str:
+    return f"{source}, split {split}" if split else source
 
 
 def load_errors() -> tuple[type[Exception], ...]:

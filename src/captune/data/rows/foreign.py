@@ -29,7 +29,7 @@ def is_chat(record: Mapping[str, Any]) -> bool:
     """Return whether a record is a chat about images, instead of an image with captions."""
     if find_captions(list(record), None):
         return False
-    if isinstance(record.get("messages", record.get("conversations")), list):
+    if _find_turns(record) is not None:
         return True
     return any(k in record for k in _ANSWERS) and any(k in record for k in _IMAGES)
 
@@ -40,9 +40,7 @@ def flatten_chat(record: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     Returns:
         The record, and why it cannot be used; empty: it can.
     """
-    turns: list[Any] = next(
-        (record[key] for key in _CHATS if isinstance(record.get(key), list)), []
-    )
+    turns = _find_turns(record) or []
     answers = [record[key] for key in _ANSWERS if isinstance(record.get(key), str)][:1]
     images: list[Any] = []
     for key in _IMAGES:
@@ -60,6 +58,10 @@ def flatten_chat(record: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if len(answers) > 1:
         return plain, f"a chat with {len(answers)} answers, not one caption"
     return plain, ""
+
+
+def _find_turns(record: Mapping[str, Any]) -> list[Any] | None:
+    return next((record[key] for key in _CHATS if isinstance(record.get(key), list)), None)
 
 
 def _read_turn(turn: Any) -> tuple[str, list[Any]]:

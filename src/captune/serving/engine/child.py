@@ -153,7 +153,7 @@ class _ModelLoop:
             self._ready.put(job.job, image)
 
     def _caption(self, batch: Sequence[ReadyImage]) -> bool:
-        """Caption a batch, in halves if it fails; return True if no image failed."""
+        """Caption a batch; if it fails, caption each half. Return whether all images succeeded."""
         error = self._try(batch)
         if error is None:
             self._size.note_success(len(batch))
