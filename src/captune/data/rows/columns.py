@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from uuid import UUID
 
 from captune.caption_cells import CAPTION_KEYS
@@ -72,11 +71,6 @@ def require_distinct(image: str, captions: Sequence[str], *, where: str) -> None
 
 def find_captions(names: Sequence[str], asked: str | None) -> tuple[str, ...]:
     """Return the caption column, or `caption_0` ... `caption_4` in order; empty: there is none."""
-    find = _find_captions_again if len(names) <= _MOST_KEPT else _find_captions
-    return find(tuple(names), asked)
-
-
-def _find_captions(names: tuple[str, ...], asked: str | None) -> tuple[str, ...]:
     column = find_column(names, asked, usual=CAPTION_COLUMNS)
     if column is not None:
         return (column,)
@@ -92,23 +86,10 @@ def _find_captions(names: tuple[str, ...], asked: str | None) -> tuple[str, ...]
 
 def find_column(names: Sequence[str], asked: str | None, *, usual: Sequence[str]) -> str | None:
     """Return the requested column, else the first usual one; case and spaces are ignored."""
-    find = _find_column_again if len(names) <= _MOST_KEPT else _find_column
-    return find(tuple(names), asked, tuple(usual))
-
-
-def _find_column(names: tuple[str, ...], asked: str | None, usual: tuple[str, ...]) -> str | None:
     by_key = {name.strip().lower().replace(" ", "_"): name for name in reversed(names)}
     if asked is not None:
         return asked if asked in names else by_key.get(asked.strip().lower().replace(" ", "_"))
     return next((by_key[key] for key in usual if key in by_key), None)
-
-
-_MOST_KEPT = 100
-"""Rows of a file have the same columns, and finding them takes as long as parsing a row: what was
-found is kept, unless there are so many columns that it would fill the memory."""
-
-_find_captions_again = lru_cache(maxsize=64)(_find_captions)
-_find_column_again = lru_cache(maxsize=64)(_find_column)
 
 
 _TAKEN = frozenset(
