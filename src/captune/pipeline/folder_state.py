@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+RECORD = "stages.json"
+"""What a run's folder contains, and no other folder."""
 
 _YOUNG_NS = 2_000_000_000
 """A file changed so recently may change again within the same tick of its time."""
@@ -30,6 +34,81 @@ def digest_files(places: Iterable[Path], most: int | None = None) -> str | None:
     except (_UnknownStateError, OSError):
         return None
     return state.digest.hexdigest()
+
+
+def list_entries(path: Path, *, without: Path) -> str:
+    """Return names, sizes and times of a file, or of the entries of a folder, as JSON.
+
+    Args:
+        path: A file or folder.
+        without: A folder; an entry that is, or contains, it is omitted.
+    """
+    if path.is_file():
+        state = path.stat()
+        return json.dumps([(path.name, state.st_size, state.st_mtime_ns)])
+    own = os.path.realpath(without)
+    facts = []
+    with os.scandir(path) as found:
+        # As paths are sorted, which older versions did.
+        for entry in sorted(found, key=lambda entry: os.path.normcase(entry.name)):
+            try:
+                state = entry.stat()
+            except FileNotFoundError:
+                # A broken link.
+                continue
+            if not (entry.is_dir() and _is_within(own, os.path.realpath(entry.path))):
+                facts.append((entry.name, state.st_size, state.st_mtime_ns))
+    return json.dumps(facts)
+
+
+def digest_below(path: Path, *, without: Path) -> str:
+    """Return a digest of names, sizes and times of all files in the subfolders of a folder.
+
+    Hidden files do not count, and neither do the folders of runs. Links are followed.
+
+    Args:
+        path: A folder; anything else has no subfolders.
+        without: A folder that does not count.
+
+    Returns:
+        An empty text if there are no such files, or a folder cannot be read.
+    """
+    seen = {os.path.realpath(path), os.path.realpath(without)}
+    digest, count = hashlib.blake2b(digest_size=12), 0
+    try:
+        for name, state in _files_below(path, seen, depth=0):
+            line = f"{name}\n{state.st_size} {state.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+            count += 1
+    except OSError:
+        return ""
+    return digest.hexdigest() if count else ""
+
+
+def _files_below(
+    folder: Path | str, seen: set[str], *, depth: int
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the files of subfolders in the order of their names; at depth 0 there are none yet."""
+    if not os.path.isdir(folder):  # noqa: PTH112
+        return
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    if any(entry.name == RECORD for entry in entries):
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            real = os.path.realpath(entry.path)
+            if real not in seen:
+                seen.add(real)
+                yield from _files_below(entry.path, seen, depth=depth + 1)
+        elif depth and entry.is_file():
+            yield entry.path, entry.stat()
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))  # noqa: PTH118
 
 
 class _UnknownStateError(Exception):

@@ -2,7 +2,8 @@
 
 A stage is done when stages.json holds the hash of its present inputs (its settings, the files that
 they name, and the hashes of the stages it builds on) and its files still exist. A changed input
-makes its stage, and all after it, run again.
+makes its stage, and all after it, run again. What is in subfolders of the data has a digest of its
+own: older versions did not look there, and their finished stages stay finished.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from captune.errors import CaptuneError, DataError
 from captune.hub import is_local
+from captune.pipeline.folder_state import RECORD, digest_below, list_entries
 from captune.recipe import Recipe, setting_changes
 from captune.storage import expand_home, read_json_object, write_json
 from captune.suggest import did_you_mean
@@ -43,6 +45,7 @@ class _Stage:
     lasting: tuple[str, ...]
 
 
+_DATA = ("data.path", "data.image_root", "data.split_files")
 _MODELS = ("model.checkpoint", "model.encoder", "model.decoder", "model.tokenizer")
 
 
@@ -58,7 +61,7 @@ _TABLE = {
             "model.new_tokenizer",
             "model.revision",
         ),
-        ("data.path", "data.image_root", "data.split_files"),
+        _DATA,
         (),
         ("splits.json", "splits", "data_check.json", "data_check.html", "skipped_images.jsonl"),
         ("splits.json", "splits"),
@@ -135,7 +138,7 @@ class StageBook:
     """stages.json of one run folder."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self._path = folder / "stages.json"
+        self._path = folder / RECORD
         self._folder = folder
         self._recipe = recipe
         self._done: dict[str, dict[str, object]] = {}
@@ -145,14 +148,22 @@ class StageBook:
         self._hashes: dict[str, str] = {}
         for name in STAGES:
             self._hashes[name] = self._input_hash(name)
+        self._below = self._digest_below()
 
     def _input_hash(self, name: str) -> str:
         """Hash the stage's settings, the files they name, and the hashes it builds on."""
         stage = _TABLE[name]
         parts = [name, json.dumps(stage_settings(self._recipe, name), sort_keys=True)]
         parts += [self._hashes[other] for other in stage.builds_on]
-        parts += filter(None, (_fingerprint(_setting(self._recipe, key)) for key in stage.files))
+        for key in stage.files:
+            if places := _local_places(_setting(self._recipe, key)):
+                parts.append("\n".join(list_entries(p, without=self._folder) for p in places))
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+
+    def _digest_below(self) -> str:
+        """Return a digest of the files in subfolders of the data, on which all stages build."""
+        places = [p for key in _DATA for p in _local_places(_setting(self._recipe, key))]
+        return "".join(digest_below(place, without=self._folder) for place in places)
 
     def is_done(self, name: str) -> bool:
         """Return whether the stage ran on exactly these inputs, and its files exist."""
@@ -218,6 +229,7 @@ class StageBook:
         """Record that the stage has finished, and how long it took."""
         self._done[name] = {
             "input_hash": self._hashes[name],
+            "subfolders": self._below,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "seconds": round(seconds, 2),
         }
@@ -229,7 +241,9 @@ class StageBook:
         return float(str(value))
 
     def _has_same_inputs(self, name: str) -> bool:
-        return self._done.get(name, {}).get("input_hash") == self._hashes[name]
+        record = self._done.get(name, {})
+        is_same = record.get("input_hash") == self._hashes[name]
+        return is_same and record.get("subfolders") in (None, self._below)
 
     def _save(self) -> None:
         write_json(self._path, self._done)
@@ -271,22 +285,11 @@ def _setting(recipe: Recipe, key: str) -> object:
     return {k: v for k, v in value.items() if f"{section}.{k}" not in _WITHOUT_EFFECT}
 
 
-def _fingerprint(places: object) -> str:
-    """Return names, sizes and times of files, or of the entries of a folder; cheap at any size.
-
-    Args:
-        places: A setting: a path, a table of paths, a hub id, or nothing.
-
-    Returns:
-        An empty text if the setting names no local file.
-    """
-    if isinstance(places, dict):
-        return "\n".join(filter(None, map(_fingerprint, places.values())))
-    if not isinstance(places, str) or not is_local(places):
-        return ""
-    path = expand_home(places)
-    if not path.exists():
-        return ""
-    entries = [path] if path.is_file() else sorted(path.iterdir())
-    facts = [(e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries if e.exists()]
-    return json.dumps(facts)
+def _local_places(setting: object) -> list[Path]:
+    """Return the existing files and folders that a setting names: a path, or a table of paths."""
+    if isinstance(setting, dict):
+        return [place for value in setting.values() for place in _local_places(value)]
+    if not isinstance(setting, str) or not is_local(setting):
+        return []
+    path = expand_home(setting)
+    return [path] if path.exists() else []
