@@ -32,6 +32,15 @@ class Needs:
     run: JournalRun | None
     has_stream: bool = False
 
+    @property
+    def are_rows_final(self) -> bool:
+        """Whether an image needs nothing once every output has a row of it, whichever run wrote it.
+
+        Then most images of a resumed run need one query, and no look at their files.
+        """
+        are_rows_all = bool(self.collected) and not self.per_image and not self.has_stream
+        return are_rows_all and self.existing != "overwrite"
+
     def of(
         self, item: Item, known: KnownImage, *, earlier: Mapping[str, set[str]]
     ) -> CaptionTask | None:

@@ -21,7 +21,7 @@ from captune.bulk.items import FoundItem, Item
 from captune.bulk.journal.database import Database
 from captune.bulk.journal.known import KnownImage, captions_by_content, look_up
 from captune.bulk.journal.names import encode_name
-from captune.bulk.journal.results import earlier_among
+from captune.bulk.journal.results import earlier_among, written_among
 from captune.bulk.metadata import EMBED_UNSUPPORTED
 from captune.bulk.writing.tasks import CaptionTask, Outcome
 from captune.errors import RecipeError
@@ -149,6 +149,9 @@ class Planner:
         share = self._settings.share
         mine = [one for one in chunk if share is None or share.has(one.name)]
         self._outcome.num_found += len(mine)
+        final = self._find_final(mine)
+        self._outcome.num_skipped += len(final)
+        mine = [one for one in mine if one.name not in final]
         items = [one for one in mine if isinstance(one, Item)]
         known = dict(zip((item.name for item in items), self._look_up(items), strict=True))
         earlier = self._earlier(items)
@@ -211,6 +214,18 @@ class Planner:
         if self._database is None:
             return [KnownImage() for _ in items]
         return look_up(self._database, items)
+
+    def _find_final(self, chunk: Sequence[Item | UnreadableImage]) -> set[str]:
+        """Return the names of the images that certainly need nothing."""
+        if self._database is None or not self._needs.are_rows_final:
+            return set()
+        final = {one.name for one in chunk if isinstance(one, Item)}
+        for form in self._needs.collected:
+            there = written_among(self._database, form, names=final)
+            if self._needs.existing != "error":
+                there |= earlier_among(self._database, form, names=final - there)
+            final &= there
+        return final
 
     def _earlier(self, items: Sequence[Item]) -> dict[str, set[str]]:
         if self._database is None:

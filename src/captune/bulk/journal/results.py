@@ -129,10 +129,19 @@ def load_earlier_names(database: Database, form: str, *, names: Iterable[str]) -
 
 def earlier_among(database: Database, form: str, *, names: Iterable[str]) -> set[str]:
     """Return the names that the finished file holds; needs `load_earlier_names` first."""
+    return _names_among(database, "temp.earlier", form, names=names)
+
+
+def written_among(database: Database, form: str, *, names: Iterable[str]) -> set[str]:
+    """Return the names that runs of this journal have written to an output."""
+    return _names_among(database, "outputs", form, names=names)
+
+
+def _names_among(database: Database, table: str, form: str, *, names: Iterable[str]) -> set[str]:
     by_code = {encode_name(name): name for name in names}
     marks = ",".join("?" * len(by_code))
     found = database.rows(
-        f"SELECT name FROM temp.earlier WHERE format = ? AND name IN ({marks})", (form, *by_code)
+        f"SELECT name FROM {table} WHERE format = ? AND name IN ({marks})", (form, *by_code)
     )
     return {by_code[code] for (code,) in found}
 

@@ -1,0 +1,62 @@
+"""Images that have a row in every output are skipped by one query; the outputs stay the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from captune.bulk import FeedSettings
+from captune.errors import OutputError
+from support.bulk.hostile_images import write_photos
+from support.bulk.library import StubModel, caption
+from support.bulk.stub_captioner import write_stub
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_stub(tmp_path / "model")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_photos(tmp_path / "photos", 5)
+    return tmp_path / "photos"
+
+
+def names_in(path: Path) -> list[str]:
+    return [Path(json.loads(line)["image_id"]).name for line in path.read_text().splitlines()]
+
+
+def test_a_row_that_only_one_of_two_outputs_lacks_is_added_to_it(model, photos, tmp_path) -> None:
+    out = tmp_path / "out"
+    caption(model, photos, to=("jsonl", "csv"), out=out)
+    rows = (out / "captions.csv").read_text().splitlines(keepends=True)
+    (out / "captions.csv").write_text("".join(rows[:-1]))
+    result = caption(model, photos, to=("jsonl", "csv"), out=out)
+    assert (result.outcome.num_skipped, result.outcome.num_done) == (4, 1)
+    assert names_in(out / "captions.jsonl") == [f"photo{n:06}.png" for n in range(5)]
+    assert (out / "captions.csv").read_text().splitlines(keepends=True) == rows
+
+
+def test_an_unfinished_output_gets_the_rows_that_it_lacks(model, photos, tmp_path) -> None:
+    out = tmp_path / "captions.jsonl"
+    caption(model, photos, out=out, feed=FeedSettings(limit=3))
+    result = caption(model, photos, out=out)
+    assert (result.outcome.num_skipped, result.outcome.num_done) == (3, 2)
+    assert sorted(names_in(out)) == [f"photo{n:06}.png" for n in range(5)]
+
+
+def test_a_finished_row_is_an_error_where_captions_must_not_exist(model, photos, tmp_path) -> None:
+    out = tmp_path / "captions.jsonl"
+    caption(model, photos, out=out)
+    with pytest.raises(OutputError, match="has a caption already"):
+        caption(StubModel(model), photos, out=out, existing="error")
+
+
+def test_overwriting_captions_every_image_again(model, photos, tmp_path) -> None:
+    out = tmp_path / "captions.jsonl"
+    caption(model, photos, out=out)
+    result = caption(StubModel(model), photos, out=out, existing="overwrite")
+    assert (result.outcome.num_skipped, result.outcome.num_done) == (0, 5)
