@@ -135,13 +135,17 @@ def show(
     reading: LoadOptions,
 ) -> None:
     """Draw images with their captions into one picture."""
-    import io
-
-    from captune.data import contact_sheet, load_records, select_split
-    from captune.storage import write_bytes
+    from captune.data import (
+        check_picture_name,
+        contact_sheet,
+        load_records,
+        name_missing_glyphs,
+        select_split,
+        write_picture,
+    )
 
     check_outputs(out, inputs=[Path(data)], force=force)
-    picture_format = _choose_picture_format(out)
+    check_picture_name(out)
     _require_folder(out)
     # Read no further than the last image shown, unless they are chosen from all.
     limit = num_images if split is None and seed is None else None
@@ -153,11 +157,13 @@ def show(
     if split is not None:
         records = select_split(records, split)
     chosen = _choose(records, number=num_images, seed=seed)
-    buffer = io.BytesIO()
-    contact_sheet(chosen, columns=columns, cell_width=width, decode=decode).save(
-        buffer, format=picture_format
-    )
-    write_bytes(out, buffer.getvalue())
+    write_picture(contact_sheet(chosen, columns=columns, cell_width=width, decode=decode), out)
+    boxes = name_missing_glyphs(caption for record in chosen for caption in record.captions)
+    if boxes:
+        print_line(
+            f"note: no installed font has {boxes}: boxes are drawn instead;"
+            " install a font with them, such as Noto Sans CJK for Chinese"
+        )
     print_line(f"{len(chosen)} of {len(records)} images: {out}")
 
 
@@ -278,28 +284,6 @@ def _note_losses(loaded: LoadedData, *, to: str, images: str) -> list[str]:
     if images == "keep":
         notes.append("the images stay where they are; read the new files with --allow-outside")
     return notes
-
-
-_PICTURE_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".pdf": "PDF",
-}
-
-
-def _choose_picture_format(out: Path) -> str:
-    from captune.errors import OutputError
-
-    chosen = _PICTURE_FORMATS.get(out.suffix.lower())
-    if chosen is None:
-        raise OutputError(
-            f"cannot write a picture of type {out.suffix!r}: {out}",
-            where="--out",
-            fix=f"end the name in one of {', '.join(_PICTURE_FORMATS)}",
-        )
-    return chosen
 
 
 def _require_folder(*paths: Path | None) -> None:

@@ -79,7 +79,13 @@ if TYPE_CHECKING:
     from captune.data.rows.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
     from captune.data.saved_splits import load_splits, save_splits
     from captune.data.shapes.make_shapes import caption_is_true, is_shapes_id, make_shapes
-    from captune.data.sheet import contact_sheet
+    from captune.data.sheet import (
+        check_picture_name,
+        contact_sheet,
+        find_fonts,
+        name_missing_glyphs,
+        write_picture,
+    )
     from captune.data.skipped import read_skipped, replace_skipped, save_skipped
     from captune.data.splits import assign_splits, pick_split, select_split, take_fraction
 
@@ -113,6 +119,7 @@ __all__ = [
     "assign_splits",
     "caption_is_true",
     "check_data",
+    "check_picture_name",
     "child_command",
     "choose_kept",
     "contact_sheet",
@@ -122,6 +129,7 @@ __all__ = [
     "describe_source",
     "detect_format",
     "find_column",
+    "find_fonts",
     "find_saved",
     "image_hash",
     "is_hub_id",
@@ -134,6 +142,7 @@ __all__ = [
     "load_splits",
     "make_shapes",
     "measure_round_trip",
+    "name_missing_glyphs",
     "open_decoder",
     "perceptual_hash",
     "pick_records",
@@ -153,6 +162,7 @@ __all__ = [
     "to_rgb",
     "upright_rgb",
     "write_dataset",
+    "write_picture",
 ]
 
 _HOMES = {
@@ -192,6 +202,7 @@ _HOMES = {
     "assign_splits": "captune.data.splits",
     "caption_is_true": "captune.data.shapes.make_shapes",
     "check_data": "captune.data.check.check_data",
+    "check_picture_name": "captune.data.sheet",
     "choose_kept": "captune.data.check.kept_findings",
     "contact_sheet": "captune.data.sheet",
     "count_by_split": "captune.data.record_store",
@@ -201,6 +212,8 @@ _HOMES = {
     "describe_source": "captune.data.images",
     "detect_format": "captune.data.load",
     "find_column": "captune.data.rows.columns",
+    "find_fonts": "captune.data.sheet",
+    "name_missing_glyphs": "captune.data.sheet",
     "image_hash": "captune.data.images",
     "is_shapes_id": "captune.data.shapes.make_shapes",
     "iter_plain": "captune.data.record_store",
@@ -225,6 +238,7 @@ _HOMES = {
     "to_rgb": "captune.data.pixels",
     "upright_rgb": "captune.data.images",
     "write_dataset": "captune.data.convert",
+    "write_picture": "captune.data.sheet",
 }
 
 __getattr__ = import_on_use(__name__, _HOMES)

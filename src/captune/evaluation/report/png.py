@@ -7,7 +7,9 @@ import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from captune.data import find_fonts
 from captune.storage import write_bytes
 
 
@@ -18,8 +20,12 @@ def save_figure(path: Path, figure: Figure, *, dots_per_inch: int = 110) -> None
         OutputError: The file cannot be written.
     """
     buffer = io.BytesIO()
+    texts = figure.findobj(Text)
+    families = [font.family for font in find_fonts(text.get_text() for text in texts)]
+    for text in texts if families else ():
+        text.set_fontfamily([*text.get_fontfamily(), *families])
     with warnings.catch_warnings():
-        # Characters that the built-in font lacks become boxes; a warning per glyph does not help.
+        # Characters that no font has become boxes; a warning per glyph does not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         # Fixed metadata makes equal plots identical byte for byte.
         figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": "captune"})

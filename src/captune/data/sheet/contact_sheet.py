@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from captune.data.decoders.decoder import DecodeMode, open_decoder
 from captune.data.decoders.interface import ImageDecoder
 from captune.data.images import DEFAULT_MAX_PIXELS
+from captune.data.sheet.fonts import choose_font
 from captune.errors import DataError, ImageError
 from captune.records import CaptionRecord
 
@@ -38,6 +38,8 @@ _MAT = (233, 235, 239)
 _INK = (28, 32, 38)
 _FADED = (116, 124, 136)
 _BROKEN = (178, 52, 44)
+_MOST_PIXELS = 300_000_000
+"""Of a sheet, which takes three bytes per pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def contact_sheet(
         An RGB image. An unreadable image is drawn as a field with the reason.
 
     Raises:
-        DataError: There is nothing to draw, or the cells are too small.
+        DataError: There is nothing to draw, the cells are too small, or the sheet is too large.
     """
     if not records or columns < 1 or cell_width < 80:
         raise DataError(
@@ -93,27 +95,30 @@ def contact_sheet(
             fix="use at least one image, one column and 80 pixels",
         )
     columns = min(columns, len(records))
-    fonts = _load_font(_TEXT_SIZE), _load_font(_NAME_SIZE)
     width = cell_width - 2 * _PADDING
+    # Before anything is drawn: one picture may be as high as it is wide.
+    _check_size((columns * cell_width, cell_width))
     # Twice the drawn width, so that a JPEG decoded smaller looks the same.
     smallest = (2 * width, 1)
     with open_decoder(decode, max_pixels=max_pixels, smallest=smallest) as decoder:
         cards = [
-            _make_card(
-                record,
-                width=width,
-                max_captions=max_captions,
-                font=fonts[0],
-                decoder=decoder,
-            )
+            _make_card(record, width=width, max_captions=max_captions, decoder=decoder)
             for record in records
         ]
     rows = [_Row(cards[start : start + columns]) for start in range(0, len(cards), columns)]
-    return _draw_rows(rows, columns=columns, cell_width=cell_width, fonts=fonts)
+    return _draw_rows(rows, columns=columns, cell_width=cell_width)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise DataError(
+            f"a contact sheet of {size[0]:,} x {size[1]:,} pixels is too large",
+            fix=f"use fewer images or narrower cells: {_MOST_PIXELS:,} pixels at most",
+        )
 
 
 def _make_card(
-    record: CaptionRecord, *, width: int, max_captions: int, font: _Font, decoder: ImageDecoder
+    record: CaptionRecord, *, width: int, max_captions: int, decoder: ImageDecoder
 ) -> _Card:
     picture, reason = None, ""
     try:
@@ -121,8 +126,7 @@ def _make_card(
     except ImageError as error:
         reason = error.what.replace("_", " ")
     captions = [
-        _wrap(caption, font=font, width=width - _INDENT)
-        for caption in record.captions[:max_captions]
+        _wrap(_clean(caption), width=width - _INDENT) for caption in record.captions[:max_captions]
     ]
     num_hidden = len(record.captions) - max_captions
     if num_hidden > 0:
@@ -138,9 +142,9 @@ def _fit(image: Image.Image, *, width: int) -> Image.Image:
     return image.resize(size, method)
 
 
-def _wrap(caption: str, *, font: _Font, width: int) -> list[str]:
-    lines = [""]
-    for word in _clean(caption).split():
+def _wrap(caption: str, *, width: int) -> list[str]:
+    lines, font = [""], _load_font(caption, _TEXT_SIZE)
+    for word in caption.split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width:
             lines[-1] = longer
@@ -177,20 +181,19 @@ def _text_height(card: _Card) -> int:
     return _NAME_LINE + lines * _LINE + between
 
 
-def _draw_rows(
-    rows: Sequence[_Row], *, columns: int, cell_width: int, fonts: tuple[_Font, _Font]
-) -> Image.Image:
+def _draw_rows(rows: Sequence[_Row], *, columns: int, cell_width: int) -> Image.Image:
     size = (
         2 * _MARGIN + columns * cell_width + (columns - 1) * _GAP,
         2 * _MARGIN + sum(row.height for row in rows) + (len(rows) - 1) * _GAP,
     )
+    _check_size(size)
     sheet = Image.new("RGB", size, _PAPER)
     top = _MARGIN
     for row in rows:
         for place, card in enumerate(row.cards):
             left = _MARGIN + place * (cell_width + _GAP)
             box = (left, top, left + cell_width, top + row.height)
-            _draw_card(sheet, card, box=box, frame=row.frame, fonts=fonts)
+            _draw_card(sheet, card, box=box, frame=row.frame)
         top += row.height + _GAP
     return sheet
 
@@ -201,7 +204,6 @@ def _draw_card(
     *,
     box: tuple[int, int, int, int],
     frame: int,
-    fonts: tuple[_Font, _Font],
 ) -> None:
     draw = ImageDraw.Draw(sheet)
     draw.rounded_rectangle(box, radius=_CORNER, fill=_CARD, outline=_EDGE)
@@ -215,24 +217,30 @@ def _draw_card(
         sheet.paste(card.picture, place)
     else:
         centre = ((left + right) // 2, top + frame // 2)
-        draw.text(centre, card.reason, font=fonts[0], fill=_BROKEN, anchor="mm")
+        font = _load_font(card.reason, _TEXT_SIZE)
+        draw.text(centre, card.reason, font=font, fill=_BROKEN, anchor="mm")
     line = top + frame + _PADDING
-    draw.text((left, line), card.name, font=fonts[1], fill=_FADED)
+    draw.text((left, line), card.name, font=_load_font(card.name, _NAME_SIZE), fill=_FADED)
     line += _NAME_LINE
     for caption in card.captions:
-        draw.text((left, line), "\u2022", font=fonts[0], fill=_FADED)
+        font = _load_font("".join(caption), _TEXT_SIZE)
+        draw.text((left, line), "\u2022", font=_load_font("", _TEXT_SIZE), fill=_FADED)
         for text in caption:
-            draw.text((left + _INDENT, line), text, font=fonts[0], fill=_INK)
+            draw.text((left + _INDENT, line), text, font=font, fill=_INK)
             line += _LINE
         line += _BETWEEN
 
 
-def _load_font(size: int) -> _Font:
-    # matplotlib is a dependency of captune and has a font of 6,000 glyphs, the same on every
-    # machine; Pillow's own has few beyond Latin.
-    found = importlib.util.find_spec("matplotlib")
-    if found is not None and found.origin is not None:
-        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if path.is_file():
-            return ImageFont.truetype(str(path), size)
-    return ImageFont.load_default(size)
+def _load_font(text: str, size: int) -> _Font:
+    """Return the font for a text, of a size in pixels."""
+    path = choose_font(text)
+    return ImageFont.load_default(size) if path is None else _open_font(str(path), size)
+
+
+@functools.cache
+def _open_font(path: str, size: int) -> _Font:
+    try:
+        return ImageFont.truetype(path, size)
+    except OSError:
+        # Pillow cannot read every kind of font that matplotlib can.
+        return ImageFont.load_default(size)
