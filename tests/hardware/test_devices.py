@@ -116,6 +116,14 @@ def test_a_driver_without_a_name_and_memory_size_does_not_stop_a_run(
     assert hardware.describe() == "cuda (name unknown, 0 GiB), fp32"
 
 
+def test_a_launch_for_the_cpu_uses_no_gpu(two_gpus: pytest.MonkeyPatch) -> None:
+    two_gpus.setenv("ACCELERATE_USE_CPU", "true")
+    assert choose_hardware().device.type == "cpu"
+    assert choose_hardware("cuda").device.type == "cuda"
+    two_gpus.setenv("ACCELERATE_USE_CPU", "false")
+    assert choose_hardware().device.type == "cuda"
+
+
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:7"])
 def test_a_device_number_that_is_too_large_is_refused_and_the_valid_ones_are_named(
     name: str, two_gpus: pytest.MonkeyPatch

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedType
 
 from captune.errors import RecipeError
-from captune.training import CaptionTrainer, check_engine, train
-from captune.training.launchers import refuse_distributed_type
+from captune.hardware import Hardware
+from captune.training import (
+    CaptionTrainer,
+    ProcessError,
+    Team,
+    check_engine,
+    refuse_unlike_processes,
+    train,
+)
+from captune.training.launchers import refuse_distributed_type, refuse_shared_devices
+from support.runs.threads import run_together
 from support.runs.trainer_script import arguments, history
 
 REQUESTS = {
@@ -127,3 +138,70 @@ def test_the_launchers_accumulation_changes_no_gradient_of_a_script(
     plain = norms()
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert norms() == plain
+
+
+def unlike(*devices: tuple[str, str]) -> list[str]:
+    """Return the errors of processes with these kinds of device and precisions."""
+
+    def work(team: Team) -> str:
+        kind, precision = devices[team.rank]
+        try:
+            with team.failing_together():
+                refuse_unlike_processes(team, Hardware(torch.device(kind), precision, "chip", 0))
+        except (RecipeError, ProcessError) as error:
+            return str(error)
+        return ""
+
+    return run_together(work, size=len(devices))
+
+
+def test_processes_with_one_kind_of_device_and_precision_train() -> None:
+    assert unlike(("cuda", "bf16"), ("cuda", "bf16")) == ["", ""]
+
+
+def test_processes_that_chose_other_precisions_are_named() -> None:
+    leader, second, third = unlike(("cuda", "bf16"), ("cuda", "fp16"), ("cuda", "bf16"))
+    assert "in different precisions: bf16 (rank 0, 2), fp16 (rank 1)" in leader
+    assert "train.precision" in leader
+    assert "fp32" in leader
+    assert "process 0 of the run stopped" in second
+    assert "process 0 of the run stopped" in third
+
+
+def test_processes_on_other_kinds_of_devices_are_named() -> None:
+    leader, _ = unlike(("cuda", "fp32"), ("cpu", "fp32"))
+    assert "on different kinds of devices: cuda (rank 0), cpu (rank 1)" in leader
+
+
+@pytest.mark.parametrize(
+    ("chips", "error"),
+    [
+        (("GPU-1", "GPU-2"), ""),
+        # A driver without names.
+        (("", ""), ""),
+        (("GPU-1", "GPU-1"), "2 processes on"),
+    ],
+)
+def test_processes_that_would_share_a_gpu_are_refused(
+    chips: tuple[str, str], error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda device: SimpleNamespace(uuid=chips[device.index]),
+    )
+
+    def work(team: Team) -> str:
+        own = Hardware(torch.device("cuda", team.rank), "bf16", "chip", 0)
+        try:
+            with team.failing_together():
+                refuse_shared_devices(team, own)
+        except (RecipeError, ProcessError) as caught:
+            return str(caught)
+        return ""
+
+    leader, other = run_together(work, size=2)
+    assert error in leader
+    assert bool(other) == bool(leader) == bool(error)
+    if error:
+        assert "start 1 process there (--nproc-per-node 1)" in leader

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from torch.distributed import HashStore
 
 from captune.training.setup import GROUP_TIMEOUT
 from captune.training.team import ProcessError, Team
-
-
-def run_together(work: Callable[[Team], Any], size: int = 3) -> list[Any]:
-    store = HashStore()
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(work, [Team(rank, size, store) for rank in range(size)]))
+from support.runs.threads import run_together
 
 
 def test_results_of_shares_are_in_the_order_of_all_items() -> None:

@@ -21,12 +21,15 @@ from captune.hardware.process_memory import (
     is_at_limit,
     return_free_memory,
 )
-from captune.storage import read_count
+from captune.storage import read_count, read_flag
 from captune.suggest import format_count
 
 _ORDER = ("cuda", "xpu", "mps", "cpu")
 VISIBLE_DEVICES = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}
 """Kind of device -> environment variable that chooses the devices visible to a process."""
+
+_CPU_LAUNCH = "ACCELERATE_USE_CPU"
+"""Variable by which `accelerate launch --cpu` asks for the CPU."""
 
 _NO_MEMORY = re.compile(
     r"out[ _]of[ _](device_|host_)?memory"  # CUDA, HIP, XPU, MPS, Level Zero, oneDNN
@@ -129,6 +132,13 @@ class Hardware:
         elif self.device.type != "cpu":
             _backend(self.device).synchronize(self.device)
 
+    def identify(self) -> str:
+        """Return the driver's unique name of the chip; empty for CPUs and where there is none."""
+        if self.device.type not in ("cuda", "xpu"):
+            return ""
+        properties = _backend(self.device).get_device_properties
+        return _ask(lambda: str(properties(self.device).uuid), "")
+
     def describe(self) -> str:
         """Return one line for logs: device, chip, memory and precision."""
         return f"{self.device} ({self.name}, {self.memory_bytes / 2**30:.0f} GiB), {self.precision}"
@@ -140,7 +150,8 @@ def choose_hardware(
     """Choose a device, by name or the best available one, and a precision that it supports.
 
     Args:
-        device: `auto` (CUDA, XPU, MPS, CPU in that order) or a torch device name.
+        device: `auto` (CUDA, XPU, MPS, CPU in that order, or CPU if accelerate's launcher asks for
+            it) or a torch device name.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         section: Prefix of `device` and `precision` in errors; empty for arguments of a function.
 
@@ -300,7 +311,8 @@ def _collective_errors() -> tuple[type[BaseException], ...]:
 def _choose_device(name: str, *, where: str) -> torch.device:
     available = available_kinds()
     if name == "auto":
-        return torch.device(available[0])
+        # Otherwise accelerate would form a group of CPUs, and every process would use one device.
+        return torch.device("cpu" if read_flag(_CPU_LAUNCH) else available[0])
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -18,9 +18,10 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from captune.hardware import choose_hardware
+from captune.pipeline.launch_variables import adopt_launch_variables
 from captune.recipe import Recipe
 from captune.storage import read_count
-from captune.training import GROUP_TIMEOUT, ProcessError, Team
+from captune.training import GROUP_TIMEOUT, ProcessError, Team, refuse_unlike_processes
 
 _DONE = "done"
 
@@ -97,8 +98,10 @@ class Crew:
         if dist.is_initialized():
             return
         AcceleratorState._reset_state(reset_partial_state=True)
+        hardware = choose_hardware(recipe.train.device, recipe.train.precision)
+        refuse_unlike_processes(self.team, hardware)
         PartialState(
-            cpu=choose_hardware(recipe.train.device).device.type == "cpu",
+            cpu=hardware.device.type == "cpu",
             store=PrefixStore(f"{self.name}/group", _meeting_place()),
             rank=self.team.rank,
             world_size=self.team.size,
@@ -125,7 +128,8 @@ def gather_crew() -> Crew:
 
 
 def _place() -> tuple[int, int]:
-    # torchrun and accelerate set these variables.
+    # torchrun and accelerate set these variables; mpirun and srun others.
+    adopt_launch_variables()
     size = read_count("WORLD_SIZE", 1)
     rank = read_count("RANK", 0)
     if size > 1 and rank >= size:

@@ -6,6 +6,7 @@ processes, the first runs all stages, and the others join it to train and to cap
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from captune.pipeline.stages import SHARED_WORK, STAGE_WORK, Job, scored_records
 from captune.progress import Say, print_line
 from captune.recipe import Recipe, load_recipe, save_recipe
 from captune.storage import lock_folder, open_folder, write_json
+from captune.training import ProcessError
 
 
 def run(
@@ -86,8 +88,25 @@ def _follow(
     folder = run_folder(recipe, out)
     job = Job(recipe, folder, resume=options.resume, say=lambda _: None, team=crew.team)
     while (stage := crew.hear(recipe)) is not None:
+        _require_shared(folder)
         SHARED_WORK[stage](job)
     return folder
+
+
+def _require_shared(folder: Path) -> None:
+    """Require that this process sees the folder of the first one, which may be on another machine.
+
+    Raises:
+        ProcessError: It does not.
+    """
+    if not (folder / "splits.json").is_file():
+        raise ProcessError(
+            f"this process, on {socket.gethostname()}, does not see the run's folder that the first"
+            " process has filled",
+            where=str(folder.absolute()),
+            fix="give --out on a disk that all machines share under the same name, and keep the"
+            " images there too",
+        )
 
 
 def _save_environment(plan: Plan) -> None:

@@ -18,7 +18,13 @@ from captune.storage.atomic_files import (
     write_bytes,
     write_text,
 )
-from captune.storage.environment import expand_home, find_home, read_count, read_seconds
+from captune.storage.environment import (
+    expand_home,
+    find_home,
+    read_count,
+    read_flag,
+    read_seconds,
+)
 from captune.storage.folders import (
     recover_folder,
     remove_folder,
@@ -70,6 +76,7 @@ __all__ = [
     "open_regular",
     "portable_name",
     "read_count",
+    "read_flag",
     "read_json_object",
     "read_json_objects",
     "read_seconds",

@@ -1,4 +1,4 @@
-"""What the environment of a process gives: the home folder, and numbers in variables.
+"""What the environment of a process gives: the home folder, numbers and switches.
 
 `Path.expanduser` and `Path.home` raise RuntimeError where a home folder is not known: for `~name`
 of an unknown user, and in containers whose user id has no entry in the system's list.
@@ -50,6 +50,11 @@ def read_count(variable: str, default: int) -> int:
     if given and not (given.isascii() and given.isdecimal() and len(given) < 10):
         raise _refuse(variable, "a whole number, 0 or more")
     return int(given) if given else default
+
+
+def read_flag(variable: str) -> bool:
+    """Return whether an environment variable switches something on, in any usual spelling."""
+    return os.environ.get(variable, "").lower() in ("1", "true", "yes", "y", "on", "t")
 
 
 def read_seconds(variable: str, default: float) -> float:

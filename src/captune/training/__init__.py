@@ -12,6 +12,7 @@ from captune.training.engines import check_engine, train
 from captune.training.forecast.estimate import TrainingEstimate, estimate_training
 from captune.training.forecast.memory import MemoryPlan
 from captune.training.forecast.trial import TimedStep, Trial, open_trial
+from captune.training.launchers import refuse_unlike_processes
 from captune.training.setup import GROUP_TIMEOUT, TrainResult
 from captune.training.team import ProcessError, Team
 from captune.training.tracking import check_trackers, log_test_scores
@@ -40,6 +41,7 @@ __all__ = [
     "estimate_training",
     "log_test_scores",
     "open_trial",
+    "refuse_unlike_processes",
     "train",
 ]
 

@@ -35,8 +35,9 @@ def train(
         say: Called with each progress message.
 
     Raises:
-        DataError: No training image is left.
-        ModelError: An image (loop) or a micro batch (trainer) does not fit into memory.
+        DataError: No training image is left, or too many can no longer be read.
+        ModelError: An image (loop) or a micro batch (trainer) does not fit into memory, or the
+            training diverges.
         OutputError: Another process writes the folder, or the checkpoint to resume from was
             written by the other engine.
         ProcessError: Another process of the training failed.

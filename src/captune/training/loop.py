@@ -44,13 +44,14 @@ def train_by_loop(
     """Train by captune's own loop; arguments and results are those of `captune.training.train`.
 
     Raises:
-        DataError: No training image is left.
-        ModelError: A single image does not fit into the device's memory.
+        DataError: No training image is left, or too many can no longer be read.
+        ModelError: A single image does not fit into the device's memory, or the training diverges.
     """
     with launched(recipe, run_folder) as launch:
         start = start_run(
             captioner, records, recipe=recipe, run_folder=run_folder, launch=launch, say=say
         )
+        start.watch_images()
         run_state = start.run_state
         stepper = make_stepper(start, launch)
         # Each process drops different units; the weights are the same everywhere.

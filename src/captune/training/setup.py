@@ -33,8 +33,14 @@ from captune.recipe import Recipe, TrainConfig
 from captune.records import CaptionRecord
 from captune.storage import holds_folder, lock_folder
 from captune.training.batches.feeding import Feed
+from captune.training.batches.lost_images import LostImages
 from captune.training.batches.training_inputs import make_feeds
-from captune.training.launchers import refuse_distributed_type, refuse_split_model
+from captune.training.launchers import (
+    refuse_distributed_type,
+    refuse_shared_devices,
+    refuse_split_model,
+    refuse_unlike_processes,
+)
 from captune.training.notices import describe_shares, find_doubts, warn_of_few_steps
 from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
@@ -83,6 +89,16 @@ class Start:
     hardware: Hardware
     feed: Feed
     run_state: RunState
+
+    def watch_images(self) -> None:
+        """Warn of images that can no longer be read, and end the training if they are many."""
+        run_state = self.run_state
+        feeds = [self.feed]
+        if run_state.validator is not None:
+            feeds.append(run_state.validator.feed)
+        for feed in feeds:
+            fraction = feed.recipe.data.max_bad_fraction
+            feed.lost = LostImages(len(feed.data.records), fraction, run_state.say)
 
     def result(self) -> TrainResult:
         """Return the result of the training so far."""
@@ -213,7 +229,8 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
     Raises:
         OutputError: Another process writes this folder, or it cannot be written.
         ProcessError: Another process failed or is gone.
-        RecipeError: The device or precision is not available, or the launcher splits the model.
+        RecipeError: The device or precision is not available, the launcher splits the model, or
+            the processes do not match.
     """
     accelerator = make_accelerator(recipe, run_folder)
     hardware = choose_hardware(recipe.train.device, recipe.train.precision)
@@ -224,6 +241,8 @@ def launched(recipe: Recipe, run_folder: Path) -> Iterator[Launch]:
         _locked(run_folder, team),
         rounding_products(hardware),
     ):
+        refuse_unlike_processes(team, hardware)
+        refuse_shared_devices(team, hardware)
         run_folder.mkdir(parents=True, exist_ok=True)
         accelerator.init_trackers(recipe.name, init_kwargs=tracker_settings(recipe, run_folder))
         show_settings(accelerator, recipe)

@@ -30,6 +30,7 @@ from captune.models import (
 from captune.recipe import Recipe, View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord, VisionInputs
 from captune.training.batches.features import FeatureCache
+from captune.training.batches.lost_images import LostImages
 from captune.training.batches.pixel_reader import Decoded, PixelReader, read_ahead
 from captune.training.batches.pixel_store import PixelStore, StoredSet
 from captune.training.batches.planning import (
@@ -116,6 +117,7 @@ class Feed:
         store: Keeps decoded images for later epochs; `None`: each epoch decodes them.
         pin_memory: Whether batches go to an accelerator that copies from pinned memory.
         failures: Images that could not be read so far, with the reasons.
+        lost: Warns of them, and ends the training if they are many; `None`: they are only listed.
     """
 
     captioner: Captioner
@@ -126,6 +128,7 @@ class Feed:
     store: PixelStore | None = None
     pin_memory: bool = False
     failures: dict[str, str] = field(default_factory=dict)
+    lost: LostImages | None = None
 
     def plan(self, epoch: int, *, micro_batch_size: int | None = None) -> list[StepPlan]:
         """Return the steps of an epoch."""
@@ -269,6 +272,8 @@ class Feed:
 
     def _with_pixels(self, decoded: Decoded, epoch: int, packer: RowPacker) -> CaptionBatch | None:
         self.failures.update(decoded.failures)
+        if self.lost is not None:
+            self.lost.count(len(decoded.indices), decoded.failures)
         if not decoded.indices:
             return None
         return replace(packer.pack(decoded.indices, epoch), vision_inputs=decoded.inputs)

@@ -28,6 +28,9 @@ Value = TypeVar("Value")
 Key = tuple[int, tuple[int, ...]]
 """Epoch of a micro batch, and the indices of its images."""
 
+Planned = tuple[Inputs, int, dict[str, str]]
+"""A micro batch's inputs, the number of images read, and the reasons of the others by image id."""
+
 
 class PlannedSteps(Sampler[list[Key]]):
     """Keys of this process's micro batches in an epoch, the same number in every process.
@@ -75,23 +78,25 @@ class PlannedSteps(Sampler[list[Key]]):
         return math.ceil(largest / self._micro_batch_size)
 
 
-class PlannedBatches(Dataset[Inputs]):
+class PlannedBatches(Dataset[Planned]):
     """Inputs of micro batches by key; holds no model, so that workers stay small."""
 
     def __init__(self, feed: Feed) -> None:
         self._packer, self._reader, self._cache = feed.packer(), feed.reader(), feed.cache
 
-    def __getitem__(self, key: Key) -> Inputs:
+    def __getitem__(self, key: Key) -> Planned:
         epoch, micro = key
         if not micro:
-            return batch_inputs(self._empty())
+            return batch_inputs(self._empty()), 0, {}
         if self._cache is not None:
-            return batch_inputs(self._packer.cached(micro, epoch, cache=self._cache))
+            cached = self._packer.cached(micro, epoch, cache=self._cache)
+            return batch_inputs(cached), len(micro), {}
         decoded = self._reader.read(self._packer.with_views(micro, epoch))
         if not decoded.indices:
-            return batch_inputs(self._empty())
+            return batch_inputs(self._empty()), 0, decoded.failures
         batch = self._packer.pack(decoded.indices, epoch)
-        return batch_inputs(replace(batch, vision_inputs=decoded.inputs))
+        inputs = batch_inputs(replace(batch, vision_inputs=decoded.inputs))
+        return inputs, len(decoded.indices), decoded.failures
 
     def _empty(self) -> CaptionBatch:
         """Return a black image and a token that the loss ignores: all gradients are zero."""
@@ -120,8 +125,19 @@ def key_loader(steps: PlannedSteps) -> DataLoader[Key]:
     )
 
 
-def planned_loader(feed: Feed, keys: Iterable[Key]) -> DataLoader[Inputs]:
-    """Return a loader of the keys' micro batches; worker processes decode ahead."""
+def planned_inputs(feed: Feed, keys: Iterable[Key]) -> Iterator[Inputs]:
+    """Yield the inputs of the keys' micro batches; worker processes decode ahead.
+
+    Raises:
+        DataError: Too many images can no longer be read.
+    """
+    for inputs, num_read, failures in _planned_loader(feed, keys):
+        if feed.lost is not None:
+            feed.lost.count(num_read, failures)
+        yield inputs
+
+
+def _planned_loader(feed: Feed, keys: Iterable[Key]) -> DataLoader[Planned]:
     batches = [[key] for key in keys]
     workers = 0
     if feed.cache is None:

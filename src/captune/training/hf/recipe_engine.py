@@ -42,7 +42,7 @@ from captune.training.checkpoint import (
 from captune.training.hf.arguments import check_trainer_settings, recipe_arguments
 from captune.training.hf.caption_trainer import CaptionTrainer
 from captune.training.hf.collator import Inputs, batch_inputs, inputs_batch
-from captune.training.hf.planned_batches import Key, PlannedSteps, key_loader, planned_loader
+from captune.training.hf.planned_batches import Key, PlannedSteps, key_loader, planned_inputs
 from captune.training.launchers import refuse_split_model
 from captune.training.run_state import RunState
 from captune.training.setup import (
@@ -52,6 +52,7 @@ from captune.training.setup import (
     launched,
     start_run,
 )
+from captune.training.steps.divergence import refuse_divergence
 from captune.training.steps.optimizer import learning_rate, make_optimizer
 from captune.training.steps.reduce import sum_numbers
 
@@ -70,8 +71,8 @@ def train_by_trainer(
     """Train with Trainer; arguments and results are those of `captune.training.train`.
 
     Raises:
-        DataError: No training image is left.
-        ModelError: A micro batch does not fit in the device's memory.
+        DataError: No training image is left, or too many can no longer be read.
+        ModelError: A micro batch does not fit in memory, or the training diverges.
         RecipeError: A setting is supported only by the loop.
         OutputError: The checkpoint to resume from was written by the loop.
     """
@@ -83,6 +84,7 @@ def train_by_trainer(
         start = start_run(
             captioner, records, recipe=recipe, run_folder=run_folder, launch=launch, say=say
         )
+        start.watch_images()
         run_state = start.run_state
         checkpoint = _newest(run_state) if resume else None
         if not run_state.state.finished:
@@ -139,7 +141,7 @@ class RecipeTrainer(CaptionTrainer):
     ) -> tuple[list[Any], Any]:
         """Return the micro batches of the next step and the number of their labels."""
         if self._batches is None:
-            self._batches = iter(planned_loader(self._start.feed, epoch_iterator))
+            self._batches = planned_inputs(self._start.feed, epoch_iterator)
         found: tuple[list[Any], Any]
         found = super().get_batch_samples(self._batches, num_batches, device)
         return found
@@ -222,11 +224,17 @@ class RecipeTrainer(CaptionTrainer):
         )
 
     def finish_step(self, seconds: float) -> None:
-        """Count a step and its loss, and update the averaged weights."""
+        """Count a step and its loss, and update the averaged weights.
+
+        Raises:
+            ModelError: The loss is not a number.
+        """
         run_state = self.run_state
         if run_state.average is not None:
             run_state.average.update(run_state.state.step)
         (loss,) = sum_numbers([self._step_loss], device=self.args.device)
+        step, train, scaler = run_state.state.step, self._recipe.train, self.accelerator.scaler
+        refuse_divergence(loss, step=step, train=train, scaler=scaler)
         run_state.state.loss_sum += loss
         run_state.state.loss_tokens += self._step_tokens
         self._step_loss = 0.0

@@ -24,6 +24,7 @@ from captune.records import CaptionBatch
 from captune.suggest import format_count
 from captune.training.batches.feeding import drop_words
 from captune.training.checkpoint import TrainState, keeping_state
+from captune.training.steps.divergence import refuse_divergence
 from captune.training.steps.gradient_sum import GradientSum
 from captune.training.steps.optimizer import AveragedWeights, learning_rate, set_learning_rate
 from captune.training.steps.reduce import find_maxima, sum_numbers
@@ -61,13 +62,16 @@ class Stepper:
             state: State of the training, whose sums and `splits` are updated.
 
         Raises:
-            ModelError: A single image or the update does not fit in memory.
+            ModelError: A single image or the update does not fit in memory, or the loss is not a
+                number.
         """
         own = sum(batch.num_label_tokens for batch in batches)
         (num_tokens,) = sum_numbers([own], device=self.accelerator.device)
         losses = self._pass_all(batches, state, num_tokens=num_tokens)
         norm, *own_losses = _read([self._update(state.step), *losses])
         (step_loss,) = sum_numbers([sum(own_losses)], device=self.accelerator.device)
+        scaler = self.accelerator.scaler
+        refuse_divergence(step_loss, step=state.step, train=self.recipe.train, scaler=scaler)
         state.loss_sum += step_loss
         state.loss_tokens += int(num_tokens)
         return norm
