@@ -44,11 +44,16 @@ def test_a_training_whose_images_are_gone_ends_with_an_error(
     assert not (tmp_path / "run" / "model").exists()
 
 
+@pytest.mark.parametrize("images_per_step", [1, 8])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_lost_image_is_named_once_and_skipped(
-    tmp_path, shapes, make_recipe, make_captioner, engine
+    tmp_path, shapes, *, make_recipe, make_captioner, engine, images_per_step
 ) -> None:
-    recipe = make_recipe(train__engine=engine)
+    recipe = make_recipe(
+        train__engine=engine,
+        train__micro_batch_size=min(4, images_per_step),
+        train__global_batch_size=images_per_step,
+    )
     images = write_images(shapes[0], tmp_path / "disk")
     images[3].image.unlink()
     lines: list[str] = []

@@ -40,6 +40,7 @@ _MAX_SHOWN = 100
 """Maximum number of characters of an override that errors show."""
 
 _MAX_BYTES = 1_000_000
+_SHOW_ALL = "correct it; captune recipes demo --full shows all settings with their allowed values"
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -237,7 +238,7 @@ def _place(document: Document, key: Key, *, name: str) -> str:
 def _as_error(problems: Sequence[Problem], *, name: str) -> RecipeError:
     if len(problems) == 1:
         (only,) = problems
-        return RecipeError(only.what, where=only.place, fix=only.fix)
+        return RecipeError(only.what, where=only.place, fix=only.fix or _SHOW_ALL)
     lines = [f"{len(problems)} settings cannot be used"]
     for problem in problems:
         fix = f" ({problem.fix})" if problem.fix else ""
@@ -245,5 +246,5 @@ def _as_error(problems: Sequence[Problem], *, name: str) -> RecipeError:
     return RecipeError(
         "\n".join(lines),
         where=name,
-        fix="correct these settings; captune recipes demo --full shows all settings",
+        fix=_SHOW_ALL,
     )

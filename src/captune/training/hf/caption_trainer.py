@@ -80,6 +80,8 @@ class CaptionTrainer(Seq2SeqTrainer):
         RecipeError: The arguments do not suit captions.
     """
 
+    # Whether a step whose images cannot be read is skipped, instead of ending the training.
+    skips_lost_steps = False
     # compute_loss returns a loss that is normalised over the whole optimizer step.
     loss_is_scaled_for_ga = True
     # Trainer's own, untyped.
@@ -171,6 +173,8 @@ class CaptionTrainer(Seq2SeqTrainer):
     def _get_num_items_in_batch(self, batch_samples: list[Inputs], device: Any) -> Any:
         count = super()._get_num_items_in_batch(batch_samples, device)
         if count is not None and int(count) == 0:
+            if self.skips_lost_steps:
+                return count + 1
             raise DataError(
                 "no image of an optimizer step has a caption and can be read",
                 where="train_dataset",

@@ -102,6 +102,8 @@ class RecipeTrainer(CaptionTrainer):
         steps: The content of this process's steps.
     """
 
+    skips_lost_steps = True
+
     def __init__(self, start: Start, args: Seq2SeqTrainingArguments, progress: Progress) -> None:
         self.run_state = start.run_state
         self._start = start
@@ -233,8 +235,8 @@ class RecipeTrainer(CaptionTrainer):
         if run_state.average is not None:
             run_state.average.update(run_state.state.step)
         (loss,) = sum_numbers([self._step_loss], device=self.args.device)
-        step, train, scaler = run_state.state.step, self._recipe.train, self.accelerator.scaler
-        refuse_divergence(loss, step=step, train=train, scaler=scaler)
+        scaler = self.accelerator.scaler
+        refuse_divergence(loss, step=run_state.state.step, train=self._recipe.train, scaler=scaler)
         run_state.state.loss_sum += loss
         run_state.state.loss_tokens += self._step_tokens
         self._step_loss = 0.0
@@ -324,10 +326,7 @@ class _RecipeCallback(TrainerCallback):
 
     @override
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Seed each process differently, for dropout; a checkpoint's states replace the seed.
-
-        Then rehearse the largest micro batch.
-        """
+        """Seed each process differently (a checkpoint replaces the seed), and rehearse a step."""
         trainer = self._trainer
         set_seed(trainer.run_state.recipe.seed + trainer.run_state.team.rank)
         trainer.rehearse()
