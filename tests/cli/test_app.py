@@ -224,6 +224,29 @@ def test_a_full_disk_exits_2_with_the_message_of_the_system(
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 1.00 TiB for an array"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_running_out_of_memory_exits_2_with_advice(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    import torch  # noqa: F401 - it tells its own errors apart
+
+    def fail() -> None:
+        raise error
+
+    add_command(fail)
+    assert leave("x") == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: memory ran out ({error or 'no reason given'})\n  fix:   ")
+    assert "--batch-size" in errors
+
+
 @pytest.mark.parametrize("number", [1, 5, 13, 24, 30, 40])
 def test_an_error_of_the_users_files_exits_2_with_the_path_and_a_fix(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], number: int

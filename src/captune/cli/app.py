@@ -45,6 +45,12 @@ FINISHED_WITH_FAILURES = 3
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 _WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 _DEBUG = "--debug"
+_MAX_REASON = 200
+_MEMORY = (
+    "stop other programs on the device or this machine, or use less memory: a smaller batch size"
+    " (--batch-size, train.micro_batch_size, evaluate.batch_size), another --device, or less data"
+    " at once (--limit)"
+)
 _ROOM = "free some disk space, then run the same command again"
 _PERMISSION = "check the permissions of the file and its folder, or choose another place"
 _ADVICE = {
@@ -109,6 +115,10 @@ def _explain(error: Exception, *, is_debug: bool) -> int:
     fault = explain_import(error)
     if fault is not None:
         return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
+    if _ran_out_of_memory(error):
+        reason = " ".join(str(error).split())[:_MAX_REASON] or "no reason given"
+        fault = CaptuneError(f"memory ran out ({reason})", fix=_MEMORY)
+        return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         advice = _ADVICE.get(error.errno or 0)
@@ -118,6 +128,14 @@ def _explain(error: Exception, *, is_debug: bool) -> int:
     message = escape_terminal(f"internal error: {type(error).__name__}: {error}")
     hint = "" if is_debug else "\n  fix:   run it again with --debug and report the traceback"
     return _fail(message + hint, code=INTERNAL_ERROR, is_debug=is_debug)
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from captune.hardware import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _prints(words: Sequence[str]) -> bool:

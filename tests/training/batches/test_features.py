@@ -13,9 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from captune.errors import ModelError
 from captune.hardware import choose_hardware
+from captune.records import VisionInputs
 from captune.training import train
-from captune.training.batches.features import build_feature_cache, cache_key, choose_storage
+from captune.training.batches.features import (
+    HalvingEncoder,
+    build_feature_cache,
+    cache_key,
+    choose_storage,
+)
 from captune.training.batches.training_inputs import make_feeds
 from captune.training.setup import make_accelerator
 from captune.training.team import Launch, Team
@@ -174,3 +181,34 @@ def test_an_image_damaged_since_the_preparation_is_named(
             say=lambda _: None,
         )
     assert shapes[0][3].image_id in error.value.where
+
+
+class Device:
+    """A device whose memory holds a few images, as `encode` of a `HalvingEncoder`."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sizes: list[int] = []
+
+    def __call__(self, inputs: VisionInputs) -> torch.Tensor:
+        self.sizes.append(len(inputs))
+        if len(inputs) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inputs.pixel_values * 2
+
+
+def test_a_batch_that_does_not_fit_is_encoded_in_parts_and_so_are_those_after_it() -> None:
+    device = Device(room=3)
+    encoder = HalvingEncoder(device, torch.device("cpu"), 8)
+    pixels = torch.arange(8.0).reshape(8, 1, 1, 1)
+    for _ in range(2):
+        features = encoder(VisionInputs.of_pixels(pixels))
+        assert torch.equal(features, pixels * 2)
+    assert device.sizes == [8, 4, *[2] * 4, *[2] * 4]
+
+
+def test_an_image_that_does_not_fit_alone_is_an_error_with_a_fix() -> None:
+    encoder = HalvingEncoder(Device(room=0), torch.device("cpu"), 8)
+    with pytest.raises(ModelError, match="one image in the memory of cpu") as caught:
+        encoder(VisionInputs.of_pixels(torch.zeros(3, 1, 1, 1)))
+    assert "smaller model" in caught.value.fix

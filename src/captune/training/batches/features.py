@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from captune.data import read_source
-from captune.errors import ImageError, OutputError
+from captune.errors import ImageError, ModelError, OutputError
+from captune.hardware import free_cached_memory, is_out_of_memory
 from captune.models import Captioner
 from captune.recipe import View
-from captune.records import CaptionRecord
+from captune.records import CaptionRecord, VisionInputs
 from captune.storage import sync_file
 from captune.training.batches.feature_file import (
     create_file,
@@ -73,6 +74,55 @@ class FeatureCache:
         if pin_memory:
             return torch.from_numpy(self.array[places]).pin_memory()
         return torch.from_numpy(self.array[places].astype(np.float32))
+
+
+@dataclass(slots=True)
+class HalvingEncoder:
+    """Encodes batches of images; one that does not fit into memory is encoded in smaller parts.
+
+    Attributes:
+        encode: Returns the frozen features of some images on the device.
+        device: The device, whose unused memory is freed before another try.
+        size: Maximum number of images at once; halved when memory runs out.
+    """
+
+    encode: Callable[[VisionInputs], torch.Tensor]
+    device: torch.device
+    size: int
+
+    def __call__(self, inputs: VisionInputs) -> torch.Tensor:
+        """Return the features of all images of a batch.
+
+        Raises:
+            ModelError: A single image does not fit.
+        """
+        parts: list[torch.Tensor] = []
+        start = 0
+        while start < len(inputs):
+            part = self._try(inputs.rows(slice(start, start + self.size)))
+            if part is not None:
+                parts.append(part)
+                start += len(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _try(self, inputs: VisionInputs) -> torch.Tensor | None:
+        """Return the features; `None`: out of memory, and the size has been halved."""
+        try:
+            return self.encode(inputs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(inputs) == 1:
+                raise ModelError(
+                    f"the vision part cannot encode one image in the memory of {self.device}",
+                    where="model",
+                    fix="stop other programs on the device, or use another device or a smaller"
+                    " model",
+                ) from error
+        # Outside `except`: the error would hold the tensors of the failed pass.
+        self.size = len(inputs) // 2
+        free_cached_memory(self.device)
+        return None
 
 
 def choose_storage(

@@ -29,7 +29,7 @@ from captune.models import (
 )
 from captune.recipe import Recipe, View
 from captune.records import IGNORE_INDEX, CaptionBatch, CaptionRecord, VisionInputs
-from captune.training.batches.features import FeatureCache
+from captune.training.batches.features import FeatureCache, HalvingEncoder
 from captune.training.batches.lost_images import LostImages
 from captune.training.batches.pixel_reader import Decoded, PixelReader, read_ahead
 from captune.training.batches.pixel_store import PixelStore, StoredSet
@@ -191,10 +191,18 @@ class Feed:
 
         Raises:
             ImageError: An image that `prepare` could read is no longer readable.
+            ModelError: A single image does not fit into memory.
         """
         micros = [pairs[at : at + _ENCODE_BATCH] for at in range(0, len(pairs), _ENCODE_BATCH)]
         folded = fold_batch_norms(self.captioner.frozen_vision_stages())
         stages = fast_stages(folded, hardware.dtype)
+
+        def encode(inputs: VisionInputs) -> torch.Tensor:
+            with torch.inference_mode(), hardware.autocast():
+                moved = inputs.to(hardware.device, non_blocking=True)
+                return self.captioner.encode_frozen(moved, stages=stages)
+
+        encoder = HalvingEncoder(encode, hardware.device, _ENCODE_BATCH)
         for micro, decoded in zip(micros, self._read_ahead(micros), strict=True):
             if decoded.inputs is None or len(decoded.indices) < len(micro):
                 image_id, reason = next(iter(decoded.failures.items()))
@@ -203,11 +211,7 @@ class Feed:
                     where=f"image {image_id!r}, which was readable when the data was prepared",
                     fix="run again with --from prepare",
                 )
-            with torch.inference_mode(), hardware.autocast():
-                inputs = decoded.inputs.to(hardware.device, non_blocking=True)
-                features = self.captioner.encode_frozen(inputs, stages=stages)
-            # Outside the block: a caller that stops early would stay in inference mode.
-            yield features
+            yield encoder(decoded.inputs)
 
     def reader(self) -> PixelReader:
         """Return the reader that converts images to pixels, which does not hold the model."""
