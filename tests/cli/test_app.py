@@ -278,6 +278,27 @@ def test_a_name_longer_than_the_system_allows_is_a_usage_error(
     assert "fix:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("caption", "m", "a.jpg"), ("evaluate", "m"), ("data", "check")])
+def test_a_command_of_one_process_is_refused_under_a_launcher(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert leave(*words) == 2
+    errors = capsys.readouterr().err
+    assert f"started captune {words[0]} 2 times" in errors
+    assert "start it without the launcher" in errors
+    assert ("--shard 1/2" in errors) == (words[0] == "caption")
+
+
+def test_variables_of_a_cluster_alone_are_no_launcher(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert leave("recipes") == 0
+
+
 def test_an_interrupt_exits_130(add_command: Callable[..., None]) -> None:
     def stop() -> None:
         raise KeyboardInterrupt

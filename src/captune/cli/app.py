@@ -12,6 +12,7 @@ import errno
 import importlib
 import inspect
 import logging
+import os
 import re
 import shlex
 import sys
@@ -34,6 +35,7 @@ from captune.cli.flags.help_words import shorten_help
 from captune.errors import CHECK_DISK, CaptuneError
 from captune.progress import guarded_streams, print_line, print_lines
 from captune.stopping import exit_code, signals_stop
+from captune.storage import read_count
 from captune.text_safety import escape_terminal
 
 INTERNAL_ERROR = 1
@@ -51,6 +53,7 @@ _MEMORY = (
     " (--batch-size, train.micro_batch_size, evaluate.batch_size), another --device, or less data"
     " at once (--limit)"
 )
+_SHARES = "a process per GPU with --shard 1/2 and --shard 2/2, or --engine ray"
 _ROOM = "free some disk space, then run the same command again"
 _PERMISSION = "check the permissions of the file and its folder, or choose another place"
 _ADVICE = {
@@ -263,6 +266,8 @@ class LazyGroup(TyperGroup):
         name, stub, rest = super().resolve_command(ctx, args)
         if name is None or name not in COMMANDS:
             return name, stub, rest
+        if not COMMANDS[name].shares_work:
+            _refuse_launcher(name)
         return name, load_command(name), fill_clean(rest)
 
     def make_context(self, *words: Any, **settings: Any) -> Any:
@@ -275,6 +280,24 @@ class LazyGroup(TyperGroup):
         """Run the command; a signal that it does not handle ends it with one line."""
         with _ending_at_signals():
             return super().invoke(ctx)
+
+
+def _refuse_launcher(name: str) -> None:
+    """Stop if a launcher has started a command several times that is one process.
+
+    Raises:
+        CaptuneError: The processes would overwrite each other's files.
+    """
+    size = read_count("WORLD_SIZE", 1)
+    if size == 1 or "LOCAL_RANK" not in os.environ:
+        return
+    shares = f"; for several GPUs: {_SHARES}" if name == "caption" else ""
+    raise CaptuneError(
+        f"a launcher (torchrun, accelerate launch) started captune {name} {size} times, but"
+        f" captune {name} is one process",
+        where="WORLD_SIZE and LOCAL_RANK",
+        fix=f"start it without the launcher{shares}",
+    )
 
 
 @contextmanager

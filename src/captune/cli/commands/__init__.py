@@ -18,6 +18,7 @@ class Command:
         examples: Words after `captune`, shown at the end of its help.
         prints: Whether its output is its result; losing that output is then an error.
         printing: Its subcommands whose output is their result.
+        shares_work: Whether the processes of a launcher (torchrun) share its work.
     """
 
     target: str
@@ -26,6 +27,7 @@ class Command:
     examples: tuple[str, ...] = ()
     prints: bool = False
     printing: tuple[str, ...] = ()
+    shares_work: bool = False
 
 
 _RUNS, _USE, _DATA, _ABOUT = "Train", "Use and measure", "Data and models", "Look around"
@@ -40,6 +42,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "demo",
                 "demo --set train.epochs=2 --out runs/short",
             ),
+            shares_work=True,
         ),
         "run": Command(
             "captune.cli.run:run",
@@ -51,12 +54,14 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "run my-recipe.yaml --set train.epochs=5",
                 "run my-recipe.yaml --resume",
             ),
+            shares_work=True,
         ),
         "train": Command(
             "captune.cli.run:train",
             "Run a recipe up to the trained model.",
             _RUNS,
             ("train my-recipe.yaml --out runs/first",),
+            shares_work=True,
         ),
         "caption": Command(
             "captune.cli.caption:caption",
