@@ -14,6 +14,7 @@ from captune.cli.flags.reading import read_options
 from captune.errors import ModelError
 from captune.progress import print_line
 from captune.storage import lock_folder, refuse_existing
+from captune.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from captune.data import LoadOptions
@@ -53,7 +54,9 @@ def init(
             min=16, max=2048, help="Side of the square input in pixels; default: that of the size."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights.")] = 42,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the weights.")
+    ] = 42,
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that already contains files.")
     ] = False,
@@ -86,7 +89,10 @@ def _configure(
     from captune.recipe import ModelConfig, TokenizerConfig
 
     if size not in SIZES:
-        raise ModelError(f"unknown model size {size!r}", fix=f"use one of: {', '.join(SIZES)}")
+        near = did_you_mean(size, SIZES)
+        raise ModelError(
+            f"unknown model size {size!r}{near}", fix=f"use one of: {', '.join(SIZES)}"
+        )
     new_tokenizer = TokenizerConfig(kind=kind.value, vocab_size=vocab_size)
     return ModelConfig(
         size=size, tokenizer=tokenizer, new_tokenizer=new_tokenizer, image_size=image_size

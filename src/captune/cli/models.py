@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def models(
     *,
     vocab_size: Annotated[
-        int, typer.Option(min=64, help="Number of tokens assumed for the parameter counts.")
+        int,
+        typer.Option(
+            min=64, max=1_000_000, help="Number of tokens assumed for the parameter counts."
+        ),
     ] = 30_522,
 ) -> None:
     """List the model families and the named sizes of `captune init` and `model.size`."""

@@ -105,7 +105,7 @@ def score(
         typer.Option(help="Folder that keeps counted references and image features."),
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=1, help="Bootstrap resamples per 95 % interval.")
+        int, typer.Option(min=1, max=100_000, help="Bootstrap resamples per 95 % interval.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,

@@ -121,7 +121,7 @@ def make_request(
         typer.Option(help="auto: bf16 if the hardware supports it, fp16 on older GPUs, else fp32."),
     ] = "fp32",
     resamples: Annotated[
-        int, typer.Option(min=100, help="Resamples per interval and test.")
+        int, typer.Option(min=100, max=100_000, help="Resamples per interval and test.")
     ] = 1000,
     scoring_seed: Annotated[
         int, typer.Option(min=0, help="Seed of the resampling and the draw.")
