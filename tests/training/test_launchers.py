@@ -105,7 +105,11 @@ def test_processes_set_up_to_split_a_model_are_refused() -> None:
 @pytest.mark.parametrize("engine", ["loop", "trainer"])
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"), ("ACCELERATE_MIXED_PRECISION", "bf16")],
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16"),
+        ("ACCELERATE_DYNAMO_BACKEND", "inductor"),
+    ],
 )
 @pytest.mark.slow
 def test_variables_of_accelerate_change_no_gradient(
@@ -138,6 +142,16 @@ def test_the_launchers_accumulation_changes_no_gradient_of_a_script(
     plain = norms()
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert norms() == plain
+
+
+def test_a_script_is_not_compiled_which_would_hide_the_wrapper_of_several_processes(
+    tmp_path, shapes, build, *, monkeypatch, fresh_accelerate, caplog
+) -> None:
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "inductor")
+    trainer = CaptionTrainer(build(), arguments(tmp_path, max_steps=1), train_dataset=shapes[0])
+    assert "torch.compile is not used" in caplog.text
+    trainer.train()
+    assert trainer.model_wrapped is trainer.model
 
 
 def unlike(*devices: tuple[str, str]) -> list[str]:

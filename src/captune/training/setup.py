@@ -197,6 +197,9 @@ def make_accelerator(recipe: Recipe, run_folder: Path) -> Accelerator:
         cpu=hardware.device.type == "cpu",
         mixed_precision=precision,
         log_with=list(recipe.train.trackers) or None,
+        # ACCELERATE_DYNAMO_BACKEND would compile a model whose parts are called one by one, and
+        # round float32 products to TF32.
+        dynamo_backend="no",
         # Otherwise accelerate divides gradients by ACCELERATE_GRADIENT_ACCUMULATION_STEPS.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=GROUP_TIMEOUT)],

@@ -12,13 +12,14 @@ Differences from the plain Trainer, and the reasons:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import DynamoBackend, gather_object
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -39,6 +40,8 @@ from captune.training.hf.captioning_pass import (
 )
 from captune.training.hf.collator import CaptionCollator, Inputs, inputs_batch
 from captune.training.hf.metrics import DEFAULT_NAMES, caption_metrics
+
+_log = logging.getLogger("captune.training")
 
 
 class TrainerOptions(TypedDict, total=False):
@@ -112,9 +115,20 @@ class CaptionTrainer(Seq2SeqTrainer):
                 callbacks=others.get("callbacks"),
                 optimizers=others.get("optimizers", (None, None)),
             )
+        self._leave_uncompiled()
         self.choose_attention()
         # Makes Trainer count the labels of all micro batches of a step.
         self.model_accepts_loss_kwargs = True
+
+    def _leave_uncompiled(self) -> None:
+        """Turn torch.compile off: captioners call the parts of a model, never a compiled whole.
+
+        Around the wrapper of several processes, it would hide that gradients have to be summed.
+        """
+        plugin = self.accelerator.state.dynamo_plugin
+        if plugin is not None and plugin.backend != DynamoBackend.NO:
+            _log.warning("torch.compile is not used: captioners do not support it")
+            plugin.backend = DynamoBackend.NO
 
     def choose_attention(self) -> None:
         """Choose how the model computes attention on the device of the arguments."""
