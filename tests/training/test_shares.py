@@ -74,6 +74,10 @@ def test_three_processes_end_with_the_losses_and_weights_of_one(place: Path, eng
     assert_same_training(place, engine, "one-8")
 
 
+def test_processes_that_begin_with_other_weights_train_those_of_the_first(place: Path) -> None:
+    assert_same_training(place, "unlike", "one-8")
+
+
 @pytest.mark.parametrize("name", OUT_OF_MEMORY)
 def test_out_of_memory_in_one_process_halves_the_micro_batches_of_all(
     place: Path, name: str

@@ -46,6 +46,7 @@ from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
 from captune.training.steps.optimizer import AveragedWeights
+from captune.training.steps.reduce import share_weights
 from captune.training.team import Launch, ProcessError, Team, join_team
 from captune.training.tracking import show_settings, tracker_settings
 from captune.training.validation import make_validator
@@ -128,6 +129,7 @@ def start_run(
     if hardware.precision == "fp16" and settings.precision == "auto":
         say("train.precision: auto is fp16 with loss scaling, as this device has no bf16 compute")
     place_captioner(captioner, recipe, hardware=hardware)
+    share_weights(captioner.model)
     feed, val_feed = make_feeds(
         captioner, records, recipe=recipe, launch=launch, hardware=hardware, say=say
     )

@@ -36,11 +36,22 @@ def with_train(recipe: Recipe, **settings: object) -> Recipe:
 
 
 def train_counting(
-    recipe: Recipe, folder: Path, *, before_pass: Callable[[int], None] = lambda _: None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    before_pass: Callable[[int], None] = lambda _: None,
+    own_weights: bool = False,
 ) -> list[int]:
-    """Train without dropout, and return the images of each training pass of this process."""
+    """Train without dropout, and return the images of each training pass of this process.
+
+    With `own_weights`, all processes but the first begin with other weights.
+    """
     records = list(make_shapes(30, seed=3, image_size=64))
     captioner = build(recipe)
+    if own_weights and RANK:
+        with torch.no_grad():
+            for weight in captioner.model.parameters():
+                weight += 0.01 * RANK
     counts = count_passes(captioner, before_pass)
     lines: list[str] = []
     train(
@@ -83,6 +94,7 @@ def main(place: Path, recipe: Recipe) -> None:
     """Do all trainings, one after the other, in one process group."""
     for engine in ("loop", "trainer"):
         train_counting(with_train(recipe, engine=engine), place / engine)
+    train_counting(recipe, place / "unlike", own_weights=True)
     small = with_train(recipe, micro_batch_size=2)
     for name, (size, rank, passes) in OUT_OF_MEMORY.items():
         train_counting(

@@ -1,4 +1,4 @@
-"""Sums and maxima over the processes of a step; with one process, the values are unchanged.
+"""Weights, sums and maxima shared by processes; with one process, the values are unchanged.
 
 float64 is avoided: not every accelerator supports it.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 
 def sum_numbers(values: Sequence[float], *, device: torch.device) -> list[float]:
@@ -37,6 +38,23 @@ def find_maxima(values: Sequence[int], *, device: torch.device) -> list[int]:
     maxima = torch.tensor(values, dtype=torch.int32, device=device)
     dist.all_reduce(maxima, op=dist.ReduceOp.MAX)
     return [int(value) for value in maxima.cpu()]
+
+
+@torch.no_grad()
+def share_weights(model: nn.Module) -> None:
+    """Give every process the first one's weights and running statistics.
+
+    Random weights of one seed may differ by processor or torch version, and a script may build
+    models without a seed: the processes would train different models, and never know.
+    """
+    if is_alone():
+        return
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            # Groups refuse tensors in another memory format.
+            dense = tensor.contiguous()
+            dist.broadcast(dense, src=0)
+            tensor.copy_(dense)
 
 
 def is_alone() -> bool:
