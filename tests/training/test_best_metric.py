@@ -9,6 +9,7 @@ import pytest
 
 from captune.errors import MetricError
 from captune.training import check_best_metric, train
+from captune.training.validation import is_better
 from support.models.tiny_bert import save_bert
 from support.models.tiny_clip import save_clip
 
@@ -50,6 +51,47 @@ def test_a_metric_of_images_picks_with_the_model_named_in_the_recipe(
     values = {row["step"]: row["val_clip_score"] for row in log_of(tmp_path)}
     assert result.best_value == max(values.values())
     assert values[result.best_step] == result.best_value
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_the_loss_picks_the_model_where_one_validation_image_has_no_cider(
+    tmp_path, shapes, make_recipe, make_captioner, engine
+) -> None:
+    recipe = make_recipe(train__best_metric="cider", train__engine=engine, train__epochs=4)
+    captioner = make_captioner(recipe)
+    lines: list[str] = []
+    result = train(
+        captioner,
+        (shapes[0], shapes[1][:1]),
+        recipe=recipe,
+        run_folder=tmp_path,
+        say=lines.append,
+    )
+    rows = log_of(tmp_path)
+    assert {row["val_cider"] for row in rows} == {0.0}
+    losses = {row["step"]: row["val_loss"] for row in rows}
+    assert len(losses) == 4
+    assert losses[result.best_step] == min(losses.values())
+    assert result.best_step > min(losses)
+    (warning,) = (line for line in lines if "CIDEr of one image is always 0" in line)
+    assert "data.split_fractions.val" in warning
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "losses", "better"),
+    [
+        (0.5, 0.5, (1.0, 2.0), True),
+        (0.5, 0.5, (2.0, 1.0), False),
+        (0.5, 0.5, (1.0, 1.0), False),
+        # A checkpoint of an earlier version has no loss of its best step.
+        (0.5, 0.5, (1.0, None), False),
+        (0.6, 0.5, (2.0, 1.0), True),
+        (0.4, 0.5, (1.0, 2.0), False),
+        (0.5, None, (2.0, None), True),
+    ],
+)
+def test_the_lower_loss_decides_between_equal_values_only(value, best, losses, better) -> None:
+    assert is_better(value, best, metric="bleu_4", losses=losses) is better
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class TrainState:
         epoch: Epoch of the next step.
         step_in_epoch: Steps of that epoch done.
         best_value: Best validation value so far; `None` before the first validation.
+        best_loss: Validation loss of that step, which decides between equal values; `None`: none.
         best_step: Step of that value.
         stale_validations: Validations since then.
         loss_sum: Loss since the last log line, summed over `loss_tokens`.
@@ -65,6 +66,7 @@ class TrainState:
     epoch: int = 0
     step_in_epoch: int = 0
     best_value: float | None = None
+    best_loss: float | None = None
     best_step: int = 0
     stale_validations: int = 0
     loss_sum: float = 0.0
@@ -80,7 +82,7 @@ _STATE_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("step", "epoch", "step_in_epoch", "best_step", "stale_validations"), (int,)),
     **dict.fromkeys(("loss_tokens", "splits", "num_processes"), (int,)),
     **dict.fromkeys(("loss_sum", "seconds"), _NUMBER),
-    "best_value": (*_NUMBER, type(None)),
+    **dict.fromkeys(("best_value", "best_loss"), (*_NUMBER, type(None))),
     "finished": (bool,),
 }
 

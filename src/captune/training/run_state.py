@@ -166,9 +166,12 @@ class RunState:
         with self._weights_in_use():
             values = self.validator.values() if self.validator is not None else {}
             state, metric = self.state, self.recipe.train.best_metric
-            value = find_value(values, metric=metric)
-            if value is None or is_better(value, state.best_value, metric=metric):
-                state.best_value, state.best_step, state.stale_validations = value, state.step, 0
+            value, loss = find_value(values, metric=metric), values.get("loss")
+            if value is None or is_better(
+                value, state.best_value, metric=metric, losses=(loss, state.best_loss)
+            ):
+                state.best_value, state.best_loss, state.best_step = value, loss, state.step
+                state.stale_validations = 0
                 if self.is_main:
                     write_folder(self.folder / "model", self.captioner.save, then=TRY_RESUME)
             else:

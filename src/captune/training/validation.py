@@ -241,9 +241,28 @@ def find_value(values: Mapping[str, float], *, metric: str) -> float | None:
     return values.get(_SAME_ORDER.get(metric, ""))
 
 
-def is_better(value: float, best: float | None, *, metric: str) -> bool:
-    """Return whether `value` beats the best so far; for losses and error rates, lower is better."""
+def is_better(
+    value: float,
+    best: float | None,
+    *,
+    metric: str,
+    losses: tuple[float | None, float | None] = (None, None),
+) -> bool:
+    """Return whether `value` beats the best so far; for losses and error rates, lower is better.
+
+    Equal values are common: BLEU-4 is 0 at first, and CIDEr of one image always is. The lower
+    validation loss then decides.
+
+    Args:
+        value: The new value.
+        best: The best value so far; `None`: there is none.
+        metric: `train.best_metric`.
+        losses: Validation losses of the new and the best step; `None`: unknown.
+    """
     if best is None:
         return not np.isnan(value)
+    if value == best:
+        new, old = losses
+        return new is not None and old is not None and new < old
     lower = metric == "loss" or METRICS[metric].better == "lower"
     return value < best if lower else value > best
