@@ -81,22 +81,6 @@ def warn_of_few_steps(recipe: Recipe, total_steps: int) -> list[str]:
     ]
 
 
-def warn_of_one_image(metric: str, num_images: int) -> list[str]:
-    """Return a warning if the metric that picks the model is 0 for any captions.
-
-    Args:
-        metric: `train.best_metric`.
-        num_images: Number of validation images that are captioned.
-    """
-    if metric != "cider" or num_images != 1:
-        return []
-    return [
-        "warning: one validation image is captioned, and CIDEr of one image is always 0, as it"
-        " compares how rare words are among images: the validation loss picks the model; for a"
-        " choice by captions, give validation more images (data.split_fractions.val)"
-    ]
-
-
 def find_doubts(settings: TrainConfig, total_steps: int) -> list[str]:
     """Return warnings about settings that are allowed but look like mistakes.
 

@@ -41,12 +41,7 @@ from captune.training.launchers import (
     refuse_split_model,
     refuse_unlike_processes,
 )
-from captune.training.notices import (
-    describe_shares,
-    find_doubts,
-    warn_of_few_steps,
-    warn_of_one_image,
-)
+from captune.training.notices import describe_shares, find_doubts, warn_of_few_steps
 from captune.training.run_state import RunState
 from captune.training.steps.cpu import keep_freed_memory
 from captune.training.steps.dropout import use_packed_dropout
@@ -151,7 +146,6 @@ def start_run(
         *describe_shares(largest, launch.team.size, global_batch_size=settings.global_batch_size),
         *find_doubts(settings, total_steps),
         *warn_of_few_steps(recipe, total_steps),
-        *warn_of_one_image(settings.best_metric, 0 if validator is None else len(validator.chosen)),
     ):
         say(line)
     run_state = RunState(
