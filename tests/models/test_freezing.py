@@ -7,7 +7,8 @@ import re
 import pytest
 
 from captune.errors import ModelError
-from captune.models import Captioner
+from captune.models import Captioner, build_captioner
+from captune.recipe import ModelConfig
 from support.models.tiny_models import ALL, build
 
 # Size, part -> pattern of the frozen parameters.
@@ -74,6 +75,14 @@ def test_freezing_all_parts_leaves_only_the_bridge_trainable(name: str) -> None:
     captioner.freeze(["vision", "text"])
     learning = [n for n, _ in captioner.named_trainable()]
     assert [n for n in learning if not re.match(r"encoder\.bridge\.|enc_to_dec_proj\.", n)] == []
+
+
+def test_a_recipe_that_leaves_nothing_to_train_is_refused() -> None:
+    config = ModelConfig(size="blip-tiny", freeze=("vision", "text"))
+    with pytest.raises(ModelError, match="nothing is left to train: vision, text") as caught:
+        build_captioner(config, ["a dog", "a dog on a beach"])
+    assert caught.value.where == "model.freeze"
+    assert "vision alone" in caught.value.fix
 
 
 def test_freezing_again_replaces_what_was_frozen() -> None:

@@ -25,6 +25,7 @@ def fault(*overrides: str) -> str:
         ("model.new_decoder.layers=1000000000", "model.new_decoder.layers must be a whole number"),
         ("model.new_decoder.layers=257", "must be a whole number >= 1 and <= 256; it is 257"),
         ("train.micro_batch_size=1e12", "train.micro_batch_size must be at most 65536"),
+        ("data.max_caption_tokens=2", "data.max_caption_tokens must be a whole number >= 3"),
         ("train.beta1=1", "train.beta1 must be a number >= 0 and < 1; it is 1"),
         (f"name={'a' * 300}", "name must be a name of up to 100 letters, digits"),
         ("name=my run/1", "name must be a name of up to 100 letters, digits, '.', '_' and '-'"),

@@ -56,8 +56,13 @@ _MEMORY = (
 _SHARES = "a process per GPU with --shard 1/2 and --shard 2/2, or --engine ray"
 _ROOM = "free some disk space, then run the same command again"
 _PERMISSION = "check the permissions of the file and its folder, or choose another place"
+_PROCESSES = (
+    "the system allows no more processes or threads: stop other programs, use fewer"
+    " (data.num_workers), or raise the limit (ulimit -u)"
+)
 _ADVICE = {
     errno.EACCES: _PERMISSION,
+    errno.EAGAIN: _PROCESSES,
     errno.EPERM: _PERMISSION,
     errno.EROFS: "it is on a read-only disk: choose another place",
     errno.EIO: CHECK_DISK,
@@ -121,6 +126,9 @@ def _explain(error: Exception, *, is_debug: bool) -> int:
     if _ran_out_of_memory(error):
         reason = " ".join(str(error).split())[:_MAX_REASON] or "no reason given"
         fault = CaptuneError(f"memory ran out ({reason})", fix=_MEMORY)
+        return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        fault = CaptuneError(str(error), fix=_PROCESSES)
         return _fail(str(fault), code=fault.exit_code, is_debug=is_debug)
     if isinstance(error, OSError):
         reason = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")

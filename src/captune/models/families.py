@@ -78,7 +78,8 @@ def build_captioner(
         seed: Seed of new weights.
 
     Raises:
-        ModelError: A checkpoint, size, part or combination is not available.
+        ModelError: A checkpoint, size, part or combination is not available, or every part is
+            frozen.
     """
     if config.checkpoint is not None:
         captioner = load_captioner(
@@ -90,6 +91,12 @@ def build_captioner(
     else:
         captioner = new_captioner(config, captions, seed=seed)
     captioner.freeze(config.freeze)
+    if config.freeze and next(captioner.named_trainable(), None) is None:
+        raise ModelError(
+            f"nothing is left to train: {', '.join(config.freeze)} are all parts of the model",
+            where="model.freeze",
+            fix="freeze fewer parts, such as vision alone",
+        )
     return captioner
 
 

@@ -79,7 +79,8 @@ class DataConfig(Section):
     max_captions: Retrain[PositiveInt | None] = Field(
         None, description="Captions per image used in training; null: all."
     )
-    max_caption_tokens: Retrain[Annotated[int, Field(ge=1, le=4096)]] = Field(
+    # A caption of fewer has no room for a word between its start and its end.
+    max_caption_tokens: Retrain[Annotated[int, Field(ge=3, le=4096)]] = Field(
         64,
         description="Captions are truncated to this many tokens; the log reports how many were.",
     )
