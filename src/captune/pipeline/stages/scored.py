@@ -21,6 +21,7 @@ from captune.evaluation import (
     choose_scored,
     predict,
 )
+from captune.errors import DataError
 from captune.hardware import choose_hardware
 from captune.inference import ImageCaptioner, read_predictions
 from captune.models import Captioner, build_captioner
@@ -30,6 +31,7 @@ from captune.recipe import (
     Recipe,
 )
 from captune.records import CaptionRecord, Prediction
+from captune.suggest import format_count
 
 
 def scored_records(recipe: Recipe, records: Sequence[CaptionRecord]) -> list[CaptionRecord]:
@@ -47,10 +49,13 @@ def build_from_recipe(job: Job, records: Sequence[CaptionRecord]) -> Captioner:
 def predict_scored(
     job: Job, captioner: Captioner, *, records: Sequence[CaptionRecord]
 ) -> list[Prediction]:
-    """Caption the scored images; unreadable files are reported and skipped.
+    """Caption the scored images; a few unreadable files are reported and skipped.
 
     Processes share the batches that one process would form, so the captions do not depend on
     their number. Every process gets all captions, in the order of the records.
+
+    Raises:
+        DataError: Many images can no longer be read.
     """
     hardware = choose_hardware(job.recipe.train.device, job.recipe.train.precision)
     captioner.move_to(hardware.device)
@@ -75,10 +80,31 @@ def predict_scored(
             progress=count,
         )
     everything = job.team.gather_in_order(done)
-    for image in everything:
-        if isinstance(image, SkippedImage):
-            job.say(f"{image.file}: {image.reason}; neither captioned nor scored")
+    lost = [found for found in everything if isinstance(found, SkippedImage)]
+    for image in lost:
+        job.say(f"{image.file}: {image.reason}; neither captioned nor scored")
+    if job.team.leads:
+        allowed = job.recipe.data.max_bad_fraction
+        _refuse_many_lost(lost, len(records), max_bad_fraction=allowed)
     return [found for found in everything if isinstance(found, Prediction)]
+
+
+def _refuse_many_lost(
+    lost: Sequence[SkippedImage], num_images: int, *, max_bad_fraction: float
+) -> None:
+    """Refuse to score what is left where many images have disappeared since `prepare`.
+
+    Raises:
+        DataError: A larger share of the images is unreadable.
+    """
+    if len(lost) > max_bad_fraction * num_images:
+        raise DataError(
+            f"{len(lost)} of {format_count(num_images, 'image')} to score can no longer be read,"
+            f" more than data.max_bad_fraction {max_bad_fraction:g} allows",
+            where=f"the first: {lost[0].file} ({lost[0].reason})",
+            fix="make them readable again (is a disk or a network drive missing?), then run the"
+            " same command again: it resumes with this stage",
+        )
 
 
 def read_baseline(job: Job) -> list[Prediction] | None:
