@@ -135,3 +135,34 @@ def test_score_refuses_two_predictions_for_one_image() -> None:
     twice = [Prediction("a", "a dog", -1.0, 3, "eos")] * 2
     with pytest.raises(MetricError, match="two predictions for the image 'a'"):
         captune.score({"a": ["a dog"]}, twice)
+
+
+def test_one_metric_or_stage_needs_no_list(tmp_path: Path) -> None:
+    references, captions = {"a": ["a dog on grass"], "b": ["a cat"]}, {"a": "a dog", "b": "a cat"}
+    one = captune.score(references, captions, metrics="bleu_1")
+    assert one == captune.score(references, captions, metrics=["bleu_1"])
+    recipe = captune.load_recipe("demo", ["data.path=shapes:40"])
+    folder = captune.run(recipe, only="prepare", out=tmp_path / "run", say=lambda _: None)
+    assert (folder / "splits.json").is_file()
+    assert not (folder / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("references", "predictions"),
+    [
+        ([["a dog"]], ["a dog"]),
+        ({"0": ["a dog"]}, ["a dog"]),
+        ([["a dog"]], {"0": "a dog"}),
+    ],
+)
+def test_captions_that_name_no_images_are_refused_with_the_way_to_number_them(
+    references: Any, predictions: Any
+) -> None:
+    with pytest.raises(captune.CaptuneError, match="names no image") as caught:
+        captune.score(references, predictions)
+    assert "dict(enumerate(" in caught.value.fix
+
+
+def test_a_list_of_metrics_in_place_of_names_is_refused() -> None:
+    with pytest.raises(captune.CaptuneError, match=r"unknown metric \['cider', 'wer'\]"):
+        captune.caption_metrics(["cider", "wer"])  # type: ignore[arg-type]

@@ -86,12 +86,15 @@ def resolve_metrics(names: Sequence[str], inputs: MetricInputs | None = None) ->
     Raises:
         MetricError: A name is neither a metric nor a group, or there are no names.
     """
+    # One name is a sequence of letters too.
+    names = (names,) if isinstance(names, str) else names
     allowed = list(dict.fromkeys([*METRICS, *METRIC_GROUPS]))
     wanted: set[str] = set()
     for name in names:
         if name not in allowed:
+            near = did_you_mean(name, allowed) if isinstance(name, str) else ""
             raise MetricError(
-                f"unknown metric {name!r}{did_you_mean(name, allowed)}",
+                f"unknown metric {name!r}{near}",
                 fix=f"use one of {', '.join(allowed)}",
             )
         own = METRIC_GROUPS.get(name, (name,))

@@ -60,6 +60,12 @@ def score(
 def _count(references: AnyReferences) -> References | Mapping[str, Sequence[str]]:
     if isinstance(references, str | Path):
         return read_references(Path(references))
+    if not isinstance(references, References | Mapping):
+        raise MetricError(
+            f"the references are a {type(references).__name__}, which names no images",
+            fix='give {"image_id": ["caption", ...]}; for lists in one order:'
+            " dict(enumerate(references))",
+        )
     return references
 
 
@@ -68,6 +74,13 @@ def _captions(predictions: AnyPredictions) -> Mapping[str, str]:
         return read_predicted_captions(Path(predictions))
     if isinstance(predictions, Mapping):
         return predictions
+    strangers = [each for each in predictions if not isinstance(each, Prediction)]
+    if strangers:
+        raise MetricError(
+            f"a prediction is {strangers[0]!r:.80}, which names no image",
+            fix='give {"image_id": "caption"}, or the result of Captioner.caption; for lists in'
+            " one order: dict(enumerate(predictions))",
+        )
     captions = {prediction.image_id: prediction.caption for prediction in predictions}
     if len(captions) < len(predictions):
         ids = [prediction.image_id for prediction in predictions]

@@ -123,6 +123,8 @@ def select_stages(only: Sequence[str], start_from: str | None) -> tuple[str, ...
     Raises:
         CaptuneError: An unknown stage.
     """
+    # One name is a sequence of letters too.
+    only = (only,) if isinstance(only, str) else only
     for name in (*only, *([start_from] if start_from else [])):
         if name not in STAGES:
             raise CaptuneError(
