@@ -137,11 +137,11 @@ def test_score_refuses_two_predictions_for_one_image() -> None:
         captune.score({"a": ["a dog"]}, twice)
 
 
-def test_one_metric_or_stage_needs_no_list(tmp_path: Path) -> None:
+def test_one_metric_stage_or_override_needs_no_list(tmp_path: Path) -> None:
     references, captions = {"a": ["a dog on grass"], "b": ["a cat"]}, {"a": "a dog", "b": "a cat"}
     one = captune.score(references, captions, metrics="bleu_1")
     assert one == captune.score(references, captions, metrics=["bleu_1"])
-    recipe = captune.load_recipe("demo", ["data.path=shapes:40"])
+    recipe = captune.load_recipe("demo", "data.path=shapes:40")
     folder = captune.run(recipe, only="prepare", out=tmp_path / "run", say=lambda _: None)
     assert (folder / "splits.json").is_file()
     assert not (folder / "model").exists()

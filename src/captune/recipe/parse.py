@@ -57,7 +57,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = recipe_path(source)
     name = file_name(path)
     document = read_document(_read_text(path, name=name), name=name)
-    for override in overrides:
+    # One override is a sequence of letters too.
+    for override in (overrides,) if isinstance(overrides, str) else overrides:
         _apply_override(document, override)
     return _validated(document, name=name)
 
