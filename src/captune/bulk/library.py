@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from captune.bulk.captioning import StreamCaptioner
 from captune.bulk.feed.planner import FeedSettings, read_share
@@ -14,7 +14,7 @@ from captune.bulk.formats.text_files import SidecarName
 from captune.bulk.run import BulkResult, Surroundings, run_bulk
 from captune.bulk.settings import BulkSettings, OutputName, choose_decode, read_output_names
 from captune.bulk.sources.find import SourceOptions, find_items
-from captune.bulk.wording import CleanStep, Wording
+from captune.bulk.wording import CLEAN_STEPS, CleanStep, Wording
 from captune.bulk.worker.open_model import EngineName, RunEngine, open_model
 from captune.errors import ModelError, OutputError
 from captune.inference import (
@@ -25,6 +25,7 @@ from captune.inference import (
     decoding_config,
     digest_model,
 )
+from captune.suggest import did_you_mean
 
 
 class LibraryOptions(TypedDict, total=False):
@@ -50,6 +51,16 @@ class LibraryOptions(TypedDict, total=False):
     actors: int
     follow: bool
     url_rules: UrlRules
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "existing": get_args(Existing),
+    "sidecar_name": get_args(SidecarName),
+    "engine": get_args(EngineName),
+    "decode": ("isolated", "inline"),
+    "clean": CLEAN_STEPS,
+}
+_COUNTS = ("max_chars", "batch_size", "limit", "actors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +137,10 @@ def _settings(options: LibraryOptions) -> BulkSettings:
             f"caption_library has no option {sorted(unknown)[0]!r}",
             fix=f"use: {', '.join(LibraryOptions.__annotations__)}",
         )
+    _check_values(given)
     names = [field.name for field in fields(Wording)]
     words: dict[str, Any] = {name: given[name] for name in names if name in given}
-    wording = Wording(**{**words, "clean": tuple(given.get("clean", ()))})
+    wording = Wording(**{**words, "clean": _as_tuple(given.get("clean", ()))})
     to: Any = given.get("to", ())
     out, shard = given.get("out"), given.get("shard")
     feed = FeedSettings(
@@ -152,3 +164,33 @@ def _settings(options: LibraryOptions) -> BulkSettings:
         follow_links=given.get("follow", False),
         **{name: given[name] for name in same if name in given},
     )
+
+
+def _check_values(given: Mapping[str, Any]) -> None:
+    """Check the values that the command line checks too; a misspelled one would have no effect.
+
+    Raises:
+        OutputError: Names the option, its value and the allowed ones.
+    """
+    for name, allowed in _CHOICES.items():
+        for value in _as_tuple(given.get(name, ())):
+            if value not in allowed:
+                near = did_you_mean(value, allowed) if isinstance(value, str) else ""
+                raise OutputError(
+                    f"{name} is {value!r}{near}",
+                    where=f"caption_library({name}=...)",
+                    fix=f"use {' or '.join(map(repr, allowed))}",
+                )
+    for name in _COUNTS:
+        count = given.get(name)
+        is_count = isinstance(count, int) and not isinstance(count, bool) and count > 0
+        if count is not None and not is_count:
+            raise OutputError(
+                f"{name} is {count!r}",
+                where=f"caption_library({name}=...)",
+                fix="give a whole number from 1",
+            )
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
