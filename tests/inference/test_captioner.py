@@ -125,6 +125,12 @@ def test_the_error_for_an_object_that_is_not_an_image_names_its_type(model: Imag
         model.caption(None)
 
 
+def test_a_misspelled_way_of_decoding_is_refused(model: ImageCaptioner, photo: Path) -> None:
+    with pytest.raises(DataError, match="decode is 'isolate'") as caught:
+        model.caption(photo, decode="isolate")  # type: ignore[arg-type]
+    assert "'isolated'" in caught.value.fix
+
+
 def test_the_folder_of_a_run_loads_its_model(run_folder: Path, photo: Path) -> None:
     from_run = captune.load(run_folder, device="cpu").caption(photo, **FAST)
     assert from_run == captune.load(run_folder / "model", device="cpu").caption(photo, **FAST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from PIL import Image
 
@@ -23,7 +23,7 @@ from captune.data.images import (
     detach,
 )
 from captune.data.pixels import Size
-from captune.errors import ImageError
+from captune.errors import DataError, ImageError
 from captune.records import ImageSource
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ T = TypeVar("T")
 DecodeMode = Literal["isolated", "inline", "lenient"]
 """`lenient`: isolated, and truncated images as far as they go."""
 
+_MODES = get_args(DecodeMode)
 _MAX_THREADS = 8
 
 
@@ -146,7 +147,13 @@ def open_decoder(
         max_pixels: Maximum width times height.
         slots: Slots shared with other decoders; `None`: its own.
         smallest: Width and height down to which a JPEG may be decoded; `None`: in full.
+
+    Raises:
+        DataError: There is no such mode.
     """
+    if mode not in _MODES:
+        # A script's misspelling must not choose another mode.
+        raise DataError(f"decode is {mode!r}", fix=f"use {' or '.join(map(repr, _MODES))}")
     if mode == "inline":
         return InlineDecoder(max_pixels=max_pixels, slots=slots, smallest=smallest)
     slots = slots or PixelSlots.for_threads()
