@@ -34,6 +34,14 @@ def test_an_invalid_device_name_is_refused(name: str) -> None:
         choose_hardware(name)
 
 
+@pytest.mark.parametrize("name", ["float16", "bf32", ""])
+def test_a_precision_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"there is no precision '{name}'") as caught:
+        choose_hardware("cpu", name, section="")
+    assert caught.value.where == "precision"
+    assert caught.value.fix == "use auto, fp32, bf16, fp16"
+
+
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(RecipeError) as caught:
         choose_hardware("cpu", "fp16")

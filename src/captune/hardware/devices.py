@@ -156,9 +156,16 @@ def choose_hardware(
         section: Prefix of `device` and `precision` in errors; empty for arguments of a function.
 
     Raises:
-        RecipeError: The device is not available, or does not support the precision.
+        RecipeError: The device is not available, or the precision does not exist or is not
+            supported.
     """
     chosen = _choose_device(device, where=f"{section}device")
+    if precision not in ("auto", *_DTYPES):
+        raise RecipeError(
+            f"there is no precision {precision!r}",
+            where=f"{section}precision",
+            fix=f"use auto, {', '.join(_DTYPES)}",
+        )
     if precision == "auto":
         precision = _fast_precision(chosen)
     if precision == "fp16" and chosen.type in ("cpu", "mps"):
