@@ -258,7 +258,7 @@ def test_a_system_without_room_for_threads_exits_2_with_advice(
     assert "data.num_workers" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [1, 5, 11, 13, 24, 30, 40])
+@pytest.mark.parametrize("number", [1, 5, 11, 12, 13, 24, 30, 40])
 def test_an_error_of_the_users_files_exits_2_with_the_path_and_a_fix(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], number: int
 ) -> None:

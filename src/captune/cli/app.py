@@ -69,6 +69,7 @@ _ADVICE = {
     errno.ELOOP: "the links lead in a circle: correct or remove them",
     errno.EMFILE: "allow more open files: ulimit -n 4096",
     errno.ENAMETOOLONG: "use a shorter name",
+    errno.ENOMEM: _MEMORY,
     errno.ENOSPC: _ROOM,
     getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,
 }
