@@ -1,4 +1,4 @@
-"""`captune.caption_library`: values that would have no effect are refused as by the command line."""
+"""`captune.caption_library` refuses values without effect, as the command line does."""
 
 from __future__ import annotations
 

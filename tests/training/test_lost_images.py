@@ -63,7 +63,9 @@ def test_one_lost_image_is_named_once_and_skipped(
         run_folder=tmp_path / "run",
         say=lines.append,
     )
-    warning = f"warning: image {images[3].image_id!r} can no longer be read (missing) and is skipped"
+    warning = (
+        f"warning: image {images[3].image_id!r} can no longer be read (missing) and is skipped"
+    )
     # Two epochs, one warning.
     assert [line for line in lines if line.startswith("warning: image")] == [warning]
     assert (tmp_path / "run" / "model").is_dir()

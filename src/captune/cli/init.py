@@ -54,9 +54,7 @@ def init(
             min=16, max=2048, help="Side of the square input in pixels; default: that of the size."
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the weights.")
-    ] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the weights.")] = 42,
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that already contains files.")
     ] = False,

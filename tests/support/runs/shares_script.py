@@ -51,7 +51,7 @@ def train_counting(
     if own_weights and RANK:
         with torch.no_grad():
             for weight in captioner.model.parameters():
-                weight += 0.01 * RANK
+                weight.add_(0.01 * RANK)
     counts = count_passes(captioner, before_pass)
     lines: list[str] = []
     train(

@@ -13,6 +13,7 @@ from captune.data import (
     pick_split,
     select_split,
 )
+from captune.errors import DataError
 from captune.evaluation import (
     CONSTANT_CAPTION,
     Evaluation,
@@ -21,7 +22,6 @@ from captune.evaluation import (
     choose_scored,
     predict,
 )
-from captune.errors import DataError
 from captune.hardware import choose_hardware
 from captune.inference import ImageCaptioner, read_predictions
 from captune.models import Captioner, build_captioner
