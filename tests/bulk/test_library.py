@@ -45,5 +45,5 @@ def test_one_step_of_cleaning_needs_no_list(tmp_path: Path) -> None:
         clean="repeat",  # type: ignore[typeddict-item]
         decoding={"max_new_tokens": 4, "num_beams": 1},
     )
-    assert result.num_failed == 0
+    assert result.outcome.num_failed == 0
     assert (tmp_path / "photo.txt").is_file()

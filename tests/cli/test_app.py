@@ -243,7 +243,7 @@ def test_running_out_of_memory_exits_2_with_advice(
     add_command(fail)
     assert leave("x") == 2
     errors = capsys.readouterr().err
-    assert errors.startswith(f"error: memory ran out ({error or 'no reason given'})\n  fix:   ")
+    assert errors.startswith(f"error: memory ran out ({str(error) or 'no reason given'})\n  fix:   ")
     assert "--batch-size" in errors
 
 

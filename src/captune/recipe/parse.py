@@ -40,7 +40,7 @@ _MAX_SHOWN = 100
 """Maximum number of characters of an override that errors show."""
 
 _MAX_BYTES = 1_000_000
-_SHOW_ALL = "correct it; captune recipes demo --full shows all settings with their allowed values"
+_SHOW_ALL = "correct it: captune recipes demo --full lists all settings"
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
