@@ -243,7 +243,8 @@ def test_running_out_of_memory_exits_2_with_advice(
     add_command(fail)
     assert leave("x") == 2
     errors = capsys.readouterr().err
-    assert errors.startswith(f"error: memory ran out ({str(error) or 'no reason given'})\n  fix:   ")
+    reason = str(error) or "no reason given"
+    assert errors.startswith(f"error: memory ran out ({reason})\n  fix:   ")
     assert "--batch-size" in errors
 
 
