@@ -20,7 +20,6 @@ import captune.cli.app as app_module
 from captune import __version__
 from captune.cli import FINISHED_WITH_FAILURES, main
 from captune.cli.app import COMMANDS, load_command
-from captune.cli.commands import Command
 from captune.errors import DataError
 
 # Their import takes seconds.
@@ -33,18 +32,6 @@ def leave(*words: str) -> int:
     code = caught.value.code
     assert isinstance(code, int)
     return code
-
-
-@pytest.fixture
-def add_command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], None]:
-    """Adds a function to the table of commands, as `captune x`."""
-
-    def add(function: Callable[..., None]) -> None:
-        monkeypatch.setattr(app_module, "made_up", function, raising=False)
-        table = {**COMMANDS, "x": Command("captune.cli.app:made_up", "Made up.", "Train")}
-        monkeypatch.setattr(app_module, "COMMANDS", table)
-
-    return add
 
 
 def test_help_names_every_command_and_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,41 +211,6 @@ def test_a_full_disk_exits_2_with_the_message_of_the_system(
     )
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        MemoryError("Unable to allocate 1.00 TiB for an array"),
-        RuntimeError("CUDA error: out of memory"),
-    ],
-)
-def test_running_out_of_memory_exits_2_with_advice(
-    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], error: Exception
-) -> None:
-    import torch  # noqa: F401 - it tells its own errors apart
-
-    def fail() -> None:
-        raise error
-
-    add_command(fail)
-    assert leave("x") == 2
-    errors = capsys.readouterr().err
-    reason = str(error) or "no reason given"
-    assert errors.startswith(f"error: memory ran out ({reason})\n  fix:   ")
-    assert "--batch-size" in errors
-
-
-def test_a_system_without_room_for_threads_exits_2_with_advice(
-    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail() -> None:
-        raise RuntimeError("can't start new thread")
-
-    add_command(fail)
-    assert leave("x") == 2
-    assert "data.num_workers" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("number", [1, 5, 11, 12, 13, 24, 30, 40])
 def test_an_error_of_the_users_files_exits_2_with_the_path_and_a_fix(
     add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], number: int
@@ -288,27 +240,6 @@ def test_a_name_longer_than_the_system_allows_is_a_usage_error(
     name = "x" * 300
     assert leave(*(word.format(name) for word in words)) == 2
     assert "fix:" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words", [("caption", "m", "a.jpg"), ("evaluate", "m"), ("data", "check")])
-def test_a_command_of_one_process_is_refused_under_a_launcher(
-    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert leave(*words) == 2
-    errors = capsys.readouterr().err
-    assert f"started captune {words[0]} 2 times" in errors
-    assert "start it without the launcher" in errors
-    assert ("--shard 1/2" in errors) == (words[0] == "caption")
-
-
-def test_variables_of_a_cluster_alone_are_no_launcher(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert leave("recipes") == 0
 
 
 def test_an_interrupt_exits_130(add_command: Callable[..., None]) -> None:

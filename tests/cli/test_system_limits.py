@@ -1,0 +1,73 @@
+"""A system without memory or threads, and a launcher's processes: advice instead of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from captune.cli import main
+
+
+def leave(*words: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    code = caught.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 1.00 TiB for an array"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_running_out_of_memory_exits_2_with_advice(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    import torch  # noqa: F401 - it tells its own errors apart
+
+    def fail() -> None:
+        raise error
+
+    add_command(fail)
+    assert leave("x") == 2
+    errors = capsys.readouterr().err
+    reason = str(error) or "no reason given"
+    assert errors.startswith(f"error: memory ran out ({reason})\n  fix:   ")
+    assert "--batch-size" in errors
+
+
+def test_a_system_without_room_for_threads_exits_2_with_advice(
+    add_command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("can't start new thread")
+
+    add_command(fail)
+    assert leave("x") == 2
+    assert "data.num_workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("caption", "m", "a.jpg"), ("evaluate", "m"), ("data", "check")])
+def test_a_command_of_one_process_is_refused_under_a_launcher(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert leave(*words) == 2
+    errors = capsys.readouterr().err
+    assert f"started captune {words[0]} 2 times" in errors
+    assert "start it without the launcher" in errors
+    assert ("--shard 1/2" in errors) == (words[0] == "caption")
+
+
+def test_variables_of_a_cluster_alone_are_no_launcher(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert leave("recipes") == 0
