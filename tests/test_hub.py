@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from captune.errors import ModelError
 from captune.hub import (
     check_model_folder,
+    find_model,
     is_local,
     load_pretrained,
     quiet_transformers,
@@ -59,6 +61,33 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         require_weights(tmp_path, where=WHERE)
     assert caught.value.what == f"model folder '{tmp_path}' has no weights (*.safetensors)"
     assert caught.value.fix.startswith("copy the weights into it")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "tokenizer.json", "preprocessor_config.json"]
+)
+def test_a_pipe_in_a_models_folder_is_named_instead_of_waiting_for_it(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelError, match="is a pipe, not a file"):
+        find_model(str(tmp_path))
+
+
+def test_a_folder_or_a_broken_link_in_place_of_weights_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    weights = tmp_path / "model.safetensors"
+    weights.mkdir()
+    with pytest.raises(ModelError, match="is a folder, not the weights"):
+        find_model(str(tmp_path))
+    weights.rmdir()
+    weights.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="is a link that leads nowhere, not the weights"):
+        find_model(str(tmp_path))
 
 
 def test_a_git_lfs_pointer_is_not_accepted_as_weights(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from captune.hub.failures import (
 )
 from captune.hub.names import is_local, split_revision
 from captune.hub.reach import why_unreachable
-from captune.storage import expand_home
+from captune.storage import expand_home, name_kind
 
 EXPORT_FILE = "export.json"
 """The file that makes a folder an exported model; see `captune export`."""
@@ -66,9 +66,11 @@ def check_model_folder(folder: Path, *, where: str) -> None:
     """Check that a path can be the folder of a model or a tokenizer.
 
     Raises:
-        ModelError: The path does not exist or is not a folder.
+        ModelError: The path does not exist, is not a folder, or holds a pipe or a device, which may
+            never end.
     """
     if folder.is_dir():
+        _refuse_endless(folder, where=where)
         return
     if folder.exists():
         raise ModelError(
@@ -81,6 +83,20 @@ def check_model_folder(folder: Path, *, where: str) -> None:
         where=where,
         fix="give a folder saved by captune or transformers, or a hub id such as owner/name",
     )
+
+
+def _refuse_endless(folder: Path, *, where: str) -> None:
+    for path in folder.iterdir():
+        kind = None
+        # A link that leads nowhere is not read, or missed by its name.
+        with contextlib.suppress(OSError):
+            kind = name_kind(path)
+        if kind not in (None, "a folder"):
+            raise ModelError(
+                f"{str(path)!r} is {kind}, not a file",
+                where=where,
+                fix="give a folder that save_pretrained wrote, complete and unchanged",
+            )
 
 
 def find_model(source: str) -> str:
@@ -131,6 +147,13 @@ def require_weights(folder: Path, *, where: str) -> None:
             fix="copy the weights into it, or give the folder that save_pretrained wrote",
         )
     for file in weights:
+        if not file.is_file():
+            kind = "a folder" if file.is_dir() else "a link that leads nowhere"
+            raise ModelError(
+                f"{str(file)!r} is {kind}, not the weights",
+                where=where,
+                fix="copy the weights into the folder again",
+            )
         with file.open("rb") as stream:
             if stream.read(len(_POINTER)) == _POINTER:
                 raise ModelError(
