@@ -2,7 +2,7 @@
 #
 #   PYTHON=python3.12   the interpreter, 3.11 or newer; default: the first one found
 #   UV=1                let uv make the environment (it also fetches a Python when there is none)
-#   EXTRAS=dev,lora     what is installed besides captune
+#   EXTRAS=dev,track    what is installed besides captune
 #   JOBS=2              test processes; default: the cores, at most 8
 #   ARGS="..."          passed to captune demo and to pytest
 
