@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from captune.evaluation.report.drawing.charts import Scale, Series, draw_histogram, draw_lines
-    from captune.evaluation.report.gallery.cards import make_thumbnail
+    from captune.evaluation.report.gallery.cards import make_thumbnail, read_thumbnail
     from captune.evaluation.report.page import write_page
     from captune.evaluation.report.training_log import TrainingLog, read_training_log
     from captune.evaluation.report.words.caption_shapes import FrequentCaption
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from captune.evaluation.scoring.score_files import (
         describe_scores,
         image_rows,
+        relative_name,
         scores_section,
         system_sections,
         write_results_csv,
@@ -138,7 +139,9 @@ __all__ = [
     "pair_all",
     "plot_grid",
     "predict",
+    "read_thumbnail",
     "read_training_log",
+    "relative_name",
     "render_data_check",
     "render_scores",
     "render_table",
@@ -224,6 +227,7 @@ _HOMES = {
     "score_run": "captune.evaluation.compare",
     "score_systems": "captune.evaluation.compare",
     "select_scored": "captune.evaluation.scoring.scored_data",
+    "relative_name": "captune.evaluation.scoring.score_files",
     "scores_section": "captune.evaluation.scoring.score_files",
     "short_signature": "captune.evaluation.score_tables",
     "shorten_signature": "captune.evaluation.score_tables",
@@ -244,6 +248,7 @@ _HOMES = {
     "draw_histogram": "captune.evaluation.report.drawing.charts",
     "draw_lines": "captune.evaluation.report.drawing.charts",
     "make_thumbnail": "captune.evaluation.report.gallery.cards",
+    "read_thumbnail": "captune.evaluation.report.gallery.cards",
     "write_page": "captune.evaluation.report.page",
 }
 

@@ -23,7 +23,8 @@ from captune.evaluation.scoring.score_files import (
 from captune.inference import write_predictions
 from captune.storage import open_folder, refuse_existing, write_json
 
-_SIDE_BY_SIDE = 12
+_SIDE_BY_SIDE, _MAX_CHOSEN = 12, 60
+"""Images in comparison.png: scored ones, and at most as many chosen ones; the page has all."""
 
 
 def check_output(folder: Path, *, force: bool) -> None:
@@ -107,7 +108,7 @@ def _side_by_side(inputs: ComparisonInputs) -> list[Picture]:
         for name, predictions in inputs.systems.items()
     }
     pictures = []
-    for record in inputs.chosen or inputs.records[:_SIDE_BY_SIDE]:
+    for record in inputs.chosen[:_MAX_CHOSEN] or inputs.records[:_SIDE_BY_SIDE]:
         lines = [f"{n}: {own.get(record.image_id) or '(none)'}" for n, own in captions.items()]
         human = [f"human: {caption}" for caption in record.captions[:1]]
         pictures.append(Picture(record, (*lines, *human)))

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from captune.data import decode_image, load_splits
+from captune.data import load_splits
 from captune.errors import CaptuneError, DataError
-from captune.evaluation import make_thumbnail
+from captune.evaluation import read_thumbnail, relative_name
 from captune.inference import read_predictions
 from captune.metrics import METRICS, draw_counts
 from captune.records import CaptionRecord
@@ -121,7 +121,7 @@ def describe_group(
         record = records.get(image_id)
         shown.append(
             {
-                "name": clean_text(record.file_name or image_id) if record else image_id,
+                "name": clean_text(relative_name(record) if record else image_id),
                 "place": place,
                 "human": [_short(c) for c in record.captions[:5]] if record else [],
                 "thumbnail": _draw(record) if record and number < max_thumbnails else "",
@@ -177,7 +177,7 @@ def _find_records(
 
 def _draw(record: CaptionRecord) -> str:
     try:
-        return make_thumbnail(decode_image(record.image), side=_SIDE)[0]
+        return read_thumbnail(record.image, side=_SIDE)[0]
     except (CaptuneError, DataError, OSError):
         # Moved or deleted since the run: its captions can still be compared.
         return ""

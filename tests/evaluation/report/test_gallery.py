@@ -9,9 +9,14 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
-from captune.evaluation.report.gallery.cards import choose_images, make_card, make_thumbnail
+from captune.evaluation.report.gallery.cards import (
+    choose_images,
+    make_card,
+    make_thumbnail,
+    read_thumbnail,
+)
 from captune.evaluation.report.gallery.items import make_item
 from captune.records import CaptionRecord
 
@@ -65,6 +70,26 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_shape() -> None:
     assert (image.format, image.size) == ("JPEG", (384, 192))
 
 
+def test_a_thumbnail_of_a_photograph_is_upright_and_without_metadata() -> None:
+    pixels = Image.new("RGB", (1200, 800), (200, 10, 10))
+    pixels.paste((10, 10, 200), (0, 0, 600, 800))
+    exif = pixels.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.ImageDescription] = "at home"
+    buffer = io.BytesIO()
+    pixels.save(buffer, "JPEG", exif=exif, comment=b"of Anna", quality=95)
+    uri, size = read_thumbnail(buffer.getvalue(), side=90)
+    assert size == (60, 90)
+    data = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
+    assert b"Anna" not in data
+    assert b"home" not in data
+    small = Image.open(io.BytesIO(data)).convert("RGB")
+    (red, _, blue), (other_red, _, other_blue) = small.getpixel((30, 10)), small.getpixel((30, 80))
+    # Turned by 90 degrees, the left half is at the top.
+    assert blue > red
+    assert other_red > other_blue
+
+
 def test_a_small_picture_is_not_enlarged() -> None:
     assert make_thumbnail(Image.new("RGB", (30, 20)))[1] == (30, 20)
 
@@ -98,3 +123,10 @@ def test_words_that_differ_from_the_first_model_are_marked() -> None:
         {"one": "a dog", "two": "a red dog", "three": "a dog"},
     )
     assert [[w.text for w in c.words if w.changed] for c in item.captions] == [[], ["red"], []]
+
+
+def test_images_that_the_page_also_shows_elsewhere_are_always_chosen() -> None:
+    quality = [float(n) for n in range(100)]
+    chosen = choose_images([math.nan] * 100, quality, size=8, seed=0, heroes=(99, 50, 0))
+    assert {0, 50, 99} <= {c.place for c in chosen}
+    assert len(chosen) == 8

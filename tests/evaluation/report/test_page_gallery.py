@@ -152,6 +152,20 @@ def test_large_pictures_follow_the_arrow_keys(open_page: Any, pages: Pages) -> N
     assert not page.locator(".lightbox").is_visible()
 
 
+def test_each_of_the_three_images_at_the_top_opens_large_without_the_folder(
+    open_page: Any, pages: Pages, tmp_path: Path
+) -> None:
+    shutil.copy(pages.report, tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html")
+    for place in range(3):
+        hero = page.locator(".hero").nth(place)
+        human = hero.locator(".hero-human bdi").inner_text()
+        hero.locator(".picture").click()
+        assert page.locator(".lightbox .references li").first.inner_text() == human
+        page.wait_for_function("() => document.querySelector('.lightbox img').naturalWidth > 0")
+        page.keyboard.press("Escape")
+
+
 @pytest.mark.parametrize("kind", ["report", "comparison"])
 def test_the_blind_test_hides_names_counts_votes_and_exports_them(
     open_page: Any, pages: Pages, kind: str

@@ -24,6 +24,7 @@ from captune.evaluation import (
 )
 from captune.evaluation.report.build import build_report
 from captune.records import CaptionRecord, Prediction
+from support.report_pages import make_inputs
 
 HOSTILE = "</script><script>alert(1)</script> ]]> \x00 \u202egnp.exe \ud800 <img src=x onerror=a()>"
 VOID = {"col", "meta", "link", "br", "img", "input", "circle", "line", "rect", "path", "polyline"}
@@ -216,6 +217,27 @@ def test_a_lower_error_rate_is_a_gain(inputs: ReportInputs, options: ScoringOpti
     assert report.main_change.delta.startswith("−")
 
 
+def test_the_numbers_of_better_equal_and_worse_images_are_those_that_the_gallery_finds(
+    inputs: ReportInputs, options: ScoringOptions
+) -> None:
+    evaluation = score_run(
+        inputs.records,
+        before=inputs.before,
+        after=inputs.after,
+        training_records=(),
+        options=replace(options, metrics=("bleu_4",)),
+    )
+    # Without a match, BLEU-4 is about 1e-9, and never the same for two captions.
+    of_car = [evaluation.scores[name].per_image["bleu_4"][5] for name in ("before", "after")]
+    assert of_car[0] != of_car[1]
+    report = build_report(replace(inputs, evaluation=evaluation))
+    gains = [card.item.gain for card in report.cards]
+    assert report.main_change is not None
+    assert sum(gain > 0 for gain in gains) == report.main_change.wins == 5
+    assert sum(gain == 0 for gain in gains) == report.main_change.ties == 1
+    assert sum(gain < 0 for gain in gains) == report.main_change.losses == 0
+
+
 def test_the_report_is_identical_when_written_again(inputs: ReportInputs, tmp_path: Path) -> None:
     assert render(inputs, tmp_path / "a") == render(inputs, tmp_path / "b")
 
@@ -278,8 +300,12 @@ def test_the_comparison_shows_requested_images_with_all_captions(
         inputs.records, systems, evaluation, inputs.generate, seed=1, chosen=[chosen]
     )
     write_comparison(comparison, tmp_path / "c.html")
-    page = Page((tmp_path / "c.html").read_text())
+    text = (tmp_path / "c.html").read_text()
+    page = Page(text)
     assert len(page.all("article")) == 1
+    # The scored images are not on the page, so no number leads to them.
+    assert 'id="mistakes"' in text
+    assert 'data-filter="' not in text
     assert "mine.png" in page.text
     assert "a holiday picture" in page.text
     assert "(empty caption)" in page.text
@@ -292,3 +318,50 @@ def test_the_report_of_a_run_links_to_the_check_of_its_data(
         path = tmp_path / f"{name}.html"
         write_report(replace(inputs, data_check=address), path)
         assert ('href="data_check.html"' in path.read_text()) == bool(address)
+
+
+@pytest.mark.parametrize("has_baseline", [True, False])
+def test_the_three_images_at_the_top_are_in_the_gallery_of_the_file(has_baseline: bool) -> None:
+    run = make_inputs()
+    if not has_baseline:
+        scores = {n: s for n, s in run.evaluation.scores.items() if n != "before"}
+        tests = {p: t for p, t in run.evaluation.tests.items() if p.against != "before"}
+        own = replace(run.evaluation, scores=scores, tests=tests)
+        run = replace(run, before=None, evaluation=own)
+    page = build_report(replace(run, gallery_size=12))
+    assert len(page.evidence.heroes) == 3
+    heroes = {hero.card.item.place for hero in page.evidence.heroes}
+    assert heroes <= {card.item.place for card in page.cards}
+
+
+def test_a_report_without_metrics_of_references_has_no_empty_table(
+    inputs: ReportInputs, options: ScoringOptions, tmp_path: Path
+) -> None:
+    own = replace(options, metrics=("distinct_captions", "mean_length"))
+    evaluation = score_run(
+        inputs.records,
+        before=inputs.before,
+        after=inputs.after,
+        training_records=inputs.records,
+        options=own,
+    )
+    text = render(replace(inputs, evaluation=evaluation), tmp_path)
+    tables = re.findall(r"<table.*?</table>", text, re.DOTALL)
+    assert tables
+    assert all(re.search(r"<tbody>\s*<tr", table) for table in tables)
+
+
+def test_one_scored_image_is_not_called_images(
+    inputs: ReportInputs, options: ScoringOptions, tmp_path: Path
+) -> None:
+    (record, *_), (before, *_), (after, *_) = inputs.records, inputs.before or (), inputs.after
+    evaluation = score_run(
+        [record], before=[before], after=[after], training_records=(), options=options
+    )
+    one = replace(
+        inputs, records=[record], before=[before], after=[after], evaluation=evaluation
+    )
+    text = Page(render(one, tmp_path)).text
+    assert "Captions generated for 1 test image," in text
+    assert "1 images" not in text
+    assert "1 test images" not in text

@@ -97,3 +97,14 @@ def test_a_folder_of_the_user_is_never_replaced(inputs: ReportInputs, tmp_path: 
 @pytest.mark.parametrize(("count", "side"), [(100, 800), (1000, 560), (10_000, 360)])
 def test_more_images_have_smaller_pictures(count: int, side: int) -> None:
     assert picture_side(count) == side
+
+
+def test_a_file_in_the_place_of_the_folder_is_kept(inputs: ReportInputs, tmp_path: Path) -> None:
+    (tmp_path / "report_files").write_text("notes")
+    with pytest.raises(OutputError, match="report_files exists") as caught:
+        write_report(with_small_gallery(inputs), tmp_path / "report.html")
+    assert "move it away" in caught.value.fix
+    assert (tmp_path / "report_files").read_text() == "notes"
+    # A report without a folder does not touch it either.
+    write_report(inputs, tmp_path / "report.html")
+    assert (tmp_path / "report_files").read_text() == "notes"

@@ -43,6 +43,7 @@ from captune.evaluation.report.words.mistake_groups import (
 from captune.evaluation.report.words.mistakes import learn_things
 from captune.evaluation.verdict import Occasion, Verdict, judge_run
 from captune.records import Prediction
+from captune.suggest import format_count
 
 LABELS: Mapping[Occasion, Mapping[str, str]] = {
     "run": {BEFORE: "Before", AFTER: "After", CONSTANT_CAPTION: "Constant caption"},
@@ -50,7 +51,10 @@ LABELS: Mapping[Occasion, Mapping[str, str]] = {
 }
 """Names of the systems, in the order of the columns."""
 
-_IMAGES = {"train": "training images", "val": "validation images", "test": "test images"}
+_MAX_SKIPPED = 200
+"""Skipped images on the page; skipped_images.jsonl has all of them."""
+
+_IMAGES = {"train": "training image", "val": "validation image", "test": "test image"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class ReportPage:
     image_metric: str
     statistics: Statistics
     skipped: Sequence[Fact]
+    num_skipped: int
     how: HowMade
     copies: Sequence[ScoreCopy]
     evidence: Evidence
@@ -159,7 +164,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         verdict=verdict,
         data_check=inputs.data_check,
         num_images=evaluation.num_images,
-        images=_IMAGES.get(evaluation.split, "images"),
+        images=format_count(evaluation.num_images, _IMAGES.get(evaluation.split, "image")),
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
         main_change=change,
@@ -179,6 +184,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
         image_metric=metric_label(image_metric) if image_metric else "",
         statistics=_draw_statistics(inputs, items),
         skipped=_list_skipped(inputs),
+        num_skipped=len(inputs.skipped),
         how=describe_origin(evaluation, inputs.facts, generate=inputs.generate),
         copies=copy_scores(evaluation, labels),
         evidence=evidence,
@@ -190,7 +196,7 @@ def _build(inputs: ReportInputs) -> tuple[ReportPage, list[GalleryItem]]:
 def _list_skipped(inputs: ReportInputs) -> list[Fact]:
     return [
         Fact(each.file or each.image_id, f"{each.reason} {each.detail}".strip())
-        for each in inputs.skipped
+        for each in inputs.skipped[:_MAX_SKIPPED]
     ]
 
 
@@ -233,7 +239,14 @@ def _gather(
         ),
         groups=groups,
     )
-    cards = choose_cards(items, of_place, size=inputs.gallery_size, seed=inputs.seed)
+    cards = choose_cards(
+        items,
+        of_place,
+        size=inputs.gallery_size,
+        seed=inputs.seed,
+        # A click on one of the three opens it in the gallery, also without the folder.
+        heroes=[hero.card.item.place for hero in evidence.heroes],
+    )
     return evidence, items, cards
 
 
@@ -242,7 +255,8 @@ def _describe_wins(change: Change | None) -> str:
         return ""
     total = change.wins + change.ties + change.losses
     equal = f", equal on {change.ties:,}" if change.ties else ""
-    return f"Better on {change.wins:,} of {total:,} images, worse on {change.losses:,}{equal}."
+    images = format_count(total, "image")
+    return f"Better on {change.wins:,} of {images}, worse on {change.losses:,}{equal}."
 
 
 def _draw_statistics(inputs: ReportInputs, items: Sequence[GalleryItem]) -> Statistics:

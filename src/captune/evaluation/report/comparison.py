@@ -29,6 +29,7 @@ from captune.evaluation.report.words.mistakes import learn_things
 from captune.evaluation.verdict import describe_ranking, warn_of_collapses
 from captune.recipe import GenerateConfig
 from captune.records import CaptionRecord, Prediction
+from captune.suggest import format_count
 from captune.text_safety import clean_text
 
 
@@ -76,6 +77,7 @@ class ComparisonPage:
     sentence: str
     warnings: Sequence[str]
     num_images: int
+    images: str
     left_out: int
     main_label: str
     systems: Sequence[str]
@@ -146,6 +148,7 @@ def _build(inputs: ComparisonInputs) -> tuple[ComparisonPage, list[GalleryItem]]
         sentence=sentence,
         warnings=warn_of_collapses(evaluation, inputs.systems, records=inputs.records),
         num_images=evaluation.num_images,
+        images=format_count(evaluation.num_images, "image"),
         left_out=len(evaluation.left_out),
         main_label=metric_label(main),
         systems=[clean_text(name) for name in names],

@@ -162,10 +162,12 @@ def _cell(scores: Scores, name: str) -> Cell:
 
 def _interval_chart(evaluation: Evaluation, name: str, systems: Sequence[str]) -> Markup:
     rows = []
+    # A comparison may have a model of that name.
+    kinds = _KINDS if CONSTANT_CAPTION in systems else {}
     for place, system in enumerate(systems):
         scores = evaluation.scores[system]
         if name in scores.metrics and math.isfinite(scores.metrics[name]):
-            kind = _KINDS.get(system, f"system-{place % 6}")
+            kind = kinds.get(system, f"system-{place % 6}")
             rows.append((kind, scores.metrics[name], scores.intervals.get(name)))
     return draw_intervals(rows, title=f"95 % intervals of {metric_label(name)}")
 

@@ -47,7 +47,8 @@ def draw_training(log: TrainingLog, best_step: int | None) -> TrainingCharts:
     if not steps:
         return TrainingCharts(Markup(""), Markup(""), ())
     scale = Scale(
-        x_range=(0.0, float(max(steps))),
+        # The log can lack its end, as after a kill; the line is inside the chart all the same.
+        x_range=(0.0, float(max([*steps, best_step or 0]))),
         mark=None if best_step is None else (float(best_step), "checkpoint used"),
     )
     linear, log_scaled = _draw_loss(train, validation, scale)

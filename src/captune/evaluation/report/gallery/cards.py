@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from captune.data import decode_image
+from captune.data import open_decoder
 from captune.errors import ImageError
 from captune.evaluation.report.gallery.items import GalleryItem
-from captune.records import CaptionRecord
+from captune.records import CaptionRecord, ImageSource
 
 THUMBNAIL_SIDE = 384
 _JPEG_QUALITY = 78
@@ -26,7 +26,8 @@ class Choice:
 
     Attributes:
         place: Its position among the scored images.
-        reasons: Why it was chosen, at least one of `gain`, `loss`, `worst`, `typical`, `random`.
+        reasons: Why it was chosen, at least one of `hero`, `gain`, `loss`, `worst`, `typical`,
+            `random`.
     """
 
     place: int
@@ -63,7 +64,12 @@ class Card:
 
 
 def choose_images(
-    gains: Sequence[float], quality: Sequence[float], *, size: int, seed: int
+    gains: Sequence[float],
+    quality: Sequence[float],
+    *,
+    size: int,
+    seed: int,
+    heroes: Sequence[int] = (),
 ) -> list[Choice]:
     """Choose the biggest gains and losses, the worst captions, a typical one, and random images.
 
@@ -72,6 +78,7 @@ def choose_images(
         quality: Score of the last system per image, higher is better; NaN if unknown.
         size: Maximum number of images.
         seed: Seed of the random images.
+        heroes: Images that the page also shows elsewhere; they are always chosen.
 
     Returns:
         Each chosen image once, in the order of the data.
@@ -82,7 +89,7 @@ def choose_images(
     known = [p for p in range(total) if not math.isnan(quality[p])]
     by_quality = sorted(known, key=lambda p: quality[p])
     share = max(1, size // 4)
-    reasons: dict[int, list[str]] = {}
+    reasons: dict[int, list[str]] = {place: ["hero"] for place in heroes}
     listed = [("gain", by_gain[:share]), ("loss", by_loss[:share]), ("worst", by_quality[:share])]
     # A small gallery has no place for it beside the extremes.
     if size > 3:
@@ -101,7 +108,12 @@ def choose_images(
 
 
 def choose_cards(
-    items: Sequence[GalleryItem], records: Sequence[CaptionRecord], *, size: int, seed: int
+    items: Sequence[GalleryItem],
+    records: Sequence[CaptionRecord],
+    *,
+    size: int,
+    seed: int,
+    heroes: Sequence[int] = (),
 ) -> list[Card]:
     """Return the cards of the chosen images, see `choose_images`.
 
@@ -110,9 +122,14 @@ def choose_cards(
         records: The record of each item.
         size: Maximum number of cards.
         seed: Seed of the random images.
+        heroes: Places of images that are always chosen.
     """
     choices = choose_images(
-        [item.gain for item in items], [item.quality for item in items], size=size, seed=seed
+        [item.gain for item in items],
+        [item.quality for item in items],
+        size=size,
+        seed=seed,
+        heroes=heroes,
     )
     return [
         make_card(records[choice.place], items[choice.place], reasons=choice.reasons)
@@ -144,10 +161,22 @@ def make_card(
         side: Longer side of the thumbnail in pixels, at most.
     """
     try:
-        thumbnail, size, problem = *make_thumbnail(decode_image(record.image), side=side), ""
+        thumbnail, size, problem = *read_thumbnail(record.image, side=side), ""
     except ImageError as error:
         thumbnail, size, problem = "", (4, 3), error.what
     return Card(item, thumbnail, problem, size, reasons)
+
+
+def read_thumbnail(
+    source: ImageSource, *, side: int = THUMBNAIL_SIDE
+) -> tuple[str, tuple[int, int]]:
+    """Decode an image and return its thumbnail, see `make_thumbnail`.
+
+    Raises:
+        ImageError: It cannot be decoded.
+    """
+    with open_decoder("inline", smallest=(side, side)) as decoder:
+        return decoder.decode(source, lambda image: make_thumbnail(image, side=side))
 
 
 def make_thumbnail(
@@ -159,9 +188,12 @@ def make_thumbnail(
 
 
 def shrink(image: Image.Image, *, side: int) -> tuple[bytes, tuple[int, int]]:
-    """Return a small JPEG, and its width and height, at most `side`."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    """Return a small JPEG without metadata, and its width and height, at most `side`."""
+    scale = min(1.0, side / max(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    # Pillow would save the comment of the photograph.
+    small.info.clear()
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=_JPEG_QUALITY, optimize=True, progressive=True)
     return buffer.getvalue(), small.size

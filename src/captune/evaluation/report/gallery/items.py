@@ -10,7 +10,7 @@ from captune.evaluation.compare import Evaluation
 from captune.evaluation.report.gallery.word_diff import MarkedWord, mark_words
 from captune.evaluation.report.words.mistakes import Mistake, find_mistakes
 from captune.evaluation.scoring.score_files import relative_name
-from captune.metrics import is_lower_better
+from captune.metrics import METRICS, is_lower_better
 from captune.records import CaptionRecord, Prediction
 from captune.text_safety import clean_text, shorten_words
 
@@ -100,6 +100,8 @@ def list_items(
     metric = evaluation.main_image_metric
     ids = next(iter(evaluation.scores.values())).image_ids
     sign = -1.0 if metric is not None and is_lower_better(metric) else 1.0
+    # As in the paired test: images whose scores read the same are equal.
+    shown = 0.5 * 10.0 ** -METRICS[metric].decimals if metric in METRICS else 0.0
     values = {
         name: evaluation.scores[name].per_image[metric] if metric else [math.nan] * len(ids)
         for name in systems
@@ -111,13 +113,17 @@ def list_items(
     for place, image_id in enumerate(ids):
         scores = {name: float(values[name][place]) for name in systems}
         gain = max((sign * scores[name] for name in others), default=math.nan)
+        gain -= sign * scores[first]
         item = make_item(
             of_id[image_id],
             {name: captions[name][image_id] for name in systems},
             place=place,
             scores=scores,
             things=things,
-            judged=(gain - sign * scores[first], max(sign * scores[n] for n in quality_of)),
+            judged=(
+                0.0 if abs(gain) < shown else gain,
+                max(sign * scores[name] for name in quality_of),
+            ),
         )
         items.append(item)
     return _add_model_findings(items, evaluation, list(systems))

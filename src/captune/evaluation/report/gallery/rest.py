@@ -11,9 +11,10 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from captune.data import decode_image
+from captune.data import open_decoder
 from captune.errors import ImageError, OutputError
 from captune.evaluation.report.gallery.cards import shrink
 from captune.evaluation.report.gallery.items import GalleryItem, ShownCaption
@@ -87,7 +88,9 @@ def _remove_rest(page: Path) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Return whether a folder may be replaced: it does not exist, is empty, or holds a list."""
-    return (folder / LIST_NAME).is_file() or not folder.exists() or not any(folder.iterdir())
+    if not folder.is_dir():
+        return not folder.exists()
+    return (folder / LIST_NAME).is_file() or not any(folder.iterdir())
 
 
 def describe_item(item: GalleryItem, *, size: tuple[int, int], problem: str) -> list[object]:
@@ -134,12 +137,15 @@ def _write_pictures(
     def write(numbered: tuple[int, CaptionRecord]) -> tuple[tuple[int, int], str]:
         place, record = numbered
         try:
-            data, size = shrink(decode_image(record.image), side=side)
+            data, size = decoder.decode(record.image, partial(shrink, side=side))
         except ImageError as error:
             return (4, 3), error.what
         (folder / str(place // _PER_FOLDER) / f"{place}.jpg").write_bytes(data)
         return size, ""
 
-    # Decoding and encoding release the interpreter's lock.
-    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+    # Decoding and encoding release the interpreter's lock; the decoder's slots limit their memory.
+    with (
+        open_decoder("inline", smallest=(side, side)) as decoder,
+        ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool,
+    ):
         return list(pool.map(write, enumerate(records)))

@@ -37,7 +37,10 @@
 
   /** Draw the score tables' texts; charts and counts of images stay out. */
   const drawTables = () => {
-    const tables = [...document.querySelectorAll("#scores table.scores:not(.variety)")];
+    const found = [...document.querySelectorAll("#scores table.scores")];
+    // Without metrics that use references, the properties of the captions are all there is.
+    const rated = found.filter((table) => !table.classList.contains("variety"));
+    const tables = rated.length ? rated : found;
     const keep = [...tables[0].rows[0].cells].map((cell) => !cell.classList.contains("chart-cell") && !cell.textContent.startsWith("Images"));
     const rowsOf = (part) => [...part].map((row) => [...row.cells].filter((_, place) => keep[place]).map(cellText));
     const rows = [...rowsOf([tables[0].rows[0]]), ...tables.flatMap((table) => rowsOf([...table.tBodies].flatMap((body) => [...body.rows])))]

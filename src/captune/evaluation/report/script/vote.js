@@ -25,7 +25,9 @@
     return { item, pair };
   };
 
-  const differs = ({ item, pair }) => captune.words(item.captions[pair[0]]).join(" ") !== captune.words(item.captions[pair[1]]).join(" ");
+  // Captions of only emoji have no words to compare.
+  const essence = (text) => captune.words(text).join(" ") || text.trim();
+  const differs = ({ item, pair }) => essence(item.captions[pair[0]]) !== essence(item.captions[pair[1]]);
 
   const show = () => {
     booth.hidden = !ballot;
@@ -86,7 +88,7 @@
     }
     const note = document.createElement("p");
     note.className = "note";
-    note.textContent = "The win rate leaves ties out.";
+    note.textContent = "Ties do not count in the win rate.";
     const save = document.createElement("button");
     save.type = "button";
     save.textContent = "Export the votes (JSON)";
