@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from captune.evaluation.report.words.mistakes import Mistake, find_mistakes, learn_things
+from captune.evaluation.report.words.word_lists import singular
 
 THINGS = frozenset({"star", "circle", "dog", "ball", "boat"})
 
@@ -79,3 +80,17 @@ def test_captions_in_other_languages_have_no_things_and_no_mistakes() -> None:
 )
 def test_a_mistake_reads_as_a_few_words(mistake: Mistake, text: str) -> None:
     assert mistake.text == text
+
+
+@pytest.mark.parametrize(
+    ("plural", "expected"),
+    [
+        *(("leaves", "leaf"), ("gloves", "glove"), ("buses", "bus"), ("horses", "horse")),
+        *(("cookies", "cookie"), ("puppies", "puppy"), ("ties", "tie"), ("cacti", "cactus")),
+        *(("boxes", "box"), ("glasses", "glass"), ("lens", "lens"), ("clothes", "clothes")),
+        *(("grass", "grass"), ("bus", "bus"), ("men", "man"), ("potatoes", "potato")),
+    ],
+)
+def test_a_plural_and_its_singular_are_one_word(plural: str, expected: str) -> None:
+    assert singular(plural) == expected
+    assert singular(expected) == expected

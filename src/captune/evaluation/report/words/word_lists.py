@@ -60,8 +60,10 @@ def split_words(text: str) -> list[str]:
 
 def singular(word: str) -> str:
     """Return an English word without its plural ending, as far as rules go."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return _IRREGULAR.get(word, word)
+        return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     if word.endswith(("ches", "shes", "sses", "xes", "zes")):
@@ -71,5 +73,12 @@ def singular(word: str) -> str:
 
 _IRREGULAR: Mapping[str, str] = {
     **{"men": "man", "women": "woman", "children": "child", "people": "person", "mice": "mouse"},
-    **{"geese": "goose", "feet": "foot", "teeth": "tooth", "leaves": "leaf", "knives": "knife"},
+    **{"geese": "goose", "feet": "foot", "teeth": "tooth", "cacti": "cactus", "buses": "bus"},
+    **{"leaves": "leaf", "knives": "knife", "wolves": "wolf", "shelves": "shelf", "loaves": "loaf"},
+    **{"calves": "calf", "scarves": "scarf", "hooves": "hoof", "wives": "wife", "halves": "half"},
+    **{"tomatoes": "tomato", "potatoes": "potato", "mangoes": "mango", "canoes": "canoe"},
+    **{"cookies": "cookie", "movies": "movie", "brownies": "brownie", "hoodies": "hoodie"},
+    # No plurals, or words without a singular that anyone uses.
+    **{word: word for word in ("lens", "canvas", "clothes", "pants", "jeans", "shorts")},
+    **{word: word for word in ("trousers", "scissors", "goggles", "overalls", "christmas")},
 }
