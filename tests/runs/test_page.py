@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,47 @@ def test_hundreds_of_runs_make_a_page_of_a_few_megabytes(
     data = write()
     assert len(data["runs"]) == 300
     assert (tmp_path / "runs" / "runs.html").stat().st_size < 8_000_000
+
+
+def test_a_score_whose_interval_is_unknown_is_shown_without_it(
+    make_run: MakeRun, good: dict[str, str], write: Any, tmp_path: Path
+) -> None:
+    folder = make_run("a", good)
+    scores = json.loads((folder / "scores.json").read_text())
+    for section in (scores["after"], scores["systems"]["after"] if "systems" in scores else {}):
+        if section:
+            section["intervals"]["cider"] = [None, None]
+    (folder / "scores.json").write_text(json.dumps(scores))
+    (run,) = write()["runs"]
+    value, low, high = run["scores"]["cider"]
+    assert value > 0
+    assert (low, high) == (None, None)
+    assert "– to –" not in (tmp_path / "runs" / "runs.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes that are not UTF-8")
+def test_a_run_in_a_folder_whose_name_is_not_utf_8_has_a_link(
+    make_run: MakeRun, good: dict[str, str], write: Any, tmp_path: Path
+) -> None:
+    make_run("caf\udce9 #1", good)
+    write()
+    assert 'href="caf%E9%20%231/report.html"' in (tmp_path / "runs" / "runs.html").read_text()
+
+
+def test_the_best_error_rate_is_the_lowest(
+    make_run: MakeRun, good: dict[str, str], write: Any, tmp_path: Path
+) -> None:
+    rates = {}
+    for name, captions in (("good", good), ("poor", {})):
+        path = make_run(name, captions) / "scores.json"
+        scores = json.loads(path.read_text())
+        wer = scores["after"]["metrics"]["wer"]
+        sections = [scores["after"], *scores.get("systems", {}).values()]
+        for section in sections:
+            section["metrics"] = {"wer": section["metrics"]["wer"]}
+        path.write_text(json.dumps(scores))
+        rates[name] = wer
+    write()
+    assert rates["good"] < rates["poor"]
+    text = (tmp_path / "runs" / "runs.html").read_text()
+    assert f"Best Word error rate: good, {rates['good']:.3f}." in text

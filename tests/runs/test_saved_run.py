@@ -121,3 +121,30 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     for name, reason in (("none", "does not exist"), ("file", "is a file")):
         with pytest.raises(DataError, match=reason):
             search_runs([tmp_path / name])
+
+
+def test_runs_of_one_name_are_named_by_more_of_their_paths(
+    make_run: MakeRun, good: dict[str, str], tmp_path: Path
+) -> None:
+    make_run("a/demo", good)
+    make_run("b/demo", good)
+    make_run("b/other", good)
+    runs = search_runs([tmp_path / "runs" / "a", tmp_path / "runs" / "b"])
+    assert [run.name for run in runs] == ["a/demo", "b/demo", "other"]
+    shutil.copytree(tmp_path / "runs" / "a", tmp_path / "more" / "a")
+    runs = search_runs([tmp_path / "runs" / "a", tmp_path / "more" / "a"])
+    assert [run.name for run in runs] == ["runs/a/demo", "more/a/demo"]
+
+
+def test_scores_beyond_all_numbers_are_damage(make_run: MakeRun, good: dict[str, str]) -> None:
+    folder = make_run("one", good)
+    text = (folder / "scores.json").read_text()
+    (folder / "scores.json").write_text(text.replace('"num_images": 8', '"num_images": Infinity'))
+    run = read_saved_run(folder, name="one")
+    assert (run.state, run.scores) == ("damaged", {})
+
+
+def test_a_folder_that_cannot_be_searched_is_not_a_run(tmp_path: Path) -> None:
+    run = read_saved_run(tmp_path / ("x" * 300), name="x")
+    assert run.state == "not a run"
+    assert run.detail

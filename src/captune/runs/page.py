@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from captune.evaluation import describe_seconds, format_value, metric_label, write_page
 from captune.metrics import METRICS, is_lower_better
 from captune.recipe import Recipe, flat_settings
+from captune.records import Interval
 from captune.runs.run_table import SHOWN_METRICS, choose_metrics, run_signature, sort_runs
 from captune.runs.saved_run import SavedRun
 from captune.runs.shared_images import describe_group, read_images, share_thumbnails
@@ -123,7 +124,7 @@ def _summarize(runs: Sequence[SavedRun], metrics: Sequence[str]) -> str:
     note = ""
     if len({run_signature(run) for run in scored}) > 1:
         note = " Not all runs were scored on the same images in the same way."
-    return f"{sentence} Highest {metric_label(metrics[0])}: {best.name}, {value}.{note}"
+    return f"{sentence} Best {metric_label(metrics[0])}: {best.name}, {value}.{note}"
 
 
 def _score(run: SavedRun, metric: str) -> float | None:
@@ -157,11 +158,18 @@ def _make_cell(run: SavedRun, metric: str) -> ScoreCell:
     value = _score(run, metric)
     if value is None:
         return ScoreCell("–", "", math.nan)
-    ends = run.scores["after"].intervals.get(metric)
+    ends = _interval(run, metric)
     shown = ""
     if ends is not None:
         shown = f"{format_value(metric, ends.low)} to {format_value(metric, ends.high)}"
     return ScoreCell(format_value(metric, value), shown, value)
+
+
+def _interval(run: SavedRun, metric: str) -> Interval | None:
+    """Return the interval of a score; `None` if there is none, or its ends are not numbers."""
+    ends = run.scores["after"].intervals.get(metric)
+    is_known = ends is not None and math.isfinite(ends.low) and math.isfinite(ends.high)
+    return ends if is_known else None
 
 
 def _name_model(settings: Mapping[str, Any]) -> str:
@@ -178,7 +186,8 @@ def _link(report: Path | None, page: Path) -> str:
     except ValueError:
         # Another drive of Windows.
         return report.resolve().as_uri()
-    return quote(Path(relative).as_posix())
+    # Names of folders may hold bytes that are not UTF-8.
+    return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _draw_curve(run: SavedRun) -> Markup:
@@ -262,7 +271,7 @@ def _list_values(run: SavedRun) -> dict[str, list[float | None]]:
     scores = run.scores["after"]
     values = {}
     for name in scores.metrics:
-        ends = scores.intervals.get(name)
+        ends = _interval(run, name)
         values[name] = [_score(run, name), *((ends.low, ends.high) if ends else (None, None))]
     return values
 

@@ -15,7 +15,7 @@ from captune.errors import CaptuneError
 from captune.records import Interval
 from captune.storage import is_locked, read_json_object
 
-MARKS = ("recipe.yaml", "stages.json", "environment.json", "scores.json", "log.jsonl")
+_MARKS = ("recipe.yaml", "stages.json", "environment.json", "scores.json", "log.jsonl")
 """Files that only a run's folder has; one is enough."""
 
 State = Literal["finished", "running", "unfinished", "damaged", "not a run"]
@@ -83,9 +83,17 @@ class SavedRun:
         return path if path.is_file() else None
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder has a file of a run; false if it cannot be searched."""
+    try:
+        return any((folder / mark).exists() for mark in _MARKS)
+    except OSError:
+        return False
+
+
 def read_saved_run(folder: Path, *, name: str) -> SavedRun:
     """Return what the folder holds of a run; broken files make it `damaged`, never an error."""
-    if not any((folder / mark).exists() for mark in MARKS):
+    if not is_run(folder):
         return SavedRun(folder, name, "not a run", _describe_other(folder))
     problems: list[str] = []
 
@@ -211,4 +219,6 @@ def _number(value: object) -> float:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{str(value)[:40]!r} is not a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
     return float(value)
