@@ -127,3 +127,9 @@ def test_the_code_of_the_card_is_the_one_that_is_run_in_the_tests_of_the_hub(
 ) -> None:
     # `tests/test_card.py` runs it on a tiny model of every family.
     assert describe_use(model) in shown(write(model, inputs))
+
+
+def test_an_empty_caption_is_named_as_such(model: Path, inputs: ReportInputs) -> None:
+    (first, *rest) = inputs.after
+    card = write(model, replace(inputs, after=[replace(first, caption=" "), *rest]))
+    assert "\n- (empty)\n" in card

@@ -276,3 +276,32 @@ def test_the_command_explains_a_name_that_the_hub_refuses(
 ) -> None:
     assert push(run, "me/mi ne") == 2
     assert "cannot push to me/mi ne" in capsys.readouterr().err
+
+
+def test_a_card_that_is_not_utf_8_is_refused_before_a_repository_is_created(
+    hub: HubServer, run: Path
+) -> None:
+    (run / "model" / "README.md").write_bytes("# Modèle".encode("latin-1"))
+    with pytest.raises(ModelError, match="not UTF-8") as caught:
+        push_run(run, "me/mine")
+    assert str(run / "model" / "README.md") in caught.value.where
+    assert hub.repos == {}
+
+
+@pytest.mark.parametrize("yaml_lines", ["- a list", "just words", "a: [1"])
+def test_a_card_whose_metadata_is_not_a_mapping_is_refused(
+    hub: HubServer, run: Path, yaml_lines: str
+) -> None:
+    (run / "model" / "README.md").write_text(f"---\n{yaml_lines}\n---\n\n# mine\n")
+    with pytest.raises(ModelError, match="the metadata of"):
+        push_run(run, "me/mine")
+    assert hub.repos == {}
+
+
+def test_a_card_with_a_byte_order_mark_keeps_its_metadata(hub: HubServer, run: Path) -> None:
+    place = run / "model" / "README.md"
+    place.write_text(place.read_text(), encoding="utf-8-sig")
+    push_run(run, "me/mine")
+    card = ModelCard(hub.repos["models/me/mine"].files["README.md"].decode())
+    assert card.data.tags == ["captune"]
+    assert len(card.data.widget) == 3

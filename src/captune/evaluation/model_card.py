@@ -28,9 +28,9 @@ from captune.metrics import METRICS
 from captune.records import Prediction
 from captune.storage import write_text
 from captune.suggest import format_count
-from captune.text_safety import clean_text, escape_markdown
+from captune.text_safety import clean_text, escape_markdown, shorten_words
 
-_SAMPLES = 5
+_SAMPLES, _MAX_WORDS = 5, 60
 _SYSTEMS = {BEFORE: "before training", AFTER: "this model", CONSTANT_CAPTION: "constant caption"}
 
 
@@ -188,7 +188,7 @@ def _describe_limits(origin: Origin, verdict: Verdict) -> str:
     language = f" Its captions are in the language `{origin.language}`." if origin.language else ""
     points = [
         f"Meant for captions of images like those of {_as_code(origin.data)}.{language} On other"
-        " images it can be much worse than the scores.",
+        " images it can do much worse than the scores suggest.",
         "Captions can be wrong, and repeat the errors and prejudices of the captions that it"
         " learned from. A person should check them before they describe people, or before anyone"
         " relies on them.",
@@ -208,7 +208,7 @@ def _describe_data(inputs: ReportInputs, origin: Origin) -> str:
         f"{_as_code(origin.data)}{revision}: trained on {format_count(trained, 'image')} with"
         f" {format_count(captions, 'caption')},"
         f" scored on {format_count(scored, 'image')}{of_split}{unseen}."
-        + (f" The training started from {bases}." if bases else "")
+        + (f" Training started from {bases}." if bases else "")
     )
 
 
@@ -237,7 +237,8 @@ def _describe_settings(origin: Origin) -> list[str]:
 
 def _samples(predictions: Sequence[Prediction]) -> str:
     """Return the first captions, as code so that they are not read as markup."""
-    return "\n".join(f"- {_as_code(each.caption)}" for each in predictions[:_SAMPLES])
+    captions = [shorten_words(each.caption, _MAX_WORDS) for each in predictions[:_SAMPLES]]
+    return "\n".join(f"- {_as_code(text) if text.strip() else '(empty)'}" for text in captions)
 
 
 def _fold(title: str, *parts: str) -> str:

@@ -29,7 +29,7 @@ from captune.hub import (
 from captune.publishing.examples import EXAMPLE_PATHS, Example, find_examples
 from captune.recipe import dump_recipe, hide_local_paths, load_recipe
 from captune.storage import expand_home
-from captune.text_safety import escape_markdown
+from captune.text_safety import clean_text, escape_markdown
 
 _FACTS = ("scores.json", "train_metrics.json")
 _WITH_PICTURES = ("samples.png", "captions.png")
@@ -96,9 +96,9 @@ def push_run(run: Path, repo: str, *, private: bool = False, with_images: bool =
     # Prepared first: an error here should not leave an empty repository behind.
     files = [*_model_files(model), *(_run_files(run, with_images) if run != Path() else ())]
     files += [RepoFile(example.path, example.jpeg) for example in examples]
+    card = _write_card(model, repo, examples=examples, paths={f.path for f in files})
     opened = open_repo(repo, private=private)
-    card = _write_card(model, opened.repo, examples=examples, paths={f.path for f in files})
-    files.append(RepoFile("README.md", card.encode("utf-8")))
+    files.append(_card_file(card, opened.repo))
     name = run.resolve().name if run != Path() else model.resolve().name
     commit = push_files(
         opened, files, message=f"Push {name} with captune", remove=() if with_images else _PICTURES
@@ -119,7 +119,7 @@ def push_model(model: Path, repo: PushedRepo, *, message: str) -> str:
     require_weights(model, where=str(model))
     files = _model_files(model)
     card = _write_card(model, repo.repo, examples=(), paths={file.path for file in files})
-    return push_files(repo, [*files, RepoFile("README.md", card.encode("utf-8"))], message=message)
+    return push_files(repo, [*files, _card_file(card, repo.repo)], message=message)
 
 
 def _model_files(model: Path) -> list[RepoFile]:
@@ -149,15 +149,14 @@ def _run_files(run: Path, with_images: bool) -> list[RepoFile]:
 def _write_card(
     model: Path, repo: str, *, examples: Sequence[Example], paths: Collection[str]
 ) -> str:
-    """Return the model's card for the hub: its own name, and only links that resolve."""
+    """Return the model's card for the hub, with only links that resolve; it lacks the id."""
     place = model / "README.md"
     if place.is_file():
-        card = place.read_text(encoding="utf-8")
+        card = _read_card(place)
     else:
         card = _BARE_CARD.format(
             title=repo.rpartition("/")[2], task=choose_task(model), use=describe_use(model)
         )
-    card = card.replace(f'"{PLACEHOLDER}"', f'"{repo}"')
     card = card.replace(EXAMPLES_PLACE, _show_examples(examples))
     card = card.replace(PLOTS_PLACE, _show_plots(paths))
     lines = []
@@ -168,6 +167,22 @@ def _write_card(
         elif f"plots/{link['name']}" in paths:
             lines.append(line.replace("(../plots/", "(plots/"))
     return _add_examples("\n".join(lines), examples, model=model)
+
+
+def _read_card(place: Path) -> str:
+    try:
+        return place.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"the model card is not UTF-8: byte {error.start} cannot be read",
+            where=str(place),
+            fix="save it as UTF-8",
+        ) from error
+
+
+def _card_file(card: str, repo: str) -> RepoFile:
+    """Return a card with the id of the repository in its code."""
+    return RepoFile("README.md", card.replace(f'"{PLACEHOLDER}"', f'"{repo}"').encode("utf-8"))
 
 
 def _show_examples(examples: Sequence[Example]) -> str:
@@ -200,13 +215,19 @@ def _add_examples(card: str, examples: Sequence[Example], *, model: Path) -> str
     if not examples or found is None:
         return card
     try:
-        metadata: Any = yaml.safe_load(found["yaml"])
+        metadata: Any = yaml.safe_load(found["yaml"]) or {}
     except yaml.YAMLError as error:
         raise ModelError(
             f"the metadata of {model / 'README.md'} is not valid YAML: {error}", fix="correct it"
         ) from error
+    if not isinstance(metadata, dict):
+        raise ModelError(
+            f"the metadata of {model / 'README.md'} is not a mapping",
+            fix="write `key: value` lines between the two lines of three hyphens",
+        )
     metadata["widget"] = [
-        {"src": e.path, "example_title": e.title, "output": {"text": e.caption}} for e in examples
+        {"src": e.path, "example_title": e.title, "output": {"text": clean_text(e.caption)}}
+        for e in examples
     ]
     head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{head}---\n{card[found.end() :]}"
