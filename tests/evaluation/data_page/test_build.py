@@ -143,3 +143,10 @@ def test_unreadable_images_are_listed_with_their_reason() -> None:
     assert "Unreadable images" in text
     assert "Fix this before training" in text
     assert 'class="verdict plain worse"' in page
+
+
+def test_findings_that_the_page_omits_are_where_its_note_says() -> None:
+    records = [record(f"{side}{n}", n, f"pair {n}") for n in range(30) for side in "ab"]
+    assert "6 more are listed by captune data check --json FILE." in text_of(make_page(*records))
+    in_run = text_of(make_page(*records, report="report.html"))
+    assert "6 more are listed in data_check.json." in in_run

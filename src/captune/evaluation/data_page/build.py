@@ -85,6 +85,7 @@ class CheckPage:
     headline: str
     sentence: str
     report: str
+    rest: str
     figures: tuple[tuple[str, str], ...]
     problems: tuple[DataProblem, ...]
     sections: tuple[Findings, ...]
@@ -116,6 +117,7 @@ def _build(findings: DataCheck, *, report: str) -> CheckPage:
         headline=headline,
         sentence=f"{images} with {captions}.",
         report=report,
+        rest="in data_check.json" if report else "by captune data check --json FILE",
         figures=tuple(_list_figures(findings)),
         problems=findings.problems,
         sections=tuple(section for section in _list_sections(findings) if section.groups),
