@@ -101,7 +101,7 @@ def list_items(
     ids = next(iter(evaluation.scores.values())).image_ids
     sign = -1.0 if metric is not None and is_lower_better(metric) else 1.0
     # As in the paired test: images whose scores read the same are equal.
-    shown = 0.5 * 10.0 ** -METRICS[metric].decimals if metric in METRICS else 0.0
+    shown = 0.5 * 10.0 ** -METRICS[metric].decimals if metric and metric in METRICS else 0.0
     values = {
         name: evaluation.scores[name].per_image[metric] if metric else [math.nan] * len(ids)
         for name in systems
