@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from captune.bulk.metadata.iptc import SIGNATURE as PHOTOSHOP
+from captune.bulk.metadata.iptc import read_caption
 from captune.bulk.metadata.multi_picture import corrected_offsets, points_outside
 from captune.bulk.metadata.packets import Texts, edit_packet, new_packet, read_packet
 from captune.bulk.metadata.refusal import PacketError, embed_unsupported
@@ -24,7 +26,7 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _EXIF = b"Exif\0"
 _MULTI_PICTURE = b"MPF\0"
-_APP0, _APP1, _APP2, _APP11 = 0xE0, 0xE1, 0xE2, 0xEB
+_APP0, _APP1, _APP2, _APP11, _APP13 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # A segment's length includes its own two bytes.
 _MAX_PACKET = 65_533 - len(_XMP)
@@ -43,7 +45,7 @@ class _Segment:
 
 
 def read_jpeg(content: Content) -> Texts:
-    """Return the captions in a JPEG file.
+    """Return the captions in a JPEG file: those of XMP, else the caption of IPTC's older form.
 
     Raises:
         ImageError: The file is damaged, or its XMP cannot be read.
@@ -52,10 +54,13 @@ def read_jpeg(content: Content) -> Texts:
     found = _packets(content, segments)
     texts = Texts() if not found else _read(content[found[0].data + len(_XMP) : found[0].end])
     more = _read_extension(content, segments)
-    return Texts(
+    texts = Texts(
         more.description if texts.description is None else texts.description,
         more.alt_text if texts.alt_text is None else texts.alt_text,
     )
+    if texts.description is not None:
+        return texts
+    return replace(texts, description=_read_iptc(content, segments))
 
 
 def edit_jpeg(content: bytes, texts: Texts) -> list[Splice]:
@@ -189,6 +194,17 @@ def _read_extension(content: Content, segments: list[_Segment]) -> Texts:
     if len(joined) != total:
         raise embed_unsupported("its extended XMP is damaged")
     return _read(joined) if joined else Texts()
+
+
+def _read_iptc(content: Content, segments: list[_Segment]) -> str | None:
+    """Return the caption of IPTC's older form, whose resources may fill several segments."""
+    return read_caption(
+        b"".join(
+            content[segment.data + len(PHOTOSHOP) : segment.end]
+            for segment in segments
+            if segment.marker == _APP13 and _starts(content, segment, name=PHOTOSHOP)
+        )
+    )
 
 
 def _read(packet: bytes) -> Texts:
