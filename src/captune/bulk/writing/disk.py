@@ -20,11 +20,15 @@ class Disk:
     """Files of a real disk."""
 
     def write(self, temporary: Path, content: bytes, *, like: Path) -> None:
-        """Write a temporary file and sync it; it gets the permissions of `like`, if that exists."""
+        """Write a temporary file and sync it.
+
+        It gets the owner, the permissions and the extended attributes (tags, ratings, access
+        lists) of `like`, if that exists and as far as the system allows.
+        """
         with temporary.open("xb") as file:
             file.write(content)
             with suppress(OSError, AttributeError):
-                os.fchmod(file.fileno(), stat.S_IMODE(like.stat().st_mode))
+                _be_like(file.fileno(), like)
             file.flush()
             os.fsync(file.fileno())
 
@@ -39,3 +43,30 @@ class Disk:
     def sync_folder(self, folder: Path) -> None:
         """Make the renames in a folder durable."""
         sync_folder(folder)
+
+
+def _be_like(file: int, like: Path) -> None:
+    """Give an open file the owner, permissions and extended attributes of another file.
+
+    Raises:
+        OSError: The other file does not exist.
+        AttributeError: The system has no such functions.
+    """
+    state = like.stat()
+    now = os.fstat(file)
+    if (now.st_uid, now.st_gid) != (state.st_uid, state.st_gid):
+        # Only root may give files away; others keep the group, if they are in it.
+        for uid in (state.st_uid, -1):
+            with suppress(OSError):
+                os.fchown(file, uid, state.st_gid)
+                break
+    for name in _attributes(like):
+        with suppress(OSError):
+            os.setxattr(file, name, os.getxattr(like, name))
+    # Last: a change of the owner clears some of the permissions.
+    os.fchmod(file, stat.S_IMODE(state.st_mode))
+
+
+def _attributes(path: Path) -> list[str]:
+    # Python has these functions on Linux only.
+    return os.listxattr(path) if hasattr(os, "listxattr") else []
